@@ -29,4 +29,4 @@ export function costRows(costs: Readonly<Record<string, CallCosts>>): readonly R
   return Object.entries(costs).map(([what, { p50, p99 }]) => ({ what, "p50 µs": p50, "p99 µs": p99 }));
 }
 
-export const costsNote = `Of ${CALLS.toLocaleString("en-US")} calls, ${BATCH} between two looks at the clock, after as many that do not count: percentiles of the mean of each ${BATCH}. One thread, with nothing else to do.`;
+export const costsNote = `${CALLS.toLocaleString("en-US")} calls, timed in batches of ${BATCH}, after as many calls that do not count: the percentiles are percentiles of the mean of each ${BATCH}. One thread without other work.`;

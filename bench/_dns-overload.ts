@@ -58,7 +58,7 @@ export async function overloaded(seconds: number): Promise<Overloaded> {
 /** A goal of overload: without a verdict where less was asked. */
 export function ifOverloaded(goal: Goal, times: number): Goal {
   if (goal.value === undefined || times >= OVERLOAD) return goal;
-  const seen = `${round(goal.value)} ${goal.unit}, but dnsperf could send only ${round(times)} × as many questions as were answered`;
+  const seen = `${round(goal.value)} ${goal.unit}, but dnsperf could send only ${round(times)} × as many queries as were answered`;
   return { ...goal, value: undefined, note: goal.note === undefined ? seen : `${seen}; ${goal.note}` };
 }
 
@@ -70,10 +70,10 @@ export function memoryGoal({ mib, times, seconds }: Overloaded): Goal {
     value: last / middle,
     unit: "×",
     atMost: 1.05,
-    note: `${round(times)} × as many questions as were answered; the node shared its core with ${NEIGHBOURS} programs that want all of it; ${round(last)} MiB`,
+    note: `${round(times)} × as many queries as were answered; the node shared its core with ${NEIGHBOURS} programs that use all of it; ${round(last)} MiB`,
     shown: {
-      work: `memory while ${OVERLOAD} × as many DNS questions come as can be answered and 10 % of the entries change a minute, ${seconds} s`,
-      beside: "the same node a while before",
+      work: `memory while ${OVERLOAD} × as many DNS queries arrive as can be answered and 10 % of the entries change per minute, ${seconds} s`,
+      beside: "the same node earlier",
       unit: "MiB resident",
       ours: last,
       theirs: middle,

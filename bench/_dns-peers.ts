@@ -21,7 +21,7 @@ const LOST_MS = 5000;
 const NAMES_OF = {
   waymark: "waymark",
   coredns: "coredns, file",
-  cached: "coredns, cache before file",
+  cached: "coredns, cache and file",
   knot: "knot",
   echo: "echo",
 } as const;
@@ -51,7 +51,7 @@ export async function besidePeers(lengths: Lengths): Promise<Peers> {
     if (peer === undefined) continue;
     const over = await mustBeEqual(ours.at, peer.at, peer.who, questions);
     notes.push(
-      `All ${questions.length} questions were asked of ${peer.who} too before it was measured: the same answer and additional section. Its answers have ${round(over)} × the bytes of ours.`,
+      `Before the measurement, all ${questions.length} queries were also sent to ${peer.who}: the answer and additional sections are equal. Its answers have ${round(over)} × the bytes of Waymark's.`,
     );
   }
   const bytesOf = async (question: Question | undefined) => (await askDns(ours.at, question ?? fail())).bytes;
@@ -79,10 +79,10 @@ export async function besidePeers(lengths: Lengths): Promise<Peers> {
   return { loaded, p99Ms, lost, others, notes };
 }
 
-const WORK = `a DNS answer over UDP, A and SRV of ${cellText(NAMES)} names × ${INSTANCES} in turn, ${cellText(NAMES)} policy rules, two views, as many as each can give`;
+const WORK = `a DNS answer over UDP: A and SRV queries for ${cellText(NAMES)} names × ${INSTANCES} instances in rotation, ${cellText(NAMES)} policy rules, two views, at the maximum rate`;
 
 export function peerGoals({ loaded, p99Ms, lost, others }: Peers): readonly Goal[] {
-  const unit = "µs of CPU a query";
+  const unit = "µs of CPU per query";
   const side = (who: Who) => (loaded[who] === undefined ? undefined : spread(costs(loaded[who])));
   const over = (one: Who, other: Who) => ratioOf(costs(loaded[one]), costs(loaded[other]));
   const besideCore = (name: string, who: Who, beside: string) => ({
@@ -93,15 +93,15 @@ export function peerGoals({ loaded, p99Ms, lost, others }: Peers): readonly Goal
     theirs: side(who),
   });
   return [
-    ratioGoal({ ...besideCore("DNS queries a CPU-second over CoreDNS", "coredns", "CoreDNS, its file plugin alone"), atLeast: 3 }),
+    ratioGoal({ ...besideCore("DNS queries per CPU-second over CoreDNS", "coredns", "CoreDNS, file plugin only"), atLeast: 3 }),
     ratioGoal({
-      ...besideCore("DNS queries a CPU-second over CoreDNS with its cache", "cached", "CoreDNS, its cache before its file plugin"),
+      ...besideCore("DNS queries per CPU-second over CoreDNS with its cache", "cached", "CoreDNS, cache and file plugins"),
       atLeast: 1,
-      note: "our own wish: most have the cache there",
+      note: "our own target: most deployments use the cache",
     }),
     ratioGoal({
       name: "CPU of a DNS query over that of a bare node:dgram socket",
-      shown: { work: WORK, beside: "a bare node:dgram socket, as many bytes", unit },
+      shown: { work: WORK, beside: "a bare node:dgram socket, answers of the same size", unit },
       ratio: over("waymark", "echo"),
       ours: side("waymark"),
       theirs: side("echo"),
@@ -109,9 +109,9 @@ export function peerGoals({ loaded, p99Ms, lost, others }: Peers): readonly Goal
     }),
     knotGoal(
       ratioGoal({
-        ...besideCore("DNS queries a CPU-second over Knot", "knot", "Knot, one worker"),
+        ...besideCore("DNS queries per CPU-second over Knot", "knot", "Knot, one worker"),
         atLeast: 0.5,
-        note: "our own wish",
+        note: "our own target",
       }),
       loaded,
     ),
@@ -124,12 +124,12 @@ export function peerGoals({ loaded, p99Ms, lost, others }: Peers): readonly Goal
  * no socket holds says nothing of an answer.
  */
 function latencyGoal(p99Ms: readonly number[], lost: number): Goal {
-  const goal = { name: "a DNS answer at half load: how long it takes at p99", unit: "ms", atMost: 1 };
+  const goal = { name: "latency of a DNS answer at half load, p99", unit: "ms", atMost: 1 };
   if (lost > 0) {
     const note = `not measured: dnsperf, on one core, did not keep its pace, and ${cellText(lost)} questions of its bursts found no room in a socket`;
     return { ...goal, value: undefined, note };
   }
-  const work = "a DNS answer over UDP at half of what the node can give: how long it takes at p99";
+  const work = "a DNS answer over UDP at half of the maximum rate: latency, p99";
   return { ...goal, value: spread(p99Ms).median, shown: { work, unit: "ms", ours: spread(p99Ms) } };
 }
 

@@ -72,7 +72,8 @@ export async function processes({ rounds, seconds, overloadSeconds }: Lengths & 
 }
 
 async function scaling(load: { readonly rounds: number; readonly seconds: number; readonly file: string }): Promise<Measured["scaled"]> {
-  if (cpus().length < CORES) return `not measured: ${CORES} cores are wanted, two of them for the processes, and here are ${cpus().length}`;
+  if (cpus().length < CORES)
+    return `not measured: it needs ${CORES} cores, two of them for the processes, and this machine has ${cpus().length}`;
   const servers = [await start(1, true), await start(2, true)] as const;
   const told: number[][] = [[], []];
   for (let r = 0; r <= load.rounds; r++)
@@ -197,7 +198,7 @@ function cpuMsOf(pid: number): number {
 
 export function processGoals({ scaled, seenMs, seenBeside, calls, calledBeside }: Measured): readonly Goal[] {
   const both = typeof scaled === "string" ? undefined : scaled;
-  const seen = "a change in a DNS process: from Register's answer to an answer that shows it, at p99";
+  const seen = "a change in a DNS process: time from Register's answer until a DNS answer shows it, p99";
   return [
     ratioGoal({
       name: "DNS questions a second with two processes over those with one",
@@ -235,8 +236,8 @@ function callsGoal(calls: Measured["calls"]): Goal {
   const goal = ratioGoal({
     name: "p99 of gRPC calls while a DNS process is asked more than it can answer, over that in quiet times",
     shown: {
-      work: `p99 of ${cellText(CALLS_PER_SECOND)} catalog queries a second while a DNS process beside the node is asked ${OVERLOAD} × what it can answer and 10 % of the entries change a minute`,
-      beside: "the same node in quiet times",
+      work: `p99 of ${cellText(CALLS_PER_SECOND)} catalog queries a second while a DNS process receives ${OVERLOAD} × the queries that it can answer and 10 % of the entries change per minute`,
+      beside: "the same node in a quiet period",
       unit: "ms",
       oursName: "meanwhile",
       theirsName: "quiet",
@@ -247,7 +248,7 @@ function callsGoal(calls: Measured["calls"]): Goal {
     atMost: 1.5,
     note:
       called &&
-      `${called.seconds} s; ${round(called.times)} × as many questions as were answered; the caller goes before the process and dnsperf on their core (SCHED_FIFO)`,
+      `${called.seconds} s; ${round(called.times)} × as many queries as were answered; the client has priority over the process and dnsperf on their core (SCHED_FIFO)`,
     ...(typeof calls === "string" && { missing: calls }),
   });
   return called === undefined ? goal : ifOverloaded(goal, called.times);

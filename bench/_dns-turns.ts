@@ -62,11 +62,12 @@ export function rowsOf(
 ): readonly Readonly<Record<string, unknown>>[] {
   return Object.entries(loaded).flatMap(([server, rounds = []]) => ({
     server: names[server] ?? server,
-    "CPU µs a query": spread(costs(rounds)),
-    "queries a CPU-second": spread(perCpuSecond(rounds)),
+    "CPU µs per query": spread(costs(rounds)),
+    "queries per CPU-second": spread(perCpuSecond(rounds)),
     "queries a second": spread(rounds.map(({ perSecond }) => perSecond)),
-    "of a core": spread(rounds.map(({ share }) => share)),
-    "bytes an answer": rounds[0]?.bytes,
-    "of ours": loaded["waymark"] === undefined || server === "waymark" ? "-" : (ratioOf(costs(loaded["waymark"]), costs(rounds)) ?? "-"),
+    "share of a core": spread(rounds.map(({ share }) => share)),
+    "bytes per answer": rounds[0]?.bytes,
+    "relative to Waymark":
+      loaded["waymark"] === undefined || server === "waymark" ? "-" : (ratioOf(costs(loaded["waymark"]), costs(rounds)) ?? "-"),
   }));
 }

@@ -136,7 +136,7 @@ export interface CheckRow {
   readonly "p50 ms": number | string;
   readonly "p99 ms": number | string;
   /** Absent for us. */
-  readonly "peer's CPU over ours": Spread | string;
+  readonly "peer's CPU ÷ ours": Spread | string;
 }
 
 interface Round {
@@ -159,7 +159,7 @@ function rowOf(head: Pick<CheckRow, "work" | "driver" | "program">, rounds: read
     "CPU µs": rounds.length === 0 ? "not measured" : spread(cpuUs(rounds)),
     "p50 ms": tookMs.length === 0 ? "-" : percentile(tookMs, 0.5),
     "p99 ms": tookMs.length === 0 ? "-" : percentile(tookMs, 0.99),
-    "peer's CPU over ours": (ours !== undefined && rounds.length > 0 && ratioOf(cpuUs(rounds), cpuUs(ours))) || "-",
+    "peer's CPU ÷ ours": (ours !== undefined && rounds.length > 0 && ratioOf(cpuUs(rounds), cpuUs(ours))) || "-",
   };
 }
 
@@ -200,7 +200,7 @@ export interface UnderH2load {
   readonly name: string;
   readonly atLeast: number;
   readonly note?: string;
-  /** Absent: the figure checks our driver, and is no row of docs/performance.md. */
+  /** Absent: the figure only checks our driver. */
   readonly shown?: Pick<Shown, "work" | "beside" | "unit">;
 }
 
@@ -209,7 +209,7 @@ export function h2loadGoal(rows: readonly CheckRow[], wanted: UnderH2load): Goal
   const [ours, theirs] = [row("waymark"), row("etcd")];
   return ratioGoal({
     ...wanted,
-    ratio: theirs?.["peer's CPU over ours"],
+    ratio: theirs?.["peer's CPU ÷ ours"],
     ours: ours?.["CPU µs"],
     theirs: theirs?.["CPU µs"],
     missing: "etcd or h2load is not installed",

@@ -2,22 +2,14 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { cellText, type Goal, type Kept, type Verdict, verdict } from "./_results.ts";
-import { allPlots, featured, summary } from "./_summary.ts";
+import { cellText, type Kept, type Verdict, verdict } from "./_results.ts";
+import { SECTIONS, type Section } from "./_sections.ts";
+import { allPlots, featured, goalTable, inOrder } from "./_summary.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const RESULTS = join(ROOT, "bench", "results");
 /** The plots of docs/performance.md. A plot that the page no longer shows is removed. */
 export const PLOTS = "docs/plots";
-
-function goalRow(goal: Goal): readonly string[] {
-  const wanted = goal.atLeast === undefined ? `≤ ${cellText(goal.atMost)}` : `≥ ${cellText(goal.atLeast)}`;
-  const { low, high } = goal.shown?.ratio ?? {};
-  const interval = low === undefined ? "" : ` (${cellText(low)}–${cellText(high)})`;
-  const value = goal.value === undefined ? "–" : `${cellText(goal.value)}${interval} ${goal.unit}`;
-  const judged = goal.note === undefined ? verdict(goal) : `${verdict(goal)}: ${goal.note}`;
-  return [goal.name, `${wanted} ${goal.unit}`, value, judged];
-}
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
@@ -30,37 +22,42 @@ function versionsText(versions: Kept["versions"]): string {
     .join(", ");
 }
 
-function section({ name, command, machine, versions, commit, date, goals, tables, notes }: Kept): string {
+function section(kept: Kept): string {
+  const { name, command, machine, versions, commit, date, tables, notes } = kept;
   const { cpu, cores, memoryGiB, kernel, loadAverage } = machine;
+  const { measures, reading } = proseOf(name);
   const parts = [
     `## ${name}`,
-    `\`${command}\`: commit ${commit}, ${date} UTC; ${cpu}, ${cores} cores, ${memoryGiB} GiB, Linux ${kernel}, load average before it ${loadAverage}; ${versionsText(versions)}.`,
-    table(["goal", "wanted", "measured", "verdict"], goals.map(goalRow)),
+    `**Measured:** ${measures}`,
+    `**Reading:** ${reading}`,
+    goalTable(kept),
+    ...Object.entries(tables).flatMap(([title, rows]) => {
+      const columns = Object.keys(rows[0] ?? {});
+      const cells = rows.map((row) => columns.map((column) => cellText(row[column])));
+      return [`### ${title}`, table(columns, cells)];
+    }),
+    `${notes.length > 0 ? "Notes:\n\n" : ""}${notes.map((note) => `- ${note}`).join("\n")}`,
+    `Run: \`${command}\`, commit ${commit}, ${date} UTC; ${cpu}, ${cores} cores, ${memoryGiB} GiB, Linux ${kernel}, load average before the run ${loadAverage}; ${versionsText(versions)}.`,
   ];
-  for (const [title, rows] of Object.entries(tables)) {
-    const columns = Object.keys(rows[0] ?? {});
-    parts.push(
-      `### ${title}`,
-      table(
-        columns,
-        rows.map((row) => columns.map((column) => cellText(row[column]))),
-      ),
-    );
-  }
-  parts.push(notes.map((note) => `- ${note}`).join("\n"));
   return parts.join("\n\n");
 }
 
-/** One row for each section: where it is, how old it is, and how many of its goals were reached. */
-function overview(kept: readonly Kept[]): string {
-  const rows = kept.map(({ name, commit, date, machine, goals }) => {
+function proseOf(name: string): Section {
+  const prose = SECTIONS[name];
+  if (prose === undefined) throw new Error(`bench/_sections.ts has no section for the benchmark "${name}"`);
+  return prose;
+}
+
+/** One row for each section: its topic, its age, and how many of its goals were reached. */
+export function overview(kept: readonly Kept[]): string {
+  const rows = inOrder(kept).map(({ name, date, goals }) => {
+    const { topic, peers } = proseOf(name);
     const verdicts = goals.map(verdict);
     const count = (wanted: Verdict) => String(verdicts.filter((each) => each === wanted).length);
     const counts = [count("reached"), count("uncertain"), count("missed"), count("no verdict")];
-    return [`[${name}](#${name})`, commit, date.slice(0, 10), String(machine.loadAverage), ...counts];
+    return [`[${name}](#${name})`, topic, peers, date.slice(0, 10), ...counts];
   });
-  const head = ["benchmark", "commit", "measured on", "load average before it", "goals reached", "uncertain", "missed", "no verdict"];
-  return table(head, rows);
+  return table(["benchmark", "measures", "compared with", "measured on", "goals reached", "uncertain", "missed", "no verdict"], rows);
 }
 
 function everyKept(): readonly Kept[] {
@@ -68,7 +65,7 @@ function everyKept(): readonly Kept[] {
   return files.toSorted().map((file) => JSON.parse(readFileSync(join(RESULTS, file), "utf8")) as Kept);
 }
 
-/** A page written by hand, with its generated part between marks of that name. */
+/** A page written by hand, with generated parts between comments of their names. */
 function filled(page: string, parts: Readonly<Record<string, string>>): readonly [string, string] {
   let text = readFileSync(join(ROOT, page), "utf8");
   for (const [name, part] of Object.entries(parts)) {
@@ -85,13 +82,13 @@ export function resultPages(): Readonly<Record<string, string>> {
   const kept = everyKept();
   const { text, plots } = featured(kept);
   return Object.fromEntries([
-    filled("docs/reference/benchmarks.md", { results: [overview(kept), ...kept.map(section)].join("\n\n") }),
-    filled("docs/performance.md", { plots: text, rows: summary(kept) }),
+    filled("docs/reference/benchmarks.md", { contents: overview(kept), results: inOrder(kept).map(section).join("\n\n") }),
+    filled("docs/performance.md", { figures: text }),
     ...Object.entries(plots).map(([file, plot]) => [`${PLOTS}/${file}`, plot] as const),
   ]);
 }
 
-/** A plot of every row of docs/performance.md, by the name of its file. */
+/** A plot of every goal with figures, by the name of its file. */
 export function everyPlot(): Readonly<Record<string, string>> {
   return allPlots(everyKept());
 }

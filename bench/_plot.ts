@@ -29,11 +29,13 @@ export interface Drawn {
   readonly unit: string;
   /** The first is ours. They start at zero. */
   readonly bars: readonly Bar[];
-  /** A line across all bars, where the goal stands. */
+  /** A line across all bars, at the goal. */
   readonly limit?: number;
+  /** All bars are ours; by default only the first. */
+  readonly areAllOurs?: boolean;
 }
 
-export function plot({ title, unit, bars, limit }: Drawn): string {
+export function plot({ title, unit, bars, limit, areAllOurs = false }: Drawn): string {
   const labels = Math.max(LABELS, ...bars.map(({ label }) => label.length * LETTER + 6));
   const width = Math.max(WIDTH, unit.length * LETTER, labels + WIDTH - LABELS);
   const most = Math.max(limit ?? 0, ...bars.map(({ value }) => spreadOf(value).max));
@@ -44,7 +46,7 @@ export function plot({ title, unit, bars, limit }: Drawn): string {
     const [top, middle] = [(i + 1) * ROW + 5, (i + 1) * ROW + 12];
     return [
       `<text x="${labels - 6}" y="${middle + 4}" text-anchor="end">${escaped(label)}</text>`,
-      `<rect x="${labels}" y="${top}" width="${Math.max(1, x(median) - labels)}" height="14" fill="${i === 0 ? OURS : THEIRS}"/>`,
+      `<rect x="${labels}" y="${top}" width="${Math.max(1, x(median) - labels)}" height="14" fill="${i === 0 || areAllOurs ? OURS : THEIRS}"/>`,
       ...(max > min ? [`<path d="M${x(min)} ${middle}H${x(max)}" stroke="${TEXT}" stroke-width="2"/>`] : []),
       `<text x="${x(max) + 6}" y="${middle + 4}">${escaped(cellText(median))}</text>`,
     ];

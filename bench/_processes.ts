@@ -35,10 +35,10 @@ export function longestHoldMs(): number | undefined {
 /** What `report` tells of the event loops of all nodes of ours that were measured and asked before they were stopped. */
 export function loopNotes(): readonly string[] {
   const nodes = ({ length }: readonly number[]) => (length === 1 ? "a node" : `${length} nodes`);
-  const probed = `The event loop of ${nodes(probedMs)} was held by CPU work for at most ${Math.max(...probedMs).toPrecision(3)} ms at a time, from when it was ready or last looked at, collections included.`;
+  const probed = `CPU work blocked the event loop of ${nodes(probedMs)} for at most ${Math.max(...probedMs).toPrecision(3)} ms at a time, garbage collections included, since the node was ready or last measured.`;
   const most = Math.max(...toldMs);
   const own = Number.isFinite(most) ? `at most ${most} ms` : "more than ten seconds";
-  const plain = `The event loop of ${nodes(toldMs)} that ran without the benchmark's probe was held for ${own} at a time, loading included, as the node's own metric says (waymark_event_loop_block_ms: by the clock, so neighbours on the core count; the end of its bucket; a hold may be measured up to 20 ms too short).`;
+  const plain = `The event loop of ${nodes(toldMs)} without the benchmark's probe was blocked for ${own} at a time, loading included, by the node's own metric waymark_event_loop_block_ms. The metric uses the clock, so other programs on the core count; the value is the upper bound of its bucket; and it can be up to 20 ms too short.`;
   return [...(probedMs.length > 0 ? [probed] : []), ...(toldMs.length > 0 ? [plain] : [])];
 }
 

@@ -169,7 +169,7 @@ export interface RateRow {
   readonly "p50 ms": number | string;
   readonly "p99 ms": number | string;
   /** Absent for us. */
-  readonly "peer's CPU over ours": Spread | string;
+  readonly "peer's CPU ÷ ours": Spread | string;
 }
 
 /** Compares the first with the others at each rate, in rounds that go through all of them there and back. */
@@ -228,7 +228,7 @@ function rowOf(head: Pick<RateRow, "work" | "rate" | "program">, rounds: readonl
     "CPU µs": spread(rounds.map(({ cpuUs }) => cpuUs)),
     "p50 ms": latency(0.5),
     "p99 ms": latency(0.99),
-    "peer's CPU over ours": ratio ?? "-",
+    "peer's CPU ÷ ours": ratio ?? "-",
   };
 }
 
@@ -263,19 +263,19 @@ export function besideGoal(
   const others = rate === "full" ? of.filter((each) => each.program === program && each.rate !== rate) : [];
   const otherRates = others
     .toReversed()
-    .flatMap(({ rate: name, "peer's CPU over ours": other }) => (typeof other === "object" ? [`${name} ${cellText(other.median)}`] : []))
+    .flatMap(({ rate: name, "peer's CPU ÷ ours": other }) => (typeof other === "object" ? [`${name} ${cellText(other.median)}`] : []))
     .join(" · ");
   return ratioGoal({
     name: `${named}, beside ${beside}`,
     shown: {
       work,
       beside,
-      unit: "µs of CPU a request",
+      unit: "µs of CPU per request",
       ...(own && { oursName: own.name }),
       ...(theirsName !== undefined && { theirsName }),
       ...(otherRates !== "" && { otherRates }),
     },
-    ratio: theirs?.["peer's CPU over ours"],
+    ratio: theirs?.["peer's CPU ÷ ours"],
     ours: ours?.["CPU µs"],
     theirs: theirs?.["CPU µs"],
     atLeast,

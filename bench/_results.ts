@@ -26,7 +26,7 @@ export interface Ratio extends Spread {
   readonly high?: number;
 }
 
-/** What stands behind a goal, as docs/performance.md shows it: a row of its table, and a plot of it. */
+/** The figures behind a goal, for its row in docs/reference/benchmarks.md and its plot. */
 export interface Shown {
   /** What is done, in words of a user: "an exact query of ten entries, 64 under way". */
   readonly work: string;
@@ -59,7 +59,7 @@ export interface Goal {
   readonly atLeast?: number;
   readonly atMost?: number;
   readonly note?: string;
-  /** Absent: the goal stands on the generated page of all figures alone. */
+  /** Absent: the row of the goal shows only its value. */
   readonly shown?: Shown;
 }
 
@@ -173,7 +173,7 @@ const MAX_HOLD_MS = 20;
 function loopGoals(): readonly Goal[] {
   const value = longestHoldMs();
   if (value === undefined) return [];
-  return [{ name: "the event loop is held by CPU work at a time, at most, collections included", value, unit: "ms", atMost: MAX_HOLD_MS }];
+  return [{ name: "longest blocking of the event loop by CPU work, garbage collections included", value, unit: "ms", atMost: MAX_HOLD_MS }];
 }
 
 /** Prints the tables on stderr and JSON on stdout, and keeps it in bench/results unless it says otherwise. */
@@ -208,7 +208,7 @@ export function report({ isKept = true, ...told }: Report): void {
 type Figure = Spread | number | string | undefined;
 
 interface WantedRatio extends Pick<Goal, "name" | "atLeast" | "atMost"> {
-  /** Absent: the goal is no row of docs/performance.md. */
+  /** Absent: the row of the goal shows no figures of both sides. */
   readonly shown?: Omit<Shown, "ours" | "theirs" | "ratio">;
   /** A number where there were no rounds. */
   readonly ratio: Figure;

@@ -1,43 +1,59 @@
-/** The parts of docs/performance.md that are made from bench/results/*.json: six plots with a sentence each, and a row for each goal that shows something. */
+/** Tables and plots made from bench/results/*.json: six figures and their plot for docs/performance.md, and a table of goals for each benchmark. */
 import { type Bar, plot } from "./_plot.ts";
 import { cellText, type Goal, type Kept, type Shown, verdict } from "./_results.ts";
+import { SECTIONS } from "./_sections.ts";
 
-/** The order of a reader's interest: reading, writing, watching, many nodes, what a node takes. The others come after, by name. */
-const ORDER = [
-  "query",
-  "resolver",
-  "register",
-  "watch",
-  "dns",
-  "fleet",
-  "workers",
-  "cluster",
-  "members",
-  "propagation",
-  "membership",
-  "tiers",
-  "outage",
-  "flood",
-  "growth",
-  "memory",
-  "restart",
-];
+/** A goal that docs/performance.md shows. */
+interface Featured {
+  /** Short, for the plot and the table. */
+  readonly label: string;
+  /** One unit of the work, in the plural. Absent: the figure is no CPU time. */
+  readonly units?: string;
+  /** What limits the figure. */
+  readonly reading: string;
+}
 
-/** The goals whose plots the page shows, and for each a sentence about what bounds it. */
-const FEATURED: Readonly<Record<string, string>> = {
-  "an exact query of 10 entries among 10,000, 64 under way, beside etcd, serializable range":
-    "Node's own HTTP/2 takes most of the time of a query.",
+/** By the goal's name. */
+const FEATURED: Readonly<Record<string, Featured>> = {
+  "an exact query of 10 entries among 10,000, 64 under way, beside etcd, serializable range": {
+    label: "Read over gRPC",
+    units: "requests",
+    reading: "Most of the time of a query is spent in Node's own HTTP/2.",
+  },
   "an exact query of 10 entries among 10,000 through HTTP/JSON, 64 under way, beside Consul, health endpoint over HTTP/1.1 and JSON, stale":
-    "Waymark writes JSON from the stored bytes, without a JSON library.",
+    {
+      label: "Read over HTTP/JSON",
+      units: "requests",
+      reading: "Waymark writes JSON from the stored bytes, without a JSON library.",
+    },
   "a durable registration of 100 entries under one lease, beside etcd, a lease and then one transaction of 100 puts under it: two calls, each through Raft (ours is not)":
-    "A batch shares the request, the lease and the flush of the disk, so register many entries in one request.",
-  "a steady stream of changes told to 1,000 watches, each with its own filter, 100 a connection, beside etcd, a watch each; each change goes through Raft (ours does not)":
-    "A change is encoded once for all watches that it passes to, and changes within 2 ms share a message.",
-  "DNS queries a CPU-second over CoreDNS with its cache":
-    "`node:dgram` reads and writes one packet per system call, and that is most of an answer.",
-  "memory for 100,000 entries on disk, beside etcd, the same entries, which it writes through Raft (ours does not)":
-    "etcd needs less, because Node, its libraries and the indexes of the entries take memory.",
+    {
+      label: "Register, 100 per request",
+      units: "entries",
+      reading: "A batch shares the request, the lease and the disk flush, so register many entries in one request.",
+    },
+  "a steady stream of changes sent to 1,000 watches, each with its own filter, 100 per connection, beside etcd, a watch each; each change goes through Raft (ours does not)":
+    {
+      label: "Deliver a change to a watch",
+      units: "deliveries",
+      reading: "A change is encoded once for all watches that receive it, and changes within 2 ms share a message.",
+    },
+  "DNS queries per CPU-second over CoreDNS with its cache": {
+    label: "DNS answer over UDP",
+    units: "answers",
+    reading: "`node:dgram` reads and writes one packet per system call, which is most of the cost of an answer.",
+  },
+  "memory for 100,000 entries on disk, beside etcd, the same entries, which it writes through Raft (ours does not)": {
+    label: "Memory, 100,000 entries",
+    reading: "Waymark needs more memory than etcd, for Node, its libraries and the indexes of the entries.",
+  },
 };
+
+const ABOUT_PLOT =
+  "The plot shows the peer's cost divided by Waymark's. At the dashed line, both cost the same; the line across the end of a bar goes from the lowest to the highest round.";
+
+/** The file of the plot that docs/performance.md shows. */
+const OVERVIEW = "overview.svg";
 
 /** Words by which a peer is known, and its name among the versions of a result. */
 const PROGRAMS: readonly (readonly [RegExp, string])[] = [
@@ -58,8 +74,10 @@ interface Row {
   readonly file: string;
 }
 
-function inOrder(kept: readonly Kept[]): readonly Kept[] {
-  const place = ({ name }: Kept) => (ORDER.indexOf(name) + 1 || ORDER.length + 1) - 1;
+/** In the order of the sections; results without a section come last, by name. */
+export function inOrder(kept: readonly Kept[]): readonly Kept[] {
+  const order = Object.keys(SECTIONS);
+  const place = ({ name }: Kept) => (order.indexOf(name) + 1 || order.length + 1) - 1;
   return kept.toSorted((a, b) => place(a) - place(b) || (a.name < b.name ? -1 : 1));
 }
 
@@ -71,7 +89,7 @@ function rowsOf(kept: readonly Kept[]): readonly Row[] {
   );
 }
 
-/** Whose name stands before a comma or a relative clause; what it does stands after it. */
+/** The name of the peer: the text before the first comma, clause or bracket. */
 function nameOf(beside: string): string {
   return beside.split(/[,;:] | \(/)[0]?.trim() ?? beside;
 }
@@ -109,60 +127,82 @@ export function allPlots(kept: readonly Kept[]): Readonly<Record<string, string>
   return drawn(rowsOf(kept));
 }
 
-/** The plots that docs/performance.md shows, by the names of their files, and the text around them. */
+/** The six figures of docs/performance.md as a table and the sentences below it, and the plot by the name of its file. */
 export function featured(kept: readonly Kept[]): { readonly text: string; readonly plots: Readonly<Record<string, string>> } {
   const all = rowsOf(kept);
-  const rows = Object.keys(FEATURED).map((name) => {
+  const rows = Object.entries(FEATURED).map(([name, { label, units, reading }]) => {
     const row = all.find(({ goal }) => goal.name === name);
     if (row === undefined) throw new Error(`no benchmark has the goal "${name}", which docs/performance.md shows`);
-    return row;
+    return { ...row, label, units, reading };
   });
-  const text = rows.map(({ goal, shown, file }) =>
-    [`${capital(shown.work)}: ${figures(shown)}. ${FEATURED[goal.name]}`, `![${figures(shown)}](plots/${file})`].join("\n\n"),
+  const table = [
+    "| | work | Waymark | peer | Waymark, per core and second |",
+    "| --- | --- | --- | --- | --- |",
+    ...rows.map((row) => {
+      const { label, units, shown } = row;
+      const cost = (value: Shown["ours"]) => (value === undefined ? "–" : `${cellText(value)} ${shortUnit(shown.unit)}`);
+      const rate = units === undefined || shown.ours === undefined ? "–" : `${perSecond(shown.ours)} ${units}`;
+      const peer = `${nameOf(shown.beside ?? "")}: ${cost(shown.theirs)}`;
+      return `| **${label}** | ${shown.work} | ${cost(shown.ours)} | ${peer} | ${rate} |`;
+    }),
+  ];
+  const bars = rows.map(({ label, shown, goal }) => ({
+    label: `${label} / ${nameOf(shown.beside ?? "")}`,
+    value: shown.ratio ?? goal.value ?? 0,
+  }));
+  const unit = "cost of the peer ÷ cost of Waymark: above 1, Waymark costs less";
+  const title = bars.map(({ label, value }) => `${label}: ${cellText(value)}`).join("; ");
+  const picture = plot({ title, unit, bars, limit: 1, areAllOurs: true });
+  const alt = `Cost of the peer divided by the cost of Waymark. ${title}`;
+  const notes = rows.map(
+    ({ kept: { name }, label, reading }) => `- **${label}.** ${reading} [All figures](reference/benchmarks.md#${name}).`,
   );
-  return { text: text.join("\n\n"), plots: drawn(rows) };
+  return {
+    text: [table.join("\n"), ABOUT_PLOT, `![${alt}](plots/${OVERVIEW})`, notes.join("\n")].join("\n\n"),
+    plots: { [OVERVIEW]: picture },
+  };
 }
 
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
+/** "µs" of "µs of CPU a request", "MiB" of "MiB of the process's own memory (RssAnon)". */
+function shortUnit(unit: string): string {
+  return unit.split(" ")[0] ?? unit;
+}
+
+/** Units of work that one second of CPU time is enough for, by their cost in µs. To two digits: it is a hint. */
+function perSecond(costUs: NonNullable<Shown["ours"]>): string {
+  const us = typeof costUs === "number" ? costUs : costUs.median;
+  return Number((1e6 / us).toPrecision(2)).toLocaleString("en-US");
 }
 
 function valueOf({ value, unit, shown }: Goal): string {
   if (typeof value !== "number") return "–";
   const { ratio, otherRates } = shown ?? {};
-  const range = ratio === undefined ? "" : ` (${cellText(ratio.min)}–${cellText(ratio.max)})`;
+  const interval = ratio?.low === undefined ? "" : ` (${cellText(ratio.low)}–${cellText(ratio.high)})`;
   const others = otherRates === undefined ? "" : `<br>${otherRates}`;
-  return `${cellText(value)}${range}${unit === "×" ? "" : ` ${unit}`}${others}`;
+  return `${cellText(value)}${interval} ${unit}${others}`;
 }
 
 /** With the version of the peer, where it is another program. */
-function besideText({ kept: { versions }, shown: { beside } }: Row): string {
-  if (beside === undefined) return "a limit of our own";
+function besideText({ versions }: Kept, beside: string | undefined): string {
+  if (beside === undefined) return "–";
   const key = PROGRAMS.find(([word]) => word.test(beside))?.[1];
   const version = key === undefined ? undefined : versions[key]?.split(/[ ,]/)[0];
   return version === undefined ? beside : `${beside} (${version})`;
 }
 
-function tableRow(row: Row): string {
-  const { kept, goal, shown } = row;
+function goalRow(kept: Kept, goal: Goal): string {
+  const { name, unit, shown } = goal;
   const wanted = goal.atLeast === undefined ? `≤ ${cellText(goal.atMost)}` : `≥ ${cellText(goal.atLeast)}`;
   const judged = goal.note === undefined ? verdict(goal) : `${verdict(goal)}: ${goal.note}`;
-  const cells = [
-    `[${kept.name}](reference/benchmarks.md#${kept.name})`,
-    shown.work,
-    besideText(row),
-    valueOf(goal),
-    figures(shown),
-    `${wanted}: ${judged}`,
-  ];
-  return `| ${cells.join(" | ")} |`;
+  const both = shown === undefined ? "" : figures(shown);
+  return `| ${[shown?.work ?? name, besideText(kept, shown?.beside), both === "" ? "–" : both, valueOf(goal), `${wanted} ${unit}`, judged].join(" | ")} |`;
 }
 
-/** The table of all rows. */
-export function summary(kept: readonly Kept[]): string {
+/** The table of a benchmark's goals. */
+export function goalTable(kept: Kept): string {
   return [
-    "| benchmark | work | peer | measured | figures | goal |",
+    "| work | compared with | cost or time of each | result | goal | verdict |",
     "| --- | --- | --- | --- | --- | --- |",
-    ...rowsOf(kept).map(tableRow),
+    ...kept.goals.map((goal) => goalRow(kept, goal)),
   ].join("\n");
 }

@@ -174,8 +174,8 @@ async function churn(nodes: readonly Node[], written: Map<string, number>) {
       came: ended,
       "entries at the end": written.size,
       "nodes with another number": counts.filter((count) => count !== written.size).length,
-      "entries wrong in a watch": seen.wrong(),
-      "never seen": missing,
+      "wrong entries in a watch": seen.wrong(),
+      missing: missing,
       "snapshots after the first": snapshots - nodes.length,
       "on the last p99 ms": percentile(seen.lastMs, 0.99),
       "RSS MiB, most": round(memory.most),
@@ -206,8 +206,8 @@ const idleOthers = othersWhileIdle();
 const idle = {
   nodes: NODES,
   seconds: round(idleMs / 1000),
-  "CPU % of a core, a node": round(((cpuMs(nodes) - idleCpu) / idleMs / NODES) * 100),
-  "bytes a second sent, a node": round(((loopbackBytes() - idleBytes) / idleMs / NODES) * 1000),
+  "CPU % of a core, per node": round(((cpuMs(nodes) - idleCpu) / idleMs / NODES) * 100),
+  "bytes a second sent, per node": round(((loopbackBytes() - idleBytes) / idleMs / NODES) * 1000),
 };
 
 const mesh = waymarkMesh(nodes, { tags: [CHANGING.tag] });
@@ -221,13 +221,13 @@ const steady = {
   nodes: NODES,
   entries: ENTRIES,
   "changes a second": RATE,
-  "changes a round": RATE * SECONDS,
+  "changes per round": RATE * SECONDS,
   "seen on a node p50 ms": seenAt(rounds, 0.5),
   "p99 ms": seenAt(rounds, 0.99),
   "on the last p99 ms": seenAt(rounds, 0.99, "lastMs"),
-  "never seen": opened.seen.missing,
-  "entries wrong in a watch": opened.seen.wrong((key) => changing.has(key)),
-  "CPU µs a change a node, all in": spread(rounds.map(({ cpuUs }) => cpuUs)),
+  missing: opened.seen.missing,
+  "wrong entries in a watch": opened.seen.wrong((key) => changing.has(key)),
+  "CPU µs per change and node, in total": spread(rounds.map(({ cpuUs }) => cpuUs)),
   "others' share of the machine": round(othersIn(rounds)),
 };
 opened.close();
@@ -240,9 +240,9 @@ const newcomers = {
   newcomers: NEWCOMERS,
   "from process start to all entries and ready s": wholeSeconds,
   "to its ready line s": spread(came.map(({ lineSeconds }) => lineSeconds)),
-  "an empty node's own start s": emptyStart,
-  "beyond an empty node's start s": spread(came.map((each) => each.wholeSeconds - emptyStart.median)),
-  "entries wrong": came.reduce((sum, { wrong }) => sum + wrong, 0),
+  "start of an empty node s": emptyStart,
+  "in addition to an empty node's start s": spread(came.map((each) => each.wholeSeconds - emptyStart.median)),
+  "wrong entries": came.reduce((sum, { wrong }) => sum + wrong, 0),
 };
 
 const churned = CHURN > 0 ? await churn(nodes, written) : undefined;
@@ -252,7 +252,7 @@ const churnGoals = (): readonly Goal[] => {
   if (churned === undefined) return [];
   const { row, growth } = churned;
   const none = (
-    name: "nodes with another number" | "entries wrong in a watch" | "never seen" | "snapshots after the first",
+    name: "nodes with another number" | "wrong entries in a watch" | "missing" | "snapshots after the first",
     unit: string,
   ): Goal => ({
     name: `churn: ${name}`,
@@ -262,8 +262,8 @@ const churnGoals = (): readonly Goal[] => {
   });
   return [
     none("nodes with another number", "nodes"),
-    none("entries wrong in a watch", "entries"),
-    none("never seen", "writes"),
+    none("wrong entries in a watch", "entries"),
+    none("missing", "writes"),
     none("snapshots after the first", "snapshots"),
     { name: "churn: most memory of a node over before it", value: round(growth), unit: "×", atMost: 1.5 },
   ];
@@ -276,23 +276,28 @@ const goals: readonly Goal[] = [
       unit: "ms",
       atMost: 250,
       shown: {
-        work: `${RATE} changes a second to ${NODES} nodes on one machine: from when a change is due until the last node shows it, p99`,
+        work: `${RATE} changes a second to ${NODES} nodes on one machine: time from when a change is due until the last node shows it, p99`,
         unit: "ms",
         ours: steady["on the last p99 ms"],
       },
     },
     othersIn(rounds),
   ),
-  { name: "changes that a watch never showed", value: steady["never seen"], unit: "changes", atMost: 0 },
-  { name: "entries that a watch holds otherwise than written", value: steady["entries wrong in a watch"], unit: "entries", atMost: 0 },
+  { name: "changes that a watch did not show", value: steady["missing"], unit: "changes", atMost: 0 },
+  {
+    name: "entries that differ between a watch and the written data",
+    value: steady["wrong entries in a watch"],
+    unit: "entries",
+    atMost: 0,
+  },
   quiet(
     {
-      name: `a newcomer has ${ENTRIES} entries and is ready, its process's start included`,
+      name: `a new node has ${ENTRIES} entries and is ready, its process's start included`,
       value: wholeSeconds.median,
       unit: "s",
       atMost: 5,
       shown: {
-        work: `a new node joins: from its process's start until it has all ${ENTRIES} entries and is ready`,
+        work: `a new node joins: time from the start of its process until it has all ${ENTRIES} entries and is ready`,
         unit: "s",
         ours: wholeSeconds,
       },
@@ -301,28 +306,28 @@ const goals: readonly Goal[] = [
   ),
   quiet(
     {
-      name: "CPU of a node with nothing to say",
-      value: idle["CPU % of a core, a node"],
+      name: "CPU of an idle node",
+      value: idle["CPU % of a core, per node"],
       unit: "%",
       atMost: 2,
       shown: {
         work: `a node of ${NODES} with ${ENTRIES} entries that do not change`,
         unit: "% of a core",
-        ours: idle["CPU % of a core, a node"],
+        ours: idle["CPU % of a core, per node"],
       },
     },
     idleOthers,
   ),
   quiet(
     {
-      name: "bytes a second of a node with nothing to say",
-      value: idle["bytes a second sent, a node"],
+      name: "bytes a second of an idle node",
+      value: idle["bytes a second sent, per node"],
       unit: "B",
       atMost: 5000,
       shown: {
-        work: `a node of ${NODES} with ${ENTRIES} entries that do not change: what it sends to the others`,
+        work: `a node of ${NODES} with ${ENTRIES} entries that do not change: bytes that it sends to the others`,
         unit: "bytes a second",
-        ours: idle["bytes a second sent, a node"],
+        ours: idle["bytes a second sent, per node"],
       },
     },
     idleOthers,
@@ -333,19 +338,19 @@ report({
   name: NODES === 5 ? "cluster" : `cluster-${NODES}`,
   isKept: asksForAll(values, DEFAULTS),
   tables: {
-    "changes seen everywhere": [steady],
-    "a newcomer": [newcomers],
-    "nothing to say": [idle],
-    loading: [{ entries: ENTRIES, nodes: NODES, seconds: round(loadSeconds), "CPU µs an entry a node": round(loadCpuUs) }],
+    "changes visible on all nodes": [steady],
+    "a new node": [newcomers],
+    "idle nodes": [idle],
+    loading: [{ entries: ENTRIES, nodes: NODES, seconds: round(loadSeconds), "CPU µs per entry and node": round(loadCpuUs) }],
     ...(churned !== undefined && { churn: [churned.row], "RSS under churn, most in each minute, MiB": churned.rows }),
   },
   goals,
   notes: [
-    "Real processes with journals on this machine's cores, the load and all watches in one more process on the same cores.",
-    "Changes are sent when the schedule has them, whether or not earlier ones are answered, and timed from when the schedule had them (not from when they were sent) to the delta in a watch of a node; what replaced a change shows it too. All CPU time of all nodes, journal and watches included. One round before those that count.",
-    "A newcomer's time starts before its process does and ends when it counts all entries and `/readyz` says 200, looked at every 20 ms; afterwards a watch of it is held against what was written. What an empty node needs to start is the median of the nodes that joined before there were entries.",
-    "Nothing to say lasts longer than the time between push-pulls (30 s) and between snapshots of the replica (60 s).",
-    "Churn: of a tenth of the entries a minute, two thirds get a new version, one third ends and as many new keys come; each write is looked for in a watch of everything at every node, and at the end each watch is held against what was written. RSS includes what no collection has freed yet, the heaps are after one.",
-    "Bytes as the loopback interface counts them, TCP and IP headers and acknowledgements included: what all nodes send each other, over their number.",
+    "The nodes are real processes with journals on this machine's cores. The load and all watches run in one more process on the same cores.",
+    "Changes are sent on a schedule, whether or not earlier ones have been answered. A change is timed from its scheduled time (not from when it was sent) until its delta, or the delta of a later change of the same entry, arrives in a watch of a node. CPU time is the total of all nodes, with journal and watches. One round runs before the rounds that count.",
+    "The time of a new node starts before its process does, and ends when it counts all entries and `/readyz` answers 200, polled every 20 ms. Afterwards a watch of the node is compared with the written data. The start of an empty node is the median of the nodes that joined before there were entries.",
+    "The idle time is longer than the interval of push-pulls (30 s) and of snapshots of the replica (60 s).",
+    "Churn: a tenth of the entries change per minute; two thirds of them get a new version, and one third ends and is replaced by as many new keys. Each write is searched in a watch of everything on every node, and at the end each watch is compared with the written data. RSS includes memory that no collection has freed yet; heaps are measured after a collection.",
+    "Bytes are counted by the loopback interface, with TCP and IP headers and acknowledgements: the total that all nodes send to each other, divided by their number.",
   ],
 });

@@ -77,7 +77,7 @@ async function whileChanging(): Promise<Changed> {
     loaded,
     registering,
     notes: [
-      `Changes elsewhere are ${ELSEWHERE_PER_SECOND} entries a second of another namespace, registered at this node in messages of ${INSTANCES}, or of ${INSTANCES * BATCHED_NAMES} ("batched"). Messages of ${INSTANCES} take ${round(registering * 100)} % of the core without a question, and all of it is counted as the answers' own. Names that change do so in their port, ${CHANGED_NAMES_PER_SECOND} a second with all their instances.`,
+      `Changes elsewhere are ${ELSEWHERE_PER_SECOND} entries a second of another namespace, registered on this node in messages of ${INSTANCES}, or of ${INSTANCES * BATCHED_NAMES} ("batched"). Messages of ${INSTANCES} use ${round(registering * 100)} % of the core without a query, and all of it counts as part of the answers. Names that change get new ports, ${CHANGED_NAMES_PER_SECOND} names a second with all their instances.`,
     ],
   };
 }
@@ -93,11 +93,11 @@ function changeGoals({ loaded, registering }: Changed): readonly Goal[] {
   const goal = (work: string, rounds: readonly Loaded[] | undefined, note?: string) => {
     const ours = perCpuSecond(rounds);
     return ratioGoal({
-      name: `DNS queries a CPU-second ${work}, over those of quiet times`,
+      name: `DNS queries per CPU-second ${work}, over those of quiet times`,
       shown: {
         work: `DNS answers ${work}`,
-        beside: "the same node in quiet times",
-        unit: "queries a CPU-second",
+        beside: "the same node in a quiet period",
+        unit: "queries per CPU-second",
         isMoreBetter: true,
         oursName: "meanwhile",
         theirsName: "quiet",
@@ -109,19 +109,19 @@ function changeGoals({ loaded, registering }: Changed): readonly Goal[] {
       note,
     });
   };
-  const alone = `${cellText(over)} × without what the registrations take themselves, ${round(registering * 100)} % of the core without a question`;
+  const alone = `${cellText(over)} × without the own cost of the registrations, ${round(registering * 100)} % of the core without a query`;
   return [
     goal("while 1 % of the names change a second", loaded.changing),
     goal(`while ${cellText(ELSEWHERE_PER_SECOND)} entries a second change elsewhere`, loaded.elsewhere, alone),
-    goal(`while as many change elsewhere, ${INSTANCES * BATCHED_NAMES} in a message`, loaded.batched),
-    goal(`to ${cellText(2 * WIDE_NAMES)} different questions`, loaded.wide),
+    goal(`while as many change elsewhere, ${INSTANCES * BATCHED_NAMES} per message`, loaded.batched),
+    goal(`to ${cellText(2 * WIDE_NAMES)} different queries`, loaded.wide),
   ];
 }
 
 function floodGoal(told: Flooded | string): Goal {
-  const name = "good DNS questions that are answered beside random names from 10,000 networks";
+  const name = "valid DNS queries answered in addition to random names from 10,000 networks";
   if (typeof told === "string") return { name, value: undefined, unit: "%", atLeast: 99, note: told };
-  const note = `${cellText(round(told.floodPerSecond))} random names a second arrived beside ${cellText(round(told.goodPerSecond))} good questions; the node took ${round(told.share)} of a core`;
+  const note = `${cellText(round(told.floodPerSecond))} random names a second arrived in addition to ${cellText(round(told.goodPerSecond))} valid queries; the node used ${round(told.share)} of a core`;
   // One process sends all of it, and may be too slow for that.
   if (told.floodPerSecond < 0.9 * 50_000)
     return {
@@ -129,9 +129,9 @@ function floodGoal(told: Flooded | string): Goal {
       value: undefined,
       unit: "%",
       atLeast: 99,
-      note: `${round(told.answeredShare * 100)} % were answered beside too few: ${note}`,
+      note: `${round(told.answeredShare * 100)} % were answered, with too few of them: ${note}`,
     };
-  const work = `good DNS questions that are answered, ${cellText(5000)} a second beside ${cellText(50_000)} random names a second from ${cellText(10_000)} networks`;
+  const work = `valid DNS queries answered, ${cellText(5000)} a second in addition to ${cellText(50_000)} random names a second from ${cellText(10_000)} networks`;
   return {
     name,
     value: told.answeredShare * 100,
@@ -169,8 +169,8 @@ report({
   name: "dns",
   isKept: failed.length > 0 ? failed.join("; ") : asksForAll(values, DEFAULTS),
   tables: {
-    ...(peers && { "an answer, each server asked as fast as dnsperf can": peerRows(peers) }),
-    ...(changes && { "an answer while something changes": rowsOf(changes.loaded) }),
+    ...(peers && { "answers at the maximum rate of dnsperf": peerRows(peers) }),
+    ...(changes && { "answers while data changes": rowsOf(changes.loaded) }),
   },
   goals: [
     ...(peers ? peerGoals(peers) : []),
@@ -182,8 +182,8 @@ report({
   notes: [
     ...(peers?.notes ?? []),
     ...(changes?.notes ?? []),
-    "CoreDNS adds NS records and compresses no name of an answer that fits without. It is measured with `file` alone, which makes each answer anew, and with its `cache` before it, which keeps them as we keep ours. CoreDNS and Knot answer in the same order each time; we draw one. The bare socket's answers are as long as ours, and it uses its socket as we do.",
-    'dnsperf has 400 questions under way and one core. It cannot fill Knot\'s: "of a core" says how much of it was used. CPU time a packet is less where more come together, so Knot at less than 90 % of its core costs more than it need, and has no verdict.',
-    "Knot and dnsperf are those of the system's packages, which may be some years old; CoreDNS is a current one. The versions stand above.",
+    "CoreDNS adds NS records, and does not compress the names of an answer that fits without compression. It is measured with `file` only, which builds each answer, and with its `cache` in front, which keeps answers as Waymark does. CoreDNS and Knot answer in the same order each time; Waymark chooses a random order. The answers of the bare socket are as long as Waymark's, and it uses its socket in the same way.",
+    'dnsperf has 400 queries in flight and one core, which is not enough to fill Knot\'s core: "share of a core" shows the used part. CPU time per packet falls as more packets arrive together, so Knot costs more than necessary at less than 90 % of its core, and has no verdict.',
+    "Knot and dnsperf come from the system's packages and can be some years old; CoreDNS is a current version. The versions are at the end of this section.",
   ],
 });

@@ -158,19 +158,19 @@ const together = (kind: Kind, share: number) =>
   );
 const NAMES: Readonly<Record<Kind, string>> = {
   alone: "nothing",
-  admitted: "the calls that the flood gets through, from tenants within their limits",
+  admitted: "as many calls as the flood gets through, from tenants within their limits",
   behaved: "as many calls as the flood's, from tenants within their limits",
   flood: "the flood",
 };
 const rows = KINDS.map((kind) => ({
-  "sent beside it": NAMES[kind],
+  "additional load": NAMES[kind],
   "let through": sum(rounds.map(({ ok }) => ok[kind])),
   refused: sum(rounds.map(({ refused }) => refused[kind])),
   "p50 ms": spread(p(kind, 0.5)),
   "p99 ms": spread(p(kind, 0.99)),
-  "all rounds as one, p99 ms": together(kind, 0.99),
+  "all rounds together, p99 ms": together(kind, 0.99),
   "p99.9 ms": together(kind, 0.999),
-  "CPU µs a call beside it": kind === "alone" ? "-" : spread(rounds.map((each) => each.costOf(kind))),
+  "CPU µs per additional call": kind === "alone" ? "-" : spread(rounds.map((each) => each.costOf(kind))),
 }));
 
 function latencyGoal(kind: Kind, atMost: number): Goal {
@@ -181,7 +181,7 @@ function latencyGoal(kind: Kind, atMost: number): Goal {
     unit: "×",
     atMost,
     shown: {
-      work: "p99 of another tenant's queries under a flood of ten times the limit, over its p99 beside the load named here",
+      work: "p99 of another tenant's queries under a flood of ten times the limit, compared with its p99 under the load of the next column",
       beside: `the same node without the flood: ${NAMES[kind]}`,
       oursName: "under the flood",
       theirsName: "without it",
@@ -209,11 +209,11 @@ report({
       unit: "×",
       atMost: 1.2,
       shown: {
-        work: "CPU time of a call of a flood, of which most are refused, over that of a call of tenants within their limits",
+        work: "CPU time per call of a flood, most of which are refused, compared with calls within the limits",
         beside: `the same node without the flood: ${NAMES.behaved}`,
         oursName: "a call of the flood",
         theirsName: "a call within the limits",
-        unit: "µs of CPU a call",
+        unit: "µs of CPU per call",
         ours: spread(costs("flood")),
         theirs: spread(costs("behaved")),
         ...(cost !== undefined && { ratio: cost }),
@@ -221,8 +221,8 @@ report({
     },
   ],
   notes: [
-    `Limit ${READS_PER_MINUTE} reads a minute a tenant. The flood is even: ${FLOOD_PER_SECOND} calls a second of one tenant on ${BEHAVED} connections of another process. The well-behaved are ${BEHAVED} tenants, each on a connection of its own of the same process. The other tenant sends ${CALLS_PER_SECOND} a second on its own connection, counted from sending.`,
-    `Turns of ${TURN_MS} ms of each kind, ${SECONDS} s of each a round. A turn is shorter than the limit's window, so the flood gets through what its bucket had kept beside its limit; the well-behaved then send as many. Others' share of a core while it was measured: ${round(others)}.`,
-    "The process of the flood and of the well-behaved shares the load's core. The node is the same in all turns: its collections may fall into a turn of another kind than the one that made the garbage. That decides a p99 beside few calls more than the flood does.",
+    `The limit is ${READS_PER_MINUTE} reads per minute and tenant. The flood is even: ${FLOOD_PER_SECOND} calls a second of one tenant on ${BEHAVED} connections of another process. The tenants within their limits are ${BEHAVED} tenants, each on its own connection of the same process. The other tenant sends ${CALLS_PER_SECOND} calls a second on its own connection, timed from sending.`,
+    `Loads alternate in periods of ${TURN_MS} ms, ${SECONDS} s of each per round. A period is shorter than the window of the limit, so the flood gets its limit and in addition the saved tokens of its bucket; the tenants within their limits then send as many calls. Other programs' share of a core during the measurement: ${round(others)}.`,
+    "The flood and the tenants within their limits share the load's core with their process. The node is the same in all periods, so its garbage collections can fall into a period of another load than the one that made the garbage. At few calls, this influences a p99 more than the flood does.",
   ],
 });

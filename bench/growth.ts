@@ -96,8 +96,8 @@ const PATHS: readonly Path[] = [
     open: calls((i) => pageQuery(100, smallNamespace(scattered(i, SMALL.namespaces)))),
   },
   { work: "a page of 10 by tag", unit: "request", open: calls(() => tagQuery(1, 10)) },
-  { work: `a durable registration of ${BATCH} entries that stand side by side`, unit: "entry", open: registering(false) },
-  { work: `a durable change of which one of ${WATCHES.toLocaleString("en-US")} watches hears`, unit: "change", open: narrowWatches },
+  { work: `a durable registration of ${BATCH} adjacent entries`, unit: "entry", open: registering(false) },
+  { work: `a durable change that one of ${WATCHES.toLocaleString("en-US")} watches receives`, unit: "change", open: narrowWatches },
   { work: `a durable registration of ${BATCH} entries, each drawn at random`, unit: "entry", open: registering(true) },
 ];
 
@@ -132,7 +132,7 @@ const [fewText, manyText] = [FEW.toLocaleString("en-US"), MANY.toLocaleString("e
 const goals = rows.map(({ work, unit, few: theirs, many: ours, ratio }): Goal => {
   const beside = `Waymark at ${fewText} entries`;
   const names = { oursName: `${manyText} entries`, theirsName: `${fewText} entries` };
-  const shown = { work: `${work}, at ${manyText} entries`, beside, unit: `µs of CPU for each ${unit}`, ours, theirs, ratio, ...names };
+  const shown = { work: `${work}, at ${manyText} entries`, beside, unit: `µs of CPU per ${unit}`, ours, theirs, ratio, ...names };
   return {
     name: `${work}: CPU at ${manyText} entries over that at ${fewText}`,
     value: ratio.median,
@@ -145,7 +145,7 @@ report({
   name: "growth",
   isKept: FEW === DEFAULTS.few && asksForAll(values, DEFAULTS),
   tables: {
-    "CPU a unit of work": rows.map(({ work, few: less, many: more, ratio }) => ({
+    "CPU time per unit of work": rows.map(({ work, few: less, many: more, ratio }) => ({
       work,
       [`µs at ${fewText} entries`]: less,
       [`µs at ${manyText} entries`]: more,
@@ -154,9 +154,9 @@ report({
   },
   goals,
   notes: [
-    "Both nodes run on one core and write to disk; rounds of a fifth of a second of CPU time alternate.",
-    `Services and entries are drawn at random from all that a node holds. Beside them stand ${SMALL.namespaces} namespaces of ${SMALL.entries} entries each, from which pages are read. The tag is that of ${INSTANCES * 100} entries.`,
-    "A registration changes entries that are there. Entries of one request that are each drawn at random stand in as many pages of the journal's file, and each page is written: in a small catalog they share pages. In a change that one watch hears of, the registration by itself is included.",
+    "Both nodes run on one core and write to disk. Rounds of a fifth of a second of CPU time alternate.",
+    `Services and entries are chosen at random from all entries of a node. In addition there are ${SMALL.namespaces} namespaces of ${SMALL.entries} entries each, from which pages are read. ${INSTANCES * 100} entries have the tag.`,
+    "A registration changes existing entries. Random entries of one request are on as many pages of the journal file, and each page is written; in a small catalog they share pages. The change that one watch receives includes its registration.",
   ],
 });
 process.exit();

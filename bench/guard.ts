@@ -48,7 +48,7 @@ const WATCHES = 100;
 const LEASES = 1000;
 
 const FILE = join("bench", "results", "guard.json");
-const RATIO = "CPU of ours over the peer's";
+const RATIO = "our CPU ÷ peer's";
 
 interface Row {
   readonly work: string;
@@ -154,11 +154,11 @@ function lastRows(): readonly Row[] {
   return Object.values(kept.tables).flat() as unknown as readonly Row[];
 }
 
-type Moved = "nothing to compare with" | "costs more" | "costs less" | "as before";
+type Moved = "no earlier result" | "costs more" | "costs less" | "as before";
 
 function moved({ work, beside, low, high }: Row, last: readonly Row[]): Moved {
   const before = last.find((row) => row.work === work && row.beside === beside);
-  if (before === undefined) return "nothing to compare with";
+  if (before === undefined) return "no earlier result";
   if (low > before.high) return "costs more";
   return high < before.low ? "costs less" : "as before";
 }
@@ -199,17 +199,17 @@ const compared: readonly Compared[] = [
     peers: [calls(echo, PATH.query, exact)],
   },
   {
-    work: `an entry on disk, ${BATCH} a request`,
+    work: `an entry on disk, ${BATCH} per request`,
     ours: writes(disk, PATH.register, (from, to, version) => registerBytes(from, to, { version })),
     peers: beside((at) => writes(at, ETCD_PATH.txn, (from, to) => etcdTxn(from, to, value))),
   },
   {
-    work: "an entry on disk by itself",
+    work: "a single entry on disk",
     ours: calls(disk, PATH.register, (i) => registerBytes(i % ENTRIES, (i % ENTRIES) + 1, { version: i })),
     peers: beside((at) => calls(at, ETCD_PATH.put, (i) => etcdPut(i % ENTRIES, value))),
   },
   {
-    work: "a renewed lease, one a message of a stream",
+    work: "a renewed lease, one per message of a stream",
     ours: renewals(node, held.messages),
     peers: [renewals(answering, held.messages), ...beside((at) => renewals(at, heldAtEtcd))],
   },
@@ -220,20 +220,22 @@ for (const each of compared) rows.push(...(await compare(each)));
 const watchers = await Watchers.open(disk, sizes, WATCHES);
 const watchersAtEtcd = etcd && (await Watchers.open(etcd, sizes, WATCHES));
 const fanOut: Compared = {
-  work: `a change told to ${WATCHES} watches with one filter`,
+  work: `a change sent to ${WATCHES} watches with one filter`,
   ours: toldChanges(disk, watchers),
   peers: watchersAtEtcd === undefined ? [] : beside((at) => toldChanges(at, watchersAtEtcd)),
 };
 rows.push(...(await compare(fanOut)));
 for (const server of [node, disk, echo, answering, etcd]) await server?.stop("SIGKILL");
 const last = lastRows();
-const told = rows.map((row) => ({ ...row, "than last time": moved(row, last) }));
+const told = rows.map((row) => ({ ...row, "compared with the last result": moved(row, last) }));
 const those = (how: Moved) =>
-  told.filter((row) => row["than last time"] === how).map(({ work, beside: peer }) => `${work}, beside ${peer}`);
+  told.filter((row) => row["compared with the last result"] === how).map(({ work, beside: peer }) => `${work}, beside ${peer}`);
 const costMore = those("costs more");
-const isNews = those("costs less").length + those("nothing to compare with").length > 0;
+const isNews = those("costs less").length + those("no earlier result").length > 0;
 const verdicts =
-  costMore.length === 0 ? [] : [`Costs more than last time: ${costMore.join("; ")}. So this run is not kept; remove ${FILE} to accept it.`];
+  costMore.length === 0
+    ? []
+    : [`Costs more than in the last result: ${costMore.join("; ")}. Therefore, this run is not kept; remove ${FILE} to accept it.`];
 
 /** Undefined: it is kept. */
 function whyNotKept(): string | undefined {
@@ -245,13 +247,13 @@ function whyNotKept(): string | undefined {
 report({
   name: "guard",
   isKept: whyNotKept() ?? true,
-  tables: { "CPU a unit of work beside the peer": told },
+  tables: { "CPU time per unit of work, compared with a peer": told },
   goals: [],
   notes: [
     ...verdicts,
-    "The ratio is the CPU time of ours over the peer's, with its 95 % interval over paired rounds. Above 1 we spend more. All run on one core.",
-    "It tells changes of one path apart, and is no comparison of products: entries have no lease where it is not about leases, and keys are written again.",
-    'A run is kept only where a path costs less than before and none costs more, or where a path was not there before. A run that is "as before" leaves the older result, so that what becomes dearer in many small steps is told too.',
+    "The ratio is Waymark's CPU time divided by the peer's, with its 95 % interval over paired rounds. Above 1, Waymark uses more. All programs run on one core.",
+    "It shows changes of one path and is not a comparison of products: entries have leases only in the rows about leases, and keys are overwritten.",
+    'A run is kept only if a path costs less than before and none costs more, or if a path is new. A run "as before" keeps the older result, so that a cost that grows in many small steps is detected too.',
   ],
 });
 process.exit();

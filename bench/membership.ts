@@ -303,13 +303,11 @@ function livingAfter(ended: number): string {
 }
 
 const columns = (kind: number) => ({
-  [`all know of a machine that vanished, with ${livingAfter(0)} alive, after ms`]: spread(
-    timesOf(kind, ({ vanishedMs }) => round(vanishedMs)),
-  ),
-  [`of a kill -9, with ${livingAfter(KILLS)} alive`]: spread(timesOf(kind, ({ killedMs }) => round(killedMs))),
-  [`of one that stands still, with ${livingAfter(2 * KILLS)} alive`]: spread(timesOf(kind, ({ silentMs }) => round(silentMs))),
-  "healthy called dead": bursts[kind]?.falseDeaths,
-  "frozen called dead": bursts[kind]?.frozenDeaths,
+  [`time until all know: vanished machine, with ${livingAfter(0)} alive, ms`]: spread(timesOf(kind, ({ vanishedMs }) => round(vanishedMs))),
+  [`kill -9, with ${livingAfter(KILLS)} alive`]: spread(timesOf(kind, ({ killedMs }) => round(killedMs))),
+  [`stopped process, with ${livingAfter(2 * KILLS)} alive`]: spread(timesOf(kind, ({ silentMs }) => round(silentMs))),
+  "healthy reported dead": bursts[kind]?.falseDeaths,
+  "stopped reported dead": bursts[kind]?.frozenDeaths,
 });
 report({
   name: "membership",
@@ -324,20 +322,20 @@ report({
   goals: [
     goalOf(
       "that a machine has vanished",
-      `a machine of the ${livingAfter(0)} that live vanishes (packets dropped, no reset): until all others know, ours over theirs`,
+      `a machine of the ${livingAfter(0)} that are alive vanishes (packets dropped, no reset): time until all others know`,
       ({ vanishedMs }) => vanishedMs,
     ),
     goalOf(
       "of a kill -9",
-      `a process of the ${livingAfter(KILLS)} that are left of ${NODES} is killed, and its system closes its connections: until all others know, ours over theirs`,
+      `a process of the ${livingAfter(KILLS)} that are left of ${NODES} is killed, and its system closes its connections: time until all others know`,
       ({ killedMs }) => killedMs,
     ),
   ],
   notes: [
-    `Times are taken when the line that says so reaches this process; each round takes the mean of ${KILLS} machines that vanish, of ${KILLS} kills, and of ${KILLS} that are stopped for good, one after the other in a fresh group. None comes back, so a machine vanishes while ${livingAfter(0)} live, a process is killed while ${livingAfter(KILLS)} do, and one is stopped while ${livingAfter(2 * KILLS)} do, in every group alike.`,
-    "A machine vanishes when its cable is drawn: its end in the network namespace is taken down, so its packets are lost, and no connection is closed or reset. That is what the loss of a machine looks like to both programs. A kill closes all connections, and a process that stands still (SIGSTOP) closes none while its system goes on acknowledging.",
-    "Both have their defaults, which are the same: a probe each second, half a second for the answer, then a suspicion of four probes times the logarithm of the number of members, which starts six times as long and shrinks as others confirm it.",
-    `A third of the processes is stopped for ${FROZEN_MS} ms and runs for ${AWAKE_MS} ms, again and again for ${BURST_SECONDS} s, in a group of its own before the rounds; each time that one process says of another that it is dead counts.`,
-    "Ours are whole nodes with a catalog and links (a broken link makes a member be probed at once, and a kill breaks all of them; one that falls silent breaks none); theirs are memberlist and nothing else.",
+    `A time ends when the log line that reports the death reaches this process. Each round is the mean of ${KILLS} machines that vanish, of ${KILLS} kills, and of ${KILLS} processes that are stopped for good, one after the other in a fresh group. None comes back, so a machine vanishes while ${livingAfter(0)} are alive, a process is killed while ${livingAfter(KILLS)} are, and one is stopped while ${livingAfter(2 * KILLS)} are, in every group alike.`,
+    "A machine vanishes when its end in the network namespace is taken down: its packets are lost, and no connection is closed or reset, as with the loss of a machine. A kill closes all connections. A stopped process (SIGSTOP) closes none, and its system continues to acknowledge.",
+    "Both use their defaults, which are the same: a probe each second, half a second for the answer, then a suspicion timeout of four probes multiplied by the logarithm of the number of members, which starts six times as long and shrinks as other members confirm the suspicion.",
+    `Before the rounds, in a separate group, a third of the processes is stopped for ${FROZEN_MS} ms and runs for ${AWAKE_MS} ms, repeatedly for ${BURST_SECONDS} s. Each report of one process that another one is dead counts.`,
+    "The Waymark processes are complete nodes with a catalog and links. A broken link makes a node probe that member immediately; a kill breaks all links, and a silent process breaks none. The peers are memberlist and nothing else.",
   ],
 });

@@ -36,9 +36,9 @@ function rowOf({ who, entries, allBytes, ownBytes }: Held): Readonly<Record<stri
     who,
     entries,
     "RSS MiB": round(allBytes / MIB),
-    "its own (RssAnon) MiB": round(ownBytes / MIB),
-    "RSS, B an entry": perEntry(allBytes),
-    "its own, B an entry": perEntry(ownBytes),
+    "own (RssAnon) MiB": round(ownBytes / MIB),
+    "RSS, B per entry": perEntry(allBytes),
+    "own, B per entry": perEntry(ownBytes),
   };
 }
 
@@ -157,7 +157,7 @@ function goalAt(entries: number, atLeast: number): Goal {
     ours: ours && mib(ours.ownBytes),
     theirs: theirs && mib(theirs.ownBytes),
     atLeast,
-    note: `by all that is resident, etcd's mapped database file included: ${all}`,
+    note: `with all resident memory, including etcd's mapped database file: ${all}`,
     missing: "not measured: the peer is not installed, or this size was not asked for",
   });
 }
@@ -177,8 +177,8 @@ function emptyGoal(): Goal {
 
 function dnsGoal(what: string, bytes: number): Goal {
   const value = Math.max(0, bytes);
-  const work = `memory of DNS for ${what} beyond the catalog, prepared answers apart`;
-  return { name: work, value, unit: "B", atMost: 200, shown: { work, unit: "B that live after a collection", ours: value } };
+  const work = `memory of DNS for ${what} in addition to the catalog, without prepared answers`;
+  return { name: work, value, unit: "B", atMost: 200, shown: { work, unit: "B live after a collection", ours: value } };
 }
 
 report({
@@ -186,19 +186,19 @@ report({
   isKept: asksForAll(values, DEFAULTS),
   tables: {
     "resident memory": measured.map(rowOf),
-    "what lives in our node after a collection, beyond an empty one": lives,
-    "what lives for a name of three instances after a collection": [
-      { "with DNS": "no", aliases: 0, "reverse zones": "no", "B a name": round(withoutDns) },
-      { "with DNS": "yes", aliases: 0, "reverse zones": "no", "B a name": round(withDns) },
-      { "with DNS": "yes", aliases: 1, "reverse zones": "no", "B a name": round(withAliases) },
-      { "with DNS": "yes", aliases: 0, "reverse zones": "of all addresses", "B a name": round(withAddresses) },
+    "live memory of a node after a garbage collection, beyond an empty node": lives,
+    "live memory per name of three instances after a garbage collection": [
+      { "with DNS": "no", aliases: 0, "reverse zones": "no", "B per name": round(withoutDns) },
+      { "with DNS": "yes", aliases: 0, "reverse zones": "no", "B per name": round(withDns) },
+      { "with DNS": "yes", aliases: 1, "reverse zones": "no", "B per name": round(withAliases) },
+      { "with DNS": "yes", aliases: 0, "reverse zones": "of all addresses", "B per name": round(withAddresses) },
     ],
-    "what DNS holds for a name of three instances beyond the catalog, after a collection": [
-      { what: "index of names", "B a name": round(parts.names) },
-      { what: "index of names, each with an alias", "B a name": round(parts.aliases) },
-      { what: "index of names, and of their three addresses in a reverse zone", "B a name": round(parts.addresses) },
-      { what: "stamps of an A and an SRV answer", "B a name": round(parts.stamps) },
-      { what: "stamps of both, with the list that each answer has of them", "B a name": round(parts.listed) },
+    "memory of DNS per name of three instances, beyond the catalog, after a garbage collection": [
+      { what: "index of names", "B per name": round(parts.names) },
+      { what: "index of names, each with an alias", "B per name": round(parts.aliases) },
+      { what: "index of names, and of their three addresses in a reverse zone", "B per name": round(parts.addresses) },
+      { what: "stamps of an A and an SRV answer", "B per name": round(parts.stamps) },
+      { what: "stamps of both, with the list in each answer", "B per name": round(parts.listed) },
     ],
   },
   goals: [
@@ -210,10 +210,10 @@ report({
     dnsGoal("an address in a reverse zone, index alone,", (parts.addresses - Math.max(0, parts.names)) / INSTANCES),
   ],
   notes: [
-    "Ten instances a service, one target, two tags, registered 1,000 a request through gRPC with static leases; etcd gets them one a put. As many bytes an entry at both.",
-    `RSS is all that is resident, ${SETTLE_MS / 1000} s or more after the last entry was registered: long enough for two of the collections that Go makes though nothing is allocated, after each of which it gives back a part of what is free. Nobody is told to collect garbage. One measurement: what etcd has kept of its garbage moves by a third from one run to the next.`,
-    "The goals beside etcd are those of RssAnon, the memory that the process has for itself. RSS beyond it is pages of files: etcd maps its database, so that the system's cache of that file counts as etcd's, while our node reads its database with pread, and the same cache counts as nobody's. What each has mapped of its own program counts in RSS alone too: more at ours, since Node is larger than etcd. The limit of an empty node is on all of RSS.",
-    `What a name takes in DNS is measured with ${DNS_NAMES.toLocaleString("en-US")} of them, of ${INSTANCES} instances each. Names with an alias have it in each of their three entries, ${round(aliasBytes())} B in all, which are the catalog's, and in an index, which a node has with DNS or without. So the goals of DNS are measured without a node: a catalog, and then the index or the stamps that are made of it. All names are in one namespace, of which the index of names has one row; a stamp is kept as long as an answer rests on it. The list that a prepared answer has of its stamps is the answer's own, as in \`dns_plans_bytes\`.`,
-    "For us: etcd keeps each revision until it is compacted.",
+    "Entries: ten instances per service, one target, two tags, registered 1,000 per request through gRPC with static leases. etcd gets them with one put each. An entry has the same number of bytes in both.",
+    `RSS is all resident memory, ${SETTLE_MS / 1000} s or more after the last entry was registered. This is long enough for two of the garbage collections that Go runs when nothing is allocated, each of which returns a part of the free memory. No program is sent to collect garbage. It is one measurement: the garbage that etcd has kept varies by a third between runs.`,
+    "The goals compared with etcd use RssAnon, the memory that belongs to the process alone. The rest of RSS is pages of files: etcd maps its database, so the system's cache of that file counts as etcd's memory. A Waymark node reads its database with pread, so the same cache counts for no process. The mapped program counts only in RSS; Waymark's is larger, because Node is larger than etcd. The limit of an empty node applies to all of RSS.",
+    `The memory of a name in DNS is measured with ${DNS_NAMES.toLocaleString("en-US")} names of ${INSTANCES} instances each. Names with an alias have it in each of their three entries, ${round(aliasBytes())} B in total, which belong to the catalog, and in an index, which a node has with or without DNS. Therefore, the goals of DNS are measured without a node: a catalog, and then the index or the stamps made from it. All names are in one namespace, for which the index of names has one row. A stamp is kept as long as an answer depends on it. The list of stamps in a prepared answer counts as part of the answer, as in \`dns_plans_bytes\`.`,
+    "In Waymark's favour: etcd keeps each revision until it is compacted.",
   ],
 });

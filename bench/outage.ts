@@ -190,7 +190,7 @@ console.error(`${NODES} nodes, ${RESOLVERS} resolvers and ${total - RESOLVERS} c
 /** A window of time: what programs met in it, what each part took of the cores, and what share of all cores others took. */
 async function windowOf(seconds: number, { nodes: present, standIns }: Parts) {
   await begin();
-  const parts = { nodes: present, "in their place": standIns, resolvers, "programs with clients": programs };
+  const parts = { nodes: present, "replacement load": standIns, resolvers, "programs with clients": programs };
   const others = othersBeside(Object.values(parts).flat());
   const startMs = performance.now();
   const own = process.cpuUsage();
@@ -274,7 +274,7 @@ const anewThawed = thawed.told.snapshots + thawed.told.resyncs - frozen.told.res
 const elsewhere = sumOf([before.told, ...killedTolds, ...frozenTolds], (told) => told.followed.elsewhere + told.fetched.elsewhere);
 const who = `${(total - RESOLVERS).toLocaleString("en-US")} clients and ${RESOLVERS} resolvers`;
 const outage = `all nodes killed for ${AWAY} s`;
-const freeze = `all nodes frozen for ${FROZEN} s`;
+const freeze = `all nodes paused for ${FROZEN} s`;
 
 type Window = Awaited<ReturnType<typeof windowOf>>;
 
@@ -292,8 +292,8 @@ interface Compared {
 
 function p99Goal({ act, what, work, unit, oursName, windows, p99Of }: Compared): Goal {
   const [ours, theirs] = [Math.max(...windows.map(({ told }) => p99Of(told))), p99Of(before.told)];
-  const shown = { work: `${act}: ${work}, p99`, unit, beside: "the same before that", oursName, theirsName: "before" };
-  const name = `${act}: ${what}, p99 over that of before`;
+  const shown = { work: `${act}: ${work}, p99`, unit, beside: "the same before the outage", oursName, theirsName: "before" };
+  const name = `${act}: ${what}, p99 compared with before`;
   return quiet(
     ratioGoal({ name, shown, ratio: ours / theirs, ours, theirs, atMost: MAX_RATIO }),
     Math.max(before.others, ...windows.map(({ others }) => others)),
@@ -302,8 +302,8 @@ function p99Goal({ act, what, work, unit, oursName, windows, p99Of }: Compared):
 
 /** The goals of one act by the clock. */
 function p99Goals(act: Pick<Compared, "act" | "oursName" | "windows">): readonly Goal[] {
-  const query = { unit: "ms", what: "a query at a resolver", work: "a query at a resolver" };
-  const name = `${query.what} for a name that was fetched`;
+  const query = { unit: "ms", what: "a query to a resolver", work: "a query to a resolver" };
+  const name = `${query.what} for a fetched name`;
   return [
     p99Goal({
       ...act,
@@ -330,44 +330,44 @@ const goals: readonly Goal[] = [
     unit: "lookups",
     atMost: 0,
   },
-  ...p99Goals({ act: outage, oursName: "while all are gone", windows: [idle, away] }),
+  ...p99Goals({ act: outage, oursName: "while all are down", windows: [idle, away] }),
   {
-    name: `${who} after ${outage}: the last is back`,
+    name: `${who} after ${outage}: the last has reconnected`,
     value: backSeconds.at(-1),
     unit: "s",
     atMost: MAX_BACK_SECONDS,
     shown: {
-      work: `${who} after ${outage}: from when the nodes are ready until the last is back`,
+      work: `${who} after ${outage}: time from ready nodes until the last has reconnected`,
       unit: "s",
       ours: backSeconds.at(-1) ?? fail(),
     },
   },
   {
-    name: `${who} after ${outage}: the share that comes in the fullest second`,
+    name: `${who} after ${outage}: the share that reconnects in the busiest second`,
     value: fullest / total,
     unit: "of all",
     atMost: MAX_SHARE,
-    shown: { work: `${who} after ${outage}: the share that comes in the fullest second`, unit: "of all", ours: fullest / total },
+    shown: { work: `${who} after ${outage}: the share that reconnects in the busiest second`, unit: "of all", ours: fullest / total },
   },
-  { name: `${who} after ${outage}: those that were sent everything again`, value: anew, unit: "snapshots", atMost: 0 },
+  { name: `${who} after ${outage}: those that received everything again`, value: anew, unit: "snapshots", atMost: 0 },
   {
     name: `${freeze}: lookups that failed`,
     value: sumOf(frozenTolds, ({ failed, followed, fetched }) => failed + followed.failed + fetched.failed),
     unit: "lookups",
     atMost: 0,
   },
-  ...p99Goals({ act: freeze, oursName: "while all are frozen", windows: [frozen] }),
-  { name: `${who} after ${freeze}: those that were sent everything again`, value: anewThawed, unit: "snapshots", atMost: 0 },
+  ...p99Goals({ act: freeze, oursName: "while all are paused", windows: [frozen] }),
+  { name: `${who} after ${freeze}: those that received everything again`, value: anewThawed, unit: "snapshots", atMost: 0 },
 ];
 
-const STAND_IN = "with others in their place";
+const STAND_IN = "replaced by other load";
 const windows = {
   before: before.told,
-  "all nodes are gone": idle.told,
-  [`all nodes are gone, ${STAND_IN}`]: away.told,
-  "they start, and all come back": back.told,
-  [`all nodes are frozen, ${STAND_IN}`]: frozen.told,
-  "they go on": thawed.told,
+  "all nodes are down": idle.told,
+  [`all nodes are down, ${STAND_IN}`]: away.told,
+  "nodes start, all reconnect": back.told,
+  [`all nodes are paused, ${STAND_IN}`]: frozen.told,
+  "nodes resume": thawed.told,
 };
 
 report({
@@ -381,25 +381,25 @@ report({
       "p50 µs": round(told.p50Us),
       "p99 µs": round(told.p99Us),
     })),
-    "queries at resolvers": Object.entries(windows).flatMap(([when, { followed, fetched }]) => [
-      { when, of: "what is followed", ...queriesOf(followed) },
-      { when, of: "names that were fetched", ...queriesOf(fetched) },
+    "queries to resolvers": Object.entries(windows).flatMap(([when, { followed, fetched }]) => [
+      { when, of: "followed namespaces", ...queriesOf(followed) },
+      { when, of: "fetched names", ...queriesOf(fetched) },
     ]),
-    "cores that were busy": [
+    "busy cores": [
       busyRow("before", before),
-      busyRow("all nodes are gone", idle),
-      busyRow(`all nodes are gone, ${STAND_IN}`, away),
-      busyRow(`all nodes are frozen, ${STAND_IN}`, frozen),
+      busyRow("all nodes are down", idle),
+      busyRow(`all nodes are down, ${STAND_IN}`, away),
+      busyRow(`all nodes are paused, ${STAND_IN}`, frozen),
     ],
-    "coming back": [backRow("they were killed", back, away.told), backRow("they were frozen", thawed, frozen.told, frozeMs)],
+    reconnecting: [backRow("kill", back, away.told), backRow("pause", thawed, frozen.told, frozeMs)],
   },
   goals,
   notes: [
-    `Real processes on this machine's cores: ${NODES} nodes, ${RESOLVERS} resolvers that follow one of them, and ${PROGRAMS} programs with ${Math.ceil(CLIENTS / PROGRAMS)} clients each. Each client has the addresses of the nodes, another one first, and a live map of ${ENTRIES} entries; it does not look for resolvers, which would have spared it the outage.`,
-    "The nodes get SIGKILL in one moment, and start again together, with their data directories and at their ports. They are ready when each says so at `/readyz`. A client is back when its watch is told something, a resolver when it has an upstream and lags behind it by nothing; a time below zero is before the last node was ready. A client comes with the call by which it is back: a node that is not ready yet may take that call, and says something when it is.",
-    `When all are back the nodes get SIGSTOP in one moment, and ${FROZEN} s later SIGCONT. Meanwhile connections to them open and stay open, and nobody answers. Whose watch outlives that comes by no call, and is not among those that come.`,
-    `A node that is gone leaves its part of the cores to the programs that are measured. So in the second half of the outage, and while the nodes are frozen, ${NODES} processes take what the nodes took before, in short turns at random times; in the first half nobody does. The p99 of the outage is that of the slower half.`,
-    `A lookup fails when a map has nothing to choose from, or when a resolver refuses a query, misses an entry, or takes more than ${PATIENCE_MS / 1000} s. Each program makes 25 choices in 10 ms; the p99 of choices is the mean of the programs'. Each resolver is asked in ${LOOK_MS} ms for one name in the namespace that it follows, and for one of ${FAR_NAMESPACES} names in as many namespaces that it does not follow, all kinds of it; each answer says where it comes from. Those entries have scope ZONE, so that what was fetched would be too old to be served 45 s later if an upstream were there. When all are back an entry changes, every map shows that, and ${SETTLE_MS / 1000} s more are watched.`,
+    `All are real processes on this machine's cores: ${NODES} nodes, ${RESOLVERS} resolvers that follow one of them, and ${PROGRAMS} programs with ${Math.ceil(CLIENTS / PROGRAMS)} clients each. Each client has the addresses of the nodes, in different orders, and a live map of ${ENTRIES} entries. Clients do not use the resolvers, which would have hidden the outage from them.`,
+    'The nodes get SIGKILL at the same time, and start again together, with their data directories and on their ports. They are ready when each reports so at `/readyz`. A client has reconnected when its watch receives a message; a resolver has when it has an upstream and no lag. A time below zero is before the last node was ready. The column "with a new call" counts the calls with which clients and resolvers reconnected: a node that is not ready yet can accept such a call, and sends its first message when it is ready.',
+    `After all have reconnected, the nodes get SIGSTOP at the same time, and SIGCONT ${FROZEN} s later. Meanwhile, connections to them open and stay open, but no call is answered. A watch that survives this is continued without a new call, and is not counted as one that reconnects.`,
+    `A node that is down leaves its share of the cores to the measured programs. Therefore, in the second half of the outage, and while the nodes are paused, ${NODES} processes use the CPU time that the nodes used before, in short periods at random times. In the first half, no process does. The p99 of the outage is the p99 of the slower half.`,
+    `A lookup fails if a map has nothing to choose from, or if a resolver refuses a query, misses an entry, or needs more than ${PATIENCE_MS / 1000} s. Each program makes 25 choices every 10 ms; the p99 of choices is the mean of the programs. Each resolver is asked every ${LOOK_MS} ms for one name in the namespace that it follows, and for one of ${FAR_NAMESPACES} names, of all kinds, in as many namespaces that it does not follow; each answer names its source. These entries have scope ZONE, so a fetched answer would be too old to be served after 45 s if an upstream were reachable. After all have reconnected, an entry changes, every map must show the change, and ${SETTLE_MS / 1000} s more are observed.`,
   ],
 });
 
@@ -417,17 +417,17 @@ function backRow(after: string, { told, readyMs }: Awaited<ReturnType<typeof com
   return {
     after,
     "clients and resolvers": total,
-    "the first after s": round(seconds[0] ?? Number.NaN),
-    "the middle one": percentile(seconds, 0.5),
+    "first after s": round(seconds[0] ?? Number.NaN),
+    median: percentile(seconds, 0.5),
     "the last": round(seconds.at(-1) ?? Number.NaN),
-    "come by a call": told.cameMs.filter((ms) => ms >= since).length,
-    "of them in the fullest second": fullestOf(
+    "with a new call": told.cameMs.filter((ms) => ms >= since).length,
+    "of these in the busiest second": fullestOf(
       sinceReady(
         told.cameMs.filter((ms) => ms >= since),
         readyMs,
       ),
     ),
-    "are told in the fullest one": fullestOf(seconds),
+    "notified in the busiest second": fullestOf(seconds),
     "snapshots of clients": told.snapshots,
     "of resolvers": told.resyncs - gone.resyncs,
   };

@@ -61,7 +61,7 @@ const WORK = {
   exact: (entries: number) => `exact, ${entries} entries`,
   page: (entries: number) => `page of 100 in a small namespace, ${entries} entries`,
   tag: (entries: number) => `by tag, ${entries} entries`,
-  grpc: `exact through gRPC over 64 connections beside Consul, ${CONSUL_ENTRIES} entries`,
+  grpc: `exact through gRPC over 64 connections, compared with Consul, ${CONSUL_ENTRIES} entries`,
   grpcOverFour: `exact through gRPC over 4 connections, ${CONSUL_ENTRIES} entries`,
   http: `exact through HTTP/JSON, equal entries, ${CONSUL_ENTRIES} entries`,
   bytes: `exact through HTTP/JSON, equal bytes, ${CONSUL_ENTRIES} entries`,
@@ -115,7 +115,7 @@ async function besideEtcd(entries: number, isFirst: boolean): Promise<void> {
     const call = { path: ETCD_PATH.range, message: etcdExact(7), etcdBenchmark };
     const theirs = etcd === undefined ? [] : [{ server: etcd, calls: [call] }];
     const options = { rounds: Math.min(3, RATES.rounds), count: 20_000 };
-    checks.push(...(await underOtherDrivers("one exact query again and again", [ours, ...theirs], options)));
+    checks.push(...(await underOtherDrivers("one exact query, repeated", [ours, ...theirs], options)));
   }
   await Promise.all([node.stop(), etcd?.stop()]);
 }
@@ -151,10 +151,10 @@ async function besideConsul(): Promise<ConsulSide | undefined> {
   }
   const theirBytes = await lengthOf(consul.grpc, { path: consulHealth(0, "stale") });
   if ((await lengthOf(consul.grpc, { path: consulHealth(0, "cached") })) !== theirBytes) fail();
-  const told = `An answer through HTTP/JSON has ${ourBytes} bytes, Consul's of the same entries ${theirBytes}`;
+  const told = `An answer over HTTP/JSON has ${ourBytes} bytes, and Consul's answer with the same entries ${theirBytes}`;
   if (areEqual(ourBytes, theirBytes)) {
     await Promise.all([node.stop(), consul.stop()]);
-    return { ourBytes, theirBytes, notes: [`${told}: equal within 2 %, so rows for equal entries are rows for equal bytes too.`] };
+    return { ourBytes, theirBytes, notes: [`${told}: equal within 2 %, so rows with equal entries are also rows with equal bytes.`] };
   }
   const missing = Math.round(Math.abs(ourBytes - theirBytes) / INSTANCES);
   const isOursLonger = ourBytes > theirBytes;
@@ -165,7 +165,7 @@ async function besideConsul(): Promise<ConsulSide | undefined> {
   rows.push(...(await compareAtRates(WORK.bytes, [httpAsked(node, listenerOf(node, "http"), json, "waymark"), ...peers], RATES)));
   await Promise.all([node.stop(), consul.stop()]);
   const longer = isOursLonger ? "Consul's" : "ours";
-  return { ourBytes, theirBytes, notes: [`${told}; for equal bytes metadata made ${longer} longer: ${ours} beside ${peer}.`] };
+  return { ourBytes, theirBytes, notes: [`${told}; for equal bytes, metadata made ${longer} longer: ${ours} and ${peer}.`] };
 }
 
 pinSelf();
@@ -185,7 +185,7 @@ function exactAmong(entries: number): string {
 function etcdGoals(entries: number): readonly Goal[] {
   const beside = { program: "etcd", beside: ETCD } as const;
   const [row, exact] = [WORK.exact(entries), exactAmong(entries)];
-  const page = `a page of 100 inside one of many namespaces, ${cellText(entries)} entries in all`;
+  const page = `a page of 100 inside one of many namespaces, ${cellText(entries)} entries in total`;
   return [
     besideGoal(rows, { ...beside, work: `${exact}, 64 under way`, row, rate: "full", atLeast: 2 }),
     ...(entries === first
@@ -194,8 +194,8 @@ function etcdGoals(entries: number): readonly Goal[] {
           besideGoal(rows, { ...beside, work: `${exact}, at half of the full rate`, row, rate: "half", atLeast: 1.4 }),
           besideGoal(rows, {
             ...beside,
-            name: `${exact}, each alone`,
-            work: `${exact}, each alone, ${rateText(rows, row, "low")}`,
+            name: `${exact}, one at a time`,
+            work: `${exact}, one at a time, ${rateText(rows, row, "low")}`,
             row,
             rate: "low",
             atLeast: 1.4,
@@ -234,14 +234,14 @@ const lengths =
 const amongTheirs = exactAmong(CONSUL_ENTRIES);
 const goals: readonly Goal[] = [
   ...SIZES.flatMap(etcdGoals),
-  ...consulGoals(`${amongTheirs} through gRPC over 4 connections, which calls share as gRPC has it`, WORK.grpcOverFour, [4.5, 4]),
+  ...consulGoals(`${amongTheirs} through gRPC over 4 connections, shared by calls`, WORK.grpcOverFour, [4.5, 4]),
   ...consulGoals(`${amongTheirs} through gRPC over 64 connections`, WORK.grpc, [4.5, 4]),
   ...consulGoals(`${amongTheirs} through HTTP/JSON`, WORK.http, [1.5, 1.1], lengths),
   ...(hasBytesRows ? consulGoals(`${amongTheirs} through HTTP/JSON, equal bytes in an answer`, WORK.bytes, [1.5, 1.1]) : []),
   h2loadGoal(checks, {
-    name: "exact query beside etcd, the load from h2load",
+    name: "exact query beside etcd, load from h2load",
     atLeast: 2,
-    shown: { work: `${exactAmong(first)}, the load from h2load`, beside: ETCD, unit: "µs of CPU a request" },
+    shown: { work: `${exactAmong(first)}, load from h2load`, beside: ETCD, unit: "µs of CPU per request" },
   }),
 ];
 
@@ -249,18 +249,18 @@ report({
   name: "query",
   isKept: asksForAll(values, DEFAULTS),
   tables: {
-    "CPU time a request": rows.map((row) => ({ ...row })),
-    "the same work under drivers that are not ours": checks.map((row) => ({ ...row })),
+    "CPU time per request": rows.map((row) => ({ ...row })),
+    "the same work with other drivers": checks.map((row) => ({ ...row })),
   },
   goals,
   notes: [
-    'Full: 64 requests under way, gRPC over 4 connections, or over 64 where it says so, HTTP/1.1 over 64, since it has one request at a time on each. Half: as many a second as half of what the slowest side answers at full load. Low: each alone, 3,000 a second, or a quarter of half where 3,000 would be more than two thirds of half. The column "requests a second" has the real rate. The full rate has nearly twice as many rounds as the others, since it varies most. Latency counts from when a request was due, at full load from when it was sent.',
-    "Each request asks for a service drawn at random; every side gets a stretch of one sequence. The driver is ours and the same for all: it reads frames, or an answer's end, from the socket's bytes. One answer of each side is checked for what it must hold.",
-    "Drivers that are not ours ask for one service again and again, over 4 connections with 64 under way: h2load posts the bytes that our driver posts, and the bytes of its answers are counted, ghz encodes them itself, and etcd's own benchmark reads the same range. They need more of a core than the servers do, so latencies there are also those of a driver that is busy.",
-    `A page is read from one of ${SMALL.namespaces} namespaces of ${SMALL.entries} entries each, drawn at random, which stand beside one with all others. etcd counts whatever a range covers, beyond its limit too, so a range over a large namespace would cost it more.`,
-    "Values in etcd are shorter than our entries by what its own keys and revisions take, so that answers are equally long.",
+    'Full: 64 requests in flight, gRPC over 4 connections, or over 64 where stated, and HTTP/1.1 over 64, since a connection carries one request at a time. Half: half of the rate that the slowest side answers at full load. Low: one request at a time, 3,000 a second, or a quarter of half if 3,000 would be more than two thirds of half. The column "requests a second" has the actual rate. The full rate has nearly twice as many rounds as the others, since it varies most. Latency is timed from the scheduled time of a request, at full load from sending it.',
+    "Each request asks for a random service; every side gets a part of one sequence. Our driver is the same for all sides: it reads frames, or the end of an answer, from the bytes of the socket. One answer of each side is checked for its contents.",
+    "Other drivers repeat a query for one service over 4 connections with 64 requests in flight. h2load posts the bytes that our driver posts, and the bytes of its answers are counted; ghz encodes requests itself; etcd's own benchmark reads the same range. They need more of a core than the servers do, so their latencies include a busy driver.",
+    `A page is read from one of ${SMALL.namespaces} random namespaces of ${SMALL.entries} entries each; one more namespace has all other entries. etcd counts all keys of a range, also beyond its limit, so a range over a large namespace would cost it more.`,
+    "Values in etcd are shorter than Waymark's entries by the size of etcd's own keys and revisions, so that answers are equally long.",
     ...(besideThem?.notes ?? []),
-    "For etcd and Consul: neither decodes a filter or checks a scope. For us: both write to disk and run Raft, and etcd keeps each revision until it is compacted; our node ran --ephemeral, which a query does not touch.",
-    "No TLS on any side. Peers run with GOMAXPROCS=1.",
+    "In favour of etcd and Consul: neither decodes a filter or checks a scope. In Waymark's favour: both write to disk and run Raft, and etcd keeps each revision until it is compacted; the Waymark node ran with --ephemeral, which does not affect a query.",
+    "No side uses TLS. Peers run with GOMAXPROCS=1.",
   ],
 });

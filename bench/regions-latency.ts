@@ -258,15 +258,15 @@ for (const client of [writer, ...readers]) client.close();
 
 const LATE_MS = HOLD_DOWN_MS + 1000;
 const rows = [
-  row("a new service shows in all other regions", 1000, first),
-  row("another band, after a quiet time", LATE_MS, quiet),
-  row("another band, within a hold-down", LATE_MS, held),
-  row("a service is gone, within a hold-down", LATE_MS, gone),
-  row("another count, after a quiet time", EXPORT_INTERVAL_MS + 1000, counted.quiet),
-  row("another count, within an export interval", EXPORT_INTERVAL_MS + 1000, counted.held),
-  row("a rollback is everywhere", 1000, rollback),
-  row("a window ends everywhere", 1000, windows),
-  row("a change of a service whose exporter was killed, from its being found dead", 1000, killed.tookMs),
+  row("a new service is visible in all other regions", 1000, first),
+  row("a new health level, after a quiet period", LATE_MS, quiet),
+  row("a new health level, within a hold-down", LATE_MS, held),
+  row("a removed service, within a hold-down", LATE_MS, gone),
+  row("a new count, after a quiet period", EXPORT_INTERVAL_MS + 1000, counted.quiet),
+  row("a new count, within an export interval", EXPORT_INTERVAL_MS + 1000, counted.held),
+  row("a policy rollback", 1000, rollback),
+  row("the end of a policy window", 1000, windows),
+  row("a change of a service whose exporter was killed, from its detection as dead", 1000, killed.tookMs),
 ];
 function goal(work: string, value: number, unit: string, atMost: number): Goal {
   return { name: work, value, unit, atMost, shown: { work, unit, ours: value } };
@@ -285,10 +285,10 @@ report({
     goal("regions: bytes a second on a border link while nothing changes, worst", round(Math.max(...idle)), "B/s", 200),
   ],
   notes: [
-    `Each pair of regions has border links, each by way of a relay that lets everything pass ${values.delay} ms later in each direction. Settings are the defaults: a hold-down of 5 s, an export interval of 30 s, batches of 200 ms. Two nodes of each cluster have border links, and all of them the signing key; what is written goes to one that has no border link.`,
-    `Times go from before the call that changes something until a node of each cluster of the other regions shows it, each asked every ${LOOK_MS} ms and a call's time; the worst of these nodes counts.`,
-    "An exporter is killed with SIGKILL while services that it exports change. Their times begin when the node that was written to lists it as dead.",
-    `While nothing changes, the bytes of both directions are counted on each of ${idle.length} border links for ${values["idle-seconds"]} s, without TLS and the heads of TCP: ${round(idle.reduce((sum, rate) => sum + rate, 0) / idle.length)} B/s on average. Beacons go each 40 s, and name what was taken back in the minutes before.`,
+    `Each pair of regions has border links, each through a relay that delays everything by ${values.delay} ms in each direction. Settings are the defaults: a hold-down of 5 s, an export interval of 30 s, batches of 200 ms. Two nodes of each cluster have border links, and all nodes have the signing key. Writes go to a node without border links.`,
+    `Times are measured from before the call that changes something until a node of each cluster of the other regions shows the change. Each node is polled every ${LOOK_MS} ms plus the time of the call; the slowest of these nodes counts.`,
+    "An exporter is killed with SIGKILL while services that it exports change. The times of these changes start when the node that received the write lists the exporter as dead.",
+    `While nothing changes, the bytes of both directions are counted on each of ${idle.length} border links for ${values["idle-seconds"]} s, without TLS and TCP headers: ${round(idle.reduce((sum, rate) => sum + rate, 0) / idle.length)} B/s on average. Beacons are sent every 40 s, and contain the withdrawals of the minutes before.`,
     "All nodes, the relays and the driver share the machine's cores.",
   ],
 });

@@ -139,7 +139,7 @@ async function waymark(): Promise<Side> {
 function offText(told: ReadonlyMap<string, number>, counts: ReadonlyMap<string, number>): string {
   const off = [...counts].map(([name, count]) => Math.abs(count / (told.get(name) ?? fail()) - 1));
   const mean = off.reduce((sum, each) => sum + each, 0) / off.length;
-  return `When each had joined and left for itself, the counts that Waymark's other region showed were off by ${round(100 * mean)} % on average, and by ${round(100 * Math.max(...off))} % at most.`;
+  return `After the churn of single endpoints, the counts in Waymark's other region were wrong by ${round(100 * mean)} % on average, and by at most ${round(100 * Math.max(...off))} %.`;
 }
 
 // ---- Consul ----
@@ -210,7 +210,7 @@ async function consul(): Promise<Side | undefined> {
   close();
   for (const server of [peers.importing, peers.exporting]) await server.stop("SIGKILL");
   counting.close();
-  const note = "Consul's other datacenter had exactly the instances that there were, each time.";
+  const note = "Consul's other datacenter had exactly the existing instances each time.";
   return { who: "consul", startBytes, idleBytes: idle, eachForItself, serviceByService, note };
 }
 
@@ -222,7 +222,7 @@ const [ours, theirs] = await Promise.all([
 const SIDES = [ours, theirs].filter((side) => side !== undefined);
 
 // ---- goals ----
-const WORK = `${SHARE * 100} % of ${cellText(ENDPOINTS)} endpoints in ${cellText(SERVICES)} services join or leave a minute`;
+const WORK = `${SHARE * 100} % of ${cellText(ENDPOINTS)} endpoints in ${cellText(SERVICES)} services join or leave per minute`;
 
 function aChange(churn: Churn, bytes = churn.bytes): number {
   return bytes / churn.played.count;
@@ -231,10 +231,10 @@ function aChange(churn: Churn, bytes = churn.bytes): number {
 const [ourBytes, theirBytes] = [ours && aChange(ours.eachForItself), theirs && aChange(theirs.eachForItself)];
 const recordsAChange = ours && aChange(ours.eachForItself, ours.eachForItself.recordBytes);
 
-const NOT_THE_SAME = "a summary tells less than Consul does: no endpoint by itself";
+const NOT_THE_SAME = "a summary contains less than Consul's data: no single endpoints";
 
 function goals(): readonly Goal[] {
-  const unit = "bytes between regions for each that joins or leaves";
+  const unit = "bytes between regions per join or leave";
   return [
     ratioGoal({
       name: `${WORK}: bytes between regions, beside the same changes as record frames`,
@@ -245,7 +245,7 @@ function goals(): readonly Goal[] {
       atMost: 0.01,
       shown: {
         work: WORK,
-        beside: "Waymark's record frames between two nodes of a region, which tell each endpoint",
+        beside: "Waymark's record frames between two nodes of a region, which contain each endpoint",
         unit,
         oursName: "summaries",
         theirsName: "record frames",
@@ -259,8 +259,8 @@ function goals(): readonly Goal[] {
       note: NOT_THE_SAME,
       atMost: 0.1,
       shown: {
-        work: `${WORK}: a summary tells how many endpoints a service has, within a quarter, and no address`,
-        beside: "Consul, two peered datacenters of one server each, all services exported, which tells every instance with its address",
+        work: `${WORK}: a summary has the number of endpoints of a service, within a quarter, and no address`,
+        beside: "Consul, two peered datacenters of one server each, all services exported, which sends every instance with its address",
         unit,
       },
     }),
@@ -276,8 +276,8 @@ function goals(): readonly Goal[] {
 function startRow({ who, startBytes, idleBytes: idle }: Side) {
   return {
     who,
-    "bytes until all is told": startBytes,
-    "bytes an endpoint": round(startBytes / ENDPOINTS),
+    "bytes of the first transfer": startBytes,
+    "bytes per endpoint": round(startBytes / ENDPOINTS),
     "idle B/s": round(idle / values["idle-seconds"]),
   };
 }
@@ -286,35 +286,35 @@ function churnRow(who: string, what: string, churn: Churn) {
   const { played, bytes, countedSeconds, summaries, recordBytes } = churn;
   return {
     who,
-    "who joins and leaves": what,
+    churn: what,
     changes: played.count,
     "changes a second": round(played.count / played.tookSeconds),
-    "all told after s": round(countedSeconds - played.tookSeconds),
+    "complete after s": round(countedSeconds - played.tookSeconds),
     "bytes between regions": bytes,
-    "bytes a change": round(aChange(churn)),
+    "bytes per change": round(aChange(churn)),
     summaries,
-    "record frames, bytes a change": recordBytes && round(aChange(churn, recordBytes)),
+    "record frames, bytes per change": recordBytes && round(aChange(churn, recordBytes)),
     "share of record frames, %": recordBytes && round((100 * bytes) / recordBytes),
   };
 }
 
 /** How much of the difference to Consul is the way in which a change is told, and how much is what is not told. */
 function partsOf(records: number, consuls: number, summaries: number): string {
-  return `Of the difference to Consul a part is how a change is told, and a part is what is not told: Consul tells all instances of a service when one changes, ${cellText(round(consuls))} bytes for each that joins or leaves. Waymark's record frames, which tell as much of each endpoint as Consul, take ${cellText(round(records))} (${cellText(round(consuls / records))} times less), and summaries ${cellText(round(summaries))} (another ${cellText(round(records / summaries))} times less).`;
+  return `The difference to Consul has two parts: how a change is sent, and the data that is not sent. Consul sends all instances of a service when one changes, ${cellText(round(consuls))} bytes per join or leave. Waymark's record frames, which contain as much of each endpoint as Consul's data, use ${cellText(round(records))} bytes (${cellText(round(consuls / records))} times less), and summaries ${cellText(round(summaries))} bytes (another ${cellText(round(records / summaries))} times less).`;
 }
 
 const NOTES = [
-  "Both are counted alike: a relay of TCP between the regions counts what it carries in both directions, without the heads of TCP. Both have TLS on that connection, and neither compresses. There is one connection: a node or server on each side.",
-  "**The two do not tell the same.** Consul's other datacenter knows every instance with its address, port and tags, and whoever asks there can call one without asking again. Waymark's other region knows of each service that it exists, how many endpoints it has within a quarter, how well they are, and where its cluster takes calls; a program there that wants an endpoint asks that cluster, and those calls are not in these bytes.",
+  "Both are counted in the same way: a TCP relay between the regions counts the bytes in both directions, without TCP headers. Both use TLS on that connection, and neither compresses. There is one connection, with a node or server on each side.",
+  "**The two do not send the same data.** Consul's other datacenter has every instance with its address, port and tags, and its clients can connect to an instance without another query. Waymark's other region has for each service its existence, its number of endpoints within a quarter, its health, and the ingress of its cluster. A client there that needs an endpoint asks that cluster, and those calls are not in these bytes.",
   ...(ourBytes && theirBytes && recordsAChange ? [partsOf(recordsAChange, theirBytes, ourBytes)] : []),
-  `*Each for itself*: endpoints of one region join and leave, half of each, drawn at random, each by a call of its own. Who joins is new, of a service that is drawn. The goals are of this churn. With ${cellText(Math.round(ENDPOINTS / SERVICES))} endpoints a service few counts leave the quarter that is not told: most bytes are beacons and comparisons, which cross without any churn.`,
-  "*Service by service*: the same rate, but one service after the other loses half of its endpoints or gets half as many more, so each must be told. Where churn is of this kind, summaries are a larger share of record frames.",
-  "No endpoint changes its health: Consul would tell each such change, Waymark those that turn a service's band.",
-  "The record frames are those that the node at which they join sends to another node of its region for the same changes in the same time, as its own metric says, without what TLS, HTTP/2 and TCP add.",
-  `Both are measured at once on the same cores, after a time in which nothing changed. Waymark's churn is ${cellText(values.seconds)} s, because counts wander farther the longer they do. Consul's is ${cellText(values["consul-seconds"])} s of the same rate, because a change costs it the same whenever it comes. Each is counted until its other region has all that is due. Where the cores do not suffice Consul falls behind, and tells a service once for several changes: fewer bytes, later.`,
-  "In Consul's favour: its nodes have no ids, addresses of several kinds or metadata, and its instances no checks, as those of agents have and as peering tells with each instance. Its peering has no setting by which a change costs less (1.22); one exports fewer services.",
-  "Consul's other way, WAN federation, tells nothing ahead: churn costs no bytes there, and each look-up of another datacenter is a call to it, which fails while it cannot be reached.",
-  `While nothing changes, ${values["idle-seconds"]} s are counted: a beacon of each cluster, and two comparisons in each direction. It is one border link of two regions with a cluster each.`,
+  `*Single endpoints*: random endpoints of one region join and leave, half of each, with a call each. A joining endpoint is new, and belongs to a random service. The goals use this churn. With ${cellText(Math.round(ENDPOINTS / SERVICES))} endpoints per service, few counts leave the quarter within which no change is sent: most bytes are beacons and comparisons, which are also sent without churn.`,
+  "*Service by service*: the same rate, but one service after the other loses half of its endpoints or gets half as many more, so each change must be sent. With such churn, summaries are a larger share of record frames.",
+  "No endpoint changes its health. Consul would send each such change; Waymark sends those that change the health level of a service.",
+  "The record frames are the bytes that the node with the registrations sends to another node of its region for the same changes in the same time, by its own metric, without TLS, HTTP/2 and TCP.",
+  `Both are measured at the same time on the same cores, after a period without changes. Waymark's churn lasts ${cellText(values.seconds)} s, because counts drift further the longer it lasts. Consul's lasts ${cellText(values["consul-seconds"])} s at the same rate, because the cost of a change does not depend on time. Each is counted until its other region has all changes. If the cores are too slow, Consul falls behind and sends a service once for several changes: fewer bytes, later.`,
+  "In Consul's favour: its nodes have no ids, several kinds of addresses or metadata, and its instances no checks; agents have these, and peering sends them with each instance. Its peering (1.22) has no setting that makes a change cheaper, except exporting fewer services.",
+  "Consul's alternative, WAN federation, replicates nothing: churn costs no bytes there. Each look-up of another datacenter is a call to it, which fails while it is unreachable.",
+  `While nothing changes, ${values["idle-seconds"]} s are counted: a beacon of each cluster, and two comparisons in each direction, on one border link between two regions with a cluster each.`,
   ...SIDES.map(({ note }) => note),
 ];
 
@@ -324,7 +324,7 @@ report({
   tables: {
     [`${cellText(ENDPOINTS)} endpoints in ${cellText(SERVICES)} services, bytes of both directions`]: SIDES.map(startRow),
     "bytes of both directions while endpoints join and leave": SIDES.flatMap(({ who, eachForItself, serviceByService }) => [
-      churnRow(who, "each for itself", eachForItself),
+      churnRow(who, "single endpoints", eachForItself),
       churnRow(who, "service by service", serviceByService),
     ]),
   },

@@ -34,13 +34,13 @@ const WARM_MS = 1500;
 const ROUND_MS = 500;
 /** How a lone entry and a batch are told apart in the rows. */
 const WORK = {
-  batch: `an entry, ${BATCH} a request under one lease`,
-  single: `an entry with its lease, one a request, ${SINGLE_IN_FLIGHT} under way`,
+  batch: `an entry, ${BATCH} per request under one lease`,
+  single: `an entry with its lease, one per request, ${SINGLE_IN_FLIGHT} under way`,
   lone: "an entry with its lease, one at a time",
-  changes: `a change of an entry under its lease, one a request, ${SINGLE_IN_FLIGHT} under way`,
+  changes: `a change of an entry under its lease, one per request, ${SINGLE_IN_FLIGHT} under way`,
   change: "a change of an entry under its lease, one at a time",
-  renewal: "renew a lease over one stream, one a message",
-  renewals: `renew a lease over one stream, ${LEASES_A_MESSAGE} a message`,
+  renewal: "renew a lease over one stream, one per message",
+  renewals: `renew a lease over one stream, ${LEASES_A_MESSAGE} per message`,
 } as const;
 
 interface Cost {
@@ -171,7 +171,7 @@ function rowOf(row: Row) {
     peer,
     "CPU µs": spread(ours.map(({ cpuUs }) => cpuUs)),
     "peer's CPU µs": isMeasured ? spread(theirs.map(({ cpuUs }) => cpuUs)) : "-",
-    "peer's CPU over ours": isMeasured ? ratioIn(row) : "not measured",
+    "peer's CPU ÷ ours": isMeasured ? ratioIn(row) : "not measured",
     "units a second": spread(ours.map(({ perSecond }) => perSecond)),
     "peer's units a second": isMeasured ? spread(theirs.map(({ perSecond }) => perSecond)) : "-",
     "p50 ms": took(ours, 0.5),
@@ -182,7 +182,7 @@ function rowOf(row: Row) {
 }
 
 function lonely(work: string, tookMs: readonly number[]) {
-  return { work, "p50 ms": percentile(tookMs, 0.5), "p99 ms": percentile(tookMs, 0.99), "most ms": round(Math.max(...tookMs)) };
+  return { work, "p50 ms": percentile(tookMs, 0.5), "p99 ms": percentile(tookMs, 0.99), "max ms": round(Math.max(...tookMs)) };
 }
 
 pinSelf();
@@ -218,7 +218,7 @@ const PEER = {
   lone: "etcd, a lease and then a put under it: two calls, each through Raft (ours is not)",
   change: "etcd, a put under the key's lease, through Raft (ours is not)",
   renewal: "etcd, one in each message",
-  echo: "a bare node:http2 server, an answer to the same bytes",
+  echo: "a bare node:http2 server, answering the same bytes",
 } as const;
 const FULL = { batch: 1, inFlight: SINGLE_IN_FLIGHT, connections: 4 } as const;
 const ALONE = { entries: LONE, batch: 1, inFlight: 1, connections: 1 } as const;
@@ -266,7 +266,7 @@ await Promise.all([node.stop(), etcd?.stop(), echo.stop()]);
 const LONE_WORK = "a durable registration of one entry with its lease";
 const CHANGE = "a durable change of an entry under its lease";
 const RENEWAL = "a renewed lease, one in each message of a stream";
-const OWN_WISH = "our own wish";
+const OWN_WISH = "our own target";
 
 /** A row of the report, and the goal that it shows. */
 interface Wanted {
@@ -311,13 +311,13 @@ function goalOf({ row, work, atLeast, note }: Wanted, unit: string, figure: (cos
 
 /** What a caller waits for. The name stays without the percentile, by which the run before is found. */
 function p50Goal(wanted: Wanted): Goal {
-  const told = { ...wanted, work: `${wanted.work}: how long it takes`, atLeast: 1 };
+  const told = { ...wanted, work: `${wanted.work}: duration`, atLeast: 1 };
   const goal = goalOf(told, "ms until the answer, p50", ({ tookMs }) => percentile(tookMs, 0.5));
   const late = (costs: readonly Cost[]) => cellText(spread(costs.map(({ tookMs }) => percentile(tookMs, 0.99))).median);
   const { ours, theirs } = wanted.row;
-  const note = theirs.length === 0 ? [] : [`p99 ${late(ours)} beside ${late(theirs)} ms`];
+  const note = theirs.length === 0 ? [] : [`p99 ${late(ours)} and ${late(theirs)} ms`];
   const notes = [...(goal.note === undefined ? [] : [goal.note]), ...note].join("; ");
-  const shown = goal.shown && { shown: { ...goal.shown, work: `${told.work} at p50` } };
+  const shown = goal.shown && { shown: { ...goal.shown, work: `${wanted.work}: latency, p50` } };
   return quiet({ ...goal, ...shown, ...(notes !== "" && { note: notes }) }, others);
 }
 
@@ -330,24 +330,24 @@ report({
       ...row,
       "others' share of the core": round(others),
     })),
-    "the same work under drivers that are not ours": checks.map((row) => ({ ...row })),
+    "the same work with other drivers": checks.map((row) => ({ ...row })),
   },
   goals: [
-    ...ENTRY_ROWS.map((wanted) => goalOf(wanted, "µs of CPU for each entry", ({ cpuUs }) => cpuUs)),
-    ...LEASE_ROWS.map((wanted) => goalOf(wanted, "µs of CPU for each lease", ({ cpuUs }) => cpuUs)),
+    ...ENTRY_ROWS.map((wanted) => goalOf(wanted, "µs of CPU per entry", ({ cpuUs }) => cpuUs)),
+    ...LEASE_ROWS.map((wanted) => goalOf(wanted, "µs of CPU per lease", ({ cpuUs }) => cpuUs)),
     ...ENTRY_ROWS.filter(({ row }) => row === lones || row === alone).map(p50Goal),
     h2loadGoal(checks, {
-      name: `${TAKEN_OVER}, beside etcd, a lease, and a put not under it, which writes a new revision; the load from h2load`,
+      name: `${TAKEN_OVER}, compared with etcd, a lease, and a put not under it, which writes a new revision; load from h2load`,
       atLeast: 2,
     }),
   ],
   notes: [
-    `Register: new keys, ${BATCH} a request with ${IN_FLIGHT} requests under way, or one with ${SINGLE_IN_FLIGHT}, on 4 connections at both peers; as many bytes an entry. A request makes a lease at either: etcd is asked for the lease first, then for what is under it, and each of its two calls is written through Raft. Every lease lasts an hour at both, so that none ends meanwhile.`,
-    `Changes: ${cellText(LEASES)} entries, each under a lease of its own, changed in turn. One request at our node, which writes a new version of the entry, and one put at etcd under the key's lease. As many bytes an entry. The bound of these rows is our own wish.`,
-    `Renewals: one stream, ${AHEAD} messages ahead; ${LEASES_A_MESSAGE} leases in one message is what a proxy for many programs may send, a program of its own sends one. Each side is warmed for ${WARM_MS} ms of its CPU time, and a round takes about ${ROUND_MS} ms of it or more. Every answer is checked for leases that were not renewed.`,
-    `Rates: ${SINGLE_IN_FLIGHT} requests under way is the full rate, one at a time the low one. Between the two, only how many requests share one write to disk differs.`,
-    "Drivers that are not ours repeat the same bytes over 4 connections with 64 under way, and so only check our driver: at our node the same entry is taken over by a new lease each time, and its record is unchanged. At etcd a lease is made and a key is put, each as often, but not one under the other, and the put writes a new revision. ghz's latencies at etcd are those of either call. etcd's own benchmark only puts, keys at random.",
-    "Both make a change durable with a flush to the disk before they answer, and gather what came meanwhile; both on the disk the project lies on. Renewals are durable at neither.",
-    "For etcd: it checks no content. For us: etcd agrees through Raft, alone, on each write, and our node does not; etcd writes history and an index of revisions; and it makes the lease durable by itself.",
+    `Register: new keys, ${BATCH} per request with ${IN_FLIGHT} requests in flight, or one per request with ${SINGLE_IN_FLIGHT} in flight, on 4 connections for both sides, with the same number of bytes per entry. Each request creates a lease: etcd gets the lease first and then the keys under it, and writes each of the two calls through Raft. Every lease lasts an hour on both sides, so none ends during the measurement.`,
+    `Changes: ${cellText(LEASES)} entries, each under its own lease, are changed in turn, with one request to the Waymark node, which writes a new version of the entry, and one put to etcd under the key's lease. An entry has the same number of bytes on both sides. The goals of these rows are our own targets.`,
+    `Renewals: one stream with ${AHEAD} messages in flight. A proxy for many programs can send ${LEASES_A_MESSAGE} leases in one message; a single program sends one. Each side is warmed up for ${WARM_MS} ms of its CPU time, and a round uses about ${ROUND_MS} ms of it or more. Every answer is checked for leases that were not renewed.`,
+    `Rates: ${SINGLE_IN_FLIGHT} requests in flight is the full rate, one at a time the low rate. Between the two, only the number of requests that share one write to disk differs.`,
+    "Other drivers repeat the same bytes over 4 connections with 64 requests in flight, and so only check our driver. On the Waymark node, a new lease takes over the same entry each time, and its record does not change. In etcd, a lease is created and a key is put, equally often but independent of each other, and the put writes a new revision. ghz's latencies with etcd are for either call. etcd's own benchmark only puts random keys.",
+    "Both make a change durable with a disk flush before they answer, and batch the changes that arrive meanwhile, on the same disk. Neither makes renewals durable.",
+    "In favour of etcd: it does not check content. In Waymark's favour: etcd runs Raft, with one member, on each write, and Waymark does not; etcd writes history and an index of revisions; and it makes the lease durable by itself.",
   ],
 });

@@ -81,8 +81,8 @@ const results: Record<string, CallCosts> = {};
 const names = Array.from({ length: NAMES }, (_, i) => nameOf(i));
 const drawn = zipf(CALLS);
 for (const [text, all, pick] of [
-  ["10,000 names by Zipf", names, (i: number) => at(names, at(drawn, i))],
-  ["10,000 names evenly", names, (i: number) => at(names, (i * 7919) % NAMES)],
+  ["10,000 names chosen by Zipf", names, (i: number) => at(names, at(drawn, i))],
+  ["10,000 names chosen uniformly", names, (i: number) => at(names, (i * 7919) % NAMES)],
   ["one name", names.slice(0, 1), () => at(names, 0)],
 ] as const) {
   const map = await mapOf(all);
@@ -113,7 +113,7 @@ report({
   goals,
   notes: [
     costsNote,
-    "One process with the map of a client, which one snapshot filled: 10,000 names in 1,000 namespaces with ten endpoints each, or one name with all of them. Every endpoint reports its load, half of them are in the client's zone. Reported: the call is begun and said to have gone well, so that the client's own latencies and errors count.",
+    "One process has a client's map, filled by one snapshot: 10,000 names in 1,000 namespaces with ten endpoints each, or one name with all endpoints. Every endpoint reports its load, and half of them are in the client's zone. *Reported*: the call is started and reported as successful, so that the client's own latencies and errors count.",
   ],
 });
 process.exit();

@@ -53,11 +53,11 @@ const WHO = {
 } as const;
 
 const WORK = {
-  node: `exact through gRPC over 4 connections, ${ENTRIES} entries, beside the node`,
-  fetched: `exact through gRPC over 4 connections, ${ENTRIES} entries that were fetched by name, beside the node`,
-  grpcOverFour: `exact through gRPC over 4 connections, ${ENTRIES} entries, beside Consul`,
-  grpc: `exact through gRPC over 64 connections, ${ENTRIES} entries, beside Consul`,
-  http: `exact through HTTP/JSON, equal bytes, ${ENTRIES} entries, beside Consul`,
+  node: `exact through gRPC over 4 connections, ${ENTRIES} entries, compared with the node`,
+  fetched: `exact through gRPC over 4 connections, ${ENTRIES} entries fetched by name, compared with the node`,
+  grpcOverFour: `exact through gRPC over 4 connections, ${ENTRIES} entries, compared with Consul`,
+  grpc: `exact through gRPC over 64 connections, ${ENTRIES} entries, compared with Consul`,
+  http: `exact through HTTP/JSON, equal bytes, ${ENTRIES} entries, compared with Consul`,
 } as const;
 
 const rows: RateRow[] = [];
@@ -113,7 +113,7 @@ async function besideNode(): Promise<readonly string[]> {
   await fetching.stop();
   await node.stop();
   return [
-    `An answer of the resolver through gRPC has ${own} bytes, the node's ${upstream}. The node is the upstream of the resolver, and the entries are its own registrations; while one of the two is asked, the other has nothing to do but a bookmark each second.`,
+    `An answer of the resolver over gRPC has ${own} bytes, and the node's ${upstream}. The node is the upstream of the resolver, and the entries are registered on it. While one of the two is asked, the other only handles a bookmark per second.`,
   ];
 }
 
@@ -142,7 +142,7 @@ async function besideConsul(): Promise<ConsulSide | undefined> {
   // The agent asks the server for what it does not have, so it answers with all that the server has.
   const lengths = async () => [await lengthOf(http, json), await lengthOf(agent.grpc, { path })] as const;
   let [ourBytes, theirBytes] = await lengths();
-  const told = `An answer of the resolver through HTTP/JSON has ${ourBytes} bytes, the agent's of the same entries ${theirBytes}`;
+  const told = `An answer of the resolver over HTTP/JSON has ${ourBytes} bytes, and the agent's answer with the same entries ${theirBytes}`;
   let equal = "equal within 2 %";
   if (!areEqual(ourBytes, theirBytes)) {
     const missing = Math.round(Math.abs(ourBytes - theirBytes) / INSTANCES);
@@ -151,7 +151,7 @@ async function besideConsul(): Promise<ConsulSide | undefined> {
     else await loadNode(node, ENTRIES, 0, { padding: Math.max(1, missing - '"metadata":{"padding":""},'.length) });
     await until(async () => areEqual(...(await lengths())), "answers of the resolver and of the agent that are equally long");
     [ourBytes, theirBytes] = await lengths();
-    equal = `metadata made ${isOursLonger ? "the agent's" : "ours"} longer, to ${ourBytes} beside ${theirBytes}`;
+    equal = `metadata made ${isOursLonger ? "the agent's" : "ours"} longer, to ${ourBytes} and ${theirBytes}`;
   }
   const grpcBytes = await answerBytes(resolver);
   for (const each of [agent, tuned]) await mustBeCached(each, path);
@@ -176,7 +176,7 @@ async function besideConsul(): Promise<ConsulSide | undefined> {
     ourBytes,
     theirBytes,
     resident,
-    notes: [`${told}: ${equal}. Through gRPC the resolver answers the same entries in ${grpcBytes} bytes.`],
+    notes: [`${told}: ${equal}. Over gRPC, the resolver answers the same entries in ${grpcBytes} bytes.`],
   };
 }
 
@@ -258,8 +258,8 @@ function heldRow({ who, allBytes, ownBytes }: Held): Readonly<Record<string, unk
     who,
     entries: HELD,
     "RSS MiB": round(allBytes / MIB),
-    "its own (RssAnon) MiB": round(ownBytes / MIB),
-    "its own, B an entry": round(ownBytes / HELD),
+    "own (RssAnon) MiB": round(ownBytes / MIB),
+    "own, B per entry": round(ownBytes / HELD),
   };
 }
 
@@ -270,10 +270,10 @@ const held = PARTS.includes("memory") ? await memory() : undefined;
 
 // ---- goals ----
 const A_RESOLVER = { program: WHO.resolver, name: "a resolver" } as const;
-const AMONG = `an exact query of ${INSTANCES} entries among ${cellText(ENTRIES)} at a resolver that follows them`;
+const AMONG = `an exact query of ${INSTANCES} entries among ${cellText(ENTRIES)} to a resolver that follows them`;
 
 function nodeGoal(rate: "full" | "low"): Goal {
-  const alone = `${AMONG}, each alone`;
+  const alone = `${AMONG}, one at a time`;
   return besideGoal(rows, {
     name: rate === "full" ? `${AMONG}, 64 under way` : alone,
     work: rate === "full" ? `${AMONG}, 64 under way` : `${alone}, ${rateText(rows, WORK.node, rate)}`,
@@ -281,21 +281,21 @@ function nodeGoal(rate: "full" | "low"): Goal {
     ours: A_RESOLVER,
     program: WHO.node,
     theirsName: "its node",
-    beside: "Waymark's node that it reads",
+    beside: "the Waymark node that it reads from",
     rate,
     atLeast: 0.9,
   });
 }
 
 function fetchedGoal(): Goal {
-  const work = `an exact query of ${INSTANCES} entries among ${cellText(ENTRIES)} at a resolver that fetched them by name, 64 under way`;
+  const work = `an exact query of ${INSTANCES} entries among ${cellText(ENTRIES)} to a resolver that fetched them by name, 64 under way`;
   return besideGoal(rows, {
     work,
     row: WORK.fetched,
     ours: { program: WHO.fetching, name: "a resolver" },
     program: WHO.node,
     theirsName: "its node",
-    beside: "Waymark's node that it reads",
+    beside: "the Waymark node that it reads from",
     rate: "full",
     atLeast: 0.9,
   });
@@ -310,7 +310,7 @@ function consulGoal(
   atLeast: number,
   { told = "", program }: { readonly told?: string; readonly program: string },
 ): Goal {
-  const agent = `Consul's client agent ${program === WHO.tuned ? "without streaming and with GOGC=200" : "as it is shipped"}`;
+  const agent = `Consul's client agent ${program === WHO.tuned ? "without streaming and with GOGC=200" : "with default settings"}`;
   return besideGoal(rows, {
     name: `${AMONG}, through ${through}, 64 under way`,
     work: `${AMONG}, through ${through}${told}, 64 under way`,
@@ -325,7 +325,7 @@ function consulGoal(
 
 function memoryGoal(): Goal {
   const work = `memory of a resolver that follows ${cellText(HELD)} entries`;
-  const beside = "Waymark's node that has them from another node";
+  const beside = "a Waymark node that replicates them from another node";
   const [ours, theirs] = [held?.resolvers ?? [], held?.nodes ?? []];
   const own = (of: readonly Held[]) => of.map(({ ownBytes }) => ownBytes / MIB);
   const all = (of: readonly Held[]) => of.map(({ allBytes }) => allBytes / MIB);
@@ -338,7 +338,7 @@ function memoryGoal(): Goal {
     ours: ratio && spread(own(ours)),
     theirs: ratio && spread(own(theirs)),
     atMost: 1.2,
-    note: `by all that is resident: ${cellText(resident)} ×`,
+    note: `with all resident memory: ${cellText(resident)} ×`,
     missing: "not measured: this part was left out",
   });
 }
@@ -347,28 +347,28 @@ report({
   name: "resolver",
   isKept: asksForAll(values, DEFAULTS),
   tables: {
-    "CPU time a request": rows.map((row) => ({ ...row })),
-    "memory beside Consul, after all was asked for": besideThem?.resident ?? [],
+    "CPU time per request": rows.map((row) => ({ ...row })),
+    "memory compared with Consul, after all entries were requested": besideThem?.resident ?? [],
     "memory of a resolver and of a node with the same entries": [...(held?.resolvers ?? []), ...(held?.nodes ?? [])].map(heldRow),
-    "what lives in each after a collection": held?.lives ?? [],
+    "live memory after a garbage collection": held?.lives ?? [],
   },
   goals: [
     nodeGoal("full"),
     nodeGoal("low"),
     fetchedGoal(),
     ...[WHO.cached, WHO.tuned].flatMap((program) => [
-      consulGoal("gRPC over 4 connections, which calls share as gRPC has it", WORK.grpcOverFour, 3.5, { program }),
+      consulGoal("gRPC over 4 connections, shared by calls", WORK.grpcOverFour, 3.5, { program }),
       consulGoal("gRPC over 64 connections", WORK.grpc, 3.5, { program }),
       consulGoal("HTTP/JSON", WORK.http, 1.1, { told: lengthsText, program }),
     ]),
     memoryGoal(),
   ],
   notes: [
-    'Rates, rounds and the driver are those of "query": full has 64 requests under way, half is as many a second as half of what the slower side answers at full load, low is each alone, 3,000 a second or a quarter of half. The ratio is that of the CPU time of the process that is asked, and of no other.',
+    'Rates, rounds and the driver are as in "query": full has 64 requests in flight; half is half of the rate that the slower side answers at full load; low is one request at a time, 3,000 a second or a quarter of half. The ratio uses only the CPU time of the process that is asked.',
     ...nodeNotes,
-    "The peer of a resolver is a client agent of Consul, which answers from its cache (it says so in X-Cache) and asks a server for what it lacks. One is as Consul is shipped; the other has the settings that make such reads cost the least (use_streaming_backend: false and GOGC=200; with fewer collections still it would cost less, and take more memory than the resolver). The resolver's own memory includes the probe that tells how its loop was held. Each agent and the resolver have one core; Consul's server and the resolver's node run on whatever core there is, have nothing to do meanwhile, and are not counted. Every service has been asked for before the figures count.",
+    "The peer of a resolver is a client agent of Consul, which answers from its cache (it reports so in X-Cache) and asks a server for missing data. One agent has the default settings. The other has the settings with which such reads cost the least (use_streaming_backend: false and GOGC=200; with even fewer collections it would cost less, and use more memory than the resolver). The resolver's own memory includes the probe that measures its event loop. Each agent and the resolver have one core. Consul's server and the resolver's node run on any core, are idle meanwhile, and are not counted. Every service was requested before the figures count.",
     ...(besideThem?.notes ?? []),
-    `Memory: the node has its entries from another node over the fabric, as the resolver has them from the same node, so neither has registrations of its own. Both keep data directories, as users run them: the node its journal, the resolver its copy. ${values.pairs} pairs, which are looked at ${SETTLE_MS / 1000} s after the last of them had everything, so that the resolver has written its copy; nobody is told to collect garbage. What lives after a collection is of one pair more; of the resolver's buffers 16 MiB count how often names are asked for, and take no memory before they are (resolver.max_entries decides how many, here the default).`,
-    "No TLS on any side. No policy: each side judges no caller.",
+    `Memory: the node has its entries from another node over the fabric, and the resolver has them from the same node, so neither has registrations of its own. Both keep data directories, as users run them: the node its journal, the resolver its copy. There are ${values.pairs} pairs, measured ${SETTLE_MS / 1000} s after the last of them had all entries, so that the resolver has written its copy. No program is sent to collect garbage. The live memory after a collection is from one more pair. 16 MiB of the resolver's buffers count the requests for each name, and use no memory before there are requests (resolver.max_entries, here the default, decides their size).`,
+    "No side uses TLS or policy: no side checks its callers.",
   ],
 });

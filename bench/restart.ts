@@ -70,10 +70,10 @@ async function measure(entries: number) {
     entries,
     "CPU ms": spread(cpuMs(rounds.a)),
     "etcd's CPU ms": none ? "not measured" : spread(cpuMs(rounds.b)),
-    "ours over etcd's": none ? undefined : ratioOf(cpuMs(rounds.a), cpuMs(rounds.b)),
+    "ours ÷ etcd's": none ? undefined : ratioOf(cpuMs(rounds.a), cpuMs(rounds.b)),
     "ready after ms": spread(readyMs(rounds.a)),
     "etcd's ready after ms": none ? "not measured" : spread(readyMs(rounds.b)),
-    "ready after, ours over etcd's": none ? undefined : ratioOf(readyMs(rounds.a), readyMs(rounds.b)),
+    "ready after, ours ÷ etcd's": none ? undefined : ratioOf(readyMs(rounds.a), readyMs(rounds.b)),
     "empty node ms": round(emptyMs),
     "others' share of the core": round(others),
   };
@@ -83,14 +83,14 @@ pinSelf();
 const rows: Awaited<ReturnType<typeof measure>>[] = [];
 for (const entries of SIZES) rows.push(await measure(entries));
 
-const ETCD = "etcd, started again on its data; it elects itself first (Raft, which ours does not have)";
+const ETCD = "etcd, restarted on its data; it elects itself first (Raft, which Waymark does not use)";
 
 /** What is compared, by the columns of the rows. */
 interface Compared {
   /** Of the work, and of the goal after it. */
   readonly words: readonly [work: string, goal: string];
   readonly unit: string;
-  readonly ratio: "ours over etcd's" | "ready after, ours over etcd's";
+  readonly ratio: "ours ÷ etcd's" | "ready after, ours ÷ etcd's";
   readonly ours: "CPU ms" | "ready after ms";
   readonly theirs: "etcd's CPU ms" | "etcd's ready after ms";
   readonly isByClock: boolean;
@@ -99,16 +99,16 @@ interface Compared {
 const CPU: Compared = {
   words: ["", ": our CPU time over etcd's"],
   unit: "ms of CPU until it answers",
-  ratio: "ours over etcd's",
+  ratio: "ours ÷ etcd's",
   ours: "CPU ms",
   theirs: "etcd's CPU ms",
   isByClock: false,
 };
 /** What an operator waits for. The goal is that of the CPU time. */
 const WAIT: Compared = {
-  words: [": how long it takes", ", ours over etcd's"],
+  words: [": duration", ", ours ÷ etcd's"],
   unit: "ms until it answers",
-  ratio: "ready after, ours over etcd's",
+  ratio: "ready after, ours ÷ etcd's",
   ours: "ready after ms",
   theirs: "etcd's ready after ms",
   isByClock: true,
@@ -135,7 +135,7 @@ report({
   tables: { "CPU time until ready": rows },
   goals: [CPU, WAIT].flatMap((compared) => [goalAt(100_000, 3, compared), goalAt(1_000_000, 2.5, compared)]),
   notes: [
-    "From spawn until it answers: Node itself and our modules (about what the empty node took), then the journal; at etcd the snapshot and what follows it in the log, and then its election: a member alone elects itself leader before it answers a linearizable range, which is what it is waited for with. Our node has nobody to agree with. Each process is killed with SIGKILL first, and none changes between the rounds.",
-    "CPU time is that of the whole process with all threads.",
+    "The time is from spawn until the program answers. It includes Node itself and our modules (about the time of an empty node), and then the journal. For etcd it includes the snapshot, the rest of the log, and its election: a single member elects itself leader before it answers a linearizable range, which is the query that is awaited. A Waymark node has no election. Each process is killed with SIGKILL first, and its data does not change between the rounds.",
+    "CPU time is the total of all threads of the process.",
   ],
 });

@@ -332,7 +332,7 @@ if (other === "") {
   report({
     name: "versions",
     isKept: isWhole,
-    tables: { "CPU a unit of work beside the other version": rows },
+    tables: { "CPU time per unit of work beside the other version": rows },
     goals: [{ name: "lower end of the ratio, at worst", value: worst.low, unit: "times", atMost: 1.05, note: worst.path }],
     notes: [
       `The other version is ${commit(other)}.`,

@@ -115,15 +115,15 @@ async function fanOut(sides: readonly Side[], node: Node, count: number, mode: M
       watchers: count,
       changes: mode.name,
       who: side.server.name,
-      "events a CPU-second": spread(perCpu(side)),
-      "CPU µs an event": cpuUs(side),
-      "peer's CPU over ours": side === ours ? "-" : (ratioOf(perCpu(ours), perCpu(side)) ?? "-"),
+      "events per CPU-second": spread(perCpu(side)),
+      "CPU µs per event": cpuUs(side),
+      "peer's CPU ÷ ours": side === ours ? "-" : (ratioOf(perCpu(ours), perCpu(side)) ?? "-"),
       "events a second": spread(rounds.map((r) => r.events / r.seconds)),
-      "to the last p50 ms": took.length === 0 ? "-" : percentile(took, 0.5),
+      "until the last p50 ms": took.length === 0 ? "-" : percentile(took, 0.5),
       "p99 ms": took.length === 0 ? "-" : percentile(took, 0.99),
       refusals: side.watchers.refusals,
-      "loop held by CPU ms": side === ours ? round(loop.maxHeldCpuMs) : "-",
-      "loop late ms": side === ours ? round(loop.maxDelayMs) : "-",
+      "loop blocked by CPU ms": side === ours ? round(loop.maxHeldCpuMs) : "-",
+      "loop delay ms": side === ours ? round(loop.maxDelayMs) : "-",
     };
   };
   return [told(ours), ...peers.map(told)];
@@ -215,12 +215,12 @@ interface Wanted {
 }
 
 const WORK = {
-  one: "one change told to 1,000 watches with one filter, 100 a connection",
-  own: "one change told to 1,000 watches, each with its own filter, 100 a connection",
-  steadyOne: "a steady stream of changes told to 1,000 watches with one filter, 100 a connection",
-  steadyOwn: "a steady stream of changes told to 1,000 watches, each with its own filter, 100 a connection",
-  service: "changes of 1,000 services, each told to the one watch that follows it, 100 a connection",
-  single: "one change told to a single watch",
+  one: "one change sent to 1,000 watches with one filter, 100 per connection",
+  own: "one change sent to 1,000 watches, each with its own filter, 100 per connection",
+  steadyOne: "a steady stream of changes sent to 1,000 watches with one filter, 100 per connection",
+  steadyOwn: "a steady stream of changes sent to 1,000 watches, each with its own filter, 100 per connection",
+  service: "changes of 1,000 services, each sent to the one watch that follows it, 100 per connection",
+  single: "one change sent to a single watch",
 } as const;
 const [ONE, OWN] = ["one by one, one filter", "one by one, each its own filter"];
 const [STEADY_ONE, STEADY_OWN] = ["steady, one filter", "steady, each its own filter"];
@@ -244,8 +244,8 @@ const WANTED: readonly Wanted[] = [
 /** Peers as a reader meets them. */
 const BESIDE = {
   etcd: "etcd, a watch each; each change goes through Raft (ours does not)",
-  nats: "NATS, a subscription each; nothing is kept (ours is on disk)",
-  echo: "a bare node:http2 server, a write to each watch; nothing is kept (ours is on disk)",
+  nats: "NATS, a subscription each; nothing is stored (ours is on disk)",
+  echo: "a bare node:http2 server, a write to each watch; nothing is stored (ours is on disk)",
 } as const;
 
 /** Of the benchmark's watches, or of one that was not asked for. */
@@ -256,12 +256,12 @@ function besideGoal(find: Find, { watchers, changes, work, who, atLeast, isOurWi
   const beside = BESIDE[who];
   return ratioGoal({
     name: `${work}, beside ${beside}`,
-    shown: { work, beside, unit: "µs of CPU for each watch that is told of a change" },
-    ratio: theirs?.["peer's CPU over ours"],
-    ours: ours?.["CPU µs an event"],
-    theirs: theirs?.["CPU µs an event"],
+    shown: { work, beside, unit: "µs of CPU per change and watch" },
+    ratio: theirs?.["peer's CPU ÷ ours"],
+    ours: ours?.["CPU µs per event"],
+    theirs: theirs?.["CPU µs per event"],
     atLeast,
-    note: isOurWish ? "our own wish" : undefined,
+    note: isOurWish ? "our own target" : undefined,
     missing: "not measured: the peer is not installed, or so many watches were not asked for",
   });
 }
@@ -269,10 +269,20 @@ function besideGoal(find: Find, { watchers, changes, work, who, atLeast, isOurWi
 /** Our own limits with 10,000 watches. */
 function manyGoals(many: Row): readonly Goal[] {
   const told = (value: number | string) => (typeof value === "number" ? value : undefined);
-  const p99 = { name: "one change to the last of 10,000 watchers, p99", value: told(many["p99 ms"]), unit: "ms", atMost: 100 };
+  const p99 = {
+    name: "time until a change reaches the last of 10,000 watchers, p99",
+    value: told(many["p99 ms"]),
+    unit: "ms",
+    atMost: 100,
+  };
   return [
     quiet(p99, many["others' share of the core"]),
-    { name: "event loop held by CPU work meanwhile, most", value: told(many["loop held by CPU ms"]), unit: "ms", atMost: 10 },
+    {
+      name: "longest blocking of the event loop by CPU work meanwhile",
+      value: told(many["loop blocked by CPU ms"]),
+      unit: "ms",
+      atMost: 10,
+    },
   ];
 }
 
@@ -297,11 +307,11 @@ report({
   tables: { "fan-out of small changes": rows, "streams that stop reading": [stall] },
   goals: goalsOf(rows, stall),
   notes: [
-    "The driver is ours, reads frames from the socket's bytes, and sends what comes in one turn in one write, to every peer; 100 watches a connection; windows never close, so no peer waits for WINDOW_UPDATE.",
-    "One by one is the low rate: the next change is sent when the last watcher has the one before. Steady is the full rate: 32 changes under way at any time, all of different keys, so that none may be merged. Between the two, only the number of changes that come together differs. CPU time includes taking the changes in.",
-    "One filter: every watch asks for the namespace. Each its own: each asks for the ten services that change and for one name more that no other asks for; at etcd each has a range with an end of its own. A service each: each follows a service of its own (etcd: a prefix), so that a change is one event, and an event's cost is that of the change with it.",
-    `Stalled: ${STALL_CHANGES.toLocaleString("en-US")} changes while nothing is read beyond the first ${STALL_WINDOW_BYTES} bytes of each stream; heap is V8's heap and buffers after a collection, less what the changes cost without watchers. RSS grows with the young generation too, by up to 64 MB whatever is opened: a thousand streams would show little else.`,
-    "Our node and etcd write each change to disk before they tell of it, etcd through Raft, alone; NATS and the bare server (echo) keep nothing. The peer's CPU over ours: above 1, the peer takes more CPU time for the same.",
-    "For etcd and NATS: no cursors to make; at NATS, without JetStream, nothing is kept, and a subject is the only filter. For us: they tell of each change in a message of its own, where ours gathers what came within 2 ms.",
+    "Our driver reads frames from the bytes of the socket, and sends all data of one event loop turn in one write, to every peer. There are 100 watches per connection. Windows never close, so no peer waits for WINDOW_UPDATE.",
+    "One by one is the low rate: the next change is sent when the last watch has received the previous one. Steady is the full rate: 32 changes in flight at any time, all of different keys, so that none can be merged. Between the two, only the number of changes that arrive together differs. CPU time includes accepting the changes.",
+    "One filter: every watch asks for the namespace. Each its own filter: each asks for the ten services that change, and for one more name that no other watch asks for; in etcd, each has a range with its own end. A service each: each follows its own service (in etcd, a prefix), so that a change is one event, and the cost of an event includes its change.",
+    `Stalled: ${STALL_CHANGES.toLocaleString("en-US")} changes while nothing is read beyond the first ${STALL_WINDOW_BYTES} bytes of each stream. Heap is V8's heap and buffers after a collection, less the cost of the changes without watches. RSS grows with V8's young generation too, by up to 64 MB independent of the streams, so a thousand streams would not show their own size.`,
+    "Waymark and etcd write each change to disk before they deliver it, etcd through Raft with one member. NATS and the bare server (echo) store nothing. Peer's CPU ÷ ours: above 1, the peer uses more CPU time for the same work.",
+    "In favour of etcd and NATS: they create no cursors; NATS, without JetStream, stores nothing, and a subject is its only filter. In Waymark's favour: they send each change in a separate message, while Waymark batches the changes of 2 ms.",
   ],
 });

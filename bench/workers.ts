@@ -114,7 +114,7 @@ async function writes() {
   const [plain, worker] = [await filled([]), await filled(["--workers", "1"])];
   const rows = [];
   for (const [work, batch, inFlight] of [
-    ["a durable registration, one entry a request, 64 under way", 1, 64],
+    ["a durable registration, one entry per request, 64 under way", 1, 64],
     ["an entry of a durable registration of 100, 8 under way", 100, 8],
   ] as const) {
     const [through = [], without = []] = await inRounds(
@@ -125,7 +125,7 @@ async function writes() {
       work,
       "CPU µs through a worker": spread(through),
       "CPU µs without": spread(without),
-      "over that without": ratioOf(through, without),
+      "relative to no workers": ratioOf(through, without),
     });
   }
   for (const node of [plain, worker]) await node.stop("SIGKILL");
@@ -141,9 +141,9 @@ async function queries() {
   const rows = sides.map(({ workers, node, cpuUs, perSecond }) => ({
     workers,
     "queries a second": spread(counted(perSecond)),
-    "of a lone node": ratioOf(counted(perSecond), counted(lone?.perSecond)),
-    "CPU µs a query": spread(counted(cpuUs)),
-    "CPU of a lone node": ratioOf(counted(cpuUs), counted(lone?.cpuUs)),
+    "relative to no workers": ratioOf(counted(perSecond), counted(lone?.perSecond)),
+    "CPU µs per query": spread(counted(cpuUs)),
+    "CPU relative to no workers": ratioOf(counted(cpuUs), counted(lone?.cpuUs)),
     "RSS MiB": round(node.rssKiB() / 1024),
   }));
   for (const { loaders } of sides) await Promise.all(loaders.map((loader) => loader.terminate()));
@@ -159,31 +159,31 @@ function goalsOf(rows: Awaited<ReturnType<typeof queries>>): readonly Goal[] {
     ratioGoal({
       name: "exact queries a second with two workers over those without",
       shown: {
-        work: "exact queries at a node with two read workers",
+        work: "exact queries on a node with two read workers",
         beside,
         unit: "queries a second",
         isMoreBetter: true,
         oursName: "two workers",
         theirsName: "without workers",
       },
-      ratio: IS_WIDE ? two?.["of a lone node"] : undefined,
+      ratio: IS_WIDE ? two?.["relative to no workers"] : undefined,
       ours: IS_WIDE ? two?.["queries a second"] : undefined,
       theirs: none?.["queries a second"],
       atLeast: 1.7,
       missing: IS_WIDE ? missing : `not measured: it needs four cores, and this machine has ${cpus().length}`,
     }),
     ratioGoal({
-      name: "CPU of an exact query at a worker over that without",
+      name: "CPU of an exact query at a worker relative to no workers",
       shown: {
-        work: "an exact query at a node with one read worker",
+        work: "an exact query on a node with one read worker",
         beside,
-        unit: "µs of CPU a request",
+        unit: "µs of CPU per request",
         oursName: "a worker",
         theirsName: "without workers",
       },
-      ratio: one?.["CPU of a lone node"],
-      ours: one?.["CPU µs a query"],
-      theirs: none?.["CPU µs a query"],
+      ratio: one?.["CPU relative to no workers"],
+      ours: one?.["CPU µs per query"],
+      theirs: none?.["CPU µs per query"],
       atMost: 1.1,
       missing,
     }),
@@ -198,8 +198,8 @@ async function compare(): Promise<void> {
     tables: { "exact query of ten entries": rows, "durable registration through a worker": await writes() },
     goals: goalsOf(rows),
     notes: [
-      `${ENTRIES} entries. The load is ${LOADERS} threads of this program with ${CONNECTIONS} connections together.`,
-      "A worker forwards a registration to the main thread, and answers when its own copy has the change. Two nodes with data directories on one core, new content for entries that are there, rounds that alternate.",
+      `There are ${ENTRIES} entries. The load is ${LOADERS} threads of this program with ${CONNECTIONS} connections together.`,
+      "A worker forwards a registration to the main thread, and answers when its own copy has the change. Two nodes with data directories run on one core, with new content for existing entries, in alternating rounds.",
     ],
   });
 }

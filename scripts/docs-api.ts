@@ -1,4 +1,4 @@
-/** The API reference page, from the descriptor set that reflection serves: what the protos say, in the order they say it. */
+/** Writes the API reference page from the descriptor set that reflection serves: the comments of the protos, in their order. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fromBinary, getExtension } from "@bufbuild/protobuf";
@@ -18,14 +18,14 @@ import { codeName, REASONS } from "../src/lib/errors.ts";
 import { oneLine, page, table } from "./docs-tables.ts";
 import { ROOT } from "./run.ts";
 
-/** How a proto's comment says of an rpc, a service or a package that it is not built yet. */
+/** Marks an rpc, a service or a package as not implemented yet, in its comment. */
 const LATER = "Comes with a later version";
 
-// Field numbers in descriptor.proto, which is how source positions name what they belong to.
+// Field numbers in descriptor.proto. The paths of source locations consist of them.
 const [PACKAGE, MESSAGES, ENUMS, SERVICES] = [2, 4, 5, 6];
 const [FIELDS, NESTED, NESTED_ENUMS, VALUES, METHODS] = [2, 3, 4, 2, 2];
 
-/** Comments by position: `6,0,2,1` is the second method of the first service. */
+/** Comments by path: `6,0,2,1` is the second method of the first service. */
 type Comments = ReadonlyMap<string, string>;
 
 /** Text of docs/reference/api.md. */
@@ -39,13 +39,14 @@ export function apiPage(): string {
   return page("API", "the protos in `proto/`", [ABOUT, ...sections, reasonsSection()].join("\n\n"));
 }
 
-const ABOUT = `Every service below is served by gRPC (with reflection) and, at the HTTP edge, as Connect/JSON at
-\`/<package>.<Service>/<Rpc>\`, except \`FabricService\`, which only other nodes speak. An rpc marked **later** answers
-\`UNIMPLEMENTED\` with an \`ErrorInfo\` of reason \`UNIMPLEMENTED\`. *Needs* is the role a caller must have, as the proto's option
-\`(waymark.options.v1.access)\` says and the server enforces: \`mesh.admin\` has \`mesh.operate\`, which has \`mesh.read\`. What names no
-role is still under the namespace policy. Who has roles is in the [identity guide](../guides/identity.md).`;
+const ABOUT = `Servers offer every service on this page over gRPC (with reflection). The HTTP edge offers them as Connect/JSON at
+\`/<package>.<Service>/<Rpc>\`, except \`FabricService\`, which only nodes call. An rpc marked **later** is not implemented yet: it
+fails with \`UNIMPLEMENTED\` and an \`ErrorInfo\` of reason \`UNIMPLEMENTED\`. The column *needs* has the role that the caller must have.
+The proto option \`(waymark.options.v1.access)\` declares it, and the server enforces it. \`mesh.admin\` includes \`mesh.operate\`, which
+includes \`mesh.read\`. The namespace policy also applies to an rpc that needs no role. The [identity guide](../guides/identity.md)
+describes how callers get roles.`;
 
-/** Discovery first: it is what nearly every reader came for. */
+/** Discovery comes first, because most readers look for it. */
 function rank(file: FileDescriptorProto): number {
   const order = ["discovery", "catalog", "policy", "control", "resolver", "dns", "fabric", "options"];
   const at = order.indexOf(file.package.split(".")[1] ?? "");
@@ -64,11 +65,11 @@ function packageSection(name: string, files: readonly FileDescriptorProto[]): st
 function fileSection(file: FileDescriptorProto, comments: Comments): string {
   const services = file.service.map((service, i) => {
     const rows = service.method.map((method, j) => {
-      const said = comment(comments, [SERVICES, i, METHODS, j]);
-      const isLater = [said, comment(comments, [SERVICES, i]), comment(comments, [PACKAGE])].some((text) => text.includes(LATER));
-      return [`\`${method.name}\``, signature(method), needs(method), isLater ? `**later** ${said.replace(` ${LATER}.`, "")}` : said];
+      const about = comment(comments, [SERVICES, i, METHODS, j]);
+      const isLater = [about, comment(comments, [SERVICES, i]), comment(comments, [PACKAGE])].some((text) => text.includes(LATER));
+      return [`\`${method.name}\``, signature(method), needs(method), isLater ? `**later** ${about.replace(` ${LATER}.`, "")}` : about];
     });
-    return `### ${service.name}\n\n${comment(comments, [SERVICES, i])}\n\n${table(["rpc", "request → response", "needs", "what it does"], rows)}`;
+    return `### ${service.name}\n\n${comment(comments, [SERVICES, i])}\n\n${table(["rpc", "request → response", "needs", "description"], rows)}`;
   });
   const messages = file.messageType.flatMap((message, i) => messageSections(message, [MESSAGES, i], comments, message.name));
   const enums = file.enumType.map((each, i) => enumSection(each, [ENUMS, i], comments, each.name));
@@ -80,16 +81,16 @@ function signature(method: MethodDescriptorProto): string {
   return `${method.clientStreaming ? "stream " : ""}\`${input}\` → ${method.serverStreaming ? "stream " : ""}\`${output}\``;
 }
 
-/** The role an rpc asks for beside policy, as its option says. */
+/** The role that an rpc requires in addition to the policy, from its option. */
 function needs({ options }: MethodDescriptorProto): string {
   const need = options === undefined ? undefined : getExtension(options, access);
   if (need === undefined || need.role === Role.NONE) return "–";
   const owner = need.ownerOf === "" ? "" : ` or \`owner:…\` of its \`${need.ownerOf}\``;
-  const any = need.anyOwner ? " or `owner:…` of all it touches" : "";
+  const any = need.anyOwner ? " or `owner:…` of every changed namespace" : "";
   return `\`${roleWord(need.role)}\`${owner}${any}`;
 }
 
-/** `MESH_READ` → `mesh.read`, as settings and credentials have it. */
+/** `MESH_READ` → `mesh.read`, the form in settings and credentials. */
 function roleWord(role: Role): string {
   return (Role[role] ?? "").toLowerCase().replace("_", ".");
 }
@@ -110,7 +111,7 @@ function messageSections(message: DescriptorProto, path: readonly number[], comm
   ];
 }
 
-/** What a field's option says of it, as words: `Output only.` */
+/** The behaviors in a field's option, as text: `Output only.` */
 function behaviors({ options }: FieldDescriptorProto): readonly string[] {
   if (options === undefined) return [];
   return getExtension(options, field_behavior).map((each) => {
@@ -160,8 +161,8 @@ function reasonsSection(): string {
   ]);
   return `## Reasons
 
-Every refusal is a gRPC status with a \`google.rpc.ErrorInfo\` of domain \`waymark\`; the message starts with the lower-case
-reason. Match the reason, never the text.
+Every error is a gRPC status with a \`google.rpc.ErrorInfo\` of domain \`waymark\`. The message starts with the reason in lower
+case. Programs must match the reason, because the text of a message can change.
 
 ${table(["reason", "ErrorInfo.reason", "code"], rows)}`;
 }

@@ -1,7 +1,6 @@
 /**
- * Writes the reference pages from the tables the program itself uses (the protos, SETTINGS, METRICS, REASONS and VERBS), and the page of
- * measurements from what the benchmarks left.
- * With `--check` nothing is written: it fails and names the pages that are not fresh.
+ * Writes the reference pages from the tables that the program itself uses (the protos, SETTINGS, METRICS, REASONS and VERBS), and the
+ * benchmark pages from the kept results. With `--check`, it writes nothing, lists the outdated pages and fails if there are any.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -38,5 +37,5 @@ for (const [page, text] of Object.entries(PAGES)) {
   writeFileSync(file, text);
   console.log(`written: ${page}`);
 }
-if (stale > 0) console.log("run `npm run gen` and commit what it writes");
+if (stale > 0) console.log("run `npm run gen` and commit the changed pages");
 process.exitCode = stale > 0 ? 1 : 0;

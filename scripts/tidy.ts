@@ -231,10 +231,11 @@ export function linkFaults(root: string): readonly string[] {
   });
 }
 
-/** Messages and comments of the lint settings name rules by numbers that CONTRIBUTING.md has. */
+/** The lint settings cite only rule numbers that exist in the section "Rules" of CONTRIBUTING.md. */
 export function lintRuleFaults(root: string): readonly string[] {
   const file = ".oxlintrc.json";
-  const count = [...read(root, "CONTRIBUTING.md").matchAll(/^\d+\. /gm)].length;
+  const [, after = ""] = read(root, "CONTRIBUTING.md").split("## Rules\n");
+  const count = [...(after.split("\n## ")[0] ?? "").matchAll(/^\d+\. /gm)].length;
   const cited = matchesOf(file, read(root, file), /\brules? \d+(?:(?:, | and | to )\d+)*/gi, (match) => match);
   return cited.filter((said) => (said.split(": ")[1]?.match(/\d+/g) ?? []).some((rule) => Number(rule) > count));
 }
@@ -310,30 +311,6 @@ export function roomTableFaults(root: string): readonly string[] {
   });
   const unknown = [...rows.keys()].filter((room) => MAY_IMPORT[room] === undefined);
   return [...faults, ...unknown.map((room) => `docs/architecture.md shows ${room}, which scripts/rooms.ts does not know`)];
-}
-
-/** Sections of the architecture page with a map of the files below a folder. */
-const MAPS = [
-  { title: "The fabric", folder: "src/fabric" },
-  { title: "A resolver", folder: "src/resolver" },
-] as const;
-
-/** A map in the architecture page names each file of its folder once, and none that is not there. */
-export function mapFaults(root: string): readonly string[] {
-  return MAPS.flatMap((map) => faultsOfMap(root, map));
-}
-
-function faultsOfMap(root: string, { title, folder }: (typeof MAPS)[number]): readonly string[] {
-  const [, after = ""] = read(root, "docs/architecture.md").split(`\n## ${title}\n`);
-  const [section = ""] = after.split("\n## ");
-  const rows = [...section.matchAll(/^\|[^|]*\|[^|]*\|([^|]*)\|$/gm)].map(([, files = ""]) => files);
-  const named = [...rows.join().matchAll(/`([a-z0-9./-]+)`/g)].map(([, name = ""]) => `${folder}/${name}.ts`);
-  const there = filesBelow(root, folder, [".ts"]);
-  const wrong = named.filter((file, i) => !there.includes(file) || named.indexOf(file) !== i);
-  return [
-    ...there.filter((file) => !named.includes(file)).map((file) => `docs/architecture.md: the map of ${folder} forgets ${file}`),
-    ...wrong.map((file) => `docs/architecture.md: the map of ${folder} has ${file} twice, or it is not there`),
-  ];
 }
 
 const RULES = "docs/design/semantics.md";

@@ -28,6 +28,8 @@ export interface Text {
   readonly line: number;
   readonly kind: TextKind;
   readonly text: string;
+  /** The line of code after a comment. */
+  readonly next?: string;
 }
 
 const lineAt = (text: string, index: number) => text.slice(0, index).split("\n").length;
@@ -37,7 +39,6 @@ function textsOfPage(file: string, page: string): readonly Text[] {
   const prose = page
     .replaceAll(/^( *)```[\s\S]*?^\1```/gm, (code) => code.replaceAll(/[^\n]/g, ""))
     .replaceAll(/<!--[\s\S]*?-->/g, (note) => note.replaceAll(/[^\n]/g, ""))
-    .replaceAll(/`[^`\n]*`/g, "`code`")
     .replaceAll(/\]\([^)\n]*\)/g, "]");
   return [...prose.matchAll(/(?:^|\n)((?:[^\n]*\S[^\n]*\n?)+?)(?=\n|$|[ \t]*(?:[-*|#]|\d+\.) )/g)].flatMap((match) => {
     const text = (match[1] ?? "").replaceAll(/\s+/g, " ").trim();
@@ -54,10 +55,16 @@ function textsOfCode(file: string, code: string): readonly Text[] {
   return [...code.matchAll(TOKEN)].flatMap((match): readonly Text[] => {
     const { block, lines, string } = match.groups ?? {};
     const said = block?.replaceAll(/^\/\*\*?|\*\/$|^[ \t]*\*(?!\/) ?/gm, " ") ?? lines?.replaceAll(/^[ \t]*\/\/ ?/gm, " ");
-    const text = (said ?? string?.slice(1, -1) ?? "").replaceAll(/\$\{[^}]*\}|`[^`\n]*`/g, "…").replaceAll(/\s+/g, " ").trim();
+    const text = (said ?? string?.slice(1, -1) ?? "")
+      .replaceAll(/\$\{[^}]*\}/g, "…")
+      .replaceAll(/\s+/g, " ")
+      .trim();
     const isText = said === undefined ? /\p{L}{2,} (?:\S+ )*\p{L}{2,} (?:\S+ )*\p{L}{2,}/u.test(text) : text !== "";
-    const comment = file.endsWith(".proto") ? ("proto comment" as const) : ("comment" as const);
-    return isText ? [{ file, line: lineAt(code, match.index), kind: said === undefined ? "string" : comment, text }] : [];
+    if (!isText) return [];
+    const line = lineAt(code, match.index);
+    if (said === undefined) return [{ file, line, kind: "string", text }];
+    const [, next = ""] = /^\s*([^\n]*)/.exec(code.slice(match.index + match[0].length)) ?? [];
+    return [{ file, line, kind: file.endsWith(".proto") ? "proto comment" : "comment", text, next }];
   });
 }
 
@@ -74,7 +81,8 @@ export function textsBelow(root: string, paths: readonly string[]): readonly Tex
 
 /** `file:line: rule N "the words"` for each hit in a text. */
 export function hitsOf({ file, line, text }: Text): readonly string[] {
-  return PATTERNS.flatMap((pattern, i) => [...text.matchAll(pattern)].map(([hit]) => `${file}:${line}: rule ${i + 1} "${hit.trim()}"`));
+  const prose = text.replaceAll(/`[^`]*`/g, "`code`");
+  return PATTERNS.flatMap((pattern, i) => [...prose.matchAll(pattern)].map(([hit]) => `${file}:${line}: rule ${i + 1} "${hit.trim()}"`));
 }
 
 if (import.meta.main) {

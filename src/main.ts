@@ -1,7 +1,7 @@
 /** Entry point: has Node keep what it compiles, then runs the command line. */
 import { keepCompiled } from "./lib/v8/compile-cache.io.ts";
+import { keepTick } from "./main/event-loop-tick.ts";
 import { holdHangUp } from "./main/hang-up.ts";
-import { keepTick } from "./main/kept-tick.ts";
 
 // Before all that takes time: which command it is shows when the command line is read.
 holdHangUp();

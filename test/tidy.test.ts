@@ -18,7 +18,6 @@ import {
   linkFaults,
   lintRuleFaults,
   lockfileFaults,
-  mapFaults,
   markFaults,
   pureFaults,
   roomFaults,
@@ -106,10 +105,6 @@ test("the lockfile agrees with package.json and names no registry", () => {
 
 test("the architecture page shows the table of rooms the checks use", () => {
   expect(roomTableFaults(ROOT)).toEqual([]);
-});
-
-test("the maps of the fabric and of resolvers in the architecture page are complete", () => {
-  expect(mapFaults(ROOT)).toEqual([]);
 });
 
 test("comments cite rules that the page of rules has, and the page names what there is, with all invariants and mutants", () => {

@@ -4,19 +4,19 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { type Answer, decode, encode, type Packet, RECURSION_DESIRED, streamEncode } from "dns-packet";
 
-/** One of the answers that a client of today takes over UDP (the common default of 2020's DNS flag day). */
+/** The UDP payload size that most clients accept (default of the DNS flag day 2020). */
 const UDP_BYTES = 1232;
 const TIMEOUT_MS = 2000;
 const TRIES = 2;
 const HEADER_BYTES = 12;
-/** QR, of the second word of the header. */
+/** The QR bit in the second word of the header. */
 const RESPONSE_FLAG = 0x8000;
 
 export interface DnsQuestion {
   readonly host: string;
   readonly port: number;
   readonly name: string;
-  /** As dns-packet has it: `A`, or `UNKNOWN_65`. */
+  /** The name of the type in dns-packet: `A`, or `UNKNOWN_65`. */
   readonly type: string;
 }
 
@@ -28,7 +28,7 @@ export interface DnsReply {
   readonly transport: "tcp" | "udp";
 }
 
-/** Asks over UDP, and over TCP where the answer is cut or `isTcp` says so. Rejects when no answer comes in time, or none that can be read. */
+/** Sends a query over UDP, or over TCP if `isTcp` is set or the answer was truncated. Rejects if no readable answer arrives in time. */
 export async function askDns(question: DnsQuestion, isTcp: boolean): Promise<DnsReply> {
   const query = queryOf(question);
   if (isTcp) return { packet: await askTcp(question, query), transport: "tcp" };
@@ -56,7 +56,7 @@ function queryOf({ name, type }: DnsQuestion): Packet & { readonly id: number } 
     options: [],
   };
   const questions = [{ type, name, class: "IN" }];
-  // Resolvers refuse a question that desires no recursion, or answer it from what they hold alone. A gateway does not mind.
+  // Without RD, resolvers refuse the query or answer only from their cache. Gateways ignore the flag.
   const flags = RECURSION_DESIRED;
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a type may be one that the library has no name for
   return { type: "query", id: Math.floor(Math.random() * 0x1_0000), flags, questions, additionals: [opt] } as never;
@@ -65,13 +65,13 @@ function queryOf({ name, type }: DnsQuestion): Packet & { readonly id: number } 
 async function askUdp({ host, port }: DnsQuestion, query: Packet & { readonly id: number }): Promise<DnsAnswer> {
   using socket = closing(createSocket(host.includes(":") ? "udp6" : "udp4"));
   const signal = AbortSignal.timeout(TIMEOUT_MS);
-  // A connected socket hears only this server, and that nobody listens there.
+  // A connected socket receives only packets of this server, and errors for a closed port.
   socket.it.connect(port, host);
   await once(socket.it, "connect", { signal });
   socket.it.send(encode(query));
   for (;;) {
-    const heard: readonly unknown[] = await once(socket.it, "message", { signal });
-    const [bytes] = heard;
+    const received: readonly unknown[] = await once(socket.it, "message", { signal });
+    const [bytes] = received;
     if (bytes instanceof Buffer && isAnswer(bytes, query.id)) return decode(bytes);
   }
 }
@@ -87,16 +87,16 @@ async function askTcp({ host, port }: DnsQuestion, query: Packet & { readonly id
       const length = bytes.length < 2 ? Infinity : bytes.readUInt16BE(0);
       if (bytes.length < length + 2) continue;
       const answer = bytes.subarray(2, length + 2);
-      if (!isAnswer(answer, query.id)) throw new Error("the server answered another question");
+      if (!isAnswer(answer, query.id)) throw new Error("the server answered a different query");
       return decode(answer);
     }
-    throw new Error("the server closed the connection before its answer was whole");
+    throw new Error("the server closed the connection before its answer was complete");
   } finally {
     socket.destroy();
   }
 }
 
-/** Whether a message is a response, and to the query with this id. A server that sends the query back answers nothing. */
+/** Whether a message is a response to the query with this id. A query that is sent back is not a response. */
 function isAnswer(bytes: Buffer, id: number): boolean {
   return bytes.length >= HEADER_BYTES && bytes.readUInt16BE(0) === id && bytes.readUInt16BE(2) >= RESPONSE_FLAG;
 }

@@ -1,13 +1,13 @@
-/** The data of DNS records that the library gives as bytes, in the text form of zone files. */
+/** Formats the data of DNS records that dns-packet returns as bytes, as in zone files. */
 
-/** What zone files write for these bytes. By RFC 3597 where the type has no form of its own, or they are not of its form. */
+/** Returns the zone-file form of record data. Uses the generic form of RFC 3597 for types without a form of their own, and for malformed data. */
 export function bytesText(type: string, bytes: Uint8Array): string {
   const data = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   try {
     const text = FORMS[type]?.(data);
     if (text !== undefined) return text;
   } catch {
-    // They end before what they say.
+    // The bytes are shorter than their length fields state.
   }
   return `\\# ${data.length} ${data.toString("hex")}`.trimEnd();
 }
@@ -36,7 +36,7 @@ function bindingText(data: Buffer): string {
   return words.join(" ");
 
   function take(length: number): Buffer {
-    if (at + length > data.length) throw new RangeError("the data ends before");
+    if (at + length > data.length) throw new RangeError("unexpected end of data");
     at += length;
     return data.subarray(at - length, at);
   }
@@ -57,7 +57,7 @@ function parameterText(key: number, value: Buffer): string {
 }
 
 function parts(value: Buffer, size: number, textOf: (part: Buffer) => string): string {
-  if (value.length % size !== 0) throw new RangeError("the data ends before");
+  if (value.length % size !== 0) throw new RangeError("unexpected end of data");
   return Array.from({ length: value.length / size }, (_, i) => textOf(value.subarray(i * size, (i + 1) * size))).join(",");
 }
 
@@ -65,19 +65,19 @@ function alpnText(value: Buffer): string {
   const ids: string[] = [];
   for (let at = 0; at < value.length; ) {
     const end = at + 1 + value.readUInt8(at);
-    if (end > value.length) throw new RangeError("the data ends before");
+    if (end > value.length) throw new RangeError("unexpected end of data");
     ids.push(escaped(value.subarray(at + 1, end), "text"));
     at = end;
   }
   return ids.join(",");
 }
 
-/** In the form of RFC 5952, as urls have it. */
+/** An IPv6 address in the form of RFC 5952. */
 function ipv6Text(bytes: Buffer): string {
   return new URL(`http://[${bytes.toString("hex").replaceAll(/(.{4})(?=.)/g, "$1:")}]`).hostname.slice(1, -1);
 }
 
-/** Bytes of a label that need no escape in a name, and those of a text between quotes. The comma parts the items of a list. */
+/** Bytes that need no escape in a label, and in a quoted text. A comma would separate the items of a list. */
 const PLAIN = { label: /^[\w*/+:-]$/, text: /^[!#-+\--[\]-~]$/ };
 
 /** All other bytes are written as `\\DDD` (RFC 1035, 5.1). */

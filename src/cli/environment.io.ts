@@ -8,10 +8,10 @@ import { fileURLToPath } from "node:url";
 import { later } from "../lib/stall-aware-time.io.ts";
 import type { Environment, Terminal } from "./environment.ts";
 
-/** Folder with package.json: of the clone, or `dist` of a packed Waymark, which has the files that are read at run time. */
+/** Folder with package.json and the files that are read at run time: the checkout, or `dist` of the package. */
 const FOLDER = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Reads at most `maxBytes`, and stops at a signal: a named file may be a pipe or a device without an end. */
+/** Reads at most `maxBytes`, and stops on interrupt, because the file can be a pipe or a device without an end. */
 async function readStream(stream: Readable, maxBytes: number, interrupt: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
@@ -19,11 +19,11 @@ async function readStream(stream: Readable, maxBytes: number, interrupt: AbortSi
     for await (const chunk of addAbortSignal(interrupt, stream)) {
       const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
       sizeBytes += bytes.length;
-      if (sizeBytes > maxBytes) throw new Error(`it has more than ${maxBytes} bytes`);
+      if (sizeBytes > maxBytes) throw new Error(`the file has more than ${maxBytes} bytes`);
       chunks.push(bytes);
     }
   } catch (error) {
-    if (interrupt.aborted) throw new Error("interrupted before its end", { cause: error });
+    if (interrupt.aborted) throw new Error("interrupted", { cause: error });
     throw error;
   }
   return Buffer.concat(chunks).toString("utf8");
@@ -32,12 +32,12 @@ async function readStream(stream: Readable, maxBytes: number, interrupt: AbortSi
 async function readText(path: string, maxBytes: number, interrupt: AbortSignal): Promise<string> {
   if (path === "-") return readStream(process.stdin, maxBytes, interrupt);
   const stats = await stat(path);
-  if (stats.isDirectory()) throw new Error("it is a directory: name a file");
-  if (stats.size > maxBytes) throw new Error(`it has ${stats.size} bytes, more than ${maxBytes}`);
+  if (stats.isDirectory()) throw new Error("it is a directory, not a file");
+  if (stats.size > maxBytes) throw new Error(`the file has ${stats.size} bytes, more than the limit of ${maxBytes}`);
   return readStream(stats.isFIFO() ? openPipe(path) : createReadStream(path), maxBytes, interrupt);
 }
 
-/** Opens a pipe as a socket, so that the event loop waits for it. A thread that waits for a writer would keep the process from ending. */
+/** Opens a pipe as a socket, so that the event loop waits for a writer. A thread that waits would prevent the process from ending. */
 function openPipe(path: string): Readable {
   return new Socket({ fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), readable: true, writable: false });
 }
@@ -46,7 +46,7 @@ function terminal(stream: NodeJS.WriteStream): Terminal {
   return { write: (text) => void stream.write(text), isTty: stream.isTTY };
 }
 
-/** Makes the environment. `own` has the parts that only the entry point can give. */
+/** Creates the environment. `own` has the parts that only the entry point can provide. */
 export async function openEnvironment(
   own: Pick<
     Environment,

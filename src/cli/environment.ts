@@ -1,4 +1,4 @@
-/** Everything outside the command line that it uses, as one value: terminals, files, environment variables, the node. */
+/** The environment of a command: terminals, files, environment variables and the node. */
 import type { PolicySet } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { EffectiveSettings } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
@@ -15,7 +15,7 @@ export interface ReadyFacts {
   readonly nodeId: string;
   /** Listener name to `host:port`. */
   readonly listeners: Readonly<Record<string, string>>;
-  /** Why `/readyz` does not answer 200 although the start is over, for example a wrong clock; empty when it does. */
+  /** Why `/readyz` does not return 200 after the start, for example because of a wrong clock; empty if it does. */
   readonly fault: string;
 }
 
@@ -59,7 +59,7 @@ export interface ChainReading {
   readonly detail: string;
 }
 
-/** Two key files of a cluster, of which one announces the other, and from when until when. */
+/** Two key files of a cluster, of which one announces the other, and the validity period. */
 export interface KeyToAnnounce {
   readonly cluster: string;
   readonly keyFile: string;
@@ -73,7 +73,7 @@ export interface AnnouncedKey {
   /** The block that goes into key files. */
   readonly pem: string;
   readonly keyId: string;
-  /** In base64, as the settings have it. */
+  /** In base64, as in the settings. */
   readonly publicKey: string;
   readonly announcedBy: string;
 }
@@ -93,7 +93,7 @@ export interface Environment {
   readOwn(path: string): Promise<string>;
   /** A name as a DNS label, and a label as a name; undefined when there is no such label or name. */
   readonly labels: { encode(text: string): Promise<string | undefined>; decode(label: string): Promise<string | undefined> };
-  /** Reads a policy file as a node would. */
+  /** Reads a policy file with the rules of a node. */
   readPolicy(text: string): Promise<PolicyReading>;
   /** A policy set as the text of a file that `readPolicy` accepts. */
   writePolicy(policy: PolicySet, format: "yaml" | "json"): Promise<string>;
@@ -103,15 +103,15 @@ export interface Environment {
   fileFaults(settings: Settings): Promise<readonly string[]>;
   /** Announces the next signing key of a cluster. Throws with a message that names the file and never its content. */
   announceKey(asked: KeyToAnnounce): Promise<AnnouncedKey>;
-  /** Follows the hash chain of an audit log in JSON lines. */
+  /** Verifies the hash chain of an audit log in JSON Lines. */
   verifyAudit(text: string): Promise<ChainReading>;
-  /** Tells the process that this command runs no node, so that a hang-up ends it. */
+  /** Lets SIGHUP end the process, because this command runs no node. */
   runsNoNode(): void;
-  /** Runs a node until it is told to stop. Throws when it cannot start. */
+  /** Runs a node until it is stopped. Throws if it cannot start. */
   serve(request: ServeRequest): Promise<void>;
 }
 
-/** Resolves after `lengthMs`, but at the latest after 24 days, which is the longest timer. An interrupt resolves it at once. */
+/** Resolves after `lengthMs`, at most 24 days (the longest timer), or immediately on interrupt. */
 export function sleep({ later, interrupt }: Pick<Environment, "later" | "interrupt">, lengthMs: number): Promise<void> {
   if (interrupt.aborted) return Promise.resolve();
   return new Promise((resolve) => {

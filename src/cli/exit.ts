@@ -1,4 +1,4 @@
-/** How a command ends: exit codes, and the errors that choose them. */
+/** Exit codes of commands, and the errors that select them. */
 import { RequestError, SPEAKS_NO_TLS, SPEAKS_TLS } from "../client/request-error.ts";
 
 /** Exit codes. */
@@ -7,18 +7,18 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 /** The meaning of each exit code, for the help and the reference page. */
 export const EXIT_MEANS: Readonly<Record<ExitCode, string>> = {
-  [EXIT.done]: "done",
+  [EXIT.done]: "success",
   [EXIT.failed]: "the request failed, or a check found a fault",
-  [EXIT.usage]: "bad usage or settings",
-  [EXIT.unreachable]: "not reachable",
-  [EXIT.denied]: "denied",
+  [EXIT.usage]: "invalid command line or settings",
+  [EXIT.unreachable]: "server not reachable",
+  [EXIT.denied]: "permission denied",
   [EXIT.notFound]: "not found",
 };
 
-/** The command line is wrong. The message says what would be right. */
+/** An invalid command line. The message says what is valid. */
 export class UsageError extends Error {}
 
-/** The command failed, with its own exit code and one or more lines for people. */
+/** A failed command, with its own exit code and a message of one or more lines. */
 export class CommandError extends Error {
   readonly exit: ExitCode;
 
@@ -39,39 +39,39 @@ export function exitOf(error: unknown): ExitCode {
   return code === "NOT_FOUND" ? EXIT.notFound : EXIT.failed;
 }
 
-/** Advice about a certificate that is not trusted, found by the messages of OpenSSL and Node; undefined for other errors. */
+/** Advice for an untrusted certificate, chosen by the messages of OpenSSL and Node; undefined for other errors. */
 function distrust(message: string): string | undefined {
-  if (/certificate has expired/.test(message)) return "its certificate has expired: renew it on the server";
+  if (/certificate has expired/.test(message)) return "the certificate has expired: renew it on the server";
   if (/does not match certificate|Hostname\/IP/.test(message))
-    return "its certificate is for another name: use a name that the certificate has";
+    return "the certificate is for another name: use a host name that the certificate contains";
   if (/self-signed certificate|unable to (?:verify|get)|certificate (?:signature failure|verify failed)/.test(message))
-    return "its certificate comes from an authority that is not trusted here: name the authority's file with --ca";
+    return "the CA of the certificate is not trusted: pass the CA file with --ca";
   return undefined;
 }
 
-/** Lines for people: what failed, every refused field, and what to try. */
+/** The error as lines to print: the failure, each invalid field, and what to try. */
 export function errorLines(error: unknown): readonly string[] {
   if (!(error instanceof RequestError)) return (error instanceof Error ? error.message : String(error)).split("\n");
   const { violations, retryMs, isReachable, server, code } = error.facts;
   if (!isReachable) {
-    if (error.message === SPEAKS_NO_TLS) return [`cannot reach ${server} with TLS`, `${SPEAKS_NO_TLS}: leave out --tls and --ca`];
+    if (error.message === SPEAKS_NO_TLS) return [`cannot reach ${server} with TLS`, `${SPEAKS_NO_TLS}: omit --tls and --ca`];
     if (error.message === SPEAKS_TLS)
       return [
         `cannot reach ${server} in plain text`,
-        "the server there speaks TLS: pass --ca with the authority of its certificate, or --tls to trust the system's",
+        "the server requires TLS: pass its CA file with --ca, or --tls to trust the CAs of the system",
       ];
     const advice = distrust(error.message);
     if (advice !== undefined) return [`cannot trust ${server}: ${error.message}`, advice];
     return [
       `cannot reach ${server}: ${error.message}`,
-      "is the server running there? name another with --server host:port or WAYMARK_SERVER",
+      "check that the server is running, or select another server with --server host:port or WAYMARK_SERVER",
     ];
   }
-  const said = error.facts.reason === undefined ? `${code}: ${error.message}` : error.message;
+  const headline = error.facts.reason === undefined ? `${code}: ${error.message}` : error.message;
   const fields = violations.length > 1 ? violations.map(({ field, description }) => `  ${field}: ${description}`) : [];
   const unready =
     error.facts.reason === "NOT_READY"
-      ? [`waymark discovery lag --server ${server} shows what it waits for; another node may take the request now`]
+      ? [`run waymark discovery lag --server ${server} to see what it is waiting for, or use another node`]
       : [];
-  return [said, ...fields, ...unready, ...(retryMs === undefined ? [] : [`try again in ${Math.ceil(retryMs / 1000)} s`])];
+  return [headline, ...fields, ...unready, ...(retryMs === undefined ? [] : [`try again in ${Math.ceil(retryMs / 1000)} s`])];
 }

@@ -1,4 +1,4 @@
-/** The flags of one command line, read by name. A flag that the verb does not have reads as absent. */
+/** The flags of a command line, by name. A flag that the verb does not have is absent. */
 import { parseDurationMs } from "../lib/duration.ts";
 import { enumValue, type ProtoEnum } from "../lib/enum-words.ts";
 import { parseTime } from "../lib/formats/rfc3339.ts";
@@ -23,7 +23,7 @@ export class Flags {
     return Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
   }
 
-  /** The value of an enum of the contract; the zero when the flag was not given. commander has checked the word against the choices of the flag. */
+  /** The enum value of a flag; zero when absent. commander has checked the word against the choices of the flag. */
   enum<E extends ProtoEnum>(name: string, values: E): E[keyof E] {
     return enumValue(values, this.text(name));
   }
@@ -36,20 +36,20 @@ export class Flags {
     return this.#values[name] === true;
   }
 
-  /** A whole number from 1 to `max`. On the wire 0 means absent, so 0 on the command line would have another effect than it says. */
+  /** A whole number from 1 to `max`. Zero is refused, because in a request it means absent. */
   count(name: string, max: number): number | undefined {
     const countOf = (text: string) => (/^\d{1,16}$/.test(text) && Number(text) >= 1 && Number(text) <= max ? Number(text) : undefined);
-    return this.#parsed(name, countOf, `not a whole number from 1 to ${max}`);
+    return this.#parsed(name, countOf, `a whole number from 1 to ${max}`);
   }
 
   /** A duration such as `30s`, in milliseconds. */
   durationMs(name: string): number | undefined {
-    return this.#parsed(name, parseDurationMs, "not a duration such as 500ms, 30s or 1h");
+    return this.#parsed(name, parseDurationMs, "a duration such as 500ms, 30s or 1h");
   }
 
   /** A time such as `2026-01-31T12:00:00Z`, in milliseconds since 1970. */
   instantMs(name: string): number | undefined {
-    return this.#parsed(name, parseTime, `not a time such as ${A_TIME}`);
+    return this.#parsed(name, parseTime, `a time such as ${A_TIME}`);
   }
 
   /** A time, or a duration before now such as `1h`. */
@@ -58,7 +58,7 @@ export class Flags {
       const agoMs = parseDurationMs(text);
       return agoMs === undefined ? parseTime(text) : nowWallMs - agoMs;
     };
-    return this.#parsed(name, wallMsOf, `not a time such as ${A_TIME}, nor a duration before now such as 1h`);
+    return this.#parsed(name, wallMsOf, `a time such as ${A_TIME}, or a duration before now such as 1h`);
   }
 
   /** A time, or a duration after now such as `1h`. */
@@ -67,26 +67,26 @@ export class Flags {
       const inMs = parseDurationMs(text);
       return inMs === undefined ? parseTime(text) : nowWallMs + inMs;
     };
-    return this.#parsed(name, wallMsOf, `not a time such as ${A_TIME}, nor a duration from now such as 2h`);
+    return this.#parsed(name, wallMsOf, `a time such as ${A_TIME}, or a duration from now such as 2h`);
   }
 
-  /** The value of a flag; undefined when it was not given. Throws a UsageError with the rule for a text that does not parse. */
-  #parsed(name: string, parse: (text: string) => number | undefined, rule: string): number | undefined {
+  /** The value of a flag; undefined when absent. Throws a UsageError with the expected form if the text does not parse. */
+  #parsed(name: string, parse: (text: string) => number | undefined, expected: string): number | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
     const value = parse(text);
-    if (value === undefined) throw new UsageError(`${dashed(name)} ${text}: ${rule}`);
+    if (value === undefined) throw new UsageError(`invalid ${dashed(name)} ${text}: expected ${expected}`);
     return value;
   }
 
-  /** `key=value` flags as pairs; a key given twice is refused. */
+  /** `key=value` flags as pairs. Throws a UsageError for a repeated key. */
   pairs(name: string): Readonly<Record<string, string>> {
     const pairs = new Map<string, string>();
     for (const item of this.list(name)) {
       const at = item.indexOf("=");
-      if (at < 1) throw new UsageError(`${dashed(name)} ${item}: not key=value`);
+      if (at < 1) throw new UsageError(`invalid ${dashed(name)} ${item}: expected key=value`);
       const key = item.slice(0, at);
-      if (pairs.has(key)) throw new UsageError(`${dashed(name)} ${item}: ${key} is given twice`);
+      if (pairs.has(key)) throw new UsageError(`invalid ${dashed(name)} ${item}: ${key} is set twice`);
       pairs.set(key, item.slice(at + 1));
     }
     return Object.fromEntries(pairs);

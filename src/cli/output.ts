@@ -1,4 +1,4 @@
-/** Output of a command: one document on stdout, in the format that `-o` names, and everything else on stderr. */
+/** Output of a command: one document on stdout in the format of `-o`, and notes and errors on stderr. */
 import { styleText } from "node:util";
 import { assert } from "../lib/errors.ts";
 import { visibleJson, visibleText } from "../lib/text/visible-text.ts";
@@ -11,7 +11,7 @@ export interface TableColumn<T> {
   readonly title: string;
   /** Only with `-o wide`. */
   readonly isWide?: boolean;
-  readonly stored: (row: T) => string;
+  readonly text: (row: T) => string;
 }
 
 export interface OutputTable<T> {
@@ -30,11 +30,11 @@ export interface OutputOptions {
   readonly isQuiet: boolean;
   /** For `-o yaml`; loaded only then. */
   readonly toYaml?: (json: unknown) => string;
-  /** Called when the command shows something, or its watch has begun. */
+  /** Called when the command prints its first output, or its watch has started. */
   readonly onBegun?: () => void;
 }
 
-/** Text from the catalog, with the characters that a terminal would obey made visible. */
+/** Escapes control characters in text from the catalog. */
 function plain(text: string): string {
   return visibleText(text, (char) => `\\x${(char.codePointAt(0) ?? 0).toString(16).padStart(2, "0")}`);
 }
@@ -77,12 +77,12 @@ export class CommandOutput {
     this.#options = options;
   }
 
-  /** Whether the output is for a program: JSON or YAML. */
+  /** Whether the output is machine-readable: JSON or YAML. */
   get isMachine(): boolean {
     return this.format === "json" || this.format === "yaml";
   }
 
-  /** The one document of a command; called once. */
+  /** Prints the document of a command; called once. */
   document<T>(json: unknown, table: OutputTable<T>): void {
     if (this.format === "json") this.#print(`${visibleJson(JSON.stringify(json, undefined, 2))}\n`);
     else if (this.format === "yaml") this.#print(this.#yaml(json));
@@ -90,12 +90,12 @@ export class CommandOutput {
     else if (table.whenEmpty !== "") this.note(table.whenEmpty ?? "nothing found");
   }
 
-  /** The document of a command that has no table: for programs only. */
+  /** Prints a document that has no table form, only as JSON or YAML. */
   json(json: unknown): void {
     if (this.isMachine) this.document(json, NO_TABLE);
   }
 
-  /** One line of a stream of documents. Without a table it is for programs only. */
+  /** Prints one document of a stream. Without a table, only as JSON or YAML. */
   line<T>(json: unknown, table?: OutputTable<T>): void {
     if (this.format === "json") this.#print(`${visibleJson(JSON.stringify(json))}\n`);
     else if (this.format === "yaml") this.#print(`---\n${this.#yaml(json)}`);
@@ -106,31 +106,31 @@ export class CommandOutput {
     }
   }
 
-  /** Text that is the document itself, such as a completion script. */
+  /** Prints text as it is, such as a completion script. */
   raw(text: string): void {
     this.#print(text);
   }
 
-  /** Notes for people on stderr, one line each; nothing with --quiet. They are written at once, so that no log line comes between. */
+  /** Prints notes on stderr, one line each; nothing with --quiet. A single write keeps the lines together. */
   note(...lines: readonly string[]): void {
     if (!this.#options.isQuiet) this.#options.stderr.write(lines.map((line) => `${plain(line)}\n`).join(""));
   }
 
-  /** An error on stderr, also with --quiet. */
+  /** Prints an error on stderr, also with --quiet. */
   error(text: string): void {
     const { stderr } = this.#options;
     const head = this.#hasColorOn(stderr) ? styleText("red", "error:", { validateStream: false }) : "error:";
     stderr.write(`${head} ${plain(text)}\n`);
   }
 
-  /** Says that the answer has begun, so that the note about slowness is not needed any more. */
+  /** Marks the start of the output, which cancels the progress note. */
   begun(): void {
     this.#options.onBegun?.();
   }
 
   #yaml(json: unknown): string {
     const { toYaml } = this.#options;
-    assert(toYaml !== undefined, "yaml is loaded when it is asked for");
+    assert(toYaml !== undefined, "the yaml writer is loaded before it is used");
     return toYaml(json);
   }
 
@@ -145,24 +145,24 @@ export class CommandOutput {
 
   #tableText<T>({ columns, rows }: OutputTable<T>, hasTitles = true): string {
     const shown = columns.filter((column) => column.isWide !== true || this.format === "wide");
-    const storedRecords = rows.map((row) => shown.map((column) => plain(column.stored(row))));
+    const cells = rows.map((row) => shown.map((column) => plain(column.text(row))));
     const titles = shown.map((column) => column.title);
     const before = this.#streamWidths ?? [];
-    const widths = titles.map((title, at) => Math.max(title.length, before[at] ?? 0, ...storedRecords.map((row) => row[at]?.length ?? 0)));
+    const widths = titles.map((title, at) => Math.max(title.length, before[at] ?? 0, ...cells.map((row) => row[at]?.length ?? 0)));
     if (this.#streamWidths !== undefined) this.#streamWidths = widths;
     const hasColor = this.#hasColorOn(this.#options.stdout);
-    const styled = (stored: string): string => {
-      const style = hasColor ? STYLES[stored.trim()] : undefined;
-      return style === undefined ? stored : styleText(style, stored, { validateStream: false });
+    const styled = (cell: string): string => {
+      const style = hasColor ? STYLES[cell.trim()] : undefined;
+      return style === undefined ? cell : styleText(style, cell, { validateStream: false });
     };
     const line = (row: readonly string[]): string =>
-      row.map((stored, at) => styled(at === row.length - 1 ? stored : stored.padEnd((widths[at] ?? 0) + 2))).join("");
+      row.map((cell, at) => styled(at === row.length - 1 ? cell : cell.padEnd((widths[at] ?? 0) + 2))).join("");
     const head = hasColor ? styleText("bold", line(titles).trimEnd(), { validateStream: false }) : line(titles).trimEnd();
-    return `${[...(hasTitles ? [head] : []), ...storedRecords.map((row) => line(row).trimEnd())].join("\n")}\n`;
+    return `${[...(hasTitles ? [head] : []), ...cells.map((row) => line(row).trimEnd())].join("\n")}\n`;
   }
 }
 
-/** A document of facts as a table: one row for each fact, and for each item of a map. */
+/** A JSON object as a table: one row per field, and per item of a map. */
 export function factTable(json: Readonly<Record<string, unknown>>): OutputTable<readonly [string, string]> {
   const rows = Object.entries(json).flatMap(([name, value]): (readonly [string, string])[] => {
     const fact = snakeCase(name);
@@ -173,8 +173,8 @@ export function factTable(json: Readonly<Record<string, unknown>>): OutputTable<
   });
   return {
     columns: [
-      { title: "FACT", stored: ([name]) => name },
-      { title: "VALUE", stored: ([, value]) => value },
+      { title: "FIELD", text: ([name]) => name },
+      { title: "VALUE", text: ([, value]) => value },
     ],
     rows,
   };

@@ -1,8 +1,8 @@
-/** Lists, page by page: as many pages as `--limit` needs, because a server answers with at most 1000 items at a time. */
+/** Reads lists page by page, because a server returns at most 1000 items per page. */
 import type { Flags } from "./flags.ts";
 import type { CommandOutput } from "./output.ts";
 
-/** The largest page of a server. It cuts a larger limit to this one silently (the contract of lists). */
+/** The largest page of a server, which reduces a larger limit silently. */
 export const MAX_PAGE = 1000;
 /** The largest limit that a request can hold. */
 const MAX_COUNT = 2_147_483_647;
@@ -11,7 +11,7 @@ interface ListPage {
   nextPageToken: string;
 }
 
-/** All pages of a list, one after the other. A reader that has enough leaves the loop. */
+/** Yields the pages of a list until the caller leaves the loop. */
 export async function* pagesOf<P extends ListPage>(read: (pageToken: string) => Promise<P>): AsyncGenerator<P> {
   let pageToken = "";
   do {
@@ -21,20 +21,20 @@ export async function* pagesOf<P extends ListPage>(read: (pageToken: string) => 
   } while (pageToken !== "");
 }
 
-/** Says that a list goes on, and how to continue. */
+/** Prints how to continue an incomplete list. */
 export function noteMore(out: CommandOutput, { nextPageToken }: ListPage): void {
-  if (nextPageToken !== "" && !out.isMachine) out.note(`there is more; continue with --page-token ${nextPageToken}`);
+  if (nextPageToken !== "" && !out.isMachine) out.note(`more results: continue with --page-token ${nextPageToken}`);
 }
 
-/** `--limit`; undefined when it was not given. */
+/** `--limit`; undefined when absent. */
 export function limitOf(flags: Flags): number | undefined {
   return flags.count("limit", MAX_COUNT);
 }
 
 /**
- * The first `--limit` items of a list, from `--page-token` on. Without a limit: the one page of the token. Without either: so many items as
- * `whenNeither` says, which are all, or with 0 the one page that the server gives. `lists` are the fields of a page that are joined; the first has
- * the items. Of the other fields those of the first page stand for the whole list: a watch from its revision and cursor tells what changed since.
+ * Reads the first `--limit` items of a list, starting at `--page-token`. With only a token, reads one page. With neither, reads `whenNeither` items:
+ * all by default, or one page of the server with 0. `lists` names the fields of a page that are joined; the first has the items. All other fields
+ * come from the first page, so that a watch from its revision or cursor misses no change.
  */
 export async function readPages<K extends string, P extends ListPage & Readonly<Record<K, unknown[]>>>(
   flags: Flags,

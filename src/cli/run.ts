@@ -1,4 +1,4 @@
-/** argv to exit code: builds the commands from the VERBS table, runs one, and says what went wrong. */
+/** Runs a command line: builds the commands from the VERBS table, runs one, prints its error, and returns the exit code. */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import type { Client } from "../client/client.ts";
 import { type ConnectOptions, isToken, parseServer, SERVER_RULE, TOKEN_RULE } from "../client/connect-options.ts";
@@ -13,13 +13,13 @@ import type { CompletionShell, FlagSpec, VerbSpec } from "./table/verb.ts";
 import { GLOBAL_FLAGS, GROUPS, VERBS } from "./table/verbs.ts";
 import { findCommand, IS_EMPTY, IS_TWICE, missingError, pathOf, usageErrorOf } from "./usage-errors.ts";
 
-/** A command that shows nothing for so long says that it is still working. */
+/** A command without output prints a progress note after this time. */
 const SLOW_MS = 1000;
 
 /** Runs one command line (without node and script) and returns its exit code. Never throws. */
 export async function runCli(argv: readonly string[], environment: Environment): Promise<ExitCode> {
   let exit: ExitCode = EXIT.done;
-  // The flags of `serve` are settings, which take longer to load than most commands run.
+  // The flags of `serve` are settings, and loading them is slower than most commands.
   const verbs = argv.includes("serve") ? (await import("./table/full.ts")).ALL_VERBS : VERBS;
   const program = buildProgram(verbs, environment, async (spec, command, args) => {
     if (spec.path !== "serve") environment.runsNoNode();
@@ -37,17 +37,17 @@ export async function runCli(argv: readonly string[], environment: Environment):
 
 type CommandAction = (spec: VerbSpec, command: Command, args: readonly string[]) => Promise<void>;
 
-/** The commands as commander knows them; `action` runs the chosen one. */
+/** Builds the commands for commander; `action` runs the chosen one. */
 function buildProgram(
   verbs: readonly VerbSpec[],
   environment: Pick<Environment, "version" | "stdout" | "stderr">,
   action: CommandAction,
 ): Command {
   const program = new Command("waymark")
-    .description("Service discovery: run a node, register, find and follow.")
+    .description("Service discovery: run nodes, and register, find and follow services.")
     .version(`waymark ${environment.version}`, "-V, --version", "Print the version.")
     .helpOption("-h, --help", "Show help.")
-    .addHelpText("after", `\nRun waymark COMMAND --help for a command's flags and examples.\nExit codes: ${exitCodes()}.`);
+    .addHelpText("after", `\nRun waymark COMMAND --help for the flags and examples of a command.\nExit codes: ${exitCodes()}.`);
   for (const flag of GLOBAL_FLAGS) program.addOption(optionOf(flag));
   settle(program, environment);
   const groups = new Map<string, Command>();
@@ -63,7 +63,7 @@ function buildProgram(
     const command = settle(parent.command(words.at(-1) ?? "", { isDefault: spec.isDefault === true }), environment);
     describe(command, spec);
     command.action(async () => {
-      // Not by commander, which complains of a missing flag before it names an unknown one.
+      // commander would report a missing flag before an unknown one, so this check is ours.
       const missing = missingError(command);
       if (missing !== undefined) command.error(missing);
       await action(spec, command, command.args);
@@ -106,16 +106,16 @@ function describe(command: Command, spec: VerbSpec): void {
   command.addHelpText("after", `\nExamples:\n${examples.join("\n")}`);
 }
 
-function optionOf({ flags, doc, choices, isRepeatable, mayBeEmpty, isOverridable }: FlagSpec): Option {
-  const option = new Option(flags, doc);
+function optionOf({ flags, doc, choices, isRequired, isRepeatable, mayBeEmpty, isOverridable }: FlagSpec): Option {
+  const option = new Option(flags, `${doc}${isRequired ? " (required)" : ""}${isRepeatable ? " (repeatable)" : ""}`);
   if (choices) option.choices(choices);
-  // A flag without a value means the same when it is given twice.
+  // A flag without a value means the same if it is repeated.
   if (option.isBoolean() || option.negate) return option;
   // commander's own check of the choices runs for each value.
   const parseOne = option.parseArg;
   option.argParser((value: string, before: unknown) => {
     parseOne?.(value, undefined);
-    // An empty value is often a shell variable that is not set. Without a refusal the command would do something else than it says.
+    // An empty value often comes from an unset shell variable. If it were accepted, the command would do something other than it appears to.
     if (value === "" && mayBeEmpty !== true) throw new InvalidArgumentError(IS_EMPTY);
     if (isRepeatable) return [...(Array.isArray(before) ? (before as readonly unknown[]) : []), value];
     if (before !== undefined && isOverridable !== true) throw new InvalidArgumentError(IS_TWICE);
@@ -150,14 +150,14 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: CommandCall
     const options = await connectOptions(flags, environment);
     const connect = spec.isAlone === true ? undefined : (await import("../client/channel.io.ts")).connect;
     const client = (): Client => {
-      assert(connect !== undefined, `${spec.path} asks no server`);
+      assert(connect !== undefined, `${spec.path} needs no server`);
       const first = opened[0] ?? connect({ ...options, findServers: false });
       opened[0] = first;
       return first;
     };
     const tenantId = flags.text("tenant") ?? environment.env["WAYMARK_TENANT"];
     const verb = await spec.load();
-    if (spec.path !== "serve") cancelSlow = environment.later(() => out.note(`still working on ${spec.path} …`), SLOW_MS);
+    if (spec.path !== "serve") cancelSlow = environment.later(() => out.note(`still running ${spec.path} …`), SLOW_MS);
     const viewer = tenantId === undefined ? {} : { viewer: { tenantId } };
     return (await verb({ environment, args, flags, out, client, viewer, completionOf })) ?? EXIT.done;
   } catch (error) {
@@ -172,7 +172,7 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: CommandCall
 }
 
 async function connectOptions(flags: Flags, environment: Environment): Promise<ConnectOptions> {
-  /** A flag, or the variable for it, which counts as not set when it is empty. */
+  /** The value of a flag, or of its environment variable. An empty variable counts as unset. */
   const given = (flag: string) => {
     const text = flags.text(flag);
     const variable = `WAYMARK_${flag.toUpperCase()}`;
@@ -183,34 +183,34 @@ async function connectOptions(flags: Flags, environment: Environment): Promise<C
   const timeout = flags.text("timeout");
   const timeoutMs = timeout === undefined ? undefined : (parseDurationMs(timeout) ?? 0);
   if (timeoutMs !== undefined && (timeoutMs < 1 || timeoutMs > MAX_TIMER_MS))
-    throw new UsageError(`--timeout ${timeout}: not a duration such as 500ms or 30s, of at most 24 days`);
+    throw new UsageError(`invalid --timeout ${timeout}: expected a duration such as 500ms or 30s, at most 24 days`);
   const { text: token, source: tokenSource } = given("token");
   if (token !== undefined && !isToken(token)) throw new UsageError(`${tokenSource} is not a token: ${TOKEN_RULE}`);
   const [ca, cert, key] = [given("ca"), given("cert"), given("key")];
   if ((cert.text === undefined) !== (key.text === undefined))
-    throw new UsageError("--cert and --key go together, or WAYMARK_CERT and WAYMARK_KEY");
+    throw new UsageError("--cert and --key (or WAYMARK_CERT and WAYMARK_KEY) must be set together");
   const wantsTls = flags.isOn("tls") || saysTls(environment.env["WAYMARK_TLS"] ?? "");
-  if (cert.text !== undefined && ca.text === undefined && !wantsTls) throw new UsageError("--cert needs --tls or --ca, which turn TLS on");
+  if (cert.text !== undefined && ca.text === undefined && !wantsTls) throw new UsageError("--cert requires TLS: add --tls or --ca");
   const hasFiles = ca.text !== undefined || cert.text !== undefined;
   const tls = hasFiles ? await (await import("./tls-flags.ts")).readTlsFlags(environment, { ca, cert, key }) : wantsTls && {};
   return { servers, ...(timeoutMs !== undefined && { timeoutMs }), ...(token !== undefined && { token }), ...(tls && { tls }) };
 }
 
-/** Whether `WAYMARK_TLS` turns TLS on. Throws for any word but yes and no: a typing error must not send a token in plain text. */
+/** Whether `WAYMARK_TLS` turns TLS on. Throws for an unknown value, so that a typing error does not send a token in plain text. */
 function saysTls(text: string): boolean {
   if (text === "1" || text === "true") return true;
   if (text === "" || text === "0" || text === "false") return false;
-  throw new UsageError(`WAYMARK_TLS ${JSON.stringify(text)}: 1 or true for TLS, 0 or false for none`);
+  throw new UsageError(`invalid WAYMARK_TLS ${JSON.stringify(text)}: expected 1 or true for TLS, 0 or false for plain text`);
 }
 
-/** `host:port`, with the default port when the text has none. `source` is the flag or variable that it comes from. */
+/** Parses `host:port`; the port is optional. `source` is the flag or variable with the text, for the error. */
 function serverOf(text: string, source: string): string {
   const server = parseServer(text);
   if (server === undefined) throw new UsageError(`${source} ${text || '""'}: ${SERVER_RULE}`);
   return server;
 }
 
-/** The completion script of a shell. It is loaded only when asked for, because it loads the settings for their flags. */
+/** Returns the completion script of a shell. Loaded on demand, because it also loads the settings for their flags. */
 async function completionOf(shell: CompletionShell): Promise<string> {
   const { completionScript } = await import("./completion.ts");
   return completionScript(shell);

@@ -1,4 +1,4 @@
-/** How targets, keys and entries are written on the command line. */
+/** The text forms of targets, keys and entries on the command line. */
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, type EntryKey, EntryKind, HealthStatus, Scope, type Target } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { enumWord } from "../lib/enum-words.ts";
@@ -22,25 +22,26 @@ export function splitKey(text: string): { readonly namespace: string; readonly n
 
 /** Columns of a list of entries. */
 export const ENTRY_COLUMNS: readonly TableColumn<Entry>[] = [
-  { title: "NAMESPACE", stored: ({ key }) => key?.namespace ?? "" },
-  { title: "NAME", stored: ({ key }) => key?.name ?? "" },
-  { title: "KIND", stored: ({ key }) => enumWord(EntryKind, key?.kind ?? EntryKind.UNSPECIFIED) },
-  { title: "INSTANCE", stored: ({ key }) => key?.instanceId ?? "" },
-  { title: "HEALTH", stored: ({ health }) => enumWord(HealthStatus, health) },
-  { title: "SCOPE", isWide: true, stored: ({ scope }) => enumWord(Scope, scope) },
-  { title: "CLUSTER", isWide: true, stored: ({ key }) => key?.clusterId ?? "" },
-  { title: "ZONE", isWide: true, stored: ({ zone }) => zone },
-  { title: "NODE", isWide: true, stored: ({ nodeId }) => nodeId },
-  { title: "TAGS", isWide: true, stored: ({ tags }) => tags.join(",") },
-  { title: "TARGETS", stored: ({ targets }) => targets.map(targetText).join(", ") },
+  { title: "NAMESPACE", text: ({ key }) => key?.namespace ?? "" },
+  { title: "NAME", text: ({ key }) => key?.name ?? "" },
+  { title: "KIND", text: ({ key }) => enumWord(EntryKind, key?.kind ?? EntryKind.UNSPECIFIED) },
+  { title: "INSTANCE", text: ({ key }) => key?.instanceId ?? "" },
+  { title: "HEALTH", text: ({ health }) => enumWord(HealthStatus, health) },
+  { title: "SCOPE", isWide: true, text: ({ scope }) => enumWord(Scope, scope) },
+  { title: "CLUSTER", isWide: true, text: ({ key }) => key?.clusterId ?? "" },
+  { title: "ZONE", isWide: true, text: ({ zone }) => zone },
+  { title: "NODE", isWide: true, text: ({ nodeId }) => nodeId },
+  { title: "TAGS", isWide: true, text: ({ tags }) => tags.join(",") },
+  { title: "TARGETS", text: ({ targets }) => targets.map(targetText).join(", ") },
 ];
 
-/** Milliseconds below ten seconds, else seconds; empty when absent. */
+/** Milliseconds below ten seconds, otherwise seconds; empty when absent. */
 export function shortDuration(duration: Duration | undefined): string {
   if (duration === undefined) return "";
   const ms = durationMs(duration);
   return ms < 10_000 ? `${Math.round(ms)}ms` : `${Math.round(ms / 1000)}s`;
 }
 
-/** Why a server has no summaries, and what would be right. */
-export const HOLDS_NONE = "holds no summaries: a node does whose settings have fabric.borders, summary.keys or summary.signing_key_file";
+/** The predicate of a message about a server without summaries. */
+export const HOLDS_NONE =
+  "keeps no summaries: set fabric.borders, summary.keys or summary.signing_key_file in the settings of a node to enable them";

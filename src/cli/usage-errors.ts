@@ -1,9 +1,9 @@
-/** Messages for command lines that commander refuses: everything that is missing, the word that was meant, and commands that come later. */
+/** Error messages for invalid command lines: missing arguments, suggestions for unknown words, and commands of later versions. */
 import type { Command } from "commander";
 import { findNearest } from "../lib/nearest.ts";
 import { GROUPS, VERBS } from "./table/verbs.ts";
 
-/** What can be wrong with a flag whatever its value. The message does not repeat the value: it may be a token. */
+/** Errors of a flag that do not depend on its value. The message does not repeat the value, which may be a token. */
 export const IS_EMPTY = "is empty";
 export const IS_TWICE = "is given twice";
 
@@ -14,7 +14,7 @@ export function usageErrorOf(text: string, command: Command): string {
   if (text.startsWith("error: missing required argument ")) return `${missingError(command) ?? text}\n`;
   const choice = /^error: .*(?:value|argument) '(?<word>[^']*)' is invalid[^]* Allowed choices are (?<choices>[^.]*)\./.exec(text)?.groups;
   if (choice) return `${text.trimEnd()}${suggestion(choice["word"] ?? "", choice["choices"]?.split(", ") ?? [])}\n`;
-  // A group with a default verb took the unknown word for an argument of that verb.
+  // A group with a default verb treats an unknown word as an argument of that verb.
   const [extra] = command.args;
   if (text.startsWith("error: too many arguments") && extra !== undefined && command.registeredArguments.length === 0 && isDefault(command))
     return laterComplaint(unknownCommand(extra, command.parent), pathOf(command.parent));
@@ -22,7 +22,7 @@ export function usageErrorOf(text: string, command: Command): string {
   return laterComplaint(word === undefined ? text : unknownCommand(word, command), pathOf(command));
 }
 
-/** The command that these words name, below `program`. Throws commander's own error when there is no such command. */
+/** Returns the command with these words below `program`. Throws an error of commander if it does not exist. */
 export function findCommand(program: Command, words: readonly string[]): Command {
   let found = program;
   for (const word of words) {
@@ -42,14 +42,14 @@ export function pathOf(command: Command | null): string {
 
 function unknownCommand(word: string, group: Command | null): string {
   const near = suggestion(word, group?.commands.map((command) => command.name()) ?? []);
-  // A word that is right elsewhere is better than one that is alike here.
+  // A word that exists in another group is a better suggestion than a similar word in this group.
   const isElsewhere = VERBS.some(({ path }) => path.endsWith(` ${word}`));
   return `error: unknown command '${word}'${near === "" || isElsewhere ? elsewhere(word) : near}\n`;
 }
 
 /**
- * Commands and groups anywhere whose last word begins with this one, as `discovery access-audit` for `access`, or is near to it: `discovery query` for
- * `quer`. Near is less than within a group, because among so many words some word is half alike by chance.
+ * Suggests commands of all groups whose last word starts with `word` (`discovery access-audit` for `access`) or is similar to it (`discovery query` for
+ * `quer`). The similarity must be higher than within a group, because the larger set has more accidental matches.
  */
 function elsewhere(word: string): string {
   const lastOf = (path: string): string => path.slice(path.lastIndexOf(" ") + 1);
@@ -69,7 +69,7 @@ function isDefault(command: Command): boolean {
   return VERBS.some(({ path, isDefault: isOfGroup }) => isOfGroup === true && path === pathOf(command));
 }
 
-/** A message with everything that is required and missing; undefined when nothing is missing. */
+/** Returns a message that lists all missing arguments and flags; undefined if none is missing. */
 export function missingError(command: Command): string | undefined {
   const needed = VERBS.find(({ path }) => path === pathOf(command))?.flags?.filter(({ isRequired }) => isRequired);
   const words = command.registeredArguments.filter(({ required }, at) => required && command.args[at] === undefined);
@@ -79,7 +79,7 @@ export function missingError(command: Command): string | undefined {
   return missing.length === 0 ? undefined : `error: missing: ${missing.join(", ")}`;
 }
 
-/** Commands that the contract has for a later version: words after `waymark`. A group stands for all of its commands. */
+/** Commands that are planned for a later version, without `waymark`. A group includes all of its commands. */
 const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "bench",
   "cert",
@@ -93,15 +93,15 @@ const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "mesh versions",
 ]);
 
-/** Whether the contract has this command for a later version. */
+/** Whether this command is planned for a later version. */
 export function isUnimplementedCommand(path: string): boolean {
   const words = path.split(" ");
   return words.some((_, at) => LATER_COMMANDS.has(words.slice(0, at + 1).join(" ")));
 }
 
-/** commander's complaint about something unknown below `path`, or that it comes with a later version. */
+/** Returns commander's error about an unknown word below `path`, or the note that a later version will have the command. */
 function laterComplaint(complaint: string, path: string): string {
   const [, name = ""] = /^error: unknown command '([^'=]+)/.exec(complaint) ?? [];
   const full = path === "" ? name : `${path} ${name}`;
-  return name !== "" && isUnimplementedCommand(full) ? `error: waymark ${full} comes with a later version\n` : complaint;
+  return name !== "" && isUnimplementedCommand(full) ? `error: waymark ${full} is planned for a later version\n` : complaint;
 }

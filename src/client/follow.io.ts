@@ -29,8 +29,8 @@ export interface FollowOptions {
   /** Tells removals of keys too that were never told, or are gone already. By default these are left out. */
   readonly tellsUnknown?: boolean;
   /**
-   * Gives a stream up that was up to date once and on which nothing came for this long, and opens another one. By default five bookmark intervals, at least 10 s. Before
-   * it is up to date a server may be silent for a minute, while it catches up with the cursor.
+   * Time without a message after which an up-to-date stream is replaced by another one. By default five bookmark intervals, at least 10 s. A stream that is not up to
+   * date yet has 90 s, because a server that lacks changes of the cursor waits up to 60 s for them without a message.
    */
   readonly silentMs?: number;
 }

@@ -1,90 +1,94 @@
-/** Settings of the clusters of other regions that this one exchanges summaries with: `fabric.borders` in `fabric.ts`. */
+/** Settings of the clusters of other regions with which this cluster exchanges summaries: `fabric.borders` in `fabric.ts`. */
 import { isLoopbackHost, splitHostPort } from "../lib/addresses.ts";
 import { RECORD_BOUNDS } from "../lib/bounds.ts";
 import { MINUTE_MS } from "../lib/duration.ts";
 import { ADDRESS, ID, int, list, ms, PATH, PUBLIC_KEY, text } from "./field.ts";
 import { requiredTable, rows, type ValueOf } from "./field-table.ts";
 
-/** Most clusters of other regions, and most regions of them: a node tells the others of its region of each region. */
+/** Maximum number of clusters of other regions, and of their regions: a node reports each region to the other nodes of its own. */
 const MAX_BORDERS = 64;
 const MAX_BORDER_REGIONS = 32;
 
 const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
-/** As long as the pattern of a rule of a policy. */
+/** The same limit as the pattern of a policy rule. */
 const MAX_PATTERN = RECORD_BOUNDS.maxNamespaceLength + ".*".length;
 const NAMESPACES = {
   pattern: new RegExp(`^(?=.{1,${MAX_PATTERN}}$)${LABEL}(?:\\.${LABEL})*(?:\\.\\*)?$`),
-  what: "a namespace, which stands for itself and all below it, or one with .* at its end, for those below it alone",
+  what: "a namespace (which includes all namespaces below it), or a namespace followed by .* (only the namespaces below it)",
   default: [],
 } as const;
-/** What a certificate can name as a cluster (SPIFFE-ID, section 2.2). */
+/** Cluster ids that a certificate can contain (SPIFFE-ID, section 2.2). */
 const IN_CERTIFICATE = /^(?!\.{1,2}$)[A-Za-z0-9._-]+$/;
 
 const TRUST = requiredTable({
-  doc: "What its nodes must prove: an authority and the name of their certificates, or, on loopback only, a token.",
+  doc: "Proof that the other cluster's nodes must show: a CA and a trust domain for their certificates, or a token (on loopback only).",
   fields: {
     caFile: text({
       ...PATH,
-      doc: "PEM file with the authorities of its nodes' certificates. They count for links of this border, and for nothing else. Read again on SIGHUP.",
+      doc: "PEM file with the CAs that issue the certificates of the other cluster's nodes. They are trusted for links of this border only. It is reread on SIGHUP.",
     }),
     trustDomain: text({
       pattern: /^[a-z0-9._-]{1,255}$/,
       what: "a trust domain of SPIFFE",
-      doc: "Trust domain that these certificates name, `spiffe://<trust domain>/waymark/cluster/<cluster_id>/node/<node>`; that of fabric.cert_file when absent.",
+      doc: "Trust domain of these certificates (`spiffe://<trust domain>/waymark/cluster/<cluster_id>/node/<node>`); the trust domain of fabric.cert_file when absent.",
     }),
     tokenFile: text({
       ...PATH,
-      doc: "File with a token that both sides show, in place of certificates and on loopback only: one line as in fabric.cluster_token_file, and a second one while it is changed. Read again on SIGHUP.",
+      doc: "File with a token that both sides present in place of certificates, on loopback only: one line as in fabric.cluster_token_file, and a second line during a change. It is reread on SIGHUP.",
     }),
   },
   required: [],
   check: ({ caFile, trustDomain, tokenFile }) => {
     if ((caFile === undefined) === (tokenFile === undefined))
-      return "needs either ca_file or token_file, to know the nodes of the other cluster";
-    return tokenFile !== undefined && trustDomain !== undefined ? "trust_domain goes with ca_file" : undefined;
+      return "needs either ca_file or token_file, to authenticate the nodes of the other cluster";
+    return tokenFile !== undefined && trustDomain !== undefined ? "trust_domain needs ca_file" : undefined;
   },
 });
 
 export const BORDERS = rows({
-  doc: "Clusters of other regions with which this one exchanges summaries of services. Both sides must name each other, and all nodes of a cluster that have borders should have the same.",
+  doc: "Clusters of other regions with which this cluster exchanges summaries of services. Both sides must configure each other, and all nodes of a cluster that have borders should have the same ones.",
   maxItems: MAX_BORDERS,
   fields: {
-    clusterId: text({ ...ID, default: "", doc: "The other cluster." }),
-    region: text({ ...ID, default: "", doc: "Its region. Whatever names the cluster with another region is refused." }),
+    clusterId: text({ ...ID, default: "", doc: "Id of the other cluster." }),
+    region: text({
+      ...ID,
+      default: "",
+      doc: "Region of the other cluster. Nodes and messages that place the cluster in another region are refused.",
+    }),
     addresses: list({
       pattern: ADDRESS,
       what: 'an address such as "10.0.0.1:17421" or "[fd00::1]:17421"',
       maxItems: 32,
       default: [],
-      doc: "Fabric addresses (host:port) of its nodes. Without any, only the other side opens links.",
+      doc: "Fabric addresses (host:port) of the other cluster's nodes. When empty, only the other side opens links.",
     }),
     trust: TRUST,
     keys: list({
       ...PUBLIC_KEY,
       default: [],
-      doc: "Ed25519 public keys with which the cluster signs, each as in summary.keys[].public_key. They count beside those that summary.keys names for it.",
+      doc: "Ed25519 public keys of the other cluster's signatures, each as in summary.keys[].public_key. They are used in addition to the keys that summary.keys lists for the cluster.",
     }),
     import: list({ ...NAMESPACES, doc: "Namespaces whose summaries from this border are shown here; all when empty." }),
-    export: list({ ...NAMESPACES, doc: "Namespaces whose summaries are sent there, of those that policy lets out; all when empty." }),
+    export: list({ ...NAMESPACES, doc: "Namespaces whose summaries are sent over this border, if policy exports them; all when empty." }),
     batchIntervalMs: ms({
       default: 200,
       min: 0,
       max: MINUTE_MS,
-      doc: "How long a changed summary waits for others. Beacons and withdrawals do not wait.",
+      doc: "Time that a changed summary waits, so that several are sent in one batch. Beacons and withdrawals are not delayed.",
     }),
     bytesPerSecond: int({
       default: 0,
       min: 0,
       max: 1_000_000_000,
-      doc: "Most bytes of summaries that a link carries each second; 0 means no such bound.",
+      doc: "Maximum rate of summaries on one link, in bytes per second; 0 means no limit.",
     }),
   },
   required: ["clusterId", "region", "trust"],
   check: ({ clusterId, trust: { caFile, tokenFile }, addresses }) => {
     if (caFile !== undefined && !IN_CERTIFICATE.test(clusterId))
-      return `${clusterId} cannot stand in a certificate, so its nodes could prove nothing`;
+      return `${clusterId} is not valid in a certificate, so its nodes could not authenticate; use A-Z a-z 0-9 . _ -`;
     const remote = tokenFile === undefined ? undefined : addresses.find((address) => !isLoopbackHost(splitHostPort(address).host));
-    return remote === undefined ? undefined : `trust.token_file is for loopback only, and ${remote} is not there; use trust.ca_file`;
+    return remote === undefined ? undefined : `trust.token_file is for loopback only, and ${remote} is not on loopback; use trust.ca_file`;
   },
 });
 
@@ -99,7 +103,7 @@ export interface BorderPlace {
   readonly keys: readonly { readonly clusterId: string; readonly region: string }[];
 }
 
-/** What is wrong with the borders of a node in this place, with the path of each below `fabric.borders`. */
+/** Errors in the borders of a node in this place, each with its path below `fabric.borders`. */
 export function borderProblems(
   borders: readonly BorderSettings[],
   here: BorderPlace,
@@ -127,13 +131,14 @@ function problemOf(
   if (region === here.region)
     return [
       ".region",
-      `${region} is this node's own region (node.region): clusters of one region are let in by fabric.trust and fabric.clusters`,
+      `${region} is this node's own region (node.region); use fabric.trust and fabric.clusters for clusters of the same region`,
     ];
-  if (twin !== undefined) return [".cluster_id", `${clusterId} is the cluster of [${twin}] too; give it one border`];
+  if (twin !== undefined) return [".cluster_id", `${clusterId} is also the cluster of [${twin}]; a cluster can have only one border`];
   const key = here.keys.findIndex((row) => row.clusterId === clusterId && row.region !== region);
-  if (key >= 0) return [".region", `is ${region}, but summary.keys[${key}].region says that ${clusterId} is in ${here.keys[key]?.region}`];
+  if (key >= 0)
+    return [".region", `is ${region}, but summary.keys[${key}].region is ${here.keys[key]?.region} for the same cluster ${clusterId}`];
   if ((caFile !== undefined) === here.hasCertificate) return undefined;
   return here.hasCertificate
-    ? [".trust.token_file", "is for a fabric without certificates; use ca_file, because this node has fabric.cert_file"]
-    : [".trust.ca_file", "needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides show certificates"];
+    ? [".trust.token_file", "is for a fabric without certificates, but this node has fabric.cert_file; use ca_file"]
+    : [".trust.ca_file", "needs fabric.cert_file, fabric.key_file and fabric.ca_file, because both sides present certificates"];
 }

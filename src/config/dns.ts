@@ -5,56 +5,56 @@ import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { bool, bytes, choice, HOST, ID, int, list, ms, port, text } from "./field.ts";
 import { rows } from "./field-table.ts";
 
-/** `dns.rate` of a gateway that listens beyond loopback: enough for a busy resolver, and 2 Mbit/s at most towards a forged network. */
+/** Default `dns.rate` beyond loopback: enough for a busy resolver, and at most 2 Mbit/s towards a network whose addresses are forged. */
 export const DNS_RATE_BEYOND_LOOPBACK = 200;
 const MAX_DNS_VIEWS = 64;
 const MAX_TRANSFER_KEYS = 16;
-/** Most prefixes of all views together: each costs some kilobytes. */
+/** Maximum number of prefixes of all views together; each uses some kilobytes. */
 export const MAX_DNS_PREFIXES = 1000;
-/** An address or a block of addresses. Whether bits are set after its prefix is looked at with all other rules (`rules.ts`). */
+/** An address or a CIDR block. `rules.ts` checks that no bits are set after the prefix. */
 const BLOCK = { pattern: /^[0-9a-fA-F:.]{2,45}(?:\/\d{1,3})?$/, what: "an address or a block such as 10.0.0.0/8" } as const;
 
 export const DNS_SETTINGS = {
   enabled: bool({ default: true, doc: "Run the DNS gateway." }),
   host: text({
     ...HOST,
-    doc: "Address the DNS gateway binds to; listen.host when absent. On all addresses of the machine (0.0.0.0 or ::) it answers over UDP from the one that was asked, on Linux for the first 64.",
+    doc: "Address that the DNS gateway binds to; listen.host when absent. If it is 0.0.0.0 or ::, UDP answers are sent from the address that was asked; on Linux this holds for the first 64 addresses of the machine.",
   }),
   udpPort: port({ default: 17_453, flag: "--dns-port <port>", doc: "UDP port of the DNS gateway; 0 means any free port." }),
   tcpPort: port({ doc: "TCP port of the DNS gateway; the UDP port when absent." }),
   tlsPort: port({
-    doc: "Port for DNS over TLS (RFC 7858), with the certificate of tls.cert_file; usually 853, and 0 means any free port. There is no such listener when absent.",
+    doc: "Port for DNS over TLS (RFC 7858), usually 853, with the certificate of tls.cert_file; 0 means any free port. When absent, DNS over TLS is off.",
   }),
   https: bool({
     default: true,
-    doc: "Answer DNS over HTTP (DoH, RFC 8484) at /dns-query of the HTTP listener, where dns.enabled is on.",
+    doc: "Serve DNS over HTTP (DoH, RFC 8484) at /dns-query of the HTTP listener, if dns.enabled is on.",
   }),
   zones: list({
     pattern: /^(?=.{1,254}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?$/,
     what: "a lower-case DNS name",
     itemKey: (zone) => zone.replace(/\.$/, ""),
     default: ["waymark"],
-    doc: "Zones that the gateway answers for.",
+    doc: "Zones that the gateway is authoritative for.",
   }),
   reverseZones: list({
     ...BLOCK,
     maxItems: 64,
     default: [],
-    doc: "Blocks of addresses for which the gateway answers PTR, with the names of services and nodes at each address. Each is a zone below in-addr.arpa or ip6.arpa, so its prefix ends where a label does: /8, /16 or /24 of IPv4, /4 to /124 of IPv6 in steps of 4. Each address in them takes memory of the node and of each process with a copy of the catalog.",
+    doc: "Address blocks for which the gateway answers PTR queries with the names of services and nodes at each address. Each block is a zone under in-addr.arpa or ip6.arpa, so its prefix must end at a label: /8, /16 or /24 for IPv4, and /4 to /124 in steps of 4 for IPv6. Each address in these blocks uses memory in the node and in each process with a copy of the catalog.",
   }),
-  minTtlMs: ms({ default: 1000, min: 0, max: DAY_MS, doc: "Least TTL of an answer." }),
-  maxTtlMs: ms({ default: 60_000, min: 1000, max: DAY_MS, doc: "Greatest TTL of an answer." }),
+  minTtlMs: ms({ default: 1000, min: 0, max: DAY_MS, doc: "Minimum TTL of an answer." }),
+  maxTtlMs: ms({ default: 60_000, min: 1000, max: DAY_MS, doc: "Maximum TTL of an answer." }),
   negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of an answer that a name or type does not exist." }),
   staleTtlMs: ms({
     default: 5000,
     min: 0,
     max: DAY_MS,
-    doc: "Greatest TTL of an answer with an ORPHANED entry, and of one that a resolver gives from data that may be old, also where dns.min_ttl is more.",
+    doc: "Maximum TTL of an answer that contains an ORPHANED entry or comes from a resolver's possibly stale data. It also applies where dns.min_ttl is larger.",
   }),
   srvPriority: choice({
     choices: ["health", "target"],
     default: "health",
-    doc: "Priority of SRV records. health: 10,000 for each tier of health, 1,000 for each step away from the view, and the target's own priority, at most 999. target: the target's own priority alone.",
+    doc: "Priority of SRV records. health: 10,000 per health tier, plus 1,000 per step of distance from the view, plus the target's own priority (at most 999). target: the target's own priority only.",
   }),
   srvTiers: choice({
     choices: ["all", "best"],
@@ -64,65 +64,72 @@ export const DNS_SETTINGS = {
   rate: int({
     min: 0,
     max: 10_000_000,
-    doc: `Whole answers of one class a second over UDP to one network (/24 of IPv4, /56 of IPv6), because source addresses may be forged. Classes are answers, names without such a type, names that do not exist in a zone, and errors. Above it every second question is told to ask again over TCP and the others are dropped, but those with a valid cookie. 0 means any number. When absent: ${DNS_RATE_BEYOND_LOOPBACK} if the gateway listens beyond loopback, else 0.`,
+    doc: `Maximum number of complete UDP answers per second to one network (/24 for IPv4, /56 for IPv6) and class, because source addresses can be forged. The classes are answers, names without the type asked for, names that do not exist, and errors. Above the limit, every second query is answered with TC=1 (retry over TCP) and the others are dropped; queries with a valid cookie are exempt. 0 means no limit. When absent, it is ${DNS_RATE_BEYOND_LOOPBACK} if the gateway listens beyond loopback, else 0.`,
   }),
   rateNetworks: int({
     default: 100_000,
     min: 2,
     max: 10_000_000,
-    doc: "Networks, each with a class of answers, that are counted for dns.rate. What was asked for longest ago goes first.",
+    doc: "Number of counters for dns.rate, one per network and class. Above it, the least recently used counter is dropped.",
   }),
   cookieSecretFile: text({
-    doc: "File with the secret of server cookies (RFC 9018), the same at all gateways of one address: a line of 32 hex digits, and perhaps a second line with the secret before it. A reload reads it again. When absent each node makes its own.",
+    doc: "File with the secret for server cookies (RFC 9018): one line of 32 hex digits, and an optional second line with the previous secret. All gateways behind one address need the same file. It is reread on a reload. When absent, each node generates its own secret.",
   }),
   dnssecKeyFile: text({
-    doc: "File with the keys that sign all zones (DNSSEC, ECDSA P-256), the same at all gateways: a private key in PEM, and perhaps a second one for a change of keys. The first signs everything; the second is told in DNSKEY, and signs DNSKEY, CDS and CDNSKEY too. A reload reads it again. Nothing is signed when absent.",
+    doc: "File with the keys that sign all zones (DNSSEC, ECDSA P-256): a PEM private key, and an optional second one for a key rollover. The first key signs everything; the second is published in DNSKEY and also signs DNSKEY, CDS and CDNSKEY. All gateways need the same file. It is reread on a reload. When absent, zones are not signed.",
   }),
   planBytes: bytes({
     default: 67_108_864,
     min: 1_048_576,
     max: 17_179_869_184,
-    doc: `Memory for prepared answers. Those that were not used for longest go first, and one takes at most an eighth. Beside them there are at most ${MAX_NEGATIVE_DNS_PLANS.toLocaleString("en")} prepared answers that show nothing.`,
+    doc: `Memory for prepared answers. Above it, the least recently used ones are dropped; one prepared answer uses at most an eighth. At most ${MAX_NEGATIVE_DNS_PLANS.toLocaleString("en")} prepared answers without records are kept in addition.`,
   }),
   processes: int({
     notForResolver: "a resolver has no DNS processes: start several resolvers instead",
     min: 0,
     max: 64,
     default: 0,
-    doc: "Processes that answer DNS, and nobody else of the node does, but over HTTP. Each has a copy of the catalog in its own memory, and they share the port. Linux only. 0: the node answers DNS itself, or its read workers do.",
+    doc: "Number of DNS processes. They share the DNS ports, and no other part of the node then answers DNS, except over HTTP. Each has its own copy of the catalog. Linux only. 0 means that the node or its read workers answer DNS.",
   }),
   summaryAnswers: bool({
     default: false,
-    doc: "Answer A, AAAA and SRV of a name without entries here with the ingress of the cluster to which Resolve would lead. It needs summary.keys or fabric.borders, at a resolver summary.resolver_scopes; and node.workers 0 and dns.processes 0: no copy of the catalog has summaries.",
+    doc: "Answer A, AAAA and SRV queries for a name without local entries with the ingress of the cluster that Resolve would redirect to. It needs summary.keys or fabric.borders, or summary.resolver_scopes on a resolver. node.workers and dns.processes must be 0, because summaries exist only in the main thread.",
   }),
-  allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix. Otherwise they are refused." }),
+  allowExternalNames: bool({
+    default: false,
+    doc: "Also answer names outside dns.zones from the catalog. When off, such queries are refused.",
+  }),
   answerLimit: int({
     min: 1,
     max: 4096,
-    doc: "Most records of a set of A, AAAA, SRV, SVCB or HTTPS in an answer, drawn anew for each: what clients prefer first, then SRV by the weights of targets, others evenly. All records when absent. A view may have a limit of its own.",
+    doc: "Maximum number of A, AAAA, SRV, SVCB or HTTPS records in the record set of an answer. Each answer has a new selection: the most preferred records first, then SRV by the weights of targets and other types with equal probability. When absent, all records are returned. A view can set its own limit.",
   }),
   views: rows({
-    doc: "Views: who asks from where, and what it sees. The longest prefix that holds the source of a question decides; of two of one length the one whose view names the listener. A source without a view sees what callers without a credential see, or nothing where tenants.anonymous is none.",
+    doc: "Views: which clients see which data, selected by the source address of a query. The longest matching prefix wins; among equal prefixes, the view that names the listener wins. A source without a view sees the data of callers without a credential, or nothing where tenants.anonymous is none.",
     maxItems: MAX_DNS_VIEWS,
     fields: {
       listener: choice({
         choices: ["udp", "tcp", "dot", "doh"],
-        doc: "How the question comes in; any way but doh when absent. dot is DNS over TLS, doh DNS over HTTP: a view counts there only if it says so, because a proxy in front asks for everybody from its own address. A source address over UDP can be forged, others cannot.",
+        doc: "Listener that the query arrives on; any except doh when absent. dot is DNS over TLS, doh is DNS over HTTP. A view applies to doh only if it says so, because a proxy forwards queries of all its clients from its own address. Source addresses can be forged over UDP, but not over the others.",
       }),
       prefixes: list({
         ...BLOCK,
         maxItems: MAX_DNS_PREFIXES,
         default: [],
-        doc: "Addresses, and blocks of addresses, that have this view. An IPv4 address that is mapped into IPv6 is the IPv4 address.",
+        doc: "Addresses and CIDR blocks that use this view. An IPv4-mapped IPv6 address counts as the IPv4 address.",
       }),
-      tenant: text({ ...ID, doc: "Tenant whose view it is; none when absent." }),
-      cluster: text({ ...ID, doc: "Cluster whose view it is; this node's when absent." }),
+      tenant: text({ ...ID, doc: "Tenant of the view; none when absent." }),
+      cluster: text({ ...ID, doc: "Cluster of the view; this node's when absent." }),
       region: text({
         ...ID,
-        doc: "Region of those who ask: SRV records prefer what is near. When absent, node.region if zone is set, else no place is nearer than another.",
+        doc: "Region of these clients; SRV records prefer near targets. When absent, it is node.region if zone is set, and otherwise no target counts as nearer.",
       }),
-      zone: text({ ...ID, doc: "Zone of those who ask, inside the region." }),
-      answerLimit: int({ min: 1, max: 4096, doc: "Most records of a set in an answer; dns.answer_limit when absent." }),
+      zone: text({ ...ID, doc: "Zone of these clients within the region." }),
+      answerLimit: int({
+        min: 1,
+        max: 4096,
+        doc: "Maximum number of records in the record set of an answer; dns.answer_limit when absent.",
+      }),
     },
     required: ["prefixes"],
     check: ({ prefixes }) => {
@@ -132,24 +139,24 @@ export const DNS_SETTINGS = {
     },
   }),
   transferKeys: rows({
-    doc: "Keys of secondary servers, which take a zone by AXFR (RFC 5936) over TCP or TLS with a signature (TSIG, RFC 8945). The key decides what its zone shows. Without keys nobody gets a zone.",
+    doc: "TSIG keys (RFC 8945) of secondary servers, which transfer a zone by AXFR (RFC 5936) over TCP or TLS. The key selects the view of the zone. Without keys, all transfers are refused.",
     maxItems: MAX_TRANSFER_KEYS,
     fields: {
       name: text({
         pattern: /^(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$/,
         what: "a DNS name",
-        doc: "Name of the key, the same at the secondary.",
+        doc: "Name of the key, as configured on the secondary.",
       }),
       algorithm: choice({
         choices: ["hmac-sha256", "hmac-sha384", "hmac-sha512"],
         default: "hmac-sha256",
-        doc: "Algorithm of the signatures.",
+        doc: "Signature algorithm.",
       }),
-      secretFile: text({ doc: "File with the secret: one line of base64, for at least 16 bytes. A reload reads it again." }),
-      tenant: text({ ...ID, doc: "Tenant whose view it is; none when absent." }),
-      cluster: text({ ...ID, doc: "Cluster whose view it is; this node's when absent." }),
-      region: text({ ...ID, doc: "Region for the priorities of SRV records, as in dns.views." }),
-      zone: text({ ...ID, doc: "Zone inside the region, as in dns.views." }),
+      secretFile: text({ doc: "File with the secret: one line of base64 that decodes to at least 16 bytes. It is reread on a reload." }),
+      tenant: text({ ...ID, doc: "Tenant of the view; none when absent." }),
+      cluster: text({ ...ID, doc: "Cluster of the view; this node's when absent." }),
+      region: text({ ...ID, doc: "Region for SRV priorities, as in dns.views." }),
+      zone: text({ ...ID, doc: "Zone within the region, as in dns.views." }),
     },
     required: ["name", "secretFile"],
   }),
@@ -157,6 +164,6 @@ export const DNS_SETTINGS = {
     ...BLOCK,
     maxItems: 256,
     default: [],
-    doc: "Addresses, and blocks of addresses, of forwarders that ask for many others. dns.rate does not bound them, and only from them counts the client subnet (ECS) that a question carries. Name only forwarders whose address nobody else on the network can forge.",
+    doc: "Addresses and CIDR blocks of forwarders that query for many clients. They are exempt from dns.rate, and the client subnet (ECS) of a query is used only if the query comes from one of them. Name only forwarders whose address cannot be forged on the network.",
   }),
 } as const;

@@ -12,15 +12,15 @@ interface TableOptions<F extends FieldTable> {
   readonly doc: string;
   /** By name in code. */
   readonly fields: F;
-  /** Every table must have these fields. */
+  /** Required fields. */
   readonly required: readonly (keyof F & string)[];
-  /** Most tables, where several may be given; `MAX_ITEMS` unless set. */
+  /** Maximum number of tables in a list; `MAX_ITEMS` when absent. */
   readonly maxItems?: number;
-  /** Says what is wrong with the fields together, or undefined. It never shows a secret. */
+  /** Returns the error in the combination of fields, if there is one. It must not contain a secret. */
   readonly check?: (table: TableOf<F>) => string | undefined;
 }
 
-/** The key in files of a name in code: `min_ttl` of `minTtlMs` with the suffix `Ms`, which most settings lack. */
+/** The key in files for a name in code: `min_ttl` for `minTtlMs` with the suffix `Ms`. Most settings have no suffix. */
 export function fileKey(name: string, suffix = ""): string {
   return name.slice(0, name.length - suffix.length).replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
@@ -43,7 +43,7 @@ function readTable<F extends FieldTable>(raw: unknown, { fields, required, check
     }
     const parsed = setting.parse(value);
     if ("value" in parsed) values[name] = parsed.value;
-    // A message about a secret says what the secret should be, and never what it is.
+    // An error about a secret describes the valid form and never contains the value.
     else if (setting.secret === true) faults.push({ at: [key], message: `is not ${setting.what ?? setting.type}` });
     else faults.push(...within(key, parsed.faults));
   }
@@ -55,14 +55,14 @@ function readTable<F extends FieldTable>(raw: unknown, { fields, required, check
   return problem === undefined ? { value: table } : refused(problem);
 }
 
-/** The end of a message about an unknown key: which one may be meant. */
+/** The end of an error about an unknown key: a suggestion. */
 function rightKey(unknown: string, keys: readonly string[], fields: FieldTable): string {
-  // A key of a table inside, which stands beside it, is right otherwise.
+  // The key belongs into an inner table and was written next to it.
   const table = Object.entries(fields).find(([, { type, fields: inside = {} }]) => type === "table" && Object.hasOwn(inside, unknown));
   return table === undefined ? didYouMean(unknown, keys) : `; did you mean ${fileKey(table[0])}.${unknown}?`;
 }
 
-/** Faults of a part, with the place of the part in the whole. */
+/** The faults of a part, with the path of the part prepended. */
 function within(part: string | number, faults: readonly FieldFault[]): readonly FieldFault[] {
   return faults.map(({ at, message }) => ({ at: [part, ...at], message }));
 }
@@ -74,7 +74,7 @@ function fieldsOf<F extends FieldTable>({ fields, required }: TableOptions<F>): 
   return Object.fromEntries(named);
 }
 
-/** The table as a file would hold it, without absent fields and with secrets masked. */
+/** The table in the form of a file, without absent fields and with secrets masked. */
 function shownTable<F extends FieldTable>(table: TableOf<F>, { fields }: TableOptions<F>): Record<string, unknown> {
   const shown: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(fields)) {
@@ -90,7 +90,7 @@ function shownValue(value: unknown, setting: SettingField<unknown>): unknown {
   return typeof value === "number" ? setting.toText(value) : value;
 }
 
-/** Text from the environment, read as JSON. Other text may hold a secret, so `parse` gets its length to refuse instead. */
+/** Parses JSON from the environment. Other text can contain a secret, so `parse` gets and refuses only its length. */
 function tableOf(raw: string): unknown {
   return fromJson(raw, `${raw.length} characters that are not JSON`);
 }

@@ -1,14 +1,14 @@
-/** Row constructors for a table of settings. A row has a type, a unit, a default and bounds, and reads its value from text. */
+/** Constructors for the rows of settings tables. A row has a type, a unit, a default and bounds, and parses its value. */
 import { NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText, parseDurationMs } from "../lib/duration.ts";
 import { readJson } from "../lib/formats/json-lines.ts";
 
 export interface SettingFieldOptions<T> {
-  /** A setting without a default is absent until somebody sets it. */
+  /** A setting without a default is absent unless it is set. */
   readonly default?: T;
-  /** What it does, in one sentence. */
+  /** Its effect, unit and default, and when to change it, in one to three sentences. */
   readonly doc: string;
-  /** Why a resolver refuses it: one that took it would not do what whoever set it expects. The group `resolver` is refused by nodes. */
+  /** The reason why a resolver refuses the setting, on which it would have no effect. Nodes refuse the group `resolver`. */
   readonly notForResolver?: string;
   /** A secret is never printed. */
   readonly secret?: boolean;
@@ -29,9 +29,9 @@ export type ParsedValue<T> = { readonly value: T } | { readonly faults: readonly
 
 export interface SettingField<T> extends SettingFieldOptions<T> {
   readonly default: T;
-  /** What a person writes: `port`, `duration`, … */
+  /** The type as shown to people: `port`, `duration`, … */
   readonly type: string;
-  /** The end of the name in code that the key in files does not have: `Ms` of `minTtlMs`, which is `min_ttl`. */
+  /** The unit suffix of the name in code, which the key in files lacks: `Ms` of `minTtlMs`, whose key is `min_ttl`. */
   readonly suffix?: string;
   readonly min?: number;
   readonly max?: number;
@@ -40,20 +40,20 @@ export interface SettingField<T> extends SettingFieldOptions<T> {
   readonly what?: string;
   /** The settings inside a table, by their name in files. */
   readonly fields?: Readonly<Record<string, { readonly setting: SettingField<unknown>; readonly isRequired: boolean }>>;
-  /** Reads a value as a file holds it. */
+  /** Parses a value as read from a file. */
   parse(raw: unknown): ParsedValue<T>;
   /**
-   * Text from the environment or a flag, as a file would hold it. Text that cannot be such a value is returned unchanged, and `parse`
-   * refuses it. JSON with a repeated key gives a `DuplicateKey`.
+   * Converts text from the environment or a flag to the form in a file. Invalid text is returned unchanged, so that `parse` refuses it.
+   * JSON with a repeated key gives a `DuplicateKey`.
    */
   fromText(raw: string): unknown;
   /** The value as a person would write it. */
   toText(value: T): string;
-  /** Of a table or a list of tables: the value as a file would hold it, with secrets masked. */
+  /** For a table or a list of tables: the value in the form of a file, with secrets masked. */
   shown?(value: T): unknown;
 }
 
-/** A refusal of the value as a whole. */
+/** A fault of the value as a whole. */
 export function refused(message: string): { readonly faults: readonly FieldFault[] } {
   return { faults: [{ at: [], message }] };
 }
@@ -77,7 +77,7 @@ function row<T, D extends T | undefined>(
 
 type NumberOptions<D> = SettingFieldOptions<D> & { readonly min: number; readonly max: number };
 
-/** A number, checked against the bounds of its row; a problem names both in the unit that people write. */
+/** A number within the bounds of its row. A fault shows the value and the bound in the unit that people write. */
 function within(value: number, { min, max }: NumberOptions<unknown>, toText: (value: number) => string): ParsedValue<number> {
   if (value < min) return refused(`${toText(value)} is less than ${toText(min)}, the smallest allowed`);
   if (value > max) return refused(`${toText(value)} is more than ${toText(max)}, the largest allowed`);
@@ -95,7 +95,7 @@ export function int<D extends number | undefined = undefined>(options: NumberOpt
   });
 }
 
-/** A part of a whole, from 0 to 1. */
+/** A ratio from 0 to 1. */
 export function ratio<D extends number | undefined = undefined>(options: SettingFieldOptions<D>): SettingField<number | D> {
   return row<number, D>(options, {
     type: "ratio",
@@ -186,7 +186,7 @@ export const ID = {
   pattern: new RegExp(`^[${WORD}]{1,${NODE_BOUNDS.maxIdLength}}$`),
   what: `1 to ${NODE_BOUNDS.maxIdLength} of ${WORD_WHAT}`,
 } as const;
-/** What a node has, as its entry lists it. */
+/** A resource of a node, as in its entry. */
 export const NAME = { pattern: new RegExp(`^[${WORD}]{1,128}$`), what: `1 to 128 of ${WORD_WHAT}` } as const;
 /** A public key of a cluster. */
 export const PUBLIC_KEY = {
@@ -194,13 +194,13 @@ export const PUBLIC_KEY = {
   what: "32 bytes in base64, as `openssl pkey -in FILE -pubout -outform DER | tail -c 32 | base64` prints them",
 } as const;
 export const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
-/** `host:port`. An IPv6 literal stands in brackets. */
+/** `host:port`, with brackets around an IPv6 address. */
 export const ADDRESS =
   /^(?:\[[0-9a-fA-F:.]{2,45}(?:%[A-Za-z0-9]{1,16})?\]|[A-Za-z0-9._-]{1,253}):(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/;
 /** An address to bind to. */
 export const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
 
-/** Values that are texts, which read the same everywhere. */
+/** For text values, which have one form everywhere. */
 const AS_WRITTEN = { fromText: (raw: string) => raw, toText: (value: string) => value } as const;
 
 /** Text. */
@@ -223,16 +223,16 @@ export function choice<const C extends string, const D extends C | undefined = u
   });
 }
 
-/** Most items of a list, and most rows of a list of tables, where a row sets no smaller bound. */
+/** Maximum number of items of a list, or of tables in a list, unless a row sets a smaller one. */
 export const MAX_ITEMS = 1000;
 
 interface ListRule extends TextRule {
   readonly maxItems?: number;
-  /** The part of an item that no other item may share; the whole item when absent. */
+  /** The part of an item that must be unique; the whole item when absent. */
   readonly itemKey?: (item: string) => string;
 }
 
-/** Several different texts. In the environment and in flags people write `a,b`. */
+/** A list of distinct texts; `a,b` in the environment and in flags. */
 export function list(options: WithDefault<readonly string[]> & ListRule): SettingField<readonly string[]> {
   const { maxItems = MAX_ITEMS, itemKey = (item) => item } = options;
   return {
@@ -289,7 +289,7 @@ function repeatedName(raw: string): string | undefined {
   return names.find((name, at) => names.indexOf(name) < at);
 }
 
-/** Names with texts. In the environment and in flags people write JSON, as for every table, or `a=b,c=d`. */
+/** A table of texts. In the environment and in flags it is JSON, as for every table, or `a=b,c=d`. */
 export function pairs(options: WithDefault<Readonly<Record<string, string>>> & PairsRule): SettingField<Readonly<Record<string, string>>> {
   return {
     ...options,
@@ -304,7 +304,7 @@ export function pairs(options: WithDefault<Readonly<Record<string, string>>> & P
     },
     toText: (value) => {
       const entries = Object.entries(value);
-      // Commas and spaces separate pairs, so a value with one of them is only whole as JSON.
+      // Commas and spaces separate pairs, so a value that contains one must be written as JSON.
       const isPlain = entries.every(([name, item]) => /^[^\s=,{[]+$/.test(name) && !/[,\s]/.test(item));
       return isPlain ? entries.map(([name, item]) => `${name}=${item}`).join(",") : JSON.stringify(value);
     },

@@ -1,93 +1,145 @@
-/** Settings of how much: the groups `limits` and `quotas` of SETTINGS in `settings.ts`. */
+/** Limits and quotas: the groups `limits` and `quotas` of SETTINGS in `settings.ts`. */
 import { NODE_BOUNDS, RECORD_BOUNDS } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { bytes, int, ms } from "./field.ts";
 
 const PER_MINUTE = { default: 0, min: 0, max: 1_000_000_000 } as const;
 
-/** The names are those of `RateLimits` in `policy/limits/rate-limits.ts`, which gets this group as its options. */
+/** The names match `RateLimits` in `policy/limits/rate-limits.ts`, which receives this group as its options. */
 const RATE_SETTINGS = {
-  readsPerMinute: int({ ...PER_MINUTE, doc: "Reads a minute of one tenant, else principal, else address; 0 means any number." }),
+  readsPerMinute: int({
+    ...PER_MINUTE,
+    doc: "Reads per minute of one tenant; callers without a tenant are counted by principal, or else by address. 0 means no limit.",
+  }),
   writesPerMinute: int({
     ...PER_MINUTE,
-    doc: "Writes a minute of one tenant, else principal, else address, without renewals; 0 means any number.",
+    doc: "Writes per minute, without lease renewals, of one tenant, or else principal, or else address; 0 means no limit.",
   }),
-  namespaceReadsPerMinute: int({ ...PER_MINUTE, doc: "Reads a minute of one namespace by all callers together; 0 means any number." }),
-  namespaceWritesPerMinute: int({ ...PER_MINUTE, doc: "Writes a minute in one namespace by all callers together; 0 means any number." }),
+  namespaceReadsPerMinute: int({ ...PER_MINUTE, doc: "Reads per minute from one namespace by all callers together; 0 means no limit." }),
+  namespaceWritesPerMinute: int({ ...PER_MINUTE, doc: "Writes per minute to one namespace by all callers together; 0 means no limit." }),
   watches: int({
     default: 0,
     min: 0,
     max: 10_000_000,
-    doc: "Open watches of one tenant, else principal, else address; 0 means any number.",
+    doc: "Open watches of one tenant, or else principal, or else address; 0 means no limit.",
   }),
-  windowMs: ms({ default: 60_000, min: 1000, max: HOUR_MS, doc: "Span of time whose whole share of a rate limit may be used at once." }),
+  windowMs: ms({
+    default: 60_000,
+    min: 1000,
+    max: HOUR_MS,
+    doc: "Burst size as a time: a caller that was idle can use the allowance of this period in one burst.",
+  }),
   maxKeys: int({
     default: 2000,
     min: 2,
     max: 1_000_000,
-    doc: "Callers, and namespaces, whose use of each rate limit is remembered. The one that called longest ago goes first.",
+    doc: "Number of callers, and of namespaces, that are tracked per rate limit. Above it, the least recently used one is dropped.",
   }),
 } as const;
 
-/** The names are also those of `Bounds` in `catalog/entry/names.ts`: the rate limits and the catalog get this whole group as options. */
+/** The names also match `Bounds` in `catalog/entry/names.ts`: the rate limits and the catalog receive this whole group as options. */
 export const LIMIT_SETTINGS = {
   ...RATE_SETTINGS,
   maxEntryBytes: bytes({
     default: 16_384,
     min: 1024,
     max: RECORD_BOUNDS.maxEntryBytes,
-    doc: "Largest encoded entry, without load and times.",
+    doc: "Maximum encoded size of an entry, without load and time stamps.",
   }),
-  maxRequestBytes: bytes({ default: 4_194_304, min: 65_536, max: RECORD_BOUNDS.maxRequestBytes, doc: "Largest request." }),
+  maxRequestBytes: bytes({ default: 4_194_304, min: 65_536, max: RECORD_BOUNDS.maxRequestBytes, doc: "Maximum size of a request." }),
   maxRequestEntries: int({
     default: 1000,
     min: 1,
     max: RECORD_BOUNDS.maxRequestEntries,
-    doc: "Most entries, keys, leases or reports in one request.",
+    doc: "Maximum number of entries, keys, leases or reports in one request.",
   }),
-  maxNamespaceLength: int({ default: 200, min: 16, max: RECORD_BOUNDS.maxNamespaceLength, doc: "Longest namespace." }),
-  maxLabelLength: int({ default: 63, min: 8, max: RECORD_BOUNDS.maxLabelLength, doc: "Longest label of a namespace." }),
+  maxNamespaceLength: int({
+    default: 200,
+    min: 16,
+    max: RECORD_BOUNDS.maxNamespaceLength,
+    doc: "Maximum length of a namespace, in characters.",
+  }),
+  maxLabelLength: int({
+    default: 63,
+    min: 8,
+    max: RECORD_BOUNDS.maxLabelLength,
+    doc: "Maximum length of a label of a namespace, in characters.",
+  }),
   maxNameLength: int({
     default: 128,
     min: 16,
     max: RECORD_BOUNDS.maxNameLength,
-    doc: "Longest name, instance id, tag, capability or resource.",
+    doc: "Maximum length of a name, instance id, tag, capability or resource, in characters.",
   }),
   maxIdLength: int({
     default: 64,
     min: 16,
     max: RECORD_BOUNDS.maxIdLength,
-    doc: `Longest id of a region, zone, cluster, node or tenant in an entry of a client. Ids of nodes themselves, of tokens and of policies have at most ${NODE_BOUNDS.maxIdLength} characters.`,
+    doc: `Maximum length of the id of a region, zone, cluster, node or tenant in an entry of a client, in characters. Ids of nodes themselves, of tokens and of policies have at most ${NODE_BOUNDS.maxIdLength} characters.`,
   }),
-  maxHostLength: int({ default: 253, min: 16, max: RECORD_BOUNDS.maxHostLength, doc: "Longest host of a target." }),
-  maxAliasLength: int({ default: 253, min: 16, max: RECORD_BOUNDS.maxAliasLength, doc: "Longest alias." }),
-  maxTargets: int({ default: 64, min: 1, max: RECORD_BOUNDS.maxTargets, doc: "Most targets of an entry." }),
+  maxHostLength: int({
+    default: 253,
+    min: 16,
+    max: RECORD_BOUNDS.maxHostLength,
+    doc: "Maximum length of the host of a target, in characters.",
+  }),
+  maxAliasLength: int({ default: 253, min: 16, max: RECORD_BOUNDS.maxAliasLength, doc: "Maximum length of an alias, in characters." }),
+  maxTargets: int({ default: 64, min: 1, max: RECORD_BOUNDS.maxTargets, doc: "Maximum number of targets of an entry." }),
   maxListItems: int({
     default: 64,
     min: 1,
     max: RECORD_BOUNDS.maxListItems,
-    doc: "Most items of each other list of an entry, such as its tags.",
+    doc: "Maximum number of items in each other list of an entry, such as its tags.",
   }),
-  maxMetadataPairs: int({ default: 64, min: 0, max: RECORD_BOUNDS.maxMetadataPairs, doc: "Most metadata pairs of an entry." }),
-  maxMetadataKeyLength: int({ default: 63, min: 8, max: RECORD_BOUNDS.maxMetadataKeyLength, doc: "Longest metadata key." }),
-  maxMetadataValueBytes: bytes({ default: 1024, min: 16, max: RECORD_BOUNDS.maxMetadataValueBytes, doc: "Largest metadata value." }),
-  maxPatternLength: int({ default: 256, min: 16, max: RECORD_BOUNDS.maxPatternLength, doc: "Longest subject pattern of a topic." }),
-  maxUrlLength: int({ default: 512, min: 16, max: RECORD_BOUNDS.maxUrlLength, doc: "Longest url a node advertises." }),
-  maxEntryTtlMs: ms({ default: DAY_MS, min: 1000, max: RECORD_BOUNDS.maxEntryTtlMs, doc: "Longest advisory ttl of an entry." }),
+  maxMetadataPairs: int({ default: 64, min: 0, max: RECORD_BOUNDS.maxMetadataPairs, doc: "Maximum number of metadata pairs of an entry." }),
+  maxMetadataKeyLength: int({
+    default: 63,
+    min: 8,
+    max: RECORD_BOUNDS.maxMetadataKeyLength,
+    doc: "Maximum length of a metadata key, in characters.",
+  }),
+  maxMetadataValueBytes: bytes({
+    default: 1024,
+    min: 16,
+    max: RECORD_BOUNDS.maxMetadataValueBytes,
+    doc: "Maximum size of a metadata value.",
+  }),
+  maxPatternLength: int({
+    default: 256,
+    min: 16,
+    max: RECORD_BOUNDS.maxPatternLength,
+    doc: "Maximum length of the subject pattern of a topic, in characters.",
+  }),
+  maxUrlLength: int({
+    default: 512,
+    min: 16,
+    max: RECORD_BOUNDS.maxUrlLength,
+    doc: "Maximum length of a URL that a node advertises, in characters.",
+  }),
+  maxEntryTtlMs: ms({ default: DAY_MS, min: 1000, max: RECORD_BOUNDS.maxEntryTtlMs, doc: "Maximum advisory TTL of an entry." }),
 } as const;
 
 const COUNT = { default: 0, min: 0, max: 1_000_000_000 } as const;
 const BYTES = { default: 0, min: 0, max: 1_099_511_627_776 } as const;
 
 export const QUOTA_SETTINGS = {
-  namespaceEntries: int({ ...COUNT, doc: "Entries of a namespace whose policy rule sets no such quota; 0 means any number." }),
-  namespaceWatches: int({ ...COUNT, doc: "Open watches of a namespace whose policy rule sets no such quota; 0 means any number." }),
-  namespaceBytes: bytes({ ...BYTES, doc: "Size of the entries of a namespace whose policy rule sets no such quota; 0 means any." }),
-  tenantEntries: int({ ...COUNT, doc: "Entries that callers of one tenant registered; 0 means any number." }),
-  tenantWatches: int({ ...COUNT, doc: "Open watches of callers of one tenant; 0 means any number." }),
-  tenantBytes: bytes({ ...BYTES, doc: "Size of the entries that callers of one tenant registered; 0 means any." }),
+  namespaceEntries: int({
+    ...COUNT,
+    doc: "Maximum number of entries in a namespace whose policy rule sets no such quota; 0 means no limit.",
+  }),
+  namespaceWatches: int({
+    ...COUNT,
+    doc: "Maximum number of open watches of a namespace whose policy rule sets no such quota; 0 means no limit.",
+  }),
+  namespaceBytes: bytes({
+    ...BYTES,
+    doc: "Maximum total size of the entries in a namespace whose policy rule sets no such quota; 0 means no limit.",
+  }),
+  tenantEntries: int({ ...COUNT, doc: "Maximum number of entries registered by callers of one tenant; 0 means no limit." }),
+  tenantWatches: int({ ...COUNT, doc: "Maximum number of open watches of callers of one tenant; 0 means no limit." }),
+  tenantBytes: bytes({ ...BYTES, doc: "Maximum total size of the entries registered by callers of one tenant; 0 means no limit." }),
   tenantChecks: int({
     ...COUNT,
-    doc: "Checks of the entries that callers of one tenant registered on this node; 0 means any number.",
+    doc: "Maximum number of checks in the entries that callers of one tenant registered on this node; 0 means no limit.",
   }),
 } as const;

@@ -1,4 +1,4 @@
-/** Reads settings from a file, the environment and flags. Pure: text, environment and flags come in as values. */
+/** Loads settings from a file, the environment and flags, which are passed as values. */
 import { parse as parseToml, TomlError } from "smol-toml";
 import { assert } from "../lib/errors.ts";
 import { DuplicateKey, readJson } from "../lib/formats/json-lines.ts";
@@ -9,7 +9,7 @@ import { SETTING_ROWS, type SettingRow, type Settings, settingsOf, valueOfRow } 
 export interface SettingProblem {
   /** Key of the setting; empty when the problem is about the source as a whole. */
   readonly path: string;
-  /** What was wrong, with what value, and what would be right. */
+  /** The error with the value, and how to correct it. */
   readonly message: string;
   /** `file node.toml`, `environment WAYMARK_…`, `flag --…`. */
   readonly source: string;
@@ -33,9 +33,9 @@ export type LoadResult =
   | { readonly ok: true; readonly effective: EffectiveSettings }
   | { readonly ok: false; readonly problems: readonly SettingProblem[] };
 
-/** Reads all sources. Returns the effective settings with the origin of each, or every problem of every source. */
+/** Loads all sources. Returns the effective settings with the source of each, or all problems of all sources. */
 export function loadConfig({ file, env, flags }: SettingSource): LoadResult {
-  // In rising order: a later source overrides an earlier one.
+  // A later source overrides an earlier one.
   const said = [...(file ? fileSays(file) : []), ...envSays(env), ...flagsSay(flags)];
   const found = new Map<string, { readonly value: unknown; readonly origin: string }>();
   const problems: SettingProblem[] = [];
@@ -57,7 +57,7 @@ export function loadConfig({ file, env, flags }: SettingSource): LoadResult {
   return broken.length > 0 ? { ok: false, problems: broken } : { ok: true, effective: { settings, origins } };
 }
 
-/** What a source says: a value as a file holds it, for a setting, or what is wrong. */
+/** A setting's value from a source, in the form of a file, or a problem. */
 type SourceValue = SettingProblem | { readonly row: SettingRow; readonly raw: unknown; readonly source: string };
 
 function repeated(source: string, { path, key }: DuplicateKey, ...above: readonly string[]): SettingProblem {
@@ -107,14 +107,14 @@ function parseFile({ format, text }: NonNullable<SettingSource["file"]>): unknow
   return format === "json" ? readJson(text.replace(/^\uFEFF/, "")) : parseToml(text);
 }
 
-/** The first line of a parser's message. The rest is a drawing of the place. */
+/** The first line of a parser's message. The other lines show the position in the text. */
 function parserMessage(error: unknown): string {
   if (error instanceof TomlError)
     return `line ${error.line}, column ${error.column}: ${(error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "")}`;
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Environment variables of the command line's own, which are not settings. */
+/** Environment variables of the client commands, which are not settings. */
 const CLIENT_ENV = new Set(["SERVER", "TLS", "TOKEN", "CA", "CERT", "KEY", "TENANT"].map((word) => `WAYMARK_${word}`));
 
 // Kubernetes puts these into every container of a namespace with a Service called "waymark".
@@ -134,7 +134,7 @@ function* envSays(env: SettingSource["env"]): Generator<SourceValue> {
 
 function nearestVariable(name: string): string {
   const word = name.slice("WAYMARK_".length);
-  // A name that only lacks its group is right otherwise.
+  // Only the group is missing in the name.
   const same = ENV_NAMES.find((known) => known.endsWith(`__${word}`));
   const words = ENV_NAMES.map((known) => known.slice("WAYMARK_".length));
   return same === undefined ? didYouMean(word, words, "WAYMARK_") : `; did you mean ${same}?`;
@@ -155,7 +155,7 @@ export interface ShownSetting {
   readonly origin: string;
 }
 
-/** Every setting with value and origin, for people. Secrets are masked. */
+/** Every setting with its value and source, for people. Secrets are masked. */
 export function listSettings(effective: EffectiveSettings): readonly ShownSetting[] {
   return SETTING_ROWS.map((row) => {
     const { path, setting } = row;
@@ -165,7 +165,7 @@ export function listSettings(effective: EffectiveSettings): readonly ShownSettin
   });
 }
 
-/** The same as an object for programs, by path. */
+/** The same for programs, as an object by path. */
 export function settingsDocument(effective: EffectiveSettings): Record<string, { readonly value: string; readonly origin: string }> {
   return Object.fromEntries(listSettings(effective).map(({ path, value, origin }) => [path, { value, origin }]));
 }

@@ -1,4 +1,4 @@
-/** Rules between settings. Each of the settings is valid by itself. */
+/** Rules between settings that are each valid by themselves. */
 import {
   isHost,
   isLoopbackHost,
@@ -16,17 +16,17 @@ import { hasUpstreamTls } from "./exposure.ts";
 import { LEAST_ENTRY_BYTES } from "./resolver.ts";
 import { SETTING_ROWS, type Settings, valueOfRow } from "./settings.ts";
 
-/** The path of a setting, and what is wrong with it given the others. */
+/** The path of a setting, and the error in relation to other settings. */
 type BrokenRule = readonly [path: string, message: string];
 
-/** Why clients cannot connect to this host, which may have a zone. */
+/** The reason why clients cannot connect to this host, which can have a zone id. */
 function hostFault(host: string): string | undefined {
   const reason = uncallableReason(host);
   if (reason !== undefined) return `${reason}; no client can connect to it`;
   return isHost(host.replace(/%.*$/, "")) ? undefined : "not a host name, an IPv4 address or an IPv6 address";
 }
 
-/** Every rule that these settings break. */
+/** All violated rules. */
 export function brokenRules(settings: Settings): readonly BrokenRule[] {
   const broken: BrokenRule[] = [];
   const refuse = (path: string, message: string) => broken.push([path, message]);
@@ -36,11 +36,11 @@ export function brokenRules(settings: Settings): readonly BrokenRule[] {
   if (tls.certFile !== undefined && tls.keyFile === undefined) refuse("tls.cert_file", "needs tls.key_file too");
   if (tls.keyFile !== undefined && tls.certFile === undefined) refuse("tls.key_file", "needs tls.cert_file too");
   if (tls.requireClientCert && tls.caFile === undefined)
-    refuse("tls.require_client_cert", "needs tls.ca_file, to know whose certificates to accept");
+    refuse("tls.require_client_cert", "needs tls.ca_file, with the CAs of client certificates");
   if (tls.caFile !== undefined && tls.certFile === undefined) refuse("tls.ca_file", "needs tls.cert_file and tls.key_file too");
   const files = [fabric.certFile, fabric.keyFile, fabric.caFile];
   if (files.some((file) => file !== undefined) && files.includes(undefined))
-    refuse("fabric.cert_file", "goes with fabric.key_file and fabric.ca_file: nodes check each other, so all three or none");
+    refuse("fabric.cert_file", "needs fabric.key_file and fabric.ca_file: nodes verify each other, so set all three or none");
   const sizeBytes = factsBytes(settings.node.roles, settings.node.labels);
   if (sizeBytes > NODE_BOUNDS.maxFactsBytes)
     refuse("node.labels", `has ${sizeBytes} bytes together with node.roles, more than ${NODE_BOUNDS.maxFactsBytes}, the most allowed`);
@@ -48,7 +48,7 @@ export function brokenRules(settings: Settings): readonly BrokenRule[] {
   if (fabric.metadataRefreshMs > 0 && fabric.metadataRefreshMs < fabric.intervalMs)
     refuse("fabric.metadata_refresh", "must be 0 or at least fabric.interval");
   if (fabric.pingTimeoutMs >= fabric.intervalMs) refuse("fabric.ping_timeout", "must be less than fabric.interval");
-  // Every node must hide an origin's entries before any node forgets that they ended (semantics.md, Orphans).
+  // Every node must hide the entries of a source node before any node forgets that they ended (semantics.md, Orphans).
   const { orphanGraceMs, originForgetMs } = fabric;
   if (orphanGraceMs > originForgetMs / 2) {
     const most = `half of fabric.origin_forget, which is ${durationText(originForgetMs)}`;
@@ -61,7 +61,7 @@ export function brokenRules(settings: Settings): readonly BrokenRule[] {
   if (exportEnabled === true && signingKeyFile === undefined)
     refuse(
       "summary.export_enabled",
-      "needs summary.signing_key_file: a node without the key of its cluster exports nothing; or leave it out",
+      "needs summary.signing_key_file, because a node without the key of its cluster exports nothing; set it, or remove summary.export_enabled",
     );
   broken.push(...leaseProblems(settings), ...modeProblems(settings));
   broken.push(...viewProblems(settings), ...transferKeyProblems(settings));
@@ -76,23 +76,23 @@ export function brokenRules(settings: Settings): readonly BrokenRule[] {
     for (const block of blocks)
       if (parseBlock(block) === undefined) refuse(path, `${block} is neither an address nor a block without bits set after its prefix`);
   for (const [path, other] of samePorts(settings))
-    refuse(path, `is the port of ${other} too; give each its own, or 0 for any that is free`);
+    refuse(path, `is also the port of ${other}; use different ports, or 0 for any free port`);
   return broken;
 }
 
-/** Only the main thread holds summaries. */
+/** Summaries exist only in the main thread. */
 function summaryAnswerProblems({ dns, node, summary, fabric }: Settings): readonly BrokenRule[] {
   const path = "dns.summary_answers";
   if (!dns.summaryAnswers) return [];
   if (node.mode === "resolver" && summary.resolverScopes.length === 0)
-    return [[path, "needs summary.resolver_scopes at a resolver, which knows nothing of other clusters without it"]];
+    return [[path, "needs summary.resolver_scopes on a resolver, which has no data of other clusters without it"]];
   if (node.mode !== "resolver" && summary.keys.length === 0 && fabric.borders.length === 0)
-    return [[path, "needs summary.keys or fabric.borders: without them nothing is known of other clusters"]];
+    return [[path, "needs summary.keys or fabric.borders: without them, the node has no data of other clusters"]];
   const alone: readonly BrokenRule[] = node.workers > 0 ? [[path, "needs node.workers 0, because read workers have no summaries"]] : [];
   return dns.processes > 0 ? [...alone, [path, "needs dns.processes 0, because DNS processes have no summaries"]] : alone;
 }
 
-/** Reverse zones are blocks whose names are zones, each once and none of them also a zone of services. */
+/** Reverse zones must be blocks that end at a label, be distinct, and not be zones of services. */
 function reverseProblems({ dns }: Settings): readonly BrokenRule[] {
   const seen = new Set(dns.zones.map((zone) => zone.replace(/\.$/, "")));
   return dns.reverseZones.flatMap((text): BrokenRule[] => {
@@ -101,13 +101,13 @@ function reverseProblems({ dns }: Settings): readonly BrokenRule[] {
     if (parseBlock(text) === undefined) return [[path, `${text} is neither an address nor a block without bits set after its prefix`]];
     if (zone === undefined)
       return [[path, `${text} is no zone: its prefix must be /8, /16 or /24 of IPv4, or /4 to /124 of IPv6 in steps of 4`]];
-    if (seen.has(zone)) return [[path, `${text} is the zone ${zone}, which is there twice`]];
+    if (seen.has(zone)) return [[path, `${text} is the zone ${zone}, which is configured twice`]];
     seen.add(zone);
     return [];
   });
 }
 
-/** Views have distinct prefixes, and all together not too many. */
+/** Prefixes of views must be distinct, and their total number is bounded. */
 function viewProblems({ dns }: Settings): readonly BrokenRule[] {
   const seen = new Map<string, number>();
   for (const [i, { listener = "any", prefixes }] of dns.views.entries())
@@ -115,26 +115,27 @@ function viewProblems({ dns }: Settings): readonly BrokenRule[] {
       const block = parsePlainBlock(prefix);
       const key = `${listener} ${block?.bytes.join(".") ?? prefix}/${block?.prefixBits ?? ""}`;
       const other = seen.get(key);
-      if (other !== undefined) return [["dns.views", `${prefix} is in dns.views[${other}] and in dns.views[${i}]; give it to one of them`]];
+      if (other !== undefined)
+        return [["dns.views", `${prefix} is in both dns.views[${other}] and dns.views[${i}]; remove it from one of them`]];
       seen.set(key, i);
     }
   if (seen.size <= MAX_DNS_PREFIXES) return [];
-  return [["dns.views", `has ${seen.size} prefixes in all, more than ${MAX_DNS_PREFIXES}, the most allowed`]];
+  return [["dns.views", `has ${seen.size} prefixes in total, more than ${MAX_DNS_PREFIXES}, the most allowed`]];
 }
 
-/** Keys of transfers have distinct names. */
+/** Transfer keys must have distinct names. */
 function transferKeyProblems({ dns }: Settings): readonly BrokenRule[] {
   const seen = new Map<string, number>();
   for (const [i, { name = "" }] of dns.transferKeys.entries()) {
     const plain = name.toLowerCase().replace(/\.$/, "");
     const other = seen.get(plain);
-    if (other !== undefined) return [["dns.transfer_keys", `${name} is the name of [${other}] and of [${i}]; give each key its own`]];
+    if (other !== undefined) return [["dns.transfer_keys", `${name} is the name of both [${other}] and [${i}]; use different names`]];
     seen.set(plain, i);
   }
   return [];
 }
 
-/** The shortest ttl of a lease is at most the default, and the default at most the longest. */
+/** The minimum lease TTL must not exceed the default, nor the default the maximum. */
 function leaseProblems({ catalog }: Settings): readonly BrokenRule[] {
   const { minLeaseTtlMs, defaultLeaseTtlMs, maxLeaseTtlMs } = catalog;
   const pairs = [
@@ -146,7 +147,7 @@ function leaseProblems({ catalog }: Settings): readonly BrokenRule[] {
   );
 }
 
-/** TCP ports that two listeners of one address share. Port 0 is never shared. */
+/** TCP ports that are configured for two listeners of one address. Port 0 is any free port, so it does not conflict. */
 function samePorts({ listen, dns, fabric, node }: Settings): readonly (readonly [string, string])[] {
   const isDnsBeside = dns.enabled && (dns.host === undefined || dns.host === listen.host);
   const ports = [
@@ -162,27 +163,26 @@ function samePorts({ listen, dns, fabric, node }: Settings): readonly (readonly 
   });
 }
 
-/** What is wrong with the settings of a resolver, or with settings that the mode has no use for. */
+/** Errors in the settings of a resolver, and settings that the mode does not use. */
 function modeProblems(settings: Settings): readonly BrokenRule[] {
   const { node, resolver } = settings;
   const { ttlZoneMs, ttlRegionMs, ttlGlobalMs, maxEntries, maxBytes, tlsCertFile, tlsKeyFile } = resolver;
   const problems: BrokenRule[] = [];
-  if (ttlRegionMs < ttlZoneMs) problems.push(["resolver.ttl_region", "is less than resolver.ttl_zone: the wider a scope, the longer"]);
-  if (ttlGlobalMs < ttlRegionMs) problems.push(["resolver.ttl_global", "is less than resolver.ttl_region: the wider a scope, the longer"]);
+  if (ttlRegionMs < ttlZoneMs)
+    problems.push(["resolver.ttl_region", "is less than resolver.ttl_zone; a wider scope needs the same TTL or a longer one"]);
+  if (ttlGlobalMs < ttlRegionMs)
+    problems.push(["resolver.ttl_global", "is less than resolver.ttl_region; a wider scope needs the same TTL or a longer one"]);
   if (maxBytes < maxEntries * LEAST_ENTRY_BYTES)
     problems.push([
       "resolver.max_bytes",
-      `is ${maxBytes} bytes, less than ${LEAST_ENTRY_BYTES} for each entry of resolver.max_entries, which is ${maxEntries}: raise it to ${maxEntries * LEAST_ENTRY_BYTES}, or lower resolver.max_entries to ${Math.floor(maxBytes / LEAST_ENTRY_BYTES)}`,
+      `is ${maxBytes} bytes, less than ${LEAST_ENTRY_BYTES} per entry of resolver.max_entries, which is ${maxEntries}; raise it to ${maxEntries * LEAST_ENTRY_BYTES}, or lower resolver.max_entries to ${Math.floor(maxBytes / LEAST_ENTRY_BYTES)}`,
     ]);
   if (tlsCertFile !== undefined && tlsKeyFile === undefined) problems.push(["resolver.tls_cert_file", "needs resolver.tls_key_file too"]);
   if (tlsKeyFile !== undefined && tlsCertFile === undefined) problems.push(["resolver.tls_key_file", "needs resolver.tls_cert_file too"]);
   if (tlsCertFile !== undefined && !hasUpstreamTls(settings))
     problems.push(["resolver.tls_cert_file", "needs resolver.tls or resolver.tls_ca_file, which turn TLS on"]);
   if (settings.summary.resolverNamespaces.length > 0 && settings.summary.resolverScopes.length === 0)
-    problems.push([
-      "summary.resolver_namespaces",
-      "needs summary.resolver_scopes, which says the summaries of which channels are followed",
-    ]);
+    problems.push(["summary.resolver_namespaces", "needs summary.resolver_scopes, the channels whose summaries are followed"]);
   if (node.mode === "resolver") problems.push(...resolverProblems(settings));
   return [...problems, ...uselessSettings(settings)];
 }
@@ -191,12 +191,12 @@ function resolverProblems(settings: Settings): readonly BrokenRule[] {
   const { upstreams, namespaces, maxWatches } = settings.resolver;
   const problems: BrokenRule[] = [];
   if (upstreams.length === 0)
-    problems.push(["resolver.upstreams", "is empty, and a resolver reads from at least one server (flag --upstream host:port)"]);
+    problems.push(["resolver.upstreams", "is empty; a resolver needs at least one server to read from (flag --upstream host:port)"]);
   const open = hasUpstreamTls(settings) ? undefined : upstreams.find((upstream) => !isLoopbackHost(splitHostPort(upstream).host));
   if (open !== undefined)
     problems.push([
       "resolver.upstreams",
-      `${open} is not on this machine, and servers give resolvers data over TLS only; set resolver.tls_ca_file, or resolver.tls = true`,
+      `${open} is not on this machine, and resolvers on other machines must use TLS; set resolver.tls_ca_file, or resolver.tls = true`,
     ]);
   if (namespaces.length > maxWatches)
     problems.push(["resolver.namespaces", `has ${namespaces.length} namespaces, more than resolver.max_watches, which is ${maxWatches}`]);
@@ -205,7 +205,7 @@ function resolverProblems(settings: Settings): readonly BrokenRule[] {
 
 const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or leave it out';
 
-/** Settings that the mode has no use for: whoever set one expects something that would not happen. */
+/** Settings without effect in this mode. They are refused, because their intended effect would be missing. */
 function uselessSettings(settings: Settings): readonly BrokenRule[] {
   const { mode } = settings.node;
   return SETTING_ROWS.flatMap((row): BrokenRule[] => {
@@ -219,7 +219,7 @@ function isOfResolver(path: string): boolean {
   return path.startsWith("resolver.") || path.startsWith("summary.resolver_");
 }
 
-/** Whether a value is another than the default. Off is no other where absence leaves the choice to the process. */
+/** Whether a value differs from the default. If absence means automatic, off does not count as a difference. */
 function asksForSomething(byDefault: unknown, value: unknown): boolean {
   if (byDefault === undefined && value === false) return false;
   return JSON.stringify(value) !== JSON.stringify(byDefault);

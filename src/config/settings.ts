@@ -1,7 +1,7 @@
 /**
- * The SETTINGS table: every setting with its default, bounds, unit and meaning. It is the only place of a default; machines get complete
- * options. The rows of the groups dns, fabric, resolver, summary, tenants, limits and quotas are in `dns.ts`, `fabric.ts`, `resolver.ts`,
- * `tenants.ts` and `limits.ts`. To add a setting, add a row and read it (`settings.<group>.<name>`). `load.ts` reads values from files, environment and flags.
+ * The SETTINGS table: every setting with its default, bounds, unit and meaning. Defaults exist only here; other code receives complete
+ * options. The groups dns, fabric, resolver, summary, tenants, limits and quotas have files of their own. To add a setting, add a row and
+ * read it (`settings.<group>.<name>`). `load.ts` reads the values from files, the environment and flags.
  */
 import { GRPC_PORT } from "../lib/addresses.ts";
 import { LABEL_KEY, NODE_BOUNDS, NODE_HOST } from "../lib/bounds.ts";
@@ -17,25 +17,25 @@ import { TENANT_SETTINGS } from "./tenants.ts";
 
 const CHECK_SETTINGS = {
   enabled: bool({
-    notForResolver: `${AT_RESOLVER.records}, and so checks none`,
+    notForResolver: `${AT_RESOLVER.records} and runs no checks`,
     default: false,
-    doc: "Run the checks of entries that are registered here. While it is false, a registration with checks is refused, so that no entry with checks goes unwatched.",
+    doc: "Run the checks of entries that are registered on this node. While it is false, registrations that contain checks are refused, so that no check is accepted and then ignored.",
   }),
   allowed: list({
     pattern: /^[0-9a-fA-F:.]{2,45}(?:\/\d{1,3})?$/,
     what: "an address or a block such as 10.0.0.0/8",
     maxItems: 256,
     default: [],
-    doc: "Addresses, and blocks of addresses, that checks may connect to; none when empty. Loopback addresses, IPv4 link-local addresses, addresses of cloud metadata services, and IPv6 forms of IPv4 addresses are allowed only by a block that lies completely within their range: 0.0.0.0/0 does not allow them. Addresses that no client can connect to, such as multicast and unspecified addresses, are never allowed.",
+    doc: "Addresses and CIDR blocks that checks may connect to; empty means none. Loopback, IPv4 link-local, cloud metadata and IPv4-in-IPv6 addresses are allowed only by a block that lies completely within their range, so 0.0.0.0/0 does not allow them. Addresses that cannot be connected to, such as multicast and unspecified addresses, are never allowed.",
   }),
 } as const;
 
-/** Who may read what belongs to no namespace, so that no policy covers it. */
+/** Access to endpoints that belong to no namespace, so that policy does not cover them. */
 const ENDPOINT_ACCESS = ["on", "authenticated", "off"] as const;
 
 /**
- * One row for each setting. A name in code carries its unit (`minTtlMs`). Its key in files does not (`dns.min_ttl`, written `1s`). All else
- * of the key is the name in snake_case.
+ * One row for each setting. A name in code ends in its unit (`minTtlMs`); the key in files is the rest of the name in snake_case
+ * (`dns.min_ttl`, with a value such as `1s`).
  */
 const SETTINGS = {
   node: {
@@ -43,41 +43,46 @@ const SETTINGS = {
       choices: ["node", "resolver"],
       default: "node",
       flag: "--mode <mode>",
-      doc: "What is started: a node of the cluster; or a resolver, a cache that reads the servers of resolver.upstreams and answers in their place.",
+      doc: "Kind of process to start: a node of the cluster, or a resolver, which is a cache that reads from resolver.upstreams and answers lookups in their place.",
     }),
     id: text({
       ...ID,
       flag: "--node-id <id>",
-      doc: "Id of this node. When absent, a random id is made and kept in the data directory.",
+      doc: "Id of this node. When absent, a random id is generated and kept in the data directory.",
     }),
     name: text({
       notForResolver: AT_RESOLVER.entry,
       pattern: /^.{1,128}$/,
       what: "1 to 128 characters",
-      doc: "Name for people: in the NODE entry of ClusterMap, as the metadata `waymark.node.name`.",
+      doc: "Human-readable name of this node, published in its NODE entry (ClusterMap) as the metadata `waymark.node.name`.",
     }),
-    clusterId: text({ ...ID, default: "local", flag: "--cluster-id <id>", doc: "Cluster this node belongs to." }),
+    clusterId: text({
+      ...ID,
+      default: "local",
+      flag: "--cluster-id <id>",
+      doc: "Id of the cluster that this node belongs to. All nodes of a cluster have the same value.",
+    }),
     region: text({ ...ID, default: "local", flag: "--region <name>", doc: "Region of this node." }),
     zone: text({
       ...ID,
       default: "local",
       flag: "--zone <name>",
-      doc: "Zone of this node inside the region. Entries that name no zone get it.",
+      doc: "Zone of this node within its region. Entries registered here without a zone get this zone.",
     }),
     resources: list({
       notForResolver: AT_RESOLVER.entry,
       ...NAME,
-      // The node's own entry has them, within the default bound of an entry's lists.
+      // The node's own entry lists them, and its lists have the default bound.
       maxItems: LIMIT_SETTINGS.maxListItems.default,
       default: [],
-      doc: `What this node has, for example gpu; at most ${LIMIT_SETTINGS.maxListItems.default}. ClusterMap filters by them.`,
+      doc: `Resources of this node, such as gpu; at most ${LIMIT_SETTINGS.maxListItems.default}. ClusterMap can filter nodes by resource.`,
     }),
     roles: list({
       notForResolver: AT_RESOLVER.entry,
       ...ID,
       maxItems: NODE_BOUNDS.maxRoles,
       default: [],
-      doc: `Roles this node announces; at most ${NODE_BOUNDS.maxRoles}.`,
+      doc: `Roles that this node announces; at most ${NODE_BOUNDS.maxRoles}.`,
     }),
     labels: pairs({
       notForResolver: AT_RESOLVER.entry,
@@ -86,7 +91,7 @@ const SETTINGS = {
       nameWhat: `1 to ${NODE_BOUNDS.maxLabelKeyLength} of A-Z a-z 0-9 . _ : / @ + -`,
       maxValueLength: NODE_BOUNDS.maxLabelValueLength,
       default: {},
-      doc: `Free labels this node announces; at most ${NODE_BOUNDS.maxLabels}, with values of at most ${NODE_BOUNDS.maxLabelValueLength} characters, and ${NODE_BOUNDS.maxFactsBytes / 1024} KiB together with the roles.`,
+      doc: `Labels that this node announces; at most ${NODE_BOUNDS.maxLabels}, each value at most ${NODE_BOUNDS.maxLabelValueLength} characters, and at most ${NODE_BOUNDS.maxFactsBytes / 1024} KiB for labels and roles together.`,
     }),
     workers: int({
       notForResolver: "a resolver has no read workers: start several resolvers instead",
@@ -94,17 +99,17 @@ const SETTINGS = {
       min: 0,
       max: 64,
       flag: "--workers <n>",
-      doc: "Read workers: threads that share the ports of gRPC, HTTP and DNS. Each answers readers from a copy of the catalog in its own memory, and writes go through the main thread. 0: the main thread answers everything itself.",
+      doc: "Number of read workers: threads that share the gRPC, HTTP and DNS ports. Each answers reads from its own copy of the catalog and forwards writes to the main thread. 0 means that the main thread answers everything. Use workers if one core is too slow for the reads.",
     }),
-    stopTimeoutMs: ms({ default: 10_000, min: 0, max: 600_000, doc: "How long a stop waits for open calls." }),
+    stopTimeoutMs: ms({ default: 10_000, min: 0, max: 600_000, doc: "Time that a stopping node waits for open calls to finish." }),
   },
   listen: {
-    host: text({ ...HOST, default: "127.0.0.1", flag: "--host <host>", doc: "Address the listeners bind to." }),
+    host: text({ ...HOST, default: "127.0.0.1", flag: "--host <host>", doc: "Address that the listeners bind to." }),
     advertiseHost: text({
       pattern: NODE_HOST,
       what: "a host name, an IPv4 address or an IPv6 address",
       flag: "--advertise-host <host>",
-      doc: "Host that others are told to connect to. When absent, the address that the listeners bind to; if they bind to all addresses, the first that is not loopback.",
+      doc: "Host that this node advertises to clients and other nodes. When absent, it is the address that the listeners bind to; if they bind to all addresses, it is the first address that is not loopback.",
     }),
     grpcPort: port({ default: GRPC_PORT, flag: "--grpc-port <port>", doc: "Port of the gRPC listener; 0 means any free port." }),
     httpPort: port({ default: 17_480, flag: "--http-port <port>", doc: "Port of the HTTP edge; 0 means any free port." }),
@@ -113,95 +118,115 @@ const SETTINGS = {
       what: "a host name, an IPv4 address or an IPv6 address",
       itemKey: (host) => host.toLowerCase().replace(/\.$/, ""),
       default: [],
-      doc: "Names that requests to a plain HTTP edge may give as `Host`, beside loopback names and addresses of this node. Without this list a web page could make any other name lead to this node (DNS rebinding). Every name is accepted with TLS, and with tenants.anonymous = none unless tenants.trusted_header is set.",
+      doc: "Names accepted in the `Host` header of plain HTTP requests, in addition to loopback names and this node's addresses. The check protects against DNS rebinding, where a web page points its own name at this node. Every name is accepted with TLS, and also with tenants.anonymous = none unless tenants.trusted_header is set.",
     }),
     corsOrigins: list({
       pattern: /^https?:\/\/[A-Za-z0-9.[\]:-]{1,253}$/,
       what: "an origin as browsers write it: https://ui.example",
       itemKey: (origin) => (URL.canParse(origin) ? new URL(origin).origin : origin),
       default: [],
-      doc: "Origins whose web pages may read from the HTTP edge and write to it. Writes from pages of other origins are refused.",
+      doc: "Origins whose web pages may read from and write to the HTTP edge. Writes from pages of other origins are refused.",
     }),
     insecure: bool({
       default: false,
       flag: "--insecure",
-      doc: "Listen on addresses beyond loopback although neither TLS nor a credential is configured. Everybody who reaches the node may then do what tenants.anonymous says.",
+      doc: "Listen on addresses other than loopback although neither TLS nor a credential is configured. Every client that reaches the node then has the access of tenants.anonymous.",
     }),
   },
   server: {
-    maxConnections: int({ default: 20_000, min: 1, max: 1_000_000, doc: "Most open connections of a listener." }),
+    maxConnections: int({ default: 20_000, min: 1, max: 1_000_000, doc: "Maximum number of open connections per listener." }),
     maxStreamsPerConnection: int({
       default: 1_000,
       min: 1,
       max: 1_000_000,
       doc: "Maximum number of open streams on one gRPC connection.",
     }),
-    maxStreams: int({ default: 50_000, min: 1, max: 10_000_000, doc: "Most open streams of all gRPC connections together." }),
+    maxStreams: int({
+      default: 50_000,
+      min: 1,
+      max: 10_000_000,
+      doc: "Maximum number of open streams on all gRPC connections together. Each open watch is a stream.",
+    }),
     maxPeerWatches: int({
       default: 100,
       min: 1,
       max: 10_000,
-      doc: "Most open streams of PeerService.Watch, by all callers together. Each keeps a set of the members that its reader holds.",
+      doc: "Maximum number of open PeerService.Watch streams of all callers together. Each stream keeps a set of the members that its client has received.",
     }),
     keepaliveTimeMs: ms({
       default: 30_000,
       min: 1000,
       max: HOUR_MS,
-      doc: "Silence after which a gRPC connection, or one over HTTP/2 at the HTTP edge, is pinged.",
+      doc: "Idle time after which the server pings a gRPC connection, or an HTTP/2 connection at the HTTP edge. Lower it if a firewall drops idle connections sooner.",
     }),
-    keepaliveTimeoutMs: ms({ default: 10_000, min: 100, max: HOUR_MS, doc: "Time that a pinged connection has to answer." }),
+    keepaliveTimeoutMs: ms({
+      default: 10_000,
+      min: 100,
+      max: HOUR_MS,
+      doc: "Time that a client has to answer a keepalive ping before its connection is closed.",
+    }),
     maxConnectionAgeMs: ms({
       default: 0,
       min: 0,
       max: DAY_MS,
-      doc: "Age, give or take 10 %, at which a gRPC connection is told to go away; 0 means never.",
+      doc: "Age, ±10 %, at which the server asks a gRPC client to reconnect (GOAWAY); 0 means never. Set it to rebalance long-lived connections after nodes were added.",
     }),
     maxConnectionAgeGraceMs: ms({
       default: 60_000,
       min: 0,
       max: HOUR_MS,
-      doc: "Time that the open calls of a connection have after it was told to go away.",
+      doc: "Time that open calls have to finish after the GOAWAY of server.max_connection_age.",
     }),
     reflection: choice({
       choices: ENDPOINT_ACCESS,
       default: "on",
-      doc: "Who may read the protos by gRPC reflection; off means that it is not served.",
+      doc: "Callers that may read the protos by gRPC reflection: all (on), authenticated ones, or none (off, the service is not served).",
     }),
   },
   tls: {
     certFile: text({
       ...PATH,
-      doc: "PEM file with the certificate chain of the listeners for gRPC, HTTP and DNS over TLS; plain text when absent.",
+      doc: "PEM file with the certificate chain for the gRPC, HTTP and DNS-over-TLS listeners. When absent, gRPC and HTTP use plain text.",
     }),
     keyFile: text({ ...PATH, doc: "PEM file with the private key of tls.cert_file." }),
-    caFile: text({ ...PATH, doc: "PEM file with the authorities that client certificates must come from." }),
-    requireClientCert: bool({ default: false, doc: "Refuse clients without a certificate from tls.ca_file." }),
+    caFile: text({ ...PATH, doc: "PEM file with the CAs that issue client certificates." }),
+    requireClientCert: bool({ default: false, doc: "Refuse clients that have no certificate issued by a CA of tls.ca_file." }),
   },
   summary: SUMMARY_SETTINGS,
   tenants: TENANT_SETTINGS,
   persistence: {
     dataDir: text({ ...PATH, default: "./waymark-data", flag: "--data-dir <dir>", doc: "Directory for the journal and the node id." }),
     newGeneration: bool({
-      notForResolver: `${AT_RESOLVER.records}, and so has no generations`,
+      notForResolver: `${AT_RESOLVER.records} and has no generations`,
       default: false,
       flag: "--new-generation",
-      doc: "Start as a new origin with what the data directory holds. Use it after a backup was restored, or when the node refused the directory because its log is missing.",
+      doc: "Start a new generation with the contents of the data directory. Use it after restoring a backup, or when the node refuses the directory because its log is missing.",
     }),
     ephemeral: bool({ default: false, flag: "--ephemeral", doc: "Keep nothing on disk. Every start is a new generation." }),
   },
   catalog: {
-    defaultLeaseTtlMs: ms({ default: 30_000, min: 1000, max: DAY_MS, doc: "Ttl of a lease whose client asks for none." }),
-    minLeaseTtlMs: ms({ default: 1000, min: 100, max: HOUR_MS, doc: "Shortest ttl of a lease." }),
-    maxLeaseTtlMs: ms({ default: DAY_MS, min: 1000, max: DAY_MS, doc: "Longest ttl of a lease." }),
-    loadIntervalMs: ms({ default: 30_000, min: 0, max: HOUR_MS, doc: "Least time between two replicated load changes of one entry." }),
+    defaultLeaseTtlMs: ms({ default: 30_000, min: 1000, max: DAY_MS, doc: "TTL of a lease whose client requests none." }),
+    minLeaseTtlMs: ms({ default: 1000, min: 100, max: HOUR_MS, doc: "Shortest allowed TTL of a lease." }),
+    maxLeaseTtlMs: ms({ default: DAY_MS, min: 1000, max: DAY_MS, doc: "Longest allowed TTL of a lease." }),
+    loadIntervalMs: ms({ default: 30_000, min: 0, max: HOUR_MS, doc: "Minimum time between two replicated load updates of one entry." }),
     maxIdempotencyKeys: int({
       default: 100_000,
       min: 100,
       max: 10_000_000,
-      doc: "Registrations remembered so that a retry gets the same answer.",
+      doc: "Number of registrations kept with their idempotency keys, so that a retry gets the same answer.",
     }),
-    tombstoneTtlMs: ms({ default: HOUR_MS, min: 1000, max: DAY_MS, doc: "How long removals are remembered for readers that are behind." }),
-    minTombstones: int({ default: 100_000, min: 100, max: 10_000_000, doc: "Removals remembered however few entries there are." }),
+    tombstoneTtlMs: ms({
+      default: HOUR_MS,
+      min: 1000,
+      max: DAY_MS,
+      doc: "Time that tombstones of removed entries are kept for watches and peers that have to catch up.",
+    }),
+    minTombstones: int({
+      default: 100_000,
+      min: 100,
+      max: 10_000_000,
+      doc: "Number of tombstones that are always kept for catalog.tombstone_ttl. If there are more than this number and more than live entries, the oldest are removed early.",
+    }),
   },
   limits: LIMIT_SETTINGS,
   quotas: QUOTA_SETTINGS,
@@ -215,32 +240,32 @@ const SETTINGS = {
       ...ID,
       maxItems: NODE_BOUNDS.maxPolicyFrom,
       default: [],
-      doc: `Clusters beside this node's own whose policy is put in force here, and the policies that those took from others; up to ${NODE_BOUNDS.maxPolicyFrom}.`,
+      doc: `Other clusters whose policy is put into force here, including policies that those clusters accepted from others; at most ${NODE_BOUNDS.maxPolicyFrom}.`,
     }),
     file: text({
       notForResolver: AT_RESOLVER.policy,
       ...PATH,
       flag: "--policy <file>",
-      doc: "Policy file (YAML or JSON). It is applied at start and on SIGHUP if it differs from the last time it was read.",
+      doc: "Policy file (YAML or JSON). It is applied at start and on SIGHUP if it has changed since it was last read.",
     }),
   },
   audit: {
-    retentionMs: ms({ default: 90 * DAY_MS, min: HOUR_MS, max: 3650 * DAY_MS, doc: "How long audit records are kept." }),
+    retentionMs: ms({ default: 90 * DAY_MS, min: HOUR_MS, max: 3650 * DAY_MS, doc: "Time that audit records are kept." }),
     maxBytes: bytes({
       default: 268_435_456,
       min: 1_048_576,
       max: 1_099_511_627_776,
-      doc: "Size of the audit log above which the oldest records go, whatever their age.",
+      doc: "Maximum size of the audit log. Above it, the oldest records are deleted whatever their age.",
     }),
     file: text({
       ...PATH,
-      doc: "File to which each audit record is appended as a line of JSON. It is opened again on SIGHUP.",
+      doc: "File to which each audit record is appended as a line of JSON. It is reopened on SIGHUP.",
     }),
     sampleReads: int({
       default: 0,
       min: 0,
       max: 1_000_000_000,
-      doc: "One in this many allowed reads leaves an audit record; 0 means none. Denials, writes and acts of operators always leave one.",
+      doc: "Sampling rate of allowed reads in the audit log: 1 in this many is recorded; 0 means none. Denials, writes and operator actions are always recorded.",
     }),
   },
   observability: {
@@ -248,7 +273,7 @@ const SETTINGS = {
       choices: ["trace", "debug", "info", "warn", "error", "silent"],
       default: "info",
       flag: "--log-level <level>",
-      doc: "Least severity that is logged.",
+      doc: "Lowest severity that is logged.",
     }),
     logScopes: list({
       pattern: /^[a-z][a-z0-9.-]{0,63}(?:=(?:trace|debug|info|warn|error|silent))?$/,
@@ -256,13 +281,13 @@ const SETTINGS = {
       itemKey: (scope) => scope.replace(/=.*/, ""),
       default: [],
       flag: "--log-scopes <scopes>",
-      doc: "Components with a level of their own, such as dns=debug,server.grpc=trace. A component without a level has debug.",
+      doc: "Components with their own log level, such as dns=debug,server.grpc=trace. A component without a level gets debug.",
     }),
-    logFormat: choice({ choices: ["json", "text"], default: "json", doc: "One JSON object a line, or text for people." }),
+    logFormat: choice({ choices: ["json", "text"], default: "json", doc: "Log format: one JSON object per line, or text for people." }),
     metricsAccess: choice({
       choices: ENDPOINT_ACCESS,
       default: "on",
-      doc: "Who may read /metrics, /metrics/persistence and /sd/prometheus; off means that they are not served.",
+      doc: "Callers that may read /metrics, /metrics/persistence and /sd/prometheus: all (on), authenticated ones, or none (off, the paths are not served).",
     }),
   },
 } as const satisfies Record<string, Record<string, SettingField<unknown>>>;
@@ -306,7 +331,7 @@ export function valueOfRow(settings: Settings, { group, name }: SettingRow): unk
   return groups[group]?.[name];
 }
 
-/** What `dns.rate` means: whole answers a second over UDP to one network; 0 is any number. */
+/** The effective `dns.rate`: complete UDP answers per second to one network; 0 means no limit. */
 export function dnsRate(rate: Settings["dns"]["rate"], isLoopback: boolean): number {
   return rate ?? (isLoopback ? 0 : DNS_RATE_BEYOND_LOOPBACK);
 }

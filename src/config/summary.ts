@@ -1,4 +1,4 @@
-/** Settings of what clusters and regions tell each other of their services: the group `summary` of SETTINGS in `settings.ts`. */
+/** Settings of service summaries exchanged between clusters and regions: the group `summary` of SETTINGS in `settings.ts`. */
 import { DAY_MS, HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
 import { bool, choice, ID, int, list, ms, PATH, PUBLIC_KEY, text } from "./field.ts";
 import { rows } from "./field-table.ts";
@@ -12,109 +12,109 @@ const NAMESPACE_PREFIX = {
 export const SUMMARY_SETTINGS = {
   exportEnabled: bool({
     notForResolver: AT_RESOLVER.records,
-    doc: "Make summaries of this cluster's services. When absent it is on where fabric.borders are set, or a key of this cluster is (summary.signing_key_file, or its row in summary.keys). Without the signing key at any live node the cluster exports nothing, and says so.",
+    doc: "Export summaries of this cluster's services. When absent, it is on if fabric.borders or a key of this cluster is set (summary.signing_key_file, or its row in summary.keys). If no live node has the signing key, the cluster exports nothing and reports this.",
   }),
   exportScope: choice({
     notForResolver: AT_RESOLVER.records,
     choices: ["zone", "region", "global"],
     default: "global",
-    doc: "The widest channel on which this cluster exports summaries. Only summaries on the channel global cross regions.",
+    doc: "Widest channel on which this cluster exports summaries. Only summaries on the channel global cross regions.",
   }),
   exportNamespaces: list({
     notForResolver: AT_RESOLVER.records,
     ...NAMESPACE_PREFIX,
     default: [],
-    doc: "Namespaces, with those below them, whose services are summarised. Empty means all that the policy lets out.",
+    doc: "Namespaces, including those below them, whose services are summarised. Empty means all that policy exports.",
   }),
   includeUnscoped: bool({
     notForResolver: AT_RESOLVER.records,
     default: true,
-    doc: "Whether a namespace whose rule lists no export scopes, or that has no rule, is exported on the channel of summary.export_scope. When off, only scopes that a rule lists leave.",
+    doc: "Whether a namespace whose rule lists no export scopes, or that has no rule, is exported on the channel of summary.export_scope. When off, only scopes that a rule lists are exported.",
   }),
   exportIntervalMs: ms({
     notForResolver: AT_RESOLVER.records,
     default: 30_000,
     min: 1000,
     max: HOUR_MS,
-    doc: "Least time between two summaries of a service of which only the count or the latency differs.",
+    doc: "Minimum time between two summaries of a service that differ only in count or latency.",
   }),
   holdDownMs: ms({
     notForResolver: AT_RESOLVER.records,
     default: 5000,
     min: 100,
     max: 10 * MINUTE_MS,
-    doc: "Least time between two summaries of a service. A new service, and one that the policy takes back, do not wait.",
+    doc: "Minimum time between two summaries of a service. New services, and services that policy withdraws, are not delayed.",
   }),
   ttlMs: ms({
     default: 120_000,
     min: 3000,
     max: HOUR_MS,
-    doc: "How long a beacon of a cluster confirms its summaries; after that they are stale. It is also how long readers may keep a summary on the channel global, and what is chosen by it; one on region they may keep for half of it, and one on zone for a quarter. A beacon goes out each third of it. Give all clusters the same value.",
+    doc: "Time that a beacon of a cluster confirms its summaries; after it they are stale. Readers may cache a summary on the channel global for this time, one on region for half of it, and one on zone for a quarter. A beacon is sent every third of it. Use the same value in all clusters.",
   }),
   staleKeepMs: ms({
     default: 10 * MINUTE_MS,
     min: 0,
     max: DAY_MS,
-    doc: "How long summaries of a cluster that sends no beacons any more are shown as stale before they are dropped.",
+    doc: "Time that the summaries of a cluster without beacons are shown as stale before they are dropped.",
   }),
   maxClockSkewMs: ms({
     default: 10 * MINUTE_MS,
     min: 1000,
     max: DAY_MS,
-    doc: "How far the time in a summary or beacon may be from this node's clock when it arrives.",
+    doc: "Maximum difference between the time in an arriving summary or beacon and this node's clock.",
   }),
   pruneIntervalMs: ms({
     notForResolver: AT_RESOLVER.records,
     default: 30_000,
     min: 1000,
     max: HOUR_MS,
-    doc: "Time between two rounds that drop what is over: withdrawals that need not be remembered any more, sources that are gone, and traces of summaries that ended.",
+    doc: "Time between two rounds that remove expired data: old withdrawals, sources that are gone, and traces of ended summaries.",
   }),
   storeForwardMs: ms({
     notForResolver: AT_RESOLVER.records,
     default: 300_000,
     min: 1000,
     max: DAY_MS,
-    doc: "How old a summary may be that waits for a border link. Beyond that the list of waiting ones is dropped, and the two sides compare what they hold.",
+    doc: "Maximum age of a summary that waits for a border link. When it is exceeded, the queue is dropped, and the two sides compare their summaries instead.",
   }),
   storeForwardMaxMessages: int({
     notForResolver: AT_RESOLVER.records,
     default: 200,
     min: 1,
     max: 20_000,
-    doc: "Most messages that wait for a border link; see summary.store_forward.",
+    doc: "Maximum number of messages that wait for a border link; see summary.store_forward.",
   }),
   signingKeyFile: text({
     notForResolver: AT_RESOLVER.records,
     ...PATH,
-    doc: "PEM file with the Ed25519 private key with which this cluster signs its summaries. Only a node that has it exports. Read again on SIGHUP.",
+    doc: "PEM file with the Ed25519 private key that signs this cluster's summaries. Only nodes with this file export. It is reread on SIGHUP.",
   }),
   requireSignatures: bool({
     default: true,
-    doc: "Take only summaries that are signed by a key of their cluster (summary.keys, fabric.borders[].keys). When off, unsigned ones are also taken of clusters that fabric.borders names and for which neither place has a key; every neighbour, and every node of the region, may then speak for them.",
+    doc: "Accept only summaries that are signed by a key of their cluster (summary.keys, fabric.borders[].keys). When off, unsigned summaries are also accepted from clusters that fabric.borders names and that have no key in either place; every neighbour and every node of the region can then forge them.",
   }),
   resolverScopes: list({
     pattern: /^(?:zone|region|global)$/,
     what: "zone, region or global",
     maxItems: 3,
     default: [],
-    doc: "Channels of which a resolver follows the summaries of its upstreams, to answer SummaryQuery, SummaryWatch and redirects. Empty: it follows none. Only for a resolver.",
+    doc: "Channels whose summaries a resolver follows at its upstreams, to answer SummaryQuery, SummaryWatch and redirects. Empty means none. Only for a resolver.",
   }),
   resolverNamespaces: list({
     ...NAMESPACE_PREFIX,
     maxItems: 1000,
     default: [],
-    doc: "Namespaces, with those below them, of which a resolver follows summaries. Empty means those of resolver.namespaces, or all if that is empty too. Only for a resolver.",
+    doc: "Namespaces, including those below them, whose summaries a resolver follows. When empty, resolver.namespaces is used, or all namespaces if that is empty too. Only for a resolver.",
   }),
   keys: rows({
-    doc: "Keys of other clusters, and of this one for the nodes that do not sign, with the region of the cluster. Nothing that a cluster says of itself adds a region. The keys of a neighbour may stand in fabric.borders[].keys instead; all of both count.",
+    doc: "Public keys of other clusters, and of this cluster for nodes that do not sign, each with the cluster's region. A cluster cannot add a region by its own statements. Keys of a neighbour can be listed in fabric.borders[].keys instead; the keys of both places are used.",
     fields: {
-      clusterId: text({ ...ID, default: "", doc: "The cluster that signs with this key." }),
+      clusterId: text({ ...ID, default: "", doc: "Id of the cluster that signs with this key." }),
       region: text({ ...ID, default: "", doc: "Region of the cluster." }),
       publicKey: text({
         ...PUBLIC_KEY,
         default: "",
-        doc: "The Ed25519 public key: 32 bytes in base64.",
+        doc: "Ed25519 public key: 32 bytes in base64.",
       }),
     },
     required: ["clusterId", "region", "publicKey"],

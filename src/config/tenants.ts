@@ -1,4 +1,4 @@
-/** Settings of who calls: the group `tenants` of SETTINGS in `settings.ts`. */
+/** Settings of callers' identity and access: the group `tenants` of SETTINGS in `settings.ts`. */
 import { parseBlock } from "../lib/addresses.ts";
 import { bool, choice, ID, list, ms, PATH, text } from "./field.ts";
 import { record, rows } from "./field-table.ts";
@@ -9,35 +9,35 @@ const ROLE = {
   what: "mesh.read, mesh.operate, mesh.admin, mesh.resolve or owner:<namespace>",
 } as const;
 const CLAIM = { pattern: /^[\x21-\x7e]{1,128}$/, what: "the name of a claim" } as const;
-/** Only signatures with a public key. With HS256 everybody who can check a token could also make one. */
+/** Only public-key signatures. With HS256, every verifier of a token could also create one. */
 const ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"] as const;
 
 const KNOWN_HEADERS = new Set(["authorization", "x-api-key", "x-request-id", "host", "content-type", "te", "cookie"]);
 
 export const TENANT_SETTINGS = {
-  mode: bool({ default: false, doc: "Keep tenants apart: a caller without a credential has no tenant, not even tenants.default." }),
+  mode: bool({ default: false, doc: "Isolate tenants: a caller without a credential gets no tenant, not even tenants.default." }),
   anonymous: choice({
     choices: ["none", "read", "all"],
-    doc: "What callers without a credential may do over gRPC and HTTP: none means only health checks; read means reads; all means everything that needs no role, and everything at all while no credentials are configured. When absent it is all on loopback without configured credentials, else read. In DNS, none means that only sources with a view (dns.views) are answered.",
+    doc: "Access of callers without a credential over gRPC and HTTP. none: only health checks. read: reads. all: everything that needs no role, and everything at all while no credentials are configured. When absent, it is all on loopback without configured credentials, else read. For DNS, none means that only sources with a view (dns.views) get answers.",
   }),
   default: text({ ...ID, doc: "Tenant of callers whose credential names none." }),
   allowRequestOverride: bool({
     default: false,
-    doc: "Callers without a credential may read with the view of the tenant and cluster that their request names.",
+    doc: "Allow callers without a credential to read with the view of the tenant and cluster named in their request.",
   }),
   clientCertificates: choice({
     choices: ["identity", "transport"],
     default: "identity",
-    doc: "Whether a client certificate says who calls, or only lets the connection in.",
+    doc: "Use of client certificates: identity means that a certificate identifies the caller; transport means that it only permits the connection.",
   }),
   certificates: rows({
-    doc: "Tenants and roles of callers with a client certificate. The first row whose principal matches counts.",
+    doc: "Tenants and roles of callers with a client certificate. The first row whose principal matches is used.",
     fields: {
       principal: text({
         pattern: /^(?!.*\*.*\*)[\x21-\x7e]{1,256}$/,
-        what: "a SPIFFE id, DNS name or common name, in which one * may stand for any characters",
+        what: "a SPIFFE id, DNS name or common name, in which one * can match any characters",
         default: "",
-        doc: "SPIFFE id (`spiffe://domain/path`), otherwise the DNS name, otherwise the common name of the subject; one `*` stands for any characters.",
+        doc: "SPIFFE id (`spiffe://domain/path`), or else the DNS name, or else the common name of the subject. One `*` matches any characters.",
       }),
       tenant: text({ ...ID, doc: "Tenant of these callers; tenants.default when absent." }),
       cluster: text({ ...ID, doc: "Cluster whose view these callers use; this node's when absent." }),
@@ -46,7 +46,7 @@ export const TENANT_SETTINGS = {
     required: ["principal"],
   }),
   credentials: rows({
-    doc: "Tokens and keys that this node accepts, each by its hash or in a file.",
+    doc: "Tokens and API keys that this node accepts, each given by its hash or in a file.",
     fields: {
       tenant: text({ ...ID, default: "", doc: "Tenant of the caller." }),
       principal: text({ ...PRINCIPAL, doc: "Principal of the caller; the tenant when absent." }),
@@ -54,13 +54,13 @@ export const TENANT_SETTINGS = {
       scheme: choice({
         choices: ["bearer", "api-key"],
         default: "bearer",
-        doc: "`bearer`: the header `authorization: Bearer …`; `api-key`: the header `x-api-key`.",
+        doc: "Header of the credential: `bearer` is `authorization: Bearer …`; `api-key` is `x-api-key`.",
       }),
       tokenSha256: text({
         pattern: /^[0-9a-f]{64}$/,
         what: "64 lower-case hexadecimal digits",
         secret: true,
-        doc: "SHA-256 of the token, 64 lower-case hexadecimal digits.",
+        doc: "SHA-256 of the token: 64 lower-case hexadecimal digits.",
       }),
       tokenFile: text({ ...PATH, doc: "File with the token itself, on one line." }),
       roles: list({ ...ROLE, default: [], doc: "Roles of the caller." }),
@@ -70,30 +70,35 @@ export const TENANT_SETTINGS = {
       (tokenSha256 === undefined) === (tokenFile === undefined) ? "needs either token_sha256 or token_file" : undefined,
   }),
   jwt: record({
-    doc: "Signed tokens (JWT) of an issuer, as `authorization: Bearer …`.",
+    doc: "Signed tokens (JWT) of an issuer, sent as `authorization: Bearer …`.",
     fields: {
-      issuer: text({ pattern: /^[\x21-\x7e]{1,512}$/, what: "an issuer", default: "", doc: "What the claim `iss` must be." }),
-      audience: text({ pattern: /^[\x21-\x7e]{1,512}$/, what: "an audience", default: "", doc: "What the claim `aud` must be or hold." }),
-      jwksFile: text({ ...PATH, doc: "File with the issuer's public keys (JWKS), read again when it changes." }),
+      issuer: text({ pattern: /^[\x21-\x7e]{1,512}$/, what: "an issuer", default: "", doc: "Required value of the claim `iss`." }),
+      audience: text({
+        pattern: /^[\x21-\x7e]{1,512}$/,
+        what: "an audience",
+        default: "",
+        doc: "Required value of the claim `aud`, or of one of its items.",
+      }),
+      jwksFile: text({ ...PATH, doc: "File with the issuer's public keys (JWKS). It is reread when it changes." }),
       jwksUrl: text({
         pattern: /^https?:\/\/[^\s]{1,2000}$/,
         what: "an http or https URL",
-        doc: "Where the issuer publishes its public keys (JWKS).",
+        doc: "URL of the issuer's public keys (JWKS).",
       }),
       algorithms: list({
         pattern: new RegExp(`^(?:${ALGORITHMS.join("|")})$`),
         what: `one of ${ALGORITHMS.join(", ")}`,
         default: ["RS256", "ES256", "EdDSA"],
-        doc: "Signatures accepted.",
+        doc: "Accepted signature algorithms.",
       }),
-      clockSkewMs: ms({ default: 60_000, min: 0, max: 600_000, doc: "How far the issuer's clock may be off." }),
+      clockSkewMs: ms({ default: 60_000, min: 0, max: 600_000, doc: "Tolerated difference between the issuer's clock and this node's." }),
       principalClaim: text({ ...CLAIM, default: "sub", doc: "Claim with the principal." }),
       tenantClaim: text({ ...CLAIM, default: "tenant", doc: "Claim with the tenant; tenants.default when the token has none." }),
       clusterClaim: text({ ...CLAIM, default: "cluster", doc: "Claim with the cluster; this node's when the token has none." }),
       rolesClaim: text({
         ...CLAIM,
         default: "roles",
-        doc: "Claim with the roles, as a list or as words. Unknown roles are ignored.",
+        doc: "Claim with the roles, as a list or as space-separated words. Unknown roles are ignored.",
       }),
     },
     required: ["issuer", "audience"],
@@ -103,7 +108,7 @@ export const TENANT_SETTINGS = {
     },
   }),
   trustedHeader: record({
-    doc: "A header in which a proxy in front of this node names the caller's tenant.",
+    doc: "Header in which a trusted proxy in front of this node names the caller's tenant.",
     fields: {
       name: text({
         pattern: /^[a-z0-9-]{1,64}$/,
@@ -115,7 +120,7 @@ export const TENANT_SETTINGS = {
         pattern: /^[0-9a-fA-F:.]{2,45}(?:\/\d{1,3})?$/,
         what: "an address or a block such as 10.0.0.0/8",
         default: [],
-        doc: "Addresses of the proxies, or blocks of addresses. A request with the header from any other address is refused.",
+        doc: "Addresses or CIDR blocks of the proxies. A request that has the header and comes from any other address is refused.",
       }),
     },
     required: ["name", "from"],

@@ -1,13 +1,13 @@
 /** The machine of this room. It gives each input to its parts (`parts.ts`), and says for the rest of the node how things stand. It has no rules of its own. */
 import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import type { Time } from "../lib/machine.ts";
+import type { GracefulStop } from "./graceful-leave.ts";
 import type { FabricInput, FabricMachine, FabricOutput, LinkId } from "./io-types.ts";
-import type { Stopping } from "./leaving.ts";
 import type { LinkState } from "./links/link-state.ts";
 import type { ClusterTokens } from "./links/peer-auth.ts";
 import type { FabricOptions, FabricParts } from "./options.ts";
 import { addParts, type FabricRooms, roomsOf } from "./parts.ts";
-import { Collecting } from "./readiness.ts";
+import { CollectionGate } from "./readiness.ts";
 import type { Hello, LinkFrame } from "./wire/messages.ts";
 
 export class Fabric implements FabricMachine {
@@ -30,8 +30,8 @@ export class Fabric implements FabricMachine {
   /** Links to other regions, and all that is said on them. Nothing of them is seen by any other part. */
   readonly borders: FabricRooms["borders"];
   readonly #rooms: FabricRooms;
-  readonly #stopping: Stopping;
-  readonly #collecting = new Collecting();
+  readonly #stopping: GracefulStop;
+  readonly #collecting = new CollectionGate();
 
   constructor(options: FabricOptions, parts: FabricParts) {
     const rooms = roomsOf(options, parts);

@@ -1,7 +1,7 @@
 /** The time until which everything that an origin wrote is here, as told by its own vectors or passed on by others (semantics.md, Age). */
 import { heldThrough, type Origin } from "../catalog/record/stored-record.ts";
 
-interface Row {
+interface HeartbeatRow {
   provenMonoMs: number;
   /** Until `monoMs` the origin wrote nothing above `seq`. Not all of that is here yet. */
   awaited: { readonly seq: number; readonly monoMs: number } | undefined;
@@ -11,7 +11,7 @@ interface Row {
 export class Heartbeats {
   readonly #originOf: (id: string) => Origin | undefined;
   /** At most one for each known origin. */
-  readonly #rows = new Map<string, Row>();
+  readonly #rows = new Map<string, HeartbeatRow>();
   /** Counts changes. */
   version = 0;
 
@@ -44,7 +44,7 @@ export class Heartbeats {
     this.#prove(row, monoMs);
   }
 
-  #prove(row: Row, monoMs: number): void {
+  #prove(row: HeartbeatRow, monoMs: number): void {
     if (row.awaited !== undefined && row.awaited.monoMs <= monoMs) row.awaited = undefined;
     if (monoMs <= row.provenMonoMs) return;
     row.provenMonoMs = monoMs;

@@ -2,12 +2,12 @@
 import type { Machine, Time } from "../lib/machine.ts";
 import type { PolicyVia } from "../policy/versions/version.ts";
 import type {
-  CallRequest,
-  CallResponse,
+  FabricCallRequest,
+  FabricCallResponse,
   LinkFrame,
-  Maintain,
-  Maintained,
   MaintainRequest,
+  MaintenanceCall,
+  MaintenanceResult,
   MemberFacts,
   MemberUpdate,
   PeerIdentity,
@@ -22,9 +22,9 @@ export type CallId = number;
 export type FabricInput =
   | { readonly kind: "tick" }
   /** Another node asks. The answer is an `answer` with the same id. */
-  | { readonly kind: "asked"; readonly call: CallId; readonly request: CallRequest; readonly identity: PeerIdentity }
+  | { readonly kind: "asked"; readonly call: CallId; readonly request: FabricCallRequest; readonly identity: PeerIdentity }
   /** The response to a `call` of ours. Undefined when it failed or took too long. `refusal`: why a node that is there turned us away. */
-  | { readonly kind: "answered"; readonly call: CallId; readonly response: CallResponse | undefined; readonly refusal?: string }
+  | { readonly kind: "answered"; readonly call: CallId; readonly response: FabricCallResponse | undefined; readonly refusal?: string }
   /** A stream is open. `isIncoming`: the other side opened it, and `link` is new here. */
   | { readonly kind: "opened"; readonly link: LinkId; readonly isIncoming: boolean; readonly identity: PeerIdentity }
   | { readonly kind: "received"; readonly link: LinkId; readonly frame: LinkFrame }
@@ -45,16 +45,16 @@ export type FabricInput =
   /** Asks another node to take over records of this node, by their numbers. */
   | { readonly kind: "offer"; readonly nodeId: string; readonly seqs: readonly number[] }
   /** Gives another node an order about entries that are registered with it. `maintained` follows with the same number, which is above 0 and new. */
-  | { readonly kind: "maintain"; readonly order: number; readonly nodeId: string; readonly maintain: Maintain }
+  | { readonly kind: "maintain"; readonly order: number; readonly nodeId: string; readonly maintain: MaintenanceCall }
   /** Says goodbye to all peers within `withinMs`, or within the bound of the options. `Fabric.isStopped` tells when nothing is left to send. */
   | { readonly kind: "stop"; readonly reason: "leave" | "restart"; readonly withinMs?: number };
 
 export type StopInput = Extract<FabricInput, { readonly kind: "stop" }>;
 
 export type FabricOutput =
-  | { readonly kind: "call"; readonly call: CallId; readonly to: string; readonly request: CallRequest; readonly timeoutMs: number }
+  | { readonly kind: "call"; readonly call: CallId; readonly to: string; readonly request: FabricCallRequest; readonly timeoutMs: number }
   /** An undefined response refuses the call. `why` is sent to the asker. */
-  | { readonly kind: "answer"; readonly call: CallId; readonly response: CallResponse | undefined; readonly why?: string }
+  | { readonly kind: "answer"; readonly call: CallId; readonly response: FabricCallResponse | undefined; readonly why?: string }
   /** Open a stream to the address. The answer is `opened` or `closed`. `border`: to a node of the border with this cluster, with what goes with that. */
   | { readonly kind: "open"; readonly link: LinkId; readonly to: string; readonly border?: string }
   /** The link has something to send: call `pull` while its stream takes more. */
@@ -77,7 +77,7 @@ export type FabricOutput =
   /** Another node gives an order about entries that are registered here. Answered by an `answer` with that number. */
   | { readonly kind: "ordered"; readonly call: CallId; readonly request: MaintainRequest }
   /** What came of `maintain`. */
-  | { readonly kind: "maintained"; readonly order: number; readonly maintained: Maintained }
+  | { readonly kind: "maintained"; readonly order: number; readonly maintained: MaintenanceResult }
   | { readonly kind: "readPolicy"; readonly number: number }
   | { readonly kind: "adoptPolicy"; readonly head: PolicyHead; readonly bytes: Uint8Array; readonly via: PolicyVia }
   | { readonly kind: "memberChanged"; readonly update: MemberUpdate }

@@ -12,10 +12,10 @@ import type { Links } from "./links/links.ts";
 import { isOwnLaterLife } from "./links/peer-auth.ts";
 import { isListed } from "./membership/members.ts";
 import type { Membership, MembershipInput } from "./membership/membership.ts";
-import type { MembershipOutput } from "./membership/node-starts.ts";
+import type { MembershipOutput } from "./membership/process-instances.ts";
 import type { FabricParts } from "./options.ts";
 import type { FabricHandlers, FabricPart, FabricPartList } from "./part.ts";
-import type { CallRequest, CallResponse, LostWord, MemberFacts, MemberUpdate } from "./wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse, LostWord, MemberFacts, MemberUpdate } from "./wire/messages.ts";
 
 export interface MembershipPartParts {
   readonly list: FabricPartList;
@@ -130,7 +130,7 @@ export class LostWords implements FabricPart {
   }
 
   /** The same output, with what this node knows. `asked`: what it answers. */
-  told<T extends Extract<FabricOutput, { kind: "call" | "answer" }>>(output: T, asked?: CallRequest): T {
+  told<T extends Extract<FabricOutput, { kind: "call" | "answer" }>>(output: T, asked?: FabricCallRequest): T {
     const { lost } = this.#replica;
     if (lost.size === 0) return output;
     const words = lost.list.map((word) => this.#withNumber(word));
@@ -147,7 +147,7 @@ export class LostWords implements FabricPart {
   }
 
   /** With the keys that the asker said it does not know: the rest goes with the next answer. */
-  #withKeys(words: readonly LostWord[], asked: CallRequest | undefined): readonly LostWord[] {
+  #withKeys(words: readonly LostWord[], asked: FabricCallRequest | undefined): readonly LostWord[] {
     if (asked?.kind !== "pushPull" || asked.takesLostKeys !== true) return words;
     const known = new Map((asked.lost ?? []).map(({ nodeId, generation, keysThrough = 0 }) => [`${nodeId}/${generation}`, keysThrough]));
     let leftBytes = MAX_ANSWER_BYTES;
@@ -164,7 +164,7 @@ export class LostWords implements FabricPart {
    * Takes in what another node says. What a cluster has lost it knows itself: others' nodes are not heard, as they are by nobody about anything
    * of this cluster.
    */
-  heard(said: CallRequest | CallResponse | undefined, time: Time, out: FabricOutput[]): void {
+  heard(said: FabricCallRequest | FabricCallResponse | undefined, time: Time, out: FabricOutput[]): void {
     if (said?.kind !== "pushPull" || said.lost === undefined) return;
     if (said.from.clusterId !== this.#parts.clusterId) return;
     for (const word of said.lost.slice(0, MAX_LOST)) this.#hear(word, said.from.nodeId, time, out);

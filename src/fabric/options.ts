@@ -6,10 +6,10 @@ import type { Hlc } from "../lib/hlc.ts";
 import type { Rng } from "../lib/rng.ts";
 import type { Border, BorderLinksOptions } from "./borders/border.ts";
 import type { LinkChannel } from "./links/channel.ts";
-import type { PeerAuthSettings } from "./links/foreigners.ts";
+import type { PeerAuthSettings } from "./links/foreign-peers.ts";
 import type { LinksOptions } from "./links/options.ts";
-import type { AcceptedStart } from "./membership/node-starts.ts";
 import type { MembershipOptions } from "./membership/options.ts";
+import type { AcceptedInstance } from "./membership/process-instances.ts";
 import type { OriginLifecycleOptions } from "./origin-lifecycle.ts";
 import type { PolicyExchangeOptions } from "./policy-sync.ts";
 import type { ReadinessOptions } from "./readiness.ts";
@@ -70,7 +70,7 @@ export interface FabricParts {
   /** What earlier starts of this node were called; none without a disk. */
   readonly earlierBoots?: readonly string[] | undefined;
   /** Starts of others that were accepted before this node was restarted. */
-  readonly acceptedStarts?: readonly AcceptedStart[] | undefined;
+  readonly acceptedStarts?: readonly AcceptedInstance[] | undefined;
   /** The members of its own cluster before this node was restarted (`Roster`). */
   readonly remembered?: readonly string[] | undefined;
 }

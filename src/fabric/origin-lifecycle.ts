@@ -5,7 +5,7 @@ import type { Origin } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import { ENTRIES } from "../catalog/replica/touch-sweeps.ts";
 import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
-import { Roster } from "./freshness.ts";
+import { MemberRoster } from "./data-freshness.ts";
 import { eventOutput, type FabricEvent, type FabricOutput } from "./io-types.ts";
 import { isAlwaysTold, isListed } from "./membership/members.ts";
 import type { Membership } from "./membership/membership.ts";
@@ -59,15 +59,15 @@ export interface OriginLifecycleParts {
 const MAX_AWAY = 1000;
 
 /** Why an origin is not live. `kept`: its node stopped, no other node took over its static entries, and they stay until it is back. */
-type Absence = "dead" | "left" | "restarting" | "kept" | "replaced" | "unknown";
-const MAY_RETURN: readonly (Absence | undefined)[] = ["dead", "unknown", "restarting", "kept"];
+type OriginAbsence = "dead" | "left" | "restarting" | "kept" | "replaced" | "unknown";
+const MAY_RETURN: readonly (OriginAbsence | undefined)[] = ["dead", "unknown", "restarting", "kept"];
 
-interface Row {
+interface OriginRow {
   readonly origin: Origin;
   /** The cluster it belongs to. Empty until a member or a record names it. */
   clusterId: string;
   /** Undefined when it is live. */
-  absence: Absence | undefined;
+  absence: OriginAbsence | undefined;
   /** Since when it is live or absent. */
   sinceMonoMs: number;
   /** It counts as live because it was live before this node restarted, and nothing is known of its node yet. */
@@ -76,7 +76,7 @@ interface Row {
   newsUntilMonoMs: number;
 }
 
-interface Cluster {
+interface OriginCluster {
   /** Ids of nodes that died lately, and when. A node that lost its disk several times has several origins, but counts once. */
   readonly vanished: Map<string, number>;
   /** While the cluster is protected: the number of its nodes with entries before they vanished. */
@@ -87,9 +87,9 @@ export class OriginLifecycle implements FabricPart {
   readonly #options: OriginLifecycleOptions;
   readonly #parts: OriginLifecycleParts;
   /** The other nodes of this cluster, with those of which nothing is held. */
-  readonly roster: Roster;
-  readonly #rows = new Map<string, Row>();
-  readonly #clusters = new Map<string, Cluster>();
+  readonly roster: MemberRoster;
+  readonly #rows = new Map<string, OriginRow>();
+  readonly #clusters = new Map<string, OriginCluster>();
   /** By node id, the monotonic ms until which the node counts as away. */
   readonly #away = new Map<string, number>();
   /** By origin id, since when the origin was away before this node restarted. */
@@ -118,7 +118,7 @@ export class OriginLifecycle implements FabricPart {
     this.#options = options;
     this.#parts = parts;
     const { replica, clusterId, remembered, maxMembers } = parts;
-    this.roster = new Roster({ nodeId: replica.self.nodeId, clusterId, maxMembers, ...options }, remembered);
+    this.roster = new MemberRoster({ nodeId: replica.self.nodeId, clusterId, maxMembers, ...options }, remembered);
   }
 
   /** The state of an origin, for a snapshot. */
@@ -269,7 +269,7 @@ export class OriginLifecycle implements FabricPart {
     return isChanged;
   }
 
-  #reviewOrigin(origin: Origin, time: Time, out: FabricOutput[]): Row {
+  #reviewOrigin(origin: Origin, time: Time, out: FabricOutput[]): OriginRow {
     const member = this.#parts.membership.find(origin.nodeId);
     const isPresumed = member === undefined && this.#isPresumed(origin, time);
     const noted = this.#rows.get(origin.id);
@@ -318,13 +318,13 @@ export class OriginLifecycle implements FabricPart {
    * The news that a node lives in a new generation may come after the records of that generation, by as long as a restart takes. If it has not
    * come by then, the node went back to an earlier generation, or another node invented this one.
    */
-  #newsUntil({ generation }: Origin, member: MemberUpdate | undefined, row: Row | undefined, { monoMs }: Time): number {
+  #newsUntil({ generation }: Origin, member: MemberUpdate | undefined, row: OriginRow | undefined, { monoMs }: Time): number {
     if (member === undefined || !isListed(member.status) || generation <= member.generation) return NEVER;
     const { newsUntilMonoMs = NEVER } = row ?? {};
     return newsUntilMonoMs === NEVER ? monoMs + this.#options.restartMs : newsUntilMonoMs;
   }
 
-  #absenceOf(origin: Origin, member: MemberUpdate | undefined, isOverdue: boolean): Absence | undefined {
+  #absenceOf(origin: Origin, member: MemberUpdate | undefined, isOverdue: boolean): OriginAbsence | undefined {
     if (origin.nodeId === this.#parts.replica.self.nodeId) return "replaced";
     const unknown = this.#rows.get(origin.id)?.absence === "kept" ? "kept" : "unknown";
     if (member === undefined) return this.#overBefore.has(origin.id) ? "left" : unknown;
@@ -341,7 +341,7 @@ export class OriginLifecycle implements FabricPart {
     }
   }
 
-  #setAbsence(row: Row, absence: Absence | undefined, time: Time): void {
+  #setAbsence(row: OriginRow, absence: OriginAbsence | undefined, time: Time): void {
     // The reason may become clearer later. The time since when it is absent does not change by that.
     if ((row.absence === undefined) !== (absence === undefined)) row.sinceMonoMs = time.monoMs;
     row.absence = absence;
@@ -350,7 +350,7 @@ export class OriginLifecycle implements FabricPart {
   }
 
   /** Hides or forgets an absent origin when its time has come. */
-  #age(row: Row, time: Time, out: FabricOutput[]): boolean {
+  #age(row: OriginRow, time: Time, out: FabricOutput[]): boolean {
     const { replica } = this.#parts;
     if (replica.origins.get(row.origin.id) !== row.origin) {
       this.#drop(row);
@@ -381,7 +381,7 @@ export class OriginLifecycle implements FabricPart {
     return false;
   }
 
-  #drop(row: Row): void {
+  #drop(row: OriginRow): void {
     this.#rows.delete(row.origin.id);
     if (this.#rows.values().some(({ origin }) => origin.nodeId === row.origin.nodeId)) return;
     this.#clusters.get(row.clusterId)?.vanished.delete(row.origin.nodeId);
@@ -389,8 +389,8 @@ export class OriginLifecycle implements FabricPart {
 
   // ---- protecting ----
 
-  #cluster(clusterId: string): Cluster {
-    const cluster: Cluster = this.#clusters.get(clusterId) ?? { vanished: new Map(), protectedTotal: undefined };
+  #cluster(clusterId: string): OriginCluster {
+    const cluster: OriginCluster = this.#clusters.get(clusterId) ?? { vanished: new Map(), protectedTotal: undefined };
     this.#clusters.set(clusterId, cluster);
     return cluster;
   }
@@ -428,7 +428,7 @@ export class OriginLifecycle implements FabricPart {
     }
   }
 
-  #wakeForWindow({ vanished, protectedTotal }: Cluster): void {
+  #wakeForWindow({ vanished, protectedTotal }: OriginCluster): void {
     if (protectedTotal !== undefined) return;
     for (const atMonoMs of vanished.values()) this.#nextMonoMs = Math.min(this.#nextMonoMs, atMonoMs + this.#options.suspicionWindowMs + 1);
   }
@@ -442,14 +442,14 @@ export class OriginLifecycle implements FabricPart {
 
   // ---- changing ----
 
-  #change(row: Row, life: OriginStatus): void {
+  #change(row: OriginRow, life: OriginStatus): void {
     if (row.origin.life === life) return;
     row.origin.life = life;
     this.#parts.replica.sweeps.scheduleTouch(row.origin, ENTRIES);
   }
 }
 
-function event(name: string, severity: FabricEvent["severity"], { origin, clusterId, absence }: Row): FabricOutput {
+function event(name: string, severity: FabricEvent["severity"], { origin, clusterId, absence }: OriginRow): FabricOutput {
   const { nodeId, generation } = origin;
   return eventOutput(name, severity, { nodeId, generation, clusterId, why: absence ?? "back" });
 }

@@ -4,15 +4,15 @@ import type { BorderCount } from "./borders/border.ts";
 import type { FabricInput, FabricOutput, LinkId } from "./io-types.ts";
 import type { Goodbye, Hello, MemberStatus, MemberUpdate, NodeRef, PeerIdentity } from "./wire/messages.ts";
 
-type Asked = Extract<FabricInput, { readonly kind: "asked" }>;
-type Answered = Extract<FabricInput, { readonly kind: "answered" }>;
+type AskedInput = Extract<FabricInput, { readonly kind: "asked" }>;
+type AnsweredInput = Extract<FabricInput, { readonly kind: "answered" }>;
 
 /** Each kind reaches the parts that handle it, in the order of the list. */
 export type FabricNews =
   /** A call of a node that may call this one. */
-  | ({ readonly kind: "called" } & Omit<Asked, "kind">)
+  | ({ readonly kind: "called" } & Omit<AskedInput, "kind">)
   /** The answer to a call of this node, without the response of a foreign node. */
-  | ({ readonly kind: "replied" } & Omit<Answered, "kind">)
+  | ({ readonly kind: "replied" } & Omit<AnsweredInput, "kind">)
   | { readonly kind: "memberChanged"; readonly update: MemberUpdate; readonly before: MemberStatus | undefined }
   | { readonly kind: "memberForgotten"; readonly nodeId: string }
   /** The table of members changed. Follows all news of single members. */

@@ -3,12 +3,12 @@ import { relationOf } from "../catalog/entry/scope.ts";
 import { NEVER } from "../lib/machine.ts";
 import { MachineParts } from "../lib/machine-part.ts";
 import { Borders, type BordersParts } from "./borders/borders.ts";
-import { Freshness } from "./freshness.ts";
+import { DataFreshness } from "./data-freshness.ts";
+import { GracefulLeave, GracefulStop } from "./graceful-leave.ts";
 import type { LinkId } from "./io-types.ts";
-import { Leaving, Stopping } from "./leaving.ts";
 import { CallGuard } from "./links/call-guard.ts";
 import type { LinkChannel } from "./links/channel.ts";
-import { EVERY_CLUSTER, Foreigners } from "./links/foreigners.ts";
+import { EVERY_CLUSTER, ForeignPeers } from "./links/foreign-peers.ts";
 import { Links } from "./links/links.ts";
 import { LinksPart } from "./links/links-part.ts";
 import { Multiplexer } from "./links/multiplexer.ts";
@@ -20,9 +20,9 @@ import { LostWords, MembershipPart, withBorders } from "./membership-part.ts";
 import type { FabricOptions, FabricParts } from "./options.ts";
 import { OriginLifecycle } from "./origin-lifecycle.ts";
 import type { FabricPart, FabricPartList } from "./part.ts";
-import { PolicySources } from "./policy-sources.ts";
+import { PolicyOfferSources } from "./policy-offer-sources.ts";
 import { PolicyExchange } from "./policy-sync.ts";
-import { Readiness } from "./readiness.ts";
+import { FabricReadiness } from "./readiness.ts";
 import { ReplicationChannel } from "./replication/link-replication.ts";
 import { Replicator } from "./replication/replicator.ts";
 import { SummaryChannel } from "./summaries/channel.ts";
@@ -37,9 +37,9 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   const facts = () => ({ ...(membership.find(nodeId) ?? self), generation: replica.self.generation });
   const list: FabricPartList = new MachineParts();
   const seal = { isClosed: false };
-  const foreigners = new Foreigners(here, trust, (id) => isListed(membership.find(id)?.status ?? "dead"));
+  const foreigners = new ForeignPeers(here, trust, (id) => isListed(membership.find(id)?.status ?? "dead"));
   const peerAuth: PeerAuthFacts = { nodeId, clusterId, region, clusterToken, otherToken, isInsecure, seal, foreigners };
-  const policySources = new PolicySources({ clusterId, acceptFrom: parts.policyFrom ?? [], isOpen: parts.isOpen === true });
+  const policySources = new PolicyOfferSources({ clusterId, acceptFrom: parts.policyFrom ?? [], isOpen: parts.isOpen === true });
   const { borders: named = [], borderChannels = [], channels: others = [], runsChecks = false } = parts;
   const onCounts: BordersParts["onCounts"] = (counts, time, out) => list.deliver({ kind: "borderCounts", counts }, time, out);
   const atBorders = { here, nodeId, self: facts, rng: rng.fork("borders"), borders: named, channels: borderChannels, onCounts };
@@ -66,7 +66,7 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   const second = { ...shared, rng: rng.fork("summaries"), isHeld, options: options.replication };
   const summaries = parts.summaries && new SummaryChannel({ ...second, ...parts.summaries });
   const isAllSent = (link: LinkId) => !isHeld(link) && replication.edgeDueMonoMs === NEVER;
-  const leaving = new Leaving(clusterId, () => readiness.isReady, isAllSent);
+  const leaving = new GracefulLeave(clusterId, () => readiness.isReady, isAllSent);
   // The policy comes first, because a newcomer is not ready without it.
   const channels: readonly LinkChannel[] = [policy, exchanges, summaries ?? [], leaving, others].flat();
   const multiplexer = new Multiplexer(channels);
@@ -75,17 +75,17 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   const lifecycle = new OriginLifecycle(options.lifecycle, { ...parts, clusterId, membership, replication, maxMembers, onChanged });
   const holdsOf = (id: string) => replica.origins.values().some((origin) => origin.nodeId === id);
   const { roster } = lifecycle;
-  const freshness = new Freshness({ nodeId, clusterId, membership, heartbeats: replication.heartbeats, holdsOf, roster });
+  const freshness = new DataFreshness({ nodeId, clusterId, membership, heartbeats: replication.heartbeats, holdsOf, roster });
   const hasSeeds = parts.seeds.some((seed) => seed !== self.address);
   const age = { freshness, asOfMonoMs: parts.asOfMonoMs, mayBeBehind: () => lifecycle.isAnybodyElsewhere };
-  const readiness = new Readiness(options.readiness, { ...age, hasSeeds });
+  const readiness = new FabricReadiness(options.readiness, { ...age, hasSeeds });
   const calls = new CallGuard(peerAuth);
   const said = { list, options, parts, seal, peerAuth, calls, foreigners, policySources, borders, membership, links, multiplexer };
   return { ...said, replication, policy, exchanges, summaries, leaving, channels, lifecycle, freshness, readiness };
 }
 
 /** Fills the list with the parts, in the order in which they work. A new part is a row here; a channel is a row of `channels` above. */
-export function addParts(rooms: FabricRooms): Stopping {
+export function addParts(rooms: FabricRooms): GracefulStop {
   const { list, membership, replication, parts } = rooms;
   const { self, replica } = parts;
   const { nodeId, clusterId, region } = self;
@@ -93,7 +93,7 @@ export function addParts(rooms: FabricRooms): Stopping {
   const ref = () => ({ nodeId, generation: replica.self.generation, clusterId, region });
   const membershipPart = new MembershipPart({ ...rooms, lost }, parts);
   const linksPart = new LinksPart(rooms);
-  const stopping = new Stopping(rooms.options, { ...rooms, linksPart, membershipPart });
+  const stopping = new GracefulStop(rooms.options, { ...rooms, linksPart, membershipPart });
   list.add([
     guardRow(rooms),
     membershipPart,

@@ -1,14 +1,14 @@
 /** What is known of the other end of a link, as far as the policy is concerned: whose it is, the heads it told, and which of these may follow ours. */
 import { NODE_BOUNDS } from "../lib/bounds.ts";
 import { isSamePlace } from "../policy/versions/version.ts";
-import type { PolicySource } from "./policy-sources.ts";
+import type { PolicyOfferSource } from "./policy-offer-sources.ts";
 import type { PolicyHead } from "./wire/messages.ts";
 
 /** The other end of a link, as far as the policy is concerned. */
 export interface PolicyPeer {
   readonly nodeId: string;
   readonly clusterId: string;
-  readonly source: PolicySource;
+  readonly source: PolicyOfferSource;
 }
 
 export const ANY_PEER: PolicyPeer = { nodeId: "", clusterId: "", source: "accepted" };

@@ -10,10 +10,10 @@ import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
 import { decodeFacts } from "../policy/versions/codec.ts";
 import { isNewer, isSamePlace, NO_PLACE } from "../policy/versions/version.ts";
 import { eventOutput, type FabricOutput, type LinkId } from "./io-types.ts";
-import type { ChannelNews, ChannelSession, Greeted, LinkChannel } from "./links/channel.ts";
+import type { ChannelNews, ChannelSession, LinkChannel, LinkGreeting } from "./links/channel.ts";
 import type { FabricHandlers } from "./part.ts";
 import { ANY_PEER, differing, isHead, isWithin, MAX_NUMBER_STEP, nameOf, PolicyLink, type PolicyPeer, whyNot } from "./policy-link.ts";
-import type { PolicySource } from "./policy-sources.ts";
+import type { PolicyOfferSource } from "./policy-offer-sources.ts";
 import type { PolicyFrame, PolicyHead } from "./wire/messages.ts";
 
 /** What is not a setting. */
@@ -38,13 +38,13 @@ const MAX_UNUSABLE = 64;
 const MAX_CONFLICTS = 8;
 
 /** A version that is newer than ours and not taken. */
-export interface NotTaken {
+export interface RefusedVersion {
   readonly head: PolicyHead;
   readonly peer: PolicyPeer;
   readonly why: string;
 }
 
-interface Fetch {
+interface PolicyFetch {
   readonly link: LinkId;
   head: PolicyHead;
   isAsked: boolean;
@@ -58,7 +58,7 @@ interface Fetch {
 
 export interface PolicyExchangeParts {
   /** How this node treats a policy that nodes of a cluster offer. */
-  readonly sourceOf?: (clusterId: string) => PolicySource;
+  readonly sourceOf?: (clusterId: string) => PolicyOfferSource;
   /** Every link may have something to send now. */
   readonly wake?: () => void;
 }
@@ -71,9 +71,9 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   readonly #parts: Required<PolicyExchangeParts>;
   #head: PolicyHead = NO_PLACE;
   readonly #links = new Map<LinkId, PolicyLink>();
-  #fetch: Fetch | undefined;
+  #fetch: PolicyFetch | undefined;
   /** The last one that was late: the rest may still be on its way. */
-  #late: Fetch | undefined;
+  #late: PolicyFetch | undefined;
   /** Handed to the shell, which has not answered. */
   #adopting: { readonly head: PolicyHead; deadlineMonoMs: number } | undefined;
   /** Names of heads that could not be put in force here. */
@@ -127,7 +127,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     return state.latest === undefined || isNewer(this.#head, state.latest);
   }
 
-  open(link: LinkId, { hello: { nodeId, clusterId } }: Greeted): ChannelSession<PolicyFrame> {
+  open(link: LinkId, { hello: { nodeId, clusterId } }: LinkGreeting): ChannelSession<PolicyFrame> {
     this.opened(link, { nodeId, clusterId, source: this.#parts.sourceOf(clusterId) });
     const isCaughtUp = () => this.isSettledWith(link);
     return {
@@ -333,14 +333,14 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   }
 
   /** Parts of what the link was asked for before come first; where those that were asked for now begin, all begins anew. */
-  #isOfBefore(fetch: Fetch, offset: number): boolean {
+  #isOfBefore(fetch: PolicyFetch, offset: number): boolean {
     if (offset > 0) return offset !== fetch.filled;
     fetch.bytes = undefined;
     fetch.filled = 0;
     return false;
   }
 
-  #complete(fetch: Fetch, bytes: Uint8Array, time: Time, out: FabricOutput[]): void {
+  #complete(fetch: PolicyFetch, bytes: Uint8Array, time: Time, out: FabricOutput[]): void {
     const { head } = fetch;
     const facts = decodeFacts(bytes);
     const fault = facts.ok ? differing(head, facts.version) : facts.fault;
@@ -357,7 +357,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   }
 
   /** It may have stood still, or its link be slow: others are asked before it, and then it again. */
-  #putOff(fetch: Fetch, out: FabricOutput[]): void {
+  #putOff(fetch: PolicyFetch, out: FabricOutput[]): void {
     const { link, head } = fetch;
     this.#fetch = undefined;
     this.#late = fetch;
@@ -369,7 +369,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   }
 
   /** A transfer that is no good: others are tried first, and this link again only with another head. */
-  #strike(fetch: Fetch, detail: string, out: FabricOutput[]): void {
+  #strike(fetch: PolicyFetch, detail: string, out: FabricOutput[]): void {
     this.#fetch = undefined;
     this.refusedCount += 1;
     const state = this.#links.get(fetch.link);
@@ -416,8 +416,8 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   }
 
   /** The newest version that a peer has and that is not taken from it, and why. */
-  get notTaken(): NotTaken | undefined {
-    let newest: NotTaken | undefined;
+  get notTaken(): RefusedVersion | undefined {
+    let newest: RefusedVersion | undefined;
     for (const { peer, heard, tooFar } of this.#links.values()) {
       const head = tooFar ?? heard;
       if (head === undefined || !isNewer(head, newest?.head ?? this.#head)) continue;

@@ -3,7 +3,7 @@
 import type { LostOrigins } from "../catalog/replica/lost-origins.ts";
 import { isStamp, stampOf } from "../lib/hlc.ts";
 import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
-import type { Behind, Freshness } from "./freshness.ts";
+import type { DataFreshness, ReplicationAge } from "./data-freshness.ts";
 import type { FabricNews } from "./part.ts";
 
 /** What is not a setting. */
@@ -46,7 +46,7 @@ export interface CaughtUp {
   readonly wantedCount: number;
 }
 
-type State =
+type JoinState =
   | { readonly kind: "joining"; readonly deadlineMonoMs: number }
   | { readonly kind: "catching_up" }
   /** Final states: what is learned afterwards is news, also for a node that was alone. */
@@ -62,15 +62,15 @@ export interface ReadinessParts {
   readonly hasSeeds: boolean;
   /** Monotonic ms at which the snapshot that the node started with was right, often before this process began. Undefined without one. */
   readonly asOfMonoMs: number | undefined;
-  readonly freshness: Freshness;
+  readonly freshness: DataFreshness;
   /** Whether this node holds anything that may change elsewhere. A snapshot without such data has no age. */
   readonly mayBeBehind: () => boolean;
 }
 
-export class Readiness {
+export class FabricReadiness {
   readonly #options: ReadinessOptions;
   readonly #parts: ReadinessParts;
-  #state: State | undefined;
+  #state: JoinState | undefined;
   #startMonoMs = 0;
   /** Time since `#startMonoMs` that does not count against others. */
   #postponedMs = 0;
@@ -208,7 +208,7 @@ export class Readiness {
   }
 
   /** When a node serves alone that no peer has let in. */
-  #aloneMonoMs({ deadlineMonoMs }: State & { readonly kind: "joining" }): number {
+  #aloneMonoMs({ deadlineMonoMs }: JoinState & { readonly kind: "joining" }): number {
     const dueMonoMs = this.#areSeedsHeard ? deadlineMonoMs : deadlineMonoMs + this.#options.catchUpTimeoutMs;
     return Math.max(dueMonoMs, this.#refusal?.untilMonoMs ?? dueMonoMs);
   }
@@ -220,12 +220,16 @@ const MAX_NAMES = 5;
 const ALONE = { true: "catching up with its first peers", false: "started alone" } as const;
 const IN_STEP = { true: "in step with all peers", false: "alone now" } as const;
 
-interface Around {
+interface ReadinessContext {
   readonly refusal: TurnedAway | undefined;
   readonly hasPeers: boolean;
 }
 
-function detailOf(reason: ReadyState["reason"], { nodeIds, otherNodeIds }: Behind, { refusal, hasPeers }: Around): string {
+function detailOf(
+  reason: ReadyState["reason"],
+  { nodeIds, otherNodeIds }: ReplicationAge,
+  { refusal, hasPeers }: ReadinessContext,
+): string {
   switch (reason) {
     case "joining":
       return (
@@ -262,19 +266,19 @@ function refusalText(refusal: TurnedAway | undefined): string {
 /** All nodes must have been in reach for this time, which is enough for many exchanges of vectors and for whole transfers. */
 const TOGETHER_MS = 30_000;
 
-interface Asked extends Pick<ReadyState, "isInStep"> {
+interface ReadinessInputs extends Pick<ReadyState, "isInStep"> {
   readonly isAnybodyAway: boolean;
   readonly lost: LostOrigins;
   /** This node's clock differs from those of most others. A time that is long past for it may be still to come. */
   readonly isClockOff: boolean;
 }
 
-export class Collecting {
+export class CollectionGate {
   /** Since when no node is away or out of step, as of the last call. */
   #togetherMonoMs: number | undefined;
 
   /** They may not before nodes that were away have had the time to hear of them. */
-  mayCollect({ isInStep, isAnybodyAway, lost, isClockOff }: Asked, { monoMs, wallMs }: Time): boolean {
+  mayCollect({ isInStep, isAnybodyAway, lost, isClockOff }: ReadinessInputs, { monoMs, wallMs }: Time): boolean {
     const isSomebodyBack = lost.takeBack();
     if (!isInStep || isAnybodyAway || isSomebodyBack) {
       this.#togetherMonoMs = undefined;

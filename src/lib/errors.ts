@@ -27,7 +27,7 @@ export function codeName(code: number): string {
   return CODE_NAMES[code] ?? "UNKNOWN";
 }
 
-/** Reason to code. Clients match the reason, never the text. `ErrorReason` in the protos has the same names. */
+/** The gRPC code of each reason. Clients match the reason, never the text. The enum `ErrorReason` in the protos has the same names. */
 export const REASONS = {
   invalid_argument: CODES.INVALID_ARGUMENT,
   unauthenticated: CODES.UNAUTHENTICATED,
@@ -58,29 +58,29 @@ export const REASONS = {
   origin_away: CODES.UNAVAILABLE,
 } as const satisfies Record<string, (typeof CODES)[keyof typeof CODES]>;
 export type ErrorReason = keyof typeof REASONS;
-/** A code that a refusal has. */
+/** The code of a refused request. */
 export type ErrorCode = (typeof REASONS)[ErrorReason];
 
-/** Most broken fields that one refusal names: enough to repair a request, and no megabyte of answer to a hostile one. */
+/** Maximum number of violations in one error: enough to repair a request, and a small answer to a hostile one. */
 export const MAX_VIOLATIONS = 32;
 
 export interface FieldViolation {
   /** Path of the field as in the proto, for example `entries[3].targets[0].port`. */
   readonly field: string;
-  /** The broken rule, with the value. */
+  /** The violated rule, with the value. */
   readonly description: string;
 }
 
 export interface ErrorDetails {
   readonly violations?: readonly FieldViolation[];
-  /** When a retry may help. */
+  /** Time after which a retry may succeed. */
   readonly retryMs?: number;
   /** Facts for `ErrorInfo.metadata`. */
   readonly metadata?: Readonly<Record<string, string>>;
   readonly cause?: unknown;
 }
 
-/** A request that was refused. The message starts lower case, without a final period; the reason is put before it. */
+/** A refused request. The message starts in lower case and has no final period; the constructor puts the reason before it. */
 export class WaymarkError extends Error {
   readonly reason: ErrorReason;
   readonly details: ErrorDetails;
@@ -93,7 +93,7 @@ export class WaymarkError extends Error {
   }
 }
 
-/** A refusal as it crosses to another thread: plain values, without what no client is told, its stack and its cause. */
+/** A `WaymarkError` as plain values for another thread, without its stack and cause, which are never sent to clients. */
 export interface SentError {
   readonly reason: ErrorReason;
   /** Without the reason. */
@@ -105,7 +105,7 @@ export function sentError({ reason, message, details }: WaymarkError): SentError
   return { reason, text: message.slice(`${reason}: `.length), details: { ...details, cause: undefined } };
 }
 
-/** The refusal in the thread that it was sent to. */
+/** The error again, in the receiving thread. */
 export function receivedError({ reason, text, details }: SentError): WaymarkError {
   return new WaymarkError(reason, text, details);
 }
@@ -115,17 +115,17 @@ export function invalid(field: string, description: string): WaymarkError {
   return new WaymarkError("invalid_argument", `${field}: ${description}`, { violations: [{ field, description }] });
 }
 
-/** What a caller learns of a bug of this program: nothing but that the call failed. */
+/** The error that a caller gets for a bug of this program. It reveals only that the call failed. */
 export function failedInside(): WaymarkError {
   return new WaymarkError("internal", "the server failed on this request; its log has the request id");
 }
 
 /**
- * A bug of this program that `assert` found. If all changes of the call were taken back (`isUndone`), it ends only that call. Otherwise
- * it ends the process, and the restart is clean. Code that catches errors and goes on must call `rethrowBroken` first.
+ * A bug of this program, found by `assert`. If all changes of the call were reverted (`isUndone`), only that call fails. Otherwise the
+ * process ends, so that it restarts with clean state. Code that catches errors and continues must call `rethrowBroken` first.
  */
 export class InvariantError extends Error {
-  /** Set by the code that took back all changes since the call began. */
+  /** Set by code that reverted all changes since the call began. */
   isUndone = false;
 
   constructor(message: string) {
@@ -134,12 +134,12 @@ export class InvariantError extends Error {
   }
 }
 
-/** Throws a caught error again if it is a bug whose changes may still be there. Code that catches errors and goes on calls this first. */
+/** Rethrows a caught error if it is a bug whose changes were not reverted. */
 export function rethrowBroken(error: unknown): void {
   if (error instanceof InvariantError && !error.isUndone) throw error;
 }
 
-/** States a relation that must hold inside the program. It is never used on input from outside. */
+/** Checks an invariant of the program. It is never used on input from outside. */
 export function assert(condition: boolean, message: string, facts: Readonly<Record<string, unknown>> = {}): asserts condition {
   if (!condition) throw new InvariantError(`assertion failed: ${message} ${JSON.stringify(facts)}`);
 }

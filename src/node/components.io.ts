@@ -6,7 +6,7 @@ import type { Time } from "../lib/machine.ts";
 import type { ReadyCheck } from "../server/http-routes.ts";
 
 /** A moment by which several parts have to be done. */
-export class Deadline {
+export class StopDeadline {
   readonly #monoMs: number;
 
   constructor(withinMs: number) {
@@ -25,17 +25,17 @@ export class Deadline {
 }
 
 /** What a part does while the node lives. Opening it gives the component. */
-export interface Component {
+export interface NodeComponent {
   /** Begins what others see. All parts are open by then. */
   start?(): Promise<void> | void;
   /** Reads its files again. What cannot be used is logged, and the old content stays in force. */
   reload?(): void;
   /** Takes nothing new. Ends when the work under way has ended, or at the deadline. */
-  drain?(by: Deadline): Promise<void> | void;
+  drain?(by: StopDeadline): Promise<void> | void;
   /** The least time that it has to drain, however long the parts before it took. */
   readonly leastDrainMs?: number;
   /** Closes, also after a `start` that failed. What is open at the deadline is cut or left. */
-  stop?(by: Deadline): Promise<void> | void;
+  stop?(by: StopDeadline): Promise<void> | void;
   readiness?(time: Time): readonly ReadyCheck[];
   /** Fills its gauges. Runs at each scrape. */
   observe?(): void;
@@ -44,16 +44,16 @@ export interface Component {
 /** Called before each step of a start. A test throws here. */
 export type OnStep = (step: string) => void;
 
-interface Named {
+interface NamedComponent {
   readonly name: string;
-  readonly component: Component;
+  readonly component: NodeComponent;
 }
 
-export class Components {
+export class NodeComponents {
   readonly #log: Pick<Log, "error">;
   readonly #onStep: OnStep;
   readonly #interrupt: AbortSignal | undefined;
-  readonly #list: Named[] = [];
+  readonly #list: NamedComponent[] = [];
 
   /** `interrupt`: when it aborts, no further part opens. */
   constructor(log: Pick<Log, "error">, onStep: OnStep = () => {}, interrupt?: AbortSignal) {
@@ -63,10 +63,10 @@ export class Components {
   }
 
   /** Opens a group: several parts that are one part of this list, and drain and stop all at once. */
-  group(name: string): Promise<Components> {
+  group(name: string): Promise<NodeComponents> {
     return this.open(
       name,
-      () => new Components(this.#log, this.#onStep, this.#interrupt),
+      () => new NodeComponents(this.#log, this.#onStep, this.#interrupt),
       (group) => ({
         start: () => group.start(),
         reload: () => group.reload(),
@@ -82,7 +82,7 @@ export class Components {
    * Opens one more part. A part that cannot open has closed what it opened. `stop` closes the parts before it. Rejects with the reason of
    * `interrupt` once that has aborted.
    */
-  async open<T>(name: string, open: () => Promise<T> | T, component: (opened: T) => Component): Promise<T> {
+  async open<T>(name: string, open: () => Promise<T> | T, component: (opened: T) => NodeComponent): Promise<T> {
     this.#interrupt?.throwIfAborted();
     this.#onStep(`open ${name}`);
     const opened = await open();
@@ -110,12 +110,12 @@ export class Components {
   }
 
   /** Drains the parts one after the other, the last opened first. A part that is not done at the deadline, or fails, is named in the log, and left. */
-  async drain(by: Deadline): Promise<void> {
+  async drain(by: StopDeadline): Promise<void> {
     for (const part of this.#list.toReversed()) await this.#end(part, "drain", by);
   }
 
   /** As `drain`. */
-  async stop(by: Deadline): Promise<void> {
+  async stop(by: StopDeadline): Promise<void> {
     for (const part of this.#list.splice(0).toReversed()) await this.#end(part, "stop", by);
   }
 
@@ -127,11 +127,11 @@ export class Components {
     for (const { component } of this.#list) component.observe?.();
   }
 
-  async #together(how: "drain" | "stop", by: Deadline): Promise<void> {
+  async #together(how: "drain" | "stop", by: StopDeadline): Promise<void> {
     await Promise.all(this.#list.toReversed().map((part) => this.#end(part, how, by)));
   }
 
-  async #end({ name, component }: Named, how: "drain" | "stop", by: Deadline): Promise<void> {
+  async #end({ name, component }: NamedComponent, how: "drain" | "stop", by: StopDeadline): Promise<void> {
     const late = Promise.withResolvers<void>();
     const leftMs = by.leftMs(how === "drain" ? component.leastDrainMs : 0);
     const timer = setTimeout(() => late.reject(new Error("not done in time")), leftMs);

@@ -10,19 +10,19 @@ import {
   type TransportEvents,
   type TransportOptions,
 } from "../fabric/transport/transport.io.ts";
-import type { LinkFrame, Maintain, Maintained } from "../fabric/wire/messages.ts";
+import type { LinkFrame, MaintenanceCall, MaintenanceResult } from "../fabric/wire/messages.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
-import type { Standing } from "./core/standing.ts";
-import { LOOK_MS } from "./core/standing.ts";
+import type { WriteEligibility } from "./core/write-eligibility.ts";
+import { CLOCK_CHECK_MS } from "./core/write-eligibility.ts";
 import type { NodeMachine } from "./core.ts";
-import type { NodeInput, NodeOutput, Told } from "./core-io.ts";
+import type { NodeInput, NodeNotice, NodeOutput } from "./core-io.ts";
 
 /** The parts of the machine that the driver uses. */
 export type DrivenMachine = Pick<
   NodeMachine,
   "handle" | "nextDeadlineMs" | "look" | "pull" | "durable" | "show" | "mustConfirm" | "calls"
-> & { readonly standing: Pick<Standing, "refusal"> };
+> & { readonly writeEligibility: Pick<WriteEligibility, "refusal"> };
 
 export interface DriverPorts {
   now(): Time;
@@ -36,10 +36,10 @@ export interface DriverPorts {
   readonly onRefused: (error: unknown) => void;
 }
 
-type Waiting = PromiseWithResolvers<void>;
+type BatchWaiter = PromiseWithResolvers<void>;
 
 /** What the callers of one batch wait for. */
-interface Settlement extends Waiting {
+interface Settlement extends BatchWaiter {
   readonly batch: BatchNumber;
 }
 
@@ -52,11 +52,11 @@ export class CoreDriver {
   /** What callers wait for: the batch on its way, and the one that gathers. */
   #waiting: Settlement[] = [];
   /** What writes wait for until other nodes have confirmed this start. */
-  #confirming: Waiting | undefined;
+  #confirming: BatchWaiter | undefined;
   /** Orders that other nodes have not answered, by number. */
-  readonly #ordered = new Map<number, (maintained: Maintained) => void>();
+  readonly #ordered = new Map<number, (maintained: MaintenanceResult) => void>();
   #orderCount = 0;
-  readonly #followers = new Set<(told: Told) => void>();
+  readonly #followers = new Set<(told: NodeNotice) => void>();
   #transport: FabricTransport | undefined;
   #timer: NodeJS.Timeout | undefined;
   #timerMonoMs = NEVER;
@@ -79,7 +79,7 @@ export class CoreDriver {
 
   /** Lets the machine speak to other nodes, hear them, and run checks. */
   begin(): void {
-    this.#lookTimer = setInterval(() => this.#look(), LOOK_MS).unref();
+    this.#lookTimer = setInterval(() => this.#look(), CLOCK_CHECK_MS).unref();
     this.input({ kind: "begin" });
   }
 
@@ -108,14 +108,14 @@ export class CoreDriver {
       this.#confirming ??= Promise.withResolvers();
       return this.#confirming.promise;
     }
-    const { refusal } = this.#machine.standing;
+    const { refusal } = this.#machine.writeEligibility;
     return refusal === undefined ? undefined : Promise.reject(refusal);
   }
 
   /** Gives another node an order about the maintenance of entries that are registered with it. Resolves with what came of it. */
-  maintain(nodeId: string, maintain: Maintain): Promise<Maintained> {
+  maintain(nodeId: string, maintain: MaintenanceCall): Promise<MaintenanceResult> {
     if (this.#isNetworkClosed || this.#isStopped || this.#transport === undefined) return Promise.resolve({ response: undefined });
-    const { promise, resolve } = Promise.withResolvers<Maintained>();
+    const { promise, resolve } = Promise.withResolvers<MaintenanceResult>();
     this.#orderCount += 1;
     this.#ordered.set(this.#orderCount, resolve);
     this.input({ kind: "maintain", order: this.#orderCount, nodeId, maintain });
@@ -123,7 +123,7 @@ export class CoreDriver {
   }
 
   /** Calls the follower with what the machine tells, from now on. Returns a function that ends this. */
-  follow(follower: (told: Told) => void): () => void {
+  follow(follower: (told: NodeNotice) => void): () => void {
     this.#followers.add(follower);
     return () => this.#followers.delete(follower);
   }
@@ -340,7 +340,7 @@ export class CoreDriver {
     else confirming?.reject(refusal.error);
   }
 
-  #tell(told: Told): void {
+  #tell(told: NodeNotice): void {
     for (const follower of this.#followers) follower(told);
   }
 

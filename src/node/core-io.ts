@@ -18,11 +18,11 @@ import type { Draft } from "../summary/building/drafts.ts";
 import type { RefusalEvent } from "../summary/held/refusals.ts";
 import type { UnsaidEvent } from "../summary/held/unsaid.ts";
 import type { DepartureReason, HandedOver } from "./core/departure.ts";
-import type { LostGeneration } from "./core/generations.ts";
+import type { LostGeneration } from "./core/generation-renewal.ts";
 import type { KeepSnapshot } from "./core/snapshots.ts";
 
 /** Inputs of the fabric that only the machine gives. */
-type Internal = "facts" | "lagged" | "leaving" | "offer" | "policyRefused" | "stop";
+type InternalInput = "facts" | "lagged" | "leaving" | "offer" | "policyRefused" | "stop";
 
 /** What became of a version of another node: the answer of the policy store, or why the version could not be stored. */
 export type AdoptOutcome = AdoptResult | { readonly notKept: string };
@@ -34,7 +34,7 @@ export interface OwnEntry {
 
 export type NodeInput =
   /** `tick`, the inputs from the network, and what became of an order about policy. */
-  | Exclude<FabricInput, { readonly kind: Internal }>
+  | Exclude<FabricInput, { readonly kind: InternalInput }>
   /** The journal has the batch that `persist` ordered. */
   | { readonly kind: "persisted" }
   /** The journal refused the batch, and why. */
@@ -120,7 +120,7 @@ export type NodeOutput =
   /** The node says nothing more, and the sockets may be closed. */
   | { readonly kind: "gone"; readonly reason: DepartureReason };
 
-type Order =
+type DriverOutputKind =
   | "maintained"
   | "answer"
   | "call"
@@ -135,12 +135,12 @@ type Order =
   | "wake";
 
 /** What the machine tells the rest of the node. The driver carries out the other outputs itself, on sockets and journal. */
-export type Told = Exclude<NodeOutput, { readonly kind: Order }>;
+export type NodeNotice = Exclude<NodeOutput, { readonly kind: DriverOutputKind }>;
 
 /** The news that parts of the machine have for each other. */
 export type NodeNews =
   /** Inputs of the fabric that other parts give. */
-  | Extract<FabricInput, { readonly kind: Internal }>
+  | Extract<FabricInput, { readonly kind: InternalInput }>
   /** Other nodes may have something to receive. */
   | { readonly kind: "summariesChanged" }
   /** Orders of the fabric about own records. The others leave the machine. */

@@ -9,16 +9,16 @@ import type { FabricOutput, LinkId } from "../fabric/io-types.ts";
 import type { LinkFrame, PeerIdentity } from "../fabric/wire/messages.ts";
 import { assert } from "../lib/errors.ts";
 import type { Machine, Time } from "../lib/machine.ts";
-import type { LostGeneration } from "./core/generations.ts";
-import { type Joining, NodeParts, type NodeRooms } from "./core/parts/list.ts";
+import type { LostGeneration } from "./core/generation-renewal.ts";
+import { type JoinOptions, NodeParts, type NodeRooms } from "./core/parts/list.ts";
 import type { NodeReadiness } from "./core/parts/readiness.ts";
-import { type Standing, Standstill } from "./core/standing.ts";
-import { isPolicyTaken } from "./core/travelling-policy.ts";
+import { isPolicyTaken } from "./core/remote-policy.ts";
+import { PauseDetector, type WriteEligibility } from "./core/write-eligibility.ts";
 import type { NodeInput, NodeOutput, NodePart } from "./core-io.ts";
 
 export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   readonly #parts: NodeParts;
-  readonly #standstill = new Standstill();
+  readonly #standstill = new PauseDetector();
   /** What other nodes said before this node may speak. */
   readonly #early: NodeInput[] = [];
 
@@ -26,8 +26,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     this.#parts = new NodeParts(rooms, time);
   }
 
-  get standing(): Standing {
-    return this.#parts.standing;
+  get writeEligibility(): WriteEligibility {
+    return this.#parts.writeEligibility;
   }
 
   get readiness(): Omit<NodeReadiness, keyof NodePart> {
@@ -45,7 +45,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   }
 
   /** Joins the fabric to this machine. To be called at most once, before callers are served. A node that stands alone never joins. */
-  join(joining: Joining): void {
+  join(joining: JoinOptions): void {
     assert(this.#joined === undefined && this.#parts.readiness.state === "starting", "a node joins once");
     this.#parts.join(joining);
   }

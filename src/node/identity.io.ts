@@ -13,7 +13,7 @@ import { type ConnectionPeer, type Credential, Tenants } from "../policy/identit
 import { fabricHost } from "./fabric/address.io.ts";
 import { credentialWarnings, fileWarnings } from "./files/file-warnings.io.ts";
 
-export interface Identities {
+export interface CallerIdentities {
   /** As `ChainPorts.identify`. */
   readonly identify: (header: (name: string) => string | undefined, peer: ConnectionPeer) => Caller | Promise<Caller>;
   /** Calls `onChanged` whenever callers who were known before may be refused, or be somebody else. */
@@ -46,7 +46,7 @@ function anonymousRoles(settings: Settings): readonly string[] {
 }
 
 /** Reads the files that settings name. Rejects with a message that names the setting when one cannot be used. */
-export async function openIdentities(options: IdentityOptions): Promise<Identities> {
+export async function openIdentities(options: IdentityOptions): Promise<CallerIdentities> {
   const { settings, clusterId } = options;
   const { tenants } = settings;
   const defaults = { tenant: tenants.default ?? "", cluster: clusterId };
@@ -90,7 +90,11 @@ export async function openIdentities(options: IdentityOptions): Promise<Identiti
 }
 
 /** No credentials are configured, so no header is read. */
-function everybody(as: { readonly roles: readonly string[]; readonly tenant: string; readonly cluster: string }): Identities["identify"] {
+function everybody(as: {
+  readonly roles: readonly string[];
+  readonly tenant: string;
+  readonly cluster: string;
+}): CallerIdentities["identify"] {
   const { roles, tenant, cluster } = as;
   // HOT: one call a request on a node with default settings. It makes a single object.
   return (_header, { address }) => ({ principal: "", tenant, cluster, roles, isAuthenticated: false, address });

@@ -30,21 +30,21 @@ import { withNameReads } from "../services/dns/name-answers.ts";
 import { REFLECTION } from "../services/reflection.ts";
 import type { ServiceDefinition } from "../services/service.ts";
 import { checkAnswered, listServices } from "../services/service-table.ts";
-import type { Components } from "./components.io.ts";
+import type { NodeComponents } from "./components.io.ts";
 import type { DnsEndpoint, NodeEndpoints, SharedPorts } from "./core/endpoints.ts";
 import { type DnsAnsweringOptions, nameAnswers, openAnswering, openZoneKeys } from "./dns/answering.io.ts";
 import type { DnsPresence } from "./dns/presence.ts";
 import { dnsTls, tlsFiles } from "./dns/tls.io.ts";
-import type { Identities } from "./identity.io.ts";
+import type { CallerIdentities } from "./identity.io.ts";
 import type { NodeLimits } from "./limits.ts";
 
-export interface Listeners {
+export interface NodeListeners {
   readonly grpc: GrpcListener;
   readonly edge: EdgeListener;
   readonly dns: DnsGateway | undefined;
 }
 
-export function endpointsOf({ grpc: { acceptor: grpc }, edge: { acceptor: http }, dns }: Listeners): NodeEndpoints {
+export function endpointsOf({ grpc: { acceptor: grpc }, edge: { acceptor: http }, dns }: NodeListeners): NodeEndpoints {
   const calls = { ports: { grpc: grpc.port, http: http.port }, grpc: grpc.address, http: http.address };
   return { calls, dns: dns && dnsEndpointOf(dns) };
 }
@@ -53,7 +53,7 @@ export function dnsEndpointOf({ host, udpPort, tcpPort, tlsPort }: DnsGateway): 
   return { host, udp: udpPort, tcp: tcpPort, tls: tlsPort };
 }
 
-export function connectionCountOf({ grpc, edge }: Pick<Listeners, "edge" | "grpc">): number {
+export function connectionCountOf({ grpc, edge }: Pick<NodeListeners, "edge" | "grpc">): number {
   return grpc.acceptor.sockets.size + edge.acceptor.sockets.size;
 }
 
@@ -63,7 +63,7 @@ export interface ListenersOptions extends DnsAnsweringOptions {
   /** Begins the ids of calls that bring none; no other thread of any node has it. */
   readonly idPrefix: string;
   readonly limits: Pick<NodeLimits, "admission" | "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns" | "noteHidden">;
-  readonly identities: Pick<Identities, "follow" | "identify">;
+  readonly identities: Pick<CallerIdentities, "follow" | "identify">;
   /** Calls back whenever the node begins to serve, or ends it. Health says it. */
   readonly followServing: (onServing: (isServing: boolean) => void) => void;
   /** Whether anybody answers DNS. Health says it. */
@@ -80,7 +80,7 @@ export interface ListenersOptions extends DnsAnsweringOptions {
 export type DnsListenerOptions = DnsAnsweringOptions & Pick<ListenersOptions, "shared">;
 
 /** Opens all listeners, one after the other. A stop drains them at once, and HTTP answers until the goodbye is said. */
-export async function openListeners(options: ListenersOptions, parts: Components): Promise<Listeners> {
+export async function openListeners(options: ListenersOptions, parts: NodeComponents): Promise<NodeListeners> {
   const group = await parts.group("listeners");
   const { settings, metrics } = options;
   const zoneKeys = openZoneKeys(options);
@@ -137,7 +137,7 @@ export async function openListeners(options: ListenersOptions, parts: Components
 /** Opens the listener for DNS alone. */
 export function openDnsListener(
   options: DnsListenerOptions,
-  parts: Components,
+  parts: NodeComponents,
   answering = openAnswering(options, { zoneKeys: openZoneKeys(options), sharerCount: 1 }),
 ): Promise<DnsGateway> {
   const { shared, settings } = options;
@@ -185,12 +185,12 @@ export function dnsCheck({ dns }: Settings, { host, udp }: DnsEndpoint, more = "
   return { name: "dns", ok: true, detail: `answers for ${dns.zones.join(", ")} on ${hostPort(host, udp)}${more}` };
 }
 
-type Serving = Pick<GrpcListenerOptions, "services" | "health" | "chain"> & {
+type ListenerServing = Pick<GrpcListenerOptions, "services" | "health" | "chain"> & {
   readonly tls: ListenerTlsFiles | undefined;
   readonly inflater: SharedInflater;
 };
 
-function openGrpc({ settings, log, metrics, shared }: ListenersOptions, serving: Serving, port: number): Promise<GrpcListener> {
+function openGrpc({ settings, log, metrics, shared }: ListenersOptions, serving: ListenerServing, port: number): Promise<GrpcListener> {
   return startGrpcListener({
     ...serving,
     host: settings.listen.host,
@@ -202,7 +202,7 @@ function openGrpc({ settings, log, metrics, shared }: ListenersOptions, serving:
   });
 }
 
-type EdgeServing = Serving & Pick<EdgeListenerOptions, "dnsMessages">;
+type EdgeServing = ListenerServing & Pick<EdgeListenerOptions, "dnsMessages">;
 
 function openEdge(
   { settings, origins = new Map<string, string>(), log, metrics, sources, shared }: ListenersOptions,

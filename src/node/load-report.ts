@@ -4,10 +4,10 @@ import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { MetricsSum } from "../lib/metrics/sum.ts";
 
 /** The metrics of one thread, or their sum over several. */
-type Counts = Pick<Metrics | MetricsSum, "seriesOf" | "histogramsOf">;
+type LoadCounts = Pick<Metrics | MetricsSum, "seriesOf" | "histogramsOf">;
 
 export interface LoadSources {
-  readonly metrics: Counts;
+  readonly metrics: LoadCounts;
   /** Open connections. */
   readonly connectionCount: () => number;
   /** Part of the time since the last call in which the event loop was busy. */
@@ -49,7 +49,7 @@ export class NodeLoad {
   }
 }
 
-function totalsOf(metrics: Counts) {
+function totalsOf(metrics: LoadCounts) {
   const totals = { calls: 0, failures: 0, answers: 0, latencyMs: 0 };
   for (const { labels, value } of metrics.seriesOf("rpc_requests_total")) {
     totals.calls += value;

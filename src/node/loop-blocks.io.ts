@@ -2,14 +2,14 @@
 import { performance } from "node:perf_hooks";
 import type { Log } from "../lib/log.io.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
-import type { Component } from "./components.io.ts";
+import type { NodeComponent } from "./components.io.ts";
 import { LOOK_MS, LoopBlocks } from "./loop-blocks.ts";
 
 /**
  * Watches from `start` on: while a catalog is loaded nobody is there who could be kept waiting. `monitorEventLoopDelay` of Node would do the
  * same for the same cost, but forgets what begins just after it was read and reset.
  */
-export function watchEventLoop(log: Pick<Log, "warn">, metrics: Metrics): Component {
+export function watchEventLoop(log: Pick<Log, "warn">, metrics: Metrics): NodeComponent {
   const blocks = new LoopBlocks(metrics.histogram("waymark_event_loop_block_ms", {}));
   let timer: NodeJS.Timeout | undefined;
   const look = () => {

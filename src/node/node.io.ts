@@ -14,23 +14,23 @@ import { type PeerParts, peerService } from "../services/peers.ts";
 import type { ServiceTable } from "../services/service-table.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { openChecks } from "./checks/component.io.ts";
-import type { Component, Components } from "./components.io.ts";
+import type { NodeComponent, NodeComponents } from "./components.io.ts";
 import type { NodeEndpoints } from "./core/endpoints.ts";
 import { awaitsPolicy, mayBeOthers } from "./core/joining.ts";
 import { chooseFabric } from "./core/open-fabric.ts";
-import { checkCaughtUp, checkSound } from "./core/standing.ts";
+import { checkCaughtUp, checkSound } from "./core/write-eligibility.ts";
 import type { DnsPresence } from "./dns/presence.ts";
 import { openFabricComponent } from "./fabric/component.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
-import { checkExposure, type Identities, openIdentities } from "./identity.io.ts";
+import { type CallerIdentities, checkExposure, openIdentities } from "./identity.io.ts";
 import { clusterNames, connectionCountOf, endpointsOf, openListeners } from "./listeners.io.ts";
 import type { LoadSources } from "./load-report.ts";
 import { watchEventLoop } from "./loop-blocks.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
 import { type NodePolicy, openNodePolicy, openPolicyStore } from "./policy.io.ts";
+import { holdsSummaries, type NodeClusterKeys, openSeals } from "./regions/cluster-keys.io.ts";
 import { openSummaryEvents } from "./regions/events.io.ts";
 import { clustersToHear } from "./regions/key-faults.io.ts";
-import { holdsSummaries, type NodeSeals, openSeals } from "./regions/seals.io.ts";
 import { buildCore, type NodeCore, openStore } from "./rooms.io.ts";
 import { publishSelf } from "./self-entry.io.ts";
 import { hasSnapshot } from "./snapshot-file.io.ts";
@@ -46,7 +46,7 @@ import {
   tick,
 } from "./starting.io.ts";
 import { type WorkerGroupOptions, WorkerGroups } from "./workers/worker-groups.io.ts";
-import type { Workers, WorkersCore } from "./workers/workers.io.ts";
+import type { WorkerPool, WorkersCore } from "./workers/worker-pool.io.ts";
 import { ZoneSerials } from "./zone-serials.io.ts";
 
 /** Numbers from 0 to below 1, for all nodes of this process. */
@@ -60,7 +60,7 @@ export function startNode(options: NodeOptions): Promise<RunningNode> {
   return startParts(options, openParts);
 }
 
-async function openParts(options: NodeOptions, parts: Components): Promise<RunningNode> {
+async function openParts(options: NodeOptions, parts: NodeComponents): Promise<RunningNode> {
   const { settings, log } = options;
   const { clusterId } = settings.node;
   checkExposure(settings, log.child("identity"));
@@ -116,20 +116,20 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
 }
 
 /** The keys of clusters, for a node that holds summaries. */
-async function openKeys({ settings, log }: NodeOptions, parts: Components): Promise<NodeSeals | undefined> {
+async function openKeys({ settings, log }: NodeOptions, parts: NodeComponents): Promise<NodeClusterKeys | undefined> {
   if (!holdsSummaries(settings)) return undefined;
   const open = () => openSeals(settings, log.child("summary"));
   return parts.open("keys of clusters", open, ({ component }) => component);
 }
 
-async function watchSummaries({ settings, log }: NodeOptions, core: NodeCore, parts: Components): Promise<void> {
+async function watchSummaries({ settings, log }: NodeOptions, core: NodeCore, parts: NodeComponents): Promise<void> {
   const { regions } = core;
   if (regions === undefined) return;
   const open = () => openSummaryEvents(core, regions, clustersToHear(settings), log.child("summary"));
   await parts.open("summaries", open, (component) => component);
 }
 
-function journalPart(journal: NodeCore["journal"]): Component {
+function journalPart(journal: NodeCore["journal"]): NodeComponent {
   return {
     stop: () => journal.close(),
     readiness: () => {
@@ -140,7 +140,7 @@ function journalPart(journal: NodeCore["journal"]): Component {
   };
 }
 
-function corePart(core: NodeCore): Component {
+function corePart(core: NodeCore): NodeComponent {
   const { machine, driver, wakeups, limits } = core;
   return {
     stop: async (by) => {
@@ -150,7 +150,7 @@ function corePart(core: NodeCore): Component {
       await driver.close();
     },
     readiness: () => {
-      const { clockFault } = machine.standing;
+      const { clockFault } = machine.writeEligibility;
       return [
         // A node that was ready stays so: what it misses afterwards shows in the age of its data, and is no reason to take it out of service.
         { name: "catalog", ok: machine.readiness.isReady, detail: machine.readiness.isReady ? "loaded" : "loading" },
@@ -186,15 +186,15 @@ async function openFabric({ settings, log }: NodeOptions, core: NodeCore): Promi
   return loneFabric(core, choice.detail);
 }
 
-interface Opened {
+interface OpenedNode {
   readonly core: NodeCore;
   readonly policy: NodePolicy;
   readonly fabric: NodeFabric;
-  readonly reached: Reached;
+  readonly reached: CallerAccess;
 }
 
 /** Begins what others see, and waits until the node is ready. */
-async function serve(options: NodeOptions, { core, policy, fabric, reached }: Opened, parts: Components): Promise<RunningNode> {
+async function serve(options: NodeOptions, { core, policy, fabric, reached }: OpenedNode, parts: NodeComponents): Promise<RunningNode> {
   const { settings, log, interrupt } = options;
   const { identity, listeners, machine, driver } = core;
   const advertised = nameListeners(settings, listeners, reached.endpoints, fabric.listener);
@@ -222,7 +222,7 @@ async function serve(options: NodeOptions, { core, policy, fabric, reached }: Op
   await Promise.race([ready.promise, aborted(interrupt)]);
   if (interrupt?.aborted !== true) await policy.letIn();
   await reached.told();
-  const { fault } = machine.standing;
+  const { fault } = machine.writeEligibility;
   if (machine.readiness.isReady && fault !== "")
     log.warn({ nodeId: identity.nodeId, generation: identity.generation, ...listeners, fault }, "node answers and is not ready");
   let stopping: Promise<void> | undefined;
@@ -238,24 +238,24 @@ async function serve(options: NodeOptions, { core, policy, fabric, reached }: Op
 }
 
 /** What callers are answered from. */
-interface Served {
+interface ServedNode {
   readonly core: NodeCore;
   readonly services: ServiceTable;
   readonly fabric: NodeFabric;
-  readonly identities: Identities;
+  readonly identities: CallerIdentities;
   readonly serials: ZoneSerials | undefined;
   readonly workerGroups: WorkerGroups;
 }
 
 /** How callers reach the node: by the listeners of this thread, or by those of read workers. */
-interface Reached {
+interface CallerAccess {
   readonly endpoints: NodeEndpoints;
   readonly callers: LoadSources;
   /** Resolves when callers are answered by what the node is now. */
   readonly told: () => Promise<void> | void;
 }
 
-async function openOwnListeners({ settings, origins, log }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
+async function openOwnListeners({ settings, origins, log }: NodeOptions, served: ServedNode, parts: NodeComponents): Promise<CallerAccess> {
   const { core, services, identities, serials, workerGroups } = served;
   const { machine, driver, metrics } = core;
   const listeners = await openListeners(
@@ -292,7 +292,7 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
   return { endpoints: endpointsOf(listeners), callers, told: () => {} };
 }
 
-async function openReadWorkers(options: NodeOptions, served: Served, parts: Components): Promise<Reached> {
+async function openReadWorkers(options: NodeOptions, served: ServedNode, parts: NodeComponents): Promise<CallerAccess> {
   const passed = { role: "callers", services: Object.values(served.services) } as const;
   const workers = await openWorkers(options, served, passed, parts);
   const { calls, dns } = workers.endpoints;
@@ -301,7 +301,12 @@ async function openReadWorkers(options: NodeOptions, served: Served, parts: Comp
 }
 
 /** The listeners for DNS are in processes of their own, and all others where they are without. */
-async function openDnsProcesses(options: NodeOptions, served: Served, reached: Reached, parts: Components): Promise<Reached> {
+async function openDnsProcesses(
+  options: NodeOptions,
+  served: ServedNode,
+  reached: CallerAccess,
+  parts: NodeComponents,
+): Promise<CallerAccess> {
   const processes = await openWorkers(options, served, { role: "dns", services: [] }, parts);
   const told = async () => void (await Promise.all([reached.told(), processes.told()]));
   return { ...reached, endpoints: { ...reached.endpoints, dns: processes.endpoints.dns }, told };
@@ -309,10 +314,10 @@ async function openDnsProcesses(options: NodeOptions, served: Served, reached: R
 
 function openWorkers(
   options: NodeOptions,
-  { core, fabric, serials, workerGroups }: Served,
+  { core, fabric, serials, workerGroups }: ServedNode,
   asked: Pick<WorkerGroupOptions, "role" | "services">,
-  parts: Components,
-): Promise<Workers> {
+  parts: NodeComponents,
+): Promise<WorkerPool> {
   const readiness = () => ({ isDraining: core.machine.readiness.isDraining, checks: parts.readiness(now()) });
   const report = () => ({ readiness: readiness(), persistence: persistence(core) });
   return workerGroups.open(
@@ -343,7 +348,7 @@ function workersCore(core: NodeCore, { mesh }: NodeFabric, dnsPresence: DnsPrese
         ageMs,
         isShared: hasPeers || ageMs > 0,
         unreachable: mesh.unreachable(now()),
-        startRefusal: refusalOf(() => machine.standing.checkStart()),
+        startRefusal: refusalOf(() => machine.writeEligibility.checkStart()),
         endedStaticCount: registrar.endings.endedStaticCount,
         followed: undefined,
       };
@@ -356,7 +361,7 @@ function persistence({ journal, identity, replica }: NodeCore): JsonValue {
   return { ...journal.stats(), nodeId, generation, lastSeq: replica.self.through, boots: journal.restored.boots };
 }
 
-function peerParts({ server }: Settings, core: NodeCore, { peers: source }: NodeFabric, seals: NodeSeals | undefined): PeerParts {
+function peerParts({ server }: Settings, core: NodeCore, { peers: source }: NodeFabric, seals: NodeClusterKeys | undefined): PeerParts {
   const { identity, machine, regions } = core;
   const clusterKeys: PeerParts["clusterKeys"] = ({ wallMs }) => seals?.listed(wallMs) ?? [];
   const summaries = regions && ((time: Time) => regions.lag(machine.fabric, time));
@@ -387,8 +392,8 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     isTls: settings.tls.certFile !== undefined,
     checkCaughtUp: () => checkCaughtUp(machine.readiness.isReady),
     confirmed: () => driver.confirmed(),
-    checkWrites: () => machine.standing.checkWrites(),
-    checkStart: () => machine.standing.checkStart(),
+    checkWrites: () => machine.writeEligibility.checkWrites(),
+    checkStart: () => machine.writeEligibility.checkStart(),
     mesh,
     now,
     random,

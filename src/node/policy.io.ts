@@ -21,7 +21,7 @@ import { channelsOf } from "../summary/building/outlets.ts";
 import { hasAdopted } from "./core/open-fabric.ts";
 import { CHANNEL_OF } from "./core/rooms.ts";
 import type { CoreDriver } from "./core-driver.io.ts";
-import type { Told } from "./core-io.ts";
+import type { NodeNotice } from "./core-io.ts";
 import { writeMark } from "./fabric/members-file.io.ts";
 import { readFileText } from "./policy-file.io.ts";
 import type { NodeCore } from "./rooms.io.ts";
@@ -93,7 +93,7 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
       tasks,
       regionOf,
       secure: () => {
-        machine.standing.checkWrites();
+        machine.writeEligibility.checkWrites();
         return guard.secure(machine.fabric);
       },
       notTaken: () => machine.policyNotTaken,
@@ -121,7 +121,7 @@ async function holdsDataOfOthers({ persistence }: Settings, { identity: { nodeId
 }
 
 /** Carries out the machine's orders for the policy store. */
-function carryOut(told: Told, parts: { tasks: TaskRunner; policyStore: PolicyStore; driver: CoreDriver; log: Log }): void {
+function carryOut(told: NodeNotice, parts: { tasks: TaskRunner; policyStore: PolicyStore; driver: CoreDriver; log: Log }): void {
   const { tasks, policyStore, driver, log } = parts;
   if (told.kind === "readPolicy") {
     const { number } = told;

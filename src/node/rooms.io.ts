@@ -16,12 +16,12 @@ import type { AuditSink } from "../policy/audit/record.ts";
 import { HISTORY_BOUNDS } from "../policy/versions/engine.ts";
 import { openEphemeralJournal, openJournal } from "../store/journal/journal.io.ts";
 import type { Journal } from "../store/journal/journal.ts";
-import { openRooms, type Rooms, type Seals } from "./core/rooms.ts";
+import { openRooms, type RestoredRooms, type SummaryKeySources } from "./core/rooms.ts";
 import { CoreDriver, type DriverPorts } from "./core-driver.io.ts";
 import { isMarked } from "./fabric/members-file.io.ts";
 
 /** The rooms of a node, and what drives them. */
-export interface NodeCore extends Rooms {
+export interface NodeCore extends RestoredRooms {
   /** Wakes readers of the catalog, and of summaries. */
   readonly wakeups: readonly WatchWaker[];
   /** Called when readers may be woken, and what is said to read workers has changed. */
@@ -79,13 +79,14 @@ export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
 }
 
 /** What is open before the rooms are built. */
-export type Opened = Pick<NodeCore, "journal" | "metrics"> & Partial<Pick<NodeCore, "audit"> & { readonly seals: Keys | undefined }>;
+export type OpenedStores = Pick<NodeCore, "journal" | "metrics"> &
+  Partial<Pick<NodeCore, "audit"> & { readonly seals: KeySources | undefined }>;
 
 /** Keys of clusters, for a node that holds summaries. */
-type Keys = Pick<Seals, "announcements" | "keys" | "signer">;
+type KeySources = Pick<SummaryKeySources, "announcements" | "keys" | "signer">;
 
 /** Builds the rooms of a node and fills them with what the journal kept. */
-export async function buildCore(options: CoreOptions, { journal, metrics, audit, seals: keys }: Opened): Promise<NodeCore> {
+export async function buildCore(options: CoreOptions, { journal, metrics, audit, seals: keys }: OpenedStores): Promise<NodeCore> {
   const { settings, log, version, stallClock = clockOfLoop() } = options;
   const leases = new Leases(randomBytes(4).readUInt32BE());
   const chance = { leases, newGeneration, newToken: tokens(), random: Math.random };
@@ -117,7 +118,7 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit,
 }
 
 /** Which summaries of other regions are shown, by the borders of the settings. */
-function importsOf(rows: Settings["fabric"]["borders"], here: string, keys: Keys["keys"]): Seals["imports"] {
+function importsOf(rows: Settings["fabric"]["borders"], here: string, keys: KeySources["keys"]): SummaryKeySources["imports"] {
   const isImported = importRule(rows.map(({ clusterId, import: imports }) => ({ clusterId, imports })));
   return (source, namespace) => keys.regionOf(source) === here || isImported(source, namespace);
 }

@@ -8,7 +8,7 @@ import { now } from "../lib/stall-aware-time.io.ts";
 import { DATA_FILES } from "../store/data-directory.ts";
 import { inSlices, readSnapshotFile, setAsideSnapshotFile, touchSnapshotFile, writeSnapshotFile } from "../store/snapshot-file.io.ts";
 import type { KeepSnapshot } from "./core/snapshots.ts";
-import { type Warm, type WarmParts, warmStart } from "./core/warm-start.ts";
+import { type WarmParts, type WarmStart, warmStart } from "./core/warm-start.ts";
 
 /** The largest snapshot, about four million entries. A larger one is not written. */
 const MAX_BYTES = 1 << 30;
@@ -38,7 +38,7 @@ export class SnapshotFile {
   }
 
   /** Restores what the file holds. Returns "ignored" when the file cannot be used. To be called before anything is received. */
-  async restore(parts: WarmParts): Promise<Warm | "ignored" | undefined> {
+  async restore(parts: WarmParts): Promise<WarmStart | "ignored" | undefined> {
     if (this.#path === undefined) return undefined;
     try {
       const file = await readSnapshotFile(this.#path, MAX_BYTES);

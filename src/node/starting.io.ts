@@ -3,7 +3,7 @@ import type { Settings } from "../config/settings.ts";
 import { hostPort } from "../lib/addresses.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { openAuditLog } from "../store/audit/log.io.ts";
-import { type Component, Components, Deadline, type OnStep } from "./components.io.ts";
+import { type NodeComponent, NodeComponents, type OnStep, StopDeadline } from "./components.io.ts";
 import type { NodeEndpoints } from "./core/endpoints.ts";
 import { advertisedHost } from "./fabric/address.io.ts";
 import type { NodeFabric } from "./fabric/fabric.io.ts";
@@ -31,7 +31,7 @@ export interface RunningNode {
 }
 
 /** Shows the version, and collects what the parts count, at each scrape. */
-export function observe({ version, log }: NodeOptions, metrics: Metrics, parts: Components): void {
+export function observe({ version, log }: NodeOptions, metrics: Metrics, parts: NodeComponents): void {
   metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
   metrics.onCollect(() => {
     parts.observe();
@@ -47,22 +47,22 @@ const CLOSING_MS = 2000;
 /** Opens the parts of a process. All that it opened is closed when it cannot be started, or is told to stop meanwhile. */
 export async function startParts(
   options: NodeOptions,
-  open: (options: NodeOptions, parts: Components) => Promise<RunningNode>,
+  open: (options: NodeOptions, parts: NodeComponents) => Promise<RunningNode>,
 ): Promise<RunningNode> {
   const { log, interrupt, settings } = options;
-  const parts = new Components(log.child("node"), options.onStep, interrupt);
+  const parts = new NodeComponents(log.child("node"), options.onStep, interrupt);
   try {
     return await open(options, parts);
   } catch (error) {
     // A node that is stopped closes as well as one that was ready. Nobody has called it yet, so nothing drains.
     const isStopped = interrupt?.aborted === true && error === interrupt.reason;
     if (isStopped) log.info({ stopTimeoutMs: settings.node.stopTimeoutMs }, "node stops");
-    await parts.stop(new Deadline(isStopped ? settings.node.stopTimeoutMs + CLOSING_MS : FAILED_CLOSE_MS));
+    await parts.stop(new StopDeadline(isStopped ? settings.node.stopTimeoutMs + CLOSING_MS : FAILED_CLOSE_MS));
     throw error;
   }
 }
 
-export function auditPart(audit: Awaited<ReturnType<typeof openAuditLog>>): Component {
+export function auditPart(audit: Awaited<ReturnType<typeof openAuditLog>>): NodeComponent {
   return {
     reload: () => audit.reopenFile(),
     stop: () => audit.close(),
@@ -73,13 +73,13 @@ export function auditPart(audit: Awaited<ReturnType<typeof openAuditLog>>): Comp
 
 /** Open calls have the time of the setting. Everything that closes after them shares the time on top. `drain`: nothing new is taken from now on. */
 export async function stopParts(
-  parts: Components,
+  parts: NodeComponents,
   { settings, log }: NodeOptions,
   { nodeId, drain }: { readonly nodeId: string; readonly drain: () => void },
 ): Promise<void> {
   const { stopTimeoutMs } = settings.node;
   log.info({ nodeId, stopTimeoutMs }, "node stops");
-  const [callers, end] = [new Deadline(stopTimeoutMs), new Deadline(stopTimeoutMs + CLOSING_MS)];
+  const [callers, end] = [new StopDeadline(stopTimeoutMs), new StopDeadline(stopTimeoutMs + CLOSING_MS)];
   drain();
   await parts.drain(callers);
   await parts.stop(end);

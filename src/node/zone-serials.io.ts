@@ -18,14 +18,14 @@ import { now } from "../lib/stall-aware-time.io.ts";
 import { visibilityOf } from "../policy/set/verdict.ts";
 import { DATA_FILES } from "../store/data-directory.ts";
 import { readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } from "../store/snapshot-file.io.ts";
-import type { Component } from "./components.io.ts";
+import type { NodeComponent } from "./components.io.ts";
 
 export interface ZoneSerialsParts extends ZoneChangesSources {
   readonly settings: Settings;
   readonly log: Pick<Log, "warn">;
 }
 
-export class ZoneSerials implements Component {
+export class ZoneSerials implements NodeComponent {
   /** The serials that are told, by class of viewers: numbers of 32 bits, which read workers read too. */
   readonly told: SharedArrayBuffer;
   readonly #versions: ZoneVersions;
@@ -38,7 +38,7 @@ export class ZoneSerials implements Component {
   #writing: Promise<void> | undefined;
   #isFailing = false;
 
-  private constructor({ settings, log, ...sources }: ZoneSerialsParts, path: string | undefined, before: Before) {
+  private constructor({ settings, log, ...sources }: ZoneSerialsParts, path: string | undefined, before: PriorSerials) {
     const { callers } = classesOf(viewersOf(settings.dns, settings.node));
     const { reads } = sources;
     const classes = callers.map((viewer) => ({ key: `${viewer.tenant} ${viewer.cluster}`, sees: visibilityOf(reads, viewer) }));
@@ -99,15 +99,15 @@ export class ZoneSerials implements Component {
 }
 
 /** What is known of the serials before this start. */
-interface Before {
+interface PriorSerials {
   readonly kept: ClassSerials;
   readonly atLeast?: number;
 }
 
-const NOTHING: Before = { kept: new Map() };
+const NOTHING: PriorSerials = { kept: new Map() };
 
 /** A file that cannot be used is set aside. No serial in it was newer than the clock at that time, unless that was set back earlier. */
-async function readBefore(path: string, log: Pick<Log, "warn">): Promise<Before> {
+async function readBefore(path: string, log: Pick<Log, "warn">): Promise<PriorSerials> {
   try {
     const file = await readSnapshotFile(path, MAX_ZONE_FILE_BYTES);
     if (file === undefined) return NOTHING;

@@ -1,6 +1,6 @@
 /**
- * Applies the limits and quotas that depend on the request: limits of namespaces, and quotas of open watches. It wraps the handlers of a
- * service. Handlers of methods without limits stay as they are.
+ * Applies the limits that depend on the request, namespace rate limits and quotas of open watches, by wrapping the handlers of a service.
+ * Handlers of methods without limits are not wrapped.
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import type { Time } from "../lib/machine.ts";
@@ -12,15 +12,15 @@ import type { CallContext, MethodHandler, ServiceDefinition, StreamSource } from
 
 export interface CallAdmission {
   /**
-   * Takes a token of each namespace. If one has no token left, it takes none and throws `discovery_rate_limited`. Undefined if namespaces
-   * have no limit. `asked` is the viewer that the request names.
+   * Consumes one token of each namespace. If a namespace has no token left, consumes none and throws `discovery_rate_limited`. Undefined when
+   * namespaces have no limit. `asked` is the viewer that the request names.
    */
   readonly admitIn:
     | ((call: { context: CallContext; cost: CallCost; namespaces: readonly string[]; asked: RequestedViewer | undefined }) => void)
     | undefined;
   /**
-   * Counts a watch. The caller calls the returned function when the watch ends. Returns undefined if watches are not counted, and a promise if
-   * another thread counts them. Throws, or rejects with, `discovery_rate_limited` or `quota_exceeded`.
+   * Counts a watch until the returned function is called. Returns undefined if watches are not counted, and a promise if another thread
+   * counts them. Throws, or rejects with, `discovery_rate_limited` or `quota_exceeded`.
    */
   openWatch(caller: Caller, namespace: string, asked: RequestedViewer | undefined): (() => void) | Promise<() => void> | undefined;
 }
@@ -33,8 +33,8 @@ interface LimitOptions {
 }
 
 /**
- * Undefined for a method that is never limited, or whose requests name no namespace. A prefix counts as the namespace of that name, so that a
- * query by prefix gets no extra allowance. Unregistering a whole lease names no namespace: only the limit of the caller applies.
+ * Returns undefined for a method that is never limited, or whose requests name no namespace. A prefix counts as the namespace of that name,
+ * so that a query by prefix gets no extra allowance. Unregistering a whole lease names no namespace, so only the limit of the caller applies.
  */
 function concernOf(desc: DescMethod): LimitOptions | undefined {
   const cost = costOf(desc);
@@ -48,7 +48,7 @@ function askedOf({ hasViewer }: LimitOptions, request: Message): RequestedViewer
   return hasViewer ? (request as { readonly viewer?: RequestedViewer }).viewer : undefined;
 }
 
-/** The service with limits and quotas checked before its handlers run. */
+/** Returns the service with its limits and quotas checked before its handlers run. */
 export function admitted(service: ServiceDefinition, admission: CallAdmission): ServiceDefinition {
   const handlers: Record<string, MethodHandler> = { ...service.handlers };
   for (const method of service.desc.methods) {
@@ -67,7 +67,7 @@ function admittedUnary(handler: MethodHandler & { kind: "unary" }, { admitIn }: 
     ...handler,
     handle: (request: Message, context: CallContext) => {
       admitIn({ context, cost: concern.cost, namespaces: concern.namespacesOf(request), asked: askedOf(concern, request) });
-      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of this request
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler belongs to the request's method
       return handler.handle(request as never, context);
     },
   };
@@ -85,7 +85,7 @@ function admittedWatch(
       const asked = askedOf(concern, request);
       admission.admitIn?.({ context, cost: concern.cost, namespaces, asked });
       const counted = admission.openWatch(context.caller, namespaces[0] ?? "", asked);
-      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of this request
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler belongs to the request's method
       const open = () => handler.open(request as never, context);
       if (counted === undefined) return open();
       if (counted instanceof Promise) return new DeferredStream(counted.then((release) => openHolding(open, release)));
@@ -94,7 +94,7 @@ function admittedWatch(
   };
 }
 
-/** Opens a stream that holds something. What it holds is released if it does not open. */
+/** Opens a stream that holds a resource. `release` frees the resource when the stream closes, or immediately if it fails to open. */
 export function openHolding(open: () => StreamSource, release: () => void): StreamSource {
   try {
     return new HoldingSource(open(), release);
@@ -104,7 +104,7 @@ export function openHolding(open: () => StreamSource, release: () => void): Stre
   }
 }
 
-/** A stream for which something is held until it closes: its place among the open watches, or what it follows. */
+/** A stream that releases a resource when it closes, such as its slot among the open watches or a watched namespace. */
 class HoldingSource implements StreamSource {
   readonly #source: StreamSource;
   readonly #release: () => void;

@@ -1,10 +1,10 @@
-/** A stream in both directions that answers each request with one message, in order. */
+/** A bidirectional stream that answers each request with one message, in order. */
 import type { Message } from "@bufbuild/protobuf";
 import type { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { AnswerSink, CallContext, MethodHandler, RequestListener, RequestReader, UnaryHandler } from "./service.ts";
 
-/** Makes the handler of such a stream. The context of each request has its own time. */
+/** Returns the handler of a stream that answers each request with `handle`. The context of each request has its own time. */
 export function answeringEach<I extends Message, O extends Message>(handle: UnaryHandler<I, O>, read?: RequestReader): MethodHandler {
   return {
     kind: "bidi_streaming",
@@ -14,7 +14,7 @@ export function answeringEach<I extends Message, O extends Message>(handle: Unar
   };
 }
 
-/** Takes no further request while an answer waits for its promise, or for the client to read. */
+/** Accepts no further request while the promise of an answer is pending, or while the client has not read the last answer. */
 class AnsweredStream<I extends Message, O extends Message> implements RequestListener<I> {
   readonly #handle: UnaryHandler<I, O>;
   readonly #answers: AnswerSink<O>;
@@ -29,7 +29,7 @@ class AnsweredStream<I extends Message, O extends Message> implements RequestLis
     this.#context = context;
   }
 
-  // HOT: once a renewal. A synchronous answer to a client that keeps up creates no promise.
+  // HOT: once per renewal. A synchronous answer to a client that keeps up creates no promise.
   message(request: I, time: Time): void {
     const answer = this.#handle(request, { ...this.#context, time });
     if (!(answer instanceof Promise)) {
@@ -37,7 +37,7 @@ class AnsweredStream<I extends Message, O extends Message> implements RequestLis
       return;
     }
     this.#wait();
-    answer.then((known) => this.#send(known)).catch((thrown: unknown) => this.#answers.fail(thrown)); // Also of one that cannot be sent.
+    answer.then((known) => this.#send(known)).catch((thrown: unknown) => this.#answers.fail(thrown)); // Also catches a failure of the send.
   }
 
   halfClosed(): void {
@@ -69,7 +69,7 @@ class AnsweredStream<I extends Message, O extends Message> implements RequestLis
   #goOn(): void {
     if (!this.#isWaiting) return;
     this.#isWaiting = false;
-    this.#answers.resume(); // Gives what came meanwhile, which may wait again.
+    this.#answers.resume(); // Delivers the requests received meanwhile. One of them may pause the stream again.
     this.#endIfDue();
   }
 

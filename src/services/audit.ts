@@ -1,4 +1,4 @@
-/** The audit methods of PolicyService: reading the log by filter and page, and checking its chain. */
+/** The audit methods of PolicyService, which read the log by filter and page, and verify its hash chain. */
 import { create } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -59,16 +59,16 @@ function filterOf({ principal, since, until }: AuditRequest): AuditFilter {
 async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: AuditRequest, filter: AuditFilter) {
   const before = decodeAuditToken(pageToken, filter);
   const { records, nextBefore } = await log.read({ before, limit: pageLimit(limit), filter });
-  // A full page may be the last one, because the log does not look further than the limit.
+  // A full page may be the last one, because the log does not read beyond the limit.
   const hasMore = nextBefore !== undefined && (await log.read({ before: nextBefore, limit: 1, filter })).records.length > 0;
   return { records: records.map(wireRecord), nextPageToken: hasMore ? encodeAuditToken(nextBefore, filter) : "" };
 }
 
-/** The record that the caller remembers of an earlier check. It exposes a log that was written anew with a consistent chain of hashes. */
+/** The record that the caller kept from an earlier check. It exposes a log that was rewritten with a consistent hash chain. */
 function knownPoint({ knownNumber, knownHash }: VerifyAuditRequest): readonly ChainPoint[] {
   if (knownNumber === 0n && knownHash === "") return [];
-  if (knownNumber === 0n) throw invalid("known_number", "goes with known_hash; give both or none");
-  if (knownHash === "") throw invalid("known_hash", "goes with known_number; give both or none");
+  if (knownNumber === 0n) throw invalid("known_number", "must be set together with known_hash: set both fields or neither");
+  if (knownHash === "") throw invalid("known_hash", "must be set together with known_number: set both fields or neither");
   return [{ number: Number(knownNumber), hash: Buffer.from(knownHash, "hex") }];
 }
 

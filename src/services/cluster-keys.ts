@@ -1,4 +1,4 @@
-/** `PeerService.Keys`: which keys of clusters this node trusts; and the pages of all lists of that service. */
+/** Implements `PeerService.Keys`, the cluster keys that this node trusts, and the paging of all lists of that service. */
 
 import { create, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -18,9 +18,9 @@ import type { ListedKey } from "../signing/key-registry.ts";
 import { requestCheckOf } from "./contract.ts";
 import type { RouteParameters } from "./service.ts";
 
-/** A key of a cluster, or an announcement of it. */
+/** A key of a cluster, or an announcement of a key. */
 export interface ClusterKeyRow extends ListedKey {
-  /** This node signs with it. */
+  /** Whether this node signs with the key. */
   readonly signs: boolean;
 }
 
@@ -38,7 +38,7 @@ export interface KeysRequest {
 /** Query parameters of a list. */
 export const PAGE = ["limit", "page_token"] as const;
 
-/** Digits of the place of a key among those of its cluster. */
+/** Number of digits for the position of a key in the list of its cluster. */
 const PLACE_DIGITS = 6;
 
 export function keysAnswer(
@@ -63,7 +63,7 @@ export function keysAnswer(
 
 const checkKeys = requestCheckOf(PeerServiceKeysRequestSchema);
 
-/** The answer of `Keys`, and the same without its time. Throws `invalid_argument`. */
+/** Returns the answer of `Keys`, and the same answer without its time. Throws `invalid_argument`. */
 export function keysJson(listed: ListedKeys, asked: RouteParameters) {
   const request = create(PeerServiceKeysRequestSchema, { clusterId: asked["cluster_id"] ?? "", ...pageOf(asked) });
   checkKeys(request);
@@ -89,12 +89,12 @@ function wireKey({ cluster, region, keyId, publicKey, counts, announced, signs }
   });
 }
 
-/** An announcement may name any time, and a Timestamp ends with the year 9999. */
+/** Limits the time to the range of a Timestamp, which ends with the year 9999. An announcement may name any time. */
 function timestampOf(wallMs: number) {
   return timestampFromMs(Math.min(wallMs, MAX_WALL_MS));
 }
 
-/** The page that is asked for of rows in the order of their places. `hash` is that of their filter. */
+/** Returns the requested page of the rows, sorted by `placeOf`. `hash` identifies the filter of the list. */
 export function paged<T>(
   rows: readonly T[],
   placeOf: (row: T) => string,
@@ -111,8 +111,9 @@ export function paged<T>(
   return { page: page.map(({ row }) => row), nextPageToken };
 }
 
-/** The page of a route. */
+/** Reads the page parameters of a GET request. */
 export function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParameters): KeysRequest {
-  if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", `must be a whole number from 0, is ${JSON.stringify(limit.slice(0, 64))}`);
+  if (!/^\d{1,6}$/.test(limit))
+    throw invalid("limit", `must be a whole number from 0 to 999999, got ${JSON.stringify(limit.slice(0, 64))}`);
   return { limit: Number(limit), pageToken };
 }

@@ -1,6 +1,6 @@
 /**
- * What the contract says of a call: its cost, the namespaces that it concerns, which process answers it and who may make it, all read from the proto's
- * options once for each method, and the rules of its request. The facts of services of gRPC itself are here.
+ * Reads the properties of an rpc from the options in its proto, once per method: its cost, its namespaces, the process that answers it, the
+ * access that it requires, and the rules of its request. The properties of gRPC's own services are defined here.
  */
 import {
   type DescField,
@@ -23,24 +23,24 @@ import type { RefusedAct } from "../policy/audit/record.ts";
 import { type Caller, demandRole, hasRole, isOwner, isOwnerOf, type MeshRole } from "../policy/identity/caller.ts";
 import type { CallCost } from "../policy/limits/rate-limits.ts";
 
-/** The facts of `waymark.options.v1` for services of gRPC itself, whose protos we cannot annotate. All of them only read. */
+/** Replaces the options of `waymark.options.v1` for gRPC's own services, whose protos we cannot annotate. All these services only read. */
 export interface ForeignFacts {
-  /** Undefined means that calls are never limited. */
+  /** Undefined when calls are never limited. */
   readonly cost: CallCost | undefined;
-  /** Whether every caller gets an answer: without a credential, whatever the settings say, and also while the server drains. */
+  /** Whether calls need no credential, regardless of the settings, and are also answered while the server drains. */
   readonly isForEverybody: boolean;
 }
 
 const REFLECTION: ForeignFacts = { cost: "read", isForEverybody: false };
 
 const SERVICES: Readonly<Record<string, ForeignFacts>> = {
-  // Load balancers have no credential, and must learn that a node drains. A load balancer that gets no answer removes the node.
+  // Load balancers have no credential, and must see that a node drains. A load balancer that gets no answer removes the node.
   "grpc.health.v1.Health": { cost: undefined, isForEverybody: true },
   "grpc.reflection.v1.ServerReflection": REFLECTION,
   "grpc.reflection.v1alpha.ServerReflection": REFLECTION,
 };
 
-/** Undefined for rpcs of our own. */
+/** Returns undefined for Waymark's own rpcs. */
 function foreignFacts({ parent }: DescMethod): ForeignFacts | undefined {
   return SERVICES[parent.typeName];
 }
@@ -51,16 +51,16 @@ export function changesNothing(desc: DescMethod): boolean {
 }
 
 /**
- * The kind of token that a call of the method takes. Undefined: the method is never limited. `ServerInfo` is not limited, because operators
- * need it to find faults. Renewals are not limited, because refusing them would end leases in the middle of a flood. They are cheap, and
- * `catalog.load_interval` and the number of entries bound their reports. Calls between nodes have bounds of their own. Opening a watch is a
- * read. An rpc without a cost is a bug, and ends the start.
+ * Returns the kind of token that a call of the method consumes, and undefined when the method is never limited. `ServerInfo` is not limited,
+ * because operators need it for diagnosis. Renewals are not limited, because refusing them would end leases during a flood. Renewals are
+ * cheap, and `catalog.load_interval` and the number of entries bound their reports. Calls between nodes have their own bounds. Opening a watch
+ * counts as a read. An rpc without a cost is a bug and aborts the start.
  */
 export function costOf(desc: DescMethod): CallCost | undefined {
   const foreign = foreignFacts(desc);
   if (foreign !== undefined) return foreign.cost;
   const { cost } = getOption(desc, call);
-  assert(cost !== WireCost.UNSPECIFIED, "an rpc names no cost", { rpc: rpcName(desc) });
+  assert(cost !== WireCost.UNSPECIFIED, "the proto of an rpc declares no cost", { rpc: rpcName(desc) });
   return COSTS[cost];
 }
 
@@ -70,20 +70,21 @@ const COSTS: Readonly<Record<Exclude<WireCost, WireCost.UNSPECIFIED>, CallCost |
   [WireCost.WRITE]: "write",
 };
 
-/** Whether a read worker sends calls of the method to the main thread. `isOwn`: the worker has a handler of its own. */
+/** Whether a read worker forwards calls of the method to the main thread. `isOwn` is true if the worker has its own handler. */
 export function isForwarded(desc: DescMethod, isOwn: boolean): boolean {
   const { answeredBy } = getOption(desc, call);
   return answeredBy === AnsweredBy.NODE || (answeredBy === AnsweredBy.PROCESS && !isOwn);
 }
 
-/** Whether a resolver refuses calls of the method, because only nodes answer them. */
+/** Whether a resolver rejects calls of the method, because only nodes answer them. */
 export function isRefusedByResolvers(desc: DescMethod): boolean {
   return getOption(desc, call).resolver === ResolverBehavior.REFUSE;
 }
 
 /**
- * Whether a resolver may pass calls of the method on without judging them. The upstream judges the resolver in place of its caller, so that what
- * depends on the caller needs a handler at the resolver, and so does a write, whose caller is to be in the audit.
+ * Whether a resolver may proxy calls of the method to its upstream without checking access itself. The upstream checks the resolver's access
+ * instead of the caller's. Therefore methods that depend on the caller need a handler on the resolver. Writes need one too, because the audit
+ * log must name the caller.
  */
 export function isProxied(desc: DescMethod): desc is DescMethodUnary {
   const { answeredBy, resolver, act, namespaceFields } = getOption(desc, call);
@@ -91,14 +92,14 @@ export function isProxied(desc: DescMethod): desc is DescMethodUnary {
   return isForNode && act === Act.UNSPECIFIED && namespaceFields.length === 0 && changesNothing(desc) && desc.methodKind === "unary";
 }
 
-/** Whether servers of this kind must have a handler for the method. An rpc that does not say which process answers it is a bug, and ends the start. */
+/** Whether servers of this kind must have a handler for the method. An rpc without `answered_by` is a bug and aborts the start. */
 export function mustAnswer(desc: DescMethod, isResolver: boolean): boolean {
   const { answeredBy, resolver } = getOption(desc, call);
-  assert(answeredBy !== AnsweredBy.UNSPECIFIED, "an rpc does not say which process answers it", { rpc: rpcName(desc) });
+  assert(answeredBy !== AnsweredBy.UNSPECIFIED, "the proto of an rpc does not declare which process answers it", { rpc: rpcName(desc) });
   return !(isResolver && resolver === ResolverBehavior.UNIMPLEMENTED);
 }
 
-/** The routes of the method that servers of this kind must answer. What a resolver leaves to nodes has no routes on a resolver. */
+/** Returns the routes of the method that servers of this kind must answer. Methods that only nodes answer have no routes on a resolver. */
 export function routesOf(desc: DescMethod, isResolver: boolean): readonly string[] {
   const { answeredBy, routes } = getOption(desc, call);
   return isResolver && answeredBy === AnsweredBy.NODE ? [] : routes;
@@ -112,7 +113,7 @@ export function rpcName({ parent, name }: DescMethod): string {
 /** Returns the namespaces that a request names, with repetitions. */
 export type NamespacesOf = (request: Message) => readonly string[];
 
-/** Reads the namespaces at the first of the option's paths that holds any. Undefined if no field of the request holds a namespace. */
+/** Reads the namespaces at the first of the option's paths that has any. Undefined when no field of the request contains a namespace. */
 export function namespacesOf(desc: DescMethod): NamespacesOf | undefined {
   const paths = getOption(desc, call).namespaceFields.map((path) => textsAt(desc.input, path.split(".")));
   if (paths.length === 0) return undefined;
@@ -126,11 +127,11 @@ export function namespacesOf(desc: DescMethod): NamespacesOf | undefined {
   };
 }
 
-/** Reads the texts at a path, without empty ones. A list on the path is read item by item. */
+/** Reads the non-empty strings at a path. A list on the path is read item by item. */
 function textsAt(message: DescMessage, [name, ...rest]: readonly string[]): (from: object, to: string[]) => void {
   const field = message.fields.find((each) => each.name === name);
-  assert(field !== undefined, "a path of namespaces names no field", { message: message.typeName, name });
-  assert((field.message === undefined) === (rest.length === 0), "a path of namespaces ends at no text", {
+  assert(field !== undefined, "a path in namespace_fields names an unknown field", { message: message.typeName, name });
+  assert((field.message === undefined) === (rest.length === 0), "a path in namespace_fields does not end at a string", {
     message: message.typeName,
     name,
   });
@@ -146,7 +147,7 @@ function textsAt(message: DescMessage, [name, ...rest]: readonly string[]): (fro
   };
 }
 
-/** Reads a field of a message. Of a oneof that has another field, or none, it is undefined. */
+/** Returns a function that reads a field of a message. It returns undefined for a field of a oneof that is not set. */
 function readerOf({ localName, oneof }: DescField): (from: object) => unknown {
   const read = (from: object, name: string): unknown => Reflect.get(from, name);
   if (oneof === undefined) return (from) => read(from, localName);
@@ -157,16 +158,16 @@ function readerOf({ localName, oneof }: DescField): (from: object) => unknown {
   };
 }
 
-// What an rpc asks of its caller beside policy: read from the proto's option once a method, checked once a call.
+// The access that an rpc requires of its caller in addition to policy. It is read from the proto's option once per method and checked in every call.
 
 export interface RequiredAccess {
-  /** Undefined: none. */
+  /** Undefined when the rpc requires no role. */
   readonly role: MeshRole | undefined;
-  /** Name in code of the request's field with a namespace whose owner may call too. */
+  /** Generated name of the request field with a namespace. The owners of that namespace may also call. */
   readonly ownerOf: string | undefined;
-  /** Whether owners of any namespace may call; then the handler refuses what is not theirs. */
+  /** Whether owners of any namespace may call. The handler then rejects namespaces that the caller does not own. */
   readonly isForOwners: boolean;
-  /** Whether callers without a credential are answered whatever the settings say of them, and while the server drains too. */
+  /** Whether calls need no credential, regardless of the settings, and are also answered while the server drains. */
   readonly isForEverybody: boolean;
 }
 
@@ -178,7 +179,7 @@ const ROLES: Readonly<Record<Exclude<Role, Role.UNSPECIFIED>, MeshRole | undefin
   [Role.MESH_RESOLVE]: "mesh.resolve",
 };
 
-/** What the option `waymark.options.v1.access` of an rpc says. An rpc without one is a mistake of ours and ends the start. */
+/** Reads the option `waymark.options.v1.access` of an rpc. An rpc without this option is a bug and aborts the start. */
 export function requiredAccessOf(desc: DescMethod): RequiredAccess {
   const foreign = foreignFacts(desc);
   if (foreign !== undefined) return { role: undefined, ownerOf: undefined, isForOwners: false, isForEverybody: foreign.isForEverybody };
@@ -187,16 +188,20 @@ export function requiredAccessOf(desc: DescMethod): RequiredAccess {
   const { role, ownerOf, anyOwner } = getOption(desc, access);
   assert(role !== Role.UNSPECIFIED, "an rpc names no role", { rpc: name });
   const field = desc.input.fields.find((each) => each.name === ownerOf);
-  assert(ownerOf === "" || (field?.fieldKind === "scalar" && role !== Role.NONE), "an rpc has owners of no field of its request", {
-    rpc: name,
-    ownerOf,
-  });
+  assert(
+    ownerOf === "" || (field?.fieldKind === "scalar" && role !== Role.NONE),
+    "owner_of of an rpc names no suitable field of its request",
+    {
+      rpc: name,
+      ownerOf,
+    },
+  );
   return { role: ROLES[role], ownerOf: field?.localName, isForOwners: anyOwner, isForEverybody: false };
 }
 
 /**
- * Throws `unauthenticated` for a caller that showed no credential, else `discovery_access_denied`. A request that could
- * not be read has no owner.
+ * Throws `unauthenticated` for a caller without a credential, and `discovery_access_denied` for any other caller without the required access.
+ * A request that could not be decoded has no owner.
  */
 export function authorise(requiredAccess: RequiredAccess, caller: Caller, request: object | undefined): void {
   const { role, ownerOf, isForOwners } = requiredAccess;
@@ -208,15 +213,16 @@ export function authorise(requiredAccess: RequiredAccess, caller: Caller, reques
   demandRole(caller, role, or);
 }
 
-// The rules of requests: those of the contract, which `scripts/gen-codec.ts` writes from the protos and every request is checked by before its
-// handler sees it, and those that the contract cannot state.
+// The rules of requests. `scripts/gen-codec.ts` generates the rules of the contract from the protos, and every request is checked against them
+// before its handler runs. Rules that the contract cannot express are below.
 
-/** Requests whose names are registered, and therefore held to what the node allows its own clients. Those of Register are looked at by its handler. */
+/** Requests that register names, so the node's limits for its own clients apply. The handler of Register checks the names of its requests itself. */
 const REGISTERING: ReadonlySet<string> = new Set([RegisterNameRequestSchema.typeName]);
 
 /**
- * The check of requests of this type at a node with these bounds. It throws `invalid_argument` with all faults. A request may ask for names as long as any node may
- * store, even if this node allows its own clients less. HOT: once a request; protovalidate takes 50 times as long.
+ * Returns the check of requests of this type for a node with these bounds. It throws `invalid_argument` with all faults. Requests
+ * other than registrations may contain names as long as any node may store, even if this node allows its own clients less. HOT: once per
+ * request; protovalidate needs 50 times as long.
  */
 export function requestCheckOf(
   { typeName }: Pick<DescMessage, "typeName">,
@@ -226,7 +232,7 @@ export function requestCheckOf(
   if (check === undefined) return () => {};
   const problems = new FieldProblems(REGISTERING.has(typeName) ? bounds : PROTOCOL_BOUNDS);
   return (request) => {
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the check is that of this type
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the check was generated for this type
     check(request as never, problems);
     problems.throwIfAny();
   };
@@ -237,13 +243,13 @@ const DEFAULT_BOOKMARK_MS = 10_000;
 /** Longest label of a DNS name (RFC 1035, 2.3.4). */
 const MAX_LABEL_LENGTH = 63;
 
-/** Throws `invalid_argument` for an alias that cannot be a DNS name, and for two that are the same DNS name. Only new entries are checked. */
+/** Throws `invalid_argument` for an alias that cannot be a DNS name, and for two aliases that are the same DNS name. Only new entries are checked. */
 function checkNames(aliases: readonly string[], field: string): void {
   const known = new Map<string, number>();
   aliases.forEach((alias, i) => {
     const name = plainName(alias);
     if (!name.split(".").every((label) => label.length >= 1 && label.length <= MAX_LABEL_LENGTH))
-      throw invalid(`${field}[${i}]`, `must have labels of 1 to ${MAX_LABEL_LENGTH} characters, with a dot between two`);
+      throw invalid(`${field}[${i}]`, `must have labels of 1 to ${MAX_LABEL_LENGTH} characters, separated by dots`);
     const same = known.get(name);
     if (same !== undefined) throw invalid(`${field}[${i}]`, `is the same name in DNS as ${field}[${same}]`);
     known.set(name, i);
@@ -252,7 +258,7 @@ function checkNames(aliases: readonly string[], field: string): void {
 
 /**
  * Throws `invalid_argument` for an alias that cannot be a DNS name. Throws `discovery_access_denied` for an alias of one label unless the
- * caller is an admin, because such a name stands above all namespaces.
+ * caller is an admin, because such a name belongs to no namespace.
  */
 export function checkAliases(
   { aliases, key }: Pick<Entry, "aliases" | "key">,
@@ -263,18 +269,18 @@ export function checkAliases(
   checkNames(aliases, field);
   const at = hasRole(caller, "mesh.admin") ? -1 : aliases.findIndex(rules.isSingle);
   if (at < 0) return;
-  const message = `${field}[${at}]: an alias of one label needs the role mesh.admin`;
+  const message = `permission denied: ${field}[${at}]: an alias of one label requires the role mesh.admin`;
   const error = new WaymarkError("discovery_access_denied", message, { metadata: { role: "mesh.admin" } });
   rules.onRefused({ caller, action: "register", namespace: key?.namespace ?? "", reason: error.reason, detail: error.message });
   throw error;
 }
 
-/** A Duration in ms, with fractions. */
+/** Converts a Duration to ms, with fractions. */
 export function durationMs({ seconds, nanos }: Duration): number {
   return Number(seconds) * 1000 + nanos / 1e6;
 }
 
-/** Time between two bookmarks of a watch. */
+/** Returns the time between two bookmarks of a watch in ms. */
 export function bookmarkMs(asked: Duration | undefined): number {
   return asked === undefined ? DEFAULT_BOOKMARK_MS : durationMs(asked);
 }

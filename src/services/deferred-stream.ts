@@ -1,4 +1,4 @@
-/** A stream that is admitted at once and opens later, when what it waits for is there. */
+/** A stream that is accepted immediately and whose source opens later, when a promise resolves. */
 import type { Time } from "../lib/machine.ts";
 import type { StreamSource } from "./service.ts";
 
@@ -8,7 +8,7 @@ export class DeferredStream implements StreamSource {
   #fault: { readonly thrown: unknown } | undefined;
   #isClosed = false;
 
-  /** Ends with whatever the promise is rejected with. A source that comes when the stream is over is closed at once. */
+  /** The stream ends with the error if the promise is rejected. A source that opens after the end of the stream is closed immediately. */
   constructor(source: Promise<StreamSource>) {
     source.then(
       (opened) => this.#open(opened),
@@ -22,7 +22,7 @@ export class DeferredStream implements StreamSource {
   }
 
   pull(time: Time): Uint8Array | undefined {
-    // Thrown here, so that the stream ends as one whose source was refused at once.
+    // The error is thrown here so that the stream ends in the same way as a stream whose source failed to open synchronously.
     if (this.#fault !== undefined) throw this.#fault.thrown;
     return this.#source?.pull(time);
   }

@@ -1,4 +1,4 @@
-/** `grpc.health.v1.Health`: which services of this node serve, for load balancers and clients that wait (gRPC's health-checking.md). */
+/** `grpc.health.v1.Health`: reports which services of this node serve, for load balancers and waiting clients (gRPC's health-checking.md). */
 import { create, toBinary } from "@bufbuild/protobuf";
 import {
   Health,
@@ -12,25 +12,25 @@ import type { ServiceDefinition, StreamSource } from "./service.ts";
 
 const { NOT_SERVING, SERVING, SERVICE_UNKNOWN } = HealthCheckResponse_ServingStatus;
 
-/** A request is the name of a service. */
+/** A request contains only the name of a service. */
 const MAX_REQUEST_BYTES = 16_384;
 
-/** The name that stands for the server as a whole. */
+/** In the protocol, the empty name is the server as a whole. */
 const WHOLE_SERVER = "";
 
-/** The health service. The node tells it whether it serves. */
+/** The health service. The node reports to it whether it serves. */
 export class HealthBoard {
   readonly service: ServiceDefinition;
   readonly #statuses = new Map<string, HealthCheckResponse_ServingStatus>();
   readonly #built: readonly string[];
-  /** Names of which nothing is open now. */
+  /** Names that are not open now. */
   readonly #closed = new Set<string>();
   #isServing = false;
   readonly #watches = new Set<HealthWatch>();
 
   /**
-   * Services are NOT_SERVING until `setServing` is called. A service without any implemented method stays NOT_SERVING, because clients that
-   * wait for its health must not be sent to it. `further` are names beside those of services: a name that is not open stays NOT_SERVING too.
+   * Services are NOT_SERVING until `setServing` is called. A service without any implemented method stays NOT_SERVING, so that clients that
+   * wait for its health are not routed to it. `further` are names that are not services. A name that is not open also stays NOT_SERVING.
    */
   constructor(services: readonly ServiceDefinition[], further: Readonly<Record<string, { readonly isOpen: boolean }>> = {}) {
     const others = Object.keys(further);
@@ -48,13 +48,13 @@ export class HealthBoard {
     };
   }
 
-  /** Sets the status for later checks, and tells every open watch. */
+  /** Sets the status for later checks, and sends it to every open watch. */
   setServing(isServing: boolean): void {
     this.#isServing = isServing;
     this.#tell();
   }
 
-  /** Whether what stands behind one of the further names is open now. It serves while it is open and the node serves. */
+  /** Sets whether one of the further names is open. The name is SERVING while it is open and the node serves. */
   setOpen(name: string, isOpen: boolean): void {
     if (isOpen) this.#closed.delete(name);
     else this.#closed.add(name);
@@ -74,7 +74,11 @@ export class HealthBoard {
 
   #check(name: string) {
     const status = this.#statuses.get(name);
-    if (status === undefined) throw new WaymarkError("not_found", `no service ${JSON.stringify(name.slice(0, 200))} is served here`);
+    if (status === undefined)
+      throw new WaymarkError(
+        "not_found",
+        `unknown service ${JSON.stringify(name.slice(0, 200))}: Health.List lists the services of this server`,
+      );
     return create(HealthCheckResponseSchema, { status });
   }
 
@@ -83,7 +87,7 @@ export class HealthBoard {
     return create(HealthListResponseSchema, { statuses });
   }
 
-  /** Sends the status at once, and then every change. An unknown name gets SERVICE_UNKNOWN, and the watch stays open, as the protocol demands. */
+  /** Sends the status immediately, and then every change. An unknown name gets SERVICE_UNKNOWN and the watch stays open, as the protocol requires. */
   #watch(name: string): StreamSource {
     const watch = new HealthWatch(
       () => this.#statuses.get(name) ?? SERVICE_UNKNOWN,
@@ -94,7 +98,7 @@ export class HealthBoard {
   }
 }
 
-/** One watch. It keeps the status that it sent last, so a slow reader gets only the newest status. */
+/** One watch. It keeps only the status that it sent last, so a slow reader gets only the newest status. */
 class HealthWatch implements StreamSource {
   wake: () => void = () => {};
   end: (error: WaymarkError) => void = () => {};

@@ -1,4 +1,4 @@
-/** A node is an entry: what this node publishes of itself (semantics.md, Names and bounds). */
+/** Builds the catalog entry that this node registers for itself (semantics.md, Names and bounds). */
 import { create } from "@bufbuild/protobuf";
 import { type Entry, EntryKind, EntrySchema, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { DNS_ZONES_KEY, NODES_NAMESPACE } from "../catalog/entry/names.ts";
@@ -7,28 +7,28 @@ import { hostPort } from "../lib/addresses.ts";
 
 export interface NodeFactsToPublish {
   readonly nodeId: string;
-  /** A name for people. Undefined if the node has only its id. */
+  /** A readable name. Undefined when the node has only its id. */
   readonly name: string | undefined;
   readonly roles: readonly string[];
   readonly resources: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
-  /** Zones that its DNS gateway serves; told with the listener `dns` only. */
+  /** Zones that its DNS gateway serves. They are published only if there is a listener `dns`. */
   readonly dnsZones: readonly string[];
   /** Listeners by name. */
   readonly listeners: Readonly<Record<string, ListenerAddress>>;
 }
 
-/** The address at which clients reach a listener. */
+/** The address under which clients reach a listener. */
 export interface ListenerAddress {
   readonly host: string;
   readonly port: number;
   readonly isTls?: boolean;
 }
 
-/** Protocol of a target by the name of its listener. */
+/** Protocol of a target, by the name of its listener. */
 const PROTOCOLS: Readonly<Record<string, string>> = { grpc: "grpc", http: "http", dns: "udp", fabric: "grpc" };
 
-/** Longest value of metadata. */
+/** Largest length of a metadata value in characters. */
 const MAX_ZONES_CHARS = 1024;
 
 export function nodeEntry(facts: NodeFactsToPublish): Entry {
@@ -62,12 +62,12 @@ export function nodeEntry(facts: NodeFactsToPublish): Entry {
 
 const TLS_PROTOCOLS: Readonly<Record<string, string>> = { grpc: "grpcs", http: "https" };
 
-/** The protocol, or URL scheme, of a listener. If the listener uses TLS, the name of the TLS variant. */
+/** Returns the protocol, or URL scheme, of a listener. For a listener with TLS, returns the name of the TLS variant. */
 export function withTls(protocol: string, { isTls = false }: Pick<ListenerAddress, "isTls">): string {
   return (isTls ? TLS_PROTOCOLS[protocol] : undefined) ?? protocol;
 }
 
-/** The zones with spaces between. Those that have no room are left out, so that other gateways do not name this one for them. */
+/** Joins the zones with spaces. Zones beyond the length limit are left out, so other gateways do not list this node as a name server for them. */
 function zonesText(zones: readonly string[]): string {
   let text = "";
   for (const zone of zones) {

@@ -1,4 +1,4 @@
-/** PeerService.Watch: one stream of members in the grammar of watches (watch.proto), and the changes that all streams read. */
+/** Implements PeerService.Watch: streams of members in the grammar of watches (watch.proto), and the log of changes that all streams read. */
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
@@ -9,11 +9,11 @@ import { shortCursorText } from "../catalog/watch/cursor.ts";
 import type { Time } from "../lib/machine.ts";
 import type { StreamSource } from "./service.ts";
 
-/** Most changes that are kept. A reader that is further behind gets a snapshot. */
+/** Largest number of changes in the log. A reader that is further behind gets a snapshot. */
 const MAX_CHANGES = 10_000;
 /** Approximate size of one message in bytes. */
 const MESSAGE_BYTES = 16 * 1024 - 512;
-/** A little more than the time between two ticks, so that no bookmark is late. */
+/** Slightly longer than the time between two ticks, so that no bookmark is late. */
 const BOOKMARK_SLACK_MS = 250;
 
 interface MemberChange {
@@ -21,13 +21,13 @@ interface MemberChange {
   readonly revision: number;
 }
 
-/** The changes of members, numbered in their order. Forgetting a member is a change too. */
+/** A log of member changes, numbered in order. Forgetting a member is also a change. */
 export class MemberChanges {
   readonly #log: string[] = [];
   /** Newest change of each member in the log. */
   readonly #changedAt = new Map<string, number>();
   readonly #wakes = new Set<() => void>();
-  /** Revision before the first change of the log. The table that a node starts with is revision 1. */
+  /** Revision before the first change of the log. The member table at the start of the node is revision 1. */
   #floor = 1;
 
   get revision(): number {
@@ -37,17 +37,17 @@ export class MemberChanges {
   changed(nodeId: string): void {
     this.#log.push(nodeId);
     this.#changedAt.set(nodeId, this.revision);
-    // Half at a time, so that a change costs the same on average however many there were.
+    // Half of the log is dropped at a time, so that the average cost of a change is constant.
     if (this.#log.length > MAX_CHANGES) this.#dropOldest(MAX_CHANGES / 2);
     for (const wake of this.#wakes) wake();
   }
 
-  /** The revision of a member's last change. If it is no longer kept, the floor, which is not above any valid cursor. */
+  /** Returns the revision of a member's last change. If the log no longer has it, returns the floor, which is not above any valid cursor. */
   revisionOf(nodeId: string): number {
     return this.#changedAt.get(nodeId) ?? this.#floor;
   }
 
-  /** The members that changed after a revision, each once, in the order of their last changes. Undefined if that is no longer known. */
+  /** Returns the members that changed after a revision, each once, in the order of their last changes. Undefined when the log is incomplete for it. */
   since(revision: number): readonly MemberChange[] | undefined {
     if (revision < this.#floor || revision > this.revision) return undefined;
     const changes: MemberChange[] = [];
@@ -74,16 +74,16 @@ export class MemberChanges {
 /** The members that match the filter of a stream. */
 export interface WatchedMembers {
   ids(time: Time): readonly string[];
-  /** Undefined for a member that is forgotten or does not match. */
+  /** Undefined when the member is forgotten or does not match. */
   peer(nodeId: string, time: Time): Peer | undefined;
 }
 
 export interface PeerWatchParts {
   readonly changes: MemberChanges;
   readonly members: WatchedMembers;
-  /** The holder of the cursors: this start of the node, and the filter. */
+  /** Identifies the process instance of the node and the filter. A cursor is valid only for the same holder. */
   readonly holder: string;
-  /** Revision to resume after; undefined for a snapshot. */
+  /** Revision to resume after. Undefined when the stream starts with a snapshot. */
   readonly from: number | undefined;
   readonly servedBy: string;
   readonly bookmarkIntervalMs: number;
@@ -100,15 +100,15 @@ type PeerWatchPhase =
 
 type Message = MessageInitShape<typeof PeerServiceWatchResponseSchema>;
 
-/** One stream. It keeps the members that the reader holds and a revision, but no messages. */
+/** One stream. It stores the ids of the members that the reader has, and a revision, but no messages. */
 export class PeerWatch implements StreamSource {
   readonly endsAtDrain = true;
   readonly #parts: PeerWatchParts;
   #held = new Set<string>();
   #phase: PeerWatchPhase;
-  /** The reader was told of everything up to here. */
+  /** The reader has received all changes up to this revision. */
   #revision = 0;
-  /** For members that changed up to here it is unknown whether a resumed reader holds them. */
+  /** After a resume, it is unknown whether the reader has the members that changed up to this revision. */
   #unsureRevision = 0;
   #bookmarkDueMonoMs = Number.NEGATIVE_INFINITY;
   #undo: readonly (() => void)[] = [];
@@ -167,7 +167,7 @@ export class PeerWatch implements StreamSource {
     return { snapshot: Snapshot.BEGIN, revision: BigInt(changes.revision), ...this.#origin() };
   }
 
-  /** The next page, or END after the last one. Changes that happen meanwhile are sent after END. */
+  /** Returns the next page, or END after the last page. Changes during the snapshot are sent after END. */
   #list(listing: PeerWatchPhase & { kind: "listing" }, time: Time): Message {
     const { changes, members } = this.#parts;
     const revision = BigInt(listing.revision);
@@ -213,13 +213,13 @@ export class PeerWatch implements StreamSource {
     } else if (this.#held.delete(nodeId) || revision <= this.#unsureRevision) page.remove(nodeId, revision);
   }
 
-  /** The reader's revision and cursor, and the number of members that it should hold there. */
+  /** Returns the reader's revision and cursor, and the number of members that the reader should have at that revision. */
   #place() {
     const cursor = shortCursorText(this.#parts.holder, this.#revision);
     return { revision: BigInt(this.#revision), cursor, count: BigInt(this.#held.size) };
   }
 
-  /** Source and age. The age is 0, because this node itself is the source. */
+  /** Returns the source and the age of the data. The age is 0, because this node itself is the source. */
   #origin() {
     return { servedBy: this.#parts.servedBy, age: durationFromMs(0) };
   }

@@ -1,4 +1,4 @@
-/** waymark.control.v1.PeerService: the members of the mesh as this node knows them, and the state of replication. */
+/** Implements waymark.control.v1.PeerService: the members of the mesh as this node knows them, and the state of replication. */
 import { create, toJson } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
@@ -26,7 +26,7 @@ import { scopeBetween } from "../catalog/entry/scope.ts";
 import type { OriginStatus } from "../catalog/record/record.ts";
 import { parseCursor, shortHolder } from "../catalog/watch/cursor.ts";
 import type { LinkRow } from "../fabric/links/link-state.ts";
-import type { Evidence } from "../fabric/membership/members.ts";
+import type { MemberEvidence } from "../fabric/membership/members.ts";
 import { MEMBER_STATUSES, type MemberStatus, type MemberUpdate } from "../fabric/wire/messages.ts";
 import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
@@ -39,7 +39,7 @@ import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "./regions/lag.ts";
 import type { CallContext, HandlersOf, RouteParameters, ServiceDefinition, StreamSource } from "./service.ts";
 
-/** A member with the measurements of this node. */
+/** A member, with this node's measurements of it. */
 export interface MemberRow extends MemberUpdate {
   readonly lastSeenWallMs: number | undefined;
   readonly rttMs: number | undefined;
@@ -49,8 +49,8 @@ export interface MemberRow extends MemberUpdate {
 
 export interface MemberExplanation {
   /** Oldest first. */
-  readonly events: readonly Evidence[];
-  /** Time at which a suspected member counts as dead. */
+  readonly events: readonly MemberEvidence[];
+  /** Time after which a suspected member is declared dead. */
   readonly suspicionEndsWallMs: number | undefined;
   readonly confirmedBy: readonly string[];
 }
@@ -58,16 +58,16 @@ export interface MemberExplanation {
 export interface OriginLagRow {
   readonly nodeId: string;
   readonly generation: number;
-  /** "unknown" if this node holds nothing of the origin. */
+  /** "unknown" if this node has no records of the origin. */
   readonly life: OriginStatus | "unknown";
-  /** 0 while this node lacks records of it that it refused. */
+  /** 0 while this node lacks records of the origin that it refused. */
   readonly through: number;
-  /** The highest seq that a peer is known to hold or that arrived here; at least `through`. */
+  /** The highest seq that a peer is known to have or that this node received; at least `through`. */
   readonly known: number;
   readonly floor: number;
-  /** Number of records refused since the origin was last complete here. */
+  /** Number of records refused since the origin was last complete on this node. */
   readonly refused: number;
-  /** Why it is partial; empty when it is not. */
+  /** The reason why the origin is partial. Empty when it is not partial. */
   readonly whyPartial: string;
 }
 
@@ -79,16 +79,16 @@ export interface LinkLagRow {
   readonly isCaughtUp: boolean;
   readonly framesSent: number;
   readonly framesReceived: number;
-  /** Changes that the peer has and this node has not. */
+  /** Number of changes that the peer has and this node lacks. */
   readonly behind: number;
-  /** How long the peer has been ahead; 0 if it is not. */
+  /** Time for which the peer has been ahead. 0 if it is not ahead. */
   readonly behindMs: number;
 }
 
 export interface LagReport {
   readonly isReady: boolean;
   readonly isCaughtUp: boolean;
-  /** Whether so many origins vanished at once that this node hides none of them. */
+  /** Whether this node hides no origins, because too many of them vanished together. */
   readonly isProtected: boolean;
   readonly detail: string;
   readonly ageMs: number;
@@ -98,12 +98,12 @@ export interface LagReport {
 
 /** The members and their replication, read from the fabric. */
 export interface MemberDirectory {
-  /** Every member, this node included, in no particular order. */
+  /** Returns every member, including this node, in no particular order. */
   members(time: Time): readonly MemberRow[];
   member(nodeId: string, time: Time): MemberRow | undefined;
   story(nodeId: string, time: Time): MemberExplanation;
   lag(time: Time): LagReport;
-  /** Calls back with each member that changes, until the returned function is called. */
+  /** Calls `onChange` with each member that changes, until the returned function is called. */
   follow(onChange: (nodeId: string) => void): () => void;
 }
 
@@ -112,20 +112,20 @@ interface ServingNode {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly region: string;
-  /** Name of this start of the node. */
+  /** Id of this process instance of the node. */
   readonly boot: string;
 }
 
 export interface PeerParts {
   readonly source: MemberDirectory;
   readonly identity: ServingNode;
-  /** The keys that count here, or may; those of a cluster stand together. None at a node that has nothing to do with summaries. */
+  /** The keys that this node trusts or may trust, grouped by cluster. Empty on a node without summaries. */
   readonly clusterKeys: (time: Time) => readonly ClusterKeyRow[];
-  /** Absent at a node that holds no summaries. */
+  /** Absent on a node without summaries. */
   readonly summaries?: ((time: Time) => SummaryLag) | undefined;
-  /** Throws `not_ready` while this node may know only a part of the members. */
+  /** Throws `not_ready` while this node may not yet know all members. */
   readonly checkCaughtUp: () => void;
-  /** Most streams open at once. Each keeps a set of the members that its reader holds. */
+  /** Largest number of open streams. Each stream keeps a set of the members that its reader has. */
   readonly maxWatches: number;
   /** Calls `wake` several times a second until the returned function is called. */
   readonly tick: (wake: () => void) => () => void;
@@ -133,7 +133,7 @@ export interface PeerParts {
 
 export function peerService(parts: PeerParts): ServiceDefinition {
   const watches = { changes: new MemberChanges(), streams: new Set<PeerWatch>() };
-  // The changes are followed for as long as the node lives, because a reader may come back with a cursor.
+  // The changes are recorded for as long as the process runs, because a reader may return with a cursor.
   parts.source.follow((nodeId) => watches.changes.changed(nodeId));
   const keys = (time: Time) => ({ rows: parts.clusterKeys(time), servedBy: parts.identity.nodeId, time });
   return {
@@ -182,12 +182,13 @@ function matchesMember({ statuses, clusterId, region }: MemberFilter, row: Membe
   );
 }
 
-/** The words of a query parameter, with commas between them. */
+/** Parses a comma-separated list of statuses. */
 function statusesIn(text: string): PeerStatus[] {
   const words = text === "" ? [] : text.split(",");
   return words.map((word) => {
     const status = MEMBER_STATUSES.find((each) => each === word);
-    if (status === undefined) throw invalid("status", `${JSON.stringify(word.slice(0, 64))} is none of ${MEMBER_STATUSES.join(", ")}`);
+    if (status === undefined)
+      throw invalid("status", `must be one of ${MEMBER_STATUSES.join(", ")}; got ${JSON.stringify(word.slice(0, 64))}`);
     return PeerStatus[enumName(status)];
   });
 }
@@ -214,7 +215,7 @@ function get({ source, identity, checkCaughtUp }: PeerParts, request: PeerServic
     checkCaughtUp();
     throw new WaymarkError(
       "not_found",
-      `no member ${JSON.stringify(nodeId)} is known here; PeerService.List (waymark mesh peers) names those that are`,
+      `unknown member ${JSON.stringify(nodeId)}: PeerService.List (waymark mesh peers) lists the members that this node knows`,
     );
   }
   const { events, suspicionEndsWallMs, confirmedBy } = source.story(nodeId, time);
@@ -235,7 +236,7 @@ function get({ source, identity, checkCaughtUp }: PeerParts, request: PeerServic
   });
 }
 
-/** The answer of `Lag`, and the same without the values that change with every moment and frame. Throws `invalid_argument`. */
+/** Returns the answer of `Lag`, and the same answer without the values that change with time and with every frame. Throws `invalid_argument`. */
 function lagJson(parts: PeerParts, asked: RouteParameters, time: Time) {
   const answer = lag(parts, pageOf(asked), time);
   const page = toJson(PeerServiceLagResponseSchema, answer, { alwaysEmitImplicit: true });
@@ -252,8 +253,8 @@ function lagJson(parts: PeerParts, asked: RouteParameters, time: Time) {
 const checkList = requestCheckOf(PeerServiceListRequestSchema);
 
 /**
- * The answer of `List`, and the same without its time and the values that each probe measures: a reader compares these to see whether
- * anything changed. Throws `invalid_argument`.
+ * Returns the answer of `List`, and the same answer without its time and the values that each probe measures. A reader compares the second
+ * form to detect changes. Throws `invalid_argument`.
  */
 function peersJson(parts: PeerParts, asked: RouteParameters, time: Time) {
   const { status = "", cluster_id: clusterId = "", region = "" } = asked;
@@ -271,7 +272,7 @@ function peersJson(parts: PeerParts, asked: RouteParameters, time: Time) {
 
 const LAG = hashHex(fnv64("lag"));
 
-/** The place of an origin in the list, which is sorted by node id and generation. */
+/** Returns the sort key of an origin. The list is sorted by node id and generation. */
 function originPlace({ nodeId, generation }: Pick<OriginLagRow, "nodeId" | "generation">): string {
   return `${nodeId}\0${String(generation).padStart(16, "0")}`;
 }
@@ -358,7 +359,11 @@ function watch(
   const holder = shortHolder(identity.boot, hashHex(fnv64(`peers watched\0${filter.clusterId}\0${filter.region}`)));
   const cursor = request.cursor === "" ? undefined : parseCursor(request.cursor);
   if (streams.size >= maxWatches) {
-    throw new WaymarkError("quota_exceeded", `${maxWatches} streams of members are open already`, { retryMs: 1000 });
+    throw new WaymarkError(
+      "quota_exceeded",
+      `too many watches of members: ${maxWatches} are open on this node, which is the limit; retry later or use another node`,
+      { retryMs: 1000 },
+    );
   }
   const opened: PeerWatch = new PeerWatch({
     changes,

@@ -1,4 +1,4 @@
-/** PolicyService: request → call → response. */
+/** Implements PolicyService: decodes requests, calls the policy store, and encodes responses. */
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { EntryKeySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
@@ -47,25 +47,28 @@ import { demandResolver } from "./service.ts";
 export interface PolicyParts {
   readonly policyStore: PolicyStore;
   readonly tasks: { run<T>(task: PolicyTask<T>): Promise<T> };
-  /** Region of a cluster; empty when it is not known. */
+  /** Returns the region of a cluster. Empty when it is unknown. */
   readonly regionOf: (clusterId: string) => string;
-  /** Called before a policy is stored. Throws `fabric_open`, or closes an open fabric, so that no other node can replace the policy. The returned function undoes that. */
+  /**
+   * Called before a policy is stored. Throws `fabric_open`, or closes an open fabric, so that no other node can replace the policy. The returned
+   * function opens the fabric again.
+   */
   readonly secure: () => () => void;
-  /** Names a newer version of linked nodes that this node refuses, with the reason. Empty if there is none. */
+  /** Describes a newer version on linked nodes that this node refuses, with the reason. Empty if there is none. */
   readonly notTaken: () => string;
-  /** Whether a policy applied here comes into force in that cluster, according to linked nodes. */
+  /** Whether a policy applied on this node comes into force in that cluster, according to linked nodes. */
   readonly reaches: (clusterId: string) => boolean;
-  /** PolicyAudit, AccessAudit and VerifyAudit. */
+  /** The handlers of PolicyAudit, AccessAudit and VerifyAudit. */
   readonly audit: AuditHandlers;
   /** The id of this node. */
   readonly servedBy: string;
   /** Whether every connection of the listeners is encrypted. */
   readonly isTls: boolean;
-  /** Calls `wake` when another version is the newest, and several times a second, until the returned function is called. */
+  /** Calls `wake` when another version becomes the newest, and several times a second, until the returned function is called. */
   readonly onChange: (wake: () => void) => () => void;
 }
 
-/** Most bytes of encoded sets in a page of history, which has at least one set. It is well below the default limit of clients (4 MiB). */
+/** Largest size of the encoded versions in a page of history, in bytes. A page has at least one version. Clients accept 4 MiB by default. */
 const MAX_PAGE_BYTES = 2 * 1024 * 1024;
 
 interface VersionOptions {
@@ -129,7 +132,7 @@ class PolicyMethods {
     const wire = givenSet(request.policy);
     const actor = actorOf(context.caller);
     const { policyStore, tasks } = this.#parts;
-    // The owner check comes first, so that a caller that owns none of these rules does not use the queue.
+    // The owner check comes first, so that a caller that does not own the rules does not use the queue.
     const patterns = new Set(wire.rules.map(({ namespace }) => namespace));
     policyStore.checkOutline(actor, { defaultAllow: wire.defaultAllow, patterns }, expectedNumber);
     const unreached = this.#unreached(terms.stage);
@@ -163,7 +166,10 @@ class PolicyMethods {
     return create(RollbackPolicyResponseSchema, resultOf(applied));
   }
 
-  /** The size of the stored set in memory. Undefined if there is no such version: the rollback reports that after its other checks, without a wait. */
+  /**
+   * Returns the size of the stored set in memory. Undefined when there is no such version: the rollback then does not queue, and reports the missing
+   * version after its other checks.
+   */
   #rollbackBytes(toNumber: number): number | undefined {
     try {
       return decodedSizeOf(this.#parts.policyStore.engine.rollbackTarget(toNumber).sizeBytes);
@@ -173,12 +179,12 @@ class PolicyMethods {
     }
   }
 
-  /** Warns of clusters in a stage that do not take this node's policy: there it would never come into force. */
+  /** Warns of clusters in a stage that do not accept this node's policy, where the policy would never come into force. */
   #unreached(stage: RolloutStage | undefined): readonly PolicyProblem[] {
     if (stage?.by !== "clusters") return [];
     return stage.clusterIds.flatMap((clusterId, index) => {
       if (this.#parts.reaches(clusterId)) return [];
-      const message = `cluster ${JSON.stringify(clusterId)} is not known to take the policy of this one: see policy.accept_from of its nodes`;
+      const message = `cluster ${JSON.stringify(clusterId)} is not known to accept the policy of this cluster: check policy.accept_from on its nodes`;
       return [{ path: `stage.clusters.cluster_ids[${index}]`, severity: "warning", message }];
     });
   }
@@ -201,7 +207,7 @@ class PolicyMethods {
       history: () => engine.history(),
       epoch: () => engine.policy.epoch,
       encodedNow: (place) => policyStore.encodedNow(place),
-      // A store that is away may be back at the next look.
+      // An unreachable store may be reachable again at the next attempt.
       encoded: (place) => tasks.run(policyStore.encodedAt(place)).catch(() => undefined),
       known: known.map(({ number, hlc, nodeId, checksum }) => ({ number: Number(number), hlc: Number(hlc), nodeId, checksum })),
       servedBy,
@@ -264,7 +270,7 @@ class PolicyMethods {
   }
 }
 
-/** The part of the history after a place. The version at that place may be gone by now. */
+/** Returns the part of the history after a position. The version at that position may no longer exist. */
 function after(history: readonly HistoryItem[], place: string): readonly HistoryItem[] {
   if (place === "") return history;
   const index = history.findIndex((item) => placeOf(item) === place);
@@ -281,14 +287,14 @@ function givenSet(wire: WireSet | undefined): WireSet {
 }
 
 /**
- * Begins the work of a call in a separate event loop turn, because reading the message may already have used a whole turn. Throws `deadline_exceeded` if
- * the deadline passed while the call waited.
+ * Starts the work of a call in a separate turn of the event loop, because decoding the message may already have used a whole turn. Throws
+ * `deadline_exceeded` if the deadline passed while the call was queued.
  */
 function* inTime({ deadlineMonoMs }: CallContext): PolicyTask<void> {
   yield;
   const { monoMs } = yield* time();
   if (deadlineMonoMs !== undefined && monoMs >= deadlineMonoMs)
-    throw new WaymarkError("deadline_exceeded", "the deadline passed while the call waited for other policy calls");
+    throw new WaymarkError("deadline_exceeded", "deadline exceeded while the call was queued behind other policy calls");
 }
 
 function actorOf(caller: Caller): ChangeAuthor {

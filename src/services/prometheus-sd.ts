@@ -1,4 +1,4 @@
-/** `/sd/prometheus`: SERVICE entries as Prometheus http_sd target groups (https://prometheus.io/docs/prometheus/latest/http_sd/). */
+/** `/sd/prometheus`: serves SERVICE entries as Prometheus http_sd target groups (https://prometheus.io/docs/prometheus/latest/http_sd/). */
 
 import { PROTOCOL_BOUNDS, parseName, parseNamespace } from "../catalog/entry/names.ts";
 import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
@@ -13,14 +13,14 @@ import { protocolWord } from "../lib/protocols.ts";
 import { visibleJson } from "../lib/text/visible-text.ts";
 import type { HttpRoute } from "./service.ts";
 
-/** By number. */
+/** Health names, indexed by their number. */
 const HEALTH_TEXT = ["unspecified", "healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
 
 const MAX_PROTOCOL_CHARS = 32;
 
 /**
- * The list has the ports of every SERVICE entry that a query would show to the caller. The request is refused while the node may have only a part of the
- * catalog: Prometheus keeps its targets when a request fails, and drops targets that a successful response does not list.
+ * Lists the ports of every SERVICE entry that a query would show to the caller. The request is rejected while the node may have only a part of
+ * the catalog: Prometheus keeps its targets when a request fails, and drops targets that a successful response does not list.
  */
 export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: CatalogReads; readonly checkCaughtUp: () => void }): HttpRoute {
   return {
@@ -31,7 +31,7 @@ export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: Cata
     answer: ({ namespace, tag, protocol }, { caller }) => {
       const filter = {
         ...ANY,
-        // The bounds are those of stored entries, which may be wider than those of this node's own clients.
+        // The bounds of stored entries apply, which may be wider than the bounds for this node's own clients.
         namespace: namespace === undefined ? "" : parseNamespace(namespace, "namespace", PROTOCOL_BOUNDS),
         tags: tag === undefined ? [] : [parseName(tag, "tag", PROTOCOL_BOUNDS)],
         kindMask: 1 << KIND.SERVICE,
@@ -45,16 +45,16 @@ export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: Cata
 
 type PortFilter = (port: Pick<TargetView, "protocol">) => boolean;
 
-/** Ports of one protocol. Without a protocol, all ports that Prometheus can connect to, which excludes UDP. */
+/** Returns a filter for the ports of one protocol. Without a protocol, it accepts all ports that Prometheus can connect to, which excludes UDP. */
 function portFilter(protocol: string | undefined): PortFilter {
   if (protocol === undefined) return (port) => transportOf(port) !== "udp";
   if (protocol === "" || protocol.length > MAX_PROTOCOL_CHARS)
-    throw invalid("protocol", `has ${protocol.length} characters; a protocol such as udp or http has 1 to ${MAX_PROTOCOL_CHARS}`);
+    throw invalid("protocol", `must have 1 to ${MAX_PROTOCOL_CHARS} characters, such as udp or http; got ${protocol.length} characters`);
   const wanted = protocol.toLowerCase();
   return (port) => protocolWord(port.protocol) === wanted;
 }
 
-/** The JSON document, in one piece per slice of records. It reads a slice only when the next piece is asked for. */
+/** Yields the JSON document in one piece per slice of records. It reads a slice only when the next piece is requested. */
 function* renderTargetGroups(
   reads: Pick<CatalogReads, "entry">,
   slices: Iterable<readonly CatalogRecord[]>,
@@ -79,7 +79,7 @@ function* renderTargetGroups(
   yield `${piece}]\n`;
 }
 
-/** `labels` is the JSON of the labels that all ports of the entry share, without its end. */
+/** Returns the JSON of one group. `labels` is the JSON of the labels that all ports of the entry share, without the closing brace. */
 function targetGroup(port: TargetView, labels: string): string {
   const address = JSON.stringify(hostPort(port.host, port.port));
   const [name, protocol] = [JSON.stringify(port.name), JSON.stringify(protocolWord(port.protocol))];
@@ -106,7 +106,7 @@ function labelsOf(record: CatalogRecord, metadata: Readonly<Record<string, strin
   return labels;
 }
 
-/** Replaces characters that a label name may not have by `_`. If two keys become the same name, the later one wins. */
+/** Replaces each character that is not allowed in a label name with `_`. If two keys become the same name, the later key wins. */
 function labelName(key: string): string {
   return key.replaceAll(/[^A-Za-z0-9_]/g, "_");
 }

@@ -1,4 +1,4 @@
-/** Server reflection, v1 and v1alpha: tools such as grpcurl read it instead of our .proto files (gRPC's server-reflection.md). */
+/** Server reflection, v1 and v1alpha. Tools such as grpcurl use it instead of our .proto files (gRPC's server-reflection.md). */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
   type DescriptorProto,
@@ -30,26 +30,30 @@ const VERSIONS = [ServerReflection, ServerReflectionAlpha];
 /** The names of both versions. */
 export const REFLECTION: ReadonlySet<string> = new Set(VERSIONS.map(({ typeName }) => typeName));
 
-/** A request is the name of a symbol, a file or a message. */
+/** A request contains only the name of a symbol, a file or a message. */
 const MAX_REQUEST_BYTES = 16_384;
 
 /**
- * The two versions of the service. They list `services` and themselves, and have the files of a `FileDescriptorSet` as buf compiled them,
- * with comments. Throws if the bytes are not a set of files. The files are read at the first question, because that takes some 10 ms and few
- * nodes are ever asked. Unknown names are reported in the answer, and not as the status of the call.
+ * Returns the two versions of the service. They list `services` and themselves, and serve the files of a `FileDescriptorSet` compiled by buf,
+ * with comments. Throws if the bytes are not a set of files. The files are parsed in the first request, because parsing needs about 10 ms and
+ * few nodes receive such a request. Unknown names are reported in the answer and not as the status of the call.
  */
 export function reflectionServices(descriptorSet: Uint8Array, services: readonly ServiceDefinition[]): readonly ServiceDefinition[] {
   const encoded = filesIn(descriptorSet);
   const serviceNames = [...services.map(({ desc }) => desc.typeName), ...REFLECTION];
   let index: DescriptorIndex | "unread" | "broken" = "unread";
   const answer = ({ host, messageRequest }: ServerReflectionRequest | ServerReflectionRequestAlpha): Uint8Array => {
-    if (index === "broken") throw new WaymarkError("unimplemented", "the descriptors of this server cannot be read");
+    if (index === "broken")
+      throw new WaymarkError(
+        "unimplemented",
+        "reflection is unavailable: this server cannot read its descriptors; use the .proto files instead",
+      );
     if (index === "unread") {
-      index = "broken"; // Unless it is read: descriptors that cannot be read would cost as much again at every call.
+      index = "broken"; // The next line replaces it. If it throws, later calls do not parse the descriptors again.
       index = new DescriptorIndex(encoded);
     }
     // The two versions differ only in their package, so their messages have the same bytes.
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as the line above says.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- see the line above
     const originalRequest = create(ServerReflectionRequestSchema, { host, messageRequest } as ServerReflectionRequest);
     const messageResponse = answerTo(originalRequest, index, serviceNames);
     const response = create(ServerReflectionResponseSchema, { validHost: host, originalRequest, messageResponse });
@@ -84,7 +88,7 @@ function answerTo({ messageRequest }: ServerReflectionRequest, index: Descriptor
       return { case: "allExtensionNumbersResponse", value };
     }
     case undefined:
-      return failed(CODES.INVALID_ARGUMENT, "the request asks for nothing that this server knows");
+      return failed(CODES.INVALID_ARGUMENT, "message_request is not set, or this server does not support it");
   }
 }
 
@@ -95,14 +99,14 @@ function files(index: DescriptorIndex, name: string | undefined, asked: string):
 }
 
 function notFound(asked: string): ReflectionAnswer {
-  return failed(CODES.NOT_FOUND, `no ${asked.slice(0, 200)} here`);
+  return failed(CODES.NOT_FOUND, `not found: ${asked.slice(0, 200)}`);
 }
 
 function failed(errorCode: number, errorMessage: string): ReflectionAnswer {
   return { case: "errorResponse", value: { $typeName: "grpc.reflection.v1.ErrorResponse", errorCode, errorMessage } };
 }
 
-/** FileDescriptorSet.file. */
+/** The tag of the field `FileDescriptorSet.file`. */
 const FILE_TAG = tagOf(1, WIRE.BYTES);
 
 /** The encoded files of a set. */
@@ -120,9 +124,9 @@ function filesIn(descriptorSet: Uint8Array): readonly Uint8Array[] {
 /** Finds the file that declares a symbol, and the encoded bytes of each file. */
 class DescriptorIndex {
   readonly #files = new Map<string, { readonly bytes: Uint8Array; readonly dependencies: readonly string[] }>();
-  /** Full name of a symbol to the name of its file. */
+  /** Maps the full name of a symbol to the name of its file. */
   readonly #symbols = new Map<string, string>();
-  /** Full name of an extended message to its extensions' numbers and files. */
+  /** Maps the full name of an extended message to the numbers and files of its extensions. */
   readonly #extensions = new Map<string, Map<number, string>>();
 
   constructor(encoded: readonly Uint8Array[]) {
@@ -137,7 +141,7 @@ class DescriptorIndex {
     return this.#extensions.get(message);
   }
 
-  /** A file and all files that it imports, the file itself first. Empty if there is no such file. */
+  /** Returns a file and all files that it imports, with the file itself first. Empty if there is no such file. */
   withDependencies(name: string): Uint8Array[] {
     const found = new Map<string, Uint8Array>();
     const waiting = [name];

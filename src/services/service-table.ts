@@ -1,4 +1,4 @@
-/** The list of all services that the public listeners serve, including health and reflection. */
+/** Lists all services that the public listeners serve, including health and reflection. */
 import { SERVICES, type ServiceName } from "../../gen/waymark/services.ts";
 import { assert } from "../lib/errors.ts";
 import { mustAnswer, routesOf, rpcName } from "./contract.ts";
@@ -6,7 +6,7 @@ import { HealthBoard } from "./health.ts";
 import { reflectionServices } from "./reflection.ts";
 import { rpcsOf, type ServiceDefinition } from "./service.ts";
 
-/** The services of a process: the compiler names one that is left out. */
+/** The services of a process. The compiler reports a missing service. */
 export type ServiceTable = Readonly<Record<ServiceName, ServiceDefinition>>;
 
 export interface ServedServices {
@@ -18,14 +18,14 @@ export interface ServedServices {
 
 type FurtherHealth = ConstructorParameters<typeof HealthBoard>[1];
 
-/** Makes a service from each that is in the protos. */
+/** Makes a service for each service descriptor in the protos. */
 export function everyService(make: (desc: ServiceDefinition["desc"]) => ServiceDefinition): readonly ServiceDefinition[] {
   return Object.values(SERVICES).map(make);
 }
 
 /**
- * A service of the protos that is not among those built answers `unimplemented` to every call. `further`: as for `HealthBoard`. `descriptors` is the
- * `FileDescriptorSet` that reflection answers from. Without it there is no reflection.
+ * Lists the services of the protos, health, and reflection. A service that is missing in `built` answers `unimplemented` to every call. `further`
+ * is passed to `HealthBoard`. `descriptors` is the `FileDescriptorSet` for reflection; without it, reflection is not served.
  */
 export function listServices(built: readonly ServiceDefinition[], descriptors?: Uint8Array, further?: FurtherHealth): ServedServices {
   const own = everyService((desc) => built.find((service) => service.desc === desc) ?? { desc, handlers: {} });
@@ -34,22 +34,22 @@ export function listServices(built: readonly ServiceDefinition[], descriptors?: 
   return { services: descriptors === undefined ? services : [...services, ...reflectionServices(descriptors, services)], health };
 }
 
-/** Ends the start of a process that has no way to answer an rpc or a route of the protos, or that has a route which the proto does not name. */
+/** Aborts the start of a process that lacks a handler for an rpc or a route of the protos, or that has a route which the proto does not declare. */
 export function checkAnswered(services: readonly ServiceDefinition[], isResolver: boolean): void {
   const paths = new Set(services.flatMap(({ routes = [] }) => routes.map(({ path }) => path)));
   for (const { methods, typeName } of Object.values(SERVICES)) {
     const { handlers = {}, routes = [] }: Partial<ServiceDefinition> = services.find(({ desc }) => desc.typeName === typeName) ?? {};
     for (const method of methods) {
       const isAnswered = handlers[method.localName] !== undefined;
-      assert(isAnswered || !mustAnswer(method, isResolver), "this process has no way to answer an rpc", { rpc: rpcName(method) });
+      assert(isAnswered || !mustAnswer(method, isResolver), "this process has no handler for an rpc", { rpc: rpcName(method) });
       for (const path of routesOf(method, isResolver))
-        assert(paths.has(path), "this process has no way to answer a route", { path, rpc: rpcName(method) });
+        assert(paths.has(path), "this process has no handler for a route", { path, rpc: rpcName(method) });
     }
     for (const route of routes) {
       for (const rpc of rpcsOf(route)) {
         const method = methods.find(({ localName }) => localName === rpc);
         const isNamed = method !== undefined && routesOf(method, false).includes(route.path);
-        assert(isNamed, "the proto of an rpc does not name its route", { path: route.path, rpc: `${typeName}/${rpc}` });
+        assert(isNamed, "the proto of an rpc does not declare its route", { path: route.path, rpc: `${typeName}/${rpc}` });
       }
     }
   }

@@ -1,4 +1,4 @@
-/** A service as the listeners see it: handlers of messages that know neither gRPC nor Connect. */
+/** Types of a service as the listeners use it: message handlers that are independent of gRPC and Connect. */
 import type { DescService, JsonValue, Message } from "@bufbuild/protobuf";
 import { isLoopbackHost } from "../lib/addresses.ts";
 import { WaymarkError } from "../lib/errors.ts";
@@ -10,17 +10,17 @@ export interface CallContext {
   readonly caller: Caller;
   readonly time: Time;
   readonly requestId: string;
-  /** When the client gives up, in monotonic ms. Absent: it waits for as long as it takes. */
+  /** The client's deadline in monotonic ms. Absent when the client has no deadline. */
   readonly deadlineMonoMs?: number | undefined;
-  /** How good the data is that the call is answered from. Absent: it is what this server holds, and as good. */
+  /** The age of the data behind the answer. Absent when the answer comes from this server's own data and has the age of that data. */
   readonly age?: AnswerAge | undefined;
-  /** Set by a handler whose work waits: called when the deadline passes, or the client goes away, before the answer. Its answer is then not sent. */
+  /** Set by a handler whose work waits. It is called when the deadline passes or the client disconnects before the answer, which is then not sent. */
   onOver?: () => void;
 }
 
 /**
- * Answers one request. Returns a message, or the response's encoded bytes where they already exist (HOT methods);
- * throws WaymarkError to refuse. A plain value is sent in the same turn of the event loop; a promise is awaited.
+ * Answers one request. Returns a message, or the response's encoded bytes where they already exist (HOT methods). Throws WaymarkError to
+ * reject the request. A plain value is sent in the same turn of the event loop; a promise is awaited.
  */
 export type UnaryHandler<I extends Message = Message, O extends Message = Message> = (
   request: I,
@@ -28,78 +28,78 @@ export type UnaryHandler<I extends Message = Message, O extends Message = Messag
 ) => O | Uint8Array | Promise<O | Uint8Array>;
 
 /**
- * One open server stream. The listener pulls its messages: one is in flight, and the next is pulled in the write callback. A source keeps a
- * cursor and no queue.
+ * One open server stream. The listener pulls its messages: one message is in flight, and the next is pulled in the write callback. A source
+ * keeps a cursor and no queue.
  */
 export interface StreamSource {
-  /** Called once, before the first pull. `wake` tells the listener to pull again. `end` ends the stream after the messages that were pulled. */
+  /** Called once, before the first pull. `wake` makes the listener pull again. `end` ends the stream after the messages that were pulled. */
   attach(wake: () => void, end: (error: WaymarkError | undefined) => void): void;
-  /** The encoded bytes of the next message. Undefined if there is none now: the source calls `wake` later. */
+  /** Returns the encoded bytes of the next message. Undefined when there is none now; the source then calls `wake` later. */
   pull(time: Time): Uint8Array | undefined;
-  /** Whether the message that was pulled last was all there was: nothing more is pulled before `wake`. Absent: false. */
+  /** Whether the message that was pulled last was the last one available, so that nothing is pulled before `wake`. Absent means false. */
   readonly isDrained?: boolean;
-  /** Whether the stream ends at once when the server drains. Absent: the source hears of it by itself, and ends after its last message. */
+  /** Whether the stream ends immediately when the server drains. Absent when the source detects the drain itself and ends after its last message. */
   readonly endsAtDrain?: true;
-  /** The stream is over, for whatever reason; called exactly once. */
+  /** Called exactly once when the stream is over, for any reason. */
   close(): void;
 }
 
-/** Opens a server stream; throws WaymarkError to refuse. */
+/** Opens a server stream. Throws WaymarkError to reject the request. */
 export type ServerStreamHandler<I extends Message = Message> = (request: I, context: CallContext) => StreamSource;
 
-/** The handler of a stream of requests answers through this. Calls for a stream that is over do nothing. */
+/** The interface through which the handler of a request stream answers. Calls for a stream that is over have no effect. */
 export interface AnswerSink<O extends Message = Message> {
   /**
-   * Sends one answer, a message or its encoded bytes. It may be called once the handler has returned its listener. False if the client reads
-   * more slowly than answers are sent: the next answer should then wait for `onceRoomy`.
+   * Sends one answer, a message or its encoded bytes. It may be called after the handler has returned its listener. Returns false if the client
+   * reads more slowly than answers are sent: the next answer should then wait for `onceRoomy`.
    */
   send(answer: O | Uint8Array): boolean;
-  /** Calls `goOn` when the client reads again. It is not called if the client goes away. */
+  /** Calls `goOn` when the client reads again. It is not called if the client disconnects. */
   onceRoomy(goOn: () => void): void;
-  /** Stops requests until `resume`. Further requests of the client wait in the flow-control window. */
+  /** Stops the delivery of requests until `resume`. Further requests of the client wait in the flow-control window. */
   pause(): void;
   resume(): void;
   /** Ends the stream with OK after the answers that were sent. */
   end(): void;
-  /** Ends the stream with the status for whatever was thrown. */
+  /** Ends the stream with the status of the thrown error. */
   fail(thrown: unknown): void;
 }
 
-/** Takes the requests of one stream. An error that one of its methods throws ends the stream. */
+/** Receives the requests of one stream. An error thrown by one of its methods ends the stream. */
 export interface RequestListener<I extends Message = Message> {
-  /** One request, and the time now. */
+  /** Called for each request, with the current time. */
   message(request: I, time: Time): void;
-  /** The client has sent all its requests. */
+  /** Called when the client has sent all its requests. */
   halfClosed(): void;
-  /** The server drains. The listener ends the stream with this error once all requests are answered. */
+  /** Called when the server drains. The listener ends the stream with this error after all requests are answered. */
   leave(error: WaymarkError): void;
-  /** The stream is over, for whatever reason; called exactly once. */
+  /** Called exactly once when the stream is over, for any reason. */
   close(): void;
 }
 
-/** Opens a stream of requests, whether it is answered with one message or with many; throws WaymarkError to refuse. */
+/** Opens a request stream, which is answered with one message or with many. Throws WaymarkError to reject the request. */
 export type RequestStreamHandler<I extends Message = Message, O extends Message = Message> = (
   answers: AnswerSink<O>,
   context: CallContext,
 ) => RequestListener<I>;
 
-/** Reads the bytes of a request faster than protobuf-es does, and as it does. Undefined for bytes that it leaves to protobuf-es. */
+/** Decodes a request faster than protobuf-es, with the same result. Returns undefined for bytes that protobuf-es must decode. */
 export type RequestReader = (bytes: Uint8Array) => Message | undefined;
 
-/** The handler of a method, by the kind in its descriptor (`methodKind`). `read` is for methods that are called most. */
+/** The handler of a method, by the kind in its descriptor (`methodKind`). `read` is set for the most frequently called methods. */
 export type MethodHandler =
   | {
       readonly kind: "unary";
       readonly handle: UnaryHandler<never>;
       readonly read?: RequestReader | undefined;
-      /** Why a request of this size is refused before it is decoded: the service has no memory for its message now. */
+      /** Returns the error if a request of this size must be rejected before it is decoded, because the service lacks memory for the message now. */
       readonly refuseEarly?: (requestBytes: number) => WaymarkError | undefined;
     }
   | { readonly kind: "server_streaming"; readonly open: ServerStreamHandler<never>; readonly read?: RequestReader | undefined }
   | {
       readonly kind: "client_streaming" | "bidi_streaming";
       readonly open: RequestStreamHandler<never>;
-      /** Where each request is answered with one message, in order: what answers it. */
+      /** The handler of each request, if each request is answered with one message, in order. */
       readonly answerOne?: UnaryHandler<never>;
       readonly read?: RequestReader | undefined;
     };
@@ -108,67 +108,65 @@ export type MethodHandler =
 export type RouteParameters = Readonly<Record<string, string>>;
 
 /**
- * The answer of a route. A `page` is one JSON value; `steady` is the part of it that does not change with time and traffic alone, if that is
- * not the whole page. `pieces` are a JSON text that is read over several turns of the event loop, while the catalog may change.
+ * The answer of a route. A `page` is one JSON value. `steady` is the page without values that change only with time and traffic; it is absent if
+ * the page has no such values. `pieces` are a JSON text that is read over several turns of the event loop, while the catalog may change.
  */
 export type RouteAnswer =
   | { readonly kind: "page"; readonly page: JsonValue; readonly steady?: JsonValue }
   | { readonly kind: "pieces"; readonly pieces: Iterable<string> };
 
-/** A path of HTTP GET, of which an rpc says who may ask. A request passes the chain of that rpc. The main thread sends it to read workers. */
+/** A path of HTTP GET. The access rules, limits and metrics of an rpc apply to its requests. The main thread sends the list of routes to read workers. */
 export interface RouteRow {
   readonly path: string;
-  /** Names of the query parameters that it takes; any other is refused. */
+  /** Names of the accepted query parameters. Requests with any other parameter are rejected. */
   readonly parameters: readonly string[];
   /** Monitoring programs scrape it, so the setting `observability.metrics_access` applies to it too. */
   readonly isScraped?: true;
-  /** Local name of the rpc whose roles, limit and metrics apply. A parameter with the name of the rpc's owner field names the owned namespace. */
+  /** Local name of the rpc whose roles, limits and metrics apply. A parameter with the name of the rpc's owner field names the owned namespace. */
   readonly rpc: string;
-  /** Another rpc for requests that have a parameter, by the parameter's name. */
+  /** Maps a parameter to the rpc that applies instead to requests with this parameter. */
   readonly rpcWith?: Readonly<Record<string, string>>;
 }
 
-/** The rpcs that may apply to requests of a route. */
+/** Returns the rpcs that may apply to requests of a route. */
 export function rpcsOf({ rpc, rpcWith = {} }: RouteRow): readonly string[] {
   return [rpc, ...Object.values(rpcWith)];
 }
 
-/** Handlers of all methods of a service: the compiler names a method without one. */
+/** Handlers of all methods of a service. The compiler reports a method without a handler. */
 export type HandlersOf<D extends DescService> = Readonly<Record<keyof D["method"], MethodHandler>>;
 
-/** A path of HTTP GET with the answer of an rpc in a form of its own. */
+/** A path of HTTP GET that returns the answer of an rpc in its own JSON form. */
 export interface HttpRoute extends RouteRow {
-  /** Throws `invalid_argument` naming the parameter. */
+  /** Throws `invalid_argument` with the name of an invalid parameter. */
   readonly answer: (parameters: RouteParameters, context: CallContext) => RouteAnswer | Promise<RouteAnswer>;
 }
 
-/** A service with its handlers by the local name of the method (`catalogQuery`). A method without a handler answers `unimplemented`. */
+/** A service and its handlers, by the local name of the method (`catalogQuery`). A method without a handler answers `unimplemented`. */
 export interface ServiceDefinition {
   readonly desc: DescService;
   readonly handlers: Readonly<Record<string, MethodHandler>>;
   readonly routes?: readonly HttpRoute[];
-  /** Largest request in bytes, if it is smaller than the bound of the listener. */
+  /** Largest request in bytes, if it is smaller than the limit of the listener. */
   readonly maxRequestBytes?: number | undefined;
 }
 
-// Who may read as a resolver does: for other callers, whatever each of them may see (semantics.md, Resolver).
+// The access check for resolvers, which read data on behalf of other callers with different rights (semantics.md, Resolver).
 
 /**
- * Throws for a caller without the role, and where others could read along. `isTls`: every connection of the listeners is encrypted. Fails with
- * `unauthenticated` or `discovery_access_denied`.
+ * Throws `unauthenticated` or `discovery_access_denied` for a caller without the role `mesh.resolve`, or if the connection is neither encrypted nor
+ * on the loopback interface. `isTls` is true if every connection of the listeners is encrypted.
  */
 export function demandResolver(caller: Caller, isTls: boolean): void {
   demandRole(caller, "mesh.resolve");
   if (isTls || isLoopbackHost(caller.address)) return;
   throw new WaymarkError(
     "discovery_access_denied",
-    "what resolvers read shows what policy hides from others, so beyond loopback it is served over TLS only: set tls.cert_file and tls.key_file",
+    "permission denied: resolvers read entries that policy hides from other callers, so resolvers on other hosts are served over TLS only: set tls.cert_file and tls.key_file on this server",
   );
 }
 
-// Who the serving node is.
-
-/** The serving node. `ServerInfo` tells it, and entries are stamped with it. */
+/** The identity of the serving node. `ServerInfo` reports it, and the node's entries carry it. */
 export interface NodeIdentity {
   readonly version: string;
   readonly nodeId: string;
@@ -178,7 +176,7 @@ export interface NodeIdentity {
   readonly roles: readonly string[];
   readonly generation: number;
   readonly boot: string;
-  /** Listener name to `host:port`. It is filled while the node starts. */
+  /** Maps a listener name to `host:port`. It is filled while the node starts. */
   readonly listeners: Readonly<Record<string, string>>;
   readonly startedMonoMs: number;
 }

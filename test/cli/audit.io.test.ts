@@ -121,13 +121,13 @@ test("namespace policy audit asks the policy log; --since takes a duration befor
 });
 
 test.each([
-  { argv: ["audit", "list", "--kind", "policy", "--namespace", "a"], says: "are for the access audit" },
-  { argv: ["audit", "list", "--since", "yesterday"], says: "nor a duration before now" },
-  { argv: ["audit", "list", "--since", "1h", "--until", "2h"], says: "--until 2h is not after --since 1h" },
-  { argv: ["discovery", "access-audit", "--since", "1h", "--until", "1h"], says: "--until 1h is not after --since 1h" },
+  { argv: ["audit", "list", "--kind", "policy", "--namespace", "a"], says: "filter access records" },
+  { argv: ["audit", "list", "--since", "yesterday"], says: "or a duration before now" },
+  { argv: ["audit", "list", "--since", "1h", "--until", "2h"], says: "--until 2h must be later than --since 1h" },
+  { argv: ["discovery", "access-audit", "--since", "1h", "--until", "1h"], says: "--until 1h must be later than --since 1h" },
   {
     argv: ["namespace", "policy", "audit", "--since", "2026-02-01T00:00:00Z", "--until", "2026-01-01T00:00:00Z"],
-    says: "--until 2026-01-01T00:00:00Z is not after --since 2026-02-01T00:00:00Z: no record can match",
+    says: "--until 2026-01-01T00:00:00Z must be later than --since 2026-02-01T00:00:00Z",
   },
   { argv: ["audit", "watch", "--interval", "1ms"], says: "at least 100ms" },
 ])("$argv is bad usage", async ({ argv, says }) => {
@@ -251,16 +251,16 @@ test.each([
   { what: "has forgotten what was told", looks: [[A2, A1], [A3, A2], [A4], [A5]], told: ["a3", "a4", "a5"], notes: 0 },
 ])("watch tells what is new in a log that $what", async ({ looks, told, notes }) => {
   const ran = await watched(looks, told.length);
-  expect([ran.told, ran.stderr.split("is another one").length - 1]).toEqual([told, notes]);
+  expect([ran.told, ran.stderr.split("log has changed").length - 1]).toEqual([told, notes]);
 });
 
 test("watch says from where it tells a log that is another one", async () => {
   const looks = [[A1], [B2, B1], [A2, A1]];
   const { stderr } = await watched(looks, 3);
   expect(stderr).toContain(
-    "the access log is another one: a server began it anew, or another one answers; its records since 2026-02-02T02:39:00.000Z follow",
+    "the access log has changed: the server started a new log, or another server answers; printing its records since 2026-02-02T02:39:00.000Z",
   );
-  expect(stderr).toContain("its records after number 1 follow");
+  expect(stderr).toContain("printing its records after number 1, some perhaps again");
 });
 
 test("watch waits as long as a timer can when --interval is longer than that", async () => {
@@ -300,7 +300,7 @@ test("watch shows the records of the access log although the server was away whe
   // A record after the break ends the command, also when it has lost one.
   fake.policy.set("accessAudit", paged([denial(3), denial(1)]));
   const { stdout, stderr } = await ran;
-  expect(stderr).toContain("the server is away");
+  expect(stderr).toContain("server unreachable");
   expect(numbersOf(stdout)).toEqual(["1", "2"]);
 });
 

@@ -124,15 +124,15 @@ test("programs get one document", async () => {
 test.each([
   { words: ["@127.0.0.1:1", "a.waymark"], exit: 3, says: "no answer from the DNS server at 127.0.0.1:1" },
   { words: ["@127.0.0.1:1", "a.waymark", "+tcp"], exit: 3, says: "no answer" },
-  { words: ["@", "a.waymark"], exit: 2, says: "not @host" },
-  { words: ["@127.0.0.1:70000", "a.waymark"], exit: 2, says: "not @host" },
-  { words: ["@127.0.0.1:0", "a.waymark"], exit: 2, says: "not @host" },
-  { words: ["@127.0.0.1:1"], exit: 2, says: "a name is needed" },
+  { words: ["@", "a.waymark"], exit: 2, says: "expected @host" },
+  { words: ["@127.0.0.1:70000", "a.waymark"], exit: 2, says: "expected @host" },
+  { words: ["@127.0.0.1:0", "a.waymark"], exit: 2, says: "expected @host" },
+  { words: ["@127.0.0.1:1"], exit: 2, says: "missing name after the server" },
   { words: ["@127.0.0.1:1", "a", "SVR"], exit: 2, says: "Did you mean SRV?" },
-  { words: ["@127.0.0.1:1", "a", "TYPE65536"], exit: 2, says: "TYPE65536: not a record type" },
-  { words: ["@127.0.0.1:1", "a", "A", "B"], exit: 2, says: "B: unknown" },
-  { words: ["@127.0.0.1:1", "a.waymark"], exit: 3, says: "look at address and port" },
-  { words: ["a.waymark", "A", "--dns-server", "nobody:x"], exit: 2, says: "not an address with a port" },
+  { words: ["@127.0.0.1:1", "a", "TYPE65536"], exit: 2, says: "unknown record type TYPE65536" },
+  { words: ["@127.0.0.1:1", "a", "A", "B"], exit: 2, says: "unexpected B" },
+  { words: ["@127.0.0.1:1", "a.waymark"], exit: 3, says: "check the address and port" },
+  { words: ["a.waymark", "A", "--dns-server", "nobody:x"], exit: 2, says: "expected an address such as" },
 ])("dns resolve $words ends with $exit and says $says", async ({ words, exit, says }) => {
   const ran = await waymark(["dns", "resolve", ...words]);
   expect({ exit: ran.exit, stdout: ran.stdout }).toEqual({ exit, stdout: "" });

@@ -119,7 +119,7 @@ test("watch tells every member, then those that change", async () => {
   const onStdout = (text: string) => text.includes("forgotten") && stop.abort();
   const two = await waymark(["mesh", "peers", "watch", "--server", fake.address], { interrupt: stop.signal, onStdout });
   expect(two.exit).toBe(0);
-  expect(two.stderr).toContain("every member was shown");
+  expect(two.stderr).toContain("all members listed");
   const three = new AbortController();
   const told: string[] = [];
   const onLine = (text: string) => {
@@ -168,7 +168,7 @@ test("a watch that broke off goes on with its cursor, and what a new snapshot do
     },
   });
   expect(exit).toBe(0);
-  expect(stderr).toContain("opening it again");
+  expect(stderr).toContain("reconnecting");
   expect(told).toEqual(["member", "member", "current", "member", "member", "forgotten", "current"]);
   expect(fake.meshRequests.map(({ cursor }) => cursor)).toEqual(["", "c1"]);
 });
@@ -220,7 +220,7 @@ test("lag shows the generations of one node separately", async () => {
   const fake = await startFake();
   fake.mesh.set("lag", () => ({ ...LAG, origins: [7n, 8n].map((generation) => ({ nodeId: "n1", generation })) }));
   const { stdout } = await waymark(["discovery", "lag", "--server", fake.address]);
-  expect(stdout).toMatch(/^ORIGIN +GENERATION .*\nn1 +7 .*\nn1 +8 /);
+  expect(stdout).toMatch(/^SOURCE +GENERATION .*\nn1 +7 .*\nn1 +8 /);
 });
 
 test("lag is told by origin or by link, with whether the node is ready", async () => {
@@ -245,5 +245,5 @@ test("lag is told by origin or by link, with whether the node is ready", async (
   await expect(unlinked.stderr + unlinked.stdout).toMatchFileSnapshot("../golden/cli/lag-no-links.table.txt");
   fake.mesh.set("lag", () => ({ servedBy: "n1", detail: "looking for peers", age: { seconds: 1_795_345_062n, nanos: 0 } }));
   const unknown = await waymark(["discovery", "lag", "--server", fake.address]);
-  expect(unknown.stderr).toMatch(/^n1 is not ready: looking for peers; it does not know yet how old its data is\n/);
+  expect(unknown.stderr).toMatch(/^n1 is not ready: looking for peers; the age of its data is not known yet\n/);
 });

@@ -81,7 +81,7 @@ test("apply sends the file, the terms and the stage, and shows what changes for 
   const { exit, stdout, stderr } = await waymark(argv, { files: FILES });
   expect(exit).toBe(0);
   await expect(stdout).toMatchFileSnapshot("../golden/cli/policy-apply.table.txt");
-  expect(stderr).toContain("version 7 is the newest; it is in force in its stage");
+  expect(stderr).toContain("version 7 is the newest; it is in force for the nodes of its stage");
   expect(stderr).toContain("hide 12 entries in 1 namespace");
   expect(fake.callsOf("applyPolicy")[0]?.request).toMatchObject({
     policy: {
@@ -116,7 +116,7 @@ test("apply --dry-run and --cluster are sent, and a dry run says that nothing wa
   ];
   const { stdout, stderr } = await waymark(argv, { files: FILES });
   expect(stdout).toBe("");
-  expect(stderr).toContain("nothing in the catalog changes for any viewer");
+  expect(stderr).toContain("no change in the catalog for any viewer");
   expect(stderr).toContain("dry run, nothing was changed: version 6 stays in force");
   expect(fake.callsOf("applyPolicy")[0]?.request).toMatchObject({
     dryRun: true,
@@ -130,7 +130,7 @@ test("a file with errors is not sent", async () => {
     files: FILES,
   });
   expect(exit).toBe(1);
-  expect(stderr).toContain("nothing was applied, because of 3 problems");
+  expect(stderr).toContain("nothing was applied: the file has 3 errors");
   expect(JSON.parse(stdout)).toMatchObject({
     applied: false,
     problems: [{ line: 4, severity: "SEVERITY_ERROR" }, { line: 5 }, { line: 6 }],
@@ -181,10 +181,10 @@ test.each([
   { argv: ["namespace", "policy", "apply", "none.yaml"], says: "cannot read none.yaml" },
   { argv: ["namespace", "policy", "explain"], says: "--namespace" },
   { argv: ["namespace", "policy", "explain", "--namespace", "a", "--action", "delete"], says: "register, ingest, query" },
-  { argv: ["namespace", "policy", "explain", "--namespace", "a", "--viewer", "east"], says: "not cluster/tenant" },
+  { argv: ["namespace", "policy", "explain", "--namespace", "a", "--viewer", "east"], says: "expected cluster/tenant" },
   { argv: ["namespace", "policy", "explain", "--namespace", "a", "--viewer", "e/t", "--viewer-tenant", "t"], says: "excludes" },
-  { argv: ["namespace", "policy", "explain", "--namespace", "a", "--at", "tomorrow"], says: "not a time" },
-  { argv: ["namespace", "policy", "explain", "--namespace", "a", "--at", "2026-02-30T00:00:00Z"], says: "not a time" },
+  { argv: ["namespace", "policy", "explain", "--namespace", "a", "--at", "tomorrow"], says: "expected a time" },
+  { argv: ["namespace", "policy", "explain", "--namespace", "a", "--at", "2026-02-30T00:00:00Z"], says: "expected a time" },
   { argv: ["namespace", "polcy", "apply"], says: "policy" },
   { argv: ["discovery", "policy", "stats"], says: "status" },
 ])("$argv is bad usage that says what is right", async ({ argv, says }) => {
@@ -230,7 +230,7 @@ test("rollback sends where to and why", async () => {
     fake.address,
   ]);
   expect(exit).toBe(0);
-  expect(stderr).toContain("the rules of version 4 are in force again, as version 8");
+  expect(stderr).toContain("the rules of version 4 are in force again as version 8");
   expect(fake.callsOf("rollbackPolicy")[0]?.request).toMatchObject({
     toNumber: 4n,
     reason: "empty shop",
@@ -322,7 +322,7 @@ test.each([
 test("discovery policy shows what is in force, and what is wrong with it", async () => {
   const fake = await startFake();
   const none = await waymark(["discovery", "policy", "--server", fake.address]);
-  expect(none.stderr).toContain("no policy was ever applied: everything is allowed");
+  expect(none.stderr).toContain("no policy was ever applied: all actions are allowed");
   fake.policy.set("policyStatus", () => ({ enabled: true, number: 6n, newestNumber: 7n, degraded: "version 7 cannot be read" }));
   const { stdout, stderr } = await waymark(["discovery", "policy", "status", "-o", "json", "--server", fake.address]);
   expect(JSON.parse(stdout)).toMatchObject({ enabled: true, number: "6", newestNumber: "7" });

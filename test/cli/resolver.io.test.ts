@@ -35,11 +35,11 @@ const MANY = 5n;
 test.each([
   { argv: ["resolver", "resync"], act: "resync", namespaces: [], says: "5 entries were fetched again" },
   { argv: ["discovery", "resync", "svc", "a.b"], act: "resync", namespaces: ["svc", "a.b"], says: "5 entries were fetched again" },
-  { argv: ["resolver", "prewarm", "svc"], act: "prewarm", namespaces: ["svc"], says: "5 entries are followed there" },
-  { argv: ["resolver", "evict", "svc"], act: "evict", namespaces: ["svc"], says: "5 entries were let go" },
+  { argv: ["resolver", "prewarm", "svc"], act: "prewarm", namespaces: ["svc"], says: "5 entries are cached in these namespaces" },
+  { argv: ["resolver", "evict", "svc"], act: "evict", namespaces: ["svc"], says: "5 entries were evicted" },
   { argv: ["resolver", "resync"], act: "resync", namespaces: [], count: 1n, says: "1 entry was fetched again" },
-  { argv: ["resolver", "prewarm", "svc"], act: "prewarm", namespaces: ["svc"], count: 1n, says: "1 entry is followed there" },
-  { argv: ["resolver", "evict", "svc"], act: "evict", namespaces: ["svc"], count: 1n, says: "1 entry was let go" },
+  { argv: ["resolver", "prewarm", "svc"], act: "prewarm", namespaces: ["svc"], count: 1n, says: "1 entry is cached in these namespaces" },
+  { argv: ["resolver", "evict", "svc"], act: "evict", namespaces: ["svc"], count: 1n, says: "1 entry was evicted" },
 ])("$argv names the namespaces, and says how many entries: $says", async ({ argv, act, namespaces, count = MANY, says }) => {
   const fake = await startFake();
   const asked: unknown[] = [];
@@ -57,7 +57,7 @@ test("resync says it where nothing is followed that it could fetch again", async
   const fake = await startFake();
   fake.cache.set("resync", () => ({ entries: 0n }));
   const { exit, stdout, stderr } = await waymark(["resolver", "resync", "svc.typo", "--server", fake.address]);
-  expect([exit, stdout + stderr]).toEqual([0, expect.stringMatching(/^nothing that this resolver follows is there/)]);
+  expect([exit, stdout + stderr]).toEqual([0, expect.stringMatching(/^this resolver follows no namespace with entries/)]);
 });
 
 test("prewarm without a namespace is bad usage", async () => {
@@ -77,7 +77,7 @@ test("lag of a server that has no other nodes is that of its cache", async () =>
   const { exit, stdout } = await waymark(["discovery", "lag", "-o", "json", "--server", fake.address]);
   expect([exit, JSON.parse(stdout)]).toEqual([0, expect.objectContaining({ entries: "12", lag: "2s", upstream: "a:1" })]);
   const said = async () => (await waymark(["discovery", "lag", "--server", fake.address])).stderr;
-  expect(await said()).toBe("this resolver reads a:1, and what it follows is 2s behind\n");
+  expect(await said()).toBe("this resolver reads a:1, and its cache is 2s behind\n");
   fake.cache.set("cacheStats", () => ({}));
-  expect(await said()).toMatch(/^this resolver reaches none of its upstreams, and it has never held .* GET \/readyz/);
+  expect(await said()).toMatch(/^this resolver reaches none of its upstreams, and its cache was never complete; GET \/readyz/);
 });

@@ -92,7 +92,7 @@ test.each([
   { argv: ["discovery", "query", "--scope", "galaxy"], says: "local, zone, region, global" },
   { argv: ["discovery", "query", "--kind", "servce"], says: "service, function" },
   { argv: ["register", "--namespace", "a"], says: "missing: --name <name>, --instance <id>" },
-  { argv: ["unregister", "--name", "a"], says: "--namespace, --instance are needed" },
+  { argv: ["unregister", "--name", "a"], says: "missing: --namespace, --instance" },
   { argv: ["discovery", "resolve"], says: "missing: <name>, --namespace <namespace>" },
   { argv: ["discovery", "resolve", "nope", "-n", "x"], says: "error: unknown option '-n'" },
   { argv: ["discovery", "resolve", "-n", "x"], says: "error: unknown option '-n'" },
@@ -103,17 +103,17 @@ test.each([
   { argv: ["mesh", "peers", "lst"], says: "Did you mean list?" },
   { argv: ["dns", "resolve", "web.waymark", "SVR"], says: "Did you mean SRV?" },
   { argv: ["discovery", "query", "--health", "healty"], says: "Did you mean healthy?" },
-  { argv: [...REGISTER, "--target", "::1"], says: "not host[:port]" },
-  { argv: [...REGISTER, "--target", "h:99999"], says: "port 99999 is not in the range 1 to 65535" },
+  { argv: [...REGISTER, "--target", "::1"], says: "expected host[:port]" },
+  { argv: [...REGISTER, "--target", "h:99999"], says: "--target h:99999: expected a port from 1 to 65535" },
   {
     argv: [...REGISTER, "--target", "h:0/http"],
-    says: "port 0 is not in the range 1 to 65535; omit the colon for a target without a port",
+    says: "expected a port from 1 to 65535, or no colon for a target without a port",
   },
   { argv: [...REGISTER, "--target", "h:1,weight=x"], says: "weight=0" },
   { argv: [...REGISTER, "--check", "http,interval=10"], says: "--check http,interval=10: interval=10 is not a duration from 1s to 1h" },
-  { argv: [...REGISTER, "--metadata", "k"], says: "not key=value" },
-  { argv: [...REGISTER, "--metadata", "k=1", "--metadata", "k=2"], says: "given twice" },
-  { argv: [...REGISTER, "--ttl", "soon"], says: "not a duration" },
+  { argv: [...REGISTER, "--metadata", "k"], says: "expected key=value" },
+  { argv: [...REGISTER, "--metadata", "k=1", "--metadata", "k=2"], says: "is set twice" },
+  { argv: [...REGISTER, "--ttl", "soon"], says: "expected a duration" },
   { argv: ["query"], says: "(Did you mean waymark discovery query?)" },
   { argv: ["quer"], says: "(Did you mean waymark discovery query?)" },
   { argv: ["watch"], says: "(Did you mean one of waymark discovery watch, waymark audit watch, waymark mesh peers watch?)" },
@@ -123,26 +123,26 @@ test.each([
   { argv: ["import", "consul"], says: "error: unknown command 'consul'\nrun waymark import --help" },
   { argv: ["start"], says: "error: unknown command 'start'\nrun waymark --help" },
   { argv: ["help", "resolve"], says: "discovery resolve" },
-  { argv: ["dns", "resolve", ""], says: '"": not a DNS name' },
-  { argv: ["dns", "resolve", "x..y"], says: '"x..y": not a DNS name' },
-  { argv: ["dns", "resolve", `${"a".repeat(70)}.waymark`], says: ": not a DNS name: labels of 1 to 63 characters" },
+  { argv: ["dns", "resolve", ""], says: 'invalid DNS name ""' },
+  { argv: ["dns", "resolve", "x..y"], says: 'invalid DNS name "x..y"' },
+  { argv: ["dns", "resolve", `${"a".repeat(70)}.waymark`], says: ": expected labels of 1 to 63 characters" },
   { argv: ["dns", "resolve", "abcdefg.".repeat(33)], says: "at most 253" },
   {
     argv: ["dns", "resolve", "a b", "--dns-server", "127.0.0.1:9"],
-    says: '"a b": not a name to ask DNS for: it may have letters, digits, - _ * / and dots',
+    says: 'invalid DNS name "a b": allowed characters are letters, digits, - _ * / and dots',
   },
-  { argv: ["discovery", "resolve", "f", "--namespace", "a", "--policy", "hash"], says: "--policy hash needs --hash-key" },
+  { argv: ["discovery", "resolve", "f", "--namespace", "a", "--policy", "hash"], says: "--policy hash requires --hash-key" },
   { argv: ["discovery", "resolve", "f", "--namespace", "a", "--policy", "hash", "--hash-key", ""], says: "--hash-key is empty" },
-  { argv: ["discovery", "resolve", "f", "--namespace", "a", "--hash-key", "k"], says: "--hash-key needs --policy hash" },
+  { argv: ["discovery", "resolve", "f", "--namespace", "a", "--hash-key", "k"], says: "--hash-key requires --policy hash" },
   { argv: ["apply"], says: "--file" },
   { argv: ["apply", "-f", "missing.yaml"], says: "cannot read --file missing.yaml" },
   { argv: ["discovery", "query", "--server", "host:port"], says: "not host:port" },
-  { argv: ["discovery", "query", "--timeout", "1"], says: "not a duration" },
-  { argv: ["discovery", "query", "--cert", "c.pem"], says: "--cert and --key go together" },
+  { argv: ["discovery", "query", "--timeout", "1"], says: "expected a duration" },
+  { argv: ["discovery", "query", "--cert", "c.pem"], says: "--cert and --key (or WAYMARK_CERT and WAYMARK_KEY) must be set together" },
   { argv: ["discovery", "query", "--namespace", "a", "--prefix", "b"], says: "exclude each other" },
-  { argv: ["discovery", "query", "--version-range", "1.2.3.4"], says: '--version-range: "1.2.3.4" is not a range such as ^1.2.0' },
-  { argv: ["discovery", "watch", "--version-range", "one"], says: "--version-range: " },
-  { argv: ["discovery", "resolve", "f", "--namespace", "a", "--version-range", "x.y.z.w"], says: "--version-range: " },
+  { argv: ["discovery", "query", "--version-range", "1.2.3.4"], says: 'invalid --version-range 1.2.3.4: "1.2.3.4" is not a range such as ^1.2.0' },
+  { argv: ["discovery", "watch", "--version-range", "one"], says: "invalid --version-range " },
+  { argv: ["discovery", "resolve", "f", "--namespace", "a", "--version-range", "x.y.z.w"], says: "invalid --version-range " },
   { argv: ["discovery", "query", "-o", "xml"], says: "table, wide, json, yaml" },
   { argv: ["completion", "csh"], says: "bash, zsh, fish" },
   { argv: ["config", "validate", "node.yaml"], says: ".toml or .json" },
@@ -161,8 +161,8 @@ test.each([
   { argv: ["discovery", "query", "-o", "json", "-o", "yaml"], says: "error: --output is given twice; give it once\n" },
   { argv: ["serve", "--join", "a:1", "--join", "b:1"], says: "error: --join is given twice; give it once\n" },
   { argv: ["serve", "--config", "a.toml", "--config", "b.toml"], says: "error: --config is given twice; give it once\n" },
-  { argv: ["config", "validate", "good.toml", "--config", "bad.toml"], says: "given twice: good.toml and --config bad.toml" },
-  { argv: [...REGISTER, "--target", "h:1,weight=1,weight=2"], says: "--target h:1,weight=1,weight=2: weight is given twice" },
+  { argv: ["config", "validate", "good.toml", "--config", "bad.toml"], says: "two settings files given: good.toml and --config bad.toml" },
+  { argv: [...REGISTER, "--target", "h:1,weight=1,weight=2"], says: "--target h:1,weight=1,weight=2: weight is set twice" },
   { argv: [], says: "Usage" },
 ])("$argv is bad usage and says $says", async ({ argv, says }) => {
   const { exit, stdout, stderr } = await waymark(argv);
@@ -196,7 +196,7 @@ test("help of a command is what its --help says, of a group and of all too", asy
     expect(asked).toMatchObject({ exit: 0, stderr: "" });
     expect(asked.stdout).toContain(`Usage: waymark ${path.join(" ")}`.trimEnd());
   }
-  expect((await waymark(["help", "cert"])).stderr).toContain("waymark cert comes with a later version");
+  expect((await waymark(["help", "cert"])).stderr).toContain("waymark cert is planned for a later version");
 });
 
 test.each([
@@ -230,14 +230,14 @@ test.each([
 
 test("resolve of an unknown name says how to see the names that there are", async () => {
   const fake = await startFake();
-  fake.refusals.set("resolve", { code: status.NOT_FOUND, message: "not_found: nothing named web in svc.market", reason: "NOT_FOUND" });
+  fake.refusals.set("resolve", { code: status.NOT_FOUND, message: "not_found: no entry named web in svc.market", reason: "NOT_FOUND" });
   const resolve = ["discovery", "resolve", "web", "--namespace", "svc.market", "--server", fake.address];
   expect(await waymark(resolve)).toEqual({
     exit: 5,
     stdout: "",
     stderr:
-      "error: not_found: nothing named web in svc.market\n" +
-      "error: waymark discovery query --namespace svc.market lists the entries that you may see there\n",
+      "error: not_found: no entry named web in svc.market\n" +
+      "error: run waymark discovery query --namespace svc.market to list the entries that you may see\n",
   });
 });
 
@@ -248,7 +248,7 @@ test("a node that is not ready is told with the command that shows what it waits
     exit: 1,
     stderr:
       "error: not_ready: no clocks yet\n" +
-      `error: waymark discovery lag --server ${fake.address} shows what it waits for; another node may take the request now\n`,
+      `error: run waymark discovery lag --server ${fake.address} to see what it is waiting for, or use another node\n`,
   });
 });
 
@@ -257,8 +257,8 @@ test("a DNS gateway that fails to answer is told in words, with the command that
   const ran = await waymark(["dns", "resolve", "web.svc.market.waymark", "--dns-server", gateway.address]);
   expect(ran).toMatchObject({ exit: 1, stdout: "" });
   expect(ran.stderr).toBe(
-    `error: web.svc.market.waymark: the DNS gateway at ${gateway.address} cannot answer (SERVFAIL)\n` +
-      "error: its node may not be ready: waymark discovery lag shows what it waits for\n",
+    `error: query for web.svc.market.waymark failed: the DNS gateway at ${gateway.address} cannot answer (SERVFAIL)\n` +
+      "error: its node may not be ready: run waymark discovery lag to see what it is waiting for\n",
   );
 });
 
@@ -333,14 +333,14 @@ test("token and server come from the environment, and a flag wins", async () => 
 
 test.each([
   { argv: ["discovery", "status", "--server", ""], says: "--server is empty" },
-  { argv: ["discovery", "query", "--limit", "0"], says: "--limit 0: not a whole number from 1 to 2147483647" },
-  { argv: ["discovery", "watch", "--count", "0"], says: "--count 0: not a whole number from 1 to" },
-  { argv: ["audit", "watch", "--count", "0"], says: "--count 0: not a whole number from 1 to" },
-  { argv: ["namespace", "policy", "apply", "policy.yaml", "--expect", "0"], says: "--expect 0: not a whole number from 1 to" },
-  { argv: ["namespace", "policy", "apply", "policy.yaml", "--percent", "0"], says: "--percent 0: not a whole number from 1 to 100" },
-  { argv: ["namespace", "policy", "rollback", "--expect", "0"], says: "--expect 0: not a whole number from 1 to" },
-  { argv: ["namespace", "policy", "rollback", "--to", "0"], says: "--to 0: not a whole number from 1 to" },
-  { argv: ["namespace", "policy", "export", "--number", "0"], says: "--number 0: not a whole number from 1 to" },
+  { argv: ["discovery", "query", "--limit", "0"], says: "invalid --limit 0: expected a whole number from 1 to 2147483647" },
+  { argv: ["discovery", "watch", "--count", "0"], says: "invalid --count 0: expected a whole number from 1 to" },
+  { argv: ["audit", "watch", "--count", "0"], says: "invalid --count 0: expected a whole number from 1 to" },
+  { argv: ["namespace", "policy", "apply", "policy.yaml", "--expect", "0"], says: "invalid --expect 0: expected a whole number from 1 to" },
+  { argv: ["namespace", "policy", "apply", "policy.yaml", "--percent", "0"], says: "invalid --percent 0: expected a whole number from 1 to 100" },
+  { argv: ["namespace", "policy", "rollback", "--expect", "0"], says: "invalid --expect 0: expected a whole number from 1 to" },
+  { argv: ["namespace", "policy", "rollback", "--to", "0"], says: "invalid --to 0: expected a whole number from 1 to" },
+  { argv: ["namespace", "policy", "export", "--number", "0"], says: "invalid --number 0: expected a whole number from 1 to" },
   { argv: ["unregister"], says: "--namespace, --name and --instance, or --lease" },
 ])("$argv is bad usage, and says what is missing", async ({ argv, says }) => {
   const { exit, stderr } = await waymark(argv);
@@ -355,7 +355,7 @@ test.each(["yes", "TRUE", "on", "2", " 1"])(
     const env = { WAYMARK_SERVER: fake.address, WAYMARK_TLS: value };
     const { exit, stderr } = await waymark(["discovery", "status"], { env });
     expect([exit, fake.callsOf("serverInfo")]).toEqual([2, []]);
-    expect(stderr).toContain(`WAYMARK_TLS ${JSON.stringify(value)}: 1 or true for TLS, 0 or false for none`);
+    expect(stderr).toContain(`invalid WAYMARK_TLS ${JSON.stringify(value)}: expected 1 or true for TLS, 0 or false for plain text`);
   },
 );
 
@@ -614,8 +614,8 @@ test.each([
 });
 
 test.each([
-  { argv: ["mesh", "join"], says: "error: waymark mesh join comes with a later version" },
-  { argv: ["mesh", "shards"], says: "error: waymark mesh shards comes with a later version" },
+  { argv: ["mesh", "join"], says: "error: waymark mesh join is planned for a later version" },
+  { argv: ["mesh", "shards"], says: "error: waymark mesh shards is planned for a later version" },
   { argv: ["discovery", "sumary"], says: "error: unknown command 'sumary'" },
   { argv: ["serve", "--joyn"], says: "error: unknown option '--joyn'" },
 ])("what the contract has for later is refused as that, what it has not as unknown: $argv", async ({ argv, says }) => {
@@ -635,13 +635,13 @@ test.each([
   { argv: ["--fabric-port", "0"], exit: 0, says: "" },
   { argv: ["--fabric-port", "70000"], exit: 2, says: "70000 is more than 65535" },
   { argv: ["--mode", "cache"], exit: 2, says: "Allowed choices are node, resolver" },
-  { argv: ["--mode", "resolver"], exit: 2, says: "resolver.upstreams: is empty, and a resolver reads from at least one server" },
+  { argv: ["--mode", "resolver"], exit: 2, says: "resolver.upstreams: is empty; a resolver needs at least one server to read from" },
   { argv: ["--mode", "resolver", "--upstream", ""], exit: 2, says: "error: --upstream is empty" },
   { argv: ["--mode", "resolver", "--upstream", "a"], exit: 2, says: '"a" is not an address such as "10.0.0.1:17420"' },
   { argv: ["--upstream", "localhost:1"], exit: 2, says: "resolver.upstreams: is only for a resolver" },
   { argv: [...RESOLVER, "--namespaces", "svc.market,svc.data"], exit: 0, says: "" },
   { argv: [...RESOLVER, "--namespaces", "Svc"], exit: 2, says: '"Svc" is not a namespace, or * for all' },
-  { argv: [...RESOLVER, "--demo"], exit: 2, says: "--demo is for a node: a resolver registers nothing" },
+  { argv: [...RESOLVER, "--demo"], exit: 2, says: "--demo requires a node: a resolver accepts no registrations" },
   { argv: [...RESOLVER, "--join", "a:1"], exit: 2, says: "fabric.seeds: cannot be set for a resolver: a resolver has no fabric" },
 ])("serve takes what scripts for a fleet give a node: $argv ends with $exit", async ({ argv, exit, says }) => {
   const ran = await waymark(["serve", ...argv]);
@@ -669,7 +669,7 @@ test("config show tells where each value came from; config validate reports ever
   expect(await waymark(["config", "validate"], { files })).toMatchObject({
     exit: 2,
     stderr: expect.stringContaining(
-      "error: name the settings file to check, as in waymark config validate node.toml; waymark config show checks the environment too\n",
+      "error: missing settings file: run, for example, waymark config validate node.toml; waymark config show also checks the environment\n",
     ) as string,
   });
   const bad = await waymark(["config", "validate", "bad.toml"], { files });
@@ -677,7 +677,7 @@ test("config show tells where each value came from; config validate reports ever
   expect(bad.stderr).toContain("did you mean node.region?");
   expect(bad.stderr).toContain("dns.min_ttl");
   expect(bad.stderr).toContain(
-    "there may be more: settings that contradict each other, and files, are checked when these values are right\n",
+    "fix these values first: contradicting settings and named files are checked afterwards\n",
   );
 });
 
@@ -699,7 +699,7 @@ test("a command that takes more than a second says on stderr that it goes on, un
     act();
     return () => {};
   };
-  expect(await waymark(argv, { later })).toMatchObject({ exit: 0, stderr: "still working on discovery status …\n" });
+  expect(await waymark(argv, { later })).toMatchObject({ exit: 0, stderr: "still running discovery status …\n" });
   expect(await waymark([...argv, "--quiet"], { later })).toMatchObject({ exit: 0, stderr: "" });
 });
 

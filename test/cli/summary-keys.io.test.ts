@@ -44,7 +44,7 @@ test.each([
     pageToken === "" ? { servedBy: "n1", keys: KEYS.slice(0, 1), nextPageToken: "t" } : { servedBy: "n1", keys: KEYS.slice(1) },
   );
   const { exit, stdout, stderr } = await waymark(["summary", "keys", "list", ...argv, "--server", fake.address]);
-  expect({ exit, stderr }).toEqual({ exit: 0, stderr: name === "json" ? "" : "* n1 signs with it\n" });
+  expect({ exit, stderr }).toEqual({ exit: 0, stderr: name === "json" ? "" : "* n1 signs with this key\n" });
   await expect(stdout).toMatchFileSnapshot(`../golden/cli/summary-keys.${name}.txt`);
 });
 
@@ -58,7 +58,7 @@ test("a node without keys says where they are named; the cluster is asked for", 
   const { exit, stderr } = await waymark(["summary", "keys", "--cluster-id", "ap1", "--server", fake.address]);
   expect([exit, stderr, asked]).toEqual([
     0,
-    "n1 trusts no key of ap1; summary.keys and fabric.borders[].keys of its settings name them\n",
+    "n1 trusts no keys of ap1: add them to its settings summary.keys or fabric.borders[].keys\n",
     ["ap1"],
   ]);
 });
@@ -79,7 +79,7 @@ const announce = (more: Readonly<Record<string, string>> = {}, ...rest: readonly
 test("the block that is printed makes the new key count where the old one does, for as long as was said, in the file of either", async () => {
   const { exit, stdout, stderr } = await announce();
   expect(exit).toBe(0);
-  for (const words of [`${old.keyId} announces ${next.keyId} of eu1 from `, "1. put this block", OLD, "2. ", "3. ", "SIGHUP"])
+  for (const words of [`${old.keyId} announces ${next.keyId} of eu1 from `, "1. append this block", OLD, "2. ", "3. ", "SIGHUP"])
     expect(stderr).toContain(words);
   const registry = new KeyRegistry(KEY_BOUNDS);
   const nowMs = Date.now();
@@ -108,10 +108,10 @@ test.each([
   { flags: { "--new-key-file": OLD }, says: "a key cannot announce itself" },
   { flags: { "--new-key-file": "/no/such/file" }, says: "the new key: /no/such/file: there is no such file; make one with: openssl" },
   { flags: { "--key-file": file("words", "SECRET words\n") }, says: "the key that announces it: " },
-  { flags: { "--for": "0s" }, says: "--for 0s: not a duration from 1ms to 3650d" },
-  { flags: { "--for": "3651d" }, says: "--for 3651d: not a duration from 1ms to 3650d" },
-  { flags: { "--for": "soon" }, says: "--for soon: not a duration such as" },
-  { flags: { "--cluster-id": "eu 1" }, says: "--cluster-id eu 1: not 1 to 64 of" },
+  { flags: { "--for": "0s" }, says: "invalid --for 0s: expected a duration from 1ms to 3650d" },
+  { flags: { "--for": "3651d" }, says: "invalid --for 3651d: expected a duration from 1ms to 3650d" },
+  { flags: { "--for": "soon" }, says: "invalid --for soon: expected a duration such as" },
+  { flags: { "--cluster-id": "eu 1" }, says: "invalid --cluster-id eu 1: expected 1 to 64 of" },
 ])("an announcement with $flags is refused as bad usage", async ({ flags, says }) => {
   const { exit, stdout, stderr } = await announce(flags);
   expect([exit, stdout]).toEqual([2, ""]);

@@ -55,7 +55,7 @@ test("a border without a link is shown as such, even if no change is pending", a
   const border = { clusterId: "ap1", region: "ap", links: 0, regionLinks: 0 };
   fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, borders: [border], exports: { ...EXPORTS, lag: durationFromMs(0) } }));
   const { stdout, stderr } = await waymark(["report", "export-lag", "--server", fake.address]);
-  expect(stderr).toContain("nothing is due on the links that are up");
+  expect(stderr).toContain("no changes are pending on the links that are up");
   expect(stdout).toMatch(/^ap1 .* no link /m);
 });
 
@@ -68,16 +68,16 @@ test("a cluster in which no live node has the key says that it exports nothing",
   ]) {
     const { exit, stderr } = await waymark([...command, "--server", fake.address]);
     expect(exit).toBe(0);
-    expect(stderr).toContain("this one has no summary.signing_key_file; nothing is due\nno live node of the cluster exports");
+    expect(stderr).toContain("this one has no summary.signing_key_file; no changes are pending\nno live node of this cluster exports");
   }
 });
 
 test("a node without summaries is told by which settings it would have some", async () => {
   fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true }));
   const report = await waymark(["report", "export-lag", "--server", fake.address]);
-  expect([report.exit, report.stderr]).toEqual([1, expect.stringContaining("n1 holds no summaries: a node does whose settings have")]);
+  expect([report.exit, report.stderr]).toEqual([1, expect.stringContaining("n1 keeps no summaries: set")]);
   const borders = await waymark(["discovery", "lag", "--borders", "--server", fake.address]);
-  expect([borders.exit, borders.stderr]).toEqual([0, expect.stringContaining("n1 holds no summaries")]);
+  expect([borders.exit, borders.stderr]).toEqual([0, expect.stringContaining("n1 keeps no summaries")]);
   const both = await waymark(["discovery", "lag", "--borders", "--links", "--server", fake.address]);
   expect([both.exit, both.stderr]).toEqual([2, expect.stringContaining("exclude each other")]);
 });

@@ -84,12 +84,12 @@ test("a server without summaries is told by which settings it would have some", 
 test.each([
   {
     argv: [],
-    stdout: "RANK      CLUSTER  REGION  BAND      STALE  URLS\nredirect  us-1     us      degraded  no     grpc://us:1, grpc://us:2\n",
+    stdout: "RANK      CLUSTER  REGION  HEALTH    STALE  URLS\nredirect  us-1     us      degraded  no     grpc://us:1, grpc://us:2\n",
   },
   {
     argv: ["--quiet", "-o", "wide"],
     stdout:
-      "RANK      CLUSTER  REGION  BAND      STALE  FOR  URLS\nredirect  us-1     us      degraded  no     20s  grpc://us:1, grpc://us:2\n",
+      "RANK      CLUSTER  REGION  HEALTH    STALE  VALID FOR  URLS\nredirect  us-1     us      degraded  no     20s        grpc://us:1, grpc://us:2\n",
   },
 ])("a name that only another cluster has is answered with that cluster: $argv", async ({ argv, stdout }) => {
   const fake = await startFake();
@@ -146,14 +146,14 @@ test("a watch tells what is there and each change, with a cursor to go on from",
 });
 
 test.each([
-  { argv: ["cart", "--watch"], says: "--watch goes with the filters only" },
-  { argv: ["--watch", "--by-region"], says: "--watch goes with the filters only" },
+  { argv: ["cart", "--watch"], says: "--watch excludes a service" },
+  { argv: ["--watch", "--by-region"], says: "--watch excludes a service" },
   { argv: ["--kind", "node"], says: "service, function, topic, queue, cache" },
-  { argv: ["--watch", "--limit", "1"], says: "nor with --ingress, --by-region, --limit or --page-token" },
-  { argv: ["--watch", "--page-token", "p1"], says: "nor with --ingress, --by-region, --limit or --page-token" },
-  { argv: ["--cursor", "p1"], says: "--cursor, --count and --until-synced go with --watch only" },
-  { argv: ["--count", "1"], says: "--cursor, --count and --until-synced go with --watch only" },
-  { argv: ["--until-synced"], says: "--cursor, --count and --until-synced go with --watch only" },
+  { argv: ["--watch", "--limit", "1"], says: "--ingress, --by-region, --limit and --page-token" },
+  { argv: ["--watch", "--page-token", "p1"], says: "--ingress, --by-region, --limit and --page-token" },
+  { argv: ["--cursor", "p1"], says: "--cursor, --count and --until-synced require --watch" },
+  { argv: ["--count", "1"], says: "--cursor, --count and --until-synced require --watch" },
+  { argv: ["--until-synced"], says: "--cursor, --count and --until-synced require --watch" },
   { argv: ["--namespace", "a", "--prefix", "a"], says: "exclude each other" },
 ])("$argv is refused before a server is asked", async ({ argv, says }) => {
   const { exit, stderr } = await waymark(["discovery", "summary", ...argv, "--server", "127.0.0.1:1"]);

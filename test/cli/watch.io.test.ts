@@ -108,7 +108,7 @@ test("a watch that is cut resumes from the last whole cursor and tells nothing t
     { event: "create", entry: { key: { name: "four" } } },
   ]);
   expect(fake.watchRequests.map(({ cursor }) => cursor)).toEqual(["", "p2", "p2"]);
-  expect(stderr).toContain("the watch broke");
+  expect(stderr).toContain("watch interrupted");
 });
 
 test("--until-synced ends after the snapshot, as a table for people", async () => {

@@ -59,7 +59,7 @@ test.each([
   { file: { fabric: { clusters: ["c2"], trust: "explicit" }, policy: { accept_from: ["c2"] } }, says: [] },
   { file: { fabric: { clusters: ["c2"], cert_file: "c", key_file: "k", ca_file: "a" } }, says: [] },
   { file: { policy: { accept_from: ["c2"] } }, says: ["policy.accept_from has no effect for c2"] },
-  { file: BORDERS, says: ["fabric.borders[1].keys and summary.keys name no key of us2"] },
+  { file: BORDERS, says: ["fabric.borders[1].keys and summary.keys have no key of us2"] },
   { file: { ...BORDERS, summary: { ...BORDERS.summary, require_signatures: false } }, says: [] },
 ])("of other clusters $file is warned of with $says", ({ file, says }) => {
   const warned = exposureWarnings(settings(file));
@@ -67,7 +67,7 @@ test.each([
 });
 
 test.each([
-  { file: { tenants: { anonymous: "none" }, listen: { host: "0.0.0.0", insecure: true } }, says: ["DNS refuses every question"] },
+  { file: { tenants: { anonymous: "none" }, listen: { host: "0.0.0.0", insecure: true } }, says: ["DNS refuses every query"] },
   { file: { tenants: { anonymous: "none" }, dns: { host: "10.0.0.1", enabled: false } }, says: [] },
   { file: { tenants: { anonymous: "none" }, dns: { views: [{ prefixes: ["10.0.0.0/8"], tenant: "red" }] } }, says: [] },
   { file: { tenants: { anonymous: "read" } }, says: [] },
@@ -103,7 +103,7 @@ test.each([
     },
     says: [],
   },
-  { file: { dns: { trusted_forwarders: ["10.0.0.5", "::/0"] } }, says: ["dns.trusted_forwarders has ::/0: dns.rate bounds nobody there"] },
+  { file: { dns: { trusted_forwarders: ["10.0.0.5", "::/0"] } }, says: ["dns.trusted_forwarders has ::/0: dns.rate does not apply there"] },
   { file: { dns: { trusted_forwarders: ["0.0.0.0/1", "128.0.0.0/1"] } }, says: ["dns.trusted_forwarders has 0.0.0.0/1, 128.0.0.0/1:"] },
   { file: { dns: { trusted_forwarders: ["10.0.0.0/8", "10.0.0.5", "0.0.0.0/1"] } }, says: [] },
   {
@@ -112,7 +112,7 @@ test.each([
       resolver: { upstreams: ["127.0.0.1:1"] },
       dns: { transfer_keys: [{ name: "k", secret_file: "/k" }] },
     },
-    says: ["dns.transfer_keys at a resolver: it sends no zone"],
+    says: ["dns.transfer_keys on a resolver: a resolver sends no zone"],
   },
   {
     file: { dns: { transfer_keys: [{ name: "k", secret_file: "/k" }], dnssec_key_file: "/zone.pem" } },

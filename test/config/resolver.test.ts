@@ -92,21 +92,21 @@ test.each([
   { summary: { resolver_namespaces: ["svc"] }, says: "summary.resolver_namespaces: needs summary.resolver_scopes" },
   { summary: { resolver_scopes: ["global"], resolver_namespaces: ["*"] }, says: "summary.resolver_namespaces" },
   { summary: { resolver_scopes: ["global"] }, dns: { summary_answers: true }, says: "" },
-  { summary: {}, dns: { summary_answers: true }, says: "dns.summary_answers: needs summary.resolver_scopes at a resolver" },
+  { summary: {}, dns: { summary_answers: true }, says: "dns.summary_answers: needs summary.resolver_scopes on a resolver" },
 ])("a resolver with $summary and $dns: $says", ({ summary, dns = {}, says }) => {
   expect(problemsOf({ summary, dns, resolver: LOCAL }).join()).toMatch(says === "" ? /^$/ : says);
 });
 
 test.each([
-  { resolver: {}, says: /^resolver\.upstreams: is empty, and a resolver reads from at least one server/ },
+  { resolver: {}, says: /^resolver\.upstreams: is empty; a resolver needs at least one server/ },
   {
     resolver: { upstreams: ["127.0.0.1:1", "10.0.0.1:1"] },
-    says: /^resolver\.upstreams: 10\.0\.0\.1:1 is not on this machine, and servers/,
+    says: /^resolver\.upstreams: 10\.0\.0\.1:1 is not on this machine, and resolvers on other machines must use TLS/,
   },
   { resolver: { upstreams: ["[fd00::1]:1"] }, says: /^resolver\.upstreams: \[fd00::1\]:1 is not on this machine/ },
   {
     resolver: { ...LOCAL, max_bytes: "1MiB" },
-    says: /^resolver\.max_bytes: is 1048576 bytes, less than 64 .* is 1000000: raise it to 64000000, or lower resolver\.max_entries to 16384/,
+    says: /^resolver\.max_bytes: is 1048576 bytes, less than 64 .* is 1000000; raise it to 64000000, or lower resolver\.max_entries to 16384/,
   },
   { resolver: { ...LOCAL, namespaces: ["a", "b"], max_watches: 1 }, says: /^resolver\.namespaces: has 2 namespaces, more than .* is 1 / },
   { resolver: { ...LOCAL, tls: true, tls_cert_file: "c" }, says: /^resolver\.tls_cert_file: needs resolver\.tls_key_file too/ },

@@ -170,7 +170,7 @@ test.each([
   { toml: '[dns]\nmin_ttl = "2h"\n', says: "dns.min_ttl: is more than dns.max_ttl (file n.toml)" },
   {
     toml: "[dns]\nsummary_answers = true\n",
-    says: "dns.summary_answers: needs summary.keys or fabric.borders: without them nothing is known of other clusters (file n.toml)",
+    says: "dns.summary_answers: needs summary.keys or fabric.borders: without them, the node has no data of other clusters (file n.toml)",
   },
   {
     toml: `[dns]\nsummary_answers = true\nprocesses = 1\n[node]\nworkers = 2\n${SUMMARY_KEY}`,
@@ -202,7 +202,7 @@ test.each([
   { toml: "[dns]\ntls_port = 853\n", says: "dns.tls_port: needs tls.cert_file and tls.key_file (file n.toml)" },
   {
     toml: '[dns]\ntls_port = 17453\n[tls]\ncert_file = "c"\nkey_file = "k"\n',
-    says: "dns.tls_port: is the port of dns.udp_port too; give each its own, or 0 for any that is free (file n.toml)",
+    says: "dns.tls_port: is also the port of dns.udp_port; use different ports, or 0 for any free port (file n.toml)",
   },
   { toml: '[tls]\ncert_file = "c.pem"\n', says: "tls.cert_file: needs tls.key_file too (file n.toml)" },
   {
@@ -211,7 +211,7 @@ test.each([
   },
   {
     toml: "[summary]\nexport_enabled = true\n",
-    says: "summary.export_enabled: needs summary.signing_key_file: a node without the key of its cluster exports nothing; or leave it out (file n.toml)",
+    says: "summary.export_enabled: needs summary.signing_key_file, because a node without the key of its cluster exports nothing; set it, or remove summary.export_enabled (file n.toml)",
   },
   { toml: "[tls]\nrequire_client_cert = true\n", says: "tls.require_client_cert: needs tls.ca_file" },
   { json: "{", says: "(file n.json)" },
@@ -347,10 +347,10 @@ test.each([
     toml: TRANSFER_KEY("k", 'algorithm = "hmac-md5"'),
     says: 'dns.transfer_keys[0].algorithm: "hmac-md5" is none of hmac-sha256, hmac-sha384, hmac-sha512',
   },
-  { toml: TRANSFER_KEY("k.example") + TRANSFER_KEY("K.example."), says: "dns.transfer_keys: K.example. is the name of [0] and of [1]" },
+  { toml: TRANSFER_KEY("k.example") + TRANSFER_KEY("K.example."), says: "dns.transfer_keys: K.example. is the name of both [0] and [1]" },
   { toml: Array.from({ length: 17 }, (_, i) => TRANSFER_KEY(`k${i}`)).join(""), says: "dns.transfer_keys" },
-  { toml: VIEW(VIEW("")), says: "dns.views: 10.0.0.0/8 is in dns.views[0] and in dns.views[1]" },
-  { toml: VIEW('[[dns.views]]\nprefixes = ["::ffff:10.0.0.0/104"]'), says: "dns.views: ::ffff:10.0.0.0/104 is in dns.views[0] and" },
+  { toml: VIEW(VIEW("")), says: "dns.views: 10.0.0.0/8 is in both dns.views[0] and dns.views[1]" },
+  { toml: VIEW('[[dns.views]]\nprefixes = ["::ffff:10.0.0.0/104"]'), says: "dns.views: ::ffff:10.0.0.0/104 is in both dns.views[0] and" },
   { toml: "tenants.credentials = 5", says: "tenants.credentials: is not a list of tables" },
   {
     toml: 'tenants.credentials = ["alpha"]',
@@ -402,7 +402,7 @@ test("there are at most 64 views of DNS, with 1,000 prefixes in all", () => {
   expect(problemsOf({ json: views(64, 15) })).toEqual([]);
   expect(problemsOf({ json: views(65, 1) })).toEqual(["dns.views: 65 tables are more than 64, the most allowed (file n.json)"]);
   expect(problemsOf({ json: views(64, 16) })).toEqual([
-    expect.stringContaining("dns.views: has 1024 prefixes in all, more than 1000") as string,
+    expect.stringContaining("dns.views: has 1024 prefixes in total, more than 1000") as string,
   ]);
 });
 
@@ -478,7 +478,11 @@ test.each([
       WAYMARK_FABRIC__PORT: "7000",
       WAYMARK_DNS__UDP_PORT: "7000",
     },
-    want: [/listen\.http_port: is the port of listen\.grpc_port too/, /fabric\.port: is the port of/, /dns\.udp_port: is the port of/],
+    want: [
+      /listen\.http_port: is also the port of listen\.grpc_port/,
+      /fabric\.port: is also the port of/,
+      /dns\.udp_port: is also the port of/,
+    ],
   },
   { what: "any free ports", env: { WAYMARK_LISTEN__HTTP_PORT: "0", WAYMARK_LISTEN__GRPC_PORT: "0" }, want: [] },
   { what: "a zone that is no name", env: { WAYMARK_DNS__ZONES: "-bad" }, want: [/dns\.zones: "-bad" is not a lower-case DNS name/] },
@@ -505,7 +509,10 @@ test.each([
   {
     what: "a reverse zone that is there twice, once as a zone of services",
     env: { WAYMARK_DNS__REVERSE_ZONES: "10.0.0.0/8,::ffff:11.0.0.0/104,11.0.0.0/8", WAYMARK_DNS__ZONES: "waymark,10.in-addr.arpa." },
-    want: [/10\.0\.0\.0\/8 is the zone 10\.in-addr\.arpa, which is there twice/, /11\.0\.0\.0\/8 is the zone 11\.in-addr\.arpa, which/],
+    want: [
+      /10\.0\.0\.0\/8 is the zone 10\.in-addr\.arpa, which is configured twice/,
+      /11\.0\.0\.0\/8 is the zone 11\.in-addr\.arpa, which/,
+    ],
   },
   { what: "a forwarder", env: { WAYMARK_DNS__TRUSTED_FORWARDERS: "10.0.0.0/8,fd00::53" }, want: [] },
   {

@@ -78,22 +78,26 @@ async function faultOf(command: string, ...args: readonly string[]): Promise<str
   return faultIn(await runs(command, ...args));
 }
 
-const cells = (what: string): readonly string[] => {
-  const rows = readFileSync(join(ROOT, "CONTRIBUTING.md"), "utf8").split("\n");
-  return rows.find((row) => row.startsWith(`| ${what} |`))?.split("|") ?? [];
+/** The section of CONTRIBUTING.md with this heading. */
+const sectionOf = (heading: string): string => {
+  const [, after = ""] = readFileSync(join(ROOT, "CONTRIBUTING.md"), "utf8").split(`\n### ${heading}\n`);
+  const [section = ""] = after.split(/\n#{2,3} /);
+  return section;
 };
 
 test("the steps of this test are those of CONTRIBUTING.md", () => {
-  const filesOf = (what: string) =>
-    [...((cells(what)[2] ?? "").split("One line more")[0]?.matchAll(/`((?:proto|src)\/[^`]+)`/g) ?? [])].map(([, file]) => file);
-  expect(filesOf("an entry field")).toEqual([PROTO]);
-  expect(filesOf("an entry kind")).toEqual([PROTO, KINDS]);
-  expect(filesOf("a kind of check")).toEqual([PROTO, ...CHECK_FILES]);
-  for (const what of ["an entry field", "an entry kind", "a kind of check"])
-    for (const step of ["`npm run gen`", "`npm run golden`"]) expect(cells(what)[2]).toContain(step);
-  const steps = ["an rpc", "a service", "a GET route", "a metric", "a CLI verb"].map((what) => cells(what)[2]).join();
+  const filesOf = (what: string) => {
+    const [steps = ""] = sectionOf(what).split("Optional:");
+    return [...steps.matchAll(/`((?:proto|src)\/[^`]+)`/g)].map(([, file]) => file);
+  };
+  expect(filesOf("An entry field")).toEqual([PROTO]);
+  expect(filesOf("An entry kind")).toEqual([PROTO, KINDS]);
+  expect(filesOf("A kind of check")).toEqual([PROTO, ...CHECK_FILES]);
+  for (const what of ["An entry field", "An entry kind", "A kind of check"])
+    for (const step of ["`npm run gen`", "`npm run golden`"]) expect(sectionOf(what)).toContain(step);
+  const steps = ["An rpc", "A service", "A GET route", "A metric", "A CLI verb or flag"].map((what) => sectionOf(what)).join();
   for (const file of [rpc.NODE, rpc.METRICS, rpc.PAGE]) expect(steps).toContain(`\`${file}\``);
-  for (const place of ["proto", "`src/services/`", "`src/cli/verbs/`", "`VERBS`", "· test"]) expect(steps).toContain(place);
+  for (const place of ["proto", "`src/services/`", "`src/cli/verbs/`", "`VERBS`", "from a test"]) expect(steps).toContain(place);
   expect(rpc.ADDED, "files of an rpc that are made by hand").toHaveLength(8);
 });
 

@@ -1,7 +1,7 @@
 /** What the benchmarks and the pages made of their results say: a run without figures fails, and each row has its goal, its spread and its plot. */
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { expect, test } from "vitest";
 import { asksForAll } from "../../bench/_args.ts";
@@ -10,7 +10,8 @@ import { ComingAndGoing } from "../../bench/_joins.ts";
 import { besideGoal } from "../../bench/_rates.ts";
 import { cellText, type Goal, type Kept, quiet, ratioGoal, spread, type Verdict, verdict } from "../../bench/_results.ts";
 import { inRounds } from "../../bench/_rounds.ts";
-import { allPlots, featured, summary } from "../../bench/_summary.ts";
+import { SECTIONS } from "../../bench/_sections.ts";
+import { allPlots, featured, goalTable, inOrder } from "../../bench/_summary.ts";
 import { filesBelow } from "../../scripts/imports.ts";
 
 test("versions without a checkout to compare with is no run: it says so, and its exit code too", () => {
@@ -123,25 +124,31 @@ const ONE_AT_A_TIME: Goal = {
   },
 };
 
-test("a row has the work, the peer and its version, the ratio with its spread, both figures, the goal and the verdict; goals that show nothing have none", () => {
-  const text = summary([kept("register", [{ name: "only told", value: 1, unit: "ms", atMost: 2 }, ONE_AT_A_TIME])]);
+test("a row has the work, the peer and its version, both figures, the ratio with its interval, the goal and the verdict; a goal without figures of both sides has its value", () => {
+  const { shown } = ONE_AT_A_TIME;
+  const withLimits = {
+    ...ONE_AT_A_TIME,
+    shown: { work: "", unit: "", ...shown, ratio: { median: 0.72, min: 0.6, max: 0.8, low: 0.65, high: 0.79 } },
+  };
+  const text = goalTable(kept("register", [{ name: "a value alone", value: 1, unit: "ms", atMost: 2 }, withLimits]));
   expect(text.split("\n").slice(2)).toEqual([
-    "| [register](reference/benchmarks.md#register) | a registration & its lease | etcd, a grant and a put (v3.7.3) | 0.72 (0.6–0.8) | Waymark 100 (90–120), etcd 72 (70–75) µs of CPU | ≥ 1.1: missed |",
+    "| a value alone | – | – | 1 ms | ≤ 2 ms | reached |",
+    "| a registration & its lease | etcd, a grant and a put (v3.7.3) | Waymark 100 (90–120), etcd 72 (70–75) µs of CPU | 0.72 (0.65–0.79) × | ≥ 1.1 × | missed |",
   ]);
 });
 
 test("a peer that is not installed leaves a row without a figure, which says so", () => {
   const { ratio: _, theirs: __, ...shown } = ONE_AT_A_TIME.shown ?? { work: "", unit: "" };
-  const text = summary([
+  const text = goalTable(
     kept("register", [{ ...ONE_AT_A_TIME, value: undefined, note: "not measured: the peer is not installed", shown }]),
-  ]);
-  expect(text).toContain("| – | Waymark 100 (90–120) µs of CPU | ≥ 1.1: no verdict: not measured: the peer is not installed |");
+  );
+  expect(text).toContain("| Waymark 100 (90–120) µs of CPU | – | ≥ 1.1 × | no verdict: not measured: the peer is not installed |");
 });
 
 test("what was not measured at all keeps its row, without a plot", () => {
   const { work = "", beside = "", unit = "" } = ONE_AT_A_TIME.shown ?? {};
   const goal = { ...ONE_AT_A_TIME, value: undefined, note: "not measured: the peer is not installed", shown: { work, beside, unit } };
-  expect(summary([kept("register", [goal])])).toContain("| – |  | ≥ 1.1: no verdict: not measured: the peer is not installed |");
+  expect(goalTable(kept("register", [goal]))).toContain("| – | – | ≥ 1.1 × | no verdict: not measured: the peer is not installed |");
   expect(allPlots([kept("register", [goal])])).toEqual({});
 });
 
@@ -247,12 +254,19 @@ test("CPU a unit is that of the units that were done, where work goes in steps t
 
 test("benchmarks stand in the order of a reader's interest, others after them by name", () => {
   const names = ["zeal", "restart", "codec", "query"];
-  expect([...summary(names.map((name) => kept(name, [ONE_AT_A_TIME]))).matchAll(/^\| \[(.*?)\]/gm)].map(([, name]) => name)).toEqual([
-    "query",
-    "restart",
-    "codec",
-    "zeal",
-  ]);
+  expect(inOrder(names.map((name) => kept(name, [ONE_AT_A_TIME]))).map(({ name }) => name)).toEqual(["query", "restart", "codec", "zeal"]);
+});
+
+test("every kept result has a section with its prose, and every section a result", () => {
+  const results = readdirSync("bench/results").map((file) => file.replace(/\.json$/, ""));
+  expect(Object.keys(SECTIONS).toSorted()).toEqual(results.toSorted());
+});
+
+test("the short page has six figures, each with its link to all figures, and one plot", () => {
+  const page = readFileSync("docs/performance.md", "utf8");
+  expect(page.match(/^\| \*\*/gm)).toHaveLength(6);
+  expect(page.match(/\[All figures\]\(reference\/benchmarks\.md#[a-z-]+\)/g)).toHaveLength(6);
+  expect(page.match(/!\[/g)).toHaveLength(1);
 });
 
 test("a goal whose plot the page shows is missing from all results: the page is not made without it", () => {
@@ -273,7 +287,7 @@ test("a plot has a bar a side as long as its figure, its spread, and a line wher
 });
 
 test("what is written by hand claims no figure beside a peer: those stand in the generated rows", () => {
-  const page = readFileSync("docs/performance.md", "utf8").replaceAll(/<!-- (plots|rows) -->[^]*?<!-- \/\1 -->/g, "");
+  const page = readFileSync("docs/performance.md", "utf8").replaceAll(/<!-- (figures) -->[^]*?<!-- \/\1 -->/g, "");
   const texts = { "docs/performance.md": page, "README.md": readFileSync("README.md", "utf8") };
   const guides = filesBelow(process.cwd(), "docs/guides", [".md"]).map((file) => [file, readFileSync(file, "utf8")] as const);
   const claims = [...Object.entries(texts), ...guides].flatMap(([file, text]) =>

@@ -34,5 +34,7 @@ test.each([
 });
 
 test("the guide for clients says after how long an idle connection of gRPC is closed", () => {
-  expect(readFileSync("docs/guides/clients.md", "utf8")).toContain(`no call was open for ${GRPC_LIMITS.idleTimeoutMs / 60_000} minutes`);
+  expect(readFileSync("docs/guides/client-setup.md", "utf8")).toContain(
+    `no call was open for ${GRPC_LIMITS.idleTimeoutMs / 60_000} minutes`,
+  );
 });

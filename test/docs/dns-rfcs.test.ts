@@ -16,12 +16,11 @@ test("each RFC of the DNS gateway names tests that are there and speak of DNS", 
   }
 });
 
-test("each RFC that the guide and the code of DNS name has its row", () => {
+test("each RFC that the pages and the code of DNS name has its row", () => {
   // The guide names this one as what other resolvers do.
   const others = ["6303"];
-  const texts = [...globSync("src/{dns,node/dns}/**/*.ts", { cwd: ROOT }), "docs/guides/dns.md", "docs/runbooks/dns.md"].map((path) =>
-    readFileSync(join(ROOT, path), "utf8"),
-  );
+  const pages = ["guides/dns.md", "guides/dns-production.md", "design/dns.md", "runbooks/dns.md"].map((page) => `docs/${page}`);
+  const texts = [...globSync("src/{dns,node/dns}/**/*.ts", { cwd: ROOT }), ...pages].map((path) => readFileSync(join(ROOT, path), "utf8"));
   const named = new Set(texts.flatMap((text) => [...text.matchAll(/RFC (\d+)/g)].map(([, number = ""]) => number)));
   expect(named.size).toBeGreaterThan(20);
   const told = new Set([...TABLE.matchAll(/^\| ([\d, ]+) \|/gm)].flatMap(([, numbers = ""]) => numbers.split(", ")));

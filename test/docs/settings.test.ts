@@ -7,8 +7,8 @@ import { loadConfig, problemText } from "../../src/config/load.ts";
 const FOLDER = "docs/examples/settings";
 const FILES = readdirSync(FOLDER);
 
-function settingsOf(name: string) {
-  const loaded = loadConfig({ file: { name, text: readFileSync(`${FOLDER}/${name}`, "utf8"), format: "toml" }, env: {}, flags: new Map() });
+function settingsOf(name: string, text = readFileSync(`${FOLDER}/${name}`, "utf8")) {
+  const loaded = loadConfig({ file: { name, text, format: "toml" }, env: {}, flags: new Map() });
   if (!loaded.ok) throw new Error(loaded.problems.map(problemText).join("\n"));
   return loaded.effective.settings;
 }
@@ -51,6 +51,20 @@ test("hub.toml and spoke.toml let each other in", () => {
   const [hub, spoke] = [settingsOf("hub.toml"), settingsOf("spoke.toml")];
   expect(hub.fabric.clusters).toContain(spoke.node.clusterId);
   expect(spoke.fabric.clusters).toContain(hub.node.clusterId);
+});
+
+test("the settings in the guide of resolvers fit the cluster of production.toml", () => {
+  const guide = readFileSync("docs/guides/resolver.md", "utf8").replaceAll(/^ {3}/gm, "");
+  const blocks = [...guide.matchAll(/^```toml\n# \/etc\/waymark\/(\w+\.toml)\n([^]*?)^```$/gm)];
+  expect(blocks.map(([, name]) => name)).toEqual(["node.toml", "resolver.toml"]);
+  const [[, , credential = ""] = [], [, name = "", text = ""] = []] = blocks;
+  const digest = credential.replace("…64 hexadecimal digits…", "0".repeat(64));
+  const production = settingsOf("production.toml", `${readFileSync(`${FOLDER}/production.toml`, "utf8")}\n${digest}`);
+  expect(production.tenants.credentials.at(-1)?.roles).toEqual(["mesh.resolve"]);
+  const { node, resolver } = settingsOf(name, text);
+  expect([node.mode, node.clusterId, node.region]).toEqual(["resolver", production.node.clusterId, production.node.region]);
+  expect(resolver.upstreams).toContain(`${production.listen.advertiseHost}:${production.listen.grpcPort}`);
+  expect([resolver.tokenFile, resolver.tlsCaFile]).not.toContain(undefined);
 });
 
 test.each(["clustering.md", "production.md"])("the guide %s names only samples that are there", (page) => {

@@ -22,7 +22,7 @@ const NEEDS: readonly { readonly word: string; readonly looksFor: RegExp }[] = [
   { word: "being root", looksFor: /isRoot/ },
   // Blocks of pages name their tool: `dig`, `grpcurl`.
   { word: "`dig`", looksFor: /isHere\(block\)/ },
-  { word: "an address beside loopback", looksFor: /elsewhere === undefined/ },
+  { word: "an address other than loopback", looksFor: /elsewhere === undefined/ },
   { word: "`/proc`", looksFor: /\/proc\/self/ },
 ];
 

@@ -135,7 +135,7 @@ test("an update takes the place of what was registered, under the same lease, or
   await until("the health is reported", async () => (await instancesOf("changing")).join() === "1 DEGRADED,2 DEGRADED");
   await handle.update([entryOf("changing", "2"), { ...entryOf("changing", "3"), tags: ["new"] }]);
   expect(await instancesOf("changing")).toEqual(["2 DEGRADED", "3 HEALTHY"]);
-  await expect(handle.update([])).rejects.toThrow("entries: at least one is required");
+  await expect(handle.update([])).rejects.toThrow("entries: must have at least one entry");
   await expect(handle.update([entryOf("Not a name", "1")])).rejects.toMatchObject({ facts: { code: "INVALID_ARGUMENT" } });
   await handle.update([{ ...entryOf("changing", "2"), tags: ["blue"] }]);
   expect([await instancesOf("changing"), handle.lease?.leaseId, handle.error]).toEqual([["2 DEGRADED"], leaseId, undefined]);

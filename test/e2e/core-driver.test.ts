@@ -7,7 +7,7 @@ import type { TransportOptions } from "../../src/fabric/transport/transport.io.t
 import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
 import { NEVER, type Time } from "../../src/lib/machine.ts";
 import type { CoreDriver, DrivenMachine } from "../../src/node/core-driver.io.ts";
-import type { NodeInput, NodeOutput, Told } from "../../src/node/core-io.ts";
+import type { NodeInput, NodeNotice, NodeOutput } from "../../src/node/core-io.ts";
 import { driverOf as openDriver, stop } from "../fakes/core-driver.ts";
 import { helloOf, nodeRef } from "../fakes/fabric-values.ts";
 import { until } from "../fakes/until.ts";
@@ -21,7 +21,7 @@ class Script implements DrivenMachine {
   on: (input: NodeInput, out: NodeOutput[], time: Time) => void = () => {};
   onPull: (out: NodeOutput[]) => void = () => {};
   readonly calls = { isStranger: () => false };
-  readonly standing = { refusal: undefined };
+  readonly writeEligibility = { refusal: undefined };
   deadlineMonoMs: number | undefined;
   lookedMonoMs: number | undefined;
   /** Between two looks. */
@@ -83,14 +83,14 @@ afterEach(async () => {
 });
 
 /** A driver that the test ends. */
-function driverOf(script: Script, onTold?: (told: Told) => void): CoreDriver {
+function driverOf(script: Script, onTold?: (told: NodeNotice) => void): CoreDriver {
   const driver = openDriver(script, onTold);
   drivers.push(driver);
   return driver;
 }
 
 async function driven(script: Script, options: Partial<TransportOptions> = {}) {
-  const outputs: Told[] = [];
+  const outputs: NodeNotice[] = [];
   const driver = driverOf(script, (told) => outputs.push(told));
   await driver.open(openTransport(options));
   driver.begin();

@@ -85,7 +85,7 @@ test("a service that is registered anew at another node replaces the one before,
   await until("the first node has heard of it", async () => (await resolved(near)).includes("192.0.2.2"));
   for (const node of [near, far, edge]) expect(await resolved(node)).not.toContain("192.0.2.1");
   // What a resolver fetched it tells for what is left of its time.
-  expect(await resolved(edge)).toMatch(/ (\d|1\d) IN A 192\.0\.2\.2\n[^]*; of what this resolver fetched (\d|1\d) s are left/);
+  expect(await resolved(edge)).toMatch(/ (\d|1\d) IN A 192\.0\.2\.2\n[^]*; the data fetched by this resolver expires in (\d|1\d) s/);
   const gone = ["dns", "unregister", "web", "--namespace", SPACE, "--protocol", "grpc", "--port", "8080"];
   expect(await as("blue", far, ...gone)).toMatchObject({ exit: 4 });
   expect(await as("green", far, ...gone)).toMatchObject({ exit: 0 });

@@ -11,7 +11,7 @@ import { reflect } from "@bufbuild/protobuf/reflect";
 import { afterAll, expect, test } from "vitest";
 import { ProbeIndirectRequestSchema, ProbeRequestSchema, PushPullRequestSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
 import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
-import type { CallRequest } from "../../src/fabric/wire/messages.ts";
+import type { FabricCallRequest } from "../../src/fabric/wire/messages.ts";
 import { framed } from "../../src/grpc/wire/message-reader.ts";
 import { nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { changesOf } from "../fakes/field-ends.ts";
@@ -27,7 +27,7 @@ afterAll(() => rmSync(data, { recursive: true, force: true }));
 interface Call {
   readonly method: string;
   readonly desc: DescMessage;
-  readonly sample: (nodeId: string) => CallRequest;
+  readonly sample: (nodeId: string) => FabricCallRequest;
 }
 
 const CALLS: readonly Call[] = [

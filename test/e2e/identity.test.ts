@@ -241,7 +241,7 @@ describe("a node with credentials", () => {
     for (const [principal, action, what] of [
       ["taker", "register", `entries[0].key: ${another}`],
       ["ender", "unregister", `keys[0]: ${another}`],
-      ["namer", "register", "entries[0].aliases[0]: an alias of one label needs the role mesh.admin"],
+      ["namer", "register", "permission denied: entries[0].aliases[0]: an alias of one label requires the role mesh.admin"],
     ] as const) {
       const detail = `discovery_access_denied: ${what}`;
       expect(records).toContainEqual(expect.objectContaining({ ...refusal, principal, action, detail }));

@@ -182,7 +182,7 @@ test.each([
       await outcomeOf(a.unregister({ keys })),
     ];
     expect(asked.map(({ reason }) => reason)).toEqual([says, says, says, says]);
-    const refusal = says === "ok" ? "" : `${count} are more than the ${most} of limits.max_request_entries`;
+    const refusal = says === "ok" ? "" : `must have at most ${most} items (limits.max_request_entries), got ${count}`;
     for (const { message } of asked) expect(message).toContain(refusal);
   },
 );

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { HealthStatus } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeCallResponse, encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
-import type { CallRequest, CallResponse, LostWord, MemberUpdate } from "../../src/fabric/wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse, LostWord, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { framed, PREFIX_BYTES } from "../../src/grpc/wire/message-reader.ts";
 import { ClusterHome } from "../fakes/cluster-home.ts";
 import { type NodeProcess, withClient } from "../fakes/node-process.ts";
@@ -31,7 +31,7 @@ afterAll(async () => {
 });
 
 /** Asks a node as somebody of the other cluster. */
-async function ask(node: NodeProcess, path: "Probe" | "PushPull", request: CallRequest): Promise<CallResponse> {
+async function ask(node: NodeProcess, path: "Probe" | "PushPull", request: FabricCallRequest): Promise<FabricCallResponse> {
   const session = connectHttp2(`http://${node.listeners["fabric"]}`);
   session.on("error", () => {});
   const stream = session.request(callHeaders(path, ""));

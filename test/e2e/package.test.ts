@@ -127,10 +127,14 @@ test("a program that imports the package compiles with its types, and calls a no
   const compilerOptions = { module: "nodenext", target: "es2024", strict: true, types: ["node"], outDir: "out", skipLibCheck: false };
   writeFileSync(join(folder, "user.ts"), USER_PROGRAM);
   // What the guide shows compiles too.
-  const guide = readFileSync(join(ROOT, "docs/guides/clients.md"), "utf8");
-  const [, shown = ""] = /^```typescript\n(.*?)^```$/ms.exec(guide) ?? [];
+  const guideOf = (page: string) => readFileSync(join(ROOT, `docs/guides/${page}.md`), "utf8");
+  const [, shown = ""] = /^```typescript\n(.*?)^```$/ms.exec(guideOf("client-setup")) ?? [];
   expect(shown).toContain('from "waymark"');
-  const others = [...readFileSync(join(ROOT, "docs/guides/client.md"), "utf8").matchAll(/^```typescript\n(.*?)^```$/gms)];
+  const others = ["client", "client-clusters", "grpc-names"].flatMap((page) => {
+    const found = [...guideOf(page).matchAll(/^```typescript\n(.*?)^```$/gms)];
+    expect(found.length, page).toBeGreaterThan(0);
+    return found;
+  });
   expect(others.length).toBeGreaterThan(5);
   const pieces = [shown, ...others.map(([, text = ""]) => text)].map((text, i) => ({ name: `guide-${i}.ts`, text }));
   for (const { name, text } of pieces) writeFileSync(join(folder, name), text);

@@ -38,7 +38,7 @@ test("a cluster takes the policy of another only where its settings accept it; w
   await until("only c is not known to take it", async () => {
     const { stdout, stderr } = await a.run(stage);
     const said = stdout + stderr;
-    return said.includes('cluster "c" is not known to take the policy of this one') && !said.includes('cluster "b"') ? [] : [said];
+    return said.includes('cluster "c" is not known to accept the policy of this cluster') && !said.includes('cluster "b"') ? [] : [said];
   });
   expect((await a.run(["namespace", "policy", "apply", POLICY])).exit).toBe(0);
   await until("b takes it", async () => ((await policy(b))["number"] === "1" ? [] : ["not yet"]));

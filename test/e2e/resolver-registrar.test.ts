@@ -11,7 +11,7 @@ import {
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { SelfRegistrar } from "../../src/node/resolver/self-registration.io.ts";
-import type { CallOutcome } from "../../src/node/resolver/upstream-calls.io.ts";
+import type { UpstreamCallOutcome } from "../../src/node/resolver/upstream-calls.io.ts";
 import { resolverEntry } from "../../src/services/resolving/own-entry.ts";
 import { until } from "../fakes/until.ts";
 
@@ -39,7 +39,7 @@ class World implements AsyncDisposable {
     random: () => 0,
   });
 
-  async #call(server: string, { name }: DescMethod, bytes: Uint8Array): Promise<CallOutcome> {
+  async #call(server: string, { name }: DescMethod, bytes: Uint8Array): Promise<UpstreamCallOutcome> {
     const call = `${name} ${server}`;
     this.calls.push(call);
     this.requests.push({ name, bytes });

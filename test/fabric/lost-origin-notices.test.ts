@@ -4,12 +4,12 @@ import { expect, test } from "vitest";
 import { applyMarks } from "../../src/catalog/replica/lost-marks.ts";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { LostWords } from "../../src/fabric/membership-part.ts";
-import type { CallRequest, CallResponse, LostWord, MemberUpdate } from "../../src/fabric/wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse, LostWord, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { ReplicatingNode } from "../fakes/replication.ts";
 
-const answer = (lost?: readonly LostWord[], clusterId = "c1"): CallResponse => ({
+const answer = (lost?: readonly LostWord[], clusterId = "c1"): FabricCallResponse => ({
   kind: "pushPull",
   from: { ...nodeRef("b"), clusterId },
   members: [],
@@ -35,7 +35,7 @@ function benchOf(node: ReplicatingNode, members: readonly MemberUpdate[] = []) {
     members: { find: (nodeId) => members.find((member) => member.nodeId === nodeId) },
     replication: node.shared,
   });
-  const said = (response: CallResponse | undefined): readonly FabricOutput[] => {
+  const said = (response: FabricCallResponse | undefined): readonly FabricOutput[] => {
     const out: FabricOutput[] = [];
     words.heard(response, node.timeOf(0), out);
     return out;
@@ -130,9 +130,10 @@ test("keys of lost origins go to an asker that takes them and has none as new; n
   knowing.node.replica.lost.noteKeys("y/1", { through: 6, hashes: new Uint32Array() });
   const ask = () => {
     const request = { kind: "pushPull", from: nodeRef("b"), isJoin: false, members: [] } as const;
-    return asking.words.told({ kind: "call", call: 1, to: "a:1", request, timeoutMs: 1 } as const).request as CallRequest;
+    return asking.words.told({ kind: "call", call: 1, to: "a:1", request, timeoutMs: 1 } as const).request as FabricCallRequest;
   };
-  const answerTo = (request: CallRequest) => knowing.words.told({ kind: "answer", call: 1, response: answer() } as const, request).response;
+  const answerTo = (request: FabricCallRequest) =>
+    knowing.words.told({ kind: "answer", call: 1, response: answer() } as const, request).response;
   const first = answerTo(ask());
   expect(first).toEqual(
     answer([

@@ -1,7 +1,15 @@
 /** One `Membership` machine and the hands that carry its calls: what it is told, what it asks of whom, and what it believes then. */
 import { Membership } from "../../src/fabric/membership/membership.ts";
 import type { MembershipOptions } from "../../src/fabric/membership/options.ts";
-import type { CallRequest, CallResponse, MemberFacts, MemberUpdate, NodeRef, PeerIdentity, Start } from "../../src/fabric/wire/messages.ts";
+import type {
+  FabricCallRequest,
+  FabricCallResponse,
+  MemberFacts,
+  MemberUpdate,
+  NodeRef,
+  PeerIdentity,
+  ProcessInstance,
+} from "../../src/fabric/wire/messages.ts";
 import { NEVER, type Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { nodeRef } from "../fakes/fabric-values.ts";
@@ -38,7 +46,7 @@ export class MemberBench {
   /** How far the wall clock is ahead of the other. */
   aheadMs: number;
   /** What probes are answered at once; undefined: they wait in `probes`. */
-  onProbe: (call: Call) => CallResponse | undefined = answerAs;
+  onProbe: (call: Call) => FabricCallResponse | undefined = answerAs;
   readonly probes: Call[] = [];
   readonly #name: string;
 
@@ -121,13 +129,13 @@ export class MemberBench {
     return fail("it calls nobody any more");
   }
 
-  answer(call: Call | undefined, response: CallResponse | undefined, atMs = this.nowMs, refusal?: string): readonly Output[] {
+  answer(call: Call | undefined, response: FabricCallResponse | undefined, atMs = this.nowMs, refusal?: string): readonly Output[] {
     if (call === undefined) throw new Error("no call");
     return this.give({ kind: "answered", call: call.call, response, ...(refusal !== undefined && { refusal }) }, atMs);
   }
 
   /** Answers the probes that wait for the node at that address, as the node says itself. */
-  answerProbes(address: string, node: NodeRef & Start): void {
+  answerProbes(address: string, node: NodeRef & ProcessInstance): void {
     const from = { ...nodeRef(node.nodeId), ...node };
     for (const call of this.probes.splice(0))
       if (call.to === address) this.answer(call, { kind: "probe", from, updates: [] });
@@ -144,7 +152,7 @@ export class MemberBench {
     }
   }
 
-  ask(request: CallRequest, identity = PROOF): CallResponse | undefined {
+  ask(request: FabricCallRequest, identity = PROOF): FabricCallResponse | undefined {
     const answer = this.give({ kind: "asked", call: 1, request, identity }).find((output) => output.kind === "answer");
     return answer?.kind === "answer" ? answer.response : undefined;
   }
@@ -168,7 +176,7 @@ export class MemberBench {
 }
 
 /** As the node that is meant answers. */
-function answerAs({ request }: Call): CallResponse | undefined {
+function answerAs({ request }: Call): FabricCallResponse | undefined {
   return request.kind === "probe" ? { kind: "probe", from: nodeRef(request.targetNodeId), updates: [] } : undefined;
 }
 

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Membership } from "../../src/fabric/membership/membership.ts";
 import type { MembershipOptions } from "../../src/fabric/membership/options.ts";
-import type { CallRequest, CallResponse, MemberUpdate, PeerIdentity } from "../../src/fabric/wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse, MemberUpdate, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { nodeRef } from "../fakes/fabric-values.ts";
@@ -33,7 +33,7 @@ class Bench {
     return out;
   }
 
-  ask(request: CallRequest, identity = PROOF): CallResponse | undefined {
+  ask(request: FabricCallRequest, identity = PROOF): FabricCallResponse | undefined {
     const answer = this.give({ kind: "asked", call: 1, request, identity }).find((output) => output.kind === "answer");
     return answer?.kind === "answer" ? answer.response : undefined;
   }

@@ -3,9 +3,9 @@
 import type { CallId } from "../../src/fabric/io-types.ts";
 import { updateSizeBytes } from "../../src/fabric/membership/broadcast-queue.ts";
 import { Membership, type MembershipInput } from "../../src/fabric/membership/membership.ts";
-import type { MembershipOutput, MembershipStateParts } from "../../src/fabric/membership/node-starts.ts";
 import type { MembershipOptions } from "../../src/fabric/membership/options.ts";
-import type { CallRequest, CallResponse, MemberFacts, MemberStatus, PeerIdentity } from "../../src/fabric/wire/messages.ts";
+import type { MembershipOutput, MembershipStateParts } from "../../src/fabric/membership/process-instances.ts";
+import type { FabricCallRequest, FabricCallResponse, MemberFacts, MemberStatus, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { MEMBERSHIP_OPTIONS } from "../fakes/options.ts";
 
@@ -223,13 +223,13 @@ export class World {
   }
 
   // Calls under way at the asked: how to get the response back. Ids are ours.
-  readonly #asked = new Map<CallId, (response: CallResponse | undefined) => void>();
+  readonly #asked = new Map<CallId, (response: FabricCallResponse | undefined) => void>();
   #nextAsked = 1;
 
-  #call(node: WorldNode, call: CallId, to: string, request: CallRequest, timeoutMs: number): void {
+  #call(node: WorldNode, call: CallId, to: string, request: FabricCallRequest, timeoutMs: number): void {
     let isDone = false;
     const { machine } = node;
-    const finish = (response: CallResponse | undefined): void => {
+    const finish = (response: FabricCallResponse | undefined): void => {
       if (isDone) return;
       isDone = true;
       if (node.machine === machine) this.give(node, { kind: "answered", call, response });
@@ -250,11 +250,16 @@ export class World {
     });
   }
 
-  #answer(_node: WorldNode, call: CallId, response: CallResponse | undefined): void {
+  #answer(_node: WorldNode, call: CallId, response: FabricCallResponse | undefined): void {
     this.#asked.get(call)?.(response);
   }
 
-  #travel(from: WorldNode, to: string, what: CallRequest | CallResponse, arrive: (target: WorldNode | undefined) => void): void {
+  #travel(
+    from: WorldNode,
+    to: string,
+    what: FabricCallRequest | FabricCallResponse,
+    arrive: (target: WorldNode | undefined) => void,
+  ): void {
     this.messageCount += 1;
     this.sizeBytes += messageSizeBytes(what);
     const isLost = this.#net.next() < this.lossRatio;
@@ -328,7 +333,7 @@ function isBefore(a: Event, b: Event): boolean {
 /** HTTP/2 and gRPC framing of a unary call, and ids. */
 const MESSAGE_BYTES = 60;
 
-function messageSizeBytes(what: CallRequest | CallResponse): number {
+function messageSizeBytes(what: FabricCallRequest | FabricCallResponse): number {
   const updates = what.kind === "maintain" ? [] : what.kind === "pushPull" ? what.members : what.updates;
   let size = MESSAGE_BYTES;
   for (const update of updates) size += updateSizeBytes(update);

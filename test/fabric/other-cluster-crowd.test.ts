@@ -1,6 +1,6 @@
 /** A node of another cluster names thousands of nodes: our own cluster goes on as before (semantics.md, Membership: Whose word counts). */
 import { expect, test } from "vitest";
-import type { CallRequest, MemberUpdate } from "../../src/fabric/wire/messages.ts";
+import type { FabricCallRequest, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { MEMBERSHIP_OPTIONS } from "../fakes/options.ts";
 import { factsOf, World, type WorldNode } from "./membership-world.ts";
 
@@ -21,7 +21,7 @@ function crowded(seed: string, status: MemberUpdate["status"] = "alive") {
       accuser: "",
     }));
   const tell = (node: WorldNode, clusterId: string) => {
-    const request: CallRequest = {
+    const request: FabricCallRequest = {
       kind: "pushPull",
       from: { nodeId: "evil", generation: 1, ...THEIRS },
       isJoin: false,
@@ -90,7 +90,7 @@ test("one other cluster has a quarter of the places of those who wait, all of th
   const [first, , moving] = world.startMany(3, (i) => (i === 0 ? [] : ["n0"]));
   world.runFor(5000);
   const tell = (from: string, clusterId: string, members: readonly MemberUpdate[]) => {
-    const request: CallRequest = {
+    const request: FabricCallRequest = {
       kind: "pushPull",
       from: { nodeId: from, generation: 1, clusterId, region: "r1" },
       isJoin: false,

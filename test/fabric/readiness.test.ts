@@ -1,8 +1,8 @@
 /** When a node may answer, and how old what it says is. */
 import { expect, test } from "vitest";
-import { Freshness } from "../../src/fabric/freshness.ts";
+import { DataFreshness } from "../../src/fabric/data-freshness.ts";
 import { Heartbeats } from "../../src/fabric/heartbeats.ts";
-import { Readiness } from "../../src/fabric/readiness.ts";
+import { FabricReadiness } from "../../src/fabric/readiness.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { READINESS_OPTIONS } from "../fakes/options.ts";
 
@@ -20,9 +20,9 @@ const membership = { members: () => [], find: () => undefined };
 const NOBODY = { nodeId: "me", heartbeats, clusterId: "c1", membership, holdsOf: () => false, roster: { away: new Map(), version: 0 } };
 
 /** `startAgeMs`: how old its snapshot is at 0. */
-function readiness(hasSeeds: boolean, startAgeMs?: number, freshness = new Freshness(NOBODY)): Readiness {
+function readiness(hasSeeds: boolean, startAgeMs?: number, freshness = new DataFreshness(NOBODY)): FabricReadiness {
   const asOfMonoMs = startAgeMs === undefined ? undefined : -startAgeMs;
-  const made = new Readiness(READINESS_OPTIONS, { hasSeeds, asOfMonoMs, freshness, mayBeBehind: () => true });
+  const made = new FabricReadiness(READINESS_OPTIONS, { hasSeeds, asOfMonoMs, freshness, mayBeBehind: () => true });
   made.tick({ hasPeers: false, areSeedsHeard: true }, at(0));
   return made;
 }
@@ -179,8 +179,8 @@ test.each([
 });
 
 test("a node that started from a snapshot says how old that is until it has caught up", () => {
-  const parts = { hasSeeds: true, asOfMonoMs: -30_000, freshness: new Freshness(NOBODY), mayBeBehind: () => true };
-  const unbegun = new Readiness(READINESS_OPTIONS, parts);
+  const parts = { hasSeeds: true, asOfMonoMs: -30_000, freshness: new DataFreshness(NOBODY), mayBeBehind: () => true };
+  const unbegun = new FabricReadiness(READINESS_OPTIONS, parts);
   expect(unbegun.read(at(2000)).ageMs).toBe(32_000);
   // The start itself took a while: in that time others went on.
   unbegun.tick({ hasPeers: false, areSeedsHeard: true }, at(5000));
@@ -194,7 +194,7 @@ test("a node that started from a snapshot says how old that is until it has caug
 test("a peer that was heard of before this node caught up counts from the snapshot, and without one from 1970, until it is in step", () => {
   const [startWallMs, time] = [1_760_000_000_000, (monoMs: number) => ({ monoMs, wallMs: 1_760_000_000_000 + monoMs })];
   for (const startAgeMs of [undefined, 30_000]) {
-    const freshness = new Freshness(NOBODY);
+    const freshness = new DataFreshness(NOBODY);
     const node = readiness(true, startAgeMs, freshness);
     const lackedMs = 2000 + (startAgeMs ?? startWallMs);
     expect(node.read(time(2000)).ageMs).toBe(lackedMs);
@@ -211,7 +211,7 @@ test("a peer that was heard of before this node caught up counts from the snapsh
 });
 
 test("every moment of silence is age; out of step is who was silent for longer than a peer in step ever is", () => {
-  const freshness = new Freshness(NOBODY);
+  const freshness = new DataFreshness(NOBODY);
   const node = readiness(false, undefined, freshness);
   freshness.want(["a", "b", "c", "d", "e", "f", "g"], 1000, at(1000));
   expect(node.read(at(1000 + quietMs))).toMatchObject({ ageMs: quietMs, isInStep: true, detail: "started alone" });
@@ -221,8 +221,8 @@ test("every moment of silence is age; out of step is who was silent for longer t
 
 test("a snapshot has an age only while it holds something that may be written elsewhere", () => {
   let mayBeBehind = true;
-  const freshness = new Freshness(NOBODY);
-  const lone = new Readiness(READINESS_OPTIONS, { hasSeeds: false, asOfMonoMs: -60_000, freshness, mayBeBehind: () => mayBeBehind });
+  const freshness = new DataFreshness(NOBODY);
+  const lone = new FabricReadiness(READINESS_OPTIONS, { hasSeeds: false, asOfMonoMs: -60_000, freshness, mayBeBehind: () => mayBeBehind });
   lone.tick({ hasPeers: false, areSeedsHeard: true }, at(0));
   expect(lone.read(at(1000))).toMatchObject({ isReady: true, ageMs: 61_000, isInStep: false });
   mayBeBehind = false;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Roster } from "../../src/fabric/freshness.ts";
+import { MemberRoster } from "../../src/fabric/data-freshness.ts";
 import { OriginLifecycle } from "../../src/fabric/origin-lifecycle.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
@@ -10,7 +10,7 @@ const SELF = { nodeId: "a", clusterId: "c1", maxMembers: 3, originForgetMs: 90_0
 const at = (monoMs: number) => ({ monoMs, wallMs: 0 });
 
 test("P6: a member that is remembered is away until it is met, and for no longer than an origin is remembered", () => {
-  const roster = new Roster(SELF, ["a", "b", "c"]);
+  const roster = new MemberRoster(SELF, ["a", "b", "c"]);
   expect([roster.list(), roster.isAnybodyAway, roster.tick(at(1000))]).toEqual([["b", "c"], true, 91_000]);
   roster.memberChanged(updateOf("b", { status: "alive" }));
   expect([roster.isAnybodyAway, roster.tick(at(90_999))]).toEqual([true, 91_000]);
@@ -18,7 +18,7 @@ test("P6: a member that is remembered is away until it is met, and for no longer
 });
 
 test("P6: a member that died is away from then on, whatever is said of it after, until it is back or has left", () => {
-  const roster = new Roster(SELF);
+  const roster = new MemberRoster(SELF);
   const say = (status: "alive" | "suspect" | "dead" | "left") => {
     roster.memberChanged(updateOf("b", { status }));
     return roster.isAnybodyAway;
@@ -35,7 +35,7 @@ test("P6: a member that died is away from then on, whatever is said of it after,
 });
 
 test("members of another cluster, and a node that never had a peer, hold nothing up", () => {
-  const roster = new Roster(SELF);
+  const roster = new MemberRoster(SELF);
   expect([roster.isAnybodyAway, roster.tick(at(0))]).toEqual([false, Number.POSITIVE_INFINITY]);
   roster.memberChanged(updateOf("x", { clusterId: "c2", status: "dead" }));
   roster.memberChanged(updateOf("a", { status: "dead" }));
@@ -43,7 +43,7 @@ test("members of another cluster, and a node that never had a peer, hold nothing
 });
 
 test("there is room for as many as for members; who went first makes place", () => {
-  const roster = new Roster(SELF, ["b", "c", "d"]);
+  const roster = new MemberRoster(SELF, ["b", "c", "d"]);
   roster.memberChanged(updateOf("b"));
   roster.memberChanged(updateOf("e"));
   expect(roster.list()).toEqual(["b", "d", "e"]);
@@ -55,7 +55,7 @@ test("there is room for as many as for members; who went first makes place", () 
 });
 
 test("time in which this node stood still does not count for who is away", () => {
-  const roster = new Roster(SELF, ["b"]);
+  const roster = new MemberRoster(SELF, ["b"]);
   roster.tick(at(1000));
   roster.postpone(60_000);
   expect(roster.tick(at(91_000))).toBe(151_000);

@@ -3,7 +3,7 @@
  * two (semantics.md, Two nodes with one id).
  */
 import { expect, test } from "vitest";
-import type { AcceptedStart } from "../../src/fabric/membership/node-starts.ts";
+import type { AcceptedInstance } from "../../src/fabric/membership/process-instances.ts";
 import { greetingOf } from "../fakes/fabric-world.ts";
 import { World, type WorldNode } from "./membership-world.ts";
 
@@ -13,7 +13,13 @@ const SETTLE_MS = 15_000;
 const ALARMS = ["two_nodes_with_one_id", "own_update_refused", "own_id_used_by_another"];
 
 /** One life of a node of each of `ids`. All know the first two as seeds; nobody remembers more than `remembered` says. */
-function live(world: World, ids: readonly string[], life: number, remembered: ReadonlyMap<string, readonly AcceptedStart[]>, place = "") {
+function live(
+  world: World,
+  ids: readonly string[],
+  life: number,
+  remembered: ReadonlyMap<string, readonly AcceptedInstance[]>,
+  place = "",
+) {
   const nodes = ids.map((nodeId) => {
     const boots = Array.from({ length: life + 1 }, (_, i) => `${nodeId}-${i}`).toReversed();
     const [boot = "", ...earlierBoots] = boots;

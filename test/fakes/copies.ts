@@ -7,7 +7,7 @@ import { NAME_INDEX_BOUNDS } from "../../src/catalog/watch/name-index.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
 import { LoadReports } from "../../src/discovery/registrar/load-reports.ts";
 import type { Time } from "../../src/lib/machine.ts";
-import { CopyFeed, type FedRooms } from "../../src/node/core/copies/copy-feed.ts";
+import { CopyFeed, type FeedRooms } from "../../src/node/core/copies/copy-feed.ts";
 import { type CopyRooms, openCopyRooms } from "../../src/node/core/copies/copy-rooms.ts";
 import { NO_POLICY } from "../../src/policy/set/verdict.ts";
 import { coreProcess } from "./core-process.ts";
@@ -37,7 +37,7 @@ export class Copy {
   readonly feed: CopyFeed;
 
   constructor(
-    of: FedRooms,
+    of: FeedRooms,
     { pastTouches, clusterId = "c1", region = "r1", boot = "b", onNews = () => {}, onAgain = () => {} }: CopyOptions = {},
   ) {
     const { nodeId, generation } = of.replica.self;
@@ -69,7 +69,7 @@ export class Copy {
 }
 
 /** The rooms around a replica without callers and without policy. */
-export function bareRooms(replica: Replica): FedRooms {
+export function bareRooms(replica: Replica): FeedRooms {
   const loads = new LoadReports(0);
   const switches = { followers: new Set<never>(), isBusy: false, onFollowed: () => {} };
   return { replica, policies: { policy: NO_POLICY }, registrar: { loads }, fanout: new Fanout(), switches };

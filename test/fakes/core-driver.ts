@@ -2,9 +2,9 @@
 
 import { now } from "../../src/lib/stall-aware-time.io.ts";
 import { CoreDriver, type DrivenMachine } from "../../src/node/core-driver.io.ts";
-import type { Told } from "../../src/node/core-io.ts";
+import type { NodeNotice } from "../../src/node/core-io.ts";
 
-export function driverOf(machine: DrivenMachine, onTold: (told: Told) => void = () => {}): CoreDriver {
+export function driverOf(machine: DrivenMachine, onTold: (told: NodeNotice) => void = () => {}): CoreDriver {
   const done = () => Promise.resolve();
   const driver = new CoreDriver(machine, {
     now,

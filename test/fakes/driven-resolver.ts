@@ -13,7 +13,7 @@ import { ResolverDriver } from "../../src/node/resolver/driver.io.ts";
 import { observeResolver, resolverChecks } from "../../src/node/resolver/reports.ts";
 import { openResolverRooms, type ResolverRooms } from "../../src/node/resolver/resolver-rooms.ts";
 import { UpstreamCalls } from "../../src/node/resolver/upstream-calls.io.ts";
-import type { OpenStream, StreamEvents } from "../../src/node/resolver/upstream-streams.io.ts";
+import type { StreamEvents, UpstreamStreamHandle } from "../../src/node/resolver/upstream-streams.io.ts";
 import { readWatchMessage } from "../../src/resolver/codec.ts";
 import type { AnswerQuality, ResolverOptions } from "../../src/resolver/io-types.ts";
 import type { ResolverMachine } from "../../src/resolver/machine.ts";
@@ -42,7 +42,7 @@ class WatchedCalls extends UpstreamCalls {
     return super.unary(...call);
   }
 
-  override openWatch(upstream: string, place: Parameters<UpstreamCalls["openWatch"]>[1], events: StreamEvents): OpenStream {
+  override openWatch(upstream: string, place: Parameters<UpstreamCalls["openWatch"]>[1], events: StreamEvents): UpstreamStreamHandle {
     const watched: Watched = { upstream, hasCursor: place.cursor !== "", snapshotCount: 0 };
     if (!place.withDigest) this.watches.push(watched);
     const said = (bytes: Uint8Array, delayMs: number) => {

@@ -7,7 +7,7 @@ import type { DrivenMachine } from "../../src/node/core-driver.io.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 
 export class FabricMachine implements DrivenMachine {
-  readonly standing = { refusal: undefined };
+  readonly writeEligibility = { refusal: undefined };
   readonly #fabric: Fabric;
   /** What it says of itself when it begins; as it was made unless given. */
   readonly #factsAtBegin: (() => MemberFacts) | undefined;

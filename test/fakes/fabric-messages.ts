@@ -3,13 +3,13 @@ import fc from "fast-check";
 import { decodeCallRequest, encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
 import type {
-  CallRequest,
-  CallResponse,
+  FabricCallRequest,
+  FabricCallResponse,
   LinkFrame,
   MemberUpdate,
   NodeRef,
+  ProcessInstance,
   ReplicationFrame,
-  Start,
 } from "../../src/fabric/wire/messages.ts";
 import { GOODBYES } from "../../src/fabric/wire/messages.ts";
 import { anyChar } from "./any-char.ts";
@@ -38,7 +38,7 @@ const labels = fc
   .map((each) => ({ ...each }));
 
 /** Some nodes say what their start is called, some what it follows too. */
-const anyStart: fc.Arbitrary<Start> = fc.record({ boot: anyId, bootBefore: anyId }, { requiredKeys: [], noNullPrototype: true });
+const anyStart: fc.Arbitrary<ProcessInstance> = fc.record({ boot: anyId, bootBefore: anyId }, { requiredKeys: [], noNullPrototype: true });
 
 const anyPlainUpdate = fc.record({
   nodeId: anyId,
@@ -275,7 +275,7 @@ const anyHome = fc.record({ clusterId: optionalId, region: optionalId });
 const anySpeaker = fc.tuple(anyRef, anyHome, anyStart).map(([ref, home, start]) => ({ ...ref, ...home, ...start }));
 const heldStart = fc.record({ boot: anyId, address: fc.oneof(fc.constant(""), anyAddress) });
 
-export const anyRequest: fc.Arbitrary<CallRequest> = fc.oneof(
+export const anyRequest: fc.Arbitrary<FabricCallRequest> = fc.oneof(
   fc.record({ kind: fc.constant("probe" as const), from: anySpeaker, targetNodeId: optionalId, updates }),
   fc.record({
     kind: fc.constant("probeIndirect" as const),
@@ -299,7 +299,7 @@ export const anyRequest: fc.Arbitrary<CallRequest> = fc.oneof(
   ),
 );
 
-export const anyResponse: fc.Arbitrary<CallResponse> = fc.oneof(
+export const anyResponse: fc.Arbitrary<FabricCallResponse> = fc.oneof(
   fc.record(
     { kind: fc.constant("probe" as const), from: anySpeaker, updates, wallMs: fc.integer({ min: 1, max: 2 ** 52 }), heldStart },
     { requiredKeys: ["kind", "from", "updates"] },
@@ -324,6 +324,6 @@ export function asReceived(frame: LinkFrame): LinkFrame {
 }
 
 /** A call as its bytes say it to the node that is asked. */
-export function callAsReceived(request: CallRequest): CallRequest {
+export function callAsReceived(request: FabricCallRequest): FabricCallRequest {
   return decodeCallRequest(request.kind, encodeCallRequest(request));
 }

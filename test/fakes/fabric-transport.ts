@@ -8,7 +8,7 @@ import {
   type TransportEvents,
   type TransportOptions,
 } from "../../src/fabric/transport/transport.io.ts";
-import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { newAuthority } from "./certificate.ts";
 
 export interface SeenLink {
@@ -21,8 +21,8 @@ export interface SeenLink {
 /** The machine's place behind one transport. */
 export class FakeMachine implements TransportEvents {
   readonly links = new Map<number, SeenLink>();
-  readonly asks: { readonly request: CallRequest; readonly proof: PeerIdentity }[] = [];
-  readonly answers = new Map<number, CallResponse | undefined>();
+  readonly asks: { readonly request: FabricCallRequest; readonly proof: PeerIdentity }[] = [];
+  readonly answers = new Map<number, FabricCallResponse | undefined>();
   readonly refusals: string[] = [];
   readonly failures: string[] = [];
   /** Links that closed before they opened, and why. */
@@ -33,12 +33,12 @@ export class FakeMachine implements TransportEvents {
   pulledCount = 0;
   /** Said by itself on each link that opens. */
   greeting: LinkFrame | undefined;
-  answer: (request: CallRequest) => CallResponse | undefined = () => undefined;
+  answer: (request: FabricCallRequest) => FabricCallResponse | undefined = () => undefined;
   transport: FabricTransport | undefined;
 
   isStranger: (proof: PeerIdentity) => boolean = () => false;
 
-  asked(call: number, request: CallRequest, proof: PeerIdentity): void {
+  asked(call: number, request: FabricCallRequest, proof: PeerIdentity): void {
     this.asks.push({ request, proof });
     this.transport?.answer(call, this.answer(request));
   }
@@ -47,7 +47,7 @@ export class FakeMachine implements TransportEvents {
     this.failures.push(why);
   }
 
-  answered(call: number, response: CallResponse | undefined): void {
+  answered(call: number, response: FabricCallResponse | undefined): void {
     this.answers.set(call, response);
   }
 

@@ -1,8 +1,8 @@
 /** What nodes say to each other, with everything filled in. */
-import type { CallRequest, Hello, MemberUpdate } from "../../src/fabric/wire/messages.ts";
+import type { FabricCallRequest, Hello, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 
 /** A node as it names itself in a call. */
-export function nodeRef(nodeId: string, generation = 1, region = "eu"): CallRequest["from"] {
+export function nodeRef(nodeId: string, generation = 1, region = "eu"): FabricCallRequest["from"] {
   return { nodeId, generation, clusterId: "c1", region };
 }
 

@@ -14,7 +14,7 @@ import type { Border } from "../../src/fabric/borders/border.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
 import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/io-types.ts";
 import type { LinkChannel } from "../../src/fabric/links/channel.ts";
-import type { PeerAuthSettings } from "../../src/fabric/links/foreigners.ts";
+import type { PeerAuthSettings } from "../../src/fabric/links/foreign-peers.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
 import type { PolicyExchange } from "../../src/fabric/policy-sync.ts";
 import { ReplicationChannel } from "../../src/fabric/replication/link-replication.ts";

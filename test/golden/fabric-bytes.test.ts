@@ -10,7 +10,7 @@ import { encodeRecord } from "../../src/catalog/record/codec.ts";
 import { BODY, KIND } from "../../src/catalog/record/record.ts";
 import { decodeCallRequest, decodeCallResponse, encodeCallRequest, encodeCallResponse } from "../../src/fabric/wire/call-codec.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
-import type { CallRequest, CallResponse, LinkFrame } from "../../src/fabric/wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse, LinkFrame } from "../../src/fabric/wire/messages.ts";
 import {
   decodeAnnouncement,
   decodeBeacon,
@@ -113,7 +113,7 @@ const FRAMES: Readonly<Record<string, LinkFrame>> = {
   "frame-border-have-1": { kind: "borderHave", isAnswer: true, buckets: [0, 255], hashes: [7n, 2n ** 63n], versions: [1, 2 ** 52] },
   "frame-policy-part-1": { kind: "policyPart", head: POLICY, part: Uint8Array.of(1, 2, 3), offset: 262_144, sizeBytes: 262_147 },
 };
-const REQUESTS: Readonly<Record<string, CallRequest>> = {
+const REQUESTS: Readonly<Record<string, FabricCallRequest>> = {
   "ask-probe-1": { kind: "probe", from: nodeRef("n1", GENERATION), targetNodeId: "n2", updates: UPDATES },
   "ask-probe-indirect-1": {
     kind: "probeIndirect",
@@ -125,7 +125,7 @@ const REQUESTS: Readonly<Record<string, CallRequest>> = {
   },
   "ask-push-pull-1": { kind: "pushPull", from: nodeRef("n1", GENERATION), isJoin: true, members: UPDATES },
 };
-const RESPONSES: Readonly<Record<string, CallResponse>> = {
+const RESPONSES: Readonly<Record<string, FabricCallResponse>> = {
   "answer-probe-1": { kind: "probe", from: nodeRef("n2", GENERATION), updates: UPDATES },
   "answer-probe-indirect-1": { kind: "probeIndirect", isAcknowledged: true, updates: UPDATES },
   "answer-push-pull-1": { kind: "pushPull", from: nodeRef("n2", GENERATION), members: UPDATES },

@@ -1,5 +1,5 @@
 /**
- * The guide of DNS as it stands: what it says to run is run, and the settings that it gives to other programs are given to them.
+ * The guides of DNS: their commands are run, and the settings for other programs are given to these programs.
  *
  * @module-tag path
  */
@@ -15,7 +15,7 @@ import { freePort } from "../fakes/probed-servers.ts";
 import { until } from "../fakes/until.ts";
 import { areDnsClientsThere, findCoreDns } from "./needs.ts";
 
-const GUIDE = readFileSync("docs/guides/dns.md", "utf8");
+const GUIDE = ["docs/guides/dns.md", "docs/guides/dns-production.md"].map((page) => readFileSync(page, "utf8")).join("\n");
 const [hasTools, coreDns] = [await areDnsClientsThere(), await findCoreDns()];
 const portOf = (node: NodeProcess, listener = "dns"): string => (node.listeners[listener] ?? "").split(":").at(-1) ?? "";
 

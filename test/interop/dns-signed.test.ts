@@ -66,7 +66,7 @@ describe.skipIf(!hasClients)(`validators${hasClients ? "" : " (skipped: needs kd
     await withSigned(async (node, folder) => {
       const port = portOf(node);
       // As the guide says.
-      const commands = /^dig .* CDS .* > anchors\ndelv .*$/m.exec(readFileSync("docs/guides/dns.md", "utf8"))?.[0] ?? "";
+      const commands = /^dig .* CDS .* > anchors\ndelv .*$/m.exec(readFileSync("docs/guides/dns-production.md", "utf8"))?.[0] ?? "";
       const script = commands.replaceAll("17453", port).replace("web.svc.market.waymark", WEB);
       expect((await run("sh", ["-c", script], { cwd: folder })).output).toContain("; fully validated");
       const [, , , ...key] = (await dig(port, "waymark", "DNSKEY", "+short", "+nosplit")).trim().split(" ");

@@ -25,7 +25,9 @@ function snippets(guide: string): readonly { readonly language: string; readonly
   return [...page.matchAll(/^```(\w+)\n(.*?)^```$/gms)].map(([, language = "", text = ""]) => ({ language, text }));
 }
 
-test.each(["docs/guides/clients.md", "docs/guides/watch.md"])("every piece of code in %s is a piece of a tested program", (guide) => {
+const GUIDES = ["client-setup", "client-reads", "clients", "watch"].map((page) => `docs/guides/${page}.md`);
+
+test.each(GUIDES)("every piece of code in %s is a piece of a tested program", (guide) => {
   const code = snippets(guide).filter(({ language }) => language in PROGRAMS);
   const foreign = code.filter(({ language, text }) => {
     const programs = PROGRAMS[language] ?? [];

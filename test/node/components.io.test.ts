@@ -1,13 +1,13 @@
 /** The parts of a node: opened, begun and read again in their order, ended in reverse, and all by one deadline. */
 import { expect, test } from "vitest";
 import { assert } from "../../src/lib/errors.ts";
-import { type Component, Components, Deadline } from "../../src/node/components.io.ts";
+import { type NodeComponent, NodeComponents, StopDeadline } from "../../src/node/components.io.ts";
 
 function listOf(interrupt?: AbortSignal) {
   const said: string[] = [];
   const log = { error: (fields: object, message: string) => void said.push(`${message}: ${JSON.stringify(fields)}`) };
-  const parts = new Components(log, undefined, interrupt);
-  const part = (name: string, more: Component = {}) =>
+  const parts = new NodeComponents(log, undefined, interrupt);
+  const part = (name: string, more: NodeComponent = {}) =>
     parts.open(
       name,
       () => void said.push(`open ${name}`),
@@ -35,10 +35,10 @@ test("parts open, begin and read their files in the order of the list, and drain
   parts.observe();
   expect(take()).toEqual(["start a", "start b", "reload a", "reload b", "observe a", "observe b"]);
   expect(parts.readiness({ monoMs: 0, wallMs: 0 }).map(({ name }) => name)).toEqual(["a", "b"]);
-  await parts.drain(new Deadline(1000));
-  await parts.stop(new Deadline(1000));
+  await parts.drain(new StopDeadline(1000));
+  await parts.stop(new StopDeadline(1000));
   expect(take()).toEqual(["drain b", "drain a", "stop b", "stop a"]);
-  await parts.stop(new Deadline(1000));
+  await parts.stop(new StopDeadline(1000));
   expect(take()).toEqual([]);
 });
 
@@ -55,7 +55,7 @@ test("a part that cannot open leaves those before it to be closed; what fails in
   ).rejects.toThrow("taken");
   take();
   parts.reload();
-  await parts.stop(new Deadline(1000));
+  await parts.stop(new StopDeadline(1000));
   expect(take().map((line) => line.replace(/:.*/, ""))).toEqual(["reload a", "not reloaded", "not closed", "stop a"]);
 });
 
@@ -73,7 +73,7 @@ test("a list that is interrupted opens no more parts, also in a group of it, and
       () => ({}),
     ),
   ).rejects.toThrow("told to stop");
-  await parts.stop(new Deadline(1000));
+  await parts.stop(new StopDeadline(1000));
   expect(take()).toEqual(["open a", "stop a"]);
 });
 
@@ -85,7 +85,7 @@ test("parts that never end share one deadline: each is named, and those after th
   await part("c", { stop: never });
   take();
   const startMonoMs = performance.now();
-  await parts.stop(new Deadline(50));
+  await parts.stop(new StopDeadline(50));
   expect(performance.now() - startMonoMs).toBeLessThan(1000);
   expect(take().map((line) => line.replace(/"err":\{\},?/, ""))).toEqual([
     'not closed: {"component":"c"}',
@@ -109,13 +109,13 @@ test("parts of a group drain all at once, and are one part for the rest", async 
     () => {},
     () => ({ drain: () => slow.promise.then(() => void order.push("y")) }),
   );
-  const drained = parts.drain(new Deadline(1000));
+  const drained = parts.drain(new StopDeadline(1000));
   expect(order).toEqual(["x"]);
   expect(take()).toEqual(["open a"]);
   slow.resolve();
   await drained;
   expect([order, take()]).toEqual([["x", "y"], ["drain a"]]);
-  await parts.stop(new Deadline(1000));
+  await parts.stop(new StopDeadline(1000));
   expect([order, take()]).toEqual([["x", "y", "stop x"], ["stop a"]]);
 });
 
@@ -124,7 +124,7 @@ test("a part that needs some time to drain has it, though the parts before it us
   await part("fabric", { leastDrainMs: 60_000, drain: () => new Promise((resolve) => setTimeout(resolve, 50)) });
   await part("listeners", { drain: () => new Promise<void>(() => {}) });
   take();
-  await parts.drain(new Deadline(20));
+  await parts.drain(new StopDeadline(20));
   expect(take().map((line) => line.replace(/"err":\{\},?/, ""))).toEqual(['not drained: {"component":"listeners"}']);
 });
 
@@ -134,7 +134,7 @@ test("a bug in a part that is to be drained, closed or read again is not passed 
     const { parts, part, take } = listOf();
     await part("a");
     await part("b", { [how]: bug });
-    const ended = how === "reload" ? () => Promise.resolve().then(() => parts.reload()) : () => parts[how](new Deadline(1000));
+    const ended = how === "reload" ? () => Promise.resolve().then(() => parts.reload()) : () => parts[how](new StopDeadline(1000));
     await expect(ended()).rejects.toThrow("assertion failed: planted");
     expect(take().filter((line) => line.startsWith("not "))).toEqual([]);
   }

@@ -242,11 +242,11 @@ const CLOCKS_UNHEARD = "this node takes no writes before it has heard the clocks
 
 test("who is to meet others is not ready, and takes no writes, before their clocks are known; then it says so once", () => {
   const { machine, world, own, kinds } = amongOthers();
-  expect([kinds({ kind: "serve" }), machine.standing.clockFault]).toEqual([[], CLOCKS_UNHEARD]);
-  expect(() => machine.standing.checkWrites()).toThrow("not_ready");
+  expect([kinds({ kind: "serve" }), machine.writeEligibility.clockFault]).toEqual([[], CLOCKS_UNHEARD]);
+  expect(() => machine.writeEligibility.checkWrites()).toThrow("not_ready");
   world.run(4000);
   expect(kinds({ kind: "tick" })).toContain("caughtUp");
-  expect(() => machine.standing.checkWrites()).not.toThrow();
+  expect(() => machine.writeEligibility.checkWrites()).not.toThrow();
   expect(kinds({ kind: "policyShown" })).toEqual(expect.arrayContaining(["ready", "serving"]));
   expect(own.fabric.isWhole && machine.readiness.isWhole).toBe(true);
   world.run(1000);

@@ -6,9 +6,9 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { openLog } from "../../src/lib/log.io.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-import { Components, Deadline } from "../../src/node/components.io.ts";
+import { NodeComponents, StopDeadline } from "../../src/node/components.io.ts";
 import { DnsPresence } from "../../src/node/dns/presence.ts";
-import { endpointsOf, type Listeners, type ListenersOptions, openListeners } from "../../src/node/listeners.io.ts";
+import { endpointsOf, type ListenersOptions, type NodeListeners, openListeners } from "../../src/node/listeners.io.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
@@ -19,7 +19,7 @@ const LOG = openLog({ level: "silent", scopes: new Map(), format: "json" });
 
 /** Listeners as one thread has them. */
 interface Thread {
-  readonly listeners: Listeners;
+  readonly listeners: NodeListeners;
   readonly metrics: Metrics;
   stop(): Promise<void>;
 }
@@ -41,7 +41,7 @@ async function openThread(shared: ListenersOptions["shared"], changed: Partial<L
   const { core, settings } = inside;
   const { listen, dns } = settings;
   const { serverInfo } = inside.service.handlers;
-  const parts = new Components(LOG);
+  const parts = new NodeComponents(LOG);
   const name = `thread ${threads.length}`;
   const options: ListenersOptions = {
     ...core,
@@ -68,7 +68,7 @@ async function openThread(shared: ListenersOptions["shared"], changed: Partial<L
     random: () => 0.5,
     shared,
   };
-  const stop = () => parts.stop(new Deadline(1000));
+  const stop = () => parts.stop(new StopDeadline(1000));
   try {
     const listeners = await openListeners(options, parts);
     await parts.start();

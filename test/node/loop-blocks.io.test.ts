@@ -1,7 +1,7 @@
 import { performance } from "node:perf_hooks";
 import { expect, test, vi } from "vitest";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-import { Deadline } from "../../src/node/components.io.ts";
+import { StopDeadline } from "../../src/node/components.io.ts";
 import { watchEventLoop } from "../../src/node/loop-blocks.io.ts";
 
 test("work that holds the event loop of this process is measured, and the log tells it", async () => {
@@ -14,5 +14,5 @@ test("work that holds the event loop of this process is measured, and the log te
   while (performance.now() - startMonoMs < 400);
   await vi.waitFor(() => expect(warn).toHaveBeenCalled(), { timeout: 10_000 });
   expect(histogram.sum).toBeGreaterThan(370);
-  await watch.stop?.(new Deadline(0));
+  await watch.stop?.(new StopDeadline(0));
 });

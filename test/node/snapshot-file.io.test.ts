@@ -7,7 +7,7 @@ import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { snapshotBlocks } from "../../src/fabric/snapshot/snapshot.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import { openLog } from "../../src/lib/log.io.ts";
-import type { Warm } from "../../src/node/core/warm-start.ts";
+import type { WarmStart } from "../../src/node/core/warm-start.ts";
 import { SnapshotFile } from "../../src/node/snapshot-file.io.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 import { BOUNDS } from "../fakes/options.ts";
@@ -52,7 +52,7 @@ test("a restarted node has back what others told, says how old it is, and its cl
   const warm = await warmOf(n1, { hlc }).restore();
   expect(n1.replica.lookup.size).toBe(KEYS.length);
   expect(n1.replica.origins.get("n2/1")?.through).toBe(KEYS.length);
-  expect(Date.now() - (warm as Warm).savedWallMs).toBeLessThan(60_000);
+  expect(Date.now() - (warm as WarmStart).savedWallMs).toBeLessThan(60_000);
   expect(hlc.last()).toBeGreaterThanOrEqual(time.wallMs * 2048);
 });
 

@@ -124,7 +124,7 @@ test("of 5,000 functions the one of a rare version is found, and a range that no
       const request = create(ResolveRequestSchema, { ...named, versionRange, limit: 10, explain });
       return (await call(inside, "resolve", request)) as ResolveResponse;
     };
-    await expect(ask("^3")).rejects.toThrow("nothing named f in svc.market fits ^3");
+    await expect(ask("^3")).rejects.toThrow("no entry named f in svc.market with a version in ^3");
     expect(looked.count).toBe(0);
     const { entry, alternatives } = await ask("^2");
     expect([entry?.key?.instanceId, alternatives.length, looked.count]).toEqual(["i7", 0, 1]);

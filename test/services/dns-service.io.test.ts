@@ -480,7 +480,7 @@ test("with mesh.operate ResolveName answers as the gateway answers an asker at a
   const { answers, reasons } = await ask(srv);
   // Nobody is at that place, so all are two steps away.
   expect(answers.map((text) => text.split(" ")[4])).toEqual(Array.from({ length: 5 }, () => "2000"));
-  expect(reasons[0]?.detail).toBe("cluster local, tenant green, region eu, zone eu-1; from 10.20.7.1 over udp: dns.views[0]");
+  expect(reasons[0]?.detail).toBe("cluster local, tenant green, region eu, zone eu-1; source 10.20.7.1 (over udp) matches dns.views[0]");
 });
 
 test("ResolveName tells the serial of the view of an address, and that of everybody to a caller with rights of its own", async () => {
@@ -503,7 +503,9 @@ test("a sample of a set is drawn by the weights of its targets, and a CNAME befo
   const { answers } = await bench.call(m.resolveName, { name: "_svc._tcp.web.svc.prod.waymark", recordType: "SRV" });
   expect(answers).toEqual(["_svc._tcp.web.svc.prod.waymark. 30 IN SRV 0 5 8081 192-0-2-2.addr.node.waymark."]);
   const { reasons } = await bench.call(m.resolveName, { name: "web.svc.prod.waymark", explain: true });
-  expect(reasons.find(({ topic }) => topic === "tier")?.detail).toBe("2 HEALTHY; the answer has 1 of 2 records, by dns.answer_limit");
+  expect(reasons.find(({ topic }) => topic === "tier")?.detail).toBe(
+    "2 HEALTHY; the answer has 1 of 2 records (limited by dns.answer_limit)",
+  );
   const outside = await bench.call(m.resolveName, { name: "web.example", explain: true });
   expect(outside.reasons.find(({ topic }) => topic === "name")?.detail).toBe("web.example is outside the zones of this server: waymark");
   const [rcode, cname, ...more] = await bench.answers("shop.svc.prod.waymark");
@@ -525,7 +527,7 @@ test("ResolveName says where the set has more records than it tells, as the gate
     return [answers.length, truncated, reasons.find(({ topic }) => topic === "tier")?.detail];
   };
   const [records, isCut, why] = await told("SRV", "_svc._tcp.web.svc.prod");
-  expect([records, isCut, why]).toEqual([4_060, true, "70 HEALTHY; the answer has 4060 records, and there are more"]);
+  expect([records, isCut, why]).toEqual([4_060, true, "70 HEALTHY; the answer has 4060 records, and more records exist"]);
   expect(await told("A", "web.svc.prod")).toEqual([1, false, "70 HEALTHY; the answer has 1 record"]);
 });
 
@@ -535,7 +537,9 @@ test("a source that the gateway refuses is REFUSED here too, with the extended e
   const refused = { name: "web.svc.prod.waymark", source: { address: "10.40.0.1" }, explain: true };
   const { rcode, extendedErrors, authoritative, reasons } = await bench.call(m.resolveName, refused, OPERATOR);
   expect({ rcode, extendedErrors, authoritative }).toEqual({ rcode: "REFUSED", extendedErrors: ["18 (Prohibited)"], authoritative: false });
-  expect(reasons.map(({ detail }) => detail)).toEqual(["10.40.0.1 over udp: no row of dns.views; a source without a view is refused"]);
+  expect(reasons.map(({ detail }) => detail)).toEqual([
+    "source 10.40.0.1 (over udp) matches no row of dns.views; sources without a view are refused",
+  ]);
   const seen = await bench.call(m.resolveName, { ...refused, source: { address: "10.20.0.1" } }, OPERATOR);
   expect(seen).toMatchObject({ rcode: "NOERROR", extendedErrors: [] });
   expect(await refusal(bench.call(m.resolveName, refused, ANN))).toBe("discovery_access_denied");
@@ -551,18 +555,18 @@ test("explain tells view, alias, policy, health, TTL and how long caches may hol
   const { reasons } = await bench.call(m.resolveName, asked, OPERATOR);
   const drained = async (laterMs: number) =>
     (await bench.call(m.resolveName, asked, OPERATOR, laterMs)).reasons.find(({ topic }) => topic === "maintenance")?.detail;
-  expect(await drained(7_000)).toMatch(/^dns:http:8081 is in maintenance: caches may hold its records for [123] s more$/);
-  expect(await drained(10_000)).toBe("dns:http:8081 is in maintenance: no cache may hold its records any more");
+  expect(await drained(7_000)).toMatch(/^dns:http:8081 is in maintenance: caches can have its records for another [123] s$/);
+  expect(await drained(10_000)).toBe("dns:http:8081 is in maintenance: its records have expired from all caches");
   // By another clock.
-  expect(await drained(-60_000)).toBe("dns:http:8081 is in maintenance: caches may hold its records for 10 s more");
+  expect(await drained(-60_000)).toBe("dns:http:8081 is in maintenance: caches can have its records for another 10 s");
   expect(reasons.map(({ topic, detail }) => `${topic}: ${detail.replace(/ (9|10) s more/, " 10 s more")}`)).toEqual([
-    "view: cluster local, no tenant; from 127.0.0.1, as over dot: no row of dns.views",
-    "alias: shop.svc.prod.waymark leads to web.svc.prod.waymark",
-    "policy: namespace svc.prod is seen by this viewer (policy_disabled)",
-    "name: web.svc.prod.waymark shows 1 entry with 2 targets",
+    "view: cluster local, no tenant; source 127.0.0.1 (as over dot) matches no row of dns.views",
+    "alias: shop.svc.prod.waymark resolves to web.svc.prod.waymark (CNAME)",
+    "policy: namespace svc.prod is visible to this viewer (policy_disabled)",
+    "name: web.svc.prod.waymark resolves to 1 entry with 2 targets",
     "tier: 1 HEALTHY, 1 MAINTENANCE; the answer has 2 records",
-    "ttl: 60 s: the entries say 300 s, within dns.min_ttl 1 s and dns.max_ttl 60 s",
-    "maintenance: dns:http:8081 is in maintenance: caches may hold its records for 10 s more",
+    "ttl: 60 s: the entries have 300 s, bounded by dns.min_ttl 1 s and dns.max_ttl 60 s",
+    "maintenance: dns:http:8081 is in maintenance: caches can have its records for another 10 s",
   ]);
 });
 
@@ -604,9 +608,9 @@ test("explain says of an alias that leads nowhere that DNS cannot carry the entr
     return `${rcode} ${reasons.find(({ topic }) => topic === "name")?.detail}`;
   };
   expect(await told("short.svc.x")).toMatch(
-    /^NOERROR short\.svc\.x\.waymark is an alias of n{60}\.\S+\/N{128}, which DNS cannot carry: its name in DNS would have \d+ characters, and at most 253 are possible$/,
+    /^NOERROR short\.svc\.x\.waymark is an alias of n{60}\.\S+\/N{128}, which has no valid DNS name: its name in DNS would have \d+ characters \(max 253\)$/,
   );
-  expect(await told("svc.x")).toBe("NOERROR svc.x.waymark has no A records, but names below it");
+  expect(await told("svc.x")).toBe("NOERROR svc.x.waymark has no A records, but there are names below it");
 });
 
 test("explain says of an address why it has no names, and of a block that addresses are below it", async () => {
@@ -621,9 +625,9 @@ test("explain says of an address why it has no names, and of a block that addres
     return `${rcode} ${reasons.find(({ topic }) => topic === "name")?.detail}`;
   };
   expect(await told("1.2.0.192.in-addr.arpa")).toBe(
-    "NOERROR 1.2.0.192.in-addr.arpa has no names now: what is there is in maintenance, or behind healthier entries of its name",
+    "NOERROR 1.2.0.192.in-addr.arpa has no names now: its entries are in maintenance, or healthier entries of the same name are preferred",
   );
-  expect(await told("100.51.198.in-addr.arpa")).toBe("NOERROR 100.51.198.in-addr.arpa has no PTR records, but names below it");
+  expect(await told("100.51.198.in-addr.arpa")).toBe("NOERROR 100.51.198.in-addr.arpa has no PTR records, but there are names below it");
 });
 
 test("what lies below a longer zone is no name of an entry: it is not listed, promised or led to", async () => {
@@ -635,7 +639,7 @@ test("what lies below a longer zone is no name of an entry: it is not listed, pr
   expect(names).toMatchObject([{ fqdns: own, reachable: true }]);
   const { rcode, reasons } = await bench.call(m.resolveName, { name: "pp.shop.waymark", explain: true });
   expect(`${rcode} ${reasons.find(({ topic }) => topic === "name")?.detail}`).toBe(
-    "NOERROR pp.shop.waymark is an alias of svc.corp/pay, which DNS cannot carry: its name in DNS would be one of the zone corp.waymark",
+    "NOERROR pp.shop.waymark is an alias of svc.corp/pay, which has no valid DNS name: its name in DNS would belong to the zone corp.waymark",
   );
 });
 
@@ -648,10 +652,10 @@ test("explain names the services whose alias a name is without leading to them, 
   const told = async (name: string, caller: Caller) => {
     const { reasons } = await bench.call(m.resolveName, { name: `${name}.svc.prod.waymark`, explain: true }, caller);
     return reasons.flatMap(({ topic, detail }) =>
-      topic === "alias" ? (/ is an alias of (\S+) too, and does not lead there: /.exec(detail)?.[1] ?? detail) : [],
+      topic === "alias" ? (/ is also an alias of (\S+), but does not resolve to it: /.exec(detail)?.[1] ?? detail) : [],
     );
   };
-  expect(await told("both", BEN)).toEqual(["both.svc.prod.waymark leads to web.svc.prod.waymark", "svc.prod/zoo"]);
+  expect(await told("both", BEN)).toEqual(["both.svc.prod.waymark resolves to web.svc.prod.waymark (CNAME)", "svc.prod/zoo"]);
   expect(await told("web", BEN)).toEqual(["svc.prod/zoo"]);
   expect(await told("web", ANN)).toEqual(["svc.prod/zoo", "svc.secret/dark"]);
   expect(await told("zoo", ANN)).toEqual([]);
@@ -664,7 +668,7 @@ test("explain says that an orphaned entry makes the TTL short", async () => {
   replica.setLife(replica.self, "orphaned");
   const { reasons } = await bench.call(m.resolveName, { name: "web.svc.prod.waymark", recordType: "A", explain: true });
   expect(reasons.filter(({ topic }) => topic === "ttl").map(({ detail }) => detail)).toEqual([
-    "5 s: the entries say 30 s, within dns.min_ttl 1 s and dns.max_ttl 60 s; at most dns.stale_ttl 5 s with an ORPHANED entry",
+    "5 s: the entries have 30 s, bounded by dns.min_ttl 1 s and dns.max_ttl 60 s; at most dns.stale_ttl 5 s, because an entry is ORPHANED",
   ]);
 });
 

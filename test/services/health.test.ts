@@ -51,7 +51,7 @@ test("nothing serves until the node says so, and what is not built never does", 
 });
 
 test("a check of an unknown name is NOT_FOUND", () => {
-  expect(() => board().check("no.Such")).toThrow(/not_found: no service "no.Such" is served here/);
+  expect(() => board().check("no.Such")).toThrow(/not_found: unknown service "no.Such"/);
 });
 
 test("a watch is told the status at once, and the newest one after each change", () => {

@@ -11,7 +11,7 @@ import {
 import { BODY, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import { NO_TRAITS } from "../../src/catalog/record/traits.ts";
-import type { Maintain, Maintained } from "../../src/fabric/wire/messages.ts";
+import type { MaintenanceCall, MaintenanceResult } from "../../src/fabric/wire/messages.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import type { CallContext, MethodHandler } from "../../src/services/service.ts";
@@ -20,8 +20,8 @@ import { nodeRef } from "../fakes/fabric-values.ts";
 
 let inside: DiscoveryInside;
 /** What other nodes answer, and what they were asked. */
-let answers: Record<string, Omit<Maintained, "response"> & { readonly response?: Partial<Maintained["response"]> }>;
-const asked: { readonly nodeId: string; readonly maintain: Maintain }[] = [];
+let answers: Record<string, Omit<MaintenanceResult, "response"> & { readonly response?: Partial<MaintenanceResult["response"]> }>;
+const asked: { readonly nodeId: string; readonly maintain: MaintenanceCall }[] = [];
 let refusal: WaymarkError | undefined;
 
 beforeEach(async () => {
@@ -52,7 +52,7 @@ function context(by: Caller): CallContext {
   return { caller: by, time: inside.now(), requestId: "r" };
 }
 
-async function maintain(nodeId: string, said: Maintain): Promise<Maintained> {
+async function maintain(nodeId: string, said: MaintenanceCall): Promise<MaintenanceResult> {
   asked.push({ nodeId, maintain: said });
   const { response, ...rest } = answers[nodeId] ?? {};
   const from = nodeRef(nodeId);
@@ -170,14 +170,14 @@ const soon = (ms: number) => {
 };
 
 test.each([
-  { what: "neither keys nor a node", request: { on: true }, says: "keys: give either keys or node_id" },
-  { what: "both", request: { keys: [key("web")], nodeId: "a", on: true }, says: "keys: give either keys or node_id" },
-  { what: "a key twice", request: { keys: [key("web"), key("web")], on: true }, says: "keys[1]: is the same as keys[0]" },
+  { what: "neither keys nor a node", request: { on: true }, says: "keys: set either keys or node_id" },
+  { what: "both", request: { keys: [key("web")], nodeId: "a", on: true }, says: "keys: set either keys or node_id" },
+  { what: "a key twice", request: { keys: [key("web"), key("web")], on: true }, says: "keys[1]: duplicates keys[0]" },
   { what: "a key that is none", request: { keys: [key("a b")], on: true }, says: "keys[0].name" },
   {
     what: "too many keys",
     request: { keys: Array.from({ length: 1001 }, (_, i) => key(`n${i}`)), on: true },
-    says: "keys: 1001 are more than the 1000",
+    says: "keys: must have at most 1000 items",
   },
   { what: "an end in the past", request: { keys: [key("web")], on: true, until: soon(-5000) }, says: "until: must be in the future" },
   {

@@ -83,9 +83,9 @@ test("however many entries carry an alias, they are read a few times to explain 
 });
 
 test.each([
-  { what: "a cluster", one: {}, ttl: "20 s: that of the summary, within dns.min_ttl and dns.max_ttl" },
-  { what: "a lost cluster", one: { health: HEALTH.ORPHANED }, ttl: "3 s: the cluster is lost, so at most dns.stale_ttl" },
-  { what: "a summary that ends", one: {}, leftMs: 4_900, ttl: "4 s: the summary ends then" },
+  { what: "a cluster", one: {}, ttl: "20 s: the TTL of the summary, bounded by dns.min_ttl and dns.max_ttl" },
+  { what: "a lost cluster", one: { health: HEALTH.ORPHANED }, ttl: "3 s: at most dns.stale_ttl, because the cluster is lost" },
+  { what: "a summary that ends", one: {}, leftMs: 4_900, ttl: "4 s: the summary expires then" },
 ])("an answer that leads to $what says so", async ({ one, leftMs, ttl }) => {
   class Leading extends FakeDnsCatalog {
     findCluster = () => ({ ...entryView({ name: "web", targets: [{ host: "10.0.0.1" }] }), ttlMs: 20_000, ...one });
@@ -95,7 +95,7 @@ test.each([
   const said = reasons.filter(({ topic }) => topic === "name" || topic === "ttl").map(({ detail }) => detail);
   const cluster = entryView({ name: "web" }).key.clusterId;
   expect(said).toEqual([
-    `web.market.waymark has nothing to choose here, and leads to the ingress of cluster ${cluster}, with 1 target`,
+    `web.market.waymark has no usable entry in this catalog, and resolves to the ingress of cluster ${cluster}, with 1 target`,
     ttl,
   ]);
 });

@@ -143,8 +143,8 @@ test("pages join to the list, though members come and go; a token is of its filt
 });
 
 test.each([
-  { asked: { status: "alive,undead" }, says: 'status: "undead" is none of alive, suspect, left, dead' },
-  { asked: { limit: "-1" }, says: 'limit: must be a whole number from 0, is "-1"' },
+  { asked: { status: "alive,undead" }, says: 'status: must be one of alive, suspect, left, dead; got "undead"' },
+  { asked: { limit: "-1" }, says: 'limit: must be a whole number from 0 to 999999, got "-1"' },
 ])("the JSON route refuses $asked by its own names, with what would be right", ({ asked, says }) => {
   expect(() => askRoute(peerService(served(THREE()).parts), { path: "/control/peers", parameters: asked, time: TIME })).toThrow(says);
   expect(() => served(THREE()).list({ statuses: [PeerStatus.DEAD, PeerStatus.UNSPECIFIED] })).toThrow("statuses[1]: must be one of ALIVE");

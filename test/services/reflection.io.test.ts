@@ -47,7 +47,7 @@ test.each(["v1", "v1alpha"])("%s lists the services it was given, and answers qu
     {},
   );
   expect(first).toMatchObject({ case: "listServicesResponse", value: { service: NAMES.map((name) => ({ name })) } });
-  expect(second).toMatchObject({ case: "errorResponse", value: { errorCode: 5, errorMessage: "no no/such.proto here" } });
+  expect(second).toMatchObject({ case: "errorResponse", value: { errorCode: 5, errorMessage: "not found: no/such.proto" } });
   expect(third).toMatchObject({ case: "errorResponse", value: { errorCode: 3 } });
 });
 

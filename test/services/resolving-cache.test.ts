@@ -95,13 +95,13 @@ test.each(["resync", "prewarm", "evict"] as const)("%s says how many entries, an
   ]);
   const event = { kind: "admin", atWallMs: 7, principal: "ann", tenant: "ops", action: `cache.${act}`, outcome: "allowed" };
   expect(events).toMatchObject([
-    { ...event, namespace: "svc", detail: "5 entries of svc" },
-    { ...event, namespace: "", detail: "5 entries of all" },
+    { ...event, namespace: "svc", detail: "5 entries in svc" },
+    { ...event, namespace: "", detail: "5 entries in all namespaces" },
   ]);
 });
 
 test("an act that is refused is refused to the caller, and stands in the audit log with its reason", async () => {
   const { call, events } = cacheWith({ error: new WaymarkError("quota_exceeded", "no room") });
   await expect(call("prewarm", { namespaces: ["a", "b"] })).rejects.toMatchObject({ reason: "quota_exceeded" });
-  expect(events).toMatchObject([{ outcome: "denied", reason: "quota_exceeded", detail: "nothing of a, b" }]);
+  expect(events).toMatchObject([{ outcome: "denied", reason: "quota_exceeded", detail: "failed for a, b" }]);
 });

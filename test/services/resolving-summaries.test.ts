@@ -142,13 +142,13 @@ function pulled(world: ResolverWorld, source: StreamSource): readonly SummaryWat
 test("a resolver that follows none says what to do", async () => {
   const { query, watch, route, resolve } = started({ isFollowing: false });
   for (const ask of [() => query(), () => watch(), () => route("/discovery/summary", {})])
-    await expect(Promise.try<unknown, []>(ask)).rejects.toThrow("set summary.resolver_scopes, or ask a node");
-  await expect(resolve({ namespace: "svc.a", name: "web" })).rejects.toThrow("nothing named web");
+    await expect(Promise.try<unknown, []>(ask)).rejects.toThrow("set summary.resolver_scopes, or send the call to a node");
+  await expect(resolve({ namespace: "svc.a", name: "web" })).rejects.toThrow("no entry named web");
 });
 
 test("what is not here yet, or is not followed, is no absence", async () => {
   const { query, route, begin, world, watch } = started({ hasPolicy: false });
-  await expect(query()).rejects.toThrow("holds no summaries: it has not read them");
+  await expect(query()).rejects.toThrow("has no summaries: it has not received them");
   begin();
   const answer = await query({ includeIngress: true });
   expect(answer).toMatchObject({ source: Source.FOLLOWED, stale: false, servedBy: "me", ingress: { "us-1": { urls: ["grpc://us-1:1"] } } });
@@ -194,8 +194,8 @@ test("each caller is shown, and sent, by the policy that the resolver has", asyn
   expect(() => watch({ namespace: "n1.x0" }, RED)).toThrow("denied");
   const asked = { namespace: "n1.x0", name: "web" };
   expect((await resolve(asked, BLUE)).redirect).toMatchObject({ clusterId: "us-1", urls: ["grpc://us-1:1"], stale: false });
-  await expect(resolve({ ...asked, visitedClusters: ["us-1"] }, BLUE)).rejects.toThrow("nothing named web");
-  await expect(resolve(asked, RED)).rejects.toThrow("nothing named web");
+  await expect(resolve({ ...asked, visitedClusters: ["us-1"] }, BLUE)).rejects.toThrow("no entry named web");
+  await expect(resolve(asked, RED)).rejects.toThrow("no entry named web");
 });
 
 test("a watch is told of what comes, of a lost source, and no cursor that is good elsewhere", () => {
@@ -238,6 +238,6 @@ test("another resolver that reads here has the records as they were sealed, and 
   // What the policy gives no owner is told to nobody.
   expect(messages.flatMap(({ deltas }) => deltas.map(({ payload }) => payload.case))).toEqual(["sealedRecord", "sealedRecord"]);
   expect(messages.at(-1)).toMatchObject({ via: ["me"], heard: [{ sourceCluster: "us-1", version: 1n }] });
-  expect(() => watch({ forResolver: true, namespacePrefixes: [""], via: ["me"] }, reader)).toThrow("reads through the one that asks");
-  await expect(query({ forResolver: true, via: ["me"] }, reader)).rejects.toThrow("reads through the one that asks");
+  expect(() => watch({ forResolver: true, namespacePrefixes: [""], via: ["me"] }, reader)).toThrow("reads through the calling resolver");
+  await expect(query({ forResolver: true, via: ["me"] }, reader)).rejects.toThrow("reads through the calling resolver");
 });

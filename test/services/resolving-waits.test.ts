@@ -201,7 +201,7 @@ test("what DNS asks about a name makes the resolver hear of the policy under whi
   const remoteLookups = openRemoteLookups(world.rooms, { ports, resolver: options as never, now: () => world.now, viewers });
   const view = { sees: () => true, counts: () => true };
   const remoteLookup = remoteLookups.of(anonymousCaller("c1", ""));
-  expect(() => remoteLookup.findAlias("shop.example", "waymark", view, false)).toThrow("does not know the name yet");
+  expect(() => remoteLookup.findAlias("shop.example", "waymark", view, false)).toThrow("not cached by this resolver yet");
   await turn();
   expect(world.machine.policy.isReady).toBe(false);
 });

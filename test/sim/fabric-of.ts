@@ -4,7 +4,7 @@ import type { Settings } from "../../src/config/settings.ts";
 import type { Fabric } from "../../src/fabric/fabric.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
 import { joinOthers } from "../../src/node/core/joining.ts";
-import type { Rooms } from "../../src/node/core/rooms.ts";
+import type { RestoredRooms } from "../../src/node/core/rooms.ts";
 import { FABRIC_OPTIONS } from "../fakes/options.ts";
 import type { SimProcess } from "./sim-node.ts";
 import { BLOCK_BYTES, rememberedBy } from "./warm-start.ts";
@@ -27,7 +27,7 @@ interface Given {
 }
 
 /** Builds the fabric of a process whose rows and snapshot are back. */
-export function openSimFabric(process: SimProcess, rooms: Rooms, { settings, earlierBoots }: Given): Fabric {
+export function openSimFabric(process: SimProcess, rooms: RestoredRooms, { settings, earlierBoots }: Given): Fabric {
   const { node, warm } = process;
   const { options, parts, address, clusterToken } = node;
   const { maxOriginRecords = options.fabric.replication.maxOriginRecords } = node;

@@ -5,7 +5,7 @@ export const NODE_MUTANTS = [
     rule: "Restart: a node whose journal is older than what others know goes on under a new generation",
     edits: [
       {
-        file: "src/node/core/generations.ts",
+        file: "src/node/core/generation-renewal.ts",
         find: "    startNewGeneration(this.#replica, generation);\n",
         replace: "    void startNewGeneration;\n",
       },
@@ -75,7 +75,7 @@ export const NODE_MUTANTS = [
     rule: "Policy: what could not be stored is not refused, so that it is offered again",
     edits: [
       {
-        file: "src/node/core/travelling-policy.ts",
+        file: "src/node/core/remote-policy.ts",
         find: "        return;\n      }\n",
         replace: '        return this.#list.deliver({ kind: "policyRefused", head, detail: outcome.notKept }, time, out);\n      }\n',
       },
@@ -118,7 +118,9 @@ export const NODE_MUTANTS = [
   {
     name: "a node is ready with its first tick",
     rule: "Ready: when it has caught up with a peer, or is alone",
-    edits: [{ file: "src/node/core/parts/readiness.ts", find: "(joined.readiness.isReady && !standing.isWaiting)", replace: "true" }],
+    edits: [
+      { file: "src/node/core/parts/readiness.ts", find: "(joined.readiness.isReady && !writeEligibility.isWaiting)", replace: "true" },
+    ],
     withinSeeds: 6,
     isCheap: true,
   },
@@ -186,7 +188,7 @@ export const NODE_MUTANTS = [
     rule: "Two nodes with one id: after a standstill no write is acknowledged before others have answered",
     edits: [
       {
-        file: "src/node/core/standing.ts",
+        file: "src/node/core/write-eligibility.ts",
         find: "return lagMs >= LEAST_MS ? lagMs : undefined;",
         replace: "return lagMs < -1e9 ? LEAST_MS : undefined;",
       },
@@ -252,7 +254,7 @@ export const NODE_MUTANTS = [
     rule: "Two nodes with one id: a node that is told of another start takes no writes",
     edits: [
       {
-        file: "src/node/core/standing.ts",
+        file: "src/node/core/write-eligibility.ts",
         find: "  checkWrites(): void {\n    this.checkStart();\n",
         replace: "  checkWrites(): void {\n",
       },
@@ -264,7 +266,7 @@ export const NODE_MUTANTS = [
   {
     name: "a clock that is ahead stops no writes",
     rule: "Several origins: a node whose clock is off takes no writes",
-    edits: [{ file: "src/node/core/standing.ts", find: "    this.#clock.check();\n", replace: "" }],
+    edits: [{ file: "src/node/core/write-eligibility.ts", find: "    this.#clock.check();\n", replace: "" }],
     withinSeeds: 6,
     isOfNode: true,
     isCheap: true,
@@ -274,7 +276,7 @@ export const NODE_MUTANTS = [
     rule: "Several origins: a start takes no writes before others have said what their clocks are",
     edits: [
       {
-        file: "src/node/core/standing.ts",
+        file: "src/node/core/write-eligibility.ts",
         find: 'this.#fault = off === "" && this.#mustCompare(membership, clock, time) ? COMPARING : off;',
         replace: "this.#fault = off;\n    void [this.#mustCompare, COMPARING];",
       },

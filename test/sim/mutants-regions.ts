@@ -288,7 +288,7 @@ export const REGION_MUTANTS = [
     rule: "A region is one gossip domain: members and records never cross its edge (P1)",
     edits: [
       {
-        file: "src/fabric/links/foreigners.ts",
+        file: "src/fabric/links/foreign-peers.ts",
         find: "    if (place.region !== region)\n",
         replace: "    if (place.region !== region && place.clusterId === clusterId)\n",
       },

@@ -36,7 +36,7 @@ export interface Mutant {
   readonly isOfRestarted?: boolean;
   /** As `isOfLost`, in the worlds of `left.ts`. */
   readonly isOfLeft?: boolean;
-  /** As `isOfLost`, in the worlds of `generations.ts`. */
+  /** As `isOfLost`, in the worlds of `generation-renewal.ts`. */
   readonly isOfGenerations?: boolean;
   /** As `isOfLost`, in the worlds of `node-worlds.ts`. */
   readonly isOfNode?: boolean;
@@ -223,7 +223,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Two nodes with one id: whoever asks is told which start goes under its id",
     edits: [
       {
-        file: "src/fabric/membership/node-starts.ts",
+        file: "src/fabric/membership/process-instances.ts",
         find: "boot === undefined || boot === last.boot) return {};",
         replace: "boot !== undefined) return {};",
       },
@@ -237,7 +237,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/membership/state.ts",
-        find: "const isSilent = !this.boots.isHeard(update.nodeId, this.#options.intervalMs, time);",
+        find: "const isSilent = !this.instances.isHeard(update.nodeId, this.#options.intervalMs, time);",
         replace: "const isSilent = true;",
       },
     ],
@@ -249,7 +249,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Two nodes with one id: a node that stood still acknowledges nothing before others have answered",
     edits: [
       {
-        file: "src/fabric/membership/own-standing.ts",
+        file: "src/fabric/membership/identity-dispute.ts",
         find: "return listedCount > 0 && waitedMs < PATIENCE_MS && confirmers.size < Math.max(least, mostOf(listedCount));",
         replace: "return listedCount > 0 && waitedMs < 0 && confirmers.size < Math.max(least, mostOf(listedCount));",
       },
@@ -441,7 +441,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Membership: a region is one gossip domain",
     edits: [
       {
-        file: "src/fabric/links/foreigners.ts",
+        file: "src/fabric/links/foreign-peers.ts",
         find: "    if (place.region !== region)\n",
         replace: "    if (place.region !== region && place.clusterId === clusterId)\n",
       },
@@ -499,7 +499,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Tombstones: a node remembers who belongs to its cluster, and who was not met since it started is away",
     edits: [
       {
-        file: "src/fabric/freshness.ts",
+        file: "src/fabric/data-freshness.ts",
         find: "    for (const nodeId of remembered) if (nodeId !== parts.nodeId) this.#setAway(nodeId);",
         replace: "    void remembered;",
       },
@@ -511,7 +511,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "the dead of whom nothing is held are not away",
     rule: "Tombstones: a member of the own cluster that died may come back with its first records",
-    edits: [{ file: "src/fabric/freshness.ts", find: "    else this.#setAway(nodeId);\n", replace: "    else this.#setThere(nodeId);\n" }],
+    edits: [
+      { file: "src/fabric/data-freshness.ts", find: "    else this.#setAway(nodeId);\n", replace: "    else this.#setThere(nodeId);\n" },
+    ],
     withinSeeds: 40,
     isOfRestarted: true,
     isCheap: true,
@@ -588,12 +590,12 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Age: a peer that died without goodbye counts on while more than half of its cluster is missing, or the only other node of ours",
     edits: [
       {
-        file: "src/fabric/freshness.ts",
+        file: "src/fabric/data-freshness.ts",
         find: "      if (monoMs < goneUntilMonoMs || !(isWanted || monoMs < backUntilMonoMs || this.#halved.has(clusterId))) continue;",
         replace: "      if (monoMs < goneUntilMonoMs || !(isWanted || monoMs < backUntilMonoMs)) continue;",
       },
       {
-        file: "src/fabric/freshness.ts",
+        file: "src/fabric/data-freshness.ts",
         find: "|| (!isListed(status) && !halved.has(clusterId))) continue;",
         replace: "|| !isListed(status)) continue;",
       },
@@ -605,7 +607,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Age: members that are down or unreachable and have not left are listed with the age, which leaves them out",
     edits: [
       {
-        file: "src/fabric/freshness.ts",
+        file: "src/fabric/data-freshness.ts",
         find: "      else nodeIds.push(nodeId);",
         replace: "      else if (isKept) nodeIds.push(nodeId);",
       },
@@ -759,7 +761,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Replication: one link at a time fetches an origin",
     edits: [
       {
-        file: "src/fabric/replication/fetches.ts",
+        file: "src/fabric/replication/pulls-in-flight.ts",
         find: "    if (monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;",
         replace: "    if (fetch.fetcher === fetcher && monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;",
       },

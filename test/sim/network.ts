@@ -3,7 +3,7 @@
  * or breaks, as a stream on TCP does: a lost packet is the delay of a retransmission. With `isUnruly` the network also drops, doubles and
  * reorders replication frames, which TCP would not do and the protocol must survive.
  */
-import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import type { Packed, Wire } from "./wire.ts";
 import type { World } from "./world.ts";
@@ -35,8 +35,8 @@ export interface Host {
   readonly isSilent: boolean;
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
   readonly clusterToken: string;
-  asked(request: CallRequest, proof: PeerIdentity, answer: (response: CallResponse | undefined) => void): void;
-  answered(call: number, response: CallResponse | undefined): void;
+  asked(request: FabricCallRequest, proof: PeerIdentity, answer: (response: FabricCallResponse | undefined) => void): void;
+  answered(call: number, response: FabricCallResponse | undefined): void;
   opened(link: number, isIncoming: boolean, proof: PeerIdentity): void;
   /** `isTaken` is called when the process has read the frame. `isCopy`: the network doubled it. */
   received(link: number, frame: LinkFrame, isTaken: () => void, isCopy: boolean): void;
@@ -194,10 +194,10 @@ export class Network {
 
   // ---- unary calls ----
 
-  call(from: Host, asked: { call: number; to: string; request: CallRequest; timeoutMs: number }): void {
+  call(from: Host, asked: { call: number; to: string; request: FabricCallRequest; timeoutMs: number }): void {
     const { life } = from;
     let isDone = false;
-    const finish = (response: CallResponse | undefined) => {
+    const finish = (response: FabricCallResponse | undefined) => {
       if (isDone || from.life !== life || !from.isUp) return;
       isDone = true;
       from.answered(asked.call, response);

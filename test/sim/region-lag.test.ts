@@ -154,8 +154,8 @@ test("a cluster without an exporter is told of after a minute, and again when it
   // It is found dead within some seconds.
   regions.at(78_000, () => expect(toldAt("eu1-a")).toEqual([]));
   regions.at(100_000, () => {
-    const standing = "held; exported by no node of the cluster: this one has no summary.signing_key_file";
-    expect(toldAt("eu1-a")).toEqual([{ kind: "exporters", exporterCount: 0, standing }]);
+    const writeEligibility = "held; exported by no node of the cluster: this one has no summary.signing_key_file";
+    expect(toldAt("eu1-a")).toEqual([{ kind: "exporters", exporterCount: 0, writeEligibility }]);
     regions.node("eu1-b").start();
   });
   regions.at(140_000, () => {

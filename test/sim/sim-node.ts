@@ -16,15 +16,22 @@ import type { Fabric } from "../../src/fabric/fabric.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
 import { isListed } from "../../src/fabric/membership/members.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
-import type { CallRequest, CallResponse, Goodbye, LinkFrame, MemberStatus, PeerIdentity } from "../../src/fabric/wire/messages.ts";
+import type {
+  FabricCallRequest,
+  FabricCallResponse,
+  Goodbye,
+  LinkFrame,
+  MemberStatus,
+  PeerIdentity,
+} from "../../src/fabric/wire/messages.ts";
 import type { Hlc } from "../../src/lib/hlc.ts";
 import { NEVER, type Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import { STALL_CHECK_MS as PATIENT_LOOK_MS, StallTracker } from "../../src/lib/stall-aware-clock.ts";
-import { openRooms, type RestoredNode, type Rooms, type RoomsOptions } from "../../src/node/core/rooms.ts";
-import { LOOK_MS } from "../../src/node/core/standing.ts";
-import type { Warm } from "../../src/node/core/warm-start.ts";
+import { openRooms, type RestoredNode, type RestoredRooms, type RoomsOptions } from "../../src/node/core/rooms.ts";
+import type { WarmStart } from "../../src/node/core/warm-start.ts";
+import { CLOCK_CHECK_MS } from "../../src/node/core/write-eligibility.ts";
 import type { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import type { PolicyEngine } from "../../src/policy/versions/engine.ts";
@@ -116,7 +123,7 @@ export class SimProcess {
   readonly tasks: SimTasks;
   readonly reads: CatalogReads;
   readonly fanout: Fanout;
-  readonly warm: Warm | undefined;
+  readonly warm: WarmStart | undefined;
   /** The age of the snapshot at the start, as the disk says. */
   readonly startAgeMs: number;
   readonly fabric: Fabric;
@@ -134,7 +141,7 @@ export class SimProcess {
   readonly #outputs: NodeOutput[] = [];
   #isDraining = false;
   readonly switches: SwitchQueue;
-  readonly rooms: Rooms;
+  readonly rooms: RestoredRooms;
   /** What puts the next policies in force, when watches have heard of the one before. */
   readonly #unheard: (() => void)[] = [];
   /** What waits until a change of policy is shown. */
@@ -202,7 +209,7 @@ export class SimProcess {
   takesWrites(): boolean {
     if (this.machine.mustConfirm(this.time())) return false;
     try {
-      this.machine.standing.checkWrites();
+      this.machine.writeEligibility.checkWrites();
       return true;
     } catch {
       return false;
@@ -293,7 +300,7 @@ export class SimProcess {
     const { monoMs, wallMs } = this.time();
     this.#looked(monoMs).nowMs(monoMs);
     if (this.node.isFrozen) return;
-    for (; this.#machineLookMs < monoMs; this.#machineLookMs += LOOK_MS)
+    for (; this.#machineLookMs < monoMs; this.#machineLookMs += CLOCK_CHECK_MS)
       this.machine.look({ monoMs: this.#machineLookMs, wallMs }, this.#outputs);
     this.machine.look({ monoMs, wallMs }, this.#outputs);
   }
@@ -626,7 +633,7 @@ export class SimNode implements Host {
   readonly differences = { received: 0, applied: 0 };
   #frozenSinceMs = 0;
   #inbox: (() => void)[] = [];
-  readonly #asked = new Map<number, (response: CallResponse | undefined) => void>();
+  readonly #asked = new Map<number, (response: FabricCallResponse | undefined) => void>();
   #nextAsked = 1;
   #generations = 0;
 
@@ -750,7 +757,7 @@ export class SimNode implements Host {
 
   // ---- what the network brings ----
 
-  asked(request: CallRequest, identity: PeerIdentity, answer: (response: CallResponse | undefined) => void): void {
+  asked(request: FabricCallRequest, identity: PeerIdentity, answer: (response: FabricCallResponse | undefined) => void): void {
     this.enqueue(() => {
       const call = this.#nextAsked++;
       this.#asked.set(call, answer);
@@ -758,13 +765,13 @@ export class SimNode implements Host {
     });
   }
 
-  answer(call: number, response: CallResponse | undefined): void {
+  answer(call: number, response: FabricCallResponse | undefined): void {
     const answer = this.#asked.get(call);
     this.#asked.delete(call);
     answer?.(response);
   }
 
-  answered(call: number, response: CallResponse | undefined): void {
+  answered(call: number, response: FabricCallResponse | undefined): void {
     this.enqueue(() => this.process?.input({ kind: "answered", call, response }));
   }
 

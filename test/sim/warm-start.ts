@@ -4,7 +4,7 @@ import { readRosterFile } from "../../src/fabric/snapshot/codec.ts";
 import { rethrowBroken } from "../../src/lib/errors.ts";
 import { runThrough } from "../../src/lib/machine.ts";
 import type { KeepSnapshot } from "../../src/node/core/snapshots.ts";
-import { type Warm, warmStart } from "../../src/node/core/warm-start.ts";
+import { type WarmStart, warmStart } from "../../src/node/core/warm-start.ts";
 import { BOUNDS } from "../fakes/options.ts";
 import type { SimNode, SimProcess } from "./sim-node.ts";
 
@@ -57,7 +57,7 @@ function heldOfOthers({ replica }: SimProcess): ReadonlySet<KeyText> {
 }
 
 /** Brings back what the disk's snapshot holds; undefined when there is none of use. To be called after the rows are back. */
-export function restoreWarm(process: SimProcess): Warm | undefined {
+export function restoreWarm(process: SimProcess): WarmStart | undefined {
   const { node, replica, stamper, hlc } = process;
   const { snapshot } = node.disk;
   if (snapshot === undefined) return undefined;

@@ -1,7 +1,7 @@
 /** How values cross the simulated network: as bytes through the fabric's codec, or as values with their bytes copied. */
 import { decodeCallRequest, decodeCallResponse, encodeCallRequest, encodeCallResponse } from "../../src/fabric/wire/call-codec.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
-import type { CallRequest, CallResponse, LinkFrame, RecordsFrame } from "../../src/fabric/wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse, LinkFrame, RecordsFrame } from "../../src/fabric/wire/messages.ts";
 
 /** A message under way: something to make it anew from, and what it weighs. */
 export interface Packed<Message> {
@@ -10,8 +10,8 @@ export interface Packed<Message> {
 }
 
 export interface Wire {
-  request(request: CallRequest): Packed<CallRequest>;
-  response(response: CallResponse): Packed<CallResponse>;
+  request(request: FabricCallRequest): Packed<FabricCallRequest>;
+  response(response: FabricCallResponse): Packed<FabricCallResponse>;
   frame(frame: LinkFrame): Packed<LinkFrame>;
 }
 
@@ -55,7 +55,7 @@ function copyOfRecords(records: RecordsFrame): RecordsFrame {
 const MEMBER_BYTES = 130;
 const CALL_BYTES = 40;
 
-function sizeOfCall(call: CallRequest | CallResponse): number {
+function sizeOfCall(call: FabricCallRequest | FabricCallResponse): number {
   const updates = call.kind === "maintain" ? [] : "updates" in call ? call.updates : call.members;
   return CALL_BYTES + MEMBER_BYTES * updates.length;
 }

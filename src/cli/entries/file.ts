@@ -1,4 +1,4 @@
-/** Entries in a file for `apply`: the contract's JSON form, checked field by field so that every problem has its line. */
+/** Reads entry files for `apply`: the JSON form of the protos, checked field by field so that every problem has its line. */
 import { type DescField, type DescMessage, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator } from "@bufbuild/protovalidate";
@@ -8,7 +8,7 @@ import { RECORD_BOUNDS } from "../../lib/bounds.ts";
 import { type DocumentNode, type LineProblem, readDocuments } from "../../lib/formats/documents.ts";
 import { didYouMean } from "../../lib/nearest.ts";
 
-/** An entry and where it came from. */
+/** An entry and its position in the file. */
 export interface FileEntry {
   readonly entry: Entry;
   readonly place: DocumentNode;
@@ -20,8 +20,8 @@ export interface EntryFile {
 }
 
 /**
- * Reads entries: each document is one entry, a list of them, or `entries:` with a list (`items:`, as a query prints it). Fields are named as in the
- * contract, in snake_case or camelCase; enums also by their last word (`scope: zone`).
+ * Reads entries. Each document is an entry, a list of entries, or an object with such a list in `entries` or `items`. Field names are those of the
+ * protos, in snake_case or camelCase. Enums can be given by their last word (`scope: zone`).
  */
 export function readEntryFile(text: string): EntryFile {
   const { places, problems: broken } = readDocuments(text);
@@ -48,7 +48,7 @@ function entryPlaces(place: DocumentNode): readonly DocumentNode[] {
   return [place];
 }
 
-/** The entries that obey the contract's rules and have different keys. Each of the others becomes a problem. */
+/** Returns the entries that obey the rules of the protos and have unique keys. Reports a problem for each other entry. */
 export function checkEntries(found: readonly FileEntry[], problems: LineProblem[]): readonly FileEntry[] {
   const validator = createValidator();
   const firstOfKey = new Map<string, DocumentNode>();
@@ -71,16 +71,16 @@ export function checkEntries(found: readonly FileEntry[], problems: LineProblem[
   });
 }
 
-/** Rules about lengths and counts are left to the server: the contract has the defaults of its settings, and a node may have other values. */
+/** Rules about lengths and counts, which are left to the server, because its settings may differ from the defaults in the protos. */
 const SIZE_RULES: ReadonlySet<string> = new Set(["string.max_len", "string.max_bytes", "repeated.max_items", "map.max_pairs"]);
 
-/** Identity of an entry as the server will see it, without the cluster. */
+/** The identity of an entry, without the cluster. */
 export function keyOf({ key, detail }: Entry): string {
   const kind = key?.kind === undefined || key.kind === EntryKind.UNSPECIFIED ? KIND_OF_DETAIL[detail.case ?? "service"] : key.kind;
   return [key?.namespace, key?.name, kind, key?.instanceId].join("\0");
 }
 
-/** The value as JSON that `fromJson` takes whole, or undefined after reporting why it would not. */
+/** Returns the value as JSON that `fromJson` accepts completely, or undefined after reporting the problems. */
 function normalise(place: DocumentNode, desc: DescMessage, problems: LineProblem[]): JsonValue | undefined {
   const { value } = place;
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
@@ -120,7 +120,7 @@ function normaliseField({ place, line }: EntrySpot, field: DescField, problems: 
   }
   const json = enumWords(value, field);
   try {
-    // Each field is tried alone, so that one bad value does not hide the next.
+    // Each field is read separately, so that one invalid value does not hide the next.
     fromJson(field.parent, { [field.jsonName]: json });
     return json;
   } catch {
@@ -129,7 +129,7 @@ function normaliseField({ place, line }: EntrySpot, field: DescField, problems: 
   }
 }
 
-/** Turns `zone` into `SCOPE_ZONE`. Other values are returned unchanged, and `fromJson` refuses them. */
+/** Turns `zone` into `SCOPE_ZONE`. Returns other values unchanged, and `fromJson` rejects them. */
 function enumWords(value: unknown, field: DescField): JsonValue {
   const { enum: desc } = field;
   const one = (item: unknown): JsonValue => {
@@ -140,7 +140,7 @@ function enumWords(value: unknown, field: DescField): JsonValue {
   return Array.isArray(value) ? value.map(one) : one(value);
 }
 
-/** A YAML value as a JSON value. YAML 1.2 has no other values. */
+/** Converts a YAML 1.2 value to JSON. */
 function jsonOf(value: unknown): JsonValue {
   if (value === null || typeof value === "string" || typeof value === "number" || typeof value === "boolean") return value;
   if (Array.isArray(value)) return value.map(jsonOf);
@@ -149,11 +149,7 @@ function jsonOf(value: unknown): JsonValue {
 }
 
 function expected(field: DescField): string {
-  const one = field.enum
-    ? `one of ${words(field)}`
-    : field.message
-      ? expectedMessage(field.message)
-      : "text, a number or true/false as the contract says";
+  const one = field.enum ? `one of ${words(field)}` : field.message ? expectedMessage(field.message) : "text, a number or true/false";
   const scalar = field.scalar === undefined ? one : expectedScalar(field.scalar);
   if (field.fieldKind === "list") return `a list of ${scalar}`;
   return field.fieldKind === "map" ? "a map of text" : scalar;

@@ -1,4 +1,4 @@
-/** Brings the entries of a file into the catalog: reports problems, compares, registers under one static lease, and removes. */
+/** Registers the entries of a file: reports problems, compares with the catalog, registers under one static lease, and removes old entries. */
 import { clone, type JsonValue, type MessageInitShape, type MessageShape, toBinary, toJson } from "@bufbuild/protobuf";
 import { type Entry, EntryKeySchema, EntrySchema, HealthStatus, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { type CatalogQueryRequestSchema, DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -19,14 +19,14 @@ export interface EntryTransfer {
   readonly file: string;
   readonly entries: readonly FileEntry[];
   readonly problems: readonly LineProblem[];
-  /** Apply the entries without problems although others have some. */
+  /** Apply the valid entries even if others have problems. */
   readonly isPartial: boolean;
   readonly isDryRun: boolean;
   /** Namespaces to compare with: exactly these, or those below a prefix. */
   readonly namespaces: readonly ({ readonly namespace: string } | { readonly namespacePrefix: string })[];
-  /** Whether a held entry may be removed when the file no longer has it. */
+  /** Whether an entry of the catalog may be removed if the file lacks it. */
   readonly isPrunable: (entry: Entry) => boolean;
-  /** Also register entries that the catalog already holds unchanged, so that they move under this lease. */
+  /** Also register unchanged entries, so that they move under this lease. */
   readonly claimsUnchanged: boolean;
   /** More facts for the JSON document. */
   readonly facts?: Readonly<Record<string, unknown>>;
@@ -41,7 +41,7 @@ export async function carryOut(
   for (const { line, message } of problems.slice(0, MAX_REPORTED)) out.error(`${file}:${line}: ${message}`);
   if (problems.length > MAX_REPORTED) out.error(`${file}: ${counted(problems.length - MAX_REPORTED, "more problem")}`);
   if (problems.length > 0 && !isPartial) {
-    out.error(`nothing was applied, because of ${counted(problems.length, "problem")}; fix them, or use --partial to apply the rest`);
+    out.error(`nothing was applied: the input has ${counted(problems.length, "problem")}; fix them, or add --partial to apply the rest`);
     if (out.isMachine) print([], transfer, { out, leaseId: "", isApplied: false });
     return EXIT.failed;
   }
@@ -67,7 +67,7 @@ export async function perform(
   return { changes, leaseId };
 }
 
-/** The entries of this cluster, and the node that was asked. The same keys may exist in other clusters. */
+/** Reads the entries of this cluster, and the id of the serving node. The same keys may exist in other clusters. */
 async function readHeld(
   client: Client,
   namespaces: EntryTransfer["namespaces"],
@@ -113,15 +113,15 @@ async function apply(
 }
 
 interface BatchSending<T> {
-  /** The field of the request with the items, as a refusal names it. */
+  /** The field of the request with the items, as error paths name it. */
   readonly field: string;
   readonly sizeOf: (item: T) => number;
-  /** The name of an item for people. */
+  /** The name of an item in messages. */
   readonly nameOf: (item: T) => string;
   readonly send: (batch: readonly T[]) => Promise<void>;
 }
 
-/** Sends all items in as many requests as needed. When the server refuses a request as too large, it halves all later ones. */
+/** Sends all items in as many requests as needed. If the server rejects a request as too large, halves the size of later requests. */
 async function sendAll<T>(items: readonly T[], sending: BatchSending<T>): Promise<void> {
   let most = MAX_BATCH_ITEMS;
   let sent = 0;
@@ -138,7 +138,7 @@ async function sendAll<T>(items: readonly T[], sending: BatchSending<T>): Promis
   }
 }
 
-/** As many of the first items as fit into a request; at least one. */
+/** Returns the first items that fit into a request, at least one. */
 function batchOf<T>(items: readonly T[], sizeOf: (item: T) => number): readonly T[] {
   let sizeBytes = 0;
   const end = items.findIndex((item, at) => {
@@ -153,7 +153,7 @@ function isTooMuch({ facts }: RequestError, field: string): boolean {
   return facts.metadata["max_bytes"] !== undefined || facts.violations.some((violation) => violation.field === field);
 }
 
-/** The refusal with names of items instead of their places in a request, which a person cannot see. */
+/** Returns the error with item names in place of their indexes in the request. */
 function named<T>({ message, facts, cause }: RequestError, batch: readonly T[], { field, nameOf }: BatchSending<T>): RequestError {
   const rename = (text: string): string =>
     text.replaceAll(new RegExp(`\\b${field}\\[(\\d+)\\](\\.)?`, "g"), (path, index, dot) => {
@@ -188,11 +188,11 @@ function print(
   };
   out.document(json, {
     columns: [
-      { title: "ACTION", stored: ({ action }) => action },
-      { title: "ENTRY", stored: ({ entry }) => keyWords(entry.key) },
-      { title: "FIELDS", stored: ({ fields }) => fields.join(", ") },
+      { title: "ACTION", text: ({ action }) => action },
+      { title: "ENTRY", text: ({ entry }) => keyWords(entry.key) },
+      { title: "FIELDS", text: ({ fields }) => fields.join(", ") },
     ],
-    // People want to see changes. The note says how many entries stay.
+    // The table shows only changes. The note has the number of unchanged entries.
     whenEmpty: "",
     rows: out.format === "wide" ? changes : changes.filter(({ action }) => action !== "unchanged"),
   });
@@ -209,20 +209,20 @@ type TransferAction = "create" | "update" | "move" | "remove" | "unchanged";
 
 interface TransferChange {
   readonly action: TransferAction;
-  /** The entry of the file; for a removal, the held entry. */
+  /** The entry of the file; for a removal, the entry of the catalog. */
   readonly entry: Entry;
-  /** Fields that differ, for an update. */
+  /** Fields that differ, in an update. */
   readonly fields: readonly string[];
 }
 
 interface DiffRules {
   /** Whether a held entry may be removed. */
   readonly isOwned: (entry: Entry) => boolean;
-  /** The node to which unchanged entries of other nodes move; undefined when they stay where they are. */
+  /** The node to which unchanged entries of other nodes move; undefined if they do not move. */
   readonly movesTo: string | undefined;
 }
 
-/** Changes in key order. */
+/** Returns the changes in key order. */
 function diffEntries(wanted: readonly Entry[], held: readonly Entry[], { isOwned, movesTo }: DiffRules): readonly TransferChange[] {
   const heldByKey = new Map(held.map((entry) => [keyOf(entry), entry]));
   const wantedKeys = new Set(wanted.map(keyOf));
@@ -239,7 +239,7 @@ function diffEntries(wanted: readonly Entry[], held: readonly Entry[], { isOwned
   return changes.toSorted((a, b) => (keyOf(a.entry) < keyOf(b.entry) ? -1 : 1));
 }
 
-/** Fields that the server stamps, or that are not content. */
+/** Fields that the server sets, or that are not content. */
 const STAMPED = [
   "key",
   "clusterId",
@@ -256,18 +256,18 @@ const STAMPED = [
 ];
 
 function differingFields(wanted: Entry, held: Entry): readonly string[] {
-  // An entry with checks shows the worst of what its client said and of what these found.
+  // The health of an entry with checks is the worst of its reported health and its check results.
   const [a, b] = [content(wanted, wanted.health), content(held, held.reportedHealth || held.health)];
-  // The server fills these in when they are absent.
+  // The server sets these fields if they are absent.
   if (wanted.zone === "") b.delete("zone");
   if (wanted.ttl === undefined) b.delete("ttl");
   return [...new Set([...a.keys(), ...b.keys()])].filter((name) => a.get(name) !== b.get(name));
 }
 
 /** Field to canonical text, with the defaults that the server would store. */
-function content(entry: Entry, said: HealthStatus): Map<string, string> {
+function content(entry: Entry, health: HealthStatus): Map<string, string> {
   const full = clone(EntrySchema, entry);
-  full.health = said;
+  full.health = health;
   if (full.scope === Scope.UNSPECIFIED) full.scope = Scope.ZONE;
   if (full.health === HealthStatus.UNSPECIFIED || full.health === HealthStatus.ORPHANED) full.health = HealthStatus.HEALTHY;
   for (const target of full.targets) target.protocol = protocolWord(target.protocol);
@@ -280,9 +280,7 @@ function content(entry: Entry, said: HealthStatus): Map<string, string> {
   return new Map(fields.filter(([name, value]) => !STAMPED.includes(name) && value !== "{}"));
 }
 
-// Every entry that a filter matches.
-
-/** Reads all pages, as large as a server gives them. */
+/** Reads every entry that a filter matches, in pages of the largest size. */
 export async function readAll(client: Client, filter: MessageInitShape<typeof CatalogQueryRequestSchema>): Promise<readonly Entry[]> {
   const entries: Entry[] = [];
   const read = (pageToken: string) => client.call(DiscoveryService.method.catalogQuery, { ...filter, limit: MAX_PAGE, pageToken });

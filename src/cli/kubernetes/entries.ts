@@ -1,4 +1,4 @@
-/** The entries that an import makes of one Kubernetes Service, from the Service itself and from its endpoints. */
+/** Creates the entries for one Kubernetes Service, from the Service itself and from its endpoints. */
 import { create } from "@bufbuild/protobuf";
 import {
   type Entry,
@@ -23,11 +23,11 @@ export interface KubernetesOptions {
   /** Domain of cluster DNS names, `cluster.local`. */
   readonly clusterDomain: string;
   readonly scope: Scope;
-  /** Where clients connect, at least one: to the `endpoints` themselves, the `cluster` addresses of the Service, or its `load-balancer`. */
+  /** Addresses to register, at least one of: `endpoints`, `cluster` (addresses of the Service) and `load-balancer`. */
   readonly addresses: ReadonlySet<string>;
 }
 
-/** Instance id of the one entry of a Service that stands for all its endpoints. */
+/** Instance id of the single entry that represents all endpoints of a Service. */
 const CLUSTER_INSTANCE = "cluster";
 const LOAD_BALANCER_INSTANCE = "load-balancer";
 const MAX_METADATA_KEY_CHARS = 63;
@@ -58,7 +58,7 @@ export class ServiceEntries {
     this.#facts = facts;
   }
 
-  /** The entries for the kinds of addresses that were asked for. `groups` has the endpoints; undefined when the input has none. */
+  /** Returns the entries for the requested kinds of addresses. `groups` has the endpoints; undefined if the input has none. */
   make(groups: readonly EndpointGroup[] | undefined): readonly FileEntry[] {
     const { service, options, name, notes } = this.#facts;
     if (service?.value.spec.type === "ExternalName") return [{ entry: this.#external(service.value), place: service.place }];
@@ -72,7 +72,7 @@ export class ServiceEntries {
       if (groups !== undefined) entries.push(...this.#ofEndpoints(groups));
       else if (service !== undefined && !entries.some(({ entry }) => entry.key?.instanceId === CLUSTER_INSTANCE))
         entries.push({ entry: this.#ofName(service.value), place: service.place });
-    } else if (entries.length === 0) notes.add(`Service ${name}: left out, it has none of the addresses that were asked for`);
+    } else if (entries.length === 0) notes.add(`Service ${name}: left out: it has none of the requested addresses`);
     return entries;
   }
 
@@ -88,7 +88,7 @@ export class ServiceEntries {
   #ofName({ spec: { clusterIP, ports } }: KubernetesService): Entry {
     const { namespace, name, options } = this.#facts;
     const host = `${name}.${namespace}.svc.${options.clusterDomain}`;
-    // The name of a headless Service leads straight to the pods, so the port of the pods counts.
+    // The name of a headless Service resolves to the pods, so the port is the port of the pods.
     const isHeadless = clusterIP === "None";
     const entry = this.#entry(CLUSTER_INSTANCE, {});
     const reached = ports?.map((port) => (isHeadless && typeof port.targetPort === "number" ? { ...port, port: port.targetPort } : port));
@@ -96,7 +96,7 @@ export class ServiceEntries {
     return entry;
   }
 
-  /** One entry for all endpoints, with the addresses in front of them; none without such addresses. */
+  /** One entry for all endpoints, with the addresses of the load balancer or Service; empty without such addresses. */
   #fronted(instanceId: string, hosts: readonly string[], { value, place }: LocatedObject<KubernetesService>): readonly FileEntry[] {
     if (hosts.length === 0) return [];
     const entry = this.#entry(instanceId, {});
@@ -104,7 +104,7 @@ export class ServiceEntries {
     return [{ entry, place }];
   }
 
-  /** One entry for each endpoint. Groups with the same endpoint (IPv4 and IPv6, other ports) are joined. */
+  /** One entry for each endpoint. Groups with the same endpoint (IPv4 and IPv6, other ports) are merged. */
   #ofEndpoints(groups: readonly EndpointGroup[]): readonly FileEntry[] {
     const areAllReady = this.#facts.service?.value.spec.publishNotReadyAddresses === true;
     const parts = groups.flatMap(({ endpoints, ports }) =>
@@ -114,8 +114,8 @@ export class ServiceEntries {
   }
 
   /**
-   * The entry of an endpoint. Each address has its own conditions, but an entry has only one health. Only the addresses in the best state therefore become
-   * targets, because all targets are served with the same health.
+   * Builds the entry of an endpoint. Each address has its own conditions, but an entry has one health for all targets. So only the addresses in the
+   * best state become targets.
    */
   #joined(instance: string, parts: readonly EndpointPart[]): FileEntry {
     // The numbers of the health states in the proto ascend from healthy to unhealthy.
@@ -127,7 +127,7 @@ export class ServiceEntries {
     for (const host of new Set(parts.map(({ endpoint }) => hostOf(endpoint))))
       if (!shown.has(host))
         this.#facts.notes.add(
-          `Service ${this.#facts.name}: ${host} of ${instance} was left out, because other addresses of ${instance} are in a better state`,
+          `Service ${this.#facts.name}: ${host} of ${instance} was left out: other addresses of ${instance} are in a better state`,
         );
     return { entry, place: best.place };
   }
@@ -140,7 +140,7 @@ export class ServiceEntries {
       ...(typeof nodeName === "string" && { "kubernetes.node": nodeName }),
       ...(region !== undefined && { "kubernetes.region": region }),
     });
-    // A name below the Service's name that leads to this endpoint alone (semantics.md, DNS).
+    // A name below the Service's name that resolves to this endpoint only (semantics.md, DNS).
     if (typeof endpoint.hostname === "string") entry.aliases = [this.#nameBelow(endpoint.hostname)];
     entry.zone = endpoint.zone ?? deprecatedTopology?.["topology.kubernetes.io/zone"] ?? "";
     entry.health = health;
@@ -166,7 +166,7 @@ export class ServiceEntries {
     });
   }
 
-  /** Labels, as tags `key:value` for filters and as metadata for people. */
+  /** Labels, as tags `key:value` for filters and as metadata. */
   #labels(): { readonly tags: string[]; readonly metadata: Readonly<Record<string, string>> } {
     const { service, name, notes } = this.#facts;
     const tags: string[] = [];
@@ -186,7 +186,7 @@ export class ServiceEntries {
   }
 }
 
-/** The name of the pod if it is a valid instance id, else the first address. */
+/** The name of the pod if it is a valid instance id, otherwise the first address. */
 function instanceOf({ targetRef, addresses }: SliceEndpoint): string {
   const pod = targetRef?.name;
   return typeof pod === "string" && NAME.test(pod) ? pod : (addresses[0] ?? "");
@@ -203,7 +203,7 @@ function balancerAddresses({ status }: KubernetesService): readonly string[] {
   return ingress.map(({ ip, hostname }) => ip ?? hostname ?? "").filter((host) => host !== "");
 }
 
-/** A target for each port with a number. A port without a number means all ports. If no port has a number, there is one target without a port. */
+/** One target for each port with a number, or one target without a port if no port has a number. */
 function targetsAt(host: string, ports: readonly ManifestPort[] | null | undefined): Target[] {
   const targets = (ports ?? []).flatMap((port) =>
     typeof port.port === "number"
@@ -213,7 +213,7 @@ function targetsAt(host: string, ports: readonly ManifestPort[] | null | undefin
   return targets.length > 0 ? targets : [create(TargetSchema, { host })];
 }
 
-/** All addresses of an endpoint are equivalent, and Kubernetes asks readers to use the first. */
+/** The address of an endpoint. All addresses are equivalent; the Kubernetes API tells clients to use the first. */
 function hostOf({ addresses: [host = ""] }: SliceEndpoint): string {
   return host;
 }
@@ -231,9 +231,9 @@ function addTarget(targets: Target[], target: Target): void {
 }
 
 /**
- * Readiness as health. Unset conditions mean ready, and serving as ready (Kubernetes' own defaults). An endpoint that
- * terminates is left to finish what it has: usable as long as it serves, never preferred. `isReadyAnyway`: the Service
- * publishes its endpoints whatever their conditions are.
+ * Maps readiness to health. Unset conditions mean ready, and serving defaults to ready (Kubernetes defaults). A terminating
+ * endpoint is usable as long as it serves, but not preferred. With `isReadyAnyway`, the Service publishes its endpoints
+ * regardless of their conditions.
  */
 function healthOf({ conditions }: SliceEndpoint, isReadyAnyway: boolean): HealthStatus {
   if (isReadyAnyway) return HealthStatus.HEALTHY;

@@ -1,6 +1,6 @@
 /**
- * Kubernetes manifests to entries: Services, EndpointSlices and Endpoints, as YAML documents or the lists of `kubectl get -o json`.
- * Pure: text in, entries and every problem out. Other kinds are counted and left alone.
+ * Converts Kubernetes manifests to entries: Services, EndpointSlices and Endpoints, as YAML documents or as lists from `kubectl get -o json`.
+ * Other kinds are only counted.
  */
 import type { z } from "zod";
 import { uncallableReason } from "../../lib/addresses.ts";
@@ -25,7 +25,7 @@ export interface Manifest {
   readonly problems: readonly LineProblem[];
   /** How often each other kind occurred. */
   readonly ignored: ReadonlyMap<string, number>;
-  /** Notes about what was mapped or left out. */
+  /** Notes about objects that were mapped or left out. */
   readonly notes: readonly string[];
 }
 
@@ -40,7 +40,7 @@ interface ManifestObjects {
   readonly notes: Set<string>;
 }
 
-/** Reads a manifest. A broken document is a problem with its line, and the other documents are still read. Never throws. */
+/** Reads a manifest. Reports each invalid document with its line, and reads the other documents. Never throws. */
 export function readKubernetes(manifest: string, options: KubernetesOptions): Manifest {
   const { places, problems } = readDocuments(manifest);
   const found: ManifestObjects = {
@@ -57,7 +57,7 @@ export function readKubernetes(manifest: string, options: KubernetesOptions): Ma
   return { entries, problems: found.problems.toSorted((a, b) => a.line - b.line), ignored: found.ignored, notes: [...found.notes] };
 }
 
-/** Kind and version that a list gives to items without their own, such as those of `kubectl get --raw`. */
+/** Kind and version of list items without a kind of their own, as in the output of `kubectl get --raw`. */
 interface ListedAs {
   readonly kind: string;
   readonly apiVersion: string;
@@ -153,7 +153,7 @@ function isCallable(host: string, subject: string, notes: Set<string>): boolean 
   return reason === undefined;
 }
 
-/** The endpoints of each Service: from its EndpointSlices, else from its Endpoints. Where a Service has both, they are the same. */
+/** The endpoints of each Service: from its EndpointSlices, otherwise from its Endpoints. If a Service has both, they are equal. */
 function endpointGroups(found: ManifestObjects): ReadonlyMap<string, readonly EndpointGroup[]> {
   const slicesOf = new Map<string, LocatedObject<EndpointSlice>[]>();
   for (const slice of found.slices) {
@@ -167,7 +167,7 @@ function endpointGroups(found: ManifestObjects): ReadonlyMap<string, readonly En
   const groups = new Map<string, readonly EndpointGroup[]>();
   for (const [key, { value, place }] of found.endpoints) groups.set(key, groupsOfEndpoints(value, place));
   for (const [key, slices] of slicesOf) {
-    // Slices may come in any order, so they are sorted by name.
+    // The order of slices is arbitrary, so they are sorted by name.
     const sorted = slices.toSorted((a, b) => (a.value.metadata.name < b.value.metadata.name ? -1 : 1));
     groups.set(key, sorted.map(groupOfSlice));
   }

@@ -22,7 +22,7 @@ const portNumber = z
   .max(65_535, { error: "port is more than 65535" });
 const oneOf = <const W extends readonly string[]>(what: string, words: W) =>
   z.enum(words, { error: `${what} is none of ${words.join(", ")}` });
-/** A map with these fields among others. */
+/** An object with at least these fields. */
 const map = <S extends z.ZodRawShape>(what: string, shape: S) => z.object(shape, { error: `${what} is not a map` });
 /** A list that may be absent. */
 const list = <T extends z.ZodType>(what: string, item: T) => z.array(item, { error: `${what} is not a list` }).nullish();
@@ -33,7 +33,7 @@ const METADATA = z.object({
   labels: z.record(z.string(), text("label value"), { error: "labels is not a map" }).nullish(),
 });
 
-/** What the ports of Services and of endpoints have. */
+/** Fields of the ports of Services and endpoints. */
 const PORT = {
   name: text("port name").nullish(),
   protocol: oneOf("protocol", ["TCP", "UDP", "SCTP"]).nullish(),
@@ -78,7 +78,7 @@ export const SERVICE = z.object({
 });
 
 const flag = z.boolean({ error: "condition is neither true nor false" }).nullish();
-/** What EndpointSlices and Endpoints say of one endpoint. */
+/** Fields of one endpoint in EndpointSlices and Endpoints. */
 const ENDPOINT = {
   targetRef: z.object({ kind: z.string().nullish(), name: z.string().nullish() }).nullish(),
   hostname: dnsLabel("hostname").nullish(),

@@ -3,18 +3,18 @@
 import { NEWEST_FLAGS } from "./policy.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 
-const PRINCIPAL: FlagSpec = { flags: "--principal <name>", doc: "Only acts of this principal." };
+const PRINCIPAL: FlagSpec = { flags: "--principal <name>", doc: "Only operations of this principal." };
 const ACCESS: readonly FlagSpec[] = [
-  { flags: "--namespace <namespace>", doc: "Only acts on exactly this namespace." },
+  { flags: "--namespace <namespace>", doc: "Only operations on exactly this namespace." },
   { flags: "--reason <reason>", doc: "Only this outcome, such as viewer_denied or rate_limited." },
 ];
 const TIMES: readonly FlagSpec[] = [
-  { flags: "--since <when>", doc: "From this time on: 2026-01-31T12:00:00Z, or a duration before now such as 1h." },
-  { flags: "--until <when>", doc: "Before this time, written as --since." },
+  { flags: "--since <when>", doc: "Start: a time such as 2026-01-31T12:00:00Z, or a duration before now such as 1h." },
+  { flags: "--until <when>", doc: "End (exclusive), in the same form as --since." },
 ];
 const KIND: FlagSpec = {
   flags: "--kind <kind>",
-  doc: "Only this kind of act: access (reads, writes, acts of operators) or policy (changes of rules).",
+  doc: "access: reads, writes and operator actions; policy: changes of rules (default both).",
   choices: ["access", "policy"],
 };
 
@@ -23,82 +23,88 @@ const audit = () => import("../verbs/audit.ts");
 export const AUDIT_VERBS: readonly VerbSpec[] = [
   {
     path: "namespace policy audit",
-    summary: "Who changed which rule, newest first.",
+    summary: "List the changes of policy rules, newest first.",
     flags: [PRINCIPAL, ...TIMES, ...NEWEST_FLAGS],
-    examples: [["namespace policy audit --since 7d", "the changes of a week"]],
+    examples: [["namespace policy audit --since 7d", "list the changes of the last week"]],
     load: async () => (await audit()).policyAudit,
   },
   {
     path: "discovery access-audit",
-    summary: "Who asked for or wrote what, and who was refused, newest first.",
+    summary: "List reads and writes, and the requests that were refused, newest first.",
     flags: [PRINCIPAL, ...ACCESS, ...TIMES, ...NEWEST_FLAGS],
     examples: [
-      ["discovery access-audit --namespace svc.market --reason viewer_denied", "who was refused a look at svc.market"],
-      ["discovery access-audit --principal team-a --since 1h -o json", "what team-a did in the last hour"],
+      ["discovery access-audit --namespace svc.market --reason viewer_denied", "list the callers that may not see svc.market"],
+      ["discovery access-audit --principal team-a --since 1h -o json", "list what team-a did in the last hour"],
     ],
     load: async () => (await audit()).accessAudit,
   },
   {
     path: "audit list",
-    summary: "The audit log of the server, newest first.",
-    flags: [KIND, PRINCIPAL, ...ACCESS, ...TIMES, { flags: "--limit <count>", doc: "At most this many, newest first (default 100)." }],
+    summary: "List the audit log of the server, newest first.",
+    flags: [
+      KIND,
+      PRINCIPAL,
+      ...ACCESS,
+      ...TIMES,
+      { flags: "--limit <count>", doc: "Largest number of records, newest first (default 100)." },
+    ],
     examples: [
-      ["audit list", "the newest hundred acts"],
-      ["audit list --kind policy --since 24h", "who changed which rule today"],
+      ["audit list", "list the newest 100 records"],
+      ["audit list --kind policy --since 24h", "list the rule changes of the last day"],
     ],
     load: async () => (await audit()).list,
   },
   {
     path: "audit watch",
-    summary: "Follow the audit log of the server: each act as it happens.",
+    summary: "Follow the audit log of the server: print each record as it is written.",
     flags: [
       KIND,
       PRINCIPAL,
       ...ACCESS,
-      { flags: "--since <when>", doc: "Begin with acts since this time (default now)." },
-      { flags: "--interval <duration>", doc: "How often to ask (default 1s)." },
-      { flags: "--count <count>", doc: "Stop after this many acts." },
+      { flags: "--since <when>", doc: "Start at this time, or at this duration before now (default now)." },
+      { flags: "--interval <duration>", doc: "Polling interval (default 1s)." },
+      { flags: "--count <count>", doc: "Stop after this many records." },
     ],
     examples: [
-      ["audit watch --reason viewer_denied", "refusals as they happen"],
-      ["audit watch --since 1h -o json >> audit.jsonl", "one JSON object a line"],
+      ["audit watch --reason viewer_denied", "print refusals as they happen"],
+      ["audit watch --since 1h -o json >> audit.jsonl", "append one JSON object per line to a file"],
     ],
     load: async () => (await audit()).watch,
   },
   {
     path: "audit verify",
-    summary: "Check the hash chain of the server's audit log, or of a JSON-lines file that it wrote.",
-    args: [{ name: "[file]", doc: "JSON-lines file; - reads standard input. Without a file the server checks its own log." }],
+    summary: "Verify the hash chain of the server's audit log, or of a JSON Lines copy of it.",
+    args: [{ name: "[file]", doc: "JSON Lines file; - reads standard input. Without a file, the server verifies its own log." }],
     flags: [
-      { flags: "--known <number:hash>", doc: "A record that the server's log must have: last_number and last_hash of an earlier check." },
+      { flags: "--known <number:hash>", doc: "Also require this record: last_number and last_hash printed by an earlier verification." },
     ],
     examples: [
-      ["audit verify", "exit 0 when no record was altered, removed or moved"],
-      ["audit verify --known 4711:9f86d0…", "the same, and that the whole log was not rewritten since an earlier check"],
-      ["audit verify audit.jsonl", "the same for a copy of the log, without a server"],
+      ["audit verify", "exit with 0 if no record was altered, removed or moved"],
+      ["audit verify --known 4711:9f86d0…", "also verify that the log was not rewritten since an earlier verification"],
+      ["audit verify audit.jsonl", "verify a copy of the log without a server"],
     ],
     load: async () => (await audit()).verify,
   },
   {
     path: "report export-lag",
-    summary: "What other regions have not taken yet of the summaries of the serving node, by border.",
+    summary: "Show which summaries of this node other regions have not received yet, by border.",
     examples: [
-      ["report export-lag", "one line a border, and whether the cluster exports at all"],
-      ["report export-lag -o json", "the same, for a program"],
+      ["report export-lag", "show one line per border, and whether the cluster exports summaries"],
+      ["report export-lag -o json", "print the same as JSON"],
     ],
     load: async () => (await import("../verbs/summary-lag.ts")).exportLag,
   },
   {
     path: "report namespace-health",
-    summary: "Each namespace: its services and entries by health, what of it is exported or withheld and why, and stale sources.",
+    summary: "Show each namespace: services and entries by health, exported and withheld summaries with the reason, and stale sources.",
     flags: [
-      { flags: "--namespace <namespace>", doc: "Exactly this namespace." },
-      { flags: "--prefix <namespace>", doc: "This namespace and all below it." },
-      { flags: "--unhealthy", doc: "Only namespaces with entries that are not healthy." },
+      { flags: "--namespace <namespace>", doc: "Only this namespace." },
+      { flags: "--prefix <namespace>", doc: "Only this namespace and all namespaces below it." },
+      { flags: "--unhealthy", doc: "Only namespaces with unhealthy entries." },
     ],
     examples: [
-      ["report namespace-health", "one line a namespace"],
-      ["report namespace-health --prefix svc --unhealthy -o json", "what needs a look, for a program"],
+      ["report namespace-health", "print one line per namespace"],
+      ["report namespace-health --prefix svc --unhealthy -o json", "print the namespaces below svc that need attention, as JSON"],
     ],
     load: async () => (await import("../verbs/report.ts")).namespaceHealth,
   },

@@ -1,4 +1,4 @@
-/** What each kind of check is about, and the options that it takes in the flag `--check`. */
+/** The form and the options of each kind of check in the flag `--check`. */
 export const CHECK_FLAG_KINDS = {
   grpc: { form: "grpc[:SERVICE]", options: ["target", "interval", "timeout", "failing", "passing", "tls"] },
   http: { form: "http[:/PATH]", options: ["target", "interval", "timeout", "failing", "passing", "status", "tls"] },
@@ -7,7 +7,7 @@ export const CHECK_FLAG_KINDS = {
   alias: { form: "alias:NAMESPACE/NAME/INSTANCE", options: ["kind", "interval", "failing", "passing"] },
 } as const;
 
-/** The forms of all kinds, as a phrase of help and errors. */
+/** The forms of all kinds, for help texts and errors. */
 export function checkForms(): string {
   const all = Object.values(CHECK_FLAG_KINDS).map(({ form }) => form);
   return `${all.slice(0, -1).join(", ")} or ${all.at(-1)}`;

@@ -1,4 +1,4 @@
-/** The VERBS table, with the flags of `serve` that stand for settings. It is a file of its own, because loading the settings takes longer than most commands. */
+/** The VERBS table including the flags of `serve` for settings. It is separate, because loading the settings is slower than most commands. */
 import { SETTING_ROWS } from "../../config/settings.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 import { VERBS } from "./verbs.ts";

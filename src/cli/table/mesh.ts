@@ -2,8 +2,8 @@
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 
 const WHERE: readonly FlagSpec[] = [
-  { flags: "--cluster-id <id>", doc: "Only this cluster." },
-  { flags: "--region <region>", doc: "Only this region." },
+  { flags: "--cluster-id <id>", doc: "Only members of this cluster." },
+  { flags: "--region <region>", doc: "Only members of this region." },
 ];
 
 const mesh = () => import("../verbs/mesh.ts");
@@ -12,11 +12,11 @@ const mesh = () => import("../verbs/mesh.ts");
 function memberVerb(path: string): VerbSpec {
   return {
     path,
-    summary: "One member of the mesh as the serving node knows it.",
-    args: [{ name: "<node>", doc: "Node id." }],
+    summary: "Show a member of the mesh as the server sees it.",
+    args: [{ name: "<node>", doc: "Id of the member, such as node-3." }],
     examples: [
-      [`${path} node-3`, "show whether node-3 is alive and linked"],
-      [`${path} node-3 -o wide`, "include the nodes that accused it"],
+      [`${path} node-3`, "show whether node-3 is alive and connected"],
+      [`${path} node-3 -o wide`, "also show the nodes that reported it as failed"],
     ],
     load: async () => (await mesh()).get,
   };
@@ -25,30 +25,30 @@ function memberVerb(path: string): VerbSpec {
 export const MESH_VERBS: readonly VerbSpec[] = [
   {
     path: "mesh peers list",
-    summary: "The members of the mesh as the serving node knows them, itself included.",
+    summary: "List the members of the mesh as the server sees them, including itself.",
     isDefault: true,
     flags: [
       {
         flags: "--status <status>",
-        doc: "Any of these (default all, with members that left or died lately).",
+        doc: "Only members with this status. Repeat the flag to accept several (default all, including members that left or failed recently).",
         isRepeatable: true,
         choices: ["alive", "suspect", "left", "dead"],
       },
       ...WHERE,
     ],
     examples: [
-      ["mesh peers list", "every member and whether it is alive; mesh peers does the same"],
-      ["mesh peers list --status suspect --status dead -o wide", "members in trouble, and who accused them"],
+      ["mesh peers list", "list every member and whether it is alive; the same as mesh peers"],
+      ["mesh peers list --status suspect --status dead -o wide", "list failing members, and the nodes that reported them"],
     ],
     load: async () => (await mesh()).list,
   },
   {
     path: "mesh peers watch",
-    summary: "Follow the members: each one once, then every change.",
-    flags: [...WHERE, { flags: "--until-current", doc: "Stop after every member was shown once." }],
+    summary: "Print each member once, then every change.",
+    flags: [...WHERE, { flags: "--until-current", doc: "Stop after each member was printed once." }],
     examples: [
-      ["mesh peers watch", "joins, suspicions and deaths as they are known to the serving node"],
-      ["mesh peers watch -o json", "one JSON object a line"],
+      ["mesh peers watch", "print joins, suspected failures and failures as the server learns of them"],
+      ["mesh peers watch -o json", "print one JSON object per line"],
     ],
     load: async () => (await mesh()).watch,
   },
@@ -56,25 +56,24 @@ export const MESH_VERBS: readonly VerbSpec[] = [
   memberVerb("mesh peers status"),
   {
     path: "mesh peers explain",
-    summary: "What happened to a member: who accused it, by which path, and the result.",
-    args: [{ name: "<node>", doc: "Node id." }],
-    examples: [["mesh peers explain node-3", "why node-3 is considered dead"]],
+    summary: "Show the history of a member: which nodes reported it as failed, how they probed it, and the result.",
+    args: [{ name: "<node>", doc: "Id of the member, such as node-3." }],
+    examples: [["mesh peers explain node-3", "show why node-3 counts as dead"]],
     load: async () => (await mesh()).explain,
   },
   {
     path: "discovery lag",
-    summary:
-      "How far the serving node is behind: by origin, by link, or with summaries, and whether it is ready. Of a resolver: the statistics of its cache.",
+    summary: "Show how far the server is behind its sources, and whether it is ready. For a resolver, show the statistics of its cache.",
     flags: [
-      { flags: "--links", doc: "One line for each link instead of each origin." },
-      { flags: "--borders", doc: "One line for each border: what other regions have not taken yet." },
-      { flags: "--sources", doc: "One line for each cluster of which there are summaries: when it was last heard, and what was refused." },
+      { flags: "--links", doc: "Show one line per link instead of one per source node." },
+      { flags: "--borders", doc: "Show one line per border: the summaries that other regions have not received yet." },
+      { flags: "--sources", doc: "Show one line per cluster with summaries: its last update, and the summaries that were rejected." },
     ],
     examples: [
-      ["discovery lag", "what the node holds of each origin, and what is known to exist"],
-      ["discovery lag --links", "the links, and those that have not caught up"],
-      ["discovery lag --sources", "which clusters are stale, and which have no room"],
-      ["discovery lag -o json", "all of it, for a program"],
+      ["discovery lag", "compare the node's copy of each source node with the newest known revision"],
+      ["discovery lag --links", "list the links, and which of them have not caught up"],
+      ["discovery lag --sources", "list which clusters are stale, and which exceed a limit"],
+      ["discovery lag -o json", "print all of it as JSON"],
     ],
     load: async () => (await mesh()).lag,
   },

@@ -3,14 +3,14 @@ import type { VerbSpec } from "./verb.ts";
 
 const cache = () => import("../verbs/resolver.ts");
 
-const BELOW = { name: "[namespaces...]", doc: "Namespaces, each with those below it (default all)." };
+const BELOW = { name: "[namespaces...]", doc: "Namespaces, each including the namespaces below it (default all)." };
 
 /** `group`: words before the verb. Statistics and resync are among the verbs about entries too. */
 function statsVerb(group: "resolver" | "discovery"): VerbSpec {
   return {
     path: `${group} cache-stats`,
-    summary: "Statistics of a resolver's cache: entries, answers, age, lag, resyncs and memory.",
-    examples: [[`${group} cache-stats`, "hit rate, lag and upstream of the resolver"]],
+    summary: "Show the statistics of a resolver's cache: entries, answers, age, lag, resyncs and memory.",
+    examples: [[`${group} cache-stats`, "show the hit rate, lag and upstream of the resolver"]],
     load: async () => (await cache()).cacheStats,
   };
 }
@@ -18,11 +18,11 @@ function statsVerb(group: "resolver" | "discovery"): VerbSpec {
 function resyncVerb(group: "resolver" | "discovery"): VerbSpec {
   return {
     path: `${group} resync`,
-    summary: "Let a resolver fetch again what it follows. Until all of it is there, lookups show what was held.",
+    summary: "Make a resolver fetch the namespaces that it follows again. Until that is complete, lookups return the cached entries.",
     args: [BELOW],
     examples: [
-      [`${group} resync`, "everything"],
-      [`${group} resync svc.market`, "one namespace, and those below it"],
+      [`${group} resync`, "fetch all followed namespaces again"],
+      [`${group} resync svc.market`, "fetch one namespace, and the namespaces below it, again"],
     ],
     load: async () => (await cache()).resync,
   };
@@ -33,17 +33,17 @@ export const RESOLVER_VERBS: readonly VerbSpec[] = [
   resyncVerb("resolver"),
   {
     path: "resolver prewarm",
-    summary: "Let a resolver follow namespaces before somebody asks for them. It lets them go 10 minutes after the last ask.",
-    args: [{ name: "<namespaces...>", doc: "Namespaces, each with those below it." }],
-    examples: [["resolver prewarm svc.market svc.data", "before the traffic comes"]],
+    summary: "Make a resolver follow namespaces before the first lookup. It stops following a namespace 10 minutes after the last lookup.",
+    args: [{ name: "<namespaces...>", doc: "Namespaces, each including the namespaces below it." }],
+    examples: [["resolver prewarm svc.market svc.data", "fill the cache before traffic arrives"]],
     load: async () => (await cache()).prewarm,
   },
   {
     path: "resolver evict",
     summary:
-      "Let a resolver let go what it fetched, and what it follows only because it was asked for. What is configured or watched stays.",
+      "Remove fetched entries, and namespaces followed only because of lookups, from a resolver's cache. Configured and watched namespaces stay.",
     args: [BELOW],
-    examples: [["resolver evict svc.old", "frees its memory"]],
+    examples: [["resolver evict svc.old", "free the memory of one namespace"]],
     load: async () => (await cache()).evict,
   },
   statsVerb("discovery"),

@@ -9,31 +9,31 @@ export type CompletionShell = "bash" | "zsh" | "fish";
 
 export interface VerbContext {
   readonly environment: Environment;
-  /** Positional arguments. The list ends before absent optional ones. */
+  /** Positional arguments, without absent optional arguments at the end. */
   readonly args: readonly string[];
   readonly flags: Flags;
   readonly out: CommandOutput;
-  /** Opens the client at first use; the caller closes it. */
+  /** Opens the client on first use; the caller closes it. */
   readonly client: () => Client;
   /** `--tenant`, as the viewer of a read. */
   readonly viewer: { readonly viewer?: { readonly tenantId: string } };
-  /** The completion script of a shell. It comes in here because it is made from the table of verbs, which no verb may import. */
+  /** The completion script of a shell. It is passed in, because verbs must not import the table of verbs, which it is made from. */
   readonly completionOf: (shell: CompletionShell) => Promise<string>;
 }
 
-/** A verb. One that gives no exit code has done what it was asked for. */
+/** A verb. Undefined means success. */
 export type VerbFunction = (context: VerbContext) => Promise<ExitCode | undefined>;
 
 export interface FlagSpec {
-  /** As commander writes it: `-f, --file <file>`. */
+  /** In the form of commander: `-f, --file <file>`. */
   readonly flags: string;
   readonly doc: string;
   readonly isRepeatable?: true;
   readonly choices?: readonly string[];
   readonly isRequired?: true;
-  /** If the flag is given twice, the last one counts, so that a script can override a command line. For other flags that is an error. */
+  /** If the flag is repeated, the last value counts, so that a script can override a command line. For other flags, repetition is an error. */
   readonly isOverridable?: true;
-  /** An empty value has a meaning. For other flags it is refused, because it usually comes from a shell variable that is not set. */
+  /** An empty value has a meaning. For other flags it is an error, because it usually comes from an unset shell variable. */
   readonly mayBeEmpty?: true;
 }
 
@@ -47,14 +47,14 @@ export interface ArgSpec {
 export interface VerbSpec {
   /** Words after `waymark`. */
   readonly path: string;
-  /** The verb asks no server, so the client is not loaded. */
+  /** The verb needs no server, so the client is not loaded. */
   readonly isAlone?: true;
   readonly summary: string;
-  /** The group runs this verb when no other word follows. */
+  /** The group runs this verb if no other word follows. */
   readonly isDefault?: true;
   readonly args?: readonly ArgSpec[];
   readonly flags?: readonly FlagSpec[];
-  /** Command (without `waymark`) and what it does. */
+  /** Command (without `waymark`) and its effect. */
   readonly examples: readonly (readonly [command: string, does: string])[];
   readonly load: () => Promise<VerbFunction>;
 }

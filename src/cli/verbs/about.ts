@@ -1,4 +1,4 @@
-/** Verbs about the command itself: version, completion. */
+/** Verbs about the program itself: version, help and completion. */
 import { EXIT, UsageError } from "../exit.ts";
 import type { VerbFunction } from "../table/verb.ts";
 
@@ -8,11 +8,12 @@ export const version: VerbFunction = async ({ environment, out }) => {
   else out.raw(`waymark ${facts.version} (node ${facts.node})\n`);
 };
 
-/** Does nothing: `run.ts`, which has the commands, prints the help. */
+/** Does nothing, because `run.ts` prints the help. */
 export const help: VerbFunction = async () => EXIT.done;
 
 export const completion: VerbFunction = async ({ args, out, completionOf }) => {
   const [shell] = args;
-  if (shell !== "bash" && shell !== "zsh" && shell !== "fish") throw new UsageError(`${shell ?? ""}: none of bash, zsh, fish`);
+  if (shell !== "bash" && shell !== "zsh" && shell !== "fish")
+    throw new UsageError(`unknown shell "${shell ?? ""}": expected bash, zsh or fish`);
   out.raw(await completionOf(shell));
 };

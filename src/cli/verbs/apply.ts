@@ -10,7 +10,7 @@ export const apply: VerbFunction = async ({ environment, flags, out, client }) =
   const file = flags.text("file") ?? "";
   const { entries, problems } = readEntryFile(await readInput(environment, file, MAX_FILE_BYTES, "--file"));
   const namespaces = [...new Set(entries.map(({ entry }) => entry.key?.namespace ?? ""))].map((namespace) => ({ namespace }));
-  if (entries.length === 0 && problems.length === 0) out.note(`${file} holds no entries`);
+  if (entries.length === 0 && problems.length === 0) out.note(`${file} contains no entries`);
   return carryOut(
     {
       file,
@@ -20,7 +20,7 @@ export const apply: VerbFunction = async ({ environment, flags, out, client }) =
       isPartial: flags.isOn("partial"),
       isDryRun: flags.isOn("dryRun"),
       isPrunable: () => false,
-      // An unchanged entry may be under a lease that ends. Applying it makes it stay.
+      // An unchanged entry may be under a lease that expires. Moving it under the static lease makes it permanent.
       claimsUnchanged: true,
     },
     { client, out },

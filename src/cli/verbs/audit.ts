@@ -1,4 +1,4 @@
-/** Verbs about the audit log: list, follow and verify. It is two logs, of access and of policy, in one chain. */
+/** Verbs that list, follow and verify the audit log. It consists of two logs, access and policy, in one hash chain. */
 
 import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -24,34 +24,35 @@ import type { VerbContext, VerbFunction } from "../table/verb.ts";
 const DEFAULT_COUNT = 100;
 const DEFAULT_INTERVAL_MS = 1000;
 const MIN_INTERVAL_MS = 100;
-/** Records of the first page that each look asks for: more are rarely new. */
+/** Page size of the first request of each poll. A poll rarely finds more new records. */
 const FIRST_PAGE = 100;
-/** Logs that a watch knows again. */
+/** Number of logs whose newest record a watch remembers. */
 const MAX_MARKS = 16;
-/** How far the clocks of two nodes may be apart before a watch that goes over from one to the other loses records. */
+/** Clock difference between two nodes that a watch tolerates when it fails over, without losing records. */
 const CLOCKS_APART_MS = 60_000;
-/** A JavaScript string cannot be much longer. */
+/** Close to the longest string of V8. */
 const MAX_LOG_BYTES = 384 * 1024 * 1024;
 
 type AuditLog = "access" | "policy";
 
-/** The logs to read: the one that `--kind` names; the access log alone when a filter is given that only it has; else both. */
+/** The logs to read: the log of `--kind`; only the access log if a filter applies only to it; otherwise both. */
 function logsOf(flags: Flags): readonly AuditLog[] {
   const kind = flags.text("kind");
   const isAccessOnly = flags.text("namespace") !== undefined || flags.text("reason") !== undefined;
-  if (kind === "policy" && isAccessOnly) throw new UsageError("--kind policy: --namespace and --reason are for the access audit");
+  if (kind === "policy" && isAccessOnly)
+    throw new UsageError("--namespace and --reason filter access records: omit them with --kind policy");
   if (kind === "access" || isAccessOnly) return ["access"];
   return kind === "policy" ? ["policy"] : ["access", "policy"];
 }
 
 type AuditQuery = ReturnType<typeof queryOf>;
 
-/** The filter of a request. `--until` reads as absent where a verb has no such flag. */
+/** The filter of a request. `--until` is absent for verbs without that flag. */
 function queryOf(flags: Flags) {
   const now = Date.now();
   const [sinceMs, untilMs] = [flags.pastMs("since", now), flags.pastMs("until", now)];
   if (sinceMs !== undefined && untilMs !== undefined && untilMs <= sinceMs)
-    throw new UsageError(`--until ${flags.text("until")} is not after --since ${flags.text("since")}: no record can match`);
+    throw new UsageError(`--until ${flags.text("until")} must be later than --since ${flags.text("since")}`);
   return {
     principal: flags.text("principal") ?? "",
     namespace: flags.text("namespace") ?? "",
@@ -61,34 +62,34 @@ function queryOf(flags: Flags) {
   };
 }
 
-/** Only the access log has namespaces and reasons; requests to the other have no such fields. */
+/** Requests for the policy log have no namespace and no reason. */
 async function readAuditPage(client: Client, log: AuditLog, request: AuditQuery & { readonly limit: number; readonly pageToken: string }) {
   const { policyAudit, accessAudit } = PolicyService.method;
   const { namespace: _namespace, reason: _reason, ...ofBoth } = request;
   return log === "policy" ? client.call(policyAudit, ofBoth) : client.call(accessAudit, request);
 }
 
-/** The records of both logs, newest first: their numbers are places in one chain. */
+/** The records of both logs, newest first. Their numbers are positions in one chain. */
 function newestFirst(records: readonly AuditRecord[]): readonly AuditRecord[] {
   return records.toSorted((a, b) => Number(b.number - a.number));
 }
 
 const AUDIT_COLUMNS: readonly TableColumn<AuditRecord>[] = [
-  { title: "NUMBER", stored: ({ number }) => String(number) },
-  { title: "AT", stored: ({ at }) => timeText(at) },
-  { title: "KIND", isWide: true, stored: ({ kind }) => enumWord(AuditKind, kind) },
-  { title: "PRINCIPAL", stored: ({ principal }) => (principal === "" ? "-" : principal) },
-  { title: "TENANT", isWide: true, stored: ({ tenant }) => tenant },
-  { title: "SOURCE", stored: ({ source }) => source },
-  { title: "ACTION", stored: ({ action }) => action },
-  { title: "NAMESPACE", stored: ({ namespace }) => namespace },
-  { title: "OUTCOME", stored: ({ outcome }) => enumWord(AuditOutcome, outcome) },
-  { title: "REASON", stored: ({ reason }) => reason },
-  { title: "RULE", isWide: true, stored: ({ rule }) => rule },
-  { title: "BEFORE", isWide: true, stored: ({ before }) => before.slice(0, 12) },
-  { title: "AFTER", isWide: true, stored: ({ after }) => after.slice(0, 12) },
-  { title: "SUBJECTS", stored: ({ subjects }) => subjectsText(subjects) },
-  { title: "DETAIL", stored: ({ detail }) => detail },
+  { title: "NUMBER", text: ({ number }) => String(number) },
+  { title: "AT", text: ({ at }) => timeText(at) },
+  { title: "KIND", isWide: true, text: ({ kind }) => enumWord(AuditKind, kind) },
+  { title: "PRINCIPAL", text: ({ principal }) => (principal === "" ? "-" : principal) },
+  { title: "TENANT", isWide: true, text: ({ tenant }) => tenant },
+  { title: "SOURCE", text: ({ source }) => source },
+  { title: "ACTION", text: ({ action }) => action },
+  { title: "NAMESPACE", text: ({ namespace }) => namespace },
+  { title: "OUTCOME", text: ({ outcome }) => enumWord(AuditOutcome, outcome) },
+  { title: "REASON", text: ({ reason }) => reason },
+  { title: "RULE", isWide: true, text: ({ rule }) => rule },
+  { title: "BEFORE", isWide: true, text: ({ before }) => before.slice(0, 12) },
+  { title: "AFTER", isWide: true, text: ({ after }) => after.slice(0, 12) },
+  { title: "SUBJECTS", text: ({ subjects }) => subjectsText(subjects) },
+  { title: "DETAIL", text: ({ detail }) => detail },
 ];
 
 /** Maximum number of subjects in a table row. `-o json` shows all of them. */
@@ -129,40 +130,41 @@ export const list: VerbFunction = async ({ flags, out, client }) => {
 export const watch: VerbFunction = async ({ environment, flags, out, client }) => {
   const most = flags.count("count", Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
   const intervalMs = flags.durationMs("interval") ?? DEFAULT_INTERVAL_MS;
-  if (intervalMs < MIN_INTERVAL_MS) throw new UsageError(`--interval: at least ${MIN_INTERVAL_MS}ms`);
+  if (intervalMs < MIN_INTERVAL_MS)
+    throw new UsageError(`invalid --interval ${flags.text("interval")}: expected at least ${MIN_INTERVAL_MS}ms`);
   const query = queryOf(flags);
   const note = out.note.bind(out);
   const follower = new AuditFollower({ client: client(), logs: logsOf(flags), query, note });
-  // Without --since, records that are there already are not told.
+  // Without --since, existing records are not printed.
   if (query.since === undefined) await follower.skip();
   out.begun();
-  for (let told = 0; !environment.interrupt.aborted; ) {
+  for (let printed = 0; !environment.interrupt.aborted; ) {
     for (const record of await patiently(() => follower.next(), note)) {
       out.line(wholeJson(AuditRecordSchema, record), table([record]));
-      told += 1;
-      if (told >= most) return;
+      printed += 1;
+      if (printed >= most) return;
     }
     await sleep(environment, intervalMs);
   }
 };
 
-/** Waits for a server that is away for a while. A refusal ends the command. */
+/** Tolerates an unreachable server. Throws for any other error. */
 async function patiently(read: () => Promise<readonly AuditRecord[]>, note: (text: string) => void): Promise<readonly AuditRecord[]> {
   try {
     return await read();
   } catch (error) {
     if (!(error instanceof RequestError && error.isAway)) throw error;
-    note(`the server is away: ${error.message}; asking again`);
+    note(`server unreachable: ${error.message}; trying again`);
     return [];
   }
 }
 
-/** What a look at one log found. */
+/** Result of polling one log. */
 interface LogReading {
   /** Newest first. */
   readonly fresh: readonly AuditRecord[];
   readonly marks: readonly AuditRecord[];
-  /** Where the records of a log begin that is not the one of the last look; undefined for the same log. */
+  /** For a log other than the one polled before: start of the records that are new. Undefined for the same log. */
   readonly from: string | undefined;
 }
 
@@ -174,19 +176,19 @@ interface FollowedLogs {
 }
 
 /**
- * Asks each log for the records that are newer than those it told last. The server may have another log than before, with numbers that it told
- * already: a node without its data began it anew, or another node answers.
+ * Polls each log for records that are newer than the last ones returned. The log may differ from the one polled before and reuse its record
+ * numbers: a node that lost its data started a new log, or another node answers.
  */
 class AuditFollower {
   readonly #of: FollowedLogs;
-  /** The newest record of each log that a look found, the last log first. The hash of a record stands for all records before it. */
+  /** The newest record of each log found by a poll, most recent log first. The hash of a record covers all records before it. */
   readonly #marks = new Map<AuditLog, readonly AuditRecord[]>();
 
   constructor(of: FollowedLogs) {
     this.#of = of;
   }
 
-  /** Counts the records that are there as told. */
+  /** Marks the existing records as returned. */
   async skip(): Promise<void> {
     const { client, logs, query } = this.#of;
     for (const log of logs) this.#marks.set(log, (await readAuditPage(client, log, { ...query, limit: 1, pageToken: "" })).records);
@@ -196,11 +198,11 @@ class AuditFollower {
   async next(): Promise<readonly AuditRecord[]> {
     const looks = new Map<AuditLog, LogReading>();
     for (const log of this.#of.logs) looks.set(log, await this.#look(log));
-    // Only after all logs were read: when a read fails, the next call must find the records of the logs before it again.
+    // Set only after all logs were read, so that a failed read loses no records of the logs before it.
     for (const [log, { marks, from }] of looks) {
       this.#marks.set(log, marks);
-      const why = "a server began it anew, or another one answers";
-      if (from !== undefined) this.#of.note(`the ${log} log is another one: ${why}; its records ${from} follow, perhaps some again`);
+      const why = "the server started a new log, or another server answers";
+      if (from !== undefined) this.#of.note(`the ${log} log has changed: ${why}; printing its records ${from}, some perhaps again`);
     }
     return newestFirst([...looks.values()].flatMap(({ fresh }) => fresh)).toReversed();
   }
@@ -222,7 +224,7 @@ class AuditFollower {
       if (known !== undefined || records.some((record) => isBefore(record) && wallMs(record) < oldestMs - CLOCKS_APART_MS)) break;
     }
     const isOther = last !== undefined && (known === undefined ? found.some(isBefore) : !isSame(known, last));
-    // In a log that was never seen, what is older than the last record told is not new.
+    // In a log that was never polled, records older than the last one returned are not new.
     const fromMs = isOther && known === undefined ? wallMs(last) - CLOCKS_APART_MS : Number.NEGATIVE_INFINITY;
     const replaced = isOther ? known : last;
     const others = marks.filter((mark) => replaced === undefined || !isSame(mark, replaced));
@@ -246,17 +248,18 @@ function wallMs({ at }: AuditRecord): number {
 export const verify: VerbFunction = async ({ environment, args, flags, out, client }) => {
   const [file] = args;
   const known = knownFlag(flags.text("known"));
-  if (file !== undefined && known !== undefined) throw new UsageError("--known is about the server's log: leave out the file, or the flag");
+  if (file !== undefined && known !== undefined)
+    throw new UsageError("--known applies only to the server's log: omit the file or the flag");
   const reading =
     file === undefined
       ? await askServer(client(), known)
       : await environment.verifyAudit(await readInput(environment, file, MAX_LOG_BYTES));
   const { isIntact, checked, firstNumber, lastNumber, lastHash, fault, faultNumber, detail } = reading;
   const json = { intact: isIntact, checked, firstNumber, lastNumber, lastHash, fault, faultNumber, detail };
-  // As protobuf has it in JSON, wherever the log was read.
-  const told = { ...json, fault: `AUDIT_FAULT_${isIntact ? "NONE" : fault.toUpperCase()}` };
-  out.document(told, factTable(json));
-  if (!isIntact) out.error(`the audit log was changed: ${fault} at record ${faultNumber}: ${detail}`);
+  // The same JSON as protobuf, whether the server or the command verified the log.
+  const document = { ...json, fault: `AUDIT_FAULT_${isIntact ? "NONE" : fault.toUpperCase()}` };
+  out.document(document, factTable(json));
+  if (!isIntact) out.error(`audit log verification failed: ${fault} at record ${faultNumber}: ${detail}`);
   return isIntact ? EXIT.done : EXIT.failed;
 };
 
@@ -268,7 +271,8 @@ interface KnownRecord {
 function knownFlag(text: string | undefined): KnownRecord | undefined {
   if (text === undefined) return undefined;
   const [, number, hash] = /^(\d{1,15}):([0-9a-f]{64})$/i.exec(text) ?? [];
-  if (number === undefined || hash === undefined) throw new UsageError(`--known ${text}: not a number, a colon and 64 hexadecimal digits`);
+  if (number === undefined || hash === undefined)
+    throw new UsageError(`invalid --known ${text}: expected a number, a colon and 64 hexadecimal digits`);
   return { knownNumber: BigInt(number), knownHash: hash.toLowerCase() };
 }
 

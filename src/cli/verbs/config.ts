@@ -1,4 +1,4 @@
-/** Verbs about settings, and reading a settings file for `serve`. */
+/** Verbs that check and show settings, and the loading of settings for `serve`. */
 
 import { exposureFaults, exposureWarnings } from "../../config/exposure.ts";
 import { type EffectiveSettings, listSettings, loadConfig, problemText, type SettingSource, settingsDocument } from "../../config/load.ts";
@@ -12,16 +12,16 @@ const MAX_CONFIG_BYTES = 1024 * 1024;
 
 async function readSettings(environment: Environment, name: string, source?: "--config"): Promise<NonNullable<SettingSource["file"]>> {
   const format = name.endsWith(".json") ? "json" : name.endsWith(".toml") ? "toml" : undefined;
-  if (format === undefined) throw new UsageError(`${name}: a settings file ends in .toml or .json`);
+  if (format === undefined) throw new UsageError(`invalid settings file ${name}: the name must end in .toml or .json`);
   return { name, format, text: await readInput(environment, name, MAX_CONFIG_BYTES, source) };
 }
 
-/** Why a node would not start with settings that are valid: it would be open by accident, or a file that they name is wrong. */
+/** Reasons for which a node with valid settings would not start: it would be exposed by accident, or a file that the settings name is invalid. */
 async function startFaults(environment: Environment, settings: Settings): Promise<readonly string[]> {
   return [...exposureFaults(settings), ...(await environment.fileFaults(settings))];
 }
 
-/** As `readEffective`, for a node: also throws for everything that would keep a node from starting. */
+/** Like `readEffective`, but also throws for each reason that would prevent a node from starting. */
 export async function readForNode(
   environment: Environment,
   file: string | undefined,
@@ -33,7 +33,7 @@ export async function readForNode(
   return effective;
 }
 
-/** Reads settings from a file, the environment and flags. Throws with every problem. */
+/** Reads settings from a file, the environment and flags. Throws an error that lists every problem. */
 export async function readEffective(
   environment: Environment,
   file: string | undefined,
@@ -50,10 +50,10 @@ export async function readEffective(
 
 export const validate: VerbFunction = async ({ environment, args, flags, out }) => {
   const [name, other] = [...args, flags.text("config")].filter((file) => file !== undefined);
-  if (other !== undefined) throw new UsageError(`the settings file is given twice: ${name ?? ""} and --config ${other}`);
+  if (other !== undefined) throw new UsageError(`two settings files given: ${name ?? ""} and --config ${other}`);
   if (name === undefined)
     throw new UsageError(
-      "name the settings file to check, as in waymark config validate node.toml; waymark config show checks the environment too",
+      "missing settings file: run, for example, waymark config validate node.toml; waymark config show also checks the environment",
     );
   const loaded = loadConfig({
     file: await readSettings(environment, name, args.length === 0 ? "--config" : undefined),
@@ -71,7 +71,7 @@ export const validate: VerbFunction = async ({ environment, args, flags, out }) 
   if (out.isMachine) out.json({ valid: isValid, problems, warnings });
   else for (const problem of problems) out.error(problemText(problem));
   for (const warning of warnings) out.note(`warning: ${warning}`);
-  if (!loaded.ok) out.note("there may be more: settings that contradict each other, and files, are checked when these values are right");
+  if (!loaded.ok) out.note("fix these values first: contradicting settings and named files are checked afterwards");
   if (isValid) out.note(`${name} is valid`);
   return isValid ? EXIT.done : EXIT.usage;
 };
@@ -80,9 +80,9 @@ export const show: VerbFunction = async ({ environment, flags, out }) => {
   const effective = await readEffective(environment, flags.text("config"), new Map());
   out.document(settingsDocument(effective), {
     columns: [
-      { title: "SETTING", stored: (row) => row.path },
-      { title: "VALUE", stored: (row) => row.value },
-      { title: "FROM", stored: (row) => row.origin },
+      { title: "SETTING", text: (row) => row.path },
+      { title: "VALUE", text: (row) => row.value },
+      { title: "FROM", text: (row) => row.origin },
     ],
     rows: listSettings(effective),
   });

@@ -70,16 +70,16 @@ function noteUnreachable(out: CommandOutput, nodes: UnreachableSample | undefine
   if (nodes === undefined || out.isMachine) return;
   const moreCount = nodes.count - nodes.nodeIds.length;
   const names = `${nodes.nodeIds.join(", ")}${moreCount > 0 ? ` and ${moreCount} more` : ""}`;
-  out.note(`writes of unreachable nodes may be missing: ${names}`);
+  out.note(`recent writes on unreachable nodes may be missing: ${names}`);
 }
 
 function explanationTable(rows: readonly Explanation[]): OutputTable<Explanation> {
   return {
     columns: [
-      { title: "ENTRY", stored: ({ key }) => keyWords(key) },
-      { title: "KEPT", stored: ({ kept }) => (kept ? "yes" : "no") },
-      { title: "REASON", stored: ({ reason }) => reason },
-      { title: "DETAIL", stored: ({ detail }) => detail },
+      { title: "ENTRY", text: ({ key }) => keyWords(key) },
+      { title: "KEPT", text: ({ kept }) => (kept ? "yes" : "no") },
+      { title: "REASON", text: ({ reason }) => reason },
+      { title: "DETAIL", text: ({ detail }) => detail },
     ],
     rows,
   };
@@ -96,8 +96,8 @@ export const resolve: VerbFunction = async ({ args, flags, out, client, viewer }
   const region = flags.text("preferRegion");
   const zone = flags.text("preferZone");
   if (flags.text("policy") === "hash" && (flags.text("hashKey") ?? "") === "")
-    throw new UsageError("--policy hash needs --hash-key: the same key is sent to the same instance");
-  if (flags.text("policy") !== "hash" && flags.text("hashKey") !== undefined) throw new UsageError("--hash-key needs --policy hash");
+    throw new UsageError("--policy hash requires --hash-key, such as a user id");
+  if (flags.text("policy") !== "hash" && flags.text("hashKey") !== undefined) throw new UsageError("--hash-key requires --policy hash");
   const namespace = flags.text("namespace") ?? "";
   const request = {
     ...viewer,
@@ -115,7 +115,7 @@ export const resolve: VerbFunction = async ({ args, flags, out, client, viewer }
     .call(DiscoveryService.method.resolve, request)
     .catch((error: unknown) => {
       if (!(error instanceof RequestError && error.facts.code === "NOT_FOUND")) throw error;
-      const advice = `waymark discovery query --namespace ${namespace} lists the entries that you may see there`;
+      const advice = `run waymark discovery query --namespace ${namespace} to list the entries that you may see`;
       throw new CommandError(`${error.message}\n${advice}`, EXIT.notFound, error);
     });
   showResolved(answer, flags.isOn("explain"), out);
@@ -125,7 +125,7 @@ function showResolved(answer: ResolveResponse, isExplained: boolean, out: Comman
   const json = messageJson(ResolveResponseSchema, answer);
   const { entry, target, alternatives, redirect } = answer;
   if (isExplained && !out.isMachine) {
-    if (redirect) out.note(`cluster ${redirect.clusterId} has it: ${redirect.urls.join(", ")}`);
+    if (redirect) out.note(`redirect to cluster ${redirect.clusterId}: ${redirect.urls.join(", ")}`);
     out.document(json, explanationTable(answer.explanation));
     return;
   }
@@ -138,27 +138,27 @@ function showResolved(answer: ResolveResponse, isExplained: boolean, out: Comman
   for (const other of alternatives) rows.push({ rank: "next", entry: other, target: other.targets.map(targetText).join(", ") });
   const columns = ENTRY_COLUMNS.filter(({ title }) => title !== "TARGETS").map((column) => ({
     ...column,
-    stored: (row: ResolvedTarget) => column.stored(row.entry),
+    text: (row: ResolvedTarget) => column.text(row.entry),
   }));
   out.document(json, {
     columns: [
-      { title: "RANK", stored: (row: ResolvedTarget) => row.rank },
+      { title: "RANK", text: (row: ResolvedTarget) => row.rank },
       ...columns,
-      { title: "TARGET", stored: (row: ResolvedTarget) => row.target },
+      { title: "TARGET", text: (row: ResolvedTarget) => row.target },
     ],
     rows,
   });
 }
 
-/** The name leads to another cluster. */
+/** Columns of a redirect to another cluster. */
 const REDIRECT_COLUMNS: readonly TableColumn<Redirect>[] = [
-  { title: "RANK", stored: () => "redirect" },
-  { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
-  { title: "REGION", stored: ({ region }) => region },
-  { title: "BAND", stored: ({ band }) => enumWord(HealthBand, band) },
-  { title: "STALE", stored: ({ stale }) => (stale ? "yes" : "no") },
-  { title: "FOR", isWide: true, stored: ({ ttl }) => (ttl === undefined ? "" : durationText(Math.round(durationMs(ttl)))) },
-  { title: "URLS", stored: ({ urls }) => urls.join(", ") },
+  { title: "RANK", text: () => "redirect" },
+  { title: "CLUSTER", text: ({ clusterId }) => clusterId },
+  { title: "REGION", text: ({ region }) => region },
+  { title: "HEALTH", text: ({ band }) => enumWord(HealthBand, band) },
+  { title: "STALE", text: ({ stale }) => (stale ? "yes" : "no") },
+  { title: "VALID FOR", isWide: true, text: ({ ttl }) => (ttl === undefined ? "" : durationText(Math.round(durationMs(ttl)))) },
+  { title: "URLS", text: ({ urls }) => urls.join(", ") },
 ];
 
 export const clusterMap: VerbFunction = async ({ flags, out, client }) => {
@@ -171,13 +171,13 @@ export const clusterMap: VerbFunction = async ({ flags, out, client }) => {
   const answer = await readPages(flags, ["nodes"], (page) => client().call(DiscoveryService.method.clusterMap, { ...filter, ...page }));
   out.document(messageJson(ClusterMapResponseSchema, answer), {
     columns: [
-      { title: "NODE", stored: (node: Entry) => node.key?.name ?? "" },
-      { title: "CLUSTER", stored: ({ key }) => key?.clusterId ?? "" },
-      { title: "REGION", stored: ({ region }) => region },
-      { title: "ZONE", stored: ({ zone }) => zone },
-      { title: "CAPABILITIES", isWide: true, stored: ({ capabilities }) => capabilities.join(",") },
-      { title: "RESOURCES", isWide: true, stored: ({ resources }) => resources.join(",") },
-      { title: "URLS", stored: ({ detail }) => (detail.case === "node" ? detail.value.advertisedUrls.join(", ") : "") },
+      { title: "NODE", text: (node: Entry) => node.key?.name ?? "" },
+      { title: "CLUSTER", text: ({ key }) => key?.clusterId ?? "" },
+      { title: "REGION", text: ({ region }) => region },
+      { title: "ZONE", text: ({ zone }) => zone },
+      { title: "CAPABILITIES", isWide: true, text: ({ capabilities }) => capabilities.join(",") },
+      { title: "RESOURCES", isWide: true, text: ({ resources }) => resources.join(",") },
+      { title: "URLS", text: ({ detail }) => (detail.case === "node" ? detail.value.advertisedUrls.join(", ") : "") },
     ],
     rows: answer.nodes,
   });
@@ -189,21 +189,21 @@ export const peers: VerbFunction = async ({ flags, out, client }) => {
   const answer = await readPages(flags, ["peers"], (page) => client().call(DiscoveryService.method.listPeers, { ...filter, ...page }));
   out.document(messageJson(ListPeersResponseSchema, answer), {
     columns: [
-      { title: "NODE", stored: (peer: Peer) => peer.nodeId || "-" },
-      { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
-      { title: "REGION", stored: ({ region }) => region },
-      { title: "ZONE", stored: ({ zone }) => zone },
-      { title: "RELATION", isWide: true, stored: ({ scope }) => enumWord(Scope, scope) },
-      { title: "STATUS", stored: statusWord },
-      { title: "LAST SEEN", isWide: true, stored: ({ lastSeen }) => timeText(lastSeen) },
-      { title: "URLS", stored: ({ urls }) => urls.join(", ") },
+      { title: "NODE", text: (peer: Peer) => peer.nodeId || "-" },
+      { title: "CLUSTER", text: ({ clusterId }) => clusterId },
+      { title: "REGION", text: ({ region }) => region },
+      { title: "ZONE", text: ({ zone }) => zone },
+      { title: "RELATION", isWide: true, text: ({ scope }) => enumWord(Scope, scope) },
+      { title: "STATUS", text: statusWord },
+      { title: "LAST SEEN", isWide: true, text: ({ lastSeen }) => timeText(lastSeen) },
+      { title: "URLS", text: ({ urls }) => urls.join(", ") },
     ],
     rows: answer.peers,
   });
   noteMore(out, answer);
 };
 
-/** A node of another region is no member. */
+/** The status column. Nodes of other regions are not members and have no status. */
 function statusWord({ status: state }: Peer): string {
   return state === PeerStatus.UNSPECIFIED ? "ingress" : enumWord(PeerStatus, state);
 }
@@ -224,13 +224,13 @@ interface WatchRow {
 }
 
 const WATCH_COLUMNS: readonly TableColumn<WatchRow>[] = [
-  { title: "ACTION", stored: ({ action }) => action },
-  { title: "NAMESPACE", stored: ({ key }) => key.namespace },
-  { title: "NAME", stored: ({ key }) => key.name },
-  { title: "INSTANCE", stored: ({ key }) => key.instanceId },
-  { title: "HEALTH", stored: ({ entry }) => (entry === undefined ? "" : enumWord(HealthStatus, entry.health)) },
-  { title: "CLUSTER", isWide: true, stored: ({ key }) => key.clusterId },
-  { title: "TARGETS", stored: ({ entry }) => entry?.targets.map(targetText).join(", ") ?? "" },
+  { title: "ACTION", text: ({ action }) => action },
+  { title: "NAMESPACE", text: ({ key }) => key.namespace },
+  { title: "NAME", text: ({ key }) => key.name },
+  { title: "INSTANCE", text: ({ key }) => key.instanceId },
+  { title: "HEALTH", text: ({ entry }) => (entry === undefined ? "" : enumWord(HealthStatus, entry.health)) },
+  { title: "CLUSTER", isWide: true, text: ({ key }) => key.clusterId },
+  { title: "TARGETS", text: ({ entry }) => entry?.targets.map(targetText).join(", ") ?? "" },
 ];
 
 export const watch: VerbFunction = async ({ environment, args, flags, out, client, viewer }) => {
@@ -238,18 +238,18 @@ export const watch: VerbFunction = async ({ environment, args, flags, out, clien
   const request = { ...filterOf(flags, args), ...viewer, cursor: flags.text("cursor") ?? "", namesOnly: flags.isOn("namesOnly") };
   const events = follow(client(), request, {
     signal: environment.interrupt,
-    onBreak: (error, waitMs) => out.note(`the watch broke: ${error.message}; resuming in ${(waitMs / 1000).toFixed(1)} s`),
+    onBreak: (error, waitMs) => out.note(`watch interrupted: ${error.message}; resuming in ${(waitMs / 1000).toFixed(1)} s`),
   });
-  let told = 0;
+  let printed = 0;
   for await (const event of events) {
     out.begun();
-    if (event.kind !== "synced") told += 1;
-    tell(event, out);
-    if (told >= most || (event.kind === "synced" && flags.isOn("untilSynced"))) break;
+    if (event.kind !== "synced") printed += 1;
+    print(event, out);
+    if (printed >= most || (event.kind === "synced" && flags.isOn("untilSynced"))) break;
   }
 };
 
-function tell(event: FollowEvent, out: CommandOutput): void {
+function print(event: FollowEvent, out: CommandOutput): void {
   switch (event.kind) {
     case "put": {
       const { key, entry, deltaId, revision } = event;
@@ -266,12 +266,12 @@ function tell(event: FollowEvent, out: CommandOutput): void {
       const { isSnapshot, cursor, revision, heldCount, unreachable } = event;
       const unreachableNodes = unreachable && { unreachableNodes: { nodeIds: unreachable.nodeIds, count: unreachable.count } };
       out.line({ event: "synced", snapshot: isSnapshot, count: heldCount, revision: String(revision), cursor, ...unreachableNodes });
-      if (isSnapshot && !out.isMachine) out.note(`${counted(heldCount, "entry", "entries")} now; following changes`);
+      if (isSnapshot && !out.isMachine) out.note(`${counted(heldCount, "entry", "entries")} listed; following changes`);
     }
   }
 }
 
-/** The filter flags of query and watch as the contract's fields. Positional arguments are names. */
+/** The filter flags of query and watch, as fields of the requests. Positional arguments are names. */
 function filterOf(flags: Flags, names: readonly string[]) {
   return {
     ...namespaceScope(flags),
@@ -288,7 +288,7 @@ function filterOf(flags: Flags, names: readonly string[]) {
   };
 }
 
-/** `--version-range`, checked by the rules of the server, so that a mistake is told before a server is asked. */
+/** `--version-range`, checked by the rules of the server before a request is sent. */
 function versionRangeOf(flags: Flags): string {
   const text = flags.text("versionRange") ?? "";
   try {
@@ -296,6 +296,6 @@ function versionRangeOf(flags: Flags): string {
   } catch (error) {
     const [violation] = error instanceof WaymarkError ? (error.details.violations ?? []) : [];
     if (violation === undefined) throw error;
-    throw new UsageError(`--version-range: ${violation.description}`);
+    throw new UsageError(`invalid --version-range ${text}: ${violation.description}`);
   }
 }

@@ -1,4 +1,4 @@
-/** `dns resolve`: speaks DNS itself. Of a server that is named with @ it prints what it gets in the manner of dig. */
+/** `dns resolve`: a DNS client. With @server it prints all sections of the answer, like dig. */
 
 import { findNearest } from "../../lib/nearest.ts";
 import { visibleText } from "../../lib/text/visible-text.ts";
@@ -8,7 +8,7 @@ import { CommandError, EXIT, type ExitCode, UsageError } from "../exit.ts";
 import type { CommandOutput } from "../output.ts";
 
 const DNS_PORT = 53;
-/** Types that may be asked for by name, and their numbers (IANA, DNS parameters). */
+/** Record types that can be queried by name, with their numbers (IANA, DNS parameters). */
 const ASKED_TYPES: Readonly<Record<string, number>> = {
   A: 1,
   AAAA: 28,
@@ -28,11 +28,11 @@ const ASKED_TYPES: Readonly<Record<string, number>> = {
   CDNSKEY: 60,
   HINFO: 13,
 };
-/** Those for which the library has no name. */
+/** Types without a name in dns-packet. */
 const UNNAMED: readonly string[] = ["SVCB", "HTTPS"];
 const MAX_TYPE = 65_535;
 const EDE_OPTION = 15;
-/** Those that gateways say, and validating resolvers in front of them (RFC 8914, IANA). */
+/** Extended errors of gateways, and of validating resolvers in front of them (RFC 8914, IANA). */
 const EXTENDED_ERRORS: Readonly<Record<number, string>> = {
   3: "Stale Answer",
   6: "DNSSEC Bogus",
@@ -49,10 +49,10 @@ const EXTENDED_ERRORS: Readonly<Record<number, string>> = {
   30: "Invalid Query Type",
 };
 
-/** What is asked, of the words after the server. Throws a usage error. */
+/** The question in the arguments after the server. Throws a UsageError. */
 export function questionOf(words: readonly string[]): { readonly name: string; readonly type: string; readonly isTcp: boolean } {
   const [name = "", type = "A", ...more] = words.filter((word) => !isTcpWord(word));
-  if (more.length > 0) throw new UsageError(`${more.join(" ")}: unknown; the words are NAME TYPE +tcp, or @server before them`);
+  if (more.length > 0) throw new UsageError(`unexpected ${more.join(" ")}: expected [@server] NAME [TYPE] [+tcp]`);
   return { name, type: typeOf(type), isTcp: words.some(isTcpWord) };
 }
 
@@ -60,7 +60,7 @@ function isTcpWord(word: string): boolean {
   return word.toLowerCase() === "+tcp";
 }
 
-/** The name of a type, also of one that is given by its number, or `TYPE33`. Throws a usage error. */
+/** The name of a record type, which can also be given as `TYPE33`. Throws a UsageError. */
 function typeOf(type: string): string {
   const upper = type.toUpperCase();
   if (Object.hasOwn(ASKED_TYPES, upper)) return upper;
@@ -68,8 +68,10 @@ function typeOf(type: string): string {
   const names = Object.keys(ASKED_TYPES);
   if (number <= MAX_TYPE) return names.find((name) => ASKED_TYPES[name] === number) ?? upper;
   const nearest = findNearest(type, names);
-  const types = `${names.join(", ")}, or TYPE and its number`;
-  throw new UsageError(`${type}: not a record type: ${types}${nearest === undefined ? "" : `\n(Did you mean ${nearest}?)`}`);
+  const types = `${names.join(", ")}, or TYPE followed by a number`;
+  throw new UsageError(
+    `unknown record type ${type}: expected one of ${types}${nearest === undefined ? "" : `\n(Did you mean ${nearest}?)`}`,
+  );
 }
 
 /** `host`, `host:port` or `[v6]:port`; undefined for another text. */
@@ -83,19 +85,19 @@ export function placeOf(text: string): Pick<DnsQuestion, "host" | "port"> | unde
 
 export interface DnsQueryRequest extends Pick<DnsQuestion, "host" | "name" | "port" | "type"> {
   readonly isTcp: boolean;
-  /** How the server is called in messages. */
+  /** Name of the server in messages. */
   readonly server: string;
 }
 
-/** Asks, and says what to try where nobody answers. */
+/** Sends a query. Throws a CommandError with advice if no answer arrives. */
 export async function askOf({ isTcp, server, name, type, ...place }: DnsQueryRequest): Promise<DnsReply & { readonly rcode: string }> {
   const number = numberOf(type);
   const asked = { ...place, name: name.replace(/\.$/, "") || ".", type: number === undefined ? type : `UNKNOWN_${number}` };
   const reply = await askDns(asked, isTcp).catch((error: unknown) => {
-    const advice = "look at address and port (waymark discovery status shows those of a node), and whether UDP and TCP get through";
+    const advice = "check the address and port (waymark discovery status shows those of a node), and that no firewall blocks UDP or TCP";
     throw new CommandError(`no answer from the DNS server at ${server}\n${advice}`, EXIT.unreachable, error);
   });
-  // The types of the library forget it.
+  // The library's types lack this field.
   return { ...reply, rcode: String(Reflect.get(reply.packet, "rcode")) };
 }
 
@@ -104,10 +106,10 @@ function numberOf(type: string): number | undefined {
   return type.startsWith("TYPE") ? Number(type.slice("TYPE".length)) : undefined;
 }
 
-/** The data of the records of a type, without final dots behind names. */
+/** The data of the records of a type. Names end without a dot. */
 export function dataOf(reply: DnsReply, type: string): readonly string[] {
   const number = numberOf(type);
-  // The library names types that cannot be asked for by name. Beside the records asked for there are only the aliases on the way.
+  // dns-packet has no name for some types. Apart from the requested records, an answer has only CNAME records.
   const isOwn = (record: AnsweredRecord) => (number === undefined ? record.type === type : record.type !== "CNAME");
   const own = (reply.packet.answers ?? []).filter(isOwn);
   return own.map((record) => printable(dataText(Reflect.get(record, "data"), record.type, "")));
@@ -117,9 +119,9 @@ export async function askServer(words: readonly string[], out: CommandOutput): P
   const [word = "", ...rest] = words;
   const server = word.slice(1);
   const { name, type, isTcp } = questionOf(rest);
-  if (name === "") throw new UsageError("a name is needed after the server");
+  if (name === "") throw new UsageError("missing name after the server: expected @server NAME [TYPE] [+tcp]");
   const place = placeOf(server);
-  if (place === undefined) throw new UsageError(`${word}: not @host, @host:port or @[IPv6]:port`);
+  if (place === undefined) throw new UsageError(`invalid server ${word}: expected @host, @host:port or @[IPv6]:port`);
   const { packet, transport, rcode } = await askOf({ ...place, name, type, isTcp, server });
   const { flag_aa: isAuthoritative, flag_tc: isCut } = packet;
   const records = (answers: readonly AnsweredRecord[] | undefined) => (answers ?? []).filter((one) => one.type !== "OPT").map(recordText);
@@ -144,7 +146,7 @@ function exitFor(rcode: string, count: number): ExitCode {
 function errorsOf(record: AnsweredRecord): readonly string[] {
   if (record.type !== "OPT") return [];
   return record.options.flatMap((option) => {
-    // The types of the library do not know this option.
+    // The library's types lack this option.
     const [code, data]: readonly unknown[] = [Reflect.get(option, "code"), Reflect.get(option, "data")];
     if (code !== EDE_OPTION || !(data instanceof Uint8Array) || data.length < 2) return [];
     const info = ((data[0] ?? 0) << 8) | (data[1] ?? 0);
@@ -153,7 +155,7 @@ function errorsOf(record: AnsweredRecord): readonly string[] {
   });
 }
 
-/** A record as in a zone file. What the library does not know is written by RFC 3597. */
+/** A record in the form of zone files. Unknown types are written as in RFC 3597. */
 function recordText(record: AnsweredRecord): string {
   const { name, type }: { readonly name: string; readonly type: string } = record;
   const ttl: unknown = Reflect.get(record, "ttl");
@@ -188,14 +190,14 @@ function dataText(data: unknown, type: string, end = "."): string {
 }
 
 function fieldText(field: string, value: unknown, end: string): string {
-  // The library takes no other.
+  // The library accepts no other value.
   if (field === "protocol") return "3";
   if (value instanceof Uint8Array) return Buffer.from(value).toString(field === "digest" ? "hex" : "base64");
   if (field === "value") return JSON.stringify(String(value));
   return `${String(value)}${FIELD_NAMES.has(field) ? end : ""}`;
 }
 
-/** Characters of a stranger that a terminal obeys do not reach it: control characters, and those that turn the direction of writing. Each byte is written as in zone files. */
+/** Escapes control characters and changes of text direction from the network, so that they do not reach the terminal. Each byte is escaped as in zone files. */
 function printable(text: string): string {
   return visibleText(text, (char) => [...Buffer.from(char)].map((byte) => `\\${String(byte).padStart(3, "0")}`).join(""));
 }

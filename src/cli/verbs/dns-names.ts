@@ -1,4 +1,4 @@
-/** Verbs over DnsService: register, unregister, list and describe names, and explain an answer. */
+/** Verbs that call DnsService: register, unregister, list and describe names, and explain an answer. */
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { EntryKind, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
@@ -20,15 +20,15 @@ import { ENTRY_COLUMNS, splitKey } from "../texts.ts";
 const { registerName, unregisterName, listNames, describeName, resolveName } = DnsService.method;
 const MAX_NUMBER = 65_535;
 
-/** Flags of a service that do not go with --alias-of. */
+/** Flags of a service, which exclude --alias-of. */
 const ENDPOINT_FLAGS = ["namespace", "protocol", "port", "target", "scope", "tag", "capability", "metadata", "priority", "weight"] as const;
 const MORE_FLAGS = ["ttl", "alias", "leaseTtl", "lease"] as const;
 
 function aliasOf(name: string, entry: string, flags: Flags) {
   const given = [...ENDPOINT_FLAGS, ...MORE_FLAGS].filter((flag) => flags.text(flag) !== undefined || flags.list(flag).length > 0);
-  if (given.length > 0) throw new UsageError("--alias-of names an entry that exists: no other flag goes with it");
+  if (given.length > 0) throw new UsageError("--alias-of excludes all other flags, because the entry exists already");
   const key = splitKey(entry);
-  if (key === undefined) throw new UsageError(`--alias-of ${entry}: not namespace/name/instance`);
+  if (key === undefined) throw new UsageError(`invalid --alias-of ${entry}: expected namespace/name/instance`);
   return { registration: { case: "name" as const, value: { name, key } } };
 }
 
@@ -36,7 +36,7 @@ function endpointOf(name: string, flags: Flags) {
   const port = flags.count("port", MAX_NUMBER);
   const namespace = flags.text("namespace");
   if (namespace === undefined || port === undefined || flags.list("target").length === 0)
-    throw new UsageError("--namespace, --port and --target are needed, or --alias-of");
+    throw new UsageError("missing flags: --namespace, --port and --target, or --alias-of");
   const [ttlMs, leaseTtlMs, leaseId] = [flags.durationMs("ttl"), flags.durationMs("leaseTtl"), flags.text("lease") ?? ""];
   const value = {
     name,
@@ -61,11 +61,11 @@ function endpointOf(name: string, flags: Flags) {
   };
 }
 
-/** A whole number from 0 on, 0 unless it is given. */
+/** A whole number, 0 by default. */
 function numberOf(flags: Flags, name: "priority" | "weight"): number {
   const text = flags.text(name) ?? "0";
   const number = /^\d{1,5}$/.test(text) ? Number(text) : MAX_NUMBER + 1;
-  if (number > MAX_NUMBER) throw new UsageError(`--${name} ${text}: not 0 to ${MAX_NUMBER}`);
+  if (number > MAX_NUMBER) throw new UsageError(`invalid --${name} ${text}: expected 0 to ${MAX_NUMBER}`);
   return number;
 }
 
@@ -75,18 +75,18 @@ export const register: VerbFunction = async ({ args, flags, out, client }) => {
   const answer = await client().call(registerName, entry === undefined ? endpointOf(name, flags) : aliasOf(name, entry, flags));
   out.document(messageJson(RegisterNameResponseSchema, answer), {
     columns: [
-      { title: "NAME", stored: (fqdn) => fqdn },
-      { title: "LEASE", stored: () => answer.leaseId },
-      { title: "TTL", stored: () => (answer.ttl === undefined ? "static" : `${durationMs(answer.ttl) / 1000}s`) },
+      { title: "NAME", text: (fqdn) => fqdn },
+      { title: "LEASE", text: () => answer.leaseId },
+      { title: "TTL", text: () => (answer.ttl === undefined ? "static" : `${durationMs(answer.ttl) / 1000}s`) },
     ],
     rows: answer.fqdns,
-    whenEmpty: "registered; no name in DNS leads to it (dns explain NAME says why)",
+    whenEmpty: "registered, but without a DNS name; run waymark dns explain NAME to see why",
   });
-  // The zone of the names is the server's to know. An alias may be written with it.
+  // Only the server knows the zone of the names. An alias can include the zone.
   const isNamed = (alias: string) => answer.fqdns.some((fqdn) => `${fqdn}.`.startsWith(`${alias.toLowerCase().replace(/\.$/, "")}.`));
   for (const alias of flags.list("alias"))
     if (answer.fqdns.length > 0 && !isNamed(alias))
-      out.note(`the alias ${alias} leads nowhere: another name takes it, or a policy keeps it out of its namespace`);
+      out.note(`the alias ${alias} is not in DNS: another entry owns the name, or a policy forbids it in this namespace`);
 };
 
 export const unregister: VerbFunction = async ({ args, flags, out, client }) => {
@@ -94,20 +94,20 @@ export const unregister: VerbFunction = async ({ args, flags, out, client }) => 
   const namespace = flags.text("namespace") ?? "";
   const port = flags.count("port", MAX_NUMBER) ?? 0;
   const protocol = flags.text("protocol") ?? "";
-  if (namespace === "" && (port !== 0 || protocol !== "")) throw new UsageError("--protocol and --port need --namespace");
-  if (namespace !== "" && port === 0) throw new UsageError("--namespace needs --port");
+  if (namespace === "" && (port !== 0 || protocol !== "")) throw new UsageError("--protocol and --port require --namespace");
+  if (namespace !== "" && port === 0) throw new UsageError("--namespace requires --port");
   const answer = await client().call(unregisterName, { name, namespace, protocol, port });
   if (answer.removed > 0 || out.isMachine) {
     out.document(messageJson(UnregisterNameResponseSchema, answer), {
-      columns: [{ title: "REMOVED", stored: ({ removed }) => String(removed) }],
+      columns: [{ title: "REMOVED", text: ({ removed }) => String(removed) }],
       rows: [answer],
     });
   }
   if (answer.removed > 0) return EXIT.done;
   out.error(
     namespace === ""
-      ? "nothing was removed: no alias of this name; a service is named with --namespace and --port"
-      : "nothing was removed: dns register made no service of this name, protocol and port",
+      ? "nothing was removed: there is no alias with this name; to remove a service, add --namespace and --port"
+      : "nothing was removed: dns register created no service with this name, protocol and port",
   );
   return EXIT.notFound;
 };
@@ -117,12 +117,12 @@ export const list: VerbFunction = async ({ flags, out, client, viewer }) => {
   const answer = await readPages(flags, ["names"], (page) => client().call(listNames, { namespacePrefix, ...viewer, ...page }));
   out.document(messageJson(ListNamesResponseSchema, answer), {
     columns: [
-      { title: "NAMESPACE", stored: ({ namespace }) => namespace },
-      { title: "NAME", stored: ({ name }) => name },
-      { title: "KIND", stored: ({ kind }) => enumWord(EntryKind, kind) },
-      { title: "DNS", stored: ({ fqdns, unreachableReason }) => fqdns[0] ?? `not reachable: ${unreachableReason}` },
-      { title: "ALL NAMES", isWide: true, stored: ({ fqdns }) => fqdns.join(", ") },
-      { title: "ALIASES", isWide: true, stored: ({ aliases }) => aliases.join(", ") },
+      { title: "NAMESPACE", text: ({ namespace }) => namespace },
+      { title: "NAME", text: ({ name }) => name },
+      { title: "KIND", text: ({ kind }) => enumWord(EntryKind, kind) },
+      { title: "DNS", text: ({ fqdns, unreachableReason }) => fqdns[0] ?? `not reachable: ${unreachableReason}` },
+      { title: "ALL NAMES", isWide: true, text: ({ fqdns }) => fqdns.join(", ") },
+      { title: "ALIASES", isWide: true, text: ({ aliases }) => aliases.join(", ") },
     ],
     rows: answer.names,
   });
@@ -133,15 +133,15 @@ export const describe: VerbFunction = async ({ args, flags, out, client, viewer 
   const [name = ""] = args;
   const namespace = flags.text("namespace") ?? "";
   const kind = flags.enum("kind", EntryKind);
-  if (namespace === "" && kind !== EntryKind.UNSPECIFIED) throw new UsageError("--kind needs --namespace");
+  if (namespace === "" && kind !== EntryKind.UNSPECIFIED) throw new UsageError("--kind requires --namespace");
   const answer = await client().call(describeName, { name, namespace, kind, ...viewer });
   out.document(messageJson(DescribeNameResponseSchema, answer), { columns: ENTRY_COLUMNS, rows: answer.entries });
   const { fqdns = [], aliases = [], reachable = true, unreachableReason = "" } = answer.name ?? {};
   if (out.isMachine) return;
-  if (fqdns.length > 0) out.note(`in DNS: ${fqdns.join(", ")}`);
+  if (fqdns.length > 0) out.note(`DNS names: ${fqdns.join(", ")}`);
   if (aliases.length > 0) out.note(`aliases: ${aliases.join(", ")}`);
-  if (!reachable) out.note(`not reachable by DNS: ${unreachableReason}`);
-  if (answer.hasMore) out.note("there are more entries: waymark discovery query lists them all");
+  if (!reachable) out.note(`no DNS name: ${unreachableReason}`);
+  if (answer.hasMore) out.note("there are more entries: run waymark discovery query to list all of them");
 };
 
 export const explain: VerbFunction = async ({ args, flags, out, client, viewer }) => {
@@ -150,7 +150,7 @@ export const explain: VerbFunction = async ({ args, flags, out, client, viewer }
   const { tenantId = "" } = viewer.viewer ?? {};
   const as = clusterId === "" && tenantId === "" ? {} : { viewer: { clusterId, tenantId } };
   const [address, listener = ""] = [flags.text("source"), flags.text("listener")];
-  if (address === undefined && listener !== "") throw new UsageError("--listener needs --source");
+  if (address === undefined && listener !== "") throw new UsageError("--listener requires --source");
   const from = address === undefined ? {} : { source: { address, listener } };
   const answer = await client().call(resolveName, { name, recordType, explain: true, ...as, ...from });
   const { rcode, answers, authority, reasons, extendedErrors } = answer;
@@ -161,8 +161,8 @@ export const explain: VerbFunction = async ({ args, flags, out, client, viewer }
   ];
   out.document(messageJson(ResolveNameResponseSchema, answer), {
     columns: [
-      { title: "TOPIC", stored: ({ topic }) => topic },
-      { title: "DETAIL", stored: ({ detail }) => detail },
+      { title: "TOPIC", text: ({ topic }) => topic },
+      { title: "DETAIL", text: ({ detail }) => detail },
     ],
     rows,
   });

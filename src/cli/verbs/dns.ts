@@ -1,4 +1,4 @@
-/** Verbs about DNS: asking the gateway like any DNS client, and converting labels. */
+/** Verbs that query the DNS gateway and convert labels. */
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import type { VerbFunction } from "../table/verb.ts";
@@ -9,9 +9,10 @@ export const resolveName: VerbFunction = async ({ args, flags, out, client }) =>
   const { name, type, isTcp } = questionOf(args);
   checkName(name);
   const server = flags.text("dnsServer") ?? (await client().call(DiscoveryService.method.serverInfo, {})).listeners["dns"];
-  if (server === undefined || server === "") throw new CommandError("the server runs no DNS gateway; name one with --dns-server host:port");
+  if (server === undefined || server === "")
+    throw new CommandError("the server runs no DNS gateway: select one with --dns-server host:port");
   const place = placeOf(server);
-  if (place === undefined) throw new UsageError(`--dns-server ${server}: not an address with a port, such as 127.0.0.1:17453`);
+  if (place === undefined) throw new UsageError(`invalid --dns-server ${server}: expected an address such as 127.0.0.1:17453`);
   const reply = await askOf({ ...place, name, type, isTcp, server });
   const answers = dataOf(reply, type);
   const { rcode } = reply;
@@ -20,9 +21,9 @@ export const resolveName: VerbFunction = async ({ args, flags, out, client }) =>
     { name, type, server, answers },
     {
       columns: [
-        { title: "NAME", stored: () => name },
-        { title: "TYPE", stored: () => type },
-        { title: "ANSWER", stored: (answer) => answer },
+        { title: "NAME", text: () => name },
+        { title: "TYPE", text: () => type },
+        { title: "ANSWER", text: (answer) => answer },
       ],
       rows: answers,
     },
@@ -33,8 +34,11 @@ export const resolveName: VerbFunction = async ({ args, flags, out, client }) =>
 function checkName(name: string): void {
   const shown = JSON.stringify(name);
   if (!isDnsName(name))
-    throw new UsageError(`${shown}: not a DNS name: labels of 1 to 63 characters with a dot between, at most 253 in all`);
-  if (!/^[\w*/.-]+$/.test(name)) throw new UsageError(`${shown}: not a name to ask DNS for: it may have letters, digits, - _ * / and dots`);
+    throw new UsageError(
+      `invalid DNS name ${shown}: expected labels of 1 to 63 characters separated by dots, at most 253 characters in total`,
+    );
+  if (!/^[\w*/.-]+$/.test(name))
+    throw new UsageError(`invalid DNS name ${shown}: allowed characters are letters, digits, - _ * / and dots`);
 }
 
 /** Whether the name and its labels have the lengths of a DNS name. A dot at the end does not count. */
@@ -43,21 +47,24 @@ function isDnsName(name: string): boolean {
   return name === "." || (labels.length <= 253 && labels.split(".").every((label) => label.length > 0 && label.length <= 63));
 }
 
-/** An answer without records of the type, in words. */
+/** The error for an answer without records of the type. */
 function failed({ name, type, server, rcode }: Record<"name" | "rcode" | "server" | "type", string>): CommandError {
   switch (rcode) {
     case "NOERROR":
-      return new CommandError(`${name}: the name exists, but has no ${type} record`, EXIT.notFound);
+      return new CommandError(`${name} exists but has no ${type} record`, EXIT.notFound);
     case "NXDOMAIN":
-      return new CommandError(`${name}: no such name (NXDOMAIN)`, EXIT.notFound);
+      return new CommandError(`${name} does not exist (NXDOMAIN)`, EXIT.notFound);
     case "REFUSED":
-      return new CommandError(`${name}: refused; it is outside the zones of the gateway, or nobody at this address may ask`, EXIT.failed);
+      return new CommandError(
+        `query for ${name} was refused: the name is outside the zones of the gateway, or this client address may not query it`,
+        EXIT.failed,
+      );
     case "SERVFAIL": {
-      const advice = "its node may not be ready: waymark discovery lag shows what it waits for";
-      return new CommandError(`${name}: the DNS gateway at ${server} cannot answer (SERVFAIL)\n${advice}`, EXIT.failed);
+      const advice = "its node may not be ready: run waymark discovery lag to see what it is waiting for";
+      return new CommandError(`query for ${name} failed: the DNS gateway at ${server} cannot answer (SERVFAIL)\n${advice}`, EXIT.failed);
     }
     default:
-      return new CommandError(`${name} ${type}: ${rcode}`, EXIT.failed);
+      return new CommandError(`query for ${name} ${type} failed: ${rcode}`, EXIT.failed);
   }
 }
 
@@ -65,9 +72,7 @@ export const encode: VerbFunction = async ({ environment, args, out }) => {
   const [name = ""] = args;
   const label = await environment.labels.encode(name);
   if (label === undefined) {
-    throw new CommandError(
-      `${name}: no name of an entry or a node, which are of A-Z a-z 0-9 . _ : / @ + - and have at most 253 characters in DNS`,
-    );
+    throw new CommandError(`cannot encode ${name}: expected A-Z a-z 0-9 . _ : / @ + -, at most 253 characters in DNS`);
   }
   if (out.isMachine) out.json({ name, label });
   else out.raw(`${label}\n`);
@@ -78,7 +83,7 @@ export const decode: VerbFunction = async ({ environment, args, out }) => {
   const name = await environment.labels.decode(label);
   if (name === undefined)
     throw new CommandError(
-      `${label}: not the label of a name; a label is a-z 0-9 -, or b32- and base32, with labels of b32x- before it if it is long`,
+      `cannot decode ${label}: expected a label of a-z 0-9 -, or b32- followed by base32, preceded by b32x- labels if the name is long`,
     );
   if (out.isMachine) out.json({ name, label });
   else out.raw(`${name}\n`);

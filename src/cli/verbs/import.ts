@@ -1,4 +1,4 @@
-/** The verb that imports Kubernetes manifests, and the loading of the demo catalog. */
+/** Imports Kubernetes manifests, and loads the demo catalog. */
 import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { connect } from "../../client/channel.io.ts";
 import { METADATA_KEY } from "../../lib/bounds.ts";
@@ -35,15 +35,17 @@ export const importKubernetes: VerbFunction = async ({ environment, args, flags,
     addresses: addresses.length === 0 ? DEFAULTS.addresses : new Set(addresses),
   };
   if (!NAMESPACE.test(options.namespacePrefix))
-    throw new UsageError(`--namespace-prefix ${options.namespacePrefix}: not a namespace such as k8s or east.k8s`);
-  if (!IMPORTER.test(options.importer)) throw new UsageError(`--importer ${options.importer}: not 1 to 128 of A-Z a-z 0-9 . _ : / @ + -`);
-  if (!DOMAIN.test(options.clusterDomain)) throw new UsageError(`--cluster-domain ${options.clusterDomain}: not a DNS name`);
+    throw new UsageError(`invalid --namespace-prefix ${options.namespacePrefix}: expected a namespace such as k8s or east.k8s`);
+  if (!IMPORTER.test(options.importer))
+    throw new UsageError(`invalid --importer ${options.importer}: expected 1 to 128 characters of A-Z a-z 0-9 . _ : / @ + -`);
+  if (!DOMAIN.test(options.clusterDomain))
+    throw new UsageError(`invalid --cluster-domain ${options.clusterDomain}: expected a DNS name such as cluster.local`);
   const manifest = readKubernetes(await readInput(environment, file, MAX_MANIFEST_BYTES), options);
   const { entries, problems, ignored, notes } = manifest;
   for (const note of notes) out.note(note);
   const others = [...ignored].map(([kind, times]) => `${times} ${kind}`);
-  if (others.length > 0) out.note(`ignored: ${others.join(", ")}`);
-  if (entries.length === 0 && problems.length === 0) out.note(`${file} has no Service that can be imported`);
+  if (others.length > 0) out.note(`ignored objects: ${others.join(", ")}`);
+  if (entries.length === 0 && problems.length === 0) out.note(`${file} contains no Service that can be imported`);
   const { importer } = options;
   const isPruning = flags.isOn("prune") && mayPrune(manifest, { file, importer, mayBeEmpty: flags.isOn("allowEmpty"), out });
   const transfer: EntryTransfer = {
@@ -55,7 +57,7 @@ export const importKubernetes: VerbFunction = async ({ environment, args, flags,
     isDryRun: flags.isOn("dryRun"),
     // With --prune, the entries that this importer registered may be removed.
     isPrunable: (entry) => isPruning && entry.metadata[METADATA_KEY.IMPORT] === importer,
-    // Entries with this importer's name are under a static lease already.
+    // The entries of this importer are already under a static lease.
     claimsUnchanged: false,
     facts: { importer, ignored: Object.fromEntries(ignored), notes },
   };
@@ -69,16 +71,16 @@ interface PrunePlan {
   readonly out: CommandOutput;
 }
 
-/** Whether entries that the input lacks may be removed. Throws for an empty input: a `kubectl` that failed also writes nothing. */
+/** Whether entries that the input lacks may be removed. Throws for an empty input, because a failed `kubectl` also writes nothing. */
 function mayPrune({ entries, problems }: Manifest, { file, importer, mayBeEmpty, out }: PrunePlan): boolean {
   if (problems.length > 0) {
-    // A broken document may be about any entry, so no entry is known to be gone.
-    out.error("nothing is removed: --prune needs an input without problems");
+    // An invalid document may describe any entry, so no entry is known to be gone.
+    out.error("nothing was removed: --prune requires an input without problems");
     return false;
   }
   if (entries.length > 0 || mayBeEmpty) return true;
   throw new CommandError(
-    `nothing was changed: ${file} has nothing to register, so --prune would remove everything that ${importer} registered; ` +
+    `nothing was changed: ${file} contains no Service, so --prune would remove all entries of ${importer}; ` +
       "pass --allow-empty to do that",
   );
 }
@@ -92,7 +94,7 @@ export async function loadDemo(environment: Environment, grpc: string, out: Comm
     const namespaces = [{ namespacePrefix: DEFAULTS.namespacePrefix }];
     const transfer = { file: DEMO_FILE, entries, namespaces, isPrunable: () => false, isDryRun: false, claimsUnchanged: false };
     const { changes } = await perform(transfer, client);
-    out.note(`demo catalog of ${changes.length} entries from ${DEMO_FILE}`);
+    out.note(`loaded the demo catalog: ${changes.length} entries from ${DEMO_FILE}`);
   } finally {
     client.close();
   }

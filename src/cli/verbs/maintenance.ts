@@ -1,4 +1,4 @@
-/** The verb `discovery maintenance`: orders or ends the maintenance of entries. */
+/** `discovery maintenance`: starts or ends the maintenance of entries. */
 import { durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Reason } from "../../../gen/waymark/catalog/v1/reason_pb.js";
@@ -10,11 +10,13 @@ import { messageJson } from "../messages.ts";
 import type { VerbFunction } from "../table/verb.ts";
 import { keyWords, splitKey } from "../texts.ts";
 
-/** `namespace/name/instance`. A name or an instance with a slash can only be given by flags. */
+/** Parses `namespace/name/instance`. Names and instances with a slash need the flags. */
 function keyOf(text: string, kind: EntryKind) {
   const names = splitKey(text);
   if (names === undefined)
-    throw new UsageError(`${text}: not namespace/name/instance; for names with a slash use --namespace, --name and --instance`);
+    throw new UsageError(
+      `invalid entry ${text}: expected namespace/name/instance; for names with a slash, use --namespace, --name and --instance`,
+    );
   return { kind, ...names };
 }
 
@@ -24,18 +26,19 @@ function keysOf(texts: readonly string[], flags: Flags) {
   const keys = texts.map((text) => keyOf(text, kind));
   if (namespace === undefined && name === undefined && instanceId === undefined) return keys;
   if (namespace === undefined || name === undefined || instanceId === undefined)
-    throw new UsageError("--namespace, --name and --instance name one entry together; give all three");
+    throw new UsageError("--namespace, --name and --instance must be set together");
   return [...keys, { kind, namespace, name, instanceId }];
 }
 
 function requestOf([word, ...texts]: readonly string[], flags: Flags) {
   const keys = keysOf(texts, flags);
   const nodeId = flags.text("node") ?? "";
-  if (nodeId !== "" && keys.length > 0) throw new UsageError("keys and --node exclude each other");
-  if (nodeId === "" && keys.length === 0) throw new UsageError("name entries as namespace/name/instance, or a node with --node");
+  if (nodeId !== "" && keys.length > 0) throw new UsageError("entries and --node exclude each other");
+  if (nodeId === "" && keys.length === 0)
+    throw new UsageError("missing entries: name them as namespace/name/instance, or select a node with --node");
   const on = word === "on";
   const [reason, untilMs] = [flags.text("reason"), flags.futureMs("until", Date.now())];
-  if (!on && (reason !== undefined || untilMs !== undefined)) throw new UsageError("--reason and --until go with on");
+  if (!on && (reason !== undefined || untilMs !== undefined)) throw new UsageError("--reason and --until require on");
   return { keys, nodeId, on, reason: reason ?? "", ...(untilMs !== undefined && { until: timestampFromMs(untilMs) }) };
 }
 
@@ -43,9 +46,9 @@ export const maintenance: VerbFunction = async ({ args, flags, out, client }) =>
   const answer = await client().call(DiscoveryService.method.setMaintenance, requestOf(args, flags));
   out.document(messageJson(SetMaintenanceResponseSchema, answer), {
     columns: [
-      { title: "CHANGED", stored: ({ changed }) => String(changed) },
-      { title: "UNCHANGED", stored: ({ unchanged }) => String(unchanged) },
-      { title: "REFUSED", stored: ({ refused }) => String(refused) },
+      { title: "CHANGED", text: ({ changed }) => String(changed) },
+      { title: "UNCHANGED", text: ({ unchanged }) => String(unchanged) },
+      { title: "REFUSED", text: ({ refused }) => String(refused) },
     ],
     rows: [answer],
   });

@@ -1,4 +1,4 @@
-/** Verbs about the mesh: members, what happened to one, and how far replication is. */
+/** Verbs that show the members of the mesh, the history of a member, and the state of replication. */
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Peer, PeerSchema, PeerStatus } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
@@ -34,19 +34,19 @@ import { borderTable, noteExports, sourceTable } from "./summary-lag.ts";
 const RETRY_MS = 1000;
 
 const PEER_COLUMNS: readonly TableColumn<Peer>[] = [
-  { title: "NODE", stored: ({ nodeId, isSelf }) => (isSelf ? `${nodeId} *` : nodeId) },
-  { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
-  { title: "REGION", stored: ({ region }) => region },
-  { title: "ZONE", isWide: true, stored: ({ zone }) => zone },
-  { title: "STATUS", stored: ({ status }) => enumWord(PeerStatus, status) },
-  { title: "LINKED", stored: ({ linked, isSelf }) => (isSelf ? "-" : linked ? "yes" : "no") },
-  { title: "RTT", stored: ({ rtt }) => shortDuration(rtt) },
-  { title: "HEALTH", isWide: true, stored: ({ healthScore }) => String(healthScore) },
-  { title: "INCARNATION", isWide: true, stored: ({ incarnation }) => String(incarnation) },
-  { title: "ACCUSER", isWide: true, stored: ({ accuser }) => accuser },
-  { title: "LAST SEEN", isWide: true, stored: ({ lastSeen }) => timeText(lastSeen) },
-  { title: "VERSION", isWide: true, stored: ({ version }) => version },
-  { title: "ADDRESS", stored: ({ address }) => address },
+  { title: "NODE", text: ({ nodeId, isSelf }) => (isSelf ? `${nodeId} *` : nodeId) },
+  { title: "CLUSTER", text: ({ clusterId }) => clusterId },
+  { title: "REGION", text: ({ region }) => region },
+  { title: "ZONE", isWide: true, text: ({ zone }) => zone },
+  { title: "STATUS", text: ({ status }) => enumWord(PeerStatus, status) },
+  { title: "LINKED", text: ({ linked, isSelf }) => (isSelf ? "-" : linked ? "yes" : "no") },
+  { title: "RTT", text: ({ rtt }) => shortDuration(rtt) },
+  { title: "HEALTH", isWide: true, text: ({ healthScore }) => String(healthScore) },
+  { title: "INCARNATION", isWide: true, text: ({ incarnation }) => String(incarnation) },
+  { title: "REPORTED BY", isWide: true, text: ({ accuser }) => accuser },
+  { title: "LAST SEEN", isWide: true, text: ({ lastSeen }) => timeText(lastSeen) },
+  { title: "VERSION", isWide: true, text: ({ version }) => version },
+  { title: "ADDRESS", text: ({ address }) => address },
 ];
 
 export const list: VerbFunction = async ({ flags, out, client }) => {
@@ -58,21 +58,21 @@ export const list: VerbFunction = async ({ flags, out, client }) => {
 
 export const watch: VerbFunction = async ({ environment, flags, out, client }) => {
   const isOneRound = flags.isOn("untilCurrent");
-  const teller = new MemberPrinter(out);
+  const printer = new MemberPrinter(out);
   while (!environment.interrupt.aborted) {
     const server = client().server;
-    const request = { ...whereOf(flags), cursor: teller.cursor };
+    const request = { ...whereOf(flags), cursor: printer.cursor };
     try {
       for await (const message of client().stream(PeerService.method.watch, request, { signal: environment.interrupt })) {
         out.begun();
-        teller.tell(message);
-        if (isOneRound && teller.isCurrent) return;
+        printer.print(message);
+        if (isOneRound && printer.isCurrent) return;
       }
-      out.note("the server ended the stream; opening it again");
+      out.note("the server ended the stream; reconnecting");
     } catch (error) {
       if (environment.interrupt.aborted) break;
       if (!(error instanceof RequestError && error.isAway)) throw error;
-      out.note(`the watch broke: ${error.message}; opening it again`);
+      out.note(`watch interrupted: ${error.message}; reconnecting`);
       client().failOver(server);
     }
     await sleep(environment, RETRY_MS);
@@ -85,16 +85,16 @@ class MemberPrinter {
   readonly #held = new Map<string, Peer>();
   /** Node ids in the snapshot that is arriving; undefined between snapshots. */
   #listed: Set<string> | undefined;
-  /** Where to go on after a break. */
+  /** Where to resume after an interruption. */
   cursor = "";
-  /** Whether every member was told once. */
+  /** Whether every member was printed once. */
   isCurrent = false;
 
   constructor(out: CommandOutput) {
     this.#out = out;
   }
 
-  tell({ deltas, snapshot, cursor }: PeerServiceWatchResponse): void {
+  print({ deltas, snapshot, cursor }: PeerServiceWatchResponse): void {
     if (snapshot === Snapshot.BEGIN) this.#listed = new Set();
     for (const { payload } of deltas) {
       if (payload.case === "peer") this.#member(payload.value);
@@ -112,34 +112,34 @@ class MemberPrinter {
 
   #forget(nodeId: string): void {
     const peer = this.#held.get(nodeId);
-    // After a break the server may remove a member that was never shown here.
+    // After an interruption the server may remove a member that was never printed.
     if (peer === undefined) return;
     this.#held.delete(nodeId);
     this.#line("forgotten", peer);
   }
 
-  /** Members that are not in the snapshot are gone. */
+  /** Removes members that are not in the snapshot. */
   #end(): void {
     for (const nodeId of this.#held.keys()) if (this.#listed?.has(nodeId) !== true) this.#forget(nodeId);
     this.#listed = undefined;
     this.isCurrent = true;
     this.#out.line({ event: "current" });
-    if (!this.#out.isMachine) this.#out.note("every member was shown; following changes");
+    if (!this.#out.isMachine) this.#out.note("all members listed; following changes");
   }
 
   #line(event: "member" | "forgotten", peer: Peer): void {
-    const columns = [{ title: "EVENT", stored: () => event }, ...PEER_COLUMNS];
+    const columns = [{ title: "EVENT", text: () => event }, ...PEER_COLUMNS];
     this.#out.line({ event, peer: wholeJson(PeerSchema, peer) }, { columns, rows: [peer] });
   }
 }
 
 const EVENT_COLUMNS: readonly TableColumn<PeerEvent>[] = [
-  { title: "TIME", stored: ({ at }) => timeText(at) },
-  { title: "EVENT", stored: ({ kind }) => enumWord(PeerEventKind, kind) },
-  { title: "BY", stored: ({ by }) => by },
-  { title: "PATH", stored: ({ path }) => enumWord(PeerEventPath, path) },
-  { title: "INCARNATION", stored: ({ incarnation }) => String(incarnation) },
-  { title: "DETAIL", stored: ({ detail }) => detail },
+  { title: "TIME", text: ({ at }) => timeText(at) },
+  { title: "EVENT", text: ({ kind }) => enumWord(PeerEventKind, kind) },
+  { title: "BY", text: ({ by }) => by },
+  { title: "PATH", text: ({ path }) => enumWord(PeerEventPath, path) },
+  { title: "INCARNATION", text: ({ incarnation }) => String(incarnation) },
+  { title: "DETAIL", text: ({ detail }) => detail },
 ];
 
 export const get: VerbFunction = async ({ args, out, client }) => {
@@ -153,10 +153,10 @@ export const explain: VerbFunction = async ({ args, out, client }) => {
     const seen = peer.lastSeen === undefined ? "" : `, last seen ${timeText(peer.lastSeen)}`;
     out.note(`${peer.nodeId} is ${enumWord(PeerStatus, peer.status)} at incarnation ${peer.incarnation}${seen}`);
     if (peer.accuser !== "")
-      out.note(`accused by ${peer.accuser}${confirmedBy.length === 0 ? "" : `, confirmed by ${confirmedBy.join(", ")}`}`);
-    if (suspicionEndsAt !== undefined) out.note(`dead at ${timeText(suspicionEndsAt)} unless it refutes the suspicion`);
+      out.note(`reported as failed by ${peer.accuser}${confirmedBy.length === 0 ? "" : `, confirmed by ${confirmedBy.join(", ")}`}`);
+    if (suspicionEndsAt !== undefined) out.note(`it counts as dead from ${timeText(suspicionEndsAt)} unless it refutes the report`);
   }
-  out.document(json, { columns: EVENT_COLUMNS, rows: events, whenEmpty: "no event since this node has known it" });
+  out.document(json, { columns: EVENT_COLUMNS, rows: events, whenEmpty: "no events on record" });
 };
 
 async function member([nodeId = ""]: readonly string[], client: Client) {
@@ -166,33 +166,33 @@ async function member([nodeId = ""]: readonly string[], client: Client) {
 }
 
 const ORIGIN_COLUMNS: readonly TableColumn<OriginLag>[] = [
-  { title: "ORIGIN", stored: ({ nodeId }) => nodeId },
-  { title: "GENERATION", stored: ({ generation }) => String(generation) },
-  { title: "STATE", stored: ({ state }) => enumWord(OriginState, state) },
-  { title: "THROUGH", stored: ({ through }) => String(through) },
-  { title: "KNOWN", stored: ({ known }) => String(known) },
-  { title: "BEHIND", stored: ({ behind }) => String(behind) },
-  { title: "WHOLE", stored: ({ whyPartial }) => (whyPartial === "" ? "yes" : "no") },
-  { title: "FLOOR", isWide: true, stored: ({ floor }) => String(floor) },
-  { title: "REFUSED", isWide: true, stored: ({ refused }) => String(refused) },
-  { title: "WHY", isWide: true, stored: ({ whyPartial }) => whyPartial },
+  { title: "SOURCE", text: ({ nodeId }) => nodeId },
+  { title: "GENERATION", text: ({ generation }) => String(generation) },
+  { title: "STATE", text: ({ state }) => enumWord(OriginState, state) },
+  { title: "RECEIVED", text: ({ through }) => String(through) },
+  { title: "KNOWN", text: ({ known }) => String(known) },
+  { title: "BEHIND", text: ({ behind }) => String(behind) },
+  { title: "COMPLETE", text: ({ whyPartial }) => (whyPartial === "" ? "yes" : "no") },
+  { title: "FLOOR", isWide: true, text: ({ floor }) => String(floor) },
+  { title: "REFUSED", isWide: true, text: ({ refused }) => String(refused) },
+  { title: "REASON", isWide: true, text: ({ whyPartial }) => whyPartial },
 ];
 
 const LINK_COLUMNS: readonly TableColumn<LinkLag>[] = [
-  { title: "PEER", stored: ({ nodeId }) => (nodeId === "" ? "-" : nodeId) },
-  { title: "STATE", stored: ({ state }) => enumWord(LinkState, state) },
-  { title: "OPENED BY", isWide: true, stored: ({ incoming }) => (incoming ? "peer" : "this node") },
-  { title: "CAUGHT UP", stored: ({ caughtUp }) => (caughtUp ? "yes" : "no") },
-  { title: "BEHIND", stored: ({ behind }) => String(behind) },
-  { title: "FOR", stored: ({ behindFor }) => shortDuration(behindFor) },
-  { title: "ADDRESS", stored: ({ address }) => address },
+  { title: "PEER", text: ({ nodeId }) => (nodeId === "" ? "-" : nodeId) },
+  { title: "STATE", text: ({ state }) => enumWord(LinkState, state) },
+  { title: "OPENED BY", isWide: true, text: ({ incoming }) => (incoming ? "peer" : "this node") },
+  { title: "CAUGHT UP", text: ({ caughtUp }) => (caughtUp ? "yes" : "no") },
+  { title: "BEHIND", text: ({ behind }) => String(behind) },
+  { title: "BEHIND FOR", text: ({ behindFor }) => shortDuration(behindFor) },
+  { title: "ADDRESS", text: ({ address }) => address },
 ];
 
 export const lag: VerbFunction = async (asked) => {
   try {
     await nodeLag(asked);
   } catch (error) {
-    // A resolver has no other nodes. Its cache says how far it is behind.
+    // A resolver has no source nodes of its own; its cache statistics show its lag.
     if (!(error instanceof RequestError) || error.facts.code !== "UNIMPLEMENTED") throw error;
     await cacheLag(asked);
   }
@@ -208,14 +208,14 @@ const nodeLag: VerbFunction = async ({ flags, out, client }) => {
     const isFresh = since === undefined || (since.seconds === 0n && since.nanos === 0);
     const age = isFresh ? "" : `; ${ageWords(since)}`;
     out.note(`${answer.servedBy} is ${answer.ready ? "ready" : "not ready"}${answer.detail === "" ? "" : `: ${answer.detail}`}${age}`);
-    if (answer.originsProtected) out.note("so much of a cluster vanished at once that its entries are not hidden");
+    if (answer.originsProtected)
+      out.note("many nodes of a cluster disappeared at the same time, so their entries are kept visible (self-preservation)");
   }
   if (!out.isMachine && answer.exports !== undefined) noteExports(out, answer, answer.exports);
   if (flags.isOn("borders")) out.document(json, borderTable(answer));
   else if (flags.isOn("sources")) out.document(json, sourceTable(answer));
-  else if (flags.isOn("links"))
-    out.document(json, { columns: LINK_COLUMNS, rows: answer.links, whenEmpty: "no links to other nodes at the moment" });
-  else out.document(json, { columns: ORIGIN_COLUMNS, rows: answer.origins, whenEmpty: "no origins: nothing was ever registered" });
+  else if (flags.isOn("links")) out.document(json, { columns: LINK_COLUMNS, rows: answer.links, whenEmpty: "no links to other nodes" });
+  else out.document(json, { columns: ORIGIN_COLUMNS, rows: answer.origins, whenEmpty: "no source nodes: nothing was ever registered" });
 };
 
 function whereOf(flags: Flags): { readonly clusterId: string; readonly region: string } {
@@ -223,5 +223,5 @@ function whereOf(flags: Flags): { readonly clusterId: string; readonly region: s
 }
 
 function ageWords(age: Duration): string {
-  return isKnownAge(durationMs(age)) ? `its data may be ${shortDuration(age)} old` : "it does not know yet how old its data is";
+  return isKnownAge(durationMs(age)) ? `its data may be up to ${shortDuration(age)} old` : "the age of its data is not known yet";
 }

@@ -1,4 +1,4 @@
-/** Verbs about the policy set: check, apply, export, roll back, history, explain, status. */
+/** Verbs that check, apply, export, roll back, list and explain policy sets. */
 
 import { enumToJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -45,10 +45,10 @@ export const status: VerbFunction = async ({ out, client }) => {
   const answer = await client().call(method.policyStatus, {});
   const json = wholeJson(PolicyStatusResponseSchema, answer);
   out.document(json, factTable(json));
-  if (!answer.enabled) out.note("no policy was ever applied: everything is allowed");
+  if (!answer.enabled) out.note("no policy was ever applied: all actions are allowed");
   if (answer.degraded !== "") out.note(`warning: ${answer.degraded}`);
   if (answer.conflict !== "") out.note(`warning: ${answer.conflict}`);
-  if (answer.notTaken !== "") out.note(`warning: not taken: ${answer.notTaken}`);
+  if (answer.notTaken !== "") out.note(`warning: not accepted: ${answer.notTaken}`);
 };
 
 export const validate: VerbFunction = async ({ environment, args, flags, out, client }) => {
@@ -58,7 +58,7 @@ export const validate: VerbFunction = async ({ environment, args, flags, out, cl
   const asksServer = policy !== undefined && !flags.isOn("offline");
   const problems = asksServer ? allProblems(reading, await client().call(method.validatePolicy, { policy })) : reading.problems;
   const isValid = problems.every(({ severity }) => severity !== "error");
-  tellProblems(file, problems, out);
+  printProblems(file, problems, out);
   out.json({ valid: isValid, problems: problemsJson(problems) });
   if (isValid) out.note(`${file} is valid: ${counted(policy?.rules.length ?? 0, "rule")}`);
   return isValid ? EXIT.done : EXIT.failed;
@@ -73,15 +73,15 @@ export const apply: VerbFunction = async ({ environment, args, flags, out, clien
   const { policy } = reading;
   const request = { ...change, policy, ...(stage && { stage }) };
   const answer = await changing(file, reading, () => client().call(method.applyPolicy, request));
-  tellChange(out, answer, { json: wholeJson(ApplyPolicyResponseSchema, answer), what: file, reading, isDryRun: change.dryRun });
-  const stays = answer.number === 0n ? "there is no policy in force" : `version ${answer.number} stays in force`;
+  printChange(out, answer, { json: wholeJson(ApplyPolicyResponseSchema, answer), what: file, reading, isDryRun: change.dryRun });
+  const stays = answer.number === 0n ? "no policy is in force" : `version ${answer.number} stays in force`;
   if (change.dryRun) out.note(`dry run, nothing was changed: ${stays}`);
   else if (stage === undefined) out.note(`version ${answer.number} is in force`);
-  else out.note(`version ${answer.number} is the newest; it is in force in its stage`);
+  else out.note(`version ${answer.number} is the newest; it is in force for the nodes of its stage`);
   return EXIT.done;
 };
 
-/** What the flags of apply and rollback say of a change. */
+/** The flags of apply and rollback, as fields of a request. */
 function changeOf(flags: Flags) {
   return {
     dryRun: flags.isOn("dryRun"),
@@ -92,9 +92,9 @@ function changeOf(flags: Flags) {
 }
 
 function refuseFile(file: string, problems: readonly PolicyReadingProblem[], out: CommandOutput): typeof EXIT.failed {
-  tellProblems(file, problems, out);
+  printProblems(file, problems, out);
   const count = problems.filter(({ severity }) => severity === "error").length;
-  out.error(`nothing was applied, because of ${counted(count, "problem")}`);
+  out.error(`nothing was applied: the file has ${counted(count, "error")}`);
   out.json({ applied: false, dryRun: false, changes: [], problems: problemsJson(problems) });
   return EXIT.failed;
 }
@@ -107,7 +107,7 @@ function stageOf(flags: Flags) {
   return clusterIds.length === 0 ? undefined : ({ by: { case: "clusters", value: { clusterIds } } } as const);
 }
 
-/** Makes a change of policy. A refusal names the lines of the file. If another change came first, it says what to do. */
+/** Applies a change of policy. Errors name the lines of the file. After a version conflict, the error says what to do. */
 async function changing<T>(file: string, reading: PolicyReading, change: () => Promise<T>): Promise<T> {
   try {
     return await change();
@@ -115,7 +115,7 @@ async function changing<T>(file: string, reading: PolicyReading, change: () => P
     if (!(error instanceof RequestError)) throw error;
     const { reason, violations } = error.facts;
     if (reason === "VERSION_CONFLICT") {
-      const advice = "nothing was changed; see the newer versions with: waymark namespace policy history --diff";
+      const advice = "nothing was changed; run waymark namespace policy history --diff to see the newer versions";
       throw new CommandError(`${error.message}\n${advice}`, EXIT.failed, error);
     }
     if (reading === NO_FILE || violations.length === 0) throw error;
@@ -127,16 +127,16 @@ async function changing<T>(file: string, reading: PolicyReading, change: () => P
   }
 }
 
-/** Tells what a change of policy changes for the viewers, and its problems. */
-function tellChange(
+/** Prints the effect of a change on viewers, and its problems. */
+function printChange(
   out: CommandOutput,
   answer: ApplyPolicyResponse | RollbackPolicyResponse,
-  told: { readonly json: object; readonly what: string; readonly reading: PolicyReading; readonly isDryRun: boolean },
+  printed: { readonly json: object; readonly what: string; readonly reading: PolicyReading; readonly isDryRun: boolean },
 ): void {
   const { changes, changesLeftOut } = answer;
-  const { json, what, reading, isDryRun } = told;
+  const { json, what, reading, isDryRun } = printed;
   const problems = allProblems(reading, answer);
-  tellProblems(what, problems, out);
+  printProblems(what, problems, out);
   out.document({ ...json, applied: !isDryRun, dryRun: isDryRun, problems: problemsJson(problems) }, changeTable(changes));
   out.note(changeWords(changes, Number(changesLeftOut)));
 }
@@ -144,13 +144,13 @@ function tellChange(
 function changeTable(changes: readonly Change[]): OutputTable<Change> {
   return {
     columns: [
-      { title: "EFFECT", stored: ({ effect }) => enumWord(ChangeEffect, effect) },
-      { title: "NAMESPACE", stored: ({ namespace }) => namespace },
-      { title: "ENTRIES", stored: ({ entries }) => String(entries) },
-      { title: "FOR", stored: forWords },
+      { title: "EFFECT", text: ({ effect }) => enumWord(ChangeEffect, effect) },
+      { title: "NAMESPACE", text: ({ namespace }) => namespace },
+      { title: "ENTRIES", text: ({ entries }) => String(entries) },
+      { title: "VIEWERS", text: forWords },
       {
         title: "EXAMPLES",
-        stored: ({ examples, namespace }) => examples.map((key) => keyWords(key).slice(namespace.length + 1)).join(", "),
+        text: ({ examples, namespace }) => examples.map((key) => keyWords(key).slice(namespace.length + 1)).join(", "),
       },
     ],
     rows: changes,
@@ -159,12 +159,12 @@ function changeTable(changes: readonly Change[]): OutputTable<Change> {
 }
 
 function forWords({ effect, viewers }: Change): string {
-  if (viewers.length === 0) return effect === ChangeEffect.WITHDRAW ? "" : "everybody";
+  if (viewers.length === 0) return effect === ChangeEffect.WITHDRAW ? "" : "all viewers";
   return viewers.map(({ clusterId, tenantId }) => `${clusterId}/${tenantId}`).join(", ");
 }
 
 function changeWords(changes: readonly Change[], leftOut: number): string {
-  if (changes.length === 0) return "nothing in the catalog changes for any viewer";
+  if (changes.length === 0) return "no change in the catalog for any viewer";
   const words = [ChangeEffect.HIDE, ChangeEffect.SHOW, ChangeEffect.WITHDRAW].flatMap((effect) => {
     const rows = changes.filter((change) => change.effect === effect);
     const entries = rows.reduce((sum, change) => sum + Number(change.entries), 0);
@@ -184,7 +184,7 @@ export const exportPolicy: VerbFunction = async ({ environment, flags, out, clie
 
 async function inForce(client: Client): Promise<PolicySet> {
   const { policy } = await client.call(method.exportPolicy, {});
-  if (policy === undefined) throw new CommandError("there is no policy in force", EXIT.notFound);
+  if (policy === undefined) throw new CommandError("no policy is in force", EXIT.notFound);
   return policy;
 }
 
@@ -194,10 +194,10 @@ async function versionOf(client: Client, number: number): Promise<PolicySet> {
     if (found?.unreadable) throw new CommandError(`version ${number} cannot be read: ${found.unreadable}`);
     if (found?.policy !== undefined) return found.policy;
   }
-  throw new CommandError(`there is no version ${number} in the history`, EXIT.notFound);
+  throw new CommandError(`version ${number} is not in the history`, EXIT.notFound);
 }
 
-/** Problems without a file have no lines. */
+/** A reading without a file: its problems have no lines. */
 const NO_FILE: PolicyReading = { policy: undefined, problems: [], lineOf: () => 0 };
 
 export const rollback: VerbFunction = async ({ flags, out, client }) => {
@@ -206,9 +206,9 @@ export const rollback: VerbFunction = async ({ flags, out, client }) => {
   const answer = await changing("", NO_FILE, () => client().call(method.rollbackPolicy, request));
   const words = to === 0 ? "the version before the newest" : `version ${to}`;
   const json = { ...wholeJson(RollbackPolicyResponseSchema, answer), toNumber: String(to) };
-  tellChange(out, answer, { json, what: words, reading: NO_FILE, isDryRun: request.dryRun });
+  printChange(out, answer, { json, what: words, reading: NO_FILE, isDryRun: request.dryRun });
   if (request.dryRun) out.note(`dry run, nothing was changed: version ${answer.number} stays in force`);
-  else out.note(`the rules of ${words} are in force again, as version ${answer.number}`);
+  else out.note(`the rules of ${words} are in force again as version ${answer.number}`);
 };
 
 export const history: VerbFunction = async ({ flags, out, client }) => {
@@ -226,15 +226,15 @@ const numberOf = ({ policy }: PolicyVersion): string => String(policy?.number ??
 function historyTable(versions: readonly PolicyVersion[]): OutputTable<PolicyVersion> {
   return {
     columns: [
-      { title: "NUMBER", stored: numberOf },
-      { title: "APPLIED AT", stored: ({ appliedAt }) => timeText(appliedAt) },
-      { title: "BY", stored: ({ principal }) => principal },
-      { title: "VERSION", stored: ({ policy }) => policy?.version ?? "" },
-      { title: "STAGE", stored: ({ stage, superseded }) => (superseded ? "superseded" : stageWords(stage)) },
-      { title: "CHANGES", stored: ({ changes, unreadable }) => (unreadable === "" ? String(changes.length) : "unreadable") },
-      { title: "CHECKSUM", isWide: true, stored: ({ checksum }) => checksum },
-      { title: "TICKET", stored: ({ changeTicket }) => changeTicket },
-      { title: "REASON", stored: ({ reason, unreadable }) => (unreadable === "" ? reason : unreadable) },
+      { title: "NUMBER", text: numberOf },
+      { title: "APPLIED AT", text: ({ appliedAt }) => timeText(appliedAt) },
+      { title: "BY", text: ({ principal }) => principal },
+      { title: "VERSION", text: ({ policy }) => policy?.version ?? "" },
+      { title: "STAGE", text: ({ stage, superseded }) => (superseded ? "superseded" : stageWords(stage)) },
+      { title: "CHANGES", text: ({ changes, unreadable }) => (unreadable === "" ? String(changes.length) : "unreadable") },
+      { title: "CHECKSUM", isWide: true, text: ({ checksum }) => checksum },
+      { title: "TICKET", text: ({ changeTicket }) => changeTicket },
+      { title: "REASON", text: ({ reason, unreadable }) => (unreadable === "" ? reason : unreadable) },
     ],
     rows: versions,
     whenEmpty: "no policy was ever applied",
@@ -258,12 +258,12 @@ function diffTable(versions: readonly PolicyVersion[]): OutputTable<DiffRow> {
   );
   return {
     columns: [
-      { title: "NUMBER", stored: ({ version }) => numberOf(version) },
-      { title: "RULE", stored: ({ change }) => (change.namespace === "" ? "(the set)" : change.namespace) },
-      { title: "CHANGE", stored: ({ change }) => enumWord(RuleChangeKind, change.kind) },
-      { title: "FIELD", stored: ({ field }) => field },
-      { title: "REMOVED", stored: ({ removed }) => removed.join(", ") },
-      { title: "ADDED", stored: ({ added }) => added.join(", ") },
+      { title: "NUMBER", text: ({ version }) => numberOf(version) },
+      { title: "RULE", text: ({ change }) => (change.namespace === "" ? "(the set)" : change.namespace) },
+      { title: "CHANGE", text: ({ change }) => enumWord(RuleChangeKind, change.kind) },
+      { title: "FIELD", text: ({ field }) => field },
+      { title: "REMOVED", text: ({ removed }) => removed.join(", ") },
+      { title: "ADDED", text: ({ added }) => added.join(", ") },
     ],
     rows,
     whenEmpty: "no differences",
@@ -286,26 +286,28 @@ export const explain: VerbFunction = async ({ flags, out, client }) => {
   const json = { namespace, action: enumToJson(ActSchema, action), ...wholeJson(ExplainResponseSchema, answer) };
   out.document(json, {
     columns: [
-      { title: "VERDICT", stored: ({ allowed }) => (allowed ? "allowed" : "denied") },
-      { title: "REASON", stored: ({ reason }) => reason },
-      { title: "RULE", stored: ({ rule }) => rule },
-      { title: "UNTIL", stored: ({ until }) => timeText(until) },
+      { title: "VERDICT", text: ({ allowed }) => (allowed ? "allowed" : "denied") },
+      { title: "REASON", text: ({ reason }) => reason },
+      { title: "RULE", text: ({ rule }) => rule },
+      { title: "UNTIL", text: ({ until }) => timeText(until) },
     ],
     rows: [answer],
   });
 };
 
-/** `--viewer cluster/tenant`, or its two parts; undefined for the caller's own view. */
+/** `--viewer cluster/tenant`, or its two parts; undefined for the caller. */
 function viewerOf(flags: Flags): { readonly clusterId: string; readonly tenantId: string } | undefined {
   const both = flags.text("viewer");
   const [cluster, tenant] = [flags.text("viewerCluster"), flags.text("viewerTenant")];
   if (both === undefined)
     return cluster === undefined && tenant === undefined ? undefined : { clusterId: cluster ?? "", tenantId: tenant ?? "" };
   if (cluster !== undefined || tenant !== undefined) throw new UsageError("--viewer excludes --viewer-cluster and --viewer-tenant");
-  // An id with a slash is given by its own flag.
+  // Ids with a slash need the separate flags.
   const [clusterId = "", tenantId, ...rest] = both.split("/");
   if (tenantId === undefined || rest.length > 0)
-    throw new UsageError(`--viewer ${both}: not cluster/tenant; use --viewer-cluster and --viewer-tenant for ids with a slash`);
+    throw new UsageError(
+      `invalid --viewer ${both}: expected cluster/tenant; for ids with a slash, use --viewer-cluster and --viewer-tenant`,
+    );
   return { clusterId, tenantId };
 }
 
@@ -314,7 +316,7 @@ async function readPolicyFile(environment: Environment, file: string): Promise<P
   return environment.readPolicy(await readInput(environment, file, POLICY_BOUNDS.maxFileBytes));
 }
 
-/** Where a version is applied first, in words; empty when it is applied everywhere. */
+/** The nodes that a staged version applies to; empty if it applies to all. */
 function stageWords(stage: Stage | undefined): string {
   if (stage === undefined) return "";
   const { by } = stage;
@@ -328,31 +330,31 @@ function stageWords(stage: Stage | undefined): string {
   }
 }
 
-/** Problems as protobuf has them in JSON. */
+/** Problems in the JSON form of protobuf. */
 function problemsJson(problems: readonly PolicyReadingProblem[]) {
   return problems.map((problem) => ({ ...problem, severity: `SEVERITY_${problem.severity.toUpperCase()}` }));
 }
 
-/** The problems of the file, and those that a server found, by line, each once. An unknown severity counts as an error. */
+/** The problems found in the file and by the server, sorted by line, without duplicates. An unknown severity counts as an error. */
 function allProblems(
   { problems, lineOf }: PolicyReading,
-  told: { readonly problems: readonly Problem[] },
+  answer: { readonly problems: readonly Problem[] },
 ): readonly PolicyReadingProblem[] {
   const nameOf = ({ path, severity, message }: PolicyReadingProblem): string => [path, severity, message].join("\0");
   const known = new Set(problems.map(nameOf));
-  const theirs = told.problems.map(({ path, line, severity, message }): PolicyReadingProblem => {
+  const theirs = answer.problems.map(({ path, line, severity, message }): PolicyReadingProblem => {
     return { path, line: line > 0 ? line : lineOf(path), severity: severity === Severity.WARNING ? "warning" : "error", message };
   });
   return [...problems, ...theirs.filter((problem) => !known.has(nameOf(problem)))].toSorted((a, b) => a.line - b.line);
 }
 
-/** Line 0 is that of no file, or is not known. */
+/** `file:line`. Line 0 means unknown. */
 function placeText(file: string, line: number): string {
   return line > 0 ? `${file}:${line}` : file;
 }
 
-/** One line each on stderr: `policy.yaml:12: rules[3].owners[0]: …`. */
-function tellProblems(file: string, problems: readonly PolicyReadingProblem[], out: CommandOutput): void {
+/** Prints each problem as a line on stderr: `policy.yaml:12: rules[3].owners[0]: …`. */
+function printProblems(file: string, problems: readonly PolicyReadingProblem[], out: CommandOutput): void {
   for (const { path, line, severity, message } of problems) {
     const text = [placeText(file, line), ...(path === "" ? [] : [path]), message].join(": ");
     if (severity === "error") out.error(text);

@@ -1,4 +1,4 @@
-/** Verbs about single entries: register (and keep), unregister. */
+/** Verbs that register, keep alive and unregister single entries. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -24,13 +24,12 @@ import { keyWords } from "../texts.ts";
 const DEFAULT_KEEP_TTL_MS = 30_000;
 const RETRY = { baseMs: 250, maxMs: 5000 } as const;
 
-/** The flags that name one entry, beside its kind. */
+/** The flags that identify an entry, in addition to its kind. */
 const NAMES = ["namespace", "name", "instance"] as const;
 
 function keyOf(flags: Flags) {
   const missing = NAMES.filter((name) => (flags.text(name) ?? "") === "");
-  if (missing.length > 0)
-    throw new UsageError(`${missing.map((name) => `--${name}`).join(", ")} ${missing.length > 1 ? "are" : "is"} needed`);
+  if (missing.length > 0) throw new UsageError(`missing: ${missing.map((name) => `--${name}`).join(", ")}`);
   return {
     kind: flags.enum("kind", EntryKind) || EntryKind.SERVICE,
     namespace: flags.text("namespace") ?? "",
@@ -46,17 +45,17 @@ export function parseTarget(text: string): MessageInitShape<typeof TargetSchema>
   const groups = match?.groups;
   const { port: digits } = groups ?? {};
   const port = Number(digits ?? 0);
-  if (!groups) throw new UsageError(`--target ${text}: not host[:port][/protocol][,name=…][,weight=…][,priority=…]`);
+  if (!groups) throw new UsageError(`invalid --target ${text}: expected host[:port][/protocol][,name=…][,weight=…][,priority=…]`);
   if (digits !== undefined && (port < 1 || port > 65_535))
-    throw new UsageError(`--target ${text}: port ${digits} is not in the range 1 to 65535; omit the colon for a target without a port`);
+    throw new UsageError(`invalid --target ${text}: expected a port from 1 to 65535, or no colon for a target without a port`);
   const extra: { name?: string; weight?: number; priority?: number } = {};
   for (const option of options) {
     const [key = "", value = ""] = option.split("=");
     const number = /^\d{1,5}$/.test(value) ? Number(value) : 65_536;
-    if (Object.hasOwn(extra, key)) throw new UsageError(`--target ${text}: ${key} is given twice`);
+    if (Object.hasOwn(extra, key)) throw new UsageError(`invalid --target ${text}: ${key} is set twice`);
     if (key === "name") extra.name = value;
     else if ((key === "weight" || key === "priority") && number <= 65_535) extra[key] = number;
-    else throw new UsageError(`--target ${text}: ${option} is none of name=…, weight=0…65535, priority=0…65535`);
+    else throw new UsageError(`invalid --target ${text}: expected name=…, weight=0…65535 or priority=0…65535 instead of ${option}`);
   }
   return { host: groups["v6"] ?? groups["host"] ?? "", port, protocol: groups["protocol"] ?? "", ...extra };
 }
@@ -64,7 +63,7 @@ export function parseTarget(text: string): MessageInitShape<typeof TargetSchema>
 function entryOf(flags: Flags): Entry {
   const version = flags.text("versionLabel");
   const key = keyOf(flags);
-  if (version !== undefined && key.kind !== EntryKind.FUNCTION) throw new UsageError("--version-label needs --kind function");
+  if (version !== undefined && key.kind !== EntryKind.FUNCTION) throw new UsageError("--version-label requires --kind function");
   return create(EntrySchema, {
     key,
     scope: flags.enum("scope", Scope),
@@ -91,14 +90,14 @@ export const register: VerbFunction = async (context) => {
   const json = messageJson(RegisterResponseSchema, answer);
   out.document(json, {
     columns: [
-      { title: "ENTRY", stored: () => keyWords(entry.key) },
-      { title: "LEASE", stored: () => answer.leaseId },
-      { title: "TTL", stored: () => (answer.ttl === undefined ? "static" : `${durationMs(answer.ttl) / 1000}s`) },
+      { title: "ENTRY", text: () => keyWords(entry.key) },
+      { title: "LEASE", text: () => answer.leaseId },
+      { title: "TTL", text: () => (answer.ttl === undefined ? "static" : `${durationMs(answer.ttl) / 1000}s`) },
     ],
     rows: [answer],
   });
   if (!isKept) return EXIT.done;
-  out.note("registered; renewing until interrupted");
+  out.note("registered; renewing the lease until interrupted");
   return keep(context, {
     request,
     leaseId: answer.leaseId,
@@ -112,12 +111,12 @@ interface KeptRegistration {
   readonly ttlMs: number;
 }
 
-/** How long a `ttl` check without an interval may go unrenewed. */
+/** Default interval of a `ttl` check. */
 const CHECK_INTERVAL_MS = 10_000;
 
 /**
- * Renews at a third of the ttl, registers again when the lease is gone, and unregisters at the end. `ttl` checks are renewed with the lease, by a report
- * about the entry, and then a third of the shortest interval counts if that is shorter.
+ * Renews the lease at a third of its TTL, registers again if the lease has expired, and unregisters at the end. Each renewal also reports for the
+ * `ttl` checks of the entry, so the period is at most a third of their shortest interval.
  */
 async function keep({ environment, out, client }: VerbContext, { request, ttlMs, leaseId: first }: KeptRegistration): Promise<ExitCode> {
   const { interrupt } = environment;
@@ -133,12 +132,12 @@ async function keep({ environment, out, client }: VerbContext, { request, ttlMs,
       const { expiredLeaseIds } = await client().call(DiscoveryService.method.renew, { leaseIds: [leaseId], reports });
       if (expiredLeaseIds.length > 0) {
         ({ leaseId } = await client().call(DiscoveryService.method.register, request));
-        out.note(`the lease was gone; registered again under ${leaseId}`);
+        out.note(`the lease had expired; registered again under ${leaseId}`);
       }
       failures = 0;
     } catch (error) {
       if (!isPassing(error)) throw error;
-      if (failures === 0) out.note(`cannot renew: ${error.message}; trying again`);
+      if (failures === 0) out.note(`renewal failed: ${error.message}; trying again`);
       failures += 1;
     }
   }
@@ -147,13 +146,13 @@ async function keep({ environment, out, client }: VerbContext, { request, ttlMs,
   return EXIT.done;
 }
 
-/** The interval of a `ttl` check, and nothing for another one. */
+/** The interval of a `ttl` check; empty for other checks. */
 function ttlIntervalMs({ probe, interval }: Check): readonly number[] {
   if (probe.case !== "ttl") return [];
   return [interval === undefined ? CHECK_INTERVAL_MS : durationMs(interval)];
 }
 
-/** Whether another try may help: the server is away, or too busy to answer in time. */
+/** Whether another attempt may succeed: the server is unreachable, or too busy to answer in time. */
 function isPassing(error: unknown): error is RequestError {
   return error instanceof RequestError && (error.isAway || ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"].includes(error.facts.code));
 }
@@ -162,16 +161,17 @@ export const unregister: VerbFunction = async ({ flags, out, client }) => {
   const leaseId = flags.text("lease");
   const isKeyed = NAMES.some((name) => flags.text(name) !== undefined);
   if (leaseId !== undefined && isKeyed) throw new UsageError("--lease and --namespace, --name, --instance exclude each other");
-  if (leaseId === undefined && !isKeyed) throw new UsageError("name what to remove: --namespace, --name and --instance, or --lease");
+  if (leaseId === undefined && !isKeyed)
+    throw new UsageError("missing entry to remove: set --namespace, --name and --instance, or --lease");
   const request = leaseId === undefined ? { keys: [keyOf(flags)] } : { leaseId };
   const answer = await client().call(DiscoveryService.method.unregister, request);
   if (answer.removed > 0 || out.isMachine) {
     out.document(messageJson(UnregisterResponseSchema, answer), {
-      columns: [{ title: "REMOVED", stored: ({ removed }) => String(removed) }],
+      columns: [{ title: "REMOVED", text: ({ removed }) => String(removed) }],
       rows: [answer],
     });
   }
   if (answer.removed > 0) return EXIT.done;
-  out.error("nothing was removed: no such entry");
+  out.error("nothing was removed: the entry does not exist");
   return EXIT.notFound;
 };

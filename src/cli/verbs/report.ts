@@ -13,7 +13,7 @@ import type { TableColumn } from "../output.ts";
 import { MAX_PAGE, pagesOf } from "../pages.ts";
 import type { VerbFunction } from "../table/verb.ts";
 
-/** Calls under way at once. */
+/** Largest number of concurrent calls. */
 const MAX_CALLS = 16;
 
 const HEALTHS = [
@@ -30,7 +30,7 @@ export const namespaceHealth: VerbFunction = async ({ flags, out, client, viewer
   const entries = await readAll(client(), filter);
   const summaries = await readSummaries(client(), filter);
   const groups = Map.groupBy(entries, ({ key }) => key?.namespace ?? "");
-  // A namespace that was asked for by name gets a row although it has no entries, and so does one of which others tell.
+  // Requested namespaces, and namespaces with summaries of other clusters, get a row even without entries.
   const others = summaries?.byNamespace.keys() ?? [];
   for (const each of [...(namespace === "" ? [] : [namespace]), ...others]) if (!groups.has(each)) groups.set(each, []);
   const isWanted = ([, group]: readonly [string, readonly Entry[]]) =>
@@ -48,13 +48,13 @@ interface KnownSummaries {
   readonly byNamespace: ReadonlyMap<string, readonly ServiceSummary[]>;
 }
 
-/** Every summary that a filter matches. Undefined where the server holds none. */
+/** All summaries that match a filter; undefined if the server keeps no summaries. */
 async function readSummaries(client: Client, filter: ReportFilter): Promise<KnownSummaries | undefined> {
   const items: ServiceSummary[] = [];
   const { summaryQuery } = DiscoveryService.method;
   const read = (pageToken: string) => client.call(summaryQuery, { ...filter, limit: MAX_PAGE, pageToken });
   try {
-    // A node without cluster keys counts its own cluster, and refuses only this scope.
+    // A node without cluster keys still has summaries of its own cluster, and rejects only this scope.
     await client.call(summaryQuery, { ...filter, scope: Scope.GLOBAL, limit: 1 });
     for await (const page of pagesOf(read)) items.push(...page.items);
   } catch (error) {
@@ -68,7 +68,7 @@ async function readSummaries(client: Client, filter: ReportFilter): Promise<Know
 type ReportFilter = Pick<MessageInitShape<typeof SummaryQueryRequestSchema>, "namespace" | "namespacePrefix" | "viewer">;
 type ReportRow = Awaited<ReturnType<typeof rowOf>>;
 
-/** One namespace, as JSON has it. */
+/** The report of a namespace, in its JSON form. */
 async function rowOf(client: Client, [namespace, entries]: readonly [string, readonly Entry[]], summaries: KnownSummaries | undefined) {
   const status = await client.call(DiscoveryService.method.namespaceStatus, { namespace });
   const { owners, exportScopes, policyVersion, allowed, reason } = status;
@@ -88,14 +88,14 @@ async function rowOf(client: Client, [namespace, entries]: readonly [string, rea
   };
 }
 
-/** What the cluster of the server exports and keeps back, and of whom it has not heard for a while. */
+/** Counts of exported and withheld services of the server's cluster, and the clusters whose summaries are stale. */
 function exportsOf(entries: readonly Entry[], held: readonly ServiceSummary[], own: string, status: NamespaceStatusResponse) {
   const here = servicesIn(entries.filter(({ key }) => key?.clusterId === own));
-  const told = new Set(held.filter(({ sourceCluster }) => sourceCluster === own).map(({ kind, serviceId }) => `${kind} ${serviceId}`));
+  const exported = new Set(held.filter(({ sourceCluster }) => sourceCluster === own).map(({ kind, serviceId }) => `${kind} ${serviceId}`));
   const isStale = ({ stale, sourceCluster }: ServiceSummary) => stale && sourceCluster !== own;
   return {
     exported: Number(status.summariesExported),
-    withheld: here.difference(told).size,
+    withheld: here.difference(exported).size,
     exportAllowed: status.exportAllowed,
     exportReason: status.exportReason,
     policyNumber: Number(status.policyNumber),
@@ -105,35 +105,35 @@ function exportsOf(entries: readonly Entry[], held: readonly ServiceSummary[], o
   };
 }
 
-/** Kind and name of what is summarised. */
+/** Kind and name of each service that summaries cover. */
 function servicesIn(entries: readonly Entry[]): Set<string> {
   return new Set(entries.flatMap(({ key }) => (key === undefined || key.kind === EntryKind.NODE ? [] : [`${key.kind} ${key.name}`])));
 }
 
 const COLUMNS: readonly TableColumn<ReportRow>[] = [
-  { title: "NAMESPACE", stored: ({ namespace }) => namespace },
-  { title: "SERVICES", stored: ({ services }) => String(services) },
-  { title: "ENTRIES", stored: ({ entries }) => String(entries) },
+  { title: "NAMESPACE", text: ({ namespace }) => namespace },
+  { title: "SERVICES", text: ({ services }) => String(services) },
+  { title: "ENTRIES", text: ({ entries }) => String(entries) },
   ...HEALTHS.map((each) => enumWord(HealthStatus, each)).map((word) => ({
     title: word.toUpperCase(),
-    stored: ({ health }: ReportRow) => String(health[word] ?? 0),
+    text: ({ health }: ReportRow) => String(health[word] ?? 0),
   })),
-  { title: "EXPORTED", stored: ({ summaries }) => (summaries === undefined ? "-" : String(summaries.exported)) },
-  { title: "WITHHELD", stored: withheldText },
-  { title: "STALE", stored: ({ summaries }) => summaries?.staleSources.join(", ") || "-" },
-  { title: "OWNERS", stored: ({ owners }) => (owners.length === 0 ? "-" : owners.join(", ")) },
-  { title: "CLUSTERS", isWide: true, stored: ({ clusters }) => clusters.join(", ") },
-  { title: "EXPORTS", isWide: true, stored: ({ exportScopes }) => exportScopes.join(", ") },
-  { title: "POLICY", isWide: true, stored: ({ policyVersion }) => policyVersion },
-  { title: "VERDICT", stored: ({ allowed }) => (allowed ? "allowed" : "denied") },
-  { title: "REASON", stored: ({ reason }) => reason },
+  { title: "EXPORTED", text: ({ summaries }) => (summaries === undefined ? "-" : String(summaries.exported)) },
+  { title: "WITHHELD", text: withheldText },
+  { title: "STALE", text: ({ summaries }) => summaries?.staleSources.join(", ") || "-" },
+  { title: "OWNERS", text: ({ owners }) => (owners.length === 0 ? "-" : owners.join(", ")) },
+  { title: "CLUSTERS", isWide: true, text: ({ clusters }) => clusters.join(", ") },
+  { title: "EXPORTS", isWide: true, text: ({ exportScopes }) => exportScopes.join(", ") },
+  { title: "POLICY", isWide: true, text: ({ policyVersion }) => policyVersion },
+  { title: "VERDICT", text: ({ allowed }) => (allowed ? "allowed" : "denied") },
+  { title: "REASON", text: ({ reason }) => reason },
 ];
 
-/** How many services have no summary, and by which rule of which policy. What may be exported and is not has entries that stay nearer, or no exporter. */
+/** The number of services without a summary, with the policy rule that withholds them. If export is allowed, the scope of their entries is narrower, or no node exports. */
 function withheldText({ summaries }: ReportRow): string {
   if (summaries === undefined || summaries.withheld === 0) return "-";
   const { withheld, exportAllowed, exportReason, policyNumber, policyRule } = summaries;
   if (exportAllowed) return `${withheld}: narrower scope, or no exporter`;
   const policy = policyNumber === 0 ? "" : `, policy ${policyNumber}${policyRule === "" ? "" : ` by ${policyRule}`}`;
-  return `${withheld}: ${exportReason || "not told"}${policy}`;
+  return `${withheld}: ${exportReason || "unknown reason"}${policy}`;
 }

@@ -1,4 +1,4 @@
-/** Verbs about the cache of a resolver. */
+/** Verbs that show and control the cache of a resolver. */
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import {
   type CacheStatsResponse,
@@ -17,58 +17,59 @@ export const cacheStats: VerbFunction = async ({ out, client }) => {
   showStats(out, await client().call(ResolverService.method.cacheStats, {}));
 };
 
-/** The statistics, and in a sentence how far the cache is behind its upstream. */
+/** Prints the lag of the cache in a sentence, and then the statistics. */
 export const cacheLag: VerbFunction = async ({ out, client }) => {
-  const said = await client().call(ResolverService.method.cacheStats, {});
-  if (!out.isMachine) out.note(lagText(said));
-  showStats(out, said);
+  const answer = await client().call(ResolverService.method.cacheStats, {});
+  if (!out.isMachine) out.note(lagText(answer));
+  showStats(out, answer);
 };
 
 function lagText({ upstream, lag }: CacheStatsResponse): string {
   const lagMs = lag && Math.round(durationMs(lag));
-  const behind = lagMs === undefined ? "it has never held all that it follows" : `what it follows is ${durationText(lagMs)} behind`;
-  if (upstream === "") return `this resolver reaches none of its upstreams, and ${behind}; GET /readyz at its HTTP listener says why`;
+  const behind = lagMs === undefined ? "its cache was never complete" : `its cache is ${durationText(lagMs)} behind`;
+  if (upstream === "")
+    return `this resolver reaches none of its upstreams, and ${behind}; GET /readyz on its HTTP listener shows the reason`;
   return `this resolver reads ${upstream}, and ${behind}`;
 }
 
-function showStats(out: Parameters<VerbFunction>[0]["out"], said: CacheStatsResponse): void {
-  const json = wholeJson(CacheStatsResponseSchema, said);
+function showStats(out: Parameters<VerbFunction>[0]["out"], answer: CacheStatsResponse): void {
+  const json = wholeJson(CacheStatsResponseSchema, answer);
   const rows = Object.entries(json).map(([name, value]) => ({ name, value: textOf(value) }));
   out.document(json, {
     columns: [
-      { title: "FIELD", stored: ({ name }) => name },
-      { title: "VALUE", stored: ({ value }) => value },
+      { title: "FIELD", text: ({ name }) => name },
+      { title: "VALUE", text: ({ value }) => value },
     ],
     rows,
   });
 }
 
 export const resync: VerbFunction = async ({ args, out, client }) => {
-  const said = await client().call(ResolverService.method.resync, { namespaces: [...args] });
-  const none = "nothing that this resolver follows is there, so nothing was fetched again; what it fetched by name is asked for anew";
-  tell(out, said.entries === 0n ? none : `${entries(said, "was", "were")} fetched again`, wholeJson(ResyncResponseSchema, said));
+  const answer = await client().call(ResolverService.method.resync, { namespaces: [...args] });
+  const none = "this resolver follows no namespace with entries; names that it fetched are fetched again at their next lookup";
+  print(out, answer.entries === 0n ? none : `${entries(answer, "was", "were")} fetched again`, wholeJson(ResyncResponseSchema, answer));
 };
 
 export const prewarm: VerbFunction = async ({ args, out, client }) => {
-  const said = await client().call(ResolverService.method.prewarm, { namespaces: [...args] });
-  tell(out, `${entries(said, "is", "are")} followed there`, wholeJson(PrewarmResponseSchema, said));
+  const answer = await client().call(ResolverService.method.prewarm, { namespaces: [...args] });
+  print(out, `${entries(answer, "is", "are")} cached in these namespaces`, wholeJson(PrewarmResponseSchema, answer));
 };
 
 export const evict: VerbFunction = async ({ args, out, client }) => {
-  const said = await client().call(ResolverService.method.evict, { namespaces: [...args] });
-  tell(out, `${entries(said, "was", "were")} let go`, wholeJson(EvictResponseSchema, said));
+  const answer = await client().call(ResolverService.method.evict, { namespaces: [...args] });
+  print(out, `${entries(answer, "was", "were")} evicted`, wholeJson(EvictResponseSchema, answer));
 };
 
-function entries(said: { readonly entries: bigint }, one: string, many: string): string {
-  return counted(Number(said.entries), `entry ${one}`, `entries ${many}`);
+function entries(answer: { readonly entries: bigint }, one: string, many: string): string {
+  return counted(Number(answer.entries), `entry ${one}`, `entries ${many}`);
 }
 
-function tell(out: Parameters<VerbFunction>[0]["out"], text: string, json: ReturnType<typeof wholeJson>): void {
+function print(out: Parameters<VerbFunction>[0]["out"], text: string, json: ReturnType<typeof wholeJson>): void {
   if (out.isMachine) out.json(json);
   else out.note(text);
 }
 
-/** `digest=2,gap=0` for the counts by reason. */
+/** Counts by reason, as `digest=2,gap=0`. */
 function textOf(value: unknown): string {
   if (typeof value !== "object" || value === null) return String(value);
   return Object.entries(value)

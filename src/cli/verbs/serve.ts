@@ -1,7 +1,8 @@
 /** The verb that runs a node. */
 import { Option } from "commander";
-import { SETTING_ROWS } from "../../config/settings.ts";
-import { GRPC_PORT } from "../../lib/addresses.ts";
+import { anonymousAccess } from "../../config/exposure.ts";
+import { SETTING_ROWS, type Settings } from "../../config/settings.ts";
+import { GRPC_PORT, hostPort, splitHostPort } from "../../lib/addresses.ts";
 import { UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import type { VerbFunction } from "../table/verb.ts";
@@ -20,12 +21,13 @@ function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
 
 export const serve: VerbFunction = async ({ environment, flags, out }) => {
   const effective = await readForNode(environment, flags.text("config"), settingFlags(flags));
-  const { node, tls } = effective.settings;
+  const { settings } = effective;
+  const { node, tls } = settings;
   const hasDemo = flags.isOn("demo");
   const isTls = tls.certFile !== undefined;
-  if (hasDemo && node.mode === "resolver") throw new UsageError("--demo is for a node: a resolver registers nothing");
-  // The demo is registered through the node's own listener, as by any client. What reads it is loaded only for it.
-  if (hasDemo && isTls) throw new UsageError("--demo is for a node without TLS");
+  if (hasDemo && node.mode === "resolver") throw new UsageError("--demo requires a node: a resolver accepts no registrations");
+  // A plain-text client of the node itself registers the demo catalog. Its code is loaded on demand.
+  if (hasDemo && isTls) throw new UsageError("--demo requires a node without TLS");
   await environment.serve({
     effective,
     ...(hasDemo && { beforeReady: async (grpc: string) => (await import("./import.ts")).loadDemo(environment, grpc, out) }),
@@ -35,8 +37,8 @@ export const serve: VerbFunction = async ({ environment, flags, out }) => {
       if (!out.isMachine)
         out.note(
           ...(node.mode === "resolver"
-            ? resolverLines(nodeId, listeners, isTls)
-            : readyLines(nodeId, { listeners, isTls, fault, hasDemo })),
+            ? resolverLines(nodeId, listeners, settings)
+            : readyLines(nodeId, { listeners, settings, fault, hasDemo })),
         );
     },
   });
@@ -44,18 +46,39 @@ export const serve: VerbFunction = async ({ environment, flags, out }) => {
 
 type ListenerAddresses = Readonly<Record<string, string>>;
 
-/** As `readyLines`, of a resolver, which takes no registrations. */
-function resolverLines(nodeId: string, listeners: ListenerAddresses, isTls: boolean): readonly string[] {
-  const { grpc = "" } = listeners;
-  const tries = [`  ./bin/waymark discovery query --server ${grpc}`, `  ./bin/waymark resolver cache-stats --server ${grpc}`];
-  return [`resolver ${nodeId} is ready: ${placesText(listeners, isTls)}`, "try, in another terminal:", ...tries];
+/** Like `readyLines`, for a resolver, which accepts no registrations. */
+function resolverLines(nodeId: string, listeners: ListenerAddresses, settings: Settings): readonly string[] {
+  const flags = connectionFlags(listeners, settings, "read");
+  const server = flags === "" ? ` --server ${listeners["grpc"] ?? ""}` : flags;
+  const tries = [`  ./bin/waymark discovery query${server}`, `  ./bin/waymark resolver cache-stats${server}`];
+  return [`resolver ${nodeId} is ready: ${placesText(listeners, isTlsOf(settings))}`, "try, in another terminal:", ...tries];
+}
+
+const isTlsOf = ({ tls }: Settings): boolean => tls.certFile !== undefined;
+
+/**
+ * Flags with which a command reaches this node and is allowed to `access` the catalog; empty when the defaults of the command line suffice.
+ * Values that the node does not know are placeholders in capitals. Over TLS the host is the advertised one, because the certificate is for it.
+ */
+function connectionFlags({ grpc = "" }: ListenerAddresses, settings: Settings, access: "read" | "write"): string {
+  const { tls, listen } = settings;
+  const isTls = isTlsOf(settings);
+  const server = isTls && listen.advertiseHost !== undefined ? hostPort(listen.advertiseHost, splitHostPort(grpc).port) : grpc;
+  const anonymous = anonymousAccess(settings);
+  const needsToken = !tls.requireClientCert && (access === "write" ? anonymous !== "all" : anonymous === "none");
+  return [
+    ...(server === `127.0.0.1:${GRPC_PORT}` ? [] : [` --server ${server}`]),
+    ...(isTls ? [" --ca CA-FILE"] : []),
+    ...(tls.requireClientCert ? [" --cert CERTIFICATE-FILE --key KEY-FILE"] : []),
+    ...(needsToken ? [" --token TOKEN"] : []),
+  ].join("");
 }
 
 const LISTENER_NAMES = { grpc: "gRPC", http: "HTTP", dns: "DNS", dot: "DNS over TLS", fabric: "fabric" };
 
 const TLS_SCHEMES: Readonly<Record<string, string>> = { grpc: "grpcs://", http: "https://" };
 
-/** `gRPC 127.0.0.1:17420, HTTP …`: all listener addresses. With TLS: `gRPC grpcs://127.0.0.1:17420, HTTP https://…`. */
+/** All listener addresses: `gRPC 127.0.0.1:17420, HTTP …`, or with TLS `gRPC grpcs://127.0.0.1:17420, HTTP https://…`. */
 function placesText(listeners: ListenerAddresses, isTls: boolean): string {
   const places = Object.entries(LISTENER_NAMES).map(([key, name]) =>
     listeners[key] === undefined ? "" : `${name} ${isTls ? (TLS_SCHEMES[key] ?? "") : ""}${listeners[key]}`,
@@ -63,27 +86,27 @@ function placesText(listeners: ListenerAddresses, isTls: boolean): string {
   return places.filter((place) => place !== "").join(", ");
 }
 
-/** Notes for a person who just started a node: its addresses, and commands to try. */
+/** Notes on the addresses of a node that just started, and commands to try. */
 function readyLines(
   nodeId: string,
   {
     listeners,
-    isTls,
+    settings,
     fault,
     hasDemo,
-  }: { readonly listeners: ListenerAddresses; readonly isTls: boolean; readonly fault: string; readonly hasDemo: boolean },
+  }: { readonly listeners: ListenerAddresses; readonly settings: Settings; readonly fault: string; readonly hasDemo: boolean },
 ): readonly string[] {
-  const { grpc = "", http = "", dns } = listeners;
-  const server = grpc === `127.0.0.1:${GRPC_PORT}` ? "" : ` --server ${grpc}`;
+  const { http = "", dns } = listeners;
+  const flags = connectionFlags(listeners, settings, hasDemo ? "read" : "write");
   const [host = "", port = ""] = dns === undefined ? [] : [dns.slice(0, dns.lastIndexOf(":")), dns.slice(dns.lastIndexOf(":") + 1)];
   const tries = hasDemo
     ? [
-        `  ./bin/waymark discovery query --prefix k8s${server}`,
+        `  ./bin/waymark discovery query --prefix k8s${flags}`,
         ...(dns === undefined ? [] : [`  dig @${host} -p ${port} cartservice.k8s.default.waymark`]),
         `  curl -s http://${http}/sd/prometheus`,
       ]
-    : [`  ./bin/waymark register --namespace svc.market --name web --instance web-1 --target 10.0.0.1:8080/http${server}`];
-  const where = placesText(listeners, isTls);
+    : [`  ./bin/waymark register --namespace svc.market --name web --instance web-1 --target 10.0.0.1:8080/http${flags}`];
+  const where = placesText(listeners, isTlsOf(settings));
   if (fault !== "") return [`node ${nodeId} is not ready (${fault}): ${where}`];
   return [`node ${nodeId} is ready: ${where}`, "try, in another terminal:", ...tries];
 }

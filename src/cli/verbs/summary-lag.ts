@@ -1,4 +1,4 @@
-/** How far summaries are on their way: the borders of the serving node, and the clusters that it hears. */
+/** Shows the replication of summaries: the borders of the server, and the clusters that it has summaries of. */
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import {
   type BorderLag,
@@ -18,14 +18,14 @@ import type { VerbFunction } from "../table/verb.ts";
 import { HOLDS_NONE, shortDuration } from "../texts.ts";
 
 const BORDER_COLUMNS: readonly TableColumn<BorderLag>[] = [
-  { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
-  { title: "REGION", stored: ({ region }) => region },
-  { title: "LINKS", stored: ({ links }) => String(links) },
-  { title: "OF THE REGION", stored: ({ regionLinks }) => String(regionLinks) },
-  { title: "DUE FOR", stored: dueText },
-  { title: "UNSENT", stored: ({ unsent }) => String(unsent) },
-  { title: "EQUAL THERE", stored: ({ exportedEqualAt }) => timeText(exportedEqualAt) || "-" },
-  { title: "EQUAL HERE", isWide: true, stored: ({ importedEqualAt }) => timeText(importedEqualAt) || "-" },
+  { title: "CLUSTER", text: ({ clusterId }) => clusterId },
+  { title: "REGION", text: ({ region }) => region },
+  { title: "NODE LINKS", text: ({ links }) => String(links) },
+  { title: "REGION LINKS", text: ({ regionLinks }) => String(regionLinks) },
+  { title: "OLDEST PENDING", text: dueText },
+  { title: "UNSENT", text: ({ unsent }) => String(unsent) },
+  { title: "LAST VERIFIED", text: ({ exportedEqualAt }) => timeText(exportedEqualAt) || "-" },
+  { title: "LAST VERIFIED HERE", isWide: true, text: ({ importedEqualAt }) => timeText(importedEqualAt) || "-" },
 ];
 
 /** Without a link, the state of the neighbour is unknown. */
@@ -41,13 +41,13 @@ function isLinked({ regionLinks }: BorderLag): boolean {
 }
 
 const SOURCE_COLUMNS: readonly TableColumn<SourceLag>[] = [
-  { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
-  { title: "REGION", stored: ({ region }) => region || "-" },
-  { title: "STATE", stored: ({ state }) => enumWord(SourceState, state) },
-  { title: "BEACON", stored: ({ beaconAge }) => (beaconAge === undefined ? "never" : `${shortDuration(beaconAge)} ago`) },
-  { title: "SUMMARIES", stored: ({ summaries }) => String(summaries) },
-  { title: "FULL", stored: ({ full }) => (full ? "limit" : "no") },
-  { title: "REFUSED", stored: ({ refused }) => refusedText(refused) || "-" },
+  { title: "CLUSTER", text: ({ clusterId }) => clusterId },
+  { title: "REGION", text: ({ region }) => region || "-" },
+  { title: "STATE", text: ({ state }) => enumWord(SourceState, state) },
+  { title: "HEARTBEAT", text: ({ beaconAge }) => (beaconAge === undefined ? "never" : `${shortDuration(beaconAge)} ago`) },
+  { title: "SUMMARIES", text: ({ summaries }) => String(summaries) },
+  { title: "LIMIT REACHED", text: ({ full }) => (full ? "yes" : "no") },
+  { title: "REFUSED", text: ({ refused }) => refusedText(refused) || "-" },
 ];
 
 function refusedText(refused: SourceLag["refused"]): string {
@@ -59,13 +59,13 @@ function refusedText(refused: SourceLag["refused"]): string {
 
 /** The borders as a table. */
 export function borderTable({ borders, servedBy, exports }: PeerServiceLagResponse): OutputTable<BorderLag> {
-  const whenEmpty = exports === undefined ? noneHeld(servedBy) : `the settings of ${servedBy} name no border (fabric.borders)`;
+  const whenEmpty = exports === undefined ? noneHeld(servedBy) : `${servedBy} has no border in its settings (fabric.borders)`;
   return { columns: BORDER_COLUMNS, rows: borders, whenEmpty };
 }
 
-/** The clusters that the node hears as a table. */
+/** The clusters with summaries on the node, as a table. */
 export function sourceTable({ sources, servedBy, exports }: PeerServiceLagResponse): OutputTable<SourceLag> {
-  const whenEmpty = exports === undefined ? noneHeld(servedBy) : `${servedBy} has heard of no cluster`;
+  const whenEmpty = exports === undefined ? noneHeld(servedBy) : `${servedBy} has no summaries of any cluster`;
   return { columns: SOURCE_COLUMNS, rows: sources, whenEmpty };
 }
 
@@ -73,17 +73,17 @@ function noneHeld(servedBy: string): string {
   return `${servedBy} ${HOLDS_NONE}`;
 }
 
-/** What the cluster exports, and what is due, in a sentence. */
+/** Prints in a sentence whether the cluster exports summaries, and the age of the oldest pending change. */
 export function noteExports(
   out: CommandOutput,
   { servedBy, borders }: Pick<PeerServiceLagResponse, "borders" | "servedBy">,
   { detail, exporters, lag }: ExportLag,
 ): void {
   const lagMs = lag === undefined ? 0 : durationMs(lag);
-  const nothing = borders.every(isLinked) ? "nothing is due" : "nothing is due on the links that are up";
-  const due = lag === undefined || lagMs === 0 ? nothing : `the oldest change has been due for ${shortDuration(lag)}`;
-  out.note(`summaries at ${servedBy}: ${detail}; ${due}`);
-  if (exporters === 0) out.note("no live node of the cluster exports, so other regions hear nothing new of it");
+  const nothing = borders.every(isLinked) ? "no changes are pending" : "no changes are pending on the links that are up";
+  const due = lag === undefined || lagMs === 0 ? nothing : `the oldest change has been pending for ${shortDuration(lag)}`;
+  out.note(`summaries on ${servedBy}: ${detail}; ${due}`);
+  if (exporters === 0) out.note("no live node of this cluster exports summaries, so other regions get no updates of it");
 }
 
 export const exportLag: VerbFunction = async ({ out, client }) => {

@@ -1,4 +1,4 @@
-/** `discovery summary`: what clusters say of their services. */
+/** `discovery summary`: shows the service summaries that clusters publish. */
 import { EntryKeySchema, EntryKind, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { HealthBand, type ServiceSummary, ServiceSummarySchema } from "../../../gen/waymark/catalog/v1/summary_pb.js";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -17,17 +17,17 @@ import type { VerbContext, VerbFunction } from "../table/verb.ts";
 import { HOLDS_NONE } from "../texts.ts";
 
 const SUMMARY_COLUMNS: readonly TableColumn<ServiceSummary>[] = [
-  { title: "NAMESPACE", stored: ({ namespace }) => namespace },
-  { title: "SERVICE", stored: ({ serviceId }) => serviceId },
-  { title: "KIND", isWide: true, stored: ({ kind }) => enumWord(EntryKind, kind) },
-  { title: "CLUSTER", stored: ({ sourceCluster }) => sourceCluster },
-  { title: "REGIONS", stored: ({ regions }) => regions.join(",") },
-  { title: "SCOPE", stored: ({ scope }) => enumWord(Scope, scope) },
-  { title: "ENDPOINTS", stored: ({ endpointCount }) => String(endpointCount) },
-  { title: "BAND", stored: ({ healthBand }) => bandWord(healthBand) },
-  { title: "LATENCY MS", isWide: true, stored: latencyText },
-  { title: "STALE", stored: ({ stale }) => (stale ? "yes" : "no") },
-  { title: "VERSION", isWide: true, stored: ({ version }) => String(version) },
+  { title: "NAMESPACE", text: ({ namespace }) => namespace },
+  { title: "SERVICE", text: ({ serviceId }) => serviceId },
+  { title: "KIND", isWide: true, text: ({ kind }) => enumWord(EntryKind, kind) },
+  { title: "CLUSTER", text: ({ sourceCluster }) => sourceCluster },
+  { title: "REGIONS", text: ({ regions }) => regions.join(",") },
+  { title: "SCOPE", text: ({ scope }) => enumWord(Scope, scope) },
+  { title: "ENDPOINTS", text: ({ endpointCount }) => String(endpointCount) },
+  { title: "HEALTH", text: ({ healthBand }) => bandWord(healthBand) },
+  { title: "LATENCY MS", isWide: true, text: latencyText },
+  { title: "STALE", text: ({ stale }) => (stale ? "yes" : "no") },
+  { title: "VERSION", isWide: true, text: ({ version }) => String(version) },
 ];
 
 function bandWord(band: HealthBand): string {
@@ -53,14 +53,12 @@ const show: VerbFunction = async (context) => {
   if (flags.isOn("watch")) {
     const isPaged = flags.text("limit") !== undefined || flags.text("pageToken") !== undefined;
     if (serviceId !== "" || flags.isOn("ingress") || flags.isOn("byRegion") || isPaged)
-      throw new UsageError(
-        "--watch goes with the filters only, and neither with a service nor with --ingress, --by-region, --limit or --page-token",
-      );
+      throw new UsageError("--watch excludes a service, --ingress, --by-region, --limit and --page-token");
     await watch(context);
     return;
   }
   if (flags.text("cursor") !== undefined || flags.text("count") !== undefined || flags.isOn("untilSynced"))
-    throw new UsageError("--cursor, --count and --until-synced go with --watch only");
+    throw new UsageError("--cursor, --count and --until-synced require --watch");
   await query(context, serviceId);
 };
 
@@ -77,18 +75,18 @@ async function query({ flags, out, client, viewer }: VerbContext, serviceId: str
   const urlsOf = ({ sourceCluster }: ServiceSummary) => answer.ingress[sourceCluster]?.urls ?? [];
   if (flags.isOn("byRegion")) {
     const rows = summedByRegion(answer.items);
-    const urls: TableColumn<RegionSum> = { title: "INGRESS", stored: ({ items }) => items.flatMap(urlsOf).join(", ") };
+    const urls: TableColumn<RegionSum> = { title: "INGRESS", text: ({ items }) => items.flatMap(urlsOf).join(", ") };
     const { items: _, ingress: byCluster, ...rest } = json;
     const sums = { sums: rows.map(sumJson), ...(asked.includeIngress && { ingress: byCluster ?? {} }), ...rest };
     out.document(sums, { columns: asked.includeIngress ? [...REGION_COLUMNS, urls] : REGION_COLUMNS, rows });
   } else {
-    const urls: TableColumn<ServiceSummary> = { title: "INGRESS", stored: (item) => urlsOf(item).join(", ") };
+    const urls: TableColumn<ServiceSummary> = { title: "INGRESS", text: (item) => urlsOf(item).join(", ") };
     out.document(json, { columns: asked.includeIngress ? [...SUMMARY_COLUMNS, urls] : SUMMARY_COLUMNS, rows: answer.items });
   }
   noteMore(out, answer);
 }
 
-/** A service in the regions of some clusters, and what these say together. */
+/** The summaries of a service in one set of regions, added up over its clusters. */
 interface RegionSum {
   readonly namespace: string;
   readonly serviceId: string;
@@ -98,16 +96,16 @@ interface RegionSum {
 }
 
 const REGION_COLUMNS: readonly TableColumn<RegionSum>[] = [
-  { title: "REGIONS", stored: ({ regions }) => regions },
-  { title: "NAMESPACE", stored: ({ namespace }) => namespace },
-  { title: "SERVICE", stored: ({ serviceId }) => serviceId },
-  { title: "KIND", isWide: true, stored: ({ kind }) => enumWord(EntryKind, kind) },
-  { title: "ENDPOINTS", stored: (sum) => String(endpointsOf(sum)) },
+  { title: "REGIONS", text: ({ regions }) => regions },
+  { title: "NAMESPACE", text: ({ namespace }) => namespace },
+  { title: "SERVICE", text: ({ serviceId }) => serviceId },
+  { title: "KIND", isWide: true, text: ({ kind }) => enumWord(EntryKind, kind) },
+  { title: "ENDPOINTS", text: (sum) => String(endpointsOf(sum)) },
   {
     title: "CLUSTERS",
-    stored: ({ items }) => items.map(({ sourceCluster, healthBand }) => `${sourceCluster} ${bandWord(healthBand)}`).join(", "),
+    text: ({ items }) => items.map(({ sourceCluster, healthBand }) => `${sourceCluster} ${bandWord(healthBand)}`).join(", "),
   },
-  { title: "STALE", stored: (sum) => `${staleCountOf(sum)} of ${sum.items.length}` },
+  { title: "STALE", text: (sum) => `${staleCountOf(sum)} of ${sum.items.length}` },
 ];
 
 function endpointsOf({ items }: RegionSum): number {
@@ -133,7 +131,7 @@ function sumJson(sum: RegionSum) {
   };
 }
 
-/** One row a service and its regions. Of a cluster that tells a service on several channels the one with the most endpoints counts, because the others tell parts of the same. */
+/** One row per service and set of regions. If a cluster has several summaries of a service, the one with the most endpoints counts, because the others cover parts of it. */
 function summedByRegion(items: readonly ServiceSummary[]): readonly RegionSum[] {
   const sums = new Map<string, RegionSum>();
   for (const item of items) {
@@ -154,14 +152,14 @@ async function watch({ environment, flags, out, client, viewer }: VerbContext): 
   const request = { ...filterOf(flags), ...viewer, cursor: flags.text("cursor") ?? "" };
   const events = followSummaries(client(), request, {
     signal: environment.interrupt,
-    onBreak: (error, waitMs) => out.note(`the watch broke: ${error.message}; resuming in ${(waitMs / 1000).toFixed(1)} s`),
+    onBreak: (error, waitMs) => out.note(`watch interrupted: ${error.message}; resuming in ${(waitMs / 1000).toFixed(1)} s`),
   });
-  let told = 0;
+  let printed = 0;
   for await (const event of events) {
     out.begun();
-    if (event.kind !== "synced") told += 1;
-    tell(event, out);
-    if (told >= most || (event.kind === "synced" && flags.isOn("untilSynced"))) break;
+    if (event.kind !== "synced") printed += 1;
+    print(event, out);
+    if (printed >= most || (event.kind === "synced" && flags.isOn("untilSynced"))) break;
   }
 }
 
@@ -171,14 +169,14 @@ interface ChangeRow {
 }
 
 const CHANGE_COLUMNS: readonly TableColumn<ChangeRow>[] = [
-  { title: "ACTION", stored: ({ action }) => action },
-  ...["NAMESPACE", "SERVICE", "CLUSTER", "SCOPE", "ENDPOINTS", "BAND", "STALE"].map((title, i) => ({
+  { title: "ACTION", text: ({ action }) => action },
+  ...["NAMESPACE", "SERVICE", "CLUSTER", "SCOPE", "ENDPOINTS", "HEALTH", "STALE"].map((title, i) => ({
     title,
-    stored: ({ words }: ChangeRow) => words[i] ?? "",
+    text: ({ words }: ChangeRow) => words[i] ?? "",
   })),
 ];
 
-function tell(event: FollowEvent<ServiceSummary>, out: CommandOutput): void {
+function print(event: FollowEvent<ServiceSummary>, out: CommandOutput): void {
   switch (event.kind) {
     case "put": {
       const { key, entry, deltaId, revision } = event;
@@ -199,12 +197,12 @@ function tell(event: FollowEvent<ServiceSummary>, out: CommandOutput): void {
     case "synced": {
       const { isSnapshot, cursor, revision, heldCount } = event;
       out.line({ event: "synced", snapshot: isSnapshot, count: heldCount, revision: String(revision), cursor });
-      if (isSnapshot && !out.isMachine) out.note(`${counted(heldCount, "summary", "summaries")} now; following changes`);
+      if (isSnapshot && !out.isMachine) out.note(`${counted(heldCount, "summary", "summaries")} listed; following changes`);
     }
   }
 }
 
-/** What both calls take. */
+/** The filter fields of both calls. */
 function filterOf(flags: Flags) {
   return {
     ...namespaceScope(flags),

@@ -17,7 +17,7 @@ export type LiveChange =
 export interface Freshness {
   /** Upper bound of the age of what the map shows, in ms. Infinite before the first snapshot is complete, and where the server names no age. */
   readonly ageMs: number;
-  /** The server was silent for too long or calls its data stale, nothing is complete yet, or entries are held. */
+  /** No bookmark came for three bookmark intervals, the server reports its data as stale, no snapshot is complete yet, or entries are held. */
   readonly isStale: boolean;
   /**
    * Nodes that `ageMs` does not include: the server considers them dead, but they may still accept writes that the map lacks. Undefined when there are none, and

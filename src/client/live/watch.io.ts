@@ -19,7 +19,7 @@ export interface WatchOptions {
   readonly waitsForServer?: boolean;
   /** Closes the map. */
   readonly signal?: AbortSignal;
-  /** Gives a silent stream up after this time, and opens another one; see `follow`. By default five bookmark intervals, at least 10 s. */
+  /** Time without a message after which an up-to-date stream is replaced by another one; see `FollowOptions`. By default five bookmark intervals, at least 10 s. */
   readonly silentMs?: number;
   /** Told of changes, in groups as they show together. It must not throw. */
   readonly onChange?: (changes: readonly LiveChange[]) => void;

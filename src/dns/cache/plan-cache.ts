@@ -1,7 +1,4 @@
-/**
- * Keeps plans by view and question, within bounds on their number and their memory. A plan is over when something changes on which it rests, and for no other reason
- * (semantics.md, DNS).
- */
+/** Caches plans by view and question, bounded in number and memory. A plan becomes invalid only when one of its dependencies changes (semantics.md, DNS). */
 import { MAX_NEGATIVE_DNS_PLANS } from "../../lib/bounds.ts";
 import { tableSlot } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -19,48 +16,50 @@ import { keptBytes, planBytes, thinned } from "./plan-size.ts";
 
 export interface PlanCacheOptions {
   readonly settings: DnsSettings;
-  /** Gives numbers in [0, 1), to draw a part of a plan that is too large as a whole. */
+  /** Returns numbers in [0, 1), to draw a part of a plan that is too large to cache. */
   readonly random: () => number;
-  /** Memory of the plans that show something. At this bound, and at the next, those that were not used for longest go. */
+  /** Memory limit for positive plans, and separately for negative ones. Above a limit, plans that were not used recently are removed first. */
   readonly planBytes: number;
-  /** Plans that show nothing; `MAX_NEGATIVE_DNS_PLANS` unless set. */
+  /** Maximum number of negative plans; `MAX_NEGATIVE_DNS_PLANS` by default. */
   readonly maxNegativePlans?: number | undefined;
-  /** Signs the plans of questions that want it. Absent: nobody may want it. */
+  /** Signs the plans of questions that request DNSSEC records. Absent: zones are not signed. */
   readonly signer?: ZoneSigner | undefined;
 }
 
-/** A plan with what it takes to answer from it once more. */
+/** A cached plan with the data to answer from it again. */
 export interface CachedPlan<P extends PreparedAnswer = PreparedAnswer> {
-  /** Undefined once it is prepared, unless others are made from it. */
+  /** Undefined after the plan is prepared, unless other plans are built from it. */
   readonly plan: AnswerPlan | undefined;
-  /** Set by `PlanCache.prepare`. Undefined until the encoder has prepared it, and where there is no room. */
+  /** Set by `PlanCache.prepare`. Undefined until the encoder has prepared it, or when there is no room. */
   readonly prepared: P | undefined;
   readonly signed: AnswerPlan["signed"];
 }
 
-/** Answers from one sample of a crowded name. A plan costs as much as some hundred answers from it, and a sample has some forty entries. */
+/**
+ * Number of answers drawn from one sample of a name with many entries. A plan costs as much as about a hundred answers, and a sample has about forty entries.
+ */
 const ANSWERS_PER_SAMPLE = 16;
-/** Answers from one part of a plan that is too large to be kept. Such a plan is megabytes of text, and takes a tenth of a second to make. */
+/** Number of answers drawn from one part of a plan that is too large to cache. Building such a plan creates megabytes of text in about 0.1 s. */
 const ANSWERS_PER_PART = 256;
-/** The facts of one plan may take this part of the bytes. Beyond it the plan rests on everything. */
+/** The dependencies of one plan can take this fraction (1/16) of the memory limit. Above it, the plan depends on every change. */
 const LEAST_FACTS = 16;
-/** Of a plan from which any number of answers may be drawn. */
+/** The sample of a plan that gives any number of answers. */
 const ANY_NUMBER = { answersLeft: Infinity };
 const NOTHING: readonly string[] = [];
-/** What is kept of the last questions that nothing is shown for: so many hashes of keys. */
+/** Number of hashes kept of recent questions with negative answers. */
 const ASKED = 4096;
 const NOTHING_TOLD: readonly RemoteDependencies[] = [];
 
 export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   readonly #options: PlanCacheOptions;
-  /** Plans that show something. */
+  /** Positive plans. */
   readonly #shown: PlanPool<P>;
-  /** Plans that show nothing. Strangers make as many as they like of them, so they make room only for each other. */
+  /** Negative plans. Clients can cause any number of them with random names, so they only displace each other. */
   readonly #negative: PlanPool<P>;
-  /** What tells the facts of changes. */
+  /** The source of change notifications for the dependencies. */
   #changes: DnsCatalog["changes"] | undefined;
   #keysVersion: number | undefined;
-  /** Hashes of questions that show nothing, each in the place that it gives. */
+  /** Hashes of questions with negative answers, each in the slot that its hash selects. */
   readonly #asked = new Int32Array(ASKED);
   #madeCount = 0;
   #contestedCount = 0;
@@ -72,38 +71,38 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     this.#negative = new PlanPool({ maxPlans: maxNegativePlans, maxBytes });
   }
 
-  /** Memory of the plans kept: at most `planBytes` of those that show something, and as much of the others. Rather too many than too few bytes. */
+  /** Memory of the cached plans, rounded up: at most `planBytes` for positive plans, and as much for negative ones. */
   get sizeBytes(): number {
     return this.#shown.sizeBytes + this.#negative.sizeBytes;
   }
 
-  /** How many plans were dropped to make room for others, or found no room, so far. */
+  /** Number of plans so far that were removed to make room, or did not fit. */
   get droppedCount(): number {
     return this.#shown.droppedCount + this.#negative.droppedCount;
   }
 
-  /** How many plans were made for an alias that several services have. */
+  /** Number of plans built for an alias that several services own. */
   get contestedCount(): number {
     return this.#contestedCount;
   }
 
-  /** How many plans were made so far. */
+  /** Number of plans built so far. */
   get madeCount(): number {
     return this.#madeCount;
   }
 
-  /** The plan of a question, for one more answer. */
+  /** Returns the plan of a question, for one more answer. */
   plan(question: QueryQuestion, catalog: DnsCatalog): CachedPlan<P> {
     const key = planKey(catalog.view.index, question);
     return this.find(key, catalog) ?? this.make(key, question, catalog);
   }
 
-  /** The plan of a question, for one answer, where `find` has just found none under its key. */
+  /** Builds the plan of a question, for one answer, after `find` found none under its key. */
   make(key: string, question: QueryQuestion, catalog: DnsCatalog): CachedPlan<P> {
     return use(this.#make(question, { key, catalog, endingOf: (next) => this.#ending(next, catalog) }), catalog);
   }
 
-  /** HOT: once a question. The plan that is kept under a key (`planKey`), for one more answer; undefined if none is, or it is over. */
+  /** HOT: runs per question. Returns the valid plan cached under a key (`planKey`), for one more answer. Undefined when there is none. */
   find(key: string, catalog: DnsCatalog): CachedPlan<P> | undefined {
     this.#catchUp(catalog);
     const kept = this.#find(key, catalog);
@@ -112,16 +111,16 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     return use(kept, catalog);
   }
 
-  /** Keeps what the encoder prepared instead of the plan, if the plan is kept and there is room. */
+  /** Replaces a cached plan by its prepared form, if the plan is still cached and there is room. */
   prepare(plan: CachedPlan<P>, prepared: P): void {
-    // Only this cache makes kept plans.
+    // All cached plans were created by this cache.
     const kept = plan as PooledPlan<P>; // oxlint-disable-line typescript/no-unsafe-type-assertion
     for (const pool of [this.#shown, this.#negative]) if (pool.find(kept.key) === kept) pool.prepare(kept, prepared);
   }
 
   #catchUp({ changes }: DnsCatalog): void {
     changes.catchUp();
-    // The answers about the keys are over too, which need no signature.
+    // After a key change, the answers for the key records themselves are invalid too, and they need no signature.
     const keysVersion = this.#options.signer?.version;
     if (changes === this.#changes && !this.#shown.facts.isUnknown && keysVersion === this.#keysVersion) return;
     this.#keysVersion = keysVersion;
@@ -144,25 +143,26 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     return undefined;
   }
 
-  /** The plan that those of all aliases of a name end in, made once and shared. Undefined when it begins with a CNAME itself. */
+  /** Returns the plan that all aliases of a name end in, built once and shared. Undefined when it starts with a CNAME itself. */
   #ending(question: QueryQuestion, catalog: DnsCatalog): (PooledPlan<P> & { readonly plan: AnswerPlan }) | undefined {
     const key = planKey(catalog.view.index, question);
     const found = this.#find(key, catalog);
-    // Of one that was prepared the records are gone. The next has them for as long as it is kept.
+    // A prepared plan has lost its records. Its replacement keeps them for as long as it is cached.
     const own = { key, catalog, isEnding: true, endingOf: (next: QueryQuestion) => this.#denial(next, catalog) };
     const kept = found !== undefined && hasPlan(found) ? found : this.#make(question, own);
     kept.isShared = true;
     return kept.plan.groups[0]?.[0]?.type === "CNAME" ? undefined : kept;
   }
 
-  /** The plan of a denial, which all questions for its name share. */
+  /** Returns the plan of a denial, which all questions for its name share. */
   #denial(question: QueryQuestion, catalog: DnsCatalog): ReturnType<PlanTask<P>["endingOf"]> {
     return question.type === RECORDS.NSEC.code ? this.#ending(question, catalog) : undefined;
   }
 
   /**
-   * Whether a question that shows nothing was asked before, not long ago. HOT: once for each name that somebody makes up. Where others would have to make room for its plan, it is
-   * kept from its second question on: keeping costs more than making it, and most such names are never asked for again (the doorkeeper of TinyLFU, Einziger, Friedman and Manes, 2017, 3.4.2).
+   * Returns whether a question with a negative answer was asked before recently. HOT: runs per made-up name. When the pool is full, such a plan is cached only
+   * from its second question on: caching costs more than building it, and most such names are never asked for again (the doorkeeper of TinyLFU, Einziger,
+   * Friedman and Manes, 2017, 3.4.2).
    */
   #isAskedAgain(key: string): boolean {
     const { place, hash } = tableSlot(key, ASKED);
@@ -184,7 +184,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     const noted = new PlanNotes(catalog);
     let ending: ReturnType<PlanTask<P>["endingOf"]>;
     let plan = planAnswer(question, catalog, settings, (next) => {
-      // Taken before the ending is planned, which has notes of its own.
+      // Read before the shared plan is built, because that plan records its own dependencies.
       noted.take();
       ending = endingOf(next);
       return ending?.plan;
@@ -193,7 +193,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     if (plan.isContested === true) this.#contestedCount += 1;
     if (ending !== undefined) noted.join(ending);
     if (isSigned) plan = this.#signed(plan, question.type, noted.isSample);
-    // What rests on nothing of the catalog is a name that anybody can make up, such as that of an address.
+    // A plan without catalog dependencies answers a name that any client can make up, such as the name of an address.
     let facts = plan.groups.every(isDenial) ? undefined : noted.facts();
     const isNegative = facts === undefined || facts.size === 0;
     const { hidden, followed } = noted;
@@ -236,7 +236,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   }
 }
 
-/** Of a plan that is not kept. */
+/** The remaining fields of a plan that is not cached. */
 const UNKEPT = {
   prepared: undefined,
   sample: ANY_NUMBER,
@@ -253,12 +253,12 @@ const UNKEPT = {
 interface PlanTask<P extends PreparedAnswer> {
   readonly key: string;
   readonly catalog: DnsCatalog;
-  /** Whether other plans end in it, which rest on what it rests on. */
+  /** Whether other plans end in this one, and so inherit its dependencies. */
   readonly isEnding?: boolean;
   readonly endingOf: (question: QueryQuestion) => (PooledPlan<P> & { readonly plan: AnswerPlan }) | undefined;
 }
 
-/** What was noticed while a plan was made. */
+/** The dependencies and observations collected while a plan is built. */
 class PlanNotes {
   isSample = false;
   readonly told: RemoteDependencies[] = [];
@@ -267,10 +267,10 @@ class PlanNotes {
   readonly #facts: Iterable<string>[] = [];
   readonly #catalog: DnsCatalog;
   #ends: Time | undefined;
-  /** That of the plan in which this one ends. */
+  /** The expiry of the shared plan in which this one ends. */
   #over: Time | undefined;
 
-  /** What was noted for a plan that could not be made is forgotten. */
+  /** Discards data recorded for a plan that failed. */
   constructor(catalog: DnsCatalog) {
     this.#catalog = catalog;
     catalog.takePlanDependencies();
@@ -288,7 +288,7 @@ class PlanNotes {
     if (this.#catalog.takeSampled()) this.isSample = true;
   }
 
-  /** The plan of an alias rests on all that the plan rests on in which it ends. */
+  /** Adds the dependencies of the shared plan in which the plan of an alias ends. */
   join({
     facts,
     followed,
@@ -303,7 +303,10 @@ class PlanNotes {
     this.#over = earlier(this.#over, over);
   }
 
-  /** When the plan is over, because a record may be kept for no longer than to the end of what it tells. Each second before the end has another TTL. */
+  /**
+   * Returns when the plan expires. No record can have a TTL beyond the expiry of its data. While the TTL is limited by that expiry, it changes every second,
+   * and the plan expires each time.
+   */
   over(maxTtlMs: number): Time | undefined {
     const [ends, now] = [this.#ends, this.#catalog.now?.()];
     if (ends === undefined || now === undefined) return this.#over;
@@ -311,7 +314,7 @@ class PlanNotes {
     return earlier(this.#over, { monoMs: of(ends.monoMs, now.monoMs), wallMs: of(ends.wallMs, now.wallMs) });
   }
 
-  /** Each once, as the next. */
+  /** Distinct values, as in `followed`. */
   get hidden(): readonly string[] {
     return distinct(this.#hidden);
   }
@@ -320,7 +323,7 @@ class PlanNotes {
     return distinct(this.#followed);
   }
 
-  /** Makes them. HOT: not for names that somebody makes up, of which no plan is kept. */
+  /** Builds the keys of the dependencies. HOT: not called for made-up names whose plans are not cached. */
   facts(): ReadonlySet<string> {
     const facts = new Set<string>();
     for (const some of this.#facts) for (const fact of some) facts.add(fact);
@@ -350,12 +353,12 @@ function hasPlan<P extends PreparedAnswer>(kept: PooledPlan<P>): kept is PooledP
   return kept.plan !== undefined;
 }
 
-/** What a plan keeps of a name that it was told takes about as much as its text. */
+/** Returns the keys of the lookups. The memory that a plan needs for each is about the length of this text. */
 function keysOf({ names, aliasOwners }: RemoteDependencies): readonly string[] {
   return [...names.map(([{ namespace, name }]) => `${namespace} ${name}`), ...aliasOwners.map(([key]) => key)];
 }
 
-/** Whether these records only say what is not there: anybody can make up such a name. */
+/** Returns whether these records are only a denial: any client can make up such a name. */
 function isDenial([first]: AnswerPlan["groups"][number]): boolean {
   return first?.type === "NSEC" || first?.type === "RRSIG";
 }
@@ -370,16 +373,16 @@ function distinct(texts: readonly string[]): readonly string[] {
   return texts.length === 0 ? NOTHING : [...new Set(texts)];
 }
 
-// The text by which a plan is kept: the question as it is on the wire, in lower case, and the view. The hot path makes the same text from a packet's bytes.
+// The cache key of a plan: the question in wire format, in lower case, and the view. The hot path builds the same key from the bytes of a packet.
 
 /**
- * One character for each byte of the question (name, type, class), one for the number of the view, and one more if the answer is signed. A name on the wire needs no escapes, so the responder
- * takes these characters from the packet: `latin1Slice` of its question, letters in lower case.
+ * Returns one character for each byte of the question (name, type, class), one for the index of the view, and one more if the answer is signed. A name in wire
+ * format needs no escapes, so the responder builds the key from the packet: `latin1Slice` of its question, with letters in lower case.
  */
 function planKey(viewIndex: number, { name, type, class: dnsClass, isSigned }: QueryQuestion): string {
   const view = String.fromCharCode(viewIndex) + (isSigned === true ? SIGNED : "");
   const text = wireText(name) + twoBytes(type) + twoBytes(dnsClass) + view;
-  // V8 would keep each of the parts that it was put together from.
+  // The copy stops V8 from keeping the strings that the text was concatenated from.
   return Buffer.from(text, "latin1").toString("latin1");
 }
 

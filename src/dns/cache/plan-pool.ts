@@ -1,4 +1,7 @@
-/** Plans within bounds of their own. What was found again since it was last looked at stays for another round; of the others the oldest go first. */
+/**
+ * A bounded pool of plans with second-chance eviction: a plan that was used since the last eviction pass is kept for one more pass; of the others, the oldest
+ * are removed first.
+ */
 
 import type { Time } from "../../lib/machine.ts";
 import type { AnswerPlan } from "../plan/answer.ts";
@@ -6,44 +9,44 @@ import { DependencyIndex, type PlanDependency } from "../subject/dependency-inde
 import type { RemoteDependencies } from "../subject/remote-lookup.ts";
 import { planBytes } from "./plan-size.ts";
 
-/** The bytes have room for at least this many plans: no single plan takes more than an eighth of them. */
+/** The pool has room for at least this many plans: no single plan can use more than an eighth of the memory limit. */
 export const LEAST_PLANS = 8;
 
-/** What is kept of the bounds when they are passed. */
+/** Fraction of the limits that remains in use after an eviction. */
 const FILLED = 127 / 128;
 
-/** What the encoder keeps of a plan, so that it need not make it again. */
+/** The data that the encoder keeps of a plan, so that it does not encode the plan again. */
 export interface PreparedAnswer {
-  /** Of memory. */
+  /** Memory in bytes. */
   readonly sizeBytes: number;
 }
 
 export interface PooledPlan<P extends PreparedAnswer> {
   readonly key: string;
-  /** Gone once it is prepared: its records take ten times the memory. It stays where other plans are made from it. */
+  /** Removed when the plan is prepared, because its records take ten times the memory. Kept if other plans are built from it. */
   plan: AnswerPlan | undefined;
-  /** Of the plan. */
+  /** Signature data of the plan. */
   readonly signed: AnswerPlan["signed"];
   /** Hidden namespaces that the answer leaves out. */
   readonly hidden: readonly string[];
   prepared: P | undefined;
-  /** How many more answers may be drawn. The plan of an alias shares it with the name that the alias leads to. */
+  /** Number of answers that can still be drawn. The plan of an alias shares this counter with the plan of its canonical name. */
   readonly sample: { answersLeft: number };
-  /** With what is prepared of it. */
+  /** Includes the prepared form. */
   sizeBytes: number;
-  /** Whether other plans are made from it, those of aliases, or a sample is used up in common with them. */
+  /** Whether other plans (of aliases) are built from it, or its sample counter is shared with them. */
   isShared: boolean;
-  /** Whether it was found again since it was last looked at to make room. */
+  /** Whether it was used since the last eviction pass. */
   isUsed: boolean;
-  /** What it rests on. */
+  /** The catalog facts that it depends on. */
   readonly facts: readonly PlanDependency[];
-  /** The version of the facts in which it was last seen that they hold. */
+  /** The version of the facts at which they were last verified. */
   seenVersion: number;
   /** The version of its view. */
   readonly viewVersion: number;
-  /** It is over then, by either clock. Undefined: never. */
+  /** When the plan expires, by either clock. Undefined: never. */
   readonly over: Time | undefined;
-  /** What it tells of elsewhere. */
+  /** The remote lookups that it depends on. */
   readonly told: readonly RemoteDependencies[];
   readonly followed: readonly string[];
 }
@@ -56,22 +59,22 @@ export interface PoolBounds {
 export class PlanPool<P extends PreparedAnswer> {
   readonly #bounds: PoolBounds;
   readonly #byKey = new Map<string, PooledPlan<P>>();
-  /** What its plans rest on. */
+  /** The dependencies of the plans. */
   readonly facts = new DependencyIndex();
   #plansBytes = 0;
-  /** Plans that made room for others, or found none. */
+  /** Number of plans that were evicted or did not fit. */
   droppedCount = 0;
 
   constructor(bounds: PoolBounds) {
     this.#bounds = bounds;
   }
 
-  /** Memory of the plans and of what they rest on. */
+  /** Memory of the plans and their dependencies. */
   get sizeBytes(): number {
     return this.#plansBytes + this.facts.sizeBytes;
   }
 
-  /** Whether some would have to make room for one more. */
+  /** Whether adding a plan would evict others. */
   get isFull(): boolean {
     return this.#byKey.size >= this.#bounds.maxPlans * FILLED;
   }
@@ -80,7 +83,7 @@ export class PlanPool<P extends PreparedAnswer> {
     return this.#byKey.get(key);
   }
 
-  /** Takes the place of a plan under this key. */
+  /** Adds a plan, and replaces a plan with the same key. */
   keep(made: PooledPlan<P>): void {
     const { maxPlans, maxBytes } = this.#bounds;
     this.drop(made.key);
@@ -94,7 +97,7 @@ export class PlanPool<P extends PreparedAnswer> {
     this.#plansBytes += made.sizeBytes;
   }
 
-  /** Keeps what is prepared of a plan of this pool instead of the plan, if there is room. */
+  /** Replaces a plan of this pool by its prepared form, if there is room. */
   prepare(kept: PooledPlan<P>, prepared: P): void {
     const spared = kept.isShared || kept.plan === undefined ? 0 : planBytes(kept.plan);
     const moreBytes = prepared.sizeBytes - (kept.prepared?.sizeBytes ?? 0) - spared;
@@ -119,13 +122,14 @@ export class PlanPool<P extends PreparedAnswer> {
   }
 
   /**
-   * HOT: for each question where there are more of them than room (`bench/dns.ts`, 100,000 different questions). Cost: the plans that go, and those that were found again
-   * since the last time. Each is passed over once at most.
+   * HOT: runs per question when there are more distinct questions than room (`bench/dns.ts`, 100,000 distinct questions). Cost: the evicted plans, and the
+   * plans used since the last pass, each of which is skipped at most once.
    */
   #makeRoom({ maxPlans, maxBytes }: PoolBounds): void {
     if (this.#byKey.size <= maxPlans && this.sizeBytes <= maxBytes) return;
     let spareCount = this.#byKey.size;
-    // Some more than is needed: a walk through a Map begins with the places of all that was deleted, so one walk for each plan would pass them again and again.
+    // Removes more than needed: iteration over a Map starts with the slots of deleted entries, so evicting plans one by one would pass those slots again each
+    // time.
     const [enough, enoughBytes] = [Math.ceil(maxPlans * FILLED), Math.ceil(maxBytes * FILLED)];
     for (const [key, kept] of this.#byKey) {
       if (this.#byKey.size <= enough && this.sizeBytes <= enoughBytes) return;

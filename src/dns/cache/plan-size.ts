@@ -1,35 +1,37 @@
-/** Memory that a plan takes, and a part of a plan that takes too much. */
+/** Estimates the memory of a plan, and draws a part of a plan that is too large. */
 
 import type { AnswerPlan } from "../plan/answer.ts";
 import { AnswerDrawer } from "../plan/drawer.ts";
 import type { DnsRecord } from "../records/record.ts";
 import { dataBytes, namedHost } from "../records/records.ts";
 
-/** Memory of a text (a key, a hidden namespace) besides its characters. */
+/** Memory of a string (a key, a hidden namespace) without its characters. */
 const TEXT_BYTES = 24;
-/** Memory of a record without its texts. This and the three below were measured on Node 24 and rounded up. */
+/** Memory of a record without its strings. This value and the three below were measured on Node 24 and rounded up. */
 const RECORD_BYTES = 352;
-/** Memory of one more string of a record. */
+/** Memory of each further string of a record. */
 const STRING_BYTES = 48;
 const BEYOND_LATIN1 = /[\u0100-\uffff]/;
-/** The lists of an SVCB or HTTPS record take as much as so many strings. */
+/** The lists of an SVCB or HTTPS record take as much memory as this many strings. */
 const BINDING_STRINGS = 4;
-/** Memory of a name of the glue. */
+/** Memory of a name in the glue. */
 const GLUE_BYTES = 160;
 /** Memory of a plan without records. */
 const PLAN_BYTES = 640;
-/** Memory of what is kept of a plan, with its place in the index. */
+/** Memory of a cache entry with its place in the index. */
 const KEPT_BYTES = 192;
 const REFERENCE_BYTES = 8;
-/** Twice the largest answer (65,535 bytes). A part of a plan holds at least this much, so that each answer from it is as full as one from the whole plan. */
+/**
+ * Twice the largest response (65,535 bytes). A part of a plan holds at least this much, so that each answer from it is as full as one from the complete plan.
+ */
 const ANSWER_ROOM_BYTES = 131_070;
 
-/** Memory of what is kept of a plan besides the plan, what is prepared of it and the facts themselves. The first of its texts is its key. */
+/** Returns the memory of a cache entry without the plan, its prepared form and the facts themselves. The first text is the key. */
 export function keptBytes(texts: readonly string[], factCount: number): number {
   return texts.reduce((sum, text) => sum + TEXT_BYTES + text.length, KEPT_BYTES + REFERENCE_BYTES * factCount);
 }
 
-/** Bytes of memory that a plan takes, rather too many than too few. Records that it shares with other plans are counted in full. Cost: its records. */
+/** Returns the estimated memory of a plan in bytes, rounded up. Records shared with other plans count in full. Cost: its records. */
 export function planBytes({ groups, authority, glue }: AnswerPlan): number {
   let bytes = PLAN_BYTES;
   for (const group of groups) for (const record of group) bytes += recordBytes(record);
@@ -43,9 +45,8 @@ function glueBytes(name: string, records: readonly DnsRecord[]): number {
 }
 
 /**
- * A part of a plan, with as many records as the largest answer has room for and at most `maxBytes` of memory. Its records are drawn as for an answer:
- * groups in order, and from each group any records. One answer from the part is like one from the whole plan; after some answers, another
- * part must be drawn.
+ * Returns a part of a plan with as many records as the largest response can hold, and at most `maxBytes` of memory. Records are drawn as for an answer: groups
+ * in order, and random records within a group. One answer from the part is like one from the complete plan; after some answers, another part must be drawn.
  */
 export function thinned(plan: AnswerPlan, random: () => number, maxBytes: number): AnswerPlan {
   const groups: (readonly DnsRecord[])[] = [];
@@ -80,7 +81,7 @@ function recordBytes(record: DnsRecord): number {
   return record.type === "SVCB" || record.type === "HTTPS" ? bytes + BINDING_STRINGS * STRING_BYTES : bytes;
 }
 
-/** What a text takes beside one byte for each character. With a character beyond Latin-1 all of them have two. */
+/** Returns the memory of a string beyond one byte per character. V8 stores a string with a character outside Latin-1 with two bytes for every character. */
 function wideBytes(text: string): number {
   return BEYOND_LATIN1.test(text) ? text.length : 0;
 }

@@ -1,7 +1,4 @@
-/**
- * DNS names and their meaning: the forms that a name below a zone can have (semantics.md, DNS).
- * Names are lower-case text without the final dot; the root is the empty text.
- */
+/** Parses and formats the names below a zone (semantics.md, DNS). Names are lower-case text without the final dot; the root is the empty text. */
 import { KINDS } from "../../catalog/entry/kinds.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { addressOf, type IpAddress, parseIpv4 } from "../../lib/addresses.ts";
@@ -9,16 +6,16 @@ import { invalid } from "../../lib/errors.ts";
 import type { TransportProtocol } from "../../lib/protocols.ts";
 import { decodeLabel, encodeLabel, MAX_LABEL_BYTES, MAX_NAME_CHARS, mayEndLonger, SAFE_LABEL, wordsOf } from "./labels.ts";
 
-/** The form of a name below a zone. Whether the name exists is for the catalog to say. */
+/** The form of a name below a zone. Whether a name of this form exists depends on the catalog. */
 export type DnsName =
-  /** The zone itself. */
+  /** The zone apex. */
   | { readonly form: "apex" }
-  /** `_svc._tcp.<name>.<namespace>`: the name of SRV records. `_<port>._tcp.…` is for the ports of a service that have this name. */
+  /** `_svc._tcp.<name>.<namespace>`: the name of SRV records. `_<port>._tcp.…` names the ports of a service that have this port name. */
   | {
       readonly form: "located";
       readonly kind: Kind;
       readonly transport: TransportProtocol;
-      /** Name of the port; undefined for all ports. */
+      /** Port name. Undefined for all ports. */
       readonly port?: string | undefined;
       readonly name: string;
       readonly namespace: string;
@@ -31,9 +28,9 @@ export type DnsName =
       readonly name: string;
       readonly namespace: string;
     }
-  /** `_services._dns-sd._udp.<domain>`: the service types of a domain (RFC 6763, 9), which is a namespace or `<name>.<namespace>`, or may be both. */
+  /** `_services._dns-sd._udp.<domain>`: the service types of a domain (RFC 6763, 9), which is a namespace, a `<name>.<namespace>`, or both. */
   | { readonly form: "types"; readonly domain: string }
-  /** `_tcp.<name>.<namespace>`: has no records of its own, but names below it. */
+  /** `_tcp.<name>.<namespace>`: an empty non-terminal above the located names. */
   | { readonly form: "transport"; readonly transport: TransportProtocol; readonly name: string; readonly namespace: string }
   /** `<name>.<namespace>`: the service's addresses. */
   | { readonly form: "direct"; readonly name: string; readonly namespace: string }
@@ -46,7 +43,7 @@ export type DnsName =
   /** Any other name. It may still be an alias, or lie above a namespace. */
   | { readonly form: "other" };
 
-/** Label of a kind to the kind. */
+/** Kinds by their label. */
 const KIND_LABELS: ReadonlyMap<string, Kind> = new Map(
   Object.values(KIND).flatMap((kind) => KINDS[kind].dnsLabels.map((label) => [label, kind] as const)),
 );
@@ -62,7 +59,7 @@ const SERVICE_LABEL = "_svc";
 const TYPES_WORDS: readonly string[] = ["_services", "_dns-sd", "_udp"];
 
 const NODE_LABEL = "node";
-/** May be a node id as well: `addr.node` is that node if it exists, and always lies above the addresses. */
+/** Can also be a node id: `addr.node` is the node with this id if there is one, and always has the names of addresses below it. */
 export const ADDRESS_LABEL = "addr";
 
 /** Parses a zone from the settings, with or without the final dot. Throws `invalid_argument`. */
@@ -70,21 +67,24 @@ export function parseZone(text: string): string {
   const zone = text.toLowerCase().replace(/\.$/, "");
   const labels = zone.split(".");
   if (zone.length > MAX_NAME_CHARS - MAX_LABEL_BYTES || !labels.every((label) => SAFE_LABEL.test(label))) {
-    throw invalid("dns.zones", `"${text}" is not a zone; labels of [a-z0-9-] with dots between are, at most 190 characters`);
+    throw invalid(
+      "dns.zones",
+      `invalid zone "${text}": expected labels of a–z, 0–9 and '-' (max 63 characters each), separated by dots (max 190 characters)`,
+    );
   }
   return zone;
 }
 
-/** The host name of a target as a DNS name, its case unchanged, without the final dot; undefined when it cannot be a DNS name. */
+/** Returns the host name of a target as a DNS name, with its case unchanged, without the final dot. Undefined when it is not a valid DNS name. */
 export function parseHostName(text: string): string | undefined {
   const host = text.endsWith(".") ? text.slice(0, -1) : text;
   if (host.length > MAX_NAME_CHARS) return undefined;
   return host.split(".").every((label) => /^[A-Za-z0-9_-]{1,63}$/.test(label)) ? host : undefined;
 }
 
-/** The form of a name. `relative` is its part before the zone, in lower case; empty for the zone itself. */
+/** Returns the form of a name. `relative` is the part before the zone, in lower case; empty for the zone itself. */
 export function parseName(relative: string): DnsName {
-  // HOT: some three times for each name that somebody makes up.
+  // HOT: runs about three times per made-up name.
   if (relative !== lastRelative) [lastRelative, lastForm] = [relative, formOf(relative)];
   return lastForm;
 }
@@ -100,7 +100,7 @@ function formOf(relative: string): DnsName {
   const kind = KIND_LABELS.get(first);
   const port = kind === undefined ? parsePortLabel(first) : undefined;
   const under = TRANSPORT_LABELS.get(second);
-  // A port may be called `tcp`: a label before a transport is always a port.
+  // A port may be named `tcp`: a label before a transport is always a port.
   if (kind !== undefined || (port !== undefined && under !== undefined)) {
     const place = parsePlace(words.slice(2));
     if (under === undefined || place === undefined) return { form: "other" };
@@ -117,7 +117,7 @@ function formOf(relative: string): DnsName {
     const nodeId = decodeLabel(first);
     return nodeId === undefined ? { form: "other" } : { form: "node", nodeId };
   }
-  // Checked before namespaces, so that an SRV target never means a service: a namespace `addr.node` cannot be reached over DNS.
+  // Checked before namespaces, so that an SRV target never names a service. A namespace `addr.node` is therefore not reachable over DNS.
   if (words.length === 3 && second === ADDRESS_LABEL && third === NODE_LABEL) {
     const address = parseAddressLabel(first);
     return address === undefined ? { form: "other" } : { form: "address", address };
@@ -134,14 +134,14 @@ function parseInstance([first = "", , third = "", ...rest]: readonly string[]): 
   return { form: "instance", transport, instanceId, ...place };
 }
 
-/** The domain of which a name, such as `_dns-sd._udp.market`, lies between it and its service types. */
+/** Returns the domain whose service types are listed below a name such as `_dns-sd._udp.market`. Undefined for all other names. */
 export function domainOfTypes(relative: string): string | undefined {
   const words = wordsOf(relative);
   const between = TYPES_WORDS.slice(words[0] === TYPES_WORDS[1] ? 1 : 2);
   return between.every((word, i) => words[i] === word) ? words.slice(between.length).join(".") : undefined;
 }
 
-/** The service that a domain spells, and the namespace; either or both may be undefined. */
+/** Returns the service and the namespace that a domain may name. Either or both may be undefined. */
 export function parseDomain(domain: string): {
   readonly service: { readonly name: string; readonly namespace: string } | undefined;
   readonly namespace: string | undefined;
@@ -150,29 +150,29 @@ export function parseDomain(domain: string): {
   return { service: parsePlace(words), namespace: parseNamespaceWords(words) };
 }
 
-/** The full name for a form; undefined when DNS cannot hold it, of which `nameInDns` says why. */
+/** Returns the full name for a form. Undefined when DNS cannot represent it; `nameInDns` returns the reason. */
 export function formatName(name: DnsName, zone: string): string | undefined {
   const found = nameInDns(name, zone);
   return "text" in found ? found.text : undefined;
 }
 
-/** The full name for a form, or why DNS cannot reach it. */
+/** The full name for a form, or the reason why DNS cannot represent it. */
 export type NameInDns = { readonly text: string } | { readonly unreachable: "no_name" | "reserved" | "too_long"; readonly why: string };
 
 export function nameInDns(name: DnsName, zone: string): NameInDns {
   const labels = labelsOf(name);
   if (labels === undefined) return { unreachable: "no_name", why: "entries of this kind have no name in DNS" };
-  if (labels === "reserved") return { unreachable: "reserved", why: "its name would stand for a node or an address" };
+  if (labels === "reserved") return { unreachable: "reserved", why: "its name in DNS is reserved for a node or an address" };
   const known = labels.filter((label) => label !== undefined);
   const text = [...known, zone].join(".");
   if (known.length === labels.length && text.length <= MAX_NAME_CHARS) return { text };
   const length = known.length === labels.length ? text.length : `more than ${MAX_NAME_CHARS}`;
-  return { unreachable: "too_long", why: `its name in DNS would have ${length} characters, and at most ${MAX_NAME_CHARS} are possible` };
+  return { unreachable: "too_long", why: `its name in DNS would have ${length} characters (max ${MAX_NAME_CHARS})` };
 }
 
 /**
- * What is left of a name when its first word may be the end of a longer text: all names of which that text is the first part stand above
- * it. Undefined where it cannot be one.
+ * Returns the rest of a name whose first word may be the tail of a longer encoded text. Names that start with that text exist below it. Undefined when the word
+ * cannot be such a tail.
  */
 export function belowLonger(relative: string): string | undefined {
   const [first = "", ...rest] = wordsOf(relative);
@@ -180,25 +180,25 @@ export function belowLonger(relative: string): string | undefined {
   return rest.length > 0 && mayEndLonger(first, place) ? rest.join(".") : undefined;
 }
 
-/** `<node>.node.<zone>`; undefined when that has over 253 characters. */
+/** Returns `<node>.node.<zone>`. Undefined when it exceeds 253 characters. */
 export function nodeName(nodeId: string, zone: string): string | undefined {
   return formatName({ form: "node", nodeId }, zone);
 }
 
-/** The longest zone that contains the name, and the rest of the name; undefined outside all zones. */
+/** Returns the longest zone that contains the name, and the rest of the name. Undefined outside all zones. */
 export function splitZone(name: string, zones: readonly string[]): { readonly zone: string; readonly relative: string } | undefined {
   const found = zoneOf(name, zones);
   if (found === undefined) return undefined;
   return { zone: found, relative: name === found ? "" : name.slice(0, -found.length - 1) };
 }
 
-/** The zone in which this one lies; undefined where it lies in none. */
+/** Returns the closest zone above this one. Undefined when there is none. */
 export function zoneAbove(zone: string, zones: readonly string[]): string | undefined {
   const dot = zone.indexOf(".");
   return dot < 0 ? undefined : zoneOf(zone.slice(dot + 1), zones);
 }
 
-/** The longest zone that contains the name; undefined outside all zones. */
+/** Returns the longest zone that contains the name. Undefined outside all zones. */
 export function zoneOf(name: string, zones: readonly string[]): string | undefined {
   let found: string | undefined;
   for (const zone of zones) {
@@ -207,9 +207,9 @@ export function zoneOf(name: string, zones: readonly string[]): string | undefin
   return found;
 }
 
-/** The namespace that the words of a name spell; undefined when one is not a label of a namespace. */
+/** Returns the namespace that the words of a name encode. Undefined when a word is not a label of a namespace. */
 export function parseNamespaceWords(words: readonly string[]): string | undefined {
-  // HOT: twice for the same words of each name that somebody makes up.
+  // HOT: runs twice for the same words of each made-up name.
   if (words !== lastWords) [lastWords, lastNamespace] = [words, namespaceOfWords(words)];
   return lastNamespace;
 }
@@ -221,7 +221,7 @@ function namespaceOfWords(words: readonly string[]): string | undefined {
   let namespace: string | undefined;
   for (const word of words) {
     const part = decodeLabel(word);
-    // Labels of namespaces are DNS-safe. They are encoded only if they start with our prefix, so other decoded texts are no namespace.
+    // Labels of namespaces are DNS-safe. They are encoded only if they start with our prefix, so any other decoded text is not a namespace.
     if (part === undefined || (part !== word && !SAFE_LABEL.test(part))) return undefined;
     namespace = namespace === undefined ? part : `${namespace}.${part}`;
   }
@@ -236,7 +236,7 @@ function parsePlace(words: readonly string[]): { readonly name: string; readonly
   return name === undefined || namespace === undefined || isReserved(namespace) ? undefined : { name, namespace };
 }
 
-/** `_http` for a port called `http`. Names that are not DNS-safe are encoded as elsewhere. */
+/** Returns `_http` for a port named `http`. Names that are not DNS-safe are encoded like other labels. */
 function portLabel(port: string): string | undefined {
   const label = encodeLabel(port, "port");
   return label === undefined ? undefined : `_${label}`;
@@ -246,7 +246,7 @@ function parsePortLabel(label: string): string | undefined {
   return label.startsWith("_") ? decodeLabel(label.slice(1), "port") : undefined;
 }
 
-/** Undefined: there are no names for this. A label is undefined when its text is too long for any name. */
+/** Returns the labels of a name. Undefined: this form has no name. A label is undefined when its text is too long for any name. */
 function labelsOf(name: DnsName): readonly (string | undefined)[] | "reserved" | undefined {
   switch (name.form) {
     case "apex":
@@ -282,7 +282,7 @@ function withPlace(
   return [...prefix, ...[name, ...namespace.split(".")].map((text) => encodeLabel(text))];
 }
 
-/** `node` is reserved and `addr.node` holds the names of addresses: neither is a namespace here. */
+/** `node` is reserved, and `addr.node` contains the names of addresses: neither is a namespace in DNS. */
 function isReserved(namespace: string): boolean {
   return namespace === NODE_LABEL || namespace === `${ADDRESS_LABEL}.${NODE_LABEL}`;
 }
@@ -293,7 +293,7 @@ const HYPHEN = 45;
 const LABEL_GROUP = /^(?:0|[1-9a-f][0-9a-f]{0,3})$/;
 const IPV6_GROUPS = 8;
 
-/** The label of an address: `10-0-0-1`, or all eight groups, `2001-db8-0-0-0-0-0-1`. */
+/** Returns the label of an address: `10-0-0-1`, or all eight groups, `2001-db8-0-0-0-0-0-1`. */
 export function addressLabel(address: IpAddress): string {
   if (address.length === 4) return address.join("-");
   return groupsOf(address)
@@ -301,7 +301,7 @@ export function addressLabel(address: IpAddress): string {
     .join("-");
 }
 
-/** The reverse of `addressLabel`; undefined for every label that `addressLabel` does not make. */
+/** Reverses `addressLabel`. Undefined for every label that `addressLabel` does not produce. */
 export function parseAddressLabel(label: string): IpAddress | undefined {
   const v4 = parseIpv4(label, HYPHEN);
   if (v4 !== undefined) return v4;

@@ -1,14 +1,14 @@
 /**
- * Names on the wire (RFC 1035, 3.1), and as text: labels with dots between them, in which every byte but letters, digits, `-` and `_` is `\DDD`, so that each name has a text
- * of its own.
+ * Converts names between wire format (RFC 1035, 3.1) and text: labels separated by dots, with every byte except letters, digits, `-` and `_` written as `\DDD`,
+ * so that each name has exactly one text.
  */
 import { MAX_LABEL_BYTES } from "./labels.ts";
 
 export const MAX_NAME_BYTES = 255;
-/** The first byte of a pointer has its two highest bits set. */
+/** The first byte of a compression pointer has its two highest bits set. */
 const POINTER = 0xc0;
 
-/** The labels of a name from its text. */
+/** Returns the labels of a name from its text. */
 export function labelsOf(name: string): readonly Uint8Array[] {
   if (name === "") return [];
   return name.split(".").map((label) => {
@@ -17,7 +17,7 @@ export function labelsOf(name: string): readonly Uint8Array[] {
   });
 }
 
-/** A name on the wire, without compression. */
+/** Returns a name in wire format, without compression. */
 export function wireName(name: string): Uint8Array {
   return joinedLabels(labelsOf(name));
 }
@@ -26,13 +26,16 @@ export function joinedLabels(labels: readonly Uint8Array[]): Uint8Array {
   return Buffer.concat([...labels.flatMap((label) => [Uint8Array.of(label.length), label]), Uint8Array.of(0)]);
 }
 
-/** How a name is read. */
+/** Options for reading a name. */
 interface NameReadOptions {
-  /** Whether it may end in a pointer. Pointers lead back, each to before the one that led there. */
+  /** Whether compression pointers are allowed. Each pointer must point to before the place that led to it. */
   readonly mayPoint: boolean;
 }
 
-/** The text of the name at `start`, with small letters (RFC 4343), and where it ends; undefined for one that does not end, is too long, or has a pointer that it may not have. */
+/**
+ * Returns the text of the name at `start`, in lower case (RFC 4343), and its end. Undefined when the name is not terminated, is too long, or has a pointer that
+ * is not allowed.
+ */
 export function readName(
   bytes: Uint8Array,
   start: number,
@@ -61,7 +64,7 @@ export function readName(
   return undefined;
 }
 
-/** Where the name at `start` ends. A pointer ends it, and is not followed, because the name itself is not needed. */
+/** Returns the end of the name at `start`. A pointer ends the name and is not followed, because the name itself is not needed. */
 export function skipName(bytes: Uint8Array, start: number): number | undefined {
   let at = start;
   while (at < bytes.length) {
@@ -74,7 +77,7 @@ export function skipName(bytes: Uint8Array, start: number): number | undefined {
   return undefined;
 }
 
-/** A byte as text. */
+/** The text of each byte. */
 const CHARACTERS: readonly string[] = Array.from({ length: 256 }, (_, byte) => {
   const char = String.fromCharCode(byte).toLowerCase();
   return byte < 128 && /[a-z0-9_-]/.test(char) ? char : `\\${String(byte).padStart(3, "0")}`;

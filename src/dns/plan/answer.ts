@@ -1,4 +1,4 @@
-/** Answers questions: turns a question, and the catalog as its viewer sees it, into response code and records (semantics.md, DNS). */
+/** Builds answers: turns a question and the catalog, as its viewer sees it, into a response code and records (semantics.md, DNS). */
 import { WaymarkError } from "../../lib/errors.ts";
 import { formatName, splitZone, zoneAbove } from "../names/names.ts";
 import { addressRecord, hostNameRecord } from "../records/addresses.ts";
@@ -13,7 +13,7 @@ import { type DnsCatalog, type DnsSubject, findSubject } from "../subject/subjec
 import { EXTENDED_ERROR, type ExtendedError } from "./extended-errors.ts";
 import { type BestTiers, findReverseSubject, reverseZoneOf } from "./reverse.ts";
 
-/** Response codes as on the wire (IANA, DNS parameters). BADVERS and BADCOOKIE exist only with EDNS. */
+/** Response codes as on the wire (IANA, DNS Parameters). BADVERS and BADCOOKIE exist only with EDNS. */
 export const RCODE = {
   NOERROR: 0,
   FORMERR: 1,
@@ -29,79 +29,85 @@ export type Rcode = (typeof RCODE)[keyof typeof RCODE];
 
 export const CLASS_IN = 1;
 const TYPE_ANY = 255;
-/** Says in NSEC that there is no such name (RFC 9824, 3.1). */
+/** Marks a nonexistent name in NSEC (RFC 9824, 3.1). */
 const TYPE_NXNAME = 128;
-/** IXFR and AXFR without a key: a zone is sent only to who signed the question, whose answer is not planned. */
+/** IXFR and AXFR without a key. A zone is transferred only to clients that signed the request, and transfers use no plans. */
 const REFUSED_TYPES: ReadonlySet<number> = new Set([251, 252]);
-/** Stands in plans for all types that nothing is answered with and nothing is said of; it is none itself (IANA, DNS parameters). */
+/** Represents, in the key of a plan, all types without records of their own. Type 0 is reserved (IANA, DNS Parameters). */
 const NO_TYPE = 0;
 const PLANNED_TYPES = [...Object.values(RECORDS).map(({ code }) => code), TYPE_ANY, TYPE_NXNAME, ...REFUSED_TYPES];
-/** 1 at the numbers of the types by which plans differ. */
+/** Contains 1 at the numbers of the types that have plans of their own. */
 const IS_PLANNED = new Uint8Array(1 + Math.max(...PLANNED_TYPES));
 for (const type of PLANNED_TYPES) IS_PLANNED[type] = 1;
-/** Most CNAMEs in one answer. An alias needs one; host names that lead to each other may want more. */
+/** Maximum number of CNAMEs in one answer. An alias needs one; host names that point to each other may need more. */
 const MAX_CHAIN = 8;
 
-/** Most entries and targets that are read for the additional section of one plan. Clients ask for the addresses of further names by themselves. */
+/** Maximum number of entries and targets read for the additional section of one plan. Clients query the remaining addresses themselves. */
 const MAX_GLUE_COST = 4_096;
 
-/** The question of a query. `name` is lower case without the final dot. Characters that our names do not have are written `\DDD`. */
+/** The question of a query. `name` is lower case without the final dot. Characters that cannot occur in catalog names are written as `\DDD`. */
 export interface QueryQuestion {
   readonly name: string;
   readonly type: number;
   readonly class: number;
-  /** Whether the answer is to be signed, so that what does not exist must be denied by a record of its own. */
+  /** Whether the client requested DNSSEC records. A negative answer must then contain a denial record. */
   readonly isSigned?: boolean;
 }
 
-/** An answer before its order is drawn. It is the same for every query until something changes that was read for it, so it can be kept. SOA records get their serial when they are encoded. */
+/**
+ * An answer before the order of its records is drawn. It is the same for all queries until the data it was built from changes, so it can be cached. The serial
+ * of SOA records is filled in by the encoder.
+ */
 export interface AnswerPlan {
   readonly rcode: Rcode;
-  /** Says more than the response code (RFC 8914). */
+  /** Extended DNS error that details the response code (RFC 8914). */
   readonly extendedError?: ExtendedError | undefined;
   readonly isAuthoritative: boolean;
-  /** Groups in order. Each is shuffled for every answer, so that clients that take the first record spread over all. */
+  /** Groups in order. Each group is shuffled for every response, so that clients that use the first record are spread over all records. */
   readonly groups: readonly (readonly DnsRecord[])[];
   readonly authority: readonly DnsRecord[];
-  /** Whether there is more than the records show, so that TC is set over TCP as well. */
+  /** Whether the records are incomplete, so that TC is set over TCP as well. */
   readonly isCut?: boolean;
-  /** Records for the additional section, by the target that an answer names. */
+  /** Records for the additional section, by the target name in the answer. */
   readonly glue: ReadonlyMap<string, readonly DnsRecord[]>;
-  /** Whether several services have an alias on the way, so that the first in key order was told. */
+  /** Whether several services own an alias in the chain, so that the first one in key order was used. */
   readonly isContested?: boolean;
-  /** Set by who signed the plan. Its SOA is not signed, because its serial is not known yet. */
+  /** Set when the plan was signed. Its SOA is not signed, because its serial is not known yet. */
   readonly signed?: SignedPlanFields | undefined;
 }
 
-/** Of a plan with signatures. */
+/** The signature data of a signed plan. */
 export interface SignedPlanFields {
-  /** When they were made. */
+  /** When the signatures were made. */
   readonly sinceMs: number;
   readonly soa: RecordOf<"SOA"> | undefined;
 }
 
-/** Gives the plan of the name that an alias leads to, for the same type, or of a name's denial, if it can be shared. Such a plan does not begin with a CNAME. */
+/**
+ * Returns a shared plan: of the canonical name of an alias, for the same type, or of the denial of a name. Undefined when no plan can be shared. A shared plan
+ * does not start with a CNAME.
+ */
 export type AliasTargetPlan = (question: QueryQuestion) => AnswerPlan | undefined;
 
 /**
- * The type under which a question is planned: one for all types that somebody may make up. A plan may cost a thousand times what its answer does, and nobody is to have one
- * for each of 65,536 types. HOT: once a question.
+ * Returns the type under which a question is planned. All unsupported types share one number: building a plan may cost a thousand times more than sending its
+ * answer, so a client must not cause one for each of 65,536 types. HOT: runs per question.
  */
 export function plannedType(type: number): number {
   return IS_PLANNED[type] === 1 ? type : NO_TYPE;
 }
 
-/** Plans the answer to a question. Cost: for each name of the chain one look-up and its entries, except for those of a shared plan. */
+/** Plans the answer to a question. Cost: one lookup and its entries for each name in the CNAME chain, except names answered by a shared plan. */
 export function planAnswer(question: QueryQuestion, catalog: DnsCatalog, settings: DnsSettings, endingOf?: AliasTargetPlan): AnswerPlan {
   if (catalog.takeLeftMs === undefined) return planOf(question, { catalog, settings, endingOf });
-  // What was left of a plan that could not be made is forgotten.
+  // Discards the lifetime left over from a plan that failed.
   catalog.takeLeftMs();
   let leftMs = Number.POSITIVE_INFINITY;
   const takeLeft = () => {
     leftMs = Math.min(leftMs, catalog.takeLeftMs?.() ?? leftMs);
   };
   const ending = (next: QueryQuestion): AnswerPlan | undefined => {
-    // Taken before the ending is planned, which has a time of its own.
+    // Read before the shared plan is built, because that plan has a lifetime of its own.
     takeLeft();
     return endingOf?.(next);
   };
@@ -112,7 +118,7 @@ export function planAnswer(question: QueryQuestion, catalog: DnsCatalog, setting
   return { ...shortened(plan, Math.floor(settings.staleTtlMs / 1000)), extendedError: EXTENDED_ERROR.STALE_ANSWER };
 }
 
-/** The plan, with no record that may be kept for longer than so many seconds. */
+/** Returns the plan with all TTLs limited to `mostSeconds`. */
 function shortened(plan: AnswerPlan, mostSeconds: number): AnswerPlan {
   const short = (records: readonly DnsRecord[]) =>
     records.map((record) => (record.ttlSeconds > mostSeconds ? { ...record, ttlSeconds: mostSeconds } : record));
@@ -134,17 +140,17 @@ function planOf(question: QueryQuestion, sources: PlanSources): AnswerPlan {
   const zone = settings.zones[0];
   if (zone === undefined || !settings.allowExternalNames || question.name === "") return failure(RCODE.REFUSED);
   const plan = planInZone({ ...question, isSigned: false }, { zone, relative: question.name }, sources);
-  // Outside our zones a missing name may exist elsewhere, so the answer is not NXDOMAIN.
+  // Outside our zones a missing name may exist on other servers, so the answer is not NXDOMAIN.
   return plan.rcode === RCODE.NXDOMAIN ? failure(RCODE.REFUSED) : plan;
 }
 
-/** The zone in which another one begins with this name. */
+/** Returns the parent zone when a child zone starts at this name (a zone cut). */
 function cutZone(name: string, { zones, reverseZones }: DnsSettings): string | undefined {
   const all = [...zones, ...reverseZones];
   return all.includes(name) ? zoneAbove(name, all) : undefined;
 }
 
-/** DS is the only type that the zone above a cut has, and not the zone below (RFC 4035, 3.1.4.1). */
+/** DS is the only type that the parent side of a zone cut answers (RFC 4035, 3.1.4.1). */
 function planCut(question: QueryQuestion, zone: string, { catalog, settings }: PlanSources): AnswerPlan {
   const context: RecordContext = { owner: question.name, zone, locality: catalog.view.locality, settings };
   const digests = digestRecords(question.name, settings);
@@ -152,7 +158,7 @@ function planCut(question: QueryQuestion, zone: string, { catalog, settings }: P
   return negative(RCODE.NOERROR, { groups: [], context, denied: [] });
 }
 
-/** An answer without records. */
+/** Returns a plan without records. */
 export function failure(rcode: Rcode): AnswerPlan {
   return { rcode, isAuthoritative: false, groups: [], authority: [], glue: new Map() };
 }
@@ -177,12 +183,12 @@ function planInZone(question: QueryQuestion, place: RelativeName, sources: PlanS
 }
 
 interface SetSources extends Omit<PlanSources, "endingOf"> {
-  /** Is told of a name that has more than its sets tell. */
+  /** Called for a name whose RRsets do not include all of its records. */
   readonly onCrowded?: ((owner: string) => void) | undefined;
   readonly tiers?: BestTiers | undefined;
 }
 
-/** All records that the name has itself, type by type: the whole of what answers about it are drawn from. */
+/** Yields all RRsets of the name itself, type by type. Answers for the name are drawn from them. */
 export function* setsAt(owner: string, zone: string, { catalog, settings, onCrowded, tiers }: SetSources): Generator<readonly DnsRecord[]> {
   const context: RecordContext = { owner, zone, locality: catalog.view.locality, settings };
   const isReverse = settings.reverseZones.includes(zone);
@@ -192,11 +198,11 @@ export function* setsAt(owner: string, zone: string, { catalog, settings, onCrow
   if (subject.kind === "entries" && (subject.cut !== "nothing" || areTextsCut(subject))) onCrowded?.(owner);
   const canonical = isReverse ? undefined : canonicalRecord(subject, context);
   if (canonical !== undefined) yield [canonical];
-  // All sets in one turn: TXT reads large fields, and entries have them only in the turn in which they were read.
+  // All RRsets are built in one event-loop turn: TXT reads large fields, and entries provide them only in the turn in which they were read.
   else yield* Object.values(RECORDS).map(({ code }) => recordsOf(findRecordType(code), subject, context).flat());
 }
 
-/** Names of addresses. No alias leads there, and none leads away. */
+/** Plans an answer in a reverse zone. Names in reverse zones are neither aliases nor targets of aliases. */
 function planReverse(question: QueryQuestion, zone: string, { catalog, settings, endingOf }: PlanSources): AnswerPlan {
   const context: RecordContext = { owner: question.name, zone, locality: catalog.view.locality, settings };
   const subject = findReverseSubject(question.name, zone, settings, catalog);
@@ -204,7 +210,7 @@ function planReverse(question: QueryQuestion, zone: string, { catalog, settings,
   return ownPlan(question, subject, { context, sources: { catalog, settings, endingOf }, groups: [] });
 }
 
-/** The records that a subject has of the type. `groups`: what led here. */
+/** Plans the records of the type that the subject has. `groups`: the CNAMEs that precede them. */
 function ownPlan(
   question: QueryQuestion,
   subject: DnsSubject,
@@ -212,28 +218,28 @@ function ownPlan(
 ): AnswerPlan {
   const found = foundOf(question, subject, context);
   if (found.length === 0) {
-    // HOT: for each type that somebody makes up. Its cost is that of all types, so all questions for a name share one denial, with its signature.
+    // HOT: also runs for made-up types. Building a denial reads all types, so all questions for a name share one denial and its signature.
     const isShared = question.isSigned === true;
     const shared = isShared ? sources.endingOf?.({ ...question, name: context.owner, type: RECORDS.NSEC.code }) : undefined;
     return negative(RCODE.NOERROR, { groups, context, denied: shared?.groups.flat() ?? deniedBy(question, subject, context) });
   }
   const isSigned = question.isSigned === true;
   const told = positive([...groups, ...found], context, isSigned ? undefined : sources.catalog);
-  // A list of instances names no hosts.
+  // A list of instances contains no host names that need addresses.
   const plan = isSigned || question.type !== RECORDS.PTR.code ? told : { ...told, glue: recordsOfInstances(subject, context) };
   return isPart(question, subject) ? cutOff(plan, question, sources.catalog.view) : plan;
 }
 
 /**
- * The plan where it holds only a part of the set that is asked for, so that TC says so. A limit of answers makes a sample of it without TC, unless it is signed: a
- * signature stands for the whole set.
+ * Marks a plan that holds only a part of the requested RRset, so that TC is set. With an answer limit, the RRset is a sample by configuration and TC is not
+ * set, unless the answer is signed: a signature covers the complete RRset.
  */
 export function cutOff(plan: AnswerPlan, { isSigned }: Pick<QueryQuestion, "isSigned">, { answerLimit }: DnsCatalog["view"]): AnswerPlan {
   const isSample = isSigned !== true && answerLimit !== undefined && areSampled(plan.groups.at(-1) ?? []);
   return isSample ? plan : { ...plan, isCut: true };
 }
 
-/** Follows CNAMEs within our zones, and tells what each name on the way stands for. */
+/** Follows CNAMEs within our zones, and reports the subject of each name in the chain. */
 function planChain(
   question: QueryQuestion,
   place: RelativeName,
@@ -251,19 +257,19 @@ function planChain(
     const subject = findSubject(relative, zone, isOfTexts ? (catalog.texts ?? catalog) : catalog, settings);
     onSubject(subject);
     if (subject.kind === "absent") return absentPlan(question, subject, { groups, context });
-    // No other data may stand beside a CNAME (RFC 2181, 10.1), so it answers every type.
+    // A name with a CNAME has no other data (RFC 2181, 10.1), so the CNAME answers every type.
     const canonical = canonicalRecord(subject, context);
     if (canonical === undefined) return ownPlan(question, subject, { context, sources, groups });
     groups.push([canonical]);
     visited.add(owner);
     owner = canonical.data.target.toLowerCase();
-    // RFC 1034, 4.3.2: a question for CNAME or ANY is not led on.
+    // RFC 1034, 4.3.2: the CNAME is not followed for questions of type CNAME or ANY.
     const isLed = question.type !== RECORDS.CNAME.code && question.type !== TYPE_ANY;
     const next = isLed ? splitZone(owner, settings.zones) : undefined;
-    // Outside our zones the resolver goes on by itself. It must also notice loops of host names by itself.
+    // Outside our zones the querying resolver follows the chain itself. It must also detect loops of host names.
     if (next === undefined || visited.has(owner) || step === MAX_CHAIN)
       return positive(groups, context, question.isSigned === true ? undefined : catalog);
-    // HOT: runs when no plan is kept. A thousand instances have thousands of aliases, which share one copy of the records.
+    // HOT: runs when no plan is cached. Thousands of aliases of one service share one copy of the records.
     const ending = subject.kind === "alias" ? endingOf?.({ ...question, name: owner }) : undefined;
     if (ending !== undefined) return { ...ending, groups: [...groups, ...ending.groups] };
     ({ zone, relative } = next);
@@ -275,13 +281,13 @@ function foundOf({ type, isSigned }: QueryQuestion, subject: DnsSubject, context
   return isSigned === true && isOfDenial(type) ? [[denial(subject, context)]] : recordsOf(findRecordType(type), subject, context);
 }
 
-/** Whoever asks for signatures gets that of the denial (RFC 8482, 7: one is enough). */
+/** Questions for NSEC or RRSIG get the denial with its signature (RFC 8482, section 7: one RRset is enough). */
 function isOfDenial(type: number): boolean {
   return type === RECORDS.NSEC.code || type === RECORDS.RRSIG.code;
 }
 
 function isPart({ type: code, isSigned }: QueryQuestion, subject: DnsSubject): boolean {
-  // A signature stands for the whole set.
+  // A signature covers the complete RRset.
   if (isSigned === true && subject.kind === "entries" && subject.cut !== "nothing") return true;
   const type = findRecordType(code);
   return type !== undefined && RECORDS[type].isCut?.(subject) === true;
@@ -293,14 +299,14 @@ function recordsOf(type: RecordType | undefined, subject: DnsSubject, context: R
   return groups.filter((group) => group.length > 0);
 }
 
-/** ANY is answered by one small record (RFC 8482, 4.2): it amplifies nothing, and still says that the name exists. */
+/** ANY is answered with one small record (RFC 8482, 4.2). It shows that the name exists and cannot be used for amplification. */
 function minimalAny(subject: DnsSubject, context: RecordContext): DnsRecord[][] {
   if (subject.kind === "empty" || subject.kind === "alias") return [];
   if (subject.kind === "entries" && subject.entries.length === 0) return [];
   return [[{ type: "HINFO", name: context.owner, ttlSeconds: ttlSeconds(undefined, context.settings), data: { cpu: "RFC8482", os: "" } }]];
 }
 
-/** The CNAME of a subject: an alias has one, and so does a name whose entries have only host names. */
+/** Returns the CNAME of a subject. Aliases have one, and so do names whose entries have only host names. */
 function canonicalRecord(subject: DnsSubject, context: RecordContext): RecordOf<"CNAME"> | undefined {
   const { owner, settings } = context;
   if (subject.kind === "alias") {
@@ -309,7 +315,7 @@ function canonicalRecord(subject: DnsSubject, context: RecordContext): RecordOf<
   return hostNameRecord(subject, context);
 }
 
-/** Without a catalog no addresses go along. */
+/** Without a catalog, no addresses are added to the additional section. */
 function positive(groups: readonly (readonly DnsRecord[])[], context: RecordContext, catalog: DnsCatalog | undefined): AnswerPlan {
   const glue = new Map<string, readonly DnsRecord[]>();
   if (catalog === undefined) return { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue };
@@ -328,7 +334,7 @@ function positive(groups: readonly (readonly DnsRecord[])[], context: RecordCont
   return { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue };
 }
 
-/** Additional records are left out where they would have to be fetched: the client asks for them if it needs them. */
+/** Leaves out additional records that would have to be fetched: clients query them if they need them. */
 function subjectIfKnown(
   { relative, zone }: { readonly relative: string; readonly zone: string },
   catalog: DnsCatalog,
@@ -342,7 +348,7 @@ function subjectIfKnown(
   }
 }
 
-/** The addresses of one of our names that an answer mentions: the name of an IP target, or a node. */
+/** Returns the addresses of one of our names in an answer: the name of an IP target, or of a node. */
 function glueOf(subject: DnsSubject, own: RecordContext, ttl: number): readonly DnsRecord[] {
   if (subject.kind === "address") return [addressRecord(own.owner, subject.address, ttl)];
   return [...recordsOf("A", subject, own), ...recordsOf("AAAA", subject, own)].flat();
@@ -351,16 +357,16 @@ function glueOf(subject: DnsSubject, own: RecordContext, ttl: number): readonly 
 interface NegativeAnswer {
   readonly groups: readonly (readonly DnsRecord[])[];
   readonly context: RecordContext;
-  /** What proves that there is nothing, with its signature if it has one already. */
+  /** The denial records, with a signature if they already have one. */
   readonly denied: readonly DnsRecord[];
 }
 
 function negative(rcode: Rcode, { groups, context, denied }: NegativeAnswer): AnswerPlan {
-  // The encoder looks for SOA at the end.
+  // The encoder expects the SOA last.
   return { rcode, isAuthoritative: true, groups, authority: [...denied, negativeSoa(context.zone, context)], glue: new Map() };
 }
 
-/** There is no such name. Its denial has the types of the denial itself, so who asks for these finds it in the answer (RFC 9824, 3.1). */
+/** Plans the answer for a nonexistent name. A question for the types of the denial itself gets the denial in the answer section (RFC 9824, 3.1). */
 function absentPlan(
   question: QueryQuestion,
   subject: DnsSubject,
@@ -375,7 +381,7 @@ function deniedBy({ isSigned }: QueryQuestion, subject: DnsSubject, context: Rec
   return isSigned === true ? [denial(subject, context)] : [];
 }
 
-/** The record that tells all types of a name, and covers this name alone (RFC 9824, 3). */
+/** Returns the NSEC record that lists all types of a name and covers this name alone (RFC 9824, 3). */
 function denial(subject: DnsSubject, context: RecordContext): RecordOf<"NSEC"> {
   const own = Object.values(RECORDS).flatMap(({ code, find }) => (find(subject, context).some((group) => group.length > 0) ? [code] : []));
   const types = [...own, RECORDS.RRSIG.code, RECORDS.NSEC.code, ...(subject.kind === "absent" ? [TYPE_NXNAME] : [])];
@@ -383,15 +389,18 @@ function denial(subject: DnsSubject, context: RecordContext): RecordOf<"NSEC"> {
   return { type: "NSEC", name: context.owner, ttlSeconds: seconds(negativeTtlMs), data: { next: nextName(context.owner), types } };
 }
 
-// What goes along with a list of instances (RFC 6763, 12.1): a client that browses asks for these records next.
+// Additional records of a list of instances (RFC 6763, 12.1): a client that browses asks for these records next.
 
-/** Most instances whose records go along, and most bytes of these in all: more fit into few messages, and would make a plan of a long list large. */
+/**
+ * Maximum number of instances with additional records, and their maximum total size in bytes. More would rarely fit into a message, and would make the plan of
+ * a long list large.
+ */
 const MAX_INSTANCES = 64;
 const MAX_BYTES = 16_384;
 
 /**
- * SRV and TXT of the instances that the subject lists, by the name of each. They are made of the entries that the list is made of, so nothing more is looked up. Of a sample of
- * entries no set is known to be whole.
+ * Returns the SRV and TXT records of the listed instances, by instance name. They are built from the entries of the list, so nothing else is looked up. Returns
+ * none for a sample of entries, because their RRsets may be incomplete.
  */
 function recordsOfInstances(subject: DnsSubject, context: RecordContext): ReadonlyMap<string, readonly DnsRecord[]> {
   const found = new Map<string, readonly DnsRecord[]>();

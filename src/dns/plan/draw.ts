@@ -1,4 +1,4 @@
-/** Draws an answer from a plan: the order of its records, and which of them where a set has a limit. */
+/** Draws a response from a plan: the order of its records and, for an RRset with a limit, the subset that is sent. */
 import type { DnsRecord } from "../records/record.ts";
 import { areSampled, namedHost } from "../records/records.ts";
 import type { AnswerPlan, Rcode } from "./answer.ts";
@@ -13,15 +13,15 @@ export interface DrawnAnswer {
 }
 
 export interface AnswerDraw {
-  /** Gives numbers in [0, 1). */
+  /** Returns numbers in [0, 1). */
   readonly random: () => number;
-  /** Most records of the set that is asked for; undefined for all. */
+  /** Maximum number of records of the requested RRset. Undefined: no limit. */
   readonly answerLimit: number | undefined;
 }
 
 /**
- * Draws the order of each group, and a sample of the set where it has more records than the limit: the first groups first, and of a group by weight. A signed
- * set is whole, because its signature stands for all of it.
+ * Draws the order of each group. If the RRset has more records than the limit, it also draws a sample: earlier groups first, and by weight within a group. A
+ * signed RRset is sent complete, because its signature covers all of it.
  */
 export function drawAnswer(plan: AnswerPlan, { random, answerLimit }: AnswerDraw): DrawnAnswer {
   const answers: DnsRecord[] = [];
@@ -46,7 +46,7 @@ export function drawAnswer(plan: AnswerPlan, { random, answerLimit }: AnswerDraw
   return { rcode: plan.rcode, isAuthoritative: plan.isAuthoritative, answers, authority: plan.authority, additional };
 }
 
-/** So many of the records, in the order in which they are drawn. */
+/** Returns `wanted` records, in the order in which they are drawn. */
 function drawn(records: readonly DnsRecord[], wanted: number, drawer: AnswerDrawer): readonly DnsRecord[] {
   if (records.length === 1 && wanted === 1) return records;
   drawer.begin(records.length, wanted, (place) => weightOf(records[place]));

@@ -1,28 +1,28 @@
 /**
- * Draws the records of a group, by their places in it: all in a random order, or a sample. The gateway and DnsService both draw with it, so that the same numbers
- * give the same answer. A record is drawn when it is needed, because few of a large group fit into a message.
+ * Draws the records of a group, by index: all of them in random order, or a sample. The gateway and DnsService share this class, so that the same random
+ * numbers give the same answer. Each record is drawn when it is needed, because few records of a large group fit into a message.
  */
 
-/** The weight with which the record at a place is drawn into a sample. */
+/** Returns the weight with which the record at an index is drawn into a sample. */
 export type WeightOf = (place: number) => number;
 
-// HOT: once a record of each answer (`bench/dns.ts`). An array of its own for each group would cost more than the drawing.
+// HOT: runs per record of each response (`bench/dns.ts`). Allocating an array for each group would cost more than the drawing.
 export class AnswerDrawer {
   readonly #random: () => number;
-  /** For each place of a group the record that stands there. Between groups each stands in its own. */
+  /** A permutation of record indexes. Between groups it is the identity. */
   #order = new Uint32Array(0);
-  /** Of the group: how many are drawn in all, and how many were. */
+  /** Number of records to draw from the group, and number drawn so far. */
   #wanted = 0;
   #drawn = 0;
-  /** So many places at the front may hold another record than their own. */
+  /** After sampling, the number of positions at the front that can hold another index than their own. */
   #moved = 0;
 
-  /** `random` gives numbers in [0, 1). */
+  /** `random` returns numbers in [0, 1). */
   constructor(random: () => number) {
     this.#random = random;
   }
 
-  /** Begins a group of `count` records. Where fewer are wanted, each next one of the sample is drawn by weight, or evenly where no weight is left. */
+  /** Starts a group of `count` records. If fewer are wanted, a sample is drawn record by record: by weight, or uniformly when no weight is left. */
   begin(count: number, wanted: number, weightOf?: WeightOf): void {
     if (this.#order.length < count) this.#order = Uint32Array.from({ length: 2 * count }, (_, i) => i);
     this.#wanted = wanted;
@@ -31,12 +31,12 @@ export class AnswerDrawer {
     if (wanted < count) this.#sample(count, wanted, weightOf);
   }
 
-  /** The next record in a random order (Fisher and Yates). To be called at most once for each that is wanted. */
+  /** Returns the next record in random order (Fisher–Yates shuffle). Call it at most once per wanted record. */
   next(): number {
     return this.#draw(this.#drawn++, this.#wanted);
   }
 
-  /** Puts all records in their own place again. Only what was drawn left it. */
+  /** Restores the identity permutation. Only drawn records have moved. */
   end(): void {
     const order = this.#order;
     const moved = Math.max(this.#moved, this.#drawn);
@@ -59,7 +59,7 @@ export class AnswerDrawer {
     return record;
   }
 
-  /** Puts a sample to the front. */
+  /** Moves a sample to the front. */
   #sample(count: number, wanted: number, weightOf: WeightOf = () => 0): void {
     const weightAt = (place: number) => weightOf(this.#order[place] ?? 0);
     this.#moved = wanted;

@@ -1,4 +1,4 @@
-/** Extended errors that answers carry (RFC 8914, IANA): a row for each, by its number. */
+/** The extended DNS errors that responses carry, by INFO-CODE (RFC 8914; IANA, DNS Parameters). */
 export const EXTENDED_ERROR = {
   STALE_ANSWER: 3,
   NOT_READY: 14,

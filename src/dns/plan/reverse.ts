@@ -1,4 +1,4 @@
-/** Finds what a name of a reverse zone stands for: the names of visible services and nodes at an address. */
+/** Resolves a name in a reverse zone to the names of the visible services and nodes at that address. */
 
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { KIND } from "../../catalog/record/record.ts";
@@ -10,26 +10,26 @@ import type { DnsSettings } from "../records/record.ts";
 import { withTarget } from "../records/shown.ts";
 import { apexSubject, type DnsCatalog, type DnsSubject, findSubject } from "../subject/subject.ts";
 
-/** Most entries that are read to see which names of one address answer with it. */
+/** Maximum number of entries read to decide which names an address resolves to. */
 const MAX_READ = 4_096;
 
 type Zones = Pick<DnsSettings, "reverseZones" | "zones">;
 
-/** The reverse zone of a name; undefined where there is none, or a zone of services is longer. */
+/** Returns the reverse zone of a name. Undefined when there is none, or when a service zone matches with more labels. */
 export function reverseZoneOf(name: string, { reverseZones, zones }: Zones): string | undefined {
   const zone = zoneOf(name, reverseZones);
   return zone === undefined || (zoneOf(name, zones)?.length ?? -1) > zone.length ? undefined : zone;
 }
 
-/** By the name of a service or node, the best tier that it shows, as `bestTier` finds it. For as long as nothing changes. */
+/** The best health tier of each service or node, by name, as `bestTier` finds it. Valid until the catalog changes. */
 export type BestTiers = Map<string, number>;
 
-/** What a full name of a reverse zone stands for. `tiers`: what other addresses have found. */
+/** Finds the subject of a full name in a reverse zone. `tiers`: results shared between addresses. */
 export function findReverseSubject(name: string, zone: string, all: Zones, catalog: DnsCatalog, tiers?: BestTiers): DnsSubject {
   if (name === zone) return apexSubject(zone, catalog);
   const meant = parseReverseName(name);
   if (meant === undefined) return { kind: "absent" };
-  // Whether there is an address below is not looked for: then nothing tells how many are hidden.
+  // Addresses below are not looked up, so that the answer does not reveal how many are hidden.
   if (meant === "above") return { kind: "empty" };
   const { items, isCut } = catalog.atAddress(meant);
   let isPart = isCut;
@@ -39,7 +39,7 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
   for (const entry of items) {
     const own = isDrained(entry) ? undefined : nameOf(entry, all);
     if (own === undefined) continue;
-    // HOT: once an address in a transfer. What is healthy is shown whatever the others of its name are, of which there may be thousands.
+    // HOT: runs per address in a transfer. A healthy entry is shown regardless of the other entries of its name, of which there may be thousands.
     if (tierOf(withTarget(entry)) > 0 || catalog.remoteLookup !== undefined) {
       let best = tiers?.get(own.text);
       if (best === undefined) {
@@ -52,7 +52,7 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
         best = bestTier(subject);
         tiers?.set(own.text, best);
       }
-      // Of a sample the entry may be no part.
+      // The entry may be missing from a sample.
       if (best < 0 || tierOf(withTarget(entry)) > best) continue;
     }
     names.push(own.text);
@@ -60,11 +60,11 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
   }
   if (names.length > 0) return { kind: "list", names: { items: names, isCut: isPart }, ttlSources };
   if (catalog.remoteLookup?.isFollowed("") === false)
-    throw new WaymarkError("not_ready", "this resolver does not follow everything, and does not know who else is at the address");
+    throw new WaymarkError("not_ready", "cannot list the names of an address: this resolver does not watch all namespaces");
   return items.length > 0 ? { kind: "empty" } : { kind: "absent" };
 }
 
-/** The entry's own name, in the first zone that has it: what lies in a longer zone is another name, or none. */
+/** Returns the entry's own name in the first zone in which the name belongs to no longer zone. Undefined when there is no such zone. */
 function nameOf({ key }: EntryView, { zones, reverseZones }: Zones): { readonly text: string; readonly zone: string } | undefined {
   const { kind, name, namespace } = key;
   const form: DnsName = kind === KIND.NODE ? { form: "node", nodeId: name } : { form: "direct", name, namespace };
@@ -76,7 +76,7 @@ function nameOf({ key }: EntryView, { zones, reverseZones }: Zones): { readonly 
   return undefined;
 }
 
-/** Of the entries that A and AAAA are drawn from the best tier. -1 where there is no such name, so that nothing is shown at it. */
+/** Returns the best health tier of the targets that A and AAAA are drawn from. -1 when the name has no entries, so that nothing is shown. */
 function bestTier(subject: DnsSubject): number {
   if (subject.kind !== "entries") return -1;
   return subject.targets.reduce((best, { entry }) => Math.min(best, tierOf(withTarget(entry))), Number.POSITIVE_INFINITY);

@@ -1,4 +1,4 @@
-/** SOA and NS records, which belong to the zone itself. */
+/** SOA and NS records of the zone apex. */
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { parseAddress } from "../../lib/addresses.ts";
 import { formatName, nodeName, parseHostName } from "../names/names.ts";
@@ -7,18 +7,18 @@ import type { DnsSubject } from "../subject/subject.ts";
 import type { DnsRecord, RecordContext, RecordData, RecordOf } from "./record.ts";
 import { seconds } from "./record.ts";
 
-/** The zone's SOA for the authority section. Its TTL says how long the negative answer may be kept (RFC 2308, 3). */
+/** Returns the SOA for the authority section. Its TTL limits how long the negative answer may be cached (RFC 2308, 3). */
 export function negativeSoa(zone: string, context: RecordContext): DnsRecord {
   return { type: "SOA", name: zone, ttlSeconds: seconds(context.settings.negativeTtlMs), data: soaData({ ...context, zone }) };
 }
 
-/** The SOA, if the subject is the zone itself. */
+/** Returns the SOA if the subject is the zone apex. */
 export function startRecords(subject: DnsSubject, context: RecordContext): RecordOf<"SOA">[][] {
   if (subject.kind !== "apex") return [];
   return [[{ type: "SOA", name: context.owner, ttlSeconds: seconds(context.settings.maxTtlMs), data: soaData(context) }]];
 }
 
-/** The name servers of the zone, if the subject is the zone itself: the serving node, and other nodes with a gateway. */
+/** Returns the name servers of the zone if the subject is the zone apex: the serving node, and other nodes with a gateway. */
 export function nameServerRecords(subject: DnsSubject, context: RecordContext): RecordOf<"NS">[][] {
   if (subject.kind !== "apex") return [];
   const { settings } = context;
@@ -35,8 +35,8 @@ export function nameServerRecords(subject: DnsSubject, context: RecordContext): 
 }
 
 /**
- * The name under which resolvers find the gateway of a node. It is the node's name if that has no other addresses; else the name of the address, because nobody
- * listens on the others. A host name stands for itself, because the name of a server must not be an alias (RFC 2181, 10.3).
+ * Returns the name server name of a node's gateway. It is the node's name if the node has no other addresses; otherwise it is the name of the gateway's
+ * address, because no gateway listens on the other addresses. A host name is used as it is, because the name of a server must not be an alias (RFC 2181, 10.3).
  */
 function gatewayName(gateway: EntryView, zone: string): string | undefined {
   const host = gatewayHost(gateway);
@@ -47,12 +47,12 @@ function gatewayName(gateway: EntryView, zone: string): string | undefined {
   return isOnly ? nodeName(gateway.key.name, zone) : formatName({ form: "address", address }, zone);
 }
 
-/** The data of the zone's SOA. */
+/** Returns the data of the zone's SOA. */
 function soaData(context: RecordContext): RecordData["SOA"] {
   return {
     primary: nameServer(context),
     mailbox: `hostmaster.${hostZone(context)}`,
-    // A plan is kept for longer than a version of the zone, so the serial is written when it is encoded.
+    // Plans are cached for longer than a serial is current, so the encoder fills in the serial.
     serial: 0,
     refreshSeconds: 60,
     retrySeconds: 30,
@@ -61,13 +61,13 @@ function soaData(context: RecordContext): RecordData["SOA"] {
   };
 }
 
-/** The name of the serving node. */
+/** Returns the name of the serving node. */
 function nameServer(context: RecordContext): string {
   const zone = hostZone(context);
   return nodeName(context.settings.nodeId, zone) ?? `ns.${zone}`;
 }
 
-/** The zone in which the hosts of a zone are named: there are none in a zone of names of addresses. */
+/** Returns the zone for the host names of a zone. Reverse zones contain no hosts, so they use the first service zone. */
 function hostZone({ zone, settings }: RecordContext): string {
   return settings.zones.includes(zone) ? zone : (settings.zones[0] ?? zone);
 }

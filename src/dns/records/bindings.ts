@@ -1,6 +1,6 @@
 /**
- * SVCB and HTTPS records (RFC 9460): where a service is, and how to speak to it. Which targets HTTPS tells, and when a record is an alias, is in
- * semantics.md, DNS.
+ * SVCB and HTTPS records (RFC 9460): service endpoints with their protocols and ports. Which targets have HTTPS records, and when a record is in AliasMode, is
+ * in semantics.md, DNS.
  */
 import type { EntryView } from "../../catalog/entry/view.ts";
 import type { IpAddress } from "../../lib/addresses.ts";
@@ -12,7 +12,7 @@ import type { BindingData, DataWriter, RecordContext, RecordOf } from "./record.
 import { setTtlSeconds } from "./record.ts";
 import { bestEntries, bestTargets, distanceRank, ownPriority } from "./shown.ts";
 
-/** The protocol that an HTTPS record means beside those that it names (RFC 9460, 7.1.2 and 9.2). */
+/** The default protocol of HTTPS records, which applies in addition to the listed ones (RFC 9460, 7.1.2 and 9.2). */
 const DEFAULT_ALPN = "http/1.1";
 const HTTPS_PORT = 443;
 const MAX_PRIORITY = 65_535;
@@ -21,7 +21,7 @@ const PORT_KEY = 3;
 const PORT_ONLY: readonly number[] = [PORT_KEY];
 const NO_KEYS: readonly number[] = [];
 
-/** A place of a service: targets that differ in nothing but their protocol are one. */
+/** An endpoint of a service. Targets that differ only in their protocol are one endpoint. */
 interface BindingEndpoint {
   readonly target: string;
   readonly address: IpAddress | undefined;
@@ -31,13 +31,13 @@ interface BindingEndpoint {
   readonly entries: EntryView[];
 }
 
-/** At `_svc._tcp` and its like: a record for each place of the best tier. */
+/** Returns the SVCB records at `_svc._tcp` and similar names: one for each endpoint of the best tier. */
 export function svcbRecords(subject: DnsSubject, context: RecordContext): RecordOf<"SVCB">[][] {
   if (subject.kind !== "entries" || subject.isCluster === true || subject.shape !== "located") return [];
   const alias = aliasOf(subject, context);
   if (alias !== undefined) return [[record("SVCB", alias, context)]];
   const places = placesOf(bestTargets(subject.targets), context);
-  // A client that goes to another port than the one that is told finds nothing, so it must understand the port.
+  // The port is mandatory: a client that ignores it would connect to a port where the service does not listen.
   const dataOf = (place: BindingEndpoint) =>
     bindingOf(place, {
       mandatory: place.port === 0 ? NO_KEYS : PORT_ONLY,
@@ -48,13 +48,13 @@ export function svcbRecords(subject: DnsSubject, context: RecordContext): Record
   return inGroups("SVCB", places, dataOf, context);
 }
 
-/** At a service's own name: its places that speak HTTP over TLS. */
+/** Returns the HTTPS records at a service's own name: its endpoints that speak HTTP over TLS. */
 export function httpsRecords(subject: DnsSubject, context: RecordContext): RecordOf<"HTTPS">[][] {
   if (subject.kind !== "entries" || subject.isCluster === true || subject.shape !== "direct") return [];
-  // The tier that addresses show: a target that A leaves out must not be told here, where browsers look first.
+  // Uses the tier of the address records: a target that A leaves out must not be shown here, where browsers look first.
   const best = bestTargets(subject.targets);
   const places = placesOf(best.filter(isHttps(subject.targets)), context);
-  // One record for all, without hints (RFC 9460, 7.3), where the addresses of the name itself are those of the places.
+  // One record for all endpoints, without hints (RFC 9460, 7.3), if the addresses of the name itself are the addresses of the endpoints.
   const whole = wholeOf(places, best);
   const dataOf = (place: BindingEndpoint) => {
     const alpn = [...place.alpn];
@@ -65,8 +65,9 @@ export function httpsRecords(subject: DnsSubject, context: RecordContext): Recor
 }
 
 /**
- * Clients that find an HTTPS record no longer speak plain HTTP to the name (RFC 9460, 9.5), so only targets with an ALPN id that speak TLS have one. The
- * protocol `grpc` does not say whether TLS is used: such a target has a record if no target of the name speaks plain HTTP.
+ * Returns a filter for targets with HTTPS records. Clients that find an HTTPS record no longer speak plain HTTP to the name (RFC 9460, 9.5), so only targets
+ * with an ALPN id that speak TLS have one. The protocol `grpc` does not define whether TLS is used: such a target has a record if no target of the name speaks
+ * plain HTTP.
  */
 function isHttps(all: readonly SubjectTarget[]): (one: SubjectTarget) => boolean {
   const hasPlain = all.some(({ target }) => protocolOf(target.protocol).isTls === false);
@@ -77,8 +78,8 @@ function isHttps(all: readonly SubjectTarget[]): (one: SubjectTarget) => boolean
 }
 
 /**
- * An alias to a host name, where the name has nothing else and the host is reached at the port that clients take by themselves: a record in AliasMode has no
- * parameters, so it cannot tell a port.
+ * Returns the AliasMode record for a name whose targets are all the same host name, on the default port of their protocol: AliasMode has no
+ * parameters, so it cannot specify a port. Undefined for other names.
  */
 function aliasOf(subject: DnsSubject & { readonly kind: "entries" }, { owner }: RecordContext) {
   const best = bestTargets(subject.targets);
@@ -99,7 +100,7 @@ function needsPort({ port, protocol }: SubjectTarget["target"]): boolean {
   return port !== 0 && port !== protocolOf(protocol).port;
 }
 
-/** The places of targets. Those without a name in DNS are left out. */
+/** Returns the endpoints of targets. Targets without a name in DNS are left out. */
 function placesOf(targets: readonly SubjectTarget[], context: RecordContext): readonly BindingEndpoint[] {
   const places = new Map<string, BindingEndpoint>();
   for (const one of targets) {
@@ -117,13 +118,15 @@ function placesOf(targets: readonly SubjectTarget[], context: RecordContext): re
   return [...places.values()];
 }
 
-/** From 1, because 0 is the AliasMode. The tier does not count: only the best one is told. */
+/** Returns the priority, from 1, because 0 means AliasMode. The tier is not part of it: only the best tier is shown. */
 function priorityOf(one: SubjectTarget, { locality, settings }: RecordContext): number {
   if (settings.srvPriority === "target") return Math.min(1 + one.target.priority, MAX_PRIORITY);
   return 1 + distanceRank(one.entry, locality) + ownPriority(one);
 }
 
-/** All places as one at the name itself, if they differ only in their addresses and the name has no other addresses. */
+/**
+ * Returns one endpoint at the name itself for all endpoints, if they differ only in their addresses and the name has no other addresses. Undefined otherwise.
+ */
 function wholeOf(places: readonly BindingEndpoint[], shown: readonly SubjectTarget[]): BindingEndpoint | undefined {
   const [first] = places;
   if (first === undefined) return undefined;
@@ -149,7 +152,7 @@ function bindingOf(
     : { priority, target, ...parameters, ipv4Hints, ipv6Hints: hints };
 }
 
-/** Groups of one priority, the first of which clients prefer. */
+/** Groups the records by priority. Clients prefer the first group. */
 function inGroups<T extends "SVCB" | "HTTPS">(
   type: T,
   places: readonly BindingEndpoint[],
@@ -205,10 +208,10 @@ export function writeBinding(data: BindingData, out: DataWriter): void {
   }
 }
 
-/** Characters and address bytes of the data, and some for each parameter. */
+/** Returns the number of characters and address bytes in the data, plus an allowance for the parameters. */
 export function bindingBytes({ target, mandatory, alpn, ipv4Hints, ipv6Hints }: BindingData): number {
   const texts = alpn.reduce((sum, id) => sum + 1 + id.length, 0);
   return target.length + texts + 4 * ipv4Hints.length + 16 * ipv6Hints.length + 6 * mandatory.length + PARAMETER_BYTES;
 }
-/** Heads of the parameters with numbers only. */
+/** Approximate size of the parameter headers and numeric values. */
 const PARAMETER_BYTES = 16;

@@ -1,4 +1,4 @@
-/** Names and records in canonical form (RFC 4034, 6), which is what is signed, and the NSEC record that covers one name alone. */
+/** Names and RRsets in canonical form (RFC 4034, 6), which signatures cover, and NSEC data for denials that cover exactly one name. */
 import { MAX_LABEL_BYTES } from "../names/labels.ts";
 import { joinedLabels, labelsOf, MAX_NAME_BYTES, wireName } from "../names/wire-names.ts";
 import type { DataWriter, DnsRecord } from "./record.ts";
@@ -7,8 +7,8 @@ const UTF8 = new TextEncoder();
 const CLASS_IN = 1;
 
 /**
- * The next name after this one in canonical order, so that an NSEC record from one to the other denies nothing else: `\000` below it. A name that has no room for
- * that has no names below it, and is followed by a sibling (RFC 4471, 3.1.2).
+ * Returns the next name in canonical order, so that an NSEC record from one to the other denies no other name: the name with the label `\000` in front. A name
+ * that is too long for another label has no names below it, and is followed by a sibling (RFC 4471, 3.1.2).
  */
 export function nextName(name: string): Uint8Array {
   const below = joinedLabels([Uint8Array.of(0), ...labelsOf(name)]);
@@ -22,11 +22,11 @@ function sibling([label = new Uint8Array(), ...above]: readonly Uint8Array[]): U
   while (bytes.at(-1) === 0xff) bytes.pop();
   const last = bytes.pop();
   if (last === undefined) return sibling(above);
-  // Capital letters are the same as small ones, which come later.
+  // Skips the upper-case letters: they are equal to the lower-case letters, which come later in the order.
   return joinedLabels([Uint8Array.of(...bytes, last === 0x40 ? 0x5b : last + 1), ...above]);
 }
 
-/** Windows of types that exist (RFC 4034, 4.1.2), each with as many bytes as it needs. */
+/** Returns the type bitmap in windows (RFC 4034, 4.1.2), each with as many bytes as it needs. */
 export function typeBitmap(types: readonly number[]): Uint8Array {
   const windows = Map.groupBy(
     types.toSorted((a, b) => a - b),
@@ -40,16 +40,16 @@ export function typeBitmap(types: readonly number[]): Uint8Array {
   return Buffer.concat(parts);
 }
 
-/** What the records of a set have in common. */
+/** The properties that the records of an RRset share. */
 interface SetFacts {
   readonly name: string;
   readonly ttlSeconds: number;
   readonly code: number;
-  /** As in the row of their type. */
+  /** As in the definition of their type. */
   readonly isFolded: boolean;
 }
 
-/** Records of one name and type as they are signed: in the order of their data, each once. `writeData` writes the data of one. */
+/** Returns an RRset in the form that is signed: sorted by data, without duplicates. `writeData` writes the data of one record. */
 export function canonicalSet(
   { name, ttlSeconds, code, isFolded }: SetFacts,
   records: readonly DnsRecord[],
@@ -76,7 +76,7 @@ export function canonicalSet(
   return Buffer.concat(parts);
 }
 
-/** Writes data without compression. */
+/** Writes data without name compression. */
 export class CanonicalWriter implements DataWriter {
   readonly #isFolded: boolean;
   readonly #parts: Uint8Array[] = [];

@@ -1,4 +1,4 @@
-/** Records of DNSSEC: the keys of a zone and what its parent should have of them. Signatures and denials are made for an answer (`signing/`). */
+/** DNSSEC key records of a zone, and their digests for the parent zone. Signatures and denials are created per answer (`signing/`). */
 
 import { sha256 } from "../../lib/crypto.ts";
 import { wireName } from "../names/wire-names.ts";
@@ -14,7 +14,7 @@ import {
   type ZoneKey,
 } from "./record.ts";
 
-/** All keys, if the subject is the zone itself: signatures of each may be in caches. */
+/** Returns all keys if the subject is the zone apex. A replaced key stays published, because caches may contain its signatures. */
 export function keyRecords(subject: DnsSubject, { owner, settings }: RecordContext): RecordOf<"DNSKEY">[][] {
   if (subject.kind !== "apex") return [];
   const ttlSeconds = seconds(settings.maxTtlMs);
@@ -24,7 +24,7 @@ export function keyRecords(subject: DnsSubject, { owner, settings }: RecordConte
   ];
 }
 
-/** The key that signs, of which the parent should have the digest. */
+/** Returns the signing key, whose digest the parent zone should publish. */
 export function wantedKeyRecords(subject: DnsSubject, { owner, settings }: RecordContext): RecordOf<"CDNSKEY">[][] {
   const [key] = subject.kind === "apex" ? (settings.zoneKeys?.() ?? []) : [];
   if (key === undefined) return [];
@@ -32,18 +32,18 @@ export function wantedKeyRecords(subject: DnsSubject, { owner, settings }: Recor
   return [[{ type: "CDNSKEY", name: owner, ttlSeconds: seconds(settings.maxTtlMs), data }]];
 }
 
-/** The digest that the parent should have as DS. */
+/** Returns the digest that the parent zone should publish as DS. */
 export function wantedDigestRecords(subject: DnsSubject, { owner, settings }: RecordContext): RecordOf<"CDS">[][] {
   if (subject.kind !== "apex") return [];
   return [digestsOf(owner, settings).map((data) => ({ type: "CDS", name: owner, ttlSeconds: seconds(settings.maxTtlMs), data }))];
 }
 
-/** What a zone of ours has of the one that begins in it under this name: the same, as both have these keys. */
+/** Returns the DS records of a child zone that this gateway serves too. Their digest is computed from our own keys, which all zones share. */
 export function digestRecords(owner: string, settings: DnsSettings): readonly RecordOf<"DS">[] {
   return digestsOf(owner, settings).map((data) => ({ type: "DS", name: owner, ttlSeconds: seconds(settings.maxTtlMs), data }));
 }
 
-/** Of the key that signs. */
+/** Returns the digests of the signing key. */
 function digestsOf(zone: string, { zoneKeys }: DnsSettings): readonly DigestData[] {
   const [key] = zoneKeys?.() ?? [];
   if (key === undefined) return [];
@@ -77,15 +77,15 @@ export function writeSignature(data: RecordData["RRSIG"], out: DataWriter): void
   out.bytes(data.signature);
 }
 
-// The keys of the zones as others see them (RFC 4034, 2; RFC 6605), and what a parent has of them.
+// The public zone keys in wire format (RFC 4034, 2; RFC 6605), and their digests for the parent.
 
-/** ECDSA with P-256 and SHA-256. */
+/** ECDSAP256SHA256 (ECDSA with P-256 and SHA-256). */
 export const ALGORITHM = 13;
 export const PUBLIC_KEY_BYTES = 64;
 export const SIGNATURE_BYTES = 64;
-/** A zone key that is a secure entry point: it signs the keys and everything else. */
+/** Zone Key and Secure Entry Point (SEP): a combined signing key, which signs the DNSKEY RRset and everything else. */
 const KEY_FLAGS = 257;
-/** Always this (RFC 4034, 2.1.2). */
+/** Always 3 (RFC 4034, 2.1.2). */
 const KEY_PROTOCOL = 3;
 const DIGEST_SHA256 = 2;
 
@@ -93,19 +93,19 @@ export function zoneKey(publicKey: Uint8Array): ZoneKey {
   return { publicKey, keyTag: keyTagOf(keyData(publicKey)) };
 }
 
-/** The data of the DNSKEY record. */
+/** Returns the data of the DNSKEY record. */
 function keyData(publicKey: Uint8Array): Uint8Array {
   return Uint8Array.of(KEY_FLAGS >> 8, KEY_FLAGS & 0xff, KEY_PROTOCOL, ALGORITHM, ...publicKey);
 }
 
-/** RFC 4034, appendix B. */
+/** Returns the key tag (RFC 4034, appendix B). */
 function keyTagOf(data: Uint8Array): number {
   let sum = 0;
   for (const [i, byte] of data.entries()) sum += i % 2 === 0 ? byte << 8 : byte;
   return (sum + (sum >>> 16)) & 0xffff;
 }
 
-/** The digest of a DS or CDS record for the key of this zone (RFC 4034, 5.1.4). */
+/** Returns the digest in a DS or CDS record for a key of this zone (RFC 4034, 5.1.4). */
 function digestOf(zone: string, { publicKey }: ZoneKey): Uint8Array {
   return sha256(Buffer.concat([wireName(zone), keyData(publicKey)]));
 }

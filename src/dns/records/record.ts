@@ -1,4 +1,4 @@
-/** What the gateway makes of the catalog: records of each type, the settings that they depend on, and the form of a row of the table of types. */
+/** The records that the gateway builds from the catalog: the data of each type, the settings, and the definition of a record type. */
 
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { HEALTH } from "../../catalog/record/record.ts";
@@ -29,7 +29,7 @@ export interface RecordData {
   readonly CDNSKEY: KeyData;
   readonly CDS: DigestData;
   readonly DS: DigestData;
-  /** `next` is on the wire already, since its labels may have any bytes. */
+  /** `next` is in wire format, because its labels can contain any bytes. */
   readonly NSEC: { readonly next: Uint8Array; readonly types: readonly number[] };
   readonly RRSIG: SignatureData;
 }
@@ -47,7 +47,7 @@ export interface KeyData {
   readonly publicKey: Uint8Array;
 }
 
-/** The digest of a key of a zone, as the zone above it has it (RFC 4034, 5). */
+/** The digest of a zone key, as the parent zone publishes it (RFC 4034, 5). */
 export interface DigestData {
   readonly keyTag: number;
   readonly algorithm: number;
@@ -57,7 +57,7 @@ export interface DigestData {
 
 /** Data of RRSIG (RFC 4034, 3.1). */
 export interface SignatureData {
-  /** The type that is signed. */
+  /** The type covered. */
   readonly covered: number;
   readonly algorithm: number;
   readonly labelCount: number;
@@ -66,21 +66,21 @@ export interface SignatureData {
   readonly expiresSeconds: number;
   readonly beginsSeconds: number;
   readonly keyTag: number;
-  /** The zone. */
+  /** The signer's name, which is the zone. */
   readonly signer: string;
   readonly signature: Uint8Array;
 }
 
-/** Data of SVCB and HTTPS (RFC 9460). What is empty or 0 is not told. */
+/** Data of SVCB and HTTPS (RFC 9460). Empty and 0 values are left out of the record. */
 export interface BindingData {
-  /** 0 is the AliasMode. */
+  /** 0 means AliasMode. */
   readonly priority: number;
-  /** Empty for the owner itself, which is written `.`. */
+  /** Empty for the owner itself, which is written as `.`. */
   readonly target: string;
-  /** Keys that a client must understand. */
+  /** Keys of the parameters that a client must understand. */
   readonly mandatory: readonly number[];
   readonly alpn: readonly string[];
-  /** Whether the protocol that the type means by itself is not spoken (no-default-alpn). */
+  /** Whether the default protocol of the type is not supported (no-default-alpn). */
   readonly isDefaultAlpnOff: boolean;
   readonly port: number;
   readonly ipv4Hints: readonly IpAddress[];
@@ -100,41 +100,41 @@ export interface RecordOf<T extends RecordType> {
 
 /** The settings of the gateway. */
 export interface DnsSettings {
-  /** Zones as `parseZone` gives them; at least one. Names are written in the first. */
+  /** Zones as returned by `parseZone`; at least one. The first one is used for host names in reverse zones, and for names outside all zones. */
   readonly zones: readonly string[];
-  /** Zones of names of addresses, as `parseReverseZone` gives them. */
+  /** Reverse zones, as returned by `parseReverseZone`. */
   readonly reverseZones: readonly string[];
-  /** The serving node: the zone's name server is `<nodeId>.node.<zone>`. */
+  /** The serving node. The zone's name server is `<nodeId>.node.<zone>`. */
   readonly nodeId: string;
-  /** Bounds for the TTL of records that are made from entries. */
+  /** Bounds of the TTL of records that are built from entries. */
   readonly minTtlMs: number;
   readonly maxTtlMs: number;
-  /** TTL for entries without one (static leases). */
+  /** TTL for entries without their own TTL (static leases). */
   readonly defaultTtlMs: number;
-  /** Most of the TTL of answers with an ORPHANED entry, or from data that may be old. */
+  /** Maximum TTL of answers with an ORPHANED entry, or with data that may be stale. */
   readonly staleTtlMs: number;
-  /** How long clients may keep "no such name" and "no such type". */
+  /** TTL of NXDOMAIN and NODATA answers. */
   readonly negativeTtlMs: number;
-  /** Whether the priority of an SRV record is made of health, distance and its target's priority, or is the target's alone. */
+  /** Whether the priority of an SRV record combines health, distance and the priority of its target, or is only the priority of its target. */
   readonly srvPriority: "health" | "target";
   /** Whether SRV answers contain the targets of all health tiers, or only of the best tier, as A answers do. */
   readonly srvTiers: "all" | "best";
-  /** Whether names outside our zones are tried as if the first zone followed them. */
+  /** Whether names outside our zones are looked up as if the first zone were appended. */
   readonly allowExternalNames: boolean;
-  /** The keys of all zones at this time; the first signs. Absent: the zones are not signed. */
+  /** Returns the current keys of all zones; the first one signs. Absent: the zones are not signed. */
   readonly zoneKeys?: (() => readonly ZoneKey[]) | undefined;
 }
 
 export interface RecordContext {
-  /** The name that the records belong to. */
+  /** The owner name of the records. */
   readonly owner: string;
   readonly zone: string;
-  /** Where the askers are. Undefined without a place. */
+  /** The location of the clients. Undefined when it is unknown. */
   readonly locality: DnsView["locality"];
   readonly settings: DnsSettings;
 }
 
-/** Where a row writes its data. Names may be compressed only where RFC 3597 allows it. */
+/** Writes the data of a record. Names may be compressed only where RFC 3597 allows it. */
 export interface DataWriter {
   u8(value: number): void;
   u16(value: number): void;
@@ -147,34 +147,34 @@ export interface DataWriter {
 }
 
 export interface RecordRow<T extends RecordType> {
-  /** Type number (IANA, DNS parameters). */
+  /** Type number (IANA, DNS Parameters). */
   readonly code: number;
-  /** Whether names in the data are written in lower case where they are signed (RFC 4034, 6.2 has the list). Absent: no. */
+  /** Whether names in the data are converted to lower case for signing (RFC 4034, 6.2 has the list). Absent: false. */
   readonly isFolded?: true;
-  /** Whether a set is one of targets, of which a sample will do. Absent: no. */
+  /** Whether a sample of the RRset is useful, because its records are alternative targets. Absent: false. */
   readonly isSampled?: true;
-  /** The records of this type that the subject has: groups in order of preference, each of which is shuffled for every answer. */
+  /** Returns the records of this type that the subject has, in groups in order of preference. Each group is shuffled for every response. */
   readonly find: (subject: DnsSubject, context: RecordContext) => readonly (readonly RecordOf<T>[])[];
   readonly write: (data: RecordData[T], out: DataWriter) => void;
-  /** Characters and address bytes of the data. A message has about as many, because few names in it are compressed. */
+  /** Returns the number of characters and address bytes in the data. It is close to the size in a message, because few names in the data are compressed. */
   readonly sizeBytes: (data: RecordData[T]) => number;
-  /** Whether the records found are only a part of what there is, so that TC is set. Absent: never. */
+  /** Returns whether the records found are incomplete, so that TC is set. Absent: never. */
   readonly isCut?: (subject: DnsSubject) => boolean;
-  /** The host that the data names, if the addresses of that host go along in the additional section. */
+  /** Returns the host name in the data whose addresses are added to the additional section. */
   readonly namedHost?: (data: RecordData[T]) => string;
 }
 
-// How long clients may keep records.
+// TTLs of records.
 
-/** TTL in seconds for the ttl of an entry, within the configured bounds as far as whole seconds are. */
+/** Returns the TTL in seconds for the TTL of an entry, within the configured bounds as far as whole seconds allow. */
 export function ttlSeconds(ttlMs: number | undefined, settings: DnsSettings): number {
   const least = Math.ceil(settings.minTtlMs / 1000);
   return Math.min(Math.max(seconds(ttlMs ?? settings.defaultTtlMs), least), seconds(settings.maxTtlMs));
 }
 
 /**
- * One TTL for the whole set (RFC 2181, 5.2): the least of its entries. What remains of a lease does not count, because only one node knows it. Of an ORPHANED entry nobody
- * knows whether it is still there.
+ * Returns one TTL for the complete RRset (RFC 2181, 5.2): the lowest TTL of its entries. The remaining lease time is ignored, because only one node knows it.
+ * An ORPHANED entry may no longer exist, so its TTL is at most `staleTtlMs`.
  */
 export function setTtlSeconds(entries: readonly Pick<EntryView, "health" | "ttlMs">[], settings: DnsSettings): number {
   const stale = seconds(settings.staleTtlMs);
@@ -186,7 +186,7 @@ export function setTtlSeconds(entries: readonly Pick<EntryView, "health" | "ttlM
   );
 }
 
-/** Whole seconds, rounded down, so that no answer is kept longer than its entry allows. */
+/** Returns whole seconds, rounded down, so that no answer is cached longer than its entry allows. */
 export function seconds(ms: number): number {
   return Math.floor(ms / 1000);
 }

@@ -1,6 +1,6 @@
 /**
- * The record types that the gateway answers: a row for each, with the records that a subject has of it, and their wire form. To add a type, add
- * a member to `RecordData` in `record.ts` and a row to `RECORDS`. What the records of a type are made from is in the file of its family.
+ * The record types that the gateway supports: for each type, how its records are found and written. To add a type, add a member to `RecordData` in `record.ts`
+ * and an entry to `RECORDS`. Each family of types has its own file.
  */
 
 import { type EntryView, hasPort } from "../../catalog/entry/view.ts";
@@ -45,7 +45,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   CNAME: {
     code: 5,
     isFolded: true,
-    // `planAnswer` follows aliases before it asks the rows.
+    // `planAnswer` follows aliases before it uses this table.
     find: () => [],
     write: (data, out) => out.compressedName(data.target),
     sizeBytes: ({ target }) => target.length,
@@ -102,21 +102,21 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   },
   DS: {
     code: 43,
-    // Made for the cut where a zone begins in another one: the zone itself has none.
+    // Built for the zone cut where a child zone starts; the child zone itself has no DS.
     find: () => [],
     write: (data, out) => writeDigest(data, out),
     sizeBytes: ({ digest }) => digest.length,
   },
   RRSIG: {
     code: 46,
-    // Made when an answer is signed.
+    // Built when an answer is signed.
     find: () => [],
     write: (data, out) => writeSignature(data, out),
     sizeBytes: ({ signer, signature }) => signer.length + signature.length,
   },
   NSEC: {
     code: 47,
-    // Made for the answer that it proves.
+    // Built for the answer that it proves.
     find: () => [],
     write: ({ next, types }, out) => {
       out.bytes(next);
@@ -184,17 +184,17 @@ const TYPES_BY_CODE: ReadonlyMap<number, RecordType> = new Map(
     .map((type) => [RECORDS[type].code, type]),
 );
 
-/** Whether there is a row for this type name. */
+/** Returns whether this type name is in the table. */
 function isRecordType(text: string): text is RecordType {
   return Object.hasOwn(RECORDS, text);
 }
 
-/** The type with this number; undefined when there is no row for it. */
+/** Returns the type with this number. Undefined when it is not supported. */
 export function findRecordType(code: number): RecordType | undefined {
   return TYPES_BY_CODE.get(code);
 }
 
-/** Whether a limit of answers (`dns.answer_limit`) makes a sample of these records, which are of one type. A list of names must be whole. */
+/** Returns whether `dns.answer_limit` draws a sample of these records, which are of one type. Lists of names are always complete. */
 export function areSampled([first]: readonly DnsRecord[]): boolean {
   return first !== undefined && RECORDS[first.type].isSampled === true;
 }
@@ -204,22 +204,25 @@ export function writeRecordData<T extends RecordType>(record: RecordOf<T>, out: 
   RECORDS[record.type].write(record.data, out);
 }
 
-/** The characters and address bytes of a record's data. */
+/** Returns the number of characters and address bytes in a record's data. */
 export function dataBytes<T extends RecordType>(record: RecordOf<T>): number {
   return RECORDS[record.type].sizeBytes(record.data);
 }
 
-/** The host that a record names, which may be its owner, and whose addresses go along with it; of PTR the name that is listed. In lower case, because the case of a host name does not matter. */
+/**
+ * Returns the host name in a record (which may be its owner) whose addresses are added with it; for PTR, the listed name. In lower case, because host names are
+ * case-insensitive.
+ */
 export function namedHost<T extends RecordType>(record: RecordOf<T>): string | undefined {
   const host = RECORDS[record.type].namedHost?.(record.data);
   return host === "" ? record.name : host?.toLowerCase();
 }
 
-// PTR records: the names that a name lists.
+// PTR records: lists of names.
 
 /**
- * A record for each name of a list, such as the names of an address, and for each instance of a service that is browsed (RFC 6763, 4). Where a list has a bound, the set is what it
- * holds.
+ * Returns a PTR record for each name in a list, such as the names of an address, or for each instance of a browsed service (RFC 6763, 4). If a list is limited,
+ * the RRset contains the limited list.
  */
 function pointerRecords(subject: DnsSubject, context: RecordContext): RecordOf<"PTR">[][] {
   const { owner, settings, zone } = context;
@@ -236,12 +239,15 @@ function pointerRecords(subject: DnsSubject, context: RecordContext): RecordOf<"
   return [targets.map((target) => ({ type: "PTR", name: owner, ttlSeconds: ttl, data: { target } }))];
 }
 
-/** Each id once: instances of several clusters may share one, and have one name. */
+/** Returns each instance id once: instances of several clusters can share an id, and then have the same name. */
 function instanceIds({ entries }: DnsSubject & { readonly kind: "entries" }): readonly string[] {
   return [...new Set(entries.map(({ key }) => key.instanceId))];
 }
 
-/** SRV records: one for each target of the subject that has a port; with `srvTiers` best, only for targets of the best tier. Targets of the same tier, distance and priority form a group, and clients prefer earlier groups. Weights count within a group (RFC 2782). */
+/**
+ * Returns one SRV record for each target of the subject that has a port; with `srvTiers` set to best, only for targets of the best tier. Targets of the same
+ * tier, distance and priority form a group, and clients prefer earlier groups. Weights apply within a group (RFC 2782).
+ */
 function serviceRecords(subject: DnsSubject, context: RecordContext): RecordOf<"SRV">[][] {
   if (subject.kind !== "entries" || subject.shape !== "located") return [];
   const { owner, locality, settings } = context;
@@ -251,12 +257,12 @@ function serviceRecords(subject: DnsSubject, context: RecordContext): RecordOf<"
   const targets = subject.targets.filter(({ target }) => hasPort(target));
   for (const { rank, one, weight } of byRank(settings.srvTiers === "best" ? bestTargets(targets) : targets, locality)) {
     const name = targetName(one, context);
-    // A host that DNS cannot write is left out, because the rest of the answer is still useful.
+    // A host that is not a valid DNS name is left out, because the rest of the answer is still useful.
     if (name === undefined) continue;
     shown.push(one.entry);
     const { priority, port } = one.target;
     const told = settings.srvPriority === "target" ? priority : rank + ownPriority(one);
-    // A set has no record twice (RFC 2181, 5). Of names in other letters the first spelling is told.
+    // An RRset has no duplicates (RFC 2181, 5). Names that differ only in case are duplicates, and the first spelling is used.
     const data = `${weight} ${port} ${name.toLowerCase()}`;
     if (seen.has(`of ${priority} ${data}`) || seen.has(`told ${told} ${data}`)) continue;
     seen.add(`of ${priority} ${data}`);
@@ -270,12 +276,12 @@ function serviceRecords(subject: DnsSubject, context: RecordContext): RecordOf<"
   return [...groups.values()].map((group) => group.map((data) => ({ type: "SRV", name: owner, ttlSeconds: ttl, data })));
 }
 
-/** The name of a target: its host, or one of ours for its address. Undefined for a host that DNS cannot write. */
+/** Returns the name of a target: its host, or a name below the zone for its address. Undefined for a host that is not a valid DNS name. */
 function targetName({ target, address }: SubjectTarget, { zone }: RecordContext): string | undefined {
   return address === undefined ? parseHostName(target.host) : formatName({ form: "address", address }, zone);
 }
 
-/** The sort keeps the catalog's order within a priority of a rank. */
+/** The sort is stable: targets of equal rank and priority stay in catalog order. */
 function byRank(targets: readonly SubjectTarget[], locality: RecordContext["locality"]) {
   const weights = effectiveWeights(targets);
   const ranked = targets.map((one, i) => ({ rank: rankOf(one, locality), one, weight: weights[i] ?? 0 }));

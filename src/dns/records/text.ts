@@ -1,4 +1,4 @@
-/** TXT records: facts of the entries. */
+/** TXT records with the attributes of entries. */
 import { SCOPE_NAMES } from "../../catalog/entry/scope.ts";
 import type { EntryView, LargeFields } from "../../catalog/entry/view.ts";
 import type { DnsSubject } from "../subject/subject.ts";
@@ -6,19 +6,22 @@ import type { RecordContext, RecordOf } from "./record.ts";
 import { setTtlSeconds } from "./record.ts";
 import { areEntriesCut } from "./shown.ts";
 
-/** Maximum number of records of a set, the same as the maximum number of names in a list. */
+/** Maximum number of records per RRset, the same as the maximum number of names in a list. */
 const MAX_TEXTS = 500;
-/** Maximum total characters of the texts that are built for a set: several times the largest answer (65,535 bytes). Building more would only delay other clients. */
+/**
+ * Maximum total number of characters in the texts built for an RRset: several times the largest response (65,535 bytes). Building more would only delay other
+ * clients.
+ */
 const MAX_TEXT_CHARS = 1024 * 1024;
 
-/** A record for each entry whose facts differ, within the bounds above. */
+/** Returns one record for each distinct set of attributes, within the bounds above. */
 export function textRecords(subject: DnsSubject, context: RecordContext): RecordOf<"TXT">[][] {
   if (subject.kind !== "entries" || subject.isCluster === true) return [];
   const ttl = setTtlSeconds(subject.entries, context.settings);
   return [textsOf(subject.entries).texts.map((strings) => ({ type: "TXT", name: context.owner, ttlSeconds: ttl, data: { strings } }))];
 }
 
-/** Whether texts are missing in the records because of the bounds. */
+/** Returns whether texts are missing because of the bounds. */
 export function areTextsCut(subject: DnsSubject): boolean {
   return areEntriesCut(subject) || (subject.kind === "entries" && subject.isCluster !== true && textsOf(subject.entries).isCut);
 }
@@ -29,7 +32,7 @@ function textsOf(entries: readonly EntryView[]) {
   for (const entry of entries) {
     if (unique.size === MAX_TEXTS || chars >= MAX_TEXT_CHARS) return { texts: [...unique.values()], isCut: true };
     const strings = entryStrings(entry);
-    // A value of metadata may hold any character.
+    // JSON, because metadata values can contain any character, so no separator would be unique.
     const identity = JSON.stringify(strings);
     chars += identity.length;
     if (!unique.has(identity)) unique.set(identity, strings);
@@ -40,7 +43,7 @@ function textsOf(entries: readonly EntryView[]) {
 const MAX_STRING_BYTES = 255;
 const UTF8 = new TextEncoder();
 
-/** The strings of an entry's TXT record, each at most 255 bytes. Lists are split between items, and empty facts are left out. */
+/** Returns the strings of an entry's TXT record, each at most 255 bytes. Lists are split between items, and empty attributes are left out. */
 function entryStrings(entry: EntryView): string[] {
   const detail = entry.read("detail");
   const facts = [
@@ -55,10 +58,10 @@ function entryStrings(entry: EntryView): string[] {
   return [...facts, ...metadataStrings(entry.read("metadata"))];
 }
 
-/** Keys of facts. Case does not matter (RFC 6763, 6.4). */
+/** Keys of attributes. Keys are case-insensitive (RFC 6763, 6.4). */
 const FACT_KEYS: ReadonlySet<string> = new Set(["namespace", "scope", "tags", "cluster_id", "node_id", "spec_digest", "capabilities"]);
 
-/** `key=value` of each pair that fits into a string, in the order of the keys. None may pass for a fact. */
+/** Returns `key=value` for each pair that fits into a string, ordered by key. Leaves out metadata whose key is the key of an attribute. */
 function metadataStrings(metadata: LargeFields["metadata"]): string[] {
   return Object.entries(metadata)
     .filter(([key]) => !FACT_KEYS.has(key.toLowerCase()))
@@ -67,12 +70,12 @@ function metadataStrings(metadata: LargeFields["metadata"]): string[] {
     .filter((text) => text.length <= MAX_STRING_BYTES && UTF8.encode(text).length <= MAX_STRING_BYTES);
 }
 
-/** `key=a,b,c` in as few strings as it takes. An item is at most 128 characters, so one always fits. */
+/** Returns `key=a,b,c` in as few strings as possible. An item has at most 128 characters, so each item fits into a string. */
 function listStrings(key: string, items: readonly string[]): string[] {
   const strings: string[] = [];
   let parts: string[] = [];
   let length = 0;
-  // Joined, because a text that grows by `+=` is stored as all its pieces, at several times its size.
+  // Joined, because V8 stores a string built with `+=` as all its pieces, at several times its size.
   const finish = (): void => {
     if (parts.length > 0) strings.push(parts.join(","));
     parts = [];

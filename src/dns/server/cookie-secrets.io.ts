@@ -1,4 +1,4 @@
-/** The secrets of the DNS gateway's cookies: from a file, or made by this process. */
+/** Loads the secrets for DNS cookies from a file, or creates a random secret. */
 import { randomBytes } from "node:crypto";
 import type { Log } from "../../lib/log.io.ts";
 import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
@@ -6,11 +6,14 @@ import { COOKIE_SECRET_BYTES, parseCookieSecrets, ServerCookies } from "../wire/
 
 export interface DnsCookies {
   readonly cookies: ServerCookies;
-  /** Reads the file again. What cannot be read changes nothing. */
+  /** Reads the file again. If that fails, the current secrets remain in use. */
   reload(): void;
 }
 
-/** `path`: of `dns.cookie_secret_file`. `own`: what the threads of this process share; random when absent. Throws with a message for the operator when the file is not as it should be. */
+/**
+ * `path`: from `dns.cookie_secret_file`. `own`: the secret that the threads of this process share; random when absent. Throws with a message for the operator
+ * when the file is invalid.
+ */
 export function openDnsCookies(path: string | undefined, log: Log, own: Uint8Array | undefined): DnsCookies {
   if (path === undefined) return { cookies: new ServerCookies([own ?? newCookieSecret()]), reload: () => {} };
   const cookies = new ServerCookies(readCookieSecrets(path));
@@ -31,10 +34,10 @@ export function newCookieSecret(): Uint8Array {
   return new Uint8Array(randomBytes(COOKIE_SECRET_BYTES));
 }
 
-/** Throws with a message for the operator when the file is not as it should be. */
+/** Throws with a message for the operator when the file is invalid. */
 export function readCookieSecrets(path: string): readonly Uint8Array[] {
   const setting = "dns.cookie_secret_file";
   const secrets = parseCookieSecrets(readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("latin1"));
-  if (secrets === undefined) throw new Error(`${setting}: ${path} does not hold one or two lines of 32 hex digits`);
+  if (secrets === undefined) throw new Error(`${setting}: invalid file ${path}: expected one or two lines of 32 hexadecimal digits`);
   return secrets;
 }

@@ -1,8 +1,8 @@
-/** What a gateway counts. A series is looked up once, because each question counts in several. */
+/** The metrics of a gateway. Each series is looked up once and cached, because every question updates several. */
 import type { Histogram, LabelsOf, MetricSeries, Metrics } from "../../lib/metrics/metrics.ts";
 import type { ResponderReply } from "./responder.ts";
 
-/** Why input was dropped without an answer. */
+/** The reason why input was dropped without a response. */
 export type DropReason = LabelsOf<"dns_dropped_total">["reason"];
 type QueryTransport = LabelsOf<"dns_queries_total">["transport"];
 
@@ -25,7 +25,7 @@ export class DnsCounts {
     this.#limited = metrics.counter("dns_rate_limited_total", {});
   }
 
-  // HOT: once a question.
+  // HOT: runs per question.
   answered({ qtype, rcode, isTruncated, rate }: ResponderReply, transport: QueryTransport, latencyMs: number): void {
     this.#series(qtype, rcode, transport).value += 1;
     if (isTruncated) this.#truncated.value += 1;

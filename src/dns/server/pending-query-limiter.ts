@@ -1,22 +1,22 @@
-/** Places of questions that wait for what is fetched. They are few, so that no sender may take those of all others. */
+/** Limits the questions that wait for a fetch, so that no client can use all waiting slots. */
 import { type AddressBlock, isWithin } from "../../lib/addresses.ts";
 import type { QuerySender } from "./responder.ts";
 import { prefixOf } from "./response-rate.ts";
 
-/** This part of the places is for questions whose addresses are not forged: over TCP, with a valid cookie, or of a trusted forwarder. */
+/** This fraction (1/4) of the slots is reserved for verified addresses: over TCP, with a valid cookie, or of a trusted forwarder. */
 const PROVED_PART = 4;
 
 export interface PendingQueryLimits {
-  /** Questions that wait at a time. */
+  /** Maximum number of waiting questions. */
   readonly maxWaiting: number;
-  /** Of these, those of one network, however they came. Trusted forwarders ask for others, and have no such bound. */
+  /** Maximum number of waiting questions per network, over all transports. Trusted forwarders, which ask for other clients, have no such limit. */
   readonly maxWaitingOfNetwork: number;
 }
 
 export class PendingQueryLimiter {
   readonly #limits: PendingQueryLimits;
   readonly #trusted: readonly AddressBlock[];
-  /** How many wait of each network of which any does. */
+  /** Number of waiting questions, by network. */
   readonly #ofNetwork = new Map<string, number>();
   #count = 0;
 
@@ -25,9 +25,9 @@ export class PendingQueryLimiter {
     this.#trusted = trusted;
   }
 
-  /** Who of this address finds a place now. HOT: once a question. */
+  /** Returns which questions from this address may wait now. HOT: runs per question. */
   roomFor(address: string): QuerySender["room"] {
-    // Mostly nobody waits.
+    // The common case: no question waits.
     if (this.#count === 0) return "all";
     const { maxWaiting, maxWaitingOfNetwork } = this.#limits;
     if (this.#count >= maxWaiting) return "nobody";

@@ -1,4 +1,4 @@
-/** Turns query bytes into response bytes: reads the query, finds its plan (plans are kept), bounds the rate of its sender, and writes the response. */
+/** Turns query bytes into response bytes: parses the query, finds or builds its plan, applies response rate limiting, and writes the response. */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { LabelsOf } from "../../lib/metrics/metrics.ts";
 import { type CachedPlan, PlanCache, type PlanCacheOptions } from "../cache/plan-cache.ts";
@@ -26,70 +26,73 @@ import { type ResponseRates, rateClassOf } from "./response-rate.ts";
 
 type QueryLabels = LabelsOf<"dns_queries_total">;
 
-/** The response to a query, and what the metrics need to know of it. The responder uses the object again at its next call; the bytes stay as they are. */
+/** The response to a query, with data for the metrics. The responder reuses this object at its next call; the bytes are not reused. */
 export interface ResponderReply {
-  /** Empty if nothing is sent. */
+  /** Empty if no response is sent. */
   readonly bytes: Uint8Array;
-  /** Type and response code as the metrics name them; the type is `other` also without a question. */
+  /** Type and response code as labels of the metrics. The type is `other` also when there is no question. */
   readonly qtype: QueryLabels["qtype"];
   readonly rcode: QueryLabels["rcode"];
   readonly isTruncated: boolean;
-  /** `cut`: the sender is told to ask again over TCP, because it asks too often. `dropped`: it is told nothing. */
+  /** `cut`: over the rate limit, so that the client gets TC and must retry over TCP. `dropped`: over the rate limit, and no response is sent. */
   readonly rate: "whole" | "cut" | "dropped";
-  /** Our own fault behind a SERVFAIL; undefined without one. */
+  /** The internal error behind a SERVFAIL. Undefined when there is none. */
   readonly fault: unknown;
-  /** What is being fetched for the question, if it may wait for that. If not, it is answered SERVFAIL. */
+  /** The fetch that the question may wait for. A question that does not wait is answered SERVFAIL. */
   readonly unknown: PendingNameError | undefined;
-  /** The zone that is to be sent in place of the bytes. */
+  /** The zone transfer to send instead of `bytes`. */
   readonly transfer: TransferRequest | undefined;
 }
 
-/** The keys that questions may be signed with, and what may be transferred to them. */
+/** The TSIG keys that clients can sign with, and the permissions for transfers. */
 export interface TransferKeys {
   readonly find: (name: string) => TsigKey | undefined;
   readonly mayBegin: (asked: Omit<RequestedTransfer, "address">) => boolean;
 }
 
 export interface ResponderOptions extends PlanCacheOptions {
-  /** Makes and checks server cookies. Absent: with a secret of zeros, for a responder whose cookies mean nothing. */
+  /** Creates and verifies server cookies. Absent: a secret of zeros is used, for responders whose cookies are not verified. */
   readonly cookies?: ServerCookies | undefined;
-  /** Bounds answers over UDP. Absent: any number. */
+  /** Limits responses over UDP. Absent: no limit. */
   readonly rates?: ResponseRates | undefined;
-  /** How long a connection over TCP may be quiet, for clients that ask. */
+  /** Idle timeout of a TCP connection, sent to clients that ask for it (RFC 7828). */
   readonly idleTimeoutMs?: number | undefined;
-  /** The serial of the zone for a view, by its index. */
+  /** Returns the zone serial for a view, by its index. */
   readonly serialOf: (viewIndex: number) => number;
-  /** Signs answers for who wants it. Absent: nothing is signed. */
+  /** Signs answers for clients that request DNSSEC records. Absent: zones are not signed. */
   readonly signer?: ZoneSigner | undefined;
-  /** Absent: there are no keys. */
+  /** Absent: no TSIG keys are configured. */
   readonly transferKeys?: TransferKeys | undefined;
-  /** The wall clock, for cookies. Absent: it stands still. */
+  /** Returns the wall-clock time, for cookies and TSIG. Absent: always 0. */
   readonly wallMs?: (() => number) | undefined;
 }
 
-/** The sender of a query, and when it came. */
+/** The sender of a query, and its arrival time. */
 export interface QuerySender {
   readonly address: string;
   readonly monoMs: number;
-  /** Who may wait for what is fetched: `proved` are those whose address is no forged one. A reply that waits does not count for the sender's rate yet. */
+  /**
+   * Which questions may wait for a fetch: `proved` means only senders whose address is verified. A reply that waits is not counted against the sender's rate
+   * yet.
+   */
   readonly room: "all" | "proved" | "nobody";
-  /** What the question has waited for, if it was looked at before. Then it has its place. */
+  /** The fetch that the question has waited for, if this is a retry. The question then keeps its waiting slot. */
   readonly waited?: PendingNameError | undefined;
-  /** Whether a zone may be sent over its connection. */
+  /** Whether a zone may be transferred over the sender's connection. */
   readonly mayTransfer?: boolean;
 }
 
-/** Of the flags of the query: the operation, and whether recursion is desired. */
+/** Flags copied from the query: the opcode and RD. */
 const COPIED_FLAGS = 0x7900;
-/** Is repeated by who knows signatures (RFC 4035, 3.1.6). */
+/** The CD flag, which servers that support DNSSEC copy (RFC 4035, 3.1.6). */
 const CHECKING_DISABLED = 0x0010;
 const NOBODY: QuerySender = { address: "", monoMs: 0, room: "all", mayTransfer: true };
 const TYPE_ANY = 255;
 const TYPE_AXFR = 252;
 const TYPE_IXFR = 251;
-/** Questions that wait count as a class of their own, beside their answers. */
+/** Rate class of questions that wait. It is separate from the classes of answers. */
 const WAITING_CLASS = "~";
-/** An answer over UDP of more than this many times its question shares a budget of all unverified senders. */
+/** UDP responses larger than this multiple of their query share one limit for all unverified senders. */
 const AMPLIFYING = 3;
 const RCODE_LABELS = {
   [RCODE.NOERROR]: "NOERROR",
@@ -107,7 +110,7 @@ type ViewSelector = (subnet: ClientSubnet | undefined, keyView?: number) => View
 type MutableReply = { -readonly [K in keyof ResponderReply]: ResponderReply[K] };
 
 export class DnsResponder {
-  /** What is kept of the plans. */
+  /** The plan cache. */
   readonly plans: PlanCache<PreparedResponse>;
   readonly #query = new DnsQuery();
   readonly #writer: ResponseWriter;
@@ -119,7 +122,7 @@ export class DnsResponder {
   readonly #signer: ZoneSigner | undefined;
   #transport: DnsTransport = "udp";
   #mayTransfer = false;
-  /** The last that found no room: a name that is too large to be kept whole may be asked for again and again. */
+  /** The last prepared plan that did not fit into the cache. It is reused, because a name that is too large can be queried repeatedly. */
   #roomless: { readonly plan: AnswerPlan; readonly prepared: PreparedResponse } | undefined;
   readonly #failures = new Map<Rcode, PreparedResponse>();
   readonly #denials = new NameDenials();
@@ -151,12 +154,12 @@ export class DnsResponder {
   };
   readonly #settings: ResponderOptions["settings"];
   readonly #transferKeys: TransferKeys | undefined;
-  /** How the answer is signed; undefined where the query is not. */
+  /** The TSIG data to sign the response with. Undefined when the query is not signed. */
   #signing: ResponseSignature | undefined;
   #sender = NOBODY;
-  /** What bounds this sender. Undefined: nothing does, because its address is proved, or there is no rate. */
+  /** The rate limit of this sender. Undefined when the sender's address is verified, or no rate is configured. */
   #bound: ResponseRates | undefined;
-  /** Whether the question may wait. Undefined until it is asked. */
+  /** Whether the question may wait. Undefined until this is first needed. */
   #isLetWait: boolean | undefined;
   readonly #mayWait = (): boolean => (this.#isLetWait ??= mayWait(this.#sender, this.#bound));
 
@@ -176,8 +179,8 @@ export class DnsResponder {
   }
 
   /**
-   * Answers one message from the view that `select` gives for the client subnet of the question, and the view of the key that signed it; undefined when the message must not be
-   * answered. Never throws, whatever the bytes are and whatever the catalog does.
+   * Answers one message from the view that `select` returns for the client subnet of the question and the view of its TSIG key. Undefined when the message must
+   * not be answered. Never throws, for any input bytes and any failure of the catalog.
    */
   respond(message: Uint8Array, transport: DnsTransport, select: ViewSelector, sender: QuerySender = NOBODY): ResponderReply | undefined {
     const query = this.#query;
@@ -195,10 +198,10 @@ export class DnsResponder {
     facts.extendedError = undefined;
     facts.scopePrefix = 0;
     facts.isUncached = false;
-    // Tenths of a second. Over UDP it means nothing (RFC 7828, 3.2), and HTTP says such things itself.
+    // In tenths of a second. The option has no meaning over UDP (RFC 7828, 3.2), and HTTP has its own keepalive.
     const hasKeepalive = query.hasKeepalive && (transport === "tcp" || transport === "dot") && this.#idleTimeoutMs !== undefined;
     facts.keepalive = hasKeepalive ? Math.min(0xffff, Math.floor((this.#idleTimeoutMs ?? 0) / 100)) : undefined;
-    // What anybody can read needs no padding, and must not have it (RFC 7830, 6).
+    // Unencrypted responses must not be padded (RFC 7830, 6).
     facts.isPadded = query.hasPadding && (transport === "dot" || transport === "doh");
     const reply = this.#reply;
     reply.qtype = "other";
@@ -222,20 +225,20 @@ export class DnsResponder {
   #write(prepared: PreparedResponse): void {
     this.#reply.bytes = this.#written(prepared);
     this.#reply.isTruncated = this.#writer.isTruncated;
-    // A part of a signed set is not true, and there is no larger message to ask for.
+    // An incomplete signed RRset cannot be validated, and after TCP there is no larger transport to retry over.
     if (!prepared.isSigned || !this.#writer.isTruncated || this.#transport === "udp") return;
     this.#reply.rcode = "SERVFAIL";
     this.#reply.bytes = this.#written(this.#failure(RCODE.SERVFAIL));
     this.#reply.isTruncated = false;
   }
 
-  /** The message, with a signature where the query has one. */
+  /** Returns the message, signed with TSIG if the query was. */
   #written(prepared: PreparedResponse): Uint8Array {
     const bytes = this.#writer.write(this.#query, prepared, this.#facts);
     return this.#signing === undefined ? bytes : withTsig(bytes, this.#signing);
   }
 
-  /** Above the rate every second answer says "ask again over TCP", which is no larger than the question, and the others are not sent. */
+  /** Over the rate limit, every second response has TC set and is no larger than the query; the others are not sent. */
   #bounded(prepared: PreparedResponse, { address, monoMs }: QuerySender, rates: ResponseRates): void {
     const reply = this.#reply;
     reply.rate = rates.judge(address, rateClassOf(prepared), monoMs);
@@ -252,7 +255,7 @@ export class DnsResponder {
     this.#write(prepared);
   }
 
-  /** Judges the signature of the query. Returns what the answer is if it does not count. */
+  /** Verifies the TSIG of the query. Returns the error response if it is not valid. */
   #judged(): PreparedResponse | undefined {
     const { bytes, tsigAt } = this.#query;
     const findKey = (name: string) => this.#transferKeys?.find(name);
@@ -260,7 +263,7 @@ export class DnsResponder {
     if (judged === "malformed") return this.#failure(RCODE.FORMERR);
     const signatureBytes = tsigBytes(judged);
     const limitBytes = this.#facts.limitBytes - signatureBytes;
-    // The names of key and algorithm are the sender's, and come back. Beside long ones there is no room for the question.
+    // The response repeats the names of the key and the algorithm from the query. If they are very long, the question does not fit.
     if (limitBytes < leastResponseBytes(this.#query)) return this.#failure(RCODE.FORMERR);
     this.#signing = judged;
     this.#facts.limitBytes = limitBytes;
@@ -268,13 +271,13 @@ export class DnsResponder {
     return judged.error === TSIG_ERROR.NONE ? undefined : this.#failure(RCODE.NOTAUTH);
   }
 
-  /** Grants the transfer of a zone, or says why not. */
+  /** Accepts a zone transfer, or returns the refusal. */
   #transfer(selected: Exclude<ViewSelection, { readonly isRefused: true }>, signing: ResponseSignature): PreparedResponse {
     const { catalog } = selected;
     const { zones, reverseZones } = this.#settings;
     const { name } = this.#query.question();
     if (!zones.includes(name) && !reverseZones.includes(name)) return this.#failure(RCODE.NOTAUTH);
-    // A resolver knows only what it was asked for, and would tell a zone with holes.
+    // A resolver has only the entries that it watches or fetched, so its copy of the zone would be incomplete.
     if (catalog.remoteLookup !== undefined || !this.#mayTransfer) {
       this.#facts.extendedError = EXTENDED_ERROR.NOT_SUPPORTED;
       return this.#failure(RCODE.REFUSED);
@@ -283,7 +286,8 @@ export class DnsResponder {
     if (this.#query.type === TYPE_IXFR) {
       const { knownSerial } = this.#query;
       if (knownSerial === undefined) return this.#failure(RCODE.FORMERR);
-      // The SOA alone says that there is nothing newer, and over UDP that the zone is to be asked for over TCP (RFC 1995, 2). Serials go round (RFC 1982).
+      // A response with only the SOA means that there is nothing newer or, over UDP, that the client must retry over TCP (RFC 1995, 2). Serials are compared by
+      // RFC 1982.
       if (this.#transport === "udp" || ((knownSerial - this.#serialOf(viewIndex)) | 0) >= 0) {
         this.#query.askForSoa();
         return this.#planned(selected);
@@ -297,7 +301,7 @@ export class DnsResponder {
     return this.#failure(RCODE.NOERROR);
   }
 
-  /** Makes the cookie of the response. Returns whether that of the query is valid. */
+  /** Creates the cookie of the response. Returns whether the cookie of the query is valid. */
   #cookie({ address }: QuerySender): boolean {
     const { bytes, cookieAt, cookieBytes } = this.#query;
     const wallSeconds = Math.floor(this.#wallMs() / 1000);
@@ -309,7 +313,7 @@ export class DnsResponder {
   #answer(select: ViewSelector, hasValidCookie: boolean, transport: DnsTransport): PreparedResponse {
     const query = this.#query;
     if (query.rcode !== RCODE.NOERROR) return this.#failure(query.rcode);
-    // A cookie alone is asked for, or looked at (RFC 7873, 5.4).
+    // A query without a question requests a cookie or verifies one (RFC 7873, 5.4).
     if (!query.hasQuestion)
       return this.#failure(hasValidCookie || query.cookieBytes === COOKIE_ALONE_BYTES ? RCODE.NOERROR : RCODE.BADCOOKIE);
     this.#reply.qtype = qtypeLabel(query.type);
@@ -343,10 +347,10 @@ export class DnsResponder {
     const kept = this.plans.find(key, catalog) ?? this.plans.make(key, { ...query.question(), isSigned }, catalog);
     const prepared = kept.prepared ?? this.#prepared(kept);
     facts.serial = this.#serialOf(view.index);
-    // A signature stands for the whole set.
+    // A signature covers the complete RRset, so no sample is drawn.
     facts.answerLimit = kept.signed === undefined ? view.answerLimit : undefined;
     facts.extendedError = prepared.extendedError;
-    // Who hides its whole address gets what holds for every address.
+    // A query with a source prefix of 0 hides its address, so its response is valid for all addresses.
     facts.scopePrefix = query.subnet === undefined || query.subnet.sourcePrefix === 0 ? 0 : (selected.scopePrefix ?? 0);
     facts.isUncached = selected.isBySubnet;
     const soa = kept.signed?.soa;
@@ -354,7 +358,7 @@ export class DnsResponder {
     return prepared;
   }
 
-  /** The data of the signature of SOA as it is written: see `ResponseFacts.isUncached`. */
+  /** Returns the signature data for the SOA as it is written; see `ResponseFacts.isUncached`, which sets its minimum to 0. */
   #soaSignature(soa: RecordOf<"SOA">, isUncached: boolean): Uint8Array | undefined {
     const { serial = 0 } = this.#facts;
     return this.#signer?.soaSignature(isUncached ? { ...soa, data: { ...soa.data, minimumSeconds: 0 } } : soa, serial);
@@ -370,24 +374,28 @@ export class DnsResponder {
     return prepared;
   }
 
-  /** `wasSelected`: the view was found, and what failed is the answer. */
+  /** `wasSelected`: the view was selected before the failure. */
   #failed(fault: unknown, wasSelected: boolean): PreparedResponse {
     if (fault instanceof SignerBusyError) return this.#busy();
     const reason = fault instanceof WaymarkError ? fault.reason : undefined;
-    // The caller is over its limit, or may not ask at all, or its certificate does not count.
+    // The caller is over its limit, has no permission, or has an invalid certificate.
     const isRefusal = reason === "discovery_rate_limited" || reason === "discovery_access_denied" || reason === "unauthenticated";
     const isNotReady = reason === "not_ready";
-    // semantics.md, DNS: a fault of the gateway affects this query only. The shell reports it; a node that is not ready is no fault.
+    // semantics.md, DNS: an internal error of the gateway affects only this query. The caller of the responder reports it. `not_ready` is not an internal
+    // error.
     this.#reply.fault = isRefusal || isNotReady ? undefined : fault;
     this.#reply.unknown = fault instanceof PendingNameError && this.#mayWait() ? fault : undefined;
-    // Its sender is told to ask over TCP, where there may be a place left.
+    // TC makes the client retry over TCP, where a waiting slot may be free.
     if (isNotReady && this.#isLetWait === false && this.#bound !== undefined) return this.#busy();
     if (isNotReady) this.#facts.extendedError = wasSelected ? EXTENDED_ERROR.NO_REACHABLE_AUTHORITY : EXTENDED_ERROR.NOT_READY;
-    // After SERVFAIL a resolver asks another server, or keeps what it has. It would believe an empty answer.
+    // After SERVFAIL, a resolver queries another server or uses its cached data. It would accept an empty answer as true.
     return this.#failure(isRefusal ? RCODE.REFUSED : RCODE.SERVFAIL);
   }
 
-  /** Over TCP there may be a signature left, or a place. */
+  /**
+   * Answers a question that is over a limit. Over UDP, TC makes the client retry over TCP, for which part of the signing limit and of the waiting slots is
+   * reserved.
+   */
   #busy(): PreparedResponse {
     const isUdp = this.#transport === "udp";
     this.#facts.isCut = isUdp;
@@ -404,7 +412,10 @@ export class DnsResponder {
   }
 }
 
-/** Whether the question may wait. Few can at a time, so those of one network are bounded, as its answers are, and the last places are for those that nobody can forge. */
+/**
+ * Returns whether the question may wait. Few questions can wait at a time, so each network has a rate limit for waiting, and the last slots are reserved for
+ * verified addresses.
+ */
 function mayWait({ room, waited, address, monoMs }: QuerySender, rates: ResponseRates | undefined): boolean {
   if (waited !== undefined) return true;
   if (room === "nobody") return false;
@@ -413,7 +424,7 @@ function mayWait({ room, waited, address, monoMs }: QuerySender, rates: Response
 }
 
 const NO_BYTES = new Uint8Array();
-/** Types that are asked for too seldom for a count of their own. Each type is one of these, or a label of the metric. */
+/** Types that are queried too rarely to have their own metric label. Each type is listed here or has a label. */
 const UNCOUNTED = { HINFO: true, DS: true, DNSKEY: true, CDS: true, CDNSKEY: true, NSEC: true, RRSIG: true } as const satisfies Record<
   Exclude<RecordType, QueryLabels["qtype"]>,
   true

@@ -1,6 +1,6 @@
 /**
- * Limits the answers to one network over UDP, where source addresses can be forged. Above the rate every second answer is cut to "ask again over TCP", which is
- * no larger than the question, and the others are not sent: an attacker gains nothing by forging addresses, and honest clients still get their answer
+ * Limits the responses to one network over UDP, where source addresses can be forged. Over the limit, every second response has TC set and is no larger than
+ * the query, and the others are not sent. Forged addresses therefore give an attacker no amplification, and legitimate clients can retry over TCP
  * (semantics.md, DNS).
  */
 import { type AddressBlock, isWithin, networkOf } from "../../lib/addresses.ts";
@@ -11,24 +11,24 @@ import { RCODE } from "../plan/answer.ts";
 import type { PreparedResponse } from "../wire/prepared-response.ts";
 
 export interface ResponseRateOptions {
-  /** Whole answers of one class a second for one network; above 0. */
+  /** Complete responses of one class per second and network; above 0. */
   readonly perSecond: number;
-  /** Most pairs of a network and a class that are counted; at least 2. */
+  /** Maximum number of pairs of network and class that are tracked; at least 2. */
   readonly maxNetworks: number;
-  /** They are not bounded. */
+  /** Networks without a limit. */
   readonly trusted?: readonly AddressBlock[] | undefined;
-  /** Present where several threads share the rate. */
+  /** Creates buckets that several threads share. Absent: the limit is per thread. */
   readonly makeBuckets?: MakeBuckets | undefined;
   /** Length in ms of the pause of this process whose queued queries are being read at this time. 0 without such a pause. Default: always 0. */
   readonly pauseMs?: ((monoMs: number) => number) | undefined;
 }
 
 const WINDOW_MS = 1000;
-/** Longest pause that counts. Shared buckets can only compare times that are less than four windows apart. */
+/** Longest pause that is compensated. Shared buckets can only compare times that are less than four windows apart. */
 const MAX_PAUSE_MS = 2 * WINDOW_MS;
-/** Answers of more than three times their question, for all unverified senders together: as many as so many networks may have. */
+/** Limit for responses of more than three times the query size, for all unverified senders together, in multiples of the limit of one network. */
 const LARGE_NETWORKS = 50;
-/** Networks over their rate share so many marks of which answer was cut last. Two that share one only change whose answer is cut. */
+/** Number of flags that remember whether the last limited response was cut. Networks with the same flag only affect which of their responses is cut. */
 const MARKS = 1 << 12;
 const IPV4 = /^(\d+\.\d+\.\d+)\.\d+$/;
 
@@ -48,12 +48,14 @@ export class ResponseRates {
     this.#large = makeBuckets("dns large responses", { limit: perSecond * LARGE_NETWORKS, windowMs: WINDOW_MS, maxKeys: 2 });
   }
 
-  /** How many pairs are counted now. */
+  /** Number of pairs that are tracked now. */
   get size(): number {
     return this.#buckets.size;
   }
 
-  /** What may be sent to this address now, and counts it if that is a whole answer. HOT: once for each UDP question, if a rate is set. */
+  /**
+   * Decides whether a response to this address is sent complete, cut or dropped, and counts a complete one. HOT: runs per UDP question if a rate is configured.
+   */
   judge(address: string, rateClass: string, monoMs: number): "whole" | "cut" | "dropped" {
     if (this.trusts(address)) return "whole";
     const key = prefixOf(address) + rateClass;
@@ -64,19 +66,19 @@ export class ResponseRates {
     return wasCut === 1 ? "dropped" : "cut";
   }
 
-  /** Whether an answer of more than three times its question may go out now, and counts it. */
+  /** Returns whether a response of more than three times the query size can be sent now, and counts it. */
   takesLarge(address: string, monoMs: number): boolean {
     return this.trusts(address) || this.#takes(this.#large, "", monoMs);
   }
 
-  /** Takes a token. After a pause, the tokens that were added during the pause are used first, even if they are more than a bucket can hold. */
+  /** Consumes a token. After a pause, the tokens that were added during the pause are used first, even if they exceed the capacity of a bucket. */
   #takes(buckets: KeyedBuckets, key: string, monoMs: number): boolean {
     const pauseMs = Math.min(this.#pauseMs(monoMs), MAX_PAUSE_MS);
     for (let atMs = monoMs - pauseMs; atMs < monoMs; atMs += WINDOW_MS) if (buckets.take(key, atMs) === 0) return true;
     return buckets.take(key, monoMs) === 0;
   }
 
-  /** Whether it is one of the forwarders that are not bounded. */
+  /** Returns whether the address belongs to a trusted forwarder, which has no limit. */
   trusts(address: string): boolean {
     if (this.#trusted.length === 0) return false;
     if (address !== this.#trustedAddress) {
@@ -87,16 +89,19 @@ export class ResponseRates {
   }
 }
 
-/** Answers that a network may have a whole rate of. "No such name" is counted for each zone, whatever the names are. */
+/** Returns the rate class of a response. Each class has its own limit per network. NXDOMAIN is counted per zone, regardless of the names. */
 export function rateClassOf({ rcode, hasAnswers, zone }: PreparedResponse): string {
   if (rcode === RCODE.NXDOMAIN) return `!${zone}`;
   if (rcode !== RCODE.NOERROR) return "?";
   return hasAnswers ? "" : "-";
 }
 
-/** The network of an address: its first 24 bits (IPv4) or 56 bits (IPv6), as other name servers count. A forger can use all addresses of a victim's network. */
+/**
+ * Returns the network of an address: its first 24 bits (IPv4) or 56 bits (IPv6), as in other name servers. An attacker can forge all addresses of a victim's
+ * network.
+ */
 export function prefixOf(address: string): string {
-  // HOT: the short way is for what sockets of one family show.
+  // HOT: the fast path for addresses from IPv4 sockets.
   if (!address.includes(":")) return address.slice(0, address.lastIndexOf("."));
   const network = networkOf(address);
   const v4 = IPV4.exec(network);

@@ -1,6 +1,6 @@
 /**
- * The DNS gateway's sockets: UDP and TCP on one port number, and perhaps TLS on another. UDP messages are answered in the turn of the event loop in which they arrive, except where the
- * catalog of a resolver has to fetch something first.
+ * The sockets of the DNS gateway: UDP and TCP on one port number, and optionally TLS on another. UDP messages are answered in the event-loop turn in which they
+ * arrive, unless the catalog of a resolver has to fetch data first.
  */
 
 import { createServer, type Socket, type Server as TcpServer } from "node:net";
@@ -28,98 +28,98 @@ import { type UdpOptions, UdpSockets } from "./udp.io.ts";
 export interface DnsGatewayOptions {
   /** Address to bind. */
   readonly host: string;
-  /** 0 takes any free port. */
+  /** 0 selects a free port. */
   readonly udpPort: number;
-  /** Absent: the UDP port, also when the system chose it. */
+  /** Absent: the UDP port number, also when the system selected it. */
   readonly tcpPort?: number | undefined;
-  /** Absent: nobody else listens on the two ports. A `further` thread is told both numbers of the first. */
+  /** How the two ports are shared with other threads. Absent: they are not shared. A `further` thread gets both port numbers from the first thread. */
   readonly sharing?: PortSharing | undefined;
-  /** Opens the listener for DNS over TLS; it decides about the port. Absent: there is none. */
+  /** Opens the listener for DNS over TLS, which has its own port. Absent: DNS over TLS is disabled. */
   readonly openTls?: ((connections: TlsConnections) => Promise<TlsListener>) | undefined;
   readonly settings: DnsSettings;
   /**
-   * The view of the asker. Its catalog should be the same object for all who have that view: another one empties what is kept of the plans.
-   * May throw: `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, all else SERVFAIL. `waited`: what a question that was let in
-   * before has waited for, because its catalog did not know it.
+   * Selects the view of a client. All clients of a view should get the same catalog object, because another object clears the plan cache. May throw:
+   * `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, other errors SERVFAIL. `waited`: the fetch that an already admitted question
+   * has waited for.
    */
   readonly select: (asker: QueryClient, waited: PendingNameError | undefined) => ViewSelection;
-  /** Gives numbers in [0, 1), to shuffle answers. */
+  /** Returns numbers in [0, 1), to shuffle answers. */
   readonly random: () => number;
   readonly metrics: Metrics;
-  /** Reports a fault of ours or of a socket. The gateway goes on. */
+  /** Reports an internal error or a socket error. The gateway continues. */
   readonly onFault: (fault: unknown) => void;
   readonly limits?: DnsLimits;
-  /** Memory for prepared answers. */
+  /** Memory limit of prepared answers, in bytes. */
   readonly planBytes: number;
-  /** Bounds whole answers over UDP; any number when absent. */
+  /** Limits complete responses over UDP. Absent: no limit. */
   readonly rate?: Omit<ResponseRateOptions, "trusted" | "pauseMs"> | undefined;
-  /** The serial of the zone for a view, by its index. */
+  /** Returns the zone serial for a view, by its index. */
   readonly serialOf: (viewIndex: number) => number;
-  /** Signs answers. Absent: nothing is signed. */
+  /** Signs answers. Absent: zones are not signed. */
   readonly signer?: ZoneSigner | undefined;
-  /** Makes and checks the cookies of clients. */
+  /** Creates and verifies cookies. */
   readonly cookies?: ServerCookies | undefined;
-  /** The keys of secondaries, and the transfers to them. Absent: nobody gets a zone. */
+  /** The TSIG keys of secondary servers, and the running transfers. Absent: zone transfers are disabled. */
   readonly transfers?: { readonly findKey: (name: string) => TsigKey | undefined; readonly running: ZoneTransfers } | undefined;
-  /** Forwarders that the rate does not bound; none when absent. */
+  /** Forwarders without a rate limit. Absent: none. */
   readonly trustedForwarders?: readonly AddressBlock[] | undefined;
-  /** Where the addresses of the machine are learned, if not from the system. */
+  /** Overrides how the addresses of the machine are found, for tests. Absent: from the system. */
   readonly machine?: Pick<UdpOptions, "addresses" | "lookMs"> | undefined;
-  /** What `openDnsAnswers` made of the same options, where others answer from it too. Absent: answers of its own. */
+  /** The result of `openDnsAnswers` with the same options, when other listeners share it. Absent: the gateway opens its own. */
   readonly answers?: DnsAnswers | undefined;
 }
 
-/** What answers need of that. */
+/** The options that answering needs. */
 export type DnsAnswersOptions = Omit<DnsGatewayOptions, "answers" | "host" | "machine" | "openTls" | "sharing" | "tcpPort" | "udpPort">;
 
-/** Who sent a question, and how it came. */
+/** The sender of a question, and the transport. */
 export interface QuerySource {
   readonly transport: DnsTransport;
   readonly address: string;
-  /** What a client of DNS over TLS showed. */
+  /** The certificate of a client of DNS over TLS. */
   readonly certificate?: PeerCertificate | undefined;
-  /** Who a client of DNS over HTTP is, if it showed a credential. */
+  /** The authenticated caller of DNS over HTTPS. Absent: the request has no credential. */
   readonly caller?: Caller | undefined;
-  /** Whether a zone may be sent to it. Absent: it may not. */
+  /** Whether a zone may be transferred to the sender. Absent: false. */
   readonly mayTransfer?: boolean | undefined;
 }
 
-/** Answers of a gateway, whoever carries them. */
+/** Answers queries, independent of the transport. */
 export interface DnsAnswers {
   /**
-   * The response; empty where its sender asks too often to get one, and undefined for a message that gets none. A promise where something has to be fetched
-   * first: it gives undefined once nobody is answered any more. Many messages where a zone is sent.
+   * Returns the response. Empty when the sender is over its rate limit, and undefined for a message that must not be answered. A promise when data must be
+   * fetched first; it resolves to undefined after `close`. A sequence of messages for a zone transfer.
    */
   answer(query: Uint8Array, from: QuerySource): TcpAnswer;
   /** Counts input that was not answered. */
   dropped(reason: DropReason): void;
-  /** Nobody is answered any more. */
+  /** Stops all answering, including questions that wait. */
   close(): void;
 }
 
-/** Where a listener for DNS over TLS gives its connections. */
+/** Receives the connections of a DNS over TLS listener. */
 export interface TlsConnections {
-  /** Most connections that are answered at a time, over TCP and TLS. */
+  /** Maximum number of concurrent connections, over TCP and TLS together. */
   readonly maxConnections: number;
-  /** A handshake is done. */
+  /** Adds a connection after its handshake. */
   readonly accept: (socket: Socket, peer: Pick<TcpPeer, "address" | "certificate" | "mayTransfer">) => void;
   readonly dropped: (reason: "handshake" | "overload") => void;
 }
 
 export interface TlsListener {
   readonly port: number;
-  /** Reads the certificates again. */
+  /** Reloads the certificates. */
   reload(): void;
-  /** Accepts no more. */
+  /** Stops accepting connections. */
   close(): void;
-  /** Cuts what is open still, also connections in their handshakes. */
+  /** Closes all open connections, including those in the handshake. */
   cut(): void;
 }
 
 export interface DnsLimits extends TcpLimits, PendingQueryLimits {
-  /** Most UDP answers that the system has not sent yet. Above it queries are dropped. */
+  /** Maximum number of UDP responses queued in the socket. Above it, queries are dropped. */
   readonly maxPendingSends: number;
-  /** How long a question waits at most. */
+  /** Maximum time that a question waits. */
   readonly maxWaitMs: number;
 }
 
@@ -127,15 +127,15 @@ export interface DnsGateway extends AsyncDisposable {
   readonly host: string;
   readonly udpPort: number;
   readonly tcpPort: number;
-  /** Undefined without DNS over TLS. */
+  /** Undefined when DNS over TLS is disabled. */
   readonly tlsPort: number | undefined;
-  /** Reads the certificates of DNS over TLS again. */
+  /** Reloads the certificates of DNS over TLS. */
   reloadTls(): void;
-  /** Takes no more queries, lets answers on TCP go out for at most a second, and closes. Idempotent. */
+  /** Stops accepting queries, lets TCP responses finish for at most 1 s, and closes. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** They are not settings. */
+/** These limits are not configurable. */
 export const DNS_LIMITS: DnsLimits = {
   maxConnections: 256,
   idleTimeoutMs: 10_000,
@@ -146,19 +146,19 @@ export const DNS_LIMITS: DnsLimits = {
   maxWaitingOfNetwork: 125,
   maxWaitMs: 500,
 };
-/** Bytes buffered for a TCP peer that does not read, above which it gets no more answers. */
+/** Above this number of bytes buffered for a TCP peer that does not read, the peer gets no further responses. */
 const TCP_HIGH_WATER_BYTES = 16 * 1024;
-/** How often the gateway tries another port number when TCP does not get the one that UDP got. */
+/** Maximum number of port numbers to try until TCP gets the same number as UDP. */
 const MAX_PORT_ATTEMPTS = 20;
 const STOP_GRACE_MS = 1_000;
-/** Queries that waited in the socket during a pause of this process are read within this time after it. */
+/** Queries that queued in the socket during a pause of this process are read within this time after the pause. */
 const BACKLOG_MS = 500;
 
 export function openDnsAnswers(options: DnsAnswersOptions): DnsAnswers {
   return new DnsServer(options, options.limits ?? DNS_LIMITS);
 }
 
-/** Starts the gateway. Rejects with a message for the operator when a port is taken or may not be bound. */
+/** Starts the gateway. Rejects with a message for the operator when a port is in use or cannot be bound. */
 export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGateway> {
   const limits = options.limits ?? DNS_LIMITS;
   const server = options.answers ?? openDnsAnswers(options);
@@ -201,7 +201,7 @@ function tlsConnections({ maxConnections }: DnsLimits, server: DnsAnswers, conne
   };
 }
 
-/** A question that waits. */
+/** A question that waits for a fetch. */
 interface PendingQuery {
   readonly query: Uint8Array;
   readonly from: QuerySource;
@@ -214,7 +214,7 @@ class DnsServer implements DnsAnswers {
   readonly #responder: DnsResponder;
   readonly #limits: DnsLimits;
   readonly #counts: DnsCounts;
-  // HOT: objects that are used again, because each query would make its own.
+  // HOT: these objects are reused, to avoid allocations per query.
   readonly #asker: Mutable<QueryClient> = {
     address: "",
     transport: "udp",
@@ -264,7 +264,7 @@ class DnsServer implements DnsAnswers {
     const startedMs = performance.now();
     const reply = this.#respond({ query, from, startedMs }, undefined);
     if (reply?.unknown !== undefined)
-      // A copy, because a query over TCP is a part of everything that came with it.
+      // Copied, because a query over TCP is a slice of a larger buffer.
       return this.#later({ query: Buffer.from(query), from, startedMs }, reply.unknown);
     tell(this.#selected, reply, false);
     const answer = this.#count(reply, from.transport, startedMs);
@@ -291,7 +291,7 @@ class DnsServer implements DnsAnswers {
     try {
       return this.#responder.respond(query, from.transport, this.#select, sender);
     } catch (fault) {
-      // The responder is not to throw. If it does all the same, this query has no answer, and nobody else notices.
+      // The responder must not throw. If it does, only this query gets no answer.
       this.#options.onFault(fault);
       return undefined;
     }
@@ -309,7 +309,7 @@ class DnsServer implements DnsAnswers {
         const outcome = await Promise.race([unknown.arrival, late.promise]);
         if (this.#isClosed) return undefined;
         const reply = this.#respond(asked, unknown);
-        // What arrived and is unknown again found no room. A client that asks again may have more luck.
+        // A name that arrived but is unknown again did not fit into the cache. A retry of the client may succeed.
         if (reply?.unknown === undefined || outcome === "late" || waitedFor.has(reply.unknown.key)) {
           tell(this.#selected, reply, true);
           return this.#count(reply, asked.from.transport, asked.startedMs);
@@ -337,7 +337,7 @@ class DnsServer implements DnsAnswers {
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
-/** Tells the catalog how a question was answered, if it was asked at all. */
+/** Reports to the catalog how a question was answered. Does nothing if the catalog was not used. */
 function tell(selected: ViewSelection | undefined, reply: ResponderReply | undefined, hasWaited: boolean): void {
   if (selected === undefined || reply === undefined || "isRefused" in selected) return;
   const { catalog } = selected;
@@ -360,7 +360,7 @@ async function bindBoth(options: DnsGatewayOptions, connections: TcpConnections)
       return { udp, tcp: await openTcp(options, isOneNumber ? udp.port : (options.tcpPort ?? 0), connections) };
     } catch (error) {
       await udp.close();
-      // Another try helps only with a number that the system chose.
+      // A retry helps only if the system selected the port number.
       if (!isOneNumber || options.udpPort !== 0 || attempt === MAX_PORT_ATTEMPTS) throw error;
     }
   }
@@ -396,7 +396,7 @@ async function stopAll({ udp, tcp, tls }: ServerSockets, connections: TcpConnect
   tls?.close();
   const closed = [
     udp.close(),
-    // Resolves when the last connection is gone; the grace below bounds that.
+    // Resolves when the last connection is closed; the grace period limits this.
     new Promise<void>((resolve) => tcp.close(() => resolve())),
   ];
   await connections.close(STOP_GRACE_MS);
@@ -409,7 +409,7 @@ function portOf(tcp: TcpServer): number {
   return address !== null && typeof address === "object" ? address.port : 0;
 }
 
-/** An error for the operator, in the same words as those of the other listeners. */
+/** Returns an error for the operator, with the same wording as for other listeners. */
 function bindError(cause: unknown, at: { readonly transport: DnsTransport; readonly host: string; readonly port: number }): Error {
   const where = `dns ${at.transport} ${at.host}:${at.port}`;
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;

@@ -1,6 +1,6 @@
 /**
- * DNS over TCP (RFC 7766) and TLS (RFC 7858): answers framed queries, with bounds on everything that a stranger can hold open. Answers come in the order of the queries, but a query
- * that waits for something does not hold those behind it.
+ * DNS over TCP (RFC 7766) and TLS (RFC 7858): answers framed queries, with limits on all resources that a client can hold. Responses are sent in the order of
+ * the queries, except that a query that waits for a fetch does not delay later ones.
  */
 
 import type { Socket } from "node:net";
@@ -9,31 +9,31 @@ import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { DropReason } from "./counts.ts";
 
 export interface TcpLimits {
-  /** Most connections at a time. One more closes the one that has been quiet longest, and is not being sent an answer of many messages. */
+  /** Maximum number of concurrent connections. One more closes the longest idle connection that is not receiving a zone transfer. */
   readonly maxConnections: number;
-  /** A connection is closed when for this long no whole query was answered and no answer was read. */
+  /** A connection is closed when no complete query was answered and no response was read for this time. */
   readonly idleTimeoutMs: number;
-  /** Longer queries close the connection. A question with EDNS options needs a fraction of it. */
+  /** Longer queries close the connection. A question with EDNS options needs a fraction of this size. */
   readonly maxQueryBytes: number;
-  /** Most queries of one connection whose answers come later. With so many it is not read. */
+  /** Maximum number of queries of one connection with delayed responses. At this number, the connection is not read. */
   readonly maxWaitingPerConnection: number;
 }
 
-/** The other end of a connection. */
+/** The peer of a connection. */
 export interface TcpPeer {
   /** `dot` is DNS over TLS. */
   readonly transport: "tcp" | "dot";
   readonly address: string;
-  /** What it showed in the handshake. */
+  /** The certificate from the handshake. */
   readonly certificate: PeerCertificate | undefined;
-  /** Whether a zone may be sent to it. Over TLS there are rules about the connection (RFC 9103, 7). */
+  /** Whether a zone may be transferred to it. Over TLS, this depends on properties of the connection (RFC 9103, 7). */
   readonly mayTransfer: boolean;
 }
 
 export interface TcpHandlers {
   /**
-   * The answer to one query; undefined closes the connection. One that comes later is undefined only when nobody is answered any more. One of many messages is asked
-   * for each when there is room for it, and ended when the connection is; it has a time limit of its own.
+   * Returns the answer to one query; undefined closes the connection. A promise resolves to undefined only while the gateway is closing. A sequence of messages
+   * is read as the connection has room, and ended when the connection closes; it has its own time limit.
    */
   answer(query: Uint8Array, peer: TcpPeer): TcpAnswer;
   dropped(reason: DropReason): void;
@@ -44,16 +44,16 @@ export type TcpAnswer = Uint8Array | Promise<Uint8Array | undefined> | AsyncIter
 /** A query has at least a header. */
 const MIN_QUERY_BYTES = 12;
 const LENGTH_BYTES = 2;
-/** Most queries answered in one turn of the event loop, over all connections. Thousands may arrive at once, and everything else waits meanwhile. */
+/** Maximum number of queries answered per event-loop turn, over all connections. Thousands can arrive in one batch and would block everything else. */
 const ANSWERS_PER_TURN = 16;
 
-/** The connections of a gateway, over TCP and TLS: they share the bounds and the turns. */
+/** The TCP and TLS connections of a gateway, which share the limits and are served round-robin. */
 export class TcpConnections {
   readonly #limits: TcpLimits;
   readonly #handlers: TcpHandlers;
-  /** Open connections, the quietest first: a connection moves to the end with each query, and when an answer of many messages has been sent. */
+  /** Open connections, longest idle first. A connection moves to the end with each query and at the end of a zone transfer. */
   readonly #open = new Set<TcpConnection>();
-  /** Connections with a whole query to answer; the one that has waited longest first. */
+  /** Connections with a complete query to answer, longest waiting first. */
   readonly #ready = new Set<TcpConnection>();
   #isTurnDue = false;
 
@@ -91,7 +91,10 @@ export class TcpConnections {
     if (this.#open.delete(connection)) this.#open.add(connection);
   }
 
-  /** A zone takes longer than others need to open so many connections, and would never arrive. Few are sent at a time, and a peer that does not read them is cut. */
+  /**
+   * Returns the connection to close. A client could open enough connections to end every zone transfer, so connections with a transfer are closed last. Few
+   * transfers run at a time, and a peer that does not read is disconnected.
+   */
   #quietest(): TcpConnection | undefined {
     const [oldest] = this.#open;
     for (const connection of this.#open) if (!connection.isStreaming) return connection;
@@ -103,7 +106,7 @@ export class TcpConnections {
     this.#turnLater();
   }
 
-  /** There is one turn at a time, also where the ready connections are closed meanwhile and others become ready. */
+  /** At most one pass is scheduled, also when ready connections are closed and others become ready. */
   #turnLater(): void {
     if (this.#isTurnDue) return;
     this.#isTurnDue = true;
@@ -113,7 +116,7 @@ export class TcpConnections {
     });
   }
 
-  /** Answers one query of each ready connection, in turn. */
+  /** Answers one query per ready connection, round-robin. */
   #turn(): void {
     for (let left = ANSWERS_PER_TURN; left > 0; left--) {
       const [first] = this.#ready;
@@ -124,7 +127,7 @@ export class TcpConnections {
     if (this.#ready.size > 0) this.#turnLater();
   }
 
-  /** Lets written answers go out, then closes the connections. Those that are still open after `graceMs` are cut. */
+  /** Flushes written responses and closes the connections. Connections that are still open after `graceMs` are destroyed. */
   async close(graceMs: number): Promise<void> {
     const deadline = setTimeout(() => {
       for (const connection of this.#open) connection.destroy();
@@ -137,9 +140,9 @@ export class TcpConnections {
 interface ConnectionHandlers {
   answer(query: Uint8Array): ReturnType<TcpHandlers["answer"]>;
   dropped(reason: DropReason): void;
-  /** The connection has a whole query, and waits for `answerNext`. */
+  /** The connection has a complete query, and waits for `answerNext`. */
   ready(): void;
-  /** An answer of many messages has ended. */
+  /** A zone transfer has ended. */
   streamed(): void;
 }
 
@@ -148,25 +151,25 @@ class TcpConnection {
   readonly #limits: TcpLimits;
   readonly #handlers: ConnectionHandlers;
   readonly #idle: StallAwareTimeout;
-  /** Answers of many messages that are being made. */
+  /** Number of running zone transfers. */
   #streamCount = 0;
   #onRoom = Promise.withResolvers<void>();
   #pending: Buffer = Buffer.alloc(0);
   #isWaitingForDrain = false;
-  /** Queries whose answers come later. */
+  /** Number of queries with delayed responses. */
   #waitingCount = 0;
-  /** No more queries follow: the peer has ended, or sent what is none. */
+  /** No more queries follow: the peer closed its side, or sent an invalid query. */
   #hasEnded = false;
-  /** No more answers follow, and input is ignored. */
+  /** No more responses are sent, and input is ignored. */
   #isClosing = false;
 
   constructor(socket: Socket, limits: TcpLimits, handlers: ConnectionHandlers) {
     this.#socket = socket;
     this.#limits = limits;
     this.#handlers = handlers;
-    // Only whole queries refresh it, so that sending single bytes does not keep a connection open.
+    // Only complete queries restart the timeout, so that a client cannot hold a connection open by sending single bytes.
     this.#idle = stallAwareTimeout(() => {
-      // It is this side that is slow.
+      // The delay is on our side: the transfer is still being built.
       if (this.#streamCount > 0 && !this.#isWaitingForDrain) return this.#idle.refresh();
       handlers.dropped("idle");
       socket.destroy();
@@ -178,7 +181,7 @@ class TcpConnection {
       this.#hasEnded = true;
       this.#goOn();
     });
-    // The peer went away. "close" follows.
+    // The peer disconnected; "close" follows.
     socket.on("error", () => {});
     socket.once("close", () => {
       this.#idle.clear();
@@ -186,7 +189,7 @@ class TcpConnection {
     });
   }
 
-  /** Whether an answer of many messages is being sent. */
+  /** Whether a zone transfer is in progress. */
   get isStreaming(): boolean {
     return this.#streamCount > 0;
   }
@@ -201,7 +204,7 @@ class TcpConnection {
     this.#isClosing = true;
     this.#onRoom.resolve();
     this.#socket.once("close", () => resolve());
-    // The peer's own end need not be waited for.
+    // Does not wait for the peer to close its side.
     this.#socket.end(() => this.#socket.destroy());
     return promise;
   }
@@ -221,12 +224,12 @@ class TcpConnection {
     this.#goOn();
   }
 
-  /** Whether the peer reads its answers, and not too many of its queries wait. */
+  /** Returns whether the peer reads its responses and has a free slot for delayed queries. */
   #mayAnswer(): boolean {
     return !this.#isWaitingForDrain && this.#waitingCount < this.#limits.maxWaitingPerConnection;
   }
 
-  /** With a whole query, waits for its turn, and reads no more until the query is taken up. Else reads on. */
+  /** If there is a complete query, queues the connection and pauses reading until the query is processed. Otherwise continues to read. */
   #goOn(): void {
     const hasQuery = this.#nextEnd() !== undefined;
     if (hasQuery || !this.#mayAnswer()) {
@@ -235,11 +238,11 @@ class TcpConnection {
       return;
     }
     this.#socket.resume();
-    // What was written goes out first.
+    // Flushes written responses first.
     if (this.#hasEnded && this.#waitingCount === 0) this.#socket.destroySoon();
   }
 
-  /** Where the first query ends; undefined when it is not complete. One of a wrong length ends at once. */
+  /** Returns the end of the first query. Undefined when it is incomplete. A query with an invalid length ends after the length. */
   #nextEnd(): number | undefined {
     if (this.#pending.length < LENGTH_BYTES) return undefined;
     const length = this.#pending.readUInt16BE(0);
@@ -251,7 +254,7 @@ class TcpConnection {
     return length < MIN_QUERY_BYTES || length > this.#limits.maxQueryBytes;
   }
 
-  /** Answers the first query, or lets it wait for its answer. Returns whether there is another one that may be answered. */
+  /** Answers the first query, or starts its delayed answer. Returns whether another query can be answered. */
   answerNext(): boolean {
     const end = this.#isClosing || this.#socket.destroyed || !this.#mayAnswer() ? undefined : this.#nextEnd();
     if (end === undefined) return false;
@@ -272,7 +275,7 @@ class TcpConnection {
     const late = await answer;
     this.#waitingCount -= 1;
     if (late === undefined || this.#isClosing || this.#socket.destroyed) return;
-    // A peer that does not read gets these too. They are no more than the queries that may wait.
+    // Sent even if the peer does not read; the number of such responses is limited by `maxWaitingPerConnection`.
     this.#send(late);
     this.#goOn();
   }
@@ -287,7 +290,7 @@ class TcpConnection {
         while (this.#isWaitingForDrain && !this.#isClosing && !this.#socket.destroyed) await this.#onRoom.promise;
       }
     } catch {
-      // Whoever made it has reported the fault. Half an answer is ended by the end of the connection (RFC 5936, 2.2.2).
+      // The producer has reported the error. Closing the connection aborts the incomplete transfer (RFC 5936, 2.2.2).
       this.#socket.destroy();
     }
     this.#waitingCount -= 1;
@@ -301,7 +304,7 @@ class TcpConnection {
     if (!this.#socket.write(framed(answer))) this.#isWaitingForDrain = true;
   }
 
-  /** Closes the connection, once the queries before are answered. */
+  /** Closes the connection after the earlier queries are answered. */
   #refuse(): void {
     this.#handlers.dropped("malformed");
     this.#hasEnded = true;
@@ -309,7 +312,7 @@ class TcpConnection {
   }
 }
 
-/** Length and message in one buffer, so that they leave in one segment. */
+/** Returns length and message in one buffer, so that they are sent in one segment. */
 function framed(message: Uint8Array): Buffer {
   const frame = Buffer.allocUnsafe(LENGTH_BYTES + message.length);
   frame.writeUInt16BE(message.length, 0);

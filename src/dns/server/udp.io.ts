@@ -1,7 +1,7 @@
 /**
- * The UDP sockets of a gateway. A socket that is bound to no address answers from the address that the system picks for the way back, which need not be the one that was
- * asked, and resolvers drop such an answer. `node:dgram` neither tells where a datagram went nor sends from a chosen address. So where the gateway listens on all addresses of
- * the machine, it has one more socket for each of them.
+ * The UDP sockets of a gateway. A socket bound to the unspecified address replies from the address that the system selects by route, which can differ from the
+ * address that was queried, and resolvers drop such replies. `node:dgram` neither reports the destination of a datagram nor sends from a chosen address.
+ * Therefore, if the gateway listens on all addresses of the machine, it opens one more socket for each of them.
  */
 import type { RemoteInfo, SocketOptions, Socket as UdpSocket } from "node:dgram";
 import { lookup } from "node:dns";
@@ -14,37 +14,42 @@ import type { TcpAnswer } from "./tcp.io.ts";
 
 export interface UdpOptions {
   readonly host: string;
-  /** 0 takes any free port. */
+  /** 0 selects a free port. */
   readonly port: number;
   readonly sharing?: PortSharing | undefined;
-  /** Most answers that the system has not sent yet. Sockets have equal parts of it. */
+  /** Maximum number of responses queued in the sockets, divided equally among them. */
   readonly maxPendingSends: number;
   readonly onFault: (fault: unknown) => void;
-  /** The addresses of the machine. */
+  /** Returns the addresses of the machine. */
   readonly addresses?: (() => readonly string[]) | undefined;
-  /** How often they are looked at again. */
+  /** How often the addresses are listed again. */
   readonly lookMs?: number | undefined;
 }
 
 export interface UdpHandlers {
-  /** As for TCP; undefined for a message that is dropped. */
+  /** As for TCP. Undefined for a message that is dropped. */
   answer(query: Uint8Array, from: { readonly transport: "udp"; readonly address: string }): TcpAnswer;
   dropped(reason: DropReason): void;
 }
 
-/** Room for a burst, as others have it (Unbound, `so-rcvbuf`); the system gives no more than `net.core.rmem_max`. Its default holds some 200 queries. */
+/**
+ * Receive buffer for bursts, as in other name servers (Unbound, `so-rcvbuf`); the system limits it to `net.core.rmem_max`. The system default holds about 200
+ * queries.
+ */
 const UDP_RECEIVE_BYTES = 4 << 20;
-/** Most addresses with a socket of their own. A machine may have thousands, as where a proxy of Kubernetes keeps those of all services on it. */
+/**
+ * Maximum number of addresses with their own socket. A machine may have thousands, for example if kube-proxy assigns all service addresses to it (IPVS mode).
+ */
 const MAX_ADDRESSES = 64;
 const LOOK_MS = 5_000;
 
 export class UdpSockets {
   readonly #options: UdpOptions;
   readonly #port: number;
-  /** The socket of the host, which has all questions that no other has. */
+  /** The socket of the configured host. It receives all questions for addresses without their own socket. */
   readonly #first: UdpSocket;
   readonly #ofAddress = new Map<string, UdpSocket>();
-  /** What could not be bound, and was said. */
+  /** Addresses that could not be bound, and were reported. */
   readonly #refused = new Set<string>();
   readonly #hasAddresses: boolean;
   #handlers: UdpHandlers | undefined;
@@ -60,15 +65,15 @@ export class UdpSockets {
     this.#hasAddresses = hasAddresses;
   }
 
-  /** Takes the port. Rejects with the error of the system. */
+  /** Binds the port. Rejects with the error of the system. */
   static async open(options: UdpOptions): Promise<UdpSockets> {
     const { host, port, sharing } = options;
     if (!isUnspecified(host)) return new UdpSockets(options, await openUdp(host, { port, sharing }), false);
     try {
-      // The others join it, so the port has to be shared. `first` finds it free, or fails.
+      // The other sockets bind the same port, so it must be shared. `first` fails unless the port is free.
       return new UdpSockets(options, await openUdp(host, { port, sharing: sharing ?? "first" }), true);
     } catch (error) {
-      // Systems without shared ports have the one socket.
+      // Systems without shared ports use this socket only.
       if (sharing !== undefined || !isUnsupported(error)) throw error;
       return new UdpSockets(options, await openUdp(host, { port }), false);
     }
@@ -78,7 +83,7 @@ export class UdpSockets {
     return this.#port;
   }
 
-  /** Begins to answer. Resolves when each address of the machine has its socket. */
+  /** Starts answering. Resolves when each address of the machine has its socket. */
   async serve(handlers: UdpHandlers): Promise<void> {
     this.#handlers = handlers;
     this.#serve(this.#first);
@@ -102,14 +107,14 @@ export class UdpSockets {
     }));
   }
 
-  /** Opens sockets for addresses that came, and closes those of addresses that went. */
+  /** Opens sockets for new addresses, and closes the sockets of removed addresses. */
   async #lookNow(): Promise<void> {
     const { host, addresses = ownAddresses, onFault } = this.#options;
     let all: readonly string[];
     try {
       all = addresses().filter((address) => isIPv6(host) || !isIPv6(address));
     } catch (error) {
-      // Without netlink sockets the system does not list them.
+      // Without netlink sockets, the system does not list the addresses.
       if (!this.#refused.has("")) onFault(error);
       this.#refused.add("");
       return;
@@ -118,7 +123,7 @@ export class UdpSockets {
     if (all.length > MAX_ADDRESSES && !this.#isFull)
       onFault(
         new Error(
-          `the machine has ${all.length} addresses, and the DNS gateway answers from the first ${MAX_ADDRESSES} of them; set dns.host`,
+          `the machine has ${all.length} addresses, but the DNS gateway answers only from the first ${MAX_ADDRESSES}: set dns.host to one address`,
         ),
       );
     this.#isFull = all.length > MAX_ADDRESSES;
@@ -138,7 +143,7 @@ export class UdpSockets {
       this.#refused.delete(address);
       this.#serve(socket);
     } catch (error) {
-      // An address may be gone again, or not be usable yet. Each is said once.
+      // The address may have been removed, or is not usable yet. Reported once per address.
       if (!this.#refused.has(address)) this.#options.onFault(error);
       this.#refused.add(address);
     }
@@ -149,14 +154,14 @@ export class UdpSockets {
     const { maxPendingSends, onFault } = this.#options;
     if (handlers === undefined) return;
     let isOpen = true;
-    // Without a callback a peer that cannot be reached is no error: it will ask again.
+    // Sent without a callback, so that an unreachable peer causes no error: the client retries.
     const send = (answer: Uint8Array, peer: RemoteInfo) => udp.send(answer, peer.port, peer.address);
     const sendLater = async (answer: Promise<Uint8Array | undefined>, peer: RemoteInfo) => {
       const late = await answer;
       if (late !== undefined && late.length > 0 && isOpen) send(late, peer);
     };
     udp.on("message", (query: Buffer, peer: RemoteInfo) => {
-      // A packet from port 0 is forged, and cannot be answered.
+      // Packets from port 0 are forged, and cannot be answered.
       if (peer.port === 0) return handlers.dropped("malformed");
       if (udp.getSendQueueCount() * (1 + this.#ofAddress.size) >= maxPendingSends) return handlers.dropped("overload");
       const answer = handlers.answer(query, { transport: "udp", address: peer.address });
@@ -173,7 +178,8 @@ export class UdpSockets {
 
 async function openUdp(host: string, at: { readonly port: number; readonly sharing?: PortSharing | undefined }): Promise<UdpSocket> {
   let isBound = false;
-  // HOT: `dgram` looks up each peer that it sends to, and by default is told in the next turn. An address is itself. Before the socket is bound nobody listens yet.
+  // HOT: `dgram` looks up the peer of each send, by default with a result in the next event-loop turn. A literal address needs no lookup. Before the socket is
+  // bound, the default lookup is used.
   const lookUp: NonNullable<SocketOptions["lookup"]> = (name, options, done) => {
     // oxlint-disable-next-line unicorn/no-null -- dgram says "no error" so
     if (isBound) done(null, name, isIP(name));
@@ -193,7 +199,7 @@ function isUnsupported(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "ENOTSUP";
 }
 
-/** Link-local addresses are left out: who asks one is on that link, and the system answers from there. */
+/** Leaves out link-local addresses: their clients are on that link, and the system replies from the right address. */
 function ownAddresses(): readonly string[] {
   const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
   return [...new Set(all.filter(({ address }) => !/^fe[89ab]/i.test(address)).map(({ address }) => address))];

@@ -1,4 +1,4 @@
-/** The keys of the zones from the file of `dns.dnssec_key_file`. */
+/** Loads the DNSSEC zone keys from the file in `dns.dnssec_key_file`. */
 import { createPrivateKey, type KeyObject, sign } from "node:crypto";
 import type { Log } from "../../lib/log.io.ts";
 import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
@@ -8,7 +8,7 @@ import type { ZoneSigningKeys } from "./zone-signer.ts";
 
 export interface KeyFile {
   readonly keys: ZoneSigningKeys;
-  /** Reads the file again. What cannot be read changes nothing. */
+  /** Reads the file again. If that fails, the current keys remain in use. */
   reload(): void;
 }
 
@@ -16,16 +16,16 @@ export interface KeyFile {
 const PEM = /-----BEGIN (?<kind>EC )?PRIVATE KEY-----[^-]+-----END \k<kind>?PRIVATE KEY-----/g;
 const CURVE = "prime256v1";
 
-/** Throws with a message for the operator when the file is not as it should be. */
+/** Throws with a message for the operator when the file is invalid. */
 export function openKeyFile(path: string, log: Log): KeyFile {
   const keys = new FileKeys(readZoneKeys(path));
   return {
     keys,
     reload: () => {
       try {
-        if (keys.replace(readZoneKeys(path))) log.info({ key_tags: keys.keys.map(({ keyTag }) => keyTag) }, "keys of the zones reloaded");
+        if (keys.replace(readZoneKeys(path))) log.info({ key_tags: keys.keys.map(({ keyTag }) => keyTag) }, "zone keys reloaded");
       } catch (error) {
-        log.warn({ err: error }, "keys of the zones not reloaded, keeping the old ones");
+        log.warn({ err: error }, "zone keys not reloaded, keeping the old ones");
       }
     },
   };
@@ -43,7 +43,7 @@ class FileKeys implements ZoneSigningKeys {
     this.keys = keys;
   }
 
-  /** Whether they are others. */
+  /** Replaces the keys. Returns whether they differ from the current ones. */
   replace(keys: readonly SecretKey[]): boolean {
     const textOf = (all: readonly ZoneKey[]) => all.map(({ publicKey }) => Buffer.from(publicKey).toString("hex")).join();
     if (textOf(keys) === textOf(this.keys)) return false;
@@ -54,12 +54,12 @@ class FileKeys implements ZoneSigningKeys {
 
   sign(index: number, data: Uint8Array): Uint8Array {
     const key = this.keys[index];
-    if (key === undefined) throw new RangeError(`there is no key ${index}`);
+    if (key === undefined) throw new RangeError(`no zone key with index ${index}`);
     return sign("sha256", data, { key: key.secret, dsaEncoding: "ieee-p1363" });
   }
 }
 
-/** Throws with a message for the operator when the file is not as it should be. */
+/** Throws with a message for the operator when the file is invalid. */
 export function readZoneKeys(path: string): readonly SecretKey[] {
   const setting = "dns.dnssec_key_file";
   const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("latin1");
@@ -67,7 +67,7 @@ export function readZoneKeys(path: string): readonly SecretKey[] {
   const good = keys.filter((key) => key !== undefined);
   const isDistinct = new Set(good.map(({ keyTag }) => keyTag)).size === good.length;
   if (good.length < keys.length || good.length === 0 || good.length > 2 || !isDistinct)
-    throw new Error(`${setting}: ${path} does not hold one or two different P-256 private keys in PEM, without a password`);
+    throw new Error(`${setting}: invalid file ${path}: expected one or two different P-256 private keys in PEM format, without a password`);
   return good;
 }
 

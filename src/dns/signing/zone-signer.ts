@@ -1,6 +1,6 @@
 /**
- * Signs the plans of answers, at the time of the question (semantics.md, DNS): each set once with its plan, and the SOA once a version of the zone. How many fresh signatures
- * are made a second is bounded.
+ * Signs plans online, when they are built (semantics.md, DNS): each RRset once per plan, and the SOA once per zone serial. The number of new signatures per
+ * second is limited.
  */
 import { zoneAbove, zoneOf } from "../names/names.ts";
 import { labelsOf } from "../names/wire-names.ts";
@@ -10,13 +10,13 @@ import { ALGORITHM, SIGNATURE_BYTES } from "../records/dnssec.ts";
 import type { DnsRecord, DnsSettings, RecordOf, SignatureData, ZoneKey } from "../records/record.ts";
 import { RECORDS, writeRecordData } from "../records/records.ts";
 
-/** The keys, with their secrets. */
+/** The zone keys with their private keys. */
 export interface ZoneSigningKeys {
-  /** One or two. The first signs everything, the second only the sets that tell the keys. */
+  /** One or two keys. The first one signs everything, the second one only the RRsets that publish the keys. */
   readonly keys: readonly ZoneKey[];
   /** Changes with the keys. */
   readonly version: number;
-  /** The signature of the key with this index (RFC 6605, 4). */
+  /** Returns the signature of the key with this index (RFC 6605, 4). */
   sign(index: number, data: Uint8Array): Uint8Array;
 }
 
@@ -25,28 +25,28 @@ export interface ZoneSignerOptions {
   readonly now: () => { readonly monoMs: number; readonly wallMs: number };
 }
 
-/** Most fresh signatures a second. One takes some 40 µs. */
+/** Maximum number of new signatures per second. One signature needs about 40 µs. */
 const SIGNATURES_PER_SECOND = 5000;
-/** What of these is left for questions over TCP, whose senders are not forged: so those who were told to use it find an answer. */
+/** Signatures per second reserved for TCP, whose source addresses are not forged, so that clients that retry over TCP get an answer. */
 const KEPT_FOR_TCP = 1000;
 const HOUR_SECONDS = 3600;
 const DAY_SECONDS = 24 * HOUR_SECONDS;
-/** So far back a signature is valid, for clocks that go after. */
+/** Signatures become valid this long before they are made, for clients whose clocks are slow. */
 const BEGINS_BEFORE_SECONDS = HOUR_SECONDS;
-/** Longer than a plan is kept and an answer may be cached after that, by days. */
+/** Days longer than a plan is cached and its answers can be cached after that. */
 const VALID_SECONDS = 7 * DAY_SECONDS;
-/** A signature is made anew after this time, or when the clock was set back by half of what it is valid before. */
+/** A signature is replaced after this time, or when the clock was set back by half of `BEGINS_BEFORE_SECONDS`. */
 const KEPT_MS = DAY_SECONDS * 1000;
 const MOST_BACK_MS = (BEGINS_BEFORE_SECONDS * 1000) / 2;
-/** Signatures of SOA that are kept: one for a zone and its serial. */
+/** Maximum number of cached SOA signatures, one per zone and serial. */
 const MAX_SOA_SIGNATURES = 512;
-/** Sets that tell the keys: each key signs them, because a parent may name either. */
+/** RRsets that publish the keys. Each key signs them, because the parent zone may reference either key. */
 const KEY_TYPES: ReadonlySet<DnsRecord["type"]> = new Set(["DNSKEY", "CDS", "CDNSKEY"]);
 
-/** No more signatures can be made now. */
+/** Thrown when the limit of signatures per second is reached. */
 export class SignerBusyError extends Error {
   constructor() {
-    super("no more signatures are made in this second");
+    super("the limit of DNSSEC signatures per second is reached");
   }
 }
 
@@ -54,14 +54,14 @@ export class ZoneSigner {
   readonly #keys: ZoneSigningKeys;
   readonly #now: ZoneSignerOptions["now"];
   readonly #soaSignatures = new Map<string, { readonly sinceMs: number; readonly bytes: Uint8Array }>();
-  /** In this second. */
+  /** Number of signatures in the current second. */
   #count = 0;
   #secondMs = Number.NEGATIVE_INFINITY;
   #most = SIGNATURES_PER_SECOND;
   #soaVersion = -1;
-  /** Signatures so far. */
+  /** Number of signatures so far. */
   madeCount = 0;
-  /** Signatures that were refused because too many were made. */
+  /** Number of signatures so far that the limit refused. */
   refusedCount = 0;
 
   constructor({ keys, now }: ZoneSignerOptions) {
@@ -78,25 +78,27 @@ export class ZoneSigner {
     return this.#keys.keys;
   }
 
-  /** What is signed next is for a question over UDP or not. */
+  /** Sets whether the next signatures are for a question over UDP. */
   begin(isUdp: boolean): void {
     this.#most = isUdp ? SIGNATURES_PER_SECOND - KEPT_FOR_TCP : SIGNATURES_PER_SECOND;
   }
 
-  /** Whether signatures from this time may still be given. */
+  /** Returns whether signatures from this time can still be sent. */
   isFresh(sinceMs: number): boolean {
     const ageMs = this.#now().wallMs - sinceMs;
     return ageMs < KEPT_MS && ageMs >= -MOST_BACK_MS;
   }
 
-  /** The plan with signatures of all its sets but SOA, without additional records. Throws `SignerBusyError`. What is only a part of a set is not signed. */
+  /**
+   * Returns the plan with signatures of all its RRsets except the SOA, and without additional records. An incomplete RRset is not signed. Throws `SignerBusyError`.
+   */
   sign(plan: AnswerPlan, type: number, settings: Pick<DnsSettings, "reverseZones" | "zones">): AnswerPlan {
     const { wallMs } = this.#now();
     const zones = [...settings.zones, ...settings.reverseZones];
     const signerOf = ({ name, type: of }: DnsRecord) => (of === "DS" ? zoneAbove(name, zones) : zoneOf(name, zones));
     if (plan.isCut === true) return { ...plan, glue: new Map(), signed: { sinceMs: wallMs, soa: undefined } };
     const all = this.#signed(plan.groups, signerOf);
-    // Who asks for signatures is not told what they sign.
+    // A question for RRSIG gets only the signatures, without the NSEC that they cover.
     const groups = type === RECORDS.RRSIG.code ? all.filter(([first]) => first?.type !== "NSEC") : all;
     const authority = this.#signed(
       plan.authority.map((record) => [record]),
@@ -106,7 +108,7 @@ export class ZoneSigner {
     return { ...plan, groups, authority, glue: new Map(), signed: { sinceMs: wallMs, soa } };
   }
 
-  /** The data of the signature of a SOA record with this serial. Throws `SignerBusyError`. */
+  /** Returns the signature data of a SOA record with this serial. Throws `SignerBusyError`. */
   soaSignature(soa: RecordOf<"SOA">, serial: number): Uint8Array {
     if (this.#soaVersion !== this.#keys.version) this.#soaSignatures.clear();
     this.#soaVersion = this.#keys.version;
@@ -122,7 +124,7 @@ export class ZoneSigner {
     return bytes;
   }
 
-  /** The groups, with the signatures of each set behind it. Those of another plan may be there already. */
+  /** Returns the groups, with the signatures of each RRset after its last group. A shared plan may already contain signatures. */
   #signed(groups: AnswerPlan["groups"], signerOf: (record: DnsRecord) => string | undefined): (readonly DnsRecord[])[] {
     const records = groups.flat();
     const covered = new Set(records.flatMap((record) => (record.type === "RRSIG" ? [`${record.name} ${record.data.covered}`] : [])));
@@ -153,7 +155,7 @@ export class ZoneSigner {
         algorithm: ALGORITHM,
         labelCount: labelCountOf(name),
         originalTtlSeconds: ttlSeconds,
-        // Serial numbers (RFC 4034, 3.1.5).
+        // In serial number arithmetic (RFC 4034, 3.1.5).
         expiresSeconds: (nowSeconds + VALID_SECONDS) >>> 0,
         beginsSeconds: (nowSeconds - BEGINS_BEFORE_SECONDS) >>> 0,
         keyTag,
@@ -187,13 +189,13 @@ export class ZoneSigner {
 const NO_BYTES = new Uint8Array();
 const ASTERISK = 0x2a;
 
-/** Without the label of a wildcard (RFC 4034, 3.1.3): no name is one here, but such a name can be asked for. */
+/** Leaves out a wildcard label (RFC 4034, 3.1.3): no wildcards exist here, but such names can be queried. */
 function labelCountOf(name: string): number {
   const [first, ...others] = labelsOf(name);
   return first === undefined || (first.length === 1 && first[0] === ASTERISK) ? others.length : others.length + 1;
 }
 
-/** Names the set of a record: its name and the number of its type. */
+/** Returns a key for the RRset of a record: its name and type number. */
 function setOf({ name, type }: DnsRecord): string {
   return `${name} ${RECORDS[type].code}`;
 }

@@ -1,4 +1,4 @@
-/** Browsing by DNS-SD (RFC 6763): which service types a domain has. */
+/** Lists the service types of a domain for DNS-SD browsing (RFC 6763). */
 
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
@@ -7,23 +7,23 @@ import { isDrained } from "../../consumer/fitness.ts";
 import type { TransportProtocol } from "../../lib/protocols.ts";
 import { formatName, parseDomain } from "../names/names.ts";
 
-/** Most names that one answer lists. */
+/** Maximum number of names in one list. */
 export const MAX_BROWSED = 500;
 
-/** Most names of one address that are told. */
+/** Maximum number of names that one address resolves to in a reverse zone. */
 export const MAX_AT_ADDRESS = 64;
 
-/** Items in order. `isCut`: there are more, or there may be. */
+/** Items in order. `isCut`: the list is, or may be, incomplete. */
 export interface TruncatedList<T> {
   readonly items: readonly T[];
   readonly isCut: boolean;
-  /** Whether there are others that are in maintenance: then the list exists, though it may be empty. Absent: no. */
+  /** Set when the list leaves out entries in maintenance. The name of the list then exists, although the list may be empty. Absent: no entry was left out. */
   readonly hasDrained?: true;
-  /** What decides how long the list may be kept, of the entries that it is read from: each such fact once. Absent: nothing does. */
+  /** The distinct values, from the listed entries, that limit the TTL of the list. Absent: nothing limits it. */
   readonly ttlSources?: readonly TtlSource[];
 }
 
-/** What of an entry decides how long a list may be kept that it is in. */
+/** The fields of an entry that limit the TTL of a list that contains it. */
 export type TtlSource = Pick<EntryView, "health" | "ttlMs">;
 
 export interface ListedService {
@@ -33,11 +33,14 @@ export interface ListedService {
 
 export interface BrowsableCatalog {
   find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[];
-  /** The services of a namespace that have an entry to show, in order of their names. */
+  /** Returns the services of a namespace that have a visible entry, ordered by name. */
   services(namespace: string): TruncatedList<ListedService>;
 }
 
-/** Full names to browse: those of the services of the namespace that the domain spells, and those of the service that it spells. */
+/**
+ * Returns the full service type names for a domain: the types of all services when the domain is a namespace, and the types of one service when it is a
+ * service.
+ */
 export function typesOf(domain: string, zone: string, catalog: BrowsableCatalog): TruncatedList<string> {
   const { service, namespace } = parseDomain(domain);
   let hasDrained = false;
@@ -69,7 +72,7 @@ export function typesOf(domain: string, zone: string, catalog: BrowsableCatalog)
   return { items: items.slice(0, MAX_BROWSED), isCut, ...(hasDrained && { hasDrained }), ...(ttlSources.length > 0 && { ttlSources }) };
 }
 
-/** Whether the name that lists the types exists. What is drained still does, as its other names do. */
+/** Returns whether the name that lists the types exists. It exists also when all its entries are drained, like other names of drained entries. */
 export function hasTypes({ items, hasDrained }: TruncatedList<string>): boolean {
   return items.length > 0 || hasDrained === true;
 }

@@ -1,6 +1,6 @@
 /**
- * What plans rest on: facts of the catalog, each of which holds until it changes. A plan keeps the facts that it was made from, and is over as soon as one of them is. What
- * no plan rests on costs nothing.
+ * Tracks the dependencies of cached plans. A dependency ("fact") is a part of the catalog, such as the entries of one name. When it changes, each plan that
+ * depends on it becomes invalid. Changes on which no plan depends cost nothing.
  */
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { Kind } from "../../catalog/record/record.ts";
@@ -8,15 +8,15 @@ import type { NameObserver } from "../../discovery/dns-names.ts";
 
 export interface PlanDependency {
   readonly key: string;
-  /** Plans that rest on it. */
+  /** Number of plans that depend on this fact. */
   planCount: number;
   isOver: boolean;
 }
 
-/** Memory of a fact besides the characters of its key, with its place in the index. Measured on Node 24 and rounded up. */
+/** Memory of a fact and its index entry, without the characters of the key. Measured on Node 24 and rounded up. */
 const DEPENDENCY_BYTES = 128;
 const OF_NODES = `${NODES_NAMESPACE}\0`;
-/** Rests on everything: for a plan that read more than can be kept of it. */
+/** The fact that changes with every other fact. A plan depends on it when its own list of facts would take too much memory. */
 const ANY = "*";
 
 /** The entries of a name. */
@@ -24,12 +24,12 @@ export function entryDependency(kind: Kind, namespace: string, name: string): st
   return namedDependency(`${namespace}\0${name}\0${kind}`);
 }
 
-/** The same, by a name as in `nameOfKey`. */
+/** The entries of a name given as in `nameOfKey`. */
 export function namedDependency(name: string): string {
   return `=${name}`;
 }
 
-/** The entries of all nodes, and which of them live. */
+/** The entries of all nodes, and which nodes are alive. */
 export const NODES_DEPENDENCY = "nodes";
 
 /** The entries of a namespace. */
@@ -37,27 +37,27 @@ export function namespaceDependency(namespace: string): string {
   return `/${namespace}`;
 }
 
-/** Who carries an alias, and what their entries say. */
+/** The entries that own an alias, and their contents. */
 export function aliasDependency(alias: string): string {
   return `@${alias}`;
 }
 
-/** Who has a target at an address. */
+/** The entries with a target at an address. */
 export function addressDependency(address: string): string {
   return `^${address}`;
 }
 
-/** What exists at or below a name. */
+/** The names that exist at or below a name. */
 export function belowDependency(suffix: string): string {
   return `.${suffix}`;
 }
 
-/** Whether a node lives whose entries were shown. */
+/** Whether the source node of shown entries is alive. */
 export function originDependency(id: string): string {
   return `#${id}`;
 }
 
-/** Memory of facts. */
+/** Returns the memory that facts take, in bytes. */
 export function sizeOfDependencies(keys: Iterable<string>): number {
   let bytes = 0;
   for (const key of keys) bytes += DEPENDENCY_BYTES + key.length;
@@ -66,14 +66,14 @@ export function sizeOfDependencies(keys: Iterable<string>): number {
 
 export class DependencyIndex implements NameObserver {
   readonly #byKey = new Map<string, PlanDependency>();
-  /** Memory of the facts on which a plan rests, each once. */
+  /** Memory of the facts on which at least one plan depends, in bytes. Shared facts count once. */
   sizeBytes = 0;
-  /** Grows whenever a fact is over on which a plan rests. */
+  /** Increases when a fact on which a plan depends changes. */
   version = 0;
-  /** Whether nobody knows any more which facts hold. Then no plan may be kept. */
+  /** Set when changes may have been missed, so that no cached plan can be trusted any more. */
   isUnknown = false;
 
-  /** Facts that hold now, for one more plan. Where they take more memory than this, the plan rests on everything instead. */
+  /** Adds one plan to the current facts of these keys. When the keys would take more than `maxBytes`, the plan depends on every change instead. */
   take(keys: ReadonlySet<string>, maxBytes: number): readonly PlanDependency[] {
     return [...(sizeOfDependencies(keys) > maxBytes ? [ANY] : keys)].map((key) => {
       const fact = this.#byKey.get(key) ?? this.#add(key);
@@ -83,7 +83,7 @@ export class DependencyIndex implements NameObserver {
   }
 
   #add(text: string): PlanDependency {
-    // V8 would keep each of the parts that the text was put together from, and the names that those are cut from.
+    // The copy stops V8 from keeping the strings that this text was concatenated from, and the names that they are slices of.
     const key = Buffer.from(text).toString();
     const fact = { key, planCount: 0, isOver: false };
     this.#byKey.set(key, fact);
@@ -91,7 +91,7 @@ export class DependencyIndex implements NameObserver {
     return fact;
   }
 
-  /** A plan that rested on them is kept no longer. */
+  /** Removes one plan from the facts that it depended on. */
   release(facts: readonly PlanDependency[]): void {
     for (const fact of facts) {
       fact.planCount -= 1;

@@ -1,4 +1,4 @@
-/** Which nodes serve a zone, as their own entries say. */
+/** Finds the nodes that serve a zone, according to their own catalog entries. */
 import { DNS_ZONES_KEY, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { portWord } from "../../catalog/entry/view.ts";
@@ -7,17 +7,17 @@ import { ListCursor } from "../../catalog/query/ordered-records.ts";
 import { type CatalogRecord, HEALTH, KIND, viewHealth } from "../../catalog/record/record.ts";
 import { isLoopbackHost } from "../../lib/addresses.ts";
 
-/** Most name servers of a zone (their addresses have to fit into small answers). */
+/** Maximum number of name servers of a zone. Their addresses must fit into small responses. */
 export const MAX_GATEWAYS = 8;
-/** Most entries of nodes that are looked at, and those of the cluster that are decoded. */
+/** Maximum number of node entries that are examined, and of entries of this cluster that are decoded. */
 const MAX_SEEN = 10_000;
 const MAX_DECODED = 256;
-/** Name of the target that a node with a gateway has. */
+/** Name of the target that a node with a DNS gateway registers. */
 const DNS_PORT = "dns";
 
 /**
- * Entries of healthy nodes of the cluster with a gateway that serves the zone: the first ones by id, so that all nodes name the same. A gateway
- * that listens on loopback, at a node that does not, is left out, because nobody reaches it.
+ * Returns the entries of healthy nodes of the cluster whose gateway serves the zone, ordered by id and limited, so that all nodes return the same list. A
+ * gateway that listens on loopback is left out unless all targets of its node are on loopback, because other hosts cannot reach it.
  */
 export function findGateways(
   lookup: EntryIndex,
@@ -40,7 +40,7 @@ export function findGateways(
   return found;
 }
 
-/** The host of the node's gateway, if others reach it. */
+/** Returns the host of the node's gateway. Undefined when other hosts cannot reach it. */
 export function gatewayHost({ targets }: EntryView): string | undefined {
   const host = targets.find(({ name }) => name === DNS_PORT)?.host;
   if (host === undefined || !isLoopbackHost(host)) return host;

@@ -1,4 +1,4 @@
-/** Notes what is read while a plan is made, because the plan rests on it. */
+/** Records the reads of the catalog while a plan is built, because the plan depends on them. */
 import type { Kind } from "../../catalog/record/record.ts";
 import type { Time } from "../../lib/machine.ts";
 import {
@@ -13,21 +13,21 @@ import {
 } from "./dependency-index.ts";
 import type { RemoteDependencies } from "./remote-lookup.ts";
 
-/** What a plan rests on beside the version of its view. */
+/** The dependencies of a plan, in addition to the version of its view. */
 export interface PlanDependencies {
-  /** Keys of facts of the catalog, some more than once. They are made while they are read. */
+  /** Keys of catalog facts, possibly repeated. The keys are built during iteration. */
   readonly keys: Iterable<string>;
-  /** Namespaces of which everything was taken to be here. Only of a resolver. */
+  /** Namespaces that the resolver watched completely when the plan was built. Only on resolvers. */
   readonly followed: ReadonlySet<string>;
-  /** When something of it ends by a clock. Absent: nothing does. */
+  /** The earliest expiry, by the clock, of the data in the plan. Absent: nothing expires. */
   readonly ends?: Time | undefined;
-  /** What was told that is neither in the catalog nor followed. Only of a resolver. */
+  /** The remote lookups of unwatched names. Only on resolvers. */
   readonly remote?: RemoteDependencies | undefined;
 }
 
 const NOTHING: ReadonlySet<string> = new Set();
 
-/** HOT: for each name that somebody makes up. Few of their plans are kept, so keys are made only for those that are. */
+/** HOT: also runs for random names that do not exist. Few of their plans are cached, so keys are built only for plans that are. */
 class RecordedKeys implements Iterable<string> {
   readonly #keys: (() => string)[] = [];
 
@@ -50,28 +50,28 @@ export class DependencyRecorder {
     this.#facts.add(() => entryDependency(kind, namespace, name));
   }
 
-  /** The entries of this origin are told as long as its node lives. */
+  /** The entries of this source node are shown while the node is alive. */
   origin(id: string): void {
     this.#facts.add(() => originDependency(id));
   }
 
-  /** The entries of all nodes, and which of them live. */
+  /** The entries of all nodes, and which nodes are alive. */
   nodes(): void {
     this.#facts.add(() => NODES_DEPENDENCY);
   }
 
-  /** Which services the namespace has. */
+  /** The list of services of the namespace. */
   services(namespace: string): void {
     this.#facts.add(() => namespaceDependency(namespace));
   }
 
-  /** Names may be registered in full. */
+  /** Aliases may be registered as full names, so both spellings count. */
   alias(name: string, zone: string): void {
     this.#facts.add(() => aliasDependency(name));
     this.#facts.add(() => aliasDependency(`${name}.${zone}`));
   }
 
-  /** Who has a target at the address, as `addressText` gives it. */
+  /** The entries with a target at the address, given as in `addressText`. */
   address(address: string): void {
     this.#facts.add(() => addressDependency(address));
   }
@@ -90,17 +90,17 @@ export class DependencyRecorder {
     this.#isAsked = true;
   }
 
-  /** What is told of other clusters rests on their beacons, and on whether they are heard of. `name`: as in `nameOfKey`. */
+  /** Results from other clusters depend on the heartbeat record of each cluster. `name`: as in `nameOfKey`. */
   beacon(name: string): void {
     this.#facts.add(() => namedDependency(name));
   }
 
-  /** Something that is told ends then. */
+  /** Some of the data expires at this time. */
   ends(ends: Time): void {
     this.#ends = earlier(this.#ends, ends);
   }
 
-  /** What was read since the last call. */
+  /** Returns the reads since the last call. */
   take(takeTold: () => RemoteDependencies | undefined = () => undefined): PlanDependencies {
     const told = this.#isAsked ? takeTold() : undefined;
     const taken = { keys: this.#facts, followed: this.#followed ?? NOTHING, ends: this.#ends, remote: told };
@@ -112,7 +112,7 @@ export class DependencyRecorder {
   }
 }
 
-/** The earlier end, by each clock. */
+/** Returns the earlier of two times, separately for each clock. */
 export function earlier(a: Time | undefined, b: Time | undefined): Time | undefined {
   if (a === undefined || b === undefined) return a ?? b;
   return { monoMs: Math.min(a.monoMs, b.monoMs), wallMs: Math.min(a.wallMs, b.wallMs) };

@@ -1,6 +1,6 @@
 /**
- * What a resolver knows in DNS beside what it follows: names that it fetched, and which of its upstream's entries carry an alias or lie below a name. A node
- * knows everything, and has no such port.
+ * How DNS looks up entries that a resolver does not watch: names that it fetches on demand, and upstream entries that own an alias or lie below a name. A node
+ * has the complete catalog and needs no such lookup.
  */
 import type { EntryView } from "../../catalog/entry/view.ts";
 import type { InstanceName } from "../../catalog/query/instances.ts";
@@ -9,85 +9,91 @@ import type { NameView } from "../../discovery/dns-names.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 
-/** A question cannot be answered yet, because something is being fetched for it. Whoever does not wait says SERVFAIL. */
+/** Thrown when a question cannot be answered until a fetch completes. A caller that does not wait answers SERVFAIL. */
 export class PendingNameError extends WaymarkError {
-  /** Distinguishes what is fetched. */
+  /** Identifies the fetch. */
   readonly key: string;
-  /** Resolves when what is fetched has arrived, or will not. Never rejects. */
+  /** Resolves when the fetch succeeds or fails. Never rejects. */
   readonly arrival: Promise<void>;
-  /** The namespaces of which the question has asked for names. They go with it through its waits, so that each counts once as asked for. */
+  /** The namespaces in which this question has requested names. The set stays with the question when it is retried, so that each namespace is counted once. */
   readonly askedIn: Set<string>;
 
   constructor(key: string, arrival: Promise<void>, askedIn: Set<string>) {
-    super("not_ready", "this resolver does not know the name yet, and is asking for it");
+    super("not_ready", "the name is not cached by this resolver yet, and is being fetched from the upstream");
     this.key = key;
     this.arrival = arrival;
     this.askedIn = askedIn;
   }
 }
 
-/** How a question was answered. `unknown`: not at all. */
+/** How a question was answered. `unknown`: it could not be answered. */
 export interface LookupOutcome {
   readonly outcome: "found" | "absent" | "unknown";
   readonly hasWaited: boolean;
 }
 
-/** What was told for one plan: names with a mark of what was known of each, which changes with that. */
+/** The remote lookups that one plan depends on. Each key has a mark that changes when the result of the lookup changes. */
 export interface RemoteDependencies {
   readonly names: readonly (readonly [name: InstanceName, mark: number | undefined])[];
-  /** Names whose carriers were asked for, by their keys. */
+  /** Keys of the names whose alias owners were looked up. */
   readonly aliasOwners: readonly (readonly [key: string, mark: number | undefined])[];
-  /** A plan is made anew then, so that its TTL goes down with what is left. */
+  /** The plan is rebuilt at this time, so that its TTL counts down with the remaining lifetime of the data. */
   readonly untilMonoMs: number;
-  /** The version in which it was last seen to hold. */
+  /** The version at which all marks were last verified. */
   seenVersion: number;
 }
 
-/** An entry that carries an alias. */
+/** An entry that owns an alias. */
 export interface AliasOwner {
   readonly entry: EntryView;
-  /** Its claim without a name. */
+  /** The alias claim of the entry, without the alias name. */
   readonly claim: Omit<ParsedAliasClaim, "name">;
 }
 
 /**
- * Each call throws where the answer is not known: `PendingNameError` while it is being fetched, else `not_ready`. It is only asked about what the viewer may know
- * of, so that nothing is fetched for what policy hides.
+ * Each lookup throws when the result is not known: `PendingNameError` while it is being fetched, otherwise `not_ready`. Callers look up only names that the viewer
+ * may see, so that hidden names cause no fetch.
  */
 export interface RemoteLookup {
   /**
-   * A question is looked at, in this turn. `waited`: what it has waited for, if it was looked at before. `mayWait` is called before anything is fetched for it: what
-   * may not wait causes no fetch.
+   * Starts the lookups of one question in the current event-loop turn. `waited`: the fetch that the question has waited for, if this is a retry. `mayWait` is
+   * called before each fetch; when it returns false, nothing is fetched.
    */
   begin(waited: PendingNameError | undefined, mayWait: () => boolean): void;
-  /** Is told once of each question that was answered from the catalog, or could not be. */
+  /** Counts a question, once, as answered or not answered. */
   answered(outcome: LookupOutcome): void;
-  /** Only grows, and does so whenever anything arrived. */
+  /** Increases whenever a result arrives. Never decreases. */
   readonly version: number;
-  /** What was told since the last call. */
+  /** Returns the lookups made since the last call. */
   takeDependencies(): RemoteDependencies;
-  /** Whether all of that is still so, and its time is not over. HOT: once a question. */
+  /** Returns whether these lookups would still give the same results and have not expired. HOT: runs per question. */
   isCurrent(told: RemoteDependencies): boolean;
-  /** Whether there is nothing elsewhere, because everything is followed. */
+  /** Whether no remote lookup is ever needed, because the resolver watches all namespaces. */
   readonly isEmpty: boolean;
-  /** Whether no upstream answers. What is told may be old then. */
+  /** Whether no upstream is reachable. Fetched data may then be stale. */
   readonly isCutOff: boolean;
-  /** Whether everything in a namespace, and below it, is here. An empty text stands for all namespaces. */
+  /** Returns whether the resolver watches a namespace and all namespaces below it, and has all their entries. The empty string means all namespaces. */
   isFollowed(namespace: string): boolean;
-  /** Returns if the entries of this name are held. */
+  /** Returns normally when the entries of this name are in the cache; otherwise throws. */
   require(name: InstanceName): void;
-  /** Entries of namespaces that are not followed, and have this name of the zone as an alias. `hasOwn`: whether some that are followed have it. */
+  /** Returns the entries in unwatched namespaces that own the alias `name` of the zone. `hasOwn`: whether entries in watched namespaces own it too. */
   findAlias(name: string, zone: string, view: NameView, hasOwn: boolean): readonly AliasOwner[];
-  /** As `DnsCatalog.hasNameUnder`, in what is not followed. */
+  /** Like `DnsCatalog.hasNameUnder`, for unwatched namespaces. */
   hasNameUnder(suffix: string, zone: string, view: NameView): boolean;
-  /** For how long all that was told since the last call stays as it is, in ms: clients may keep it so long. 0: it may be old. Infinite for what is followed. */
+  /**
+   * Returns for how long the results since the last call remain valid, in ms. It limits the TTL. 0: some result may be stale. Infinity: all results are from
+   * watched namespaces.
+   */
   takeRemainingMs(): number;
-  /** The same, which fetches nothing. */
+  /** The same lookups, answered from the cache only, without a fetch. */
   readonly held: RemoteLookup;
 }
 
-/** What a resolver knows elsewhere, for each class of viewers by itself: what its upstream told of a name is what these viewers may see. */
+/** The remote lookups, separately for each class of viewers, because upstream results contain only data that these viewers may see. */
 export interface RemoteLookups {
-  /** As a caller may see it. For a caller whose class is in no view of the settings it is kept while it is one of the last that were asked for. */
+  /**
+   * Returns the lookups for the class of a caller. Classes that no configured view has share a bounded cache, from which the least recently used one is
+   * removed.
+   */
   of(caller: Pick<Caller, "cluster" | "tenant">): RemoteLookup;
 }

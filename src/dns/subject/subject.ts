@@ -1,4 +1,4 @@
-/** Finds what a name below a zone stands for in the catalog, as one viewer sees it. */
+/** Resolves a name below a zone to its subject in the catalog (the entries, alias or list that it names), as one class of viewers sees it. */
 
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { type EntryView, portWord, type TargetView, transportOf } from "../../catalog/entry/view.ts";
@@ -26,57 +26,66 @@ import { hasTypes, type ListedService, type TruncatedList, type TtlSource, types
 import type { PlanDependencies } from "./plan-dependencies.ts";
 import type { LookupOutcome, RemoteLookup } from "./remote-lookup.ts";
 
-/** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
+/** The catalog as one class of viewers sees it. Entries hidden from these viewers are absent. */
 export interface DnsCatalog {
-  /** The class of viewers. */
+  /** The view that the viewers belong to. */
   readonly view: DnsView;
-  /** Tells what changes of what plans rest on. Another one than before: nothing is known of what was planned. */
+  /** Reports changes of the data that plans depend on. When this is another object than before, all cached plans are invalid. */
   readonly changes: Pick<DnsNames, "catchUp" | "follow">;
-  /** Changes with what all plans of this view rest on: the policy and its windows, and at a resolver whether any upstream answers. */
+  /** Changes with the inputs that all plans of this view share: the policy and its windows and, on a resolver, whether any upstream is reachable. */
   readonly version: number;
-  /** What was read since the last call. */
+  /** Returns the dependencies recorded since the last call. */
   takePlanDependencies(): PlanDependencies;
-  /** Where a name leads of which nothing here can be chosen: the ingress of the best other cluster, as an entry. Absent: nowhere. */
+  /** Returns, for a name without a usable entry here, the ingress of the best other cluster as an entry. Absent: names are not resolved to other clusters. */
   readonly findCluster?: ((kind: Kind, namespace: string, name: string) => EntryView | undefined) | undefined;
-  /** The clocks. Absent where nothing that is read ends by them. */
+  /** Returns the current time. Absent when no data that is read expires by the clock. */
   readonly now?: (() => Time) | undefined;
-  /** Whether what a resolver took to be here, or was told of elsewhere, is still so. Absent at a node, which knows everything. */
+  /** The remote lookups of a resolver, to verify that earlier results still hold. Absent on a node, which has the complete catalog. */
   readonly remoteLookup?: Pick<RemoteLookup, "begin" | "isCurrent" | "isFollowed"> | undefined;
   /**
-   * Entries of this kind, namespace and name, in catalog order; with `port`, only those that have this word among their `portWords`. Gives a
-   * sample of a crowded name, a different one each time. With `instanceId`, only those that have it.
+   * Returns the entries of this kind, namespace and name, in catalog order. With `port`: only entries with this word among their `portWords`. With
+   * `instanceId`: only entries with this instance id. A name with too many entries gives a sample, a different one for each call.
    */
   find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[];
-  /** Whether `find` has anything. Cost: one entry, unless that has another port; never that of all entries, because there are any number of names which rest on this. */
+  /**
+   * Returns whether `find` would return an entry. Reads one entry, or more when entries have other ports, but never all entries, because many names depend on
+   * this result.
+   */
   has(kind: Kind, namespace: string, name: string, port?: string): boolean;
-  /** The services of a namespace that have an entry to show, in order of their names; at most `MAX_BROWSED`. Throws `not_ready` where nobody knows all of them. */
+  /**
+   * Returns the services of a namespace that have a visible entry, ordered by name; at most `MAX_BROWSED`. Throws `not_ready` when the complete list is not
+   * known.
+   */
   services(namespace: string): TruncatedList<ListedService>;
-  /** Whether a namespace with a visible entry, or an alias (relative or in full), is `suffix` or ends in `.suffix`. Without final dots. */
+  /** Returns whether a namespace with a visible entry, or an alias (relative or in full), equals `suffix` or ends in `.suffix`. Without final dots. */
   hasNameUnder(suffix: string, zone: string): boolean;
-  /** Entries that have this name of the zone (lower case, without the final dot) as an alias, in catalog order. */
+  /** Returns the entries that own this name of the zone (lower case, without the final dot) as an alias, in catalog order. */
   findAlias(name: string, zone: string): readonly EntryView[];
   /**
-   * For each visible service and node with a target at this address, an entry of the best health that is there; at most `MAX_AT_ADDRESS`. Only for addresses in reverse
-   * zones. At a resolver only what it follows.
+   * Returns, for each visible service and node with a target at this address, one of its entries there with the best health; at most `MAX_AT_ADDRESS`. Works
+   * only for addresses in reverse zones. A resolver returns only entries that it watches.
    */
   atAddress(address: IpAddress): TruncatedList<EntryView>;
-  /** Entries of healthy nodes of this cluster, of which others know, with a gateway for the zone; at most 8. Empty where nodes are not in the catalog. */
+  /**
+   * Returns entries of healthy nodes of this cluster with a gateway for the zone that other hosts can reach; at most 8. Empty when the nodes are not in the
+   * catalog.
+   */
   gateways(zone: string): readonly EntryView[];
-  /** The namespaces that `find` found hidden since the last call. */
+  /** Returns the namespaces that `find` found hidden since the last call. */
   takeHidden(): readonly string[];
-  /** How many samples `find` and `findAlias` have given so far. */
+  /** Number of samples that `find` and `findAlias` have returned so far. */
   readonly sampleCount: number;
-  /** Whether they gave one since the last call, so that the answer is only one of several. */
+  /** Returns whether they returned a sample since the last call. The answer then shows only some of the entries. */
   takeSampled(): boolean;
-  /** Reports, for the audit log, the namespaces that an answer leaves out because they are hidden. Called for each answer, also from a kept plan. */
+  /** Reports, for the audit log, the hidden namespaces that an answer leaves out. Called for each answer, including answers from cached plans. */
   onHidden(namespaces: readonly string[]): void;
-  /** Is told once of each question how it was answered. Absent: nobody counts. */
+  /** Counts how a question was answered; called once per question. Absent: questions are not counted. */
   answered?(answered: LookupOutcome): void;
-  /** For how long what was read since the last call stays as it is, in ms; 0 if some of it may be old. Absent: for ever, as far as anybody knows. */
+  /** Returns for how long the data read since the last call remains valid, in ms; 0 if some of it may be stale. Absent: no limit is known. */
   takeLeftMs?(): number;
-  /** The same limit for TXT queries, for which few entries fill an answer: `find` reads at most this many bytes of a name. Absent: no limit. */
+  /** The same catalog for TXT queries, where few entries fill a response: `find` reads at most a fixed number of bytes per name. Absent: no limit. */
   readonly texts?: DnsCatalog | undefined;
-  /** The same, without what would have to be fetched first; for additional records. Absent: nothing is fetched. */
+  /** The same catalog without fetches, for additional records. Absent: nothing is ever fetched. */
   readonly held?: DnsCatalog | undefined;
 }
 
@@ -88,39 +97,42 @@ export interface SubjectTarget {
 }
 
 /**
- * Most targets of one name that an answer is drawn from: as many of the shortest records (16 bytes) as the largest answer holds (65,535
- * bytes). Each entry gives the same number, and at least one. More targets would only make other clients wait.
+ * Maximum number of targets per name that an answer is drawn from: the number of the shortest records (16 bytes) that fit into the largest response (65,535
+ * bytes). Each entry contributes the same number, and at least one. More targets would only delay other clients.
  */
 export const MAX_TARGETS = 4_096;
 
-/** Of a name, what is left out: entries (then also their hosts and targets), hosts (then also their targets), or targets that have the host of others. */
+/**
+ * Which part of a name's data is left out: entries (and with them hosts and targets), hosts (and with them targets), or only further targets of hosts that are
+ * included.
+ */
 export type TruncatedPart = "entries" | "hosts" | "nothing" | "targets";
 
 export type DnsSubject =
-  /** The zone itself. `gateways`: those of the catalog, and the node of this id; called only for answers that name them. */
+  /** The zone apex. `gateways` returns the gateways in the catalog and the node with this id; called only for answers that list them. */
   | { readonly kind: "apex"; readonly gateways: (nodeId: string) => readonly EntryView[] }
-  /** The entries that are not in MAINTENANCE, with the targets this name shows, best health first. Without any, the name has no records. */
+  /** The entries that are not in MAINTENANCE, with the targets that this name shows, best health first. Without entries, the name exists but has no records. */
   | {
       readonly kind: "entries";
       readonly shape: "located" | "direct" | "node";
       readonly entries: readonly EntryView[];
       readonly targets: readonly SubjectTarget[];
-      /** What there is more of. */
+      /** Which part of the data is left out. */
       readonly cut: TruncatedPart;
-      /** What stands here for another cluster, which is to be reached and no more. Absent: the entries are those of the name. */
+      /** Set when the entry represents another cluster and gives only its address. Absent: the entries are the name's own. */
       readonly isCluster?: true;
-      /** Of a name that is browsed (RFC 6763, 4): the place of its instances. */
+      /** For a name that can be browsed (RFC 6763, section 4): the service whose instances it lists. */
       readonly browsed?: { readonly name: string; readonly namespace: string; readonly transport: TransportProtocol };
     }
-  /** Names that this one lists. `ttlSources`: what of the entries that they are read from decides how long the list may be kept. */
+  /** A list of names. `ttlSources`: the fields of the listed entries that limit the TTL of the list. */
   | { readonly kind: "list"; readonly names: TruncatedList<string>; readonly ttlSources: readonly TtlSource[] }
   | { readonly kind: "address"; readonly address: IpAddress }
   /**
-   * The name is an alias; `target` is the full name that it leads to, that of all `aliasOwners`. Contested: other entries than those of that name carry it too, and
-   * come later in key order.
+   * An alias. `target` is the full canonical name, the same for all `aliasOwners`. `isContested`: services with another canonical name own the alias too, but come
+   * later in key order.
    */
   | { readonly kind: "alias"; readonly aliasOwners: readonly EntryView[]; readonly isContested: boolean; readonly target: string }
-  /** Names exist below this one, but it has no records itself. */
+  /** The name has no records, but names exist below it (an empty non-terminal). */
   | { readonly kind: "empty" }
   | { readonly kind: "absent" };
 
@@ -135,13 +147,13 @@ export interface AllZones {
 }
 
 /**
- * What a name stands for. `relative` is its part before the zone, in lower case. A name of the catalog wins over an alias of the same text. `all`: the zones of the
- * gateway; a name above one of them exists. Absent: they do not count.
+ * Finds the subject of a name. `relative` is the part before the zone, in lower case. A name of the catalog overrides an alias with the same text.
+ * `all`: the zones of the gateway; a name above one of them exists. Absent: other zones are ignored.
  */
 export function findSubject(relative: string, zone: string, catalog: DnsCatalog, all?: AllZones): DnsSubject {
   const name = parseName(relative);
   const own = ownSubject(name, zone, catalog);
-  // What is drained here is to be had elsewhere, as in Resolve.
+  // When all entries here are drained, another cluster serves the name, as in Resolve.
   if (own.kind === "entries" && own.entries.length === 0) return clusterSubject(name, catalog) ?? own;
   if (own.kind !== "absent") return own;
   const alias = aliasSubject(relative, zone, catalog, all?.zones) ?? clusterSubject(name, catalog);
@@ -152,22 +164,22 @@ export function findSubject(relative: string, zone: string, catalog: DnsCatalog,
   return isAboveSomething(relative, zone, { name, catalog }) ? EMPTY : ABSENT;
 }
 
-/** Whether the catalog itself gives the name something, so that no alias of this text counts. */
+/** Returns whether the name is a name of the catalog itself, so that an alias with the same text is ignored. */
 export function isCatalogName(relative: string, zone: string, catalog: DnsCatalog): boolean {
   return isOwn(parseName(relative), zone, catalog);
 }
 
-/** As `ownSubject` would find it, without a look at all of its entries. */
+/** Returns whether `ownSubject` would find a subject, without reading all of its entries. */
 function isOwn(name: DnsName, zone: string, catalog: DnsCatalog): boolean {
   if (name.form === "direct") return catalog.has(KIND.SERVICE, name.namespace, name.name);
   if (name.form === "located") return catalog.has(name.kind, name.namespace, name.name, portWord(name.transport, name.port));
   return ownSubject(name, zone, catalog).kind !== "absent";
 }
 
-/** What of its key says how an entry is called. */
+/** The fields of a key that make the name of an entry. */
 type CallableKey = Pick<EntryView["key"], "kind" | "name" | "namespace">;
 
-/** Whether the name leads to the entry of this key: as a name of its own, or as an alias that it carries and that no other name takes. */
+/** Returns whether the name resolves to the entry of this key: as its own name, or as an alias that it owns and that no other name overrides. */
 export function leadsTo(
   relative: string,
   key: CallableKey,
@@ -239,7 +251,7 @@ function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): DnsSubjec
   }
 }
 
-/** The zone. The serving node is among its gateways wherever there are any: how it is named, its own entry says. */
+/** Returns the subject of the zone apex. If the zone has any gateways, the serving node is one of them, under the name in its own entry. */
 export function apexSubject(zone: string, catalog: DnsCatalog): DnsSubject {
   const gateways = (nodeId: string) => {
     const found = catalog.gateways(zone);
@@ -265,12 +277,12 @@ function locatedSubject(
   return { ...subject, browsed: { name, namespace, transport } };
 }
 
-/** What another cluster is reached at, for a name without an entry here that could be chosen. Ports have no names there. */
+/** Returns the subject that represents another cluster, for a name without a usable entry here. Named ports do not exist in other clusters. */
 function clusterSubject(name: DnsName, catalog: DnsCatalog): DnsSubject | undefined {
   const isLocated = name.form === "located" && name.port === undefined;
   if (catalog.findCluster === undefined || (name.form !== "direct" && !isLocated)) return undefined;
   const kind = isLocated ? name.kind : KIND.SERVICE;
-  // An entry that has no target of this transport is one that could be chosen.
+  // Entries without a target of this transport count too: the name is still served here.
   if (catalog.find(kind, name.namespace, name.name).some(isShown)) return undefined;
   const entry = catalog.findCluster(kind, name.namespace, name.name);
   const shows = (target: TargetView) => !isLocated || transportOf(target) === name.transport;
@@ -284,7 +296,7 @@ interface FoundEntries {
   readonly isSample: boolean;
 }
 
-/** What the catalog finds, and whether that is a sample. */
+/** Runs a catalog lookup and returns its entries, and whether they are a sample. */
 function sampled(catalog: DnsCatalog, find: () => readonly EntryView[]): FoundEntries {
   const before = catalog.sampleCount;
   const entries = find();
@@ -298,7 +310,7 @@ function entriesSubject(
 ): DnsSubject {
   if (entries.length === 0) return ABSENT;
   const shown = entries.filter(isShown);
-  // The sort keeps the catalog's order within a rank, so that the same catalog gives the same answer.
+  // The sort is stable: entries of equal health stay in catalog order, so that the same catalog gives the same answer.
   const ranked = shown.toSorted((a, b) => healthOrder(a.health) - healthOrder(b.health)).slice(0, MAX_TARGETS);
   const most = Math.max(1, Math.floor(MAX_TARGETS / ranked.length));
   let cut: TruncatedPart = isSample || ranked.length < shown.length ? "entries" : "nothing";
@@ -311,25 +323,25 @@ function entriesSubject(
   return { kind: "entries", shape, entries: ranked, targets, cut };
 }
 
-/** The first target of each host, then the others. */
+/** Moves the first target of each host to the front. */
 function hostsFirst(targets: readonly TargetView[]): readonly TargetView[] {
   const first = new Map<string, TargetView>();
   for (const target of targets) if (!first.has(target.host)) first.set(target.host, target);
   return [...first.values(), ...targets.filter((target) => first.get(target.host) !== target)];
 }
 
-/** Of targets in that order, whether a host is only behind the first ones. */
+/** Returns whether, in such an order, some host has no target among the first ones. */
 function isHostBehind(targets: readonly TargetView[], first: number): boolean {
   const host = targets[first]?.host;
   return host !== undefined && targets.findIndex((target) => target.host === host) === first;
 }
 
-/** MAINTENANCE is how one drains: no record shows it. */
+/** Operators drain entries with MAINTENANCE, so no record shows such an entry. */
 function isShown(entry: EntryView): boolean {
   return !isDrained(entry);
 }
 
-/** `zones`: all of the gateway. A name below a longer one of them is not this zone's, and would be that of other entries. */
+/** `zones`: all zones of the gateway. If the canonical name belongs to a longer one of them, it names other entries there, so it is not used. */
 function aliasSubject(relative: string, zone: string, catalog: DnsCatalog, zones: readonly string[] = [zone]): DnsSubject | undefined {
   if (relative === "") return undefined;
   const { entries: aliasOwners, isSample } = sampled(catalog, () => catalog.findAlias(relative, zone));
@@ -348,13 +360,16 @@ function hasSameName(a: CallableKey, b: CallableKey): boolean {
   return a.kind === b.kind && a.namespace === b.namespace && a.name === b.name;
 }
 
-/** Whether the alias is one label below the own name of the entry of this key, as for headless pods in Kubernetes. Such a name is for this instance alone. */
+/**
+ * Returns whether the alias is exactly one label below the name of the entry itself, as for pods of a headless service in Kubernetes. Such an alias names this
+ * instance alone.
+ */
 function isBelowOwnName(relative: string, { kind, namespace, name }: CallableKey, zone: string): boolean {
   const own = kind === KIND.SERVICE ? formatName({ form: "direct", name, namespace }, zone) : undefined;
   return own !== undefined && `${relative}.${zone}`.endsWith(`.${own}`) && !relative.slice(0, zone.length - own.length).includes(".");
 }
 
-/** The name that an alias of this entry leads to. */
+/** Returns the canonical name of an entry, which its aliases resolve to. */
 function canonicalName(entry: EntryView): DnsName {
   const { kind, name, namespace } = entry.key;
   if (kind === KIND.SERVICE) return { form: "direct", name, namespace };
@@ -363,7 +378,7 @@ function canonicalName(entry: EntryView): DnsName {
   return { form: "located", kind, transport: commonTransport(entry.targets), name, namespace };
 }
 
-/** Whether names exist below this one (RFC 8020). The answer is then "no such type", and never "no such name". */
+/** Returns whether names exist below this one (RFC 8020). The answer is then NODATA, never NXDOMAIN. */
 function isAboveSomething(
   relative: string,
   zone: string,
@@ -371,9 +386,9 @@ function isAboveSomething(
 ): boolean {
   const namespace = parseNamespaceWords(wordsOf(relative));
   if (namespace !== undefined && catalog.hasNameUnder(namespace, zone)) return true;
-  // An alias stands as it is written, so it may lie below labels that no namespace has, such as `_tcp`.
+  // An alias is stored as written, so it can lie below labels that no namespace has, such as `_tcp`.
   if (namespace !== relative && catalog.hasNameUnder(relative, zone)) return true;
-  // The end of a long name: whether there is such a name is not looked for, because it takes more than an answer is worth.
+  // The name may be the tail of a longer encoded name. A complete search would cost too much for one answer, so a possible name counts as existing.
   const below = belowLonger(relative);
   if (below !== undefined && mayHaveNames(below, zone, catalog)) return true;
   const domain = domainOfTypes(relative);
@@ -381,7 +396,7 @@ function isAboveSomething(
   if (name.form === "node") return name.nodeId === ADDRESS_LABEL;
   if (name.form !== "direct" && name.form !== "transport") return false;
   const port = name.form === "direct" ? undefined : portWord(name.transport);
-  // That there is no such service is known: the name would be its own.
+  // SERVICE is left out for a direct name: if such a service existed, the name would be its own name.
   const kinds = name.form === "direct" ? OTHER_LOCATED_KINDS : LOCATED_KINDS;
   const { namespace: place, name: own } = name;
   if (kinds.some((kind) => catalog.has(kind, place, own, port))) return true;
@@ -391,7 +406,7 @@ function isAboveSomething(
   return catalog.findCluster !== undefined && kinds.some(isElsewhere);
 }
 
-/** Whether entries or nodes may have names one word below this one. */
+/** Returns whether entries or nodes may have names one label below this one. */
 function mayHaveNames(relative: string, zone: string, catalog: DnsCatalog): boolean {
   const name = parseName(relative);
   if (name.form === "transport" || name.form === "located")
@@ -400,7 +415,7 @@ function mayHaveNames(relative: string, zone: string, catalog: DnsCatalog): bool
   return name.form === "fixed" || (namespace !== undefined && catalog.hasNameUnder(namespace, zone));
 }
 
-/** The transport that all targets have, else TCP. */
+/** Returns the transport that all targets share, or TCP if they differ. */
 function commonTransport(targets: readonly TargetView[]): TransportProtocol {
   const [first] = targets;
   if (first === undefined) return "tcp";
@@ -408,7 +423,7 @@ function commonTransport(targets: readonly TargetView[]): TransportProtocol {
   return targets.every((target) => transportOf(target) === transport) ? transport : "tcp";
 }
 
-/** Whether a target has the port of this name. The same port at a second address has no name, because names are unique in an entry. */
+/** Returns whether a target has the port of this name. A second address with the same port has an unnamed target, because port names are unique in an entry. */
 function isPort(target: TargetView, { targets }: EntryView, port: string): boolean {
   if (target.name !== "") return target.name === port;
   return targets.some((other) => other.name === port && other.port === target.port && transportOf(other) === transportOf(target));
@@ -420,17 +435,17 @@ function withAdvertised(entry: EntryView): EntryView {
   return targets.length === 0 ? entry : { ...entry, targets: [...entry.targets, ...targets] };
 }
 
-/** The class of viewers that a question belongs to. All who have a view get the same answers. */
+/** A class of viewers. All questions with the same view get the same answers. */
 export interface DnsView {
-  /** Distinguishes the views of a gateway. At most 255. */
+  /** Identifies the view in a gateway. At most 255. */
   readonly index: number;
-  /** Distinguishes views that have had one index, one after the other. Absent: 0. */
+  /** Distinguishes views that use the same index at different times. Absent: 0. */
   readonly generation?: number;
-  /** Where the askers are; this zone is a place, not one of DNS. Undefined without a place: then no entry is nearer than another. */
+  /** The location of the clients. `zone` is a failure domain, not a DNS zone. Undefined when none is configured: then no entry is nearer than another. */
   readonly locality: { readonly region: string; readonly zone: string } | undefined;
-  /** Most records of a set; undefined for all of them. */
+  /** Maximum number of records per RRset. Undefined: no limit. */
   readonly answerLimit: number | undefined;
 }
 
-/** The view of every asker where none is set. */
+/** The view of all clients when no views are configured. */
 export const DEFAULT_VIEW: DnsView = { index: 0, locality: undefined, answerLimit: undefined };

@@ -1,4 +1,4 @@
-/** The keys of secondaries, whose secrets stand in files. */
+/** Loads the TSIG keys of secondary servers, whose secrets are in files. */
 import type { HmacAlgorithm } from "../../lib/crypto.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
@@ -6,7 +6,7 @@ import type { ViewSettings } from "../views/views.ts";
 import { viewOfKey } from "../views/views.ts";
 import type { TsigKey } from "../wire/tsig.ts";
 
-/** What of `dns` names keys. */
+/** The settings in `dns` that define keys. */
 export interface TransferKeySettings extends Pick<ViewSettings, "views"> {
   readonly transferKeys: readonly {
     readonly name: string | undefined;
@@ -17,15 +17,15 @@ export interface TransferKeySettings extends Pick<ViewSettings, "views"> {
 
 export interface KeyFiles {
   readonly findKey: (name: string) => TsigKey | undefined;
-  /** Reads the files again. If one cannot be read, nothing changes. */
+  /** Reads the files again. If one cannot be read, the current keys remain in use. */
   reload(): void;
 }
 
-/** A shorter secret is guessed too easily. */
+/** Shorter secrets are too easy to guess. */
 const MIN_SECRET_BYTES = 16;
 const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/;
 
-/** Throws with a message for the operator when a file is not as it should be. */
+/** Throws with a message for the operator when a file is invalid. */
 export function openKeyFiles(settings: TransferKeySettings, log: Log): KeyFiles {
   let keys = readTransferKeys(settings);
   return {
@@ -42,7 +42,7 @@ export function openKeyFiles(settings: TransferKeySettings, log: Log): KeyFiles 
   };
 }
 
-/** Throws with a message for the operator when a file is not as it should be. */
+/** Throws with a message for the operator when a file is invalid. */
 export function readTransferKeys({ views, transferKeys }: TransferKeySettings): ReadonlyMap<string, TsigKey> {
   return new Map(
     transferKeys.map(({ name: text = "", algorithm, secretFile = "" }, place) => {
@@ -53,11 +53,11 @@ export function readTransferKeys({ views, transferKeys }: TransferKeySettings): 
   );
 }
 
-/** One line of base64, as `tsig-keygen` and `keymgr` write it. */
+/** Reads one line of base64, as written by `tsig-keygen` and `keymgr`. */
 function readSecret(setting: string, path: string): Uint8Array {
   const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("latin1").trim();
   const secret = Buffer.from(text, "base64");
   if (!BASE64.test(text) || secret.length < MIN_SECRET_BYTES)
-    throw new Error(`${setting}: ${path} does not hold one line of base64 for at least ${MIN_SECRET_BYTES} bytes`);
+    throw new Error(`${setting}: invalid file ${path}: expected one line of base64 for at least ${MIN_SECRET_BYTES} bytes`);
   return secret;
 }

@@ -1,4 +1,4 @@
-/** Transfers of zones (AXFR, RFC 5936): each is made from a copy of the catalog, in slices of a few milliseconds, as fast as its client reads. */
+/** Zone transfers (AXFR, RFC 5936). Each is built from a copy of the catalog, in slices of a few milliseconds, as fast as its client reads. */
 import { setImmediate } from "node:timers/promises";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
@@ -14,20 +14,23 @@ import type { EndedTransfer, RequestedTransfer, TransferRequest } from "./zone-m
 import { ZoneMessages } from "./zone-messages.ts";
 import { zoneRecords } from "./zone-records.ts";
 
-/** They are not settings. */
+/** These limits are not configurable. */
 export interface TransferLimits {
   readonly maxPerKey: number;
   readonly max: number;
   readonly maxMs: number;
-  /** Entries of a catalog that is copied: each takes about a kilobyte for as long as the transfer goes on. */
+  /** Maximum number of entries of a catalog that is copied. Each needs about 1 KB for the duration of the transfer. */
   readonly maxEntries: number;
 }
 
 const TRANSFER_LIMITS: TransferLimits = { maxPerKey: 2, max: 4, maxMs: 600_000, maxEntries: 250_000 };
-/** A slice ends after so many steps (records, types of names, and names that are passed over), or after this time. A crowded name takes longer: one step reads all of its entries, or makes all records of a type. */
+/**
+ * A slice ends after this number of steps (records, types of names, and skipped names), or after this time. It is longer for a name with many entries: one step
+ * reads all of its entries, or builds all records of a type.
+ */
 const SLICE_STEPS = 1000;
 const SLICE_MS = 4;
-/** How often a copy is begun anew because the policy changed. */
+/** Maximum number of attempts to copy the catalog. A policy change restarts the copy. */
 const MAX_COPIES = 3;
 
 export interface TransfersOptions extends CopySources {
@@ -36,7 +39,7 @@ export interface TransfersOptions extends CopySources {
   readonly serialOf: (viewIndex: number) => number;
   readonly metrics: Metrics;
   readonly log: Log;
-  /** Told of each transfer, once it has ended, and of each that was refused. */
+  /** Called when a transfer ends, and for each refused transfer. */
   readonly onEnd?: ((ended: EndedTransfer) => void) | undefined;
   readonly limits?: TransferLimits | undefined;
 }
@@ -45,7 +48,7 @@ type MutableEnd = { -readonly [K in keyof EndedTransfer]: EndedTransfer[K] };
 
 class TransferTimeout extends Error {}
 
-/** Least time between two lines of the log about what is refused: a secondary may ask again and again. */
+/** Minimum time between two log lines about refused transfers, because a secondary may retry continuously. */
 const REFUSED_SPACING_MS = 1000;
 
 export class ZoneTransfers {
@@ -64,7 +67,7 @@ export class ZoneTransfers {
     return this.#count;
   }
 
-  /** Whether one more may begin for this key. One that may not is told as refused. */
+  /** Returns whether one more transfer can start for this key. If not, it is reported as refused. */
   mayBegin(asked: RequestedTransfer): boolean {
     const { max, maxPerKey, maxEntries } = this.#limits;
     const isFree = this.#count < max && (this.#running.get(asked.keyName) ?? 0) < maxPerKey;
@@ -80,7 +83,7 @@ export class ZoneTransfers {
     const nowMs = performance.now();
     if (nowMs < this.#refusedMs + REFUSED_SPACING_MS) return false;
     this.#refusedMs = nowMs;
-    this.#options.log.warn(this.#lineOf(asked), "zone transfer refused");
+    this.#options.log.warn(this.#lineOf(asked), "zone transfer refused: too many transfers or catalog entries");
     return false;
   }
 
@@ -89,13 +92,13 @@ export class ZoneTransfers {
     this.#options.onEnd?.(ended);
   }
 
-  /** What each line of the log says. */
+  /** Returns the fields that all log lines share. */
   #lineOf({ keyName: key, zone, viewIndex, address }: RequestedTransfer) {
     const { tenant, cluster } = this.#options.viewers[viewIndex]?.caller ?? {};
     return { zone, key, tenant, cluster, address };
   }
 
-  /** The messages. Whoever takes them asks for the next one once it has room, and ends the transfer by asking no more. */
+  /** Returns the messages of a transfer. The consumer requests each message when it has room, and cancels the transfer when it stops. */
   start(request: TransferRequest, address: string): AsyncIterable<Uint8Array> {
     const { keyName } = request.signing;
     this.#count += 1;
@@ -119,7 +122,7 @@ export class ZoneTransfers {
       }
       end.outcome = "done";
     } catch (fault) {
-      // Whoever sends the messages ends the connection: the client must not take this for the whole zone.
+      // The consumer then closes the connection, so that the client does not take this part for the complete zone.
       if (fault instanceof TransferTimeout) throw fault;
       end.outcome = "failed";
       this.#options.log.warn({ err: fault, ...this.#lineOf(asked) }, "zone transfer failed");
@@ -172,12 +175,13 @@ export class ZoneTransfers {
     yield messages.end();
   }
 
-  /** Of a name that has more targets than one answer may be drawn from, only some are told, and nothing in a zone can say so. */
+  /** Handles a name with more targets than an answer may be drawn from. Only some of them are transferred, and the zone data cannot express this. */
   #crowded(name: string, end: MutableEnd): void {
     this.#options.metrics.inc("dns_transfer_crowded_names_total", {});
     end.crowdedNameCount += 1;
-    // Others of this transfer are counted in the line of its end.
-    if (end.crowdedNameCount === 1) this.#options.log.warn({ ...this.#lineOf(end), name }, "zone transfer tells a crowded name in part");
+    // Further names are only counted, and the line at the end of the transfer has their number.
+    if (end.crowdedNameCount === 1)
+      this.#options.log.warn({ ...this.#lineOf(end), name }, "zone transfer incomplete: a name has too many targets");
   }
 
   async #copy(): Promise<ZoneCopy> {
@@ -195,16 +199,16 @@ export class ZoneTransfers {
       }
       if (!copy.isOver) return copy;
     }
-    throw new WaymarkError("not_ready", "the policy changed while the zone was copied");
+    throw new WaymarkError("not_ready", "zone copy failed: the policy changed during each attempt");
   }
 }
 
-/** A part of the work, after which other work has its turn. */
+/** A part of the work, after which the event loop can process other work. */
 class WorkSlice {
   #stepCount = 0;
   #sinceMs = performance.now();
 
-  /** Counts one step. */
+  /** Counts one step. Returns whether the slice is used up. */
   endsHere(): boolean {
     return ++this.#stepCount >= SLICE_STEPS || performance.now() >= this.#sinceMs + SLICE_MS;
   }

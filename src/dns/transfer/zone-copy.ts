@@ -1,4 +1,4 @@
-/** A copy of the catalog as it is in one moment, for the transfer of a zone. It is made in slices, while the catalog goes on changing. */
+/** A consistent copy of the catalog for a zone transfer. It is made in slices, while the catalog continues to change. */
 import { ReplicaCopy } from "../../catalog/copy/replica-copy.ts";
 import { ReplicaFeed } from "../../catalog/copy/replica-feed.ts";
 import { EntryStamper } from "../../catalog/entry/codec.ts";
@@ -13,7 +13,7 @@ import { isAdmitted } from "../../discovery/switch-queue.ts";
 import type { AddressBlock } from "../../lib/addresses.ts";
 import type { PolicySource } from "../../policy/set/verdict.ts";
 
-/** Records that one step copies, about. Each may have 64 aliases. */
+/** Approximate number of records copied per step. Each can have 64 aliases. */
 const STEP_RECORDS = 50;
 
 export interface CopySources {
@@ -22,7 +22,7 @@ export interface CopySources {
   readonly clusterId: string;
   readonly zones: readonly string[];
   readonly blocks: readonly AddressBlock[];
-  /** As the replica's. */
+  /** The same options as for the replica. */
   readonly catalog: Pick<ReplicaOptions, "minTombstones" | "pastTouches" | "tombstoneTtlMs">;
 }
 
@@ -34,7 +34,7 @@ export class ZoneCopy {
   readonly #replica: Replica;
   readonly #feed: ReplicaFeed;
   readonly #copy: ReplicaCopy;
-  /** The names are known up to this revision. */
+  /** The revision up to which the names are indexed. */
   #named = 0;
 
   constructor(sources: CopySources) {
@@ -59,12 +59,12 @@ export class ZoneCopy {
     this.reads = new CatalogReads(replica, { ...node, boot: "transfer" }, { policies: this.policies, onDenied: () => {} });
   }
 
-  /** Whether it is whole: then it stays as it is. */
+  /** Whether the copy is complete. It does not change afterwards. */
   get isWhole(): boolean {
     return this.#copy.isWhole;
   }
 
-  /** Whether another policy is in force than at the start, so that the copy must be begun anew. */
+  /** Whether the policy has changed since the start, so that the copy must be restarted. */
   get isOver(): boolean {
     return this.#sources.policies.policy !== this.policies.policy;
   }
@@ -83,17 +83,20 @@ export class ZoneCopy {
     this.dnsNames.refresh();
   }
 
-  /** Hears no more of the catalog. */
+  /** Stops receiving changes of the catalog. */
   close(): void {
     this.#feed.close();
   }
 
-  /** All records follow the policy in force. */
+  /** Whether all records have been evaluated under the current policy. */
   get #isSettled(): boolean {
     return this.#sources.reads.policy === this.policies.policy;
   }
 
-  /** The copied records are in order of their revisions long before the replica has one, so that names are found slice by slice. */
+  /**
+   * Returns the replica with a revision that grows slice by slice. The records are copied in order of their revisions, before the replica has a revision, so
+   * names can be indexed meanwhile.
+   */
   #namedReplica(replica: Replica): ConstructorParameters<typeof DnsNames>[0] {
     const { lookup, origins, slab } = replica;
     const named = () => this.#named;

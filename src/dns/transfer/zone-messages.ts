@@ -9,7 +9,7 @@ import { MAX_MESSAGE_BYTES, MAX_POINTER } from "../wire/prepared-response.ts";
 import { OPTION_HEAD_BYTES, paddingOf } from "../wire/response.ts";
 import type { ResponseSignature } from "../wire/tsig.ts";
 
-/** A message is sent when it has so many bytes: pointers reach all of it. */
+/** A message is sent at this size, which compression pointers can still address completely. */
 const FULL_BYTES = 14_000;
 const MAX_BYTES = 65_000;
 /** QR and AA. */
@@ -20,9 +20,9 @@ export interface MessageStart {
   readonly id: number;
   /** The question of the query, which only the first message repeats. */
   readonly question: Uint8Array;
-  /** The OPT record of each message, without options; empty where the query had none. */
+  /** The OPT record of each message, without options; empty if the query had none. */
   readonly opt: Uint8Array;
-  /** Bytes of the signature of each message, where the message is padded together with it; undefined without padding. */
+  /** Size of the TSIG record of each message, which is included in the padded size. Undefined without padding. */
   readonly paddedWithBytes: number | undefined;
 }
 
@@ -39,7 +39,10 @@ export class ZoneMessages implements DataWriter {
     this.#begin();
   }
 
-  /** Adds a record. Returns the messages that are full: two where a large record finds no room in the one before. A record that fits into no message is left out, as it is from answers. */
+  /**
+   * Adds a record. Returns the messages that are now full: two if a large record did not fit into the current message. A record that fits into no message is
+   * left out, as in answers.
+   */
   add(record: DnsRecord): readonly Uint8Array[] {
     const before = this.#at;
     this.compressedName(record.name);
@@ -59,7 +62,7 @@ export class ZoneMessages implements DataWriter {
     return this.#at >= FULL_BYTES ? [this.end()] : [];
   }
 
-  /** The message so far; the next one begins. */
+  /** Returns the current message and starts the next one. */
   end(): Uint8Array {
     const { opt, paddedWithBytes } = this.#start;
     this.#bytes.writeUInt16BE(this.#count, 6);
@@ -72,7 +75,7 @@ export class ZoneMessages implements DataWriter {
     return message;
   }
 
-  /** Makes padding the only option of the OPT record that was written last. */
+  /** Adds padding as the only option of the OPT record that was just written. */
   #pad(signatureBytes: number): void {
     const sizeBytes = this.#at + OPTION_HEAD_BYTES + signatureBytes;
     const padding = Math.min(paddingOf(sizeBytes), MAX_MESSAGE_BYTES - sizeBytes);
@@ -111,7 +114,7 @@ export class ZoneMessages implements DataWriter {
   }
 
   bytes(value: Uint8Array): void {
-    // What is past the bound is not sent.
+    // A write past the bound only moves the position; such a record is not sent.
     if (this.#at + value.length <= this.#bytes.length) this.#bytes.set(value, this.#at);
     this.#at += value.length;
   }
@@ -145,34 +148,34 @@ export class ZoneMessages implements DataWriter {
   }
 }
 
-// What a question for a zone asks for, where its signer may have the zone, and what became of it.
+// The request for a zone transfer, and its result.
 
-/** Who asks for which zone. */
+/** A requested transfer. */
 export interface RequestedTransfer {
   readonly keyName: string;
   readonly zone: string;
   readonly viewIndex: number;
-  /** Where the question came from. */
+  /** The source address of the request. */
   readonly address: string;
 }
 
-/** What was sent to whom. */
+/** The result of a transfer. */
 export interface EndedTransfer extends RequestedTransfer {
   readonly outcome: LabelsOf<"dns_transfers_total">["outcome"];
   readonly serial: number;
   readonly recordCount: number;
-  /** Names that were told in part. */
+  /** Number of names of which only some targets were sent. */
   readonly crowdedNameCount: number;
   readonly sizeBytes: number;
 }
 
 export interface TransferRequest {
   readonly id: number;
-  /** As it is in the query. */
+  /** As in the query. */
   readonly question: Uint8Array;
-  /** The OPT record of each message; empty where the query has none. */
+  /** The OPT record of each message; empty if the query has none. */
   readonly opt: Uint8Array;
-  /** Whether each message is padded, which needs an OPT record (RFC 7830). */
+  /** Whether each message is padded, which requires an OPT record (RFC 7830). */
   readonly isPadded: boolean;
   readonly zone: string;
   readonly signing: ResponseSignature;

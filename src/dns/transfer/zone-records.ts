@@ -1,4 +1,4 @@
-/** A zone as a list: all records of one view, name by name, from a catalog that stays as it is. */
+/** Lists all records of a zone in one view, name by name, from a catalog that does not change. */
 import { KINDS } from "../../catalog/entry/kinds.ts";
 import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
 import type { EntryIndex } from "../../catalog/query/entry-index.ts";
@@ -28,21 +28,22 @@ import { type DnsCatalog, isCatalogName } from "../subject/subject.ts";
 
 export interface ZoneSources {
   readonly zone: string;
-  /** As the view sees it, with the whole of crowded names. */
+  /** The catalog as the view sees it, with all entries of each name. */
   readonly catalog: DnsCatalog;
   readonly lookup: Pick<EntryIndex, "cursor">;
   readonly dnsNames: Pick<DnsNames, "addresses" | "aliases">;
   readonly settings: DnsSettings;
-  /** Is told of each name that has more targets than its records tell. */
+  /** Called for each name with more targets than its records show. */
   readonly onCrowded: (owner: string) => void;
 }
 
-/** Records of which one step finds the hosts. */
+/** Number of records whose host names are resolved in one step. */
 const HOSTS_PER_STEP = 250;
 
 /**
- * The records of a zone without its SOA, a type of a name at a time. Names of addresses are there as far as records name them. Of a longer zone of ours there is its
- * delegation, and nothing else. Each step costs as much as planning one answer about the name at most; of a name that is passed over there is a step without records.
+ * Yields the records of a zone without its SOA, one type of one name at a time. Names of addresses are included only if records refer to them. Child zones that
+ * this gateway serves are represented only by their delegation. Each step costs at most as much as planning one answer about the name; a skipped name is a step
+ * without records.
  */
 export function* zoneRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
   const { zone, settings, catalog } = sources;
@@ -57,8 +58,8 @@ export function* zoneRecords(sources: ZoneSources): Generator<readonly DnsRecord
 }
 
 /**
- * Where longer zones of ours begin: their name servers, and the addresses of those servers, and of those of the zone, that are named at or below a cut (RFC 1034, 4.2.1).
- * Without a cut all names below it would be denied.
+ * Yields the delegations of child zones: their name servers, and the addresses of name servers (of the children and of this zone) whose names are at or below a
+ * zone cut (RFC 1034, 4.2.1). Without a delegation, a secondary would deny all names below the cut.
  */
 function* cutRecords({ zone, settings, catalog }: ZoneSources, ownHosts: readonly string[]): Generator<readonly DnsRecord[]> {
   const zones = allZones(settings);
@@ -90,7 +91,7 @@ function* namedRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
   const hosts = new Set<string>();
   const zones = allZones(settings);
   for (const owner of ownersOf(sources)) {
-    // A longer zone of ours has the names below it.
+    // Names in a child zone belong to that zone.
     if (owner === undefined || zoneOf(owner, zones) !== zone) {
       yield [];
       continue;
@@ -100,13 +101,13 @@ function* namedRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
       yield* hostRecords(records, hosts, sources);
     }
   }
-  // The hosts of NS records stand last, because nodes are among the names before.
+  // The hosts of NS records come last, because nodes are among the names above.
   for (const records of setsAt(zone, zone, { catalog, settings })) yield* hostRecords(records, hosts, sources);
 }
 
 function* reverseRecords({ zone, catalog, settings, dnsNames }: ZoneSources): Generator<readonly DnsRecord[]> {
   const zones = allZones(settings);
-  // Each of a service's instances has an address, and none must cost a look at all of them.
+  // Shared between addresses: each instance of a service has an address, and must not cause all instances to be read again.
   const tiers: BestTiers = new Map();
   for (const text of dnsNames.addresses()) {
     const owner = reverseName(Uint8Array.from(text, (char) => char.charCodeAt(0)));
@@ -115,7 +116,7 @@ function* reverseRecords({ zone, catalog, settings, dnsNames }: ZoneSources): Ge
   }
 }
 
-/** The records of the hosts that these records name, each once: names of addresses. */
+/** Yields the address records of the hosts that these records refer to, each once: names of addresses. */
 function* hostRecords(records: readonly DnsRecord[], known: Set<string>, { zone, settings }: ZoneSources): Generator<readonly DnsRecord[]> {
   const end = `.${ADDRESS_LABEL}.node.${zone}`;
   const zones = allZones(settings);
@@ -129,7 +130,7 @@ function* hostRecords(records: readonly DnsRecord[], known: Set<string>, { zone,
   for (let from = 0; from < records.length; from += HOSTS_PER_STEP) yield records.slice(from, from + HOSTS_PER_STEP).flatMap(addressesOf);
 }
 
-/** Names that may have records. Each comes once; undefined stands for one that is passed over. */
+/** Yields the names that may have records, each once; undefined for a skipped name. */
 function* ownersOf({ zone, lookup, dnsNames, catalog }: ZoneSources): Generator<string | undefined> {
   const domains = new Set<string>();
   const typesAt = (domain: string): readonly string[] => {
@@ -151,7 +152,7 @@ function* ownersOf({ zone, lookup, dnsNames, catalog }: ZoneSources): Generator<
   const seen = new Set<string>();
   for (const alias of dnsNames.aliases())
     for (const relative of namesOf(alias, [zone])) {
-      // Undefined where it is too long below this zone.
+      // Undefined when the name is too long below this zone.
       const owner = parseHostName(`${relative}.${zone}`);
       const isPassed = owner === undefined || seen.has(relative) || isCatalogName(relative, zone, catalog);
       if (!isPassed) seen.add(relative);
@@ -159,7 +160,7 @@ function* ownersOf({ zone, lookup, dnsNames, catalog }: ZoneSources): Generator<
     }
 }
 
-/** The records of the catalog, those of one name and kind together. They come in the order of their keys. */
+/** Yields the records of the catalog in key order, grouped by name and kind. */
 function* nameGroups(lookup: Pick<EntryIndex, "cursor">): Generator<readonly CatalogRecord[]> {
   const cursor = lookup.cursor();
   let group: CatalogRecord[] = [];
@@ -174,7 +175,7 @@ function* nameGroups(lookup: Pick<EntryIndex, "cursor">): Generator<readonly Cat
   if (group.length > 0) yield group;
 }
 
-/** The names of one group: a crowded name has very many, so they are made one by one. */
+/** Yields the names of one group one by one, because a name with many instances has many of them. */
 function* ownNamesOf(group: readonly CatalogRecord[], zone: string): Generator<string> {
   const [first] = group;
   if (first === undefined) return;
@@ -185,7 +186,7 @@ function* ownNamesOf(group: readonly CatalogRecord[], zone: string): Generator<s
   for (const transport of TRANSPORTS)
     for (const text of textOf({ form: "located", kind, transport, name, namespace }, zone)) {
       yield text;
-      // A kind may have several labels, one of which is written.
+      // A kind can have several labels, of which `formatName` uses the first.
       for (const label of otherLabels)
         if (text.length - plain.length + label.length <= MAX_NAME_CHARS) yield label + text.slice(plain.length);
     }
@@ -199,7 +200,7 @@ function* ownNamesOf(group: readonly CatalogRecord[], zone: string): Generator<s
     const [text] = textOf({ form: "located", kind, transport, port, name, namespace }, zone);
     if (text === undefined) continue;
     const meant = parseName(text.slice(0, -zone.length - 1));
-    // Where a port is called `svc`, `rpc` or `queue`, the built-in name wins.
+    // If a port is named `svc`, `rpc` or `queue`, the built-in name has priority.
     if (meant.form === "located" && meant.port === port) yield text;
   }
   const ids = new Set<string>();

@@ -1,4 +1,4 @@
-/** What a resolver asked its upstream about names in DNS that no fetched name tells: who carries them as an alias, and what lies below them. */
+/** Caches the upstream's answers about names that no fetched entry resolves: the entries that own a name as an alias, and the names below it. */
 
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { isAtOrBelow } from "../../catalog/query/sorted-blocks.ts";
@@ -6,56 +6,56 @@ import type { ParsedAliasClaim } from "../../discovery/alias-claim.ts";
 import { type NameView, plainName } from "../../discovery/dns-names.ts";
 import type { AliasOwner } from "../subject/remote-lookup.ts";
 
-/** The answer of the upstream to one name, as far as the viewer of DNS may see it. */
+/** The upstream's answer for one name, limited to the data that the DNS viewer may see. */
 export interface AliasOwners {
-  /** Entries that have the name as an alias. */
+  /** Entries that own the name as an alias. */
   readonly atName: readonly AliasOwner[];
   /** Namespaces at or below the name. */
   readonly namespaces: readonly string[];
-  /** Aliases at or below the name, with their claims. The names are below the zone. */
+  /** Aliases at or below the name, with their claims. Names are relative to the zone. */
   readonly claims: readonly ParsedAliasClaim[];
   /** Whether the upstream has more than these. */
   readonly isMore: boolean;
-  /** Of memory, rather too many than too few. */
+  /** Estimated memory, rounded up. */
   readonly sizeBytes: number;
 }
 
 export interface AliasOwnerCacheOptions {
-  /** How long an answer is fresh: one that something exists, and one that nothing does. */
+  /** How long a positive answer, and a negative one, is fresh. */
   readonly ttlMs: number;
   readonly negativeMs: number;
-  /** While no upstream answers, in ms since then. */
+  /** How long a stale answer is used after the last upstream became unreachable, in ms. */
   readonly maxStaleMs: number;
   readonly maxBytes: number;
 }
 
 interface AliasOwnersRow {
-  /** Of all that were put here. */
+  /** Sequence number of the `put`. */
   readonly number: number;
   readonly aliasOwners: AliasOwners;
   readonly arrivedMonoMs: number;
-  /** What it says was judged under this policy, and tells what callers were told until then. */
+  /** The version of the policy under which the answer was computed. It also changes when a namespace is no longer watched. */
   readonly judgedRevision: number;
 }
 
-/** `fresh`: as it is. `stale`: good only while no upstream answers. `narrow`: of what it has the same is true, and what it does not have is not known. */
+/** `fresh`: valid. `stale`: valid only while no upstream is reachable. `narrow`: its positive data is valid, but missing data is unknown. */
 export interface FoundAliasOwners {
   readonly aliasOwners: AliasOwners;
   readonly state: "fresh" | "stale" | "narrow";
-  /** How long it stays so, in ms. 0 unless it is fresh. */
+  /** How long it stays fresh, in ms. 0 unless it is fresh. */
   readonly leftMs: number;
   readonly arrivedMonoMs: number;
 }
 
-/** Bytes of an answer in the map, without its content. */
+/** Memory of an answer in the map, without its content. */
 const KEPT_BYTES = 400;
-/** The bytes have room for so many answers: a question asks about a name, and about what lies below it and above. */
+/** The cache has room for at least this many answers: one question looks up a name, the names below it, and the names above it. */
 const LEAST_KEPT = 4;
-/** Memory of a claim, and of a namespace. */
+/** Memory of a claim and of a namespace. */
 const CLAIM_BYTES = 300;
 const NAMESPACE_BYTES = 200;
 
-/** The answers of the upstream, within a bound of bytes. The oldest goes first. */
+/** A cache of upstream answers, bounded in bytes. The oldest answer is removed first. */
 export class AliasOwnerCache {
   readonly #options: AliasOwnerCacheOptions;
   readonly #kept = new Map<string, AliasOwnersRow>();
@@ -70,7 +70,7 @@ export class AliasOwnerCache {
     return this.#sizeBytes;
   }
 
-  /** Most that one answer should take. A larger one would push itself out. */
+  /** Maximum size of one answer. A larger answer would remove itself from the cache. */
   get answerBytes(): number {
     return Math.floor(this.#options.maxBytes / LEAST_KEPT);
   }
@@ -86,13 +86,15 @@ export class AliasOwnerCache {
     }
   }
 
-  /** Another number after each change of what is known of a name; 0 for what was judged otherwise. Undefined: nothing is. */
+  /**
+   * Returns a number that changes with the known answer for a name; 0 for an answer computed under another policy version. Undefined when there is no answer.
+   */
   markOf(key: string, judgedRevision: number): number | undefined {
     const kept = this.#kept.get(key);
     return kept && (kept.judgedRevision === judgedRevision ? kept.number : 0);
   }
 
-  /** `cutOffMonoMs`: since then no upstream answers. Undefined while one does. */
+  /** `cutOffMonoMs`: since when no upstream is reachable. Undefined while one is. */
   find(key: string, judgedRevision: number, monoMs: number, cutOffMonoMs: number | undefined): FoundAliasOwners | undefined {
     const kept = this.#kept.get(key);
     if (kept === undefined) return undefined;
@@ -116,7 +118,10 @@ export class AliasOwnerCache {
   }
 }
 
-/** Whether something that the viewer sees, and that counts, is at the name or below it. With more than was told, something is taken to be. */
+/**
+ * Returns whether anything that the viewer sees, and whose claim is valid, lies at the name or below it. If the answer is incomplete, such data is assumed to
+ * exist.
+ */
 export function isAbove({ namespaces, claims, isMore }: AliasOwners, suffix: string, { sees, counts }: NameView): boolean {
   if (namespaces.some(sees)) return true;
   const isBelow = (claim: ParsedAliasClaim) => isAtOrBelow(claim.name, suffix) && sees(claim.namespace) && counts(claim);
@@ -127,15 +132,15 @@ export function aliasOwnersAt({ atName }: AliasOwners, name: string, { sees, cou
   return atName.filter(({ entry, claim }) => counts({ ...claim, name }) && sees(entry.key.namespace));
 }
 
-/** An entry that the upstream told, and its memory where it is kept. */
+/** An entry received from the upstream, and its size in the cache. */
 export interface CachedAliasOwner {
   readonly aliasOwner: AliasOwner;
   readonly sizeBytes: number;
 }
 
 /**
- * What the upstream told of a name of the zone, sorted: as much as has room, but one entry at least. Entries that have the name itself come first. Of those below it only
- * namespaces and claims are kept. What finds no room counts as what was not told.
+ * Builds the answer for a name of the zone from the upstream's entries, up to `maxBytes` but with at least one entry. Entries that own the name itself come
+ * first. For entries below the name, only namespaces and claims are kept. If some data does not fit, the answer is marked as incomplete.
  */
 export function aliasOwnersFrom(
   name: string,
@@ -169,7 +174,7 @@ export function aliasOwnersFrom(
   return { atName, namespaces: [...namespaces], claims, isMore: isMore || isCut, sizeBytes };
 }
 
-/** What an alias is below the zone, if that is the name or below it: an alias may be in full. */
+/** Returns the spellings of an alias, as written and relative to the zone, that are the name or lie below it. */
 function namesBelow(alias: string, name: string, zone: string): readonly string[] {
   const short = alias.endsWith(`.${zone}`) ? [alias.slice(0, -zone.length - 1)] : [];
   return [alias, ...short].filter((text) => isAtOrBelow(text, name));

@@ -1,4 +1,4 @@
-/** The catalog as DNS reads it: with the rights of the caller of a view, and with samples of crowded names. */
+/** The catalog as DNS reads it: with the permissions of the caller of a view, and with samples of names that have many entries. */
 import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { readTtlMs } from "../../catalog/entry/view.ts";
@@ -32,48 +32,54 @@ import { hiddenAbove, isClaimRightful, namespaceOf, ownWords } from "./alias-vis
 import { listServices } from "./services.ts";
 import type { ViewerOfView } from "./views.ts";
 
-/** What DNS reads of a node. */
+/** The parts of a node or resolver that DNS reads. */
 export interface DnsSources {
   readonly reads: CatalogReads;
   readonly replica: Pick<Replica, "revision">;
   readonly dnsNames: Pick<DnsNames, "catchUp" | "findAlias" | "follow" | "hasNameUnder" | "namesAt" | "view">;
   readonly identity: { readonly clusterId: string };
   readonly policies: PolicySource;
-  /** Absent at a node, which knows everything. */
+  /** Looks up names that are not watched. Absent on a node, which has the complete catalog. */
   readonly remoteLookup?: RemoteLookup | undefined;
-  /** Where names lead that have nothing here. Absent: nowhere. */
+  /** Resolves names without a usable entry here to other clusters. Absent: only local entries are used. */
   readonly clusters?: Pick<ClusterNames, "catchUp" | "find" | "follow" | "hasNameUnder" | "now"> | undefined;
-  /** What stands for the serving process under `<its id>.node`, as long as no node has its id. Absent at a node, which is in the catalog. */
+  /** The entry that represents the serving process under `<its id>.node` while no node has this id. Absent on a node, which is in the catalog. */
   readonly self?: EntryView | undefined;
-  /** Most entries of a crowded name that are given; when absent as many as an answer has room for. */
+  /** Maximum number of entries returned for a name with many entries. Absent: as many as fit into a response. */
   readonly mostEntries?: number | undefined;
 }
 
-/** More than a policy changes while a process lives. */
+/** More versions than the policy can have in the lifetime of a process. */
 const VERSIONS_PER_GENERATION = 2 ** 22;
-/** Names of more instances have samples, and TC: the addresses of so many fit into no message. A sample over UDP has room for about twenty healthy instances. */
+/**
+ * Names with more instances are sampled, and their answers have TC set, because no message has room for all addresses. A UDP response has room for about twenty
+ * healthy instances.
+ */
 const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32, whole: MAX_TARGETS } as const;
 
-/** For whether there is any: the first one that is looked at, whatever its health. */
+/** Sampling options for an existence check: the first entry found, whatever its health. */
 const ANY_ONE = { form: "spread", at: 0, rank: () => 0, ideal: 0, fit: 0, wanted: 1, most: 1, whole: 1 } as const;
 
-/** `self`: what stands for the serving process, where the name is its own. */
+/** `self`: the entry that represents the serving process, when the name is its own. */
 type FoundHere<T> = Pick<FoundInstances<T>, "found" | "isSample"> & { readonly self: EntryView | undefined };
 const NOTHING_FOUND = { found: [], isSample: false, self: undefined } as const;
 
-/** Most entries of one name that are looked at to find a healthy one at an address. */
+/** Maximum number of entries of one name that are examined to find a healthy one at an address. */
 const MAX_READ_OF_NAME = 64;
 
-/** Neither a namespace nor an alias can be called so: what is looked for there is absent. */
+/** A name that neither a namespace nor an alias can have, so lookups of it find nothing. */
 const NOWHERE = "~";
 
-/** Maximum bytes of entries that are read for TXT records: several times the largest answer. */
+/** Maximum number of bytes of entries that are read for TXT records: several times the largest response. */
 const MOST_TEXT_BYTES = 1024 * 1024;
 
-/** Most hidden namespaces that an answer for an address reports. */
+/** Maximum number of hidden namespaces that an answer in a reverse zone reports. */
 const MAX_HIDDEN = 16;
 
-/** The catalog as a view sees it: that of an anonymous caller, unless another is named. `onHidden` is called once an answer with the hidden namespaces. */
+/**
+ * Returns the catalog as a view sees it: as an anonymous caller, unless another viewer is given. `onHidden` is called with the hidden namespaces once per
+ * answer.
+ */
 export function dnsCatalog(
   random: () => number,
   sources: DnsSources,
@@ -96,17 +102,20 @@ export function dnsCatalog(
   return new CatalogInDns(sources, viewer, { notes, onHidden, held, texts });
 }
 
-/** What was noticed of an answer that is being made. */
+/** Observations while an answer is being built. */
 interface AnswerNotes {
   readonly hidden: Set<string>;
   readonly rests: DependencyRecorder;
   hasSampled: boolean;
   sampleCount: number;
-  /** Whether anything was read that upstreams tell. */
+  /** Whether any data was read that a resolver receives from its upstreams. */
   hasRead: boolean;
-  /** When the first of what was read of other clusters ends. */
+  /** The earliest expiry of the data read from other clusters. */
   endsWallMs: number;
-  /** The first position is random, so that the nodes of a cluster do not all begin with the same instances. Then all have their turn. */
+  /**
+   * Position of the next sample. It starts at random, so that the nodes of a cluster do not all start with the same instances, and then moves so that all
+   * instances are sampled.
+   */
   position: number;
 }
 
@@ -115,7 +124,7 @@ interface AnswerInProgress {
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly held: DnsCatalog | undefined;
   readonly texts?: DnsCatalog;
-  /** Maximum bytes of a name's entries that `find` reads; it always reads at least one entry. Absent: no limit. */
+  /** Maximum number of bytes of a name's entries that `find` reads; it always reads at least one entry. Absent: no limit. */
   readonly mostBytes?: number;
 }
 
@@ -134,7 +143,7 @@ class CatalogInDns implements DnsCatalog {
   readonly #viewer: Caller;
   readonly #counts: (claim: ParsedAliasClaim) => boolean;
   readonly #seer: ViewerClass;
-  /** `at` is set before each use: HOT. */
+  /** `at` is set before each use. HOT. */
   readonly #sampling: { -readonly [K in keyof NameSampling]: NameSampling[K] };
 
   constructor(
@@ -170,9 +179,9 @@ class CatalogInDns implements DnsCatalog {
 
   get version(): number {
     const { reads, remoteLookup } = this.#sources;
-    // A plan that was made while an upstream answered is another than one from what may be old.
+    // Distinguishes plans built while an upstream was reachable from plans that may contain stale data.
     const version = 2 * reads.policyRevision + (remoteLookup?.isCutOff === true ? 1 : 0);
-    // So that no plan counts which was made for another view of the same index.
+    // Plans that were built for an earlier view with the same index never match.
     return version + (this.view.generation ?? 0) * VERSIONS_PER_GENERATION;
   }
 
@@ -210,7 +219,7 @@ class CatalogInDns implements DnsCatalog {
     if (!reads.verdict(this.#viewer, namespace).allowed) {
       if (namespace === NOWHERE) return NOTHING_FOUND;
       this.#notes.hidden.add(namespace);
-      // So that the time does not tell it from what is absent. A resolver would ask for it.
+      // Looks up an absent name instead, so that hidden and absent names take the same time. A resolver would fetch the absent name, so it returns immediately.
       return this.remoteLookup === undefined ? this.#find({ ...asked, namespace: NOWHERE }, port, options) : NOTHING_FOUND;
     }
     this.#notes.rests.entries(kind, namespace, name);
@@ -227,7 +236,7 @@ class CatalogInDns implements DnsCatalog {
     const { rests, hidden } = this.#notes;
     if (!this.#sources.reads.verdict(this.#viewer, name.namespace).allowed) {
       hidden.add(name.namespace);
-      // So that the time does not tell it from what is absent.
+      // Looks up an absent name instead, so that hidden and absent names take the same time.
       return name.namespace === NOWHERE ? undefined : this.#clusterOf(clusters, { ...name, namespace: NOWHERE });
     }
     rests.entries(name.kind, name.namespace, name.name);
@@ -240,9 +249,9 @@ class CatalogInDns implements DnsCatalog {
 
   services(namespace: string): TruncatedList<ListedService> {
     const { reads, remoteLookup } = this.#sources;
-    // Before the verdict, so that it tells nothing of what exists.
+    // Checked before the verdict, so that the error does not reveal which namespaces exist.
     if (remoteLookup?.isEmpty === false)
-      throw new WaymarkError("not_ready", "this resolver does not follow everything, and knows no list of services");
+      throw new WaymarkError("not_ready", "cannot list the services of a namespace: this resolver does not watch all namespaces");
     if (!reads.verdict(this.#viewer, namespace).allowed) {
       this.#notes.hidden.add(namespace);
       return { items: [], isCut: false };
@@ -280,12 +289,12 @@ class CatalogInDns implements DnsCatalog {
     const { remoteLookup } = this.#sources;
     const { endsWallMs } = this.#notes;
     this.#notes.endsWallMs = Number.POSITIVE_INFINITY;
-    // What has ended is not told, so there is always something left.
+    // Expired data is not used, so at least 1 ms is left.
     const ownMs = endsWallMs === Number.POSITIVE_INFINITY ? endsWallMs : Math.max(1, endsWallMs - (this.now?.().wallMs ?? endsWallMs));
     const leftMs = Math.min(ownMs, remoteLookup?.takeRemainingMs() ?? Number.POSITIVE_INFINITY);
     const hasRead = this.#notes.hasRead;
     this.#notes.hasRead = false;
-    // Nobody tells then what changes in namespaces that are followed either.
+    // While the resolver is cut off, changes in watched namespaces do not arrive either.
     return hasRead && remoteLookup?.isCutOff === true ? 0 : leftMs;
   }
 
@@ -301,15 +310,15 @@ class CatalogInDns implements DnsCatalog {
     this.#noteElsewhere("");
     if (dnsNames.hasNameUnder(suffix, zone, view) || clusters?.hasNameUnder(suffix, zone, view) === true) return true;
     if (remoteLookup === undefined || remoteLookup.isEmpty) return false;
-    // If the policy denies by default, many visible names are below hidden names. Hidden names are therefore asked for too, whether they exist or not, and
-    // the viewer gets only visible names.
+    // If the policy denies by default, many visible names are below hidden names. Lookups therefore include hidden names, whether they exist or not, and the
+    // viewer gets only visible names.
     if (policies.policy.set?.defaultAllow !== false && this.#isHidden(ownWords(suffix))) return false;
     return remoteLookup.hasNameUnder(suffix, zone, view);
   }
 
   findAlias(name: string, zone: string): readonly EntryView[] {
     const { reads, dnsNames, remoteLookup } = this.#sources;
-    // Nothing is looked up before the verdict, so that neither the answer nor its time tells what is hidden.
+    // Checks the verdict before any lookup, so that neither the answer nor its timing reveals hidden names.
     const hidden = this.#hiddenAbove(name);
     if (hidden !== undefined) {
       this.#notes.hidden.add(hidden);
@@ -342,14 +351,14 @@ class CatalogInDns implements DnsCatalog {
     for (const [name, keys] of dnsNames.namesAt(address)) {
       const namespace = name.slice(0, name.indexOf("\0"));
       if (!allowed(namespace)) {
-        // Each is reported with every answer.
+        // Bounded, because every answer reports these namespaces.
         if (hidden.size < MAX_HIDDEN) hidden.add(namespace);
         continue;
       }
       const { best, isWhole } = this.#bestOf(keys);
       if (!isWhole) isCut = true;
       if (best === undefined) continue;
-      // Only what is shown counts, so that no number tells what is hidden.
+      // Counts only visible entries, so that the number does not reveal hidden ones.
       if (found.length === MAX_AT_ADDRESS) {
         isCut = true;
         break;
@@ -360,7 +369,7 @@ class CatalogInDns implements DnsCatalog {
     return { items: records.map((record) => reads.entry(record)), isCut };
   }
 
-  /** A record of the best health among so many of these. `isWhole`: none of the others can be better. */
+  /** Returns the record with the best health among the first `MAX_READ_OF_NAME` records. `isWhole`: none of the remaining records can be better. */
   #bestOf(keys: Iterable<KeyText>): { readonly best: CatalogRecord | undefined; readonly isWhole: boolean } {
     const { dnsNames } = this.#sources;
     let best: CatalogRecord | undefined;
@@ -379,7 +388,7 @@ class CatalogInDns implements DnsCatalog {
 
   gateways(zone: string): readonly EntryView[] {
     const { reads, identity, remoteLookup } = this.#sources;
-    // A resolver follows nodes like other entries, and cannot say that it knows all.
+    // A resolver watches node entries like other entries, and cannot know that it has all of them.
     if (remoteLookup !== undefined) return [];
     this.#notes.rests.nodes();
     const read = (record: CatalogRecord) => reads.entry(record);
@@ -387,15 +396,15 @@ class CatalogInDns implements DnsCatalog {
   }
 
   /**
-   * Whether the name of these labels lies in a namespace that the policy hides, by a rule or because it has none, and is no namespace itself that the policy names and
-   * shows. Nothing is fetched for such a name, so that neither the time of the answer nor the cache tells what exists. A name of one label lies in no namespace: what
-   * is asked about it is judged when it comes.
+   * Returns whether the policy hides the namespace that a name lies in (by a rule, or because no rule allows it) and the name itself is not a namespace that a
+   * rule makes visible. Such a name is not fetched, so that neither the timing of the answer nor the cache reveals what exists. A name of one label lies in no
+   * namespace: its data is checked against the policy when it arrives.
    */
   #isHidden(labels: readonly string[]): boolean {
     if (labels.length < 2) return false;
     const { reads, policies } = this.#sources;
     const above = namespaceOf(labels.slice(1));
-    // Below `node` are the nodes, of which the policy hides none.
+    // The namespace `node` contains the nodes, and the policy hides no nodes.
     if (isReservedNamespace(above) || reads.verdict(this.#viewer, above).allowed) return false;
     const own = namespaceOf(labels);
     const isNamed = isControlNamespace(own) || policies.policy.ruleOf(own) !== undefined;
@@ -407,12 +416,12 @@ class CatalogInDns implements DnsCatalog {
     return hiddenAbove(name, policies.policy, (namespace) => reads.verdict(this.#viewer, namespace).allowed);
   }
 
-  /** Undefined where nothing is hidden. */
+  /** Undefined when nothing is hidden, because there is no policy. */
   get #seerNow(): ViewerClass | undefined {
     return this.#sources.policies.policy.set === undefined ? undefined : this.#seer;
   }
 
-  /** What is read next rests on that the namespace is followed; where it is not, on what is told of it. */
+  /** Records the dependency of the next read: that the namespace is watched or, if it is not, the remote lookups. */
   #noteElsewhere(namespace: string): void {
     const { remoteLookup } = this.#sources;
     if (remoteLookup === undefined) return;
@@ -426,7 +435,10 @@ class CatalogInDns implements DnsCatalog {
     return self?.key.name === name ? self : undefined;
   }
 
-  /** Returns or throws as `RemoteLookup.know`; where nobody can be asked, false if that is of no matter. */
+  /**
+   * Returns true when the entries of the name are available. Throws like `RemoteLookup.know`, but returns false when no upstream can be asked and the name is
+   * optional.
+   */
   #knows(name: InstanceName, isOptional: boolean): boolean {
     try {
       this.#sources.remoteLookup?.require(name);
@@ -449,13 +461,13 @@ class CatalogInDns implements DnsCatalog {
   }
 }
 
-/** The words of a name behind those of ports and transports: what stands before `_svc._tcp` is no namespace. */
+/** Returns the labels after the port and transport labels: the labels before `_svc._tcp` are not part of a namespace. */
 function wordsBehindPorts(name: string): readonly string[] {
   const words = wordsOf(name);
   return words.slice(words.findLastIndex((word) => word.startsWith("_")) + 1);
 }
 
-/** Entries with an alias in the order of a node: by key. */
+/** Sorts entries with an alias by key, which is the order on a node. */
 function inOrder(own: readonly EntryView[], others: readonly AliasOwner[]): readonly EntryView[] {
   const all = [...own, ...others.map(({ entry }) => entry)].map((entry) => ({ entry, key: keyText(entry.key) }));
   return all.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);

@@ -1,34 +1,34 @@
 /**
- * Views of callers that showed a credential (DNS over TLS or HTTP): each sees what its tenant and cluster see, from the place that its address has. The number of views is
- * bounded, because the index of a view is a byte.
+ * Views of callers that authenticated with a credential (DNS over TLS or HTTPS). Each caller sees the data that its tenant and cluster may see, with the
+ * locality of its address. The number of views is bounded, because the index of a view is one byte.
  */
 import { assert } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { DnsCatalog, DnsView } from "../subject/subject.ts";
 import type { ViewerOfView } from "./views.ts";
 
-/** Together with those of the settings they have room in a byte. */
+/** Together with the configured views, these must fit into one byte. */
 const MAX_CREDENTIAL_VIEWS = 128;
-/** At a resolver, where each has memory of its own for what the upstream told. */
+/** The limit on a resolver, where each view has its own memory for upstream results. */
 export const MAX_FETCHING_VIEWS = 16;
-/** A plan of so many generations ago was dropped long since. */
+/** Generations wrap around here. Plans of the earlier view with the same number were removed long before. */
 const MAX_GENERATION = 2 ** 30;
 
 export class CredentialViews {
   readonly #firstIndex: number;
   readonly #maxCount: number;
   readonly #open: (viewer: ViewerOfView) => DnsCatalog;
-  /** The one that was not asked for longest first. */
+  /** Least recently used first. */
   readonly #kept = new Map<string, DnsCatalog>();
 
-  /** `firstIndex`: the least index that no other view has. */
+  /** `firstIndex`: the lowest index that no other view uses. */
   constructor(firstIndex: number, open: (viewer: ViewerOfView) => DnsCatalog, maxCount = MAX_CREDENTIAL_VIEWS) {
     this.#firstIndex = firstIndex;
     this.#open = open;
     this.#maxCount = maxCount;
   }
 
-  /** The catalog as a caller sees it. `base`: the view of its address, of which it has all but the rights. */
+  /** Returns the catalog as a caller sees it. `base`: the view of the caller's address, which gives everything except the permissions. */
   find(caller: Caller, base: DnsView): DnsCatalog {
     const { tenant, cluster } = caller;
     const key = `${base.index}\0${cluster}\0${tenant}`;
@@ -38,11 +38,11 @@ export class CredentialViews {
     return catalog;
   }
 
-  /** The next index, or that of the view that was not asked for longest. */
+  /** Returns the next unused index, or the index of the least recently used view, which is removed. */
   #free(): Pick<DnsView, "generation" | "index"> {
     if (this.#kept.size < this.#maxCount) return { index: this.#firstIndex + this.#kept.size, generation: 0 };
     const [oldest] = this.#kept;
-    assert(oldest !== undefined, "so many views are kept");
+    assert(oldest !== undefined, "a full set of views has a least recently used view");
     const [key, { view }] = oldest;
     this.#kept.delete(key);
     return { index: view.index, generation: ((view.generation ?? 0) + 1) % MAX_GENERATION };

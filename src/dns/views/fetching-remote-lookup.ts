@@ -1,6 +1,6 @@
 /**
- * What the DNS of a resolver knows beside what it follows. A name is fetched when an answer needs it, and so is who carries an alias and what lies below a name.
- * What is not known is said to be unknown, so that no name is called absent that exists elsewhere (semantics.md, Resolver).
+ * Implements the remote lookups of a resolver. It fetches a name, the owners of an alias, or the names below a name when an answer needs them. An unknown name
+ * is reported as unknown, so that no existing name gets NXDOMAIN (semantics.md, Resolver).
  */
 
 import type { InstanceName } from "../../catalog/query/instances.ts";
@@ -21,53 +21,56 @@ import { type AliasOwnerCache, type AliasOwners, aliasOwnersAt, type FoundAliasO
 
 export interface RemoteLookupParts {
   readonly machine: Pick<ResolverMachine, "counts" | "isComplete"> & {
-    /** As those of the machine. */
+    /** The same functions as in `ResolverMachine`. */
     readonly fetchedLeftMs: (name: InstanceName, time: Time) => number | undefined;
     readonly fetchedMark: (name: InstanceName) => number | undefined;
-    /** What `ask` would answer at once of a name that is not followed. Undefined: it would be fetched. */
+    /** Returns the answer that `ask` would give immediately for an unwatched name. Undefined: it would be fetched. */
     readonly fetchedAnswer: (name: InstanceName, time: Time) => AnswerQuality | undefined;
     readonly upstreams: Pick<ResolverMachine["upstreams"], "cutOffMonoMs" | "isCutOff">;
   };
-  /** Whether entries of a followed name are held, though they are probably gone upstream: what is told of it may be old then. */
+  /** Returns whether entries of a watched name are retained although they were probably removed upstream. Such data may be stale. */
   readonly isHeld: (name: InstanceName) => boolean;
-  /** Asks for a name. Undefined: `told` is called once, later. Throws `not_ready`. */
+  /** Requests a name. Undefined: the name is being fetched, and `told` is called once when that ends. Throws `not_ready`. */
   readonly ask: (name: InstanceName, asked: LookupOptions, told: (error: WaymarkError | undefined) => void) => AnswerQuality | undefined;
   readonly aliasOwners: AliasOwnerCache;
-  /** Asks the upstream about a name of a zone. `told` is called once, later: with nothing if that failed. */
+  /** Asks the upstream for the owners of a name in a zone, and for names below it. `told` is called once, later; with undefined if the request failed. */
   readonly askAliasOwners: (name: string, zone: string, told: (aliasOwners: AliasOwners | undefined) => void) => void;
-  /** Counts everything that the machine took in. */
+  /** Number of inputs that the machine has processed. */
   readonly inputCount: () => number;
-  /** Counts changes of the policy, and followed namespaces that were let go: of those callers were told what no answer from before says. */
+  /**
+   * Increases with each policy change and each namespace that is no longer watched. Results from before are then older than answers that clients have already
+   * received.
+   */
   readonly judgedRevision: () => number;
   readonly now: () => Time;
 }
 
-/** Answers are made anew after so long, so that their TTL goes down with what is left. */
+/** Plans with remote data are rebuilt after this time, so that their TTL counts down. */
 const PLAN_MS = 1000;
-/** What could not be fetched is not asked for again for so long. */
+/** A failed lookup is not repeated for this time. */
 const FAILED_MS = 1000;
-/** Most names that are remembered to have failed. */
+/** Maximum number of failed lookups that are remembered. */
 const MAX_FAILED = 1000;
-/** Most names above fetched ones that are remembered. */
+/** Maximum number of names above fetched names that are remembered. */
 const MAX_ABOVE = 10_000;
-/** An upstream that has not answered for so long may have stopped: what it told before is told meanwhile. A question waits for a little longer. */
+/** After this time without a response, the upstream may have failed, and its earlier result is used. Questions wait slightly longer than this. */
 const LATE_MS = 400;
-/** Most names about which the upstream is asked at a time. */
+/** Maximum number of concurrent requests to the upstream. */
 const MAX_ASKED = 1000;
 
 export class FetchingRemoteLookup implements RemoteLookup {
   readonly held: RemoteLookup;
   readonly #parts: RemoteLookupParts;
-  /** When what failed may be asked for again, the earliest first. */
+  /** When failed lookups may be repeated, earliest first. */
   readonly #failed = new BoundedMap<string, number>(MAX_FAILED);
   readonly #asked = new Map<string, { readonly arrival: Promise<void>; readonly sinceMonoMs: number }>();
-  /** The namespaces of fetched names that exist, and what lies above them in DNS: since when they do. */
+  /** When the namespaces of fetched names, and all names above them in DNS, were last seen to exist. */
   readonly #above = new Map<string, number>();
-  /** Of the question that is looked at, as in `PendingNameError`. */
+  /** The set of the current question, as in `PendingNameError`. */
   #askedIn = new Set<string>();
   #mayWait: () => boolean = () => true;
   #changeCount = 0;
-  /** What was told since `takeDependencies`. */
+  /** The lookups since the last `takeDependencies`. */
   #told = nothingTold();
   #leftMs = Number.POSITIVE_INFINITY;
 
@@ -154,7 +157,7 @@ export class FetchingRemoteLookup implements RemoteLookup {
   findAlias(name: string, zone: string, view: NameView, hasOwn: boolean): readonly AliasOwner[] {
     const found = this.#about(name, zone);
     if (found !== undefined) return this.#at(found, name, view, hasOwn);
-    // While nobody can be asked, what is followed is served.
+    // While no upstream can be asked, the entries in watched namespaces are the answer.
     if (hasOwn) return [];
     throw unknown();
   }
@@ -162,7 +165,7 @@ export class FetchingRemoteLookup implements RemoteLookup {
   hasNameUnder(suffix: string, zone: string, view: NameView): boolean {
     if (this.isEmpty) return false;
     const found = this.#about(suffix, zone);
-    // What is followed is known without being asked.
+    // Watched namespaces were already searched in the local catalog.
     const unfollowed = { ...view, sees: (namespace: string) => !this.#parts.machine.isComplete(namespace) && view.sees(namespace) };
     const isThere = found !== undefined && isAbove(found.aliasOwners, suffix, unfollowed);
     if (!isThere && (found === undefined || found.state === "narrow")) throw unknown();
@@ -191,7 +194,7 @@ export class FetchingRemoteLookup implements RemoteLookup {
     return aliasOwners;
   }
 
-  /** What is known of a name. Undefined if nothing is, and nobody can be asked. Throws `PendingNameError` while it is being asked. */
+  /** Returns the known result for a name. Undefined when none is known and no upstream can be asked. Throws `PendingNameError` while it is being fetched. */
   #about(name: string, zone: string): FoundAliasOwners | undefined {
     const { machine, aliasOwners, judgedRevision, now } = this.#parts;
     if (this.isEmpty) return EVERYTHING_FOLLOWED;
@@ -199,11 +202,11 @@ export class FetchingRemoteLookup implements RemoteLookup {
     const key = `${name} ${zone}`;
     this.#told.aliasOwners.add(key);
     const kept = aliasOwners.find(key, judgedRevision(), monoMs, machine.upstreams.cutOffMonoMs);
-    // That nothing lies there is over when something was fetched from there since.
+    // A result that nothing lies below the name is outdated if a name from there was fetched since.
     const isOver = kept?.aliasOwners.namespaces.length === 0 && kept.arrivedMonoMs < (this.#above.get(name) ?? Number.NEGATIVE_INFINITY);
     const found = isOver ? undefined : kept;
     if (found?.state === "fresh" || machine.upstreams.isCutOff) return found;
-    // That nothing exists is not said beyond its time while anybody can be asked.
+    // An expired negative result is not used while an upstream can be asked.
     const isLate = monoMs - (this.#asked.get(key)?.sinceMonoMs ?? monoMs) >= LATE_MS && found !== undefined && !isEmpty(found.aliasOwners);
     if (isLate || this.#hasFailed(key)) return found && { ...found, state: "narrow" };
     throw new PendingNameError(key, this.#ask(key, name, zone), this.#askedIn);
@@ -229,7 +232,7 @@ export class FetchingRemoteLookup implements RemoteLookup {
     const { aliasOwners, askAliasOwners, judgedRevision, now } = this.#parts;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#asked.set(key, { arrival: promise, sinceMonoMs: now().monoMs });
-    // What it brings was judged under this policy, or a newer one.
+    // The result is computed under this version of the policy or a newer one.
     const version = judgedRevision();
     askAliasOwners(name, zone, (told) => {
       if (told === undefined) this.#fail(key);
@@ -250,17 +253,17 @@ export class FetchingRemoteLookup implements RemoteLookup {
     return leftMs > 0;
   }
 
-  /** What was told just now stays so for this long. */
+  /** Limits the lifetime of the results returned since the last `takeLeftMs`. */
   #lasts(leftMs: number): void {
     if (leftMs === Number.POSITIVE_INFINITY) return;
     this.#leftMs = Math.min(this.#leftMs, Math.max(0, leftMs));
     if (leftMs > 0) this.#told.planMs = Math.min(this.#told.planMs, leftMs);
   }
 
-  /** The plan that is made rests on what is known of this name. Returns its key. */
+  /** Records that the plan depends on the lookup of this name. Returns its key. */
   #note(name: InstanceName): string {
     const key = `${name.namespace}\0${name.name}\0${name.kind}`;
-    // That a namespace is followed the plan rests on by itself.
+    // For a watched namespace, the plan already depends on the namespace being watched.
     if (!this.#parts.machine.isComplete(name.namespace)) this.#told.names.set(key, name);
     return key;
   }
@@ -289,14 +292,14 @@ export class FetchingRemoteLookup implements RemoteLookup {
   }
 }
 
-/** The mark of what is followed. No other is below 0. */
+/** The mark of watched data. All other marks are 0 or more. */
 const FOLLOWED = -1;
 
 function nothingTold() {
   return { names: new Map<string, InstanceName>(), aliasOwners: new Set<string>(), planMs: PLAN_MS };
 }
 
-/** What is held, for additional records. */
+/** Returns lookups that use the cache only, for additional records. */
 function heldOf(of: RemoteLookup, isHeld: (name: InstanceName) => boolean): RemoteLookup {
   const refuse = (): never => {
     throw unknown();
@@ -333,7 +336,7 @@ const EVERYTHING_FOLLOWED: FoundAliasOwners = {
   arrivedMonoMs: Number.POSITIVE_INFINITY,
 };
 
-/** Whatever the reason, a question is answered as one of which nothing is known. */
+/** Returns the error for an unknown name. It is the same for all reasons, so that all such questions are answered alike. */
 function unknown(cause?: unknown): WaymarkError {
-  return new WaymarkError("not_ready", "this resolver does not know the name, and no server answers that could tell", { cause });
+  return new WaymarkError("not_ready", "the name is not cached by this resolver, and no upstream could be asked", { cause });
 }

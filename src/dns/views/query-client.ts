@@ -1,9 +1,9 @@
-/** Who asks a question, and which view of the catalog it gets. */
+/** The client that asks a question, and the view of the catalog that it gets. */
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { DnsCatalog } from "../subject/subject.ts";
 
-/** The network on whose behalf a forwarder asks (client subnet, RFC 7871). `address` has just the bytes that hold the prefix; bits after it are 0. */
+/** The network for which a forwarder asks (client subnet, RFC 7871). `address` has exactly the bytes that the prefix needs; bits after the prefix are 0. */
 export interface ClientSubnet {
   /** 1 is IPv4, 2 is IPv6. */
   readonly family: 1 | 2;
@@ -12,31 +12,31 @@ export interface ClientSubnet {
 }
 
 export interface QueryClient {
-  /** As the socket gives it. Over UDP it may be forged. */
+  /** The source address from the socket. It may be forged over UDP. */
   readonly address: string;
   /** `dot` is DNS over TLS, `doh` DNS over HTTP. */
   readonly transport: "udp" | "tcp" | "dot" | "doh";
   readonly subnet: ClientSubnet | undefined;
-  /** What a client of DNS over TLS showed. Absent: nothing. */
+  /** The certificate of a client of DNS over TLS. Absent: it sent none. */
   readonly certificate?: PeerCertificate | undefined;
-  /** The view of the key that signed the question, by its index. Absent: no key did. */
+  /** The index of the view of the TSIG key that signed the question. Absent: the question is not signed. */
   readonly keyView?: number | undefined;
-  /** Who asks over HTTP with a credential. Absent: nobody showed one. */
+  /** The authenticated caller of DNS over HTTPS. Absent: the request has no credential. */
   readonly caller?: Caller | undefined;
 }
 
-/** The view of an asker, or that it may ask nothing. */
+/** The view of a client, or a refusal. */
 export type ViewSelection = SelectedView | { readonly isRefused: true };
 
 export interface SelectedView {
   readonly catalog: DnsCatalog;
-  /** Length of the prefix within which everybody has this view, for the answer to a client subnet. Undefined: 0. */
+  /** Length of the prefix in which all clients have this view, for the scope of a client subnet response. Undefined: 0. */
   readonly scopePrefix: number | undefined;
-  /** Whether the client subnet chose the view, so that another subnet of the same forwarder may have another one. */
+  /** Whether the client subnet selected the view, so that another subnet of the same forwarder may have another view. */
   readonly isBySubnet: boolean;
 }
 
-/** A view that no client subnet chose. */
+/** Returns the selection of a view that does not depend on a client subnet. */
 export function onlyView(catalog: DnsCatalog): SelectedView {
   return { catalog, scopePrefix: undefined, isBySubnet: false };
 }

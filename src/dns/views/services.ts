@@ -1,4 +1,4 @@
-/** Which services a namespace has. */
+/** Lists the services of a namespace. */
 import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
 import type { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { ListCursor } from "../../catalog/query/ordered-records.ts";
@@ -7,17 +7,20 @@ import { isDrained } from "../../consumer/fitness.ts";
 import type { TransportProtocol } from "../../lib/protocols.ts";
 import type { ListedService, TruncatedList, TtlSource } from "../subject/browsing.ts";
 
-/** Most entries that are looked at for one list. */
+/** Maximum number of entries that are examined for one list. */
 const MAX_SEEN = 20_000;
 
 export interface ListOptions {
-  /** Most services. */
+  /** Maximum number of services. */
   readonly most: number;
-  /** What of a record decides how long the list may be kept. Called for each that is in it. */
+  /** Reads the fields of a record that limit the TTL of the list. Called for each record in the list. */
   readonly read: (record: CatalogRecord) => TtlSource;
 }
 
-/** Services with an entry that is not in maintenance, in order of their names: at most so many, and as many as MAX_SEEN entries have. Cost: their entries, of each of which the ttl is read. */
+/**
+ * Returns the services with an entry that is not in maintenance, ordered by name; at most `most`, and only those among the first `MAX_SEEN` entries. Cost: the
+ * entries of these services, and the TTL of each.
+ */
 export function listServices(lookup: EntryIndex, namespace: string, { most, read }: ListOptions): TruncatedList<ListedService> {
   const cursor = new ListCursor(lookup.ofKind(KIND.SERVICE));
   cursor.seek(`${namespace}\0`);
@@ -42,7 +45,7 @@ export function listServices(lookup: EntryIndex, namespace: string, { most, read
     found.set(record.name, transports);
     for (const transport of TRANSPORTS) if (record.traits.ports.includes(portWord(transport))) transports.add(transport);
     const source = read(record);
-    // There are few ttls, of as many entries as there may be.
+    // Few distinct TTLs exist, however many entries there are.
     ttlSources.set(`${source.ttlMs} ${source.health}`, source);
   }
   return listed(false);

@@ -1,30 +1,30 @@
 /**
- * Which view an address has: the prefixes of `dns.views[]` as a binary tree, in which the longest prefix that holds an address decides. A walk
- * ends where everybody below has the same view, so it also tells how far a view reaches (semantics.md, DNS).
+ * Maps addresses to views: the prefixes of `dns.views[]` as a binary trie with longest-prefix match. A lookup stops where all addresses below have the same
+ * view, so it also returns the scope of the view (semantics.md, DNS).
  */
 import type { AddressBlock } from "../../lib/addresses.ts";
 
 /** The view of a network. */
 export interface FoundView {
   readonly index: number;
-  /** Length of the prefix of the network within which everybody has this view. */
+  /** Length of the prefix of the network in which all addresses have this view. */
   readonly scopePrefix: number;
 }
 
 interface TrieNode {
-  /** The view of addresses that no longer prefix holds. Undefined: that of the node above. */
+  /** The view of addresses that match no longer prefix. Undefined: inherited from the parent. */
   own: number | undefined;
   readonly below: [TrieNode | undefined, TrieNode | undefined];
-  /** The view of all addresses below; undefined where they have several. */
+  /** The view of all addresses below. Undefined when they have several. */
   whole: number | undefined;
 }
 
-/** The prefixes of one family. Those of IPv4 have 4 bytes and those of IPv6 have 16. */
+/** The prefixes of one address family: 4 bytes for IPv4, 16 for IPv6. */
 export class ViewTable {
   readonly #root: TrieNode = newNode();
   readonly #otherwise: number;
 
-  /** `otherwise`: the view of addresses without a prefix. Of two equal prefixes the last one counts. */
+  /** `otherwise`: the view of addresses that match no prefix. Of two equal prefixes, the last one is used. */
   constructor(prefixes: readonly { readonly block: AddressBlock; readonly index: number }[], otherwise: number) {
     this.#otherwise = otherwise;
     for (const { block, index } of prefixes) this.#add(block, index);
@@ -32,12 +32,12 @@ export class ViewTable {
   }
 
   /**
-   * The view that everybody has whose address begins with the first `bits` bits of `address`; that of the longest prefix which holds them all, if they have
-   * several views. Cost: at most one step for each bit.
+   * Returns the view of all addresses that start with the first `bits` bits of `address`. If they have several views, returns the view of the longest prefix
+   * that contains all of them. Cost: at most one step per bit.
    */
   find(address: Uint8Array, bits: number, addressBits: number): FoundView {
     let node = this.#root;
-    /** What addresses have that no longer prefix holds: of those that hold the whole network, and of all. */
+    /** The views of addresses that match no longer prefix: for prefixes that contain the whole network, and for all prefixes on the path. */
     let [index, inherited] = [this.#otherwise, this.#otherwise];
     for (let depth = 0; ; depth++) {
       inherited = node.own ?? inherited;
@@ -47,7 +47,7 @@ export class ViewTable {
         node = next;
         continue;
       }
-      // Everybody from here on has one view. If it is another than that of the network, the network was too wide to be answered for all.
+      // All addresses below this node have one view. If it differs from the view of the network, the network was too wide for one answer.
       const [whole, scopePrefix] = node.whole === undefined ? [inherited, depth + 1] : [node.whole, depth];
       if (scopePrefix <= bits) return { index: whole, scopePrefix };
       return { index, scopePrefix: whole === index ? scopePrefix : addressBits };
@@ -65,12 +65,12 @@ function newNode(): TrieNode {
   return { own: undefined, below: [undefined, undefined], whole: undefined };
 }
 
-/** Bits after the end of the bytes are 0. */
+/** Bits after the end of the bytes count as 0. */
 function bitOf(bytes: Uint8Array, at: number): 0 | 1 {
   return (((bytes[at >> 3] ?? 0) >> (7 - (at & 7))) & 1) === 0 ? 0 : 1;
 }
 
-/** Fills in `whole`. Returns it. */
+/** Computes `whole` for a subtree and returns it. */
 function settle(node: TrieNode, above: number): number | undefined {
   const own = node.own ?? above;
   const [zeros, ones] = node.below.map((each) => (each === undefined ? own : settle(each, own)));

@@ -1,6 +1,6 @@
 /**
- * The views of a gateway: who asks from where, and what each of them may see. An address without a view is anonymous (semantics.md, DNS). Which view a
- * question has is decided by the address it comes from, or by its client subnet where a trusted forwarder tells that.
+ * The views of a gateway: classes of clients and the data that each may see. Clients that match no view are anonymous (semantics.md, DNS). The view is selected
+ * by the source address of a question, or by its client subnet if a trusted forwarder sends one (RFC 7871).
  */
 import { type AddressBlock, isMapped, isWithin, MAPPED_BYTES, parseAddress, parsePlainBlock, withoutMapping } from "../../lib/addresses.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
@@ -8,7 +8,7 @@ import { DEFAULT_VIEW, type DnsView } from "../subject/subject.ts";
 import type { ClientSubnet, QueryClient } from "./query-client.ts";
 import { ViewTable } from "./view-table.ts";
 
-/** One of `dns.views[]`. Absent fields are those of an anonymous caller of this node. */
+/** One item of `dns.views[]`. Absent fields have the values of an anonymous caller of this node. */
 export interface ViewRow {
   readonly listener: QueryClient["transport"] | undefined;
   readonly prefixes: readonly string[];
@@ -19,28 +19,28 @@ export interface ViewRow {
   readonly answerLimit?: number | undefined;
 }
 
-/** What of `dns` makes views. */
+/** The settings in `dns` that define views. */
 export interface ViewSettings {
   readonly views: readonly ViewRow[];
-  /** Keys of transfers, each of which has a view. Absent: none. */
+  /** Keys for zone transfers. Each has a view. Absent: none. */
   readonly transferKeys?: readonly Pick<ViewRow, "cluster" | "region" | "tenant" | "zone">[] | undefined;
-  /** Most records of a set, where a view has no limit of its own. Undefined: all. */
+  /** Maximum number of records per RRset for views without their own limit. Undefined: no limit. */
   readonly answerLimit?: number | undefined;
 }
 
-/** A view with the caller whose rights it has, without an address. */
+/** A view with the caller whose permissions it has. The caller has no address. */
 export interface ViewerOfView {
   readonly view: DnsView;
   readonly caller: Caller;
 }
 
-/** Where the node is. */
+/** The location of the node. */
 interface ServingPlace {
   readonly clusterId: string;
   readonly region: string;
 }
 
-/** The views in the order of their index: that of sources without a view, those that are set, and those of the keys. */
+/** Returns the views in the order of their index: the view of unmatched clients, the configured views, and the views of the keys. */
 export function viewersOf(
   { views, answerLimit, transferKeys = [] }: ViewSettings,
   { clusterId, region: own }: ServingPlace,
@@ -58,12 +58,12 @@ export function viewersOf(
   return [{ view: { ...DEFAULT_VIEW, answerLimit }, caller: anonymousCaller(clusterId, "") }, ...named];
 }
 
-/** The index of the view of a key, by its place among the keys. */
+/** Returns the index of the view of a key, by the position of the key in the settings. */
 export function viewOfKey({ views }: Pick<ViewSettings, "views">, place: number): number {
   return 1 + views.length + place;
 }
 
-/** The classes of viewers that see the same, anonymous ones first, and the class of each view by its index. */
+/** Returns the classes of viewers that see the same data, anonymous viewers first, and the class of each view by its index. */
 export function classesOf(viewers: readonly ViewerOfView[]): { readonly callers: readonly Caller[]; readonly ofView: readonly number[] } {
   const callers: Caller[] = [];
   const ofView = viewers.map(({ caller }) => {
@@ -73,7 +73,7 @@ export function classesOf(viewers: readonly ViewerOfView[]): { readonly callers:
   return { callers, ofView };
 }
 
-/** The view of an asker, by its index. */
+/** The view selected for a client, by its index. */
 export interface ChosenView {
   readonly index: number;
   /** As in `SelectedView`. */
@@ -83,14 +83,14 @@ export interface ChosenView {
 
 const ANONYMOUS: ChosenView = { index: 0, scopePrefix: undefined, isBySubnet: false };
 const FAMILIES = ["v4", "v6"] as const;
-/** Addresses whose view is remembered, by transport. Reading one costs more than all the rest of the choice. */
+/** Maximum number of addresses whose view is cached, per transport. Parsing an address costs more than the rest of the selection. */
 const MAX_REMEMBERED = 1024;
 const MAPPED_BITS = 8 * MAPPED_BYTES;
 
 type Tables = Readonly<Record<(typeof FAMILIES)[number], ViewTable | undefined>>;
 
 export class DnsViews {
-  /** By transport, then family. Undefined: no prefix of that family has a view. */
+  /** By transport, then by address family. Undefined: no prefix of that family has a view. */
   readonly #tables: Readonly<Record<QueryClient["transport"], Tables>>;
   readonly #trusted: readonly AddressBlock[];
   readonly #remembered: Readonly<Record<QueryClient["transport"], Map<string, ChosenView>>> = {
@@ -100,19 +100,19 @@ export class DnsViews {
     doh: new Map(),
   };
 
-  /** `trusted`: forwarders whose client subnets count. */
+  /** `trusted`: forwarders whose client subnets are used. */
   constructor(rows: readonly ViewRow[], trusted: readonly AddressBlock[]) {
     this.#trusted = trusted;
     const tables = (transport: QueryClient["transport"]) => ({ v4: tableOf(rows, transport, "v4"), v6: tableOf(rows, transport, "v6") });
     this.#tables = { udp: tables("udp"), tcp: tables("tcp"), dot: tables("dot"), doh: tables("doh") };
   }
 
-  /** How many addresses are remembered over the transport that has most. */
+  /** Number of cached addresses of the transport that has most. */
   get rememberedCount(): number {
     return Math.max(...Object.values(this.#remembered).map(({ size }) => size));
   }
 
-  /** HOT: once a question. Cost: a look-up by the address if it asked lately. */
+  /** HOT: runs per question. Cost: one lookup if the address is cached. */
   choose({ address, transport, subnet }: QueryClient): ChosenView {
     const tables = this.#tables[transport];
     if (tables.v4 === undefined && tables.v6 === undefined) return ANONYMOUS;
@@ -134,9 +134,12 @@ function chooseAt(text: string, tables: Tables): ChosenView {
   return index === 0 ? ANONYMOUS : { ...ANONYMOUS, index };
 }
 
-/** The view of a subnet that a forwarder at `from` tells. Also where it has that of everybody, other subnets of the forwarder may have another. */
+/**
+ * Returns the view of a client subnet sent by the forwarder at `from`. Even if it is the anonymous view, other subnets of the same forwarder may have another
+ * view.
+ */
 function chooseFor({ family, sourcePrefix, address }: ClientSubnet, from: string, tables: Tables): ChosenView {
-  // A prefix of 0 bits asks that nobody's address is used.
+  // A prefix of 0 bits requests that no client address is used.
   if (sourcePrefix === 0) return { ...chooseAt(from, tables), isBySubnet: true };
   const isIpv4 = family === 2 && sourcePrefix >= MAPPED_BITS && isMapped(address);
   const [table, bytes, above, bits] = isIpv4
@@ -150,8 +153,9 @@ function chooseFor({ family, sourcePrefix, address }: ClientSubnet, from: string
 }
 
 /**
- * The prefixes of one family that a question over this transport may match. HTTP often comes through a proxy, whose address would give its view to everybody: over it only
- * views count that name it. Those that name the transport come last, because they win over others of their length.
+ * Returns the prefixes of one family that can match on this transport. HTTP requests often come through a proxy, whose address would give its view to all
+ * clients, so on HTTP only views that name this transport match. Prefixes of views that name the transport come last, because they override others of the same
+ * length.
  */
 function tableOf(rows: readonly ViewRow[], transport: QueryClient["transport"], family: (typeof FAMILIES)[number]): ViewTable | undefined {
   const fitting = rows.flatMap(({ listener, prefixes }, i) =>

@@ -1,6 +1,6 @@
 /**
- * The versions of the zone, one count for each class of viewers: what SOA tells a secondary server (semantics.md, DNS). A change is noted for the
- * classes that see its namespace; a cut gives a new serial to those that have noted any, at most once a second.
+ * Assigns zone serials, separately for each class of viewers. Secondary servers read them from the SOA (semantics.md, DNS). A change is recorded for the
+ * classes that see its namespace; each class with a recorded change gets a new serial, at most once per second.
  */
 import type { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { type CatalogRecord, type KeyText, viewHealth } from "../../catalog/record/record.ts";
@@ -16,14 +16,14 @@ import { differentOwners, type PolicySource, visibilityOf } from "../../policy/s
 import { hiddenAbove, isClaimRightful } from "./alias-visibility.ts";
 
 const SERIALS = 0x1_0000_0000;
-/** Least time between two cuts. */
+/** Minimum time between two serials. */
 export const CUT_MS = 1000;
-/** Most namespaces that are remembered to be seen by no class that is still to be cut, so that none is judged for each of its changes. */
+/** Maximum number of namespaces remembered as already processed since the last serial, so that the policy is not evaluated for each change. */
 const MAX_JUDGED = 4096;
 
-/** Viewers that see the same. */
+/** Viewers that see the same data. */
 export interface ZoneClass {
-  /** Names the class in the file, over restarts. */
+  /** Identifies the class in the zone file, across restarts. */
   readonly key: string;
   readonly sees: (namespace: string) => boolean;
 }
@@ -32,8 +32,8 @@ export interface ZoneClass {
 export type ClassSerials = ReadonlyMap<string, number>;
 
 /**
- * The serial after `last`: max(last + 1, seconds since 1970), where "max" and the wrap at 2^32 are those of serial arithmetic (RFC 1982). So it never goes
- * back, also when the clock was set back.
+ * Returns the serial after `last`: max(last + 1, seconds since 1970), in serial number arithmetic modulo 2^32 (RFC 1982). It therefore never decreases, even
+ * when the clock is set back.
  */
 export function nextSerial(last: number | undefined, wallMs: number): number {
   const seconds = Math.floor(wallMs / 1000) % SERIALS;
@@ -41,19 +41,19 @@ export function nextSerial(last: number | undefined, wallMs: number): number {
   return isNewer(seconds, last) ? seconds : (last + 1) % SERIALS;
 }
 
-/** Whether a serial is newer than another one (RFC 1982, 3.2). */
+/** Returns whether a serial is newer than another one (RFC 1982, 3.2). */
 export function isNewer(serial: number, than: number): boolean {
   return ((serial - than) | 0) > 0;
 }
 
 export interface ZoneVersionsOptions {
-  /** The first one is that of anonymous viewers. */
+  /** The first class is the class of anonymous viewers. */
   readonly classes: readonly ZoneClass[];
-  /** What was kept before this start; empty if nothing was. */
+  /** The serials stored before this start; empty if there were none. */
   readonly kept: ClassSerials;
-  /** No serial before this start was newer than this; undefined if nothing is known of it. */
+  /** Upper bound of all serials published before this start. Undefined when it is not known. */
   readonly atLeast?: number | undefined;
-  /** Where the serials that are told stand, by class. Other threads may read them there. */
+  /** The published serials, by class. Other threads can read them here. */
   readonly told: Uint32Array;
 }
 
@@ -61,26 +61,26 @@ export class ZoneVersions {
   readonly classes: readonly ZoneClass[];
   readonly #kept: ClassSerials;
   readonly #told: Uint32Array;
-  /** The last serials that were cut, by class. They are told once they are kept. */
+  /** The latest assigned serials, by class. They are published after they are stored. */
   readonly #cut: number[];
   readonly #isNoted: boolean[];
   #unnotedCount = 0;
   readonly #judged = new Set<string>();
   #cutMonoMs = Number.NEGATIVE_INFINITY;
 
-  /** A start cuts a version for every class: what changed before it was perhaps not kept. Nothing is told before `tell`. */
+  /** Assigns a new serial to every class, because changes shortly before the start were perhaps not stored. Nothing is published before `tell`. */
   constructor({ classes, kept, atLeast, told }: ZoneVersionsOptions, wallMs: number) {
     this.classes = classes;
     this.#kept = kept;
     this.#told = told;
-    // A class that is new may be an old one under another name, so it begins above all.
+    // A new class may be an old one under another key, so it starts above all stored serials.
     const highest = [...kept.values()].reduce<number | undefined>((most, each) => newest(most, each), atLeast);
     this.#cut = classes.map(({ key }) => nextSerial(newest(kept.get(key) ?? highest, atLeast), wallMs));
     this.#isNoted = classes.map(() => false);
     this.#unnotedCount = classes.length;
   }
 
-  /** Something in this namespace changed. Cost: a verdict for each class that has noted nothing yet, once a cut. */
+  /** Records a change in this namespace. Cost: one verdict for each class without a recorded change, once per namespace and serial. */
   noteChange(namespace: string): void {
     if (this.#unnotedCount === 0 || this.#judged.has(namespace)) return;
     for (const [index, { sees }] of this.classes.entries()) if (!this.#isNoted[index] && sees(namespace)) this.noteFor(index);
@@ -88,29 +88,32 @@ export class ZoneVersions {
     this.#judged.add(namespace);
   }
 
-  /** Something changed that this class sees. */
+  /** Records a change that this class sees. */
   noteFor(index: number): void {
     if (this.#isNoted[index] !== false) return;
     this.#isNoted[index] = true;
     this.#unnotedCount -= 1;
   }
 
-  /** What may have changed is not known. */
+  /** Records a change for every class, when the changes are not known. */
   noteEverything(): void {
     for (const index of this.classes.keys()) this.noteFor(index);
   }
 
-  /** What classes see has changed, so that namespaces must be judged anew. */
+  /** Discards cached verdicts after a change of the policy. */
   forgetVerdicts(): void {
     this.#judged.clear();
   }
 
-  /** Whether every class has noted something, so that a further change adds nothing. */
+  /** Whether every class has a recorded change, so that further changes need no processing. */
   get isAllNoted(): boolean {
     return this.#unnotedCount === 0;
   }
 
-  /** Cuts a version for the classes that have noted something. Returns the serials to keep; undefined when no class has, or a cut is less than a second ago. */
+  /**
+   * Assigns new serials to the classes with a recorded change. Returns all serials, to be stored. Undefined when no class has a change, or the last serial is
+   * less than a second old.
+   */
   cut(time: { readonly monoMs: number; readonly wallMs: number }): ClassSerials | undefined {
     this.#judged.clear();
     if (this.#unnotedCount === this.classes.length || time.monoMs - this.#cutMonoMs < CUT_MS) return undefined;
@@ -124,18 +127,18 @@ export class ZoneVersions {
     return this.serials;
   }
 
-  /** The last serials that were cut, and those of classes from before this start. */
+  /** The latest assigned serials, and the stored serials of classes that no longer exist. */
   get serials(): ClassSerials {
     const serials = new Map(this.#kept);
     for (const [index, { key }] of this.classes.entries()) {
-      // Those in use come last, because a file has room for the last ones.
+      // Classes in use come last, because a full file keeps the last serials.
       serials.delete(key);
       serials.set(key, this.#cut[index] ?? 0);
     }
     return serials;
   }
 
-  /** Tells the last serials that were cut. */
+  /** Publishes the latest assigned serials. */
   tell(): void {
     for (const [index, serial] of this.#cut.entries()) Atomics.store(this.#told, index, serial);
   }
@@ -146,21 +149,21 @@ function newest(one: number | undefined, other: number | undefined): number | un
   return isNewer(one, other) ? one : other;
 }
 
-// The file with the serials of the zone, so that they do not go back at a restart: one line of JSON with a checksum.
+// The file with the serials of the zone, so that they do not decrease after a restart: a header line with a checksum, and one line of JSON.
 
-/** Most serials in a file: those of all views, and of some that there were. */
+/** Maximum number of serials in a file: the serials of all current views, and of some former ones. */
 const MAX_SERIALS = 256;
-/** The largest file. A key has four ids of at most 128 characters. */
+/** Maximum size of the file. A key has four ids of at most 128 characters. */
 export const MAX_ZONE_FILE_BYTES = 1 << 20;
 const FORMAT = 1;
 
-/** The content of the file. Of more serials than it has room for, the last ones are kept. */
+/** Returns the content of the file. If there are too many serials, the last ones are kept. */
 export function writeZoneFile(serials: ClassSerials): Uint8Array {
   const body = JSON.stringify([...serials].slice(-MAX_SERIALS));
   return new TextEncoder().encode(`${JSON.stringify({ format: FORMAT, sum: sha256Hex(body) })}\n${body}\n`);
 }
 
-/** The serials of a file. Undefined for anything else, also where one byte differs. */
+/** Returns the serials in a file. Undefined when the content is invalid or its checksum does not match. */
 export function readZoneFile(bytes: Uint8Array): ClassSerials | undefined {
   const [head, body, end] = new TextDecoder().decode(bytes).split("\n");
   if (head === undefined || body === undefined || end !== "") return undefined;
@@ -177,7 +180,7 @@ export function readZoneFile(bytes: Uint8Array): ClassSerials | undefined {
   return serials;
 }
 
-// What happened to the catalog since it was looked at last, for the versions of the zone: changed records by namespace, and changes of the policy.
+// Finds the changes of the catalog since the last scan, for the zone serials: changed records by namespace, and changes of the policy.
 
 export interface ZoneChangesSources {
   readonly replica: Pick<Replica, "changesSince" | "collectedRevision" | "revision" | "slab" | "winner"> & {
@@ -189,13 +192,16 @@ export interface ZoneChangesSources {
   readonly identity: { readonly clusterId: string };
 }
 
-/** Most verdicts that a change of policy is judged by. Where more would be needed, each class is taken to see a difference. */
+/** Maximum number of verdicts to compare two policies. If more would be needed, every class counts as affected. */
 const MAX_VERDICTS = 100_000;
-/** Most records that are remembered by what DNS shows of them, those that changed last. The others count as changed with each touch. */
+/** Maximum number of records whose DNS content is remembered: those that changed last. All others count as changed each time they are touched. */
 const MAX_REMEMBERED = 10_000;
-/** Where every class has noted something, at most so many changes are looked at, so that the next one of these records is known for what it is. */
+/**
+ * Maximum number of changes that are examined when every class already has a recorded change. Examining them keeps their remembered content current for the
+ * next scan.
+ */
 const MAX_LOOKED = 1000;
-/** Hexadecimal digits of what DNS shows of a record. */
+/** Number of hexadecimal digits of the content hash of a record. */
 const SHOWN_CHARS = 32;
 
 export interface ZoneChangesBounds {
@@ -212,13 +218,16 @@ export class ZoneChanges {
   #revision: number;
   #version: number;
   #policy: Policy;
-  /** What DNS shows of records that changed lately. The one that changed last is the last. */
+  /** The DNS content of recently changed records. The most recent one comes last. */
   readonly #shown: BoundedMap<KeyText, string>;
   readonly #bounds: ZoneChangesBounds;
-  /** The classes for which the last change of policy makes a difference. Some of it shows only when all records follow the policy, which is another edition. */
+  /**
+   * The classes that the last policy change affects. They are recorded again when all records have been re-evaluated under the new policy, which counts as
+   * another policy version.
+   */
   #affected: readonly number[] = [];
 
-  /** What is there now counts as looked at. */
+  /** The current state of the catalog counts as scanned. */
   constructor(sources: ZoneChangesSources, viewers: readonly Caller[], bounds = BOUNDS) {
     this.#sources = sources;
     this.#bounds = bounds;
@@ -229,7 +238,7 @@ export class ZoneChanges {
     this.#policy = sources.policies.policy;
   }
 
-  /** Notes what happened since the last call. Cost: the changed records, and of at most `maxLooked` once every class has noted something. */
+  /** Records the changes since the last call. Cost: the changed records, but at most `maxLooked` of them when every class has a recorded change. */
   look(versions: ZoneVersions): void {
     this.#lookAtPolicy(versions);
     this.#lookAtRecords(versions);
@@ -240,7 +249,7 @@ export class ZoneChanges {
     const since = this.#revision;
     if (replica.revision === since) return;
     this.#revision = replica.revision;
-    // Records that were dropped since then have left no change behind.
+    // Records collected since then left no change in the log.
     if (since < replica.collectedRevision) {
       this.#shown.clear();
       return versions.noteEverything();
@@ -248,20 +257,20 @@ export class ZoneChanges {
     let lookedCount = 0;
     replica.changesSince(since, (stored) => {
       if (lookedCount++ >= this.#bounds.maxLooked && versions.isAllNoted) {
-        // What is not looked at now may be as it was before at the next look, and something else meanwhile.
+        // A skipped record can change now and change back before the next scan, so remembered content is no longer reliable.
         this.#shown.clear();
         return false;
       }
       const winner = replica.winner(stored);
       if (winner === undefined) this.#shown.delete(stored.key);
       const isOther = winner !== undefined && this.#isOther(winner);
-      // What nobody saw and nobody sees is no change: a stranger's record that owner rules keep hidden, for example.
+      // A record that was hidden before and after is no change, for example a foreign record that owner rules hide.
       if (stored.filterRevision > since || isOther) versions.noteChange(stored.namespace);
       return true;
     });
   }
 
-  /** Whether DNS may show another thing of the record than when it was looked at last. Load is in no answer, so a report of it changes nothing. */
+  /** Returns whether DNS may show something else for the record than at the last scan. Load appears in no answer, so a load report is no change. */
   #isOther(record: CatalogRecord): boolean {
     const { key, origin, scope, at, contentBytes } = record;
     const content = sha256Hex(this.#sources.replica.slab.view(at, contentBytes)).slice(0, SHOWN_CHARS);
@@ -285,7 +294,7 @@ export class ZoneChanges {
     for (const index of this.#affected) versions.noteFor(index);
   }
 
-  /** The classes that see a namespace or an alias only under one of two policies, or a namespace whose owners change. */
+  /** Returns the classes that see a namespace or an alias only under one of the two policies, or that see a namespace whose owners change. */
   #affectedBy(before: Policy, after: Policy): readonly number[] {
     const { replica, dnsNames } = this.#sources;
     const namespaces = replica.lookup.namespaces.list();
@@ -302,7 +311,7 @@ export class ZoneChanges {
         const sees = seesAfter(namespace);
         return sees !== sawBefore(namespace) || (sees && isOwned(namespace));
       });
-      // What an alias stands for may lie where no entry is.
+      // The name of an alias may lie in a namespace without entries.
       const isTold = (claim: ParsedAliasClaim, policy: Policy, sees: (namespace: string) => boolean) =>
         sees(claim.namespace) &&
         hiddenAbove(claim.name, policy, sees) === undefined &&

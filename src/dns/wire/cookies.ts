@@ -1,6 +1,6 @@
 /**
- * Server cookies (RFC 7873) in the form that all servers of one address share (RFC 9018): version, reserved, time stamp, and a hash of these, the client's
- * cookie and the client's address. A client that returns one has shown that it receives what is sent to its address.
+ * Server cookies (RFC 7873) in the interoperable format of RFC 9018: version, reserved bits, timestamp, and a hash of these, the client cookie and the client
+ * address. A client that returns a valid cookie has proved that it receives packets at its address.
  */
 import { type IpAddress, parseAddress, withoutMapping } from "../../lib/addresses.ts";
 import { type SipKey, sipHash24, sipKeyOf } from "./siphash.ts";
@@ -10,21 +10,21 @@ export const SERVER_COOKIE_BYTES = 16;
 export const COOKIE_SECRET_BYTES = 16;
 const VERSION = 1;
 const HASH_AT = 8;
-/** How long a cookie is taken, how far its time may be ahead, and when its client gets the next one (RFC 9018, 4.3). */
+/** How long a cookie is valid, how far its timestamp may be in the future, and when it is renewed (RFC 9018, 4.3). */
 const MAX_AGE_S = 3600;
 const MAX_AHEAD_S = 300;
 const RENEWED_AFTER_S = 1800;
 
 export class ServerCookies {
   #keys: readonly SipKey[] = [];
-  /** The client's cookie and address with what is before the hash; then the hash. */
+  /** The input of the hash (client cookie, server cookie before the hash, client address); 16 bytes are reserved for the address. */
   readonly #message = new Uint8Array(CLIENT_COOKIE_BYTES + HASH_AT + 16);
   readonly #hash = new Uint8Array(8);
-  /** The last address, because many queries come from one. */
+  /** The last parsed address, because many queries come from the same one. */
   #addressText = "";
   #address: IpAddress = new Uint8Array();
 
-  /** `secrets`: 16 bytes each, one or two, the one for new cookies first. */
+  /** `secrets`: one or two of 16 bytes each, the one for new cookies first. */
   constructor(secrets: readonly Uint8Array[]) {
     this.replace(secrets);
   }
@@ -33,11 +33,14 @@ export class ServerCookies {
     this.#keys = secrets.map(sipKeyOf);
   }
 
-  /** Whether the server cookie of this length, which follows the client's cookie at `at`, was made here for this address, and its time is not over. */
+  /**
+   * Returns whether the server cookie of this length, which follows the client cookie at `at`, was created with our secrets for this address and has not
+   * expired.
+   */
   isValid(bytes: Uint8Array, at: number, lengthBytes: number, address: string, wallSeconds: number): boolean {
     const serverAt = at + CLIENT_COOKIE_BYTES;
     if (lengthBytes !== CLIENT_COOKIE_BYTES + SERVER_COOKIE_BYTES || bytes[serverAt] !== VERSION) return false;
-    // Serial arithmetic (RFC 1982), as RFC 9018 wants it.
+    // Serial number arithmetic (RFC 1982), as RFC 9018 requires.
     const ageS = ageOf(bytes, serverAt, wallSeconds);
     if (ageS > MAX_AGE_S || ageS < -MAX_AHEAD_S) return false;
     const length = this.#begin(bytes, at, address);
@@ -46,7 +49,7 @@ export class ServerCookies {
     return false;
   }
 
-  /** Writes the server cookie for the client's cookie at `at` to `out`. One that is valid and young stays as it is. */
+  /** Writes the server cookie for the client cookie at `at` to `out`. A valid and recent cookie is reused. */
   write(bytes: Uint8Array, at: number, isValid: boolean, address: string, wallSeconds: number, out: Uint8Array, outAt: number): void {
     const serverAt = at + CLIENT_COOKIE_BYTES;
     if (isValid && ageOf(bytes, serverAt, wallSeconds) < RENEWED_AFTER_S && ageOf(bytes, serverAt, wallSeconds) >= 0) {
@@ -64,7 +67,7 @@ export class ServerCookies {
     for (let i = 0; i < 8; i++) out[outAt + HASH_AT + i] = this.#hash[i] ?? 0;
   }
 
-  /** Puts the client's cookie and address where the hash takes them from. Returns how many bytes it takes. */
+  /** Copies the client cookie and address into the input of the hash. Returns the length of the input. */
   #begin(bytes: Uint8Array, at: number, address: string): number {
     if (address !== this.#addressText) {
       this.#address = parseAddress(withoutMapping(address).replace(/%.*$/, "")) ?? new Uint8Array();
@@ -77,7 +80,7 @@ export class ServerCookies {
 
   #isHash(length: number, key: SipKey, bytes: Uint8Array, at: number): boolean {
     sipHash24(this.#message, length, key, this.#hash);
-    // All bytes are looked at, so that the time says nothing about the hash.
+    // Compares all bytes, so that the timing reveals nothing about the hash.
     let difference = 0;
     for (let i = 0; i < 8; i++) difference |= (this.#hash[i] ?? 0) ^ (bytes[at + i] ?? 0);
     return difference === 0;
@@ -90,7 +93,7 @@ function ageOf(bytes: Uint8Array, serverAt: number, wallSeconds: number): number
   return (wallSeconds - stamp) | 0;
 }
 
-/** The secrets that a file holds: one or two lines of 32 hex digits, the one for new cookies first. Undefined for other texts. */
+/** Returns the secrets in a file: one or two lines of 32 hexadecimal digits, the secret for new cookies first. Undefined for other text. */
 export function parseCookieSecrets(text: string): readonly Uint8Array[] | undefined {
   const lines = text.trim().split(/\s*\n\s*/);
   if (lines.length > 2 || !lines.every((line) => /^[0-9a-fA-F]{32}$/.test(line))) return undefined;

@@ -1,6 +1,6 @@
 /**
- * Reads queries (RFC 1035) with the options of their OPT record (RFC 6891) in one pass over at most their bytes. One object is used for every
- * query, because an object for each part of each query was a tenth of the time of an answer.
+ * Parses queries (RFC 1035) with the options of their OPT record (RFC 6891) in one pass over the bytes. One object is reused for all queries, because
+ * allocating objects per query took a tenth of the time of an answer.
  */
 import { MAX_LABEL_BYTES } from "../names/labels.ts";
 import { MAX_NAME_BYTES, readName, skipName } from "../names/wire-names.ts";
@@ -12,25 +12,25 @@ import { TYPE_TSIG } from "./tsig.ts";
 export const HEADER_BYTES = 12;
 export const TYPE_OPT = 41;
 const TYPE_SOA = 6;
-/** Codes of options (IANA, DNS parameters). */
+/** EDNS option codes (IANA, DNS Parameters). */
 export const OPTION = { CLIENT_SUBNET: 8, COOKIE: 10, KEEPALIVE: 11, PADDING: 12, EXTENDED_ERROR: 15 } as const;
 const OPCODE_QUERY = 0;
 const NO_BYTES = new Uint8Array();
-/** A server cookie has 8 to 32 bytes, and follows the client's 8. */
+/** A server cookie has 8 to 32 bytes, and follows the client cookie of 8 bytes. */
 const MIN_COOKIE_PAIR_BYTES = 16;
 const MAX_COOKIE_PAIR_BYTES = 40;
-/** The data of SOA end with five numbers, the first of which is the serial. Before them are two names. */
+/** SOA data contain two names and then five numbers, the first of which is the serial. */
 const SOA_NUMBERS_BYTES = 20;
 const MIN_SOA_BYTES = SOA_NUMBERS_BYTES + 2;
 
 export class DnsQuery {
   bytes: Uint8Array = NO_BYTES;
   id = 0;
-  /** The second word of the header. */
+  /** Bytes 2 and 3 of the header. */
   flags = 0;
-  /** NOERROR: to be answered from the catalog, or, without a question, with a cookie alone. Else what the query is refused with. */
+  /** NOERROR if the query is valid; without a question, it then gets only a cookie. Otherwise the response code of the refusal. */
   rcode: Rcode = RCODE.NOERROR;
-  /** Where the question ends that the response repeats, case included; 12 without one. */
+  /** End of the question, which the response repeats with the same case; 12 without a question. */
   questionEnd = HEADER_BYTES;
   type = 0;
   class = 0;
@@ -38,20 +38,20 @@ export class DnsQuery {
   udpSizeBytes = 0;
   version = 0;
   isDnssecOk = false;
-  /** Whether NXDOMAIN is understood where it comes with a compact denial (RFC 9824, 5). */
+  /** Whether the client understands NXDOMAIN with a compact denial (the CO flag; RFC 9824, 5). */
   isCompactOk = false;
-  /** Where the client's cookie is, with the length of it and of the server's cookie behind it; 0 without one. */
+  /** Position of the client cookie, and the total length of the client and server cookies; 0 without cookies. */
   cookieAt = 0;
   cookieBytes = 0;
-  /** Where the data of a client subnet are, and their length; 0 without one. */
+  /** Position and length of the client subnet data; 0 without a client subnet. */
   subnetAt = 0;
   subnetBytes = 0;
   subnet: ClientSubnet | undefined = undefined;
   hasKeepalive = false;
   hasPadding = false;
-  /** Where the record with the signature of the message begins, its last one (RFC 8945); 0 without one. */
+  /** Position of the TSIG record, which is the last record of the message (RFC 8945); 0 without TSIG. */
   tsigAt = 0;
-  /** Of the SOA record in the authority section, with which a secondary says what it has (RFC 1995, 3). */
+  /** The serial in the SOA record of the authority section: the version that a secondary has (RFC 1995, 3). */
   knownSerial: number | undefined = undefined;
 
   readonly #lower = Buffer.alloc(MAX_NAME_BYTES + 6);
@@ -61,8 +61,8 @@ export class DnsQuery {
   }
 
   /**
-   * Reads a message. Returns false for one that must not be answered: without a whole header, or a response, since answering responses makes
-   * loops. HOT: once a packet.
+   * Parses a message. Returns false for a message that must not be answered: one without a complete header, or a response, because answering responses causes
+   * loops. HOT: runs per packet.
    */
   read(bytes: Uint8Array): boolean {
     this.#reset(bytes);
@@ -75,7 +75,7 @@ export class DnsQuery {
       return true;
     }
     const questionCount = u16(bytes, 4);
-    // One question and no answers: more has no agreed meaning (RFC 9619). Without a question a cookie may be asked for (RFC 7873, 5.4).
+    // At most one question, and no answers: more has no defined meaning (RFC 9619). A query without a question can request a cookie (RFC 7873, 5.4).
     if (questionCount > 1 || u16(bytes, 6) !== 0) return this.#malformed();
     const nameEnd = questionCount === 0 ? HEADER_BYTES : this.#readName();
     if (nameEnd < 0 || nameEnd + 4 * questionCount > bytes.length) return this.#malformed();
@@ -93,7 +93,7 @@ export class DnsQuery {
     return true;
   }
 
-  /** The key of the plan of `question`, as `planKey` makes it. Only for a query that has a question. HOT: once a query. */
+  /** Returns the key of the plan for `question`, as `planKey` builds it. Only for a query with a question. HOT: runs per query. */
   planKey(viewIndex: number, isSigned: boolean): string {
     const end = this.questionEnd - HEADER_BYTES;
     const type = plannedType(this.type);
@@ -104,12 +104,12 @@ export class DnsQuery {
     return this.#lower.toString("latin1", 0, end + (isSigned ? 2 : 1));
   }
 
-  /** From here on the question is for SOA; the response repeats it came. */
+  /** Changes the question type to SOA. The response still repeats the original question. */
   askForSoa(): void {
     this.type = TYPE_SOA;
   }
 
-  /** The question as text, with the type under which it is planned. Only for a query that has one. */
+  /** Returns the question as text, with the type under which it is planned. Only for a query with a question. */
   question(): QueryQuestion {
     const { name = "" } = readName(this.bytes, HEADER_BYTES, { mayPoint: false }) ?? {};
     return { name, type: plannedType(this.type), class: this.class };
@@ -141,7 +141,7 @@ export class DnsQuery {
     this.knownSerial = undefined;
   }
 
-  /** Answered with a header only, since nothing of the message can be trusted. */
+  /** Answered with only a header, because no part of the message can be trusted. */
   #malformed(): true {
     this.#forgetEdns();
     this.questionEnd = HEADER_BYTES;
@@ -149,7 +149,7 @@ export class DnsQuery {
     return true;
   }
 
-  /** An opcode that is not served. Its OPT record is still answered by one, if it can be read. */
+  /** Reads a query with an unsupported opcode. If its OPT record is valid, the response has one too. */
   #readOther(): void {
     const { bytes } = this;
     let at: number | undefined = HEADER_BYTES;
@@ -161,7 +161,10 @@ export class DnsQuery {
     this.rcode = RCODE.NOTIMP;
   }
 
-  /** Where the question's name ends, which is put into lower case on the way; -1 if it is none. A pointer is refused: there is no name before it. */
+  /**
+   * Returns the end of the question's name, and copies the name in lower case; -1 if it is invalid. Compression pointers are rejected, because no name precedes
+   * this one.
+   */
   #readName(): number {
     const { bytes } = this;
     const lower = this.#lower;
@@ -177,22 +180,25 @@ export class DnsQuery {
     return -1;
   }
 
-  /** Reads the records after the question, which must be whole and end with the message. Only the OPT record, the signature and the serial of an SOA count. False if they are not. */
+  /**
+   * Reads the records after the question, which must be complete and end with the message. Only the OPT record, TSIG and the serial of an SOA are used. Returns
+   * false if the records are invalid.
+   */
   #readRest(start: number, beforeCount: number, additionalCount: number): boolean {
     const { bytes } = this;
     let at = start;
-    // A record has at least 11 bytes, so a false huge count ends with the bytes.
+    // A record has at least 11 bytes, so a forged large count ends with the bytes.
     for (let i = 0; i < beforeCount + additionalCount; i++) {
       const nameEnd = skipName(bytes, at);
       if (nameEnd === undefined || nameEnd + 10 > bytes.length) return false;
       const end = nameEnd + 10 + u16(bytes, nameEnd + 8);
       if (end > bytes.length) return false;
       if (u16(bytes, nameEnd) === TYPE_OPT) {
-        // At the root, in the additional section, once (RFC 6891, 6.1.1).
+        // At the root, in the additional section, at most once (RFC 6891, 6.1.1).
         if (this.hasEdns || nameEnd !== at + 1 || i < beforeCount || !areOptionsWhole(bytes, nameEnd + 10, end)) return false;
         this.#readOpt(nameEnd, end);
       } else if (u16(bytes, nameEnd) === TYPE_TSIG) {
-        // Nothing may follow it (RFC 8945, 5.1).
+        // TSIG must be the last record (RFC 8945, 5.1).
         if (i < beforeCount || i < beforeCount + additionalCount - 1) return false;
         this.tsigAt = at;
       } else if (u16(bytes, nameEnd) === TYPE_SOA && i < beforeCount && end - nameEnd - 10 >= MIN_SOA_BYTES)
@@ -209,12 +215,12 @@ export class DnsQuery {
     this.version = bytes[nameEnd + 5] ?? 0;
     this.isDnssecOk = ((bytes[nameEnd + 6] ?? 0) & 0x80) !== 0;
     this.isCompactOk = ((bytes[nameEnd + 6] ?? 0) & 0x40) !== 0;
-    // Options of another version may have another form.
+    // Options of another EDNS version may have another format.
     if (this.version !== 0) this.rcode = RCODE.BADVERS;
     else if (!this.#readOptions(nameEnd + 10, end)) this.rcode = RCODE.FORMERR;
   }
 
-  /** Options that are not known are ignored (RFC 6891, 6.1.2). False if one that is known is malformed. */
+  /** Reads the options. Unknown options are ignored (RFC 6891, 6.1.2). Returns false if a known option is malformed. */
   #readOptions(start: number, end: number): boolean {
     const { bytes } = this;
     let isWhole = true;
@@ -222,7 +228,7 @@ export class DnsQuery {
       const code = u16(bytes, at);
       const length = u16(bytes, at + 2);
       at += 4;
-      // Only the first of several cookies counts (RFC 7873, 4).
+      // Only the first of several cookies is used (RFC 7873, 4).
       if (code === OPTION.COOKIE && this.cookieBytes === 0) {
         const isPair = length >= MIN_COOKIE_PAIR_BYTES && length <= MAX_COOKIE_PAIR_BYTES;
         if (length === CLIENT_COOKIE_BYTES || isPair) {
@@ -237,7 +243,10 @@ export class DnsQuery {
     return isWhole;
   }
 
-  /** RFC 7871, 6 and 7.1.1: as many bytes as the prefix needs, with 0 after it, and no scope. Family 0 without an address is said by who wants none to be used. */
+  /**
+   * Reads a client subnet (RFC 7871, 6 and 7.1.1): as many bytes as the prefix needs, zero bits after it, and no scope. Family 0 without an address means that
+   * the client wants no address to be used.
+   */
   #readSubnet(at: number, length: number): boolean {
     const { bytes } = this;
     if (length < 4 || this.subnetBytes !== 0) return false;
@@ -260,7 +269,7 @@ function areOptionsWhole(bytes: Uint8Array, start: number, end: number): boolean
   return at === end;
 }
 
-/** Letters as lower case; other bytes as they are (RFC 4343). */
+/** Maps letters to lower case and keeps other bytes (RFC 4343). */
 const LOWER = Uint8Array.from({ length: 256 }, (_, byte) => (byte >= 65 && byte <= 90 ? byte + 32 : byte));
 
 function u16(bytes: Uint8Array, at: number): number {

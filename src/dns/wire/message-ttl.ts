@@ -1,13 +1,16 @@
-/** How long HTTP may keep an answer (RFC 8484, section 5.1). It reads bytes that we wrote. */
+/** Computes how long HTTP caches may keep an answer (RFC 8484, section 5.1). Reads messages that this gateway wrote. */
 import { RCODE } from "../plan/answer.ts";
 import { HEADER_BYTES } from "./dns-query.ts";
 import { nameEnd } from "./prepared-response.ts";
 
-/** Type, class, TTL and length of a record, behind its name. */
+/** Type, class, TTL and length of a record, after its name. */
 const FIXED_BYTES = 10;
 const TYPE_SOA = 6;
 
-/** The least TTL of the answer, in seconds: of a denial that of its SOA. Undefined where nobody may keep it: failures, cut answers, and those that say nothing. */
+/**
+ * Returns the lowest TTL of the answer, in seconds; for a negative answer, the TTL of its SOA. Undefined when the answer must not be cached: failures,
+ * truncated answers, and answers without records.
+ */
 export function minTtlSeconds(message: Uint8Array): number | undefined {
   if (message.length < HEADER_BYTES) return undefined;
   const view = new DataView(message.buffer, message.byteOffset, message.length);
@@ -23,7 +26,7 @@ export function minTtlSeconds(message: Uint8Array): number | undefined {
     const end = at + FIXED_BYTES + view.getUint16(at + 8);
     const isDenial = i >= answerCount && view.getUint16(at) === TYPE_SOA;
     if (i < answerCount || isDenial) least = Math.min(least ?? Number.POSITIVE_INFINITY, view.getUint32(at + 4));
-    // The last field of SOA is for how long a denial holds.
+    // The last field of the SOA is the negative TTL.
     if (isDenial) least = Math.min(least ?? 0, view.getUint32(end - 4));
     at = end;
   }

@@ -1,64 +1,64 @@
 /**
- * Plans as pieces of a message, made once for a plan. A response is then its header, the question as it was sent, copies of the pieces in a drawn order, and
- * the OPT record.
+ * Encodes a plan as reusable pieces of a message, once per plan. A response is then its header, the question as it was sent, copies of the pieces in a drawn
+ * order, and the OPT record.
  *
- * All of a prepared answer lies in one run of bytes, because an object for each record took ten times the memory of the records. Numbers are big-endian, places
- * count from the first byte:
+ * A prepared answer is one run of bytes, because an object per record took ten times the memory of the records. Numbers are big-endian, and positions count
+ * from the first byte:
  *
  * | part | bytes |
  * | --- | --- |
- * | head | `HEAD`: what there is once |
- * | groups | for each: 4 how many records, 1 `GROUP`, what it is |
- * | records | for each: 4 where it begins, 2 number of its glue (`NO_GLUE`: none), 2 where in it its host's name is (0: nowhere); then 4 where the last ends |
- * | glue | for each host: 4 where it begins; then 4 where the last ends |
+ * | head | `HEAD`: fields that occur once |
+ * | groups | for each: 4 number of records, 1 flags (`GROUP`) |
+ * | records | for each: 4 start, 2 number of its glue (`NO_GLUE`: none), 2 position of its host name in the record (0: none); then 4 end of the last record |
+ * | glue | for each host: 4 start; then 4 end of the last |
  * | pieces | the records as they are sent, then the glue, then the authority section |
  *
- * A record of no bytes fits into no message. The glue of a host is 2 how many records, 1 the length of its name, the name (only where no record has it, else the
- * length is 0), and of each record what follows its owner.
+ * A record of 0 bytes is one that fits into no message. The glue of a host is: 2 number of records, 1 length of the host name, the name (only if no record
+ * contains it; otherwise the length is 0), and each record without its owner.
  */
 import { type AnswerPlan, CLASS_IN, RCODE, type Rcode } from "../plan/answer.ts";
 import type { DataWriter, DnsRecord, RecordOf } from "../records/record.ts";
 import { areSampled, namedHost, RECORDS, writeRecordData } from "../records/records.ts";
 import { HEADER_BYTES } from "./dns-query.ts";
 
-/** Largest message: over TCP its length has two bytes. */
+/** Largest message: over TCP, the length has two bytes. */
 export const MAX_MESSAGE_BYTES = 0xffff;
-/** A pointer holds 14 bits. */
+/** A compression pointer has 14 bits. */
 export const MAX_POINTER = 0x3fff;
 const DOT = 46;
 const UTF8 = new TextEncoder();
 
-/** Where the head has what; each of two bytes, but for those of four. */
+/** Positions in the head. Fields have two bytes, except those marked with four. */
 export const HEAD = {
   RCODE: 0,
-  /** `FLAG`. */
+  /** Bits of `FLAG`. */
   FLAGS: 2,
   EXTENDED_ERROR: 4,
   AUTHORITY_COUNT: 6,
-  /** In the authority section, where its last record is behind the owner, if that is SOA; else 0. */
+  /** If the last record of the authority section is an SOA, the position after its owner, in that section; otherwise 0. */
   SOA_AT: 8,
-  /** Where it begins. */
+  /** Start of the SOA in the authority section. */
   SOA_START: 10,
   GLUE_COUNT: 12,
   GROUP_COUNT: 14,
-  /** Four bytes, as the next. */
+  /** Four bytes, like the next field. */
   RECORD_COUNT: 16,
   AUTHORITY_AT: 20,
   BYTES: 24,
 } as const;
 export const FLAG = {
   AUTHORITATIVE: 1,
-  /** The records are a part of what there is, which TC says over TCP too. */
+  /** The records are incomplete, so that TC is set over TCP too. */
   PART: 2,
-  /** Sets have signatures, and are whole or not there. */
+  /** RRsets are signed, so each is sent complete or not at all. */
   SIGNED: 4,
 } as const;
 export const GROUP = {
-  /** A CNAME that leads to what follows. */
+  /** A CNAME whose target has the records of the next groups. */
   CHAIN: 1,
-  /** A limit of answers makes a sample of them. */
+  /** An answer limit draws a sample of the group. */
   SAMPLED: 2,
-  /** SOA, which has the serial of the moment. */
+  /** An SOA, whose serial is filled in for each response. */
   SOA: 4,
 } as const;
 export const GROUP_BYTES = 5;
@@ -67,20 +67,20 @@ export const GLUE_BYTES = 4;
 export const GLUE_HEAD_BYTES = 3;
 export const NO_GLUE = 0xffff;
 const NO_ERROR = 0xffff;
-/** Up to so many bytes are kept as a string of Latin-1, which takes 24 bytes of memory besides; an array of bytes takes 600. */
+/** Answers up to this size are stored as Latin-1 strings, which need 24 bytes of extra memory; a byte array needs 600. */
 const STRING_BYTES = 4096;
 const STRING_HEAD_BYTES = 24;
 const ARRAY_HEAD_BYTES = 640;
 const OBJECT_BYTES = 40;
-/** Where pieces are written before they are copied. One for all, because nobody keeps it, and 64 KiB for each name that somebody makes up took half of its cost. */
+/** Buffer in which pieces are built before they are copied. It is shared, because 64 KiB per made-up name took half of the cost of its answer. */
 const ROOM = new Uint8Array(MAX_MESSAGE_BYTES);
 const RCODES = new Map<number, Rcode>(Object.values(RCODE).map((rcode) => [rcode, rcode]));
 
-/** A prepared answer. It is never changed. */
+/** A prepared answer. It is immutable. */
 export class PreparedResponse {
-  /** A character for each byte, or the bytes. `bytesOf` gives the bytes of both. */
+  /** One character per byte, or the bytes. `bytesOf` returns the bytes of both. */
   readonly packed: string | Uint8Array;
-  /** The owner of the SOA record of the authority section. */
+  /** The owner of the SOA record in the authority section. */
   readonly zone: string;
 
   constructor(bytes: Buffer, zone: string) {
@@ -96,29 +96,29 @@ export class PreparedResponse {
     return this.#number(HEAD.GROUP_COUNT) > 0;
   }
 
-  /** Whether sets have signatures, and are whole or not there. */
+  /** Whether RRsets are signed, so that each is sent complete or not at all. */
   get isSigned(): boolean {
     return (this.#number(HEAD.FLAGS) & FLAG.SIGNED) !== 0;
   }
 
-  /** Whether SOA is in the authority section. */
+  /** Whether the authority section has an SOA. */
   get hasNegativeSoa(): boolean {
     return this.#number(HEAD.SOA_AT) > 0;
   }
 
-  /** RFC 8914. */
+  /** The extended DNS error (RFC 8914). */
   get extendedError(): number | undefined {
     const code = this.#number(HEAD.EXTENDED_ERROR);
     return code === NO_ERROR ? undefined : code;
   }
 
-  /** Of memory, rather too many than too few. */
+  /** Estimated memory in bytes, rounded up. */
   get sizeBytes(): number {
     const { packed } = this;
     return OBJECT_BYTES + packed.length + (typeof packed === "string" ? STRING_HEAD_BYTES : ARRAY_HEAD_BYTES);
   }
 
-  /** The bytes. Those of a string are written to `room`, and hold until the next are. HOT: once a response. */
+  /** Returns the bytes. The bytes of a string are written to `room`, and are valid until the next call with it. HOT: runs per response. */
   bytesOf(room: Buffer): Uint8Array {
     const { packed } = this;
     if (typeof packed !== "string") return packed;
@@ -132,7 +132,7 @@ export class PreparedResponse {
   }
 }
 
-/** Room for the bytes of any prepared answer that is a string. */
+/** Returns a buffer for the bytes of any prepared answer that is stored as a string. */
 export function newRoom(): Buffer {
   return Buffer.alloc(STRING_BYTES);
 }
@@ -145,7 +145,7 @@ export function u32(bytes: Uint8Array, at: number): number {
   return (bytes[at] ?? 0) * 0x1_00_00_00 + (((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0));
 }
 
-/** Where the name that begins at `at` ends. */
+/** Returns the end of the name that starts at `start`. */
 export function nameEnd(bytes: Uint8Array, start: number): number {
   let at = start;
   for (;;) {
@@ -157,16 +157,16 @@ export function nameEnd(bytes: Uint8Array, start: number): number {
 }
 
 /**
- * Denials of names: a zone's SOA record and nothing else. Those of all names of one length are the same bytes, because only the zone at the end of the question is pointed
- * at. HOT: for names that somebody makes up.
+ * Prepares denials that consist only of a zone's SOA record. Denials for all names of one length have the same bytes, because they point only to the zone at
+ * the end of the question. HOT: runs for made-up names.
  */
 export class NameDenials {
   #soa: RecordOf<"SOA"> | undefined;
   #rcode: Rcode = RCODE.NOERROR;
-  /** By where the zone begins in the message. */
+  /** By the position of the zone in the message. */
   readonly #byPlace = new Map<number, PreparedResponse>();
 
-  /** Prepares a plan for the question of this name. Undefined if it is no denial, or not only that, or of a zone in which the name does not lie. */
+  /** Prepares a plan for the question of this name. Undefined if the plan is not just a denial, or the name does not lie in its zone. */
   prepare(plan: AnswerPlan, name: string): PreparedResponse | undefined {
     const { groups, authority, rcode, isAuthoritative, isCut = false, signed, extendedError } = plan;
     const [soa] = authority;
@@ -194,14 +194,17 @@ function isSameSoa({ name, ttlSeconds, data: a }: RecordOf<"SOA">, other: Record
   return a.minimumSeconds === b.minimumSeconds;
 }
 
-/** Prepares a plan for the question of this name. `name` is undefined where a plan without records is for any question. `place`: where the name begins, if it is only the end of the question. Cost: its records. */
+/**
+ * Prepares a plan for the question of this name. `name` is undefined for a plan without records, which fits any question. `place`: the position of the name, if
+ * it is only the end of the question's name. Cost: the records of the plan.
+ */
 export function prepare(plan: AnswerPlan, name: string | undefined, place = HEADER_BYTES): PreparedResponse {
   const writer = new PieceWriter(name, place);
   const glue = new GluePieces(writer, plan.glue);
   const records = plan.groups.flatMap((group) => group.map((record) => recordPiece(writer, record, { isChain: isChain(group), glue })));
   const isEmpty = records.every(({ bytes }) => bytes.length === 0);
   const authority = plan.authority.map((record) => copyOf(writer.record(record, isEmpty)));
-  // It comes last, behind what is denied.
+  // The SOA comes last, after the denial records.
   const soa = plan.authority.at(-1);
   const soaBytes = authority.at(-1);
   const soaStart = lengthOf(authority.slice(0, -1));
@@ -209,7 +212,7 @@ export function prepare(plan: AnswerPlan, name: string | undefined, place = HEAD
   const tablesEnd = HEAD.BYTES + GROUP_BYTES * plan.groups.length + RECORD_BYTES * records.length + 4 + GLUE_BYTES * glue.pieces.length + 4;
   const recordsBytes = lengthOf(records.map(({ bytes }) => bytes));
   const authorityAt = tablesEnd + recordsBytes + lengthOf(glue.pieces);
-  // Each of them is written below.
+  // Uninitialized: every byte is written below.
   const bytes = Buffer.allocUnsafe(authorityAt + lengthOf(authority));
   bytes.writeUInt16BE(plan.rcode, HEAD.RCODE);
   const flags =
@@ -248,12 +251,15 @@ export function prepare(plan: AnswerPlan, name: string | undefined, place = HEAD
   return new PreparedResponse(bytes, soa?.name ?? "");
 }
 
-/** HOT: once for each record, also of names that somebody makes up. Small buffers share their memory, and an array of its own costs the collector more than all else of it. */
+/**
+ * HOT: runs per record, also for made-up names. Small buffers share pooled memory; a separate array would cost more in garbage collection than all other work
+ * on the record.
+ */
 function copyOf(bytes: Uint8Array): Uint8Array {
   return Buffer.from(bytes);
 }
 
-/** A CNAME leads to what follows. */
+/** Returns whether the group is a CNAME whose target has the records of the next groups. */
 function isChain(group: readonly DnsRecord[]): boolean {
   return group.length === 1 && group[0]?.type === "CNAME";
 }
@@ -284,7 +290,7 @@ function recordPiece(
   return { bytes, glue: glue.numberOf(host, hostAt > 0), hostAt };
 }
 
-/** The addresses of the hosts that an answer names. */
+/** The addresses of the host names in an answer. */
 class GluePieces {
   readonly pieces: Uint8Array[] = [];
   readonly #writer: PieceWriter;
@@ -296,7 +302,7 @@ class GluePieces {
     this.#glue = glue;
   }
 
-  /** `isNamed`: the record has the name. */
+  /** `isNamed`: the record contains the host name. */
   numberOf(host: string, isNamed: boolean): number {
     const key = `${isNamed}${host}`;
     const found = this.#numbers.get(key);
@@ -312,13 +318,13 @@ class GluePieces {
 }
 
 /**
- * Writes pieces. Names may be compressed into what lies at the same place in every response: the question, and CNAME records before everything else. A write
- * past the buffer only moves the position.
+ * Writes pieces. Names may be compressed only to positions that are the same in every response: the question, and the CNAME records before all other records. A
+ * write past the end of the buffer only moves the position.
  */
 class PieceWriter implements DataWriter {
   readonly #bytes = ROOM;
   readonly #offsets = new Map<string, number>();
-  /** Where in a response the piece begins, while that is known. */
+  /** Position of the piece in a response, while it is known. */
   #pieceAt = HEADER_BYTES;
   #isPlaced = false;
   at = 0;
@@ -331,7 +337,7 @@ class PieceWriter implements DataWriter {
     this.#pieceAt = place + wireBytes(question) + 4;
   }
 
-  /** A record; empty if it fits into no message. With `isPlaced` it is where the pieces before it end, and later names may point into it. */
+  /** Writes a record; empty if it fits into no message. With `isPlaced`, the record directly follows the previous pieces, and later names may point into it. */
   record(record: DnsRecord, isPlaced: boolean): Uint8Array {
     this.at = 0;
     this.#isPlaced = isPlaced;
@@ -341,7 +347,7 @@ class PieceWriter implements DataWriter {
     return this.#written();
   }
 
-  /** What follows the owner of a record. */
+  /** Writes a record without its owner. */
   tail(record: DnsRecord): Uint8Array {
     this.at = 0;
     this.#isPlaced = false;
@@ -425,7 +431,7 @@ class PieceWriter implements DataWriter {
     this.lastNameAt = this.at;
   }
 
-  /** Notes the suffixes of a name that is uncompressed at `offset`. */
+  /** Records the suffixes of a name that is uncompressed at `offset`. */
   #remember(name: string, offset: number): void {
     let at = 0;
     let wireAt = offset;
@@ -442,7 +448,7 @@ class PieceWriter implements DataWriter {
     if (offset <= MAX_POINTER && !this.#offsets.has(name)) this.#offsets.set(name, offset);
   }
 
-  // HOT: runs for one name in each SRV record. Splitting names into labels first cost a third of an answer with ten targets.
+  // HOT: runs for one name in each SRV record. Splitting names into labels first took a third of the time of an answer with ten targets.
   #labels(value: string): void {
     if (value === "") return;
     let lengthAt = this.at++;
@@ -457,7 +463,7 @@ class PieceWriter implements DataWriter {
   }
 }
 
-/** Bytes of a label on the wire, without its length. Each `\DDD` is four characters for one byte. */
+/** Returns the size of a label in wire format, without its length byte. Each `\DDD` is four characters for one byte. */
 function labelBytes(label: string): number {
   return label.length - 3 * (label.split("\\").length - 1);
 }

@@ -23,75 +23,75 @@ import {
   u32,
 } from "./prepared-response.ts";
 
-/** The OPT record of a response without options: root name, type, size, flags, length. */
+/** Size of an OPT record without options: root name, type, size, flags, length. */
 const OPT_BYTES = 11;
 export const OPTION_HEAD_BYTES = 4;
-/** What of a record stands between its owner and its data: type, class, TTL, length. */
+/** Size of the fields between the owner and the data of a record: type, class, TTL, length. */
 const TAIL_HEAD_BYTES = 10;
 const SOA_NUMBERS_BYTES = 20;
-/** A pointer as owner, type, class, TTL and length. */
+/** Size of a pointer as owner, type, class, TTL and length. */
 const SIGNATURE_HEAD_BYTES = 12;
-/** Largest UDP answer that every network path carries in one piece (RFC 9715). */
+/** Largest UDP response that avoids fragmentation (RFC 9715). */
 const MAX_UDP_BYTES = 1232;
-/** Largest UDP answer without EDNS (RFC 1035, 4.2.1). */
+/** Largest UDP response without EDNS (RFC 1035, 4.2.1). */
 const MIN_UDP_BYTES = 512;
 const EXTENDED_ERROR_BYTES = OPTION_HEAD_BYTES + 2;
 const KEEPALIVE_BYTES = OPTION_HEAD_BYTES + 2;
-/** Without what a client subnet has. */
+/** Without the data of a client subnet. */
 const MAX_OPT_BYTES =
   OPT_BYTES + 3 * OPTION_HEAD_BYTES + CLIENT_COOKIE_BYTES + SERVER_COOKIE_BYTES + KEEPALIVE_BYTES + EXTENDED_ERROR_BYTES;
-/** Padded answers have a multiple of this size, so that it tells little of what they are about (RFC 8467, 4.1). */
+/** Padded responses have a multiple of this size, which hides their content (RFC 8467, 4.1). */
 const PADDED_BYTES = 468;
-/** Pieces up to this size are copied faster by a loop than by a call. */
+/** Up to this size, a loop copies a piece faster than a call. */
 const LOOP_BYTES = 64;
-/** Responses over UDP are slices of one buffer, until it is full. */
+/** UDP responses are slices of one buffer, until it is full. */
 const SLAB_BYTES = 1 << 16;
 
 /** An OPT record without options. */
 export const PLAIN_OPT = Uint8Array.of(0, 0, TYPE_OPT, MAX_UDP_BYTES >> 8, MAX_UDP_BYTES & 0xff, 0, 0, 0, 0, 0, 0);
 
-/** `dot` is DNS over TLS. */
+/** `dot` is DNS over TLS, `doh` is DNS over HTTPS. */
 export type DnsTransport = "udp" | "tcp" | "dot" | "doh";
 
-/** The largest response in bytes for a transport and the OPT record of the query. */
+/** Returns the largest response in bytes for a transport and the OPT record of the query. */
 export function responseLimitBytes(transport: DnsTransport, query: Pick<DnsQuery, "hasEdns" | "udpSizeBytes">): number {
   if (transport !== "udp") return MAX_MESSAGE_BYTES;
   return query.hasEdns ? Math.min(Math.max(query.udpSizeBytes, MIN_UDP_BYTES), MAX_UDP_BYTES) : MIN_UDP_BYTES;
 }
 
-/** Bytes that every response to this query has room for: its question, and an OPT record with all options. */
+/** Returns the size that every response to this query needs: the question, and an OPT record with all options. */
 export function leastResponseBytes({ questionEnd, hasEdns, subnetBytes }: DnsQuery): number {
   return hasEdns ? questionEnd + MAX_OPT_BYTES + subnetBytes : questionEnd;
 }
 
-/** What a response says besides its plan. One object serves all responses. */
+/** The properties of a response that are not in its plan. One object is reused for all responses. */
 export interface ResponseFacts {
   limitBytes: number;
-  /** Of the signature that is put behind the message (TSIG); 0 without one. They are not part of `limitBytes`. */
+  /** Size of the TSIG record after the message; 0 without TSIG. It is not part of `limitBytes`. */
   signatureBytes: number;
-  /** Has no records and sets TC whatever fits, so that the client asks again over TCP. */
+  /** Sends no records and sets TC, whatever the size, so that the client retries over TCP. */
   isCut: boolean;
-  /** Most records of the set that is asked for; undefined for all. The others are drawn by weight. */
+  /** Maximum number of records of the requested RRset; the sample is drawn by weight. Undefined: no limit. */
   answerLimit: number | undefined;
-  /** Of the zone in this moment: plans are kept for longer than a version of it. Undefined: that of the plan. */
+  /** The current serial of the zone: plans are cached for longer than a serial is current. Undefined: the serial in the plan. */
   serial: number | undefined;
-  /** The data of the signature of SOA with that serial, if the plan is signed and has SOA. */
+  /** The signature data for the SOA with this serial, if the plan is signed and has an SOA. */
   soaSignature: Uint8Array | undefined;
-  /** Whether a signed NXDOMAIN is NOERROR, because its denial says it. If not, CO comes back (RFC 9824, 5.1). */
+  /** Whether a signed NXDOMAIN is sent as NOERROR, because its denial expresses it. If false, CO is set in the response (RFC 9824, 5.1). */
   isCompact: boolean;
-  /** The bits of the query's flags that the response has too. */
+  /** The flags that are copied from the query. */
   copiedFlags: number;
-  /** RFC 8914. */
+  /** The extended DNS error (RFC 8914). */
   extendedError: number | undefined;
-  /** The server's cookie, if the query has a client's cookie. */
+  /** The server cookie, if the query has a client cookie. */
   readonly cookie: Uint8Array;
-  /** Where everybody has the same view, for a query with a client subnet. */
+  /** Prefix length in which all clients have the same view, for a query with a client subnet. */
   scopePrefix: number;
-  /** How long a connection may be quiet, in tenths of a second (RFC 7828); undefined where it is not said. */
+  /** Idle timeout of the connection, in tenths of a second (RFC 7828). Undefined: not sent. */
   keepalive: number | undefined;
   /** Whether the response is padded (RFC 7830). */
   isPadded: boolean;
-  /** Whether caches may not keep that something does not exist, because a subnet decided it (RFC 7871, 7.4). */
+  /** Whether negative answers must not be cached, because the client subnet selected the view (RFC 7871, 7.4). */
   isUncached: boolean;
 }
 
@@ -101,33 +101,33 @@ export class ResponseWriter {
   #slabAt = 0;
   readonly #large = Buffer.alloc(MAX_MESSAGE_BYTES);
   #out: Uint8Array = this.#slab;
-  /** Where the message begins in `#out`. */
+  /** Start of the message in `#out`. */
   #start = 0;
   #at = 0;
-  /** Where it must end. */
+  /** Position at which the message must end. */
   #limit = 0;
   #count = 0;
-  /** Of the prepared answer that is written. */
+  /** The bytes of the current prepared answer. */
   #bytes: Uint8Array = this.#slab;
   readonly #room = newRoom();
-  /** Of the last response. */
+  /** Whether the last response was truncated. */
   isTruncated = false;
-  /** Numbers of the glue of the response, each once. */
+  /** Numbers of the glue of the response, without duplicates. */
   readonly #glue: number[] = [];
-  /** Where in the response the name of the host is; 0 for nowhere. */
+  /** Position of each host name in the response; 0 if it is not there. */
   readonly #hostAts: number[] = [];
-  /** By the number of a glue, the last response that has it. */
+  /** For each glue number, the last response that contains it. */
   #glued = new Float64Array(0);
   #response = 0;
 
-  /** `random` gives numbers in [0, 1), and draws the order of records. */
+  /** `random` returns numbers in [0, 1), and determines the order of records. */
   constructor(random: () => number) {
     this.#drawer = new AnswerDrawer(random);
   }
 
   /**
-   * Writes a response. Additional records that do not fit are left out, and TC is set when the answer or authority section is not whole (RFC 2181, 9). A cut
-   * answer has at least one record, if any fits. The bytes stay as they are.
+   * Writes a response. Additional records that do not fit are left out. TC is set when the answer or authority section is incomplete (RFC 2181, 9). A truncated
+   * answer has at least one record, if any fits. The returned bytes are not reused.
    */
   write(query: DnsQuery, prepared: PreparedResponse, facts: ResponseFacts): Uint8Array {
     const optBytes = query.hasEdns ? optSizeOf(query, facts) : 0;
@@ -163,7 +163,7 @@ export class ResponseWriter {
     return this.#finish(end);
   }
 
-  /** `leastBytes`: what is written whatever the limit is. */
+  /** `leastBytes`: bytes that are written regardless of the limit. */
   #begin(limitBytes: number, leastBytes: number): void {
     if (limitBytes > MAX_UDP_BYTES) {
       this.#out = this.#large;
@@ -186,7 +186,7 @@ export class ResponseWriter {
     return this.#slab.subarray(this.#start, end);
   }
 
-  /** Writes the groups, each in a new order. Returns whether they are whole. */
+  /** Writes the groups, each in a new order. Returns whether they are complete. */
   #groups(facts: ResponseFacts): boolean {
     const bytes = this.#bytes;
     const groupCount = u16(bytes, HEAD.GROUP_COUNT);
@@ -207,14 +207,17 @@ export class ResponseWriter {
       if (!isChain && this.#count > before) hasOne = true;
       if ((flags & GROUP.SOA) !== 0 && this.#count > before && !this.#soa(at, facts)) return false;
       if (isSampled) left -= wanted;
-      // One of the others may be smaller. Nothing may follow a chain that is broken.
+      // Continues until one record is written, because a record of a later group may be smaller. No record may follow an incomplete CNAME chain.
       if (!isWhole && (hasOne || isChain)) return false;
       recordAt += RECORD_BYTES * count;
     }
     return isWhole;
   }
 
-  /** Writes so many records of the group whose table is at `tableAt`. Returns whether they are whole. When something does not fit, now or before, one that fits is enough. */
+  /**
+   * Writes `wanted` records of the group whose table is at `tableAt`. Returns whether all records so far fit. When a record does not fit, in this or an earlier
+   * group, one record that fits is enough.
+   */
   #group(tableAt: number, count: number, wanted: number, isWholeBefore: boolean): boolean {
     if (count === 1 && wanted === 1) return this.#record(tableAt) && isWholeBefore;
     const drawer = this.#drawer;
@@ -231,7 +234,7 @@ export class ResponseWriter {
     return isWhole;
   }
 
-  /** The weights of the records whose table is at `tableAt`. */
+  /** Returns the weights of the records whose table is at `tableAt`. */
   #weightsOf(tableAt: number): WeightOf {
     return (place) => weightAt(this.#bytes, u32(this.#bytes, tableAt + RECORD_BYTES * place));
   }
@@ -261,7 +264,7 @@ export class ResponseWriter {
     this.#hostAts.push(hostAt === 0 ? 0 : this.#at - this.#start + hostAt);
   }
 
-  /** Half an authority section would say something else. */
+  /** Writes the authority section completely or not at all, because a part of it would have another meaning. */
   #authority(end: number, { isUncached, serial, soaSignature }: ResponseFacts): boolean {
     const bytes = this.#bytes;
     const start = u32(bytes, HEAD.AUTHORITY_AT);
@@ -270,7 +273,7 @@ export class ResponseWriter {
     this.#copyFrom(bytes, start, end);
     const soaAt = u16(bytes, HEAD.SOA_AT);
     if (soaAt === 0) return true;
-    // At the end of the data: the least TTL of what does not exist.
+    // The last field of the SOA is the negative TTL.
     if (isUncached) {
       this.#out.fill(0, this.#at - 4, this.#at);
       this.#forbid(at);
@@ -279,7 +282,7 @@ export class ResponseWriter {
     return soaSignature === undefined || this.#soaSignature(soaSignature, at + u16(bytes, HEAD.SOA_START), at + soaAt);
   }
 
-  /** Forbids to keep the records from `start` on. */
+  /** Sets the TTL of all records from `start` on to 0, so that they are not cached. */
   #forbid(start: number): void {
     for (let at = start; at < this.#at; ) {
       const typeAt = nameEnd(this.#out, at);
@@ -288,7 +291,7 @@ export class ResponseWriter {
     }
   }
 
-  /** Completes the SOA record of an answer, which begins at `start`. Returns whether there was room. */
+  /** Completes the SOA record of an answer, which starts at `start`. Returns whether it fits. */
   #soa(start: number, { serial, soaSignature }: ResponseFacts): boolean {
     this.#serial(serial);
     if (soaSignature === undefined) return true;
@@ -297,19 +300,19 @@ export class ResponseWriter {
     return true;
   }
 
-  /** Writes the signature of the SOA record that begins at `start`, with its TTL. Returns whether there was room. */
+  /** Writes the signature of the SOA record that starts at `start`, with the same TTL. Returns whether it fits. */
   #soaSignature(data: Uint8Array, start: number, ownerEndAt: number): boolean {
     if (this.#at + SIGNATURE_HEAD_BYTES + data.length > this.#limit || start - this.#start > MAX_POINTER) return false;
     this.#u16(0xc000 | (start - this.#start));
     this.#u16(RECORDS.RRSIG.code);
-    // Behind the type: the class and the TTL.
+    // Copies the class and the TTL, which follow the type.
     this.#copyFrom(this.#out, ownerEndAt + 2, ownerEndAt + 8);
     this.#u16(data.length);
     this.#copyFrom(data, 0, data.length);
     return true;
   }
 
-  /** Takes back what was written behind the question. */
+  /** Discards all records written so far. */
   #drop({ questionEnd }: DnsQuery): void {
     this.#at = this.#start + questionEnd;
     this.#count = 0;
@@ -317,7 +320,7 @@ export class ResponseWriter {
     this.#hostAts.length = 0;
   }
 
-  /** Puts the serial into the SOA record that was just written: it is the first of the five numbers at its end. */
+  /** Writes the serial into the SOA record that was just written: it is the first of the five numbers at its end. */
   #serial(serial: number | undefined): void {
     if (serial === undefined) return;
     const end = this.#at;
@@ -327,7 +330,7 @@ export class ResponseWriter {
     this.#at = end;
   }
 
-  /** Writes the addresses of the hosts that the answer names, until those of one do not fit. Returns how many. */
+  /** Writes the addresses of the host names in the answer, until the addresses of one host do not fit. Returns the number of records. */
   #additional(): number {
     const bytes = this.#bytes;
     const tableAt = HEAD.BYTES + GROUP_BYTES * u16(bytes, HEAD.GROUP_COUNT) + RECORD_BYTES * u32(bytes, HEAD.RECORD_COUNT) + 4;
@@ -340,7 +343,7 @@ export class ResponseWriter {
       const tailsAt = start + GLUE_HEAD_BYTES + (bytes[start + 2] ?? 0);
       const hostAt = this.#hostAts[i] ?? 0;
       const isPointer = hostAt > 0 && hostAt <= MAX_POINTER;
-      // The name is in the answer, beyond the reach of a pointer, or else before the addresses.
+      // The name is in the answer, beyond the range of a pointer, or it precedes the addresses.
       const [ownerBytes, ownerAt] = hostAt > 0 ? [this.#out, this.#start + hostAt] : [bytes, start + GLUE_HEAD_BYTES];
       const ownerEnd = isPointer ? ownerAt + 2 : nameEnd(ownerBytes, ownerAt);
       if (this.#at + addresses * (ownerEnd - ownerAt) + end - tailsAt > this.#limit) return count;
@@ -356,20 +359,20 @@ export class ResponseWriter {
     return count;
   }
 
-  /** For an OPT record of this size, which is the last but for a signature. */
+  /** Returns the padding for an OPT record of this size, which is the last record except for TSIG. */
   #paddingBytes(optBytes: number, { signatureBytes }: ResponseFacts): number {
     const end = this.#at + optBytes;
     return Math.min(this.#limit - end, paddingOf(end - this.#start + signatureBytes));
   }
 
-  /** `optBytes`: the size of the whole record. What its options do not need is padding. */
+  /** `optBytes`: the size of the complete record. The space that its options do not need is padding. */
   #opt(query: DnsQuery, rcode: number, facts: ResponseFacts, optBytes: number): void {
     this.#u8(0);
     this.#u16(TYPE_OPT);
     this.#u16(MAX_UDP_BYTES);
     this.#u8(rcode >> 4);
     this.#u8(0);
-    // DO comes back as it was, also where nothing is signed (RFC 3225, 3).
+    // DO is copied from the query, also when nothing is signed (RFC 3225, 3).
     this.#u16((query.isDnssecOk ? 0x8000 : 0) | (facts.isCompact ? 0 : 0x4000));
     const end = this.#at + 2 + optBytes - OPT_BYTES;
     this.#u16(optBytes - OPT_BYTES);
@@ -412,7 +415,7 @@ export class ResponseWriter {
     this.#out[this.#at++] = value;
   }
 
-  // HOT: once a record. A loop copies 16 bytes in the third of the time of a call (bench/dns.ts).
+  // HOT: runs per record. A loop copies 16 bytes in a third of the time of a call (bench/dns.ts).
   #copyFrom(piece: Uint8Array, start: number, end: number): void {
     const out = this.#out;
     let at = this.#at;
@@ -426,12 +429,12 @@ export class ResponseWriter {
   }
 }
 
-/** What a message of this size needs to have a whole multiple of `PADDED_BYTES`. */
+/** Returns the number of bytes that pad a message of this size to a multiple of `PADDED_BYTES`. */
 export function paddingOf(sizeBytes: number): number {
   return Math.ceil(sizeBytes / PADDED_BYTES) * PADDED_BYTES - sizeBytes;
 }
 
-/** The weight of an SRV record; 0 of any other. */
+/** Returns the weight of an SRV record; 0 for other types. */
 function weightAt(bytes: Uint8Array, start: number): number {
   const typeAt = nameEnd(bytes, start);
   return u16(bytes, typeAt) === RECORDS.SRV.code ? u16(bytes, typeAt + TAIL_HEAD_BYTES + 2) : 0;

@@ -1,14 +1,17 @@
-/** SipHash-2-4 (Aumasson and Bernstein) with 64 bits, which server cookies need so that all servers of an address understand each other (RFC 9018). */
+/**
+ * SipHash-2-4 (Aumasson and Bernstein) with a 64-bit result. RFC 9018 requires it for server cookies, so that all servers of an address accept each other's
+ * cookies.
+ */
 
-/** 128 bits, as four numbers of 32 bits, low word first. */
+/** 128 bits, as four 32-bit numbers, low word first. */
 export type SipKey = readonly [number, number, number, number];
 
-/** The key in 16 bytes. */
+/** Returns the key from 16 bytes. */
 export function sipKeyOf(bytes: Uint8Array): SipKey {
   return [wordAt(bytes, 0), wordAt(bytes, 4), wordAt(bytes, 8), wordAt(bytes, 12)];
 }
 
-/** Writes the 8 bytes of the hash of the first `length` bytes, a multiple of 4, to `out`. HOT: once or twice for a query with a cookie. */
+/** Writes the 8-byte hash of the first `length` bytes, a multiple of 4, to `out`. HOT: runs once or twice per query with a cookie. */
 export function sipHash24(bytes: Uint8Array, length: number, key: SipKey, out: Uint8Array): void {
   const [k0, k1, k2, k3] = key;
   // The state: v0 to v3, each as its low and its high word.
@@ -54,7 +57,7 @@ function rounds(state: Int32Array, count: number): void {
   }
 }
 
-/** Adds the number of 64 bits at `b` to that at `a`, turns that at `b` left, and lays the sum over it. */
+/** Adds the 64-bit number at `b` to the one at `a`, rotates the one at `b` left, and XORs the sum into it. */
 function mix(state: Int32Array, a: number, b: number, bits: number): void {
   const low = state[b] ?? 0;
   const high = state[b + 1] ?? 0;

@@ -1,18 +1,18 @@
-/** Signatures of messages by a shared secret (TSIG, RFC 8945): judges those of queries, and makes those of answers. */
+/** TSIG (RFC 8945): verifies the signatures of queries, and signs responses with a shared secret. */
 import { equalSecrets, type HmacAlgorithm, hmac } from "../../lib/crypto.ts";
 import { readName, wireName } from "../names/wire-names.ts";
 
-/** A secret that a secondary shares with this gateway. */
+/** A secret shared with a secondary server. */
 export interface TsigKey {
   /** Lower case, without the final dot. */
   readonly name: string;
   readonly algorithm: HmacAlgorithm;
   readonly secret: Uint8Array;
-  /** The view that the key has, by its index. */
+  /** The index of the view that the key selects. */
   readonly viewIndex: number;
 }
 
-/** What the record of a query says. */
+/** The TSIG record of a query. */
 interface TsigRecord {
   readonly keyName: string;
   readonly algorithm: string;
@@ -24,7 +24,7 @@ interface TsigRecord {
   readonly other: Uint8Array;
 }
 
-/** The signature that an answer has to carry. */
+/** The data for the TSIG record of a response. */
 export interface ResponseSignature {
   readonly key: TsigKey | undefined;
   readonly keyName: string;
@@ -33,18 +33,18 @@ export interface ResponseSignature {
   readonly timeSigned: number;
   readonly error: number;
   readonly other: Uint8Array;
-  /** The record goes without a signature, because the key is not known or the query's signature is wrong. */
+  /** The record has an empty MAC, because the key is not known or the query's MAC is wrong. */
   readonly isUnsigned: boolean;
 }
 
-/** `malformed`: FORMERR without a signature. Else what the answer carries, and with an error the code NOTAUTH. */
+/** `malformed`: FORMERR without TSIG. Otherwise the data for the TSIG record of the response, which has NOTAUTH if `error` is not 0. */
 export type TsigVerdict = "malformed" | ResponseSignature;
 
-/** Errors of the record (RFC 8945, 3). */
+/** TSIG error codes (RFC 8945, 3). */
 export const TSIG_ERROR = { NONE: 0, BADSIG: 16, BADKEY: 17, BADTIME: 18, BADTRUNC: 22 } as const;
 export const TYPE_TSIG = 250;
 const CLASS_ANY = 255;
-/** How far the clocks may be apart, in seconds (RFC 8945, 10). */
+/** Maximum clock difference in seconds (RFC 8945, 10). */
 const FUDGE_SECONDS = 300;
 const MIN_MAC_BYTES = 10;
 const MAC_BYTES: Readonly<Record<HmacAlgorithm, number>> = { "hmac-sha256": 32, "hmac-sha384": 48, "hmac-sha512": 64 };
@@ -53,7 +53,7 @@ const ADDITIONAL_COUNT_AT = 10;
 const HEAD_BYTES = 10;
 const TIME_BYTES = 6;
 
-/** Judges the record that begins at `at`, which is the last of the message: first the key, then the signature, the time and the length (RFC 8945, 5.2). */
+/** Verifies the TSIG record at `at`, which is the last record of the message: first the key, then the MAC, the time and the MAC length (RFC 8945, 5.2). */
 export function judgeTsig(
   message: Uint8Array,
   at: number,
@@ -73,23 +73,23 @@ export function judgeTsig(
   if (Math.abs(nowSeconds - timeSigned) > fudge)
     return { ...base, key, error: TSIG_ERROR.BADTIME, other: time48(nowSeconds), isUnsigned: false };
   const own = { ...base, key, timeSigned: nowSeconds, isUnsigned: false };
-  // Cut signatures are weaker, and nobody needs them (RFC 8945, 5.2.2.1 leaves it to the server).
+  // Truncated MACs are weaker, and no known client needs them (RFC 8945, 5.2.2.1 leaves the choice to the server).
   if (mac.length < whole.length) return { ...own, error: TSIG_ERROR.BADTRUNC };
   return { ...own, error: TSIG_ERROR.NONE };
 }
 
-/** Bytes that the record adds to an answer. */
+/** Returns the number of bytes that the TSIG record adds to a response. */
 export function tsigBytes({ key, keyName, algorithm, isUnsigned, other }: ResponseSignature): number {
   const macBytes = key === undefined || isUnsigned ? 0 : MAC_BYTES[key.algorithm];
   return wireName(keyName).length + wireName(algorithm).length + HEAD_BYTES + 16 + macBytes + other.length;
 }
 
-/** The answer with its record. */
+/** Returns the response with its TSIG record. */
 export function withTsig(answer: Uint8Array, signing: ResponseSignature): Uint8Array {
   return withRecord(answer, signing, macOf(answer, signing));
 }
 
-/** Signs the messages of one answer in their order (RFC 8945, 5.3.1): each signature covers the one before. */
+/** Signs the messages of one response in order (RFC 8945, 5.3.1): each MAC covers the previous one. */
 export class TsigChain {
   readonly #signing: ResponseSignature;
   #before: Uint8Array | undefined;
@@ -137,7 +137,7 @@ function withRecord(answer: Uint8Array, signing: ResponseSignature, mac: Uint8Ar
   return out;
 }
 
-/** The query as it was signed: without the record, and with the id that it had then. */
+/** Returns the query as it was signed: without the TSIG record, and with its original id. */
 function unsignedQuery(message: Uint8Array, at: number, originalId: number): Uint8Array {
   const bytes = Buffer.from(message.subarray(0, at));
   bytes.writeUInt16BE(originalId, 0);
@@ -145,7 +145,7 @@ function unsignedQuery(message: Uint8Array, at: number, originalId: number): Uin
   return bytes;
 }
 
-/** What is signed besides the message (RFC 8945, 4.3.3). */
+/** Returns the TSIG variables, which are signed together with the message (RFC 8945, 4.3.3). */
 function variables(
   { keyName, algorithm, timeSigned, error, other }: Pick<ResponseSignature, "algorithm" | "error" | "keyName" | "other" | "timeSigned">,
   { fudge }: { readonly fudge: number },
@@ -154,7 +154,10 @@ function variables(
   return [name, u16(CLASS_ANY), u16(0), u16(0), wireName(algorithm), time48(timeSigned), u16(fudge), u16(error), u16(other.length), other];
 }
 
-/** Undefined for a record that is none. Its owner may be compressed (RFC 1035, 4.1.4), as by dnspython; names in its data may not. */
+/**
+ * Reads a TSIG record. Undefined when it is invalid. Its owner may be compressed (RFC 1035, 4.1.4), as dnspython does; names in its data must not be
+ * compressed.
+ */
 function readTsig(bytes: Uint8Array, start: number): TsigRecord | undefined {
   const owner = readName(bytes, start, { mayPoint: true });
   if (owner === undefined || owner.end + HEAD_BYTES > bytes.length) return undefined;

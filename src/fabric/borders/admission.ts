@@ -3,8 +3,8 @@
  * a neighbour and no more: it is neither a member nor let in by any other way (`links/peer-auth.ts`).
  */
 import { equalSecrets } from "../../lib/crypto.ts";
-import type { Place } from "../links/foreigners.ts";
-import { commonVersion, PROTOCOL_VERSIONS, type Refusal } from "../links/peer-auth.ts";
+import type { ClusterLocation } from "../links/foreign-peers.ts";
+import { commonVersion, type PeerRefusal, PROTOCOL_VERSIONS } from "../links/peer-auth.ts";
 import type { Hello, PeerIdentity } from "../wire/messages.ts";
 import type { Border } from "./border.ts";
 
@@ -13,8 +13,8 @@ export function admitted(
   hello: Hello,
   identity: PeerIdentity,
   borders: ReadonlyMap<string, Border>,
-  here: Place,
-): { readonly border: Border } | { readonly refusal: Refusal } {
+  here: ClusterLocation,
+): { readonly border: Border } | { readonly refusal: PeerRefusal } {
   const border = borders.get(hello.clusterId);
   if (border === undefined) return { refusal: unnamed(hello, here) };
   const refusal = refusalOf(hello, border, here) ?? unproven(hello, identity, border);
@@ -22,7 +22,10 @@ export function admitted(
 }
 
 /** Why the node at the other end is refused before it is greeted: this node shows its token only where it is due. */
-export function refusalOfEnd({ certificate, border: gate, isLoopback }: PeerIdentity, { clusterId, trust }: Border): Refusal | undefined {
+export function refusalOfEnd(
+  { certificate, border: gate, isLoopback }: PeerIdentity,
+  { clusterId, trust }: Border,
+): PeerRefusal | undefined {
   if (trust.kind === "token")
     return isLoopback ? undefined : { reason: "wrong_identity", detail: `the token of border ${clusterId} is for loopback only` };
   if (certificate === undefined || gate !== clusterId)
@@ -31,7 +34,7 @@ export function refusalOfEnd({ certificate, border: gate, isLoopback }: PeerIden
   return { reason: "wrong_identity", detail: `its certificate is of cluster ${certificate.clusterId}, not of border ${clusterId}` };
 }
 
-function unnamed({ clusterId, region }: Hello, here: Place): Refusal {
+function unnamed({ clusterId, region }: Hello, here: ClusterLocation): PeerRefusal {
   if (region === here.region)
     return {
       reason: "wrong_cluster",
@@ -44,7 +47,7 @@ function unnamed({ clusterId, region }: Hello, here: Place): Refusal {
   };
 }
 
-function refusalOf(hello: Hello, border: Border, here: Place): Refusal | undefined {
+function refusalOf(hello: Hello, border: Border, here: ClusterLocation): PeerRefusal | undefined {
   if (hello.borderTo !== here.clusterId)
     return { reason: "wrong_cluster", detail: `means cluster ${hello.borderTo ?? ""}, and this is cluster ${here.clusterId}` };
   if (hello.region !== border.region)
@@ -57,7 +60,7 @@ function refusalOf(hello: Hello, border: Border, here: Place): Refusal | undefin
   return undefined;
 }
 
-function unproven(hello: Hello, identity: PeerIdentity, border: Border): Refusal | undefined {
+function unproven(hello: Hello, identity: PeerIdentity, border: Border): PeerRefusal | undefined {
   const refusal = refusalOfEnd(identity, border);
   if (refusal !== undefined) return refusal;
   const { trust, clusterId } = border;

@@ -6,9 +6,9 @@ import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
 import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import { eventOutput, type FabricInput, type FabricOutput, type LinkId } from "../io-types.ts";
-import type { Place } from "../links/foreigners.ts";
+import type { ClusterLocation } from "../links/foreign-peers.ts";
 import { isQuiet, severityOf } from "../links/link-state.ts";
-import { hostOfPeer, PROTOCOL_VERSIONS, type Refusal } from "../links/peer-auth.ts";
+import { hostOfPeer, type PeerRefusal, PROTOCOL_VERSIONS } from "../links/peer-auth.ts";
 import type { Goodbye, Hello, LinkFrame, MemberFacts, PeerIdentity } from "../wire/messages.ts";
 import { admitted, refusalOfEnd } from "./admission.ts";
 import type { Border, BorderCount, BorderLinksOptions, BorderNode, BorderPeer } from "./border.ts";
@@ -17,7 +17,7 @@ import { Pairs, type Wanted } from "./pairs.ts";
 export interface BorderLinksParts {
   /** The facts of this node, for every hello. */
   readonly self: () => Pick<MemberFacts, "nodeId" | "generation" | "zone" | "address" | "version">;
-  readonly here: Place;
+  readonly here: ClusterLocation;
   readonly nodeId: string;
   readonly rng: Rng;
 }
@@ -403,7 +403,7 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     return next.isIncoming === isOursSmaller ? next : old;
   }
 
-  #farewell(row: Row, { reason, detail }: Refusal, time: Time, out: BorderLinksOutput[]): void {
+  #farewell(row: Row, { reason, detail }: PeerRefusal, time: Time, out: BorderLinksOutput[]): void {
     if (row.state === "ending") return;
     const wasUp = row.state === "up";
     this.#leave(row, time, out);
@@ -432,13 +432,13 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     this.#tell(out, row, "warn", name, detail, time);
   }
 
-  #endLink(link: LinkId, goodbye: Refusal, time: Time, out: BorderLinksOutput[]): void {
+  #endLink(link: LinkId, goodbye: PeerRefusal, time: Time, out: BorderLinksOutput[]): void {
     const row = this.#rows.get(link);
     if (row !== undefined) this.#end(row, goodbye, time, out);
   }
 
   /** Says goodbye, and waits until the shell has sent it. */
-  #end(row: Row, goodbye: Refusal, time: Time, out: BorderLinksOutput[]): void {
+  #end(row: Row, goodbye: PeerRefusal, time: Time, out: BorderLinksOutput[]): void {
     const { link, wanted } = row;
     if (row.state === "ending") return;
     if (row.state === "opening") {
@@ -466,7 +466,7 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     out.push({ kind: "down", link: row.link });
   }
 
-  #refuse(row: Row, refusal: Refusal, time: Time, out: BorderLinksOutput[]): void {
+  #refuse(row: Row, refusal: PeerRefusal, time: Time, out: BorderLinksOutput[]): void {
     if (refusal.reason === "too_many_links") this.tooManyCount += 1;
     else this.refusedCount += 1;
     if (row.wanted !== undefined) this.#pairs.refused(row.wanted.target.address, time);

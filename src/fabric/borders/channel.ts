@@ -6,7 +6,7 @@ import { assert } from "../../lib/errors.ts";
 import { fnv64, hashFraction } from "../../lib/hash64.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { LinkId } from "../io-types.ts";
-import type { Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
+import type { LinkChannel, LinkGreeting, SharedNews } from "../links/channel.ts";
 import type { BorderFrame } from "../wire/messages.ts";
 import { Apart, type Handing } from "./apart.ts";
 import type { BorderPeer } from "./border.ts";
@@ -109,7 +109,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
     return this.#apart.lagMs(time, region);
   }
 
-  open(link: LinkId, { hello, border }: Greeted, time: Time): BorderSession {
+  open(link: LinkId, { hello, border }: LinkGreeting, time: Time): BorderSession {
     assert(border !== undefined, "only border links have this channel", { link, nodeId: hello.nodeId });
     const { summaries, here, priorityOf } = this.#parts;
     const staggerMs = this.#options.maxStaggerMs * hashFraction(fnv64(`${here.nodeId}\0${hello.nodeId}`));

@@ -3,7 +3,7 @@ import { backoffMs } from "../../lib/backoff.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { LinkId } from "../io-types.ts";
-import type { Place } from "../links/foreigners.ts";
+import type { ClusterLocation } from "../links/foreign-peers.ts";
 import { type Border, type BorderCount, type BorderLinksOptions, type BorderNode, type BorderPeer, MAX_PAIR_LINKS } from "./border.ts";
 import { type Share, type Slot, shareOf, type Target } from "./slots.ts";
 
@@ -49,7 +49,7 @@ interface Met {
 }
 
 export interface PairsParts {
-  readonly here: Place;
+  readonly here: ClusterLocation;
   readonly nodeId: string;
   readonly rng: Rng;
 }

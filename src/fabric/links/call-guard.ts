@@ -6,8 +6,8 @@ import { eventOutput, type FabricInput, type FabricOutput } from "../io-types.ts
 import type { PeerIdentity } from "../wire/messages.ts";
 import { hostOfPeer, type PeerAuthFacts, refusalOfAnswer, refusalOfCall, refusalOfCaller } from "./peer-auth.ts";
 
-type Asked = Extract<FabricInput, { kind: "asked" }>;
-type Answered = Extract<FabricInput, { kind: "answered" }>;
+type AskedInput = Extract<FabricInput, { kind: "asked" }>;
+type AnsweredInput = Extract<FabricInput, { kind: "answered" }>;
 
 /** The most refusals a minute of one address that are told. */
 const MAX_TOLD = 6;
@@ -29,7 +29,7 @@ export class CallGuard {
   }
 
   /** Returns whether a call may be answered. If not, it is refused. */
-  admits({ call, request, identity }: Asked, time: Time, out: FabricOutput[]): boolean {
+  admits({ call, request, identity }: AskedInput, time: Time, out: FabricOutput[]): boolean {
     const refusal = refusalOfCall(request, identity, this.#peerAuth);
     if (refusal === undefined) return true;
     this.refusedCount += 1;
@@ -44,7 +44,7 @@ export class CallGuard {
   }
 
   /** The answer to a call of this node, without its response if a foreign node answered: this node refuses that one. */
-  heard(answered: Answered, time: Time, out: FabricOutput[]): Answered {
+  heard(answered: AnsweredInput, time: Time, out: FabricOutput[]): AnsweredInput {
     const { response } = answered;
     if (response === undefined || response.kind === "probeIndirect") return answered;
     const refusal = refusalOfAnswer(response, this.#peerAuth);

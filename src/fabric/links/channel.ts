@@ -7,7 +7,7 @@ import type { FabricNews, FabricPart } from "../part.ts";
 import type { Hello, LinkFrame } from "../wire/messages.ts";
 
 /** Facts of a link that came up. */
-export interface Greeted {
+export interface LinkGreeting {
   readonly hello: Hello;
   readonly relation: OriginRelation;
   /** When this node greeted on the link, at the earliest. */
@@ -34,7 +34,7 @@ export interface LinkChannel<F extends LinkFrame = LinkFrame> extends FabricPart
   /** Whether it takes turns with others, or sends only on a link on which the others have nothing to send. */
   readonly speaks: "in turn" | "last";
   /** A link came up. Returns undefined when the channel has nothing to send to this peer. */
-  open(link: LinkId, greeted: Greeted, time: Time, out: FabricOutput[]): ChannelSession<F> | undefined;
+  open(link: LinkId, greeted: LinkGreeting, time: Time, out: FabricOutput[]): ChannelSession<F> | undefined;
   /** A link is down. */
   closed(link: LinkId): void;
   /** News that concern every link at once. */

@@ -2,9 +2,9 @@
 import type { Time } from "../../lib/machine.ts";
 import type { FabricEvent, LinkId } from "../io-types.ts";
 import type { Goodbye, Hello, LinkFrame, MemberUpdate, PeerIdentity } from "../wire/messages.ts";
-import type { Refusal } from "./peer-auth.ts";
+import type { PeerRefusal } from "./peer-auth.ts";
 
-export interface Row {
+export interface LinkRecord {
   readonly link: LinkId;
   readonly isIncoming: boolean;
   state: "opening" | "greeting" | "up" | "ending";
@@ -23,7 +23,7 @@ export interface Row {
 }
 
 /** What a node knows of a link, for people and for the rest of the room. */
-export type LinkRow = Readonly<Omit<Row, "identity" | "deadlineMonoMs" | "control">>;
+export type LinkRow = Readonly<Omit<LinkRecord, "identity" | "deadlineMonoMs" | "control">>;
 
 /** A link, as people see it. */
 export interface LinkState extends LinkRow {
@@ -31,7 +31,7 @@ export interface LinkState extends LinkRow {
 }
 
 /** The row of a link that another node opened, before anything is known of it. */
-export function newRow(link: LinkId, time: Time, timeoutMs: number): Row {
+export function newRow(link: LinkId, time: Time, timeoutMs: number): LinkRecord {
   const deadlineMonoMs = time.monoMs + timeoutMs;
   const facts = { link, nodeId: "", hello: undefined, identity: undefined, protocolVersion: 0, sinceMonoMs: time.monoMs };
   const counts = { framesSent: 0, framesReceived: 0 };
@@ -42,14 +42,14 @@ export function newRow(link: LinkId, time: Time, timeoutMs: number): Row {
  * Whether the node of the old link is still a member at its address, while the new link has the same id, a higher generation and another address.
  * Then somebody started a second node with this id. When a node has moved instead, its old link ends or its old address is soon declared dead.
  */
-function isStillThere(old: Row, next: Row, members: Iterable<MemberUpdate>): boolean {
+function isStillThere(old: LinkRecord, next: LinkRecord, members: Iterable<MemberUpdate>): boolean {
   if (old.hello === undefined || old.hello.address === next.hello?.address) return false;
   const { nodeId, generation, address } = old.hello;
   for (const member of members) if (member.nodeId === nodeId) return member.generation === generation && member.address === address;
   return false;
 }
 
-export function duplicateNode({ nodeId, generation }: Hello, old: Hello | undefined): Refusal {
+export function duplicateNode({ nodeId, generation }: Hello, old: Hello | undefined): PeerRefusal {
   const isOlder = generation < (old?.generation ?? 0);
   const detail = isOlder
     ? `${nodeId} is linked with a newer generation than ${generation}`
@@ -80,7 +80,7 @@ export interface LoserFacts {
 }
 
 /** The one of two links that ends. "none" when the links are not of one node; then the new one is refused. */
-export function loserOf(old: Row, next: Row, { nodeId, members, sameTimeMs, monoMs }: LoserFacts): Row | "none" {
+export function loserOf(old: LinkRecord, next: LinkRecord, { nodeId, members, sameTimeMs, monoMs }: LoserFacts): LinkRecord | "none" {
   const [was, is] = [old.hello?.generation ?? 0, next.hello?.generation ?? 0];
   if (is < was || (is > was && isStillThere(old, next, members()))) return "none";
   const isSameTime = monoMs - old.sinceMonoMs < sameTimeMs;

@@ -7,21 +7,21 @@ import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
 import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput, type FabricEvent, type LinkId } from "../io-types.ts";
 import { isListed } from "../membership/members.ts";
-import { startOf } from "../membership/node-starts.ts";
+import { startOf } from "../membership/process-instances.ts";
 import type { Goodbye, Hello, LinkFrame, PeerIdentity } from "../wire/messages.ts";
-import { duplicateNode, isQuiet, type LinkRow, loserOf, newRow, type Row, severityOf } from "./link-state.ts";
+import { duplicateNode, isQuiet, type LinkRecord, type LinkRow, loserOf, newRow, severityOf } from "./link-state.ts";
 import type { LinksInput, LinksOptions, LinksOutput, LinksParts } from "./options.ts";
 import {
   anotherStart,
   commonVersion,
   hostOfPeer,
+  type PeerRefusal,
   PROTOCOL_VERSIONS,
-  type Refusal,
   refusalByIdentity,
   refusalOfHello,
   tokenToShow,
 } from "./peer-auth.ts";
-import { LinkRetry, type Peer } from "./retry.ts";
+import { LinkRetry, type RetryPeer } from "./retry.ts";
 import { Topology } from "./topology.ts";
 import { UnreachableMembers } from "./unreachable.ts";
 
@@ -30,9 +30,9 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   readonly #parts: LinksParts;
   readonly #topology: Topology;
   readonly #events: TokenBuckets;
-  readonly #rows = new Map<LinkId, Row>();
+  readonly #rows = new Map<LinkId, LinkRecord>();
   /** Up links by node id. */
-  readonly #up = new Map<string, Row>();
+  readonly #up = new Map<string, LinkRecord>();
   readonly #peers: LinkRetry;
   readonly #unreachable = new UnreachableMembers();
   #chooseMonoMs: number | undefined;
@@ -167,7 +167,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   }
 
   /** When something is due for a peer. */
-  #peerDeadline(peer: Peer): number {
+  #peerDeadline(peer: RetryPeer): number {
     if (!peer.isWanted) return peer.letGoMonoMs;
     return this.#hasLink(peer.nodeId) || this.#openingCount() >= this.#options.maxOpening ? NEVER : peer.openMonoMs;
   }
@@ -211,7 +211,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     out.push({ kind: "wanted", nodeIds });
   }
 
-  #open(peer: Peer, time: Time, out: LinksOutput[]): void {
+  #open(peer: RetryPeer, time: Time, out: LinksOutput[]): void {
     if (this.#rows.size >= this.#options.maxTotalLinks) {
       this.#peers.retryAfter(peer.nodeId, "too_many_links", time);
       return;
@@ -222,14 +222,14 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     out.push({ kind: "open", link, to: peer.address });
   }
 
-  #release(peer: Peer, time: Time, out: LinksOutput[]): void {
+  #release(peer: RetryPeer, time: Time, out: LinksOutput[]): void {
     this.#peers.forget(peer.nodeId);
     // The peer may still want a link that it opened itself, and ends it.
     for (const row of this.#rows.values())
       if (row.nodeId === peer.nodeId && !row.isIncoming) this.#end(row, { reason: "not_needed", detail: "" }, time, out);
   }
 
-  #overdue(row: Row, time: Time, out: LinksOutput[]): void {
+  #overdue(row: LinkRecord, time: Time, out: LinksOutput[]): void {
     switch (row.state) {
       case "up":
         return;
@@ -257,11 +257,11 @@ export class Links implements Machine<LinksInput, LinksOutput> {
         out.push({ kind: "close", link });
         return;
       }
-      const row: Row = { ...newRow(link, time, helloTimeoutMs), identity };
+      const row: LinkRecord = { ...newRow(link, time, helloTimeoutMs), identity };
       this.#rows.set(link, row);
       // It may be a border link, and a refusal would keep its opener from trying again for long.
       if (this.#stopReason !== undefined) return this.#end(row, { reason: this.#stopReason, detail: "this node stops" }, time, out);
-      const refusal: Refusal | undefined = isFull
+      const refusal: PeerRefusal | undefined = isFull
         ? { reason: "too_many_links", detail: "as many links as are allowed" }
         : refusalByIdentity(identity, this.#parts.peerAuth);
       if (refusal !== undefined) this.#refuse(row, refusal, time, out);
@@ -292,7 +292,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   }
 
   /** The node that opened a link greets first. The other one answers only when it trusts that hello. */
-  #greet(row: Row, out: LinksOutput[]): void {
+  #greet(row: LinkRecord, out: LinksOutput[]): void {
     const self = this.#parts.self();
     const { nodeId, generation, clusterId, region, zone, address, version } = self;
     const clusterToken = tokenToShow(row.identity?.certificate !== undefined, this.#parts.peerAuth.clusterToken);
@@ -301,7 +301,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     out.push({ kind: "send", link: row.link });
   }
 
-  #greeted(row: Row, hello: Hello, time: Time, out: LinksOutput[]): void {
+  #greeted(row: LinkRecord, hello: Hello, time: Time, out: LinksOutput[]): void {
     const { identity } = row;
     if (row.state === "ending" || row.state === "opening" || identity === undefined) return;
     if (row.state === "up") return this.#end(row, { reason: "bad_frame", detail: "a second hello" }, time, out);
@@ -341,7 +341,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     out.push({ kind: "up", link: row.link, hello, identity, greetedMonoMs });
   }
 
-  #farewell(row: Row, goodbye: Refusal, time: Time, out: LinksOutput[]): void {
+  #farewell(row: LinkRecord, goodbye: PeerRefusal, time: Time, out: LinksOutput[]): void {
     if (row.state === "ending") return;
     const { nodeId } = row;
     const wasUp = row.state === "up";
@@ -356,7 +356,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     }
   }
 
-  #closed(row: Row, detail: string, time: Time, out: LinksOutput[]): void {
+  #closed(row: LinkRecord, detail: string, time: Time, out: LinksOutput[]): void {
     const { state, nodeId } = row;
     if (state !== "ending") {
       this.#leave(row, undefined, time, out);
@@ -367,7 +367,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   }
 
   /** Says goodbye, and waits until the shell has sent it. */
-  #end(row: Row, goodbye: Refusal, time: Time, out: LinksOutput[]): void {
+  #end(row: LinkRecord, goodbye: PeerRefusal, time: Time, out: LinksOutput[]): void {
     if (row.state === "ending") return;
     if (row.state === "opening") {
       this.#rows.delete(row.link);
@@ -385,7 +385,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#leave(row, undefined, time, out);
   }
 
-  #leave(row: Row, goodbye: Goodbye | undefined, time: Time, out: LinksOutput[]): void {
+  #leave(row: LinkRecord, goodbye: Goodbye | undefined, time: Time, out: LinksOutput[]): void {
     const { hello, link } = row;
     const wasUp = row.state === "up";
     row.state = "ending";
@@ -396,7 +396,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     out.push({ kind: "down", link, hello, goodbye });
   }
 
-  #refuse(row: Row, refusal: Refusal, time: Time, out: LinksOutput[], hello?: Hello): void {
+  #refuse(row: LinkRecord, refusal: PeerRefusal, time: Time, out: LinksOutput[], hello?: Hello): void {
     if (refusal.reason === "too_many_links") this.tooManyCount += 1;
     else this.refusedCount += 1;
     this.#peers.retryAfter(row.nodeId, refusal.reason, time);
@@ -409,7 +409,14 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#end(row, refusal, time, out);
   }
 
-  #tell(out: LinksOutput[], row: Row, severity: FabricEvent["severity"], { detail }: Refusal, time: Time, name = "link_failed"): void {
+  #tell(
+    out: LinksOutput[],
+    row: LinkRecord,
+    severity: FabricEvent["severity"],
+    { detail }: PeerRefusal,
+    time: Time,
+    name = "link_failed",
+  ): void {
     // A peer that connects again and again must not fill the log.
     if (this.#events.take(`${name} ${row.isIncoming ? hostOfPeer(row.identity) : row.nodeId}`, time.monoMs) !== 0) return;
     const facts = { detail, nodeId: row.nodeId, address: row.identity?.address ?? "", direction: row.isIncoming ? "in" : "out" };

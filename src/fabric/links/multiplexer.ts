@@ -3,10 +3,10 @@ import { assert } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput, type FabricOutput, type LinkId } from "../io-types.ts";
 import type { Hello, LinkFrame } from "../wire/messages.ts";
-import type { ChannelNews, ChannelSession, Greeted, LinkChannel } from "./channel.ts";
+import type { ChannelNews, ChannelSession, LinkChannel, LinkGreeting } from "./channel.ts";
 
 /** A link that is up. */
-interface Session {
+interface LinkSession {
   readonly link: LinkId;
   readonly hello: Hello;
   readonly channels: readonly ChannelSession[];
@@ -29,11 +29,11 @@ const MAX_PASSES = 2;
 
 export class Multiplexer {
   readonly #channels: readonly LinkChannel[];
-  readonly #all = new Map<LinkId, Session>();
+  readonly #all = new Map<LinkId, LinkSession>();
   #lastMonoMs = 0;
   #isAnyDue = true;
   /** Links over which something came, or which had nothing to send when asked. */
-  readonly #touched = new Set<Session>();
+  readonly #touched = new Set<LinkSession>();
   /** No link is due before. */
   #dueMonoMs = 0;
   /** Frames on links that are up, which no channel of the link receives. */
@@ -53,11 +53,11 @@ export class Multiplexer {
   /** The peers of which this node has everything that they had when their link came up. */
   caughtUpWith(): readonly Hello[] {
     // Every channel is asked, because one that is asked forgets what it need no longer wait for.
-    const isUp = ({ channels }: Session) => channels.filter(({ isCaughtUp }) => !isCaughtUp).length === 0;
+    const isUp = ({ channels }: LinkSession) => channels.filter(({ isCaughtUp }) => !isCaughtUp).length === 0;
     return [...this.#all.values()].filter(isUp).map(({ hello }) => hello);
   }
 
-  open(link: LinkId, greeted: Greeted, time: Time, out: FabricOutput[]): void {
+  open(link: LinkId, greeted: LinkGreeting, time: Time, out: FabricOutput[]): void {
     const channels: ChannelSession[] = [];
     const inTurn: ChannelSession[] = [];
     const last: ChannelSession[] = [];
@@ -174,13 +174,13 @@ export class Multiplexer {
     return false;
   }
 
-  #toVisit(isAnyDue: boolean, { monoMs }: Time): readonly Session[] {
+  #toVisit(isAnyDue: boolean, { monoMs }: Time): readonly LinkSession[] {
     if (!isAnyDue && monoMs < this.#dueMonoMs) {
       const touched = [...this.#touched];
       this.#touched.clear();
       return touched;
     }
-    const visited: Session[] = [];
+    const visited: LinkSession[] = [];
     this.#dueMonoMs = NEVER;
     for (const session of this.#all.values()) {
       if (isAnyDue || monoMs >= session.dueMonoMs || this.#touched.has(session)) visited.push(session);
@@ -190,7 +190,7 @@ export class Multiplexer {
     return visited;
   }
 
-  #visit(session: Session, { time, isStopping }: { readonly time: Time; readonly isStopping: boolean }, out: FabricOutput[]): void {
+  #visit(session: LinkSession, { time, isStopping }: { readonly time: Time; readonly isStopping: boolean }, out: FabricOutput[]): void {
     const { link, channels } = session;
     for (const channel of channels) if (time.monoMs >= channel.nextDeadlineMs()) channel.tick(time, out);
     if (!session.isAwake && (isStopping || channels.some((channel) => channel.hasWork(time)))) {
@@ -201,7 +201,7 @@ export class Multiplexer {
   }
 
   /** Decides when to look at the link again. A peer that does not read leaves due work undone, which must not cause a look at every input. */
-  #plan(session: Session): void {
+  #plan(session: LinkSession): void {
     let next = NEVER;
     for (const channel of session.channels) next = Math.min(next, channel.nextDeadlineMs());
     session.dueMonoMs = Math.max(next, this.#lastMonoMs + (session.isAwake ? STALLED_MS : 1));

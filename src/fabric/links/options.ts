@@ -4,7 +4,7 @@ import type { Rng } from "../../lib/rng.ts";
 import type { FabricInput, FabricOutput, LinkId } from "../io-types.ts";
 import type { FabricNews } from "../part.ts";
 import type { Goodbye, Hello, MemberFacts, MemberUpdate } from "../wire/messages.ts";
-import type { PeerAuthFacts, Refusal } from "./peer-auth.ts";
+import type { PeerAuthFacts, PeerRefusal } from "./peer-auth.ts";
 
 /** What is not a setting. */
 export const LINKS_FIXED = {
@@ -50,7 +50,7 @@ export interface LinksParts {
   readonly facts: () => Pick<Hello, "holdsSummaries" | "isReady" | "policyFrom" | "runsChecks">;
   readonly peerAuth: PeerAuthFacts;
   /** Why the start that greets is refused; undefined when it is not. */
-  readonly refusalOfStart: (hello: Hello, time: Time) => Refusal | undefined;
+  readonly refusalOfStart: (hello: Hello, time: Time) => PeerRefusal | undefined;
   /** Whether another start than the one that greeted goes under its node's id. */
   readonly isStranger: (hello: Hello) => boolean;
   readonly rng: Rng;

@@ -3,9 +3,9 @@
 import { nodeOfSpiffeId, readAlternativeNames, type SpiffeNode } from "../../lib/certificates/spiffe.ts";
 import { equalSecrets } from "../../lib/crypto.ts";
 import { isListed } from "../membership/members.ts";
-import type { StartStanding } from "../membership/node-starts.ts";
-import type { CallRequest, CallResponse, Goodbye, Hello, MemberUpdate, PeerIdentity } from "../wire/messages.ts";
-import type { Foreigners } from "./foreigners.ts";
+import type { InstanceStatus } from "../membership/process-instances.ts";
+import type { FabricCallRequest, FabricCallResponse, Goodbye, Hello, MemberUpdate, PeerIdentity } from "../wire/messages.ts";
+import type { ForeignPeers } from "./foreign-peers.ts";
 
 /** Fabric protocol versions this program speaks, ascending. 1 is everything before the first release (decision 31). */
 export const PROTOCOL_VERSIONS: readonly number[] = [2];
@@ -23,7 +23,7 @@ export interface PeerAuthFacts {
   /** While it is closed this node talks to nobody: a policy protects its entries, and peers could prove nothing. */
   readonly seal?: { readonly isClosed: boolean };
   /** The nodes that this node refuses whatever they prove. */
-  readonly foreigners: Foreigners;
+  readonly foreigners: ForeignPeers;
 }
 
 /** The tokens that nodes without certificates show each other. */
@@ -34,7 +34,7 @@ export interface ClusterTokens {
 }
 
 /** Why a peer is refused: the reason of the goodbye, and a sentence for the peer and the operator. */
-export interface Refusal {
+export interface PeerRefusal {
   readonly reason: Goodbye;
   readonly detail: string;
 }
@@ -56,7 +56,7 @@ export function tokenToShow(hasCertificate: boolean, clusterToken: string): stri
 }
 
 /** A text for people when a node answered with the certificate of another node. Undefined when the certificate is its own, or there is none. */
-export function wrongAnswerer(response: CallResponse, { certificate }: PeerIdentity): string | undefined {
+export function wrongAnswerer(response: FabricCallResponse, { certificate }: PeerIdentity): string | undefined {
   if (response.kind === "probeIndirect" || certificate === undefined) return undefined;
   const { nodeId, clusterId } = certificate;
   const { from } = response;
@@ -65,7 +65,7 @@ export function wrongAnswerer(response: CallResponse, { certificate }: PeerIdent
 }
 
 /** Why a connection is refused before anything is said on it. This node shows its own token only on connections that pass. */
-export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts): Refusal | undefined {
+export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   if (facts.seal?.isClosed === true)
     return { reason: "wrong_token", detail: "a policy is in force, and the fabric has neither token nor certificates" };
   if (identity.border !== undefined)
@@ -78,7 +78,7 @@ export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts):
 }
 
 /** Why a peer is refused for its hello and its connection. Undefined when the link may stay. */
-export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: PeerAuthFacts): Refusal | undefined {
+export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   const refused = refusalByIdentity(identity, facts) ?? refusalOfIdentity(hello, identity) ?? refusalOfToken(hello, identity, facts);
   if (refused !== undefined) return refused;
   if (hello.nodeId === facts.nodeId)
@@ -91,7 +91,7 @@ export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: Peer
 }
 
 /** Why a hello is refused for the start that sent it: this node holds another start for the node's id, or looks for the last one first. */
-export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "address">, start: StartStanding): Refusal | undefined {
+export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "address">, start: InstanceStatus): PeerRefusal | undefined {
   if (start.verdict === "stranger") {
     const detail = `the one at ${address} does not follow the start of ${nodeId} that was accepted last`;
     const isSure = start.standing === "lasting" || start.standing === "two";
@@ -102,28 +102,28 @@ export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "addr
 }
 
 /** Why a link ends when another start of its node was accepted after the greeting. The greeting was right when it was made, so nobody is accused. */
-export function anotherStart({ nodeId }: Pick<Hello, "nodeId">): Refusal {
+export function anotherStart({ nodeId }: Pick<Hello, "nodeId">): PeerRefusal {
   return { reason: "not_needed", detail: `another start of ${nodeId} was accepted since this link came up` };
 }
 
 /** Why a call is refused for its connection and headers, before its message is read. Undefined when it may be read. */
-export function refusalOfCaller(identity: PeerIdentity, facts: PeerAuthFacts): Refusal | undefined {
+export function refusalOfCaller(identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   return refusalByIdentity(identity, facts) ?? refusalOfToken({ clusterToken: "" }, identity, facts);
 }
 
 /** Why a call is refused for what its sender claims and its connection proves. Undefined when it may be answered. */
-export function refusalOfCall(request: CallRequest, identity: PeerIdentity, facts: PeerAuthFacts): Refusal | undefined {
+export function refusalOfCall(request: FabricCallRequest, identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   const refused = refusalOfCaller(identity, facts) ?? refusalOfIdentity(request.from, identity);
   return refused ?? refusalOfSpeaker(request.from, facts);
 }
 
 /** Why an answer is ignored: the node that answered is foreign here. Undefined when it is not. */
-export function refusalOfAnswer(response: CallResponse, facts: PeerAuthFacts): Refusal | undefined {
+export function refusalOfAnswer(response: FabricCallResponse, facts: PeerAuthFacts): PeerRefusal | undefined {
   return response.kind === "probeIndirect" ? undefined : refusalOfSpeaker(response.from, facts);
 }
 
 /** Why the sender is refused for the place that it is in. */
-function refusalOfSpeaker({ nodeId, ...place }: CallRequest["from"], { foreigners }: PeerAuthFacts): Refusal | undefined {
+function refusalOfSpeaker({ nodeId, ...place }: FabricCallRequest["from"], { foreigners }: PeerAuthFacts): PeerRefusal | undefined {
   const refusal = foreigners.refusalOf(place);
   if (refusal !== undefined) foreigners.note(nodeId, place);
   return refusal;
@@ -156,7 +156,7 @@ export function commonVersion(ours: readonly number[], theirs: readonly number[]
 function refusalOfIdentity(
   { nodeId, clusterId }: { readonly nodeId: string; readonly clusterId: string },
   { certificate }: PeerIdentity,
-): Refusal | undefined {
+): PeerRefusal | undefined {
   if (certificate === undefined) return undefined;
   if (certificate.nodeId !== nodeId)
     return { reason: "wrong_identity", detail: `claims to be ${nodeId}; its certificate is of ${certificate.nodeId}` };
@@ -169,7 +169,7 @@ function refusalOfToken(
   hello: Pick<Hello, "clusterToken">,
   identity: PeerIdentity,
   { clusterToken, otherToken }: PeerAuthFacts,
-): Refusal | undefined {
+): PeerRefusal | undefined {
   if (identity.certificate !== undefined || clusterToken === "") return undefined;
   const shown = hello.clusterToken === "" ? identity.clusterToken : hello.clusterToken;
   const isOther = otherToken !== undefined && equalSecrets(shown, otherToken);

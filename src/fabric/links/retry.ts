@@ -17,7 +17,7 @@ interface KnownPeer {
   attempt: number;
 }
 
-export type Peer = Readonly<Omit<KnownPeer, "attempt">>;
+export type RetryPeer = Readonly<Omit<KnownPeer, "attempt">>;
 
 export class LinkRetry {
   readonly #options: LinksOptions;
@@ -31,7 +31,7 @@ export class LinkRetry {
     this.#rng = rng;
   }
 
-  get list(): readonly Peer[] {
+  get list(): readonly RetryPeer[] {
     return [...this.#peers.values()];
   }
 

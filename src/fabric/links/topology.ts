@@ -2,7 +2,7 @@
 import { fnv64, hashFraction } from "../../lib/hash64.ts";
 
 /** What the choice knows of a member. */
-export interface Candidate {
+export interface LinkCandidate {
   readonly nodeId: string;
   readonly clusterId: string;
 }
@@ -25,7 +25,7 @@ export class Topology {
   }
 
   /** The ids of the neighbours among `others`. */
-  choose(self: Candidate, others: readonly Candidate[]): ReadonlySet<string> {
+  choose(self: LinkCandidate, others: readonly LinkCandidate[]): ReadonlySet<string> {
     if (others.length <= this.#maxLinks) return new Set(others.map(({ nodeId }) => nodeId));
     const chosen = new Set<string>();
     const cluster = others.filter(({ clusterId }) => clusterId === self.clusterId);
@@ -38,13 +38,13 @@ export class Topology {
   }
 }
 
-interface Ring {
+interface CandidateRing {
   readonly ring: Map<string, number>;
   readonly i: number;
 }
 
 /** The members before and after this node on a ring. */
-function beside(self: Candidate, others: readonly Candidate[], ring: Ring): readonly string[] {
+function beside(self: LinkCandidate, others: readonly LinkCandidate[], ring: CandidateRing): readonly string[] {
   const at = positionOf(self.nodeId, ring);
   let [next, nextAway, before, beforeAway] = ["", 2, "", 2];
   for (const { nodeId } of others) {
@@ -56,7 +56,7 @@ function beside(self: Candidate, others: readonly Candidate[], ring: Ring): read
   return next === "" ? [] : [next, before];
 }
 
-function positionOf(nodeId: string, { ring, i }: Ring): number {
+function positionOf(nodeId: string, { ring, i }: CandidateRing): number {
   let position = ring.get(nodeId);
   if (position === undefined) {
     position = hashFraction(fnv64(`${i}/${nodeId}`));

@@ -14,7 +14,7 @@ const REACH_FIXED = {
 
 export type ReachOptions = OptionsOf<typeof REACH_FIXED>;
 
-interface Row {
+interface UnreachableRow {
   sinceMonoMs: number;
   failures: number;
   /** The member is passed over until then. 0 for a member that never was. */
@@ -22,7 +22,7 @@ interface Row {
   lengthMs: number;
 }
 
-type Listed = readonly { readonly nodeId: string }[];
+type ListedNodes = readonly { readonly nodeId: string }[];
 
 const NOBODY: ReadonlySet<string> = new Set();
 
@@ -33,7 +33,7 @@ const NOBODY: ReadonlySet<string> = new Set();
 export class UnreachableMembers {
   readonly #options: ReachOptions;
   /** By node id. Rows of nodes that are no longer members go at the next choice. */
-  readonly #rows = new Map<string, Row>();
+  readonly #rows = new Map<string, UnreachableRow>();
   #dueMonoMs = NEVER;
 
   constructor(options: ReachOptions = REACH_FIXED) {
@@ -115,7 +115,7 @@ export class UnreachableMembers {
    * does not count: it is still a member, so other nodes reach it. If nobody is left, this node itself is cut off, and all wanted members count.
    * If nobody of its own `cluster` is left, the wanted members of the cluster count too.
    */
-  counted(members: Listed, wanted: Listed, { monoMs, wallMs }: Time, cluster = NOBODY): Listed {
+  counted(members: ListedNodes, wanted: ListedNodes, { monoMs, wallMs }: Time, cluster = NOBODY): ListedNodes {
     const ids = new Set(wanted.map(({ nodeId }) => nodeId));
     const counted = members.filter(({ nodeId }) => {
       const sinceMonoMs = this.#rows.get(nodeId)?.sinceMonoMs ?? Number.POSITIVE_INFINITY;

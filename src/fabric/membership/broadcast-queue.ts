@@ -29,7 +29,7 @@ function lengthOf(texts: readonly string[]): number {
   return texts.reduce((sum, text) => sum + text.length + 2, 0);
 }
 
-interface Item {
+interface QueuedUpdate {
   readonly update: MemberUpdate;
   readonly sizeBytes: number;
   sentCount: number;
@@ -40,8 +40,8 @@ const NOTHING: readonly MemberUpdate[] = [];
 /** At most one update a member; bounded by the members there are. */
 export class BroadcastQueue {
   // Oldest first, as maps keep order of insertion; read from the end by way of `#newest`.
-  readonly #items = new Map<string, Item>();
-  #newest: Item[] = [];
+  readonly #items = new Map<string, QueuedUpdate>();
+  #newest: QueuedUpdate[] = [];
   #isStale = false;
 
   get size(): number {

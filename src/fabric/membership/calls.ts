@@ -1,14 +1,14 @@
 /** Calls to other nodes with news riding along, and what comes back with them. */
 import type { Time } from "../../lib/machine.ts";
 import type { CallId } from "../io-types.ts";
-import type { CallRequest, CallResponse, MemberUpdate } from "../wire/messages.ts";
-import type { Teller } from "./authority.ts";
+import type { FabricCallRequest, FabricCallResponse, MemberUpdate } from "../wire/messages.ts";
 import { retransmitLimit } from "./broadcast-queue.ts";
 import type { Member } from "./members.ts";
-import type { MembershipOutput } from "./node-starts.ts";
 import type { MembershipOptions } from "./options.ts";
-import type { Round } from "./probe-round.ts";
+import type { ProbeRound } from "./probe-round.ts";
+import type { MembershipOutput } from "./process-instances.ts";
 import type { MembershipState } from "./state.ts";
+import type { UpdateSource } from "./update-authority.ts";
 import type { UpdateRefusal } from "./update-rules.ts";
 
 /** Calls that ended, since the start. */
@@ -23,7 +23,7 @@ export interface TrafficCounts {
 
 /** What a call of membership's own was for. */
 export type CallPurpose =
-  | { readonly kind: "direct" | "indirect"; readonly round: Round; readonly helper: Member }
+  | { readonly kind: "direct" | "indirect"; readonly round: ProbeRound; readonly helper: Member }
   | { readonly kind: "gossip"; readonly nodeId: string }
   /** Does a newcomer that waits in a conflict answer at its address? */
   | { readonly kind: "check"; readonly nodeId: string }
@@ -51,7 +51,7 @@ export function askedNode(purpose: CallPurpose): string | undefined {
   }
 }
 
-export interface Pending {
+export interface PendingMemberCall {
   readonly purpose: CallPurpose;
   readonly sentMonoMs: number;
 }
@@ -61,7 +61,7 @@ export class MemberCalls {
   readonly traffic: TrafficCounts = { answered: 0, failed: 0, taken: 0, refused: 0 };
   readonly #options: MembershipOptions;
   // Bounded by those who call: rounds, fanout times timeout, relays, exchanges.
-  readonly #pending = new Map<CallId, Pending>();
+  readonly #pending = new Map<CallId, PendingMemberCall>();
   #nextCall = 1;
 
   constructor(state: MembershipState, options: MembershipOptions) {
@@ -69,14 +69,14 @@ export class MemberCalls {
     this.#options = options;
   }
 
-  call(purpose: CallPurpose, to: string, request: CallRequest, timeoutMs: number, time: Time, out: MembershipOutput[]): void {
+  call(purpose: CallPurpose, to: string, request: FabricCallRequest, timeoutMs: number, time: Time, out: MembershipOutput[]): void {
     const call = this.#nextCall++;
     this.#pending.set(call, { purpose, sentMonoMs: time.monoMs });
     out.push({ kind: "call", call, to, request, timeoutMs });
   }
 
   /** What the answered call was for; undefined when it is none of ours, or was answered before. */
-  finish(call: CallId, response: CallResponse | undefined): Pending | undefined {
+  finish(call: CallId, response: FabricCallResponse | undefined): PendingMemberCall | undefined {
     const pending = this.#pending.get(call);
     if (pending === undefined) return undefined;
     this.#pending.delete(call);
@@ -110,8 +110,8 @@ export class MemberCalls {
   }
 
   /** What a probe is answered. */
-  answerTo({ from, updates }: CallRequest & { readonly kind: "probe" }, { wallMs }: Time): CallResponse {
-    const { self, boots } = this.state;
+  answerTo({ from, updates }: FabricCallRequest & { readonly kind: "probe" }, { wallMs }: Time): FabricCallResponse {
+    const { self, instances: boots } = this.state;
     const state = this.reply(updates, this.wrongAbout(from.nodeId));
     return { kind: "probe", from: self.ref, updates: state, wallMs, ...boots.insteadOf(from) };
   }
@@ -123,7 +123,7 @@ export class MemberCalls {
   }
 
   /** Returns why what the teller said of itself was refused; undefined when it was taken, or when it said nothing of itself. */
-  hear(updates: readonly MemberUpdate[], teller: Teller, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
+  hear(updates: readonly MemberUpdate[], teller: UpdateSource, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
     let refusal: UpdateRefusal | undefined;
     const count = Math.min(updates.length, teller.path === "gossip" ? this.#options.maxUpdatesRead : this.#options.maxMembers);
     this.state.refused.tooMany += updates.length - count;
@@ -137,7 +137,7 @@ export class MemberCalls {
   }
 
   /** Whether the one who was meant answered. */
-  hearProbe(nodeId: string, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): boolean {
+  hearProbe(nodeId: string, response: FabricCallResponse | undefined, time: Time, out: MembershipOutput[]): boolean {
     if (response?.kind !== "probe" || response.from.nodeId !== nodeId) return false;
     this.hear(response.updates, { nodeId, path: "gossip", clusterId: response.from.clusterId }, time, out);
     return true;

@@ -14,7 +14,7 @@ export interface ClockState {
   readonly isUnheard: boolean;
 }
 
-interface Clock {
+interface ClockEstimate {
   /** Its wall time at this node's monotonic 0: set right here, or there, it agrees again at once. */
   readonly baseMs: number;
   /** It may be so much off: half of the way there and back. */
@@ -26,7 +26,7 @@ export const LEAST_OTHERS = 2;
 
 export class ClockWatch {
   readonly #maxSkewMs: number;
-  readonly #clocks = new Map<string, Clock>();
+  readonly #clocks = new Map<string, ClockEstimate>();
 
   constructor(maxSkewMs: number) {
     this.#maxSkewMs = maxSkewMs;

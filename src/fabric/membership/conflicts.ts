@@ -4,11 +4,11 @@ import type { MemberUpdate } from "../wire/messages.ts";
 import type { MembershipOptions } from "./options.ts";
 
 /** Whether what waits is another start of the listed node, at another address. */
-export function isStartElsewhere({ reason, update }: Waiting, listed: MemberUpdate): boolean {
+export function isStartElsewhere({ reason, update }: WaitingUpdate, listed: MemberUpdate): boolean {
   return reason !== "address" && update.boot !== undefined && update.address !== listed.address;
 }
 
-export interface Waiting {
+export interface WaitingUpdate {
   readonly update: MemberUpdate;
   sinceMonoMs: number;
   /**
@@ -23,10 +23,10 @@ export interface Waiting {
 
 type ConflictsOptions = Pick<MembershipOptions, "maxConflicts" | "conflictMs" | "intervalMs">;
 
-export class Conflicts {
+export class IdConflicts {
   readonly #options: ConflictsOptions;
   readonly #here: string;
-  readonly #waiting = new Map<string, Waiting>();
+  readonly #waiting = new Map<string, WaitingUpdate>();
 
   /** `here`: this node's cluster. */
   constructor(options: ConflictsOptions, here: string) {
@@ -38,12 +38,12 @@ export class Conflicts {
     return this.#waiting.size;
   }
 
-  find(nodeId: string): Waiting | undefined {
+  find(nodeId: string): WaitingUpdate | undefined {
     return this.#waiting.get(nodeId);
   }
 
   /** "full" drops it; "known" keeps the time since when it waits. */
-  add(update: MemberUpdate, reason: Waiting["reason"], nowMonoMs: number, tellerId: string): "new" | "known" | "full" {
+  add(update: MemberUpdate, reason: WaitingUpdate["reason"], nowMonoMs: number, tellerId: string): "new" | "known" | "full" {
     const known = this.#waiting.get(update.nodeId);
     if (known === undefined && !this.#hasRoomFor(update.clusterId)) return "full";
     const isNewer =
@@ -81,9 +81,9 @@ export class Conflicts {
   }
 
   /** Takes out everybody who waited for this id or this address to be free. */
-  release(nodeId: string, address: string): Waiting[] {
+  release(nodeId: string, address: string): WaitingUpdate[] {
     if (this.#waiting.size === 0) return [];
-    const released: Waiting[] = [];
+    const released: WaitingUpdate[] = [];
     for (const waiting of this.#waiting.values()) {
       const { update } = waiting;
       if (update.nodeId !== nodeId && update.address !== address) continue;
@@ -94,8 +94,8 @@ export class Conflicts {
   }
 
   /** Those to be checked now, each at most once an interval. Who waited too long is forgotten. */
-  due(nowMonoMs: number): Waiting[] {
-    const due: Waiting[] = [];
+  due(nowMonoMs: number): WaitingUpdate[] {
+    const due: WaitingUpdate[] = [];
     for (const waiting of this.#waiting.values()) {
       if (waiting.nextCheckMonoMs > nowMonoMs) continue;
       if (nowMonoMs - waiting.sinceMonoMs >= this.#options.conflictMs) {

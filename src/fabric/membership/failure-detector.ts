@@ -2,13 +2,13 @@
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { CallId } from "../io-types.ts";
-import type { CallRequest, CallResponse } from "../wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse } from "../wire/messages.ts";
 import { MESSAGE_BOUNDS } from "../wire/messages.ts";
-import type { MemberCalls, Pending } from "./calls.ts";
+import type { MemberCalls, PendingMemberCall } from "./calls.ts";
 import { isListed, type Member } from "./members.ts";
-import type { MembershipOutput } from "./node-starts.ts";
 import type { MembershipOptions } from "./options.ts";
-import { missedNacks, newRound, ProbeOrder, type Round } from "./probe-round.ts";
+import { missedNacks, newRound, ProbeOrder, type ProbeRound } from "./probe-round.ts";
+import type { MembershipOutput } from "./process-instances.ts";
 import type { MembershipState } from "./state.ts";
 
 /** Rounds beside the turn's own, started by doubts. */
@@ -27,7 +27,7 @@ export class FailureDetector {
   readonly #otherTurns: ProbeOrder;
   /** Wall clock less monotonic clock at the begin: periods are counted from what all nodes share, and no later change of the clock turns them back. */
   #offsetMs = 0;
-  #rounds: Round[] = [];
+  #rounds: ProbeRound[] = [];
   #relayCount = 0;
   #turnAtMs = NEVER;
 
@@ -107,7 +107,13 @@ export class FailureDetector {
     }
   }
 
-  directAnswered(round: Round, pending: Pending, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): void {
+  directAnswered(
+    round: ProbeRound,
+    pending: PendingMemberCall,
+    response: FabricCallResponse | undefined,
+    time: Time,
+    out: MembershipOutput[],
+  ): void {
     const { target } = round;
     if (this.#memberCalls.hearProbe(target.update.nodeId, response, time, out)) {
       const rttMs = time.monoMs - pending.sentMonoMs;
@@ -124,7 +130,7 @@ export class FailureDetector {
     else this.#judge(round, time, out);
   }
 
-  #askHelpers(round: Round, time: Time, out: MembershipOutput[]): void {
+  #askHelpers(round: ProbeRound, time: Time, out: MembershipOutput[]): void {
     const { target } = round;
     const helpers = this.#helpersFor(target);
     round.helpers = helpers.map((helper) => helper.update.nodeId);
@@ -166,7 +172,7 @@ export class FailureDetector {
     if (member !== undefined) member.isInReach = true;
   }
 
-  indirectAnswered(round: Round, helper: Member, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): void {
+  indirectAnswered(round: ProbeRound, helper: Member, response: FabricCallResponse | undefined, time: Time, out: MembershipOutput[]): void {
     helper.isInReach = response !== undefined;
     if (response?.kind !== "probeIndirect") return;
     const { nodeId, clusterId } = helper.update;
@@ -180,13 +186,13 @@ export class FailureDetector {
   }
 
   /** Everybody has said no: nothing is gained by waiting for the end of the period. */
-  #judge(round: Round, time: Time, out: MembershipOutput[]): void {
+  #judge(round: ProbeRound, time: Time, out: MembershipOutput[]): void {
     const helperCount = round.helpers?.length ?? 0;
     if (round.isOver || round.failCount < 2 || helperCount < 2 || round.nackCount < helperCount) return;
     this.#fail(round, time, out);
   }
 
-  relay(call: CallId, request: CallRequest & { readonly kind: "probeIndirect" }, time: Time, out: MembershipOutput[]): void {
+  relay(call: CallId, request: FabricCallRequest & { readonly kind: "probeIndirect" }, time: Time, out: MembershipOutput[]): void {
     const target = this.#state.members.find(request.targetNodeId);
     // Only members are probed for others: nobody makes us call an address of his choice.
     if (target === undefined || target.update.address !== request.targetAddress || this.#relayCount >= this.#options.maxRelays) {
@@ -203,7 +209,7 @@ export class FailureDetector {
     this.#memberCalls.probe({ kind: "relay", asked: call, nodeId: update.nodeId }, update, timeoutMs, time, out);
   }
 
-  relayAnswered(asked: CallId, nodeId: string, response: CallResponse | undefined, time: Time, out: MembershipOutput[]): void {
+  relayAnswered(asked: CallId, nodeId: string, response: FabricCallResponse | undefined, time: Time, out: MembershipOutput[]): void {
     this.#relayCount -= 1;
     const isAcknowledged = this.#memberCalls.hearProbe(nodeId, response, time, out);
     out.push({ kind: "answer", call: asked, response: { kind: "probeIndirect", isAcknowledged, updates: this.#memberCalls.reply([]) } });
@@ -216,20 +222,20 @@ export class FailureDetector {
     this.#memberCalls.probe({ kind: "direct", round, helper: target }, target.update, timeoutMs, time, out);
   }
 
-  #endWell(round: Round): void {
+  #endWell(round: ProbeRound): void {
     if (round.isOver) return;
     this.#state.health.improve();
     this.#remove(round);
   }
 
-  #fail(round: Round, time: Time, out: MembershipOutput[]): void {
+  #fail(round: ProbeRound, time: Time, out: MembershipOutput[]): void {
     this.#remove(round);
     this.#state.health.worsen(missedNacks(round));
     const via = round.helpers ?? [];
     this.#state.accuse(round.target, via.length > 0 ? "indirect" : "direct", via, time, out);
   }
 
-  #remove(round: Round): void {
+  #remove(round: ProbeRound): void {
     round.isOver = true;
     const place = this.#rounds.indexOf(round);
     if (place >= 0) this.#rounds.splice(place, 1);

@@ -1,6 +1,6 @@
 /** What this node says of itself, and the counter with which it contradicts others (SWIM §4.2). */
 import type { OriginLocation } from "../../catalog/replica/origins.ts";
-import type { MemberFacts, MemberUpdate, NodeRef, Start } from "../wire/messages.ts";
+import type { MemberFacts, MemberUpdate, NodeRef, ProcessInstance } from "../wire/messages.ts";
 
 /** Larger counters are refused from others: two steps more would no longer be exact. */
 export const MAX_INCARNATION = 2 ** 52;
@@ -9,7 +9,7 @@ export const GENERATIONS_PER_S = 2 ** 20;
 
 export class LocalMember {
   #update: MemberUpdate;
-  #ref: NodeRef & Start & OriginLocation;
+  #ref: NodeRef & ProcessInstance & OriginLocation;
 
   constructor(facts: MemberFacts) {
     this.#update = { ...facts, status: "alive", incarnation: 0, accuser: "" };
@@ -20,7 +20,7 @@ export class LocalMember {
     return this.#update;
   }
 
-  get ref(): NodeRef & Start & OriginLocation {
+  get ref(): NodeRef & ProcessInstance & OriginLocation {
     return this.#ref;
   }
 
@@ -72,6 +72,6 @@ function secondsOf(wallMs: number): number {
 }
 
 /** How this node names itself in calls, with the cluster and region where it is at home. */
-function refOf({ nodeId, generation, boot, clusterId, region }: MemberFacts): NodeRef & Start & OriginLocation {
+function refOf({ nodeId, generation, boot, clusterId, region }: MemberFacts): NodeRef & ProcessInstance & OriginLocation {
   return { nodeId, generation, ...(boot !== undefined && { boot }), clusterId, region };
 }

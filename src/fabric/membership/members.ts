@@ -7,16 +7,16 @@ import type { Suspicion } from "./suspicion.ts";
 /** Within one incarnation a worse word beats a better one; `left` is the member's own and beats what others think. */
 const RANKS = { alive: 0, suspect: 1, dead: 2, left: 3 } as const satisfies Record<MemberStatus, number>;
 
-export type Word = Pick<MemberUpdate, "status" | "incarnation" | "generation" | "address">;
+export type MemberClaim = Pick<MemberUpdate, "status" | "incarnation" | "generation" | "address">;
 
 /** `confirm`: the same suspicion again. `challenge`: another life of the id, elsewhere, while the older one is listed. */
-export type Verdict = "apply" | "confirm" | "stale" | "challenge";
+export type UpdateVerdict = "apply" | "confirm" | "stale" | "challenge";
 
 /**
  * What an incoming word does to the held one: greater (generation, incarnation, rank) wins, so any order of words ends in the
  * same table. Only a newer generation at another address waits until the older one is gone: it may be a second node with one id.
  */
-export function mergeVerdict(held: Word, incoming: Word): Verdict {
+export function mergeVerdict(held: MemberClaim, incoming: MemberClaim): UpdateVerdict {
   if (incoming.generation !== held.generation) {
     if (incoming.generation < held.generation) return "stale";
     return isListed(held.status) && incoming.address !== held.address ? "challenge" : "apply";
@@ -42,7 +42,7 @@ export function isAlwaysTold({ status, keepsEntries }: MemberUpdate): boolean {
 }
 
 /** Why a node believed something of a member. */
-export interface Evidence {
+export interface MemberEvidence {
   readonly atWallMs: number;
   readonly status: MemberStatus;
   /** The member's, that the word was about. */
@@ -68,7 +68,7 @@ export class Member {
   rttMs: number | undefined;
   /** Whether it answered this node when it was last asked, or a link to it came up since; undefined before either. */
   isInReach: boolean | undefined;
-  readonly evidence: Evidence[] = [];
+  readonly evidence: MemberEvidence[] = [];
   /** Place among the listed, or -1. */
   place = -1;
   /** Of who it is said to be, in the table's digest while it is told to everybody (`isAlwaysTold`). */
@@ -277,7 +277,7 @@ export function idKey(nodeId: string): number {
 }
 
 /** Keeps the newest. */
-export function addEvidence(member: Member, evidence: Evidence): void {
+export function addEvidence(member: Member, evidence: MemberEvidence): void {
   member.evidence.push(evidence);
   if (member.evidence.length > MAX_EVIDENCE) member.evidence.shift();
 }

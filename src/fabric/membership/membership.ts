@@ -3,14 +3,14 @@
 import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import { type CallId, eventOutput, type FabricInput } from "../io-types.ts";
-import type { CallRequest, Hello, MemberFacts, MemberUpdate, NodeRef, PeerIdentity } from "../wire/messages.ts";
+import type { FabricCallRequest, Hello, MemberFacts, MemberUpdate, NodeRef, PeerIdentity } from "../wire/messages.ts";
 import { askedNode, MemberCalls } from "./calls.ts";
 import { type ClockState, ClockWatch, LEAST_OTHERS } from "./clock-watch.ts";
 import { FailureDetector } from "./failure-detector.ts";
-import { type Evidence, isListedElsewhere, type MemberCounts } from "./members.ts";
-import type { AcceptedStart, MembershipOutput, MembershipStateParts, StartStanding } from "./node-starts.ts";
+import { type IdentityConflict, IdentityDispute } from "./identity-dispute.ts";
+import { isListedElsewhere, type MemberCounts, type MemberEvidence } from "./members.ts";
 import type { MembershipOptions } from "./options.ts";
-import { type Dispute, OwnStanding } from "./own-standing.ts";
+import type { AcceptedInstance, InstanceStatus, MembershipOutput, MembershipStateParts } from "./process-instances.ts";
 import { PushPull } from "./push-pull.ts";
 import { MembershipState } from "./state.ts";
 
@@ -27,10 +27,10 @@ export type MembershipInput =
   | { readonly kind: "doubted"; readonly nodeId: string };
 
 /** Why this node believes that a member has its state. */
-export interface Explanation {
+export interface StateExplanation {
   readonly update: MemberUpdate;
   /** Oldest first. */
-  readonly evidence: readonly Evidence[];
+  readonly evidence: readonly MemberEvidence[];
   /** The members that accused a suspect so far. */
   readonly accusers: readonly string[];
   /** When a suspicion becomes death unless it is contradicted. Undefined without a suspicion. */
@@ -82,7 +82,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         break;
       case "lagged":
         if (input.lagMs >= this.#o.lagMs) this.#state.health.worsen(Math.ceil(input.lagMs / this.#o.intervalMs));
-        if (input.lagMs >= this.#o.intervalMs / 2) this.#state.standing.onWake(time);
+        if (input.lagMs >= this.#o.intervalMs / 2) this.#state.identityDispute.onWake(time);
         break;
       case "join":
         this.#pushPull.join(input.addresses, time);
@@ -119,7 +119,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       this.#failureDetector.nextDeadlineMs(),
       this.#pushPull.nextDeadlineMs(),
       this.#state.nextDeadlineMs(),
-      this.#state.standing.confirmMonoMs,
+      this.#state.identityDispute.confirmMonoMs,
     );
   }
 
@@ -160,7 +160,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return { ...this.#state.members.counts, conflicts: this.#state.conflictCount };
   }
 
-  explain(nodeId: string): Explanation | undefined {
+  explain(nodeId: string): StateExplanation | undefined {
     const member = this.#state.members.find(nodeId);
     if (member === undefined) return undefined;
     const { update, evidence, suspicion, rttMs } = member;
@@ -190,12 +190,12 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
 
   /** Listed members that refuse what this node says of itself, each with the reason. */
   refusers(): readonly { readonly nodeId: string; readonly why: string }[] {
-    return this.#state.standing.refusers((nodeId) => this.#state.isListed(nodeId));
+    return this.#state.identityDispute.refusers((nodeId) => this.#state.isListed(nodeId));
   }
 
   /** Why this node may not answer for its id. Undefined while it may. */
-  dispute(time: Time): Dispute | undefined {
-    return this.#state.standing.dispute((nodeId) => this.isSelf(nodeId) || this.#state.isListed(nodeId), time);
+  dispute(time: Time): IdentityConflict | undefined {
+    return this.#state.identityDispute.dispute((nodeId) => this.isSelf(nodeId) || this.#state.isListed(nodeId), time);
   }
 
   /**
@@ -203,22 +203,22 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
    * This state ends by itself, also when no node answers.
    */
   isUnconfirmed(time: Time): boolean {
-    return this.#state.standing.isUnconfirmed(this.#state.members.ours.length, this.#o.pingTimeoutMs, time);
+    return this.#state.identityDispute.isUnconfirmed(this.#state.members.ours.length, this.#o.pingTimeoutMs, time);
   }
 
   /** The start of each other node that was accepted last. It is remembered over a restart. */
-  acceptedStarts(): readonly AcceptedStart[] {
-    return this.#state.boots.list();
+  acceptedStarts(): readonly AcceptedInstance[] {
+    return this.#state.instances.list();
   }
 
   /** The address from which a second node lately asked under our id. */
   secondAddress(time: Time): string | undefined {
-    return this.#state.standing.secondAddress(time);
+    return this.#state.identityDispute.secondAddress(time);
   }
 
   /** How the start that greets relates to the accepted start of its id, and whether that one is listed at another address. */
-  startOf(hello: Hello, time: Time): StartStanding {
-    const verdict = this.#state.boots.verdict(hello, true);
+  startOf(hello: Hello, time: Time): InstanceStatus {
+    const verdict = this.#state.instances.verdict(hello, true);
     if (verdict === "stranger") return { verdict, standing: this.#state.meet(hello, time) };
     const update = this.#state.members.find(hello.nodeId)?.update;
     return { verdict, isElsewhere: update !== undefined && isListedElsewhere(update, hello) };
@@ -226,7 +226,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
 
   /** Whether another start than the one that greeted is accepted under its id. A call of this accuses nobody. */
   isStranger(hello: Hello): boolean {
-    return this.#state.boots.verdict(hello, true) === "stranger";
+    return this.#state.instances.verdict(hello, true) === "stranger";
   }
 
   /**
@@ -261,7 +261,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#state.postpone(lateMs, time.monoMs);
     this.#state.health.worsen(Math.ceil(lateMs / this.#o.intervalMs));
     out.push(eventOutput("woke_up_late", "warn", { lateMs: Math.round(lateMs) }));
-    if (lateMs >= this.#o.intervalMs / 2) this.#state.standing.onWake(time);
+    if (lateMs >= this.#o.intervalMs / 2) this.#state.identityDispute.onWake(time);
     if (lateMs < this.#o.intervalMs || this.#state.self.isLeft) return;
     // Another node may have probed this one in vain. It is contradicted before this node hears of it, because the next standstill may come soon.
     this.#state.reassure();
@@ -276,7 +276,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#pushPull.tick(time, out);
     if (nowMs >= this.#healthAtMs) this.#tellHealth(time);
     if (nowMs >= this.#refreshAtMs) this.#refresh(time);
-    if (nowMs >= this.#state.standing.confirmMonoMs) this.#confirm(time, out);
+    if (nowMs >= this.#state.identityDispute.confirmMonoMs) this.#confirm(time, out);
     if (this.#state.broadcasts.size === 0) this.#gossipAtMs = NEVER;
     else if (this.#gossipAtMs === NEVER) this.#gossipAtMs = Math.max(nowMs + this.#o.gossipDelayMs, this.#gossipedMs + this.#o.gossipMs);
     else if (nowMs >= this.#gossipAtMs) this.#gossipRound(time, out);
@@ -289,7 +289,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     if (response !== undefined && response.kind !== "probeIndirect" && response.kind !== "maintain") {
       this.#pushPull.heldStart(purpose, response, time, out);
       const isOurs = response.from.clusterId === this.#state.self.update.clusterId;
-      if (isOurs && response.heldStart === undefined) this.#state.standing.confirmed(response.from.nodeId, pending.sentMonoMs);
+      if (isOurs && response.heldStart === undefined) this.#state.identityDispute.confirmed(response.from.nodeId, pending.sentMonoMs);
     }
     if (response?.kind === "probe" && response.wallMs !== undefined && response.from.nodeId === askedNode(purpose))
       this.#clocks.note(response.from.nodeId, { wallMs: response.wallMs, sentMonoMs: pending.sentMonoMs }, time);
@@ -326,7 +326,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#gossipAtMs = this.#state.broadcasts.size === 0 ? NEVER : time.monoMs + this.#o.gossipMs;
   }
 
-  #asked(call: CallId, request: CallRequest, identity: PeerIdentity, time: Time, out: MembershipOutput[]): void {
+  #asked(call: CallId, request: FabricCallRequest, identity: PeerIdentity, time: Time, out: MembershipOutput[]): void {
     const { self } = this.#state;
     const { certificate } = identity;
     const { nodeId, clusterId } = request.from;
@@ -361,11 +361,11 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   /** A node that accepted another start of this id says so in its answer. */
   #confirm(time: Time, out: MembershipOutput[]): void {
     if (!this.isUnconfirmed(time)) {
-      this.#state.standing.settle();
+      this.#state.identityDispute.settle();
       return;
     }
-    this.#state.standing.asked(time.monoMs + this.#o.pingTimeoutMs);
-    for (const { update } of this.#state.members.pickOurs(this.#rng, OwnStanding.askedOf(this.#state.members.ours.length)))
+    this.#state.identityDispute.asked(time.monoMs + this.#o.pingTimeoutMs);
+    for (const { update } of this.#state.members.pickOurs(this.#rng, IdentityDispute.askedOf(this.#state.members.ours.length)))
       this.#memberCalls.probe({ kind: "gossip", nodeId: update.nodeId }, update, this.#o.pingTimeoutMs, time, out);
   }
 

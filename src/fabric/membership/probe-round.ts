@@ -32,7 +32,7 @@ export class ProbeOrder {
 }
 
 /** One member being probed. */
-export interface Round {
+export interface ProbeRound {
   readonly target: Member;
   readonly endsMonoMs: number;
   /** Whom we asked to probe for us; undefined before the direct probe failed. */
@@ -44,12 +44,12 @@ export interface Round {
   isOver: boolean;
 }
 
-export function newRound(target: Member, endsMonoMs: number): Round {
+export function newRound(target: Member, endsMonoMs: number): ProbeRound {
   return { target, endsMonoMs, helpers: undefined, failCount: 0, nackCount: 0, isOver: false };
 }
 
 /** How much a failed round says against ourselves (Lifeguard §IV-A): helpers that did not even say no. */
-export function missedNacks(round: Round): number {
+export function missedNacks(round: ProbeRound): number {
   const helperCount = round.helpers?.length ?? 0;
   return helperCount === 0 ? 1 : helperCount - round.nackCount;
 }

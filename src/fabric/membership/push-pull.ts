@@ -3,11 +3,11 @@ import { backoffMs } from "../../lib/backoff.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { CallId } from "../io-types.ts";
-import type { CallRequest, CallResponse, MemberUpdate, NodeRef } from "../wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse, MemberUpdate, NodeRef } from "../wire/messages.ts";
 import type { CallPurpose, MemberCalls } from "./calls.ts";
 import { isAlwaysTold, isListed, type Member } from "./members.ts";
-import type { MembershipOutput } from "./node-starts.ts";
 import type { MembershipOptions } from "./options.ts";
+import type { MembershipOutput } from "./process-instances.ts";
 import type { MembershipState } from "./state.ts";
 import { UPDATE_REFUSALS, updateFault } from "./update-rules.ts";
 
@@ -80,7 +80,7 @@ export class PushPull {
   }
 
   nextDeadlineMs(): number {
-    return Math.min(this.#pushPullAtMs, this.#reconnectAtMs, this.#joinAtMs, this.#state.standing.nextDeadlineMs());
+    return Math.min(this.#pushPullAtMs, this.#reconnectAtMs, this.#joinAtMs, this.#state.identityDispute.nextDeadlineMs());
   }
 
   tick(time: Time, out: MembershipOutput[]): void {
@@ -89,23 +89,23 @@ export class PushPull {
     if (time.monoMs >= this.#joinAtMs) this.#join(time, out);
     if (time.monoMs >= this.#pushPullAtMs) this.#exchange(time, out);
     if (time.monoMs >= this.#reconnectAtMs) this.#reconnect(time, out);
-    if (time.monoMs >= this.#state.standing.nextDeadlineMs()) this.#askForStart(time, out);
+    if (time.monoMs >= this.#state.identityDispute.nextDeadlineMs()) this.#askForStart(time, out);
   }
 
   /** Somebody answered: which start goes under our id there. */
   heldStart(
     purpose: CallPurpose,
-    { from, heldStart }: Exclude<CallResponse, { kind: "probeIndirect" | "maintain" }>,
+    { from, heldStart }: Exclude<FabricCallResponse, { kind: "probeIndirect" | "maintain" }>,
     time: Time,
     out: MembershipOutput[],
   ): void {
-    const { members, standing, self } = this.#state;
+    const { members, identityDispute, self } = this.#state;
     // Which start goes under an id is for the id's own cluster to say.
     if (from.clusterId !== self.update.clusterId) return;
     // Our own answer says nothing about how we stand with others.
     if (from.nodeId === self.ref.nodeId && heldStart === undefined) return;
     const address = purpose.kind === "pushPull" ? purpose.address : members.find(from.nodeId)?.update.address;
-    if (address === undefined || !standing.hear({ ...from, address }, heldStart, time) || heldStart === undefined) return;
+    if (address === undefined || !identityDispute.hear({ ...from, address }, heldStart, time) || heldStart === undefined) return;
     // A newer word than the last start's: one that was restarted within a second counts from the same number.
     this.#state.reassure();
     this.#state.follow(heldStart);
@@ -114,7 +114,7 @@ export class PushPull {
 
   /** Who holds another start under our id hears our own word again, and so does that one. */
   #askForStart(time: Time, out: MembershipOutput[]): void {
-    for (const { address, held } of this.#state.standing.takeDue(time)) {
+    for (const { address, held } of this.#state.identityDispute.takeDue(time)) {
       this.#state.follow(held);
       this.#compare(address, time, out);
       if (held.address !== "" && held.address !== address) this.#compare(held.address, time, out);
@@ -122,7 +122,7 @@ export class PushPull {
   }
 
   /** Another node asks under our id: it is told that we are there. */
-  askedByTwin(request: CallRequest, time: Time, out: MembershipOutput[]): CallResponse | undefined {
+  askedByTwin(request: FabricCallRequest, time: Time, out: MembershipOutput[]): FabricCallResponse | undefined {
     const { self } = this.#state;
     const { boot, address } = self.update;
     // It is this node itself, by a seed that is another name of its own address: nobody is turned away by that.
@@ -152,7 +152,7 @@ export class PushPull {
     if (!isKnown) this.#pushPull(member.address, time, out);
   }
 
-  asked(call: CallId, request: CallRequest & { readonly kind: "pushPull" }, time: Time, out: MembershipOutput[]): void {
+  asked(call: CallId, request: FabricCallRequest & { readonly kind: "pushPull" }, time: Time, out: MembershipOutput[]): void {
     const { nodeId, clusterId } = request.from;
     const refusal = this.#memberCalls.hear(request.members, { nodeId, clusterId, path: "table" }, time, out);
     const members = request.digest === this.#digest() ? [] : this.#table(time, request);
@@ -164,14 +164,14 @@ export class PushPull {
         from: this.#state.self.ref,
         members,
         ...(refusal !== undefined && { ownUpdateRefused: UPDATE_REFUSALS[refusal] }),
-        ...this.#state.boots.insteadOf(request.from),
+        ...this.#state.instances.insteadOf(request.from),
       },
     });
   }
 
   answered(
     purpose: CallPurpose & { readonly kind: "pushPull" },
-    { response, refusal }: { readonly response: CallResponse | undefined; readonly refusal?: string | undefined },
+    { response, refusal }: { readonly response: FabricCallResponse | undefined; readonly refusal?: string | undefined },
     time: Time,
     out: MembershipOutput[],
   ): void {
@@ -182,7 +182,7 @@ export class PushPull {
       out.push({ kind: "turnedAway", address: purpose.address, why: refusal });
     } else if (this.#refuser === purpose.address) this.#refuser = undefined;
     const { self, members } = this.#state;
-    if (response === undefined) this.#state.standing.unanswered(self.ref.nodeId, purpose.address);
+    if (response === undefined) this.#state.identityDispute.unanswered(self.ref.nodeId, purpose.address);
     if (response === undefined && purpose.step !== "whole") {
       this.#pushPullAtMs = Math.min(this.#pushPullAtMs, time.monoMs + this.#jittered(this.#options.intervalMs));
     }
@@ -194,8 +194,8 @@ export class PushPull {
     const answerer = members.find(nodeId);
     if (answerer !== undefined) {
       answerer.isInReach = true;
-      const { standing } = this.#state;
-      const event = standing.refusedBy(nodeId, standing.lastingRefusal(response));
+      const { identityDispute } = this.#state;
+      const event = identityDispute.refusedBy(nodeId, identityDispute.lastingRefusal(response));
       if (event !== undefined) out.push(event);
     }
     if (response.ownUpdateRefused === UPDATE_REFUSALS.ahead) this.#recount(time);
@@ -265,14 +265,14 @@ export class PushPull {
     this.#call({ kind: "pushPull", address: to, isJoin: false, step: "digest" }, said, time, out);
   }
 
-  #tellRest(to: string, peer: CallResponse & { readonly kind: "pushPull" }, time: Time, out: MembershipOutput[]): void {
+  #tellRest(to: string, peer: FabricCallResponse & { readonly kind: "pushPull" }, time: Time, out: MembershipOutput[]): void {
     const said = { isJoin: false, members: this.#table(time, peer), digest: this.#digest() };
     this.#call({ kind: "pushPull", address: to, isJoin: false, step: "rest" }, said, time, out);
   }
 
   #call(
     purpose: CallPurpose & { readonly kind: "pushPull" },
-    said: Pick<CallRequest & { readonly kind: "pushPull" }, "isJoin" | "members" | "digest">,
+    said: Pick<FabricCallRequest & { readonly kind: "pushPull" }, "isJoin" | "members" | "digest">,
     time: Time,
     out: MembershipOutput[],
   ): void {

@@ -1,18 +1,27 @@
 /** What a node makes of what it is told and finds out about members: believes, doubts, contradicts, and passes it on. */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput } from "../io-types.ts";
-import type { Foreigners } from "../links/foreigners.ts";
-import type { HeldStart, MemberFacts, MemberUpdate, NodeRef, Start } from "../wire/messages.ts";
-import { isOverBorder, isOwnWord, isToBeAsked, isWorthMeeting, type Teller } from "./authority.ts";
+import type { ForeignPeers } from "../links/foreign-peers.ts";
+import type { HeldInstance, MemberFacts, MemberUpdate, NodeRef, ProcessInstance } from "../wire/messages.ts";
 import { BroadcastQueue } from "./broadcast-queue.ts";
-import { Conflicts, isStartElsewhere, type Waiting } from "./conflicts.ts";
+import { IdConflicts, isStartElsewhere, type WaitingUpdate } from "./conflicts.ts";
+import { IdentityDispute } from "./identity-dispute.ts";
 import { LocalMember } from "./local-member.ts";
-import { addEvidence, type Evidence, isAlwaysTold, isListed, isListedElsewhere, type Member, Members, mergeVerdict } from "./members.ts";
-import type { MembershipOutput, MembershipStateParts } from "./node-starts.ts";
-import { NodeStarts, type StrangerStanding, startOf } from "./node-starts.ts";
+import {
+  addEvidence,
+  isAlwaysTold,
+  isListed,
+  isListedElsewhere,
+  type Member,
+  type MemberEvidence,
+  Members,
+  mergeVerdict,
+} from "./members.ts";
 import type { MembershipOptions } from "./options.ts";
-import { OwnStanding } from "./own-standing.ts";
-import { LocalHealth, Suspicions } from "./suspicion.ts";
+import type { MembershipOutput, MembershipStateParts } from "./process-instances.ts";
+import { ProcessInstances, startOf, type UnknownInstanceState } from "./process-instances.ts";
+import { LocalHealth, SuspicionTable } from "./suspicion.ts";
+import { isOverBorder, isOwnWord, isToBeAsked, isWorthMeeting, type UpdateSource } from "./update-authority.ts";
 import { noRefusals, type UpdateRefusal, updateFault } from "./update-rules.ts";
 
 const FORGET_SWEEP_MS = 60_000;
@@ -34,26 +43,26 @@ export class MembershipState {
   /** Nodes of our cluster of which only another cluster told: they are to be asked themselves. The owner empties it. */
   readonly untold: MemberUpdate[] = [];
   refutationCount = 0;
-  readonly boots: NodeStarts;
-  readonly standing: OwnStanding;
+  readonly instances: ProcessInstances;
+  readonly identityDispute: IdentityDispute;
   /** Dead members that turned out to live. The owner sets it back. */
   foundAgainCount = 0;
   readonly #options: MembershipOptions;
-  readonly #foreigners: Foreigners | undefined;
-  readonly #conflicts: Conflicts;
-  readonly #suspicions: Suspicions<Member>;
+  readonly #foreigners: ForeignPeers | undefined;
+  readonly #conflicts: IdConflicts;
+  readonly #suspicions: SuspicionTable<Member>;
   #sweepAtMs = NEVER;
   #twinMs = Number.NEGATIVE_INFINITY;
 
   constructor(facts: MemberFacts, options: MembershipOptions, parts: MembershipStateParts = {}) {
     this.self = new LocalMember(facts);
     this.members = new Members(facts.clusterId);
-    this.boots = new NodeStarts(options.maxMembers, facts.clusterId, parts.acceptedStarts);
-    this.standing = new OwnStanding(parts.earlierBoots ?? []);
+    this.instances = new ProcessInstances(options.maxMembers, facts.clusterId, parts.acceptedStarts);
+    this.identityDispute = new IdentityDispute(parts.earlierBoots ?? []);
     this.#foreigners = parts.foreigners;
     this.#options = options;
-    this.#conflicts = new Conflicts(options, facts.clusterId);
-    this.#suspicions = new Suspicions(options);
+    this.#conflicts = new IdConflicts(options, facts.clusterId);
+    this.#suspicions = new SuspicionTable(options);
   }
 
   /** Listed members and self. */
@@ -66,7 +75,7 @@ export class MembershipState {
   }
 
   /** Takes in one update as another node told it; returns why it was refused, and undefined when it was not. */
-  learn(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
+  learn(told: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
     const refusal = this.#refusalOf(told, teller, time);
     if (refusal !== undefined) this.refused[refusal] += 1;
     if (refusal === "foreign") this.#foreign(told, teller, out);
@@ -78,7 +87,7 @@ export class MembershipState {
     return undefined;
   }
 
-  #refusalOf(told: MemberUpdate, teller: Teller, time: Time): UpdateRefusal | undefined {
+  #refusalOf(told: MemberUpdate, teller: UpdateSource, time: Time): UpdateRefusal | undefined {
     const isOfSelf = told.nodeId === this.self.ref.nodeId;
     const fault = updateFault(told, time.wallMs, isOfSelf || isOwnWord(told, teller));
     if (fault !== undefined) return fault;
@@ -90,13 +99,13 @@ export class MembershipState {
     }
     if (isOfSelf) return undefined;
     if (this.#foreigners?.refusalOf(told) !== undefined) return "foreign";
-    if (this.boots.verdict(told, isOwnWord(told, teller)) === "stranger") return "start";
+    if (this.instances.verdict(told, isOwnWord(told, teller)) === "stranger") return "start";
     if (member === undefined && !this.members.hasRoomFor(told.clusterId, this.#options.maxMembers)) return "full";
     return isListed(told.status) && told.address === this.self.update.address ? "ownAddress" : undefined;
   }
 
   /** Told of once a place: what would let it in, or that our own cluster is in two regions by mistake. */
-  #foreign(told: MemberUpdate, teller: Teller, out: MembershipOutput[]): void {
+  #foreign(told: MemberUpdate, teller: UpdateSource, out: MembershipOutput[]): void {
     const { nodeId, address, clusterId, region, status } = told;
     const refusal = this.#foreigners?.refusalOf(told);
     if (refusal === undefined || this.#foreigners?.note(nodeId, told) !== true || !isListed(status)) return;
@@ -106,7 +115,7 @@ export class MembershipState {
     else out.push(eventOutput("foreign_node_refused", "warn", { ...detail, ...refusal }));
   }
 
-  #aboutOther(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
+  #aboutOther(told: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
     const member = this.members.find(told.nodeId);
     if (member === undefined) {
       this.#apply(told, teller, time, out);
@@ -115,7 +124,7 @@ export class MembershipState {
     // A table may be old. Whom it calls dead gets the time to contradict (as memberlist does), unless we know no better.
     const isDoubtful = teller.path !== "gossip" && told.status === "dead" && isListed(member.update.status);
     const said: MemberUpdate = isDoubtful ? { ...told, status: "suspect", accuser: teller.nodeId } : told;
-    const start = this.boots.verdict(told, isOwnWord(told, teller));
+    const start = this.instances.verdict(told, isOwnWord(told, teller));
     const update = start === "unsaid" ? { ...said, ...startOf(member.update) } : said;
     switch (mergeVerdict(member.update, update)) {
       case "apply":
@@ -141,7 +150,7 @@ export class MembershipState {
     const { update } = member;
     const accuser = this.self.ref.nodeId;
     const next = this.#conflicts.find(update.nodeId);
-    const isSilent = !this.boots.isHeard(update.nodeId, this.#options.intervalMs, time);
+    const isSilent = !this.instances.isHeard(update.nodeId, this.#options.intervalMs, time);
     if (isSilent && next !== undefined && isStartElsewhere(next, update)) {
       // It moved with its disk, or was restored: its earlier start is silent, and that is enough.
       this.#apply(next.update, { nodeId: next.tellerId, path: "gossip", clusterId: update.clusterId }, time, out);
@@ -160,8 +169,8 @@ export class MembershipState {
   }
 
   /** A stranger speaks of itself: the accepted start is looked for at its own address, for only if it is there too there are two. */
-  meet(stranger: NodeRef & Start & { readonly address: string }, time: Time): StrangerStanding {
-    const standing = this.boots.meet(stranger, time);
+  meet(stranger: NodeRef & ProcessInstance & { readonly address: string }, time: Time): UnknownInstanceState {
+    const standing = this.instances.meet(stranger, time);
     const member = this.members.find(stranger.nodeId);
     if (standing === "first" && member !== undefined && isListedElsewhere(member.update, stranger)) this.doubted.push(member);
     return standing;
@@ -172,21 +181,21 @@ export class MembershipState {
   }
 
   /** What this node says of itself names the start that another one holds, if it was one of ours. */
-  follow({ boot }: HeldStart): void {
-    if (!this.self.isLeft && this.standing.isEarlier(boot) && this.self.update.bootBefore !== boot)
+  follow({ boot }: HeldInstance): void {
+    if (!this.self.isLeft && this.identityDispute.isEarlier(boot) && this.self.update.bootBefore !== boot)
       this.broadcasts.add(this.self.change({ ...this.self.update, bootBefore: boot }));
   }
 
   /** It asked something: it is still there, even where this node cannot reach it. */
-  asked(from: NodeRef & Start, time: Time, out: MembershipOutput[]): void {
-    this.boots.heard(from, time);
+  asked(from: NodeRef & ProcessInstance, time: Time, out: MembershipOutput[]): void {
+    this.instances.heard(from, time);
     const next = this.#conflicts.find(from.nodeId);
     if (next?.reason === "life" && next.update.generation > from.generation) this.#twoNodes(next.update, time, out);
   }
 
   /** It answered, in the start `from` says: another one of its id that waits is a second node, or what others made up. */
-  stillThere({ update }: Member, from: NodeRef & Start, time: Time, out: MembershipOutput[]): void {
-    this.boots.prove(from, time);
+  stillThere({ update }: Member, from: NodeRef & ProcessInstance, time: Time, out: MembershipOutput[]): void {
+    this.instances.prove(from, time);
     const next = this.#conflicts.find(update.nodeId);
     if (next === undefined || next.reason === "address" || from.generation !== update.generation) return;
     if (next.reason === "life" || next.update.address !== update.address) return this.#twoNodes(next.update, time, out);
@@ -196,7 +205,7 @@ export class MembershipState {
   }
 
   #twoNodes(second: MemberUpdate, time: Time, out: MembershipOutput[]): void {
-    out.push(...this.boots.second(second, time, this.members.find(second.nodeId)?.update));
+    out.push(...this.instances.second(second, time, this.members.find(second.nodeId)?.update));
   }
 
   /** Own facts are others now. */
@@ -224,7 +233,7 @@ export class MembershipState {
   }
 
   /** Newcomers whose address should be probed now. */
-  checks(time: Time): Waiting[] {
+  checks(time: Time): WaitingUpdate[] {
     return this.#conflicts.size === 0 ? [] : this.#conflicts.due(time.monoMs);
   }
 
@@ -240,26 +249,33 @@ export class MembershipState {
   /** The process slept: what was not heard meanwhile proves nothing. */
   postpone(byMs: number, nowMonoMs: number): void {
     this.#conflicts.postpone(byMs);
-    this.boots.postpone(byMs);
+    this.instances.postpone(byMs);
     this.#suspicions.postpone(byMs, nowMonoMs);
   }
 
-  #apply(update: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
+  #apply(update: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
     if (isListed(update.status) && this.#isAddressTaken(update, teller, time, out)) return;
     this.#conflicts.dropUpTo(update);
     const source = { accuser: update.accuser, path: teller.path === "gossip" ? "gossip" : "table", via: [teller.nodeId] } as const;
     this.#put(update, source, time, out, teller.path !== "newcomer");
-    if (isOwnWord(update, teller)) this.boots.prove(update, time);
+    if (isOwnWord(update, teller)) this.instances.prove(update, time);
   }
 
-  #isAddressTaken(update: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): boolean {
+  #isAddressTaken(update: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): boolean {
     const holder = this.members.holderOf(update.address);
     if (holder === undefined || holder.update.nodeId === update.nodeId) return false;
     this.#hold(update, "address", teller, time, out);
     return true;
   }
 
-  #challenge(member: Member, update: MemberUpdate, reason: "life" | "start", teller: Teller, time: Time, out: MembershipOutput[]): void {
+  #challenge(
+    member: Member,
+    update: MemberUpdate,
+    reason: "life" | "start",
+    teller: UpdateSource,
+    time: Time,
+    out: MembershipOutput[],
+  ): void {
     if (!isListed(update.status)) {
       this.#conflicts.dropUpTo(update);
       return;
@@ -268,7 +284,7 @@ export class MembershipState {
     this.doubted.push(member);
   }
 
-  #hold(update: MemberUpdate, reason: Waiting["reason"], teller: Teller, time: Time, out: MembershipOutput[]): void {
+  #hold(update: MemberUpdate, reason: WaitingUpdate["reason"], teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
     const held = this.#conflicts.add(update, reason, time.monoMs, teller.nodeId);
     if (held === "full") this.refused.conflictsFull += 1;
     if (held !== "new" || reason === "start") return;
@@ -279,7 +295,7 @@ export class MembershipState {
     out.push(eventOutput("address_of_another_member", "warn", { nodeId, generation, address }, { isAudited: true }));
   }
 
-  #confirm(member: Member, update: MemberUpdate, teller: Teller, time: Time): void {
+  #confirm(member: Member, update: MemberUpdate, teller: UpdateSource, time: Time): void {
     if (update.accuser === "" || !this.#suspicions.confirm(member, update.accuser)) return;
     this.broadcasts.add(update);
     const { status, incarnation, accuser } = update;
@@ -287,9 +303,15 @@ export class MembershipState {
     addEvidence(member, { atWallMs: time.wallMs, status, incarnation, accuser, path, via: [teller.nodeId] });
   }
 
-  #put(update: MemberUpdate, source: Pick<Evidence, "accuser" | "path" | "via">, time: Time, out: MembershipOutput[], isNews = true): void {
+  #put(
+    update: MemberUpdate,
+    source: Pick<MemberEvidence, "accuser" | "path" | "via">,
+    time: Time,
+    out: MembershipOutput[],
+    isNews = true,
+  ): void {
     const { member, before } = this.members.put(update, time.monoMs);
-    this.boots.accept(update);
+    this.instances.accept(update);
     this.#doubt(member, source.path, time);
     if (update.status !== "alive" || (before !== undefined && before !== "alive")) {
       addEvidence(member, { atWallMs: time.wallMs, status: update.status, incarnation: update.incarnation, ...source });
@@ -301,7 +323,7 @@ export class MembershipState {
       for (const waiting of this.#conflicts.release(update.nodeId, update.address)) {
         this.learn(waiting.update, { ...this.self.ref, path: "gossip" }, time, out);
         // It was the node's own word that waited.
-        if (waiting.tellerId === waiting.update.nodeId) this.boots.prove(waiting.update, time);
+        if (waiting.tellerId === waiting.update.nodeId) this.instances.prove(waiting.update, time);
       }
     }
     // Somebody unknown who is gone concerns nobody else: only who saw it go tells it.
@@ -310,7 +332,7 @@ export class MembershipState {
   }
 
   /** Starts or ends the member's suspicion, as its status asks. */
-  #doubt(member: Member, path: Evidence["path"], time: Time): void {
+  #doubt(member: Member, path: MemberEvidence["path"], time: Time): void {
     if (member.update.status === "suspect") {
       this.#suspicions.start(member, this.count, time.monoMs);
       // A few look for themselves at once: real deaths are confirmed soon, and the living contradict soon.
@@ -339,14 +361,14 @@ export class MembershipState {
         continue;
       }
       this.members.forget(member);
-      this.standing.forget(member.update.nodeId);
+      this.identityDispute.forget(member.update.nodeId);
       this.broadcasts.drop(member.update.nodeId);
       out.push({ kind: "memberForgotten", nodeId: member.update.nodeId });
     }
     this.#sweepAtMs = isAnyGone ? time.monoMs + FORGET_SWEEP_MS : NEVER;
   }
 
-  #aboutSelf(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
+  #aboutSelf(told: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
     const own = this.self.update;
     if (told.generation > own.generation) {
       this.#conflict(told, teller, time, out);
@@ -371,13 +393,13 @@ export class MembershipState {
 
   /** Another node asks under our own id. */
   askedBySecond(told: MemberUpdate, time: Time, out: MembershipOutput[]): void {
-    this.standing.second(told.address, time);
+    this.identityDispute.second(told.address, time);
     this.#conflict(told, { nodeId: told.nodeId, path: "table", clusterId: told.clusterId }, time, out);
   }
 
   /** Somebody else uses our id, or did so after us. */
-  #conflict(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
-    const event = this.standing.conflict(told, { address: this.self.update.address, toldBy: teller.nodeId }, time);
+  #conflict(told: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
+    const event = this.identityDispute.conflict(told, { address: this.self.update.address, toldBy: teller.nodeId }, time);
     if (event !== undefined) out.push(event, { kind: "ownIdUsed", told, toldBy: teller.nodeId });
   }
 }

@@ -77,13 +77,13 @@ export class Suspicion {
 }
 
 /** A member, as far as a suspicion concerns it. */
-interface Suspect {
+interface SuspectedMember {
   update: MemberUpdate;
   suspicion: Suspicion | undefined;
 }
 
 /** The suspicions that are running here. */
-export class Suspicions<M extends Suspect> {
+export class SuspicionTable<M extends SuspectedMember> {
   readonly #options: SuspicionOptions;
   readonly #suspects = new Set<M>();
   #nextMonoMs = NEVER;

@@ -9,7 +9,7 @@ import type { ReplicationOptions } from "./options.ts";
 
 type FrameCacheOptions = Pick<ReplicationOptions, "maxCachedFrames" | "maxCachedBytes">;
 
-interface Shelved {
+interface CachedFrame {
   readonly frame: OriginFrame;
   readonly floor: number;
   readonly sizeBytes: number;
@@ -18,7 +18,7 @@ interface Shelved {
 export class FrameCache {
   readonly #options: FrameCacheOptions;
   /** Oldest first. */
-  readonly #frames = new Map<string, Shelved>();
+  readonly #frames = new Map<string, CachedFrame>();
   #bytes = 0;
   /** Frames built, and frames handed out that were there already. For tests: that links share frames is seen nowhere else. */
   builtCount = 0;
@@ -67,7 +67,7 @@ export class FrameCache {
     this.#bytes = 0;
   }
 
-  #keep(key: string, shelved: Shelved): void {
+  #keep(key: string, shelved: CachedFrame): void {
     this.#drop(key);
     this.#frames.set(key, shelved);
     this.#bytes += shelved.sizeBytes;

@@ -2,19 +2,19 @@
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { FabricOutput, LinkId } from "../io-types.ts";
-import type { ChannelNews, ChannelSession, Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
+import type { ChannelNews, ChannelSession, LinkChannel, LinkGreeting, SharedNews } from "../links/channel.ts";
 import type { ReplicationFrame, VectorEntry } from "../wire/messages.ts";
-import { LinkFetcher, type ReplicationLag } from "./fetcher.ts";
 import type { OriginProgress } from "./peer-progress.ts";
 import { type Disproved, PeerProgress, type ReplicationPeer } from "./peer-progress.ts";
+import { LinkPullScheduler, type ReplicationLag } from "./pull-scheduler.ts";
 import { AntiEntropy, LinkReceiver } from "./receiver.ts";
 import { MAX_LINKED, type Replicator } from "./replicator.ts";
-import { LinkSender, SaidTimes } from "./sender.ts";
+import { LinkClock, LinkSender } from "./sender.ts";
 
 type VectorFrame = Extract<ReplicationFrame, { kind: "vector" }>;
 
 /** How a link begins. */
-interface Opening {
+interface LinkStart {
   /** When this node greeted. The peer says nothing before it has heard that. */
   readonly greetedMonoMs: number;
   /** Whether the peer gets no records for now, because it must get the policy first. Everything else goes on. */
@@ -39,7 +39,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
   readonly #sender: LinkSender;
-  readonly #fetcher: LinkFetcher;
+  readonly #fetcher: LinkPullScheduler;
   readonly #receiver: LinkReceiver;
   readonly #antiEntropy: AntiEntropy;
   /** Id of this node's own origin as this link knows it. */
@@ -47,20 +47,20 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   /** When the peer's whole vector is asked for again, and how often it was. */
   #wantMonoMs: number;
   #wantCount = 0;
-  readonly saidTimes: SaidTimes;
+  readonly saidTimes: LinkClock;
   /** The earliest time at which the peer's newest vector was true. */
   #saidMonoMs = Number.NEGATIVE_INFINITY;
 
-  constructor(replicator: Replicator, peer: ReplicationPeer, time: Time, { greetedMonoMs, isHeld }: Opening) {
+  constructor(replicator: Replicator, peer: ReplicationPeer, time: Time, { greetedMonoMs, isHeld }: LinkStart) {
     this.#replicator = replicator;
     this.peer = peer;
     this.#selfId = replicator.replica.self.id;
     replicator.linkedTo(peer);
     const rng = replicator.rng.fork(`link ${peer.nodeId}/${peer.generation} ${time.monoMs}`);
     this.#view = new PeerProgress(replicator, peer);
-    this.saidTimes = new SaidTimes(time, greetedMonoMs);
+    this.saidTimes = new LinkClock(time, greetedMonoMs);
     this.#sender = new LinkSender(replicator, this.#view, { rng, saidTimes: this.saidTimes, isHeld }, time);
-    this.#fetcher = new LinkFetcher(replicator, this.#view, (id, seq) => this.#sender.ask(id, seq), time);
+    this.#fetcher = new LinkPullScheduler(replicator, this.#view, (id, seq) => this.#sender.ask(id, seq), time);
     this.#receiver = new LinkReceiver(replicator, this.#view, this.#fetcher);
     this.#antiEntropy = new AntiEntropy(replicator, this.#view, rng, (digest) => this.#sender.tell(digest), time);
     // A stream loses nothing, but other transports may lose the first vector.
@@ -303,7 +303,7 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
     return heard;
   }
 
-  open(link: LinkId, { hello, relation, greetedMonoMs }: Greeted, time: Time): LinkReplication {
+  open(link: LinkId, { hello, relation, greetedMonoMs }: LinkGreeting, time: Time): LinkReplication {
     const { nodeId, generation, clusterId, region } = hello;
     this.#replicator.partial.greeted(nodeId, `${generation} ${hello.version}`, time);
     const peer = { nodeId, generation, clusterId, region, relation, ...this.#unlikeHello };

@@ -12,13 +12,13 @@ import { hashOf } from "./version-vector.ts";
 /** A sum is believed for so long though the number stands: what differs may have come to differ since. */
 const MAX_AGE_MS = 10_000;
 
-export interface Summed {
+export interface OriginSum {
   readonly through: number;
   readonly liveCount: number;
   readonly digest: bigint;
 }
 
-interface Scan {
+interface DigestScan {
   readonly origin: Origin;
   readonly relation: OriginRelation;
   readonly through: number;
@@ -33,8 +33,8 @@ const MAX_SUMS = 256;
 export class OriginDigests {
   readonly #replica: Replica;
   readonly #sliceRecords: number;
-  readonly #sums = new BoundedMap<string, { readonly summed: Summed; readonly monoMs: number }>(MAX_SUMS);
-  readonly #scans = new Map<string, Scan>();
+  readonly #sums = new BoundedMap<string, { readonly summed: OriginSum; readonly monoMs: number }>(MAX_SUMS);
+  readonly #scans = new Map<string, DigestScan>();
 
   constructor(replica: Replica, sliceRecords: number) {
     this.#replica = replica;
@@ -50,7 +50,7 @@ export class OriginDigests {
    * The sum of what a link of that relation may carry, at the origin's present number; undefined while it is being computed, or cannot be:
    * in the middle of a transfer what is held is not what was at any number.
    */
-  find(origin: Origin, relation: OriginRelation, time: Time): Summed | undefined {
+  find(origin: Origin, relation: OriginRelation, time: Time): OriginSum | undefined {
     if (!isFirm(origin)) return undefined;
     const key = keyOf(origin, relation);
     const held = this.#sums.get(key);
@@ -84,7 +84,7 @@ export class OriginDigests {
   }
 
   /** Returns whether that was all. */
-  #slice(scan: Scan): boolean {
+  #slice(scan: DigestScan): boolean {
     let left = this.#sliceRecords;
     let isDone = true;
     scan.origin.log.forEachSince(scan.at, (stored, seq) => {

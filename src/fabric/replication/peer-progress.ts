@@ -10,7 +10,7 @@ import type { Heartbeat, NodeRef, VectorEntry } from "../wire/messages.ts";
 import type { Living } from "./hearsay.ts";
 import type { ReplicationOptions } from "./options.ts";
 import type { Replicator } from "./replicator.ts";
-import { entryHash, type Mark, shortHash } from "./version-vector.ts";
+import { entryHash, shortHash, type VectorSlot } from "./version-vector.ts";
 
 /** In one frame; the rest goes with the next. */
 const MAX_HEARTBEATS = 1000;
@@ -152,7 +152,7 @@ export class PeerProgress {
   }
 
   /** Whether the peer is to hear of an origin from that itself, or cannot hear of it here. */
-  #isHeardElsewhere(mark: Mark): boolean {
+  #isHeardElsewhere(mark: VectorSlot): boolean {
     const { vector, replica } = this.#replicator;
     const isSelf = mark.id === replica.self.id;
     if (mark.nodeId === this.peer.nodeId || (!isSelf && this.isLinkedTo(mark.nodeId))) return true;

@@ -9,19 +9,19 @@ import type { Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import { eventOutput, type FabricOutput } from "../io-types.ts";
 import type { OriginDigest, RecordsFrame } from "../wire/messages.ts";
-import type { LinkFetcher } from "./fetcher.ts";
 import type { PeerProgress } from "./peer-progress.ts";
+import type { LinkPullScheduler } from "./pull-scheduler.ts";
 import type { Replicator } from "./replicator.ts";
 import { MAX_DIGESTS } from "./sender.ts";
 
 export class LinkReceiver {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
-  readonly #fetcher: LinkFetcher;
+  readonly #fetcher: LinkPullScheduler;
   readonly #receiver: FrameReceiver;
   readonly #eventMonoMs = new Map<string, number>();
 
-  constructor(replicator: Replicator, view: PeerProgress, fetcher: LinkFetcher) {
+  constructor(replicator: Replicator, view: PeerProgress, fetcher: LinkPullScheduler) {
     this.#replicator = replicator;
     this.#view = view;
     this.#fetcher = fetcher;
@@ -163,7 +163,7 @@ export class LinkReceiver {
 /** Between two slices of summing, in ms. */
 const SLICE_MS = 10;
 
-interface Strikes {
+interface RefusalStrikes {
   readonly through: number;
   readonly count: number;
 }
@@ -175,7 +175,7 @@ export class AntiEntropy {
   readonly #tell: (digest: OriginDigest) => void;
   /** Digests to be told, or to be compared with the peer's, as soon as our own is summed. */
   readonly #waiting = new Map<string, OriginDigest | undefined>();
-  readonly #strikes = new BoundedMap<string, Strikes>(MAX_DIGESTS);
+  readonly #strikes = new BoundedMap<string, RefusalStrikes>(MAX_DIGESTS);
   readonly #repairedMonoMs = new BoundedMap<string, number>(MAX_DIGESTS);
   /** Last origin told of: the round goes on after it. */
   #lastId = "";

@@ -11,15 +11,15 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import { Heartbeats } from "../heartbeats.ts";
 import { eventOutput, type FabricOutput } from "../io-types.ts";
-import type { Foreigners } from "../links/foreigners.ts";
+import type { ForeignPeers } from "../links/foreign-peers.ts";
 import type { MemberStatus, NodeRef } from "../wire/messages.ts";
-import { type Fetcher, Fetches, type FetchWish } from "./fetches.ts";
 import { FrameCache } from "./frame-cache.ts";
 import { Disproved, Hearsay } from "./hearsay.ts";
 import type { ReplicationOptions } from "./options.ts";
 import { OriginDigests } from "./origin-digests.ts";
 import { type PartialOrigin, PartialOrigins } from "./partial-origins.ts";
-import { type Mark, refOf, Vector } from "./version-vector.ts";
+import { type PullingLink, type PullRequest, PullsInFlight } from "./pulls-in-flight.ts";
+import { refOf, type VectorSlot, VersionVector } from "./version-vector.ts";
 
 /** Counted since the start; each is a metric (`node/fabric/metrics.ts`). */
 const NO_STATS = {
@@ -63,7 +63,7 @@ export interface ReplicatorParts {
   /** Where this node is at home. */
   readonly place: OriginLocation;
   readonly options: ReplicationOptions;
-  readonly foreigners?: Foreigners;
+  readonly foreigners?: ForeignPeers;
   readonly members: MemberTable;
   /** No journal holds our origin: each start has another one, and a peer that knows more of it knows of nothing that was lost. */
   readonly isNewAtStart?: boolean;
@@ -81,8 +81,8 @@ export class Replicator {
   readonly rng: Rng;
   readonly place: OriginLocation;
   readonly options: ReplicationOptions;
-  readonly foreigners: Foreigners | undefined;
-  readonly vector: Vector;
+  readonly foreigners: ForeignPeers | undefined;
+  readonly vector: VersionVector;
   readonly frameCache: FrameCache;
   readonly digests: OriginDigests;
   readonly partial: PartialOrigins;
@@ -98,13 +98,13 @@ export class Replicator {
   readonly unsettled = new Set<Origin>();
   /** When own news was last announced. */
   edgeMonoMs = Number.NEGATIVE_INFINITY;
-  readonly #fetches: Fetches;
-  readonly #fetchers = new Set<Fetcher>();
+  readonly #fetches: PullsInFlight;
+  readonly #fetchers = new Set<PullingLink>();
   /** A node of our own cluster was linked, or one of another cluster was believed: no other node may say any more what our journal lost. */
   #hasWitness = false;
   #selfId: string;
   /** The mark of our own origin, once it has one. */
-  #selfMark: Mark | undefined;
+  #selfMark: VectorSlot | undefined;
   #workMonoMs = Number.NEGATIVE_INFINITY;
   #lostId = "";
   #lostMonoMs = Number.NEGATIVE_INFINITY;
@@ -123,8 +123,8 @@ export class Replicator {
     this.place = parts.place;
     this.options = parts.options;
     this.foreigners = parts.foreigners;
-    this.#fetches = new Fetches(this.options);
-    this.vector = new Vector(parts.place);
+    this.#fetches = new PullsInFlight(this.options);
+    this.vector = new VersionVector(parts.place);
     this.frameCache = new FrameCache(this.options);
     this.digests = new OriginDigests(this.replica, this.options.digestSliceRecords);
     this.heartbeats = new Heartbeats((id) => this.replica.origins.get(id));
@@ -359,8 +359,8 @@ export class Replicator {
     return this.#linkedIds.has(nodeId);
   }
 
-  /** Whether a link is to ask its peer for an origin now (`Fetches`). */
-  takeFetch(id: string, fetcher: Fetcher, time: Time, wish?: FetchWish): boolean {
+  /** Whether a link is to ask its peer for an origin now (`PullsInFlight`). */
+  takeFetch(id: string, fetcher: PullingLink, time: Time, wish?: PullRequest): boolean {
     const origin = this.replica.origins.get(id);
     // It has come whole. Its number moves when all removed records are gone here too.
     if (origin?.closing !== undefined) return false;
@@ -383,18 +383,18 @@ export class Replicator {
     this.#hasWitness ||= relation === "cluster";
   }
 
-  addFetcher(fetcher: Fetcher): void {
+  addFetcher(fetcher: PullingLink): void {
     this.#fetchers.add(fetcher);
   }
 
   /** The link is gone. Other links may ask for what it was fetching. */
-  dropFetcher(fetcher: Fetcher): void {
+  dropFetcher(fetcher: PullingLink): void {
     this.#fetchers.delete(fetcher);
     this.#fetches.drop(fetcher);
   }
 
   /** The origin that this link was fetching is here, or cannot be had. */
-  endFetch(id: string, fetcher: Fetcher): void {
+  endFetch(id: string, fetcher: PullingLink): void {
     this.#fetches.end(id, fetcher);
   }
 }

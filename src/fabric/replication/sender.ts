@@ -4,13 +4,13 @@ import type { FrameReceiverSide } from "../../catalog/replica/frames.ts";
 import { isOfOtherCluster } from "../../catalog/replica/origins.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
-import type { NodeRef, OriginDigest, ReplicationFrame, Said, ShortEntry, VectorEntry } from "../wire/messages.ts";
+import type { NodeRef, OriginDigest, ReplicationFrame, ShortEntry, VectorEntry, VectorTimes } from "../wire/messages.ts";
 import type { OriginProgress, PeerProgress } from "./peer-progress.ts";
 import type { Replicator } from "./replicator.ts";
-import { type Mark, refOf, shortHash } from "./version-vector.ts";
+import { refOf, shortHash, type VectorSlot } from "./version-vector.ts";
 
 /** A question for what comes after `seq`; `floor` above it: for all. */
-interface Ask {
+interface FrameRequest {
   readonly seq: number;
   readonly floor: number;
   readonly isShort: boolean;
@@ -19,7 +19,7 @@ interface Ask {
 /** What the sender shares with the rest of its link. */
 interface LinkParts {
   readonly rng: Rng;
-  readonly saidTimes: SaidTimes;
+  readonly saidTimes: LinkClock;
   /** Whether the peer gets no records for now, because it must get the policy first. */
   readonly isHeld: () => boolean;
 }
@@ -30,7 +30,7 @@ export class LinkSender {
   readonly #view: PeerProgress;
   readonly #link: FrameReceiverSide;
   readonly #rng: Rng;
-  readonly #saidTimes: SaidTimes;
+  readonly #saidTimes: LinkClock;
   readonly #isHeld: () => boolean;
   /** Parts of a whole vector. */
   #whole: ReplicationFrame[] = [];
@@ -38,7 +38,7 @@ export class LinkSender {
   /** The peer's whole vector is to be asked for. */
   isWholeWanted = false;
   /** Questions by origin. */
-  readonly #asks = new Map<string, Ask>();
+  readonly #asks = new Map<string, FrameRequest>();
   readonly #digests: OriginDigest[] = [];
   readonly #lacking: LackingWords;
   #linkedSent: readonly string[] | undefined;
@@ -244,7 +244,7 @@ export class LinkSender {
     };
   }
 
-  #say(mark: Mark, { entries, short }: { readonly entries: VectorEntry[]; readonly short: ShortEntry[] }): void {
+  #say(mark: VectorSlot, { entries, short }: { readonly entries: VectorEntry[]; readonly short: ShortEntry[] }): void {
     const { id, nodeId, generation, seq, floor } = mark;
     if (!this.#replicator.vector.mayName(mark, this.#view.peer)) return;
     const known = this.#view.take(id);
@@ -257,7 +257,7 @@ export class LinkSender {
   }
 
   /** Whether the peer lacks it, and gets it from nobody unasked. */
-  #isWorthOffering(mark: Mark): boolean {
+  #isWorthOffering(mark: VectorSlot): boolean {
     if (mark.id === this.#replicator.replica.self.id || mark.nodeId === this.#view.peer.nodeId || this.#view.isLinkedTo(mark.nodeId))
       return false;
     return mark.seq > this.#view.toldOf(mark.id) && this.#replicator.vector.mayName(mark, this.#view.peer);
@@ -364,7 +364,7 @@ export const MAX_DIGESTS = 256;
  * it, in one number. What comes with that number was so at that time of ours at the earliest, whatever held it up on its way here; and no two clocks
  * are compared. The bound is that of Cristian, "Probabilistic clock synchronization" (1989): it is too early by the time that our stamp was on its way.
  */
-export class SaidTimes {
+export class LinkClock {
   readonly #startMonoMs: number;
   readonly #greetedMonoMs: number;
   /** The peer's newest stamp, and when it came. */
@@ -377,15 +377,15 @@ export class SaidTimes {
   }
 
   /** For a frame that is made now, and says what was so `asOfMonoMs`. Rounded so that the peer takes it for earlier, never later. */
-  stamp(asOfMonoMs: number, { monoMs }: Time): Said {
+  stamp(asOfMonoMs: number, { monoMs }: Time): VectorTimes {
     const atMs = Math.floor(monoMs - this.#startMonoMs) + 1;
     const asOfMs = this.#newest === undefined ? 0 : this.#newest.atMs + Math.floor(asOfMonoMs - this.#newest.monoMs);
     return asOfMs > 0 ? { atMs, asOfMs } : { atMs };
   }
 
   /** Since when at the earliest, by our clock, what came with this stamp has been so. Without a stamp it may be as old as the greeting. */
-  heard(said: Said | undefined, { monoMs }: Time): number {
-    const { atMs, asOfMs }: Said = said ?? { atMs: 0 };
+  heard(said: VectorTimes | undefined, { monoMs }: Time): number {
+    const { atMs, asOfMs }: VectorTimes = said ?? { atMs: 0 };
     if (atMs > (this.#newest?.atMs ?? 0)) this.#newest = { atMs, monoMs };
     const soMonoMs = asOfMs === undefined ? this.#greetedMonoMs : this.#startMonoMs + asOfMs - 1;
     return Math.min(soMonoMs, monoMs);

@@ -45,7 +45,7 @@ export function refOf(id: string): NodeRef {
 }
 
 /** One origin's number as it was last noted. */
-export interface Mark {
+export interface VectorSlot {
   readonly id: string;
   /** Its `shortHash`. */
   readonly short: number;
@@ -68,13 +68,13 @@ export interface VectorReader extends OriginLocation {
 /** Origins that are gone and still told of as such. */
 const MAX_GONE = 1000;
 
-export class Vector {
+export class VersionVector {
   readonly #place: OriginLocation;
-  readonly #marks = new Map<string, Mark>();
-  readonly #moves = new ChangeLog<Mark>((mark) => mark.order);
+  readonly #marks = new Map<string, VectorSlot>();
+  readonly #moves = new ChangeLog<VectorSlot>((mark) => mark.order);
   readonly #gone = new BoundedMap<string, true>(MAX_GONE, (id) => this.#forget(id));
   /** Marks by their short hash. */
-  readonly #byShort = new Map<number, Set<Mark>>();
+  readonly #byShort = new Map<number, Set<VectorSlot>>();
   #order = 0;
 
   constructor(place: OriginLocation) {
@@ -86,12 +86,12 @@ export class Vector {
     return this.#order;
   }
 
-  find(id: string): Mark | undefined {
+  find(id: string): VectorSlot | undefined {
     return this.#marks.get(id);
   }
 
   /** The origin of that short hash; undefined when there is none, or more than one. */
-  findShort(hash: number): Mark | undefined {
+  findShort(hash: number): VectorSlot | undefined {
     return onlyOf(this.#byShort.get(hash) ?? []);
   }
 
@@ -99,13 +99,13 @@ export class Vector {
    * The origin of that short hash that is of the cluster, or the one that is not; undefined when there is none, or more than one. So what another
    * cluster's nodes make up has the hash of none of ours.
    */
-  findShortOf(hash: number, clusterId: string, isOfIt: boolean): Mark | undefined {
+  findShortOf(hash: number, clusterId: string, isOfIt: boolean): VectorSlot | undefined {
     const all = this.#byShort.get(hash);
     return all && onlyOf([...all].filter((mark) => (mark.clusterId === clusterId) === isOfIt));
   }
 
   /** An origin's number may have moved. Returns whether it had. */
-  note(of: Omit<Mark, "seq" | "order" | "short">, seq: number): boolean {
+  note(of: Omit<VectorSlot, "seq" | "order" | "short">, seq: number): boolean {
     const { id, nodeId, generation, clusterId, region, floor } = of;
     let mark = this.#marks.get(id);
     if (mark === undefined) {
@@ -145,12 +145,12 @@ export class Vector {
   }
 
   /** Its place was not known when it was noted first. */
-  #rehome(mark: Mark, { clusterId, region }: OriginLocation): void {
+  #rehome(mark: VectorSlot, { clusterId, region }: OriginLocation): void {
     mark.clusterId = clusterId;
     mark.region = region;
   }
 
-  #move(mark: Mark, seq: number): void {
+  #move(mark: VectorSlot, seq: number): void {
     mark.seq = seq;
     const before = mark.order;
     this.#order += 1;
@@ -160,7 +160,7 @@ export class Vector {
   }
 
   /** Visits marks that moved after `order`, oldest move first. */
-  forEachSince(order: number, visit: (mark: Mark) => void): void {
+  forEachSince(order: number, visit: (mark: VectorSlot) => void): void {
     this.#moves.forEachSince(order, (mark) => {
       visit(mark);
       return true;
@@ -194,7 +194,7 @@ export class Vector {
   }
 }
 
-function onlyOf(marks: Iterable<Mark>): Mark | undefined {
+function onlyOf(marks: Iterable<VectorSlot>): VectorSlot | undefined {
   const [mark, ...others] = marks;
   return others.length === 0 ? mark : undefined;
 }

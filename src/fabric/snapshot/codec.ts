@@ -9,7 +9,7 @@ import { blockOf, type FileBlock, type FileOwner, jsonBytes, objectOf, odd, owne
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs, MAX_STAMP } from "../../lib/hlc.ts";
-import type { AcceptedStart } from "../membership/node-starts.ts";
+import type { AcceptedInstance } from "../membership/process-instances.ts";
 import { MAX_AGES, type SourceAge } from "../summaries/ages.ts";
 import type { NodeRef } from "../wire/messages.ts";
 
@@ -28,7 +28,7 @@ export interface SnapshotHeader extends FileOwner {
   /** Those that may come back, and marks. */
   readonly lost: readonly LostOrigin[];
   /** Starts of other nodes that were accepted last. */
-  readonly starts: readonly AcceptedStart[];
+  readonly starts: readonly AcceptedInstance[];
   /** Of summaries: how long ago their sources were heard of, when it was saved. */
   readonly sourceAges: readonly SourceAge[];
 }
@@ -180,7 +180,7 @@ function isLost(value: unknown): value is LostOrigin {
   return isId(nodeId) && [generation, through, mark].every((number) => typeof number === "number");
 }
 
-function isStart(value: unknown): value is AcceptedStart {
+function isStart(value: unknown): value is AcceptedInstance {
   if (typeof value !== "object" || value === null) return false;
   const { nodeId, generation, boot, address } = value as Readonly<Record<string, unknown>>;
   return (

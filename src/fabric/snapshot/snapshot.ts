@@ -52,7 +52,7 @@ interface OriginFrames {
 }
 
 /** What a restored snapshot brought. */
-export interface Restored {
+export interface RestoredSnapshot {
   readonly recordCount: number;
   readonly refusedCount: number;
   /** Origins whose nodes were away when it was made, and since when. */
@@ -186,7 +186,7 @@ export function nodesInSnapshot(bytes: Uint8Array): readonly string[] | undefine
   return found;
 }
 
-export interface RestoreParts {
+export interface SnapshotRestoreParts {
   readonly replica: Replica;
   readonly stamper: EntryReader;
   readonly bounds: EntryBounds;
@@ -197,9 +197,9 @@ export interface RestoreParts {
 /** Puts a snapshot into a replica that knows only its own records. Yields after each block. */
 export function* restoreSnapshot(
   { header, lostKeys, origins }: ReplicaSnapshot,
-  { replica, stamper, bounds, isForeign = () => false }: RestoreParts,
+  { replica, stamper, bounds, isForeign = () => false }: SnapshotRestoreParts,
   time: Time,
-): Generator<void, Restored> {
+): Generator<void, RestoredSnapshot> {
   const receiver = new FrameReceiver(replica, stamper, bounds);
   const absentWallMs = new Map<string, number>();
   const over = new Set<string>();

@@ -3,7 +3,7 @@
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { Said, SourceAgesFrame } from "../wire/messages.ts";
+import type { SourceAgesFrame, VectorTimes } from "../wire/messages.ts";
 
 /** Sources in one frame. */
 const MAX_SOURCES = 256;
@@ -133,7 +133,7 @@ export class LinkAges {
   }
 
   /** `said`: when the frame was made, in the times of its link. */
-  next(time: Time, said: Said): SourceAgesFrame | undefined {
+  next(time: Time, said: VectorTimes): SourceAgesFrame | undefined {
     if (!this.hasWork(time)) return undefined;
     const sources: SourceAgesFrame["sources"][number][] = [];
     for (const source of this.#toTell) {

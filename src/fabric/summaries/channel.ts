@@ -9,8 +9,8 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import { eventOutput, type FabricOutput, type LinkId } from "../io-types.ts";
-import type { ChannelNews, ChannelSession, Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
-import type { Foreigners } from "../links/foreigners.ts";
+import type { ChannelNews, ChannelSession, LinkChannel, LinkGreeting, SharedNews } from "../links/channel.ts";
+import type { ForeignPeers } from "../links/foreign-peers.ts";
 import type { FabricHandlers } from "../part.ts";
 import type { LinkReplication } from "../replication/link-replication.ts";
 import { ReplicationChannel } from "../replication/link-replication.ts";
@@ -41,7 +41,7 @@ export interface SummaryChannelParts extends SummaryParts {
   readonly bounds: EntryBounds;
   readonly rng: Rng;
   readonly place: OriginLocation;
-  readonly foreigners: Foreigners;
+  readonly foreigners: ForeignPeers;
   readonly members: {
     find(nodeId: string): MemberUpdate | undefined;
     listed(): readonly MemberUpdate[];
@@ -81,7 +81,7 @@ export class SummaryChannel implements LinkChannel<Frame> {
     this.shared = new SummaryNews(this.#exchanges.shared, this.#ages);
   }
 
-  open(link: LinkId, greeted: Greeted, time: Time): ChannelSession<Frame> | undefined {
+  open(link: LinkId, greeted: LinkGreeting, time: Time): ChannelSession<Frame> | undefined {
     if (!greeted.hello.holdsSummaries) return undefined;
     return new SummarySession(this.#exchanges.open(link, greeted, time), this.#ages, (id) => this.#origins.heard(id));
   }

@@ -3,10 +3,10 @@ import type { UnaryAnswer } from "../../grpc/client/unary.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { wrongAnswerer } from "../links/peer-auth.ts";
 import { decodeCallResponse } from "../wire/call-codec.ts";
-import type { CallRequest, CallResponse, PeerIdentity } from "../wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse, PeerIdentity } from "../wire/messages.ts";
 import { detailField } from "../wire/messages.ts";
 
-export interface CallFailure {
+export interface PeerCallFailure {
   readonly why: string;
   /** The other side said no; else it was not reached. */
   readonly isRefused: boolean;
@@ -27,18 +27,18 @@ export function isRefusal(code: string, isUnauthorised: boolean): boolean {
   return isUnauthorised || code.startsWith("ERR_SSL_") || code === "EPROTO" || code === "ERR_HTTP2_ERROR";
 }
 
-export interface CallOutcome {
-  readonly response?: CallResponse;
+export interface PeerCallOutcome {
+  readonly response?: FabricCallResponse;
   /** A node is there and turned us away, or is refused here, and why. */
   readonly refusal?: string;
   /** It is refused here: told as a stranger is. */
   readonly isStranger?: boolean;
   /** What people are told of it. A probe that fails says nothing new, but they want to know why a node cannot join. */
-  readonly told?: CallFailure;
+  readonly told?: PeerCallFailure;
 }
 
 /** `identity`: what the connection proves that the answer came on. */
-export function outcomeOf(kind: CallRequest["kind"], answer: FailedAnswer, identity: PeerIdentity | undefined): CallOutcome {
+export function outcomeOf(kind: FabricCallRequest["kind"], answer: FailedAnswer, identity: PeerIdentity | undefined): PeerCallOutcome {
   if (answer.message === undefined || identity === undefined) {
     const failure = callFailure(answer);
     return {
@@ -58,11 +58,11 @@ export function outcomeOf(kind: CallRequest["kind"], answer: FailedAnswer, ident
 
 type FailedAnswer = UnaryAnswer & { readonly dialError: unknown };
 
-const REFUSED: CallFailure = {
+const REFUSED: PeerCallFailure = {
   why: "it refuses our calls: another cluster token, a certificate it does not take, or it has our own id",
   isRefused: true,
 };
-const NO_FABRIC: CallFailure = {
+const NO_FABRIC: PeerCallFailure = {
   why: "what answers there is no fabric listener: seeds are fabric addresses, at port 17421 unless set otherwise",
   isRefused: true,
 };
@@ -70,7 +70,7 @@ const NO_FABRIC: CallFailure = {
 const NO_REASON = "refused";
 
 /** Undefined where nothing is known: the other side may be another the next time, because it is busy, or stops. */
-function callFailure(answer: FailedAnswer): CallFailure | undefined {
+function callFailure(answer: FailedAnswer): PeerCallFailure | undefined {
   const { dialError, isMalformed, isFromServer, status } = answer;
   if (dialError instanceof Error) return { why: dialError.message, isRefused: dialError instanceof DialError && dialError.isRefused };
   if (isMalformed) return NO_FABRIC;

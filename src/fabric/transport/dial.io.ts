@@ -18,7 +18,7 @@ export interface DialTls {
   readonly border?: { readonly authority: BorderAuthority; readonly gate: string };
 }
 
-export interface DialOptions {
+export interface FabricDialOptions {
   /** `host:port`, an IPv6 host in brackets. */
   readonly address: string;
   /** Undefined: a plain connection. */
@@ -29,26 +29,26 @@ export interface DialOptions {
   readonly connection: Pick<ConnectionOptions, "limits" | "bounds" | "onLeaving">;
 }
 
-export interface Dialled {
+export interface DialResult {
   readonly connection: ClientConnection;
   readonly identity: PeerIdentity;
 }
 
 /** A dial under way. */
-export interface Dial {
-  readonly done: Promise<Dialled>;
+export interface PendingDial {
+  readonly done: Promise<DialResult>;
   /** Gives it up; the promise is rejected. */
   cancel(): void;
 }
 
 /** Rejects with a `DialError` for people when nobody, or nobody of the fabric, is there in time. */
-export function dial(options: DialOptions): Dial {
+export function dial(options: FabricDialOptions): PendingDial {
   const { host, port } = splitHostPort(options.address);
   if (!(port > 0 && port < 65_536)) return { done: Promise.reject(new Error(`${options.address}: not host:port`)), cancel: () => {} };
   const socket = options.tls === undefined ? connectTcp({ host, port }) : secured(host, port, options.tls);
   socket.setNoDelay(true);
   let cancel = () => {};
-  const done = new Promise<Dialled>((resolve, reject) => {
+  const done = new Promise<DialResult>((resolve, reject) => {
     let isConnected = false;
     let isOver = false;
     let second: Socket | undefined;

@@ -3,7 +3,7 @@ import type { GrpcMethod, MethodCall } from "../../grpc/server/method.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES } from "../../lib/errors.ts";
 import type { CallId } from "../io-types.ts";
-import type { CallRequest, CallResponse } from "../wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse } from "../wire/messages.ts";
 import { type IncomingCallEvents, IncomingCalls } from "./incoming-calls.ts";
 import { type IncomingLinkEvents, IncomingLinks } from "./incoming-links.ts";
 import type { CallingPeer, ServiceParts } from "./link-stream.ts";
@@ -20,7 +20,7 @@ export class FabricService {
     const fromPeer = { ...parts, peerOf: (call: MethodCall) => this.#admitted(parts.peerOf(call)) };
     this.#calls = new IncomingCalls(fromPeer);
     this.#links = new IncomingLinks(fromPeer);
-    const kinds = ["probe", "probeIndirect", "pushPull", "maintain"] as const satisfies readonly CallRequest["kind"][];
+    const kinds = ["probe", "probeIndirect", "pushPull", "maintain"] as const satisfies readonly FabricCallRequest["kind"][];
     this.methods = [...kinds.map((kind) => this.#calls.method(kind)), this.#links.method];
   }
 
@@ -32,7 +32,7 @@ export class FabricService {
   }
 
   /** Answers a call of another; undefined refuses it. A call that is gone or answered is passed over. */
-  answer(call: CallId, response: CallResponse | undefined, why?: string): void {
+  answer(call: CallId, response: FabricCallResponse | undefined, why?: string): void {
     this.#calls.answer(call, response, why);
   }
 

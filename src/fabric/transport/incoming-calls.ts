@@ -5,17 +5,17 @@ import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import type { CallId } from "../io-types.ts";
 import { decodeCallRequest, encodeCallResponse, pathOf } from "../wire/call-codec.ts";
-import type { CallRequest, CallResponse, PeerIdentity } from "../wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse, PeerIdentity } from "../wire/messages.ts";
 import type { ServiceParts } from "./link-stream.ts";
 
 export interface IncomingCallEvents {
-  asked(call: CallId, request: CallRequest, identity: PeerIdentity): void;
+  asked(call: CallId, request: FabricCallRequest, identity: PeerIdentity): void;
   /** Whether a peer that proves this is refused, whatever it asks. */
   isStranger(identity: PeerIdentity): boolean;
 }
 
 /** A call that still arrives, or waits for its answer. */
-interface Pending {
+interface PendingIncomingCall {
   readonly id: CallId;
   readonly call: MethodCall;
   readonly identity: PeerIdentity;
@@ -32,8 +32,8 @@ export class IncomingCalls {
   readonly #bounds: AssemblyBounds;
   /** Apart, so that strangers cannot take the room of peers. */
   readonly #strangerBounds: AssemblyBounds;
-  readonly #byId = new Map<CallId, Pending>();
-  readonly #byCall = new WeakMap<MethodCall, Pending>();
+  readonly #byId = new Map<CallId, PendingIncomingCall>();
+  readonly #byCall = new WeakMap<MethodCall, PendingIncomingCall>();
   #strangerCount = 0;
   #nextCall = 1;
 
@@ -54,7 +54,7 @@ export class IncomingCalls {
     return this.#bounds.bufferedBytes + this.#strangerBounds.bufferedBytes;
   }
 
-  method(kind: CallRequest["kind"]): SingleRequestMethod {
+  method(kind: FabricCallRequest["kind"]): SingleRequestMethod {
     return {
       path: pathOf(kind),
       kind: "unary",
@@ -65,7 +65,7 @@ export class IncomingCalls {
   }
 
   /** Answers a call; undefined refuses it. A call that is gone or answered is passed over. */
-  answer(id: CallId, response: CallResponse | undefined, why = REFUSED): void {
+  answer(id: CallId, response: FabricCallResponse | undefined, why = REFUSED): void {
     const pending = this.#byId.get(id);
     if (pending === undefined) return;
     this.#forget(pending);
@@ -102,10 +102,10 @@ export class IncomingCalls {
     return isStranger ? this.#strangerBounds : this.#bounds;
   }
 
-  #asked(kind: CallRequest["kind"], bytes: Uint8Array, call: MethodCall): void {
+  #asked(kind: FabricCallRequest["kind"], bytes: Uint8Array, call: MethodCall): void {
     const pending = this.#byCall.get(call);
     if (pending === undefined) return;
-    let request: CallRequest;
+    let request: FabricCallRequest;
     try {
       request = decodeCallRequest(kind, bytes);
     } catch (thrown) {
@@ -116,7 +116,7 @@ export class IncomingCalls {
     this.#parts.events.asked(pending.id, request, pending.identity);
   }
 
-  #refused(kind: CallRequest["kind"], error: WaymarkError, call: MethodCall): void {
+  #refused(kind: FabricCallRequest["kind"], error: WaymarkError, call: MethodCall): void {
     const pending = this.#byCall.get(call);
     if (pending === undefined) return;
     this.#forget(pending);
@@ -129,7 +129,7 @@ export class IncomingCalls {
     call.finish(status);
   }
 
-  #forget(pending: Pending): void {
+  #forget(pending: PendingIncomingCall): void {
     this.#byCall.delete(pending.call);
     if (this.#byId.delete(pending.id) && pending.isStranger) this.#strangerCount -= 1;
   }

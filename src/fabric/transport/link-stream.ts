@@ -7,7 +7,7 @@ import type { MethodCall } from "../../grpc/server/method.ts";
 import { framed, PREFIX_BYTES } from "../../grpc/wire/message-reader.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { decodeLinkFrame, encodeLinkFrame, encodeRecords } from "../wire/codec.ts";
-import type { CallRequest, LinkFrame, PeerIdentity } from "../wire/messages.ts";
+import type { FabricCallRequest, LinkFrame, PeerIdentity } from "../wire/messages.ts";
 import type { TransportLimits } from "./limits.ts";
 
 /** Whom a stream tells. */
@@ -32,7 +32,7 @@ export interface LinkPort {
   resume(): void;
 }
 
-export interface LinkClock {
+export interface StreamClock {
   /** By the stall-aware clock, for what judges the peer. */
   readonly patientMs: () => number;
   readonly monoMs: () => number;
@@ -45,7 +45,7 @@ export interface LinkStreamParts {
   readonly events: LinkEvents;
   readonly limits: Pick<TransportLimits, "stuckMs" | "drainMs" | "goodbyeMs">;
   readonly traffic: WireTraffic;
-  readonly clock: LinkClock;
+  readonly clock: StreamClock;
 }
 
 /** A link is read for so long in one turn, and to the end of the frame that it is at. */
@@ -221,7 +221,7 @@ export class LinkStream {
 // Messages and bytes between nodes, of links and calls, by direction and kind: numbers for the metrics.
 
 type TrafficDirection = "sent" | "received";
-export type TrafficKind = LinkFrame["kind"] | CallRequest["kind"];
+export type TrafficKind = LinkFrame["kind"] | FabricCallRequest["kind"];
 
 export interface TrafficRow {
   readonly direction: TrafficDirection;
@@ -274,7 +274,7 @@ export interface ServiceParts<Events> {
     refused(why: string, address: string): void;
   };
   readonly traffic: WireTraffic;
-  readonly clock: LinkClock;
+  readonly clock: StreamClock;
   /** Throws where calls are not taken any more. */
   readonly peerOf: (call: MethodCall) => CallingPeer;
 }

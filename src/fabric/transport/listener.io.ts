@@ -11,7 +11,7 @@ import { MESSAGE_BOUNDS } from "../wire/messages.ts";
 import { type BorderAuthority, placesOf } from "./border-gate.ts";
 import { FabricService, type FabricServiceParts } from "./fabric-service.ts";
 import { PEER_LIMITS, serverLimits, type TransportLimits } from "./limits.ts";
-import type { LinkClock, WireTraffic } from "./link-stream.ts";
+import type { StreamClock, WireTraffic } from "./link-stream.ts";
 import { type CallingPeer, TOKEN_HEADER } from "./link-stream.ts";
 import { borderAtGate, borderOf, type FabricTls, peerIdentityOf, trustDomainOf } from "./peer-identity.io.ts";
 
@@ -22,7 +22,7 @@ export interface ListenerOptions {
   readonly tls: FabricTls | undefined;
   readonly limits: TransportLimits;
   readonly traffic: WireTraffic;
-  readonly clock: LinkClock;
+  readonly clock: StreamClock;
   /** A connection was cut because it abused HTTP/2. */
   readonly onCut: (reason: CutReason, address: string) => void;
 }

@@ -12,24 +12,24 @@ import { stallAwareDueMs, stallAwareNowMs, stallAwareTimeout } from "../../lib/s
 import type { CallId, LinkId } from "../io-types.ts";
 import { isPlainEnough, nodeOfCertificate, tokenToShow } from "../links/peer-auth.ts";
 import { encodeCallRequest, pathOf } from "../wire/call-codec.ts";
-import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse, LinkFrame, PeerIdentity } from "../wire/messages.ts";
 import { detailField } from "../wire/messages.ts";
 import { gateOf } from "./border-gate.ts";
-import { type CallFailure, outcomeOf } from "./call-failure.ts";
-import { type Dial, type Dialled, type DialTls, dial } from "./dial.io.ts";
+import { outcomeOf, type PeerCallFailure } from "./call-failure.ts";
+import { type DialResult, type DialTls, dial, type PendingDial } from "./dial.io.ts";
 import type { LinkedEvents } from "./incoming-links.ts";
 import { clientLimits, TRANSPORT_LIMITS, type TransportLimits } from "./limits.ts";
-import { type LinkClock, type LinkEvents, LinkStream, TOKEN_HEADER, WireTraffic } from "./link-stream.ts";
+import { type LinkEvents, LinkStream, type StreamClock, TOKEN_HEADER, WireTraffic } from "./link-stream.ts";
 import { cutAfter, FabricListener, type ListenerOptions } from "./listener.io.ts";
 import { type FabricTls, trustDomainOf } from "./peer-identity.io.ts";
 
 /** The machine's side; ids as in `fabric/io-types.ts`. None is called from within a method of the transport but `stop`. */
 export interface TransportEvents {
-  asked(call: CallId, request: CallRequest, identity: PeerIdentity): void;
+  asked(call: CallId, request: FabricCallRequest, identity: PeerIdentity): void;
   /** Whether who proves this is refused, whatever it asks. */
   isStranger(identity: PeerIdentity): boolean;
   /** `refusal`: somebody is there and turned us away, and why. */
-  answered(call: CallId, response: CallResponse | undefined, refusal?: string): void;
+  answered(call: CallId, response: FabricCallResponse | undefined, refusal?: string): void;
   opened(link: LinkId, isIncoming: boolean, identity: PeerIdentity): void;
   received(link: LinkId, frame: LinkFrame): void;
   /** The next frame for a link; undefined when there is none now. */
@@ -38,7 +38,7 @@ export interface TransportEvents {
   /** Somebody was turned away before the machine heard of it. */
   refused(why: string, address: string): void;
   /** Somebody whom we asked to exchange tables did not, and this is why. */
-  unanswered(address: string, failure: CallFailure): void;
+  unanswered(address: string, failure: PeerCallFailure): void;
 }
 
 /** Mutual TLS by `tls`; without it the listener is for loopback only, unless `isInsecure`. */
@@ -68,7 +68,7 @@ export async function openFabricTransport(options: TransportOptions, events: Tra
 
 const CHECK_MS = 250;
 
-const CLOCK: LinkClock = { patientMs: stallAwareNowMs, monoMs: () => performance.now(), defer: setImmediate };
+const CLOCK: StreamClock = { patientMs: stallAwareNowMs, monoMs: () => performance.now(), defer: setImmediate };
 
 /** It travels in a header. */
 function checkToken(token: string): void {
@@ -87,7 +87,7 @@ export class FabricTransport {
   readonly #answerBounds: AssemblyBounds;
   readonly #links = new Map<LinkId, LinkStream>();
   /** Links of ours that are not open yet. */
-  readonly #dials = new Map<LinkId, Dial>();
+  readonly #dials = new Map<LinkId, PendingDial>();
   /** Those of `#links` that we opened. */
   readonly #outgoing = new Set<LinkStream>();
   readonly #timer: NodeJS.Timeout;
@@ -109,7 +109,7 @@ export class FabricTransport {
     this.#answerBounds = { maxMessageBytes, maxBufferedBytes: 4 * maxMessageBytes, bufferedBytes: 0 };
     this.#pool = new ConnectionPool({ maxConnections: maxChannels, maxCalls, idleMs }, (...to) => this.#dialForCalls(...to));
     const listened = {
-      asked: (call: CallId, request: CallRequest, identity: PeerIdentity) => events.asked(call, request, identity),
+      asked: (call: CallId, request: FabricCallRequest, identity: PeerIdentity) => events.asked(call, request, identity),
       isStranger: (identity: PeerIdentity) => events.isStranger(identity),
       linked: (stream: LinkStream, identity: PeerIdentity) => this.#linked(stream, identity),
       refused: (why: string, address: string) => events.refused(why, address),
@@ -154,7 +154,7 @@ export class FabricTransport {
   }
 
   /** Asks another node; `answered` comes exactly once. */
-  call(call: CallId, to: string, request: CallRequest, timeoutMs: number): void {
+  call(call: CallId, to: string, request: FabricCallRequest, timeoutMs: number): void {
     const { kind } = request;
     const bytes = encodeCallRequest(request);
     this.traffic.count("sent", kind, bytes.length);
@@ -171,7 +171,7 @@ export class FabricTransport {
     });
   }
 
-  answer(call: CallId, response: CallResponse | undefined, why?: string): void {
+  answer(call: CallId, response: FabricCallResponse | undefined, why?: string): void {
     this.#listener.service.answer(call, response, why);
   }
 
@@ -186,7 +186,7 @@ export class FabricTransport {
     const isInsecure = border === undefined && this.#options.isInsecure;
     const dialled = dial({ address: to, tls, isInsecure, timeoutMs: this.#limits.openTimeoutMs, connection });
     this.#dials.set(link, dialled);
-    const greet = (found: Dialled) => this.#greet(link, found, this.#limits.openTimeoutMs - (stallAwareDueMs() - started));
+    const greet = (found: DialResult) => this.#greet(link, found, this.#limits.openTimeoutMs - (stallAwareDueMs() - started));
     dialled.done.then(greet, (error: Error) => this.#neverOpened(link, error.message));
   }
 
@@ -225,7 +225,7 @@ export class FabricTransport {
   #dialForCalls(address: string, timeoutMs: number, onLeaving: () => void) {
     const given = { limits: clientLimits(this.#limits), bounds: this.#answerBounds, onLeaving };
     const dialled = dial({ address, tls: this.#tls, isInsecure: this.#options.isInsecure, timeoutMs, connection: given });
-    const known = ({ connection, identity }: Dialled) => {
+    const known = ({ connection, identity }: DialResult) => {
       this.#identities.set(connection, identity);
       return connection;
     };
@@ -233,7 +233,7 @@ export class FabricTransport {
   }
 
   /** Asks for the stream; it is open when the other side's headers are here. */
-  #greet(link: LinkId, { connection, identity }: Dialled, leftMs: number): void {
+  #greet(link: LinkId, { connection, identity }: DialResult, leftMs: number): void {
     let opened: LinkStream | undefined;
     const fail = (why: string) => {
       timer.clear();

@@ -3,9 +3,9 @@ import { CALLS } from "../../../gen/waymark/fabric/v1/fabric_calls.ts";
 import type { MemberUpdateFields } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
 import { timeMs, timeOf } from "../../lib/protowire.ts";
 import { WORST_SCORE } from "../membership/suspicion.ts";
-import { type CallRequest, type CallResponse, checked, detailField, MEMBER_STATUSES, type MemberUpdate } from "./messages.ts";
+import { checked, detailField, type FabricCallRequest, type FabricCallResponse, MEMBER_STATUSES, type MemberUpdate } from "./messages.ts";
 
-type CallKind = CallRequest["kind"];
+type CallKind = FabricCallRequest["kind"];
 
 const { maintain, probe, probeIndirect, pushPull } = CALLS;
 
@@ -15,7 +15,7 @@ export function pathOf(kind: CallKind | "link"): string {
 }
 
 /** What a caller asks. Throws `invalid_argument` naming the field. */
-export function decodeCallRequest(kind: CallKind, bytes: Uint8Array): CallRequest {
+export function decodeCallRequest(kind: CallKind, bytes: Uint8Array): FabricCallRequest {
   switch (kind) {
     case "probe":
       return { kind, ...checked(withUpdates(probe.request.decode(bytes)), probe.request.check) };
@@ -31,7 +31,7 @@ export function decodeCallRequest(kind: CallKind, bytes: Uint8Array): CallReques
 }
 
 /** What was answered to a request of that kind. Throws `invalid_argument` naming the field. */
-export function decodeCallResponse(kind: CallKind, bytes: Uint8Array): CallResponse {
+export function decodeCallResponse(kind: CallKind, bytes: Uint8Array): FabricCallResponse {
   switch (kind) {
     case "probe":
       return { kind, ...checked(withUpdates(probe.response.decode(bytes)), probe.response.check) };
@@ -48,7 +48,7 @@ export function decodeCallResponse(kind: CallKind, bytes: Uint8Array): CallRespo
   }
 }
 
-export function encodeCallRequest(request: CallRequest): Uint8Array {
+export function encodeCallRequest(request: FabricCallRequest): Uint8Array {
   switch (request.kind) {
     case "probe":
       return probe.request.encode(request);
@@ -61,7 +61,7 @@ export function encodeCallRequest(request: CallRequest): Uint8Array {
   }
 }
 
-export function encodeCallResponse(response: CallResponse): Uint8Array {
+export function encodeCallResponse(response: FabricCallResponse): Uint8Array {
   switch (response.kind) {
     case "probe":
       return probe.response.encode({ ...response, wallMs: Math.max(0, Math.floor(response.wallMs ?? 0)) });

@@ -35,10 +35,10 @@ import type { VersionPlace } from "../../policy/versions/version.ts";
 export type NodeRef = Pick<OriginFields, "nodeId" | "generation">;
 
 /** The start a node is in, and the earlier one that it says it follows; absent of nodes without a disk. */
-export type Start = Pick<OriginFields, "boot" | "bootBefore">;
+export type ProcessInstance = Pick<OriginFields, "boot" | "bootBefore">;
 
 /** The start that goes under an id at the speaker, and where; the address is empty when it is gone. */
-export type HeldStart = HeldStartFields;
+export type HeldInstance = HeldStartFields;
 
 export const MEMBER_STATUSES = ["alive", "suspect", "left", "dead"] as const;
 export type MemberStatus = (typeof MEMBER_STATUSES)[number];
@@ -61,31 +61,31 @@ export type MemberFacts = Omit<MemberUpdate, "status" | "incarnation" | "accuser
 export type LostWord = LostOriginFields;
 
 /** The message of a call. Members whose status this version does not know are left out. */
-type Call<Kind, Message> = { readonly kind: Kind } & {
+type CallMessage<Kind, Message> = { readonly kind: Kind } & {
   readonly [F in keyof Message]: Message[F] extends readonly MemberUpdateFields[] ? readonly MemberUpdate[] : Message[F];
 };
 
 /** What unary calls ask. A shell sends the request, and gives the response to the machine, or that none came in time. */
-export type CallRequest =
-  | Call<"probe", ProbeRequestFields>
-  | Call<"probeIndirect", Omit<ProbeIndirectRequestFields, "timeout"> & { readonly timeoutMs: number }>
-  | Call<"pushPull", PushPullRequestFields>
-  | Call<"maintain", MaintainRequestFields>;
+export type FabricCallRequest =
+  | CallMessage<"probe", ProbeRequestFields>
+  | CallMessage<"probeIndirect", Omit<ProbeIndirectRequestFields, "timeout"> & { readonly timeoutMs: number }>
+  | CallMessage<"pushPull", PushPullRequestFields>
+  | CallMessage<"maintain", MaintainRequestFields>;
 
-export type CallResponse =
-  | Call<"probe", ProbeResponseFields>
-  | Call<"probeIndirect", ProbeIndirectResponseFields>
-  | Call<"pushPull", PushPullResponseFields>
-  | Call<"maintain", MaintainResponseFields>;
+export type FabricCallResponse =
+  | CallMessage<"probe", ProbeResponseFields>
+  | CallMessage<"probeIndirect", ProbeIndirectResponseFields>
+  | CallMessage<"pushPull", PushPullResponseFields>
+  | CallMessage<"maintain", MaintainResponseFields>;
 
-export type MaintainRequest = Extract<CallRequest, { readonly kind: "maintain" }>;
-export type MaintainResponse = Extract<CallResponse, { readonly kind: "maintain" }>;
+export type MaintainRequest = Extract<FabricCallRequest, { readonly kind: "maintain" }>;
+export type MaintainResponse = Extract<FabricCallResponse, { readonly kind: "maintain" }>;
 
 /** What is asked of another node. */
-export type Maintain = Pick<MaintainRequest, "keys" | "isOn" | "reason" | "untilMs" | "principal" | "isForAll">;
+export type MaintenanceCall = Pick<MaintainRequest, "keys" | "isOn" | "reason" | "untilMs" | "principal" | "isForAll">;
 
 /** What came of that. Undefined `response`: it is not known what the node has done, if anything. `refusal`: the node is there, and takes no orders. */
-export interface Maintained {
+export interface MaintenanceResult {
   readonly response: MaintainResponse | undefined;
   readonly refusal?: string;
 }
@@ -141,8 +141,8 @@ export interface RecordsFrame {
   readonly region: string;
 }
 
-/** When a vector was made, in times that only its link knows; whole milliseconds (`SaidTimes`). */
-export interface Said {
+/** When a vector was made, in times that only its link knows; whole milliseconds (`LinkClock`). */
+export interface VectorTimes {
   /** When the vector was made, by the sender's clock. Above 0. */
   readonly atMs: number;
   /** Since when what it says has been so, by the receiver's times: its newest `atMs` that the sender has, and for how long the sender had that. */
@@ -158,7 +158,7 @@ export type ReplicationFrame =
       /** Of origins that the receiver has no link to; since a receiver with a link hears them itself. */
       readonly heartbeats?: readonly Heartbeat[];
       /** Of a vector, not of a question or an offer. */
-      readonly said?: Said;
+      readonly said?: VectorTimes;
     } & Pick<VectorFrameFields, "entries" | "digest" | "isPartial" | "isWanted" | "isOffer">)
   | RecordsFrame
   | ({ readonly kind: "linked" } & LinkedFrameFields)

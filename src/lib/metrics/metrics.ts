@@ -14,63 +14,72 @@ const LISTENERS = ["grpc", "http", "dns", "fabric"] as const;
 const QTYPES = ["A", "AAAA", "SRV", "TXT", "CNAME", "SOA", "NS", "PTR", "SVCB", "HTTPS", "ANY", OTHER] as const;
 const RCODES = ["NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "SERVFAIL", OTHER] as const;
 
-/** One row for each metric. Names without a `waymark_` prefix are an interface: dashboards use them. */
+/** One row for each metric. Names without a `waymark_` prefix are an interface for dashboards. */
 export const METRICS = {
-  waymark_build_info: gauge("1", { version: 1, node_version: 1 }, "Always 1. The labels have the versions.", "own"),
-  waymark_ready: gauge("1", {}, "1 while /readyz answers 200.", "own"),
-  waymark_catalog_entries: gauge("entries", { kind: KIND_WORDS, scope: SCOPES }, "Live entries held, by kind and scope.", "own"),
-  waymark_catalog_tombstones: gauge("records", {}, "Tombstones held.", "own"),
-  waymark_catalog_revision: gauge("revision", {}, "Newest revision of this node.", "own"),
-  waymark_slab_bytes: gauge("bytes", { state: ["used", "reserved"] }, "Memory of encoded entries: in use, and taken from the system."),
-  waymark_leases: gauge("leases", {}, "Leases held here."),
-  waymark_leases_expired_total: counter("leases", {}, "Leases that ran out."),
+  waymark_build_info: gauge(
+    "1",
+    { version: 1, node_version: 1 },
+    "Build information; the value is always 1, and the labels have the versions.",
+    "own",
+  ),
+  waymark_ready: gauge("1", {}, "1 while /readyz answers 200, else 0.", "own"),
+  waymark_catalog_entries: gauge("entries", { kind: KIND_WORDS, scope: SCOPES }, "Live entries in the catalog, by kind and scope.", "own"),
+  waymark_catalog_tombstones: gauge("records", {}, "Tombstones in the catalog.", "own"),
+  waymark_catalog_revision: gauge("revision", {}, "Latest catalog revision of this node.", "own"),
+  waymark_slab_bytes: gauge(
+    "bytes",
+    { state: ["used", "reserved"] },
+    "Memory of encoded entries: used by entries, and reserved from the system.",
+  ),
+  waymark_leases: gauge("leases", {}, "Open leases on this node."),
+  waymark_leases_expired_total: counter("leases", {}, "Leases that expired."),
   waymark_register_total: counter(
     "entries",
     { outcome: ["ok", "refused", "failed"] },
-    "Entries of Register calls: accepted, refused because of the caller, or failed because of the server.",
+    "Entries in Register calls by outcome: accepted (ok), refused because of the caller, or failed because of the server.",
   ),
   waymark_checks: gauge(
     "checks",
     { state: ["passing", "failing", "unknown", "unwatched"] },
-    "Checks of entries registered on this node. Unwatched: not run, because checks.enabled is false.",
+    "Checks of entries registered on this node, by state. unwatched: not run, because checks.enabled is false.",
   ),
   waymark_checks_not_run: gauge(
     "checks",
     {},
-    "Checks that were not run for three of their intervals, because more checks are waiting than the node can run. They have no health and the failure NOT_RUN.",
+    "Checks that have not run for three of their intervals, because more checks are due than the node can run. They have no health and the failure NOT_RUN.",
   ),
   waymark_checks_doubting: gauge(
     "1",
     {},
-    "1 while this node doubts itself, because most checks of a tenant, or of most tenants, changed their state at the same time. The previous states are kept meanwhile.",
+    "1 while this node is in self-doubt, because most checks of a tenant, or of most tenants, changed state at the same time. Meanwhile the previous states are kept.",
   ),
-  waymark_checks_doubts_total: counter("doubts", {}, "How often this node began to doubt itself."),
-  waymark_check_probes_in_flight: gauge("probes", {}, "Probes of checks under way, at most 256."),
-  waymark_check_probes_waiting: gauge("checks", {}, "Checks that are due and wait for one of 256 concurrent probes or for a name look-up."),
-  waymark_check_outcomes_total: counter("outcomes", { outcome: ["passed", "failed"] }, "What probes and renewals of checks found."),
-  waymark_check_turns_total: counter("turns", {}, "Times that a check turned, with what its entry shows of it."),
+  waymark_checks_doubts_total: counter("doubts", {}, "Times that this node entered self-doubt."),
+  waymark_check_probes_in_flight: gauge("probes", {}, "Running check probes; at most 256."),
+  waymark_check_probes_waiting: gauge("checks", {}, "Due checks that wait for one of the 256 concurrent probes or for a name look-up."),
+  waymark_check_outcomes_total: counter("outcomes", { outcome: ["passed", "failed"] }, "Results of probes and renewals of checks."),
+  waymark_check_turns_total: counter("turns", {}, "State changes of checks."),
   waymark_watch_streams: gauge("streams", {}, "Open watch streams."),
-  waymark_watch_lag_revisions: gauge("revisions", {}, "How far the slowest watch stream is behind this node.", "largest"),
-  waymark_journal_commit_ms: histogram("ms", DELAY_MS, {}, "From handing a batch to the journal until it is on disk."),
-  waymark_journal_batch_records: histogram("records", COUNTS, {}, "Records in one journal batch."),
-  waymark_journal_pending_records: gauge("records", {}, "Records waiting for the disk."),
-  waymark_journal_bytes: gauge("bytes", {}, "Size of the journal's files."),
+  waymark_watch_lag_revisions: gauge("revisions", {}, "Revisions by which the slowest watch stream is behind this node.", "largest"),
+  waymark_journal_commit_ms: histogram("ms", DELAY_MS, {}, "Time from passing a batch to the journal until it is on disk."),
+  waymark_journal_batch_records: histogram("records", COUNTS, {}, "Records per journal batch."),
+  waymark_journal_pending_records: gauge("records", {}, "Records that wait to be written to the journal."),
+  waymark_journal_bytes: gauge("bytes", {}, "Size of the journal files."),
   waymark_journal_failures_total: counter("batches", {}, "Journal batches that could not be written."),
   waymark_audit_records_total: counter(
     "records",
     { kind: ["access", "policy", "admin"], outcome: ["allowed", "denied", "noted"] },
-    "Audit events taken, by kind and outcome.",
+    "Audit records accepted for writing, by kind and outcome.",
   ),
-  waymark_audit_lost_total: counter("records", {}, "Audit events lost: too many waited for the disk."),
-  waymark_audit_pending_records: gauge("records", {}, "Audit records waiting for the disk."),
-  waymark_audit_bytes: gauge("bytes", {}, "Size of the audit log, without room it may use again."),
-  waymark_audit_failures_total: counter("batches", {}, "Batches of audit records the disk refused."),
+  waymark_audit_lost_total: counter("records", {}, "Audit records lost because too many were waiting to be written."),
+  waymark_audit_pending_records: gauge("records", {}, "Audit records that wait to be written."),
+  waymark_audit_bytes: gauge("bytes", {}, "Size of the audit log, without free space inside its files."),
+  waymark_audit_failures_total: counter("batches", {}, "Batches of audit records that could not be written."),
   waymark_audit_file_lost_total: counter("lines", {}, "Lines that could not be written to audit.file."),
-  waymark_connections: gauge("connections", { listener: LISTENERS }, "Open connections."),
+  waymark_connections: gauge("connections", { listener: LISTENERS }, "Open connections, by listener."),
   waymark_connections_refused_total: counter(
     "connections",
     { listener: LISTENERS, reason: 20 },
-    "Connections refused or cut: above the bound (limit), a failed TLS handshake, silent, too many waiting requests of HTTP/1.1 (queued_requests), an answer that its client did not read (unread_answer), unanswered pings or an expired time to close (lifetime), or an abuse of HTTP/2 such as ping_flood.",
+    "Connections refused or closed by the server, by reason: too many connections (limit), a failed TLS handshake, silence, too many queued HTTP/1.1 requests (queued_requests), an unread answer (unread_answer), unanswered pings or an expired grace period (lifetime), or HTTP/2 abuse such as ping_flood.",
   ),
   waymark_http_requests_total: counter(
     "requests",
@@ -81,65 +90,66 @@ export const METRICS = {
     "ms",
     BLOCK_MS,
     {},
-    "The longest time in each second for which the event loop of a thread was held, so that it answered nobody. A hold may be measured up to 20 ms too short.",
+    "Longest time per second for which the event loop of a thread was blocked, so that requests were delayed. The measured time can be up to 20 ms too short.",
   ),
-  waymark_read_workers: gauge("threads", {}, "Read workers that answer callers.", "own"),
+  waymark_read_workers: gauge("threads", {}, "Read workers that serve callers.", "own"),
   waymark_read_workers_ended_total: counter("threads", {}, "Read workers that ended before the node stopped."),
-  waymark_dns_processes: gauge("processes", {}, "DNS processes that answer.", "own"),
+  waymark_dns_processes: gauge("processes", {}, "DNS processes that answer queries.", "own"),
   waymark_dns_processes_ended_total: counter("processes", {}, "DNS processes that ended before the node stopped."),
-  waymark_log_lines_dropped_total: counter("lines", {}, "Log lines dropped because stderr was not read."),
+  waymark_log_lines_dropped_total: counter("lines", {}, "Log lines dropped because stderr was not read fast enough."),
   waymark_metric_label_overflow_total: counter(
     "values",
     { metric: 100 },
-    "Label values counted as `other` because the label's bound was reached.",
+    "Label values counted as `other` because the label had reached its maximum number of values.",
   ),
   rpc_requests_total: counter(
     "requests",
     { service: 40, method: 200, code: 17, transport: 4, encoding: 4 },
-    "Calls ended, by gRPC status; transport is grpc, http1 or h2, encoding proto or json.",
+    "Completed calls, by gRPC status code; transport is grpc, http1 or h2, and encoding is proto or json.",
   ),
   rpc_latency_ms: histogram(
     "ms",
     LATENCY_MS,
     { service: 40, method: 200, transport: 4 },
-    "From a call's first byte read to its status; streams are not counted.",
+    "Time from reading a call's first byte to its status, without streams.",
   ),
-  discovery_query_latency_ms: histogram("ms", LATENCY_MS, {}, "Time inside the catalog for one CatalogQuery or Resolve."),
+  discovery_query_latency_ms: histogram("ms", LATENCY_MS, {}, "Time spent in the catalog for one CatalogQuery or Resolve."),
   discovery_resolve_choices_total: counter(
     "choices",
     { by: ["load", "turn", "random", "hash"] },
-    "Choices of Resolve, by what decided among the entries of the best level: their load, whose turn it was, chance, or the hash key.",
+    "Entries chosen by Resolve, by the deciding rule among the entries of the best level: load, round robin (turn), random choice, or hash key.",
   ),
-  discovery_delta_lag_ms: histogram("ms", DELAY_MS, {}, "From a change's time stamp to its delta being written to a watcher."),
+  discovery_delta_lag_ms: histogram("ms", DELAY_MS, {}, "Time from the stamp of a change until its delta is written to a watch."),
   discovery_delta_dropped_total: counter(
     "deltas",
     {},
-    "Deltas a watcher was not sent: replaced by a snapshot because its cursor was too old.",
+    "Deltas not sent to a watch but replaced by a snapshot, because the cursor of the watch was too old.",
   ),
-  discovery_cache_hit_rate: gauge("ratio", {}, "Of a resolver: the part of its answers that waited for nobody, from 0 to 1.", "largest"),
-  discovery_cache_stale_serves_total: counter("answers", {}, "Of a resolver: answers that were marked stale."),
-  discovery_cache_negative_total: counter("answers", {}, "Of a resolver: fetched answers, served again, that nothing exists."),
-  discovery_cache_entries: gauge("entries", {}, "Of a resolver: entries that it follows and fetched."),
-  discovery_cache_held: gauge("entries", {}, "Of a resolver: entries that lookups still show although they are gone."),
-  discovery_cache_unheld_total: counter(
-    "entries",
+  discovery_cache_hit_rate: gauge(
+    "ratio",
     {},
-    "Of a resolver: entries that were to be held and were let go before their time, because there was no room.",
+    "Resolver: ratio of answers served without waiting for an upstream, from 0 to 1.",
+    "largest",
   ),
-  discovery_cache_bytes: gauge("bytes", {}, "Of a resolver: memory of its cache with its bookkeeping, about."),
-  discovery_cache_evictions_total: counter("names", {}, "Of a resolver: names that were removed to make room for others."),
+  discovery_cache_stale_serves_total: counter("answers", {}, "Resolver: answers marked stale."),
+  discovery_cache_negative_total: counter("answers", {}, "Resolver: cached negative answers served."),
+  discovery_cache_entries: gauge("entries", {}, "Resolver: followed and fetched entries in the cache."),
+  discovery_cache_held: gauge("entries", {}, "Resolver: entries still returned by lookups although they are gone (resolver.guard_hold)."),
+  discovery_cache_unheld_total: counter("entries", {}, "Resolver: entries dropped before resolver.guard_hold ended, for lack of room."),
+  discovery_cache_bytes: gauge("bytes", {}, "Resolver: approximate memory of the cache and its bookkeeping."),
+  discovery_cache_evictions_total: counter("names", {}, "Resolver: names removed from the cache to make room for others."),
   discovery_cache_resyncs_total: counter(
     "resyncs",
     { reason: ["operator", "digest", "gap", "policy"] },
-    "Of a resolver: times that namespaces which were there were fetched whole again.",
+    "Resolver: complete refetches of namespaces already in the cache, by reason.",
   ),
-  discovery_cache_upstream_changes_total: counter("changes", {}, "Of a resolver: times that another upstream was chosen."),
+  discovery_cache_upstream_changes_total: counter("changes", {}, "Resolver: switches to another upstream."),
   discovery_cache_upstream_faults_total: counter(
     "faults",
     { reason: ["cluster", "region", "loop", "chain", "policy", "garbled"] },
-    "Of a resolver: times that an upstream began to be refused (cluster, region, loop, chain), named a policy that no server has sent, or sent what cannot be right (garbled).",
+    "Resolver: upstream faults. cluster, region, loop, chain: the upstream was refused for this reason. policy: it named a policy version that no server has sent. garbled: it sent invalid data.",
   ),
-  discovery_cache_age_ms: gauge("ms", {}, "Of a resolver: how old what it follows may be. -1 while that is unknown.", "largest"),
+  discovery_cache_age_ms: gauge("ms", {}, "Resolver: maximum possible age of followed data; -1 while it is unknown.", "largest"),
   discovery_policy_denials_total: counter(
     "decisions",
     {
@@ -155,56 +165,64 @@ export const METRICS = {
         OTHER,
       ],
     },
-    "Denials by policy, by action and reason.",
+    "Policy denials, by action and reason.",
   ),
-  discovery_rate_limited_total: counter("requests", { tenant: 100 }, "Requests over the rate limit, by tenant (empty: none)."),
+  discovery_rate_limited_total: counter("requests", { tenant: 100 }, "Requests over the rate limit, by tenant (empty: no tenant)."),
   ...MESH_METRICS,
   ...SUMMARY_METRICS,
   waymark_quota_refusals_total: counter(
     "requests",
     { holder: ["namespace", "tenant"], bound: ["entries", "watches", "bytes", "checks"] },
-    "Requests over a quota, by who was full and of what.",
+    "Requests refused because of a quota, by holder (namespace or tenant) and exceeded bound.",
   ),
-  dns_queries_total: counter(
-    "queries",
-    { qtype: QTYPES, rcode: RCODES, transport: ["udp", "tcp", "dot", "doh"] },
-    "DNS questions answered.",
+  dns_queries_total: counter("queries", { qtype: QTYPES, rcode: RCODES, transport: ["udp", "tcp", "dot", "doh"] }, "DNS queries answered."),
+  dns_query_latency_ms: histogram("ms", LATENCY_MS, {}, "Time from the last byte of a DNS query until its answer is handed to the socket."),
+  dns_truncated_total: counter(
+    "answers",
+    {},
+    "DNS answers sent with TC=1: over UDP, and over TCP if no message is large enough for the answer.",
   ),
-  dns_query_latency_ms: histogram("ms", LATENCY_MS, {}, "From a DNS question's last byte to its answer handed to the socket."),
-  dns_truncated_total: counter("answers", {}, "Answers sent with TC=1: over UDP, and over TCP where no message holds the answer."),
-  dns_rate_limited_total: counter("questions", {}, "UDP questions over `dns.rate` that were told to ask again over TCP."),
+  dns_rate_limited_total: counter(
+    "questions",
+    {},
+    "UDP queries over `dns.rate` that were answered with TC=1, so that the client retries over TCP.",
+  ),
   dns_plans_bytes: gauge(
     "bytes",
     {},
-    "Memory of answers that are planned already: `dns.plan_bytes` at most of those that show something, beside them at most 2,000 that show nothing. Counted too high rather than too low.",
+    "Memory of prepared answers: at most `dns.plan_bytes` for answers with records, and in addition at most 2,000 answers without records. An estimate that is rather too high than too low.",
   ),
-  dns_plans_made_total: counter("plans", {}, "Answers planned, because no plan of the question was kept or what it rested on had changed."),
-  dns_plans_dropped_total: counter("plans", {}, "Planned answers that made room, or had none."),
+  dns_plans_made_total: counter(
+    "plans",
+    {},
+    "Answers prepared because none was cached for the question or the data behind it had changed.",
+  ),
+  dns_plans_dropped_total: counter("plans", {}, "Prepared answers dropped, or not cached, for lack of room."),
   dns_signatures_total: counter(
     "signatures",
     { outcome: ["made", "refused"] },
-    "Signatures of DNSSEC. refused: 5,000 were made in this second already, so the sender was told to ask again over TCP, or was answered SERVFAIL there.",
+    "DNSSEC signatures. refused: the limit of 5,000 per second was reached, so the client was asked to retry over TCP, or got SERVFAIL over TCP.",
   ),
   dns_alias_conflicts_total: counter(
     "plans",
     {},
-    "Planned answers for an alias that several services carry: the first of them in key order was told.",
+    "Prepared answers for an alias that several services share; the first service in key order was returned.",
   ),
-  dns_policy_denials_total: counter("answers", {}, "DNS questions whose data the policy hid."),
+  dns_policy_denials_total: counter("answers", {}, "DNS queries whose data was hidden by policy."),
   dns_transfers_total: counter(
     "transfers",
     { outcome: ["done", "cut", "refused", "failed"] },
-    "Zone transfers (AXFR). Cut: the client went away or took too long. Refused: there were too many at a time, or too many entries.",
+    "Zone transfers (AXFR), by outcome. cut: the client disconnected or took too long. refused: too many concurrent transfers, or too many entries.",
   ),
   dns_transfer_crowded_names_total: counter(
     "names",
     {},
-    "Names in zone transfers that have more than 4,096 instances or targets, and are told in part: a secondary may take a set of them for whole.",
+    "Names with more than 4,096 instances or targets in zone transfers. They are sent in part, and a secondary can mistake the part for the complete set.",
   ),
   dns_dropped_total: counter(
     "packets",
     { reason: ["malformed", "overload", "idle", "rate", "handshake"] },
-    "DNS input thrown away without an answer. Rate: every second UDP question over `dns.rate`. Handshake: connections whose TLS handshake failed.",
+    "DNS input dropped without an answer, by reason. rate: every second UDP query over `dns.rate`. handshake: connections whose TLS handshake failed.",
   ),
 } as const;
 
@@ -218,7 +236,7 @@ type ValueOf<B> = B extends readonly (infer V extends string)[] ? V : string;
 /** All labels of a metric, with the values that its row allows. */
 export type LabelsOf<N extends MetricName> = { readonly [L in keyof Rows[N]["labels"]]: ValueOf<Rows[N]["labels"][L]> };
 
-/** The number of one set of labels. Callers that use it often keep the handle. */
+/** The value for one set of labels. Frequent callers keep the object. */
 export class MetricSeries {
   readonly labels: Readonly<Record<string, string>>;
   value = 0;
@@ -240,7 +258,7 @@ export class MetricSeries {
 export class Histogram {
   readonly labels: Readonly<Record<string, string>>;
   readonly buckets: readonly number[];
-  /** Observations in each bucket alone. The last bucket is above every bound. */
+  /** Observations per bucket, not cumulative. The last bucket is above every bound. */
   readonly counts: Float64Array;
   sum = 0;
 
@@ -270,10 +288,10 @@ export type MetricFamily =
 
 const METRIC_NAMES: readonly MetricName[] = Object.keys(METRICS).filter(isMetricName);
 
-/** Up to this many label sets exist from the start, at zero, so that a rate over them never starts with a jump. */
+/** Rows with up to this many label sets start with all of them at zero, so that rates do not start with a jump. */
 const MAX_STARTING_SERIES = 64;
 
-/** The values of METRICS. A process has one. */
+/** The values of METRICS. A process has one instance. */
 export class Metrics {
   readonly #series = new Map<MetricName, Map<string, MetricSeries>>();
   readonly #histograms = new Map<MetricName, Map<string, Histogram>>();
@@ -325,7 +343,7 @@ export class Metrics {
     return this.#histograms.get(name)?.values() ?? [];
   }
 
-  /** The number or the histogram of any metric. Values of labels that its row does not allow become `other`. */
+  /** The series or histogram of any metric. Label values that its row does not allow become `other`. */
   at(name: MetricName, given: Readonly<Record<string, string>>): MetricSeries | Histogram {
     const row: MetricRow = METRICS[name];
     const exact = keyOf(row, given);
@@ -338,12 +356,12 @@ export class Metrics {
     return entryOf(this.#series.get(name) ?? new Map<string, MetricSeries>(), key, () => new MetricSeries(labels));
   }
 
-  /** Runs `fill` before values are collected, for gauges that are cheaper to compute then than to keep. */
+  /** Runs `fill` before values are collected, for gauges that are cheaper to compute on demand. */
   onCollect(fill: () => void): void {
     this.#collectors.push(fill);
   }
 
-  /** Every metric with its values now, in the order of the table. */
+  /** Every metric with its current values, in the order of the table. */
   collect(): readonly MetricFamily[] {
     for (const fill of this.#collectors) fill();
     return METRIC_NAMES.map((name): MetricFamily => {

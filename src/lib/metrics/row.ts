@@ -2,14 +2,14 @@
 
 export type MetricType = "counter" | "gauge" | "histogram";
 
-/** All values of a label, or the most different values that it may have. Further values are counted as `other`. */
+/** All values of a label, or the maximum number of values. Further values are counted as `other`. */
 export type LabelBound = readonly string[] | number;
 
 type LabelBounds = Readonly<Record<string, LabelBound>>;
 
 /**
- * What a scrape says when several threads have a value: the sum, the largest, or the value of the thread that is scraped, whatever the others have.
- * It is for what all threads know of the node as a whole.
+ * The value of a scrape if several threads have one: the sum, the maximum, or the value of the scraped thread. The last is for values that
+ * every thread has for the node as a whole.
  */
 export type ThreadAggregation = "sum" | "largest" | "own";
 

@@ -1,4 +1,4 @@
-/** The metrics of several threads of a node as one. */
+/** Merges the metrics of several threads of a node. */
 import { assert } from "../errors.ts";
 import {
   type CounterName,
@@ -14,15 +14,15 @@ import {
 } from "./metrics.ts";
 import type { MetricRow } from "./row.ts";
 
-/** The values of a thread as another thread takes them. */
+/** The values of a thread, as sent to another thread. */
 export interface MetricsValues {
-  /** For each value the name of its metric, and its labels in the order of the row. */
+  /** For each value: the name of its metric, and its labels in the order of the row. */
   readonly texts: readonly string[];
-  /** For each value a number; of a histogram the count of each bucket, and then the sum. */
+  /** For each value: a number, or for a histogram the count of each bucket and then the sum. */
   readonly numbers: Float64Array<ArrayBuffer>;
 }
 
-/** The values of `metrics` now. */
+/** The current values of `metrics`. */
 export function valuesOf(metrics: Pick<Metrics, "collect">): MetricsValues {
   const texts: string[] = [];
   const numbers: number[] = [];
@@ -46,11 +46,11 @@ export function valuesOf(metrics: Pick<Metrics, "collect">): MetricsValues {
   return { texts, numbers: Float64Array.from(numbers) };
 }
 
-/** Another thread, as the sum has it. */
+/** Another thread's part of the sum. */
 export interface OtherMetrics {
-  /** All values of the thread. They replace those that were said before. */
+  /** Replaces all values of the thread. */
   set(values: MetricsValues): void;
-  /** The thread is gone. What it counted stays in the sum, and its gauges do not. Values that are said later change nothing. */
+  /** The thread has ended. Its counters stay in the sum, and its gauges do not. Later values are ignored. */
   end(): void;
 }
 
@@ -58,29 +58,29 @@ type SummedMetric = MetricSeries | Histogram;
 
 interface PlacedValue {
   readonly row: MetricRow;
-  /** Where the value counts. */
+  /** The series or histogram to which the value is added. */
   readonly place: SummedMetric;
   readonly numbers: Float64Array;
 }
 
 /**
- * The sum of the values of a thread and of those that it was told of others. No counter goes down from one look to the next, although a thread
- * may not have said its newest values, or may be gone. The bounds of labels hold for the sum, and what is shown under a label stays there.
+ * The sum of the values of this thread and of the values received from others. Counters never decrease between scrapes, although a thread's
+ * latest values can be missing, or the thread can have ended. The bounds of labels apply to the sum, and a value keeps its label.
  */
 export class MetricsSum {
   readonly #own: Metrics;
   readonly #ownPlaces = new Map<string, SummedMetric>();
-  /** What threads counted that are gone. It has every label of the sum. */
+  /** Counts of ended threads. It has every label of the sum. */
   readonly #ended = new Metrics();
   readonly #others = new Map<OtherMetrics, readonly PlacedValue[]>();
-  /** The sums of histograms that were shown last: adding in another order rounds otherwise. */
+  /** Sums of histograms at the last scrape: adding in a different order rounds differently, so a sum could decrease. */
   readonly #shownSums = new Map<SummedMetric, number>();
 
   constructor(own: Metrics) {
     this.#own = own;
   }
 
-  /** A thread that began. All its values are zero so far. */
+  /** Adds a new thread, whose values are zero. */
   begin(): OtherMetrics {
     const places = new Map<string, SummedMetric>();
     const other: OtherMetrics = {
@@ -93,7 +93,7 @@ export class MetricsSum {
     return other;
   }
 
-  /** Every metric with its values now, in the order of the table. */
+  /** Every metric with its current values, in the order of the table. */
   collect(): readonly MetricFamily[] {
     const own = this.#placed(valuesOf(this.#own), this.#ownPlaces);
     const sums = new Map<SummedMetric, SummedMetric>();
@@ -126,7 +126,7 @@ export class MetricsSum {
     this.#shownSums.set(place, histogram.sum);
   }
 
-  /** `places`: where the values of the thread counted before, by metric and labels. A label that does not fit any more is so counted once. */
+  /** `places`: the targets of the thread's earlier values, by metric and labels. A label above its bound is thus counted only once. */
   #placed({ texts, numbers }: MetricsValues, places: Map<string, SummedMetric>): readonly PlacedValue[] {
     const values: PlacedValue[] = [];
     let textAt = 0;
@@ -149,11 +149,11 @@ export class MetricsSum {
 }
 
 function metricName(text: string | undefined): MetricName {
-  assert(text !== undefined && isMetricName(text), "a thread names a metric that there is not", { text });
+  assert(text !== undefined && isMetricName(text), "a thread sent an unknown metric", { text });
   return text;
 }
 
-/** A copy of all values of a metric; `copies` is given the copy of each. */
+/** Copies all values of a metric, and adds each copy to `copies`. */
 function copyOf(family: MetricFamily, copies: Map<SummedMetric, SummedMetric>): MetricFamily {
   const { name, row } = family;
   if ("histograms" in family) {

@@ -8,14 +8,14 @@ import { DOUBT_MS } from "../../discovery/checks/self-preservation.ts";
 import { failed } from "../../discovery/checks/threshold.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
-import type { Component } from "../components.io.ts";
-import type { Told } from "../core-io.ts";
+import type { NodeComponent } from "../components.io.ts";
+import type { NodeNotice } from "../core-io.ts";
 import type { NodeCore } from "../rooms.io.ts";
 import { Prober } from "./prober.io.ts";
 
 export type ChecksCore = Pick<NodeCore, "checks" | "driver" | "metrics">;
 
-export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): Component {
+export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): NodeComponent {
   const prober = new Prober(new ProbeAllowList(checks.allowed));
   const unfollow = core.driver.follow((told) => follow(told, core, prober, log));
   return {
@@ -38,7 +38,7 @@ export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): Co
 
 const UNWATCHED = "entries that were kept have checks, and nobody runs them: checks.enabled is false";
 
-function follow(told: Told, { driver }: ChecksCore, prober: Prober, log: Log): void {
+function follow(told: NodeNotice, { driver }: ChecksCore, prober: Prober, log: Log): void {
   if (told.kind === "probe") void run(told, driver, prober, log);
   if (told.kind === "cutProbe") prober.cut(told.id);
   if (told.kind !== "doubt") return;

@@ -25,7 +25,7 @@ import { rethrowBroken } from "../../lib/errors.ts";
 import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 
 /** The addresses of a name, in the order in which they are tried. Rejects when the name has none. */
-export type Resolve = (host: string) => Promise<readonly string[]>;
+export type ResolveAddresses = (host: string) => Promise<readonly string[]>;
 
 /** Addresses of one name that are tried, one after the other. */
 const MAX_ADDRESSES = 4;
@@ -55,7 +55,7 @@ interface ProbeHooks {
 }
 
 /** What one probe has open. It is closed when the probe is over, however that was. */
-class Attempt {
+class ProbeAttempt {
   readonly onResolved: () => void;
   readonly #sockets: Duplex[] = [];
   isOver = false;
@@ -78,7 +78,7 @@ class Attempt {
 }
 
 /** A step failed in a way that is an outcome. */
-class Failed extends Error {
+class ProbeFailedError extends Error {
   readonly outcome: CheckOutcome;
 
   constructor(outcome: CheckOutcome) {
@@ -89,11 +89,11 @@ class Failed extends Error {
 
 export class Prober {
   readonly #reach: ProbeAllowList;
-  readonly #resolve: Resolve;
+  readonly #resolve: ResolveAddresses;
   /** Ends what is under way, by its id; without one, by its attempt. */
-  readonly #ends = new Map<Attempt | number, (outcome: CheckOutcome) => void>();
+  readonly #ends = new Map<ProbeAttempt | number, (outcome: CheckOutcome) => void>();
 
-  constructor(reach: ProbeAllowList, resolve: Resolve = systemAddresses) {
+  constructor(reach: ProbeAllowList, resolve: ResolveAddresses = systemAddresses) {
     this.#reach = reach;
     this.#resolve = resolve;
   }
@@ -103,7 +103,7 @@ export class Prober {
    * look-up has ended, possibly after the outcome, because a look-up cannot be stopped.
    */
   async probe(probe: HealthProbe, { id, onResolved = () => {} }: ProbeHooks = {}): Promise<CheckOutcome> {
-    const attempt = new Attempt(onResolved);
+    const attempt = new ProbeAttempt(onResolved);
     const late = Promise.withResolvers<CheckOutcome>();
     this.#ends.set(id ?? attempt, late.resolve);
     const timer = stallAwareTimeout(() => late.resolve(failed(FAILURE.TIMEOUT)), probe.timeoutMs);
@@ -126,27 +126,27 @@ export class Prober {
     for (const end of this.#ends.values()) end(failed(FAILURE.TIMEOUT));
   }
 
-  async #run(probe: HealthProbe, attempt: Attempt): Promise<CheckOutcome> {
+  async #run(probe: HealthProbe, attempt: ProbeAttempt): Promise<CheckOutcome> {
     try {
       const addresses = await this.#addresses(probe.host, attempt);
       return await converse(probe, await connected(addresses, probe.port, attempt), attempt);
     } catch (error) {
       rethrowBroken(error);
-      if (error instanceof Failed) return error.outcome;
+      if (error instanceof ProbeFailedError) return error.outcome;
       throw error;
     }
   }
 
   /** The addresses of a host that checks may connect to. */
-  async #addresses(host: string, attempt: Attempt): Promise<readonly string[]> {
+  async #addresses(host: string, attempt: ProbeAttempt): Promise<readonly string[]> {
     const all = isName(host) ? await this.#lookup(host, attempt) : [host];
     const allowed = all.filter((address) => this.#reach.allows(address));
     // A name that does not resolve and a name whose addresses are not allowed get the same failure: a difference would reveal which internal names exist.
-    if (allowed.length === 0) throw new Failed(failed(isName(host) ? FAILURE.NAME : FAILURE.NOT_ALLOWED));
+    if (allowed.length === 0) throw new ProbeFailedError(failed(isName(host) ? FAILURE.NAME : FAILURE.NOT_ALLOWED));
     return allowed.slice(0, MAX_ADDRESSES);
   }
 
-  async #lookup(host: string, attempt: Attempt): Promise<readonly string[]> {
+  async #lookup(host: string, attempt: ProbeAttempt): Promise<readonly string[]> {
     try {
       return await this.#resolve(host);
     } catch (error) {
@@ -164,7 +164,7 @@ async function systemAddresses(host: string): Promise<readonly string[]> {
 }
 
 /** A connection to the first of these addresses that takes one. They are literals, so nothing is resolved again. */
-async function connected(addresses: readonly string[], port: number, attempt: Attempt): Promise<Socket> {
+async function connected(addresses: readonly string[], port: number, attempt: ProbeAttempt): Promise<Socket> {
   for (const host of addresses) {
     if (attempt.isOver) break;
     const socket = attempt.own(connect({ host, port, autoSelectFamily: false }));
@@ -174,10 +174,10 @@ async function connected(addresses: readonly string[], port: number, attempt: At
     });
     if (isUp) return socket;
   }
-  throw new Failed(failed(FAILURE.REFUSED));
+  throw new ProbeFailedError(failed(FAILURE.REFUSED));
 }
 
-async function converse(probe: HealthProbe, socket: Socket, attempt: Attempt): Promise<CheckOutcome> {
+async function converse(probe: HealthProbe, socket: Socket, attempt: ProbeAttempt): Promise<CheckOutcome> {
   switch (probe.kind) {
     case "tcp":
       return PASSED;
@@ -193,12 +193,12 @@ async function converse(probe: HealthProbe, socket: Socket, attempt: Attempt): P
 }
 
 /** The certificate is not verified: a check finds out whether somebody serves there, and trusts nobody with anything. */
-function secured(socket: Socket, host: string, protocol: string, attempt: Attempt): Promise<Socket> {
+function secured(socket: Socket, host: string, protocol: string, attempt: ProbeAttempt): Promise<Socket> {
   const servername = isIP(host) === 0 ? { servername: host } : {};
   const over = attempt.own(connectTls({ socket, ...servername, rejectUnauthorized: false, ALPNProtocols: [protocol] }));
   return new Promise((resolve, reject) => {
     over.once("secureConnect", () => resolve(over));
-    over.once("close", () => reject(new Failed(failed(FAILURE.MALFORMED))));
+    over.once("close", () => reject(new ProbeFailedError(failed(FAILURE.MALFORMED))));
   });
 }
 
@@ -210,11 +210,11 @@ function httpStatus(socket: Socket, request: string): Promise<number> {
       if (status === undefined) return;
       // Nothing more is read, whatever the server sends.
       socket.destroy();
-      if (status === "malformed") reject(new Failed(failed(FAILURE.MALFORMED)));
+      if (status === "malformed") reject(new ProbeFailedError(failed(FAILURE.MALFORMED)));
       else resolve(status);
     });
     socket.once("end", () => socket.destroy());
-    socket.once("close", () => reject(new Failed(failed(reader.hasBegun ? FAILURE.MALFORMED : FAILURE.REFUSED))));
+    socket.once("close", () => reject(new ProbeFailedError(failed(reader.hasBegun ? FAILURE.MALFORMED : FAILURE.REFUSED))));
     socket.write(request);
   });
 }

@@ -7,7 +7,7 @@ import type { Registrar } from "../../discovery/registrar/registrar.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { FabricInput } from "../../fabric/io-types.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { Snapshots } from "./snapshots.ts";
+import type { SnapshotScheduler } from "./snapshots.ts";
 
 /** The most own entries that one batch ends. */
 const BATCH_COUNT = 1000;
@@ -24,7 +24,7 @@ export interface DepartureParts {
   readonly registrar: Pick<Registrar, "endOwn" | "handOver">;
   readonly commits: Pick<CommitCycle, "durable">;
   readonly fabric: Pick<Fabric, "isStopped" | "leaving">;
-  readonly snapshots: Pick<Snapshots, "isOver" | "last">;
+  readonly snapshots: Pick<SnapshotScheduler, "isOver" | "last">;
 }
 
 /** What became of the own static entries in the hand-over. */
@@ -39,7 +39,7 @@ export interface HandedOver {
   readonly localEndedCount: number;
 }
 
-type State =
+type DepartureState =
   | { readonly kind: "serving" }
   /** Own entries up to the change number `after` are ended. All of them are when `after` is undefined. */
   | {
@@ -68,9 +68,9 @@ export interface DepartureOrders {
 
 const NOTHING: DepartureOrders = { inputs: [] };
 
-export class Departure {
+export class NodeDeparture {
   readonly #parts: DepartureParts;
-  #state: State = { kind: "serving" };
+  #state: DepartureState = { kind: "serving" };
   #endMonoMs = 0;
 
   constructor(parts: DepartureParts) {
@@ -136,7 +136,7 @@ export class Departure {
     return this.#parts.commits.durable() === NOTHING_TO_WAIT_FOR;
   }
 
-  #end({ after, untilMonoMs }: Extract<State, { kind: "ending" }>, time: Time): DepartureOrders {
+  #end({ after, untilMonoMs }: Extract<DepartureState, { kind: "ending" }>, time: Time): DepartureOrders {
     const { registrar } = this.#parts;
     if (after === undefined || time.monoMs >= untilMonoMs) {
       registrar.handOver.begin(time);
@@ -148,7 +148,7 @@ export class Departure {
     return NOTHING;
   }
 
-  #handOver({ untilMonoMs }: Extract<State, { kind: "handing" }>, time: Time): DepartureOrders {
+  #handOver({ untilMonoMs }: Extract<DepartureState, { kind: "handing" }>, time: Time): DepartureOrders {
     const { registrar, fabric } = this.#parts;
     if (time.monoMs >= untilMonoMs) return this.#handedOver(time);
     const { offers, isOver } = registrar.handOver.step(fabric.leaving.takers(), time);
@@ -172,7 +172,7 @@ export class Departure {
     return { inputs: [{ kind: "stop", reason, withinMs }] };
   }
 
-  #save({ reason }: Extract<State, { kind: "saving" }>, time: Time): DepartureOrders {
+  #save({ reason }: Extract<DepartureState, { kind: "saving" }>, time: Time): DepartureOrders {
     return !this.#parts.snapshots.isOver && time.monoMs < this.#endMonoMs ? NOTHING : this.#go(reason);
   }
 

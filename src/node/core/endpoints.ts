@@ -37,16 +37,16 @@ export interface DnsEndpoint {
 }
 
 /** Where somebody listens. */
-export interface Endpoints {
+export interface ListenEndpoints {
   readonly calls: CallEndpoints | undefined;
   readonly dns: DnsEndpoint | undefined;
 }
 
 /** Where callers reach a node. */
-export interface NodeEndpoints extends Endpoints {
+export interface NodeEndpoints extends ListenEndpoints {
   readonly calls: CallEndpoints;
 }
 
-export function portsAt({ calls, dns }: Endpoints): ListenerPorts {
+export function portsAt({ calls, dns }: ListenEndpoints): ListenerPorts {
   return { calls: calls?.ports, dns };
 }

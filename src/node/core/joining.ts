@@ -11,10 +11,10 @@ import type { MemberFacts } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import { peerAuthSettings } from "../fabric/options.ts";
-import { hasSeeds, type Rooms } from "./rooms.ts";
-import type { SnapshotOptions } from "./snapshots.ts";
-import { type NamedStart, startOfNode } from "./standing.ts";
-import { asOfMonoMs, resumeLives, type Warm } from "./warm-start.ts";
+import { hasSeeds, type RestoredRooms } from "./rooms.ts";
+import type { SnapshotScheduleOptions } from "./snapshots.ts";
+import { asOfMonoMs, resumeLives, type WarmStart } from "./warm-start.ts";
+import { instanceOfNode, type NamedInstance } from "./write-eligibility.ts";
 
 export interface JoiningParts {
   readonly settings: Settings;
@@ -28,17 +28,17 @@ export interface JoiningParts {
   readonly borderChannels?: readonly LinkChannel[];
   /** The clusters of other regions that the settings name; none when absent. */
   readonly borders?: readonly Border[];
-  readonly start: NamedStart;
+  readonly start: NamedInstance;
   /** The members of the own cluster before this start. */
   readonly remembered: readonly string[];
   /** What came back from the snapshot of what other nodes told; undefined when nothing did. */
-  readonly warm: Warm | undefined;
-  readonly snapshots: SnapshotOptions;
+  readonly warm: WarmStart | undefined;
+  readonly snapshots: SnapshotScheduleOptions;
 }
 
 /** Builds the fabric of a node and hands it to the node's machine. To be called once, when the rows of the disk and the snapshot are back. */
 export function joinOthers(
-  rooms: Pick<Rooms, "hlc" | "identity" | "machine" | "regions" | "replica" | "stamper">,
+  rooms: Pick<RestoredRooms, "hlc" | "identity" | "machine" | "regions" | "replica" | "stamper">,
   parts: JoiningParts,
   time: Time,
 ): Fabric {
@@ -73,7 +73,10 @@ export function joinOthers(
   return fabric;
 }
 
-function factsOf({ identity, replica }: Pick<Rooms, "identity" | "replica">, { settings, address, start }: JoiningParts): MemberFacts {
+function factsOf(
+  { identity, replica }: Pick<RestoredRooms, "identity" | "replica">,
+  { settings, address, start }: JoiningParts,
+): MemberFacts {
   const { nodeId, clusterId, region, zone, roles, version } = identity;
   return {
     nodeId,
@@ -83,7 +86,7 @@ function factsOf({ identity, replica }: Pick<Rooms, "identity" | "replica">, { s
     roles,
     version,
     generation: replica.self.generation,
-    ...startOfNode(start),
+    ...instanceOfNode(start),
     address,
     protocolVersions: PROTOCOL_VERSIONS,
     transports: ["h2"],

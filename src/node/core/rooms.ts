@@ -29,13 +29,13 @@ import type { RestoredJournal } from "../../store/journal/journal.ts";
 import { NodeMachine } from "../core.ts";
 import { FabricGuard } from "./open-fabric.ts";
 import { type CoreProcess, openReadingCore, openReplica } from "./reading-core.ts";
-import { Summaries, type SummariesOptions, type SummariesParts } from "./regions/summaries.ts";
+import { NodeSummaries, type SummariesOptions, type SummariesParts } from "./regions/summaries.ts";
 
 /** What the disk kept, without the rows. */
 export type RestoredNode = Pick<RestoredJournal, "nodeId" | "generation" | "lastSeq" | "floor" | "leases" | "boot">;
 
 /** What a node that holds summaries knows of clusters, and how it wakes who watches them. */
-export type Seals = Pick<SummariesParts, "announcements" | "imports" | "keys" | "onAgain" | "signer">;
+export type SummaryKeySources = Pick<SummariesParts, "announcements" | "imports" | "keys" | "onAgain" | "signer">;
 
 /** What a node is built from beside its disk. */
 export interface RoomsOptions extends Omit<CoreProcess, "boot"> {
@@ -54,29 +54,29 @@ export interface RoomsOptions extends Omit<CoreProcess, "boot"> {
   /** Draws a number from 0 to below 1, for what needs no secret. */
   readonly random: () => number;
   /** Keys of clusters, for a node that holds summaries; undefined for one that does not. */
-  readonly seals?: Seals | undefined;
+  readonly seals?: SummaryKeySources | undefined;
 }
 
 /** The rooms that the rows of the disk go into. */
-type Restorable = ReturnType<typeof restorableRooms>;
+type RestorableRooms = ReturnType<typeof restorableRooms>;
 
 /** The rooms of a node whose rows are back. */
-export interface Rooms extends Restorable {
+export interface RestoredRooms extends RestorableRooms {
   readonly machine: NodeMachine;
   readonly guard: FabricGuard;
   /** Undefined of a node that has nothing to do with summaries. */
-  readonly regions: Summaries | undefined;
+  readonly regions: NodeSummaries | undefined;
 }
 
 /** A node whose leases are back and whose rows are still to come. */
 export interface OpeningRooms {
-  readonly rooms: Restorable;
+  readonly rooms: RestorableRooms;
   /** A generation that the disk must take first: no node accepts the one there, because the clock was after the year 2106 when it was drawn. */
   readonly renewed: number | undefined;
   /** Takes the next row. Throws `invalid_argument` for one that this version cannot have written. */
   row(row: RestoredPut): void;
   /** To be called after the last row. `againCount`: rows of another region, which are staged to be written again. */
-  finish(): { readonly rooms: Rooms; readonly againCount: number };
+  finish(): { readonly rooms: RestoredRooms; readonly againCount: number };
 }
 
 export function openRooms(restored: RestoredNode, options: RoomsOptions, time: Time): OpeningRooms {
@@ -110,11 +110,11 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
 }
 
 function summariesOf(
-  { replica, policies, accessLog }: Pick<Restorable, "accessLog" | "policies" | "replica">,
+  { replica, policies, accessLog }: Pick<RestorableRooms, "accessLog" | "policies" | "replica">,
   { nodeId, boot }: Pick<RestoredNode, "boot" | "nodeId">,
   { settings, seals, newGeneration, now }: RoomsOptions,
   time: Time,
-): Summaries | undefined {
+): NodeSummaries | undefined {
   if (seals === undefined) return undefined;
   const { clusterId, region } = settings.node;
   const { summary } = settings;
@@ -140,7 +140,7 @@ function summariesOf(
     neighbours: settings.fabric.borders,
   };
   const readers = { node: { nodeId, clusterId, region, boot }, onDenied: accessLog.onDenied, now };
-  return new Summaries(options, { catalog: replica, policies, ...readers, ...seals });
+  return new NodeSummaries(options, { catalog: replica, policies, ...readers, ...seals });
 }
 
 /** The export rules of the borders with each region. */

@@ -2,7 +2,7 @@
  * When the members of the own cluster are written down, for the next start (semantics.md, Tombstones). The snapshot would not do: it is
  * written once a minute, or never.
  */
-import type { Roster } from "../../fabric/freshness.ts";
+import type { MemberRoster } from "../../fabric/data-freshness.ts";
 import { rosterFile } from "../../fabric/snapshot/codec.ts";
 import type { FileOwner } from "../../lib/blocks.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
@@ -12,15 +12,15 @@ import type { NodeHandlers, NodeOutput, NodePart } from "../core-io.ts";
 const RETRY_MS = 1000;
 
 /** A node that has joined others. */
-interface Joined {
-  readonly fabric: { readonly lifecycle: { readonly roster: Pick<Roster, "version" | "list"> } };
+interface JoinedFabric {
+  readonly fabric: { readonly lifecycle: { readonly roster: Pick<MemberRoster, "version" | "list"> } };
   readonly facts: FileOwner;
 }
 
 /** One file is written at a time. What changes meanwhile is in the next one. */
 export class RosterFile implements NodePart {
   /** Undefined for a node that stands alone. */
-  readonly #joined: () => Joined | undefined;
+  readonly #joined: () => JoinedFabric | undefined;
   /** The version of the roster that is on disk or on its way there. */
   #version = 0;
   #isWriting = false;
@@ -35,7 +35,7 @@ export class RosterFile implements NodePart {
     },
   };
 
-  constructor(joined: () => Joined | undefined) {
+  constructor(joined: () => JoinedFabric | undefined) {
     this.#joined = joined;
   }
 

@@ -9,7 +9,7 @@ import type { SnapshotOrigin } from "../../fabric/snapshot/codec.ts";
 import { snapshotBlocks } from "../../fabric/snapshot/snapshot.ts";
 import type { Time } from "../../lib/machine.ts";
 
-export interface SnapshotOptions {
+export interface SnapshotScheduleOptions {
   /** Time between two snapshots. 0 means that none is ever written. */
   readonly intervalMs: number;
   /** There is a file that cannot be used. It is set aside before the first snapshot takes its place. */
@@ -34,9 +34,9 @@ export interface SnapshotParts {
   readonly clusterId: string;
 }
 
-export class Snapshots {
+export class SnapshotScheduler {
   readonly #parts: SnapshotParts;
-  readonly #options: SnapshotOptions;
+  readonly #options: SnapshotScheduleOptions;
   #isOtherThere: boolean;
   #nextMonoMs = Number.POSITIVE_INFINITY;
   /** The content of the file, in short. While nothing differs from it there is nothing to write. */
@@ -46,7 +46,7 @@ export class Snapshots {
   /** When the content was right as the goodbye was said. Defined while the last snapshot is still to be written. */
   #lastWallMs: number | undefined;
 
-  constructor(parts: SnapshotParts, options: SnapshotOptions) {
+  constructor(parts: SnapshotParts, options: SnapshotScheduleOptions) {
     this.#parts = parts;
     this.#options = options;
     this.#isOtherThere = options.isOtherThere;

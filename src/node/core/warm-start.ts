@@ -6,12 +6,12 @@
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
-import type { AcceptedStart } from "../../fabric/membership/node-starts.ts";
-import { type RestoreParts, readSnapshot, restoreSnapshot } from "../../fabric/snapshot/snapshot.ts";
+import type { AcceptedInstance } from "../../fabric/membership/process-instances.ts";
+import { readSnapshot, restoreSnapshot, type SnapshotRestoreParts } from "../../fabric/snapshot/snapshot.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 
-export interface WarmParts extends RestoreParts {
+export interface WarmParts extends SnapshotRestoreParts {
   readonly replica: Replica;
   readonly hlc: Hlc;
   readonly maxClockSkewMs: number;
@@ -19,7 +19,7 @@ export interface WarmParts extends RestoreParts {
 }
 
 /** What came back from the snapshot. */
-export interface Warm {
+export interface WarmStart {
   readonly ok: true;
   readonly recordCount: number;
   readonly refusedCount: number;
@@ -32,7 +32,7 @@ export interface Warm {
   /** Own live records that an `unregistered` record of another origin hides. They are ended as soon as the node begins (`Endings.superseded`). */
   readonly superseded: readonly KeyText[];
   /** The starts of other nodes that this node accepted last. */
-  readonly starts: readonly AcceptedStart[];
+  readonly starts: readonly AcceptedInstance[];
 }
 
 /** Brings back what a snapshot holds, whole or not at all. To be run after the own rows are back and before anything is received. */
@@ -40,7 +40,7 @@ export function* warmStart(
   file: { readonly bytes: Uint8Array; readonly savedWallMs: number },
   parts: WarmParts,
   time: Time,
-): Generator<void, Warm | { readonly ok: false; readonly fault: string }> {
+): Generator<void, WarmStart | { readonly ok: false; readonly fault: string }> {
   const { replica, clusterId, hlc, maxClockSkewMs } = parts;
   const read = yield* readSnapshot(file.bytes, { nodeId: replica.self.nodeId, clusterId });
   if (!read.ok) return read;
@@ -53,12 +53,17 @@ export function* warmStart(
 }
 
 /** Monotonic ms at which what came back was right: its age counts from then, however long the start takes. */
-export function asOfMonoMs({ savedWallMs }: Warm, { monoMs, wallMs }: Time): number {
+export function asOfMonoMs({ savedWallMs }: WarmStart, { monoMs, wallMs }: Time): number {
   return monoMs - Math.max(0, wallMs - savedWallMs);
 }
 
 /** Nodes that were away count as away since then. All others are presumed to be there for the time that joining has. */
-export function resumeLives({ lifecycle }: Fabric, { absentWallMs, over }: Warm, joinTimeoutMs: number, { monoMs, wallMs }: Time): void {
+export function resumeLives(
+  { lifecycle }: Fabric,
+  { absentWallMs, over }: WarmStart,
+  joinTimeoutMs: number,
+  { monoMs, wallMs }: Time,
+): void {
   const absent = new Map([...absentWallMs].map(([id, at]) => [id, monoMs - (wallMs - at)]));
   lifecycle.resume(absent, over, monoMs + joinTimeoutMs);
 }

@@ -21,7 +21,7 @@ import { counted } from "../../lib/text/visible-text.ts";
 import type { NameAnswersParts } from "../../services/dns/name-answers.ts";
 import type { NodeIdentity } from "../../services/service.ts";
 import type { AccessLog } from "../access-log.ts";
-import type { Identities } from "../identity.io.ts";
+import type { CallerIdentities } from "../identity.io.ts";
 import type { NodeLimits } from "../limits.ts";
 import { dnsSelection } from "./selection.ts";
 
@@ -35,7 +35,7 @@ export interface DnsAnsweringOptions extends Omit<DnsSources, "remoteLookup"> {
   readonly limits: Pick<NodeLimits, "admitDns" | "makeBuckets" | "noteDns" | "noteHidden">;
   readonly accessLog: Pick<AccessLog, "onTransfer">;
   /** Knows callers by the certificates that they show over TLS. Absent where there is no DNS over TLS. */
-  readonly identities?: Pick<Identities, "identify"> | undefined;
+  readonly identities?: Pick<CallerIdentities, "identify"> | undefined;
   /** Throws `not_ready` while DNS questions may not be answered. */
   readonly checkCaughtUp: () => void;
   /** The serials of the zone that DNS tells, numbers of 32 bits by class of viewers. Undefined while DNS is off. */
@@ -46,7 +46,7 @@ export interface DnsAnsweringOptions extends Omit<DnsSources, "remoteLookup"> {
   readonly cookieSecret?: Uint8Array | undefined;
 }
 
-interface Answering {
+interface AnsweringContext {
   readonly options: DnsAnswersOptions;
   readonly answers: DnsAnswers;
   /** Reads the secret of cookies and the keys of zones and secondaries again. */
@@ -58,13 +58,13 @@ export function openZoneKeys({ settings: { dns }, log }: Pick<DnsAnsweringOption
   return dns.enabled && dns.dnssecKeyFile !== undefined ? openKeyFile(dns.dnssecKeyFile, log.child("dns")) : undefined;
 }
 
-interface Sharing {
+interface KeySharing {
   readonly zoneKeys: KeyFile | undefined;
   /** How many share the memory for plans, and have their parts not in their settings. */
   readonly sharerCount: number;
 }
 
-export function openAnswering(options: DnsAnsweringOptions, { zoneKeys, sharerCount }: Sharing): Answering {
+export function openAnswering(options: DnsAnsweringOptions, { zoneKeys, sharerCount }: KeySharing): AnsweringContext {
   const { settings, log, metrics, random } = options;
   const { dns, listen } = settings;
   const dnsLog = log.child("dns");
@@ -160,13 +160,13 @@ function blocksOf(texts: readonly string[]): readonly AddressBlock[] {
 
 // Zones that DNS sent, in the audit: which key took which zone, from where, and how much of it.
 
-interface Noting {
+interface AnswerNoting {
   readonly accessLog: Pick<AccessLog, "onTransfer">;
   readonly limits: Pick<NodeLimits, "noteDns">;
 }
 
 /** The principal is `tsig:` and the name of the key, so that no certificate or token has the same one. The tenant is that of the view of the key. */
-function noteTransfer({ accessLog, limits }: Noting, viewers: readonly ViewerOfView[], ended: EndedTransfer): void {
+function noteTransfer({ accessLog, limits }: AnswerNoting, viewers: readonly ViewerOfView[], ended: EndedTransfer): void {
   const { keyName, zone, viewIndex, address, outcome, serial, recordCount, crowdedNameCount, sizeBytes } = ended;
   const viewer = viewers[viewIndex]?.caller;
   if (viewer === undefined) return;

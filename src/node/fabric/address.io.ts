@@ -22,7 +22,7 @@ export function fabricHost({ listen, fabric }: Settings): string {
   );
 }
 
-export interface Interface {
+export interface NetworkAddress {
   readonly address: string;
   readonly family: string;
   readonly internal: boolean;
@@ -32,7 +32,7 @@ export interface Interface {
  * The host that other nodes are told: the one of the settings, else the bound one. A node bound to all addresses tells the first one that is not
  * loopback. Throws when the system does not list its addresses.
  */
-export function advertisedHost(settings: Settings, bound: string, interfaces: () => readonly Interface[] = allInterfaces): string {
+export function advertisedHost(settings: Settings, bound: string, interfaces: () => readonly NetworkAddress[] = allInterfaces): string {
   const { advertiseHost, host } = settings.listen;
   // A listener that is on loopback alone is told as such, because nobody reaches it elsewhere.
   if (isLoopbackHost(bound) && !isLoopbackHost(host)) return bound;
@@ -43,7 +43,7 @@ export function advertisedHost(settings: Settings, bound: string, interfaces: ()
   return found?.address ?? LOOPBACK;
 }
 
-function allInterfaces(): readonly Interface[] {
+function allInterfaces(): readonly NetworkAddress[] {
   try {
     return Object.values(networkInterfaces()).flatMap((each) => each ?? []);
   } catch (cause) {

@@ -6,7 +6,7 @@ import type { ClusterTokens } from "../../fabric/links/peer-auth.ts";
 import type { BorderAuthority } from "../../fabric/transport/border-gate.ts";
 import { type FabricTls, trustDomainOf } from "../../fabric/transport/peer-identity.io.ts";
 import { readCertificates } from "../../lib/named-file.io.ts";
-import { type Named, readFabricTls, readTokens } from "./secrets.io.ts";
+import { type NamedNode, readFabricTls, readTokens } from "./secrets.io.ts";
 
 /** The borders of the settings, none of which may have a token of the fabric. Throws with a message for the operator, a line for each border that is wrong. */
 export function readBorders(borders: readonly BorderSettings[], { clusterToken, otherToken }: ClusterTokens): readonly Border[] {
@@ -44,7 +44,7 @@ function trustOf({ trust: { tokenFile } }: BorderSettings, setting: string, take
 }
 
 /** Reads the certificates of the fabric, and the authorities of its borders. Undefined for plain connections. */
-export function readTlsAndBorders(settings: Settings, borders: readonly BorderSettings[], self: Named): FabricTls | undefined {
+export function readTlsAndBorders(settings: Settings, borders: readonly BorderSettings[], self: NamedNode): FabricTls | undefined {
   const tls = readFabricTls(settings, self);
   return tls === undefined ? undefined : { ...tls, borders: readAuthorities(borders, tls.cert) };
 }

@@ -9,11 +9,11 @@ import { hostPort } from "../../lib/addresses.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
-import type { Component } from "../components.io.ts";
+import type { NodeComponent } from "../components.io.ts";
 import { joinOthers } from "../core/joining.ts";
-import type { Warm, WarmParts } from "../core/warm-start.ts";
+import type { WarmParts, WarmStart } from "../core/warm-start.ts";
 import type { CoreDriver } from "../core-driver.io.ts";
-import type { Told } from "../core-io.ts";
+import type { NodeNotice } from "../core-io.ts";
 import { MAX_SUMMARIES_FILE_BYTES, SummariesFile } from "../regions/summaries-file.io.ts";
 import type { NodeCore } from "../rooms.io.ts";
 import { SnapshotFile } from "../snapshot-file.io.ts";
@@ -67,7 +67,7 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     events.told(told);
   });
   const tlsWatch = watchFabricTls(options);
-  const component: Component = {
+  const component: NodeComponent = {
     start: async () => {
       // This start has a name before it says anything.
       await journal.nameStart();
@@ -87,7 +87,7 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
       await files.summaries.close();
       await members.close();
     },
-    readiness: (time) => [{ name: "fabric", ...fabricReadiness(fabric, machine.standing, time) }],
+    readiness: (time) => [{ name: "fabric", ...fabricReadiness(fabric, machine.writeEligibility, time) }],
     observe: () => observeFabric({ metrics, fabric, driver, machine, now }),
   };
   return {
@@ -111,7 +111,9 @@ interface SnapshotFiles {
 }
 
 /** What others told, and the summaries that this node held, are back when it resolves. */
-async function openSnapshots(options: FabricComponentOptions): Promise<SnapshotFiles & { readonly found: Warm | "ignored" | undefined }> {
+async function openSnapshots(
+  options: FabricComponentOptions,
+): Promise<SnapshotFiles & { readonly found: WarmStart | "ignored" | undefined }> {
   const { settings, core, log } = options;
   const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
   const snapshot = new SnapshotFile(directory, log.child("snapshot"));
@@ -124,7 +126,7 @@ async function openSnapshots(options: FabricComponentOptions): Promise<SnapshotF
 
 /** Both are on disk when the machine hears that the snapshot is kept: a node that stops waits for that. */
 async function keepSnapshots(
-  told: Extract<Told, { readonly kind: "keepSnapshot" }>,
+  told: Extract<NodeNotice, { readonly kind: "keepSnapshot" }>,
   files: SnapshotFiles,
   driver: CoreDriver,
 ): Promise<void> {

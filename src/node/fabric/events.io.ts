@@ -8,7 +8,7 @@ import type { Log } from "../../lib/log.io.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import { NODE_ACT, subjectOf } from "../../policy/audit/record.ts";
 import type { HandedOver } from "../core/departure.ts";
-import type { Told } from "../core-io.ts";
+import type { NodeNotice } from "../core-io.ts";
 import type { NodeCore } from "../rooms.io.ts";
 
 const MAX_STATUSES = 10_000;
@@ -28,7 +28,7 @@ export class FabricEvents {
   }
 
   /** Takes what the machine tells. */
-  told(told: Told): void {
+  told(told: NodeNotice): void {
     if (told.kind === "event") this.tell(told.event);
     else if (told.kind === "memberChanged") this.member(told.update);
     else if (told.kind === "generationLost") this.#generationLost(told);
@@ -94,7 +94,7 @@ export class FabricEvents {
     if (name !== undefined) this.#record({ name, detail: { nodeId, status, clusterId, region, zone, address, generation } }, eventId);
   }
 
-  #generationLost({ why: { peerNodeId, seq }, generation }: Extract<Told, { readonly kind: "generationLost" }>): void {
+  #generationLost({ why: { peerNodeId, seq }, generation }: Extract<NodeNotice, { readonly kind: "generationLost" }>): void {
     const { generation: lost, through } = this.#core.replica.self;
     const facts = { lastSeq: through, lost, generation };
     if (peerNodeId === "") this.#log.error(facts, "another start went under this id for a while, taking a new generation");

@@ -3,7 +3,7 @@ import type { Time } from "../../lib/machine.ts";
 import { lonePeerDirectory, type PeerDirectory } from "../../services/discovery/answer-age.ts";
 import type { ListenerAddress } from "../../services/node-entry.ts";
 import type { MemberDirectory } from "../../services/peers.ts";
-import type { Component } from "../components.io.ts";
+import type { NodeComponent } from "../components.io.ts";
 import type { NodeCore } from "../rooms.io.ts";
 
 export interface NodeFabric {
@@ -11,7 +11,7 @@ export interface NodeFabric {
   readonly listener: (Required<ListenerAddress> & { readonly address: string }) | undefined;
   readonly mesh: PeerDirectory;
   readonly peers: MemberDirectory;
-  readonly component: Component;
+  readonly component: NodeComponent;
 }
 
 /** The stand-in of a node without a fabric. */

@@ -1,7 +1,7 @@
 /** Makes the options of the fabric from the settings. */
 import type { Settings } from "../../config/settings.ts";
 import { BORDER_LINKS_FIXED } from "../../fabric/borders/border.ts";
-import { Foreigners, type PeerAuthSettings, type Place } from "../../fabric/links/foreigners.ts";
+import { type ClusterLocation, ForeignPeers, type PeerAuthSettings } from "../../fabric/links/foreign-peers.ts";
 import { LINKS_FIXED } from "../../fabric/links/options.ts";
 import { BASE_INTERVAL_MS, MEMBERSHIP_FIXED } from "../../fabric/membership/options.ts";
 import { FABRIC_FIXED, type FabricOptions } from "../../fabric/options.ts";
@@ -64,7 +64,7 @@ export function peerAuthSettings({ fabric }: Settings): PeerAuthSettings {
 }
 
 /** Returns whether the settings make nodes of a place foreign to this node. */
-export function foreignTo(here: Place, settings: Settings): (place: Place) => boolean {
-  const foreigners = new Foreigners(here, peerAuthSettings(settings), () => false);
+export function foreignTo(here: ClusterLocation, settings: Settings): (place: ClusterLocation) => boolean {
+  const foreigners = new ForeignPeers(here, peerAuthSettings(settings), () => false);
   return (place) => foreigners.refusalOf(place) !== undefined;
 }

@@ -8,9 +8,9 @@ import type { MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory } from "../../services/discovery/answer-age.ts";
 import type { LagReport, LinkLagRow, MemberDirectory, MemberExplanation, MemberRow, OriginLagRow } from "../../services/peers.ts";
-import type { Standing } from "../core/standing.ts";
+import type { WriteEligibility } from "../core/write-eligibility.ts";
 import { fabricOf, type NodeMachine } from "../core.ts";
-import type { Told } from "../core-io.ts";
+import type { NodeNotice } from "../core-io.ts";
 
 /** How long an age is kept. Every query asks for the age, and it changes slowly. */
 const AGE_MS = 50;
@@ -18,7 +18,7 @@ const AGE_MS = 50;
 /** The parts of a node that has joined others, as far as they are read here. */
 export interface JoinedCore {
   readonly identity: { readonly nodeId: string };
-  readonly machine: Pick<NodeMachine, "ageMs" | "fabric" | "heardWallMs" | "readiness" | "standing">;
+  readonly machine: Pick<NodeMachine, "ageMs" | "fabric" | "heardWallMs" | "readiness" | "writeEligibility">;
   readonly replica: Pick<Replica, "origins">;
 }
 
@@ -49,15 +49,15 @@ export function peerDirectory(core: JoinedCore): PeerDirectory {
 }
 
 /** What tells of changed members: the driver. */
-interface Followed {
-  follow(follower: (told: Told) => void): () => void;
+interface MemberChangeSource {
+  follow(follower: (told: NodeNotice) => void): () => void;
 }
 
 export class FabricPeers implements MemberDirectory {
   readonly #core: JoinedCore;
-  readonly #driver: Followed;
+  readonly #driver: MemberChangeSource;
 
-  constructor(core: JoinedCore, driver: Followed) {
+  constructor(core: JoinedCore, driver: MemberChangeSource) {
     this.#core = core;
     this.#driver = driver;
   }
@@ -88,7 +88,7 @@ export class FabricPeers implements MemberDirectory {
     const { reason, detail } = fabric.readiness.read(time);
     const protectedClusters = fabric.lifecycle.protectedClusters();
     const partial = fabric.replication.notWhole();
-    const fault = machine.standing.fault || (fabric.readiness.isReady && !machine.readiness.isReady ? POLICY_AWAITED : "");
+    const fault = machine.writeEligibility.fault || (fabric.readiness.isReady && !machine.readiness.isReady ? POLICY_AWAITED : "");
     const parts = [
       ...(fault === "" ? [] : [fault]),
       detailOf(detail, protectedClusters),
@@ -176,7 +176,7 @@ function detailOf(detail: string, protectedClusters: readonly string[]): string 
 /** The line of `/readyz` about the fabric, and whether the fabric is ok. */
 export function fabricReadiness(
   fabric: Fabric,
-  { fabricFault: fault }: Pick<Standing, "fabricFault">,
+  { fabricFault: fault }: Pick<WriteEligibility, "fabricFault">,
   time: Time,
 ): { readonly ok: boolean; readonly detail: string } {
   const { isReady, detail } = fabric.readiness.read(time);

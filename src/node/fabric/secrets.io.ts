@@ -36,14 +36,14 @@ export function readTokens(setting: string, path: string): readonly [token: stri
   throw new Error(`${setting}: ${path} does not hold one or two lines of 16 to 1024 printable ASCII characters without spaces`);
 }
 
-export interface Named {
+export interface NamedNode {
   /** Undefined while it is not known yet. A certificate of any node of the cluster is then taken. */
   readonly nodeId: string | undefined;
   readonly clusterId: string;
 }
 
 /** Reads the certificates of the fabric. Undefined for plain connections. Throws when they are of another node. */
-export function readFabricTls({ fabric }: Settings, self: Named): FabricTls | undefined {
+export function readFabricTls({ fabric }: Settings, self: NamedNode): FabricTls | undefined {
   const { certFile, keyFile, caFile } = fabric;
   if (certFile === undefined || keyFile === undefined || caFile === undefined) return undefined;
   const cert = readPem("fabric.cert_file", certFile);

@@ -5,14 +5,14 @@ import { NODE_ACT } from "../../policy/audit/record.ts";
 import type { Draft } from "../../summary/building/drafts.ts";
 import type { RefusalEvent } from "../../summary/held/refusals.ts";
 import { SUMMARY_REFUSALS } from "../../summary/summary.ts";
-import type { Component } from "../components.io.ts";
-import type { Summaries } from "../core/regions/summaries.ts";
-import type { Told } from "../core-io.ts";
+import type { NodeComponent } from "../components.io.ts";
+import type { NodeSummaries } from "../core/regions/summaries.ts";
+import type { NodeNotice } from "../core-io.ts";
 import { observeClusters, observeSummaries } from "../metrics.ts";
 import type { NodeCore } from "../rooms.io.ts";
 
 /** The part of a node that operators see of its summaries. `clusters`: those that it is to hear of. */
-export function openSummaryEvents(core: NodeCore, regions: Summaries, clusters: readonly string[], log: Log): Component {
+export function openSummaryEvents(core: NodeCore, regions: NodeSummaries, clusters: readonly string[], log: Log): NodeComponent {
   const { metrics, driver } = core;
   driver.follow((told) => follow(told, core, log));
   const observe = () => {
@@ -31,7 +31,7 @@ export function openSummaryEvents(core: NodeCore, regions: Summaries, clusters: 
   return { observe, readiness: () => [{ name: "summaries", ok: true, detail: regions.standingText }] };
 }
 
-function follow(told: Told, core: NodeCore, log: Log): void {
+function follow(told: NodeNotice, core: NodeCore, log: Log): void {
   if (told.kind === "summaryExported") exported(core, told.draft);
   if (told.kind === "summaryRefused") refused(core, log, told.event);
   if (told.kind === "summaryUnsaid") log.error({ ...told.event }, "summary not exported: no other cluster would take it");

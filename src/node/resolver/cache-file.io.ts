@@ -8,7 +8,7 @@ import type { RestoredCopy } from "../../resolver/disk/restore.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
 import { inSlices, readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } from "../../store/snapshot-file.io.ts";
-import type { Component } from "../components.io.ts";
+import type { NodeComponent } from "../components.io.ts";
 
 export interface CacheFileParts {
   /** The data directory. Undefined with `--ephemeral`: there is no copy. */
@@ -127,7 +127,7 @@ export class CacheFile {
   }
 }
 
-export interface KeptCopy extends Component {
+export interface KeptCopy extends NodeComponent {
   /** Writes a copy immediately if the data changed: when the resolver becomes ready, and when another policy comes into force, because a restart must not return to the previous policy. */
   readonly writeSoon: () => void;
 }
@@ -137,7 +137,7 @@ export async function openCacheFile(parts: CacheFileParts): Promise<KeptCopy> {
   if (parts.directory === undefined) return { writeSoon: () => {} };
   const file = new CacheFile(parts.directory, parts);
   await file.restore();
-  const rounds = new Rounds(
+  const rounds = new CopyRounds(
     () => file.keep(),
     () => (file.hasCopy ? INTERVAL_MS : FIRST_INTERVAL_MS),
   );
@@ -152,7 +152,7 @@ export async function openCacheFile(parts: CacheFileParts): Promise<KeptCopy> {
 }
 
 /** Looks again and again whether a copy is to be written, one look after the other. */
-class Rounds {
+class CopyRounds {
   readonly #keep: () => Promise<void>;
   readonly #intervalMs: () => number;
   #state: "idle" | "waiting" | "keeping" | "hurried" | "over" = "idle";

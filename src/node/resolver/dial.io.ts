@@ -7,7 +7,7 @@ import { GRPC_PORT, hostPort, isLoopbackHost, withoutMapping } from "../../lib/a
 import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import type { UpstreamCredentials } from "./credentials.io.ts";
 
-export interface DialOptions {
+export interface UpstreamDialOptions {
   /** `host` or `host:port`, an IPv6 host in brackets. */
   readonly address: string;
   readonly credentials: Pick<UpstreamCredentials, "tls" | "token">;
@@ -36,7 +36,12 @@ export const CONNECTION_LIMITS: ClientLimits = {
 };
 
 /** `done` rejects with an error for people when no server of HTTP/2 is there in time, or none that may be shown the credential. */
-export function dialUpstream({ address, credentials: { tls, token }, timeoutMs, connection: parts }: DialOptions): PendingConnection {
+export function dialUpstream({
+  address,
+  credentials: { tls, token },
+  timeoutMs,
+  connection: parts,
+}: UpstreamDialOptions): PendingConnection {
   const place = placeOf(address);
   const scheme = tls === undefined ? "http" : "https";
   if (place === undefined || !URL.canParse(`${scheme}://${place.authority}`))
@@ -66,13 +71,13 @@ export function dialUpstream({ address, credentials: { tls, token }, timeoutMs, 
   return { done, cancel: () => fail("given up") };
 }
 
-interface Place {
+interface UpstreamAddress {
   readonly host: string;
   readonly port: number;
   readonly authority: string;
 }
 
-function placeOf(address: string): Place | undefined {
+function placeOf(address: string): UpstreamAddress | undefined {
   const match = /^(?:\[(?<v6>[0-9A-Fa-f:.%]+)\]|(?<name>[A-Za-z0-9._-]+))(?::(?<port>\d{1,5}))?$/.exec(address);
   const host = match?.groups?.["v6"] ?? match?.groups?.["name"];
   const port = Number(match?.groups?.["port"] ?? GRPC_PORT);

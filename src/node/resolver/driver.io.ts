@@ -12,7 +12,7 @@ import type { UpstreamAnswer } from "../../services/resolving/ports.ts";
 import type { ResolverRooms } from "./resolver-rooms.ts";
 import { SparseLog } from "./sparse-log.ts";
 import type { UpstreamCalls } from "./upstream-calls.io.ts";
-import type { OpenStream, StreamEvents } from "./upstream-streams.io.ts";
+import type { StreamEvents, UpstreamStreamHandle } from "./upstream-streams.io.ts";
 
 export interface ResolverDriverParts {
   readonly rooms: Pick<ResolverRooms, "inputs" | "machine">;
@@ -33,7 +33,7 @@ const AWAKE_MS = 50;
 type OpeningKind = "open" | "open policy" | "open summaries";
 /** The content of a stream. */
 type StreamContent = "policy" | "summaries" | "watch";
-type Order<Kind extends ResolverOrder["kind"]> = Extract<ResolverOrder, { readonly kind: Kind }>;
+type OrderOf<Kind extends ResolverOrder["kind"]> = Extract<ResolverOrder, { readonly kind: Kind }>;
 
 export class ResolverDriver {
   readonly #parts: ResolverDriverParts;
@@ -45,7 +45,7 @@ export class ResolverDriver {
   /** Orders that are still to be carried out, in their order. */
   readonly #orders: ResolverOrder[] = [];
   /** Open streams, by content and number. */
-  readonly #streams = new Map<string, OpenStream>();
+  readonly #streams = new Map<string, UpstreamStreamHandle>();
   /** Of each upstream what it last refused or failed with, until a stream says something: then one is read, and the rest is for the log. */
   readonly #faults = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
@@ -180,7 +180,7 @@ export class ResolverDriver {
     }
   }
 
-  async #probe({ upstream }: Order<"probe">): Promise<void> {
+  async #probe({ upstream }: OrderOf<"probe">): Promise<void> {
     let input: ResolverInput;
     try {
       input = { kind: "probed", upstream, ...(await this.#calls.probe(upstream)) };
@@ -192,7 +192,7 @@ export class ResolverDriver {
     this.input(input);
   }
 
-  async #fetch({ call, upstream, name, pageToken }: Order<"fetch">): Promise<void> {
+  async #fetch({ call, upstream, name, pageToken }: OrderOf<"fetch">): Promise<void> {
     let input: ResolverInput;
     try {
       input = { kind: "fetched", call, bytes: await this.#calls.fetch(upstream, name, pageToken) };
@@ -202,7 +202,7 @@ export class ResolverDriver {
     this.input(input);
   }
 
-  #open(content: StreamContent, { stream, upstream }: Order<OpeningKind>, open: (events: StreamEvents) => OpenStream): void {
+  #open(content: StreamContent, { stream, upstream }: OrderOf<OpeningKind>, open: (events: StreamEvents) => UpstreamStreamHandle): void {
     const events: StreamEvents = {
       said: (bytes, delayMs) => {
         // HOT: once a message. Nearly always there is none.

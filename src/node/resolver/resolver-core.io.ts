@@ -27,9 +27,9 @@ import { openRemoteLookups } from "../../services/resolving/remote-lookups.ts";
 import { resolverServices } from "../../services/resolving/services.ts";
 import type { ServiceDefinition } from "../../services/service.ts";
 import type { AuditLog } from "../../store/audit/log.io.ts";
-import type { Component } from "../components.io.ts";
+import type { NodeComponent } from "../components.io.ts";
 import { observeEntries, observeSummaries, observeWatches } from "../metrics.ts";
-import { openSeals } from "../regions/seals.io.ts";
+import { openSeals } from "../regions/cluster-keys.io.ts";
 import { type NodeOptions, tick } from "../starting.io.ts";
 import { readUpstreamAccess } from "./credentials.io.ts";
 import { ResolverDriver } from "./driver.io.ts";
@@ -50,7 +50,7 @@ export interface ResolverCoreParts {
   readonly random: () => number;
 }
 
-export class ResolverCore implements Component {
+export class ResolverCore implements NodeComponent {
   readonly rooms: ResolverRooms;
   readonly services: readonly ServiceDefinition[];
   readonly calls: UpstreamCalls;
@@ -64,7 +64,7 @@ export class ResolverCore implements Component {
   readonly #audit: AuditLog;
   readonly #wakeup: WatchWaker;
   readonly #readersOfSummaries: WatchWaker | undefined;
-  readonly #waits = new Waits();
+  readonly #waits = new ConditionWaiters();
   readonly #switcher: PolicySwitcher;
   readonly #onServing = new Set<(isServing: boolean) => void>();
   readonly #policyWakes = new Set<() => void>();
@@ -310,19 +310,19 @@ export class ResolverCore implements Component {
 
 // Calls that wait until something has come about.
 
-interface Waiting {
+interface ConditionWaiter {
   readonly isSo: () => boolean;
   readonly end: (isSo: boolean) => void;
 }
 
-class Waits {
-  readonly #waiting = new Set<Waiting>();
+class ConditionWaiters {
+  readonly #waiting = new Set<ConditionWaiter>();
 
   /** Resolves with true as soon as a look finds that it is so, and with false after the time. */
   until(isSo: () => boolean, withinMs: number): Promise<boolean> {
     if (isSo()) return Promise.resolve(true);
     return new Promise((resolve) => {
-      const waiting: Waiting = {
+      const waiting: ConditionWaiter = {
         isSo,
         end: (outcome) => {
           this.#waiting.delete(waiting);

@@ -12,7 +12,7 @@ import { openScraper } from "../../server/metrics.io.ts";
 import { namedPrefixes, nameServerView, type ResolverFacts, resolverEntry } from "../../services/resolving/own-entry.ts";
 import { openAuditLog } from "../../store/audit/log.io.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
-import type { Component, Components } from "../components.io.ts";
+import type { NodeComponent, NodeComponents } from "../components.io.ts";
 import { DnsPresence } from "../dns/presence.ts";
 import { advertisedHost } from "../fabric/address.io.ts";
 import { checkExposure, openIdentities } from "../identity.io.ts";
@@ -37,7 +37,7 @@ export function startResolver(options: NodeOptions): Promise<RunningNode> {
   return startParts(options, openParts);
 }
 
-async function openParts(options: NodeOptions, parts: Components): Promise<RunningNode> {
+async function openParts(options: NodeOptions, parts: NodeComponents): Promise<RunningNode> {
   const { settings, log } = options;
   const { clusterId } = settings.node;
   checkExposure(settings, log.child("identity"));
@@ -113,7 +113,7 @@ function openCopy({ settings, log }: NodeOptions, core: ResolverCore, directory:
 async function serve(
   options: NodeOptions,
   core: ResolverCore,
-  parts: Components,
+  parts: NodeComponents,
   endpoints: ReturnType<typeof endpointsOf>,
 ): Promise<RunningNode> {
   const { settings, log, interrupt } = options;
@@ -146,7 +146,7 @@ async function serve(
 }
 
 /** The entry goes before open calls end, so that clients look elsewhere. */
-function registrationPart(registrar: SelfRegistrar): Component {
+function registrationPart(registrar: SelfRegistrar): NodeComponent {
   return {
     drain: async (by) => {
       await registrar.stop(by.leftMs(LEAST_DRAIN_MS));

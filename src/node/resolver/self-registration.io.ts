@@ -44,7 +44,7 @@ const MAX_NODES = 4;
 const MAX_URLS = 16;
 const NODE_ADDRESS = /^(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):\d{1,5}$/;
 
-interface Call {
+interface RegistrarCall {
   readonly method: Parameters<UpstreamCalls["unary"]>[1];
   readonly request: Uint8Array;
   readonly timeoutMs: number;
@@ -219,7 +219,7 @@ export class SelfRegistrar {
   }
 
   /** Rejects with a WaymarkError. */
-  async #call<Answer>(server: string, { method, request, timeoutMs }: Call, read: (bytes: Uint8Array) => Answer): Promise<Answer> {
+  async #call<Answer>(server: string, { method, request, timeoutMs }: RegistrarCall, read: (bytes: Uint8Array) => Answer): Promise<Answer> {
     const outcome = await this.#parts.calls.unary(server, method, request, timeoutMs);
     if (outcome.bytes === undefined) throw outcome.error;
     try {

@@ -6,7 +6,7 @@ export interface SparseFields {
   readonly detail: string;
 }
 
-interface Line {
+interface LineState {
   readonly atMonoMs: number;
   leftOutCount: number;
 }
@@ -16,7 +16,7 @@ const MAX_LINES = 1000;
 
 export class SparseLog {
   readonly #write: (fields: SparseFields & { readonly left_out?: number }, message: string) => void;
-  readonly #lines = new Map<string, Line>();
+  readonly #lines = new Map<string, LineState>();
 
   constructor(write: (fields: SparseFields & { readonly left_out?: number }, message: string) => void) {
     this.#write = write;

@@ -19,10 +19,10 @@ import {
   readFacts,
   refusalOf,
   summariesRequest,
-  type WatchPlace,
+  type WatchTarget,
   watchRequest,
 } from "./upstream-codec.ts";
-import { type OpenStream, type StreamEvents, UpstreamStreams } from "./upstream-streams.io.ts";
+import { type StreamEvents, type UpstreamStreamHandle, UpstreamStreams } from "./upstream-streams.io.ts";
 
 export interface UpstreamCallsOptions {
   /** This resolver, by the name that it adds to `via`. */
@@ -38,7 +38,7 @@ export interface UpstreamCallsOptions {
 }
 
 /** What came of a call. `isUnreached`: the server said nothing, and another one may be asked. */
-export type CallOutcome =
+export type UpstreamCallOutcome =
   | { readonly bytes: Uint8Array }
   | { readonly bytes: undefined; readonly error: WaymarkError; readonly isUnreached: boolean };
 
@@ -109,7 +109,7 @@ export class UpstreamCalls {
   }
 
   /** Passes a call on. Never rejects, but for a bug. */
-  async unary(upstream: string, { parent, name }: DescMethod, message: Uint8Array, timeoutMs: number): Promise<CallOutcome> {
+  async unary(upstream: string, { parent, name }: DescMethod, message: Uint8Array, timeoutMs: number): Promise<UpstreamCallOutcome> {
     if (this.#passedCount >= MAX_PASSED)
       return {
         bytes: undefined,
@@ -127,17 +127,17 @@ export class UpstreamCalls {
   }
 
   /** Follows what is below the prefixes; an empty text stands for all namespaces. With an empty cursor it begins with a snapshot. */
-  openWatch(upstream: string, place: WatchPlace, events: StreamEvents): OpenStream {
+  openWatch(upstream: string, place: WatchTarget, events: StreamEvents): UpstreamStreamHandle {
     return this.#openStream(upstream, PATHS.watch, watchRequest({ ...place, via: [this.#options.name] }), events);
   }
 
   /** Follows the summaries below the prefixes, as `openWatch` does entries. */
-  openSummaries(upstream: string, place: WatchPlace, events: StreamEvents): OpenStream {
+  openSummaries(upstream: string, place: WatchTarget, events: StreamEvents): UpstreamStreamHandle {
     return this.#openStream(upstream, PATHS.summaries, summariesRequest({ ...place, via: [this.#options.name] }), events);
   }
 
   /** `known`: versions that the server need not send. */
-  openPolicy(upstream: string, known: readonly VersionPlace[], events: StreamEvents): OpenStream {
+  openPolicy(upstream: string, known: readonly VersionPlace[], events: StreamEvents): UpstreamStreamHandle {
     return this.#openStream(upstream, PATHS.policy, policyRequest(known, [this.#options.name]), events);
   }
 
@@ -150,7 +150,7 @@ export class UpstreamCalls {
     this.#calls.renew();
   }
 
-  #openStream(upstream: string, path: string, message: Uint8Array, events: StreamEvents): OpenStream {
+  #openStream(upstream: string, path: string, message: Uint8Array, events: StreamEvents): UpstreamStreamHandle {
     const before = this.#credentials.token;
     const fault = this.#credentials.rereadToken();
     if (fault !== undefined) this.#options.onStaleToken(fault);
@@ -164,7 +164,7 @@ export class UpstreamCalls {
       upstream,
       ...request
     }: { readonly upstream: string; readonly path: string; readonly message: Uint8Array; readonly timeoutMs: number },
-  ): Promise<CallOutcome> {
+  ): Promise<UpstreamCallOutcome> {
     if (this.#isClosed) return Promise.resolve({ bytes: undefined, error: closed(), isUnreached: false });
     return new Promise((resolve) => {
       pool.call({ address: upstream, metadata: this.#metadata(), ...request }, (answer) => resolve(outcomeOf(upstream, answer)));
@@ -189,7 +189,7 @@ export class UpstreamCalls {
   }
 }
 
-function outcomeOf(upstream: string, { message, status, isFromServer }: PooledAnswer): CallOutcome {
+function outcomeOf(upstream: string, { message, status, isFromServer }: PooledAnswer): UpstreamCallOutcome {
   if (message !== undefined) return { bytes: message };
   return { bytes: undefined, error: refusalOf(upstream, status, isFromServer), isUnreached: !isFromServer };
 }

@@ -20,7 +20,7 @@ import type { UpstreamFacts } from "../../resolver/upstreams.ts";
 import type { WatchRefusal } from "../../resolver/watching/refusals.ts";
 
 /** What to follow at a server, and from where. */
-export interface WatchPlace {
+export interface WatchTarget {
   /** An empty text stands for all namespaces. */
   readonly prefixes: readonly string[];
   /** Empty for a snapshot. */
@@ -51,18 +51,18 @@ export const PATHS = {
 /** ServerInfoRequest has no fields. */
 export const PROBE_REQUEST = new Uint8Array();
 
-type AskedWatch = WatchPlace & { readonly via: readonly string[] };
+type WatchFields = WatchTarget & { readonly via: readonly string[] };
 
-export function watchRequest(asked: AskedWatch): Uint8Array {
+export function watchRequest(asked: WatchFields): Uint8Array {
   return toBinary(CatalogWatchRequestSchema, create(CatalogWatchRequestSchema, askedFields(asked)));
 }
 
 /** For the summaries below the prefixes, with what is held of their clusters. */
-export function summariesRequest(asked: AskedWatch): Uint8Array {
+export function summariesRequest(asked: WatchFields): Uint8Array {
   return toBinary(SummaryWatchRequestSchema, create(SummaryWatchRequestSchema, askedFields(asked)));
 }
 
-function askedFields({ prefixes, cursor, withDigest, via }: AskedWatch) {
+function askedFields({ prefixes, cursor, withDigest, via }: WatchFields) {
   const options = { bookmarkInterval: BOOKMARK_INTERVAL, withDigest, via: [...via] };
   return { forResolver: true, namespacePrefixes: [...prefixes], cursor, ...options };
 }
@@ -136,7 +136,7 @@ const PASSED_ON: ReadonlySet<ErrorReason> = new Set<ErrorReason>([
   "unimplemented",
 ]);
 
-interface Details {
+interface StatusDetails {
   readonly reason: ErrorReason | undefined;
   readonly retryMs: number | undefined;
   /** Where a resolver that takes no writes says that nodes are. */
@@ -144,7 +144,7 @@ interface Details {
 }
 
 /** Details that do not decode are ignored, because the code still names the failure. */
-function readDetails(bytes: Uint8Array | undefined): Details {
+function readDetails(bytes: Uint8Array | undefined): StatusDetails {
   let reason: ErrorReason | undefined;
   let retryMs: number | undefined;
   let urls: string | undefined;

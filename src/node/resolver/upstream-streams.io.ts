@@ -19,7 +19,7 @@ export interface StreamEvents {
 }
 
 /** A stream that was asked for. */
-export interface OpenStream {
+export interface UpstreamStreamHandle {
   /** Ends it. Nothing more is told. */
   close(): void;
 }
@@ -35,9 +35,9 @@ export interface StreamRequest {
 const FIRST_MESSAGE_MS = 10_000;
 const DIAL_MS = 5000;
 
-interface Shared {
+interface SharedConnection {
   readonly dial: PendingConnection;
-  readonly streams: Set<Stream>;
+  readonly streams: Set<UpstreamStream>;
   connection: ClientConnection | undefined;
 }
 
@@ -46,17 +46,17 @@ export type OpenShared = (upstream: string, timeoutMs: number, onLeaving: () => 
 
 export class UpstreamStreams {
   readonly #open: OpenShared;
-  readonly #current = new Map<string, Shared>();
+  readonly #current = new Map<string, SharedConnection>();
   /** Those that take no more streams, until theirs are over. */
-  readonly #leaving = new Set<Shared>();
+  readonly #leaving = new Set<SharedConnection>();
 
   constructor(open: OpenShared) {
     this.#open = open;
   }
 
-  open(request: StreamRequest, events: StreamEvents): OpenStream {
+  open(request: StreamRequest, events: StreamEvents): UpstreamStreamHandle {
     const shared = this.#current.get(request.upstream) ?? this.#dial(request.upstream);
-    const stream = new Stream(request, events, () => shared.streams.delete(stream));
+    const stream = new UpstreamStream(request, events, () => shared.streams.delete(stream));
     shared.streams.add(stream);
     shared.dial.done.then(
       (connection) => stream.begin(connection),
@@ -85,9 +85,9 @@ export class UpstreamStreams {
     }
   }
 
-  #dial(upstream: string): Shared {
+  #dial(upstream: string): SharedConnection {
     const dial = this.#open(upstream, DIAL_MS, () => this.#leave(upstream, shared));
-    const shared: Shared = { dial, streams: new Set(), connection: undefined };
+    const shared: SharedConnection = { dial, streams: new Set(), connection: undefined };
     this.#current.set(upstream, shared);
     const adopt = (connection: ClientConnection) => {
       shared.connection = connection;
@@ -97,20 +97,20 @@ export class UpstreamStreams {
     return shared;
   }
 
-  #leave(upstream: string, shared: Shared): void {
+  #leave(upstream: string, shared: SharedConnection): void {
     if (this.#current.get(upstream) !== shared) return;
     this.#current.delete(upstream);
     this.#leaving.add(shared);
   }
 
-  #cut(shared: Shared): void {
+  #cut(shared: SharedConnection): void {
     this.#leaving.delete(shared);
     shared.dial.cancel();
     shared.connection?.destroy();
   }
 }
 
-class Stream implements OpenStream {
+class UpstreamStream implements UpstreamStreamHandle {
   readonly #request: StreamRequest;
   readonly #events: StreamEvents;
   readonly #forget: () => void;

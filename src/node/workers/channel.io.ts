@@ -24,9 +24,9 @@ export interface WorkerChannel {
 }
 
 /** Starts a worker. */
-export type OpenChannel = (start: WorkerStart, events: WorkerEvents) => WorkerChannel;
+export type StartWorker = (start: WorkerStart, events: WorkerEvents) => WorkerChannel;
 
-export const openThread: OpenChannel = (start, { onMessage, onError, onExit }) => {
+export const openThread: StartWorker = (start, { onMessage, onError, onExit }) => {
   const thread = new Worker(ENTRY, { name: `reads ${start.number}`, workerData: start });
   thread.on("message", onMessage);
   thread.on("error", onError);
@@ -37,7 +37,7 @@ export const openThread: OpenChannel = (start, { onMessage, onError, onExit }) =
   };
 };
 
-export const openProcess: OpenChannel = (start, { onMessage, onError, onExit }) => {
+export const openProcess: StartWorker = (start, { onMessage, onError, onExit }) => {
   const child = fork(ENTRY, [`dns-${start.number}`], {
     serialization: "advanced",
     stdio: ["ignore", "inherit", "inherit", "ipc"],

@@ -4,7 +4,7 @@ import type { AuditEvent, AuditSink } from "../../policy/audit/record.ts";
 import type { WatchNews } from "../../policy/limits/host-watches.ts";
 import type { CallRequests } from "../../services/forwarding/messages.ts";
 import type { NodeEnd } from "./channel.io.ts";
-import type { Done, FromWorker, Question, Reply, ToWorker } from "./messages.ts";
+import type { FromWorker, ToWorker, WorkerNotice, WorkerQuestion, WorkerReply } from "./messages.ts";
 
 /** What was heard is confirmed this often, also when there is nothing else to say. */
 const SAY_MS = 100;
@@ -12,23 +12,23 @@ const SAY_MS = 100;
 const MAX_EVENTS = 20_000;
 
 /** What others have to say when a message goes. */
-export interface Sayings {
+export interface MessageSources {
   readonly takeCalls: () => CallRequests | undefined;
   readonly connectionCount: () => number;
   readonly policy: () => FromWorker["policy"];
 }
 
-interface Waiting {
+interface OutgoingItems {
   readonly watches: WatchNews[];
   readonly events: AuditEvent[];
-  readonly questions: Question[];
-  readonly done: Done[];
+  readonly questions: WorkerQuestion[];
+  readonly done: WorkerNotice[];
 }
 
 export class MainThread implements Pick<AuditSink, "record"> {
   readonly #node: Pick<NodeEnd, "post">;
   readonly #lost: MetricSeries;
-  #sayings: Sayings | undefined;
+  #sayings: MessageSources | undefined;
   #waiting = nothing();
   #isScheduled = false;
   #lastNumber = 0;
@@ -37,7 +37,7 @@ export class MainThread implements Pick<AuditSink, "record"> {
   #unheardEvents: { readonly number: number; readonly count: number }[] = [];
   #eventCount = 0;
   #lastQuestion = 0;
-  readonly #asked = new Map<number, (reply: Reply) => void>();
+  readonly #asked = new Map<number, (reply: WorkerReply) => void>();
 
   constructor(node: Pick<NodeEnd, "post">, metrics: Metrics) {
     this.#node = node;
@@ -45,14 +45,14 @@ export class MainThread implements Pick<AuditSink, "record"> {
   }
 
   /** From now on messages go, those that wait first. */
-  begin(sayings: Sayings): void {
+  begin(sayings: MessageSources): void {
     this.#sayings = sayings;
     setInterval(() => this.say(), SAY_MS).unref();
     this.#say();
   }
 
   /** There is something to say: at the end of this turn of the event loop it is said. `add` puts it into the message. */
-  say(add?: (message: Waiting) => void): void {
+  say(add?: (message: OutgoingItems) => void): void {
     add?.(this.#waiting);
     if (this.#isScheduled) return;
     this.#isScheduled = true;
@@ -62,11 +62,11 @@ export class MainThread implements Pick<AuditSink, "record"> {
     });
   }
 
-  done(done: Done): void {
+  done(done: WorkerNotice): void {
     this.say((message) => message.done.push(done));
   }
 
-  ask(question: { readonly kind: "caughtUp" | "report" } | { readonly kind: "scrape"; readonly accept: string }): Promise<Reply> {
+  ask(question: { readonly kind: "caughtUp" | "report" } | { readonly kind: "scrape"; readonly accept: string }): Promise<WorkerReply> {
     const id = ++this.#lastQuestion;
     return new Promise((resolve) => {
       this.#asked.set(id, resolve);
@@ -108,6 +108,6 @@ export class MainThread implements Pick<AuditSink, "record"> {
   }
 }
 
-function nothing(): Waiting {
+function nothing(): OutgoingItems {
   return { watches: [], events: [], questions: [], done: [] };
 }

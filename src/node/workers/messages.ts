@@ -12,7 +12,7 @@ import type { SharedLimits } from "../../policy/limits/shared-limits.ts";
 import type { HttpSources, ReadinessReport } from "../../server/http-routes.ts";
 import type { CallAnswers, CallRequests } from "../../services/forwarding/messages.ts";
 import type { RouteRow } from "../../services/service.ts";
-import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
+import type { ListenEndpoints, SharedPorts } from "../core/endpoints.ts";
 
 /** What a worker serves: all callers, as a thread, or those of DNS alone, as a process. */
 export type WorkerRole = "callers" | "dns";
@@ -39,7 +39,7 @@ export interface WorkerStart {
   /** How long the node runs already. The monotonic clocks of two threads differ. */
   readonly uptimeMs: number;
   readonly limits: WorkerLimits;
-  /** The serials of the zone, which the main thread changes. Undefined while DNS is off, and in a process, which is told them (`NodeFacts`). */
+  /** The serials of the zone, which the main thread changes. Undefined while DNS is off, and in a process, which is told them (`ReplicatedNodeState`). */
   readonly zoneSerials: SharedArrayBuffer | undefined;
   /** What all workers make cookies of DNS with, unless the settings name a file. */
   readonly cookieSecret: Uint8Array;
@@ -50,7 +50,7 @@ export interface WorkerStart {
 }
 
 /** What reads depend on beside the catalog. */
-export interface NodeFacts {
+export interface ReplicatedNodeState {
   readonly isReady: boolean;
   /** Whether DNS may be answered: nothing has made the node unready since it was ready. */
   readonly isSound: boolean;
@@ -77,7 +77,7 @@ export interface NodeReport {
   readonly persistence: JsonValue;
 }
 
-export type Order =
+export type WorkerOrder =
   /** Open the listeners. */
   | { readonly kind: "listen"; readonly shared: SharedPorts }
   /** Say these addresses of the node to those who ask: listener name to `host:port`. */
@@ -89,7 +89,7 @@ export type Order =
   | { readonly kind: "measure"; readonly number: number };
 
 /** The answer to a question. */
-export interface Reply {
+export interface WorkerReply {
   readonly id: number;
   readonly scrape?: Awaited<ReturnType<HttpSources["scrape"]>> | undefined;
 }
@@ -103,17 +103,17 @@ export interface ToWorker {
   readonly said: ChangeMessage;
   /** Whether somebody waits until the worker has heard this. */
   readonly isAwaited: boolean;
-  readonly facts: NodeFacts;
+  readonly facts: ReplicatedNodeState;
   readonly report: NodeReport | undefined;
   /** Answers to calls that the worker passed on, in order. */
   readonly answers: readonly CallAnswers[];
   readonly verdicts: readonly WatchVerdict[];
-  readonly replies: readonly Reply[];
-  readonly orders: readonly Order[];
+  readonly replies: readonly WorkerReply[];
+  readonly orders: readonly WorkerOrder[];
 }
 
 /** What a worker asks of its node, beside calls. */
-export type Question =
+export type WorkerQuestion =
   /** Answered when the copy has all that the node has now. */
   | { readonly kind: "caughtUp"; readonly id: number }
   /** Answered with a report beside it. */
@@ -121,9 +121,9 @@ export type Question =
   | { readonly kind: "scrape"; readonly id: number; readonly accept: string };
 
 /** What a worker has done. */
-export type Done =
+export type WorkerNotice =
   | { readonly kind: "whole" }
-  | { readonly kind: "listening"; readonly endpoints: Endpoints }
+  | { readonly kind: "listening"; readonly endpoints: ListenEndpoints }
   /** The listeners could not be opened. The message is for the operator. */
   | { readonly kind: "notListening"; readonly message: string }
   | { readonly kind: "drained" }
@@ -137,8 +137,8 @@ export interface FromWorker {
   readonly calls: CallRequests | undefined;
   readonly watches: readonly WatchNews[];
   readonly events: readonly AuditEvent[];
-  readonly questions: readonly Question[];
-  readonly done: readonly Done[];
+  readonly questions: readonly WorkerQuestion[];
+  readonly done: readonly WorkerNotice[];
   readonly connectionCount: number;
   /** The last changes of policy that the worker shows, and that its watches have heard of. */
   readonly policy: { readonly shown: number; readonly heard: number };

@@ -5,9 +5,18 @@ import type { WatchVerdict } from "../../policy/limits/host-watches.ts";
 import type { ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
 import type { CallAnswers } from "../../services/forwarding/messages.ts";
 import type { CopyFeed } from "../core/copies/copy-feed.ts";
-import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
-import type { OpenChannel, WorkerChannel } from "./channel.io.ts";
-import type { Done, FromWorker, NodeFacts, NodeReport, Order, Reply, ToWorker, WorkerStart } from "./messages.ts";
+import type { ListenEndpoints, SharedPorts } from "../core/endpoints.ts";
+import type { StartWorker, WorkerChannel } from "./channel.io.ts";
+import type {
+  FromWorker,
+  NodeReport,
+  ReplicatedNodeState,
+  ToWorker,
+  WorkerNotice,
+  WorkerOrder,
+  WorkerReply,
+  WorkerStart,
+} from "./messages.ts";
 
 /** Records that are said at once while a copy is made. */
 const SLICE_COUNT = 2000;
@@ -19,7 +28,7 @@ const MAX_SILENT_MS = 10_000;
 const MAX_SILENT_START_MS = 60_000;
 
 export interface WorkerEndParts {
-  readonly open: OpenChannel;
+  readonly open: StartWorker;
   /** What it is for people: "read worker". */
   readonly what: string;
   /** A worker that leaves so much unheard is ended. */
@@ -27,7 +36,7 @@ export interface WorkerEndParts {
   readonly start: WorkerStart;
   readonly feed: CopyFeed;
   readonly calls: ForwardedCalls;
-  readonly facts: () => NodeFacts;
+  readonly facts: () => ReplicatedNodeState;
   /** Called with each message. Its calls may still wait for their turns. */
   readonly onHeard: (said: FromWorker) => void;
   /** The worker is gone. `error`: what it did not catch, or why it was ended. */
@@ -35,17 +44,17 @@ export interface WorkerEndParts {
 }
 
 /** What waits for the next message. */
-interface Waiting {
+interface OutgoingMessage {
   readonly answers: CallAnswers[];
   report: NodeReport | undefined;
   readonly verdicts: WatchVerdict[];
-  readonly replies: Reply[];
-  readonly orders: Order[];
+  readonly replies: WorkerReply[];
+  readonly orders: WorkerOrder[];
 }
 
-interface Awaited {
-  readonly kind: Done["kind"];
-  readonly resolve: (done: Done) => void;
+interface AwaitedReply {
+  readonly kind: WorkerNotice["kind"];
+  readonly resolve: (done: WorkerNotice) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -68,7 +77,7 @@ export class WorkerEnd {
   /** When the worker last heard something, or had nothing to hear. */
   #heardPatientMs = stallAwareNowMs();
   #uncovered: { readonly number: number; readonly resolve: () => void }[] = [];
-  #awaited: Awaited[] = [];
+  #awaited: AwaitedReply[] = [];
   /** It has said that its copy is whole. It opens listeners only afterwards. */
   #isWhole = false;
   #hasEnded = false;
@@ -89,7 +98,7 @@ export class WorkerEnd {
   }
 
   /** There is something to say: at the end of this turn of the event loop it is said. `add` puts it into the message. */
-  say(add?: (message: Waiting) => void): void {
+  say(add?: (message: OutgoingMessage) => void): void {
     if (this.#hasEnded) return;
     add?.(this.#waiting);
     if (this.#isScheduled) return;
@@ -124,16 +133,16 @@ export class WorkerEnd {
   }
 
   /** Resolves with the next of this kind that the worker says it has done. Rejects when the worker is gone. */
-  done<K extends Done["kind"]>(kind: K): Promise<Extract<Done, { readonly kind: K }>> {
+  done<K extends WorkerNotice["kind"]>(kind: K): Promise<Extract<WorkerNotice, { readonly kind: K }>> {
     return new Promise((resolve, reject) => {
       if (this.#hasEnded) reject(this.#gone());
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only what is of this kind resolves it
-      else this.#awaited.push({ kind, resolve: resolve as Awaited["resolve"], reject });
+      else this.#awaited.push({ kind, resolve: resolve as AwaitedReply["resolve"], reject });
     });
   }
 
   /** Opens the worker's listeners. Rejects with a message for the operator. */
-  async listen(shared: SharedPorts): Promise<Endpoints> {
+  async listen(shared: SharedPorts): Promise<ListenEndpoints> {
     const listening = this.done("listening");
     const refused = this.done("notListening").then(({ message }) => {
       throw new Error(message);
@@ -224,6 +233,6 @@ export class WorkerEnd {
   }
 }
 
-function nothing(): Waiting {
+function nothing(): OutgoingMessage {
   return { answers: [], report: undefined, verdicts: [], replies: [], orders: [] };
 }

@@ -2,11 +2,11 @@
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { MetricsSum } from "../../lib/metrics/sum.ts";
 import { type MetricsScraper, openScraper } from "../../server/metrics.io.ts";
-import type { Components } from "../components.io.ts";
+import type { NodeComponents } from "../components.io.ts";
 import { DnsPresence } from "../dns/presence.ts";
 import { dnsCheck } from "../listeners.io.ts";
 import type { NodeOptions } from "../starting.io.ts";
-import { Workers, type WorkersOptions } from "./workers.io.ts";
+import { WorkerPool, type WorkersOptions } from "./worker-pool.io.ts";
 
 export type WorkerGroupOptions = Pick<WorkersOptions, "core" | "report" | "role" | "services" | "zoneSerials">;
 
@@ -15,7 +15,7 @@ export class WorkerGroups {
   /** Whether this process or its workers answer DNS. */
   readonly dnsPresence: DnsPresence;
   readonly #sum: MetricsSum;
-  readonly #list: Workers[] = [];
+  readonly #list: WorkerPool[] = [];
 
   constructor(metrics: Metrics, { dns }: NodeOptions["settings"]) {
     this.#sum = new MetricsSum(metrics);
@@ -24,13 +24,17 @@ export class WorkerGroups {
   }
 
   /** Opens the workers of a role. The settings have their number. */
-  async open(group: WorkerGroupOptions, { settings, origins, log, version, interrupt }: NodeOptions, parts: Components): Promise<Workers> {
+  async open(
+    group: WorkerGroupOptions,
+    { settings, origins, log, version, interrupt }: NodeOptions,
+    parts: NodeComponents,
+  ): Promise<WorkerPool> {
     const isDns = group.role === "dns";
     if (isDns && process.platform !== "linux") throw new Error("dns.processes: processes can share a port only on Linux; set it to 0");
     const count = isDns ? settings.dns.processes : settings.node.workers;
     const onListening = (listening: number) => isDns && this.dnsPresence.set(listening > 0);
     const own = { ...group, count, onListening, sum: this.#sum, scrape: this.scrape };
-    const open = () => Workers.open({ ...own, settings, origins, log, version, interrupt });
+    const open = () => WorkerPool.open({ ...own, settings, origins, log, version, interrupt });
     return parts.open(isDns ? "DNS processes" : "read workers", open, (opened) => {
       this.#list.push(opened);
       return {

@@ -23,22 +23,22 @@ import { readHandlers } from "../../services/discovery/read-handlers.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../services/forwarding/call-forwarder.ts";
 import { workerServices } from "../../services/forwarding/worker-services.ts";
 import type { ServiceDefinition } from "../../services/service.ts";
-import { Components, Deadline } from "../components.io.ts";
+import { NodeComponents, StopDeadline } from "../components.io.ts";
 import { type CopyRooms, openCopyRooms } from "../core/copies/copy-rooms.ts";
-import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
-import { checkCaughtUp, checkSound } from "../core/standing.ts";
+import type { ListenEndpoints, SharedPorts } from "../core/endpoints.ts";
+import { checkCaughtUp, checkSound } from "../core/write-eligibility.ts";
 import { DnsPresence } from "../dns/presence.ts";
-import { type Identities, openIdentities } from "../identity.io.ts";
-import { connectionCountOf, dnsEndpointOf, endpointsOf, type Listeners, openDnsListener, openListeners } from "../listeners.io.ts";
+import { type CallerIdentities, openIdentities } from "../identity.io.ts";
+import { connectionCountOf, dnsEndpointOf, endpointsOf, type NodeListeners, openDnsListener, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { observeWatches } from "../metrics.ts";
-import { holdsSummaries } from "../regions/seals.io.ts";
+import { holdsSummaries } from "../regions/cluster-keys.io.ts";
 import { type NodeEnd, openNodeEnd } from "./channel.io.ts";
 import { MainThread } from "./main-thread.io.ts";
-import type { NodeFacts, NodeReport, Order, Reply, ToWorker, WorkerLimits, WorkerStart } from "./messages.ts";
+import type { NodeReport, ReplicatedNodeState, ToWorker, WorkerLimits, WorkerOrder, WorkerReply, WorkerStart } from "./messages.ts";
 
 /** Before the first message. */
-const UNKNOWN: NodeFacts = {
+const UNKNOWN: ReplicatedNodeState = {
   isReady: false,
   isSound: false,
   isWhole: false,
@@ -76,8 +76,8 @@ class NodeWorker {
   readonly #switcher: PolicySwitcher;
   readonly #calls: CallForwarder;
   readonly #watches: WorkerWatches;
-  readonly #parts: Components;
-  #listeners: Listeners | undefined;
+  readonly #parts: NodeComponents;
+  #listeners: NodeListeners | undefined;
   #facts = UNKNOWN;
   #factsMonoMs = 0;
   #factsPatientMs = stallAwareNowMs();
@@ -110,7 +110,7 @@ class NodeWorker {
     });
     this.#wakeup = new WatchWaker(this.#rooms.fanout, now);
     this.#switcher = new PolicySwitcher(this.#rooms.switches, () => this.#shown());
-    this.#parts = new Components(this.#log.child("node"));
+    this.#parts = new NodeComponents(this.#log.child("node"));
   }
 
   /** Hears the main thread from now on. */
@@ -152,7 +152,7 @@ class NodeWorker {
     new Uint32Array(this.#zoneSerials).set(serials);
   }
 
-  async #obey(order: Order): Promise<void> {
+  async #obey(order: WorkerOrder): Promise<void> {
     switch (order.kind) {
       case "listen":
         return this.#listen(order.shared);
@@ -161,10 +161,10 @@ class NodeWorker {
       case "reload":
         return this.#parts.reload();
       case "drain":
-        await this.#parts.drain(new Deadline(order.withinMs));
+        await this.#parts.drain(new StopDeadline(order.withinMs));
         return this.#main.done({ kind: "drained" });
       case "stop":
-        await this.#parts.stop(new Deadline(order.withinMs));
+        await this.#parts.stop(new StopDeadline(order.withinMs));
         this.#rooms.limits.close();
         await this.#log.end();
         return this.#main.done({ kind: "stopped" });
@@ -246,7 +246,7 @@ class NodeWorker {
     }
   }
 
-  async #openAll(shared: SharedPorts): Promise<Endpoints> {
+  async #openAll(shared: SharedPorts): Promise<ListenEndpoints> {
     const { settings } = this.#start;
     const log = this.#log;
     const identities = await this.#openIdentities();
@@ -285,7 +285,7 @@ class NodeWorker {
     return endpointsOf(listeners);
   }
 
-  async #openDns(shared: SharedPorts): Promise<Endpoints> {
+  async #openDns(shared: SharedPorts): Promise<ListenEndpoints> {
     const { settings } = this.#start;
     const hasTls = settings.dns.tlsPort !== undefined;
     const identities = hasTls ? await this.#openIdentities() : undefined;
@@ -309,7 +309,7 @@ class NodeWorker {
     return { calls: undefined, dns: dnsEndpointOf(gateway) };
   }
 
-  #openIdentities(): Promise<Identities> {
+  #openIdentities(): Promise<CallerIdentities> {
     const { settings } = this.#start;
     const open = () => openIdentities({ settings, clusterId: settings.node.clusterId, log: this.#log.child("identity"), now });
     return this.#parts.open("identities", open, (table) => table);
@@ -337,7 +337,7 @@ class NodeWorker {
   }
 
   /** Undefined if the main thread does not answer in time. */
-  async #answerWithin(waitMs: number, question: Parameters<MainThread["ask"]>[0]): Promise<Reply | undefined> {
+  async #answerWithin(waitMs: number, question: Parameters<MainThread["ask"]>[0]): Promise<WorkerReply | undefined> {
     const late = Promise.withResolvers<undefined>();
     const stop = later(() => late.resolve(undefined), waitMs);
     const reply = await Promise.race([this.#main.ask(question), late.promise]);

@@ -1,4 +1,4 @@
-/** How old an answer may be: what callers accept, and from when on an answer is called stale. */
+/** The age of answers: the limit that callers set, and the limit above which an answer is marked stale. */
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { shortCursorText, shortHolder } from "../../catalog/watch/cursor.ts";
@@ -9,25 +9,25 @@ import { textHash } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
 import { durationMs } from "../contract.ts";
 
-/** Time after which a client should try again when the data is too old. */
+/** Retry delay for a client when the data is too old. */
 const STALE_RETRY_MS = 1000;
 /**
- * A node whose data may be older is cut off, or is still starting. Longer than the age ever is in a healthy cluster, and than a member that died is
- * waited for.
+ * Age above which an answer is stale, because the node is cut off or still starting. It is longer than the largest age in a healthy cluster, and
+ * longer than the time until a crashed member is declared dead.
  */
 const STALE_AGE_MS = 60_000;
 
-/** `waymark.catalog.v1.Source`: what an answer was made from. */
+/** `waymark.catalog.v1.Source`: the data from which an answer was made. */
 export const SOURCE = { REPLICA: 1, FOLLOWED: 2, FETCHED: 3, DISK: 4 } as const;
 export type AnswerSource = (typeof SOURCE)[keyof typeof SOURCE];
 
-/** How good what an answer is made from is. */
+/** The age and the source of the data from which an answer is made. */
 export interface AnswerAge {
-  /** In whole ms. An unknown age is counted from 1970. */
+  /** Age in whole ms. An unknown age is counted from 1970. */
   readonly ageMs: number;
   readonly isStale: boolean;
   readonly source: AnswerSource;
-  /** Nodes that the age does not include. Absent: none. */
+  /** Nodes that the age does not include. Absent when there are none. */
   readonly unreachable?: UnreachableNodes | undefined;
 }
 
@@ -37,12 +37,12 @@ export interface StalenessBound {
   readonly maxStalenessStrict: boolean;
 }
 
-/** The age of what a node answers from its replica. An unknown age is counted from 1970, so it is stale too. */
+/** Returns the age of answers from the replica of a node. An unknown age is counted from 1970, so it is also stale. */
 export function replicaAge(ageMs: number, unreachable?: UnreachableNodes): AnswerAge {
   return { ageMs: Math.round(ageMs), isStale: ageMs > STALE_AGE_MS, source: SOURCE.REPLICA, unreachable };
 }
 
-/** How good the data of an answer is: what the call says of it, or else the age of this node's replica. */
+/** Returns the age of an answer: the age in the context of the call or, without it, the age of this node's replica. */
 export function answerAge(
   { mesh }: { readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable"> },
   { age, time }: { readonly age?: AnswerAge | undefined; readonly time: Time },
@@ -58,13 +58,13 @@ export function checkAge(age: Pick<AnswerAge, "ageMs" | "source" | "unreachable"
   const maxStalenessMs = durationMs(bound.maxStaleness);
   if (ageMs <= maxStalenessMs) return;
   const message = isKnownAge(ageMs)
-    ? `the data may be ${ageMs} ms old, and the request accepts at most ${maxStalenessMs} ms`
-    : `the age of the data is not known yet, and the request accepts at most ${maxStalenessMs} ms`;
+    ? `the data may be ${ageMs} ms old, but max_staleness is ${maxStalenessMs} ms: retry, or use another server`
+    : `the age of the data is not known yet, but max_staleness is ${maxStalenessMs} ms: retry, or use another server`;
   throw tooStale(message);
 }
 
 function checkReachable({ source, unreachable }: Pick<AnswerAge, "source" | "unreachable">): void {
-  if (source === SOURCE.DISK) throw tooStale("max_staleness_strict: this resolver has not reached a server since it started");
+  if (source === SOURCE.DISK) throw tooStale("max_staleness_strict: this resolver has not reached an upstream since it started");
   if (unreachable === undefined) return;
   const { nodeIds, count } = unreachable;
   const names = `${nodeIds.slice(0, MAX_NAMES).join(", ")}${count > MAX_NAMES ? ` and ${count - MAX_NAMES} more` : ""}`;
@@ -75,14 +75,14 @@ function tooStale(message: string): WaymarkError {
   return new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
 }
 
-/** Maximum number of node ids in an error message. */
+/** Largest number of node ids in an error message. */
 const MAX_NAMES = 5;
 
-// The revision of an answer, and the cursor that a watch can continue from.
+// The revision of an answer, and the cursor from which a watch can continue.
 
-/** Most cursors kept for one revision. Readers of the same content get the same cursor. */
+/** Largest number of cursors that are cached for one revision. Readers of the same content get the same cursor. */
 const MAX_CURSORS = 1000;
-/** Longest reader text that is kept. A filter with a thousand names has a long one. */
+/** Length of the longest reader text that is cached, in characters. A filter with a thousand names has a longer one. */
 const MAX_KEPT_TEXT = 1000;
 
 interface AnswerPosition {
@@ -90,7 +90,7 @@ interface AnswerPosition {
   readonly cursor: string;
 }
 
-/** The parts of `CatalogReads` that places depend on. */
+/** The parts of `CatalogReads` on which cursors depend. */
 interface PositionInputs extends Pick<CatalogReads, "policyRevision"> {
   readonly replica: Pick<CatalogReads["replica"], "revision">;
   readonly node: Pick<CatalogReads["node"], "boot">;
@@ -101,7 +101,7 @@ export class AnswerPositions {
   #revision = -1;
   #policyRevision = -1;
   #boot = "";
-  /** Cursors by reader text. The empty text has the cursor of no reader. */
+  /** Cursors by reader text. The cursor of the empty text belongs to no reader. */
   readonly #cursors = new Map<string, string>();
 
   constructor(reads: PositionInputs) {
@@ -109,8 +109,8 @@ export class AnswerPositions {
   }
 
   /**
-   * The current place. `readerText` names the content of the answer (`CatalogReads.readerText`). Without it the cursor has only the revision, and a
-   * watch from it begins with a snapshot. HOT: once a query. Each cursor is made once for a revision and a reader.
+   * Returns the current revision and cursor. `readerText` identifies the content of the answer (`CatalogReads.readerText`). Without it, the cursor
+   * has only the revision, and a watch from it begins with a snapshot. HOT: once per query. Each cursor is made once per revision and reader.
    */
   now(readerText = ""): AnswerPosition {
     const { replica, node, policyRevision } = this.#reads;
@@ -131,9 +131,9 @@ export class AnswerPositions {
   }
 }
 
-// What services and feeds need to know of the mesh: which nodes are there, and how old the data of this node may be.
+// The information about the mesh that services and feeds need: the live nodes, and the age of this node's data.
 
-/** A node that this node believes to be alive or suspects. */
+/** A node that is alive or suspect according to this node. */
 export interface LiveNode {
   readonly status: "alive" | "suspect";
   readonly lastSeenWallMs: number;
@@ -142,17 +142,17 @@ export interface LiveNode {
 export interface PeerDirectory {
   /** Whether there is another node of this cluster. Nodes of other clusters hold no data for it. */
   readonly hasPeers: () => boolean;
-  /** Whether readers may be told that they have everything. False while many records are being shown or hidden. */
+  /** Whether this node may report to readers that they have all entries. False while many records are being shown or hidden. */
   readonly isWhole: () => boolean;
-  /** How old the data of this node may be, in ms. 0 if the node hears of every change at once, or holds only its own data. */
+  /** Largest possible age of this node's data in ms. 0 if the node receives every change immediately, or has only its own data. */
   readonly ageMs: (time: Time) => number;
-  /** Nodes that may accept writes that this node does not receive, whatever the age. Undefined when there are none. */
+  /** Nodes that may accept writes that this node does not receive, regardless of the age. Undefined when there are none. */
   readonly unreachable: (time: Time) => UnreachableNodes | undefined;
-  /** Undefined for a node that left, died or was never a member. */
+  /** Undefined when the node left, died or was never a member. */
   readonly presence: (nodeId: string, time: Time) => LiveNode | undefined;
 }
 
-/** The directory of a node without a fabric. */
+/** Returns the directory of a node without a fabric. */
 export function lonePeerDirectory(nodeId: string): PeerDirectory {
   return {
     hasPeers: () => false,

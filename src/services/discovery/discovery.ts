@@ -1,4 +1,4 @@
-/** DiscoveryService of a node: its reads, its writes, and the nodes of the fabric. And ResolverService, which reads the same, and what DnsService writes. */
+/** Builds three services of a node: DiscoveryService, with reads, writes and the nodes of the fabric; ResolverService; and the writes of DnsService. */
 import { type ClusterMapRequest, DiscoveryService, type ListPeersRequest } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import { ResolverService } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
@@ -28,7 +28,10 @@ export interface DiscoveryParts
   readonly leases: Leases;
   /** The zones of DNS. */
   readonly zones: readonly string[];
-  /** The stored summaries, and whether this node has caught up with the summaries of its region. Absent: this node computes summaries of its own cluster on demand, and redirects no caller. */
+  /**
+   * The stored summaries, and whether this node has caught up with the summaries of its region. Absent when the node computes summaries of its own
+   * cluster on demand; it then redirects no callers.
+   */
   readonly summaries?:
     | {
         readonly reads: SummaryReads;
@@ -83,9 +86,9 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
   return { discovery, resolver: resolverService(resolveName), dns: { desc: DnsService, handlers: names } };
 }
 
-// ResolverService: the lookup of a name. A node has no cache that the other calls could be about; a resolver brings handlers for them.
+// ResolverService on a node has only the lookup of a name. The other calls are about the cache of a resolver, which has its own handlers for them.
 
-/** `resolve`: the handler of `Resolve`, which reads have. */
+/** Returns ResolverService with `resolve` as the handler of `Resolve`. */
 export function resolverService(resolve: MethodHandler): ServiceDefinition {
   const disabled: MethodHandler = { kind: "unary", handle: refuse };
   const handlers: HandlersOf<typeof ResolverService> = {
@@ -103,5 +106,5 @@ export function resolverService(resolve: MethodHandler): ServiceDefinition {
 }
 
 function refuse(): never {
-  throw new WaymarkError("resolver_disabled", "this server is a node, which has no cache: ask a resolver");
+  throw new WaymarkError("resolver_disabled", "this server is a node and has no resolver cache: send the call to a resolver");
 }

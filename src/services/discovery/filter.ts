@@ -1,4 +1,4 @@
-/** The filter of a query or a watch from its request, which the contract's rules have passed. */
+/** Builds the filter of a query or a watch from its request, which was already checked against the contract's rules. */
 import type { CatalogQueryRequest, CatalogWatchRequest } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { namespaceCovers } from "../../catalog/entry/names.ts";
 import type { Scope } from "../../catalog/entry/scope.ts";
@@ -9,7 +9,7 @@ import type { RequestedNames } from "../../discovery/dns-alias-owners.ts";
 import { invalid } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
 
-/** The filter of a request. Throws `invalid_argument` for fields that do not go together, and for text that is not a range of versions. */
+/** Returns the filter of a request. Throws `invalid_argument` for incompatible fields, and for text that is not a range of versions. */
 export function filterOf(request: CatalogQueryRequest | CatalogWatchRequest): EntryFilter {
   const { namespace, clusterId, region } = request;
   const kindMask = maskOf(request.kinds);
@@ -32,54 +32,60 @@ export function filterOf(request: CatalogQueryRequest | CatalogWatchRequest): En
   };
 }
 
-/** The names in DNS that a query asks for. Undefined for none. Throws `invalid_argument` for both kinds of names. */
+/** Returns the DNS names in a query. Undefined when there are none. Throws `invalid_argument` for a query with both kinds of names. */
 export function namesOf({ aliases, hosts }: CatalogQueryRequest): RequestedNames | undefined {
   if (aliases.length === 0 && hosts.length === 0) return undefined;
-  if (aliases.length > 0 && hosts.length > 0) throw invalid("hosts", "does not go with aliases, which are hosts as well; give one of them");
+  if (aliases.length > 0 && hosts.length > 0)
+    throw invalid("hosts", "must not be set together with aliases: set only one of them; hosts also matches aliases");
   return { aliases, hosts };
 }
 
-/** The fields of a request that are those of a resolver. */
+/** The fields of a request that belong to reads of resolvers. */
 type ForResolver =
   | Pick<CatalogQueryRequest, "forResolver" | "via" | "viewer">
   | Pick<CatalogWatchRequest, "forResolver" | "namespacePrefixes" | "via" | "viewer">;
 
 const EVERYWHERE = new NamespacePrefixes([""]);
 
-/** Throws `invalid_argument` for fields of a resolver in a request of others, and for fields that do not go with those of a resolver. */
+/** Returns the namespaces of a resolver's request. Undefined for other requests. Throws `invalid_argument` for fields that require or exclude for_resolver. */
 export function resolvedOf(request: ForResolver): NamespacePrefixes | undefined {
   const prefixes = "namespacePrefixes" in request ? request.namespacePrefixes : undefined;
   if (!request.forResolver) {
-    if (request.via.length > 0) throw invalid("via", "goes with for_resolver only");
+    if (request.via.length > 0) throw invalid("via", "requires for_resolver");
     if (prefixes !== undefined && prefixes.length > 0)
-      throw invalid("namespace_prefixes", "goes with for_resolver only; use namespace_prefix");
+      throw invalid("namespace_prefixes", "requires for_resolver; without it, use namespace_prefix");
     return undefined;
   }
-  if (request.viewer !== undefined) throw invalid("viewer", "does not go with for_resolver: a resolver judges its own callers");
+  if (request.viewer !== undefined)
+    throw invalid("viewer", "must not be set with for_resolver: a resolver applies policy to its own callers");
   if (prefixes === undefined) return EVERYWHERE;
-  if (prefixes.length === 0) throw invalid("namespace_prefixes", "is empty: name at least one, or an empty text for all namespaces");
+  if (prefixes.length === 0)
+    throw invalid("namespace_prefixes", "must not be empty: list at least one prefix, or an empty string for all namespaces");
   return new NamespacePrefixes(prefixes);
 }
 
-/** A prefix beside a namespace must cover it. Otherwise nothing could match, and an empty answer would not say why. */
+/** Returns the prefix. Throws `invalid_argument` if it does not cover the namespace, because then nothing could match. */
 export function prefixOf(prefix: string, namespace: string): string {
   if (namespace === "" || namespaceCovers(prefix, namespace)) return prefix;
-  throw invalid("namespace_prefix", `namespace ${namespace} must be ${prefix} or below it; give one of the two alone, or both that agree`);
+  throw invalid(
+    "namespace_prefix",
+    `must be the namespace ${namespace} or a parent of it, got ${prefix}; or set only one of the two fields`,
+  );
 }
 
 function versionsOf(text: string, kindMask: number): VersionRange | undefined {
   if (text === "") return undefined;
   if (kindMask !== 0 && (kindMask & (1 << KIND.FUNCTION)) === 0)
-    throw invalid("version_range", "only functions have versions, and kinds names others");
+    throw invalid("version_range", "only functions have versions: add FUNCTION to kinds, or leave kinds empty");
   return new VersionRange(text);
 }
 
-/** The scope of a request, as the catalog has it. */
+/** Converts the scope of a request to the type of the catalog. */
 export function scopeOf(scope: number): Scope {
-  return scope as Scope; // oxlint-disable-line typescript/no-unsafe-type-assertion -- the contract's rules refuse any other
+  return scope as Scope; // oxlint-disable-line typescript/no-unsafe-type-assertion -- the contract's rules reject other values
 }
 
-/** In code-unit order. */
+/** Returns the terms in the order of code units. */
 export function sorted(terms: readonly string[]): readonly string[] {
   return terms.length < 2 ? terms : terms.toSorted();
 }

@@ -1,4 +1,4 @@
-/** SetMaintenance: who may order it, which nodes take the order, and what became of it (semantics.md, Maintenance). */
+/** SetMaintenance: checks a maintenance override, sends it to the nodes of the entries, and collects the results (semantics.md, Maintenance). */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Reason as WireReason } from "../../../gen/waymark/catalog/v1/reason_pb.js";
@@ -10,7 +10,7 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 import type { RequestedOverride } from "../../discovery/registrar/maintenance.ts";
 import type { OverrideTarget, Registrar } from "../../discovery/registrar/registrar.ts";
 import { reasonOf } from "../../fabric/maintenance-calls.ts";
-import type { Maintain, Maintained } from "../../fabric/wire/messages.ts";
+import type { MaintenanceCall, MaintenanceResult } from "../../fabric/wire/messages.ts";
 import { type ErrorReason, invalid, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import { timeMs } from "../../lib/protowire.ts";
 import { type Caller, demandRole, hasRole } from "../../policy/identity/caller.ts";
@@ -21,41 +21,41 @@ export interface MaintenanceServiceParts {
   readonly bounds: EntryBounds;
   readonly registrar: Pick<Registrar, "orderMaintenance" | "orderTarget" | "entriesOfNode">;
   readonly reads: { readonly replica: Pick<Replica, "origins"> };
-  /** Resolves when all staged records are durable. Undefined if none are staged. */
+  /** Resolves when all staged records are durable. Undefined when no record is staged. */
   readonly durable: () => Promise<void> | undefined;
-  /** After a standstill of this process: resolves when other nodes confirm that no other process has taken this node's id. Undefined otherwise. */
+  /** Resolves when, after a pause of this process, other nodes have confirmed that no other process uses this node's id. Undefined when there was no pause. */
   readonly confirmed: () => Promise<void> | undefined;
   /** Throws `clock_skew` or `not_ready` while this node accepts no writes. */
   readonly checkWrites: () => void;
   readonly checkCaughtUp: () => void;
-  /** Gives another node an order. */
-  readonly maintain: (nodeId: string, maintain: Maintain) => Promise<Maintained>;
-  /** Records an accepted order in the audit log. */
+  /** Sends an override to another node. */
+  readonly maintain: (nodeId: string, maintain: MaintenanceCall) => Promise<MaintenanceResult>;
+  /** Records an accepted override in the audit log. */
   readonly onMaintenance: (caller: Caller, order: RequestedOverride, accepted: AcceptedOverride) => void;
 }
 
-/** The subjects of an accepted order, for the audit log. */
+/** The subjects of an accepted override, for the audit log. */
 export interface AcceptedOverride {
   readonly requestId: string;
-  /** The node that the call named. Empty if it named keys. */
+  /** The node in the request. Empty if the request has keys. */
   readonly nodeId: string;
-  /** The keys for which the order was accepted. Empty if the call named a node. */
+  /** The keys for which the override was accepted. Empty if the request has a node. */
   readonly keys: readonly KeyText[];
   /** Number of changed entries. */
   readonly count: number;
 }
 
-/** Longest time that a maintenance may be ordered for. */
+/** Longest duration of a maintenance override. */
 const MAX_DAYS = 366;
 const MAX_UNTIL_MS = MAX_DAYS * 86_400_000;
-/** Keys of one order to one node. */
+/** Largest number of keys in one call to a node. */
 const CHUNK = 1000;
-/** Nodes that are asked at the same time. */
+/** Largest number of nodes that are called concurrently. */
 const MAX_NODES = 16;
-/** Refusals of one answer. */
+/** Largest number of refusals in an answer. */
 const MAX_REFUSALS = 1000;
 
-/** When a retry may help, by reason. */
+/** Retry delays, for the reasons for which a retry may succeed. */
 const RETRY_MS: Partial<Record<ErrorReason, number>> = {
   origin_away: 5000,
   version_conflict: 1000,
@@ -66,20 +66,20 @@ const RETRY_MS: Partial<Record<ErrorReason, number>> = {
 };
 
 interface RefusedKey {
-  /** Place of the key in the order. */
+  /** Index of the key in the request. */
   readonly at: number;
   readonly key: KeyText;
   readonly reason: ErrorReason;
   readonly detail: string;
 }
 
-/** A key with its place in the order. */
+/** A key with its index in the request. */
 interface NumberedKey {
   readonly at: number;
   readonly key: KeyText;
 }
 
-/** What became of an order so far. */
+/** The results of an override so far. */
 class OverrideProgress {
   changed = 0;
   unchanged = 0;
@@ -89,7 +89,7 @@ class OverrideProgress {
     for (const { at, key } of places) this.refusals.push({ at, key, reason, detail });
   }
 
-  /** What a node answered about these keys. */
+  /** Adds a node's answer about these keys. */
   take(
     places: readonly NumberedKey[],
     changed: number,
@@ -136,21 +136,21 @@ export class MaintenanceMethods {
 
   #keysOf({ keys, nodeId }: SetMaintenanceRequest): readonly KeyText[] | undefined {
     const { bounds, identity } = this.#parts;
-    if ((keys.length === 0) === (nodeId === "")) throw invalid("keys", "give either keys or node_id");
+    if ((keys.length === 0) === (nodeId === "")) throw invalid("keys", "set either keys or node_id");
     if (nodeId !== "") return undefined;
     if (keys.length > bounds.maxRequestEntries)
-      throw invalid("keys", `${keys.length} are more than the ${bounds.maxRequestEntries} of limits.max_request_entries`);
+      throw invalid("keys", `must have at most ${bounds.maxRequestEntries} items (limits.max_request_entries), got ${keys.length}`);
     const known = new Map<KeyText, number>();
     keys.forEach((each, i) => {
       const key = parseKey(each, `keys[${i}]`, identity.clusterId, bounds);
       const twin = known.get(key);
-      if (twin !== undefined) throw invalid(`keys[${i}]`, `is the same as keys[${twin}]; a request may name a key once`);
+      if (twin !== undefined) throw invalid(`keys[${i}]`, `duplicates keys[${twin}]: list each key once`);
       known.set(key, i);
     });
     return [...known.keys()];
   }
 
-  /** By node, the keys that it takes the order for. All keys are looked at before any is changed. */
+  /** Groups the keys by their node. All keys are checked before any is changed. */
   #ofKeys(keys: readonly KeyText[], caller: Caller, outcome: OverrideProgress): ReadonlyMap<string, readonly NumberedKey[]> {
     const { registrar } = this.#parts;
     const targets = keys.map((key, i) => registrar.orderTarget(caller, key, `keys[${i}]`));
@@ -170,7 +170,8 @@ export class MaintenanceMethods {
   #ofNode(nodeId: string, caller: Caller, outcome: OverrideProgress): ReadonlyMap<string, readonly NumberedKey[]> {
     demandRole(caller, "mesh.operate");
     const found = this.#parts.registrar.entriesOfNode(nodeId);
-    if (found === undefined) throw new WaymarkError("not_found", `node_id: no node ${nodeId} of this cluster is known`);
+    if (found === undefined)
+      throw new WaymarkError("not_found", `node_id: unknown node ${JSON.stringify(nodeId)}: this cluster has no such node`);
     const places = found.keys.map((key, at) => ({ at, key }));
     if (!found.isAway) return new Map([[nodeId, places]]);
     outcome.refuse(places, "origin_away", awayText({ nodeId }));
@@ -207,7 +208,7 @@ export class MaintenanceMethods {
     } catch (error) {
       rethrowBroken(error);
       if (error instanceof WaymarkError) outcome.refuse(places, error.reason, textOf(error));
-      else outcome.refuse(places, "store_unavailable", "the journal does not take writes");
+      else outcome.refuse(places, "store_unavailable", "the journal of this node does not accept writes");
     }
   }
 
@@ -222,30 +223,30 @@ export class MaintenanceMethods {
     const said = { keys, isOn, reason, untilMs, principal: giver, isForAll: isOperator };
     const { response, refusal } = await this.#parts.maintain(nodeId, said);
     if (response !== undefined) {
-      const at = (detail: string) => `at node ${nodeId}: ${detail}`;
+      const at = (detail: string) => `node ${nodeId}: ${detail}`;
       const refusals = response.refusals.map((each) => ({ index: each.index, reason: reasonOf(each.reason), detail: at(each.detail) }));
       outcome.take(places, response.changed, refusals);
     } else if (refusal !== undefined) {
-      outcome.refuse(places, "origin_away", `node ${nodeId}, where it is registered, refused the order: ${refusal}`);
+      outcome.refuse(places, "origin_away", `node ${nodeId}, which owns the entry, rejected the override: ${refusal}`);
     } else outcome.refuse(places, "origin_away", awayText({ nodeId }));
   }
 }
 
-// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the key of nothing: each place has one
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- never used: each index has a key
 const EMPTY = "" as KeyText;
 
 function awayText({ nodeId }: Pick<OverrideTarget, "nodeId">): string {
-  return `node ${nodeId}, where it is registered, is away or does not answer`;
+  return `node ${nodeId}, which owns the entry, is unreachable`;
 }
 
-/** Without its reason, which stands beside it. */
+/** Returns the message of an error without its reason, which a refusal has in its own field. */
 function textOf({ message, reason }: WaymarkError): string {
   return message.slice(`${reason}: `.length);
 }
 
-/** The name of a reason in the contract. */
+/** Returns the name of a reason in the contract. */
 function upper(reason: ErrorReason): Uppercase<ErrorReason> {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what the type says, done
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- toUpperCase returns the uppercase type
   return reason.toUpperCase() as Uppercase<ErrorReason>;
 }
 

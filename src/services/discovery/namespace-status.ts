@@ -1,4 +1,4 @@
-/** DiscoveryService.NamespaceStatus: what the policy and the catalog say of a namespace, and what its cluster exports of it. */
+/** DiscoveryService.NamespaceStatus: the policy and the entry count of a namespace, and the summaries that this cluster exports for it. */
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type NamespaceStatusRequest, NamespaceStatusResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -10,10 +10,10 @@ import type { CallContext } from "../service.ts";
 import type { PeerDirectory } from "./answer-age.ts";
 import { freshness, wireScope } from "./nodes.ts";
 
-/** What the cluster of a node exports of a namespace, and whether it may. */
+/** The summaries that the node's cluster exports for a namespace, and whether policy allows the export. */
 export interface NamespaceExports {
   readonly count: number;
-  /** Undefined: nothing that was said of it is remembered. */
+  /** Undefined when no export of the namespace is on record. */
   readonly lastWallMs: number | undefined;
   readonly allowed: boolean;
   readonly reason: string;
@@ -23,7 +23,7 @@ export interface StatusParts {
   readonly reads: CatalogReads;
   readonly identity: { readonly nodeId: string };
   readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable">;
-  /** Absent where no summaries are held. */
+  /** Absent on a node without summaries. */
   readonly exportsOf?: ((namespace: string, time: Time) => NamespaceExports) | undefined;
 }
 

@@ -1,4 +1,4 @@
-/** DiscoveryService.ClusterMap and ListPeers: the nodes of the fabric. */
+/** Implements DiscoveryService.ClusterMap and ListPeers, which list the nodes of the fabric. */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope as WireScope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -33,18 +33,18 @@ export interface NodeParts {
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
   readonly mesh: PeerDirectory;
   readonly loads: Pick<LoadReports, "of">;
-  /** Where clusters of other regions take calls. Absent where no summaries are held. */
+  /** The ingress nodes of clusters in other regions. Absent on a node without summaries. */
   readonly ingress?: ((time: Time) => readonly RemoteCluster[]) | undefined;
 }
 
-/** A scope as the generated code has it. */
+/** Converts a scope to the enum of the generated code. */
 export function wireScope(scope: Scope): WireScope {
   return WireScope[enumName(SCOPE_NAMES[scope])];
 }
 
 /**
- * A page of the NODE entries of nodes that are there, and then of the ingress of other regions. Nodes that left or died are not listed, although their entries
- * may still be held.
+ * Returns a page of the NODE entries of live nodes, followed by the ingress nodes of other regions. Nodes that left or died are not listed,
+ * although this node may still have their entries.
  */
 export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context: CallContext) {
   const { reads, bytes, identity, mesh } = parts;
@@ -54,13 +54,13 @@ export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context
   const limit = pageLimit(request.limit);
   const filter = {
     ...NODES,
-    // Here a scope is only a locality. Entries of nodes have scope REGION, so a filter by GLOBAL would match none of them.
+    // In this request a scope is only a locality. Entries of nodes have scope REGION, so a filter by GLOBAL would match none of them.
     scope: scope === SCOPE.GLOBAL ? SCOPE.UNSET : scope,
     capabilities,
     resources: sorted(resources),
   };
   const near = isFarToken(token) ? NO_PAGE : reads.nodes(context.caller, { filter, limit, token }, namespaceFilter);
-  // Nobody knows here which entries and resources they have.
+  // The entries and resources of ingress nodes in other regions are unknown, so these filters exclude all such nodes.
   const isAsked = isWide(scope) && namespaceFilter === "" && resources.length === 0;
   const isWanted = ({ node }: RemoteNode) => capabilities.every((term) => node.capabilities.includes(term));
   const far = farNodes(parts, context, { isAsked, isWanted, near, token, limit, salt: capabilities.join("\0") });
@@ -78,7 +78,7 @@ export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context
   });
 }
 
-/** The other nodes that are there, as peers of the serving node, and then the ingress of other regions. */
+/** Returns the other live nodes, as peers of the serving node, followed by the ingress nodes of other regions. */
 export function listPeers(parts: NodeParts, request: ListPeersRequest, context: CallContext) {
   const { reads, identity, mesh } = parts;
   const scope = scopeOf(request.scope);
@@ -99,11 +99,11 @@ export function listPeers(parts: NodeParts, request: ListPeersRequest, context: 
   return create(ListPeersResponseSchema, { peers: all, nextPageToken: near.nextToken || far.nextToken, ...freshness(parts, context) });
 }
 
-/** A page after all nodes. */
+/** The page of members when all members are on previous pages. */
 const NO_PAGE = { records: [], nextToken: "" } as const;
 const NO_FAR = { page: [], nextToken: "" } as const;
 
-/** Whether nodes of other regions are meant too. */
+/** Whether the scope includes nodes of other regions. */
 function isWide(scope: Scope): boolean {
   return scope === SCOPE.UNSET || scope === SCOPE.GLOBAL;
 }
@@ -111,14 +111,14 @@ function isWide(scope: Scope): boolean {
 interface RemoteNodesRequest {
   readonly isAsked: boolean;
   readonly isWanted: (far: RemoteNode) => boolean;
-  /** The page of nodes that they come after. */
+  /** The page of members, which the ingress nodes follow. */
   readonly near: { readonly records: readonly CatalogRecord[]; readonly nextToken: string };
   readonly token: string;
   readonly limit: number;
   readonly salt: string;
 }
 
-/** What has room after the last page of nodes. Who may see nodes may see these. */
+/** Returns the ingress nodes that fit after the last page of members. Callers that may see members may also see ingress nodes. */
 function farNodes({ ingress, reads }: NodeParts, { caller, time }: CallContext, asked: RemoteNodesRequest) {
   const { isAsked, isWanted, near, token, limit, salt } = asked;
   const isTurn = isAsked && near.nextToken === "" && reads.verdict(caller, NODES.namespace).allowed;
@@ -147,21 +147,21 @@ function wireLoad({ observedWallMs, ...numbers }: LoadView) {
   return { ...numbers, observedAt: timestampFromMs(observedWallMs) };
 }
 
-/** The parts of an answer that say where it comes from. */
+/** The sources of the freshness fields of an answer. */
 interface AnswerAgeParts {
   readonly reads: { readonly replica: Pick<CatalogReads["replica"], "revision"> };
   readonly identity: { readonly nodeId: string };
   readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable">;
 }
 
-/** The field of an answer that lists the nodes that its age does not include. */
+/** Returns the answer field that lists the nodes that the age does not include. */
 export function unreachableField(nodes: UnreachableNodes | undefined) {
   return nodes === undefined
     ? {}
     : { unreachableNodes: create(UnreachableNodesSchema, { nodeIds: [...nodes.nodeIds], count: nodes.count }) };
 }
 
-/** The fields of an answer about its source and age. */
+/** Returns the answer fields for source and age. */
 export function freshness(parts: AnswerAgeParts, context: CallContext) {
   const { ageMs, isStale, source, unreachable } = answerAge(parts, context);
   return {

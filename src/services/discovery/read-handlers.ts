@@ -1,4 +1,4 @@
-/** DiscoveryService's reads: all that a copy of the catalog can answer, without the parts of a node that write. */
+/** The read handlers of DiscoveryService. They need only a copy of the catalog, and none of the parts of a node that write. */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -38,7 +38,7 @@ import type { DiscoveryBytes } from "./response-bytes.ts";
 import { type RequestedWatch, WatchOpener } from "./watch-opener.ts";
 
 export interface ReadParts {
-  /** `ServerInfo` tells it. */
+  /** The identity that `ServerInfo` reports. */
   readonly identity: NodeIdentity;
   readonly reads: CatalogReads;
   readonly fanout: Fanout;
@@ -46,58 +46,58 @@ export interface ReadParts {
   readonly bytes: DiscoveryBytes;
   /** The last reports about entries of this node, including those that were not sent to other nodes. */
   readonly loads: Pick<LoadReports, "of">;
-  /** Static entries of this node that ended. */
+  /** Number of static entries of this node that have ended. */
   readonly endedStaticCount: () => number;
   readonly mesh: Pick<PeerDirectory, "ageMs" | "hasPeers" | "unreachable">;
   readonly isReady: () => boolean;
-  /** Throws `not_ready` while this node may hold only a part of the catalog. */
+  /** Throws `not_ready` while this node may have only a part of the catalog. */
   readonly checkCaughtUp: () => void;
-  /** Throws `not_ready` while another process runs under this node's id. Watches must then go to another node too. */
+  /** Throws `not_ready` while another process runs with this node's id. Watches must then move to another node too. */
   readonly checkStart: () => void;
   /**
-   * Of a read worker: resolves when its copy has everything that its node had at the call. The node and its other workers may have given out
-   * cursors that this copy does not cover yet. Undefined where the catalog is no copy: a cursor of its own that is ahead of it was forged.
+   * On a read worker: resolves when the copy has all changes that its node had at the time of the call. The node and its other workers may have
+   * issued cursors that this copy does not cover yet. Undefined when the catalog is not a copy; a cursor ahead of the catalog is then forged.
    */
   readonly caughtUp: (() => Promise<void>) | undefined;
   readonly now: () => Time;
   readonly random: () => number;
-  /** Whether callers without a credential may ask for the view of another cluster and tenant. */
+  /** Whether callers without a credential may request the view of another cluster and tenant. */
   readonly allowsViewerOverride: boolean;
   readonly metrics: Metrics;
   /** Whether every connection of the listeners is encrypted. */
   readonly isTls: boolean;
-  /** Of a resolver: how good what it follows is. Absent at a node, which has `mesh.ageMs`. */
+  /** On a resolver: the age of its watched data. Absent on a node, which uses `mesh.ageMs`. */
   readonly followedAge?: ((time: Time) => AnswerAge) | undefined;
-  /** Of a resolver: itself, and the resolvers through which its data comes, the nearest first. Absent at a node. */
+  /** On a resolver: the ids of itself and of the resolvers through which its data passes, the nearest first. Absent on a node. */
   readonly via?: (() => readonly string[]) | undefined;
-  /** Of a resolver: throws for a reader behind which it is itself, or that is behind too many. Absent at a node. */
+  /** On a resolver: throws if the reader's chain of resolvers contains this resolver or is too long. Absent on a node. */
   readonly checkVia?: ((via: readonly string[]) => void) | undefined;
-  /** Of a resolver: whether it knows that it lacks a version of the policy, so that watches are told nothing. Absent at a node. */
+  /** On a resolver: whether watches send nothing because the resolver knows that it lacks a version of the policy. Absent on a node. */
   readonly isPaused?: (() => boolean) | undefined;
-  /** Of a resolver: the places that its readers can be told, in the place of a vector. Absent at a node. */
+  /** On a resolver: the positions from which its readers can resume, used instead of a version vector. Absent on a node. */
   readonly resumes?: Pick<CursorSource, "gap"> | undefined;
   /** As in `ResolveParts`. */
   readonly redirects?: ClusterRedirects | undefined;
   /** As in `StatusParts`. */
   readonly exportsOf?: StatusParts["exportsOf"];
-  /** Tells the audit of an answered read. */
+  /** Records an answered read in the audit log. */
   readonly onRead: (caller: Caller, namespace: string) => void;
 }
 
-/** Nothing comes through a resolver. */
+/** The chain of resolvers on a node, whose data passes through no resolver. */
 const NOBODY: readonly string[] = [];
 
-/** Calls that any copy of the catalog answers. A new one is to say at a resolver, too, how it is judged there (`resolvingHandlers`). */
+/** Calls that any copy of the catalog answers. A new call also needs a handler on a resolver that checks its access (`resolvingHandlers`). */
 export type ReadMethod = "catalogQuery" | "catalogWatch" | "resolve" | "namespaceStatus" | "serverInfo";
 
-/** What a copy of the catalog answers. */
+/** The handlers of calls that a copy of the catalog answers. */
 export interface ReadHandlers extends Required<Pick<ServiceDefinition, "routes">> {
   readonly handlers: Readonly<Record<ReadMethod, MethodHandler>>;
   /** `Resolve` of ResolverService. */
   readonly resolveName: MethodHandler;
-  /** Whether the caller of `Resolve` may see the namespace. The audit is not told. */
+  /** Whether the caller of `Resolve` may see the namespace. The check is not recorded in the audit log. */
   readonly maySee: (request: Pick<ResolveRequest, "namespace" | "viewer">, caller: Caller) => boolean;
-  /** `CatalogQuery` for a caller that has made the filter of the request already. */
+  /** `CatalogQuery` with a filter that was already built from the request. */
   readonly query: (request: CatalogQueryRequest, context: CallContext, filter: EntryFilter) => Uint8Array;
 }
 
@@ -127,7 +127,7 @@ interface RequestedPage {
   readonly open: QueryPageRequest["open"];
   readonly salt: string;
   readonly isExplained: boolean;
-  /** Whether a watch can go on from the first page. */
+  /** Whether a watch can continue from the cursor of the first page. */
   readonly isFollowed: boolean;
 }
 
@@ -161,7 +161,7 @@ class ReadMethods {
     const age = this.#ageWithin(request, context);
     if (request.forResolver) {
       this.#checkResolver(request, context.caller);
-      // A resolver keeps the answer in the place of what it has, and says to others that nothing else exists.
+      // A resolver replaces its data with the answer and then reports that nothing else exists, so the answer must be complete.
       this.#parts.checkCaughtUp();
     }
     const asked = made ?? filterOf(request);
@@ -171,7 +171,7 @@ class ReadMethods {
     const names = namesOf(request);
     const open = names && ((start: PageStart) => openAliasOwners(names, dnsNames, filter, start));
     const salt = querySalt(request);
-    // A watch cannot filter by subject or name. A resolver's cursor is good for any filter, and this answer has one.
+    // A watch cannot filter by subject or name. A cursor for resolvers is valid for any filter, but this answer covers only one filter.
     const isFollowed = test === undefined && open === undefined && !request.forResolver && context.age?.source !== SOURCE.FETCHED;
     const { page, revision, cursor } = this.#page({ request, filter, test, open, salt, isExplained: request.explain, isFollowed }, context);
     const answer = bytes.query({
@@ -189,7 +189,7 @@ class ReadMethods {
     return answer;
   }
 
-  /** A page of a name, by the code and with the page tokens of a query that asks for the same. */
+  /** Returns a page of the entries of a name. It uses the code and the page tokens of the equivalent query. */
   resolveName(request: NamedRequest, context: CallContext): Uint8Array {
     const age = this.#ageWithin(request, context);
     const { namespace, name } = request;
@@ -211,7 +211,7 @@ class ReadMethods {
     return answer;
   }
 
-  /** The age of the data. Throws `too_stale` if the caller does not accept it. */
+  /** Returns the age of the data. Throws `too_stale` if the caller does not accept it. */
   #ageWithin(bound: StalenessBound, context: CallContext): AnswerAge {
     const age = answerAge(this.#parts, context);
     checkAge(age, bound);
@@ -222,8 +222,8 @@ class ReadMethods {
     const { reads, allowsViewerOverride } = this.#parts;
     const caller = viewerOf(context.caller, request.viewer, allowsViewerOverride);
     const page = reads.page(caller, { filter, test, open, limit: pageLimit(request.limit), token: request.pageToken, isExplained, salt });
-    // A reader that starts from the cursor of a later page would miss changes on the earlier pages.
-    // An entry that a resolver holds although it is gone is in no watch, so a reader that went on from here would keep it for ever.
+    // A reader that starts from the cursor of a later page would miss changes on the earlier pages. An entry that a resolver still serves after its
+    // removal is in no watch, so a reader that continued from this cursor would keep the entry forever.
     const isFirst = isFollowed && request.pageToken === "" && page.records.every((record) => record instanceof StoredRecord);
     return { page, ...this.#places.now(isFirst ? reads.readerText(caller, { filter, isNamesOnly: false }) : undefined) };
   }
@@ -238,13 +238,13 @@ class ReadMethods {
     if (request.forResolver) this.#checkResolver(request, context.caller);
     const filter = filterOf(request);
     if (request.forResolver && !isForResolver(request, filter))
-      throw invalid("for_resolver", "goes with namespace_prefixes, cursor, bookmark_interval, with_digest and via only");
+      throw invalid("for_resolver", "allows no other fields than namespace_prefixes, cursor, bookmark_interval, with_digest and via");
     if (request.withDigest && !isNamespaceOnly(filter))
-      throw invalid("with_digest", "goes with namespace or namespace_prefix filters only");
+      throw invalid("with_digest", "allows no other filters than namespace and namespace_prefix");
     return this.#opener.open({ ...watched(request), filter }, context);
   }
 
-  /** Throws for a caller that may not read for others, and where others could read along. */
+  /** Throws for a caller without the role of a resolver, for an unencrypted remote connection, and for an invalid chain of resolvers. */
   #checkResolver({ via }: Pick<CatalogQueryRequest, "via">, caller: Caller): void {
     demandResolver(caller, this.#parts.isTls);
     this.#parts.reads.checkResolved();
@@ -271,7 +271,7 @@ class ReadMethods {
   }
 }
 
-/** Distinguishes the lists that queries with further terms ask for, in page tokens. */
+/** Returns a text that makes page tokens specific to the subject and the names of a query. */
 export function querySalt(request: CatalogQueryRequest): string {
   const { subject } = request;
   const names = namesOf(request);
@@ -282,7 +282,7 @@ function watched({ cursor, bookmarkInterval, viewer, namesOnly, withDigest }: Ca
   return { cursor, bookmarkInterval, viewer, isNamesOnly: namesOnly, withDigest };
 }
 
-/** Whether a resolver's watch asks for nothing but namespaces. */
+/** Whether a resolver's watch has only namespace prefixes as its filter. */
 function isForResolver({ namesOnly }: CatalogWatchRequest, filter: EntryFilter): boolean {
   return isNamespaceOnly(filter) && filter.namespace === "" && filter.prefix === "" && !namesOnly;
 }

@@ -1,4 +1,4 @@
-/** DiscoveryService.Resolve: one endpoint of a service, and the next best. */
+/** Implements DiscoveryService.Resolve, which returns the best endpoint of a service and alternatives. */
 import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { EntryKeySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -44,7 +44,7 @@ export interface ResolveParts {
   readonly allowsViewerOverride: boolean;
   readonly random: () => number;
   readonly metrics: Metrics;
-  /** Where callers are sent when nothing here can be chosen. Absent: nowhere. */
+  /** Finds the cluster to which callers are redirected when no local entry can be chosen. Absent when callers are never redirected. */
   readonly redirects?: ClusterRedirects | undefined;
 }
 
@@ -57,14 +57,14 @@ interface FoundEntry {
   readonly record: CatalogRecord;
 }
 
-/** Sum of the sizes of turns that a thread keeps: a size is a few dozen bytes, and most names have two or three. */
+/** Largest total size of the rotations that a thread caches. One unit of size is a few dozen bytes, and most names have a size of two or three. */
 const MOST_TURNS = 50_000;
 
 export function resolveHandler(parts: ResolveParts): MethodHandler {
   const book = new RotationCache(MOST_TURNS);
   const counted = (by: SelectionBasis) => parts.metrics.counter("discovery_resolve_choices_total", { by });
   const choices = { load: counted("load"), turn: counted("turn"), random: counted("random"), hash: counted("hash") };
-  // One counter for all services: it leads to the parts of crowded names in turn, and its start does not matter.
+  // One counter serves all services. It selects the parts of names with many entries in turn, and its initial value does not matter.
   let turn = 0;
   return {
     kind: "unary",
@@ -107,11 +107,11 @@ function resolve(parts: ResolveParts, { request, context, turn, book, choices }:
   const found = isHosted(kind) ? throughHosts(own, (name) => reads.find(viewer, { ...NODE_NAME, name }, nodes).found) : own;
   const named = turnsName(request, kind, { found, place: options });
   const choose = (turns: NameRotation) => select(found, { ...options, turns, time: context.time, counts: ranks });
-  // An absent name has no turns, so it takes no place among those that have.
+  // A name without entries has no rotation, so it uses no space in the cache.
   const choice = found.length === 0 ? undefined : book.use(named, choose);
   const [best, ...others] = choice?.ranked ?? [];
   if (choice === undefined || best === undefined) {
-    // A refusal names no age, so nobody could tell this absence from a true one.
+    // An error has no age, so callers could not distinguish an entry that is missing on this node from an entry that does not exist.
     parts.checkCaughtUp();
     const name = { kind, namespace, name: request.name };
     const sought = { caller: viewer, name, visited: request.visitedClusters, region: options.region, time: context.time };
@@ -130,7 +130,7 @@ function resolve(parts: ResolveParts, { request, context, turn, book, choices }:
   });
 }
 
-/** Functions and queues are called at the endpoints of the nodes that host them. */
+/** Adds the endpoints of the host nodes, because functions and queues are called through the nodes that host them. */
 function throughHosts(found: readonly FoundEntry[], findNode: (nodeId: string) => readonly EntryView[]): readonly FoundEntry[] {
   const views = withHosts(
     found.map(({ view }) => view),
@@ -140,14 +140,15 @@ function throughHosts(found: readonly FoundEntry[], findNode: (nodeId: string) =
 }
 
 function refusal({ name, namespace, versionRange }: ResolveRequest, isAny: boolean, isAnyUnfit: boolean): WaymarkError {
-  const fits = isAnyUnfit ? ` fits ${versionRange}` : "";
-  if (isAny) return new WaymarkError("in_maintenance", `every ${name} in ${namespace}${fits && ` that${fits}`} is in maintenance`);
-  return new WaymarkError("not_found", `nothing named ${name} in ${namespace}${fits}`);
+  const fits = isAnyUnfit ? ` with a version in ${versionRange}` : "";
+  if (isAny) return new WaymarkError("in_maintenance", `every entry named ${name} in ${namespace}${fits} is in maintenance`);
+  return new WaymarkError("not_found", `no entry named ${name} in ${namespace}${fits}`);
 }
 
 /**
- * Names the turns of a request: requests that choose among different entries must not have them in common, or one of two callers that ask by turns would
- * always get the same entry. A place that no entry is in is left out, because places are the callers' words and turns are few.
+ * Returns the cache key for the rotation of a request. Requests that choose among different entries must not share a rotation. Otherwise, of two
+ * callers with alternating requests, one would always get the same entry. A region or zone without entries is left out of the key, because callers
+ * can send any value and the cache is small.
  */
 function turnsName(
   request: ResolveRequest,
@@ -166,7 +167,7 @@ function explained({ explained: ranked = [] }: Partial<SelectResult<FoundEntry>>
 
 function optionsOf(request: ResolveRequest, parts: ResolveParts) {
   const policy = policyOf(request.policy);
-  if (policy === SELECT_POLICY.HASH && request.hashKey === "") throw invalid("hash_key", "is required for HASH");
+  if (policy === SELECT_POLICY.HASH && request.hashKey === "") throw invalid("hash_key", "is required with policy HASH");
   return {
     policy,
     region: request.prefer?.region || parts.identity.region,
@@ -179,11 +180,11 @@ function optionsOf(request: ResolveRequest, parts: ResolveParts) {
 }
 
 function policyOf(policy: number): SelectPolicy {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the contract's rules refuse any other
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the contract's rules reject other values
   return policy === 0 ? SELECT_POLICY.LOAD_AWARE : (policy as SelectPolicy);
 }
 
-// Why records are or are not in an answer, as messages.
+// Explanations of why records are in an answer or not, as messages.
 
 interface ExplainedEntry {
   readonly key: KeyText;
@@ -200,14 +201,14 @@ export function encodeExplanations(all: readonly ExplainedEntry[]): readonly Uin
   return all.map((one) => toBinary(ExplanationSchema, explanationOf(one)));
 }
 
-// Answers of Resolve that name another cluster, because nothing here can be chosen (docs/design/summaries.md, Reading).
+// Answers of Resolve that redirect to another cluster, because no local entry can be chosen (docs/design/summaries.md, Reading).
 
 const BANDS: Readonly<Record<Band, HealthBand>> = {
   [BAND.HEALTHY]: HealthBand.HEALTHY,
   [BAND.DEGRADED]: HealthBand.DEGRADED,
   [BAND.CRITICAL]: HealthBand.CRITICAL,
 };
-/** Most URLs that a redirect names. */
+/** Largest number of URLs in a redirect. */
 const MAX_URLS = 16;
 
 export class ClusterRedirects {
@@ -217,7 +218,7 @@ export class ClusterRedirects {
     this.#clusters = new BestClusters(summaries);
   }
 
-  /** Undefined where no cluster is known that the caller may see and follow. */
+  /** Returns the redirect. Undefined when there is no known cluster that the caller may see and use. */
   find(request: ClusterRequest): Redirect | undefined {
     const { best } = this.#clusters.find(request);
     if (best === undefined) return undefined;

@@ -1,5 +1,5 @@
 /**
- * Makes query and watch responses from bytes that already exist: entries are copied out of the slab, and never decoded or encoded again
+ * Builds query and watch responses from existing bytes: entries are copied out of the slab, and never decoded or encoded again
  * (docs/architecture.md). Health and load of a view are appended to the entry, because in protobuf the last value of a field wins.
  */
 
@@ -57,14 +57,14 @@ import {
 import type { RequestReader } from "../service.ts";
 import type { AnswerAge } from "./answer-age.ts";
 
-/** Most bytes that a view adds to an entry: a health or a load. */
+/** Largest number of bytes that a view appends to an entry: a health or a load. */
 const SUFFIX_ROOM = LOAD_REPORT_MAX_BYTES;
-/** Most bytes of a query response without items, token and explanations. */
+/** Largest size of a query response in bytes, without items, token and explanations. */
 const QUERY_ROOM = 512;
-/** Most bytes of a delta without its texts and the stored entry. */
+/** Largest size of a delta in bytes, without its texts and the stored entry. */
 const DELTA_ROOM = 160 + SUFFIX_ROOM;
 const WATCH_ROOM = 256;
-/** Most bytes of an answer to a renewal without the ids in it. */
+/** Largest size of an answer to a renewal in bytes, without its ids. */
 const KEPT_ALIVE_ROOM = 32;
 
 export interface QueryAnswer {
@@ -81,20 +81,20 @@ export interface QueryAnswer {
   readonly resolved?: ResolvedMark | undefined;
 }
 
-/** The parts of the page of a name. The cursor is empty on later pages. */
+/** A page of the entries of a name. The cursor is empty on later pages. */
 export type NamedAnswer = Pick<QueryAnswer, "age" | "cursor" | "nextToken" | "records" | "servedBy">;
 
-/** What an answer for a resolver says beside the data. */
+/** The additional fields of an answer for a resolver. */
 export interface ResolvedMark {
-  /** Names the policy under which the answer was made. */
+  /** Identifies the policy under which the answer was made. */
   readonly policyEpoch: string;
-  /** The resolvers through which it came, the nearest first. */
+  /** The resolvers through which the data passed, the nearest first. */
   readonly via: readonly string[];
-  /** Encoded fields of a message of a watch of summaries: when clusters were heard of. Absent: none. */
+  /** Encoded `heard` fields for a watch of summaries, with the times of the last beacons of clusters. Absent in other answers. */
   readonly heard?: Uint8Array | undefined;
 }
 
-/** A delta with its tag, as it stands in a message. */
+/** A delta with its tag, as encoded in a message. */
 interface EncodedDelta extends Pick<WatchChange, "action" | "revision"> {
   readonly bytes: Uint8Array;
 }
@@ -108,13 +108,13 @@ export interface WatchMessageOptions {
   readonly resolved?: ResolvedMark | undefined;
 }
 
-/** What the deltas of a watch of something else than entries hold. */
+/** Encodes the payload of deltas in watches that are not about entries. */
 export interface DeltaPayload {
-  /** Bytes that surely hold it. */
+  /** Returns an upper bound of the encoded size in bytes. */
   room(record: CatalogRecord): number;
-  /** Writes its length and itself after its tag; returns the offset after it. */
+  /** Writes the length and the payload after the tag, and returns the offset after them. */
   write(out: Uint8Array, tagged: number, record: CatalogRecord): number;
-  /** The same for a resolver, which takes records as they are held. */
+  /** Writes the payload for a resolver, which receives records in their stored form. */
   writeSealed(out: Uint8Array, tagged: number, record: CatalogRecord): number;
 }
 
@@ -124,7 +124,7 @@ export class DiscoveryBytes {
   readonly #loads: Pick<LoadReports, "of">;
   readonly #summaries: DeltaPayload | undefined;
   #scratch = Buffer.allocUnsafeSlow(256 * 1024);
-  /** Deltas of one millisecond, which differing filters pass alike. */
+  /** Deltas of one millisecond, which watches with different filters share. */
   readonly #deltas = new Map<CatalogRecord, EncodedDelta>();
   #deltasWallMs = 0;
 
@@ -135,7 +135,7 @@ export class DiscoveryBytes {
     this.#summaries = summaries;
   }
 
-  // HOT: once a query. bench/query.ts: encoding ten entries with protobuf-es costs 12 µs, this costs 1 µs.
+  // HOT: once per query. bench/query.ts: encoding ten entries with protobuf-es costs 12 µs, this method costs 1 µs.
   query(answer: QueryAnswer): Buffer {
     let room = QUERY_ROOM + 3 * (answer.nextToken.length + answer.cursor.length + answer.servedBy.length) + roomOf(answer.resolved);
     room += unreachableRoom(answer.age.unreachable);
@@ -162,7 +162,7 @@ export class DiscoveryBytes {
     return Buffer.from(out.subarray(0, at));
   }
 
-  /** A page of a name: ResolveResponse of ResolverService. */
+  /** Encodes a page of the entries of a name: ResolveResponse of ResolverService. */
   named({ records, nextToken, cursor, servedBy, age }: NamedAnswer): Buffer {
     let room = QUERY_ROOM + 3 * (nextToken.length + cursor.length + servedBy.length) + unreachableRoom(age.unreachable);
     for (const record of records) room += record.sizeBytes + SUFFIX_ROOM;
@@ -200,7 +200,7 @@ export class DiscoveryBytes {
       at = writeNumberField(out, at, WATCH.count, message.digest.count);
       at = out.writeBigUInt64LE(message.digest.digest, writeVarint(out, at, WATCH.digest));
     }
-    // Only rare messages have these fields. In every delta they would be a tenth of the bytes.
+    // Only rare messages have these fields, because they would be a tenth of the bytes of a delta.
     if (message.isBookmark || message.snapshot !== SNAPSHOT.NONE || message.portableCursor !== "") {
       at = writeText(out, writeVarint(out, at, WATCH.servedBy), options.servedBy);
       at = writeTime(out, at, WATCH.age, options.age.ageMs);
@@ -220,7 +220,7 @@ export class DiscoveryBytes {
     return at + heard.length;
   }
 
-  /** The bytes of the entry as readers see it, for answers that are made as messages. */
+  /** Returns the bytes of an entry as readers see it, for answers that are built as messages. */
   entry(record: CatalogRecord): Buffer {
     const out = this.#room(record.sizeBytes + SUFFIX_ROOM);
     return Buffer.from(out.subarray(0, this.#body(out, 0, record, "client")));
@@ -231,7 +231,7 @@ export class DiscoveryBytes {
     return this.#scratch;
   }
 
-  /** Length and entry. */
+  /** Writes the length and the bytes of an entry. */
   #entry(out: Uint8Array, at: number, record: CatalogRecord, reader: ReaderKind): number {
     const load = record.origin.life === "live" ? this.#loads.of(record.key) : undefined;
     if (load === undefined && record.origin.life === "live") {
@@ -244,7 +244,8 @@ export class DiscoveryBytes {
   #body(out: Uint8Array, at: number, record: CatalogRecord, reader: ReaderKind): number {
     const end = this.#slab.copyTo(record.at, record.sizeBytes, out, at);
     if (record.origin.life !== "live") {
-      // What is in maintenance shows that, whatever became of its node. A resolver takes the mark for the life of the origin, and its readers see the same.
+      // For clients, an entry in maintenance keeps that health even if its node is orphaned. A resolver uses the health as the state of the origin, so
+      // it always gets ORPHANED, and its own readers again see maintenance.
       const isMarked = reader === "resolver" || viewHealth(record) === HEALTH.ORPHANED;
       return isMarked ? writeVarint(out, writeVarint(out, end, ENTRY_TAG.health), HEALTH.ORPHANED) : end;
     }
@@ -252,14 +253,14 @@ export class DiscoveryBytes {
     return load === undefined ? end : writeLoad(out, end, load);
   }
 
-  /** A delta of which readers with many filters are told. HOT: once a change and filter; bench/watch.ts. */
+  /** Writes a delta that readers with different filters share. HOT: once per change and filter; bench/watch.ts. */
   #sharedDelta(out: Uint8Array, at: number, change: WatchChange, options: WatchMessageOptions): number {
     if (options.sentWallMs !== this.#deltasWallMs) {
       this.#deltas.clear();
       this.#deltasWallMs = options.sentWallMs;
     }
     const { record: changed } = change;
-    // Its bytes are not the same for all readers.
+    // The bytes of such an entry are not the same for clients and resolvers.
     const isOfReader = changed.origin.life !== "live" && changed.health === HEALTH.MAINTENANCE;
     if (isOfReader || (this.#summaries !== undefined && options.resolved !== undefined))
       return this.#delta(out, writeVarint(out, at, WATCH.deltas), change, options);
@@ -301,10 +302,10 @@ export class DiscoveryBytes {
   }
 }
 
-/** Of a renewal of which all leases are known. Most have the same answer as the one before. */
+/** The last answer to a renewal whose leases are all known. Most renewals have the same answer as the previous one. */
 let renewed: { readonly ttlMs: number | undefined; readonly bytes: Uint8Array } | undefined;
 
-// HOT: once a renewal. The same bytes are given again, so that their frame need not be made again either.
+// HOT: once per renewal. It returns the same array again, so that its cached frame can be reused too.
 export function keepAliveBytes({ expiredLeaseIds, ttlMs }: RenewalResult): Uint8Array {
   if (expiredLeaseIds.length === 0 && renewed?.ttlMs === ttlMs && renewed !== undefined) return renewed.bytes;
   const out = new Uint8Array(KEPT_ALIVE_ROOM + textsRoom(expiredLeaseIds));
@@ -315,7 +316,7 @@ export function keepAliveBytes({ expiredLeaseIds, ttlMs }: RenewalResult): Uint8
   return bytes;
 }
 
-/** Who reads an answer. */
+/** The kind of reader of an answer. */
 type ReaderKind = "client" | "resolver";
 
 function readerOf({ resolved }: Pick<QueryAnswer, "resolved">): ReaderKind {
@@ -330,12 +331,12 @@ function writeTime(out: Uint8Array, at: number, tag: number, ms: number): number
   return writeTimeField(out, at, tag, timeOf(ms));
 }
 
-/** Maximum encoded size of the field `unreachable_nodes`. */
+/** Returns the largest encoded size of the field `unreachable_nodes`. */
 export function unreachableRoom(nodes: UnreachableNodes | undefined): number {
   return nodes === undefined ? 0 : 32 + textsRoom(nodes.nodeIds);
 }
 
-/** Writes the field `unreachable_nodes`, if there are any. */
+/** Writes the field `unreachable_nodes`, if there are such nodes. */
 export function writeUnreachable(out: Uint8Array, at: number, tag: number, nodes: UnreachableNodes | undefined): number {
   if (nodes === undefined) return at;
   const start = openLength(writeVarint(out, at, tag));
@@ -346,21 +347,20 @@ export function writeUnreachable(out: Uint8Array, at: number, tag: number, nodes
   );
 }
 
-// Reads the requests that programs send most. protobuf-es takes several times as long for an entry, and its messages are slower to look at.
-// What is unusual in a request is left to protobuf-es: malformed bytes, a message in two parts, a number of more than 31 bits, a field that this
-// file does not know.
+// Decoders of the most frequent requests. protobuf-es needs several times as long for an entry, and its messages are slower to read. Unusual
+// requests are left to protobuf-es: malformed bytes, a message in two parts, a number of more than 31 bits, and fields that this file does not know.
 
-/** HOT: once a registration. An entry takes 0.5 µs, and 1.6 with protobuf-es (bench/register.ts). */
+/** HOT: once per registration. An entry needs 0.5 µs, and 1.6 µs with protobuf-es (bench/register.ts). */
 export function readRegisterRequest(bytes: Uint8Array): RegisterRequest | undefined {
   return usual(bytes, registerRequest);
 }
 
-/** HOT: once a renewal. */
+/** HOT: once per renewal. */
 export function readKeepAliveRequest(bytes: Uint8Array): KeepAliveRequest | undefined {
   return usual(bytes, keepAliveRequest);
 }
 
-/** What reads requests of a type faster than protobuf-es does. Undefined for all types but the two that programs send most. */
+/** Returns the fast decoder for a request type. Undefined for all types except the two most frequent ones. */
 export function requestReader(typeName: string): RequestReader | undefined {
   if (typeName === RegisterRequestSchema.typeName) return readRegisterRequest;
   return typeName === KeepAliveRequestSchema.typeName ? readKeepAliveRequest : undefined;
@@ -395,7 +395,7 @@ function registerRequest(reader: WireReader): RegisterRequest {
   return request as unknown as RegisterRequest;
 }
 
-/** A report is a field that is left to protobuf-es. */
+/** Decodes a request without reports. A request with reports is left to protobuf-es. */
 function keepAliveRequest(reader: WireReader): KeepAliveRequest {
   const request = { leaseIds: [] as string[], reports: [] };
   while (!reader.isDone()) {

@@ -1,4 +1,4 @@
-/** DiscoveryService.SummaryQuery and SummaryWatch: what clusters say of their services. */
+/** Implements DiscoveryService.SummaryQuery and SummaryWatch, which read the summaries that clusters publish about their services. */
 
 import { fromBinary } from "@bufbuild/protobuf";
 import {
@@ -50,10 +50,10 @@ export interface SummaryParts
 
 export type SummaryMethod = "summaryQuery" | "summaryWatch";
 
-/** Distinguishes these pages from those of other lists. */
+/** Distinguishes page tokens of summaries from page tokens of other lists. */
 const SALT = "summaries";
 const DEFAULT_INGRESS = 4;
-/** Most bytes of the ingress in one page. A page ends early for it. One cluster may tell 64 KiB. */
+/** Largest size of the ingress URLs in one page, in bytes. A page ends early at this limit. One cluster may publish 64 KiB. */
 const MAX_INGRESS_BYTES = 1024 * 1024;
 const NO_INGRESS: ReadonlyMap<string, readonly string[]> = new Map();
 
@@ -84,14 +84,14 @@ class SummaryMethods {
       {
         ...parts,
         fanout,
-        // No summary reports its load.
+        // Summaries have no load.
         bytes: new DiscoveryBytes(slab, { of: () => undefined }, this.#items),
         nodeId: identity.nodeId,
         ageOf: parts.followedAge ?? ((time) => answerAge(parts, { time })),
         via: parts.via ?? (() => []),
         heard: (time) => heardBytes(sources.ages(time)),
         policyEpoch: () => reads.policyEpoch,
-        // The stamp of a summary is its version, and not a time.
+        // The HLC field of a summary is its version and not a time, so there is no lag to measure.
         deltaLag: { observe: () => {} },
         dropped: metrics.counter("discovery_delta_dropped_total", {}),
         release: (released) => reads.release(released),
@@ -128,14 +128,14 @@ class SummaryMethods {
     if (request.forResolver) this.#checkResolver(request, context.caller);
     const filter = summaryFilter(request);
     if (request.withDigest && !isNamespaceOnly(filter))
-      throw invalid("with_digest", "goes with namespace or namespace_prefix filters only");
+      throw invalid("with_digest", "allows no other filters than namespace and namespace_prefix");
     if (request.forResolver && (!isNamespaceOnly(filter) || filter.namespace !== "" || filter.prefix !== ""))
-      throw invalid("for_resolver", "goes with namespace_prefixes, cursor, bookmark_interval, with_digest and via only");
+      throw invalid("for_resolver", "allows no other fields than namespace_prefixes, cursor, bookmark_interval, with_digest and via");
     const { cursor, bookmarkInterval, viewer, withDigest } = request;
     return this.#opener.open({ filter, cursor, bookmarkInterval, viewer, withDigest, isNamesOnly: false }, context);
   }
 
-  /** Throws for a caller that may not read for others, and where others could read along. */
+  /** Throws for a caller without the role of a resolver, for an unencrypted remote connection, and for an invalid chain of resolvers. */
   #checkResolver({ via }: Pick<SummaryQueryRequest, "via">, caller: Caller): void {
     const { summaries, isTls, checkVia } = this.#parts;
     demandResolver(caller, isTls);
@@ -143,7 +143,7 @@ class SummaryMethods {
     checkVia?.(via);
   }
 
-  /** The ingress of the clusters of a page, and how many of its records fit beside it: at least one. */
+  /** Returns the ingress URLs of the clusters on a page, and the number of records that fit on the page with them, which is at least one. */
   #ingressOf(records: readonly CatalogRecord[], request: SummaryQueryRequest) {
     if (!request.includeIngress) return { ingress: NO_INGRESS, kept: records.length };
     const ingress = new Map<string, readonly string[]>();
@@ -162,7 +162,7 @@ class SummaryMethods {
   }
 }
 
-/** The URLs of the nodes that the request asks for, as many as it asks for. */
+/** Returns the URLs of the nodes that match the request, up to its limit. */
 function urlsOf(nodes: readonly IngressNode[], request: SummaryQueryRequest): readonly string[] {
   const { ingressCapabilities, ingressTags, ingressLimit } = request;
   const least = scopeOf(request.ingressScope);
@@ -172,12 +172,12 @@ function urlsOf(nodes: readonly IngressNode[], request: SummaryQueryRequest): re
   return [...new Set(urls)].slice(0, ingressLimit === 0 ? DEFAULT_INGRESS : ingressLimit);
 }
 
-/** The filter of a request. Throws `invalid_argument` for fields that do not go together. */
+/** Returns the filter of a request. Throws `invalid_argument` for incompatible fields. */
 export function summaryFilter(request: SummaryQueryRequest | SummaryWatchRequest): EntryFilter {
   const { namespace, namespacePrefix, kinds, regions } = request;
   const kindMask = maskOf(kinds);
   if (kindMask !== 0 && (kindMask & SUMMARISED_MASK) === 0)
-    throw invalid("kinds", "only services, functions, topics, queues and caches have summaries");
+    throw invalid("kinds", "must include SERVICE, FUNCTION, TOPIC, QUEUE or CACHE: other kinds have no summaries");
   const scope = scopeOf(request.scope);
   // There is no channel below ZONE.
   const channel: Scope = scope > SCOPE.ZONE ? scope : SCOPE.UNSET;

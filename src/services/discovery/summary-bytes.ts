@@ -1,6 +1,6 @@
 /**
- * Makes summaries of answers from the bytes that their clusters signed, which nobody encodes again. What this node says itself follows them, because in
- * protobuf the last value of a field wins: a signed text can neither say how fresh it is nor bring another signature.
+ * Builds the summaries in answers from the bytes that their clusters signed, without encoding them again. The fields that this node sets follow the
+ * signed bytes, because in protobuf the last value of a field wins. Thus signed bytes can neither set their freshness nor contain another signature.
  */
 import {
   HEARD_CLUSTER_TAG as HEARD,
@@ -29,12 +29,12 @@ import { sealedOf } from "../../summary/codec.ts";
 import type { SourceAge } from "../../summary/held/options.ts";
 import { type DeltaPayload, type QueryAnswer, type ResolvedMark, unreachableRoom, writeUnreachable } from "./response-bytes.ts";
 
-/** Most bytes of an item beside what it was made from. */
+/** Largest number of bytes that an item adds to its signed bytes. */
 const ITEM_ROOM = 48;
-/** Most bytes of an answer without items, ingress and texts. */
+/** Largest size of an answer in bytes, without items, ingress and texts. */
 const QUERY_ROOM = 256;
-/** Fields of an entry of a map, and that of `IngressUrls`. */
 const NOT_RESOLVED: ResolvedMark = { policyEpoch: "", via: [] };
+/** Tags of the key and the value of a map entry, and of the field of `IngressUrls`. */
 const [KEY_TAG, VALUE_TAG, URLS_TAG] = [tagOf(1, WIRE.BYTES), tagOf(2, WIRE.BYTES), tagOf(1, WIRE.BYTES)];
 
 export class SummaryItems implements DeltaPayload {
@@ -46,7 +46,7 @@ export class SummaryItems implements DeltaPayload {
     this.#isStale = isStale;
   }
 
-  /** The signed text stands in an item twice: as its fields, and as the bytes that the signature is of. */
+  /** An item contains the signed bytes twice: as its fields, and as the bytes that the signature covers. */
   room({ sizeBytes }: CatalogRecord): number {
     return 2 * sizeBytes + ITEM_ROOM;
   }
@@ -60,13 +60,13 @@ export class SummaryItems implements DeltaPayload {
     return closeLength(out, start, writeBytesField(out, at, ITEM.signedBytes, signed));
   }
 
-  /** As it is held: the summary, beacon or announcement as it was signed. */
+  /** Writes the record in its stored form: a summary, beacon or announcement with its signature. */
   writeSealed(out: Uint8Array, tagged: number, { at, sizeBytes }: CatalogRecord): number {
     return this.#slab.copyTo(at, sizeBytes, out, writeVarint(out, tagged, sizeBytes));
   }
 }
 
-/** The fields of a message of a watch that say when clusters were heard of. */
+/** Encodes the `heard` fields of a watch message, with the ages of the last beacons of clusters. */
 export function heardBytes(ages: readonly SourceAge[]): Uint8Array {
   let room = 0;
   for (const { source } of ages) room += textsRoom([source]) + ITEM_ROOM;

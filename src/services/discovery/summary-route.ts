@@ -1,4 +1,4 @@
-/** `GET /discovery/summary`: SummaryQuery as JSON. */
+/** `GET /discovery/summary`: serves SummaryQuery as JSON. */
 import { create, toJson } from "@bufbuild/protobuf";
 import { EntryKind, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
@@ -7,7 +7,7 @@ import {
   type SummaryQueryResponse,
   SummaryQueryResponseSchema,
 } from "../../../gen/waymark/discovery/v1/summary_pb.js";
-import { enumValue, type ProtoEnum } from "../../lib/enum-words.ts";
+import { enumValue, enumWord, type ProtoEnum } from "../../lib/enum-words.ts";
 import { invalid } from "../../lib/errors.ts";
 import { requestCheckOf } from "../contract.ts";
 import type { CallContext, HttpRoute, RouteAnswer, RouteParameters, RouteRow } from "../service.ts";
@@ -59,24 +59,28 @@ function requestOf(asked: RouteParameters): SummaryQueryRequest {
   return request;
 }
 
-/** Words with commas between them. */
+/** Splits a comma-separated list. */
 function listOf(text = ""): string[] {
   return text === "" ? [] : text.split(",");
 }
 
 function valueOf<E extends ProtoEnum>(values: E, word: string | undefined, field: string): E[keyof E] {
   const value = enumValue(values, word);
-  if (word !== undefined && value === 0) throw invalid(field, `${JSON.stringify(word.slice(0, 64))} is none that there is`);
+  if (word !== undefined && value === 0) {
+    const numbers = Object.values(values).filter((each) => typeof each === "number" && each > 0);
+    const allowed = numbers.map((each) => enumWord(values, Number(each))).join(", ");
+    throw invalid(field, `must be one of ${allowed}; got ${JSON.stringify(word.slice(0, 64))}`);
+  }
   return value;
 }
 
 function isOn(text = "false"): boolean {
   if (text !== "true" && text !== "false")
-    throw invalid("include_ingress", `must be true or false, is ${JSON.stringify(text.slice(0, 64))}`);
+    throw invalid("include_ingress", `must be true or false, got ${JSON.stringify(text.slice(0, 64))}`);
   return text === "true";
 }
 
 function countOf(text = "0", field: string): number {
-  if (!/^\d{1,6}$/.test(text)) throw invalid(field, `must be a whole number from 0, is ${JSON.stringify(text.slice(0, 64))}`);
+  if (!/^\d{1,6}$/.test(text)) throw invalid(field, `must be a whole number from 0 to 999999, got ${JSON.stringify(text.slice(0, 64))}`);
   return Number(text);
 }

@@ -1,4 +1,4 @@
-/** Opens watches of one replica, of entries or of summaries: each from its cursor, as its viewer. */
+/** Opens watches of one replica of entries or summaries. A watch starts from its cursor and has the rights of its viewer. */
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { EntryFilter } from "../../catalog/query/filter.ts";
 import { parseCursor, type WatchCursor } from "../../catalog/watch/cursor.ts";
@@ -19,7 +19,7 @@ import type { CallContext, StreamSource } from "../service.ts";
 import type { AnswerAge, PeerDirectory } from "./answer-age.ts";
 import type { DiscoveryBytes, ResolvedMark } from "./response-bytes.ts";
 
-/** A little more than the time between two looks for due bookmarks. */
+/** Slightly longer than the time between two checks for due bookmarks. */
 const BOOKMARK_SLACK_MS = 250;
 
 export interface WatchOpenerParts {
@@ -35,10 +35,10 @@ export interface WatchOpenerParts {
   readonly resumes?: Pick<CursorSource, "gap"> | undefined;
 }
 
-/** What a watch asks for, apart from who asks. */
+/** The parameters of a watch, without its caller. */
 export interface RequestedWatch {
   readonly filter: EntryFilter;
-  /** Empty starts with a snapshot. */
+  /** With an empty cursor, the watch starts with a snapshot. */
   readonly cursor: string;
   readonly bookmarkInterval: Duration | undefined;
   readonly viewer: RequestedViewer | undefined;
@@ -60,7 +60,7 @@ export class WatchOpener {
     this.#ports = ports;
   }
 
-  /** Throws `invalid_argument` for a cursor that is none of ours, and `discovery_access_denied` for exactly one namespace that the viewer may not see. */
+  /** Throws `invalid_argument` for an invalid cursor, and `discovery_access_denied` if the watch names exactly one namespace that the viewer may not see. */
   open(request: RequestedWatch, { caller, time }: CallContext): StreamSource {
     const { caughtUp, now } = this.#parts;
     const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
@@ -76,27 +76,27 @@ export class WatchOpener {
     const caller = viewerOf(by, viewer, allowsViewerOverride);
     reads.checkWatch(caller, filter.namespace);
     const reader = reads.reader(caller, { filter, isNamesOnly, withDigest });
-    // Due bookmarks are found in ticks. The feed makes them due a little early, so that they are never late.
+    // Due bookmarks are checked in ticks. The feed makes them due slightly early, so that they are never late.
     const intervalMs = bookmarkIntervalMs - BOOKMARK_SLACK_MS;
     const feed = new WatchFeed(reader, { from, bookmarkIntervalMs: intervalMs, places: this.#parts.resumes }, time);
     return new WatchSource(feed, this.#ports);
   }
 
-  /** The cursor to start from. Undefined leads to a snapshot. Throws for a short cursor of this process with a future revision: it was forged. */
+  /** Returns the cursor to start from. Undefined when a snapshot is needed. Throws for a short cursor of this process with a future revision, which is forged. */
   #from(cursor: WatchCursor): WatchCursor | undefined {
     const { reads, mesh, isReady } = this.#parts;
     if (cursor.kind === "portable") {
       reads.checkResume();
-      // A node that came back without its disk and has no peers can never catch up with this cursor. While it still looks for its peers,
-      // one of them may help it to catch up.
+      // A node that restarted without its disk and has no peers can never catch up with this cursor. While it still searches for peers, it may
+      // yet catch up from one of them.
       const isAlone = isReady() && !mesh.hasPeers();
       return isAlone && this.#isAhead(cursor) ? undefined : reads.placed(cursor);
     }
-    if (this.#isAhead(cursor)) throw invalid("cursor", "is not a cursor this service gave out");
+    if (this.#isAhead(cursor)) throw invalid("cursor", "is not a cursor that this service issued; omit it to start with a snapshot");
     return reads.placed(cursor);
   }
 
-  /** Whether the cursor knows of changes that are not here. A short cursor tells it only of the process that gave it out. */
+  /** Whether the cursor covers changes that this replica lacks. For a short cursor, this is known only in the process that issued it. */
   #isAhead(cursor: WatchCursor): boolean {
     const { reads, identity } = this.#parts;
     if (cursor.kind === "portable") return isAhead(cursor, reads.replica);
@@ -104,11 +104,11 @@ export class WatchOpener {
   }
 }
 
-// One CatalogWatch stream: a feed, its place in the fan-out, and the bytes of its messages.
+// One CatalogWatch stream: its feed, its registration in the fan-out, and the encoding of its messages.
 
-/** Approximate size of one message. Larger messages would fill the socket buffers of readers that stall. */
+/** Approximate size of one message in bytes. Larger messages would fill the socket buffers of readers that stall. */
 const MESSAGE_BYTES = 16 * 1024 - 512;
-/** Streams that must leave this node reconnect spread over this time. */
+/** Time over which the reconnects of streams are spread when this node stops. */
 const RECONNECT_SPREAD_MS = 5000;
 
 interface WatchPorts {
@@ -116,22 +116,22 @@ interface WatchPorts {
   readonly bytes: Pick<DiscoveryBytes, "watch">;
   readonly nodeId: string;
   isReady(): boolean;
-  /** Of a resolver: whether nothing may be told now. Its watches are woken when that is over. */
+  /** On a resolver: whether watches must not send anything now. They are woken when the pause ends. */
   readonly isPaused?: (() => boolean) | undefined;
   readonly ageOf: (time: Time) => AnswerAge;
-  /** The resolvers through which the data comes, the nearest first. Empty at a node. */
+  /** Returns the resolvers through which the data passes, the nearest first. Empty on a node. */
   readonly via: () => readonly string[];
-  /** Names the policy in force, for resolvers. */
+  /** Identifies the policy in force, for resolvers. */
   readonly policyEpoch: () => string;
-  /** As in `ResolvedMark`, of a watch of summaries. */
+  /** As in `ResolvedMark`. Present for watches of summaries. */
   readonly heard?: ((time: Time) => Uint8Array) | undefined;
   now(): Time;
-  /** 0 to below 1: spreads reconnects. */
+  /** Returns a number from 0 to below 1, which spreads reconnects. */
   random(): number;
   release(reader: WatchReader): void;
-  /** How long after the stamp of its change a delta is encoded, in ms. */
+  /** Time from the stamp of a change until its delta is encoded, in ms. */
   readonly deltaLag: Pick<Histogram, "observe">;
-  /** Streams that are too far behind for deltas, and get a snapshot. */
+  /** Counts streams that get a snapshot because they are too far behind for deltas. */
   readonly dropped: Pick<MetricSeries, "inc">;
 }
 
@@ -143,7 +143,7 @@ export class WatchSource implements StreamSource, WatchStream {
   isReady = false;
   isDrained = false;
   #isStopping = false;
-  /** Whether the fan-out knows that only changes concern it now. */
+  /** Whether the fan-out was informed that this stream needs only changes from now on. */
   #isNarrow = false;
   #isOver = false;
 
@@ -162,12 +162,12 @@ export class WatchSource implements StreamSource, WatchStream {
     this.#wake?.();
   }
 
-  /** The next pull gives the last cursor, and the pull after it ends the stream. */
+  /** Stops the stream: the next pull returns the last cursor, and the pull after it ends the stream. */
   stop(): void {
     this.#isStopping = true;
   }
 
-  // HOT: once a message and stream. bench/watch.ts; equal streams at the same place share the encoded bytes.
+  // HOT: once per message and stream; bench/watch.ts. Equal streams at the same position share the encoded bytes.
   pull(time: Time): Buffer | undefined {
     if (this.#ports.isPaused?.() === true && !this.#isStopping) return undefined;
     const message = this.#next(time);
@@ -213,7 +213,7 @@ export class WatchSource implements StreamSource, WatchStream {
     this.#isOver = true;
     const farewell = this.feed.farewell(time, isReady);
     const retryMs = Math.ceil(this.#ports.random() * RECONNECT_SPREAD_MS);
-    this.#end?.(new WaymarkError("draining", "this node is stopping; resume at another with the portable cursor", { retryMs }));
+    this.#end?.(new WaymarkError("draining", "this node is stopping: resume on another node with the portable cursor", { retryMs }));
     return farewell;
   }
 }

@@ -1,4 +1,4 @@
-/** DiscoveryService's writes: Register, Renew, KeepAlive, Unregister and SetMaintenance. */
+/** The write handlers of DiscoveryService: Register, Renew, KeepAlive, Unregister and SetMaintenance. */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { EntryKey as WireKey } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -39,19 +39,19 @@ export interface WriteParts
     MaintenanceServiceParts,
     "bounds" | "checkCaughtUp" | "checkWrites" | "confirmed" | "durable" | "maintain" | "onMaintenance"
   > {
-  /** Entries are stamped with it. */
+  /** The identity that is added to each registered entry. */
   readonly identity: NodeIdentity;
   readonly registrar: Registrar;
   readonly reads: CatalogReads;
   readonly stamper: EntryStamper;
   readonly dnsNames: Pick<DnsNames, "isSingleLabel">;
   readonly checkAdmission: Pick<CheckAdmission, "check" | "checkEnabled">;
-  /** Throws `not_ready` while another process runs under this node's id. Renewals must then go to another node too. */
+  /** Throws `not_ready` while another process runs with this node's id. Renewals must then move to another node too. */
   readonly checkStart: () => void;
   readonly metrics: Metrics;
   /** Records an accepted write in the audit log. */
   readonly onWrite: (caller: Caller, write: AcceptedWrite) => void;
-  /** Tells the audit of a write that was refused for another reason than the policy. */
+  /** Records in the audit log a write that was rejected for a reason other than policy. */
   readonly onRefused: (refusal: RefusedAct) => void;
 }
 
@@ -59,7 +59,7 @@ export interface WriteParts
 export interface AcceptedWrite {
   readonly action: "register" | "unregister";
   readonly requestId: string;
-  /** Empty for an unregister that named no lease. */
+  /** Empty for an unregister without a lease. */
   readonly leaseId: string;
   /** The keys that changed. If none changed, the keys in the call. */
   readonly keys: readonly KeyText[];
@@ -67,15 +67,15 @@ export interface AcceptedWrite {
   readonly count: number;
 }
 
-/** A registration that waits for the disk. */
+/** A registration that is staged and not yet durable. */
 interface StagedRegistration {
   readonly registered: RegisterResult;
   readonly keys: readonly KeyText[];
 }
 
-/** Registrations and their ends, for other services that make them. */
+/** Registration and unregistration for other services. */
 export interface RegistrationWrites {
-  /** As `Register`, of what `make` gives in the turn in which it is staged. Nothing can be registered between the two. */
+  /** Registers as `Register` does. `make` builds the request in the same turn in which it is staged, so no other registration can come in between. */
   register(make: () => RegisterRequest, context: CallContext): Promise<RegisterResponse>;
   unregister(request: UnregisterRequest, context: CallContext): Promise<UnregisterResponse>;
 }
@@ -112,7 +112,7 @@ class WriteMethods implements RegistrationWrites {
     return this.#answered(await this.#staged(make, context), context);
   }
 
-  /** Puts the entries of a request. They are not durable yet. */
+  /** Stages the entries of a request, which are not durable yet. */
   async #staged(make: () => RegisterRequest, context: CallContext): Promise<StagedRegistration> {
     const { confirmed, checkWrites, registrar, metrics } = this.#parts;
     try {
@@ -128,7 +128,7 @@ class WriteMethods implements RegistrationWrites {
     }
   }
 
-  /** HOT: it does not hold the request while it waits for the disk. Otherwise collections of garbage would copy each entry twice (`bench/register.ts`). */
+  /** HOT: it keeps no reference to the request while it waits for the disk. Otherwise garbage collections would copy each entry twice (`bench/register.ts`). */
   async #answered({ registered, keys }: StagedRegistration, { caller, requestId }: Pick<CallContext, "caller" | "requestId">) {
     await this.#settled();
     this.#parts.onWrite(caller, { action: "register", requestId, leaseId: registered.leaseId, keys, count: keys.length });
@@ -154,13 +154,13 @@ class WriteMethods implements RegistrationWrites {
   async unregister(request: UnregisterRequest, context: CallContext): Promise<UnregisterResponse> {
     const { registrar } = this.#parts;
     const { leaseId } = request;
-    if (leaseId === "" && request.keys.length === 0) throw invalid("lease_id", "give lease_id, keys, or both");
+    if (leaseId === "" && request.keys.length === 0) throw invalid("lease_id", "set lease_id, keys, or both");
     this.#checkCount(request.keys, "keys");
     await this.#parts.confirmed();
     this.#parts.checkWrites();
     const keys = request.keys.map((key, i) => this.#key(key, `keys[${i}]`));
     const { caller, time, requestId } = context;
-    // A key that is unknown here may be registered elsewhere, and would go on living although its removal was acknowledged.
+    // A key that is unknown on this node may be registered on another node, and would then remain although its removal was acknowledged.
     const removed =
       leaseId === ""
         ? registrar.unregisterKeys(caller, keys, time, this.#parts.checkCaughtUp)
@@ -173,7 +173,7 @@ class WriteMethods implements RegistrationWrites {
 
   #command(request: RegisterRequest, { caller, time }: CallContext): Parameters<Registrar["register"]>[1] {
     const { stamper, registrar, dnsNames, checkAdmission, onRefused } = this.#parts;
-    if (request.entries.length === 0) throw invalid("entries", "at least one is required");
+    if (request.entries.length === 0) throw invalid("entries", "must have at least one entry");
     this.#checkCount(request.entries, "entries");
     const ttlMs = request.ttl && durationMs(request.ttl);
     const stamp = this.#stamp(caller, time);
@@ -197,7 +197,7 @@ class WriteMethods implements RegistrationWrites {
     const { leaseIds, reports } = request;
     this.#checkCount(leaseIds, "lease_ids");
     this.#checkCount(reports, "reports");
-    // A report is stamped like every write, so a wrong clock refuses it. Leases are measured by the monotonic clock, so renewals go on.
+    // A report is stamped like every write, so it is rejected while the clock is wrong. Leases use the monotonic clock, so renewals continue.
     if (reports.length > 0) this.#parts.checkWrites();
     else this.#parts.checkStart();
     const said = reports.length === 0 ? NO_REPORTS : reports.map((report, i) => this.#report(report, `reports[${i}]`, context.time));
@@ -210,14 +210,14 @@ class WriteMethods implements RegistrationWrites {
     return {
       key: this.#key(report.key, `${path}.key`),
       path,
-      health: health === 0 ? undefined : (health as Health), // oxlint-disable-line typescript/no-unsafe-type-assertion -- the contract's rules refuse any other
+      health: health === 0 ? undefined : (health as Health), // oxlint-disable-line typescript/no-unsafe-type-assertion -- the contract's rules reject other values
       load: report.load === undefined ? undefined : parseLoad(report.load, `${path}.load`, time.wallMs, this.#parts.bounds),
     };
   }
 
   #checkCount({ length }: readonly unknown[], field: string): void {
     const most = this.#parts.bounds.maxRequestEntries;
-    if (length > most) throw invalid(field, `${length} are more than the ${most} of limits.max_request_entries`);
+    if (length > most) throw invalid(field, `must have at most ${most} items (limits.max_request_entries), got ${length}`);
   }
 
   #key(key: WireKey, path: string): KeyText {
@@ -239,7 +239,10 @@ class WriteMethods implements RegistrationWrites {
       metrics.inc("waymark_register_total", { outcome: "failed" });
       rethrowBroken(error);
       if (error instanceof WaymarkError) throw error;
-      throw new WaymarkError("store_unavailable", "the journal does not take writes", { cause: error, retryMs: 1000 });
+      throw new WaymarkError("store_unavailable", "the journal of this node does not accept writes: retry, or use another node", {
+        cause: error,
+        retryMs: 1000,
+      });
     }
   }
 }

@@ -1,4 +1,7 @@
-/** What decided an answer of DNS, for people: name, alias, policy, health, TTL and maintenance. Nothing hidden is told to a caller that may not know it. */
+/**
+ * Explains a DNS answer in words: name, alias, policy, health, TTL and maintenance. The explanation reveals no hidden data to callers without the
+ * right to it.
+ */
 
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
@@ -22,9 +25,9 @@ export interface ExplainedAnswer {
   readonly question: QueryQuestion;
   readonly plan: AnswerPlan;
   readonly viewer: Caller;
-  /** Records of the answer: fewer than the plan has where the view has a limit. */
+  /** Number of records in the answer, which is smaller than in the plan if the view has a limit. */
   readonly shownCount: number;
-  /** Whether the caller may know what is hidden from the viewer. */
+  /** Whether the caller may see data that is hidden from the viewer. */
   readonly isOperator: boolean;
 }
 
@@ -35,7 +38,7 @@ export interface ReasonSources {
   readonly nowWallMs: number;
 }
 
-/** Most entries in maintenance that are named. */
+/** Largest number of entries in maintenance that are listed. */
 const MAX_NAMED = 20;
 
 type ReasonTopic = "alias" | "maintenance" | "name" | "policy" | "tier" | "ttl" | "view";
@@ -45,23 +48,23 @@ export interface AnswerReason {
   readonly detail: string;
 }
 
-/** The facts that the answer rests on. Throws as the catalog does where something is not known yet. */
+/** Returns the reasons for the answer. Throws `PendingNameError`, as the catalog does, while data is still being fetched. */
 export function reasonsOf(told: ExplainedAnswer, sources: ReasonSources): readonly AnswerReason[] {
   const { question, plan } = told;
   const { settings, catalog, nowWallMs } = sources;
   const reasons: AnswerReason[] = [];
   const say = (topic: ReasonTopic, detail: string) => reasons.push({ topic, detail });
   const cnames = plan.groups.flat().filter((record) => record.type === "CNAME");
-  for (const { name, data } of cnames) say("alias", `${name} leads to ${data.target}`);
+  for (const { name, data } of cnames) say("alias", `${name} resolves to ${data.target} (CNAME)`);
   for (const detail of lostAliasWords(question.name, sources)) say("alias", detail);
   const last = cnames.at(-1)?.data.target.toLowerCase() ?? question.name;
   const reverse = reverseZoneOf(last, settings);
   if (reverse !== undefined) {
     const subject = findReverseSubject(last, reverse, settings, catalog);
-    // Only the name of a block has others below it.
+    // Only the name of an address block has names below it.
     const isEmpty = subject.kind === "empty" && parseReverseName(last) !== "above";
     const words = isEmpty
-      ? "has no names now: what is there is in maintenance, or behind healthier entries of its name"
+      ? "has no names now: its entries are in maintenance, or healthier entries of the same name are preferred"
       : subjectWords(subject, typeText(question.type));
     say("name", `${shown(last)} ${words}`);
     return reasons;
@@ -97,23 +100,23 @@ function namespaceOf(relative: string): string | undefined {
   return thing === undefined || isControlNamespace(thing.namespace) ? undefined : thing.namespace;
 }
 
-/** The entries of a name, also those in maintenance, which no answer shows. Of a crowded name a sample. */
+/** Returns the entries of a name, including entries in maintenance, which no answer shows. For a name with too many entries, returns a sample. */
 function entriesOf(relative: string, subject: DnsSubject & { readonly kind: "entries" }, catalog: DnsCatalog): readonly EntryView[] {
   const name = parseName(relative);
   const thing = thingOf(relative);
   if (thing === undefined) return subject.entries;
   const port = name.form === "located" ? portWord(name.transport, name.port) : undefined;
   const found = catalog.find(thing.kind, thing.namespace, thing.name, port);
-  // An alias that is the name of one instance has the form of another name.
+  // The name of an instance can also be an alias, which then has the form of another name.
   return found.length === 0 ? subject.entries : found;
 }
 
-/** A caller that may not know what is hidden is told the same of a hidden namespace as of one that is seen and has nothing. */
+/** Returns nothing for callers that are not operators, so that they cannot distinguish a hidden namespace from a visible empty one. */
 function policyWords(namespace: string, { viewer, isOperator }: ExplainedAnswer, { reads }: ReasonSources): readonly string[] {
   if (!isOperator) return [];
   const { allowed, reason, rule } = reads.verdict(viewer, namespace);
   const by = rule === "" ? reason : `${reason}, rule ${rule}`;
-  return [`namespace ${namespace} is ${allowed ? "seen by" : "hidden from"} this viewer (${by})`];
+  return [`namespace ${namespace} is ${allowed ? "visible to" : "hidden from"} this viewer (${by})`];
 }
 
 function subjectWords(subject: DnsSubject, type: string): string {
@@ -123,7 +126,7 @@ function subjectWords(subject: DnsSubject, type: string): string {
     case "entries":
       if (subject.isCluster === true)
         return `${NOTHING_HERE} ${subject.entries[0]?.key.clusterId ?? ""}, with ${counted(subject.targets.length, "target")}`;
-      return `shows ${counted(subject.entries.length, "entry", "entries")} with ${counted(subject.targets.length, "target")}`;
+      return `resolves to ${counted(subject.entries.length, "entry", "entries")} with ${counted(subject.targets.length, "target")}`;
     case "address":
       return "is the name of an address";
     case "alias":
@@ -131,31 +134,30 @@ function subjectWords(subject: DnsSubject, type: string): string {
     case "list":
       return `lists ${counted(subject.names.items.length, "name")}${subject.names.isCut ? ", and there are more" : ""}`;
     case "empty":
-      return `has no ${type} records, but names below it`;
+      return `has no ${type} records, but there are names below it`;
     case "absent":
-      return "is nothing that this viewer may see";
+      return "does not exist, or is hidden from this viewer";
   }
 }
 
-/** For people. */
-const NOTHING_HERE = "has nothing to choose here, and leads to the ingress of cluster";
+const NOTHING_HERE = "has no usable entry in this catalog, and resolves to the ingress of cluster";
 
-/** Of services that have a name as an alias, those to which it does not lead, because another name is before it. */
+/** Lists the services that have the name as an alias but to which it does not resolve, because another name takes precedence. */
 function lostAliasWords(name: string, { catalog, settings }: ReasonSources): readonly string[] {
   const place = placeOf(name, settings);
-  // A resolver would have to ask for them, and the answer does not rest on it.
+  // A resolver would have to fetch the aliases, which the answer itself does not need.
   if (place === undefined || catalog.remoteLookup !== undefined) return [];
   const { relative, zone } = place;
   if (findSubject(relative, zone, catalog, settings).kind === "empty") return [];
-  // Thousands of entries of a service may carry it, and where it leads is found by reading them all.
+  // Thousands of entries of a service may have the alias, and `leadsTo` reads all of them, so it is called once per service.
   const services = new Map(catalog.findAlias(relative, zone).map(({ key }) => [`${key.kind} ${key.namespace}/${key.name}`, key]));
   const lost = [...services.values()].filter((key) => !leadsTo(relative, key, zone, { catalog, zones: settings.zones }));
   const names = [...new Set(lost.map((key) => `${key.namespace}/${key.name}`))];
-  const rule = "a name of its own is before an alias, and of services with one alias the first in key order";
-  return names.map((of) => `${name} is an alias of ${of} too, and does not lead there: ${rule}`);
+  const rule = "a registered name takes precedence over an alias, and of services with the same alias, the first in key order";
+  return names.map((of) => `${name} is also an alias of ${of}, but does not resolve to it: ${rule}`);
 }
 
-/** Of an alias that leads nowhere, because DNS can carry no name of its entries. */
+/** Describes an alias that resolves to nothing, because its entries have no valid DNS name. Undefined for other names. */
 function unspeltWords(
   { relative, zone }: { readonly relative: string; readonly zone: string },
   { catalog, settings }: ReasonSources,
@@ -164,7 +166,7 @@ function unspeltWords(
   if (first === undefined) return undefined;
   const { namespace, name } = first.key;
   const { why } = fullNames(first.key, first.targets.filter(hasPort).map(transportOf), [zone], settings.zones);
-  return why === "" ? undefined : `is an alias of ${namespace}/${name}, which DNS cannot carry: ${why}`;
+  return why === "" ? undefined : `is an alias of ${namespace}/${name}, which has no valid DNS name: ${why}`;
 }
 
 const HEALTH_WORDS: Readonly<Record<Health, string>> = {
@@ -191,8 +193,8 @@ function sayEntries(
   for (const { health } of entries) counts.set(health, (counts.get(health) ?? 0) + 1);
   const healths = [...counts].map(([health, count]) => `${count} ${HEALTH_WORDS[health]}`).join(", ");
   const all = counted(plan.groups.flat().length, "record");
-  const told = shownCount < plan.groups.flat().length ? `${shownCount} of ${all}, by dns.answer_limit` : all;
-  say("tier", `${healths}; the answer has ${told}${plan.isCut === true ? ", and there are more" : ""}`);
+  const told = shownCount < plan.groups.flat().length ? `${shownCount} of ${all} (limited by dns.answer_limit)` : all;
+  say("tier", `${healths}; the answer has ${told}${plan.isCut === true ? ", and more records exist" : ""}`);
   const inUse = entries.filter((entry) => !isDrained(entry));
   if (inUse.length > 0) say("ttl", ttlWords(inUse, plan, settings));
   const drained = entries.filter(isDrained);
@@ -201,25 +203,25 @@ function sayEntries(
   if (drained.length > MAX_NAMED) say("maintenance", `${drained.length - MAX_NAMED} more are in maintenance`);
 }
 
-/** For how long caches may still hold the records of an entry in maintenance. That began when its node changed it last, or before. */
+/** Describes how long caches can still have the records of an entry in maintenance. Maintenance began with the last change by its node, or earlier. */
 function heldWords({ ttlMs, updatedWallMs }: EntryView, settings: DnsSettings, nowWallMs: number): string {
   const most = ttlSeconds(ttlMs, settings);
-  if (updatedWallMs === undefined) return `caches may hold its records for ${most} s after that began`;
-  // The clock of its node may be ahead.
+  if (updatedWallMs === undefined) return `caches can have its records for ${most} s after maintenance began`;
+  // The clock of the entry's node may be ahead.
   const left = Math.min(most, Math.ceil(most - (nowWallMs - updatedWallMs) / 1000));
-  return left > 0 ? `caches may hold its records for ${left} s more` : "no cache may hold its records any more";
+  return left > 0 ? `caches can have its records for another ${left} s` : "its records have expired from all caches";
 }
 
-/** What a cluster says of a service has an end of its own, which no least TTL puts off. */
+/** Describes the TTL of an answer from a summary. A summary can expire earlier than the TTL, and dns.min_ttl does not extend it. */
 function clusterTtlWords({ entries }: DnsSubject & { readonly kind: "entries" }, plan: AnswerPlan, settings: DnsSettings): string {
   const ofSet = setTtlSeconds(entries, settings);
   const told = Math.min(ofSet, ...plan.groups.flat().map((record) => record.ttlSeconds));
-  if (told < ofSet) return `${told} s: the summary ends then`;
+  if (told < ofSet) return `${told} s: the summary expires then`;
   const isLost = entries.some(({ health }) => health === HEALTH.ORPHANED);
-  return `${told} s: ${isLost ? "the cluster is lost, so at most dns.stale_ttl" : "that of the summary, within dns.min_ttl and dns.max_ttl"}`;
+  return `${told} s: ${isLost ? "at most dns.stale_ttl, because the cluster is lost" : "the TTL of the summary, bounded by dns.min_ttl and dns.max_ttl"}`;
 }
 
-/** `plan`: undefined where its records are not of these entries. */
+/** Describes the TTL of the entries. `plan` is undefined if its records do not come from these entries. */
 function ttlWords(entries: readonly EntryView[], plan: AnswerPlan | undefined, settings: DnsSettings): string {
   const all = entries.map(({ ttlMs }) => ttlMs ?? settings.defaultTtlMs);
   const [least, most] = [Math.min(...all), Math.max(...all)];
@@ -228,10 +230,12 @@ function ttlWords(entries: readonly EntryView[], plan: AnswerPlan | undefined, s
   const told = (plan?.groups.flat() ?? []).map((record) => record.ttlSeconds);
   const own = told.length === 0 ? ofSet : Math.min(...told);
   const said = least === most ? `${least / 1000} s` : `${least / 1000} s to ${most / 1000} s`;
-  const bounds = `within dns.min_ttl ${minTtlMs / 1000} s and dns.max_ttl ${maxTtlMs / 1000} s`;
-  const text = `${own} s: the entries say ${said}, ${bounds}`;
+  const bounds = `bounded by dns.min_ttl ${minTtlMs / 1000} s and dns.max_ttl ${maxTtlMs / 1000} s`;
+  const text = `${own} s: the entries have ${said}, ${bounds}`;
   if (own >= ttlSeconds(least, settings)) return text;
   const stale = `${text}; at most dns.stale_ttl ${seconds(staleTtlMs)} s`;
-  if (own === ofSet) return `${stale} with an ORPHANED entry`;
-  return plan?.extendedError === undefined ? `${text}; of what this resolver fetched ${own} s are left` : `${stale}, because it may be old`;
+  if (own === ofSet) return `${stale}, because an entry is ORPHANED`;
+  return plan?.extendedError === undefined
+    ? `${text}; the data fetched by this resolver expires in ${own} s`
+    : `${stale}, because the data may be stale`;
 }

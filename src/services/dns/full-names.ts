@@ -1,4 +1,4 @@
-/** The full DNS names of entries and aliases, in each zone. */
+/** Builds the full DNS names of entries and aliases in each zone. */
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { transportOf } from "../../catalog/entry/view.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
@@ -26,8 +26,8 @@ export interface NamedThing {
 }
 
 /**
- * The full names of an entry of this name, in some of the zones of which there are `all`. Where DNS can carry none of them, `why` says it for people; otherwise that
- * is empty.
+ * Returns the full names of an entry in some of the zones. `all` are all zones. If the entry has no valid DNS name, `why` is the reason in words;
+ * otherwise `why` is empty.
  */
 export function fullNames(
   { kind, namespace, name }: NamedThing,
@@ -36,7 +36,7 @@ export function fullNames(
   all: readonly string[] = zones,
 ): { readonly fqdns: readonly string[]; readonly why: string } {
   const located = (transport: TransportProtocol): DnsName => ({ form: "located", kind, transport, name, namespace });
-  // A function or a queue without targets is at its node. A service without any has no SRV records.
+  // A function or a queue without targets has the address of its node. A service without targets has no SRV records.
   const shown = transports.length === 0 && kind !== KIND.SERVICE ? TCP : transports;
   const forms: DnsName[] = kind === KIND.NODE ? [{ form: "node", nodeId: name }] : shown.map(located);
   if (kind === KIND.SERVICE) forms.unshift({ form: "direct", name, namespace });
@@ -48,13 +48,13 @@ export function fullNames(
 
 const TCP: readonly TransportProtocol[] = ["tcp"];
 
-/** What lies in a longer zone is another name there, or none. */
+/** Rejects a name that belongs to a longer zone, where it is a different name or does not exist. */
 function inOwnZone(name: NameInDns, zone: string, zones: readonly string[]): NameInDns {
   const owner = "text" in name ? zoneOf(name.text, zones) : zone;
-  return owner === zone ? name : { unreachable: "reserved", why: `its name in DNS would be one of the zone ${owner}` };
+  return owner === zone ? name : { unreachable: "reserved", why: `its name in DNS would belong to the zone ${owner}` };
 }
 
-/** Of these names those that lead to its entries in DNS, as the viewer of the catalog sees it. Each is told once. */
+/** Returns the names, without duplicates, that resolve to the entries of `thing` for the viewer of the catalog. */
 export function leadingNames(
   names: readonly string[],
   thing: NamedThing,
@@ -67,7 +67,7 @@ export function leadingNames(
   });
 }
 
-/** The full names of a service to register, and of its aliases, whether they lead to it or not. */
+/** Returns the full names of a service to register, and of its aliases, whether or not they resolve to the service. */
 export function endpointNames(
   endpoint: { readonly namespace: string; readonly name: string; readonly protocol: string; readonly aliases: readonly string[] },
   zones: readonly string[],
@@ -76,7 +76,7 @@ export function endpointNames(
   return [...fullNames({ kind: KIND.SERVICE, namespace, name }, [transportOf(endpoint)], zones).fqdns, ...aliasNames(aliases, zones)];
 }
 
-/** The full names of aliases, which may be registered with the zone. One that is called like a zone is meant without it, as the zone is no alias. */
+/** Returns the full names of aliases, which may include a zone. An alias equal to a zone is treated as relative, because a zone cannot be an alias. */
 export function aliasNames(aliases: readonly string[], zones: readonly string[]): readonly string[] {
   const names = aliases.map(plainName).flatMap((alias) => {
     const isFull = (splitZone(alias, zones)?.relative ?? "") !== "";
@@ -85,13 +85,13 @@ export function aliasNames(aliases: readonly string[], zones: readonly string[])
   return [...new Set(names)].filter((name) => parseHostName(name) !== undefined);
 }
 
-/** A name in plain form without the zone that it may end in. */
+/** Removes the zone, if there is one, from the end of a name in plain form. */
 export function unzoned(name: string, zones: readonly string[]): string {
   const place = splitZone(name, zones);
   return place === undefined || place.relative === "" ? name : place.relative;
 }
 
-/** What of the catalog a name below a zone is for. Undefined for other names, which may be aliases. */
+/** Returns the catalog name that a name below a zone refers to. Undefined for other names, which may be aliases. */
 export function thingOf(relative: string): NamedThing | undefined {
   const name = parseName(relative);
   switch (name.form) {

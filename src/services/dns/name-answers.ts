@@ -1,4 +1,4 @@
-/** DnsService's ResolveName: the answer of the DNS gateway, for the view of a caller, and what decided it. */
+/** Implements DnsService.ResolveName: the answer of the DNS gateway for the view of a caller, with the reasons for the answer. */
 import { create } from "@bufbuild/protobuf";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService, type ResolveNameRequest, ResolveNameResponseSchema } from "../../../gen/waymark/dns/v1/dns_pb.js";
@@ -19,12 +19,12 @@ import { parseRecordType, rcodeText, recordText } from "./zone-text.ts";
 
 export interface NameAnswersParts extends QuestionRightsParts {
   readonly settings: DnsSettings;
-  /** The catalog as a viewer sees it in DNS, from the place of a view. */
+  /** Returns the catalog as DNS shows it to a viewer, with the locality of a view. */
   readonly catalogOf: (viewer: Caller, view: DnsView) => DnsCatalog;
-  /** The serial of the zone that a view is told, by its index. */
+  /** Returns the serial of the zone for a view, by its index. */
   readonly serialOf: (viewIndex: number) => number;
   readonly reads: Pick<CatalogReads, "noteHidden" | "verdict">;
-  /** Throws `not_ready` while DNS questions may not be answered. */
+  /** Throws `not_ready` while DNS queries cannot be answered. */
   readonly checkCaughtUp: () => void;
   readonly random: () => number;
 }
@@ -33,7 +33,7 @@ function resolveNameHandler(parts: NameAnswersParts): MethodHandler {
   return { kind: "unary", handle: (request: ResolveNameRequest, context) => resolveName(parts, request, context) };
 }
 
-/** How often a question may wait for something that is fetched. */
+/** Largest number of times that a query waits for data to be fetched. */
 const MAX_WAITS = 16;
 const RETRY_MS = 500;
 
@@ -84,14 +84,14 @@ function said({ plan, answer, reasons }: PlannedAnswer, { request, serial }: Ans
   });
 }
 
-/** The answer to a source that may ask nothing. */
+/** The answer to a source that may not send queries. */
 const REFUSED: AnswerPlan = { ...failure(RCODE.REFUSED), extendedError: EXTENDED_ERROR.PROHIBITED };
 
 function withSerial(record: DnsRecord, serial: number | undefined): DnsRecord {
   return record.type === "SOA" && serial !== undefined ? { ...record, data: { ...record.data, serial } } : record;
 }
 
-/** What `make` gives once everything is here that it asks for, all in one turn. At a node that is at once. */
+/** Calls `make` again until all data that it needs has been fetched, and returns the result of a single run. On a node, the first run succeeds. */
 async function here<T>({ remoteLookup }: DnsCatalog, make: () => T): Promise<T> {
   let waited: PendingNameError | undefined;
   for (let waits = 0; waits < MAX_WAITS; waits++) {
@@ -104,25 +104,31 @@ async function here<T>({ remoteLookup }: DnsCatalog, make: () => T): Promise<T> 
     }
     await waited.arrival;
   }
-  throw new WaymarkError("not_ready", "this resolver does not know all that the answer needs; try again", { retryMs: RETRY_MS });
+  throw new WaymarkError("not_ready", `this resolver still lacks data for the answer after ${MAX_WAITS} fetches; retry in ${RETRY_MS} ms`, {
+    retryMs: RETRY_MS,
+  });
 }
 
-/** A question's name in lower case, without the final dot. Throws `invalid_argument`. */
+/** Returns the name of a query in lower case, without the final dot. Throws `invalid_argument`. */
 function parseQuestionName(text: string): QueryQuestion["name"] {
   const name = text.replace(/\.$/, "");
   const isName = name === "" || (name.length <= 253 && name.split(".").every((label) => LABEL.test(label)));
-  if (!isName) throw invalid("name", "is not a DNS name: labels of 1 to 63 printable characters with a dot between, at most 253 in all");
-  // Only then: other letters may have one of ASCII as their lower case.
+  if (!isName)
+    throw invalid(
+      "name",
+      "must be a DNS name: labels of 1 to 63 printable ASCII characters, separated by dots, at most 253 characters in total",
+    );
+  // The name is checked first, because a character outside ASCII can have an ASCII letter as its lower case.
   return name.toLowerCase().replace(NOT_OURS, (char) => `\\${String(char.charCodeAt(0)).padStart(3, "0")}`);
 }
 
 const LABEL = /^[!-~]{1,63}$/;
-/** Characters that our names do not have. */
+/** Characters that do not occur in names of the zones. */
 const NOT_OURS = /[^a-z0-9._-]/g;
 
-// DnsService as listeners serve it: its writes come with the services of the process, and what any copy of the catalog answers is added here.
+// DnsService as listeners serve it. The services of the process contain its writes. Its reads, which any copy of the catalog can answer, are added here.
 
-/** The services, of which DnsService has its reads too. Without DnsService or the queries of DiscoveryService they stay as they are. */
+/** Adds the read handlers of DnsService to the services. Without DnsService or DiscoveryService.CatalogQuery, returns the services unchanged. */
 export function withNameReads(services: readonly ServiceDefinition[], parts: NameAnswersParts): readonly ServiceDefinition[] {
   const query = services.find(({ desc }) => desc === DiscoveryService)?.handlers["catalogQuery"];
   if (query === undefined) return services;

@@ -1,6 +1,6 @@
 /**
- * DnsService's lists: ListNames and DescribeName. They ask CatalogQuery of the same server, so that they show what it shows, wait for what it waits for, and
- * count as it does: at a node, in a read worker and at a resolver.
+ * Implements DnsService.ListNames and DescribeName. They call CatalogQuery of the same server, so that they have its results, waits and limits on a
+ * node, in a read worker and on a resolver.
  */
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { type Entry, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -30,7 +30,7 @@ import type { CallContext, MethodHandler, ServiceDefinition, UnaryHandler } from
 import { aliasNames, fullNames, NAMED_KINDS, thingOf, unzoned } from "./full-names.ts";
 
 export interface NameListParts {
-  /** CatalogQuery of this server. */
+  /** The handler of CatalogQuery of this server. */
   readonly query: MethodHandler;
   readonly zones: readonly string[];
 }
@@ -43,11 +43,11 @@ export function nameListHandlers(parts: NameListParts): ServiceDefinition["handl
   };
 }
 
-/** Most pages of entries that are read for a page of names: names with many instances make it shorter. */
+/** Largest number of pages of entries that are read for one page of names. With many instances per name, a page has fewer names. */
 const MAX_PAGES = 4;
-/** Most entries of a description. */
+/** Largest number of entries in a description. */
 const MAX_ENTRIES = 100;
-/** The form in which CatalogQuery takes aliases. */
+/** The form of aliases that CatalogQuery accepts. */
 const ALIAS = /^[A-Za-z0-9._-]{1,253}$/;
 const ENTRY_NAME = /^[A-Za-z0-9._:/@+-]{1,128}$/;
 
@@ -71,7 +71,7 @@ class NameLists {
       const { items, nextPageToken } = await this.#query(asked, request.viewer, context);
       for (const entry of items) {
         const id = nameId(entry);
-        // The page before had this name already.
+        // The previous page already had this name.
         if (id === last && !names.has(id)) continue;
         names.set(id, this.#withEntry(names.get(id), entry));
         last = id;
@@ -99,13 +99,14 @@ class NameLists {
     throw new WaymarkError("not_found", `name: ${JSON.stringify(name)} does not exist, or this caller may not see it`);
   }
 
-  /** What the name may stand for, the real name before an alias, as DNS has it. */
+  /** Returns the queries for the name. As in DNS, an entry with this name takes precedence over an alias. */
   #asked(name: string, namespace: string, kind: EntryKind): readonly Omit<NamesQuery, "limit">[] {
     if (namespace !== "") {
-      if (!ENTRY_NAME.test(name)) throw invalid("name", "must be a name of entries beside a namespace: 1 to 128 of [A-Za-z0-9._:/@+-]");
+      if (!ENTRY_NAME.test(name))
+        throw invalid("name", "must be the name of an entry if namespace is set: 1 to 128 characters of [A-Za-z0-9._:/@+-]");
       return [{ namespace, names: [name], kinds: [kind === EntryKind.UNSPECIFIED ? EntryKind.SERVICE : kind] }];
     }
-    if (kind !== EntryKind.UNSPECIFIED) throw invalid("namespace", "is needed with kind");
+    if (kind !== EntryKind.UNSPECIFIED) throw invalid("namespace", "is required with kind");
     const { zones } = this.#parts;
     const relative = unzoned(plainName(name), zones);
     const thing = thingOf(relative);
@@ -118,14 +119,14 @@ class NameLists {
   async #query(query: NamesQuery, viewer: Viewer | undefined, context: CallContext): Promise<CatalogQueryResponse> {
     const { query: handler } = this.#parts;
     if (handler.kind !== "unary") throw new WaymarkError("unimplemented", "this server answers no queries");
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of these requests
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler belongs to CatalogQuery
     const handle = handler.handle as UnaryHandler<CatalogQueryRequest>;
     const said = await handle(create(CatalogQueryRequestSchema, { ...query, ...(viewer && { viewer }) }), context);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
     return said instanceof Uint8Array ? fromBinary(CatalogQueryResponseSchema, said) : (said as CatalogQueryResponse);
   }
 
-  /** What is known of a name, with one more of its entries. There may be thousands, each with names of its own, so it is the same object. */
+  /** Adds an entry to the data of a name. It changes the given object, because a name may have thousands of entries with their own names. */
   #withEntry(known: KnownName | undefined, { key, targets, aliases }: Entry): KnownName {
     const { namespace = "", name = "" } = key ?? {};
     const kind = findKind(key?.kind ?? 0) ?? KIND.SERVICE;
@@ -149,7 +150,7 @@ interface KnownName {
   readonly name: string;
   readonly fqdns: Set<string>;
   readonly aliases: Set<string>;
-  /** With why not, as its last entry says. */
+  /** Whether DNS can resolve the name, and the reason if it cannot. Both come from the last entry. */
   isReachable: boolean;
   why: string;
 }
@@ -169,9 +170,9 @@ function nameId({ key }: Entry): string {
 }
 
 interface PagePosition {
-  /** Of the query. */
+  /** The page token of the query. */
   readonly pageToken: string;
-  /** The name that was listed last. It may go on in the next page of the query. */
+  /** The name that was listed last. The next page of the query may have more of its entries. */
   readonly last: string;
 }
 
@@ -187,7 +188,7 @@ function readToken(text: string): PagePosition {
     const [pageToken, last] = parts;
     if (typeof pageToken === "string" && pageToken !== "" && typeof last === "string") return { pageToken, last };
   } catch {
-    // It is not from us, as another one that is not of this form.
+    // The token is invalid, as is a token of another form.
   }
-  throw invalid("page_token", "is not from a list of names");
+  throw invalid("page_token", "must be the next_page_token of an answer of ListNames");
 }

@@ -1,4 +1,4 @@
-/** Whose rights a ResolveName has, and which place: those of its caller, or those that the DNS gateway gives to an asker at some address. */
+/** Determines the rights and the locality of a ResolveName call, either from its caller or from the view that the DNS gateway uses for an address. */
 import type { Viewer } from "../../../gen/waymark/catalog/v1/viewer_pb.js";
 import type { NameSource, ResolveNameRequest } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import type { DnsView } from "../../dns/subject/subject.ts";
@@ -8,38 +8,38 @@ import { parseAddress } from "../../lib/addresses.ts";
 import { assert, invalid } from "../../lib/errors.ts";
 import { type Caller, demandRole, hasRole, viewerOf } from "../../policy/identity/caller.ts";
 
-/** Who asks, as far as `dns.views` looks at it. */
+/** The properties of a client that `dns.views` uses. */
 export type NameCaller = Pick<QueryClient, "address" | "transport">;
 
 export interface QuestionRightsParts {
-  /** Who sees what at the gateway, in the order of the views' indices, and which of them an asker has. */
+  /** The viewers of the gateway, by the index of their view. `views` chooses the view of a client. */
   readonly viewers: readonly ViewerOfView[];
   readonly views: Pick<DnsViews, "choose">;
-  /** Whether a source without a view may ask nothing. */
+  /** Whether queries of a source without a view are refused. */
   readonly isAnonymousRefused: boolean;
   readonly allowsViewerOverride: boolean;
 }
 
-/** Whose rights a question has, and what its address adds to them. */
+/** The rights of a query and the view of its address. */
 export interface QuestionRights {
   readonly asker: NameCaller;
-  /** Whether that is the caller at its own address, which asks over gRPC or HTTP. */
+  /** Whether the asker is the caller itself, which uses gRPC or HTTP. */
   readonly isCallers: boolean;
-  /** The view that the address has. Its index says whose serial is told: callers with rights of their own are told that of anonymous ones. */
+  /** The view of the address. Its index selects the serial in the answer. Callers with their own rights get the serial of anonymous callers. */
   readonly view: DnsView;
-  /** Which of `dns.views` that is, from 1 on; 0 for none of them. */
+  /** The number of the row in `dns.views`, from 1. 0 if no row matches. */
   readonly row: number;
   readonly viewer: Caller;
   readonly isRefused: boolean;
 }
 
 /**
- * As the gateway does with callers that show a credential over TLS: the rights are those of the caller, or of the viewer that it names, and the place is that of the
- * address. A source without a viewer has the rights of its view.
+ * Works as the gateway does for callers with a credential over TLS: the rights come from the caller, or from the viewer that it names, and the
+ * locality comes from the address. A source without a viewer has the rights of its view.
  */
 export function askingOf(parts: QuestionRightsParts, { viewer: named, source }: ResolveNameRequest, caller: Caller): QuestionRights {
   const own = viewerFor(caller, named, parts.allowsViewerOverride);
-  if (source !== undefined) demandRole(caller, "mesh.operate", ": an answer as from another address is asked for");
+  if (source !== undefined) demandRole(caller, "mesh.operate", " to resolve a name for another address (source)");
   const asker = source === undefined ? ({ address: caller.address, transport: "dot" } as const) : parseSource(source);
   const row = parts.views.choose({ ...asker, subnet: undefined }).index;
   const viewer = parts.viewers[row];
@@ -59,9 +59,11 @@ function isListener(text: string): text is QueryClient["transport"] {
 
 /** Throws `invalid_argument`. */
 function parseSource({ address, listener }: NameSource): NameCaller {
-  if (parseAddress(address) === undefined) throw invalid("source.address", "is not an IPv4 or IPv6 address");
+  if (parseAddress(address) === undefined)
+    throw invalid("source.address", `must be an IPv4 or IPv6 address, got ${JSON.stringify(address.slice(0, 64))}`);
   if (listener === "") return { address, transport: "udp" };
-  if (!isListener(listener)) throw invalid("source.listener", `is not one of ${Object.keys(LISTENERS).join(", ")}`);
+  if (!isListener(listener))
+    throw invalid("source.listener", `must be one of ${Object.keys(LISTENERS).join(", ")}, got ${JSON.stringify(listener.slice(0, 64))}`);
   return { address, transport: listener };
 }
 
@@ -69,23 +71,24 @@ function isNamed(asked: Viewer | undefined): asked is Viewer {
   return asked !== undefined && (asked.clusterId !== "" || asked.tenantId !== "");
 }
 
-/** The viewer that a request may use: the caller itself, or the one that it names. */
+/** Returns the viewer that a request may use: the caller itself, or the viewer that the request names. */
 function viewerFor(caller: Caller, asked: Viewer | undefined, allowsOverride: boolean): Caller {
   if (!isNamed(asked)) return caller;
   const wanted = { ...caller, cluster: asked.clusterId || caller.cluster, tenant: asked.tenantId || caller.tenant };
   const isOwn = wanted.cluster === caller.cluster && wanted.tenant === caller.tenant;
   if (isOwn || hasRole(caller, "mesh.operate")) return wanted;
   const allowed = viewerOf(caller, asked, allowsOverride);
-  if (allowed === caller) demandRole(caller, "mesh.operate", ": the view of another is asked for");
+  if (allowed === caller) demandRole(caller, "mesh.operate", " to use the view of another viewer");
   return allowed;
 }
 
-/** The view in words. */
+/** Describes the view in the form of an explanation. */
 export function viewWords({ asker, isCallers, view, row, viewer, isRefused }: QuestionRights): string {
   const { locality, answerLimit } = view;
-  const from = `${asker.address}${isCallers ? ", as" : ""} over ${asker.transport}: ${row === 0 ? "no row of dns.views" : `dns.views[${row - 1}]`}`;
-  if (isRefused) return `${from}; a source without a view is refused`;
+  const matched = row === 0 ? "no row of dns.views" : `dns.views[${row - 1}]`;
+  const from = `source ${asker.address} (${isCallers ? "as " : ""}over ${asker.transport}) matches ${matched}`;
+  if (isRefused) return `${from}; sources without a view are refused`;
   const place = locality === undefined ? "" : `, region ${locality.region}${locality.zone === "" ? "" : `, zone ${locality.zone}`}`;
-  const limit = answerLimit === undefined ? "" : `, at most ${answerLimit} records of a set`;
-  return `cluster ${viewer.cluster}, ${viewer.tenant === "" ? "no tenant" : `tenant ${viewer.tenant}`}${place}${limit}; from ${from}`;
+  const limit = answerLimit === undefined ? "" : `, at most ${answerLimit} records per set`;
+  return `cluster ${viewer.cluster}, ${viewer.tenant === "" ? "no tenant" : `tenant ${viewer.tenant}`}${place}${limit}; ${from}`;
 }

@@ -1,4 +1,4 @@
-/** DnsService's writes: RegisterName and UnregisterName, on the way of Register and Unregister. */
+/** Implements the writes of DnsService, RegisterName and UnregisterName, by means of Register and Unregister. */
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { type Entry, EntryKind, EntrySchema, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema, UnregisterRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -34,7 +34,7 @@ export interface RegistrationParts {
   readonly identity: { readonly clusterId: string };
   readonly bounds: EntryBounds;
   readonly zones: readonly string[];
-  /** The catalog as a caller sees it in DNS. */
+  /** Returns the catalog as DNS shows it to a caller. */
   readonly catalogOf: (caller: Caller) => DnsCatalog;
 }
 
@@ -61,16 +61,17 @@ class Registrations {
       case "name":
         return this.#registerAlias(registration.value, request, context);
       case undefined:
-        throw invalid("endpoint", "is missing: give endpoint or name");
+        throw invalid("endpoint", "is required: set endpoint or name");
     }
   }
 
   async unregister({ name, namespace, protocol, port }: UnregisterNameRequest, context: CallContext) {
     if (namespace === "") {
-      if (protocol !== "" || port !== 0) throw invalid("namespace", "is needed with protocol or port; without it the name is an alias");
+      if (protocol !== "" || port !== 0)
+        throw invalid("namespace", "is required with protocol or port; a name without a namespace is an alias");
       return this.#unregisterAlias(name, context);
     }
-    if (port === 0) throw invalid("port", "is needed with namespace: 1 to 65535");
+    if (port === 0) throw invalid("port", "is required with namespace: must be from 1 to 65535");
     const keys = [endpointKey({ name, namespace, protocol, port })];
     const { removed, revision } = await this.#parts.writes
       .unregister(create(UnregisterRequestSchema, { keys }), context)
@@ -95,13 +96,13 @@ class Registrations {
     });
   }
 
-  /** Of these names those that answer for what was registered now, for its caller. */
+  /** Returns the names that resolve to the new registration for its caller. */
   #leading(names: readonly string[], thing: NamedThing, { caller }: CallContext): string[] {
     const { zones, catalogOf } = this.#parts;
     return leadingNames(names, thing, { zones, catalog: catalogOf(caller) });
   }
 
-  /** The entry is registered again as it is, under the lease that it has, with one more alias. */
+  /** Registers the entry again with one more alias, otherwise unchanged and under its current lease. */
   async #registerAlias({ name, key }: RegisteredName, request: RegisterNameRequest, context: CallContext) {
     checkEndpointFields(request);
     const { writes, identity, bounds, zones } = this.#parts;
@@ -152,32 +153,43 @@ class Registrations {
 
   #notOwn({ origin, principal, namespace }: CatalogRecord, name: string, caller: Caller): WaymarkError {
     if (principal !== caller.principal)
-      return new WaymarkError("discovery_access_denied", `name: ${name} is an alias of another principal's entry`, {
-        metadata: { namespace },
-      });
-    return new WaymarkError("not_found", `name: ${name} is an alias of an entry of node ${origin.nodeId}; call that node`);
+      return new WaymarkError(
+        "discovery_access_denied",
+        `permission denied: name: ${name} is an alias of an entry that another principal owns`,
+        {
+          metadata: { namespace },
+        },
+      );
+    return new WaymarkError(
+      "not_found",
+      `name: ${name} is an alias of an entry that is registered on node ${origin.nodeId}: send the call to that node`,
+    );
   }
 
-  /** The own record of an entry of this caller. Throws `not_found`, also for what the caller may not see, and `discovery_access_denied`. */
+  /** Returns this node's record of an entry of the caller. Throws `not_found`, also for an entry that the caller may not see, and `discovery_access_denied`. */
   #ownOf(key: KeyText, namespace: string, caller: Caller): StoredRecord {
     const own = this.#parts.reads.replica.own(key);
     const isSeen = namespace === "" || this.#parts.reads.verdict(caller, namespace).allowed;
     if (!isSeen || own === undefined || own.body !== BODY.ENTRY)
-      throw new WaymarkError("not_found", "name.key: this node holds no such entry; an alias is registered where its entry is");
+      throw new WaymarkError("not_found", "name.key: no such entry is registered on this node: register an alias on the node of its entry");
     if (own.principal !== caller.principal)
-      throw new WaymarkError("discovery_access_denied", "name.key: is registered by another principal, which alone can give it aliases", {
-        metadata: { namespace: own.namespace },
-      });
+      throw new WaymarkError(
+        "discovery_access_denied",
+        "permission denied: name.key: the entry is owned by another principal; only its owner can add aliases",
+        {
+          metadata: { namespace: own.namespace },
+        },
+      );
     return own;
   }
 
-  /** The request that registers an own entry as it is, but for its aliases. */
+  /** Builds the request that registers an entry of this node again with changed aliases. */
   #again(own: StoredRecord, change: (aliases: readonly string[]) => readonly string[]) {
     const { reads, leases } = this.#parts;
     const bytes = reads.replica.slab.view(own.at, own.sizeBytes);
     const entry = fromBinary(EntrySchema, bytes);
     entry.aliases = [...change(entry.aliases)];
-    // What readers see may be the health of a check or of an order, and not what was said of the entry.
+    // Readers may see the health of a check or of a maintenance override, so the reported health is restored here.
     entry.health = WIRE_HEALTHS[reportedOf(checksOf(bytes))];
     return create(RegisterRequestSchema, { entries: [entry], leaseId: leases.leaseOf(own.key) ?? "" });
   }
@@ -192,7 +204,7 @@ const WIRE_HEALTHS: Readonly<Record<Health, HealthStatus>> = {
   [HEALTH.ORPHANED]: HealthStatus.ORPHANED,
 };
 
-/** The instance of a service. It depends on nothing but these, so that the same service replaces the one before, at any node of the cluster. */
+/** Returns the key of a service instance. It depends only on these fields, so a service replaces its previous registration on any node of the cluster. */
 function endpointKey({ name, namespace, protocol, port }: Pick<Endpoint, "name" | "namespace" | "port" | "protocol">) {
   const instanceId = `dns:${protocolWord(protocol)}:${port}`;
   return { kind: EntryKind.SERVICE, namespace, name, instanceId };
@@ -221,11 +233,11 @@ function checkEndpointFields({ leaseTtl, leaseId, staticLease, idempotencyKey }:
     idempotency_key: idempotencyKey !== "",
   };
   for (const [field, isGiven] of Object.entries(given)) {
-    if (isGiven) throw invalid(field, "goes with endpoint only: an alias is kept by the lease of its entry");
+    if (isGiven) throw invalid(field, "must not be set with name: an alias uses the lease of its entry");
   }
 }
 
-/** The plain forms that stand for a name: below the zones, and in full. */
+/** Returns the plain forms of a name: relative, and in full in each zone. */
 function aliasSpellings(name: string, zones: readonly string[]): readonly string[] {
   const relative = unzoned(plainName(name), zones);
   return [relative, ...zones.map((zone) => `${relative}.${zone}`)];
@@ -247,12 +259,12 @@ const KEY_FIELDS: readonly (readonly [RegExp, string])[] = [
   [/keys\[0\]/g, "name"],
 ];
 
-/** The refusal of a registration, with the fields of an endpoint. */
+/** Renames the fields in the error of a registration to the fields of an endpoint. */
 function ofEndpoint(error: WaymarkError): WaymarkError {
   return renamed(error, ENDPOINT_FIELDS);
 }
 
-/** The refusal of a registration for an alias. The new one is the last of the list. */
+/** Renames the fields in the error of a registration for an alias. The new alias is the last in the list. */
 function ofAlias(error: WaymarkError): WaymarkError {
   return renamed(error, [
     [/entries\[0\]\.aliases\[\d+\]/g, "name.name"],

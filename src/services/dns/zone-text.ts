@@ -1,4 +1,4 @@
-/** Records and codes of DNS in the text form of zone files. */
+/** Formats DNS records and codes in the text form of zone files. */
 
 import { RCODE } from "../../dns/plan/answer.ts";
 import type { DnsRecord, RecordData, RecordType } from "../../dns/records/record.ts";
@@ -6,7 +6,7 @@ import { findRecordType, RECORDS } from "../../dns/records/records.ts";
 import type { IpAddress } from "../../lib/addresses.ts";
 import { invalid } from "../../lib/errors.ts";
 
-/** The data of a record of each type. Names are written with the final dot. */
+/** Formats the data of a record, by type. Names have the final dot. */
 const DATA: { readonly [T in RecordType]: (data: RecordData[T]) => string } = {
   A: ({ address }) => addressText(address),
   AAAA: ({ address }) => addressText(address),
@@ -56,7 +56,7 @@ function dataText<T extends RecordType>({ type, data }: { readonly type: T; read
   return DATA[type](data);
 }
 
-/** Keys of parameters of SVCB and HTTPS by their number (RFC 9460, 14.3.2). */
+/** Names of the parameter keys of SVCB and HTTPS, indexed by their number (RFC 9460, 14.3.2). */
 const BINDING_KEYS = ["mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint"];
 
 function bindingText(data: RecordData["SVCB"]): string {
@@ -77,7 +77,7 @@ function bindingText(data: RecordData["SVCB"]): string {
   ].join(" ");
 }
 
-/** IPv4 with dots, IPv6 in the form of RFC 5952: the longest run of zeros is `::`. */
+/** Formats IPv4 with dots, and IPv6 as in RFC 5952, with `::` for the longest run of zeros. */
 function addressText(address: IpAddress): string {
   if (address.length === 4) return address.join(".");
   const groups: string[] = [];
@@ -97,7 +97,7 @@ function full(name: string): string {
   return `${name}.`;
 }
 
-/** A character string (RFC 1035, 5.1): quotes and backslashes are escaped, and what is not printable ASCII is written as `\DDD`. */
+/** Formats a character string (RFC 1035, 5.1). Quotes and backslashes are escaped, and bytes other than printable ASCII are written as `\DDD`. */
 function quoted(text: string): string {
   const bytes = new TextEncoder().encode(text);
   return `"${[...bytes].map(charText).join("")}"`;
@@ -115,7 +115,7 @@ export function rcodeText(rcode: number): string {
   return RCODES.get(rcode) ?? `RCODE${rcode}`;
 }
 
-/** Types that may be asked for by name although the gateway has no such records (IANA, DNS parameters). */
+/** Types that requests may name although the gateway has no such records (IANA, DNS parameters). */
 const OTHER_TYPES: Readonly<Record<string, number> & { [T in RecordType]?: never }> = {
   ANY: 255,
   AXFR: 252,
@@ -125,7 +125,7 @@ const OTHER_TYPES: Readonly<Record<string, number> & { [T in RecordType]?: never
 };
 const TYPE_NUMBER = /^TYPE(\d{1,5})$/;
 
-/** The number of a record type. Throws `invalid_argument`. */
+/** Returns the number of a record type. Throws `invalid_argument`. */
 export function parseRecordType(text: string): number {
   const name = text.toUpperCase();
   if (name === "") return RECORDS.A.code;
@@ -134,10 +134,13 @@ export function parseRecordType(text: string): number {
   if (other !== undefined) return other;
   const number = Number(TYPE_NUMBER.exec(name)?.[1] ?? Number.NaN);
   if (number >= 0 && number <= 65_535) return number;
-  throw invalid("record_type", `${JSON.stringify(text)} is no record type; such as A, AAAA, SRV or TXT, or its number as TYPE33`);
+  throw invalid(
+    "record_type",
+    `unknown record type ${JSON.stringify(text)}: must be a name such as A, AAAA, SRV or TXT, or a number such as TYPE33`,
+  );
 }
 
-/** The name of a record type, or its number as `TYPE33`. */
+/** Returns the name of a record type, or its number in the form `TYPE33`. */
 export function typeText(code: number): string {
   return findRecordType(code) ?? Object.entries(OTHER_TYPES).find(([, other]) => other === code)?.[0] ?? `TYPE${code}`;
 }

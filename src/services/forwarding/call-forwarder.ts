@@ -1,4 +1,4 @@
-/** The end of forwarding in a read worker: handlers that send their calls to the main thread and give its answers. */
+/** The read worker's side of forwarding: handlers that send calls to the main thread and return its answers. */
 import { type DescMessage, type DescMethod, type DescService, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import { MessageBufferReader } from "../../catalog/copy/change-codec.ts";
 import { assert, receivedError, WaymarkError } from "../../lib/errors.ts";
@@ -17,18 +17,18 @@ import {
 } from "../service.ts";
 import { ANSWERED, ASKED, type CallAnswers, type CallRequests, decodeRouteAnswer, encodeParameters, ObjectBuffer } from "./messages.ts";
 
-/** How much of what a worker forwarded may wait for the main thread. */
+/** Limits on the forwarded calls that wait for the main thread. */
 export const FORWARDING_BOUNDS = { maxCalls: 16_384, maxBytes: 64 * 1024 * 1024 } as const;
 
-/** When a call may succeed that came while too many waited. */
+/** Retry delay for calls that are rejected because too many calls wait. */
 const RETRY_MS = 1_000;
 
 export interface CallForwarderOptions {
-  /** Most calls without an answer. A stream is one until the main thread has opened it. */
+  /** Largest number of calls without an answer. A stream counts as a call until the main thread has opened it. */
   readonly maxCalls: number;
-  /** Most bytes of the requests of these. */
+  /** Largest total size of the requests of these calls, in bytes. */
   readonly maxBytes: number;
-  /** Called when there is something to take, once until it is taken. */
+  /** Called when there are messages to take, and at most once before each `take`. */
   readonly wake: () => void;
 }
 
@@ -60,13 +60,17 @@ export class CallForwarder {
     this.#outbox = new ObjectBuffer(options.wake);
     const { maxCalls, maxBytes } = options;
     const facts = { metadata: { max_calls: `${maxCalls}`, max_bytes: `${maxBytes}` }, retryMs: RETRY_MS };
-    // One error for all, because its status is then made once however many calls are refused.
-    this.#overload = new WaymarkError("discovery_rate_limited", "too many calls wait for this node; try again later", facts);
+    // All rejected calls share one error, so that its status is encoded only once.
+    this.#overload = new WaymarkError(
+      "discovery_rate_limited",
+      `this node is overloaded: too many calls are waiting; retry in ${RETRY_MS} ms`,
+      facts,
+    );
   }
 
   /**
-   * A service in this worker. The main thread answers the calls that its protos leave to it (`answered_by`), and those routes of `rows`, its own, that
-   * belong to these calls and are not among `own`.
+   * Returns a service for this worker. It forwards the calls that the main thread must answer according to their protos (`answered_by`). It also
+   * forwards the routes in `rows`, the routes of the main thread, that belong to these calls and that `own` does not serve.
    */
   service(
     desc: DescService,
@@ -84,7 +88,7 @@ export class CallForwarder {
     };
   }
 
-  /** Has the main thread answer a method. A stream of requests is answered with one message to each. */
+  /** Returns a handler that forwards a method to the main thread. Each request of a request stream is answered with one message. */
   handler(method: DescMethod): MethodHandler {
     const path = rpcName(method);
     const readFast = requestReader(method.input.typeName);
@@ -102,11 +106,11 @@ export class CallForwarder {
       case "bidi_streaming":
         return answeringEach(handle, read);
       case "client_streaming":
-        throw new Error(`${path} cannot be forwarded: its requests have one answer`);
+        throw new Error(`${path} cannot be forwarded: client streaming is not supported`);
     }
   }
 
-  /** What is to be sent; undefined if that is nothing. */
+  /** Returns and removes the messages to send. Undefined when there are none. */
   take(): CallRequests | undefined {
     const taken = this.#outbox.take();
     return taken && { said: taken.said, callers: taken.objects };
@@ -117,9 +121,9 @@ export class CallForwarder {
     while (!reader.isDone) this.#hear(reader, errors);
   }
 
-  /** The main thread answers no more: all calls end, and so does each that comes later. */
+  /** Ends all calls, and rejects every later call, because the main thread no longer answers. */
   close(): void {
-    const closed = new WaymarkError("draining", "this node is stopping; use another", { retryMs: RETRY_MS });
+    const closed = new WaymarkError("draining", "this node is stopping: use another node", { retryMs: RETRY_MS });
     this.#closed = closed;
     for (const id of this.#calls.keys()) this.#settled(id)?.reject(closed);
     for (const id of this.#sources.keys()) this.#ended(id, closed);
@@ -132,7 +136,7 @@ export class CallForwarder {
     };
   }
 
-  // HOT: once a registration and once a renewal.
+  // HOT: once per registration and once per renewal.
   #call(path: string, bytes: Uint8Array, context: CallContext): Promise<Uint8Array> {
     this.#checkRoom(bytes.length);
     const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
@@ -151,7 +155,7 @@ export class CallForwarder {
     return source;
   }
 
-  /** Throws if too much waits, or nobody answers any more. */
+  /** Throws if too many calls wait, or if the main thread no longer answers. */
   #checkRoom(sizeBytes: number): void {
     if (this.#closed !== undefined) throw this.#closed;
     const { maxCalls, maxBytes } = this.#options;
@@ -175,13 +179,13 @@ export class CallForwarder {
     this.#outbox.touch();
   }
 
-  /** A stream that is not open yet is still waited for: else a client that opens and closes streams could fill the memory. */
+  /** Closes a stream. A stream that is not open yet still counts as a waiting call, so that a client that opens and closes streams cannot fill the memory. */
   #close(id: number): void {
     this.#tell(ASKED.CLOSE, id);
     this.#sources.delete(id);
   }
 
-  /** A source that was closed here may still be answered: its id is not known any more. */
+  /** Reads one message. The main thread may still answer a source that was closed here. Its id is then unknown, and the message has no effect. */
   #hear(reader: MessageBufferReader, errors: CallAnswers["errors"]): void {
     const what = reader.number();
     const id = reader.number();
@@ -193,7 +197,7 @@ export class CallForwarder {
       }
       case ANSWERED.FAILED: {
         const sent = errors[reader.number()];
-        assert(sent !== undefined, "an answer names an error that is not there", { id });
+        assert(sent !== undefined, "an answer refers to a missing error", { id });
         const error = receivedError(sent);
         this.#settled(id)?.reject(error);
         this.#ended(id, error);
@@ -211,7 +215,7 @@ export class CallForwarder {
         this.#ended(id, undefined);
         return;
       default:
-        assert(false, "the main thread says what no worker knows", { what });
+        assert(false, "unknown message code from the main thread", { what });
     }
   }
 
@@ -234,14 +238,14 @@ interface SourcePorts {
   readonly close: () => void;
 }
 
-/** A stream whose source is at the main thread. It asks for one message at a time, so that none waits here while the client does not read. */
+/** A stream whose source is in the main thread. It requests one message at a time, so at most one message is buffered here while the client does not read. */
 class ForwardedSource implements StreamSource {
   readonly #ports: SourcePorts;
   #wake: (() => void) | undefined;
   #end: ((error: WaymarkError | undefined) => void) | undefined;
-  /** A message that came and was not pulled. */
+  /** A message that was received and not yet pulled. */
   #message: Uint8Array | undefined;
-  /** The stream is opened with leave for one message. */
+  /** Initially true, because opening the stream also requests its first message. */
   #isAsked = true;
   #ending: { readonly error: WaymarkError | undefined } | undefined;
 
@@ -276,29 +280,29 @@ class ForwardedSource implements StreamSource {
     this.#wake?.();
   }
 
-  /** A message that was not pulled yet goes first. */
+  /** Ends the stream, after the last message has been pulled. */
   ended(error: WaymarkError | undefined): void {
     this.#ending = { error };
     if (this.#message === undefined) this.#end?.(error);
   }
 }
 
-// The bytes that a request came in, kept with its message for whoever sends the request on.
+// The encoded bytes of a request are kept with its message, so that the request can be forwarded without encoding it again.
 
-/** The bytes that a request came in. */
+/** The property for the encoded bytes of a request. */
 const BYTES = Symbol("bytes");
 
 interface KeptBytes {
   [BYTES]?: Uint8Array;
 }
 
-/** Keeps the bytes of a request, which are sent on as they came: to encode it again would cost more than all else that forwarding does. */
+/** Stores the encoded bytes with a request. Encoding the request again would cost more than all other steps of forwarding together. */
 export function keeping(request: Message & KeptBytes, bytes: Uint8Array): Message {
   request[BYTES] = bytes;
   return request;
 }
 
-/** The bytes of a request, as they came if `keeping` has them. */
+/** Returns the bytes that `keeping` stored with a request. Without them, encodes the request. */
 export function bytesOf(desc: DescMessage, request: Message & KeptBytes): Uint8Array {
   return request[BYTES] ?? toBinary(desc, request);
 }

@@ -1,4 +1,4 @@
-/** The end of forwarding in the main thread: runs the calls of one read worker and sends their answers. */
+/** The main thread's side of forwarding: runs the calls of one read worker and sends their answers. */
 import { type DescMethod, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import { MessageBufferReader } from "../../catalog/copy/change-codec.ts";
 import { assert, failedInside, type SentError, sentError, WaymarkError } from "../../lib/errors.ts";
@@ -7,10 +7,10 @@ import { isForwarded, rpcName } from "../contract.ts";
 import type { CallContext, HttpRoute, MethodHandler, ServiceDefinition, StreamSource } from "../service.ts";
 import { ANSWERED, ASKED, type CallAnswers, type CallRequests, decodeParameters, encodeRouteAnswer, ObjectBuffer } from "./messages.ts";
 
-/** What of a service may be forwarded. */
+/** The parts of a service that forwarding uses. */
 type ForwardedService = Pick<ServiceDefinition, "desc" | "handlers" | "routes">;
 
-/** Names a call in logs. */
+/** Identifies a call in logs. */
 export interface ForwardedCall {
   readonly requestId: string;
   readonly service: string;
@@ -18,20 +18,20 @@ export interface ForwardedCall {
 }
 
 export interface ForwardedCallsOptions {
-  /** What workers may call. Their limits were applied in the worker, and so were the rules of requests. */
+  /** The services that workers may call. The worker has already applied the limits and the rules of requests. */
   readonly services: readonly ForwardedService[];
   readonly now: () => Time;
-  /** A handler threw something that is not a WaymarkError. Its caller learns only that the call failed. */
+  /** Called when a handler throws an error that is not a WaymarkError. The caller gets only the information that the call failed. */
   readonly onBug: (fault: unknown, call: ForwardedCall) => void;
-  /** Called when there is something to take, once until it is taken. */
+  /** Called when there are messages to take, and at most once before each `take`. */
   readonly wake: () => void;
-  /** The time of one turn of the event loop that goes to calls; without it a message of large calls would hold up everybody else. */
+  /** Limits the time for calls in one turn of the event loop, so that a message of large calls does not delay other work. */
   readonly turn: { mayAct(): boolean; wait(act: () => void): void };
 }
 
-/** What a worker may call, by its path. */
+/** A method or route that a worker may call. */
 type ForwardableMethod = {
-  /** Names it in logs. */
+  /** The service name in logs. */
   readonly service: string;
   readonly name: string;
 } & (
@@ -50,9 +50,9 @@ export class ForwardedCalls {
   readonly #outbox: ObjectBuffer<SentError>;
   readonly #methods: ReadonlyMap<string, ForwardableMethod>;
   readonly #streams = new Map<number, SentStream>();
-  /** The `onOver` of calls that wait for their answers. */
+  /** The `onOver` callbacks of calls without an answer, by id. */
   readonly #waiting = new Map<number, () => void>();
-  /** Messages that are not done, the oldest first. */
+  /** Messages that are not completely processed, the oldest first. */
   readonly #heard: { readonly reader: MessageBufferReader; readonly callers: CallRequests["callers"] }[] = [];
   #isWaiting = false;
   #isClosed = false;
@@ -63,13 +63,13 @@ export class ForwardedCalls {
     this.#methods = new Map(options.services.flatMap(methodsOf));
   }
 
-  /** What is to be sent, in the order in which calls were answered; undefined if that is nothing. */
+  /** Returns and removes the messages to send, in the order of the answers. Undefined when there are none. */
   take(): CallAnswers | undefined {
     const taken = this.#outbox.take();
     return taken && { said: taken.said, errors: taken.objects };
   }
 
-  /** Runs the calls, some of them in later turns. Those whose handlers answer at once are answered in their order. */
+  /** Runs the calls, some of them in later turns. Calls with synchronous handlers are answered in order. */
   hear({ said, callers }: CallRequests): void {
     this.#heard.push({ reader: new MessageBufferReader(said), callers });
     if (this.#isWaiting) return;
@@ -77,12 +77,12 @@ export class ForwardedCalls {
     else this.#wait();
   }
 
-  /** The server stops: ends the streams that nothing else ends. */
+  /** Ends the streams that do not end by themselves when the server stops. */
   drain(error: WaymarkError): void {
     for (const stream of this.#streams.values()) stream.drain(error);
   }
 
-  /** The worker is gone: its streams close, and answers that come later go nowhere. */
+  /** Called when the worker has exited. Closes its streams, and discards later answers. */
   close(): void {
     this.#isClosed = true;
     for (const leave of this.#waiting.values()) leave();
@@ -91,7 +91,7 @@ export class ForwardedCalls {
     this.#heard.length = 0;
   }
 
-  /** One call at least, or else nothing would go on. */
+  /** Runs at least one call, so that there is always progress. */
   #runCalls(): void {
     do {
       const [oldest] = this.#heard;
@@ -121,7 +121,7 @@ export class ForwardedCalls {
         const requestId = reader.text();
         const bytes = reader.bytes();
         const method = this.#methods.get(path);
-        assert(method !== undefined && caller !== undefined, "a worker forwards a call that nobody takes", { path });
+        assert(method !== undefined && caller !== undefined, "a worker forwarded a call without a handler", { path });
         this.#begin({ id, method, requestId }, bytes, { caller, time: this.#options.now(), requestId });
         return;
       }
@@ -134,11 +134,11 @@ export class ForwardedCalls {
         this.#streams.delete(id);
         return;
       default:
-        assert(false, "a worker says what the main thread does not know", { what });
+        assert(false, "unknown message code from a worker", { what });
     }
   }
 
-  // HOT: once a registration and once a renewal.
+  // HOT: once per registration and once per renewal.
   #begin(call: WorkerCall, request: Uint8Array, context: CallContext): void {
     const { method } = call;
     try {
@@ -198,7 +198,7 @@ export class ForwardedCalls {
   }
 }
 
-/** The methods of a service that can be forwarded, and its routes, by their paths. */
+/** Returns the methods of a service that can be forwarded, and its routes, by path. */
 function methodsOf({ desc, handlers, routes = [] }: ForwardedService): readonly (readonly [string, ForwardableMethod])[] {
   const rpcs = desc.methods.flatMap((method) => {
     const handler = handlers[method.localName];
@@ -213,7 +213,7 @@ function methodsOf({ desc, handlers, routes = [] }: ForwardedService): readonly 
 
 function methodOf(desc: DescMethod, handler: MethodHandler): ForwardableMethod | undefined {
   const named = { service: desc.parent.typeName, name: desc.name };
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the desc decodes it, so its type is the handler's.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the descriptor of the handler decodes the message
   const read = (bytes: Uint8Array) => (handler.read?.(bytes) ?? fromBinary(desc.input, bytes)) as never;
   if (handler.kind === "server_streaming")
     return { ...named, kind: "stream", open: (bytes, context) => handler.open(read(bytes), context) };
@@ -245,11 +245,11 @@ function routeMethod({ path, answer }: HttpRoute): ForwardableMethod {
 interface SentStreamPorts {
   readonly now: () => Time;
   readonly message: (bytes: Uint8Array) => void;
-  /** The stream is over, and its source closed. */
+  /** Called when the stream is over and its source is closed. */
   readonly end: (thrown: unknown) => void;
 }
 
-/** An open stream of a worker. Its source is pulled only when the worker has asked for a message, so that none waits. */
+/** An open stream of a worker. Its source is pulled only when the worker has requested a message, so that no messages are buffered. */
 class SentStream {
   readonly #source: StreamSource;
   readonly #ports: SentStreamPorts;
@@ -272,13 +272,13 @@ class SentStream {
     this.#pull();
   }
 
-  /** The worker takes one more message. */
+  /** Called when the worker requests one more message. */
   more(): void {
     this.#isAsked = true;
     if (this.#isWoken || this.#source.isDrained !== true) this.#pull();
   }
 
-  /** Nobody reads any more. */
+  /** Closes the source, because the client no longer reads. */
   close(): void {
     if (this.#isOver) return;
     this.#isOver = true;
@@ -294,7 +294,7 @@ class SentStream {
     if (!this.#isPulling) this.#finish(error);
   }
 
-  /** A source may wake us from inside its own pull: the loop takes that, not recursion. */
+  /** Pulls the next message. A source may call `wake` during its own pull. The loop handles that without recursion. */
   #pull(): void {
     if (this.#isOver) return;
     if (this.#isPulling || !this.#isAsked) {

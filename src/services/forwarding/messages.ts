@@ -1,21 +1,21 @@
 /**
- * What a read worker and the main thread say to each other about calls that the worker forwards. The numbers, texts and bytes of what is said lie
- * in three lists, as in the feed of a copy, because a message to another thread moves such lists at the least cost.
+ * The messages between a read worker and the main thread about forwarded calls. A message has three lists, of numbers, texts and bytes, as in the
+ * feed of a copy, because such lists are the cheapest to move to another thread.
  */
 import { type ChangeMessage, MessageBuffer } from "../../catalog/copy/change-codec.ts";
 import { assert, type SentError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { RouteAnswer, RouteParameters } from "../service.ts";
 
-/** What the worker says, with the id of a call. The fields of each are in the order in which one end writes and the other reads them. */
+/** Codes of messages from the worker, each followed by the id of a call. The sender writes and the receiver reads the fields in the listed order. */
 export const ASKED = {
-  /** A call that is answered once: the place of its caller in `callers`, the path of its rpc or route, its request id, the bytes of its request. */
+  /** Starts a call with one answer: the index of its caller in `callers`, the path of its rpc or route, its request id, the bytes of its request. */
   CALL: 1,
-  /** A call that is answered with a stream, in the same form. One message may be sent. */
+  /** Starts a call that is answered with a stream, with the same fields. The main thread may send one message. */
   OPEN: 2,
-  /** One more message may be sent. */
+  /** Permits one more message of the stream. */
   MORE: 3,
-  /** The client no longer waits for the answer, or no longer reads the stream. */
+  /** Reports that the client no longer waits for the answer, or no longer reads the stream. */
   CLOSE: 4,
 } as const;
 
@@ -24,17 +24,17 @@ export interface CallRequests {
   readonly callers: readonly Caller[];
 }
 
-/** What the main thread says, with the id of a call. */
+/** Codes of messages from the main thread, each followed by the id of a call. */
 export const ANSWERED = {
-  /** The call is over: the bytes of its answer. */
+  /** Ends the call: the bytes of its answer. */
   ANSWER: 1,
-  /** The call is over, or the stream: the place of its error in `errors`. */
+  /** Ends the call or the stream with an error: its index in `errors`. */
   FAILED: 2,
-  /** The request of the stream was taken. */
+  /** Reports that the stream is open. */
   OPENED: 3,
-  /** One message of the stream. */
+  /** Carries one message of the stream. */
   MESSAGE: 4,
-  /** The stream is over. */
+  /** Ends the stream. */
   ENDED: 5,
 } as const;
 
@@ -43,24 +43,24 @@ export interface CallAnswers {
   readonly errors: readonly SentError[];
 }
 
-/** The parameters of a request to a route, as bytes. */
+/** Encodes the parameters of a request to a route. */
 export function encodeParameters(parameters: RouteParameters): Uint8Array {
   return Buffer.from(JSON.stringify(parameters));
 }
 
 export function decodeParameters(bytes: Uint8Array): RouteParameters {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only `encodeParameters` writes them
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the bytes come from `encodeParameters`
   return JSON.parse(textOf(bytes)) as RouteParameters;
 }
 
-/** A page, as bytes. */
+/** Encodes the page of a route. */
 export function encodeRouteAnswer(answer: RouteAnswer): Uint8Array {
   assert(answer.kind === "page", "a route with an answer in pieces is not forwarded");
   return Buffer.from(JSON.stringify(answer));
 }
 
 export function decodeRouteAnswer(bytes: Uint8Array): RouteAnswer {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only `encodeRouteAnswer` writes it
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the bytes come from `encodeRouteAnswer`
   return JSON.parse(textOf(bytes)) as RouteAnswer;
 }
 
@@ -68,7 +68,7 @@ function textOf({ buffer, byteOffset, length }: Uint8Array): string {
   return Buffer.from(buffer, byteOffset, length).toString();
 }
 
-/** Gathers what is said with objects of one kind, until it is taken. */
+/** Collects messages, and the objects of one type that they refer to, until `take` is called. */
 export class ObjectBuffer<T> {
   readonly out = new MessageBuffer();
   readonly #wake: () => void;
@@ -76,19 +76,19 @@ export class ObjectBuffer<T> {
   #places = new Map<T, number>();
   #isAwake = false;
 
-  /** `wake` is called when there is something to take, once until it is taken. */
+  /** `wake` is called when there are messages, and at most once before each `take`. */
   constructor(wake: () => void) {
     this.#wake = wake;
   }
 
-  /** Notes that something is said. */
+  /** Reports that a message was written to `out`. */
   touch(): void {
     if (this.#isAwake) return;
     this.#isAwake = true;
     this.#wake();
   }
 
-  /** The place of an object. It goes once, however often it is said: all calls of a stream have the same caller. */
+  /** Returns the index of an object. The object is sent only once even if several messages refer to it. All calls of a stream have the same caller. */
   place(object: T): number {
     const known = this.#places.get(object);
     if (known !== undefined) return known;
@@ -96,7 +96,7 @@ export class ObjectBuffer<T> {
     return this.#objects.push(object) - 1;
   }
 
-  /** All that was said since the last call; undefined if nothing was. */
+  /** Returns and removes all messages since the last call. Undefined when there are none. */
   take(): { readonly said: ChangeMessage; readonly objects: readonly T[] } | undefined {
     this.#isAwake = false;
     if (this.out.isEmpty) return undefined;

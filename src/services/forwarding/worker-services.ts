@@ -1,4 +1,4 @@
-/** The services of a read worker: it answers what a copy of the catalog can, and the main thread answers the rest. */
+/** The services of a read worker. It answers calls from its copy of the catalog and forwards all other calls to the main thread. */
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../lib/errors.ts";
 import { resolverService } from "../discovery/discovery.ts";
@@ -7,19 +7,19 @@ import type { RouteRow, ServiceDefinition, UnaryHandler } from "../service.ts";
 import { everyService } from "../service-table.ts";
 import type { CallForwarder } from "./call-forwarder.ts";
 
-/** Refusals of Resolve in whose place the main thread may know another cluster. */
+/** Errors of Resolve for which the main thread may redirect the caller to another cluster. */
 const MISSES: ReadonlySet<string> = new Set(["not_found", "in_maintenance"]);
 
 export interface WorkerServicesParts {
-  /** What the worker answers itself. */
+  /** The handlers of calls that the worker answers itself. */
   readonly reads: ReadHandlers;
-  /** The routes of the main thread, by the name of their service. */
+  /** The routes of the main thread, by service name. */
   readonly routes: Readonly<Record<string, readonly RouteRow[]>>;
-  /** Whether the node holds summaries, and knows where to redirect callers whose name has no entry here. */
+  /** Whether the node has summaries, so that it can redirect callers of a name without a local entry. */
   readonly hasSummaries: boolean;
 }
 
-/** Without the names that DnsService reads from the catalog, which listeners add. */
+/** Returns the services without the DnsService handlers that read names from the catalog. Listeners add these handlers. */
 export function workerServices(calls: CallForwarder, { reads, routes, hasSummaries }: WorkerServicesParts): readonly ServiceDefinition[] {
   const handlers = hasSummaries ? withSummaries(reads, calls) : reads.handlers;
   const own = [{ desc: DiscoveryService, handlers, routes: reads.routes }, resolverService(reads.resolveName)];
@@ -27,7 +27,7 @@ export function workerServices(calls: CallForwarder, { reads, routes, hasSummari
   return everyService((desc) => calls.service(desc, ownOf(desc), routes[desc.typeName]));
 }
 
-/** Workers have no copy of the stored summaries: the main thread answers where these may count. */
+/** Forwards the calls that may need summaries to the main thread, because workers have no copy of the summaries. */
 function withSummaries(reads: ReadHandlers, calls: CallForwarder): ServiceDefinition["handlers"] {
   const { method } = DiscoveryService;
   const handlers = { ...reads.handlers, namespaceStatus: calls.handler(method.namespaceStatus) };
@@ -38,7 +38,7 @@ function withSummaries(reads: ReadHandlers, calls: CallForwarder): ServiceDefini
     try {
       return resolve.handle(request, context);
     } catch (error) {
-      // Clients are not redirected for what the policy hides, and a second refusal would be in the audit.
+      // Names that the policy hides are not forwarded: clients must not be redirected for them, and the audit log would have a second refusal.
       if (!(error instanceof WaymarkError) || !MISSES.has(error.reason) || !reads.maySee(request, context.caller)) throw error;
       return proxied.handle(request, context);
     }

@@ -1,34 +1,34 @@
-/** Runs calls that check or change the policy one at a time. Callers take turns. Waiting calls have a byte budget, and further calls are refused. */
+/** A queue that runs calls that check or change the policy one at a time, in fair turns of the callers. Calls beyond a budget of bytes are rejected. */
 import { FairShareLimiter } from "../../discovery/checks/fair-share-limiter.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { callerKey } from "../../policy/limits/rate-limits.ts";
 import type { CallContext } from "../service.ts";
 
-/** Maximum total size of the sets of all calls here, including the running call. */
+/** Largest total size of the sets of all calls in the queue, including the running call. */
 const MAX_HELD_BYTES = 16 * 1024 * 1024;
-/** Maximum for one tenant or principal. A call is never refused for this limit if its caller has no other call here. */
+/** Largest size for one tenant or principal. This limit never rejects a call if its caller has no other call in the queue. */
 const MAX_CALLER_BYTES = MAX_HELD_BYTES / 4;
-/** Minimum size that is counted for a call, so that the budget also bounds the number of small calls. */
+/** Smallest size that is counted for a call, so that the budget also bounds the number of small calls. */
 const MIN_CALL_BYTES = 64 * 1024;
-/** A decoded set of many ids takes about this many times its encoded bytes. Sets of many short windows take more. */
+/** Approximate ratio of the decoded to the encoded size of a set of many ids. The ratio is larger for sets of many short windows. */
 const DECODED_RATIO = 4;
 const RETRY_MS = 1000;
 
-/** Approximate size of a decoded set in memory, in bytes. */
+/** Returns the approximate size of a decoded set in memory, in bytes. */
 export function decodedSizeOf(encodedBytes: number): number {
   return encodedBytes * DECODED_RATIO;
 }
 
 export class PolicyQueue {
-  /** One slot, for the running call. The items begin the work of waiting calls. */
+  /** Has one slot, for the running call. Each queued item is a function that starts its call. */
   readonly #slot = new FairShareLimiter<() => void>({ slotCount: 1, reservedCount: 0 });
   #heldBytes = 0;
-  /** Bytes by caller. Callers without a call here are not in the map. */
+  /** Bytes by caller. Callers without a call in the queue are not in the map. */
   readonly #callers = new Map<string, number>();
 
   /**
-   * Runs the work in the turn of its caller. Throws `discovery_rate_limited` if too much work waits; no role is exempt. A call that is over while it
-   * waits leaves the queue.
+   * Runs the work in the turn of its caller. Throws `discovery_rate_limited` if too much work is queued; no role is exempt. A call that ends while
+   * it waits leaves the queue.
    */
   async run<T>(context: CallContext, setBytes: number, work: () => Promise<T>): Promise<T> {
     const sizeBytes = Math.max(setBytes, MIN_CALL_BYTES);
@@ -45,7 +45,10 @@ export class PolicyQueue {
     }
   }
 
-  /** Why a request of this size is refused before its set is decoded, because the set would find no room. Decoded sets are garbage for a while even when their calls are refused. */
+  /**
+   * Returns the error for a request of this size if the queue has no room for its decoded set. The check comes before the decoding, because even
+   * the set of a rejected call uses memory until it is garbage-collected.
+   */
   refuseEarly(requestBytes: number): WaymarkError | undefined {
     return this.#hasRoom(decodedSizeOf(requestBytes)) ? undefined : refused("there are");
   }
@@ -62,10 +65,10 @@ export class PolicyQueue {
   #turn(key: string, context: CallContext): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#slot.enqueue(key, resolve);
-    // While the call runs, neither line changes anything.
+    // Once the call runs, neither line has an effect.
     context.onOver = () => {
       this.#slot.cancel(key, resolve);
-      reject(new WaymarkError("deadline_exceeded", "the call ended while it waited for other policy calls"));
+      reject(new WaymarkError("deadline_exceeded", "the call ended while it was queued behind other policy calls"));
     };
     this.#next();
     return promise;

@@ -1,4 +1,4 @@
-/** What is read of the policy in force: its status, its rules, and what it decides. Nodes and resolvers answer this alike, without a store. */
+/** Handlers that read the policy in force: its status, its rules and its verdicts. Nodes and resolvers share them, and they need no store. */
 import { create, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope as WireScope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -23,15 +23,15 @@ import type { CallContext, HttpRoute, MethodHandler } from "../service.ts";
 
 export interface PolicyReadsParts {
   readonly engine: PolicyEngine;
-  /** Region of a cluster; empty when it is not known. */
+  /** Returns the region of a cluster. Empty when it is unknown. */
   readonly regionOf: (clusterId: string) => string;
-  /** Names a newer version that is not in force here, with the reason. Empty if there is none. */
+  /** Describes a newer version that is not in force on this server, with the reason. Empty if there is none. */
   readonly notTaken: () => string;
-  /** Throws `not_ready` while the policy in force is not known. */
+  /** Throws `not_ready` while the policy in force is unknown. */
   readonly checkKnown: () => void;
 }
 
-/** PolicyStatus, ExportPolicy and Explain, and `GET /discovery/policy`. */
+/** Returns the handlers of PolicyStatus, ExportPolicy and Explain, and the route `GET /discovery/policy`. */
 export function policyReads(parts: PolicyReadsParts): {
   readonly handlers: Readonly<Record<"explain" | "exportPolicy" | "policyStatus", MethodHandler>>;
   readonly routes: readonly HttpRoute[];
@@ -66,7 +66,7 @@ export function policyReads(parts: PolicyReadsParts): {
         path: "/discovery/policy",
         parameters: ["namespace"],
         rpc: "policyStatus",
-        // With a namespace it asks about a view, as `Explain` does. The owners of the namespace may ask that too.
+        // With a namespace, the answer includes the caller's view of it, as in `Explain`. Owners of the namespace may request that too.
         rpcWith: { namespace: "explain" },
         answer: ({ namespace }, context) => {
           checkKnown();
@@ -81,7 +81,7 @@ function exported({ engine: { inForce } }: PolicyReadsParts) {
   return create(ExportPolicyResponseSchema, inForce === undefined ? {} : { policy: encodePolicySet(inForce.set, inForce.number) });
 }
 
-/** The status as JSON. With a namespace, it also has the verdict on the caller's view of that namespace. */
+/** Returns the status as JSON. With a namespace, it includes the verdict on the caller's view of that namespace. */
 function statusPage(parts: PolicyReadsParts, namespace: string | undefined, context: CallContext): JsonValue {
   const status = toJson(PolicyStatusResponseSchema, statusOf(parts, context), { alwaysEmitImplicit: true });
   if (namespace === undefined || typeof status !== "object" || status === null || Array.isArray(status)) return status;
@@ -132,6 +132,6 @@ function statusOf({ engine, notTaken }: PolicyReadsParts, { time: { wallMs } }: 
 
 function actionOf(act: Act): PolicyAction {
   const action = ACTIONS.find((word) => Act[enumName(word)] === act);
-  if (action === undefined) throw invalid("action", `${act} is no act of the policy`);
+  if (action === undefined) throw invalid("action", `unknown action ${act}: must be one of ${ACTIONS.join(", ")}`);
   return action;
 }

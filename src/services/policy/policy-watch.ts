@@ -1,4 +1,4 @@
-/** PolicyService.WatchPolicy: the versions that may be in force at a resolver, each in parts, and then what decides here. */
+/** Implements PolicyService.WatchPolicy: sends the versions that may be in force on a resolver in parts, and then the epoch of the policy in force on this server. */
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { WatchPolicyResponseSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { Time } from "../../lib/machine.ts";
@@ -6,17 +6,17 @@ import type { HistoryItem } from "../../policy/versions/engine.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
 import type { StreamSource } from "../service.ts";
 
-/** Bytes of a version in one message. */
+/** Largest part of a version in one message, in bytes. */
 const PART_BYTES = 128 * 1024;
 
 export interface PolicyWatchParts {
-  /** The versions kept, newest first, as `PolicyEngine.history`. */
+  /** The stored versions, newest first, as in `PolicyEngine.history`. */
   readonly history: () => readonly HistoryItem[];
-  /** Names the policy in force here. */
+  /** Returns the epoch of the policy in force on this server. */
   readonly epoch: () => string;
-  /** The bytes of a version that is just coming into force. Undefined for all others. */
+  /** Returns the bytes of a version that is just coming into force. Undefined for all other versions. */
   readonly encodedNow: (place: VersionPlace) => Uint8Array | undefined;
-  /** The bytes of a version; undefined when another one took its place, or it cannot be read now. Never rejects. */
+  /** Returns the bytes of a version. Undefined when another version replaced it, or it cannot be read now. Never rejects. */
   readonly encoded: (place: VersionPlace) => Promise<Uint8Array | undefined>;
   /** The versions that the reader has. */
   readonly known: readonly VersionPlace[];
@@ -30,19 +30,19 @@ type Message = MessageInitShape<typeof WatchPolicyResponseSchema>;
 
 interface VersionInTransit {
   readonly place: VersionPlace;
-  /** Undefined while they are read. */
+  /** Undefined while the version is being read. */
   bytes: Uint8Array | undefined;
   offset: number;
 }
 
-/** One stream. It holds the bytes of at most one version. */
+/** One stream. It keeps the bytes of at most one version in memory. */
 export class PolicyWatch implements StreamSource {
   readonly endsAtDrain = true;
   readonly #parts: PolicyWatchParts;
-  /** The versions that the reader has, as names. */
+  /** The versions that the reader has, as texts from `nameOf`. */
   readonly #had: Set<string>;
   #sending: VersionInTransit | undefined;
-  /** The state that it was told last. */
+  /** The last state sent to the reader. */
   #told = "";
   #wake: (() => void) | undefined;
   #forget: (() => void) | undefined;
@@ -88,7 +88,7 @@ export class PolicyWatch implements StreamSource {
     const bytes = await this.#parts.encoded(sending.place);
     if (this.#sending !== sending) return;
     sending.bytes = bytes;
-    // Another version took its place, which is wanted then; or the store is away, and it is asked for again with the next look.
+    // Either another version replaced this one and is read next, or the store is unreachable and the next pull tries again.
     if (bytes === undefined) this.#sending = undefined;
     else this.#wake?.();
   }
@@ -114,7 +114,7 @@ export class PolicyWatch implements StreamSource {
   }
 }
 
-/** The newest version, and behind each one with a stage the next older one, which may be in force where the stage leaves a reader out. */
+/** Returns the newest version and, after each version with a stage, the next older one, which is in force for readers outside the stage. */
 function wantedOf(history: readonly HistoryItem[]): readonly VersionPlace[] {
   const wanted: VersionPlace[] = [];
   for (const { facts, isSuperseded } of history) {

@@ -1,4 +1,4 @@
-/** What a node says of summaries in `PeerService.Lag`: what it exports, what its borders still lack, and whom it hears. */
+/** The summary part of `PeerService.Lag`: the state of exports, the backlog of each border, and the state of each source. */
 
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -16,7 +16,7 @@ import type { SourceStatus } from "../../summary/held/options.ts";
 
 export interface ExportReport {
   readonly isExporting: boolean;
-  /** Live nodes of the cluster that export, this one included. */
+  /** Number of live nodes of the cluster that export, including this node. */
   readonly exporterCount: number;
   readonly detail: string;
   readonly lagMs: number;
@@ -24,7 +24,7 @@ export interface ExportReport {
 }
 
 export interface BorderReport extends BorderBacklog {
-  /** Links of this node with the cluster, and of the whole region with its region. */
+  /** `links` counts this node's links with the cluster, `regionLinks` the links between the two regions. */
   readonly links: number;
   readonly regionLinks: number;
 }
@@ -40,7 +40,7 @@ export interface SummaryLag {
   readonly sources: readonly SourceReport[];
 }
 
-/** The fields of the answer. */
+/** Encodes the report as fields of the answer. */
 export function wireSummaryLag(
   { exports, borders, sources }: SummaryLag,
   time: Time,
@@ -74,7 +74,7 @@ export function wireSummaryLag(
   };
 }
 
-/** Leaves out what changes with time alone. */
+/** Removes the fields that change only with time. */
 export function steadySummaryLag(answer: PeerServiceLagResponse): void {
   delete answer.exports?.lag;
   for (const border of answer.borders) {

@@ -1,4 +1,4 @@
-/** SummaryQuery and SummaryWatch of a node without cluster keys: queries are computed from its own cluster on demand, and watches are refused. */
+/** SummaryQuery and SummaryWatch of a node without cluster keys. Queries are computed on demand from its own cluster, and watches are rejected. */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -30,7 +30,7 @@ export interface OnDemandParts {
   readonly allowsViewerOverride: boolean;
   /** `summary.ttl`. */
   readonly summaryTtlMs: number;
-  /** Lets other work of this thread run. */
+  /** Yields to other work of this thread. */
   readonly pause: () => Promise<void>;
   readonly onRead: (caller: Caller, namespace: string) => void;
 }
@@ -40,7 +40,7 @@ export function onDemandSummaryHandlers(parts: OnDemandParts) {
   const query = (request: SummaryQueryRequest, context: CallContext) => answer(parts, counted, request, context);
   const handlers: Readonly<Record<SummaryMethod, MethodHandler>> = {
     summaryQuery: { kind: "unary", handle: query },
-    summaryWatch: { kind: "server_streaming", open: () => refuse("this node stores no summaries to watch") },
+    summaryWatch: { kind: "server_streaming", open: () => refuse("this node does not store summaries, so they cannot be watched") },
   };
   return { handlers, routes: [summaryRoute(query)] };
 }
@@ -57,8 +57,7 @@ async function answer(
 ): Promise<SummaryQueryResponse> {
   const filter = { ...summaryFilter(request), names: request.serviceId === "" ? [] : [request.serviceId] };
   if (request.forResolver) refuse("this node has no signed summaries for resolvers");
-  if (filter.summaries?.channel === SCOPE.GLOBAL)
-    refuse("this node has no cluster keys, which summaries of scope GLOBAL need for their signatures");
+  if (filter.summaries?.channel === SCOPE.GLOBAL) refuse("this node has no cluster keys, which it needs to sign summaries of scope GLOBAL");
   const caller = viewerOf(context.caller, request.viewer, parts.allowsViewerOverride);
   const asked = { filter, token: request.pageToken, limit: pageLimit(request.limit) };
   const counting = counted.page(caller, asked, context.time.wallMs);
@@ -74,7 +73,7 @@ async function answer(
   });
 }
 
-/** The summary with the same fields as a signed summary, except number, key and signature. */
+/** Encodes a summary with the same fields as a signed summary, except number, key and signature. */
 function summaryOf({ identity, summaryTtlMs }: OnDemandParts, facts: SummaryFacts, wallMs: number) {
   const { latency } = facts;
   // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- kinds and health levels have the same numbers in the proto

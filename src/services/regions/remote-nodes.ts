@@ -1,4 +1,4 @@
-/** The nodes at which clusters of other regions take calls, in the lists of nodes: from their beacons, and no members (docs/design/summaries.md, Reading). */
+/** Adds the ingress nodes of clusters in other regions to the lists of nodes. They come from beacons and are not members (docs/design/summaries.md, Reading). */
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, EntryKind, EntrySchema, Scope as WireScope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -8,12 +8,12 @@ import { decodePageToken, encodePageToken } from "../../catalog/query/query.ts";
 import { fnv64, hashHex } from "../../lib/hash64.ts";
 import type { IngressNode } from "../../summary/summary.ts";
 
-/** What the last beacon of a cluster of another region says. */
+/** The content of the last beacon of a cluster in another region. */
 export interface RemoteCluster {
   readonly clusterId: string;
-  /** By the settings. */
+  /** The region of the cluster according to the settings. */
   readonly region: string;
-  /** When the beacon was received. */
+  /** Time at which the beacon was received. */
   readonly heardWallMs: number;
   readonly ingress: readonly IngressNode[];
 }
@@ -22,18 +22,18 @@ export interface RemoteCluster {
 export interface RemoteNode {
   readonly cluster: RemoteCluster;
   readonly node: IngressNode;
-  /** The number of the node in its beacon, from 1. It has no other name here. */
+  /** The number of the node in its beacon, from 1. Beacons contain no names of nodes. */
   readonly number: number;
 }
 
-/** Begins the tokens of pages that come after all nodes. No other token has this character. */
+/** Prefix of page tokens for ingress nodes, which are listed after all members. No other token contains this character. */
 const MARK = ".";
 
 export function isFarToken(token: string): boolean {
   return token.startsWith(MARK);
 }
 
-/** A page of far nodes, in the order of their clusters. `salt` names the filter. An empty token begins. */
+/** Returns a page of ingress nodes, sorted by cluster. `salt` identifies the filter. An empty token requests the first page. */
 export function farPage(
   clusters: readonly RemoteCluster[],
   isWanted: (far: RemoteNode) => boolean,
@@ -50,14 +50,14 @@ export function farPage(
   return { page, nextToken: `${MARK}${encodePageToken(last === undefined ? START : placeOf(last), hash)}` };
 }
 
-/** Before all places. A page of nodes may leave no room for the first. */
+/** A position before all ingress nodes, for a page that members fill completely. */
 const START = "\u0001";
 
 function placeOf({ cluster, number }: RemoteNode): string {
   return `${cluster.clusterId}\0${String(number).padStart(3, "0")}`;
 }
 
-/** It has neither a node id nor a status, because it is no member. */
+/** Returns the node as a peer. It has no node id and no status, because it is not a member. */
 export function farPeer({ cluster, node }: RemoteNode): Peer {
   const { clusterId, region, heardWallMs } = cluster;
   return create(PeerSchema, {

@@ -1,4 +1,4 @@
-/** The calls of ResolverService about the cache of a resolver: its statistics, and what operators do to it. Each act leaves an audit record. */
+/** The calls of ResolverService about the cache of a resolver: its statistics and its operations. Each operation leaves an audit record. */
 import { create, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
 import { type Duration, DurationSchema, durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -22,7 +22,7 @@ export interface CacheParts {
   readonly statistics: (time: Time) => ResolverStatistics;
   readonly act: (request: OperationRequest) => void;
   readonly audit: Pick<AuditSink, "record">;
-  /** This resolver. */
+  /** The id of this resolver. */
   readonly servedBy: string;
 }
 
@@ -49,7 +49,7 @@ export function cacheHandlers(parts: CacheParts): ServiceDefinition["handlers"] 
   };
 }
 
-/** `GET /discovery/cache`, and `GET /discovery/lag`, which a node answers with the state of its replication. */
+/** Returns the routes `GET /discovery/cache` and `GET /discovery/lag`. On a node, `GET /discovery/lag` returns the state of replication. */
 export function cacheRoutes({ statistics, servedBy }: CacheParts): readonly HttpRoute[] {
   const rpc = "cacheStats";
   return [
@@ -76,31 +76,31 @@ export function cacheRoutes({ statistics, servedBy }: CacheParts): readonly Http
   ];
 }
 
-/** Resolves with the number of entries. Rejects with the refusal. */
+/** Runs an operation on the cache. Resolves with the number of affected entries. Rejects with the error of the operation. */
 async function actOn(
   { act: begin, audit }: CacheParts,
   { act, namespaces }: Pick<OperationRequest, "act" | "namespaces">,
   { caller, time }: CallContext,
 ): Promise<bigint> {
   const namespace = namespaces.length === 1 ? (namespaces[0] ?? "") : "";
-  const whole = namespaces.length === 0 ? "all" : namespaces.join(", ");
+  const whole = namespaces.length === 0 ? "all namespaces" : namespaces.join(", ");
   const note = (outcome: "allowed" | "denied", reason: string, result: string) => {
-    const event = { action: `cache.${act}`, namespace, outcome, reason, rule: "", detail: `${result} of ${whole}` };
+    const event = { action: `cache.${act}`, namespace, outcome, reason, rule: "", detail: `${result} ${whole}` };
     audit.record({ ...accessEvent(caller, event, time), kind: "admin" });
   };
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   begin({ act, namespaces, told: (outcome) => ("error" in outcome ? reject(outcome.error) : resolve(outcome.entryCount)) });
   try {
     const entryCount = await promise;
-    note("allowed", "", `${entryCount} entries`);
+    note("allowed", "", `${entryCount} entries in`);
     return BigInt(entryCount);
   } catch (error) {
-    note("denied", error instanceof WaymarkError ? error.reason : "", "nothing");
+    note("denied", error instanceof WaymarkError ? error.reason : "", "failed for");
     throw error;
   }
 }
 
-/** What every answer about the cache says. A new field that is forgotten in `statsOf` does not compile, where it would be told as 0. */
+/** The fields that every answer about the cache has. The type makes `statsOf` fail to compile if a new field is missing, which would otherwise be 0. */
 type AlwaysReported = Exclude<keyof CacheStatsResponse, keyof Message | "age" | "lag">;
 
 function statsOf(statistics: ResolverStatistics) {

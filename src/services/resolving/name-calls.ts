@@ -1,6 +1,7 @@
 /**
- * Calls that ask a resolver for names: the policy first, then the verdict on the namespace, then what is followed or fetched; and after a wait all of that
- * again, because what arrived may have changed it (semantics.md, Resolver). It waits for nothing itself. The simulator runs it too.
+ * Answers calls for names on a resolver. It checks the policy version, then the verdict on the namespace, and then reads watched or fetched data.
+ * After a wait it repeats all steps, because the received data may have changed their results (semantics.md, Resolver). The code itself never waits,
+ * so the simulator can run it too.
  */
 import { askedCount, type QueriedName } from "../../catalog/query/instances.ts";
 import { joinUnreachable } from "../../catalog/unreachable-nodes.ts";
@@ -13,14 +14,14 @@ import type { ResolverPorts } from "./ports.ts";
 
 const RETRY_MS = 500;
 
-/** Reasons of a server that cannot answer now, whatever is asked. */
+/** Error reasons of a server that cannot answer any request now. */
 export const AWAY: ReadonlySet<string> = new Set(["not_ready", "deadline_exceeded", "draining", "store_unavailable"]);
 
 /** A request for names of one namespace. */
 export interface NamesRequest {
   readonly caller: Caller;
   readonly names: readonly QueriedName[];
-  /** What is told may not be older, in ms. Undefined: as old as it may be served. */
+  /** Largest age of the answer that the caller accepts, in ms. Undefined when the caller sets no limit. */
   readonly maxAgeMs: number | undefined;
 }
 
@@ -34,9 +35,9 @@ export interface NameCallsParts extends Pick<ResolverPorts, "ask"> {
 }
 
 export type NamesOutcome =
-  /** The entries are here in this turn, and may not be in the next one. What the caller may not see is told as absent. */
+  /** The entries are available in this turn of the event loop, and possibly not in the next. Hidden entries are reported as absent. */
   | { readonly kind: "here"; readonly answer: AnswerQuality }
-  /** The policy is not here, or more was heard meanwhile than what arrived tells. Nothing may be told; ask again when the policy is here. */
+  /** The policy is missing, or the received data is already outdated. No answer is allowed. The caller repeats the call when the policy has arrived. */
   | { readonly kind: "again" }
   | { readonly kind: "refused"; readonly error: WaymarkError };
 
@@ -50,28 +51,28 @@ export class NameCalls {
   }
 
   /**
-   * Undefined: `told` is called once, later, in the turn in which the last name arrives. `isAgain`: the same call asked before. It counts once, and so does
-   * its namespace.
+   * Returns the outcome, or undefined when names must be fetched: `told` is then called once, in the turn in which the last name arrives. `isAgain` is
+   * true for a repeated call, so that the statistics count the call and its namespace only once.
    */
   ask(asked: NamesRequest, { isAgain, time }: { readonly isAgain: boolean; readonly time: Time }, told: (outcome: NamesOutcome) => void) {
     const { machine, isSeen } = this.#parts;
     const { caller, names, maxAgeMs } = asked;
     const namespace = names[0]?.namespace ?? "";
     if (!isPolicyHere(machine, namespace)) return AGAIN;
-    // A caller that may not see the namespace is answered as if nothing were there, and changes nothing.
+    // A caller that may not see the namespace gets an empty answer, and its call has no effect on the cache.
     if (names.length === 0 || !isSeen(caller, namespace)) return here([machine.hiddenAnswer(namespace, time)]);
-    // A query is one answer, of however many names and kinds.
+    // The statistics count a query as one answer, regardless of its number of names and kinds.
     const isOne = names.length === 1;
     const isWhole = !isOne && !isAgain;
     const known: AnswerQuality[] = [];
     let waitCount = 0;
     let isOver = false;
     const tell = (outcome: NamesOutcome): void => {
-      // Where a later name is refused, nobody waits for the others.
+      // After an error for one name, the results of the other names are ignored.
       if (!isOver) told(outcome);
       isOver = true;
     };
-    /** Names that no server told of in time, and of which there are older answers. */
+    /** Names without an answer from a server in time, for which older answers exist. */
     let unheard: Set<QueriedName> | undefined;
     const arrived = (error: WaymarkError | undefined, name: QueriedName): void => {
       waitCount -= 1;
@@ -103,17 +104,17 @@ export class NameCalls {
     return isWaiting ? undefined : here(known);
   }
 
-  /** The refusal of a caller that no server answers in time, if all names are known and too old for it. */
+  /** Returns the error for a caller when no server answers in time, if all names are known but too old. Undefined otherwise. */
   tooOld({ names, maxAgeMs }: NamesRequest): WaymarkError | undefined {
     if (!names.every((name) => this.#isHere(name))) return undefined;
     return tooStale(new WaymarkError("deadline_exceeded", "no server answers in time"), maxAgeMs);
   }
 
-  /** What is told of these names now that the last one is here. */
+  /** Returns the outcome after the last of the names has arrived. */
   #arrived(names: readonly QueriedName[], unheard: ReadonlySet<QueriedName> | undefined): NamesOutcome {
     const { machine, now } = this.#parts;
     if (!isPolicyHere(machine, names[0]?.namespace ?? "")) return AGAIN;
-    // What was evicted while another name arrived is unknown again, and not absent.
+    // A name that was evicted while another name arrived is unknown again, which is not the same as absent.
     if (!names.every((name) => this.#isHere(name))) return { kind: "refused", error: noRoom() };
     const time = now();
     const answers = names.map((name) =>
@@ -125,39 +126,39 @@ export class NameCalls {
     return known.length < names.length ? AGAIN : here(known);
   }
 
-  /** While no server answers nothing expires: whoever waits is told what there was, as stale. */
+  /** Whether an old answer can be served as stale. Answers do not expire while no server responds. */
   #isTellable({ reason }: WaymarkError, name: QueriedName, maxAgeMs: number | undefined): boolean {
     const { machine, now } = this.#parts;
     if (maxAgeMs !== undefined || !AWAY.has(reason)) return false;
     return machine.isComplete(name.namespace) || machine.lastAnswer(name, now()) !== undefined;
   }
 
-  /** What is not known at all is not too old. */
+  /** Returns the error for the call. It is `too_stale` only if the name is known. */
   #refused(error: WaymarkError, name: QueriedName, maxAgeMs: number | undefined): NamesOutcome {
     return { kind: "refused", error: this.#isHere(name) ? tooStale(error, maxAgeMs) : error };
   }
 
-  /** Whether anything is known of a name, however old that is. */
+  /** Whether there is an answer for a name, regardless of its age. */
   #isHere(name: QueriedName): boolean {
     const { machine } = this.#parts;
     return machine.isComplete(name.namespace) || machine.hasFetched(name);
   }
 }
 
-/** A caller with a bound for the age is told that the data is too old, whatever the reason. */
+/** Converts an error to `too_stale` if the caller has a limit for the age and no server can answer now. */
 export function tooStale(error: WaymarkError, maxAgeMs: number | undefined): WaymarkError {
   if (maxAgeMs === undefined || !AWAY.has(error.reason)) return error;
-  const message = `what this resolver holds is older than ${maxAgeMs} ms, and no server answers that could tell more`;
+  const message = `the cached data of this resolver is older than max_staleness (${maxAgeMs} ms), and no upstream answers; retry in ${RETRY_MS} ms`;
   return new WaymarkError("too_stale", message, { retryMs: RETRY_MS });
 }
 
 function noRoom(): WaymarkError {
-  return new WaymarkError("not_ready", "the cache of this resolver has no room for the answer; ask for fewer names", {
+  return new WaymarkError("not_ready", "the cache of this resolver has no room for the answer: request fewer names", {
     retryMs: RETRY_MS,
   });
 }
 
-/** Of several answers what is true of all together. */
+/** Combines several answers: the largest age, and stale if one of them is stale. */
 function here(answers: readonly AnswerQuality[]): NamesOutcome {
   const [one] = answers;
   if (one !== undefined && answers.length === 1) return { kind: "here", answer: one };

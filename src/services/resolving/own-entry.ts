@@ -1,4 +1,4 @@
-/** What a resolver publishes of itself in `discovery.resolvers` (semantics.md, Resolver). */
+/** Builds the entry that a resolver registers for itself in `discovery.resolvers` (semantics.md, Resolver). */
 import { create, toBinary } from "@bufbuild/protobuf";
 import { type Entry, EntryKind, EntrySchema, Scope, TargetSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { decodeEntry } from "../../catalog/entry/codec.ts";
@@ -9,31 +9,31 @@ import { type ListenerAddress, withTls } from "../node-entry.ts";
 
 export interface ResolverFacts {
   readonly nodeId: string;
-  /** Its own, which may be another than that of the node where it is registered. */
+  /** The zone of the resolver, which may differ from the zone of the node on which it registers. */
   readonly zone: string;
   readonly version: string;
-  /** Prefixes that it follows and of which everybody may know; an empty text stands for all namespaces. */
+  /** Watched prefixes that are visible to everyone. An empty text is the prefix of all namespaces. */
   readonly followed: readonly string[];
   /** Listeners by name. */
   readonly listeners: Readonly<Record<string, ListenerAddress>>;
 }
 
-/** Protocol of a target by the name of its listener. Others are not published. */
+/** Published listeners, and the protocol of their targets. */
 const PROTOCOLS: readonly (readonly [string, string])[] = [
   ["grpc", "grpc"],
   ["http", "http"],
   ["dns", "udp"],
 ];
-/** Names the prefix of all namespaces, as in `resolver.namespaces`. */
+/** Denotes the prefix of all namespaces, as in `resolver.namespaces`. */
 const EVERYTHING = "*";
-/** Most prefixes that are named. */
+/** Largest number of published prefixes. */
 const MAX_NAMED = 32;
-/** The default bound of a value of metadata, in bytes. Prefixes are ASCII. */
+/** The default limit of a metadata value, in bytes. Prefixes are ASCII. */
 const MAX_VALUE_CHARS = 1024;
 
 /**
- * The entry, of scope ZONE: clients use resolvers of their own cluster. The serving node adds its region, which is that of the resolver, because a resolver refuses
- * upstream servers of another one.
+ * Returns the entry. Its scope is ZONE, because clients use resolvers of their own cluster. The serving node adds its region, which is also the region
+ * of the resolver, because a resolver rejects upstream servers of another region.
  */
 export function resolverEntry({ nodeId, zone, version, followed, listeners }: ResolverFacts): Entry {
   return create(EntrySchema, {
@@ -52,7 +52,7 @@ export function resolverEntry({ nodeId, zone, version, followed, listeners }: Re
   });
 }
 
-/** The entry as the resolver's own DNS shows it under `<id>.node`, the name of the zone's name server: with its host alone. */
+/** Returns the entry for `<id>.node`, the name server of the zone, in the resolver's own DNS. It has only the host. */
 export function nameServerView(facts: Pick<ResolverFacts, "nodeId" | "version" | "zone">, host: string): EntryView {
   const entry = resolverEntry({ ...facts, followed: [], listeners: {} });
   entry.nodeId = facts.nodeId;
@@ -60,7 +60,7 @@ export function nameServerView(facts: Pick<ResolverFacts, "nodeId" | "version" |
   return decodeEntry(toBinary(EntrySchema, entry), "live");
 }
 
-/** The first prefixes in alphabetical order, with commas between. */
+/** Joins the first prefixes in alphabetical order with commas, up to the limits. */
 function named(followed: readonly string[]): string {
   let text = "";
   for (const prefix of followed
@@ -75,8 +75,8 @@ function named(followed: readonly string[]): string {
 }
 
 /**
- * The prefixes that a resolver may name. Everybody may read its entry, so it names none that policy hides from a caller without tenant and cluster: that a namespace
- * exists, and that somebody asks for it, is hidden with it.
+ * Returns the prefixes that a resolver may publish. Every caller may read its entry, so it omits prefixes that policy hides from a caller without
+ * tenant and cluster. Publishing them would reveal that the namespace exists and that clients use it.
  */
 export function namedPrefixes(prefixes: readonly string[], policy: Pick<Policy, "viewer">): readonly string[] {
   return prefixes.filter((prefix) => prefix === "" || policy.viewer(prefix, { clusterId: "", tenant: "" }).allowed);

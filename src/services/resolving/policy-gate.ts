@@ -1,16 +1,16 @@
-/** Keeps calls from being answered under a policy that is older than one of which this resolver has heard (semantics.md, Resolver 15). */
+/** Prevents answers under a policy that is older than a version known to this resolver (semantics.md, Resolver 15). */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { PolicySource } from "../../policy/set/verdict.ts";
 import type { ResolverPorts } from "./ports.ts";
 
-/** How long a call waits for a version of the policy of which the resolver has heard. */
+/** Time in ms for which a call waits for a known version of the policy to arrive. */
 const WAIT_MS = 500;
-/** How often something is asked for because it, or the policy, changed meanwhile. */
+/** Largest number of attempts for a call whose data or policy changes while it runs. */
 export const TRIES = 4;
 const RETRY_MS = 500;
 
-/** Whether a call about this namespace may be answered now. Namespaces of the control plane need no policy. */
+/** Whether a call about this namespace can be answered now. Namespaces of the control plane need no policy. */
 export function isPolicyHere({ policy }: Pick<ResolverPorts["machine"], "policy">, namespace: string): boolean {
   return policy.isReady || (namespace !== "" && isControlNamespace(namespace));
 }
@@ -24,20 +24,20 @@ export class PolicyGate {
     this.#policies = policies;
   }
 
-  /** See `isPolicyHere`. */
+  /** As `isPolicyHere`. */
   isOpen(namespace: string): boolean {
     return isPolicyHere(this.#ports.machine, namespace);
   }
 
-  /** Throws `not_ready` unless `isOpen`. Whoever has waited for anything asks this again, because what it waited for may have named a newer policy. */
+  /** Throws `not_ready` unless `isOpen`. Calls check this again after every wait, because the received data may have named a newer policy. */
   check(namespace: string): void {
     if (this.isOpen(namespace)) return;
-    throw new WaymarkError("not_ready", "this resolver does not have the policy that is in force, and answers nobody before it has", {
+    throw new WaymarkError("not_ready", "this resolver is waiting for the current policy from an upstream", {
       retryMs: RETRY_MS,
     });
   }
 
-  /** Lets a call wait a moment for a policy of which the resolver has heard. Throws as `check`, later. */
+  /** Runs `act` when the gate is open, after a short wait if necessary. Rejects as `check` throws if the policy does not arrive in time. */
   whenOpen<T>(namespace: string, act: () => T | Promise<T>): T | Promise<T> {
     if (this.isOpen(namespace)) return act();
     return this.#ports
@@ -48,7 +48,10 @@ export class PolicyGate {
       });
   }
 
-  /** What `ask` brings, judged by the policy that was in force all the time, and is not older than those under which it was made. */
+  /**
+   * Returns the result of `ask`. It repeats `ask` until the same policy was in force during the whole call and is not older than the policies under
+   * which the result was made.
+   */
   async judged<T>(namespace: string, ask: () => Promise<T>): Promise<T> {
     for (let tries = 0; tries < TRIES; tries++) {
       const { epoch } = this.#policies.policy;
@@ -60,7 +63,11 @@ export class PolicyGate {
 }
 
 export function changesTooFast(): WaymarkError {
-  return new WaymarkError("not_ready", "what is asked for, or the policy, changes faster than this query is answered; try again", {
-    retryMs: RETRY_MS,
-  });
+  return new WaymarkError(
+    "not_ready",
+    `the requested data or the policy changed ${TRIES} times while this query ran; retry in ${RETRY_MS} ms`,
+    {
+      retryMs: RETRY_MS,
+    },
+  );
 }

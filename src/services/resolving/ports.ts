@@ -1,4 +1,4 @@
-/** What the services of a resolver need of the process around its machine. */
+/** The interface between the services of a resolver and its process: the resolver machine, and calls to upstreams. */
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import type { QueriedName } from "../../catalog/query/instances.ts";
 import { isKnownAge } from "../../lib/duration.ts";
@@ -8,7 +8,7 @@ import type { AnswerQuality, LookupOptions } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
 import { type AnswerAge, SOURCE } from "../discovery/answer-age.ts";
 
-/** An answer, and the upstream that gave it. */
+/** An answer, and the upstream that sent it. */
 export interface UpstreamAnswer {
   readonly bytes: Uint8Array;
   readonly upstream: string;
@@ -30,27 +30,27 @@ export interface ResolverPorts {
     | "via"
   >;
   /**
-   * Asks for a name, for a caller that may see its namespace. Undefined: `told` is called once, later, in the turn in which the answer arrives, or with the
-   * error. Throws `not_ready`.
+   * Looks up a name for a caller that may see its namespace. Returns undefined when the name must be fetched: `told` is then called once, with the
+   * error, or in the turn in which the answer arrives. Throws `not_ready`.
    */
   ask(name: QueriedName, asked: LookupOptions, told: (error: WaymarkError | undefined) => void): AnswerQuality | undefined;
-  /** Passes a call on to the upstream. Rejects with its refusal, or with `not_ready` if there is none. */
+  /** Proxies a call to the upstream. Rejects with the upstream's error, or with `not_ready` if there is no upstream. */
   call<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<MessageShape<O>>;
-  /** As `call`, with the bytes of the answer as they came, and of the request where it is given as bytes. It ends after `withinMs`, if that is less than such a call may take. */
+  /** As `call`, with an encoded answer and optionally an encoded request. The call ends after `withinMs` if that is shorter than its usual timeout. */
   callBytes<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I> | Uint8Array,
     withinMs?: number,
   ): Promise<UpstreamAnswer>;
-  /** An upstream sent what no server of ours can have sent. */
+  /** Reports that an upstream sent data that no Waymark server can have sent. */
   readonly garbled: (upstream: string, fault: string) => void;
-  /** What is to be followed has changed, or a policy was heard of. */
+  /** Called when the watched namespaces must change, or when a new policy version became known. */
   adjust(): void;
-  /** Resolves with true as soon as it is so, and with false after the time. Rejects with `draining` when this process stops. */
+  /** Resolves with true as soon as `isSo` returns true, and with false after `withinMs`. Rejects with `draining` when this process stops. */
   until(isSo: () => boolean, withinMs: number): Promise<boolean>;
 }
 
-/** The words of an answer of the machine, as responses have them. An unknown age is counted from 1970. */
+/** Converts the age and source of an answer of the machine to the form of responses. An unknown age is counted from 1970. */
 export function ageOf({ source, isStale, ageMs, unreachable }: AnswerQuality, { wallMs }: Time): AnswerAge {
   return {
     ageMs: Number.isFinite(ageMs) ? Math.round(ageMs) : wallMs,

@@ -1,4 +1,4 @@
-/** ClusterMap and ListPeers of a resolver: it asks its upstream, and remembers the last answers for the time in which there is none. */
+/** ClusterMap and ListPeers of a resolver. It proxies them to its upstream, and caches the last answers for the time when no upstream is available. */
 
 import { clone, create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
@@ -19,19 +19,19 @@ import { durationMs } from "../contract.ts";
 import type { CallContext, MethodHandler } from "../service.ts";
 import type { ResolverPorts } from "./ports.ts";
 
-/** Most answers that are remembered of each method. */
+/** Largest number of cached answers per method. */
 const MAX_KEPT = 100;
-/** So long an answer is given again without another call: many clients that start at once cost the upstream one call. */
+/** Time in ms for which an answer is reused without another call, so that many clients that start together cost the upstream one call. */
 const FRESH_MS = 1000;
 
-/** The fields that both answers have. */
+/** The fields that the answers of both methods have. */
 type CommonAnswerFields = Pick<ClusterMapResponse, "age" | "servedBy" | "source" | "stale">;
 
 export interface ProxiedCallsParts {
   readonly ports: Pick<ResolverPorts, "call">;
   readonly servedBy: string;
   readonly now: () => Time;
-  /** Ids of nodes with an entry in a namespace, or below it, that the caller may see. */
+  /** Returns the ids of nodes that have an entry in a namespace, or below it, that the caller may see. */
   readonly holders: (namespace: string, context: CallContext) => Promise<ReadonlySet<string>>;
 }
 
@@ -53,10 +53,10 @@ export class ProxiedCalls {
     };
   }
 
-  /** Addresses of nodes, as they are advertised: those of nodes that take clients first. Empty while none is known. */
+  /** Returns the advertised addresses of nodes, with ingress nodes first. Empty while no node is known. */
   async urls(): Promise<readonly string[]> {
     try {
-      // Nodes of other regions are none of this catalog.
+      // Nodes of other regions do not serve this catalog.
       const { nodes } = await this.#map(create(ClusterMapRequestSchema, { scope: Scope.REGION }));
       const isIngress = ({ capabilities }: (typeof nodes)[number]) => capabilities.includes("ingress");
       const inOrder = [...nodes.filter(isIngress), ...nodes.filter((node) => !isIngress(node))];
@@ -66,7 +66,7 @@ export class ProxiedCalls {
     }
   }
 
-  /** Which nodes have entries in a namespace is judged here: the upstream would judge it as this resolver, and not as its caller. */
+  /** Applies the namespace filter on this resolver, because the upstream would apply it with the rights of this resolver instead of its caller. */
   async #clusterMap(request: ClusterMapRequest, context: CallContext): Promise<ClusterMapResponse> {
     const { namespaceFilter } = request;
     if (namespaceFilter === "") return this.#map(request);
@@ -106,7 +106,7 @@ class LastAnswers<A extends CommonAnswerFields> {
     this.#parts = parts;
   }
 
-  /** The answer to a request of this name: a new one if it can be had, and otherwise the last one, marked stale. Rejects as `ask` if there is none. */
+  /** Returns a new answer to the request `name`. If `ask` rejects, returns the last answer, marked stale. Rejects as `ask` does if there is none. */
   async of(name: string, ask: () => Promise<A>): Promise<A> {
     const kept = this.#kept.get(name);
     const { monoMs } = this.#parts.now();
@@ -126,7 +126,7 @@ class LastAnswers<A extends CommonAnswerFields> {
     try {
       const newest = await running;
       this.#kept.delete(name);
-      // The answer to a request without terms stays: it is what a program asks for that lost its server.
+      // The answer to a request without filters is never dropped, because programs send this request when they have lost their server.
       const oldest = this.#kept.keys().find((kept) => kept !== "");
       if (this.#kept.size >= MAX_KEPT && oldest !== undefined) this.#kept.delete(oldest);
       this.#kept.set(name, newest);

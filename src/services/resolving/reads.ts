@@ -1,6 +1,6 @@
 /**
- * The reads of a resolver. They are those of a node, over what it follows and fetched; before each of them it is made sure that what is asked for is here, and
- * said how good it is. Nothing is looked up, fetched or followed for a caller before the verdict on the namespace (semantics.md, Resolver).
+ * The reads of a resolver. They are the reads of a node, over watched and fetched data. Before each read, the resolver ensures that the requested data
+ * is available and determines its age. Nothing is looked up, fetched or watched for a caller before the verdict on the namespace (semantics.md, Resolver).
  */
 import { create, type Message } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -46,7 +46,7 @@ import { ageOf, type ResolverPorts } from "./ports.ts";
 import { heldPage, type RetainedPage } from "./retained-entries.ts";
 import { encodedPage, FollowedSource, passQuery, querySourceOf, UPSTREAM_PART, type UpstreamPage } from "./upstream-query.ts";
 
-/** How long a watch waits for the first snapshot of what it asks for, and a call that needs a whole namespace too. */
+/** Time in ms for which a watch, or a call that needs a complete namespace, waits for the first snapshot. */
 const SNAPSHOT_WAIT_MS = 10_000;
 const RETRY_MS = 500;
 
@@ -55,32 +55,32 @@ export interface ResolvingParts extends ReadParts {
   readonly policies: PolicySource;
 }
 
-/** Of `ReadHandlers` what a resolver serves. */
+/** The part of `ReadHandlers` that a resolver serves. */
 type ResolvingHandlers = Omit<ReadHandlers, "maySee" | "query">;
 
-/** What `readHandlers` makes, for a resolver. */
+/** Returns the read handlers for a resolver, based on `readHandlers`. */
 export function resolvingHandlers(parts: ResolvingParts): ResolvingHandlers {
   const methods = new ResolvingReads(parts);
   return methods.handlers();
 }
 
-/** A call that waits until what it asks for is here, or is answered at once. */
+/** The result of a call that is answered immediately, or after the requested data has arrived. */
 type MaybeWaiting<T> = T | Promise<T>;
 
 type HandlerAnswer = Awaited<ReturnType<UnaryHandler>>;
 
-/** A query that goes upstream, and for whom. */
+/** A query that is proxied to an upstream, and its caller. */
 interface ProxiedQuery {
   readonly request: CatalogQueryRequest;
   readonly filter: EntryFilter;
   readonly caller: Caller;
 }
 
-/** What a watch asks for, as whom, and whose share it takes of what may be followed. */
+/** The parameters of a watch: its filter, its viewer, and the caller whose share of the watched namespaces it uses. */
 interface FollowedFor {
   readonly filter: EntryFilter;
   readonly caller: Caller;
-  /** Undefined for a resolver. */
+  /** Undefined when the caller is a resolver. */
   readonly share: string | undefined;
 }
 
@@ -164,13 +164,13 @@ class ResolvingReads {
     return this.#answered<HandlerAnswer>(names, context, (asked) => handle(request, asked));
   }
 
-  /** Whether a namespace is followed, and what is followed is older than a caller accepts. */
+  /** Whether a namespace is watched and its data is older than the caller accepts. */
   #isTooOld(namespace: string, maxAgeMs: number | undefined, time: Time): boolean {
     const { machine } = this.#ports;
     return maxAgeMs !== undefined && machine.isComplete(namespace) && machine.followedAnswer(time).ageMs > maxAgeMs;
   }
 
-  /** A name whose answer here is too old. The upstream answers a query for it. */
+  /** Answers a call for a name with a query to the upstream, because the local data is too old. */
   async #namedUpstream(asked: NamedRequest, maxAgeMs: number | undefined, caller: Caller, context: CallContext): Promise<HandlerAnswer> {
     const { namespace, name, limit, pageToken } = asked;
     const kinds = [asked.kind === EntryKind.UNSPECIFIED ? EntryKind.SERVICE : asked.kind];
@@ -190,7 +190,7 @@ class ResolvingReads {
     }
   }
 
-  /** Answers from what is held of these names, in this turn or in the one in which the last of them arrives. */
+  /** Answers from the cached data of these names, in this turn or in the turn in which the last of them arrives. */
   #answered<T>(
     asked: NamesRequest,
     context: CallContext,
@@ -207,7 +207,7 @@ class ResolvingReads {
           throw outcome.error;
       }
     };
-    // HOT: a hit waits for nobody, and makes no promise.
+    // HOT: a hit does not wait and creates no promise.
     let later: (outcome: NamesOutcome) => void = () => {};
     const outcome = this.#names.ask(asked, { isAgain: tries < TRIES, time: context.time }, (told) => later(told));
     if (outcome !== undefined) return goOn(outcome, context.time);
@@ -221,7 +221,7 @@ class ResolvingReads {
     return waiting.promise;
   }
 
-  /** Refuses a caller for which what is here is too old before it gives up: its own deadline would not tell it that there is an answer. */
+  /** Rejects a call with `too_stale` shortly before its deadline, if an answer exists but is too old. The deadline error would not give this reason. */
   #endInTime(
     asked: NamesRequest,
     { deadlineMonoMs, time }: CallContext,
@@ -232,11 +232,11 @@ class ResolvingReads {
       const refusal = isInTime ? undefined : this.#names.tooOld(asked);
       if (refusal !== undefined) refuse(refusal);
     };
-    // At a stop whoever waits is told so.
+    // `until` rejects when the process stops. The call then ends with its lookup, so the rejection is ignored.
     this.#ports.until(isOver, UPSTREAM_PART * (deadlineMonoMs - time.monoMs)).then(late, () => {});
   }
 
-  /** What arrived names a policy that is not here, or is older than what was heard meanwhile. The call counts once. */
+  /** Repeats a call, because the received data names a policy that has not arrived, or is already outdated. The statistics count the call once. */
   async #askedAgain<T>(
     asked: NamesRequest,
     context: CallContext,
@@ -244,7 +244,7 @@ class ResolvingReads {
     tries: number,
   ): Promise<T> {
     if (tries === 0) throw changesTooFast();
-    // The machine is in the middle of the input with which it arrived.
+    // The machine is still processing the input that contained the data.
     await Promise.resolve();
     const namespace = asked.names[0]?.namespace ?? "";
     return this.#gate.whenOpen(namespace, () => this.#answered(asked, { ...context, time: this.#parts.now() }, answer, tries));
@@ -262,7 +262,7 @@ class ResolvingReads {
     if (!request.forResolver && this.#isHidden(filter, caller)) return hereAs(machine.hiddenAnswer(baseOfFilter(filter), time));
     const named = namesOf(request);
     const source = named === undefined ? querySourceOf(filter, machine.isComplete.bind(machine)) : this.#querySourceOfAliases(filter);
-    // Queries of resolvers are passed on whole, so that no viewer's rule is asked for.
+    // Queries of resolvers are proxied unchanged, because the rules for viewers do not apply to them.
     if (source.from === "names" && !request.forResolver)
       return this.#answered<HandlerAnswer>({ caller, names: source.names, maxAgeMs }, context, (asked) =>
         this.#node.query(request, asked, filter),
@@ -280,7 +280,7 @@ class ResolvingReads {
     return this.#passed({ request, filter, caller }, context, here);
   }
 
-  /** Whether the policy shows the caller nothing of what a query asks for: a namespace, or all below a prefix. */
+  /** Whether policy hides everything that a query covers: a namespace, or all namespaces below a prefix. */
   #isHidden({ namespace, prefix }: EntryFilter, caller: Caller): boolean {
     const { reads, policies } = this.#parts;
     if (namespace !== "") return !reads.verdict(caller, namespace).allowed;
@@ -289,7 +289,7 @@ class ResolvingReads {
     return true;
   }
 
-  /** Whether any of these entries matches. It may, if it takes too long to tell. */
+  /** Whether any of these entries matches. Returns true if the search is too long to complete. */
   #hasMatch(lookup: EntryIndex, filter: EntryFilter, named: RequestedNames | undefined, allowed: (namespace: string) => boolean): boolean {
     const open = named && ((start: PageStart) => openAliasOwners(named, namedIn(this.#parts.dnsNames, lookup), filter, start));
     const options = { limit: 1, afterKey: "", self: this.#parts.reads.node, allowed, explain: false, open };
@@ -297,7 +297,7 @@ class ResolvingReads {
     return records.length > 0 || nextKey !== undefined;
   }
 
-  /** Only what is followed is known by its names in DNS. */
+  /** Only watched entries can be found by their DNS names on the resolver itself. */
   #querySourceOfAliases(filter: EntryFilter) {
     return { from: this.#ports.machine.isComplete(baseOfFilter(filter)) ? ("followed" as const) : ("upstream" as const) };
   }
@@ -326,7 +326,7 @@ class ResolvingReads {
   ): Promise<Pick<UpstreamPage, "entries" | "response">> {
     const { identity, policies, now } = this.#parts;
     const { machine } = this.#ports;
-    // By the policy of the moment in which a page arrives.
+    // Pages are filtered by the policy in force when they arrive.
     const seesIn = (namespace: string) => request.forResolver || this.#parts.reads.verdict(caller, namespace).allowed;
     const { clusterId } = identity;
     const isShown: Parameters<typeof passQuery>[1]["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
@@ -357,7 +357,7 @@ class ResolvingReads {
     return { response, entries };
   }
 
-  /** What a query that is passed on finds among what is held. */
+  /** Returns the retained entries that match a proxied query. */
   #heldAfter({ request, filter }: ProxiedQuery, start: PageStart): RetainedPage | undefined {
     const { reads, bytes, dnsNames } = this.#parts;
     const { lookup } = this.#ports.machine.held;
@@ -367,7 +367,7 @@ class ResolvingReads {
     return heldPage(lookup, filter, { ...start, limit: pageLimit(request.limit), self: reads.node, open, test }, bytes);
   }
 
-  /** No server answers. What is followed is served however old it is, unless the caller has a bound. */
+  /** Answers when no server does. Watched data is served regardless of its age, unless the caller has a limit. */
   #fallback(
     error: unknown,
     { filter, here }: { readonly filter: EntryFilter; readonly here: (now: Time) => MaybeWaiting<HandlerAnswer> },
@@ -379,7 +379,7 @@ class ResolvingReads {
     return here(this.#parts.now());
   }
 
-  // ---- what needs a whole namespace ----
+  // ---- calls that need a complete namespace ----
   #status(
     request: NamespaceStatusRequest,
     context: CallContext,
@@ -398,13 +398,13 @@ class ResolvingReads {
     return this.#followedFor<HandlerAnswer>(namespace, context.caller, () => answer(this.#parts.now()));
   }
 
-  /** A route of a node that reads a namespace, or everything. */
+  /** Wraps a route of a node that reads a namespace, or all namespaces. */
   #whole(route: HttpRoute): HttpRoute {
     return {
       ...route,
       answer: (parameters, context) => {
         const { namespace = "" } = parameters;
-        // Before anything is followed for it.
+        // The namespace is validated before anything is watched for it.
         if (namespace !== "") parseNamespace(namespace, "namespace", PROTOCOL_BOUNDS);
         const answer = () => route.answer(parameters, context);
         return this.#gate.whenOpen<RouteAnswer>(namespace, () => {
@@ -413,14 +413,14 @@ class ResolvingReads {
           if (namespace !== "") return answer();
           throw new WaymarkError(
             "discovery_access_denied",
-            "namespace: is required at a resolver, because the policy does not show you everything",
+            "permission denied: namespace: is required on a resolver, because policy hides some namespaces from this caller",
           );
         });
       },
     };
   }
 
-  /** Follows a namespace for as long as the answer needs. */
+  /** Watches a namespace until the answer is complete. */
   async #followedFor<T>(namespace: string, caller: Caller, answer: () => MaybeWaiting<T>): Promise<T> {
     const release = this.#follow([namespace], callerKey(caller));
     try {
@@ -440,10 +440,10 @@ class ResolvingReads {
     const caller = this.#viewer(context.caller, request.viewer);
     if (!request.forResolver && this.#ports.machine.policy.isReady) this.#parts.reads.checkWatch(caller, filter.namespace);
     const { machine } = this.#ports;
-    // A caller that asks as another one takes its own share. A resolver reads for many.
+    // A caller that uses another view still uses its own share. A resolver reads for many callers, so it has no share.
     const share = request.forResolver ? undefined : callerKey(context.caller);
     const begin = () => this.#openFollowed({ filter, caller, share }, () => watch(request, { ...context, time: this.#parts.now() }));
-    // Before the policy is known nobody's watch makes the resolver follow anything.
+    // Before the policy is known, watches do not make the resolver watch any namespace.
     if (machine.policy.isReady) return begin();
     const opened = this.#gate.whenOpen<StreamSource>("", begin);
     return opened instanceof Promise ? new DeferredStream(opened) : opened;
@@ -470,7 +470,7 @@ class ResolvingReads {
     return open();
   }
 
-  /** What a watch makes the resolver follow. Below a prefix that is hidden from the caller that is only what a rule shows it. */
+  /** Returns the prefixes that the resolver must watch. Below a prefix that is hidden from the caller, these are only prefixes that a rule shows it. */
   #prefixesOf({ filter, caller }: Pick<FollowedFor, "caller" | "filter">): readonly string[] {
     if (filter.resolved !== undefined) return filter.resolved.list;
     const { reads, policies } = this.#parts;
@@ -484,7 +484,7 @@ class ResolvingReads {
     }
   }
 
-  /** Follows these prefixes until the function is called that is returned. `share`: of whom, as in `Following.watch`. Throws `quota_exceeded`. */
+  /** Watches the prefixes until the returned function is called. `share` is the caller that is charged, as in `Following.watch`. Throws `quota_exceeded`. */
   #follow(prefixes: readonly string[], share: string | undefined): () => void {
     const { following } = this.#ports.machine;
     const followed: string[] = [];
@@ -513,14 +513,17 @@ class ResolvingReads {
     const refusal = this.#refusal(prefixes);
     if (refusal !== undefined) throw refusal;
     if (isThere()) return;
-    throw new WaymarkError("not_ready", "this resolver does not hold all of what is asked for yet", { retryMs: RETRY_MS });
+    throw new WaymarkError("not_ready", `this resolver has not received all requested namespaces yet; retry in ${RETRY_MS} ms`, {
+      retryMs: RETRY_MS,
+    });
   }
 
-  /** Why what is below one of the prefixes is not followed although a caller watches it. Undefined where it is. */
+  /** Returns the error if one of the prefixes cannot be watched although a caller needs it. Undefined when all of them can. */
   #refusal(prefixes: readonly string[]): WaymarkError | undefined {
     const { following } = this.#ports.machine;
     if (!prefixes.some((prefix) => following.isRefused(prefix))) return undefined;
-    const message = "what is asked for does not fit this resolver (resolver.max_entries, resolver.max_bytes); ask for less, or ask a node";
+    const message =
+      "the requested namespaces do not fit in the cache of this resolver (resolver.max_entries, resolver.max_bytes): request fewer, or use a node";
     return new WaymarkError("quota_exceeded", message);
   }
 
@@ -536,49 +539,49 @@ class ResolvingReads {
 }
 
 /**
- * Throws for a reader behind `via` that would read itself, or that would be behind too many resolvers. `own`: the resolver that is read, and those through
- * which its data comes.
+ * Throws if a reader behind the resolvers in `via` would read from itself, or would be behind too many resolvers. `own` contains the resolver that is
+ * read and the resolvers through which its data passes.
  */
 export function checkVia(own: readonly string[], via: readonly string[]): void {
   if (via.some((name) => own.includes(name)))
     throw new WaymarkError(
       "not_ready",
-      "this resolver reads through the one that asks, so neither would hear of a change; give one of them a node",
+      `resolver loop: this resolver reads through the calling resolver (via ${via.join(", ")}), so neither would receive changes: set a node in resolver.upstreams of one of them`,
     );
   if (via.length + own.length > MAX_VIA + 1)
-    throw new WaymarkError("not_ready", `a chain of more than ${MAX_VIA} resolvers; read from a node`);
+    throw new WaymarkError("not_ready", `the chain of resolvers is longer than ${MAX_VIA}: read from a node`);
 }
 
 export function unary<R extends Message>(handler: MethodHandler | undefined): UnaryHandler<R> {
-  if (handler?.kind !== "unary") throw new TypeError("a node answers it by a unary method");
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of these requests
+  if (handler?.kind !== "unary") throw new TypeError("the handler is not unary");
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler belongs to these requests
   return handler.handle as UnaryHandler<R>;
 }
 
 export function streaming<R extends Message>(handler: MethodHandler | undefined): ServerStreamHandler<R> {
-  if (handler?.kind !== "server_streaming") throw new TypeError("a node answers it by a stream");
+  if (handler?.kind !== "server_streaming") throw new TypeError("the handler is not server-streaming");
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
   return handler.open as ServerStreamHandler<R>;
 }
 
-/** Pieces are read later, when what they are read from may be followed no more. */
+/** Reads all pieces of an answer now, because the resolver may no longer watch the namespace when they are sent. */
 async function whole(answer: RouteAnswer | Promise<RouteAnswer>): Promise<RouteAnswer> {
   const said = await answer;
   return said.kind === "pieces" ? { kind: "pieces", pieces: [...said.pieces] } : said;
 }
 
-/** The namespace that a filter names, or the prefix. Empty: everything. */
+/** Returns the namespace or the prefix of a filter. An empty text is the prefix of all namespaces. */
 function baseOfFilter({ namespace, prefix }: EntryFilter): string {
   return namespace === "" ? prefix : namespace;
 }
 
-/** The namespace of a rule, or the one above those that it is for. */
+/** Returns the namespace of a rule. For a rule about namespaces below a prefix, returns that prefix. */
 function baseOf(pattern: string): string {
   return pattern.endsWith(BELOW) ? pattern.slice(0, -BELOW.length) : pattern;
 }
 
 function policyMoved(): WaymarkError {
-  return new WaymarkError("not_ready", "the policy shows this watch other namespaces now; resume with the last cursor", {
+  return new WaymarkError("not_ready", "a policy change affects the namespaces of this watch: resume with the last cursor", {
     retryMs: RETRY_MS,
   });
 }

@@ -1,4 +1,4 @@
-/** Asks an upstream which entries have a name in DNS, as an alias or at or below it, and keeps of them what the viewer of DNS may see. */
+/** Queries an upstream for the entries with a given DNS name, with names below it, or with it as an alias, and caches the entries visible to the DNS viewer. */
 
 import { clone, create, toBinary } from "@bufbuild/protobuf";
 import { type Entry, EntrySchema, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -22,15 +22,15 @@ import { querySalt } from "../discovery/read-handlers.ts";
 import type { ResolverPorts } from "./ports.ts";
 import { passQuery, type UpstreamQuery } from "./upstream-query.ts";
 
-/** Most entries of an answer. With more, the name counts as existing. */
+/** Largest number of entries in an answer. A name with more entries is treated as existing. */
 const MAX_TOLD = 100;
-/** Longest name that the contract takes as an alias or a host, and the only form. */
+/** The form of names that the contract accepts as aliases and hosts. */
 const ASKED_NAME = /^[A-Za-z0-9._-]{1,253}$/;
-/** Decoded, an entry takes about so many times its bytes, and so many bytes more. */
+/** Estimate of the memory for a decoded entry: DECODED times its encoded size, plus DECODED_BYTES. */
 const DECODED = 4;
 const DECODED_BYTES = 2000;
 
-/** Memory for what the upstream told of aliases and of what lies below names: for the viewers of the settings, and as much for callers with credentials. */
+/** Memory for cached answers about aliases and names, in bytes: once for the viewers in the settings, and once for callers with credentials. */
 const CARRIERS_BYTES = 8 * 1024 * 1024;
 
 export interface DnsRooms {
@@ -46,13 +46,13 @@ interface RemoteLookupOptions {
   readonly now: () => Time;
 }
 
-/** Opens what the DNS of a process asks beside its rooms: for each class of viewers by itself, because what is told of a name is what its viewer may see. */
+/** Opens the upstream lookups for the DNS of a process. Each class of viewers has its own lookup, because the entries of a name depend on the viewer. */
 export function openRemoteLookups(rooms: DnsRooms, options: RemoteLookupOptions & { readonly viewers: readonly Caller[] }): RemoteLookups {
   const { viewers } = options;
   const open = (viewer: Caller, parts: number) =>
     openRemoteLookup(rooms, { ...options, viewer, maxBytes: Math.ceil(CARRIERS_BYTES / parts) });
   const named = new Map(viewers.map((viewer) => [classOf(viewer), open(viewer, viewers.length)]));
-  /** Of callers with credentials. The one that was not asked for longest first. */
+  /** The lookups of callers with credentials. The least recently used one comes first. */
   const others = new BoundedMap<string, FetchingRemoteLookup>(MAX_FETCHING_VIEWS);
   return {
     of: (caller) => {
@@ -91,7 +91,7 @@ function openRemoteLookup(
   });
 }
 
-/** Whether entries of a name are held, because its upstream lost too many of them at once. HOT: once a name of an answer that is planned; mostly nothing is held. */
+/** Whether entries of a name are retained, because the upstream lost too many of them together. HOT: once per name of a planned answer; mostly nothing is retained. */
 export function holds({ held }: Pick<ResolverMachine, "held">, name: InstanceName): boolean {
   return held.lookup.size > 0 && instanceCount(held.lookup, name) > 0;
 }
@@ -109,10 +109,10 @@ function askerOf(
 
 interface AliasOwnersQuery {
   readonly ports: Pick<ResolverPorts, "adjust" | "callBytes" | "garbled" | "machine">;
-  /** What the viewer may see. */
+  /** The filters for entries that the viewer may see. */
   readonly seesIn: UpstreamQuery["seesIn"];
   readonly isShown: UpstreamQuery["isShown"];
-  /** This resolver. */
+  /** The id of this resolver. */
   readonly via: readonly string[];
   readonly clusterId: string;
   readonly now: () => Time;
@@ -133,20 +133,20 @@ async function reportAliasOwners(
   try {
     aliasOwners = await askAliasOwners(asker, asked);
   } catch (error) {
-    // The caller is answered that the name is not known, whatever the reason.
+    // On any error, the result for the caller is that the name is unknown.
     if (!(error instanceof WaymarkError)) throw error;
   } finally {
     told(aliasOwners);
   }
 }
 
-/** Rejects as `passQuery`. */
+/** Queries the entries of a name. Rejects as `passQuery` does. */
 async function askAliasOwners(asker: AliasOwnersQuery, { name, zone, maxBytes }: RequestedAliasOwners): Promise<AliasOwners> {
   const names = [name, `${name}.${zone}`].filter((text) => ASKED_NAME.test(text));
-  // No alias and no namespace has such a name.
+  // No alias and no namespace can have such a name.
   if (names.length === 0) return aliasOwnersFrom(name, zone, [], { isMore: false, maxBytes });
   const below = await ask(asker, { hosts: names });
-  // Whoever carries the name itself must not be among those that found no room.
+  // The entries with the exact name are queried again if the first answer was cut, because they must not be missing.
   const exact = below.isMore ? (await ask(asker, { aliases: names })).entries : [];
   const entries = new Map([...below.entries, ...exact].map((entry) => [keyOf(entry), entry]));
   return aliasOwnersFrom(name, zone, [...entries.values()].map(sizedAliasOwner), { isMore: below.isMore, maxBytes });
@@ -157,15 +157,15 @@ async function ask(
   names: { readonly hosts: string[] } | { readonly aliases: string[] },
 ): Promise<{ readonly entries: readonly Entry[]; readonly isMore: boolean }> {
   const request = create(CatalogQueryRequestSchema, { ...names, limit: MAX_TOLD });
-  // What is held DNS finds by itself.
+  // DNS reads the retained entries itself.
   const heldAfter = () => undefined;
   const passed = { request, filter: filterOf(request), salt: querySalt(request), heldAfter, ...viewer };
   const { response } = await passQuery(ports, passed);
-  // No server of ours sends a LOCAL entry to a resolver.
+  // Waymark servers never send LOCAL entries to resolvers.
   return { entries: response.items.filter(({ scope }) => scope !== Scope.LOCAL), isMore: response.nextPageToken !== "" };
 }
 
-/** The entry as DNS reads it, and about how much memory it takes. Load and times, which DNS does not show, come last in stored bytes, so they are left out. */
+/** Converts an entry for DNS, and estimates its memory. Load and times are removed: DNS does not show them, and they come last in the stored bytes. */
 function sizedAliasOwner(asked: Entry): { readonly aliasOwner: AliasOwner; readonly sizeBytes: number } {
   const content = clone(EntrySchema, asked);
   content.load = undefined;

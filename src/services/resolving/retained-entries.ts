@@ -1,6 +1,6 @@
 /**
- * Entries that a resolver holds, beside a page of a query that it passed on: what its upstream says of the namespaces that are followed here lacks them
- * (semantics.md, Resolver 16).
+ * Adds entries that a resolver retains to a page of a proxied query. The upstream's answer lacks these entries, which are in namespaces that the
+ * resolver watches (semantics.md, Resolver 16).
  */
 import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { EntryIndex } from "../../catalog/query/entry-index.ts";
@@ -11,23 +11,23 @@ import type { DiscoveryBytes } from "../discovery/response-bytes.ts";
 
 /** An entry of a page. */
 export interface ShownEntry {
-  /** Its key as one text, in the order of which pages are. */
+  /** The key as one text. Pages are sorted by it. */
   readonly key: string;
   readonly entry: Entry;
   readonly encoded: Uint8Array;
 }
 
-/** The next entries after some key, in the order of their keys. */
+/** The next entries after a key, sorted by key. */
 export interface PagePart {
   readonly shown: readonly ShownEntry[];
-  /** Whether there may be more behind them. */
+  /** Whether more entries may follow. */
   readonly isMore: boolean;
 }
 
-/** A page with entries of both, at most `limit`. What the upstream shows counts for a key that both have. */
+/** Merges both parts into a page of at most `limit` entries. For a key in both parts, the entry from the upstream is used. */
 export function besideHeld(upstream: PagePart, held: PagePart, limit: number): PagePart & { readonly hasHeld: boolean } {
   if (held.shown.length === 0) return { ...upstream, hasHeld: false };
-  // Behind the last entry of a part that is not whole, nothing is known of it.
+  // An incomplete part is unknown after its last entry.
   const ends = [upstream, held].flatMap(({ shown, isMore }) => (isMore ? [shown.at(-1)?.key ?? ""] : []));
   const isKnown = ({ key }: ShownEntry) => ends.every((end) => key <= end);
   const isTheirs = new Set(upstream.shown.map(({ key }) => key));
@@ -37,20 +37,20 @@ export function besideHeld(upstream: PagePart, held: PagePart, limit: number): P
   return { shown, isMore: ends.length > 0 || all.length > limit, hasHeld: shown.some((one) => ours.has(one)) };
 }
 
-/** What of a query's answer is held, as a message of an upstream. Undefined: nothing. */
+/** The retained entries that match a query, encoded like an upstream's answer. */
 export interface RetainedPage {
   readonly bytes: Uint8Array;
   readonly isMore: boolean;
 }
 
-/** The next of what is held and matches. The caller of the query may see nothing in a namespace that is not `allowed`. */
+/** Returns the next retained entries that match. Undefined when there are none. `allowed` excludes namespaces that the caller may not see. */
 export function heldPage(
   held: EntryIndex,
   filter: EntryFilter,
   options: Pick<QueryOptions, "afterKey" | "allowed" | "limit" | "open" | "self" | "test">,
   bytes: Pick<DiscoveryBytes, "query">,
 ): RetainedPage | undefined {
-  // Nearly always.
+  // Almost always true.
   if (held.size === 0) return undefined;
   const { records, nextKey } = queryPage(held, filter, { ...options, explain: false });
   if (records.length === 0) return undefined;

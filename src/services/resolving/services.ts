@@ -1,4 +1,4 @@
-/** The services of a resolver: reads over its cache, the policy for other resolvers, and refusals of everything that a node alone can do. */
+/** The services of a resolver: reads from its cache, the policy for other resolvers, and rejection of all calls that only nodes can answer. */
 import { create, type DescMethod, type DescMethodUnary, type DescService, fromBinary, type Message } from "@bufbuild/protobuf";
 import {
   type CatalogQueryRequest,
@@ -38,18 +38,18 @@ import { resolvingSummaries, type SummariesHere } from "./summaries.ts";
 
 export interface ResolverServicesParts extends ResolvingParts {
   readonly policies: PolicyEngine;
-  /** Absent where no summaries are followed. */
+  /** The summaries that the resolver watches. Undefined when it watches none. */
   readonly summaries: SummariesHere | undefined;
   readonly cache: CacheParts;
-  /** URLs of the upstream servers of this resolver, for writers while it knows no node. */
+  /** URLs of the upstream servers of this resolver. Errors suggest them to writers while no node is known. */
   readonly upstreams: readonly string[];
-  /** PolicyAudit, AccessAudit and VerifyAudit, of this resolver's own log. */
+  /** The handlers of PolicyAudit, AccessAudit and VerifyAudit for this resolver's own log. */
   readonly audit: ServiceDefinition["handlers"];
-  /** Calls `wake` when another version is the newest, and several times a second, until the returned function is called. */
+  /** Calls `wake` when another version becomes the newest, and several times a second, until the returned function is called. */
   readonly onChange: (wake: () => void) => () => void;
 }
 
-/** All services at a resolver: what it answers itself, and what its options say of the calls that a node answers. */
+/** Returns all services of a resolver: its own handlers, and handlers that proxy or reject the calls for nodes, according to the options of the rpcs. */
 export function resolverServices(parts: ResolverServicesParts): readonly ServiceDefinition[] {
   const { ports, identity, now, upstreams, cache } = parts;
   const holders = (namespace: string, context: CallContext) => holdersOf(handlers.catalogQuery, namespace, context);
@@ -101,13 +101,13 @@ function resolverPolicyReads({ policies, identity, checkCaughtUp, reads }: Resol
   });
 }
 
-/** Pages that are read to find the nodes of a namespace. */
+/** Largest number of pages that are read to find the nodes of a namespace. */
 const MAX_HOLDER_PAGES = 100;
 
 async function holdersOf(query: MethodHandler, namespacePrefix: string, context: CallContext): Promise<ReadonlySet<string>> {
   const nodes = new Set<string>();
   if (query?.kind !== "unary") return nodes;
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of these requests
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler belongs to CatalogQuery
   const handle = query.handle as UnaryHandler<CatalogQueryRequest>;
   let pageToken = "";
   for (let page = 0; page < MAX_HOLDER_PAGES; page++) {
@@ -118,10 +118,10 @@ async function holdersOf(query: MethodHandler, namespacePrefix: string, context:
     ({ nextPageToken: pageToken } = answer);
     if (pageToken === "") return nodes;
   }
-  throw new WaymarkError("quota_exceeded", "namespace_filter: too many entries are below it; name a narrower one");
+  throw new WaymarkError("quota_exceeded", `namespace_filter: too many entries in and below ${namespacePrefix}: use a narrower namespace`);
 }
 
-/** The versions that may be in force at a resolver that reads here. */
+/** Streams the versions that may be in force on a resolver that reads from this resolver. */
 function watchPolicy(parts: ResolverServicesParts, { known, via }: WatchPolicyRequest, { caller }: CallContext): StreamSource {
   const { policies, identity, isTls, onChange, ports } = parts;
   demandResolver(caller, isTls);
@@ -142,27 +142,27 @@ function watchPolicy(parts: ResolverServicesParts, { known, via }: WatchPolicyRe
   });
 }
 
-/** Of the versions that decided once only those are held whole that decide now. */
+/** Returns the version at a position. Only the newest version and the version in force are complete; it is undefined for all others. */
 function versionAt({ inForce, newest }: PolicyEngine, place: VersionPlace): PolicyVersion | undefined {
   return [newest, inForce].find((version) => version !== undefined && isSamePlace(version, place));
 }
 
-/** Most urls that a refusal names. */
+/** Largest number of URLs in an error. */
 const MAX_URLS = 4;
 
-/** Refusals of reads. A resolver has the versions that decide now, and does not know all clusters that a set may name. */
+/** Explanations for rejected reads. A resolver has only the current policy versions, and does not know all clusters that a set may name. */
 const WHY: Readonly<Record<string, string>> = {
   "waymark.policy.v1.PolicyService/PolicyHistory": "keeps no earlier versions of the policy",
-  "waymark.policy.v1.PolicyService/ValidatePolicy": "checks no policy that is not in force",
+  "waymark.policy.v1.PolicyService/ValidatePolicy": "cannot validate policies",
 };
 
 export interface NodeCallsParts {
-  /** Urls of nodes, the best first. It never rejects. */
+  /** Returns the URLs of nodes, the best first. Never rejects. */
   readonly urls: () => Promise<readonly string[]>;
   readonly ports: Pick<ResolverPorts, "callBytes">;
 }
 
-/** The handlers of a service for calls that a resolver passes on or refuses. */
+/** Returns the handlers of a service for calls that a resolver proxies or rejects. */
 export function nodeCalls({ methods }: DescService, parts: NodeCallsParts): ServiceDefinition["handlers"] {
   const handlers: Record<string, MethodHandler> = {};
   for (const method of methods) {
@@ -184,7 +184,7 @@ function passingOn(method: DescMethodUnary, { ports }: NodeCallsParts): MethodHa
 }
 
 function refusing(method: DescMethod, { urls }: NodeCallsParts): MethodHandler {
-  const why = WHY[rpcName(method)] ?? (costOf(method) === "read" ? `does not answer ${method.name}` : "takes no writes");
+  const why = WHY[rpcName(method)] ?? (costOf(method) === "read" ? `does not answer ${method.name}` : "accepts no writes");
   const refuse = async () => {
     throw readOnly(why, (await urls()).slice(0, MAX_URLS));
   };
@@ -207,7 +207,7 @@ function refusing(method: DescMethod, { urls }: NodeCallsParts): MethodHandler {
 
 function readOnly(why: string, urls: readonly string[]): WaymarkError {
   const where = urls.length === 0 ? "" : `, for example ${urls.join(" or ")}`;
-  return new WaymarkError("read_only", `this server is a resolver, which ${why}; call a node${where}`, {
+  return new WaymarkError("read_only", `this server is a resolver, which ${why}: send the call to a node${where}`, {
     metadata: { urls: urls.join(" ") },
   });
 }

@@ -1,4 +1,4 @@
-/** SummaryQuery and SummaryWatch of a resolver: those of a node, over the summaries that it follows (docs/design/summaries.md, Resolvers). */
+/** SummaryQuery and SummaryWatch of a resolver: the handlers of a node, with the summaries that the resolver watches (docs/design/summaries.md, Resolvers). */
 import type { SummaryQueryRequest, SummaryWatchRequest } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { parseCursor } from "../../catalog/watch/cursor.ts";
 import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
@@ -15,7 +15,7 @@ import type { PolicyGate } from "./policy-gate.ts";
 import { ageOf, type ResolverPorts } from "./ports.ts";
 import { type ResolvingParts, streaming, unary } from "./reads.ts";
 
-/** What a resolver follows of summaries, and who reads it. */
+/** The summaries that a resolver watches, and the reads of them. */
 export interface SummariesHere {
   readonly followed: FollowedSummaries;
   readonly reads: SummaryReads;
@@ -28,7 +28,7 @@ interface SummaryServices {
 
 const RETRY_MS = 500;
 
-/** Without `here` nothing is followed, and the refusal says what to do. */
+/** Returns the handlers and routes. Without `here`, the resolver watches no summaries, and all calls fail with an error that names the setting. */
 export function resolvingSummaries(
   parts: ResolvingParts,
   here: SummariesHere | undefined,
@@ -104,7 +104,10 @@ class ResolvingSummaries {
     return { ...context, time, age: this.#age(time) };
   }
 
-  /** Throws where what is not here must not be taken for absent. Who may not see a namespace learns nothing by that. */
+  /**
+   * Throws if the resolver lacks the requested summaries, so that callers do not treat them as absent. Does not throw for a namespace that is hidden
+   * from the caller, because the error would reveal it.
+   */
   #check(
     asked: Pick<SummaryQueryRequest, "namespace" | "namespacePrefix"> & Partial<Pick<SummaryQueryRequest, "viewer">>,
     context: CallContext,
@@ -116,21 +119,24 @@ class ResolvingSummaries {
     if (!followed.follows(base))
       throw new WaymarkError(
         "summaries_disabled",
-        `this resolver follows no summaries of ${base}: add it to summary.resolver_namespaces, or ask a node`,
+        `this resolver does not watch summaries of ${base}: add the namespace to summary.resolver_namespaces, or send the call to a node`,
       );
     if (followed.isComplete) return;
-    const why = followed.fault ?? "it has not read them from its servers yet, or these have none";
-    throw new WaymarkError("not_ready", `this resolver holds no summaries: ${why}`, { retryMs: RETRY_MS });
+    const why = followed.fault ?? "it has not received them from its upstreams yet, or the upstreams have none";
+    throw new WaymarkError("not_ready", `this resolver has no summaries: ${why}`, { retryMs: RETRY_MS });
   }
 }
 
-/** A cursor from elsewhere says nothing here, where only views are held: it leads to a snapshot. */
+/** Removes a portable cursor, so that the watch starts with a snapshot. A resolver has only views, to which such a cursor does not apply. */
 function withoutPlace(request: SummaryWatchRequest): SummaryWatchRequest {
   return request.cursor !== "" && parseCursor(request.cursor).kind === "portable" ? { ...request, cursor: "" } : request;
 }
 
 function notFollowed(): never {
-  throw new WaymarkError("summaries_disabled", "this resolver follows no summaries: set summary.resolver_scopes, or ask a node");
+  throw new WaymarkError(
+    "summaries_disabled",
+    "this resolver does not watch summaries: set summary.resolver_scopes, or send the call to a node",
+  );
 }
 
 const NONE_FOLLOWED: SummaryServices = {

@@ -1,6 +1,6 @@
 /**
- * Queries that a resolver passes on, because it neither follows nor fetched what they ask for. Its upstream answers them for it, and it judges here what its
- * caller may see. Tokens name only entries that the caller may see, and are good at every server of the cluster.
+ * Proxies queries for data that a resolver neither watches nor has fetched. The upstream answers them, and the resolver filters the entries that its
+ * caller may see. Page tokens contain only keys of entries that the caller may see, and are valid on every server of the cluster.
  */
 import { clone, create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Entry, EntrySchema, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -31,10 +31,10 @@ import type { StreamSource } from "../service.ts";
 import type { ResolverPorts } from "./ports.ts";
 import { besideHeld, type RetainedPage, type ShownEntry } from "./retained-entries.ts";
 
-/** Most pages of the upstream that one call asks for, and most entries in all of them together. */
+/** Largest number of upstream pages for one call, and of entries in all of them together. */
 const MAX_CALLS = 50;
 const MAX_ENTRIES = 10_000;
-/** So many entries more than the caller asks for are asked for, because some may be hidden from it; twice as many with each further page. */
+/** Number of additional entries that are requested, because some may be hidden from the caller. It doubles with each further page. */
 const SPARE = 16;
 const MAX_PAGE = 1000;
 const EVERYWHERE = new NamespacePrefixes([""]);
@@ -42,38 +42,41 @@ const EVERYWHERE = new NamespacePrefixes([""]);
 export interface UpstreamQuery {
   readonly request: CatalogQueryRequest;
   readonly filter: EntryFilter;
-  /** Distinguishes the lists of different methods in tokens, as at a node. */
+  /** Distinguishes the lists of different methods in page tokens, as on a node. */
   readonly salt: string;
   /** Whether the caller may see anything of a namespace. */
   readonly seesIn: (namespace: string) => boolean;
-  /** Whether nobody is kept from seeing such an entry of a namespace that the caller may see: owners' rules. */
+  /** Whether owners' rules permit an entry in a namespace that the caller may see. They are the same for all callers. */
   readonly isShown: (entry: Pick<Entry, "clusterId" | "region" | "scope"> & { readonly namespace: string }) => boolean;
-  /** What of the answer is held here, after a key: entries that the upstream lacks. It is judged as what the upstream sends. */
+  /** Returns matching retained entries after a key, which the upstream lacks. They are filtered in the same way as the upstream's entries. */
   readonly heldAfter: (afterKey: string) => RetainedPage | undefined;
-  /** This resolver, and those behind which it is. */
+  /** The ids of this resolver and of the resolvers that read through it. */
   readonly via: readonly string[];
   readonly clusterId: string;
-  /** When the caller gives up, in monotonic ms. */
+  /** The caller's deadline in monotonic ms. */
   readonly deadlineMonoMs?: number | undefined;
   readonly now: () => Time;
 }
 
-/** The page, without what says how good it is. */
+/** The page, without its final age fields in the response. */
 export interface UpstreamPage {
   readonly response: CatalogQueryResponse;
-  /** The encoded entries as the upstream shows them: made anew from messages their fields would have another order than stored ones. */
+  /** The encoded entries as the upstream sent them. Encoding them again from messages would change the order of their fields. */
   readonly entries: readonly Uint8Array[];
   readonly ageMs: number;
   readonly isStale: boolean;
   /** Nodes that the age does not include. */
   readonly unreachable: UnreachableNodes | undefined;
-  /** Namespaces of which something was left out. */
+  /** Namespaces from which entries were left out. */
   readonly hidden: readonly string[];
 }
 
 type QueryPorts = Pick<ResolverPorts, "adjust" | "callBytes" | "garbled" | "machine">;
 
-/** The machine hears of the policies under which the pages were made. Rejects with the refusal of the upstream, and with `quota_exceeded` if nothing that the caller may see was found after many pages. */
+/**
+ * Runs the query, and reports to the machine the policies under which the pages were made. Rejects with the upstream's error, and with
+ * `quota_exceeded` if many pages contained no entry that the caller may see.
+ */
 export async function passQuery(ports: QueryPorts, passed: UpstreamQuery): Promise<UpstreamPage> {
   const { request, filter, salt, via } = passed;
   const limit = pageLimit(request.limit);
@@ -92,17 +95,17 @@ export async function passQuery(ports: QueryPorts, passed: UpstreamQuery): Promi
     const { bytes, upstream } = await ports.callBytes(DiscoveryService.method.catalogQuery, asked, upstreamMs(passed));
     const nextKey = readable(ports, upstream, () => page.take(bytes, { theirs, afterKey, askedMonoMs }));
     hear(ports, page.policyEpoch, { upstream, monoMs: passed.now().monoMs });
-    // A full page goes on until it is known whether the caller may see more: a token must not tell of what it may not.
+    // With a full page, the loop continues until it is known whether the caller may see more, because a token must not reveal hidden entries.
     if (page.isOverfull || nextKey === undefined) return end(page.isOverfull);
     afterKey = page.skipHidden(nextKey);
     spareCount *= 2;
   }
   if (page.isEmpty)
-    throw new WaymarkError("quota_exceeded", "what this caller may see lies behind too many other entries; name a namespace or a prefix");
+    throw new WaymarkError("quota_exceeded", "too many entries are hidden from this caller: set namespace or namespace_prefix");
   return end(true);
 }
 
-/** The part of the time that a caller has left which an upstream gets: after that there is still time to tell the caller why it gets nothing. */
+/** Fraction of the caller's remaining time that an upstream call may use, so that there is time left to send the caller an error with the reason. */
 export const UPSTREAM_PART = 0.8;
 
 function upstreamMs({ deadlineMonoMs, now }: UpstreamQuery): number | undefined {
@@ -121,18 +124,18 @@ class VisiblePage {
   readonly #limit: number;
   readonly #shown: ShownEntry[] = [];
   readonly #explanation: Explanation[] = [];
-  /** The namespace of the last entry, if nothing of it is for the caller. */
+  /** The namespace of the last entry, if the whole namespace is hidden from the caller. */
   #hidden: string | undefined;
-  /** What the oldest of the pages is of, in monotonic ms: it grows older while others are asked for. */
+  /** Time of the data in the oldest page, in monotonic ms. Its age grows while other pages are requested. */
   #asOfMonoMs = Number.POSITIVE_INFINITY;
   #isStale = false;
   #unreachable: UnreachableNodes | undefined;
   readonly #hiddenNamespaces = new Set<string>();
-  /** Whether a visible entry found no place any more. */
+  /** Whether a visible entry did not fit on the page. */
   isOverfull = false;
-  /** Entries that the upstream told of, also those that are hidden. */
+  /** Number of entries received from the upstream, including hidden ones. */
   toldCount = 0;
-  /** Names the policy under which the last page of the upstream was made. */
+  /** Identifies the policy under which the last page of the upstream was made. */
   policyEpoch = "";
 
   constructor(passed: UpstreamQuery, limit: number) {
@@ -148,7 +151,7 @@ class VisiblePage {
     return this.#shown.length === 0;
   }
 
-  /** Places for entries. */
+  /** Number of entries that still fit on the page. */
   get leftCount(): number {
     return this.#limit - this.#shown.length;
   }
@@ -163,7 +166,7 @@ class VisiblePage {
     this.#add(answer, entries);
     if (answer.nextPageToken === "") return undefined;
     const nextKey = decodePageToken(answer.nextPageToken, theirs);
-    if (nextKey <= afterKey) throw misplaced("a page token that leads back");
+    if (nextKey <= afterKey) throw misplaced("a page token that goes backwards");
     return nextKey;
   }
 
@@ -185,7 +188,7 @@ class VisiblePage {
     else this.#shown.push(shown);
   }
 
-  /** Undefined for what is not for the caller. */
+  /** Returns the entry in the form for the caller. Undefined when the entry is hidden from the caller. */
   #judged(entry: Entry, encoded: Uint8Array): ShownEntry | undefined {
     const { key, clusterId, region, scope } = entry;
     if (key === undefined) throw misplaced("an entry without a key");
@@ -196,13 +199,13 @@ class VisiblePage {
     return { key: parseKey({ ...key, kind: key.kind }, "key", this.#passed.clusterId, PROTOCOL_BOUNDS), ...shown };
   }
 
-  /** Where the next page begins. What is left of a namespace that is hidden as a whole is passed over. */
+  /** Returns the key after which the next page begins. It skips the rest of a namespace that is completely hidden. */
   skipHidden(afterKey: string): string {
     const above = this.#hidden === undefined ? "" : `${this.#hidden}\u0001`;
     return above > afterKey ? above : afterKey;
   }
 
-  /** `isMore`: whether the upstream has more. `hash`: of the token for the next page. */
+  /** Builds the final page. `isMore` is true if the upstream has more entries. `hash` is the filter hash in the next page token. */
   end(isMore: boolean, held: RetainedPage | undefined, hash: string): UpstreamPage {
     const { shown, ...page } = besideHeld({ shown: this.#shown, isMore }, this.#heldPart(held), this.#limit);
     const last = shown.at(-1);
@@ -227,7 +230,10 @@ class VisiblePage {
   }
 }
 
-/** An upstream marks for a resolver the entries of each origin that is away. What was taken out of traffic before shows that to all other readers. */
+/**
+ * Converts an entry for a reader that is not a resolver. For resolvers, an upstream marks all entries of an unreachable origin as ORPHANED. Other
+ * readers see MAINTENANCE for an entry that was in maintenance before.
+ */
 function forReader(entry: Entry, encoded: Uint8Array): Omit<ShownEntry, "key"> {
   if (entry.health !== HealthStatus.ORPHANED) return { entry, encoded };
   const stored = encoded.subarray(0, readShown(encoded).storedBytes);
@@ -239,7 +245,7 @@ const MAX_EXPLAINED = 1000;
 const NOTHING = new Uint8Array();
 const NOTHING_HELD = { shown: [], isMore: false };
 
-/** Until the version is here that a page names nobody is answered, and whoever watches is told nothing. */
+/** Reports the policy epoch of a page. Until that version has arrived, the resolver answers no calls and sends nothing to watches. */
 function hear(ports: QueryPorts, epoch: string, from: { readonly upstream: string; readonly monoMs: number }): void {
   const { policy } = ports.machine;
   const wasReady = policy.isReady;
@@ -247,18 +253,18 @@ function hear(ports: QueryPorts, epoch: string, from: { readonly upstream: strin
   if (policy.isReady !== wasReady) ports.adjust();
 }
 
-/** What an upstream said. What no server of ours can have sent is the fault of the upstream, and no fault of the caller. */
+/** Decodes an upstream's answer. An answer that no Waymark server can have sent is reported as a fault of the upstream, not of the caller. */
 function readable<T>({ garbled }: Pick<ResolverPorts, "garbled">, upstream: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
     rethrowBroken(error);
-    garbled(upstream, error instanceof Error ? error.message : "an answer that cannot be read");
-    throw new WaymarkError("not_ready", "an upstream sent an answer that cannot be read", { cause: error });
+    garbled(upstream, error instanceof Error ? error.message : "an answer that cannot be decoded");
+    throw new WaymarkError("not_ready", `upstream ${upstream} sent an answer that cannot be decoded; retry`, { cause: error });
   }
 }
 
-/** The bytes of a response with these entries. What is written twice in a message is joined, so that the rest may be encoded apart. */
+/** Encodes a response with these entries. Protobuf merges concatenated messages, so the other fields are encoded separately. */
 export function encodedPage(response: CatalogQueryResponse, entries: readonly Uint8Array[]): Uint8Array {
   const rest = toBinary(CatalogQueryResponseSchema, Object.assign(clone(CatalogQueryResponseSchema, response), { items: [] }));
   const out = new Uint8Array(entries.reduce((sum, { length }) => sum + length + ITEM_ROOM, rest.length));
@@ -268,24 +274,24 @@ export function encodedPage(response: CatalogQueryResponse, entries: readonly Ui
   return out.subarray(0, at + rest.length);
 }
 
-/** Most bytes of the tag and the length of an entry. */
+/** Largest size of the tag and the length of an entry, in bytes. */
 const ITEM_ROOM = 16;
 
-// Where a resolver finds the answer to a query (semantics.md, Resolver 17).
+// The source from which a resolver answers a query (semantics.md, Resolver 17).
 
 type PageSource =
-  /** In what is followed. */
+  /** The watched data. */
   | { readonly from: "followed" }
-  /** In the answers to these names. */
+  /** The fetched answers for these names. */
   | { readonly from: "names"; readonly names: readonly QueriedName[] }
-  /** Nowhere here: the whole query goes upstream. */
+  /** The upstream: the whole query is proxied. */
   | { readonly from: "upstream" };
 
-/** Most names that a query has answered by name. */
+/** Largest number of names for which a query is answered by name. */
 const MAX_NAMES = 100;
 const KINDS = Object.values(KIND);
 
-/** `isComplete`: whether everything in a namespace, and below it, is held. An empty text stands for all namespaces. */
+/** Returns the source of a query. `isComplete` tests whether all entries in and below a namespace are watched. An empty text is all namespaces. */
 export function querySourceOf(filter: EntryFilter, isComplete: (namespace: string) => boolean): PageSource {
   const { namespace, prefix, names, kindMask, resolved } = filter;
   const base = namespace === "" ? prefix : namespace;
@@ -300,14 +306,14 @@ export function querySourceOf(filter: EntryFilter, isComplete: (namespace: strin
   return { from: "names", names: kinds.flatMap((kind) => names.map((name) => ({ kind, namespace, name }))) };
 }
 
-// A watch of what a resolver follows for it. It ends when that finds no room any more.
+// A client's watch of namespaces that the resolver watches for it. It ends when they no longer fit in the cache.
 
 export class FollowedSource implements StreamSource {
   readonly #source: StreamSource;
   readonly #refusal: () => WaymarkError | undefined;
   #end: Parameters<StreamSource["attach"]>[1] | undefined;
 
-  /** `refusal`: why it may not go on. Undefined while it may. */
+  /** `refusal` returns the error that ends the watch. Undefined while the watch can continue. */
   constructor(source: StreamSource, refusal: () => WaymarkError | undefined) {
     this.#source = source;
     this.#refusal = refusal;
@@ -318,7 +324,7 @@ export class FollowedSource implements StreamSource {
     this.#source.attach(wake, end);
   }
 
-  /** What is let go for want of room is not told as removed. */
+  /** Returns the next message. Entries that were dropped for lack of space are not reported as removed; the watch ends instead. */
   pull(time: Time): Uint8Array | undefined {
     const refusal = this.#refusal();
     if (refusal === undefined) return this.#source.pull(time);

@@ -93,7 +93,7 @@ test.each([
   for (const flags of [[], ["--dry-run"], ["--partial"]]) {
     const refused = await waymark([...pruning, ...flags], { files: { "-": text } });
     expect(refused).toMatchObject({ exit: 1, stdout: "" });
-    expect(refused.stderr).toContain("--prune would remove everything that kubernetes registered; pass --allow-empty");
+    expect(refused.stderr).toContain("--prune would remove all entries of kubernetes; pass --allow-empty");
   }
   expect(fake.entries.size).toBe(1);
   expect(await waymark([...pruning, "--allow-empty"], { files: { "-": text } })).toMatchObject({ exit: 0 });
@@ -107,7 +107,7 @@ test("--prune removes nothing where a document is broken, also with --partial an
   for (const text of [broken, `${ONE}---\n${broken}`]) {
     const { exit, stderr, result } = await importing(fake, text, ["--prune", "--partial", "--allow-empty"]);
     expect({ exit, counts: result.counts }).toMatchObject({ exit: 1, counts: { remove: 0 } });
-    expect(stderr).toContain("nothing is removed: --prune needs an input without problems");
+    expect(stderr).toContain("nothing was removed: --prune requires an input without problems");
   }
   expect(fake.entries.size).toBe(2);
 });
@@ -246,7 +246,7 @@ test("for a file with more than a thousand problems, the first thousand and the 
   expect(result.problems).toHaveLength(1000);
   expect(stderr.split("\n").filter((line) => line.includes("is not an entry"))).toHaveLength(1000);
   expect(stderr).toContain("200 more problems");
-  expect(stderr).toContain("because of 1200 problems");
+  expect(stderr).toContain("the input has 1200 problems");
 });
 
 test("an entry beyond its size is refused before it is sent", async () => {

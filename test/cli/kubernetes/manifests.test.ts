@@ -233,7 +233,7 @@ test.each([
   ]);
   expect(entries[0]?.entry.targets[0]?.name).toBe("http");
   const out = ["10.0.0.1", "fd00::1"].filter((host) => !want.hosts.some((each) => each === host));
-  expect(notes).toEqual(out.map((host) => `Service web: ${host} of p was left out, because other addresses of p are in a better state`));
+  expect(notes).toEqual(out.map((host) => `Service web: ${host} of p was left out: other addresses of p are in a better state`));
 });
 
 test("an address that is ready in one slice, and not in another, is ready", () => {
@@ -323,7 +323,7 @@ test.each([
 
 test("a Service without the addresses that were asked for is left out, and told", () => {
   const { entries, notes } = read(service("  clusterIP: None\n  ports: [{ port: 80 }]"), "cluster", "load-balancer");
-  expect({ entries, notes }).toEqual({ entries: [], notes: ["Service web: left out, it has none of the addresses that were asked for"] });
+  expect({ entries, notes }).toEqual({ entries: [], notes: ["Service web: left out: it has none of the requested addresses"] });
 });
 
 test("a Service whose slices are empty has no entry: nobody answers", () => {

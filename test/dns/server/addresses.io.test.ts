@@ -111,6 +111,6 @@ test("64 addresses have sockets of their own, and that there are more is said on
   while (looks() < 5) expect(await answererOf("127.0.1.64", world)).toBe("127.0.1.64");
   expect(await answererOf("127.0.1.65", world)).toBe("127.0.0.1");
   expect(world.faults).toEqual([
-    new Error("the machine has 66 addresses, and the DNS gateway answers from the first 64 of them; set dns.host"),
+    new Error("the machine has 66 addresses, but the DNS gateway answers only from the first 64: set dns.host to one address"),
   ]);
 });

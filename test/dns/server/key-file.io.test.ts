@@ -47,7 +47,7 @@ test.each([
   },
 ])("a file with $what is refused", ({ text }) => {
   expect(() => opened(text)).toThrow(
-    /^dns\.dnssec_key_file: .*zone\.pem does not hold one or two different P-256 private keys in PEM, without a password$/,
+    /^dns\.dnssec_key_file: invalid file .*zone\.pem: expected one or two different P-256 private keys in PEM format, without a password$/,
   );
 });
 

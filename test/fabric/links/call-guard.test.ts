@@ -2,14 +2,14 @@
 import { expect, test } from "vitest";
 import type { FabricOutput } from "../../../src/fabric/io-types.ts";
 import { CallGuard } from "../../../src/fabric/links/call-guard.ts";
-import { Foreigners } from "../../../src/fabric/links/foreigners.ts";
-import type { CallRequest, CallResponse, PeerIdentity } from "../../../src/fabric/wire/messages.ts";
+import { ForeignPeers } from "../../../src/fabric/links/foreign-peers.ts";
+import type { FabricCallRequest, FabricCallResponse, PeerIdentity } from "../../../src/fabric/wire/messages.ts";
 import { nodeRef } from "../../fakes/fabric-values.ts";
 
 const HERE = { clusterId: "c1", region: "eu" };
 
 function guardOf(clusterToken: string): CallGuard {
-  const foreigners = new Foreigners(HERE, { mode: "explicit", clusters: ["c2"], hasCertificates: false }, () => false);
+  const foreigners = new ForeignPeers(HERE, { mode: "explicit", clusters: ["c2"], hasCertificates: false }, () => false);
   return new CallGuard({ nodeId: "a", ...HERE, clusterToken, isInsecure: false, foreigners });
 }
 
@@ -40,7 +40,7 @@ const PUSH_PULL = { kind: "pushPull", from: nodeRef("z"), isJoin: false, members
 const FROM_C9 = { nodeId: "z", generation: 1, clusterId: "c9", region: "eu" };
 const THIEF = { address: "127.0.0.1:1", isLoopback: true, certificate: { nodeId: "z", clusterId: "c9" }, clusterToken: "" };
 
-test.each<{ what: string; request: CallRequest; certificate?: PeerIdentity; want: string | undefined }>([
+test.each<{ what: string; request: FabricCallRequest; certificate?: PeerIdentity; want: string | undefined }>([
   { what: "of a listed cluster", request: { ...REQUEST, from: { ...FROM_C9, clusterId: "c2" } }, want: undefined },
   { what: "of another cluster", request: { ...REQUEST, from: FROM_C9 }, want: "wrong_cluster" },
   { what: "of another region", request: { ...REQUEST, from: { ...FROM_C9, clusterId: "c2", region: "r2" } }, want: "other_region" },
@@ -76,8 +76,8 @@ test.each<{ what: string; request: CallRequest; certificate?: PeerIdentity; want
 });
 
 test("a node of a foreign place is not heard when it answers", () => {
-  const heard = (response: CallResponse) => guardOf("").heard({ kind: "answered", call: 1, response }, { monoMs: 0, wallMs: 0 }, []);
-  const answer: CallResponse = { kind: "probe", from: nodeRef("z"), updates: [] };
+  const heard = (response: FabricCallResponse) => guardOf("").heard({ kind: "answered", call: 1, response }, { monoMs: 0, wallMs: 0 }, []);
+  const answer: FabricCallResponse = { kind: "probe", from: nodeRef("z"), updates: [] };
   expect(heard(answer).response).toBe(answer);
   expect(heard({ ...answer, from: FROM_C9 })).toMatchObject({ response: undefined, refusal: expect.stringContaining("c9") as string });
 });

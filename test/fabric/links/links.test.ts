@@ -1,10 +1,10 @@
 /** The life of links: greeting, duplicates, refusals, bounds, trying again. */
 import { expect, test } from "vitest";
-import { Foreigners } from "../../../src/fabric/links/foreigners.ts";
+import { ForeignPeers } from "../../../src/fabric/links/foreign-peers.ts";
 import type { LinkRow } from "../../../src/fabric/links/link-state.ts";
 import { Links } from "../../../src/fabric/links/links.ts";
 import type { LinksOptions, LinksOutput } from "../../../src/fabric/links/options.ts";
-import type { Refusal } from "../../../src/fabric/links/peer-auth.ts";
+import type { PeerRefusal } from "../../../src/fabric/links/peer-auth.ts";
 import type { Goodbye, Hello, MemberUpdate, PeerIdentity } from "../../../src/fabric/wire/messages.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { greetingOf } from "../../fakes/fabric-world.ts";
@@ -26,14 +26,14 @@ class Bench {
   readonly said: LinksOutput[] = [];
   members: readonly MemberUpdate[] = [];
   /** What is against every start that greets. */
-  startRefusal: Refusal | undefined;
+  startRefusal: PeerRefusal | undefined;
   /** Whether another start goes under the id of everybody who is linked. */
   areStrangers = false;
   nowMs = 1000;
 
   constructor(nodeId = "m", options: Partial<LinksOptions> = {}) {
     const place = { clusterId: "c1", region: "r1" };
-    const foreigners = new Foreigners(place, { mode: "permissive", clusters: [], hasCertificates: false }, () => false);
+    const foreigners = new ForeignPeers(place, { mode: "permissive", clusters: [], hasCertificates: false }, () => false);
     const peerAuth = { nodeId, ...place, clusterToken: "secret", isInsecure: false, foreigners };
     const starts = { refusalOfStart: () => this.startRefusal, isStranger: () => this.areStrangers };
     const known = { self: () => memberOf(nodeId), members: () => this.members, facts: () => FACTS, ...starts };

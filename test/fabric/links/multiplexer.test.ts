@@ -4,7 +4,7 @@ import type { FabricOutput } from "../../../src/fabric/io-types.ts";
 import type { LinkChannel } from "../../../src/fabric/links/channel.ts";
 import { Multiplexer } from "../../../src/fabric/links/multiplexer.ts";
 import { PolicyExchange } from "../../../src/fabric/policy-sync.ts";
-import type { LinkFrame, Said } from "../../../src/fabric/wire/messages.ts";
+import type { LinkFrame, VectorTimes } from "../../../src/fabric/wire/messages.ts";
 import { NEVER } from "../../../src/lib/machine.ts";
 import { channelsOf, greetingOf } from "../../fakes/fabric-world.ts";
 import { POLICY_OPTIONS } from "../../fakes/options.ts";
@@ -67,7 +67,7 @@ test("caught up is who got what the peer had, and knows of its policy", () => {
 
 test("in step is up to when the peer said its vector: not before this node greeted, where it names none of our times", () => {
   const { multiplexer, out } = opened();
-  const says = (said: Said, monoMs: number) => multiplexer.receive(1, { ...WHOLE, said }, at(monoMs), out);
+  const says = (said: VectorTimes, monoMs: number) => multiplexer.receive(1, { ...WHOLE, said }, at(monoMs), out);
   expect(says({ atMs: 1 }, 900)).toContainEqual({ kind: "inStep", nodeId: "b", monoMs: 0 });
   expect(says({ atMs: 400, asOfMs: 701 }, 1900)).toContainEqual({ kind: "inStep", nodeId: "b", monoMs: 700 });
   // Records, and whom it is linked to, say nothing of what else it has.

@@ -1,6 +1,6 @@
 /** Who may talk to us: claims against proofs. */
 import { expect, test } from "vitest";
-import { Foreigners } from "../../../src/fabric/links/foreigners.ts";
+import { ForeignPeers } from "../../../src/fabric/links/foreign-peers.ts";
 import {
   commonVersion,
   hostOfPeer,
@@ -11,14 +11,14 @@ import {
   refusalOfCall,
   refusalOfHello,
 } from "../../../src/fabric/links/peer-auth.ts";
-import type { CallRequest, PeerIdentity } from "../../../src/fabric/wire/messages.ts";
+import type { FabricCallRequest, PeerIdentity } from "../../../src/fabric/wire/messages.ts";
 import { nodeRef, updateOf } from "../../fakes/fabric-values.ts";
 import { greetingOf } from "../../fakes/fabric-world.ts";
 
 const HERE = { clusterId: "c1", region: "r1" };
-const foreigners = new Foreigners(HERE, { mode: "explicit", clusters: ["c2"], hasCertificates: false }, () => false);
+const foreigners = new ForeignPeers(HERE, { mode: "explicit", clusters: ["c2"], hasCertificates: false }, () => false);
 const US: PeerAuthFacts = { nodeId: "a", ...HERE, clusterToken: "secret", isInsecure: false, foreigners };
-const PROBE: CallRequest = { kind: "probe", from: nodeRef("b", 1, "r1"), targetNodeId: "a", updates: [] };
+const PROBE: FabricCallRequest = { kind: "probe", from: nodeRef("b", 1, "r1"), targetNodeId: "a", updates: [] };
 const LOCAL: PeerIdentity = { address: "127.0.0.1:5", isLoopback: true, certificate: undefined, clusterToken: "" };
 const FAR: PeerIdentity = { ...LOCAL, address: "10.0.0.9:5", isLoopback: false };
 const PROVEN: PeerIdentity = { ...FAR, certificate: { nodeId: "b", clusterId: "c1" } };

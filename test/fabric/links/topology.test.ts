@@ -1,18 +1,18 @@
 /** Whom to have links to. */
 import { expect, test } from "vitest";
-import { type Candidate, Topology } from "../../../src/fabric/links/topology.ts";
+import { type LinkCandidate, Topology } from "../../../src/fabric/links/topology.ts";
 import { sized } from "../../fakes/effort.ts";
 
 const MAX_LINKS = 20;
 
-function members(count: number, clusters = 1): readonly Candidate[] {
+function members(count: number, clusters = 1): readonly LinkCandidate[] {
   return Array.from({ length: count }, (_, i) => ({ nodeId: `node-${i}`, clusterId: `c${i % clusters}` }));
 }
 
 /** Everybody's choice. One chooser for all: what it remembers is the same for everybody. */
-function graph(all: readonly Candidate[]): ReadonlyMap<string, ReadonlySet<string>> {
+function graph(all: readonly LinkCandidate[]): ReadonlyMap<string, ReadonlySet<string>> {
   const topology = new Topology(MAX_LINKS);
-  const choice = (self: Candidate): ReadonlySet<string> =>
+  const choice = (self: LinkCandidate): ReadonlySet<string> =>
     topology.choose(
       self,
       all.filter((other) => other !== self),

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Conflicts } from "../../../src/fabric/membership/conflicts.ts";
+import { IdConflicts } from "../../../src/fabric/membership/conflicts.ts";
 import type { MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import { factsOf } from "../membership-world.ts";
 
@@ -10,7 +10,7 @@ function claim(nodeId: string, address: string, incarnation = 1): MemberUpdate {
 }
 
 test("newcomers are kept up to a bound, each in its newest word", () => {
-  const conflicts = new Conflicts(OPTIONS, "c1");
+  const conflicts = new IdConflicts(OPTIONS, "c1");
   expect(conflicts.add(claim("a", "x:1", 5), "address", 0, "k")).toBe("new");
   expect(conflicts.add(claim("a", "x:1", 4), "address", 0, "k")).toBe("known");
   expect(conflicts.add(claim("a", "y:1", 6), "address", 0, "k")).toBe("known");
@@ -24,7 +24,7 @@ test("newcomers are kept up to a bound, each in its newest word", () => {
 });
 
 test("who waited for an id or an address comes free with it", () => {
-  const conflicts = new Conflicts(OPTIONS, "c1");
+  const conflicts = new IdConflicts(OPTIONS, "c1");
   conflicts.add(claim("a", "x:1"), "address", 0, "k");
   conflicts.add(claim("b", "y:1"), "life", 0, "k");
   expect(conflicts.release("other", "z:1")).toEqual([]);
@@ -34,7 +34,7 @@ test("who waited for an id or an address comes free with it", () => {
 });
 
 test("each is checked once an interval, and forgotten when it waited too long", () => {
-  const conflicts = new Conflicts(OPTIONS, "c1");
+  const conflicts = new IdConflicts(OPTIONS, "c1");
   expect(conflicts.nextDeadlineMs()).toBe(Number.POSITIVE_INFINITY);
   conflicts.add(claim("a", "x:1"), "address", 100, "k");
   expect(conflicts.due(100)).toHaveLength(1);
@@ -46,7 +46,7 @@ test("each is checked once an interval, and forgotten when it waited too long", 
 });
 
 test("of words as new as each other the last one counts, and one as new as what was settled waits no longer", () => {
-  const conflicts = new Conflicts(OPTIONS, "c1");
+  const conflicts = new IdConflicts(OPTIONS, "c1");
   conflicts.add(claim("a", "x:1", 5), "address", 0, "k");
   expect(conflicts.add(claim("a", "y:1", 5), "start", 0, "l")).toBe("known");
   expect(conflicts.find("a")).toMatchObject({ reason: "start", tellerId: "l", update: { address: "y:1" } });
@@ -57,7 +57,7 @@ test("of words as new as each other the last one counts, and one as new as what 
 });
 
 test("another cluster's newcomers have no more than what is free, and what ours take is none of their half", () => {
-  const conflicts = new Conflicts({ ...OPTIONS, maxConflicts: 8 }, claim("a", "x:1").clusterId);
+  const conflicts = new IdConflicts({ ...OPTIONS, maxConflicts: 8 }, claim("a", "x:1").clusterId);
   const add = (nodeId: string, clusterId: string) => conflicts.add({ ...claim(nodeId, "x:1"), clusterId }, "address", 0, "k");
   const { clusterId } = claim("a", "x:1");
   for (let i = 0; i < 4; i++) add(`ours${i}`, clusterId);

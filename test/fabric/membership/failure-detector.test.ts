@@ -1,6 +1,6 @@
 /** Probing, as a member does it: one of the others in each period, by itself and by way of others. */
 import { expect, test } from "vitest";
-import type { CallRequest, CallResponse } from "../../../src/fabric/wire/messages.ts";
+import type { FabricCallRequest, FabricCallResponse } from "../../../src/fabric/wire/messages.ts";
 import { callAsReceived } from "../../fakes/fabric-messages.ts";
 import { nodeRef } from "../../fakes/fabric-values.ts";
 import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
@@ -30,20 +30,20 @@ function callsIn(out: readonly Output[]): readonly Extract<Output, { readonly ki
 }
 
 /** What that led to. */
-function answer(bench: MemberBench, call: Pick<Call, "call"> | undefined, response: CallResponse | undefined, atMs: number) {
+function answer(bench: MemberBench, call: Pick<Call, "call"> | undefined, response: FabricCallResponse | undefined, atMs: number) {
   bench.runUntil(atMs);
   return callsIn(bench.answer(call as Call | undefined, response));
 }
 
-function targetOf(request: CallRequest | undefined): string {
+function targetOf(request: FabricCallRequest | undefined): string {
   if (request === undefined || request.kind === "pushPull") throw new Error("no probe");
   return request.targetNodeId;
 }
 
-const NO: CallResponse = { kind: "probeIndirect", isAcknowledged: false, updates: [] };
-const YES: CallResponse = { kind: "probeIndirect", isAcknowledged: true, updates: [] };
+const NO: FabricCallResponse = { kind: "probeIndirect", isAcknowledged: false, updates: [] };
+const YES: FabricCallResponse = { kind: "probeIndirect", isAcknowledged: true, updates: [] };
 
-function yesOf(nodeId: string): CallResponse {
+function yesOf(nodeId: string): FabricCallResponse {
   return { kind: "probe", from: nodeRef(nodeId), updates: [] };
 }
 

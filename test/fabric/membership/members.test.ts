@@ -1,13 +1,20 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { addEvidence, isListed, Members, mergeVerdict, type Verdict, type Word } from "../../../src/fabric/membership/members.ts";
+import {
+  addEvidence,
+  isListed,
+  type MemberClaim,
+  Members,
+  mergeVerdict,
+  type UpdateVerdict,
+} from "../../../src/fabric/membership/members.ts";
 import type { MemberStatus, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { factsOf } from "../membership-world.ts";
 
 const STATUSES: readonly MemberStatus[] = ["alive", "suspect", "dead", "left"];
 
-function word(status: MemberStatus, incarnation: number, generation = 1, address = "a:1"): Word {
+function word(status: MemberStatus, incarnation: number, generation = 1, address = "a:1"): MemberClaim {
   return { status, incarnation, generation, address };
 }
 
@@ -16,7 +23,7 @@ function update(nodeId: string, status: MemberStatus, over: Partial<MemberUpdate
 }
 
 // Rows: held. Columns: incoming alive, suspect, dead, left.
-const SAME_INCARNATION: Record<MemberStatus, readonly Verdict[]> = {
+const SAME_INCARNATION: Record<MemberStatus, readonly UpdateVerdict[]> = {
   alive: ["stale", "apply", "apply", "apply"],
   suspect: ["stale", "confirm", "apply", "apply"],
   dead: ["stale", "stale", "stale", "apply"],

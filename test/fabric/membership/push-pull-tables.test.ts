@@ -1,7 +1,7 @@
 /** Tables of members that are exchanged: how often, what they hold, and when two of them are equal. */
 import { expect, test } from "vitest";
 import { Members } from "../../../src/fabric/membership/members.ts";
-import type { CallRequest, MemberStatus, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
+import type { FabricCallRequest, MemberStatus, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import { nodeRef } from "../../fakes/fabric-values.ts";
 import { type BenchSpec, MemberBench, said as saidOf } from "../membership-bench.ts";
 import { factsOf } from "../membership-world.ts";
@@ -43,7 +43,7 @@ function known(options: BenchSpec["options"] = {}): MemberBench {
 }
 
 /** What it answers to an exchange. */
-function tableOf(bench: MemberBench, more: Partial<Extract<CallRequest, { kind: "pushPull" }>> = {}): readonly string[] {
+function tableOf(bench: MemberBench, more: Partial<Extract<FabricCallRequest, { kind: "pushPull" }>> = {}): readonly string[] {
   const answer = bench.ask({ kind: "pushPull", from: nodeRef("z"), isJoin: false, members: [], ...more });
   return answer?.kind === "pushPull" ? answer.members.map(({ nodeId, status }) => `${nodeId} ${status}`) : [];
 }

@@ -1,6 +1,6 @@
 /** Meeting others, as a member does it: seeds, exchanges of tables, and finding those again who were called dead. */
 import { expect, test } from "vitest";
-import type { CallResponse } from "../../../src/fabric/wire/messages.ts";
+import type { FabricCallResponse } from "../../../src/fabric/wire/messages.ts";
 import { nodeRef } from "../../fakes/fabric-values.ts";
 import { type Call, MemberBench, type Output, said } from "../membership-bench.ts";
 import { factsOf } from "../membership-world.ts";
@@ -9,7 +9,7 @@ function pushPulls(out: readonly Output[]): readonly Extract<Output, { readonly 
   return out.flatMap((output) => (output.kind === "call" && output.request.kind === "pushPull" ? [output] : []));
 }
 
-function tableOf(nodeId: string, members: Extract<CallResponse, { kind: "pushPull" }>["members"] = []): CallResponse {
+function tableOf(nodeId: string, members: Extract<FabricCallResponse, { kind: "pushPull" }>["members"] = []): FabricCallResponse {
   return { kind: "pushPull", from: nodeRef(nodeId), members };
 }
 

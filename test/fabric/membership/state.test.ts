@@ -1,7 +1,7 @@
 /** What a member believes of others and of itself, by what it is told. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Foreigners } from "../../../src/fabric/links/foreigners.ts";
+import { ForeignPeers } from "../../../src/fabric/links/foreign-peers.ts";
 import type { MemberStatus, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { nodeRef } from "../../fakes/fabric-values.ts";
@@ -314,7 +314,7 @@ test("who is suspect itself is not counted among those that check", () => {
 test("of nodes of another cluster or region there are no members; a place is told once, and our own cluster elsewhere by its own name", () => {
   const { clusterId, region } = factsOf("self");
   const peerAuth = { mode: "strict", clusters: [], hasCertificates: true } as const;
-  const foreigners = new Foreigners({ clusterId, region }, peerAuth, () => false);
+  const foreigners = new ForeignPeers({ clusterId, region }, peerAuth, () => false);
   const { bench } = silent({ parts: { foreigners } });
   bench.hear([
     said("a", "alive", { clusterId: "c9" }),

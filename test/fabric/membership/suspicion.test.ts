@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { LocalHealth, Suspicion, Suspicions, suspicionBounds, suspicionTimeoutMs } from "../../../src/fabric/membership/suspicion.ts";
+import { LocalHealth, Suspicion, SuspicionTable, suspicionBounds, suspicionTimeoutMs } from "../../../src/fabric/membership/suspicion.ts";
 import { updateOf } from "../../fakes/fabric-values.ts";
 import { memberlistMs } from "../../fakes/memberlist.ts";
 import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
@@ -74,7 +74,7 @@ test("who slept long waits for a word once more", () => {
 });
 
 test("a member that is suspected anew is due when its newer suspicion is (seed 228)", () => {
-  const suspicions = new Suspicions(MEMBERSHIP_OPTIONS);
+  const suspicions = new SuspicionTable(MEMBERSHIP_OPTIONS);
   const member = { update: updateOf("n1", { status: "suspect", accuser: "n2" }), suspicion: undefined };
   suspicions.start(member, 1, 1000);
   const firstDueMs = suspicions.nextDeadlineMs();

@@ -1,6 +1,6 @@
 /** The vector as links report it: what moved. */
 import { expect, test } from "vitest";
-import { hashOf, shortHash, Vector } from "../../../src/fabric/replication/version-vector.ts";
+import { hashOf, shortHash, VersionVector } from "../../../src/fabric/replication/version-vector.ts";
 
 const HOME = { clusterId: "c1", region: "r1" };
 const READERS = [
@@ -18,7 +18,7 @@ test.each([
   { reader: READERS[1], relation: "of another cluster: nothing of its own, nothing of unknown place", want: ["a/1"] },
   { reader: READERS[2], relation: "of another region", want: [] },
 ])("Why: a reader $relation is named $want", ({ reader, want }) => {
-  const vector = new Vector(HOME);
+  const vector = new VersionVector(HOME);
   vector.note(origin("a"), 1);
   vector.note(origin("p", "c2"), 1);
   vector.note(origin("q", ""), 1);
@@ -26,7 +26,7 @@ test.each([
 });
 
 test("only what moved since is told, once, in its newest state", () => {
-  const vector = new Vector(HOME);
+  const vector = new VersionVector(HOME);
   vector.note(origin("a"), 1);
   vector.note(origin("b"), 1);
   const { order } = vector;
@@ -38,7 +38,7 @@ test("only what moved since is told, once, in its newest state", () => {
 });
 
 test("what is forgotten is told as 0", () => {
-  const vector = new Vector(HOME);
+  const vector = new VersionVector(HOME);
   vector.note(origin("a"), 5);
   const { order } = vector;
   vector.drop("a/1");
@@ -48,7 +48,7 @@ test("what is forgotten is told as 0", () => {
 });
 
 test("gone origins are remembered up to a bound", () => {
-  const vector = new Vector(HOME);
+  const vector = new VersionVector(HOME);
   for (let n = 0; n < 1500; n++) {
     vector.note(origin(`n${n}`), 1);
     vector.drop(`n${n}/1`);
@@ -57,7 +57,7 @@ test("gone origins are remembered up to a bound", () => {
 });
 
 test("an origin whose place becomes known later is told to other clusters then", () => {
-  const vector = new Vector(HOME);
+  const vector = new VersionVector(HOME);
   vector.note(origin("q", ""), 4);
   expect(vector.entriesSince(0, READERS[1])).toEqual([]);
   vector.note(origin("q", "c3"), 4);
@@ -90,7 +90,7 @@ test("of two origins with one short hash each is found as its cluster's; two of 
   const [ours, theirs] = ALIKE;
   const hash = shortHash(`${ours}/1`);
   expect(shortHash(`${theirs}/1`)).toBe(hash);
-  const vector = new Vector(HOME);
+  const vector = new VersionVector(HOME);
   const found = () => [vector.findShort(hash), vector.findShortOf(hash, "c1", true), vector.findShortOf(hash, "c1", false)];
   const names = () => found().map((mark) => mark?.nodeId);
   expect(names()).toEqual([undefined, undefined, undefined]);
@@ -103,7 +103,7 @@ test("of two origins with one short hash each is found as its cluster's; two of 
 });
 
 test("an origin that went so long ago that it is forgotten is found when it is back, once", () => {
-  const vector = new Vector(HOME);
+  const vector = new VersionVector(HOME);
   vector.note(origin("a"), 1);
   for (const nodeId of ["a", ...Array.from({ length: 1000 }, (_, i) => `n${i}`)]) {
     vector.note(origin(nodeId), 1);

@@ -1,11 +1,11 @@
 /** What a field from another node may be. */
 import { expect, test } from "vitest";
 import { decodeCallRequest, encodeCallRequest } from "../../../src/fabric/wire/call-codec.ts";
-import type { CallRequest } from "../../../src/fabric/wire/messages.ts";
+import type { FabricCallRequest } from "../../../src/fabric/wire/messages.ts";
 import { detailField } from "../../../src/fabric/wire/messages.ts";
 import { nodeRef } from "../../fakes/fabric-values.ts";
 
-function probeVia(targetAddress: string): CallRequest {
+function probeVia(targetAddress: string): FabricCallRequest {
   const from = nodeRef("n1");
   return { kind: "probeIndirect", from, targetNodeId: "n2", targetAddress, timeoutMs: 1, updates: [] };
 }

@@ -5,7 +5,7 @@ import { FAILURE } from "../../../src/catalog/entry/checks.ts";
 import type { HealthProbe } from "../../../src/discovery/checks/probe.ts";
 import { ProbeAllowList } from "../../../src/discovery/checks/probe-allow-list.ts";
 import { type CheckOutcome, failed, PASSED } from "../../../src/discovery/checks/threshold.ts";
-import { Prober, type Resolve } from "../../../src/node/checks/prober.io.ts";
+import { Prober, type ResolveAddresses } from "../../../src/node/checks/prober.io.ts";
 import { answering, closeServers, freePort, healthServer, wordyHealthServer } from "../../fakes/probed-servers.ts";
 import { until } from "../../fakes/until.ts";
 
@@ -38,7 +38,7 @@ const tcp = (port: number, more: Partial<Extract<HealthProbe, { kind: "tcp" }>> 
   ...more,
 });
 const reply = (text: string) => (socket: Socket) => socket.end(text);
-const run = (probe: HealthProbe, resolve?: Resolve): Promise<CheckOutcome> => new Prober(LOOPBACK, resolve).probe(probe);
+const run = (probe: HealthProbe, resolve?: ResolveAddresses): Promise<CheckOutcome> => new Prober(LOOPBACK, resolve).probe(probe);
 
 test.each([
   ["200", reply("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), PASSED],
@@ -193,7 +193,7 @@ test("the address that was tested is the one that is connected to: a name is res
   // What a server of DNS says that wants the check to reach another address: the first answer passes the test, the next is where it aims.
   const answers = [["127.0.0.1"], ["127.0.0.2"]];
   let askedCount = 0;
-  const rebinding: Resolve = () => Promise.resolve(answers[Math.min(askedCount++, 1)] ?? []);
+  const rebinding: ResolveAddresses = () => Promise.resolve(answers[Math.min(askedCount++, 1)] ?? []);
   const prober = new Prober(new ProbeAllowList(["127.0.0.1/32"]), rebinding);
   expect(await prober.probe(http(inside.port, { host: "rebind.test" }))).toEqual(PASSED);
   expect([askedCount, good.connectionCount(), inside.connectionCount()]).toEqual([1, 1, 0]);
@@ -215,7 +215,7 @@ test("of several addresses those that are allowed are tried in order, and no oth
 test.each(["xn--0.test", "0x7f000001", "a_b.test", "web.test."])(
   "a host that is odd in a URL or in TLS is probed like any other: %s",
   async (host) => {
-    const there: Resolve = () => Promise.resolve(["127.0.0.1"]);
+    const there: ResolveAddresses = () => Promise.resolve(["127.0.0.1"]);
     const services = new Map([["web", 1]]);
     const [plain, secure] = [await healthServer(services), await healthServer(services, { isTls: true })];
     const web = await answering(reply("HTTP/1.1 200 OK\r\n\r\n"), { isTls: true });
@@ -239,7 +239,7 @@ test("a name without an address, and one of the system's own", async () => {
 });
 
 test("a name without an address and a name with disallowed addresses fail in the same way, so checks do not reveal whether it exists", async () => {
-  const answers: readonly Resolve[] = [
+  const answers: readonly ResolveAddresses[] = [
     () => Promise.reject(new Error("ENOTFOUND")),
     () => Promise.resolve([]),
     () => Promise.resolve(["10.0.0.1"]),

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { CommitCycle } from "../../../src/discovery/registrar/commit-cycle.ts";
-import { Departure, type DepartureOrders } from "../../../src/node/core/departure.ts";
+import { type DepartureOrders, NodeDeparture } from "../../../src/node/core/departure.ts";
 import { at, caller, command, Registry, stamped } from "../../fakes/registry.ts";
 
 function leaving(takers: readonly string[] = ["b"], refusals: () => number = () => 0) {
@@ -14,7 +14,7 @@ function leaving(takers: readonly string[] = ["b"], refusals: () => number = () 
     leaving: { takers: () => takers.map((nodeId) => ({ nodeId, refusals: refusals(), runsChecks: true })) },
   };
   const snapshots = { isOver: true, last: () => void snapshots.asked.push("last"), asked: [] as string[] };
-  const departure = new Departure({ registrar: r.registrar, commits, fabric: fabric as never, snapshots });
+  const departure = new NodeDeparture({ registrar: r.registrar, commits, fabric: fabric as never, snapshots });
   const orders: DepartureOrders[] = [];
   const all = { fault: false };
   /** Steps, and lets the disk answer, each 5 ms. */

@@ -7,7 +7,7 @@ import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { joinOthers } from "../../../src/node/core/joining.ts";
 import { openRooms } from "../../../src/node/core/rooms.ts";
-import type { Warm } from "../../../src/node/core/warm-start.ts";
+import type { WarmStart } from "../../../src/node/core/warm-start.ts";
 import type { NodeOutput } from "../../../src/node/core-io.ts";
 import { HISTORY_BOUNDS } from "../../../src/policy/versions/engine.ts";
 import { greetingOf } from "../../fakes/fabric-world.ts";
@@ -23,7 +23,7 @@ function joined({
   now = at(0),
   checks = SETTINGS.checks,
 }: {
-  readonly warm?: Warm;
+  readonly warm?: WarmStart;
   readonly now?: Time;
   readonly checks?: Settings["checks"];
 } = {}) {

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { OverrideOutcome } from "../../../src/discovery/registrar/maintenance.ts";
 import type { MaintainRequest } from "../../../src/fabric/wire/messages.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
-import { MaintenanceOrders } from "../../../src/node/core/parts/writes.ts";
+import { RemoteOverrides } from "../../../src/node/core/parts/writes.ts";
 import { nodeRef } from "../../fakes/fabric-values.ts";
 
 const SELF = nodeRef("a");
@@ -27,7 +27,7 @@ function ordersOf(
   { batch = 3, fault }: { readonly batch?: number; readonly fault?: WaymarkError } = {},
 ) {
   const givers: unknown[] = [];
-  const orders = new MaintenanceOrders({
+  const orders = new RemoteOverrides({
     registrar: {
       orderMaintenance: (_, { giver, isOperator }) => {
         givers.push({ giver, isOperator });

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { FabricEvent } from "../../../src/fabric/io-types.ts";
-import { OwnClock } from "../../../src/node/core/standing.ts";
+import { OwnClock } from "../../../src/node/core/write-eligibility.ts";
 
 const WALL = 1_760_000_000_000;
 const UNHEARD = { knownCount: 1, offCount: 1, isOff: false, aheadMs: 0, isUnheard: true };

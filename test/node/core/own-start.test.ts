@@ -1,11 +1,11 @@
 /** What a node does while another start goes under its id (semantics.md, Two nodes with one id). */
 import { expect, test } from "vitest";
-import { OwnStart, startOfNode } from "../../../src/node/core/standing.ts";
+import { instanceOfNode, OwnInstance } from "../../../src/node/core/write-eligibility.ts";
 
 const DISPUTE = { nodeIds: ["m", "k"], otherAddress: "x:1" };
 
 function open() {
-  const start = new OwnStart("n");
+  const start = new OwnInstance("n");
   /** What it says when it looks, and somebody disputes its start or nobody does. */
   const look = (monoMs: number, isDisputed: boolean) => {
     const { event, isLost, isContested } = start.look(isDisputed ? DISPUTE : undefined, "n:1", { monoMs, wallMs: 0 });
@@ -44,7 +44,7 @@ test("after five seconds another may have written under the same numbers, so tha
 });
 
 test("what a node says of its start is what its directory says, and nothing without one", () => {
-  const startOf = (earlierBoots: readonly string[] | undefined) => startOfNode({ boot: "c", earlierBoots });
+  const startOf = (earlierBoots: readonly string[] | undefined) => instanceOfNode({ boot: "c", earlierBoots });
   expect([startOf(["b", "a"]), startOf([]), startOf(undefined)]).toEqual([{ boot: "c", bootBefore: "b" }, { boot: "c" }, {}]);
 });
 
@@ -53,7 +53,7 @@ test.each([
   ["x:1", "stop one of the two"],
   ["", "stop one of the two"],
 ])("of a start that is remembered at this node's own address nobody says that one of two is to be stopped: %j", (otherAddress, wanted) => {
-  const start = new OwnStart("n");
+  const start = new OwnInstance("n");
   start.look({ nodeIds: ["m"], otherAddress }, "n:1", { monoMs: 1000, wallMs: 0 });
   expect(start.fault).toContain(wanted);
   expect(start.fault.includes("stop one") || otherAddress === "n:1").toBe(true);

@@ -1,7 +1,7 @@
 /** When what others told is written down, how old that is, and what a file says that is there already. */
 import { expect, test } from "vitest";
 import type { Origin } from "../../../src/catalog/record/stored-record.ts";
-import { Snapshots } from "../../../src/node/core/snapshots.ts";
+import { SnapshotScheduler } from "../../../src/node/core/snapshots.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 import { at } from "../../fakes/registry.ts";
 
@@ -16,7 +16,10 @@ function writing({ intervalMs = 1000, isOtherThere = false } = {}) {
     lifecycle: LIVES,
   };
   const age = { ms: 0 };
-  const snapshots = new Snapshots({ replica: node.replica, fabric: fabric as never, clusterId: "c1" }, { intervalMs, isOtherThere });
+  const snapshots = new SnapshotScheduler(
+    { replica: node.replica, fabric: fabric as never, clusterId: "c1" },
+    { intervalMs, isOtherThere },
+  );
   snapshots.begin(at(0));
   const change = () => {
     other.put(KEYS[0]!, 1, at(1));

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { loadConfig } from "../../../src/config/load.ts";
 import type { Settings } from "../../../src/config/settings.ts";
-import { advertisedHost, fabricHost, type Interface } from "../../../src/node/fabric/address.io.ts";
+import { advertisedHost, fabricHost, type NetworkAddress } from "../../../src/node/fabric/address.io.ts";
 
 function settings(file: Record<string, Record<string, unknown>>): Settings {
   const loaded = loadConfig({ env: {}, flags: new Map(), file: { name: "node.json", format: "json", text: JSON.stringify(file) } });
@@ -31,7 +31,7 @@ test.each([
   expect(() => fabricHost(settings(file))).toThrow(/fabric\.cert_file.*cluster_token_file with --insecure.*127\.0\.0\.1/);
 });
 
-const CARDS: readonly Interface[] = [
+const CARDS: readonly NetworkAddress[] = [
   { address: "127.0.0.1", family: "IPv4", internal: true },
   { address: "fe80::1", family: "IPv6", internal: false },
   { address: "2001:db8::7", family: "IPv6", internal: false },

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import type { Time } from "../../../src/lib/machine.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import { HeardPeers } from "../../../src/node/core/heard-peers.ts";
+import { PeerActivity } from "../../../src/node/core/peer-activity.ts";
 import { FabricPeers, fabricReadiness, peerDirectory } from "../../../src/node/fabric/peer-directory.ts";
 import type { NodeCore } from "../../../src/node/rooms.io.ts";
 import { FabricWorld, type WorldNode } from "../../fakes/fabric-world.ts";
@@ -17,13 +17,13 @@ function watched(count: number) {
   const [node] = nodes;
   if (node === undefined) throw new Error("no node");
   const { fabric, replica } = node;
-  const heard = new HeardPeers(fabric, new Metrics());
+  const heard = new PeerActivity(fabric, new Metrics());
   const machine = {
     ageMs: (time: Time) => fabric.readiness.read(time).ageMs,
     fabric,
     heardWallMs: (nodeId: string) => heard.heardWallMs(nodeId),
     readiness: { isReady: true, isServing: true },
-    standing: { fault: "" },
+    writeEligibility: { fault: "" },
   };
   // Of a whole node only these are read.
   const core = { identity: { nodeId: "n0", clusterId: "c1" }, replica, machine } satisfies Partial<

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { KIND } from "../../../src/catalog/record/record.ts";
-import { Deadline } from "../../../src/node/components.io.ts";
+import { StopDeadline } from "../../../src/node/components.io.ts";
 import { CacheFile, openCacheFile } from "../../../src/node/resolver/cache-file.io.ts";
 import { epochOf } from "../../../src/policy/set/verdict.ts";
 import { KEYS } from "../../fakes/mesh.ts";
@@ -132,7 +132,7 @@ test("as a part of a node it writes when it stops; without a directory it does n
   const { parts, path } = resolver();
   const component = await openCacheFile(parts);
   await component.start?.();
-  await component.stop?.(new Deadline(10_000));
+  await component.stop?.(new StopDeadline(10_000));
   expect(existsSync(path)).toBe(true);
   const none = await openCacheFile({ ...parts, directory: undefined });
   none.writeSoon();
@@ -149,7 +149,7 @@ test("while there is no copy, one is written soon after data arrives, even witho
   empty.run(2000);
   // Shorter than the time between two copies.
   await until("there is a copy", () => existsSync(path), 20_000);
-  await component.stop?.(new Deadline(10_000));
+  await component.stop?.(new StopDeadline(10_000));
 });
 
 test("a change of policy is written at once, also one that comes while a copy is being written, and nothing after the stop", async () => {
@@ -171,7 +171,7 @@ test("a change of policy is written at once, also one that comes while a copy is
     component.writeSoon();
   }
   await expect.poll(() => isRestored(4)).toBe(true);
-  await component.stop?.(new Deadline(10_000));
+  await component.stop?.(new StopDeadline(10_000));
   rmSync(path);
   component.writeSoon();
   expect(existsSync(path)).toBe(false);

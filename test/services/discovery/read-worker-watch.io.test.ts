@@ -148,7 +148,7 @@ async function catchUp(): Promise<void> {
 
 test("a short cursor that is ahead is refused by a lone node", async () => {
   const cursor = await shortCursor(1);
-  expect(() => new Stream(inside.service.handlers, cursor)).toThrow("is not a cursor this service gave out");
+  expect(() => new Stream(inside.service.handlers, cursor)).toThrow("is not a cursor that this service issued");
 });
 
 test("at a read worker it waits for the copy, and goes on where the reader was", async () => {
@@ -180,7 +180,7 @@ test("a copy that has caught up before the stream begins is read by the first pu
 test("a cursor that is still ahead of the copy was forged", async () => {
   const stream = new Stream(workerHandlers(), await shortCursor(1)).begin();
   await catchUp();
-  expect(String(stream.error)).toContain("cursor: is not a cursor this service gave out");
+  expect(String(stream.error)).toContain("cursor: is not a cursor that this service issued");
   stream.close();
   expect([stream.messages, inside.core.fanout.size]).toEqual([[], 0]);
 });

@@ -158,7 +158,7 @@ test("who may not see the namespace gets no redirect, and is told what one is to
   change(HIDING);
   expect(resolve({}, BLUE).redirect?.clusterId).toBe("us-1");
   expect(resolve({ viewer: { tenantId: "blue" } }).redirect?.clusterId).toBe("us-1");
-  expect(() => resolve()).toThrow("not_found: nothing named web in svc");
+  expect(() => resolve()).toThrow("not_found: no entry named web in svc");
   expect(denials).toEqual(["catalog svc"]);
 });
 

@@ -66,8 +66,8 @@ async function ids(name: string, count: number, zone?: string): Promise<string> 
 
 test("a name whose entries are all in maintenance is refused, and one that also has a critical entry is not", async () => {
   await register("shop", { a: { health: HealthStatus.MAINTENANCE }, b: { health: HealthStatus.MAINTENANCE } });
-  await expect(resolve("shop")).rejects.toThrow("in_maintenance: every shop in svc.market is in maintenance");
-  await expect(resolve("shops")).rejects.toThrow("not_found: nothing named shops in svc.market");
+  await expect(resolve("shop")).rejects.toThrow("in_maintenance: every entry named shop in svc.market is in maintenance");
+  await expect(resolve("shops")).rejects.toThrow("not_found: no entry named shops in svc.market");
   await register("shop", { c: { health: HealthStatus.CRITICAL } });
   for (const policy of [ResolvePolicy.LOAD_AWARE, ResolvePolicy.ROUND_ROBIN, ResolvePolicy.RANDOM]) {
     const answer = await resolve("shop", { policy, explain: true });
@@ -88,7 +88,7 @@ test("what was drained is not chosen either once its node is away", async () => 
       ["b", HealthStatus.ORPHANED, 0],
     ]);
   }
-  await expect(resolve("drained")).rejects.toThrow("in_maintenance: every drained in svc.market is in maintenance");
+  await expect(resolve("drained")).rejects.toThrow("in_maintenance: every entry named drained in svc.market is in maintenance");
   replica.setLife(replica.self, "live");
 });
 

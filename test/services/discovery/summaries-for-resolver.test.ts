@@ -119,10 +119,10 @@ test.each([
 });
 
 test.each([
-  { request: { namespace: "svc.a" }, fault: "for_resolver: goes with namespace_prefixes" },
-  { request: { scope: 4 }, fault: "for_resolver: goes with namespace_prefixes" },
-  { request: { namespacePrefixes: [] }, fault: "namespace_prefixes: is empty" },
-  { request: { forResolver: false }, fault: "namespace_prefixes: goes with for_resolver only" },
+  { request: { namespace: "svc.a" }, fault: "for_resolver: allows no other fields than namespace_prefixes" },
+  { request: { scope: 4 }, fault: "for_resolver: allows no other fields than namespace_prefixes" },
+  { request: { namespacePrefixes: [] }, fault: "namespace_prefixes: must not be empty" },
+  { request: { forResolver: false }, fault: "namespace_prefixes: requires for_resolver" },
 ])("a resolver's watch of $request is refused", ({ request, fault }) => {
   expect(() => filled().watch({ forResolver: true, namespacePrefixes: [""], ...request }, RESOLVER)).toThrow(fault);
 });

@@ -80,7 +80,7 @@ test.each([
 });
 
 test.each([
-  { asked: { kinds: [NODE] }, fault: "kinds: only services" },
+  { asked: { kinds: [NODE] }, fault: "kinds: must include SERVICE" },
   { asked: { namespace: "other", namespacePrefix: "svc" }, fault: "namespace_prefix" },
   { asked: { pageToken: "x" }, fault: "page_token" },
 ])("a query for $asked is refused", ({ asked, fault }) => {

@@ -327,7 +327,7 @@ test("a call that the main thread does not have is a bug", () => {
   if (clusterMap?.kind !== "unary") throw new Error("clusterMap is unary");
   void clusterMap.handle(clusterMap.read?.(new Uint8Array()) as never, CONTEXT);
   forwarding.send();
-  expect(() => forwarding.answer()).toThrow("a worker forwards a call that nobody takes");
+  expect(() => forwarding.answer()).toThrow("a worker forwarded a call without a handler");
 });
 
 test("a worker forwards what its protos leave to the main thread, and answers the rest itself", () => {

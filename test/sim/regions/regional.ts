@@ -3,8 +3,8 @@ import type { Settings } from "../../../src/config/settings.ts";
 import type { Border } from "../../../src/fabric/borders/border.ts";
 import { importRule } from "../../../src/fabric/borders/rules/rules.ts";
 import type { Time } from "../../../src/lib/machine.ts";
-import type { Seals } from "../../../src/node/core/rooms.ts";
-import type { Told } from "../../../src/node/core-io.ts";
+import type { SummaryKeySources } from "../../../src/node/core/rooms.ts";
+import type { NodeNotice } from "../../../src/node/core-io.ts";
 import type { ClusterKey } from "../../../src/signing/cluster-keys.ts";
 import { KEY_BOUNDS } from "../../../src/signing/cluster-keys.ts";
 import { KeyRegistry } from "../../../src/signing/key-registry.ts";
@@ -33,7 +33,7 @@ type Telling = "exporters" | "summaryRefused" | "summaryUnsaid";
 
 export class Regional {
   /** What people and the audit were told, in all lives of the node. */
-  readonly told: Extract<Told, { readonly kind: Telling }>[] = [];
+  readonly told: Extract<NodeNotice, { readonly kind: Telling }>[] = [];
   readonly #parts: RegionalParts;
   /** What the settings and the key file say. */
   #rows: readonly ClusterKey[];
@@ -78,7 +78,7 @@ export class Regional {
     };
   }
 
-  seals(time: Time): Seals {
+  seals(time: Time): SummaryKeySources {
     const { region } = this.#parts;
     const { borders } = this;
     const keys = new KeyRegistry(KEY_BOUNDS);

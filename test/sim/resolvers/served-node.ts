@@ -3,7 +3,7 @@ import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import type { KeyText } from "../../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import { checkCaughtUp } from "../../../src/node/core/standing.ts";
+import { checkCaughtUp } from "../../../src/node/core/write-eligibility.ts";
 import { lineOf } from "../../fakes/model.ts";
 import { ownedAt } from "../reads.ts";
 import type { SimNode, SimProcess } from "../sim-node.ts";
@@ -27,7 +27,7 @@ export function servingNode(node: SimNode, history: History): Serving {
       },
       isReady: () => machine.readiness.isWhole,
       checkCaughtUp: () => checkCaughtUp(machine.readiness.isReady),
-      checkStart: () => machine.standing.checkStart(),
+      checkStart: () => machine.writeEligibility.checkStart(),
       caughtUp: undefined,
       now: () => process.time(),
       random: () => 0.5,

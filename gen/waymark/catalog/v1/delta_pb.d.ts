@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/delta.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// Messages that tell one change of the catalog to a reader.
+// A single change of the catalog, as watches send it.
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -16,13 +16,14 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 export declare const file_waymark_catalog_v1_delta: GenFile;
 
 /**
- * One change of what a reader sees under one key.
+ * A change under one key, as the reader of a watch sees it.
  *
  * @generated from message waymark.catalog.v1.DiscoveryDelta
  */
 export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"> & {
   /**
-   * Identifies the record behind the change as `<node_id>/<generation>/<seq>`. It is the same on every node.
+   * Identifier of the record that caused the change, in the form `<node_id>/<generation>/<seq>`. It is the same on
+   * every node.
    *
    * @generated from field: string delta_id = 1;
    */
@@ -43,20 +44,20 @@ export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"
   scope: Scope;
 
   /**
-   * What the reader does with the payload.
+   * The action that the reader performs with the payload.
    *
    * @generated from field: waymark.catalog.v1.DiscoveryDelta.Action action = 4;
    */
   action: DiscoveryDelta_Action;
 
   /**
-   * The new state, or the key that is gone.
+   * The new state, or the removed key.
    *
    * @generated from oneof waymark.catalog.v1.DiscoveryDelta.payload
    */
   payload: {
     /**
-     * The entry, for CREATE and UPDATE. A watch with `names_only` fills only its key.
+     * The entry, for CREATE and UPDATE. Only its key is set in a watch with `names_only`.
      *
      * @generated from field: waymark.catalog.v1.Entry entry = 5;
      */
@@ -64,7 +65,7 @@ export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"
     case: "entry";
   } | {
     /**
-     * The key that is gone, for REMOVE.
+     * The removed key, for REMOVE.
      *
      * @generated from field: waymark.catalog.v1.EntryKey removed = 6;
      */
@@ -80,8 +81,9 @@ export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"
     case: "summary";
   } | {
     /**
-     * For CREATE and UPDATE in a watch of summaries with `for_resolver`: an encoded waymark.fabric.v1.SealedRecord, as the
-     * serving node holds it. It is a summary, the beacon of a cluster, or the announcement of a key.
+     * For CREATE and UPDATE in a watch of summaries with `for_resolver`: an encoded waymark.fabric.v1.SealedRecord,
+     * exactly as the serving node stores it. It contains a summary, the beacon of a cluster, or the announcement of a
+     * key.
      *
      * @generated from field: bytes sealed_record = 11;
      */
@@ -97,15 +99,15 @@ export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"
   sentAt?: Timestamp | undefined;
 
   /**
-   * Revision of the node at which the change became visible. Revisions can be compared only within one node and one run
-   * of it.
+   * Revision of the node at which the change became visible. Revisions are comparable only within one node, and only
+   * until that node restarts.
    *
    * @generated from field: uint64 revision = 9;
    */
   revision: bigint;
 
   /**
-   * For REMOVE: why the key is gone.
+   * For REMOVE: why the key was removed.
    *
    * @generated from field: waymark.catalog.v1.DiscoveryDelta.Cause cause = 10;
    */
@@ -119,20 +121,21 @@ export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"
 export declare const DiscoveryDeltaSchema: GenMessage<DiscoveryDelta>;
 
 /**
- * What a reader does with a delta. A reader treats CREATE and UPDATE alike: it stores the payload under the key.
+ * The action that a reader performs for a delta. Readers treat CREATE and UPDATE alike: they store the payload under
+ * the key.
  *
  * @generated from enum waymark.catalog.v1.DiscoveryDelta.Action
  */
 export enum DiscoveryDelta_Action {
   /**
-   * Never sent.
+   * The server never sends this value.
    *
    * @generated from enum value: ACTION_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Store the payload. The reader probably did not have this key.
+   * Store the payload. The reader probably does not have this key yet.
    *
    * @generated from enum value: ACTION_CREATE = 1;
    */
@@ -146,7 +149,7 @@ export enum DiscoveryDelta_Action {
   UPDATE = 2,
 
   /**
-   * Remove the key. A reader may receive this for a key that it never had.
+   * Remove the key. A reader can receive this for a key that it never had.
    *
    * @generated from enum value: ACTION_REMOVE = 3;
    */
@@ -159,13 +162,13 @@ export enum DiscoveryDelta_Action {
 export declare const DiscoveryDelta_ActionSchema: GenEnum<DiscoveryDelta_Action>;
 
 /**
- * Why a key is gone.
+ * Why a key was removed.
  *
  * @generated from enum waymark.catalog.v1.DiscoveryDelta.Cause
  */
 export enum DiscoveryDelta_Cause {
   /**
-   * The delta removes nothing, or an older server sent it.
+   * The delta does not remove a key, or the server is too old to report a cause.
    *
    * @generated from enum value: CAUSE_UNSPECIFIED = 0;
    */
@@ -179,21 +182,21 @@ export enum DiscoveryDelta_Cause {
   UNREGISTERED = 1,
 
   /**
-   * The lease of the entry expired, or its node no longer holds it.
+   * The lease of the entry expired, or its source node no longer has the entry.
    *
    * @generated from enum value: CAUSE_EXPIRED = 2;
    */
   EXPIRED = 2,
 
   /**
-   * The node that holds the entry has been away for too long.
+   * The source node of the entry was unreachable for longer than `fabric.orphan_grace`.
    *
    * @generated from enum value: CAUSE_ORIGIN_AWAY = 3;
    */
   ORIGIN_AWAY = 3,
 
   /**
-   * The entry exists. It no longer matches the filter, or its owners changed.
+   * The entry still exists, but it no longer matches the filter, or its owners changed.
    *
    * @generated from enum value: CAUSE_NO_MATCH = 4;
    */

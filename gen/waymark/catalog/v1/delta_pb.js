@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/delta.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// Messages that tell one change of the catalog to a reader.
+// A single change of the catalog, as watches send it.
 
 import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
@@ -29,7 +29,8 @@ export const DiscoveryDelta_ActionSchema = /*@__PURE__*/
   enumDesc(file_waymark_catalog_v1_delta, 0, 0);
 
 /**
- * What a reader does with a delta. A reader treats CREATE and UPDATE alike: it stores the payload under the key.
+ * The action that a reader performs for a delta. Readers treat CREATE and UPDATE alike: they store the payload under
+ * the key.
  *
  * @generated from enum waymark.catalog.v1.DiscoveryDelta.Action
  */
@@ -43,7 +44,7 @@ export const DiscoveryDelta_CauseSchema = /*@__PURE__*/
   enumDesc(file_waymark_catalog_v1_delta, 0, 1);
 
 /**
- * Why a key is gone.
+ * Why a key was removed.
  *
  * @generated from enum waymark.catalog.v1.DiscoveryDelta.Cause
  */

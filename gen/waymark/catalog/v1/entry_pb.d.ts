@@ -2,8 +2,7 @@
 // @generated from file waymark/catalog/v1/entry.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// Messages that describe what the catalog holds: keys, entries and their parts. The services that read and write them
-// are in other packages.
+// The keys and entries of the catalog. The services that read and write them are in other packages.
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -15,15 +14,15 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 export declare const file_waymark_catalog_v1_entry: GenFile;
 
 /**
- * The identity of an entry. All lists of entries are ordered by namespace, name, kind, instance_id and cluster_id, in
- * this order.
+ * Identity of an entry. All lists of entries are ordered by namespace, name, kind, instance_id and cluster_id, in this
+ * order.
  *
  * @generated from message waymark.catalog.v1.EntryKey
  */
 export declare type EntryKey = Message<"waymark.catalog.v1.EntryKey"> & {
   /**
-   * Kind of the entry. In a registration, unset means the kind of the detail message, or SERVICE when the entry has no
-   * detail message.
+   * Kind of the entry. If it is not set in a registration, the server uses the kind of the detail message, or SERVICE
+   * when the entry has no detail message.
    *
    * @generated from field: waymark.catalog.v1.EntryKind kind = 1;
    */
@@ -45,15 +44,16 @@ export declare type EntryKey = Message<"waymark.catalog.v1.EntryKey"> & {
   name: string;
 
   /**
-   * Tells instances of one name apart. 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   * Identifier of the instance, which distinguishes instances of the same name. 1 to 128 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string instance_id = 4;
    */
   instanceId: string;
 
   /**
-   * Cluster of the node that holds the registration. The server fills the field; a client may leave it empty. At most
-   * 64 characters of [A-Za-z0-9._:/@+-].
+   * Cluster of the node on which the entry is registered. The server sets this field; clients can leave it empty. At
+   * most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string cluster_id = 5;
    */
@@ -73,7 +73,7 @@ export declare const EntryKeySchema: GenMessage<EntryKey>;
  */
 export declare type Target = Message<"waymark.catalog.v1.Target"> & {
   /**
-   * Name of the port. It may be empty; otherwise it is unique in its entry. At most 128 characters of
+   * Name of the port. A name that is not empty must be unique within its entry. At most 128 characters of
    * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string name = 1;
@@ -81,17 +81,18 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
   name: string;
 
   /**
-   * An IPv4 address, an IPv6 address or a DNS name. 1 to 253 characters. Addresses that no client can connect to are refused:
-   * unspecified (0.0.0.0/8, ::), multicast, broadcast and reserved (240.0.0.0/4) addresses, and fe80::/10.
+   * An IPv4 address, an IPv6 address or a DNS name. 1 to 253 characters. The server rejects addresses to which no
+   * client can connect: unspecified (0.0.0.0/8, ::), multicast, broadcast and reserved (240.0.0.0/4) addresses, and
+   * fe80::/10.
    *
    * @generated from field: string host = 2;
    */
   host: string;
 
   /**
-   * Port number, 0 to 65535. 0 means that the target has a host but no port. A, AAAA, CNAME and PTR records
-   * contain such a target. SRV records, names in gRPC channels and `/sd/prometheus` omit it. Resolve may choose it. Checks
-   * cannot connect to it.
+   * Port number, 0 to 65535. 0 means that the target has a host but no port. A, AAAA, CNAME and PTR records include
+   * such a target. SRV records, name resolution of gRPC channels and `/sd/prometheus` omit it. Resolve can choose it.
+   * Checks cannot connect to it.
    *
    * @generated from field: uint32 port = 3;
    */
@@ -105,16 +106,17 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
   priority: number;
 
   /**
-   * Share of the traffic among targets of equal priority, as in RFC 2782. 0 to 65535. 0 means that no weight
-   * is set, which counts as 1. If another target of the same entry and priority has a weight, a target with 0 gets no traffic.
+   * Share of the traffic among targets of equal priority, as in RFC 2782. 0 to 65535. 0 means that no weight is set,
+   * which counts as 1. However, if another target of the same entry and priority has a weight, a target with 0 receives
+   * no traffic.
    *
    * @generated from field: uint32 weight = 5;
    */
   weight: number;
 
   /**
-   * Protocol of the port, for example `grpc`, `http`, `tcp` or `udp`. Empty means `tcp`. The server stores it in lower
-   * case. At most 128 characters of [A-Za-z0-9._:/@+-].
+   * Protocol of the port, for example `grpc`, `http`, `tcp` or `udp`. Empty means `tcp`. The server converts it to
+   * lower case. At most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string protocol = 6;
    */
@@ -128,14 +130,14 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
 export declare const TargetSchema: GenMessage<Target>;
 
 /**
- * The load that an instance reports of itself. The node that receives the report keeps the exact values; other nodes
- * receive them rounded into bands.
+ * The load of an instance, as the instance itself reports it. The node that receives the report keeps the exact values;
+ * other nodes receive rounded values.
  *
  * @generated from message waymark.catalog.v1.LoadReport
  */
 export declare type LoadReport = Message<"waymark.catalog.v1.LoadReport"> & {
   /**
-   * Number of clients that the instance serves now.
+   * Number of clients that the instance is serving.
    *
    * @generated from field: uint32 active_clients = 1;
    */
@@ -156,14 +158,14 @@ export declare type LoadReport = Message<"waymark.catalog.v1.LoadReport"> & {
   latencyMs: number;
 
   /**
-   * Share of the capacity that is in use, 0 to 1.
+   * Share of the instance's capacity in use, 0 to 1.
    *
    * @generated from field: double utilization = 4;
    */
   utilization: number;
 
   /**
-   * Time of the measurement. When it is absent, the server uses the time at which it received the report.
+   * Time of the measurement. Absent means the time at which the server received the report.
    *
    * @generated from field: google.protobuf.Timestamp observed_at = 5;
    */
@@ -177,7 +179,7 @@ export declare type LoadReport = Message<"waymark.catalog.v1.LoadReport"> & {
 export declare const LoadReportSchema: GenMessage<LoadReport>;
 
 /**
- * Additional data of an entry of kind SERVICE. There is none today.
+ * Additional data of an entry of kind SERVICE. It has no fields yet.
  *
  * @generated from message waymark.catalog.v1.ServiceDetail
  */
@@ -197,24 +199,23 @@ export declare const ServiceDetailSchema: GenMessage<ServiceDetail>;
  */
 export declare type FunctionDetail = Message<"waymark.catalog.v1.FunctionDetail"> & {
   /**
-   * Identifier of the function that stays the same over its versions. Within one namespace, all instances of a name
-   * have the same function_id or none, and one function_id belongs to one name. At most 128 characters of
-   * [A-Za-z0-9._:/@+-].
+   * Identifier of the function, which all its versions share. Within one namespace, all instances of a name have the
+   * same function_id or none, and one function_id belongs to one name. At most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string function_id = 1;
    */
   functionId: string;
 
   /**
-   * Semantic version of the function (semver 2.0.0). It may be empty. At most 128 characters.
+   * Semantic version of the function (SemVer 2.0.0), for example `1.4.2`. It can be empty. At most 128 characters.
    *
    * @generated from field: string version = 2;
    */
   version: string;
 
   /**
-   * Digest of the specification of the function, in the form that the client chooses. The server does not interpret it.
-   * At most 128 characters of [A-Za-z0-9._:/@+-].
+   * Digest of the function's specification, in any form that the client chooses. The server does not interpret it. At
+   * most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string spec_digest = 3;
    */
@@ -241,9 +242,9 @@ export declare const FunctionDetailSchema: GenMessage<FunctionDetail>;
  */
 export declare type TopicDetail = Message<"waymark.catalog.v1.TopicDetail"> & {
   /**
-   * Patterns of the subjects that the topic carries, as words joined by dots. `*` stands for exactly one word. `#`
-   * stands for any number of words, also none. `>` stands for one or more words and is allowed only at the end. At most
-   * 64 patterns, each of 1 to 256 characters.
+   * Patterns of the subjects that the topic carries. A pattern consists of words joined by dots, for example
+   * `orders.*.created`. `*` matches exactly one word. `#` matches any number of words, including none. `>` matches one
+   * or more words and is allowed only at the end. At most 64 patterns, each of 1 to 256 characters.
    *
    * @generated from field: repeated string patterns = 1;
    */
@@ -263,9 +264,10 @@ export declare const TopicDetailSchema: GenMessage<TopicDetail>;
  */
 export declare type QueueDetail = Message<"waymark.catalog.v1.QueueDetail"> & {
   /**
-   * Delivery guarantees of the queue, each at most once: `at-most-once`, `at-least-once`, `exactly-once`,
-   * `fire-and-forget`, `broadcast`, `quorum`. Other values are refused. Readers must accept other values, because
-   * records of newer versions may have them. At most 64 items, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   * Delivery guarantees of the queue: `at-most-once`, `at-least-once`, `exactly-once`, `fire-and-forget`, `broadcast`
+   * or `quorum`, each listed at most one time. The server rejects other values in a registration. Readers must accept
+   * other values, because records of newer versions may contain them. At most 64 items, each of 1 to 128 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string delivery_guarantees = 1;
    */
@@ -285,9 +287,9 @@ export declare const QueueDetailSchema: GenMessage<QueueDetail>;
  */
 export declare type CacheDetail = Message<"waymark.catalog.v1.CacheDetail"> & {
   /**
-   * Role of the replica: `primary`, `replica`, `coordinator`, `synchronizer`, `monitor`, `edge`, or empty. Other values
-   * are refused. Readers must accept other values, because records of newer versions may have them. At most 128
-   * characters of [A-Za-z0-9._:/@+-].
+   * Role of the replica: `primary`, `replica`, `coordinator`, `synchronizer`, `monitor`, `edge`, or empty. The server
+   * rejects other values in a registration. Readers must accept other values, because records of newer versions may
+   * contain them. At most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string role = 1;
    */
@@ -315,21 +317,21 @@ export declare type CacheDetail = Message<"waymark.catalog.v1.CacheDetail"> & {
   longitude: number;
 
   /**
-   * Modes that the replica offers. At most 64 items, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   * Modes that the replica supports. At most 64 items, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string modes = 5;
    */
   modes: string[];
 
   /**
-   * Region of the replica when it is not the region of the node. At most 64 characters of [A-Za-z0-9._:/@+-].
+   * Region of the replica, if it differs from the region of the node. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string region = 6;
    */
   region: string;
 
   /**
-   * Share of the capacity that is in use, 0 to 1.
+   * Share of the replica's capacity in use, 0 to 1.
    *
    * @generated from field: double utilization = 7;
    */
@@ -356,29 +358,28 @@ export declare const CacheDetailSchema: GenMessage<CacheDetail>;
  */
 export declare type NodeDetail = Message<"waymark.catalog.v1.NodeDetail"> & {
   /**
-   * URLs at which the node can be reached, for example `grpc://10.0.0.1:17420`. At most 64 items, each of at most 512
-   * characters.
+   * URLs of the node, for example `grpc://10.0.0.1:17420`. At most 64 items, each of at most 512 characters.
    *
    * @generated from field: repeated string advertised_urls = 1;
    */
   advertisedUrls: string[];
 
   /**
-   * Transports that the node speaks, for example `h2`. At most 64 items.
+   * Transports that the node supports, for example `h2`. At most 64 items.
    *
    * @generated from field: repeated string transports = 2;
    */
   transports: string[];
 
   /**
-   * Versions of the fabric protocol that the node speaks. At most 64 items.
+   * Versions of the fabric protocol that the node supports. At most 64 items.
    *
    * @generated from field: repeated uint32 protocol_versions = 3;
    */
   protocolVersions: number[];
 
   /**
-   * Labels that the operator gave the node. At most 64 pairs.
+   * Labels that the operator assigned to the node. At most 64 pairs.
    *
    * @generated from field: map<string, string> labels = 4;
    */
@@ -392,13 +393,14 @@ export declare type NodeDetail = Message<"waymark.catalog.v1.NodeDetail"> & {
 export declare const NodeDetailSchema: GenMessage<NodeDetail>;
 
 /**
- * Looks at the health of a gRPC server: calls `Check` of `grpc.health.v1.Health`. SERVING passes, every other answer fails.
+ * Checks a gRPC server by calling `Check` of `grpc.health.v1.Health`. The check passes when the response is SERVING,
+ * and fails otherwise.
  *
  * @generated from message waymark.catalog.v1.GrpcCheck
  */
 export declare type GrpcCheck = Message<"waymark.catalog.v1.GrpcCheck"> & {
   /**
-   * Name of the service that is asked for. Empty asks for the server as a whole. At most 128 characters of
+   * Service name in the health request. Empty requests the health of the whole server. At most 128 characters of
    * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string service = 1;
@@ -406,7 +408,7 @@ export declare type GrpcCheck = Message<"waymark.catalog.v1.GrpcCheck"> & {
   service: string;
 
   /**
-   * Connects with TLS. The certificate of the server is not verified.
+   * If true, the check connects with TLS. It does not verify the certificate of the server.
    *
    * @generated from field: bool tls = 2;
    */
@@ -420,35 +422,36 @@ export declare type GrpcCheck = Message<"waymark.catalog.v1.GrpcCheck"> & {
 export declare const GrpcCheckSchema: GenMessage<GrpcCheck>;
 
 /**
- * Sends `GET` to an HTTP/1.1 server, and goes by the status of the answer. A redirect is not followed: its status counts.
+ * Checks an HTTP/1.1 server by sending `GET`. The status of the response decides. The check does not follow redirects:
+ * the status of the redirect itself counts.
  *
  * @generated from message waymark.catalog.v1.HttpCheck
  */
 export declare type HttpCheck = Message<"waymark.catalog.v1.HttpCheck"> & {
   /**
-   * Path with an optional query. Empty means `/`. It starts with `/` and has at most 512 printable ASCII characters without
-   * spaces.
+   * Path with an optional query, for example `/healthz?full=1`. Empty means `/`. It starts with `/` and has at most 512
+   * printable ASCII characters without spaces.
    *
    * @generated from field: string path = 1;
    */
   path: string;
 
   /**
-   * The lowest status that passes, 0 to 599. Zero means 200.
+   * Lowest status that passes, 0 to 599. 0 means 200.
    *
    * @generated from field: uint32 status_min = 2;
    */
   statusMin: number;
 
   /**
-   * The highest status that passes, 0 to 599. Zero means 299. It is not less than the lowest.
+   * Highest status that passes, 0 to 599. 0 means 299. It must not be lower than the lowest status.
    *
    * @generated from field: uint32 status_max = 3;
    */
   statusMax: number;
 
   /**
-   * Connects with TLS. The certificate of the server is not verified.
+   * If true, the check connects with TLS. It does not verify the certificate of the server.
    *
    * @generated from field: bool tls = 4;
    */
@@ -462,7 +465,7 @@ export declare type HttpCheck = Message<"waymark.catalog.v1.HttpCheck"> & {
 export declare const HttpCheckSchema: GenMessage<HttpCheck>;
 
 /**
- * Opens a TCP connection and closes it again.
+ * Checks that a TCP connection can be opened, and closes it again.
  *
  * @generated from message waymark.catalog.v1.TcpCheck
  */
@@ -476,8 +479,8 @@ export declare type TcpCheck = Message<"waymark.catalog.v1.TcpCheck"> & {
 export declare const TcpCheckSchema: GenMessage<TcpCheck>;
 
 /**
- * The program itself renews this check: each report about the entry in `Renew` or `KeepAlive`, and each registration of the
- * entry, renews it. It fails when nothing renewed it for `interval`.
+ * A check that the program itself must renew. Each report about the entry in `Renew` or `KeepAlive` renews it, and so
+ * does each registration of the entry. The check fails when it was not renewed for `interval`.
  *
  * @generated from message waymark.catalog.v1.TtlCheck
  */
@@ -491,16 +494,19 @@ export declare type TtlCheck = Message<"waymark.catalog.v1.TtlCheck"> & {
 export declare const TtlCheckSchema: GenMessage<TtlCheck>;
 
 /**
- * Goes by the health of another entry, as this node knows it, without the alias checks of that entry: an alias follows one
- * step. HEALTHY and DEGRADED are taken over. Otherwise, and when the entry does not exist or its namespace may not be seen by
- * the tenant of this entry, the check fails. An ORPHANED entry says nothing, because its program may be well.
+ * Uses the health of another entry, as the node that runs the check knows it. Results of alias checks of the other
+ * entry are not included, so an alias covers one step only. The check adopts HEALTHY and DEGRADED. It fails for
+ * CRITICAL and MAINTENANCE, when the other entry does not exist, and when the tenant of this entry is not allowed to
+ * see the namespace of the other entry. ORPHANED does not change the result, because the program of the other entry may
+ * still be healthy.
  *
  * @generated from message waymark.catalog.v1.AliasCheck
  */
 export declare type AliasCheck = Message<"waymark.catalog.v1.AliasCheck"> & {
   /**
-   * The other entry. A registration is refused when its caller may not see the namespace, and when the other entry has alias
-   * checks itself, because they could form a cycle.
+   * Key of the other entry. The server rejects the registration when its caller is not allowed to see the namespace of
+   * the other entry. It also rejects the registration when the other entry itself has alias checks, because they could
+   * form a cycle.
    *
    * @generated from field: waymark.catalog.v1.EntryKey key = 1;
    */
@@ -514,58 +520,59 @@ export declare type AliasCheck = Message<"waymark.catalog.v1.AliasCheck"> & {
 export declare const AliasCheckSchema: GenMessage<AliasCheck>;
 
 /**
- * A look at an instance that the node of its registration takes again and again. A check reaches only targets of its own
- * entry that the setting `checks.allowed` of that node allows. It sends no credentials, reads at most 4 KiB of an answer, and
- * shows nothing of it.
+ * A periodic health check of an instance. The node on which the entry is registered runs it. A check connects only to
+ * targets of its own entry, and only to those that the setting `checks.allowed` of that node permits. It sends no
+ * credentials, reads at most 4 KiB of a response, and does not publish the response.
  *
  * @generated from message waymark.catalog.v1.Check
  */
 export declare type Check = Message<"waymark.catalog.v1.Check"> & {
   /**
-   * Name of the target that is looked at. Empty means the first target. The target must have a port. Empty for `ttl` and `alias`.
-   * At most 128 characters of [A-Za-z0-9._:/@+-].
+   * Name of the target to check. Empty means the first target. The target must have a port. It must be empty for `ttl`
+   * and `alias`. At most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string target = 1;
    */
   target: string;
 
   /**
-   * Time from one look to the next, 1 s to 1 h. Absent means 10 s. Of `ttl`, the time within which it must be renewed.
+   * Time between two runs, 1 s to 1 h. Absent means 10 s. For `ttl`, the time within which the program must renew the
+   * check.
    *
    * @generated from field: google.protobuf.Duration interval = 2;
    */
   interval?: Duration | undefined;
 
   /**
-   * Time that a look may take, with name resolution, 1 s to 60 s and at most `interval`. Absent means 5 s, or `interval` if
-   * that is shorter. Absent for `ttl` and `alias`.
+   * Timeout of one run, including name resolution, 1 s to 60 s and at most `interval`. Absent means 5 s, or `interval`
+   * if that is shorter. It must be absent for `ttl` and `alias`.
    *
    * @generated from field: google.protobuf.Duration timeout = 3;
    */
   timeout?: Duration | undefined;
 
   /**
-   * How many looks in a row must fail until the check fails, 0 to 10. Zero means 3, and 1 for `ttl`.
+   * Number of consecutive runs that must fail before the check fails, 0 to 10. 0 means 3, and 1 for `ttl`.
    *
    * @generated from field: uint32 failing = 4;
    */
   failing: number;
 
   /**
-   * How many looks in a row must pass until the check passes, 0 to 10. Zero means 1.
+   * Number of consecutive runs that must pass before the check passes, 0 to 10. 0 means 1.
    *
    * @generated from field: uint32 passing = 5;
    */
   passing: number;
 
   /**
-   * How the check looks. One is required.
+   * The kind of check. Exactly one field must be set.
    *
    * @generated from oneof waymark.catalog.v1.Check.probe
    */
   probe: {
     /**
-     * gRPC health.
+     * Calls the gRPC health service of the target.
      *
      * @generated from field: waymark.catalog.v1.GrpcCheck grpc = 6;
      */
@@ -573,7 +580,7 @@ export declare type Check = Message<"waymark.catalog.v1.Check"> & {
     case: "grpc";
   } | {
     /**
-     * HTTP.
+     * Sends an HTTP request to the target.
      *
      * @generated from field: waymark.catalog.v1.HttpCheck http = 7;
      */
@@ -581,7 +588,7 @@ export declare type Check = Message<"waymark.catalog.v1.Check"> & {
     case: "http";
   } | {
     /**
-     * TCP.
+     * Opens a TCP connection to the target.
      *
      * @generated from field: waymark.catalog.v1.TcpCheck tcp = 8;
      */
@@ -589,7 +596,7 @@ export declare type Check = Message<"waymark.catalog.v1.Check"> & {
     case: "tcp";
   } | {
     /**
-     * Renewed by the program.
+     * Expects the program to renew the check.
      *
      * @generated from field: waymark.catalog.v1.TtlCheck ttl = 9;
      */
@@ -597,7 +604,7 @@ export declare type Check = Message<"waymark.catalog.v1.Check"> & {
     case: "ttl";
   } | {
     /**
-     * The health of another entry.
+     * Uses the health of another entry.
      *
      * @generated from field: waymark.catalog.v1.AliasCheck alias = 10;
      */
@@ -613,36 +620,37 @@ export declare type Check = Message<"waymark.catalog.v1.Check"> & {
 export declare const CheckSchema: GenMessage<Check>;
 
 /**
- * What a check has found.
+ * Result of a check.
  *
  * @generated from message waymark.catalog.v1.CheckState
  */
 export declare type CheckState = Message<"waymark.catalog.v1.CheckState"> & {
   /**
-   * HEALTHY while the check passes, CRITICAL while it fails, of an alias also DEGRADED. Unset while it is not known: before
-   * the first result, while the node of the entry runs no checks, and with the failure NOT_RUN.
+   * HEALTHY while the check passes and CRITICAL while it fails. An alias check can also be DEGRADED. Unset while the
+   * result is unknown: before the first result, while the node of the entry runs no checks, and with the failure
+   * NOT_RUN.
    *
    * @generated from field: waymark.catalog.v1.HealthStatus health = 1;
    */
   health: HealthStatus;
 
   /**
-   * Why the check fails, as it was when it began to fail.
+   * Why the check fails. This is the failure with which it began to fail.
    *
    * @generated from field: waymark.catalog.v1.CheckFailure failure = 2;
    */
   failure: CheckFailure;
 
   /**
-   * Status of the HTTP answer, for the failure STATUS. Otherwise 0.
+   * Status of the HTTP response, for the failure STATUS. Otherwise 0.
    *
    * @generated from field: uint32 http_status = 3;
    */
   httpStatus: number;
 
   /**
-   * Last health of a check with the failure NOT_RUN; otherwise unset. It still counts for the entry, so the health of the
-   * entry does not change.
+   * Last result of a check with the failure NOT_RUN; otherwise unset. The last result continues to count, so the health
+   * of the entry does not change.
    *
    * @generated from field: waymark.catalog.v1.HealthStatus last_health = 4;
    */
@@ -656,23 +664,23 @@ export declare type CheckState = Message<"waymark.catalog.v1.CheckState"> & {
 export declare const CheckStateSchema: GenMessage<CheckState>;
 
 /**
- * A maintenance that somebody ordered with DiscoveryService.SetMaintenance. While it lasts, the entry shows the health
- * MAINTENANCE. What its client reports and what its checks find shows again when it ends.
+ * A maintenance that was started with DiscoveryService.SetMaintenance. While it lasts, the health of the entry is
+ * MAINTENANCE. When it ends, the client's reports and the checks determine the health again.
  *
  * @generated from message waymark.catalog.v1.Maintenance
  */
 export declare type Maintenance = Message<"waymark.catalog.v1.Maintenance"> & {
   /**
-   * Why, as its orderer said. Empty when nothing was said, and when the entry is too large to hold it. At most 256
-   * bytes.
+   * Reason of the maintenance, as given in SetMaintenance. Empty when no reason was given, and when the entry is too
+   * large to include it. At most 256 bytes.
    *
    * @generated from field: string reason = 1;
    */
   reason: string;
 
   /**
-   * When it ends by itself, by the clock of the node that holds the registration. Absent means that it lasts until
-   * somebody ends it.
+   * Time at which the maintenance ends automatically, by the clock of the node on which the entry is registered. Absent
+   * means that it lasts until it is ended with SetMaintenance.
    *
    * @generated from field: google.protobuf.Timestamp until = 2;
    */
@@ -686,14 +694,14 @@ export declare type Maintenance = Message<"waymark.catalog.v1.Maintenance"> & {
 export declare const MaintenanceSchema: GenMessage<Maintenance>;
 
 /**
- * One thing in the catalog: an instance of a service, function, topic, queue or cache, or a node. An encoded entry has
+ * One entry of the catalog: an instance of a service, function, topic, queue or cache, or a node. An encoded entry has
  * at most 16 KiB.
  *
- * The bytes of a stored entry (Record.entry, in journals and between nodes) have an order on which readers rely. `key`
- * is the first field, and `load`, `registered_at` and `updated_at` (16 to 18) are the last ones; readers refuse other
- * bytes. What stands before `load` is the content of the entry. Writers put it in the order of the field numbers, and
- * the pairs of a map in the order of their keys, so that equal content is equal bytes. A new field therefore has a
- * number from 26 on and is written before `load`. Requests and responses may have any order.
+ * The bytes of a stored entry (Record.entry, in journals and between nodes) have a fixed order, on which readers rely.
+ * `key` is the first field, and `load`, `registered_at` and `updated_at` (16 to 18) are the last fields; readers reject
+ * any other order. The bytes before `load` are the content of the entry. Writers encode the content in the order of the
+ * field numbers, and map pairs in the order of their keys, so that equal content has equal bytes. A new field therefore
+ * gets a number from 26 on and is written before `load`. Requests and responses may use any order.
  *
  * @generated from message waymark.catalog.v1.Entry
  */
@@ -706,28 +714,29 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   key?: EntryKey | undefined;
 
   /**
-   * How far the entry may travel. Unset means ZONE.
+   * How far the entry is replicated. Unset means ZONE.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 2;
    */
   scope: Scope;
 
   /**
-   * Addresses and ports of the instance. At most 64. Names of targets are empty or unique.
+   * Addresses and ports of the instance. At most 64. Names of targets must be empty or unique.
    *
    * @generated from field: repeated waymark.catalog.v1.Target targets = 3;
    */
   targets: Target[];
 
   /**
-   * Tags that the client chooses. At most 64 different items, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   * Tags of the instance, chosen by the client. At most 64 different items, each of 1 to 128 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string tags = 4;
    */
   tags: string[];
 
   /**
-   * Capabilities of the instance, for example methods that it serves. At most 64 different items, each of 1 to 128
+   * Capabilities of the instance, for example the methods that it serves. At most 64 different items, each of 1 to 128
    * characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string capabilities = 5;
@@ -743,19 +752,20 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   resources: string[];
 
   /**
-   * Data that the client chooses. At most 64 pairs. A key has 1 to 63 characters of [A-Za-z0-9._:/@+-], a value at most
-   * 1024 bytes. Waymark itself uses two keys: `waymark.dns.cname` is a DNS name, which DNS returns as a CNAME if the entry
-   * has no targets. Clients may not set other keys that begin with `waymark.dns.`. `waymark.import` is the name of the import
-   * that owns the entry, 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   * Metadata of the instance, chosen by the client. At most 64 pairs. A key has 1 to 63 characters of
+   * [A-Za-z0-9._:/@+-], a value at most 1024 bytes. Waymark itself uses two keys. `waymark.dns.cname` is a DNS name,
+   * which DNS returns as a CNAME if the entry has no targets; clients cannot set any other key that begins with
+   * `waymark.dns.`. `waymark.import` is the name of the import that owns the entry, 1 to 128 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: map<string, string> metadata = 7;
    */
   metadata: { [key: string]: string };
 
   /**
-   * How long caches and DNS resolvers may keep the answer, 0 s to 24 h. When it is absent, the node fills in the ttl of
-   * the lease, at most its setting `limits.max_entry_ttl`. It stays absent under a lease that never expires; DNS then
-   * uses the setting `catalog.default_lease_ttl`.
+   * How long caches and DNS resolvers may use the entry, 0 s to 24 h. If it is absent, the node sets it to the ttl of
+   * the lease, limited to its setting `limits.max_entry_ttl`. It stays absent under a lease that never expires; DNS
+   * then uses the setting `catalog.default_lease_ttl`.
    *
    * @generated from field: google.protobuf.Duration ttl = 8;
    */
@@ -763,7 +773,7 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
 
   /**
    * Additional DNS names of the entry. At most 64, each of at most 253 characters, with labels of 1 to 63 characters.
-   * No two aliases are the same name in DNS, which ignores case and a dot at the end. An alias of one label needs the
+   * Two aliases must not be the same DNS name; DNS ignores case and a trailing dot. A single-label alias requires the
    * role mesh.admin.
    *
    * @generated from field: repeated string aliases = 9;
@@ -771,29 +781,29 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   aliases: string[];
 
   /**
-   * Cluster of the node that holds the registration.
+   * Cluster of the node on which the entry is registered.
    *
    * @generated from field: string cluster_id = 10;
    */
   clusterId: string;
 
   /**
-   * Region of the node that holds the registration.
+   * Region of the node on which the entry is registered.
    *
    * @generated from field: string region = 11;
    */
   region: string;
 
   /**
-   * Locality inside the region. Empty means the zone of the node that holds the registration. At most 64 characters of
-   * [A-Za-z0-9._:/@+-].
+   * Zone of the instance within its region. Empty means the zone of the node on which the entry is registered. At most
+   * 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string zone = 12;
    */
   zone: string;
 
   /**
-   * Node that holds the registration.
+   * Node on which the entry is registered.
    *
    * @generated from field: string node_id = 13;
    */
@@ -807,23 +817,23 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   tenantId: string;
 
   /**
-   * Health of the instance. Unset means HEALTHY. The server refuses ORPHANED from clients. An entry with checks shows the
-   * worst of its reported health and its checks here, and an entry with `maintenance` shows MAINTENANCE; a client says
-   * what it reports.
+   * Health of the instance. Unset means HEALTHY. The server rejects ORPHANED from clients. In a registration, the
+   * client sets the health that it reports. In responses, an entry with checks has the worst of its reported health and
+   * its checks, and an entry with `maintenance` has MAINTENANCE.
    *
    * @generated from field: waymark.catalog.v1.HealthStatus health = 15;
    */
   health: HealthStatus;
 
   /**
-   * Last known load of the instance. Renew and KeepAlive report new values without a new registration.
+   * Last known load of the instance. Renew and KeepAlive update it without a new registration.
    *
    * @generated from field: waymark.catalog.v1.LoadReport load = 16;
    */
   load?: LoadReport | undefined;
 
   /**
-   * Time at which the key was first registered at this node.
+   * Time at which the key was first registered on this node.
    *
    * @generated from field: google.protobuf.Timestamp registered_at = 17;
    */
@@ -837,7 +847,7 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   updatedAt?: Timestamp | undefined;
 
   /**
-   * Additional data that depends on the kind. It must agree with `key.kind`.
+   * Additional data for the kind of the entry. It must match `key.kind`.
    *
    * @generated from oneof waymark.catalog.v1.Entry.detail
    */
@@ -892,37 +902,37 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * True when the entry has aliases and the caller that registered it had the role mesh.admin. Only then does DNS
-   * answer for an alias of one label.
+   * True when the entry has aliases and the caller that registered it had the role mesh.admin. DNS answers queries for
+   * a single-label alias only when this is true.
    *
    * @generated from field: bool registered_by_admin = 25;
    */
   registeredByAdmin: boolean;
 
   /**
-   * Checks of the instance, which the node of its registration runs. At most 4. Refused with CHECKS_DISABLED unless that
-   * node's setting `checks.enabled` is true, so that no entry with checks goes unwatched.
+   * Checks of the instance, which the node of the registration runs. At most 4. The registration fails with
+   * CHECKS_DISABLED unless that node's setting `checks.enabled` is true, so that no entry has checks that do not run.
    *
    * @generated from field: repeated waymark.catalog.v1.Check checks = 26;
    */
   checks: Check[];
 
   /**
-   * Of an entry with checks or with `maintenance`: the health that its client reported. Otherwise unset.
+   * Health that the client reported, for an entry with checks or with `maintenance`. Otherwise unset.
    *
    * @generated from field: waymark.catalog.v1.HealthStatus reported_health = 27;
    */
   reportedHealth: HealthStatus;
 
   /**
-   * What each of the checks has found, in their order. Empty while nothing is known of any.
+   * Results of the checks, in the order of `checks`. Empty until at least one result is known.
    *
    * @generated from field: repeated waymark.catalog.v1.CheckState check_states = 28;
    */
   checkStates: CheckState[];
 
   /**
-   * Present while a maintenance is ordered.
+   * The maintenance of the entry. Absent when the entry is not in maintenance.
    *
    * @generated from field: waymark.catalog.v1.Maintenance maintenance = 29;
    */
@@ -936,41 +946,41 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
 export declare const EntrySchema: GenMessage<Entry>;
 
 /**
- * How far an entry may travel. The order is LOCAL < ZONE < REGION < GLOBAL.
+ * How far an entry is replicated. The order is LOCAL < ZONE < REGION < GLOBAL.
  *
  * @generated from enum waymark.catalog.v1.Scope
  */
 export enum Scope {
   /**
-   * The field was not set. The comment of each field says what the server does then.
+   * The field is not set. The comment of each field describes the default.
    *
    * @generated from enum value: SCOPE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The entry stays on the node that holds its registration. It never crosses the network.
+   * The entry stays on the node on which it is registered. It never crosses the network.
    *
    * @generated from enum value: SCOPE_LOCAL = 1;
    */
   LOCAL = 1,
 
   /**
-   * The entry goes to every node of the same cluster.
+   * The entry is replicated to every node of the same cluster.
    *
    * @generated from enum value: SCOPE_ZONE = 2;
    */
   ZONE = 2,
 
   /**
-   * The entry goes to every node of every cluster in the same region.
+   * The entry is replicated to every node of every cluster in the same region.
    *
    * @generated from enum value: SCOPE_REGION = 3;
    */
   REGION = 3,
 
   /**
-   * The entry goes where REGION goes, and summaries of it may go to other regions.
+   * The entry is replicated as with REGION. In addition, summaries of it may be sent to other regions.
    *
    * @generated from enum value: SCOPE_GLOBAL = 4;
    */
@@ -983,13 +993,13 @@ export enum Scope {
 export declare const ScopeSchema: GenEnum<Scope>;
 
 /**
- * What kind of thing an entry describes.
+ * Kind of an entry.
  *
  * @generated from enum waymark.catalog.v1.EntryKind
  */
 export enum EntryKind {
   /**
-   * The field was not set. The comment of each field says what the server does then.
+   * The field is not set. The comment of each field describes the default.
    *
    * @generated from enum value: ENTRY_KIND_UNSPECIFIED = 0;
    */
@@ -1031,7 +1041,7 @@ export enum EntryKind {
   CACHE = 5,
 
   /**
-   * A Waymark node. Only nodes write entries of this kind.
+   * A Waymark node. Only nodes register entries of this kind.
    *
    * @generated from enum value: ENTRY_KIND_NODE = 6;
    */
@@ -1050,43 +1060,43 @@ export declare const EntryKindSchema: GenEnum<EntryKind>;
  */
 export enum HealthStatus {
   /**
-   * The field was not set. The comment of each field says what the server does then.
+   * The field is not set. The comment of each field describes the default.
    *
    * @generated from enum value: HEALTH_STATUS_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The instance is fit for traffic.
+   * The instance can receive traffic.
    *
    * @generated from enum value: HEALTH_STATUS_HEALTHY = 1;
    */
   HEALTHY = 1,
 
   /**
-   * The instance works, but other instances should be preferred.
+   * The instance works, but clients should prefer other instances.
    *
    * @generated from enum value: HEALTH_STATUS_DEGRADED = 2;
    */
   DEGRADED = 2,
 
   /**
-   * The instance should receive traffic only when no better instance is left.
+   * The instance should receive traffic only when there is no better instance.
    *
    * @generated from enum value: HEALTH_STATUS_CRITICAL = 3;
    */
   CRITICAL = 3,
 
   /**
-   * An operator took the instance out of traffic. Resolve never chooses it.
+   * The instance is in maintenance and must not receive traffic. Resolve never chooses it.
    *
    * @generated from enum value: HEALTH_STATUS_MAINTENANCE = 4;
    */
   MAINTENANCE = 4,
 
   /**
-   * The node that holds the registration cannot be reached. Only the server sets this value, for entries that are not in
-   * MAINTENANCE. Such entries rank last, as CRITICAL ones do.
+   * The node on which the entry is registered is unreachable. Only the server sets this value, and only for entries
+   * that are not in MAINTENANCE. Such entries rank last, together with CRITICAL entries.
    *
    * @generated from enum value: HEALTH_STATUS_ORPHANED = 5;
    */
@@ -1099,7 +1109,7 @@ export enum HealthStatus {
 export declare const HealthStatusSchema: GenEnum<HealthStatus>;
 
 /**
- * Why a check fails. Nothing else is told of what a check read.
+ * Why a check fails. Readers get no other information about the response to a check.
  *
  * @generated from enum waymark.catalog.v1.CheckFailure
  */
@@ -1112,71 +1122,71 @@ export enum CheckFailure {
   UNSPECIFIED = 0,
 
   /**
-   * There was no answer within the timeout.
+   * The target did not respond within the timeout.
    *
    * @generated from enum value: CHECK_FAILURE_TIMEOUT = 1;
    */
   TIMEOUT = 1,
 
   /**
-   * There was no connection, or it ended before the answer.
+   * The connection failed, or it was closed before the response.
    *
    * @generated from enum value: CHECK_FAILURE_REFUSED = 2;
    */
   REFUSED = 2,
 
   /**
-   * The status of the HTTP answer, which `http_status` has, is none of those that pass.
+   * The HTTP status, which `http_status` contains, is not in the range that passes.
    *
    * @generated from enum value: CHECK_FAILURE_STATUS = 3;
    */
   STATUS = 3,
 
   /**
-   * The gRPC server says that it does not serve, or does not know the service.
+   * The gRPC server reports that it is not serving, or does not know the service.
    *
    * @generated from enum value: CHECK_FAILURE_NOT_SERVING = 4;
    */
   NOT_SERVING = 4,
 
   /**
-   * The answer is malformed or longer than 4 KiB, or TLS failed.
+   * The response is malformed or longer than 4 KiB, or the TLS handshake failed.
    *
    * @generated from enum value: CHECK_FAILURE_MALFORMED = 5;
    */
   MALFORMED = 5,
 
   /**
-   * The name of the target does not resolve, or checks of the node are not allowed to connect to any of its addresses.
+   * The host name of the target does not resolve, or the node does not allow checks to connect to any of its addresses.
    *
    * @generated from enum value: CHECK_FAILURE_NAME = 6;
    */
   NAME = 6,
 
   /**
-   * The target is an address that is not in the node's setting `checks.allowed`.
+   * The target is an address that the node's setting `checks.allowed` does not permit.
    *
    * @generated from enum value: CHECK_FAILURE_NOT_ALLOWED = 7;
    */
   NOT_ALLOWED = 7,
 
   /**
-   * Nothing renewed the check in time.
+   * The program did not renew the check in time.
    *
    * @generated from enum value: CHECK_FAILURE_NOT_RENEWED = 8;
    */
   NOT_RENEWED = 8,
 
   /**
-   * The other entry is not fit for traffic, does not exist, or may not be seen.
+   * The other entry cannot receive traffic, does not exist, or is not visible to the tenant of this entry.
    *
    * @generated from enum value: CHECK_FAILURE_ALIAS = 9;
    */
   ALIAS = 9,
 
   /**
-   * The node did not run the check for three intervals, because too many checks were waiting. `last_health` is the last
-   * health of the check.
+   * The node did not run the check for three intervals, because too many checks were waiting. `last_health` has the
+   * last result of the check.
    *
    * @generated from enum value: CHECK_FAILURE_NOT_RUN = 10;
    */

@@ -2,8 +2,7 @@
 // @generated from file waymark/catalog/v1/entry.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// Messages that describe what the catalog holds: keys, entries and their parts. The services that read and write them
-// are in other packages.
+// The keys and entries of the catalog. The services that read and write them are in other packages.
 
 import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
@@ -149,7 +148,7 @@ export const ScopeSchema = /*@__PURE__*/
   enumDesc(file_waymark_catalog_v1_entry, 0);
 
 /**
- * How far an entry may travel. The order is LOCAL < ZONE < REGION < GLOBAL.
+ * How far an entry is replicated. The order is LOCAL < ZONE < REGION < GLOBAL.
  *
  * @generated from enum waymark.catalog.v1.Scope
  */
@@ -163,7 +162,7 @@ export const EntryKindSchema = /*@__PURE__*/
   enumDesc(file_waymark_catalog_v1_entry, 1);
 
 /**
- * What kind of thing an entry describes.
+ * Kind of an entry.
  *
  * @generated from enum waymark.catalog.v1.EntryKind
  */
@@ -191,7 +190,7 @@ export const CheckFailureSchema = /*@__PURE__*/
   enumDesc(file_waymark_catalog_v1_entry, 3);
 
 /**
- * Why a check fails. Nothing else is told of what a check read.
+ * Why a check fails. Readers get no other information about the response to a check.
  *
  * @generated from enum waymark.catalog.v1.CheckFailure
  */

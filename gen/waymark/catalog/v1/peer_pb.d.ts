@@ -15,14 +15,14 @@ import type { LoadReport, Scope } from "./entry_pb.js";
 export declare const file_waymark_catalog_v1_peer: GenFile;
 
 /**
- * A node of the mesh as the serving node sees it. DiscoveryService.ListPeers sets only node_id, cluster_id, region,
+ * A node of the mesh, as the serving node sees it. DiscoveryService.ListPeers sets only node_id, cluster_id, region,
  * zone, scope, urls, transports, load, status and last_seen. PeerService sets all fields except urls and load.
  *
  * @generated from message waymark.catalog.v1.Peer
  */
 export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
   /**
-   * Identifier of the node. Empty for a node of another region, whose identifier is not told.
+   * Identifier of the node. Empty for a node of another region, because regions do not exchange node identifiers.
    *
    * @generated from field: string node_id = 1;
    */
@@ -50,14 +50,15 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
   zone: string;
 
   /**
-   * What the serving node takes the node for.
+   * Status of the node, as the serving node sees it.
    *
    * @generated from field: waymark.catalog.v1.PeerStatus status = 5;
    */
   status: PeerStatus;
 
   /**
-   * Counter with which the member contradicts a suspicion. A higher value replaces what was said about a lower one.
+   * Incarnation number of the member. The member increases it to refute a suspicion. A statement about a higher
+   * incarnation replaces all statements about lower ones.
    *
    * @generated from field: uint64 incarnation = 6;
    */
@@ -78,14 +79,14 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
   address: string;
 
   /**
-   * Time at which the serving node last heard of the member. Absent when it never did.
+   * Time of the member's last sign of life that the serving node knows. Absent when there was none.
    *
    * @generated from field: google.protobuf.Timestamp last_seen = 9;
    */
   lastSeen?: Timestamp | undefined;
 
   /**
-   * Last measured round trip time. Absent when it was never measured.
+   * Last measured round-trip time. Absent when it was never measured.
    *
    * @generated from field: google.protobuf.Duration rtt = 10;
    */
@@ -99,42 +100,42 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
   version: string;
 
   /**
-   * Versions of the fabric protocol that the member speaks.
+   * Versions of the fabric protocol that the member supports.
    *
    * @generated from field: repeated uint32 protocol_versions = 12;
    */
   protocolVersions: number[];
 
   /**
-   * Transports that the member speaks, for example `h2`.
+   * Transports that the member supports, for example `h2`.
    *
    * @generated from field: repeated string transports = 13;
    */
   transports: string[];
 
   /**
-   * Roles that the operator gave the member.
+   * Roles that the operator assigned to the member.
    *
    * @generated from field: repeated string roles = 14;
    */
   roles: string[];
 
   /**
-   * Labels that the operator gave the member.
+   * Labels that the operator assigned to the member.
    *
    * @generated from field: map<string, string> labels = 15;
    */
   labels: { [key: string]: string };
 
   /**
-   * How unwell the member thinks it is, 0 (well) to 8 (Lifeguard's local health).
+   * The member's own assessment of its health, from 0 (healthy) to 8. This is the local health multiplier of Lifeguard.
    *
    * @generated from field: uint32 health_score = 16;
    */
   healthScore: number;
 
   /**
-   * While the member is suspected: the node that accused it.
+   * Node that reported the suspicion. Set only while the member is suspected.
    *
    * @generated from field: string accuser = 17;
    */
@@ -163,7 +164,7 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
   scope: Scope;
 
   /**
-   * URLs at which the node can be reached.
+   * URLs of the node, for example `grpc://10.0.0.1:17420`.
    *
    * @generated from field: repeated string urls = 21;
    */
@@ -184,13 +185,13 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
 export declare const PeerSchema: GenMessage<Peer>;
 
 /**
- * What a node takes another node for.
+ * Status of a node, as the serving node sees it.
  *
  * @generated from enum waymark.catalog.v1.PeerStatus
  */
 export enum PeerStatus {
   /**
-   * The node is no member: DiscoveryService.ListPeers tells of nodes of other regions.
+   * The node is not a member of the mesh. DiscoveryService.ListPeers uses this value for nodes of other regions.
    *
    * @generated from enum value: PEER_STATUS_UNSPECIFIED = 0;
    */
@@ -204,21 +205,21 @@ export enum PeerStatus {
   ALIVE = 1,
 
   /**
-   * The node did not answer a probe. It is declared dead unless it contradicts in time.
+   * The node did not answer a probe. It is declared dead unless it refutes the suspicion in time.
    *
    * @generated from enum value: PEER_STATUS_SUSPECT = 2;
    */
   SUSPECT = 2,
 
   /**
-   * The node said that it leaves the mesh.
+   * The node announced that it leaves the mesh.
    *
    * @generated from enum value: PEER_STATUS_LEFT = 3;
    */
   LEFT = 3,
 
   /**
-   * The node did not contradict a suspicion in time.
+   * The node did not refute a suspicion in time.
    *
    * @generated from enum value: PEER_STATUS_DEAD = 4;
    */

@@ -28,7 +28,7 @@ export const PeerStatusSchema = /*@__PURE__*/
   enumDesc(file_waymark_catalog_v1_peer, 0);
 
 /**
- * What a node takes another node for.
+ * Status of a node, as the serving node sees it.
  *
  * @generated from enum waymark.catalog.v1.PeerStatus
  */

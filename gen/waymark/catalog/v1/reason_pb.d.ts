@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/reason.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// The reasons with which calls fail.
+// The reasons of failed calls.
 
 import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
 
@@ -12,14 +12,15 @@ import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
 export declare const file_waymark_catalog_v1_reason: GenFile;
 
 /**
- * Why a call failed. `ErrorInfo.reason` carries the name without the prefix, for example `LEASE_NOT_FOUND`. The status
- * message starts with the same word in lower case. Programs should match the reason and never the text.
+ * The reason of a failed call. `ErrorInfo.reason` carries the name without the prefix, for example `LEASE_NOT_FOUND`.
+ * The status message starts with the same word in lower case. Programs must match the reason, because the text of a
+ * message can change.
  *
  * @generated from enum waymark.catalog.v1.Reason
  */
 export enum Reason {
   /**
-   * Never sent.
+   * The server never sends this value.
    *
    * @generated from enum value: REASON_UNSPECIFIED = 0;
    */
@@ -27,105 +28,106 @@ export enum Reason {
 
   /**
    * INVALID_ARGUMENT. A field is malformed or out of range, an enum value is unknown, or a page token belongs to
-   * another request.
+   * another request. The error details list the fields.
    *
    * @generated from enum value: REASON_INVALID_ARGUMENT = 1;
    */
   INVALID_ARGUMENT = 1,
 
   /**
-   * UNAUTHENTICATED. The caller is not known.
+   * UNAUTHENTICATED. The call has no valid credential.
    *
    * @generated from enum value: REASON_UNAUTHENTICATED = 2;
    */
   UNAUTHENTICATED = 2,
 
   /**
-   * PERMISSION_DENIED. The caller may not see or write this namespace or key.
+   * PERMISSION_DENIED. The caller is not allowed to read or write this namespace or key, or lacks the required role.
    *
    * @generated from enum value: REASON_DISCOVERY_ACCESS_DENIED = 3;
    */
   DISCOVERY_ACCESS_DENIED = 3,
 
   /**
-   * RESOURCE_EXHAUSTED. The caller is over its rate limit. The HTTP edge answers 429.
+   * RESOURCE_EXHAUSTED. The caller exceeded its rate limit. The HTTP edge answers with status 429.
    *
    * @generated from enum value: REASON_DISCOVERY_RATE_LIMITED = 4;
    */
   DISCOVERY_RATE_LIMITED = 4,
 
   /**
-   * RESOURCE_EXHAUSTED. A quota or a size limit is exceeded.
+   * RESOURCE_EXHAUSTED. The call would exceed a quota or a size limit.
    *
    * @generated from enum value: REASON_QUOTA_EXCEEDED = 5;
    */
   QUOTA_EXCEEDED = 5,
 
   /**
-   * NOT_FOUND. This node does not hold the lease.
+   * NOT_FOUND. The node does not hold the lease.
    *
    * @generated from enum value: REASON_LEASE_NOT_FOUND = 6;
    */
   LEASE_NOT_FOUND = 6,
 
   /**
-   * NOT_FOUND. The thing does not exist.
+   * NOT_FOUND. The requested resource does not exist.
    *
    * @generated from enum value: REASON_NOT_FOUND = 7;
    */
   NOT_FOUND = 7,
 
   /**
-   * ABORTED. The version or ETag does not match. Read again, then retry.
+   * ABORTED. The version or ETag does not match. Read the current version, then retry.
    *
    * @generated from enum value: REASON_VERSION_CONFLICT = 8;
    */
   VERSION_CONFLICT = 8,
 
   /**
-   * UNAVAILABLE. The call needs the store, and the store takes no writes now.
+   * UNAVAILABLE. The call needs the store, and the store does not accept writes at the moment.
    *
    * @generated from enum value: REASON_STORE_UNAVAILABLE = 9;
    */
   STORE_UNAVAILABLE = 9,
 
   /**
-   * UNAVAILABLE. The call needs a leader, and there is none now.
+   * UNAVAILABLE. The call needs a leader, and there is none at the moment.
    *
    * @generated from enum value: REASON_NO_LEADER = 10;
    */
   NO_LEADER = 10,
 
   /**
-   * UNAVAILABLE. The node is about to stop. Use another node.
+   * UNAVAILABLE. The node is shutting down. Use another node.
    *
    * @generated from enum value: REASON_DRAINING = 11;
    */
   DRAINING = 11,
 
   /**
-   * UNAVAILABLE. The node has not caught up with its peers. Retry, or use another node.
+   * UNAVAILABLE. The server is starting, has not caught up with its peers, or reaches no upstream. Retry, or use
+   * another server.
    *
    * @generated from enum value: REASON_NOT_READY = 12;
    */
   NOT_READY = 12,
 
   /**
-   * UNAVAILABLE. The data of the node is older than the caller accepts.
+   * UNAVAILABLE. The server's data is older than the request accepts.
    *
    * @generated from enum value: REASON_TOO_STALE = 13;
    */
   TOO_STALE = 13,
 
   /**
-   * UNIMPLEMENTED. The call comes with a later version.
+   * UNIMPLEMENTED. The server does not support the call.
    *
    * @generated from enum value: REASON_UNIMPLEMENTED = 14;
    */
   UNIMPLEMENTED = 14,
 
   /**
-   * INTERNAL. The server has a bug.
+   * INTERNAL. The server failed because of a bug.
    *
    * @generated from enum value: REASON_INTERNAL = 15;
    */
@@ -139,73 +141,77 @@ export enum Reason {
   DEADLINE_EXCEEDED = 16,
 
   /**
-   * FAILED_PRECONDITION. The shard has another owner now. The details carry the newer map.
+   * FAILED_PRECONDITION. The shard has a new owner. The error details carry the newer map.
    *
    * @generated from enum value: REASON_WRONG_EPOCH = 17;
    */
   WRONG_EPOCH = 17,
 
   /**
-   * FAILED_PRECONDITION. The call needs several hops, and this feature is off.
+   * FAILED_PRECONDITION. The call needs multi-hop routing, which is disabled.
    *
    * @generated from enum value: REASON_ROUTING_DISABLED = 18;
    */
   ROUTING_DISABLED = 18,
 
   /**
-   * FAILED_PRECONDITION. The call needs more hops than it may take.
+   * FAILED_PRECONDITION. The call needs more hops than its limit allows.
    *
    * @generated from enum value: REASON_HOPS_EXHAUSTED = 19;
    */
   HOPS_EXHAUSTED = 19,
 
   /**
-   * FAILED_PRECONDITION. Anybody can join the fabric, so a policy would protect nothing. Configure a cluster token or
-   * certificates first.
+   * FAILED_PRECONDITION. Any process can join the fabric, so a policy would not protect anything. Configure a cluster
+   * token or certificates first.
    *
    * @generated from enum value: REASON_FABRIC_OPEN = 20;
    */
   FABRIC_OPEN = 20,
 
   /**
-   * UNAVAILABLE. A clock is too far from the right time, so the node cannot stamp the write.
+   * UNAVAILABLE. A clock differs too much from the correct time, so the node cannot timestamp the write.
    *
    * @generated from enum value: REASON_CLOCK_SKEW = 21;
    */
   CLOCK_SKEW = 21,
 
   /**
-   * FAILED_PRECONDITION. The entry has checks, and this node runs none, so nobody would watch it. Register it without checks,
-   * or at a node whose setting `checks.enabled` is true.
+   * FAILED_PRECONDITION. The entry has checks, but the node runs no checks. Register the entry without checks, or on a
+   * node whose setting `checks.enabled` is true.
    *
    * @generated from enum value: REASON_CHECKS_DISABLED = 22;
    */
   CHECKS_DISABLED = 22,
 
   /**
-   * FAILED_PRECONDITION. The call is about the cache of a resolver, and the server is a node, which has none.
+   * FAILED_PRECONDITION. The call manages the cache of a resolver, but the server is a node and has no such cache. Call
+   * a resolver.
    *
    * @generated from enum value: REASON_RESOLVER_DISABLED = 23;
    */
   RESOLVER_DISABLED = 23,
 
   /**
-   * FAILED_PRECONDITION. Entries were found, but all of them are in maintenance, so none may be chosen. Retry when one is back.
+   * FAILED_PRECONDITION. Matching entries exist, but all of them are in maintenance and none can be chosen. Retry when
+   * the maintenance of one of them ends.
    *
    * @generated from enum value: REASON_IN_MAINTENANCE = 24;
    */
   IN_MAINTENANCE = 24,
 
   /**
-   * FAILED_PRECONDITION. The server is a resolver, which takes no writes, and answers nothing about earlier policies or drafts
-   * of one. `ErrorInfo.metadata` has up to 4 addresses of nodes, separated by spaces, as `urls`. Call one of these.
+   * FAILED_PRECONDITION. The server is a resolver, which accepts no writes and serves neither earlier policies nor
+   * policy drafts. `ErrorInfo.metadata` has the addresses of up to 4 nodes under the key `urls`, separated by spaces.
+   * Call one of these nodes.
    *
    * @generated from enum value: REASON_READ_ONLY = 25;
    */
   READ_ONLY = 25,
 
   /**
-   * UNAVAILABLE. The node where the entry is registered is away, or did not answer in time. Retry when it is back.
+   * UNAVAILABLE. The node on which the entry is registered is unreachable or did not answer in time. Retry when it is
+   * back.
    *
    * @generated from enum value: REASON_ORIGIN_AWAY = 26;
    */

@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/reason.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// The reasons with which calls fail.
+// The reasons of failed calls.
 
 import { enumDesc, fileDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 
@@ -19,8 +19,9 @@ export const ReasonSchema = /*@__PURE__*/
   enumDesc(file_waymark_catalog_v1_reason, 0);
 
 /**
- * Why a call failed. `ErrorInfo.reason` carries the name without the prefix, for example `LEASE_NOT_FOUND`. The status
- * message starts with the same word in lower case. Programs should match the reason and never the text.
+ * The reason of a failed call. `ErrorInfo.reason` carries the name without the prefix, for example `LEASE_NOT_FOUND`.
+ * The status message starts with the same word in lower case. Programs must match the reason, because the text of a
+ * message can change.
  *
  * @generated from enum waymark.catalog.v1.Reason
  */

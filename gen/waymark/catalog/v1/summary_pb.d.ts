@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/summary.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// What clusters tell each other about their services.
+// Summaries of services, which clusters exchange.
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -15,7 +15,7 @@ import type { EntryKind, Scope } from "./entry_pb.js";
 export declare const file_waymark_catalog_v1_summary: GenFile;
 
 /**
- * A range of latencies in whole milliseconds. 0 and 0 mean that no latency was reported.
+ * A range of latencies in whole milliseconds. If `min` and `max` are 0, no latency was reported.
  *
  * @generated from message waymark.catalog.v1.LatencyBand
  */
@@ -42,11 +42,11 @@ export declare type LatencyBand = Message<"waymark.catalog.v1.LatencyBand"> & {
 export declare const LatencyBandSchema: GenMessage<LatencyBand>;
 
 /**
- * What a cluster tells others about one of its services.
+ * A summary of one service of a cluster, for other clusters.
  *
- * A summary is signed as bytes: the encoded message without `signature`, `stale` and `signed_bytes`. Nobody encodes those
- * bytes again, because protobuf has no canonical form. A reader that checks the signature reads the message from
- * `signed_bytes`, and believes only what is inside them.
+ * A summary is signed as bytes: the encoded message without `signature`, `stale` and `signed_bytes`. Programs forward
+ * these bytes unchanged and never encode them again, because protobuf has no canonical form. A reader that verifies the
+ * signature must decode the summary from `signed_bytes` and must not trust any value outside of these bytes.
  *
  * @generated from message waymark.catalog.v1.ServiceSummary
  */
@@ -94,16 +94,16 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   latencyBandMs?: LatencyBand | undefined;
 
   /**
-   * How long a reader may keep the summary, and what was chosen by it, before it asks again: `summary.ttl` of the source
-   * cluster on scope GLOBAL, half of it on REGION and a quarter on ZONE. It does not say when the summary is `stale`. At
-   * most 24 h.
+   * How long a reader may use the summary, and any choice based on it, before it queries again. This is `summary.ttl`
+   * of the source cluster for scope GLOBAL, half of it for REGION and a quarter for ZONE. It does not determine when
+   * the summary becomes `stale`. At most 24 h.
    *
    * @generated from field: google.protobuf.Duration ttl = 7;
    */
   ttl?: Duration | undefined;
 
   /**
-   * Time at which the cluster made the summary.
+   * Time at which the source cluster created the summary.
    *
    * @generated from field: google.protobuf.Timestamp generated_at = 8;
    */
@@ -117,22 +117,23 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   policyVersion: string;
 
   /**
-   * Cluster that the summary is about. At most 64 characters of [A-Za-z0-9._:/@+-].
+   * Cluster whose service is summarised. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string source_cluster = 10;
    */
   sourceCluster: string;
 
   /**
-   * Widest scope in which the summary may be shown: ZONE, REGION or GLOBAL. A service has a summary for each.
+   * Widest scope in which readers may see the summary: ZONE, REGION or GLOBAL. A service has one summary for each
+   * scope.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 11;
    */
   scope: Scope;
 
   /**
-   * Ed25519 signature over the text `waymark.summary.v1`, a zero byte, and `signed_bytes`. 64 bytes; empty when the
-   * summary is not signed. It is not part of the signed bytes.
+   * Ed25519 signature over the text `waymark.summary.v1`, a zero byte, and `signed_bytes`. It has 64 bytes, or is empty
+   * when the summary is not signed. The signed bytes do not include it.
    *
    * @generated from field: bytes signature = 12;
    */
@@ -146,58 +147,62 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   keyId: string;
 
   /**
-   * Kind of what is summarised: SERVICE, FUNCTION, TOPIC, QUEUE or CACHE.
+   * Kind of the summarised entries: SERVICE, FUNCTION, TOPIC, QUEUE or CACHE.
    *
    * @generated from field: waymark.catalog.v1.EntryKind kind = 14;
    */
   kind: EntryKind;
 
   /**
-   * Number of the summary. Of two summaries of one service, source cluster and scope the higher version wins, and of equal
-   * versions the one with the higher `exporter`. At most 2^52.
+   * Version of the summary. Among summaries of the same service, source cluster and scope, the highest version wins.
+   * Among equal versions, the summary with the higher `exporter` wins. At most 2^52.
    *
    * @generated from field: uint64 version = 15;
    */
   version: bigint;
 
   /**
-   * Node that made the summary. At most 64 characters of [A-Za-z0-9._:/@+-].
+   * Node that created the summary. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string exporter = 16;
    */
   exporter: string;
 
   /**
-   * From this time on, by the reader's own clock, nobody shows the summary. Absent when there is no such time.
+   * A reader must not show the summary at or after this time, by the reader's own clock. Absent means that there is no
+   * such time.
    *
    * @generated from field: google.protobuf.Timestamp not_after = 17;
    */
   notAfter?: Timestamp | undefined;
 
   /**
-   * The summary ends when it would be `stale`. Others are shown as stale for some time after that.
+   * If true, the summary expires at the time at which it would become `stale`. Other summaries are shown as stale for
+   * some time after that.
    *
    * @generated from field: bool no_stale = 18;
    */
   noStale: boolean;
 
   /**
-   * The source cluster no longer exports the service.
+   * True when the source cluster no longer exports the service.
    *
    * @generated from field: bool withdrawn = 19;
    */
   withdrawn: boolean;
 
   /**
-   * The serving node has not heard of the source cluster for as long as a beacon of that cluster confirms its summaries,
-   * which is `summary.ttl` on every scope. It is the word of the serving node, and not part of the signed bytes.
+   * True when the serving node received no beacon of the source cluster for `summary.ttl`, whatever the scope. A beacon
+   * confirms the summaries of its cluster for that long. The serving node sets this field; the signed bytes do not
+   * include it.
    *
    * @generated from field: bool stale = 20;
    */
   stale: boolean;
 
   /**
-   * In answers: the bytes that were signed, as the exporter made them. They are not part of themselves. At most 4 KiB.
+   * In responses: the signed bytes, unchanged, as the exporter created them. The signed bytes do not include this
+   * field. At most 4 KiB.
    *
    * @generated from field: bytes signed_bytes = 21;
    */
@@ -218,9 +223,10 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   policyRule: string;
 
   /**
-   * A number that only the cluster of the service can make for it, and never 0: the first 8 bytes of SHA-256 of the Ed25519
-   * signature over the text `waymark.tag.v1`, a zero byte, and the key of the summary. Later versions keep it. Beacons and
-   * comparisons of regions name services by it, so that they tell nothing to whom the service is not told.
+   * A number that identifies the service and that only its cluster can compute. It is never 0. It is the first 8 bytes
+   * of SHA-256 of the Ed25519 signature over the text `waymark.tag.v1`, a zero byte, and the key of the summary. Later
+   * versions of the summary keep the tag. Beacons and comparisons between regions refer to services by tag, so that
+   * they reveal no service to a region that does not receive its summary.
    *
    * @generated from field: fixed64 tag = 24;
    */
@@ -234,13 +240,13 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
 export declare const ServiceSummarySchema: GenMessage<ServiceSummary>;
 
 /**
- * Health of a service, by the share of its endpoints that are healthy.
+ * Health level of a service, by the share of its endpoints that are healthy.
  *
  * @generated from enum waymark.catalog.v1.HealthBand
  */
 export enum HealthBand {
   /**
-   * Never sent.
+   * The server never sends this value.
    *
    * @generated from enum value: HEALTH_BAND_UNSPECIFIED = 0;
    */

@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/summary.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// What clusters tell each other about their services.
+// Summaries of services, which clusters exchange.
 
 import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
@@ -36,7 +36,7 @@ export const HealthBandSchema = /*@__PURE__*/
   enumDesc(file_waymark_catalog_v1_summary, 0);
 
 /**
- * Health of a service, by the share of its endpoints that are healthy.
+ * Health level of a service, by the share of its endpoints that are healthy.
  *
  * @generated from enum waymark.catalog.v1.HealthBand
  */

@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/viewer.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// On whose behalf a read is answered.
+// The viewer on whose behalf a server answers a read.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,21 +13,22 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_waymark_catalog_v1_viewer: GenFile;
 
 /**
- * A cluster and a tenant on whose behalf a read is answered. The server uses it only for callers without credentials,
- * and only when its settings allow it; otherwise it uses the identity of the caller.
+ * The cluster and tenant on whose behalf the server answers a read. The server uses this message only for callers
+ * without credentials, and only when its setting `tenants.allow_request_override` is true. Otherwise it uses the
+ * caller's own cluster and tenant. DnsService.ResolveName also accepts it from callers with the role mesh.operate.
  *
  * @generated from message waymark.catalog.v1.Viewer
  */
 export declare type Viewer = Message<"waymark.catalog.v1.Viewer"> & {
   /**
-   * Cluster of the viewer. At most 64 characters of [A-Za-z0-9._:/@+-].
+   * Cluster of the viewer. Empty means the cluster of the caller. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string cluster_id = 1;
    */
   clusterId: string;
 
   /**
-   * Tenant of the viewer. At most 64 characters of [A-Za-z0-9._:/@+-].
+   * Tenant of the viewer. Empty means the tenant of the caller. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string tenant_id = 2;
    */

@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/viewer.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// On whose behalf a read is answered.
+// The viewer on whose behalf a server answers a read.
 
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";

@@ -2,18 +2,18 @@
 // @generated from file waymark/catalog/v1/watch.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// The grammar of watches. Every rpc whose name ends in Watch follows it, whatever it sends.
+// The protocol that all watches share. Every rpc whose name ends in Watch follows it.
 //
-// A watch starts with a snapshot: a message with BEGIN, any number with CONTINUE, and one with END. What was not listed
-// between BEGIN and END does not exist. Then deltas follow, each of which puts a thing (CREATE, UPDATE) or removes it
-// (REMOVE). A bookmark says that nothing is missing up to its cursor; the node sends one at least every
-// `bookmark_interval`. A reader resumes with the last cursor that it received. When the node cannot honour the cursor,
-// the watch starts with a snapshot again.
+// A watch starts with a snapshot: one message with BEGIN, any number of messages with CONTINUE, and one message with
+// END. An item that is not listed between BEGIN and END does not exist. The server then sends deltas, each of which
+// stores an item (CREATE, UPDATE) or removes one (REMOVE). A bookmark states that the reader has received every change
+// up to its cursor. The server sends a bookmark at least every `bookmark_interval`. A reader resumes with the last
+// cursor that it received. If the server cannot resume from that cursor, the watch starts with a snapshot again.
 //
 // Requests have the fields `cursor` (17) and `bookmark_interval` (18). Responses have `deltas` (1), `revision` (2),
-// `cursor` (3), `snapshot` (5), `bookmark` (7), `served_by` (10) and `age` (11), and where they apply `portable_cursor`
-// (4), `replaces` (6), `count` (8), `digest` (9), `stale` (12), `source` (13), `policy_epoch` (14), `via` (15) and
-// `unreachable_nodes` (17). These names and numbers mean the same in every watch.
+// `cursor` (3), `snapshot` (5), `bookmark` (7), `served_by` (10) and `age` (11). Where they apply, responses also have
+// `portable_cursor` (4), `replaces` (6), `count` (8), `digest` (9), `stale` (12), `source` (13), `policy_epoch` (14),
+// `via` (15), `heard` (16) and `unreachable_nodes` (17). These names and numbers have the same meaning in every watch.
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -24,22 +24,23 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_waymark_catalog_v1_watch: GenFile;
 
 /**
- * Members of the cluster that were declared dead without announcing that they leave, such as nodes behind a network
- * partition. They may still accept writes, which are missing in the answer. A node is removed when it returns, when it
- * leaves, or when the cluster forgets it after `fabric.origin_forget`. A node that announced a restart is added after a minute.
+ * Nodes of the cluster that were declared dead without having announced that they would leave, such as nodes behind a
+ * network partition. They may still accept writes, and these writes are missing in the response. A node is no longer
+ * listed when it returns, when it leaves, or when the cluster forgets it after `fabric.origin_forget`. A node that
+ * announced a restart is listed only after a minute.
  *
  * @generated from message waymark.catalog.v1.UnreachableNodes
  */
 export declare type UnreachableNodes = Message<"waymark.catalog.v1.UnreachableNodes"> & {
   /**
-   * Identifiers of at most 16 of these nodes, in ascending order.
+   * Identifiers of these nodes, in ascending order. At most 16.
    *
    * @generated from field: repeated string node_ids = 1;
    */
   nodeIds: string[];
 
   /**
-   * Number of these nodes.
+   * Number of these nodes, including those that `node_ids` omits.
    *
    * @generated from field: uint32 count = 2;
    */
@@ -53,7 +54,7 @@ export declare type UnreachableNodes = Message<"waymark.catalog.v1.UnreachableNo
 export declare const UnreachableNodesSchema: GenMessage<UnreachableNodes>;
 
 /**
- * The place of a message in a snapshot.
+ * Position of a message in a snapshot.
  *
  * @generated from enum waymark.catalog.v1.Snapshot
  */
@@ -73,14 +74,14 @@ export enum Snapshot {
   BEGIN = 1,
 
   /**
-   * A message between the first and the last one.
+   * A message between the first and the last message of a snapshot.
    *
    * @generated from enum value: SNAPSHOT_CONTINUE = 2;
    */
   CONTINUE = 2,
 
   /**
-   * The last message of a snapshot. What was not listed since BEGIN does not exist.
+   * The last message of a snapshot. An item that was not listed since BEGIN does not exist.
    *
    * @generated from enum value: SNAPSHOT_END = 3;
    */
@@ -93,13 +94,13 @@ export enum Snapshot {
 export declare const SnapshotSchema: GenEnum<Snapshot>;
 
 /**
- * Where the data of an answer came from.
+ * Where the server got the data of a response.
  *
  * @generated from enum waymark.catalog.v1.Source
  */
 export enum Source {
   /**
-   * An older server answered.
+   * The server is too old to report the source.
    *
    * @generated from enum value: SOURCE_UNSPECIFIED = 0;
    */
@@ -113,21 +114,22 @@ export enum Source {
   REPLICA = 1,
 
   /**
-   * A resolver answered from a namespace that it follows.
+   * A resolver answered from a namespace that it follows, which means that a watch keeps its copy of the namespace
+   * current.
    *
    * @generated from enum value: SOURCE_FOLLOWED = 2;
    */
   FOLLOWED = 2,
 
   /**
-   * A resolver answered from what it fetched by name.
+   * A resolver answered from data that it queried from a server on demand and may have cached.
    *
    * @generated from enum value: SOURCE_FETCHED = 3;
    */
   FETCHED = 3,
 
   /**
-   * A resolver answered from its copy on disk: it has reached no server since its start.
+   * A resolver answered from its copy on disk because it has not reached a server since it started.
    *
    * @generated from enum value: SOURCE_DISK = 4;
    */

@@ -2,18 +2,18 @@
 // @generated from file waymark/catalog/v1/watch.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// The grammar of watches. Every rpc whose name ends in Watch follows it, whatever it sends.
+// The protocol that all watches share. Every rpc whose name ends in Watch follows it.
 //
-// A watch starts with a snapshot: a message with BEGIN, any number with CONTINUE, and one with END. What was not listed
-// between BEGIN and END does not exist. Then deltas follow, each of which puts a thing (CREATE, UPDATE) or removes it
-// (REMOVE). A bookmark says that nothing is missing up to its cursor; the node sends one at least every
-// `bookmark_interval`. A reader resumes with the last cursor that it received. When the node cannot honour the cursor,
-// the watch starts with a snapshot again.
+// A watch starts with a snapshot: one message with BEGIN, any number of messages with CONTINUE, and one message with
+// END. An item that is not listed between BEGIN and END does not exist. The server then sends deltas, each of which
+// stores an item (CREATE, UPDATE) or removes one (REMOVE). A bookmark states that the reader has received every change
+// up to its cursor. The server sends a bookmark at least every `bookmark_interval`. A reader resumes with the last
+// cursor that it received. If the server cannot resume from that cursor, the watch starts with a snapshot again.
 //
 // Requests have the fields `cursor` (17) and `bookmark_interval` (18). Responses have `deltas` (1), `revision` (2),
-// `cursor` (3), `snapshot` (5), `bookmark` (7), `served_by` (10) and `age` (11), and where they apply `portable_cursor`
-// (4), `replaces` (6), `count` (8), `digest` (9), `stale` (12), `source` (13), `policy_epoch` (14), `via` (15) and
-// `unreachable_nodes` (17). These names and numbers mean the same in every watch.
+// `cursor` (3), `snapshot` (5), `bookmark` (7), `served_by` (10) and `age` (11). Where they apply, responses also have
+// `portable_cursor` (4), `replaces` (6), `count` (8), `digest` (9), `stale` (12), `source` (13), `policy_epoch` (14),
+// `via` (15), `heard` (16) and `unreachable_nodes` (17). These names and numbers have the same meaning in every watch.
 
 import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 
@@ -37,7 +37,7 @@ export const SnapshotSchema = /*@__PURE__*/
   enumDesc(file_waymark_catalog_v1_watch, 0);
 
 /**
- * The place of a message in a snapshot.
+ * Position of a message in a snapshot.
  *
  * @generated from enum waymark.catalog.v1.Snapshot
  */
@@ -51,7 +51,7 @@ export const SourceSchema = /*@__PURE__*/
   enumDesc(file_waymark_catalog_v1_watch, 1);
 
 /**
- * Where the data of an answer came from.
+ * Where the server got the data of a response.
  *
  * @generated from enum waymark.catalog.v1.Source
  */

@@ -2,7 +2,7 @@
 // @generated from file waymark/control/v1/fence.proto (package waymark.control.v1, syntax proto3)
 /* eslint-disable */
 
-// Fences order the holders of a right that only one process may have at a time.
+// Fencing tokens, which order the successive holders of an exclusive right.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,28 +13,29 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_waymark_control_v1_fence: GenFile;
 
 /**
- * Identifies one holder of a right, for example one leader. A later holder has a greater fence, and a write under a smaller fence than the greatest one seen is
- * refused. Fences are compared by failover_version, then by store_epoch, then by number.
+ * Fencing token of one holder of an exclusive right, for example of a leader. A later holder has a greater fence. A
+ * write is rejected when its fence is smaller than the greatest fence that was seen. Fences are compared by
+ * failover_version, then by store_epoch, then by number.
  *
  * @generated from message waymark.control.v1.Fence
  */
 export declare type Fence = Message<"waymark.control.v1.Fence"> & {
   /**
-   * The version of the failover that moved the right to another cluster. 0 for now.
+   * Version of the failover that moved the right to another cluster. It is always 0 at present.
    *
    * @generated from field: uint64 failover_version = 1;
    */
   failoverVersion: bigint;
 
   /**
-   * The epoch of the control store, which an operator raises when the store was replaced or put back from a backup.
+   * Epoch of the control store. An operator increases it when the store is replaced or restored from a backup.
    *
    * @generated from field: uint64 store_epoch = 2;
    */
   storeEpoch: bigint;
 
   /**
-   * The number of the holder within that epoch of the store: 1, 2, 3, …
+   * Number of the holder within this epoch of the store: 1, 2, 3, and so on.
    *
    * @generated from field: uint64 number = 3;
    */

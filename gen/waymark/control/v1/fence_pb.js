@@ -2,7 +2,7 @@
 // @generated from file waymark/control/v1/fence.proto (package waymark.control.v1, syntax proto3)
 /* eslint-disable */
 
-// Fences order the holders of a right that only one process may have at a time.
+// Fencing tokens, which order the successive holders of an exclusive right.
 
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 

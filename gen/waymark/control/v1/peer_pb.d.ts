@@ -2,7 +2,7 @@
 // @generated from file waymark/control/v1/peer.proto (package waymark.control.v1, syntax proto3)
 /* eslint-disable */
 
-// What operators see of the mesh: its members, its links and its replication.
+// The state of the mesh for operators: its members, its links and its replication.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -17,7 +17,7 @@ import type { Snapshot } from "../../catalog/v1/watch_pb.js";
 export declare const file_waymark_control_v1_peer: GenFile;
 
 /**
- * Something that happened to a member, as the serving node saw it.
+ * An event of a member, as the serving node saw it.
  *
  * @generated from message waymark.control.v1.PeerEvent
  */
@@ -30,14 +30,14 @@ export declare type PeerEvent = Message<"waymark.control.v1.PeerEvent"> & {
   at?: Timestamp | undefined;
 
   /**
-   * What happened.
+   * Kind of the event.
    *
    * @generated from field: waymark.control.v1.PeerEventKind kind = 2;
    */
   kind: PeerEventKind;
 
   /**
-   * Node that reported the event. It is the serving node when that observed the event itself.
+   * Node that reported the event. This is the serving node if it observed the event itself.
    *
    * @generated from field: string by = 3;
    */
@@ -51,14 +51,14 @@ export declare type PeerEvent = Message<"waymark.control.v1.PeerEvent"> & {
   path: PeerEventPath;
 
   /**
-   * Incarnation of the member to which the event belongs.
+   * Incarnation of the member at the event.
    *
    * @generated from field: uint64 incarnation = 5;
    */
   incarnation: bigint;
 
   /**
-   * Additional text for people.
+   * Additional information for people.
    *
    * @generated from field: string detail = 6;
    */
@@ -78,35 +78,36 @@ export declare const PeerEventSchema: GenMessage<PeerEvent>;
  */
 export declare type PeerServiceListRequest = Message<"waymark.control.v1.PeerServiceListRequest"> & {
   /**
-   * Only members with one of these statuses, at most 4. Empty means all.
+   * Matches only members with any of these statuses, at most 4. Empty means all.
    *
    * @generated from field: repeated waymark.catalog.v1.PeerStatus statuses = 1;
    */
   statuses: PeerStatus[];
 
   /**
-   * Only members of this cluster. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
+   * Matches only members of this cluster. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string cluster_id = 2;
    */
   clusterId: string;
 
   /**
-   * Only members of this region. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
+   * Matches only members of this region. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string region = 3;
    */
   region: string;
 
   /**
-   * Most members of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   * Maximum number of members in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected.
    *
    * @generated from field: int32 limit = 4;
    */
   limit: number;
 
   /**
-   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
+   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
+   * characters.
    *
    * @generated from field: string page_token = 5;
    */
@@ -147,7 +148,7 @@ export declare type PeerServiceListResponse = Message<"waymark.control.v1.PeerSe
   servedBy: string;
 
   /**
-   * Time at which the node made the answer.
+   * Time at which the node created the response.
    *
    * @generated from field: google.protobuf.Timestamp generated_at = 4;
    */
@@ -167,29 +168,29 @@ export declare const PeerServiceListResponseSchema: GenMessage<PeerServiceListRe
  */
 export declare type PeerServiceWatchRequest = Message<"waymark.control.v1.PeerServiceWatchRequest"> & {
   /**
-   * Only members of this cluster. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
+   * Matches only members of this cluster. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string cluster_id = 1;
    */
   clusterId: string;
 
   /**
-   * Only members of this region. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
+   * Matches only members of this region. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string region = 2;
    */
   region: string;
 
   /**
-   * Resumes after this cursor. The watch starts with a snapshot when the cursor is empty, when it belongs to another
-   * filter or node, or when it is too old. At most 65536 characters.
+   * Cursor after which the watch resumes. The watch starts with a snapshot when the cursor is empty, when it belongs to
+   * another filter or node, or when it is too old. At most 65536 characters.
    *
    * @generated from field: string cursor = 17;
    */
   cursor: string;
 
   /**
-   * Longest time between two bookmarks, 1 s to 10 s. Absent means 10 s.
+   * Maximum time between two bookmarks, 1 s to 10 s. Absent means 10 s.
    *
    * @generated from field: google.protobuf.Duration bookmark_interval = 18;
    */
@@ -203,26 +204,26 @@ export declare type PeerServiceWatchRequest = Message<"waymark.control.v1.PeerSe
 export declare const PeerServiceWatchRequestSchema: GenMessage<PeerServiceWatchRequest>;
 
 /**
- * One change of what a reader sees of one member. The fields have the numbers that they have in DiscoveryDelta.
+ * A change of one member, as the reader of a watch sees it. The fields have the same numbers as in DiscoveryDelta.
  *
  * @generated from message waymark.control.v1.PeerDelta
  */
 export declare type PeerDelta = Message<"waymark.control.v1.PeerDelta"> & {
   /**
-   * What the reader does with the payload.
+   * The action that the reader performs with the payload.
    *
    * @generated from field: waymark.catalog.v1.DiscoveryDelta.Action action = 4;
    */
   action: DiscoveryDelta_Action;
 
   /**
-   * The new state, or the member that is gone.
+   * The new state, or the removed member.
    *
    * @generated from oneof waymark.control.v1.PeerDelta.payload
    */
   payload: {
     /**
-     * The member as it is now, for CREATE and UPDATE.
+     * Current state of the member, for CREATE and UPDATE.
      *
      * @generated from field: waymark.catalog.v1.Peer peer = 5;
      */
@@ -247,8 +248,8 @@ export declare type PeerDelta = Message<"waymark.control.v1.PeerDelta"> & {
   sentAt?: Timestamp | undefined;
 
   /**
-   * Revision of the node's table of members at which the change became visible. Revisions can be compared only within
-   * one node and one run of it.
+   * Revision of the node's table of members at which the change became visible. Revisions are comparable only within
+   * one node, and only until that node restarts.
    *
    * @generated from field: uint64 revision = 9;
    */
@@ -262,8 +263,8 @@ export declare type PeerDelta = Message<"waymark.control.v1.PeerDelta"> & {
 export declare const PeerDeltaSchema: GenMessage<PeerDelta>;
 
 /**
- * One message of a watch of members, in the grammar of CatalogWatch: a batch of changes, a part of a snapshot, a
- * bookmark, or several of these.
+ * A message of a watch of members: a batch of changes, a part of a snapshot, a bookmark, or a combination of them. It
+ * follows the protocol in waymark/catalog/v1/watch.proto.
  *
  * @generated from message waymark.control.v1.PeerServiceWatchResponse
  */
@@ -276,35 +277,35 @@ export declare type PeerServiceWatchResponse = Message<"waymark.control.v1.PeerS
   deltas: PeerDelta[];
 
   /**
-   * Revision of the node's table of members to which this message brings the reader.
+   * Revision of the node's table of members that the reader reaches with this message.
    *
    * @generated from field: uint64 revision = 2;
    */
   revision: bigint;
 
   /**
-   * Short cursor. It is valid at this node until the node restarts. Absent in BEGIN and CONTINUE.
+   * Short cursor. It is valid on this node until the node restarts. Absent in BEGIN and CONTINUE.
    *
    * @generated from field: string cursor = 3;
    */
   cursor: string;
 
   /**
-   * The place of this message in a snapshot.
+   * Position of this message in a snapshot.
    *
    * @generated from field: waymark.catalog.v1.Snapshot snapshot = 5;
    */
   snapshot: Snapshot;
 
   /**
-   * True when nothing is missing up to the cursor.
+   * True when the reader has received every change up to the cursor.
    *
    * @generated from field: bool bookmark = 7;
    */
   bookmark: boolean;
 
   /**
-   * On END and bookmarks: number of members that the reader should hold.
+   * On END and bookmarks: number of members that the reader should have.
    *
    * @generated from field: uint64 count = 8;
    */
@@ -318,7 +319,8 @@ export declare type PeerServiceWatchResponse = Message<"waymark.control.v1.PeerS
   servedBy: string;
 
   /**
-   * Always zero: the serving node is the source of what it says about members. Present where `served_by` is.
+   * Always zero, because the serving node is the source of its information about members. Present only in messages that
+   * have `served_by`.
    *
    * @generated from field: google.protobuf.Duration age = 11;
    */
@@ -358,7 +360,7 @@ export declare const PeerServiceGetRequestSchema: GenMessage<PeerServiceGetReque
  */
 export declare type PeerServiceGetResponse = Message<"waymark.control.v1.PeerServiceGetResponse"> & {
   /**
-   * The member as it is now.
+   * Current state of the member.
    *
    * @generated from field: waymark.catalog.v1.Peer peer = 1;
    */
@@ -372,7 +374,7 @@ export declare type PeerServiceGetResponse = Message<"waymark.control.v1.PeerSer
   events: PeerEvent[];
 
   /**
-   * Time at which the member will be declared dead unless it contradicts. Absent when the member is not suspected.
+   * Time at which the member is declared dead unless it refutes the suspicion. Absent when the member is not suspected.
    *
    * @generated from field: google.protobuf.Timestamp suspicion_ends_at = 3;
    */
@@ -393,20 +395,20 @@ export declare type PeerServiceGetResponse = Message<"waymark.control.v1.PeerSer
 export declare const PeerServiceGetResponseSchema: GenMessage<PeerServiceGetResponse>;
 
 /**
- * Page of the origins.
+ * Page of the list of origins.
  *
  * @generated from message waymark.control.v1.PeerServiceLagRequest
  */
 export declare type PeerServiceLagRequest = Message<"waymark.control.v1.PeerServiceLagRequest"> & {
   /**
-   * Most origins of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   * Maximum number of origins in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected.
    *
    * @generated from field: int32 limit = 1;
    */
   limit: number;
 
   /**
-   * `next_page_token` of the previous page. Empty means the first page. At most 8192 characters.
+   * The `next_page_token` of the previous page. Empty means the first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 2;
    */
@@ -420,20 +422,20 @@ export declare type PeerServiceLagRequest = Message<"waymark.control.v1.PeerServ
 export declare const PeerServiceLagRequestSchema: GenMessage<PeerServiceLagRequest>;
 
 /**
- * How far the serving node is behind one origin. An origin is a node in one generation of its journal.
+ * How far the serving node is behind one origin. An origin is a source node in one generation of its journal.
  *
  * @generated from message waymark.control.v1.OriginLag
  */
 export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
   /**
-   * Identifier of the node.
+   * Identifier of the source node.
    *
    * @generated from field: string node_id = 1;
    */
   nodeId: string;
 
   /**
-   * Generation of the node's journal.
+   * Generation of the source node's journal.
    *
    * @generated from field: uint64 generation = 2;
    */
@@ -447,45 +449,45 @@ export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
   state: OriginState;
 
   /**
-   * The serving node holds every record of the origin up to this number. 0 while records of the origin were refused
-   * here.
+   * The serving node has every record of the origin up to this number. 0 while the serving node lacks records of the
+   * origin that it rejected.
    *
    * @generated from field: uint64 through = 4;
    */
   through: bigint;
 
   /**
-   * Highest number of the origin that a peer holds or has heard of, or that the serving node holds.
+   * Highest record number of the origin that the serving node has, or that one of its peers has or knows of.
    *
    * @generated from field: uint64 known = 5;
    */
   known: bigint;
 
   /**
-   * `known` minus `through`: an upper bound of the number of changes that are still to come.
+   * `known` minus `through`: an upper bound on the number of changes that are still to be received.
    *
    * @generated from field: uint64 behind = 6;
    */
   behind: bigint;
 
   /**
-   * Tombstones with this number or a lower one may be missing here.
+   * Tombstones with this number or a lower number may be missing on the serving node.
    *
    * @generated from field: uint64 floor = 7;
    */
   floor: bigint;
 
   /**
-   * Number of records of the origin that were refused here since it was complete for the last time. A record that is
-   * refused twice counts twice.
+   * Number of records of the origin that the serving node rejected since it last had the complete origin. A record that
+   * is rejected twice counts twice.
    *
    * @generated from field: uint64 refused = 8;
    */
   refused: bigint;
 
   /**
-   * Why the origin is incomplete here: why its first record was refused, or which peer refused records that no other
-   * peer has sent. Empty when the origin is complete.
+   * Why the origin is incomplete on the serving node: the reason for which its first record was rejected, or the peer
+   * that rejected records that no other peer has sent. Empty when the origin is complete.
    *
    * @generated from field: string why_partial = 9;
    */
@@ -499,13 +501,13 @@ export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
 export declare const OriginLagSchema: GenMessage<OriginLag>;
 
 /**
- * A link to a peer and what is still to come over it.
+ * A link to a peer, and the changes that are still to be received over it.
  *
  * @generated from message waymark.control.v1.LinkLag
  */
 export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
   /**
-   * Identifier of the peer. Empty until the peer has said it.
+   * Identifier of the peer. Empty until the peer has sent it.
    *
    * @generated from field: string node_id = 1;
    */
@@ -533,23 +535,24 @@ export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
   incoming: boolean;
 
   /**
-   * True when everything is here that the peer had when the link came up. False while records of an origin that the
-   * peer has were refused here.
+   * True when the serving node has received everything that the peer had when the link came up. False while the serving
+   * node lacks records that the peer has and that it rejected.
    *
    * @generated from field: bool caught_up = 5;
    */
   caughtUp: boolean;
 
   /**
-   * Upper bound of the number of changes that the peer has and the serving node has not. An origin of which records
-   * were refused counts as a whole.
+   * Upper bound on the number of changes that the peer has and the serving node does not have. If records of an origin
+   * were rejected, all records of that origin count.
    *
    * @generated from field: uint64 behind = 6;
    */
   behind: bigint;
 
   /**
-   * How long changes have been on their way. Absent when no change is, and when the missing records were refused here.
+   * How long the serving node has been behind the peer. Absent when it is not behind, and when the missing records are
+   * records that it rejected.
    *
    * @generated from field: google.protobuf.Duration behind_for = 7;
    */
@@ -577,41 +580,43 @@ export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
 export declare const LinkLagSchema: GenMessage<LinkLag>;
 
 /**
- * What the serving node does with summaries of its own cluster.
+ * Export of the summaries of the serving node's own cluster.
  *
  * @generated from message waymark.control.v1.ExportLag
  */
 export declare type ExportLag = Message<"waymark.control.v1.ExportLag"> & {
   /**
-   * True when the node exports.
+   * True when the node exports summaries.
    *
    * @generated from field: bool exporting = 1;
    */
   exporting: boolean;
 
   /**
-   * Number of live nodes of the cluster that export, this one included. 0: the cluster exports nothing.
+   * Number of live nodes of the cluster that export summaries, including this node. 0 means that the cluster exports no
+   * summaries.
    *
    * @generated from field: uint32 exporters = 2;
    */
   exporters: number;
 
   /**
-   * What the node does, and why.
+   * Description of the export state, with its reason.
    *
    * @generated from field: string detail = 3;
    */
   detail: string;
 
   /**
-   * Age of the oldest change that is due on some border and not yet taken there. Zero when nothing is due.
+   * Age of the oldest change that is due to a neighbour cluster and that the neighbour has not accepted yet. Zero when
+   * nothing is due.
    *
    * @generated from field: google.protobuf.Duration lag = 4;
    */
   lag?: Duration | undefined;
 
   /**
-   * Number of summaries that could not be exported since the start of the node.
+   * Number of summaries that could not be exported since the node started.
    *
    * @generated from field: uint64 failed = 5;
    */
@@ -625,7 +630,7 @@ export declare type ExportLag = Message<"waymark.control.v1.ExportLag"> & {
 export declare const ExportLagSchema: GenMessage<ExportLag>;
 
 /**
- * A neighbour that the settings of the serving node name, and what is still to go there.
+ * A neighbour cluster in the settings of the serving node, and the summaries that are still to be sent to it.
  *
  * @generated from message waymark.control.v1.BorderLag
  */
@@ -645,43 +650,45 @@ export declare type BorderLag = Message<"waymark.control.v1.BorderLag"> & {
   region: string;
 
   /**
-   * Number of links of the serving node with the cluster that are up.
+   * Number of established links between the serving node and the cluster.
    *
    * @generated from field: uint32 links = 3;
    */
   links: number;
 
   /**
-   * Number of links of the whole region of the serving node with the region of the neighbour, as far as it was told.
+   * Number of links between the whole region of the serving node and the region of the neighbour, as far as other nodes
+   * have reported them to the serving node.
    *
    * @generated from field: uint32 region_links = 4;
    */
   regionLinks: number;
 
   /**
-   * How long the oldest change has been due there without being taken. Absent when nothing is due.
+   * Age of the oldest change that is due to the neighbour and that it has not accepted yet. Absent when nothing is due.
    *
    * @generated from field: google.protobuf.Duration due_for = 5;
    */
   dueFor?: Duration | undefined;
 
   /**
-   * Number of summaries that wait on the links of the serving node.
+   * Number of summaries that are queued on the links of the serving node.
    *
    * @generated from field: uint64 unsent = 6;
    */
   unsent: bigint;
 
   /**
-   * When the neighbour was last found to hold what the serving node exports to it. Absent when it was not, since the
-   * link came up.
+   * Time at which the neighbour was last verified to have everything that the serving node exports to it. Absent when
+   * it was not verified since the link came up.
    *
    * @generated from field: google.protobuf.Timestamp exported_equal_at = 7;
    */
   exportedEqualAt?: Timestamp | undefined;
 
   /**
-   * When the serving node was last found to hold what the neighbour exports to it. Absent as above.
+   * Time at which the serving node was last verified to have everything that the neighbour exports to it. Absent when
+   * it was not verified since the link came up.
    *
    * @generated from field: google.protobuf.Timestamp imported_equal_at = 8;
    */
@@ -695,7 +702,7 @@ export declare type BorderLag = Message<"waymark.control.v1.BorderLag"> & {
 export declare const BorderLagSchema: GenMessage<BorderLag>;
 
 /**
- * A cluster of which the serving node holds summaries, or has heard.
+ * A source cluster: a cluster whose summaries or beacons the serving node has.
  *
  * @generated from message waymark.control.v1.SourceLag
  */
@@ -708,43 +715,43 @@ export declare type SourceLag = Message<"waymark.control.v1.SourceLag"> & {
   clusterId: string;
 
   /**
-   * Region of the cluster, by the settings. Empty when the settings do not name it.
+   * Region of the cluster, from the settings. Empty when the settings do not name the cluster.
    *
    * @generated from field: string region = 2;
    */
   region: string;
 
   /**
-   * Whether it was heard of.
+   * Whether the summaries of the cluster are fresh, stale or dropped.
    *
    * @generated from field: waymark.control.v1.SourceState state = 3;
    */
   state: SourceState;
 
   /**
-   * Since its last beacon. Absent when none came.
+   * Time since its last beacon. Absent when no beacon was received.
    *
    * @generated from field: google.protobuf.Duration beacon_age = 4;
    */
   beaconAge?: Duration | undefined;
 
   /**
-   * Number of its summaries that are held, withdrawn ones included.
+   * Number of summaries of the cluster that the serving node stores, including withdrawn summaries.
    *
    * @generated from field: uint64 summaries = 5;
    */
   summaries: bigint;
 
   /**
-   * True while new summaries of the cluster are refused with `limit`, because there is no room for them. They are tried
-   * again at most once a minute.
+   * True while new summaries of the cluster are rejected with `limit` because there is no room for them. They are
+   * requested again at most once per minute.
    *
    * @generated from field: bool full = 6;
    */
   full: boolean;
 
   /**
-   * How often something that claims to be of the cluster was refused since the start of the node, by the reason.
+   * Number of rejected summaries, beacons and keys that claim to be from the cluster since the node started, by reason.
    *
    * @generated from field: map<string, uint64> refused = 7;
    */
@@ -758,7 +765,7 @@ export declare type SourceLag = Message<"waymark.control.v1.SourceLag"> & {
 export declare const SourceLagSchema: GenMessage<SourceLag>;
 
 /**
- * How far the replication of the serving node is.
+ * Progress of the replication of the serving node.
  *
  * @generated from message waymark.control.v1.PeerServiceLagResponse
  */
@@ -771,28 +778,29 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
   servedBy: string;
 
   /**
-   * True when the node serves its data as the current state, as `/readyz` and `waymark_ready` say.
+   * True when the node serves its data as the current state. `/readyz` and the metric `waymark_ready` report the same
+   * state.
    *
    * @generated from field: bool ready = 2;
    */
   ready: boolean;
 
   /**
-   * Why the node is ready, or what is missing.
+   * Why the node is ready, or why it is not ready.
    *
    * @generated from field: string detail = 3;
    */
   detail: string;
 
   /**
-   * Upper bound of the age of the data that the node serves.
+   * Upper bound on the age of the data that the node serves.
    *
    * @generated from field: google.protobuf.Duration age = 4;
    */
   age?: Duration | undefined;
 
   /**
-   * True when so many origins vanished at once that the node hides none of them.
+   * True while the node hides no origins because too many of them became unreachable at the same time.
    *
    * @generated from field: bool origins_protected = 5;
    */
@@ -813,7 +821,7 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
   origins: OriginLag[];
 
   /**
-   * Every link of the node, on the first page only.
+   * All links of the node. Present only on the first page.
    *
    * @generated from field: repeated waymark.control.v1.LinkLag links = 8;
    */
@@ -827,21 +835,22 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
   nextPageToken: string;
 
   /**
-   * What the node does with summaries of its own cluster. Absent when it holds no summaries, and after the first page.
+   * Export of the summaries of the node's own cluster. Present only on the first page. Absent when the node stores no
+   * summaries.
    *
    * @generated from field: waymark.control.v1.ExportLag exports = 10;
    */
   exports?: ExportLag | undefined;
 
   /**
-   * Every neighbour that the settings of the node name, on the first page only.
+   * The neighbour clusters in the settings of the node. Present only on the first page.
    *
    * @generated from field: repeated waymark.control.v1.BorderLag borders = 11;
    */
   borders: BorderLag[];
 
   /**
-   * Every cluster of which the node holds summaries, its own included, at most 256, on the first page only.
+   * The clusters whose summaries the node has, including its own cluster. At most 256. Present only on the first page.
    *
    * @generated from field: repeated waymark.control.v1.SourceLag sources = 12;
    */
@@ -855,27 +864,28 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
 export declare const PeerServiceLagResponseSchema: GenMessage<PeerServiceLagResponse>;
 
 /**
- * Filter and page of the keys of clusters.
+ * Filter and page of the list of keys.
  *
  * @generated from message waymark.control.v1.PeerServiceKeysRequest
  */
 export declare type PeerServiceKeysRequest = Message<"waymark.control.v1.PeerServiceKeysRequest"> & {
   /**
-   * Only keys of this cluster. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
+   * Matches only keys of this cluster. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string cluster_id = 1;
    */
   clusterId: string;
 
   /**
-   * Most keys of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   * Maximum number of keys in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected.
    *
    * @generated from field: int32 limit = 2;
    */
   limit: number;
 
   /**
-   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
+   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
+   * characters.
    *
    * @generated from field: string page_token = 3;
    */
@@ -889,8 +899,8 @@ export declare type PeerServiceKeysRequest = Message<"waymark.control.v1.PeerSer
 export declare const PeerServiceKeysRequestSchema: GenMessage<PeerServiceKeysRequest>;
 
 /**
- * A key with which a cluster signs what it says to other regions, or one announcement of it. A key that was announced
- * more than once, or that the settings name too, is there more than once.
+ * A key with which a cluster signs its summaries for other regions, or one announcement of such a key. A key is listed
+ * more than once if it was announced more than once, or if it was announced and the settings also name it.
  *
  * @generated from message waymark.control.v1.ClusterKey
  */
@@ -903,7 +913,7 @@ export declare type ClusterKey = Message<"waymark.control.v1.ClusterKey"> & {
   clusterId: string;
 
   /**
-   * Region of the cluster, as the settings of the serving node have it.
+   * Region of the cluster, from the settings of the serving node.
    *
    * @generated from field: string region = 2;
    */
@@ -917,14 +927,14 @@ export declare type ClusterKey = Message<"waymark.control.v1.ClusterKey"> & {
   keyId: string;
 
   /**
-   * The public key: the 32 bytes of Ed25519. In JSON it has the form of `summary.keys[].public_key`.
+   * The public key: the 32 bytes of Ed25519. Its JSON form is the same as in `summary.keys[].public_key`.
    *
    * @generated from field: bytes public_key = 4;
    */
   publicKey: Uint8Array;
 
   /**
-   * Identifier of the key that announced this one. Empty for a key that the settings name, and for the key of
+   * Identifier of the key under which this key was announced. Empty for a key in the settings, and for the key of
    * `summary.signing_key_file`.
    *
    * @generated from field: string announced_by = 5;
@@ -932,21 +942,22 @@ export declare type ClusterKey = Message<"waymark.control.v1.ClusterKey"> & {
   announcedBy: string;
 
   /**
-   * From when an announced key counts. Absent for a key that was not announced.
+   * Time from which an announced key is valid. Absent for a key that was not announced.
    *
    * @generated from field: google.protobuf.Timestamp not_before = 6;
    */
   notBefore?: Timestamp | undefined;
 
   /**
-   * Until when an announced key counts. Absent for a key that was not announced.
+   * Time until which an announced key is valid. Absent for a key that was not announced.
    *
    * @generated from field: google.protobuf.Timestamp not_after = 7;
    */
   notAfter?: Timestamp | undefined;
 
   /**
-   * True when the key counts now. An announced one counts in its time while the key that announced it counts too.
+   * True when the key is currently valid. An announced key is valid between `not_before` and `not_after`, and only
+   * while the key that announced it is valid too.
    *
    * @generated from field: bool counts = 8;
    */
@@ -973,7 +984,7 @@ export declare const ClusterKeySchema: GenMessage<ClusterKey>;
  */
 export declare type PeerServiceKeysResponse = Message<"waymark.control.v1.PeerServiceKeysResponse"> & {
   /**
-   * The keys, by cluster. Those of the settings come before those that were announced.
+   * The keys, by cluster. Keys in the settings precede announced keys.
    *
    * @generated from field: repeated waymark.control.v1.ClusterKey keys = 1;
    */
@@ -994,7 +1005,7 @@ export declare type PeerServiceKeysResponse = Message<"waymark.control.v1.PeerSe
   servedBy: string;
 
   /**
-   * Time at which the node made the answer.
+   * Time at which the node created the response.
    *
    * @generated from field: google.protobuf.Timestamp generated_at = 4;
    */
@@ -1008,34 +1019,34 @@ export declare type PeerServiceKeysResponse = Message<"waymark.control.v1.PeerSe
 export declare const PeerServiceKeysResponseSchema: GenMessage<PeerServiceKeysResponse>;
 
 /**
- * What happened to a member.
+ * An event of a member.
  *
  * @generated from enum waymark.control.v1.PeerEventKind
  */
 export enum PeerEventKind {
   /**
-   * Never sent.
+   * The server never sends this value.
    *
    * @generated from enum value: PEER_EVENT_KIND_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The member joined, came back or contradicted a suspicion.
+   * The member joined, returned or refuted a suspicion.
    *
    * @generated from enum value: PEER_EVENT_KIND_ALIVE = 1;
    */
   ALIVE = 1,
 
   /**
-   * A node accused the member of not answering.
+   * A node suspected the member because it did not answer.
    *
    * @generated from enum value: PEER_EVENT_KIND_SUSPECT = 2;
    */
   SUSPECT = 2,
 
   /**
-   * The member said that it leaves the mesh.
+   * The member announced that it leaves the mesh.
    *
    * @generated from enum value: PEER_EVENT_KIND_LEFT = 3;
    */
@@ -1061,7 +1072,7 @@ export declare const PeerEventKindSchema: GenEnum<PeerEventKind>;
  */
 export enum PeerEventPath {
   /**
-   * Never sent.
+   * The server never sends this value.
    *
    * @generated from enum value: PEER_EVENT_PATH_UNSPECIFIED = 0;
    */
@@ -1082,21 +1093,21 @@ export enum PeerEventPath {
   INDIRECT = 2,
 
   /**
-   * Another node told it with a probe.
+   * Another node reported the event in a probe message.
    *
    * @generated from enum value: PEER_EVENT_PATH_GOSSIP = 3;
    */
   GOSSIP = 3,
 
   /**
-   * Another node told it with its table of members.
+   * Another node reported the event in its table of members.
    *
    * @generated from enum value: PEER_EVENT_PATH_TABLE = 4;
    */
   TABLE = 4,
 
   /**
-   * A suspicion ended without a contradiction.
+   * A suspicion ended without a refutation.
    *
    * @generated from enum value: PEER_EVENT_PATH_TIMEOUT = 5;
    */
@@ -1109,41 +1120,41 @@ export enum PeerEventPath {
 export declare const PeerEventPathSchema: GenEnum<PeerEventPath>;
 
 /**
- * How the serving node treats the entries of an origin.
+ * How the serving node treats the entries of an origin. An origin is a source node in one generation of its journal.
  *
  * @generated from enum waymark.control.v1.OriginState
  */
 export enum OriginState {
   /**
-   * Never sent.
+   * The server never sends this value.
    *
    * @generated from enum value: ORIGIN_STATE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The node of the origin is there. Its entries are served.
+   * The source node is reachable. Its entries are served.
    *
    * @generated from enum value: ORIGIN_STATE_LIVE = 1;
    */
   LIVE = 1,
 
   /**
-   * The node of the origin is away. Its entries are served with the health ORPHANED.
+   * The source node is unreachable. Its entries are served with the health ORPHANED.
    *
    * @generated from enum value: ORIGIN_STATE_ORPHANED = 2;
    */
   ORPHANED = 2,
 
   /**
-   * The node of the origin has been away for longer than `fabric.orphan_grace`. Its entries are not served.
+   * The source node has been unreachable for longer than `fabric.orphan_grace`. Its entries are not served.
    *
    * @generated from enum value: ORIGIN_STATE_HIDDEN = 3;
    */
   HIDDEN = 3,
 
   /**
-   * The serving node holds nothing of the origin.
+   * The serving node has no entries of the origin.
    *
    * @generated from enum value: ORIGIN_STATE_ABSENT = 4;
    */
@@ -1156,13 +1167,13 @@ export enum OriginState {
 export declare const OriginStateSchema: GenEnum<OriginState>;
 
 /**
- * The state of a link.
+ * State of a link.
  *
  * @generated from enum waymark.control.v1.LinkState
  */
 export enum LinkState {
   /**
-   * Never sent.
+   * The server never sends this value.
    *
    * @generated from enum value: LINK_STATE_UNSPECIFIED = 0;
    */
@@ -1176,7 +1187,7 @@ export enum LinkState {
   OPENING = 1,
 
   /**
-   * The connection is open, and the peer has not sent its HelloFrame yet.
+   * The connection is open, but the peer has not sent its HelloFrame yet.
    *
    * @generated from enum value: LINK_STATE_GREETING = 2;
    */
@@ -1190,7 +1201,7 @@ export enum LinkState {
   UP = 3,
 
   /**
-   * The link is about to close.
+   * The link is closing.
    *
    * @generated from enum value: LINK_STATE_ENDING = 4;
    */
@@ -1203,34 +1214,34 @@ export enum LinkState {
 export declare const LinkStateSchema: GenEnum<LinkState>;
 
 /**
- * How a node treats the summaries of a cluster.
+ * How a node treats the summaries of a source cluster, by the age of the cluster's last beacon.
  *
  * @generated from enum waymark.control.v1.SourceState
  */
 export enum SourceState {
   /**
-   * Never sent.
+   * The server never sends this value.
    *
    * @generated from enum value: SOURCE_STATE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The cluster was heard of within its ttl.
+   * A beacon of the cluster was received within its ttl.
    *
    * @generated from enum value: SOURCE_STATE_FRESH = 1;
    */
   FRESH = 1,
 
   /**
-   * The cluster was not heard of for its ttl. Its summaries are shown as stale.
+   * No beacon of the cluster was received for its ttl. Its summaries are shown as stale.
    *
    * @generated from enum value: SOURCE_STATE_STALE = 2;
    */
   STALE = 2,
 
   /**
-   * The cluster was not heard of for longer. Its summaries are not shown.
+   * No beacon of the cluster was received for even longer (`summary.stale_keep`). Its summaries are not shown.
    *
    * @generated from enum value: SOURCE_STATE_DROPPED = 3;
    */
@@ -1243,16 +1254,17 @@ export enum SourceState {
 export declare const SourceStateSchema: GenEnum<SourceState>;
 
 /**
- * The members of the mesh as the serving node knows them, the serving node included, and how far replication is.
+ * Returns the members of the mesh as the serving node sees them, including the serving node itself, and the progress of
+ * replication.
  *
- * Every rpc needs the role mesh.read. Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED,
- * DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED.
+ * Every rpc requires the role mesh.read. Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED,
+ * DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED. A resolver fails with UNIMPLEMENTED.
  *
  * @generated from service waymark.control.v1.PeerService
  */
 export declare const PeerService: GenService<{
   /**
-   * Returns the members in the order of their node ids. Members that left or died recently are included.
+   * Returns the members in the order of their node ids, including members that left or died recently.
    *
    * @generated from rpc waymark.control.v1.PeerService.List
    */
@@ -1262,9 +1274,9 @@ export declare const PeerService: GenService<{
     output: typeof PeerServiceListResponseSchema;
   },
   /**
-   * Sends a snapshot of the members that match a filter, and then every change. A reader can resume after a break with
-   * a cursor. Fails with QUOTA_EXCEEDED when as many streams
-   * are open as the node allows (`server.max_peer_watches`).
+   * Streams a snapshot of the members that match a filter, and then every change. A reader can resume with a cursor
+   * after an interruption. Fails with QUOTA_EXCEEDED when the node already has as many open streams as its setting
+   * `server.max_peer_watches` allows.
    *
    * @generated from rpc waymark.control.v1.PeerService.Watch
    */
@@ -1274,8 +1286,9 @@ export declare const PeerService: GenService<{
     output: typeof PeerServiceWatchResponseSchema;
   },
   /**
-   * Returns one member and its recent history: which node accused it, how the accusation was found, and what followed.
-   * Fails with NOT_FOUND when the node does not know the member, or with NOT_READY instead while it has not caught up.
+   * Returns one member and its recent history: which node suspected it, how the suspicion arose, and what followed.
+   * Fails with NOT_FOUND when the node does not know the member. While the node has not caught up, it fails with
+   * NOT_READY instead.
    *
    * @generated from rpc waymark.control.v1.PeerService.Get
    */
@@ -1285,7 +1298,7 @@ export declare const PeerService: GenService<{
     output: typeof PeerServiceGetResponseSchema;
   },
   /**
-   * Returns how far the serving node is behind each origin, the state of its links, and whether it is ready.
+   * Returns how far the serving node is behind each source node, the state of its links, and whether it is ready.
    *
    * @generated from rpc waymark.control.v1.PeerService.Lag
    */
@@ -1295,8 +1308,9 @@ export declare const PeerService: GenService<{
     output: typeof PeerServiceLagResponseSchema;
   },
   /**
-   * Returns the signing keys of clusters that the serving node trusts: those that its settings name (`summary.keys`, `fabric.borders[].keys`), and
-   * those that were announced under them. A node that has nothing to do with summaries knows none.
+   * Returns the signing keys of clusters that the serving node trusts: the keys in its settings (`summary.keys`,
+   * `fabric.borders[].keys`), and the keys that were announced under these keys. A node without settings for summaries
+   * knows no keys.
    *
    * @generated from rpc waymark.control.v1.PeerService.Keys
    */

@@ -2,7 +2,7 @@
 // @generated from file waymark/control/v1/peer.proto (package waymark.control.v1, syntax proto3)
 /* eslint-disable */
 
-// What operators see of the mesh: its members, its links and its replication.
+// The state of the mesh for operators: its members, its links and its replication.
 
 import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
@@ -152,7 +152,7 @@ export const PeerEventKindSchema = /*@__PURE__*/
   enumDesc(file_waymark_control_v1_peer, 0);
 
 /**
- * What happened to a member.
+ * An event of a member.
  *
  * @generated from enum waymark.control.v1.PeerEventKind
  */
@@ -180,7 +180,7 @@ export const OriginStateSchema = /*@__PURE__*/
   enumDesc(file_waymark_control_v1_peer, 2);
 
 /**
- * How the serving node treats the entries of an origin.
+ * How the serving node treats the entries of an origin. An origin is a source node in one generation of its journal.
  *
  * @generated from enum waymark.control.v1.OriginState
  */
@@ -194,7 +194,7 @@ export const LinkStateSchema = /*@__PURE__*/
   enumDesc(file_waymark_control_v1_peer, 3);
 
 /**
- * The state of a link.
+ * State of a link.
  *
  * @generated from enum waymark.control.v1.LinkState
  */
@@ -208,7 +208,7 @@ export const SourceStateSchema = /*@__PURE__*/
   enumDesc(file_waymark_control_v1_peer, 4);
 
 /**
- * How a node treats the summaries of a cluster.
+ * How a node treats the summaries of a source cluster, by the age of the cluster's last beacon.
  *
  * @generated from enum waymark.control.v1.SourceState
  */
@@ -216,10 +216,11 @@ export const SourceState = /*@__PURE__*/
   tsEnum(SourceStateSchema);
 
 /**
- * The members of the mesh as the serving node knows them, the serving node included, and how far replication is.
+ * Returns the members of the mesh as the serving node sees them, including the serving node itself, and the progress of
+ * replication.
  *
- * Every rpc needs the role mesh.read. Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED,
- * DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED.
+ * Every rpc requires the role mesh.read. Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED,
+ * DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED. A resolver fails with UNIMPLEMENTED.
  *
  * @generated from service waymark.control.v1.PeerService
  */

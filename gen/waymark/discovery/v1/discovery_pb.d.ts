@@ -2,7 +2,7 @@
 // @generated from file waymark/discovery/v1/discovery.proto (package waymark.discovery.v1, syntax proto3)
 /* eslint-disable */
 
-// Register entries, find them and follow their changes.
+// Registration, lookup and watches of catalog entries.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -22,46 +22,47 @@ import type { SummaryQueryRequestSchema, SummaryQueryResponseSchema, SummaryWatc
 export declare const file_waymark_discovery_v1_discovery: GenFile;
 
 /**
- * Entries to store, and the lease that keeps them.
+ * Entries to register, and their lease.
  *
  * @generated from message waymark.discovery.v1.RegisterRequest
  */
 export declare type RegisterRequest = Message<"waymark.discovery.v1.RegisterRequest"> & {
   /**
    * The entries, with distinct keys. 1 to 1000, or the node's setting `limits.max_request_entries`. The server
-   * overwrites the fields that it stamps.
+   * overwrites the fields that only it sets (OUTPUT_ONLY).
    *
    * @generated from field: repeated waymark.catalog.v1.Entry entries = 1;
    */
   entries: Entry[];
 
   /**
-   * Time to live of a new lease. By default 1 s to 24 h, and 30 s when it is absent; the node's settings
-   * `catalog.min_lease_ttl`, `catalog.max_lease_ttl` and `catalog.default_lease_ttl` change that. Has no effect when
-   * `lease_id` names a lease. Must be absent when `static_lease` is set.
+   * Time to live of a new lease. By default 1 s to 24 h; absent means 30 s. The node's settings
+   * `catalog.min_lease_ttl`, `catalog.max_lease_ttl` and `catalog.default_lease_ttl` change these values. The field has
+   * no effect when `lease_id` is set, and it must be absent when `static_lease` is true.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
   ttl?: Duration | undefined;
 
   /**
-   * Adds the entries to this lease. Empty means a new lease. At most 256 characters.
+   * Lease to which the entries are added. Empty creates a new lease. At most 256 characters.
    *
    * @generated from field: string lease_id = 3;
    */
   leaseId: string;
 
   /**
-   * Makes a retry safe. The server answers a repeated request with the same key as it answered the first one, and
-   * refuses another request with the same key with INVALID_ARGUMENT. This node keeps the key for the ttl of the lease,
-   * and for the setting `catalog.max_lease_ttl` when the lease never expires. At most 128 characters.
+   * Key that makes retries safe. When the server receives the same request with the same key again, it returns the
+   * first response again. It rejects a different request with the same key with INVALID_ARGUMENT. This node keeps the
+   * key for the ttl of the lease, or for the setting `catalog.max_lease_ttl` when the lease never expires. At most 128
+   * characters.
    *
    * @generated from field: string idempotency_key = 4;
    */
   idempotencyKey: string;
 
   /**
-   * The lease never expires. For tools that register entries on behalf of other programs.
+   * If true, the lease never expires. This is for tools that register entries on behalf of other programs.
    *
    * @generated from field: bool static_lease = 5;
    */
@@ -75,13 +76,14 @@ export declare type RegisterRequest = Message<"waymark.discovery.v1.RegisterRequ
 export declare const RegisterRequestSchema: GenMessage<RegisterRequest>;
 
 /**
- * The lease, and where the change is visible.
+ * The lease of the registered entries.
  *
  * @generated from message waymark.discovery.v1.RegisterResponse
  */
 export declare type RegisterResponse = Message<"waymark.discovery.v1.RegisterResponse"> & {
   /**
-   * Identifier of the lease, for Renew, KeepAlive and Unregister. It names the node that holds the lease.
+   * Identifier of the lease, for Renew, KeepAlive and Unregister. Its form is `<node_id>/<token>`, where `node_id` is
+   * the node that holds the lease.
    *
    * @generated from field: string lease_id = 1;
    */
@@ -102,8 +104,8 @@ export declare type RegisterResponse = Message<"waymark.discovery.v1.RegisterRes
   revision: bigint;
 
   /**
-   * Short cursor of that revision. It does not say that the reader holds anything: a watch that starts here begins with
-   * a snapshot that contains the change.
+   * Short cursor of this revision. A watch from this cursor begins with a snapshot that contains the change, because
+   * the cursor does not imply that the reader has any entries.
    *
    * @generated from field: string cursor = 4;
    */
@@ -123,21 +125,23 @@ export declare const RegisterResponseSchema: GenMessage<RegisterResponse>;
  */
 export declare type EntryReport = Message<"waymark.discovery.v1.EntryReport"> & {
   /**
-   * Key of the entry. The caller must hold it under a lease of this node.
+   * Key of the entry. The entry must be registered on this node by the caller. Owners of the namespace and callers with
+   * the role mesh.admin can also report about entries of other principals.
    *
    * @generated from field: waymark.catalog.v1.EntryKey key = 1;
    */
   key?: EntryKey | undefined;
 
   /**
-   * New health. Unset leaves the health unchanged. The server refuses ORPHANED.
+   * New health. Unset leaves the health unchanged. The server rejects ORPHANED.
    *
    * @generated from field: waymark.catalog.v1.HealthStatus health = 2;
    */
   health: HealthStatus;
 
   /**
-   * New load. Absent leaves the load unchanged. Whatever a report says, it renews the `ttl` checks of the entry.
+   * New load. Absent leaves the load unchanged. Every report renews the `ttl` checks of the entry, whether or not it
+   * sets health or load.
    *
    * @generated from field: waymark.catalog.v1.LoadReport load = 3;
    */
@@ -151,13 +155,13 @@ export declare type EntryReport = Message<"waymark.discovery.v1.EntryReport"> & 
 export declare const EntryReportSchema: GenMessage<EntryReport>;
 
 /**
- * Leases to extend, and reports about their entries.
+ * Leases to renew, and reports about their entries.
  *
  * @generated from message waymark.discovery.v1.RenewRequest
  */
 export declare type RenewRequest = Message<"waymark.discovery.v1.RenewRequest"> & {
   /**
-   * Leases to extend. At most 1000, or the node's setting `limits.max_request_entries`. Each has 1 to 256 characters.
+   * Leases to renew. At most 1000, or the node's setting `limits.max_request_entries`. Each has 1 to 256 characters.
    *
    * @generated from field: repeated string lease_ids = 1;
    */
@@ -184,15 +188,16 @@ export declare const RenewRequestSchema: GenMessage<RenewRequest>;
  */
 export declare type RenewResponse = Message<"waymark.discovery.v1.RenewResponse"> & {
   /**
-   * Leases that this node does not hold, or with an entry that the caller may not register any more. The client registers their entries again.
+   * Leases that this node does not hold, and leases with an entry that the caller is no longer allowed to register. The
+   * client must register their entries again.
    *
    * @generated from field: repeated string expired_lease_ids = 1;
    */
   expiredLeaseIds: string[];
 
   /**
-   * Shortest ttl of the leases that were renewed. A client renews after a third of it. Absent when no lease that can
-   * expire was renewed.
+   * Shortest ttl of the renewed leases. A client should renew after a third of it. Absent when no renewed lease can
+   * expire.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
@@ -206,13 +211,13 @@ export declare type RenewResponse = Message<"waymark.discovery.v1.RenewResponse"
 export declare const RenewResponseSchema: GenMessage<RenewResponse>;
 
 /**
- * Leases to extend, and reports about their entries. The fields are those of RenewRequest.
+ * Leases to renew, and reports about their entries. The fields are the same as in RenewRequest.
  *
  * @generated from message waymark.discovery.v1.KeepAliveRequest
  */
 export declare type KeepAliveRequest = Message<"waymark.discovery.v1.KeepAliveRequest"> & {
   /**
-   * Leases to extend. At most 1000, or the node's setting `limits.max_request_entries`. Each has 1 to 256 characters.
+   * Leases to renew. At most 1000, or the node's setting `limits.max_request_entries`. Each has 1 to 256 characters.
    *
    * @generated from field: repeated string lease_ids = 1;
    */
@@ -233,21 +238,22 @@ export declare type KeepAliveRequest = Message<"waymark.discovery.v1.KeepAliveRe
 export declare const KeepAliveRequestSchema: GenMessage<KeepAliveRequest>;
 
 /**
- * Result of one request of the stream. The fields are those of RenewResponse.
+ * Result of one request of the stream. The fields are the same as in RenewResponse.
  *
  * @generated from message waymark.discovery.v1.KeepAliveResponse
  */
 export declare type KeepAliveResponse = Message<"waymark.discovery.v1.KeepAliveResponse"> & {
   /**
-   * Leases that this node does not hold, or with an entry that the caller may not register any more. The client registers their entries again.
+   * Leases that this node does not hold, and leases with an entry that the caller is no longer allowed to register. The
+   * client must register their entries again.
    *
    * @generated from field: repeated string expired_lease_ids = 1;
    */
   expiredLeaseIds: string[];
 
   /**
-   * Shortest ttl of the leases that were renewed. A client renews after a third of it. Absent when no lease that can
-   * expire was renewed.
+   * Shortest ttl of the renewed leases. A client should renew after a third of it. Absent when no renewed lease can
+   * expire.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
@@ -261,23 +267,23 @@ export declare type KeepAliveResponse = Message<"waymark.discovery.v1.KeepAliveR
 export declare const KeepAliveResponseSchema: GenMessage<KeepAliveResponse>;
 
 /**
- * Entries to remove. At least one of `lease_id` and `keys` is set.
+ * Entries to remove. At least one of `lease_id` and `keys` must be set.
  *
  * @generated from message waymark.discovery.v1.UnregisterRequest
  */
 export declare type UnregisterRequest = Message<"waymark.discovery.v1.UnregisterRequest"> & {
   /**
-   * Ends this lease and removes all its entries. With `keys` the lease goes on, and only those of the keys are removed
-   * that are registered under it. An entry that was registered again since then, under another lease, stays.
-   * At most 256 characters.
+   * Lease to end. All its entries are removed. If `keys` is also set, the lease continues, and only those keys are
+   * removed that are registered under it. An entry that was registered again under another lease is not removed. At
+   * most 256 characters.
    *
    * @generated from field: string lease_id = 1;
    */
   leaseId: string;
 
   /**
-   * Without `lease_id` removes these entries, at whichever node of this cluster they were registered, and by whichever
-   * process of the caller. At most 1000, or the node's setting `limits.max_request_entries`.
+   * Keys of the entries to remove. Without `lease_id`, the entries can be registered on any node of this cluster and by
+   * any process of the caller's principal. At most 1000, or the node's setting `limits.max_request_entries`.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKey keys = 2;
    */
@@ -297,7 +303,7 @@ export declare const UnregisterRequestSchema: GenMessage<UnregisterRequest>;
  */
 export declare type UnregisterResponse = Message<"waymark.discovery.v1.UnregisterResponse"> & {
   /**
-   * Number of entries that were removed. A key that does not exist, or is not under the lease, counts 0.
+   * Number of removed entries. It does not include keys that do not exist or are not under the lease.
    *
    * @generated from field: uint32 removed = 1;
    */
@@ -318,49 +324,52 @@ export declare type UnregisterResponse = Message<"waymark.discovery.v1.Unregiste
 export declare const UnregisterResponseSchema: GenMessage<UnregisterResponse>;
 
 /**
- * Whose maintenance is ordered or ended. Exactly one of `keys` and `node_id` is set.
+ * The entries whose maintenance starts or ends. Exactly one of `keys` and `node_id` must be set.
  *
  * @generated from message waymark.discovery.v1.SetMaintenanceRequest
  */
 export declare type SetMaintenanceRequest = Message<"waymark.discovery.v1.SetMaintenanceRequest"> & {
   /**
-   * Keys of entries of this cluster, each at most once. A key that is not registered now counts too, as long as its last
-   * removal is remembered. At most 1000, or the node's setting `limits.max_request_entries`.
+   * Keys of entries of this cluster, each listed at most one time. A key that is not registered is also accepted while
+   * the cluster still remembers its last removal. At most 1000, or the node's setting `limits.max_request_entries`.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKey keys = 1;
    */
   keys: EntryKey[];
 
   /**
-   * Every entry that is registered at this node of the cluster now, but for those of the control plane. What is
-   * registered there later is not in maintenance. LOCAL entries of a node count only when that node is called. Needs the
-   * role `mesh.operate`. At most 64 characters of [A-Za-z0-9._:/@+-].
+   * Node of this cluster. Selects every entry that is currently registered on it, except entries of the control plane.
+   * Later registrations on the node are not affected. LOCAL entries are included only when the call is sent to that
+   * node. Requires the role `mesh.operate`. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string node_id = 2;
    */
   nodeId: string;
 
   /**
-   * True orders the maintenance, false ends it. An order replaces reason and end of an earlier one. A caller with
-   * `mesh.operate` orders as an operator, any other as the owner of the entries: such an order ends when another principal
-   * registers the key. Both may be on at once. False ends both for an operator; for an owner it ends the owner's, and is
-   * refused while only an operator's is on.
+   * True starts the maintenance, false ends it. Starting it again replaces reason and end.
+   *
+   * A caller with `mesh.operate` starts it as an operator, any other caller as the owner of the entries. Both can be in
+   * effect at the same time. Maintenance by an owner also ends when another principal registers the key. False ends
+   * both when an operator sends it. When an owner sends it, it ends only the owner's maintenance, and is rejected while
+   * only an operator's maintenance is in effect.
    *
    * @generated from field: bool on = 3;
    */
   on: boolean;
 
   /**
-   * Why, for people: readers of the entries see it. At most 256 bytes. Must be empty when `on` is false.
+   * Reason of the maintenance, for people. Readers of the entries see it. At most 256 bytes. It must be empty when `on`
+   * is false.
    *
    * @generated from field: string reason = 4;
    */
   reason: string;
 
   /**
-   * When the maintenance ends by itself, in the future and at most 366 days from now. It ends within about a second
-   * after this time, by the clock of the node that holds the registration. Absent means that it lasts until somebody ends
-   * it. Must be absent when `on` is false.
+   * Time at which the maintenance ends automatically. It must be in the future and at most 366 days from now. The
+   * maintenance ends within about a second after this time, by the clock of the node on which the entry is registered.
+   * Absent means that it lasts until it is ended by a call. It must be absent when `on` is false.
    *
    * @generated from field: google.protobuf.Timestamp until = 5;
    */
@@ -387,23 +396,24 @@ export declare type MaintenanceRefusal = Message<"waymark.discovery.v1.Maintenan
   key?: EntryKey | undefined;
 
   /**
-   * Why: ORIGIN_AWAY when the node that holds the registration cannot be reached, NOT_FOUND when no such entry is known,
-   * DISCOVERY_ACCESS_DENIED, VERSION_CONFLICT when the entry was registered at another node meanwhile, QUOTA_EXCEEDED
-   * when the entry is too large, NOT_READY, DRAINING, CLOCK_SKEW or STORE_UNAVAILABLE of that node.
+   * Reason of the failure: ORIGIN_AWAY when the node on which the entry is registered is unreachable, NOT_FOUND when no
+   * such entry is known, DISCOVERY_ACCESS_DENIED, VERSION_CONFLICT when the entry was registered on another node in the
+   * meantime, QUOTA_EXCEEDED when the entry is too large, or NOT_READY, DRAINING, CLOCK_SKEW or STORE_UNAVAILABLE of
+   * that node.
    *
    * @generated from field: waymark.catalog.v1.Reason reason = 2;
    */
   reason: Reason;
 
   /**
-   * The same for people, with the node.
+   * Description of the failure for people, with the node.
    *
    * @generated from field: string message = 3;
    */
   message: string;
 
   /**
-   * When a retry may help. Absent when it does not.
+   * Time after which a retry can succeed. Absent when a retry does not help.
    *
    * @generated from field: google.protobuf.Duration retry_after = 4;
    */
@@ -417,34 +427,34 @@ export declare type MaintenanceRefusal = Message<"waymark.discovery.v1.Maintenan
 export declare const MaintenanceRefusalSchema: GenMessage<MaintenanceRefusal>;
 
 /**
- * What became of an order.
+ * Result of a request to start or end maintenance.
  *
  * @generated from message waymark.discovery.v1.SetMaintenanceResponse
  */
 export declare type SetMaintenanceResponse = Message<"waymark.discovery.v1.SetMaintenanceResponse"> & {
   /**
-   * Number of entries that the order changed.
+   * Number of entries that were changed.
    *
    * @generated from field: uint64 changed = 1;
    */
   changed: bigint;
 
   /**
-   * Number of entries for which it said nothing new.
+   * Number of entries that were already in the requested state.
    *
    * @generated from field: uint64 unchanged = 2;
    */
   unchanged: bigint;
 
   /**
-   * Number of entries for which it was refused.
+   * Number of entries for which the request was rejected.
    *
    * @generated from field: uint64 refused = 3;
    */
   refused: bigint;
 
   /**
-   * The first of those, at most 1000. Their order is that of the keys of the request.
+   * The rejected keys, in the order of the keys in the request. At most 1000.
    *
    * @generated from field: repeated waymark.discovery.v1.MaintenanceRefusal refusals = 4;
    */
@@ -458,7 +468,7 @@ export declare type SetMaintenanceResponse = Message<"waymark.discovery.v1.SetMa
 export declare const SetMaintenanceResponseSchema: GenMessage<SetMaintenanceResponse>;
 
 /**
- * Filter and page of a query. An entry must match every field that is set; an empty field matches every entry.
+ * Filter and page of a query. An entry must match every field that is set. A field that is not set matches every entry.
  *
  * @generated from message waymark.discovery.v1.CatalogQueryRequest
  */
@@ -472,22 +482,22 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
 
   /**
    * Matches entries of this namespace and of the namespaces below it. A prefix ends at a label: `svc.market` covers
-   * `svc.market.eu` but not `svc.marketing`. When `namespace` is set too, it must be equal to the prefix or below it;
-   * otherwise the request is refused. At most 200 characters.
+   * `svc.market.eu` but not `svc.marketing`. When `namespace` is also set, it must be equal to the prefix or below it;
+   * otherwise the request is rejected. At most 200 characters.
    *
    * @generated from field: string namespace_prefix = 2;
    */
   namespacePrefix: string;
 
   /**
-   * Matches entries with one of these names. At most 1000, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   * Matches entries with any of these names. At most 1000, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string names = 3;
    */
   names: string[];
 
   /**
-   * Matches entries of one of these kinds. At most 16.
+   * Matches entries of any of these kinds. At most 16.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKind kinds = 4;
    */
@@ -495,7 +505,7 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
 
   /**
    * Matches entries whose scope is at least this wide and whose node is near enough: LOCAL means this node, ZONE this
-   * cluster, REGION this region, GLOBAL anywhere. Unset means everything that the node holds.
+   * cluster, REGION this region, and GLOBAL any node. Unset matches every entry in the catalog of the serving node.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 5;
    */
@@ -537,44 +547,46 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
   region: string;
 
   /**
-   * Matches entries with one of these health states, ORPHANED included. At most 16.
+   * Matches entries with any of these health states, which can include ORPHANED. At most 16.
    *
    * @generated from field: repeated waymark.catalog.v1.HealthStatus health = 11;
    */
   health: HealthStatus[];
 
   /**
-   * Most entries of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused. A page may have
-   * fewer entries although more pages follow.
+   * Maximum number of entries in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected. A page
+   * can have fewer entries even when more pages follow.
    *
    * @generated from field: int32 limit = 12;
    */
   limit: number;
 
   /**
-   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
+   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
+   * characters.
    *
    * @generated from field: string page_token = 13;
    */
   pageToken: string;
 
   /**
-   * Answers as this viewer, if the server allows it.
+   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
    */
   viewer?: Viewer | undefined;
 
   /**
-   * Refuses with TOO_STALE if `age` would be above this duration. Absent means that any age is accepted. Not negative. The age
-   * does not include unreachable nodes; see `max_staleness_strict`.
+   * Maximum `age` that the caller accepts. The call fails with TOO_STALE when the age is higher. Absent means that any
+   * age is accepted. Negative values are rejected. The age does not include unreachable nodes; see
+   * `max_staleness_strict`.
    *
    * @generated from field: google.protobuf.Duration max_staleness = 15;
    */
   maxStaleness?: Duration | undefined;
 
   /**
-   * Adds an explanation for each entry that was considered.
+   * If true, the response includes an explanation for each entry that was considered.
    *
    * @generated from field: bool explain = 16;
    */
@@ -597,39 +609,42 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
   subject: string;
 
   /**
-   * The answer is for a resolver, which judges its own callers: the rules about viewers do not apply, and LOCAL entries
-   * are left out. Needs the role mesh.resolve and, beyond loopback, TLS.
+   * True when the caller is a resolver, which applies the visibility rules to its own callers. The server then does not
+   * apply the rules for viewers, and omits LOCAL entries. Requires the role mesh.resolve and, except on loopback, TLS.
    *
    * @generated from field: bool for_resolver = 23;
    */
   forResolver: boolean;
 
   /**
-   * With `for_resolver`: the resolvers through which the request came, the nearest first. At most 4, each of 1 to 64
-   * characters of [A-Za-z0-9._:/@+-].
+   * With `for_resolver`: identifiers of the resolvers that forwarded the request, nearest first. At most 4, each of 1
+   * to 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string via = 24;
    */
   via: string[];
 
   /**
-   * Matches entries that have one of these as an alias, in lower or upper case and with or without a dot at the end. At most
-   * 64, each of 1 to 253 characters of [A-Za-z0-9._-]. Whether an alias counts in DNS is decided by policy, and not here.
+   * Matches entries that have any of these aliases. Case and a trailing dot are ignored. The match does not depend on
+   * the policy rules that decide whether an alias is valid in DNS. At most 64, each of 1 to 253 characters of
+   * [A-Za-z0-9._-].
    *
    * @generated from field: repeated string aliases = 26;
    */
   aliases: string[];
 
   /**
-   * Matches entries with a name in DNS that is one of these or below it: their namespace or one of their aliases is that name,
-   * or ends in a dot and that name. Does not go with `aliases`. At most 64, each of 1 to 253 characters of [A-Za-z0-9._-].
+   * Matches entries that have a DNS name equal to or below any of these names: their namespace or one of their aliases
+   * is the name, or ends in a dot and the name. Cannot be combined with `aliases`. At most 64, each of 1 to 253
+   * characters of [A-Za-z0-9._-].
    *
    * @generated from field: repeated string hosts = 27;
    */
   hosts: string[];
 
   /**
-   * Also refuses with TOO_STALE while the data may lack writes of `unreachable_nodes`, whatever its age.
+   * If true, the call also fails with TOO_STALE while writes of `unreachable_nodes` may be missing, regardless of the
+   * age, and while a resolver answers from its copy on disk.
    *
    * @generated from field: bool max_staleness_strict = 28;
    */
@@ -643,7 +658,7 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
 export declare const CatalogQueryRequestSchema: GenMessage<CatalogQueryRequest>;
 
 /**
- * Why one entry is or is not in an answer.
+ * Why an entry is or is not in the response.
  *
  * @generated from message waymark.discovery.v1.Explanation
  */
@@ -656,16 +671,16 @@ export declare type Explanation = Message<"waymark.discovery.v1.Explanation"> & 
   key?: EntryKey | undefined;
 
   /**
-   * True when the entry is in the answer.
+   * True when the entry is in the response.
    *
    * @generated from field: bool kept = 2;
    */
   kept: boolean;
 
   /**
-   * `kept`, or the filter that dropped the entry: `scope`, `locality`, `namespace`, `names`, `kinds`, `capabilities`,
-   * `tags`, `resources`, `cluster_id`, `region`, `health`, `version_range`, `subject`, `policy`, `rank`,
-   * `maintenance` or `after_page`. Later versions may add words.
+   * `kept`, or the filter that excluded the entry: `scope`, `locality`, `namespace`, `names`, `kinds`, `capabilities`,
+   * `tags`, `resources`, `cluster_id`, `region`, `health`, `version_range`, `subject`, `policy`, `rank`, `maintenance`
+   * or `after_page`. Later versions may add words.
    *
    * @generated from field: string reason = 3;
    */
@@ -706,23 +721,24 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   nextPageToken: string;
 
   /**
-   * Time at which the node made the answer.
+   * Time at which the node created the response.
    *
    * @generated from field: google.protobuf.Timestamp generated_at = 3;
    */
   generatedAt?: Timestamp | undefined;
 
   /**
-   * Revision of this node on which the answer rests. 0 where a resolver passed the query on, because the answer then rests on
-   * no revision of the resolver.
+   * Revision of this node's catalog that the response reflects. 0 when a resolver forwarded the query, because the
+   * response then does not reflect a revision of the resolver.
    *
    * @generated from field: uint64 revision = 4;
    */
   revision: bigint;
 
   /**
-   * Short cursor of that revision. To follow changes from here, give the cursor of the first page to CatalogWatch on
-   * the same node, with the same filter. Empty where a resolver passed the query on: a watch there begins with a snapshot.
+   * Short cursor of this revision. To watch changes from here, send the cursor of the first page to CatalogWatch on the
+   * same node, with the same filter. Empty when a resolver forwarded the query; a watch on the resolver then begins
+   * with a snapshot.
    *
    * @generated from field: string cursor = 5;
    */
@@ -736,9 +752,10 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   servedBy: string;
 
   /**
-   * Upper bound of the age of the data: the time since the slowest peer said that nothing is missing here. Zero on a
-   * node without peers. On a node that received nothing from its peers yet, it is the time since 1970. It does not
-   * include `unreachable_nodes`: since the cluster lost contact with such a node, it may have accepted writes at any time.
+   * Upper bound on the age of the data: the time since the slowest peer confirmed that this node has received
+   * everything. Zero on a node without peers. On a node that has not received anything from its peers yet, it is the
+   * time since 1970. It does not cover `unreachable_nodes`, because such a node may have accepted writes at any time
+   * since the cluster lost contact with it.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
@@ -752,9 +769,9 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   explanation: Explanation[];
 
   /**
-   * True when something is wrong between the server and those that it hears from, so that the answer may lack what others
-   * know. At a node: the age is above 60 s or unknown, so the node is cut off, or is still starting. In a healthy cluster the
-   * age is at most about 10 s.
+   * True when the response may lack data that other servers have, because the server is not in sync with its peers or
+   * upstreams. On a node, this means that the age is above 60 s or unknown: the node is cut off or still starting. In a
+   * healthy cluster, the age is at most about 10 s.
    *
    * @generated from field: bool stale = 9;
    */
@@ -768,21 +785,24 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   source: Source;
 
   /**
-   * With `for_resolver`: names the policy under which the answer was made, as in WatchPolicyResponse.
+   * With `for_resolver`: identifies the policy version that applied to the response. It has the form of
+   * waymark.policy.v1.PolicyState.policy_epoch.
    *
    * @generated from field: string policy_epoch = 11;
    */
   policyEpoch: string;
 
   /**
-   * With `for_resolver`: the resolvers through which the answer came, the nearest first. Empty when a node answers.
+   * With `for_resolver`: identifiers of the resolvers that forwarded the response, nearest first. Empty when a node
+   * answers.
    *
    * @generated from field: repeated string via = 12;
    */
   via: string[];
 
   /**
-   * Nodes that this server cannot reach and that may still accept writes. `age` does not include them. Absent if there are none.
+   * Nodes that this server cannot reach and that may still accept writes. `age` does not cover them. Absent when there
+   * are none.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 13;
    */
@@ -796,8 +816,8 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
 export declare const CatalogQueryResponseSchema: GenMessage<CatalogQueryResponse>;
 
 /**
- * Filter and start of a watch. The filter has the fields of CatalogQueryRequest, with the same numbers and the same
- * meaning, except `subject`.
+ * Filter and start of a watch. The filter fields have the same numbers and the same meaning as in CatalogQueryRequest.
+ * `subject`, `aliases` and `hosts` are not available.
  *
  * @generated from message waymark.discovery.v1.CatalogWatchRequest
  */
@@ -810,30 +830,30 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
   namespace: string;
 
   /**
-   * Matches entries of this namespace and of the namespaces below it. When `namespace` is set too, it must be equal to
-   * the prefix or below it; otherwise the request is refused. At most 200 characters.
+   * Matches entries of this namespace and of the namespaces below it. When `namespace` is also set, it must be equal to
+   * the prefix or below it; otherwise the request is rejected. At most 200 characters.
    *
    * @generated from field: string namespace_prefix = 2;
    */
   namespacePrefix: string;
 
   /**
-   * Matches entries with one of these names. At most 1000, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   * Matches entries with any of these names. At most 1000, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string names = 3;
    */
   names: string[];
 
   /**
-   * Matches entries of one of these kinds. At most 16.
+   * Matches entries of any of these kinds. At most 16.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKind kinds = 4;
    */
   kinds: EntryKind[];
 
   /**
-   * Matches entries whose scope is at least this wide and whose node is near enough, as in CatalogQueryRequest. Unset
-   * means everything that the node holds.
+   * Matches entries whose scope is at least this wide and whose node is near enough; see CatalogQueryRequest. Unset
+   * matches every entry in the catalog of the serving node.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 5;
    */
@@ -875,44 +895,44 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
   region: string;
 
   /**
-   * Matches entries with one of these health states, ORPHANED included. At most 16.
+   * Matches entries with any of these health states, which can include ORPHANED. At most 16.
    *
    * @generated from field: repeated waymark.catalog.v1.HealthStatus health = 11;
    */
   health: HealthStatus[];
 
   /**
-   * Answers as this viewer, if the server allows it.
+   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
    */
   viewer?: Viewer | undefined;
 
   /**
-   * Resumes after this short or portable cursor. The watch starts with a snapshot when the cursor is empty, when it
-   * belongs to another filter, viewer or `names_only`, or when it is too old. At most 65536 characters.
+   * Short or portable cursor after which the watch resumes. The watch starts with a snapshot when the cursor is empty,
+   * when it belongs to another filter, viewer or `names_only`, or when it is too old. At most 65536 characters.
    *
    * @generated from field: string cursor = 17;
    */
   cursor: string;
 
   /**
-   * Longest time between two bookmarks, 1 s to 10 s. Absent means 10 s.
+   * Maximum time between two bookmarks, 1 s to 10 s. Absent means 10 s.
    *
    * @generated from field: google.protobuf.Duration bookmark_interval = 18;
    */
   bookmarkInterval?: Duration | undefined;
 
   /**
-   * Sends keys without the other fields of the entries.
+   * If true, the server sends only the keys of entries.
    *
    * @generated from field: bool names_only = 19;
    */
   namesOnly: boolean;
 
   /**
-   * Adds `count` and `digest` to bookmarks and to the end of snapshots. Allowed only when the filter is `namespace` or
-   * `namespace_prefix` alone.
+   * If true, bookmarks and the end of snapshots include `count` and `digest`. Allowed only when the filter consists of
+   * `namespace` or `namespace_prefix` alone.
    *
    * @generated from field: bool with_digest = 20;
    */
@@ -927,26 +947,27 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
   versionRange: string;
 
   /**
-   * The watch is for a resolver, which judges its own callers: the rules about viewers do not apply, and LOCAL entries
-   * are left out of the data and of the digest. Needs the role mesh.resolve and, beyond loopback, TLS. Goes with
-   * `namespace_prefixes`, `cursor`, `bookmark_interval`, `with_digest` and `via` only.
+   * True when the caller is a resolver, which applies the visibility rules to its own callers. The server then does not
+   * apply the rules for viewers, and omits LOCAL entries from the data and from the digest. Requires the role
+   * mesh.resolve and, except on loopback, TLS. Can be combined only with `namespace_prefixes`, `cursor`,
+   * `bookmark_interval`, `with_digest` and `via`.
    *
    * @generated from field: bool for_resolver = 23;
    */
   forResolver: boolean;
 
   /**
-   * With `for_resolver`: the resolvers through which the request came, the nearest first. At most 4, each of 1 to 64
-   * characters of [A-Za-z0-9._:/@+-].
+   * With `for_resolver`: identifiers of the resolvers that forwarded the request, nearest first. At most 4, each of 1
+   * to 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string via = 24;
    */
   via: string[];
 
   /**
-   * With `for_resolver`: matches entries of any of these namespaces and of the namespaces below them. An empty text
-   * stands for all namespaces. 1 to 1024, each of at most 200 characters. A cursor is good for any list: a reader that
-   * resumes with it holds, of the namespaces in the list, everything up to the cursor.
+   * With `for_resolver`: matches entries of any of these namespaces and of the namespaces below them. An empty string
+   * means all namespaces. 1 to 1024, each of at most 200 characters. A cursor is valid for any list: when a reader
+   * resumes with a cursor, it must have everything up to that cursor for the namespaces in the list.
    *
    * @generated from field: repeated string namespace_prefixes = 25;
    */
@@ -960,7 +981,7 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
 export declare const CatalogWatchRequestSchema: GenMessage<CatalogWatchRequest>;
 
 /**
- * One message of a watch: a batch of changes, a part of a snapshot, a bookmark, or several of these.
+ * A message of a watch: a batch of changes, a part of a snapshot, a bookmark, or a combination of them.
  *
  * @generated from message waymark.discovery.v1.CatalogWatchResponse
  */
@@ -973,22 +994,22 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
   deltas: DiscoveryDelta[];
 
   /**
-   * Revision of this node to which this message brings the reader.
+   * Revision of this node that the reader reaches with this message.
    *
    * @generated from field: uint64 revision = 2;
    */
   revision: bigint;
 
   /**
-   * Short cursor. It is valid at this node until the node restarts. Absent in BEGIN and CONTINUE.
+   * Short cursor. It is valid on this node until the node restarts. Absent in BEGIN and CONTINUE.
    *
    * @generated from field: string cursor = 3;
    */
   cursor: string;
 
   /**
-   * Portable cursor. It resumes the watch at any node of the cluster. Present on END, on bookmarks and on the last
-   * message before the node stops. A resolver sends it only where what it holds is what its upstream held at one
+   * Portable cursor. It resumes the watch on any node of the cluster. Present on END, on bookmarks and on the last
+   * message before the node stops. A resolver sends it only when its data matches the data of its upstream at a
    * bookmark.
    *
    * @generated from field: string portable_cursor = 4;
@@ -996,36 +1017,36 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
   portableCursor: string;
 
   /**
-   * The place of this message in a snapshot.
+   * Position of this message in a snapshot.
    *
    * @generated from field: waymark.catalog.v1.Snapshot snapshot = 5;
    */
   snapshot: Snapshot;
 
   /**
-   * On BEGIN: the namespaces whose content the snapshot replaces. Empty means that it replaces everything that the
-   * reader holds.
+   * On BEGIN: the namespaces whose content the snapshot replaces. Empty means that the snapshot replaces all data of
+   * the reader.
    *
    * @generated from field: repeated string replaces = 6;
    */
   replaces: string[];
 
   /**
-   * True when nothing is missing up to the cursor.
+   * True when the reader has received every change up to the cursor.
    *
    * @generated from field: bool bookmark = 7;
    */
   bookmark: boolean;
 
   /**
-   * With `with_digest`, on END and bookmarks: number of entries that the reader should hold.
+   * With `with_digest`, on END and bookmarks: number of entries that the reader should have.
    *
    * @generated from field: uint64 count = 8;
    */
   count: bigint;
 
   /**
-   * With `with_digest`, on END and bookmarks: digest of the entries that the reader should hold. It is the sum, modulo
+   * With `with_digest`, on END and bookmarks: digest of the entries that the reader should have. It is the sum, modulo
    * 2^64, of the first 8 bytes (big-endian) of SHA-256 over the `delta_id` of each entry.
    *
    * @generated from field: fixed64 digest = 9;
@@ -1041,43 +1062,46 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
   servedBy: string;
 
   /**
-   * Upper bound of the age of the data, as in CatalogQueryResponse. Present where `served_by` is.
+   * Upper bound on the age of the data; see CatalogQueryResponse. Present only in messages that have `served_by`.
    *
    * @generated from field: google.protobuf.Duration age = 11;
    */
   age?: Duration | undefined;
 
   /**
-   * As in CatalogQueryResponse. Told where `served_by` is.
+   * True when the response may lack data that other servers have; see CatalogQueryResponse. Set only in messages that
+   * have `served_by`.
    *
    * @generated from field: bool stale = 12;
    */
   stale: boolean;
 
   /**
-   * Where the data came from. Present where `served_by` is.
+   * Where the data came from. Set only in messages that have `served_by`.
    *
    * @generated from field: waymark.catalog.v1.Source source = 13;
    */
   source: Source;
 
   /**
-   * With `for_resolver`: names the policy under which the message was made, as in WatchPolicyResponse.
+   * With `for_resolver`: identifies the policy version that applied to the message. It has the form of
+   * waymark.policy.v1.PolicyState.policy_epoch.
    *
    * @generated from field: string policy_epoch = 14;
    */
   policyEpoch: string;
 
   /**
-   * With `for_resolver`: the resolvers through which the message came, the nearest first. Empty when a node serves the
-   * stream. Present where `served_by` is.
+   * With `for_resolver`: identifiers of the resolvers that forwarded the message, nearest first. Empty when a node
+   * serves the stream. Set only in messages that have `served_by`.
    *
    * @generated from field: repeated string via = 15;
    */
   via: string[];
 
   /**
-   * As in CatalogQueryResponse. Present only where `served_by` is.
+   * Nodes whose writes may be missing in the response; see CatalogQueryResponse. Absent when there are none. Present
+   * only in messages that have `served_by`.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 17;
    */
@@ -1118,7 +1142,7 @@ export declare type Preference = Message<"waymark.discovery.v1.Preference"> & {
 export declare const PreferenceSchema: GenMessage<Preference>;
 
 /**
- * The name to resolve, and how to choose.
+ * The name to resolve, and how to choose among its instances.
  *
  * @generated from message waymark.discovery.v1.ResolveRequest
  */
@@ -1145,8 +1169,7 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
   name: string;
 
   /**
-   * For FUNCTION only: the version must be in this range, in the syntax of npm, for example `^1.2.0`. At most 128
-   * characters.
+   * For FUNCTION only: range of accepted versions, in the syntax of npm, for example `^1.2.0`. At most 128 characters.
    *
    * @generated from field: string version_range = 4;
    */
@@ -1160,43 +1183,43 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
   prefer?: Preference | undefined;
 
   /**
-   * How to choose. Unset means LOAD_AWARE.
+   * How to choose among the instances. Unset means LOAD_AWARE.
    *
    * @generated from field: waymark.discovery.v1.ResolvePolicy policy = 6;
    */
   policy: ResolvePolicy;
 
   /**
-   * Key of the policy HASH, which needs it. At most 1024 bytes.
+   * Key for the policy HASH, which requires it. At most 1024 bytes.
    *
    * @generated from field: string hash_key = 7;
    */
   hashKey: string;
 
   /**
-   * Answers as this viewer, if the server allows it.
+   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 8;
    */
   viewer?: Viewer | undefined;
 
   /**
-   * Adds an explanation for each candidate.
+   * If true, the response includes an explanation for each candidate.
    *
    * @generated from field: bool explain = 9;
    */
   explain: boolean;
 
   /**
-   * Number of alternatives. 0 means 4. At most 100. Negative values are refused.
+   * Maximum number of alternatives, 0 to 100. 0 means 4. Negative values are rejected.
    *
    * @generated from field: int32 limit = 10;
    */
   limit: number;
 
   /**
-   * Clusters that the caller was redirected from or has tried. No redirect names them. At most 8, each of 1 to 64
-   * characters of [A-Za-z0-9._:/@+-].
+   * Clusters that redirected the caller, or that the caller has already tried. The response does not redirect to them.
+   * At most 8, each of 1 to 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string visited_clusters = 11;
    */
@@ -1210,9 +1233,9 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
 export declare const ResolveRequestSchema: GenMessage<ResolveRequest>;
 
 /**
- * Another cluster that has the service. It takes calls at one URL at least. Clusters do not tell each other versions, so
- * after a request with `version_range` there may be none there that fits: ask there with the same range, and then here
- * with that cluster in `visited_clusters`.
+ * Another cluster that has the service and accepts calls on at least one URL. Summaries contain no versions, so after a
+ * request with `version_range` that cluster may have no instance that matches. Call it with the same range. If it has
+ * no match, call this server again with that cluster in `visited_clusters`.
  *
  * @generated from message waymark.discovery.v1.Redirect
  */
@@ -1225,7 +1248,7 @@ export declare type Redirect = Message<"waymark.discovery.v1.Redirect"> & {
   clusterId: string;
 
   /**
-   * URLs at which the cluster accepts calls.
+   * URLs on which the cluster accepts calls.
    *
    * @generated from field: repeated string urls = 2;
    */
@@ -1239,21 +1262,21 @@ export declare type Redirect = Message<"waymark.discovery.v1.Redirect"> & {
   region: string;
 
   /**
-   * Health of the service there, by the summary of the cluster.
+   * Health level of the service in that cluster, from the summary of the cluster.
    *
    * @generated from field: waymark.catalog.v1.HealthBand band = 4;
    */
   band: HealthBand;
 
   /**
-   * How long the caller may keep the redirect.
+   * How long the caller can cache the redirect.
    *
    * @generated from field: google.protobuf.Duration ttl = 5;
    */
   ttl?: Duration | undefined;
 
   /**
-   * The cluster has not been heard of for some time.
+   * True when this server has received no sign of life from the cluster for some time.
    *
    * @generated from field: bool stale = 6;
    */
@@ -1267,7 +1290,7 @@ export declare type Redirect = Message<"waymark.discovery.v1.Redirect"> & {
 export declare const RedirectSchema: GenMessage<Redirect>;
 
 /**
- * The chosen endpoint and the next best ones.
+ * The chosen endpoint and alternatives.
  *
  * @generated from message waymark.discovery.v1.ResolveResponse
  */
@@ -1281,14 +1304,14 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
 
   /**
    * The chosen target of the entry. Its port is 0 if the target has no port. For a function or a queue without targets,
-   * an advertised endpoint of its node. Absent if there is neither.
+   * this is an advertised endpoint of its node. Absent when there is neither.
    *
    * @generated from field: waymark.catalog.v1.Target target = 2;
    */
   target?: Target | undefined;
 
   /**
-   * The next best entries, best first. Entries in maintenance are not among them.
+   * The next best entries, best first. Entries in maintenance are not included.
    *
    * @generated from field: repeated waymark.catalog.v1.Entry alternatives = 3;
    */
@@ -1309,14 +1332,14 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
   servedBy: string;
 
   /**
-   * Revision of this node on which the answer rests.
+   * Revision of this node's catalog that the response reflects.
    *
    * @generated from field: uint64 revision = 6;
    */
   revision: bigint;
 
   /**
-   * Upper bound of the age of the data, as in CatalogQueryResponse.
+   * Upper bound on the age of the data; see CatalogQueryResponse.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
@@ -1330,7 +1353,7 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
   explanation: Explanation[];
 
   /**
-   * As in CatalogQueryResponse.
+   * True when the response may lack data that other servers have; see CatalogQueryResponse.
    *
    * @generated from field: bool stale = 9;
    */
@@ -1344,7 +1367,7 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
   source: Source;
 
   /**
-   * As in CatalogQueryResponse.
+   * Nodes whose writes may be missing in the response; see CatalogQueryResponse. Absent when there are none.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 11;
    */
@@ -1364,43 +1387,47 @@ export declare const ResolveResponseSchema: GenMessage<ResolveResponse>;
  */
 export declare type ClusterMapRequest = Message<"waymark.discovery.v1.ClusterMapRequest"> & {
   /**
-   * Which nodes: LOCAL means this node, ZONE this cluster, REGION this region. GLOBAL and unset mean all known nodes, and
-   * the ingress of other regions; that is left out with `namespace_filter` and `resources`.
+   * Selects nodes: LOCAL means this node, ZONE this cluster, and REGION this region. GLOBAL and unset mean all known
+   * nodes and the ingress nodes of other regions. The ingress nodes are omitted when `namespace_filter` or `resources`
+   * is set.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 1;
    */
   scope: Scope;
 
   /**
-   * Only nodes that hold entries in this namespace or below it. Empty means all. At most 200 characters.
+   * Matches only nodes that have entries in this namespace or below it. Empty means all nodes. On a resolver, the call
+   * fails with QUOTA_EXCEEDED when there are too many such entries. At most 200 characters.
    *
    * @generated from field: string namespace_filter = 2;
    */
   namespaceFilter: string;
 
   /**
-   * Only nodes that have all of these capabilities. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   * Matches only nodes that have all of these capabilities. At most 64, each of 1 to 128 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string capabilities = 3;
    */
   capabilities: string[];
 
   /**
-   * Most nodes of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   * Maximum number of nodes in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected.
    *
    * @generated from field: int32 limit = 4;
    */
   limit: number;
 
   /**
-   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
+   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
+   * characters.
    *
    * @generated from field: string page_token = 5;
    */
   pageToken: string;
 
   /**
-   * Only nodes that have all of these resources, for example `gpu`. At most 64, each of 1 to 128 characters of
+   * Matches only nodes that have all of these resources, for example `gpu`. At most 64, each of 1 to 128 characters of
    * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string resources = 6;
@@ -1428,9 +1455,9 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
   clusterId: string;
 
   /**
-   * Entries of kind NODE, in the order of their keys. Behind them, in the order of their clusters, nodes at which
-   * clusters of other regions take calls, as their last beacons say. These are no members: they have the scope GLOBAL, no
-   * `node_id`, and a name that counts them.
+   * Entries of kind NODE, in the order of their keys. They are followed by the ingress nodes of clusters in other
+   * regions, in the order of their clusters, as announced in the clusters' last beacons. Ingress nodes are not members:
+   * they have the scope GLOBAL, no `node_id`, and a numbered name such as `ingress-1`.
    *
    * @generated from field: repeated waymark.catalog.v1.Entry nodes = 2;
    */
@@ -1444,7 +1471,7 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
   nextPageToken: string;
 
   /**
-   * Time at which the node made the answer.
+   * Time at which the node created the response.
    *
    * @generated from field: google.protobuf.Timestamp generated_at = 4;
    */
@@ -1458,21 +1485,21 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
   servedBy: string;
 
   /**
-   * Revision of this node on which the answer rests.
+   * Revision of this node's catalog that the response reflects.
    *
    * @generated from field: uint64 revision = 6;
    */
   revision: bigint;
 
   /**
-   * Upper bound of the age of the data, as in CatalogQueryResponse.
+   * Upper bound on the age of the data; see CatalogQueryResponse.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
   age?: Duration | undefined;
 
   /**
-   * As in CatalogQueryResponse.
+   * True when the response may lack data that other servers have; see CatalogQueryResponse.
    *
    * @generated from field: bool stale = 8;
    */
@@ -1486,7 +1513,7 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
   source: Source;
 
   /**
-   * As in CatalogQueryResponse.
+   * Nodes whose writes may be missing in the response; see CatalogQueryResponse. Absent when there are none.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 10;
    */
@@ -1514,21 +1541,22 @@ export declare type ListPeersRequest = Message<"waymark.discovery.v1.ListPeersRe
   scope: Scope;
 
   /**
-   * Only peers of this region. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
+   * Matches only peers of this region. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string region = 2;
    */
   region: string;
 
   /**
-   * Most peers of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   * Maximum number of peers in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected.
    *
    * @generated from field: int32 limit = 3;
    */
   limit: number;
 
   /**
-   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
+   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
+   * characters.
    *
    * @generated from field: string page_token = 4;
    */
@@ -1548,9 +1576,10 @@ export declare const ListPeersRequestSchema: GenMessage<ListPeersRequest>;
  */
 export declare type ListPeersResponse = Message<"waymark.discovery.v1.ListPeersResponse"> & {
   /**
-   * The peers in the order of their node ids, without the serving node. Behind them, with the scope GLOBAL and in the
-   * order of their clusters, nodes at which clusters of other regions take calls, as their last beacons say. These are no
-   * members: they have no `node_id` and no status, and `last_seen` is when the beacon came.
+   * The peers in the order of their node ids, without the serving node. They are followed by the ingress nodes of
+   * clusters in other regions, with the scope GLOBAL, in the order of their clusters, as announced in the clusters'
+   * last beacons. Ingress nodes are not members: they have no `node_id` and no status, and `last_seen` is the time at
+   * which the beacon was received.
    *
    * @generated from field: repeated waymark.catalog.v1.Peer peers = 1;
    */
@@ -1571,21 +1600,21 @@ export declare type ListPeersResponse = Message<"waymark.discovery.v1.ListPeersR
   servedBy: string;
 
   /**
-   * Revision of this node on which the answer rests.
+   * Revision of this node's catalog that the response reflects.
    *
    * @generated from field: uint64 revision = 4;
    */
   revision: bigint;
 
   /**
-   * Upper bound of the age of the data, as in CatalogQueryResponse.
+   * Upper bound on the age of the data; see CatalogQueryResponse.
    *
    * @generated from field: google.protobuf.Duration age = 5;
    */
   age?: Duration | undefined;
 
   /**
-   * As in CatalogQueryResponse.
+   * True when the response may lack data that other servers have; see CatalogQueryResponse.
    *
    * @generated from field: bool stale = 6;
    */
@@ -1599,7 +1628,7 @@ export declare type ListPeersResponse = Message<"waymark.discovery.v1.ListPeersR
   source: Source;
 
   /**
-   * As in CatalogQueryResponse.
+   * Nodes whose writes may be missing in the response; see CatalogQueryResponse. Absent when there are none.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 8;
    */
@@ -1633,7 +1662,7 @@ export declare type NamespaceStatusRequest = Message<"waymark.discovery.v1.Names
 export declare const NamespaceStatusRequestSchema: GenMessage<NamespaceStatusRequest>;
 
 /**
- * What the policy and the catalog say about a namespace.
+ * The policy and the contents of a namespace.
  *
  * @generated from message waymark.discovery.v1.NamespaceStatusResponse
  */
@@ -1646,8 +1675,8 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
   namespace: string;
 
   /**
-   * Label of the rule that applies, or of the policy set when the rule has none. Empty without a policy. When the
-   * caller may not see the namespace, it is the label of the set.
+   * Label of the rule that applies, or of the policy set when the rule has no label. Empty without a policy. When the
+   * caller is not allowed to see the namespace, it is the label of the set.
    *
    * @generated from field: string policy_version = 2;
    */
@@ -1655,52 +1684,54 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
 
   /**
    * Owners of the rule that applies: clusters or regions. Empty when the rule has no owners, when no rule applies, and
-   * when the caller may not see the namespace.
+   * when the caller is not allowed to see the namespace.
    *
    * @generated from field: repeated string owners = 3;
    */
   owners: string[];
 
   /**
-   * Scopes that may leave the cluster now: those of the open cutover window when it names any, else those of the rule.
-   * Empty when no rule applies, and when the caller may not see the namespace.
+   * Scopes that can currently be exported from the cluster. These are the scopes of the open cutover window if it lists
+   * any, and otherwise the scopes of the rule. Empty when no rule applies, and when the caller is not allowed to see
+   * the namespace.
    *
    * @generated from field: repeated waymark.catalog.v1.Scope export_scopes = 4;
    */
   exportScopes: Scope[];
 
   /**
-   * Number of summaries of exactly this namespace that the cluster of the node exports now, on all channels. 0 at a
-   * resolver, at a node that holds no summaries, and when the caller may not see the namespace.
+   * Number of summaries of exactly this namespace that the cluster of the node currently exports, in all scopes. 0 on a
+   * resolver, on a node that stores no summaries, and when the caller is not allowed to see the namespace.
    *
    * @generated from field: uint64 summaries_exported = 5;
    */
   summariesExported: bigint;
 
   /**
-   * Time at which the cluster last said something of the namespace, a withdrawal too. Absent when nothing is
-   * remembered, and where `summaries_exported` is always 0.
+   * Time at which the cluster last exported or withdrew a summary of the namespace. Absent when no such time is known,
+   * and where `summaries_exported` is always 0.
    *
    * @generated from field: google.protobuf.Timestamp last_export_at = 6;
    */
   lastExportAt?: Timestamp | undefined;
 
   /**
-   * True when the caller may see the namespace.
+   * True when the caller is allowed to see the namespace.
    *
    * @generated from field: bool allowed = 7;
    */
   allowed: boolean;
 
   /**
-   * Why, for example `policy_disabled`. It is `viewer_denied` for every namespace that the caller may not see.
+   * Reason of `allowed`, for example `policy_disabled`. It is `viewer_denied` for every namespace that the caller is
+   * not allowed to see.
    *
    * @generated from field: string reason = 8;
    */
   reason: string;
 
   /**
-   * Number of entries in exactly this namespace that the caller may see.
+   * Number of entries in exactly this namespace that the caller can see.
    *
    * @generated from field: uint64 endpoint_count = 9;
    */
@@ -1714,21 +1745,21 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
   servedBy: string;
 
   /**
-   * Revision of this node on which the answer rests.
+   * Revision of this node's catalog that the response reflects.
    *
    * @generated from field: uint64 revision = 11;
    */
   revision: bigint;
 
   /**
-   * Upper bound of the age of the data, as in CatalogQueryResponse.
+   * Upper bound on the age of the data; see CatalogQueryResponse.
    *
    * @generated from field: google.protobuf.Duration age = 12;
    */
   age?: Duration | undefined;
 
   /**
-   * As in CatalogQueryResponse.
+   * True when the response may lack data that other servers have; see CatalogQueryResponse.
    *
    * @generated from field: bool stale = 13;
    */
@@ -1749,30 +1780,32 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
   policyNumber: bigint;
 
   /**
-   * Pattern of the rule that applies. Empty when no rule applies, and when the caller may not see the namespace.
+   * Pattern of the rule that applies. Empty when no rule applies, and when the caller is not allowed to see the
+   * namespace.
    *
    * @generated from field: string policy_rule = 16;
    */
   policyRule: string;
 
   /**
-   * True when the policy and the settings let summaries of the namespace out now. False where `summaries_exported` is
-   * always 0.
+   * True when the policy and the settings currently allow summaries of the namespace to be exported. False where
+   * `summaries_exported` is always 0.
    *
    * @generated from field: bool export_allowed = 17;
    */
   exportAllowed: boolean;
 
   /**
-   * Why, in the words of PolicyService.Explain for `export-summary`; or `export_disabled`, `namespace_not_exported` or
-   * `unscoped_not_exported`, which name settings of the group `summary`. Empty where `summaries_exported` is always 0.
+   * Reason of `export_allowed`: a reason that PolicyService.Explain returns for EXPORT_SUMMARY, or `export_disabled`,
+   * `namespace_not_exported` or `unscoped_not_exported`, which refer to settings of the group `summary`. Empty where
+   * `summaries_exported` is always 0.
    *
    * @generated from field: string export_reason = 18;
    */
   exportReason: string;
 
   /**
-   * As in CatalogQueryResponse.
+   * Nodes whose writes may be missing in the response; see CatalogQueryResponse. Absent when there are none.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 19;
    */
@@ -1800,7 +1833,7 @@ export declare type ServerInfoRequest = Message<"waymark.discovery.v1.ServerInfo
 export declare const ServerInfoRequestSchema: GenMessage<ServerInfoRequest>;
 
 /**
- * Who the serving node is.
+ * Identity of the serving node.
  *
  * @generated from message waymark.discovery.v1.ServerInfoResponse
  */
@@ -1841,21 +1874,21 @@ export declare type ServerInfoResponse = Message<"waymark.discovery.v1.ServerInf
   zone: string;
 
   /**
-   * Roles that the operator gave the node.
+   * Roles that the operator assigned to the node.
    *
    * @generated from field: repeated string roles = 6;
    */
   roles: string[];
 
   /**
-   * Addresses (host:port) by the name of the listener: `grpc`, `http`, `dns`, `fabric`.
+   * Addresses (host:port) by name of the listener: `grpc`, `http`, `dns`, `fabric`.
    *
    * @generated from field: map<string, string> listeners = 7;
    */
   listeners: { [key: string]: string };
 
   /**
-   * Time since the start of the node.
+   * Time since the node started.
    *
    * @generated from field: google.protobuf.Duration uptime = 8;
    */
@@ -1876,23 +1909,24 @@ export declare type ServerInfoResponse = Message<"waymark.discovery.v1.ServerInf
   generation: bigint;
 
   /**
-   * Versions of the fabric protocol that the node speaks.
+   * Versions of the fabric protocol that the node supports.
    *
    * @generated from field: repeated uint32 protocol_versions = 11;
    */
   protocolVersions: number[];
 
   /**
-   * Number of static entries of this node that an unregistration at another node removed, since the start. It also
-   * counts registrations that were lost because the unregistration came from a node whose clock was ahead. The audit
-   * log names the entries.
+   * Number of static entries of this node that were removed by an unregistration on another node, since the node
+   * started. It includes registrations that were lost because the clock of that other node was ahead. The audit log
+   * names the entries.
    *
    * @generated from field: uint64 static_entries_ended = 12;
    */
   staticEntriesEnded: bigint;
 
   /**
-   * At a resolver: the resolver itself, and those through which its data comes, the nearest first. Empty at a node.
+   * On a resolver: identifiers of the resolver itself and of the resolvers through which it receives its data, nearest
+   * first. Empty on a node.
    *
    * @generated from field: repeated string via = 13;
    */
@@ -1908,48 +1942,49 @@ export declare const ServerInfoResponseSchema: GenMessage<ServerInfoResponse>;
 /**
  * How Resolve chooses among the instances of a name.
  *
- * An instance in MAINTENANCE is never chosen, and is no alternative. The best health wins: HEALTHY and unset, then
- * DEGRADED, then CRITICAL and ORPHANED. Among instances of that health, the preferred zone comes first, then the preferred
- * region, then all others; each of these three levels takes at most 1.4 times the share of its instances that have that
- * health, and the rest of the calls goes to the next level. The policy chooses inside a level. HASH alone has no levels.
+ * An instance in MAINTENANCE is never chosen and is never an alternative. The best health wins: HEALTHY and unset, then
+ * DEGRADED, then CRITICAL and ORPHANED. Instances of that health form three levels: the preferred zone, the preferred
+ * region, and all others. The traffic goes to the nearest level first. A level receives at most 1.4 times the share of
+ * its instances that have that health, and the remaining calls go to the next level. The policy chooses an instance
+ * within a level. HASH does not use levels.
  *
  * @generated from enum waymark.discovery.v1.ResolvePolicy
  */
 export enum ResolvePolicy {
   /**
-   * The field was not set. The comment of the field says what the server does then.
+   * The field is not set. The comment of the field describes the default.
    *
    * @generated from enum value: RESOLVE_POLICY_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Draws two different instances by weight, and prefers the one that is much less loaded. A load report counts half after 60
-   * seconds. Instances that report 50 % errors or more are left out: at most a tenth of the level or one instance, and none if
-   * more than half of the level reports as many. If no instance has reported its load, this policy is the same as
-   * RESOLVE_POLICY_ROUND_ROBIN.
+   * Draws two different instances by weight, and prefers the instance that is much less loaded. The weight of a load
+   * report halves every 60 seconds. Instances that report 50 % errors or more are excluded: at most a tenth of the
+   * level or one instance, and none if more than half of the level report that many errors. If no instance has reported
+   * its load, this policy behaves as RESOLVE_POLICY_ROUND_ROBIN.
    *
    * @generated from enum value: RESOLVE_POLICY_LOAD_AWARE = 1;
    */
   LOAD_AWARE = 1,
 
   /**
-   * Takes the instances in turn, in the order of their keys, each as often as its weight says.
+   * Chooses the instances in rotation, in the order of their keys and in proportion to their weights.
    *
    * @generated from enum value: RESOLVE_POLICY_ROUND_ROBIN = 2;
    */
   ROUND_ROBIN = 2,
 
   /**
-   * Draws an instance at random, by weight.
+   * Chooses an instance at random, by weight.
    *
    * @generated from enum value: RESOLVE_POLICY_RANDOM = 3;
    */
   RANDOM = 3,
 
   /**
-   * Uses a rendezvous hash of `hash_key`: the same key finds the same instance while that instance lives, from any
-   * locality. HEALTHY and DEGRADED count alike, so that a key stays when its instance degrades.
+   * Uses a rendezvous hash of `hash_key`. A key always selects the same instance while that instance exists, from any
+   * locality. HEALTHY and DEGRADED are treated alike, so that a key does not move when its instance becomes DEGRADED.
    *
    * @generated from enum value: RESOLVE_POLICY_HASH = 4;
    */
@@ -1965,20 +2000,20 @@ export declare const ResolvePolicySchema: GenEnum<ResolvePolicy>;
  * Reads and writes the catalog. Any node of a cluster answers any call from its own memory.
  *
  * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_RATE_LIMITED, DEADLINE_EXCEEDED and, while the
- * node starts or stops, NOT_READY or DRAINING. The comment of each rpc names further reasons. A query for a namespace
- * that the caller may not see returns nothing instead of an error.
+ * node starts or stops, NOT_READY or DRAINING. The comment of each rpc lists further reasons. A query for a namespace
+ * that the caller is not allowed to see returns an empty result instead of an error.
  *
- * The bounds of entries and of their names are the defaults of the node's settings `limits.*`. Reads, and removals by
- * key, also accept longer names: another node may allow them to its clients.
+ * The limits of entries and names are the defaults of the node's settings `limits.*`. Reads, and removals by key, also
+ * accept longer names, because another node can have higher limits.
  *
  * @generated from service waymark.discovery.v1.DiscoveryService
  */
 export declare const DiscoveryService: GenService<{
   /**
-   * Puts entries into the catalog under a lease. The server stores all entries of a request or none. Any caller may
-   * call it; the policy decides which namespaces the caller may write. Fails with DISCOVERY_ACCESS_DENIED when the
-   * caller may not write a namespace or a key, LEASE_NOT_FOUND, QUOTA_EXCEEDED, CLOCK_SKEW, CHECKS_DISABLED when an entry
-   * has checks and the node runs none, and STORE_UNAVAILABLE when the journal takes no writes.
+   * Registers entries under a lease. The server stores all entries of a request or none. Any caller can call it; the
+   * policy decides which namespaces the caller can write. Fails with DISCOVERY_ACCESS_DENIED when the caller is not
+   * allowed to write a namespace or a key, LEASE_NOT_FOUND, QUOTA_EXCEEDED, CLOCK_SKEW, CHECKS_DISABLED when an entry
+   * has checks and the node runs no checks, and STORE_UNAVAILABLE when the journal accepts no writes.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Register
    */
@@ -1988,8 +2023,10 @@ export declare const DiscoveryService: GenService<{
     output: typeof RegisterResponseSchema;
   },
   /**
-   * Extends leases, and reports health and load of their entries. Any caller may call it for its own leases. Unknown
-   * leases are no error: the response names them. Fails with DISCOVERY_ACCESS_DENIED for a lease of another principal.
+   * Renews leases, and reports health and load of their entries. Any caller can call it for its own leases. Unknown
+   * leases are not an error: the response lists them. Fails with DISCOVERY_ACCESS_DENIED for a lease or an entry of
+   * another principal. A request with reports can also fail with NOT_FOUND when an entry is not registered on this
+   * node, with CLOCK_SKEW, and with STORE_UNAVAILABLE.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Renew
    */
@@ -1999,8 +2036,8 @@ export declare const DiscoveryService: GenService<{
     output: typeof RenewResponseSchema;
   },
   /**
-   * Does what Renew does, on a stream: the server sends one response for each request, in the same order. The leases do
-   * not end with the stream.
+   * Renews leases as Renew does, on a stream. The server sends one response for each request, in the same order. The
+   * leases do not end when the stream ends.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.KeepAlive
    */
@@ -2010,9 +2047,9 @@ export declare const DiscoveryService: GenService<{
     output: typeof KeepAliveResponseSchema;
   },
   /**
-   * Removes entries: those of a lease, some of a lease, or those with given keys. Fails with LEASE_NOT_FOUND, and with
-   * DISCOVERY_ACCESS_DENIED for entries of another principal. While the node starts it fails with NOT_READY for keys
-   * that the node does not know yet.
+   * Removes entries: all entries of a lease, some entries of a lease, or the entries with the given keys. Fails with
+   * LEASE_NOT_FOUND, with DISCOVERY_ACCESS_DENIED for entries of another principal, and with CLOCK_SKEW and
+   * STORE_UNAVAILABLE. While the node starts, it fails with NOT_READY for keys that the node does not know yet.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Unregister
    */
@@ -2022,13 +2059,15 @@ export declare const DiscoveryService: GenService<{
     output: typeof UnregisterResponseSchema;
   },
   /**
-   * Orders or ends the maintenance of entries. While it lasts, an entry shows the health MAINTENANCE to every reader, so
-   * that nobody chooses it. The order stays with the key: it outlives registrations, restarts and a move to another node
-   * of the cluster. It is forgotten when the key has been gone for longer than the setting `catalog.tombstone_ttl`. A
-   * caller may order it for entries of its own principal, and with the role `mesh.operate` for all. The node where an
-   * entry is registered takes the order; the called node passes it on, and answers for each key. Nothing is changed when
-   * the call fails with DISCOVERY_ACCESS_DENIED, for an entry of another principal, or with NOT_READY. Repeating an
-   * order changes nothing.
+   * Starts or ends the maintenance of entries. During maintenance, every reader sees the health MAINTENANCE, so that no
+   * client chooses the entry. The maintenance belongs to the key: it survives registrations, restarts and a move to
+   * another node of the cluster. It is forgotten when the key has been unregistered for longer than the setting
+   * `catalog.tombstone_ttl`.
+   *
+   * A caller can set it for entries of its own principal, and for all entries with the role `mesh.operate`. The node on
+   * which an entry is registered applies the change; the called node forwards the request and reports a result for each
+   * key. The call fails without any change with DISCOVERY_ACCESS_DENIED for an entry of another principal, with
+   * NOT_FOUND for an unknown `node_id`, and with NOT_READY or CLOCK_SKEW. Repeating a request changes nothing.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.SetMaintenance
    */
@@ -2039,7 +2078,9 @@ export declare const DiscoveryService: GenService<{
   },
   /**
    * Returns a page of the entries that match a filter, ordered by namespace, name, kind, instance id and cluster id.
-   * Fails with TOO_STALE when the data is older than `max_staleness`.
+   * Fails with TOO_STALE when the data is older than `max_staleness`. On a resolver, it fails with QUOTA_EXCEEDED when
+   * it would have to skip too many entries that the caller is not allowed to see; set `namespace` or
+   * `namespace_prefix`.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.CatalogQuery
    */
@@ -2049,9 +2090,9 @@ export declare const DiscoveryService: GenService<{
     output: typeof CatalogQueryResponseSchema;
   },
   /**
-   * Sends a snapshot of the entries that match a filter, and then every change. A reader can resume after a break with
-   * a cursor. Fails with DISCOVERY_ACCESS_DENIED when the caller may not see the namespace, and with QUOTA_EXCEEDED
-   * when too many watches are open.
+   * Streams a snapshot of the entries that match a filter, and then every change. A reader can resume with a cursor
+   * after an interruption. Fails with DISCOVERY_ACCESS_DENIED when the caller is not allowed to see the namespace, and
+   * with QUOTA_EXCEEDED when too many watches are open.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.CatalogWatch
    */
@@ -2061,10 +2102,10 @@ export declare const DiscoveryService: GenService<{
     output: typeof CatalogWatchResponseSchema;
   },
   /**
-   * Picks one endpoint of a service, as ResolvePolicy says. When a name has more than 1,000 instances, each call
-   * considers another sample of them, healthy instances first, so that each instance has its chance. Fails with NOT_FOUND
-   * when no instance matches, with IN_MAINTENANCE when all that match are in maintenance, and with NOT_READY instead of
-   * both while the node may hold only a part of the catalog.
+   * Chooses one endpoint of a service by a ResolvePolicy. When a name has more than 1,000 instances, each call
+   * considers a different sample of them, healthy instances first, so that every instance can be chosen. Fails with
+   * NOT_FOUND when no instance matches, and with IN_MAINTENANCE when all matching instances are in maintenance. While
+   * the node may hold only a part of the catalog, it fails with NOT_READY in both cases.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Resolve
    */
@@ -2074,7 +2115,7 @@ export declare const DiscoveryService: GenService<{
     output: typeof ResolveResponseSchema;
   },
   /**
-   * Returns the nodes of the fabric as entries, and behind them the ingress of other regions.
+   * Returns the nodes of the fabric as entries, followed by the ingress nodes of other regions.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.ClusterMap
    */
@@ -2084,8 +2125,8 @@ export declare const DiscoveryService: GenService<{
     output: typeof ClusterMapResponseSchema;
   },
   /**
-   * Returns the nodes of the fabric as peers of the serving node, and behind them the ingress of other regions. Nodes that
-   * left or died are not listed.
+   * Returns the nodes of the fabric as peers of the serving node, followed by the ingress nodes of other regions. Nodes
+   * that left or died are not included.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.ListPeers
    */
@@ -2095,10 +2136,10 @@ export declare const DiscoveryService: GenService<{
     output: typeof ListPeersResponseSchema;
   },
   /**
-   * Returns summaries of services of this region and of other regions. A node whose settings name neither a border nor a
-   * cluster key counts the entries of its own cluster: its summaries are unsigned, have the scopes ZONE and REGION, and
-   * have no version and no ingress. It refuses scope GLOBAL with SUMMARIES_DISABLED, as does a resolver that follows no
-   * summaries of the namespace.
+   * Returns summaries of services of this region and of other regions. A node that has neither `fabric.borders` nor a
+   * cluster key in its settings counts the entries of its own cluster instead: its summaries are unsigned, have the
+   * scopes ZONE and REGION, and have no version and no ingress. Such a node fails with SUMMARIES_DISABLED for scope
+   * GLOBAL, and so does a resolver that follows no summaries of the namespace.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.SummaryQuery
    */
@@ -2108,7 +2149,8 @@ export declare const DiscoveryService: GenService<{
     output: typeof SummaryQueryResponseSchema;
   },
   /**
-   * Sends summaries of services and their changes. Fails with FAILED_PRECONDITION (SUMMARIES_DISABLED) on a node that stores no summaries.
+   * Streams summaries of services and their changes. Fails with FAILED_PRECONDITION (SUMMARIES_DISABLED) on a node that
+   * stores no summaries.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.SummaryWatch
    */
@@ -2118,8 +2160,8 @@ export declare const DiscoveryService: GenService<{
     output: typeof SummaryWatchResponseSchema;
   },
   /**
-   * Returns what the policy says about a namespace, and how many entries the namespace has. Any caller may call it; it
-   * answers about a hidden namespace as about an empty one.
+   * Returns the policy rule of a namespace and the number of its entries. Any caller can call it. For a namespace that
+   * the caller is not allowed to see, the response is the same as for an empty namespace.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.NamespaceStatus
    */
@@ -2129,7 +2171,7 @@ export declare const DiscoveryService: GenService<{
     output: typeof NamespaceStatusResponseSchema;
   },
   /**
-   * Returns who the serving node is. It is never rate limited.
+   * Returns the identity of the serving node. It is not rate limited.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.ServerInfo
    */

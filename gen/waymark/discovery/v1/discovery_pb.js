@@ -2,7 +2,7 @@
 // @generated from file waymark/discovery/v1/discovery.proto (package waymark.discovery.v1, syntax proto3)
 /* eslint-disable */
 
-// Register entries, find them and follow their changes.
+// Registration, lookup and watches of catalog entries.
 
 import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
@@ -236,10 +236,11 @@ export const ResolvePolicySchema = /*@__PURE__*/
 /**
  * How Resolve chooses among the instances of a name.
  *
- * An instance in MAINTENANCE is never chosen, and is no alternative. The best health wins: HEALTHY and unset, then
- * DEGRADED, then CRITICAL and ORPHANED. Among instances of that health, the preferred zone comes first, then the preferred
- * region, then all others; each of these three levels takes at most 1.4 times the share of its instances that have that
- * health, and the rest of the calls goes to the next level. The policy chooses inside a level. HASH alone has no levels.
+ * An instance in MAINTENANCE is never chosen and is never an alternative. The best health wins: HEALTHY and unset, then
+ * DEGRADED, then CRITICAL and ORPHANED. Instances of that health form three levels: the preferred zone, the preferred
+ * region, and all others. The traffic goes to the nearest level first. A level receives at most 1.4 times the share of
+ * its instances that have that health, and the remaining calls go to the next level. The policy chooses an instance
+ * within a level. HASH does not use levels.
  *
  * @generated from enum waymark.discovery.v1.ResolvePolicy
  */
@@ -250,11 +251,11 @@ export const ResolvePolicy = /*@__PURE__*/
  * Reads and writes the catalog. Any node of a cluster answers any call from its own memory.
  *
  * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_RATE_LIMITED, DEADLINE_EXCEEDED and, while the
- * node starts or stops, NOT_READY or DRAINING. The comment of each rpc names further reasons. A query for a namespace
- * that the caller may not see returns nothing instead of an error.
+ * node starts or stops, NOT_READY or DRAINING. The comment of each rpc lists further reasons. A query for a namespace
+ * that the caller is not allowed to see returns an empty result instead of an error.
  *
- * The bounds of entries and of their names are the defaults of the node's settings `limits.*`. Reads, and removals by
- * key, also accept longer names: another node may allow them to its clients.
+ * The limits of entries and names are the defaults of the node's settings `limits.*`. Reads, and removals by key, also
+ * accept longer names, because another node can have higher limits.
  *
  * @generated from service waymark.discovery.v1.DiscoveryService
  */

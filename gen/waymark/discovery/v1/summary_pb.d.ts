@@ -2,7 +2,7 @@
 // @generated from file waymark/discovery/v1/summary.proto (package waymark.discovery.v1, syntax proto3)
 /* eslint-disable */
 
-// Summaries of services.
+// Queries and watches of service summaries.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -25,49 +25,49 @@ export declare const file_waymark_discovery_v1_summary: GenFile;
  */
 export declare type SummaryQueryRequest = Message<"waymark.discovery.v1.SummaryQueryRequest"> & {
   /**
-   * Only summaries that may be shown at least this wide. Unset means all.
+   * Matches summaries whose scope is at least this wide. Unset means all.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 1;
    */
   scope: Scope;
 
   /**
-   * Only summaries of exactly this namespace. Empty means all. At most 200 characters.
+   * Matches only summaries of exactly this namespace. Empty means all. At most 200 characters.
    *
    * @generated from field: string namespace = 2;
    */
   namespace: string;
 
   /**
-   * Only summaries of exactly this service. Empty means all. At most 128 characters of [A-Za-z0-9._:/@+-].
+   * Matches only summaries of exactly this service. Empty means all. At most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string service_id = 3;
    */
   serviceId: string;
 
   /**
-   * Adds the URLs at which the source clusters accept calls.
+   * If true, the response includes the URLs on which the source clusters accept calls.
    *
    * @generated from field: bool include_ingress = 4;
    */
   includeIngress: boolean;
 
   /**
-   * Most URLs for each cluster. 0 means 4. At most 100. Negative values are refused.
+   * Maximum number of URLs for each cluster, 0 to 100. 0 means 4. Negative values are rejected.
    *
    * @generated from field: int32 ingress_limit = 5;
    */
   ingressLimit: number;
 
   /**
-   * Only ingress nodes whose scope is at least this wide. Unset means all.
+   * Matches only ingress nodes whose scope is at least this wide. Unset means all.
    *
    * @generated from field: waymark.catalog.v1.Scope ingress_scope = 6;
    */
   ingressScope: Scope;
 
   /**
-   * Only ingress nodes that have all of these capabilities. At most 64, each of 1 to 128 characters of
+   * Matches only ingress nodes that have all of these capabilities. At most 64, each of 1 to 128 characters of
    * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string ingress_capabilities = 7;
@@ -75,66 +75,69 @@ export declare type SummaryQueryRequest = Message<"waymark.discovery.v1.SummaryQ
   ingressCapabilities: string[];
 
   /**
-   * Only ingress nodes that have all of these tags. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   * Matches only ingress nodes that have all of these tags. At most 64, each of 1 to 128 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string ingress_tags = 8;
    */
   ingressTags: string[];
 
   /**
-   * Most summaries of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   * Maximum number of summaries in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected.
    *
    * @generated from field: int32 limit = 9;
    */
   limit: number;
 
   /**
-   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
+   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
+   * characters.
    *
    * @generated from field: string page_token = 10;
    */
   pageToken: string;
 
   /**
-   * Only summaries of this namespace and of the namespaces below it. When `namespace` is set too, it must be equal to the
-   * prefix or below it; otherwise the request is refused. Empty means all. At most 200 characters.
+   * Matches only summaries of this namespace and of the namespaces below it. When `namespace` is also set, it must be
+   * equal to the prefix or below it; otherwise the request is rejected. Empty means all. At most 200 characters.
    *
    * @generated from field: string namespace_prefix = 11;
    */
   namespacePrefix: string;
 
   /**
-   * Only summaries of these kinds. Empty means all. At most 16.
+   * Matches only summaries of these kinds. Empty means all. At most 16.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKind kinds = 12;
    */
   kinds: EntryKind[];
 
   /**
-   * Only summaries of source clusters in these regions. Empty means all. At most 64, each of 1 to 64 characters of
-   * [A-Za-z0-9._:/@+-].
+   * Matches only summaries of source clusters in these regions. Empty means all. At most 64, each of 1 to 64 characters
+   * of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string regions = 13;
    */
   regions: string[];
 
   /**
-   * Answers as this viewer, if the server allows it.
+   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
    */
   viewer?: Viewer | undefined;
 
   /**
-   * The answer is for a resolver, which judges its own callers: the rules about viewers do not apply. Needs the role
-   * mesh.resolve and, beyond loopback, TLS.
+   * True when the caller is a resolver, which applies the visibility rules to its own callers. The server then does not
+   * apply the rules for viewers. Requires the role mesh.resolve and, except on loopback, TLS.
    *
    * @generated from field: bool for_resolver = 23;
    */
   forResolver: boolean;
 
   /**
-   * As in CatalogQueryRequest. At most 4, each of 1 to 64 characters of [A-Za-z0-9._:/@+-].
+   * With `for_resolver`: identifiers of the resolvers that forwarded the request, nearest first. At most 4, each of 1
+   * to 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string via = 24;
    */
@@ -148,7 +151,7 @@ export declare type SummaryQueryRequest = Message<"waymark.discovery.v1.SummaryQ
 export declare const SummaryQueryRequestSchema: GenMessage<SummaryQueryRequest>;
 
 /**
- * URLs at which a cluster accepts calls from other clusters.
+ * URLs on which a cluster accepts calls from other clusters.
  *
  * @generated from message waymark.discovery.v1.IngressUrls
  */
@@ -181,7 +184,7 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
   items: ServiceSummary[];
 
   /**
-   * With `include_ingress`: URLs by the identifier of the source cluster, for the clusters of this page.
+   * With `include_ingress`: URLs by identifier of the source cluster, for the clusters of this page.
    *
    * @generated from field: map<string, waymark.discovery.v1.IngressUrls> ingress = 2;
    */
@@ -195,7 +198,7 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
   nextPageToken: string;
 
   /**
-   * Time at which the node made the answer.
+   * Time at which the node created the response.
    *
    * @generated from field: google.protobuf.Timestamp generated_at = 4;
    */
@@ -209,22 +212,22 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
   servedBy: string;
 
   /**
-   * Revision of this node's summaries on which the answer rests.
+   * Revision of this node's summaries that the response reflects.
    *
    * @generated from field: uint64 revision = 6;
    */
   revision: bigint;
 
   /**
-   * Upper bound of the age of the data, as in CatalogQueryResponse. What other clusters say of themselves is no fresher
-   * than their own word, which `stale` of each summary goes by.
+   * Upper bound on the age of the data; see CatalogQueryResponse. It does not cover the time since the source clusters
+   * sent their last beacons; `stale` of each summary does.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
   age?: Duration | undefined;
 
   /**
-   * As in CatalogQueryResponse.
+   * True when the response may lack data that other servers have; see CatalogQueryResponse.
    *
    * @generated from field: bool stale = 8;
    */
@@ -238,21 +241,23 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
   source: Source;
 
   /**
-   * With `for_resolver`: names the policy under which the answer was made, as in WatchPolicyResponse.
+   * With `for_resolver`: identifies the policy version that applied to the response. It has the form of
+   * waymark.policy.v1.PolicyState.policy_epoch.
    *
    * @generated from field: string policy_epoch = 10;
    */
   policyEpoch: string;
 
   /**
-   * With `for_resolver`: the resolvers through which the answer came, the nearest first. Empty when a node answers.
+   * With `for_resolver`: identifiers of the resolvers that forwarded the response, nearest first. Empty when a node
+   * answers.
    *
    * @generated from field: repeated string via = 11;
    */
   via: string[];
 
   /**
-   * As in CatalogQueryResponse.
+   * Nodes whose writes may be missing in the response; see CatalogQueryResponse. Absent when there are none.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 12;
    */
@@ -272,90 +277,93 @@ export declare const SummaryQueryResponseSchema: GenMessage<SummaryQueryResponse
  */
 export declare type SummaryWatchRequest = Message<"waymark.discovery.v1.SummaryWatchRequest"> & {
   /**
-   * Only summaries that may be shown at least this wide. Unset means all.
+   * Matches summaries whose scope is at least this wide. Unset means all.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 1;
    */
   scope: Scope;
 
   /**
-   * Only summaries of exactly this namespace. Empty means all. At most 200 characters.
+   * Matches only summaries of exactly this namespace. Empty means all. At most 200 characters.
    *
    * @generated from field: string namespace = 2;
    */
   namespace: string;
 
   /**
-   * Only summaries of this namespace and of the namespaces below it. When `namespace` is set too, it must be equal to the
-   * prefix or below it; otherwise the request is refused. Empty means all. At most 200 characters.
+   * Matches only summaries of this namespace and of the namespaces below it. When `namespace` is also set, it must be
+   * equal to the prefix or below it; otherwise the request is rejected. Empty means all. At most 200 characters.
    *
    * @generated from field: string namespace_prefix = 11;
    */
   namespacePrefix: string;
 
   /**
-   * Only summaries of these kinds. Empty means all. At most 16.
+   * Matches only summaries of these kinds. Empty means all. At most 16.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKind kinds = 12;
    */
   kinds: EntryKind[];
 
   /**
-   * Only summaries of source clusters in these regions. Empty means all. At most 64, each of 1 to 64 characters of
-   * [A-Za-z0-9._:/@+-].
+   * Matches only summaries of source clusters in these regions. Empty means all. At most 64, each of 1 to 64 characters
+   * of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string regions = 13;
    */
   regions: string[];
 
   /**
-   * Answers as this viewer, if the server allows it.
+   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
    */
   viewer?: Viewer | undefined;
 
   /**
-   * Resumes after this cursor. Empty means that the watch starts with a snapshot. At most 65536 characters.
+   * Cursor after which the watch resumes. Empty means that the watch starts with a snapshot. At most 65536 characters.
    *
    * @generated from field: string cursor = 17;
    */
   cursor: string;
 
   /**
-   * Longest time between two bookmarks, 1 s to 10 s. Absent means 10 s.
+   * Maximum time between two bookmarks, 1 s to 10 s. Absent means 10 s.
    *
    * @generated from field: google.protobuf.Duration bookmark_interval = 18;
    */
   bookmarkInterval?: Duration | undefined;
 
   /**
-   * Adds `count` and `digest` to bookmarks and to the end of snapshots.
+   * If true, bookmarks and the end of snapshots include `count` and `digest`. Allowed only when the filter consists of
+   * `namespace` or `namespace_prefix` alone.
    *
    * @generated from field: bool with_digest = 20;
    */
   withDigest: boolean;
 
   /**
-   * The watch is for a resolver, which judges its own callers: the rules about viewers do not apply, deltas bring
-   * `sealed_record`, and messages say when clusters were heard of. Needs the role mesh.resolve and, beyond loopback, TLS. Goes
-   * with `namespace_prefixes`, `cursor`, `bookmark_interval`, `with_digest` and `via` only.
+   * True when the caller is a resolver, which applies the visibility rules to its own callers. The server then does not
+   * apply the rules for viewers, deltas contain `sealed_record`, and messages contain `heard`. Requires the role
+   * mesh.resolve and, except on loopback, TLS. Can be combined only with `namespace_prefixes`, `cursor`,
+   * `bookmark_interval`, `with_digest` and `via`.
    *
    * @generated from field: bool for_resolver = 23;
    */
   forResolver: boolean;
 
   /**
-   * As in CatalogWatchRequest. At most 4, each of 1 to 64 characters of [A-Za-z0-9._:/@+-].
+   * With `for_resolver`: identifiers of the resolvers that forwarded the request, nearest first. At most 4, each of 1
+   * to 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string via = 24;
    */
   via: string[];
 
   /**
-   * With `for_resolver`: matches summaries of any of these namespaces and of the namespaces below them. An empty text stands
-   * for all namespaces. In `discovery.summaries` are the beacons of clusters and the announcements of keys. 1 to 1024, each of
-   * at most 200 characters.
+   * With `for_resolver`: matches summaries of any of these namespaces and of the namespaces below them. An empty string
+   * means all namespaces. The namespace `discovery.summaries` contains the beacons of clusters and the announcements of
+   * keys. 1 to 1024, each of at most 200 characters.
    *
    * @generated from field: repeated string namespace_prefixes = 25;
    */
@@ -369,27 +377,28 @@ export declare type SummaryWatchRequest = Message<"waymark.discovery.v1.SummaryW
 export declare const SummaryWatchRequestSchema: GenMessage<SummaryWatchRequest>;
 
 /**
- * How long ago a cluster was heard of.
+ * The time since a cluster last sent a sign of life.
  *
  * @generated from message waymark.discovery.v1.HeardCluster
  */
 export declare type HeardCluster = Message<"waymark.discovery.v1.HeardCluster"> & {
   /**
-   * The cluster.
+   * Identifier of the cluster.
    *
    * @generated from field: string source_cluster = 1;
    */
   sourceCluster: string;
 
   /**
-   * Version of its beacon that was received; 0 if none was.
+   * Version of the cluster's last received beacon. 0 when no beacon was received.
    *
    * @generated from field: uint64 version = 2;
    */
   version: bigint;
 
   /**
-   * For how long the serving node has known of that, at the time of the message.
+   * Time since the serving node received that beacon, at the time of the message. For version 0, the time since the
+   * serving node learned of the cluster.
    *
    * @generated from field: google.protobuf.Duration age = 3;
    */
@@ -403,7 +412,7 @@ export declare type HeardCluster = Message<"waymark.discovery.v1.HeardCluster"> 
 export declare const HeardClusterSchema: GenMessage<HeardCluster>;
 
 /**
- * One message of a watch of summaries. The fields mean what they mean in CatalogWatchResponse.
+ * A message of a watch of summaries. The fields have the same meaning as in CatalogWatchResponse.
  *
  * @generated from message waymark.discovery.v1.SummaryWatchResponse
  */
@@ -416,28 +425,28 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
   deltas: DiscoveryDelta[];
 
   /**
-   * Revision of this node to which this message brings the reader.
+   * Revision of this node that the reader reaches with this message.
    *
    * @generated from field: uint64 revision = 2;
    */
   revision: bigint;
 
   /**
-   * Short cursor. It is valid at this node until the node restarts.
+   * Short cursor. It is valid on this node until the node restarts.
    *
    * @generated from field: string cursor = 3;
    */
   cursor: string;
 
   /**
-   * Portable cursor. It resumes the watch at any node of the cluster. A resolver sends none.
+   * Portable cursor. It resumes the watch on any node of the cluster. A resolver sends none.
    *
    * @generated from field: string portable_cursor = 4;
    */
   portableCursor: string;
 
   /**
-   * The place of this message in a snapshot.
+   * Position of this message in a snapshot.
    *
    * @generated from field: waymark.catalog.v1.Snapshot snapshot = 5;
    */
@@ -451,21 +460,21 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
   replaces: string[];
 
   /**
-   * True when nothing is missing up to the cursor.
+   * True when the reader has received every change up to the cursor.
    *
    * @generated from field: bool bookmark = 7;
    */
   bookmark: boolean;
 
   /**
-   * With `with_digest`, on END and bookmarks: number of summaries that the reader should hold.
+   * With `with_digest`, on END and bookmarks: number of summaries that the reader should have.
    *
    * @generated from field: uint64 count = 8;
    */
   count: bigint;
 
   /**
-   * With `with_digest`, on END and bookmarks: digest of the summaries that the reader should hold, as in
+   * With `with_digest`, on END and bookmarks: digest of the summaries that the reader should have, computed as in
    * CatalogWatchResponse.
    *
    * @generated from field: fixed64 digest = 9;
@@ -481,51 +490,54 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
   servedBy: string;
 
   /**
-   * Upper bound of the age of the data. Present where `served_by` is.
+   * Upper bound on the age of the data. Present only in messages that have `served_by`.
    *
    * @generated from field: google.protobuf.Duration age = 11;
    */
   age?: Duration | undefined;
 
   /**
-   * As in CatalogQueryResponse. Told where `served_by` is.
+   * True when the response may lack data that other servers have; see CatalogQueryResponse. Set only in messages that
+   * have `served_by`.
    *
    * @generated from field: bool stale = 12;
    */
   stale: boolean;
 
   /**
-   * Where the data came from. Present where `served_by` is.
+   * Where the data came from. Set only in messages that have `served_by`.
    *
    * @generated from field: waymark.catalog.v1.Source source = 13;
    */
   source: Source;
 
   /**
-   * With `for_resolver`: names the policy under which the message was made, as in WatchPolicyResponse.
+   * With `for_resolver`: identifies the policy version that applied to the message. It has the form of
+   * waymark.policy.v1.PolicyState.policy_epoch.
    *
    * @generated from field: string policy_epoch = 14;
    */
   policyEpoch: string;
 
   /**
-   * With `for_resolver`: the resolvers through which the message came, the nearest first. Empty when a node serves the
-   * stream. Present where `served_by` is.
+   * With `for_resolver`: identifiers of the resolvers that forwarded the message, nearest first. Empty when a node
+   * serves the stream. Set only in messages that have `served_by`.
    *
    * @generated from field: repeated string via = 15;
    */
   via: string[];
 
   /**
-   * With `for_resolver`: when the clusters were heard of whose summaries or beacons the node holds. Told where `served_by` is.
-   * A reader makes no cluster younger by itself.
+   * With `for_resolver`: the last sign of life of each cluster whose summaries or beacons the node has. Set only in
+   * messages that have `served_by`. A reader must not treat a cluster as more recent than these ages allow.
    *
    * @generated from field: repeated waymark.discovery.v1.HeardCluster heard = 16;
    */
   heard: HeardCluster[];
 
   /**
-   * As in CatalogQueryResponse. Present only where `served_by` is.
+   * Nodes whose writes may be missing in the response; see CatalogQueryResponse. Absent when there are none. Present
+   * only in messages that have `served_by`.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 17;
    */

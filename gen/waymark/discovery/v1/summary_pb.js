@@ -2,7 +2,7 @@
 // @generated from file waymark/discovery/v1/summary.proto (package waymark.discovery.v1, syntax proto3)
 /* eslint-disable */
 
-// Summaries of services.
+// Queries and watches of service summaries.
 
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";

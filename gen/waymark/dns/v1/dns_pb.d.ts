@@ -2,7 +2,7 @@
 // @generated from file waymark/dns/v1/dns.proto (package waymark.dns.v1, syntax proto3)
 /* eslint-disable */
 
-// The names of the catalog in DNS: registering services and aliases, lists of names, and answers with their reasons.
+// DNS names of the catalog: registration of services and aliases, lists of names, and lookups with explanations.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -16,7 +16,7 @@ import type { Viewer } from "../../catalog/v1/viewer_pb.js";
 export declare const file_waymark_dns_v1_dns: GenFile;
 
 /**
- * One more name of an existing entry.
+ * An additional name of an existing entry.
  *
  * @generated from message waymark.dns.v1.RegisteredName
  */
@@ -29,8 +29,8 @@ export declare type RegisteredName = Message<"waymark.dns.v1.RegisteredName"> & 
   name: string;
 
   /**
-   * The entry that gets the name. It must be registered at the node that is called, by the caller. The name ends with the
-   * entry, and a later registration of the entry keeps only the aliases that it has itself.
+   * The entry that receives the name. It must be registered on the called node, by the caller. The name is removed with
+   * the entry. If the entry is registered again later, it keeps only the aliases in that registration.
    *
    * @generated from field: waymark.catalog.v1.EntryKey key = 2;
    */
@@ -44,8 +44,8 @@ export declare type RegisteredName = Message<"waymark.dns.v1.RegisteredName"> & 
 export declare const RegisteredNameSchema: GenMessage<RegisteredName>;
 
 /**
- * A service to register. It becomes an entry of kind SERVICE. An entry of the same name, namespace, protocol and port that
- * RegisterName made replaces it, at whichever node of the cluster.
+ * A service to register. It becomes an entry of kind SERVICE. It replaces an entry with the same name, namespace,
+ * protocol and port that RegisterName registered before, on any node of the cluster.
  *
  * @generated from message waymark.dns.v1.Endpoint
  */
@@ -65,8 +65,8 @@ export declare type Endpoint = Message<"waymark.dns.v1.Endpoint"> & {
   namespace: string;
 
   /**
-   * Protocol of the port, for example `grpc`, `http`, `tcp` or `udp`. Empty means `tcp`. The case of letters does not count. At
-   * most 32 characters of [A-Za-z0-9._:/@+-].
+   * Protocol of the port, for example `grpc`, `http`, `tcp` or `udp`. Empty means `tcp`. Case is ignored. At most 32
+   * characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string protocol = 3;
    */
@@ -87,28 +87,29 @@ export declare type Endpoint = Message<"waymark.dns.v1.Endpoint"> & {
   targets: string[];
 
   /**
-   * How far the entry travels. Unset means as in Register.
+   * How far the entry is replicated. Unset means ZONE, as in Register.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 6;
    */
   scope: Scope;
 
   /**
-   * Tags of the entry. At most 64 different ones, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   * Tags of the entry. At most 64 different items, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string tags = 7;
    */
   tags: string[];
 
   /**
-   * Capabilities of the entry. At most 64 different ones, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   * Capabilities of the entry. At most 64 different items, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string capabilities = 8;
    */
   capabilities: string[];
 
   /**
-   * Metadata of the entry. At most 64 pairs. A key has 1 to 63 characters of [A-Za-z0-9._:/@+-], a value at most 1024 bytes.
+   * Metadata of the entry; see waymark.catalog.v1.Entry. At most 64 pairs. A key has 1 to 63 characters of
+   * [A-Za-z0-9._:/@+-], a value at most 1024 bytes.
    *
    * @generated from field: map<string, string> metadata = 9;
    */
@@ -122,22 +123,22 @@ export declare type Endpoint = Message<"waymark.dns.v1.Endpoint"> & {
   priority: number;
 
   /**
-   * Weight of each target, as in RFC 2782. 0 to 65535. 0 means that no weight is set, and counts as 1.
+   * Weight of each target, as in RFC 2782. 0 to 65535. 0 means that no weight is set, which counts as 1.
    *
    * @generated from field: uint32 weight = 11;
    */
   weight: number;
 
   /**
-   * The entry's advice how long DNS caches may keep its records. The gateway keeps it between its settings `dns.min_ttl` and
-   * `dns.max_ttl`. Absent means as in Register. 0 s to 24 h.
+   * How long DNS caches may use the records of the entry, 0 s to 24 h. The gateway limits it to the range of its
+   * settings `dns.min_ttl` and `dns.max_ttl`. If it is absent, it is set as in Register.
    *
    * @generated from field: google.protobuf.Duration ttl = 12;
    */
   ttl?: Duration | undefined;
 
   /**
-   * Other DNS names of the service. At most 64 different ones, each of 1 to 253 characters.
+   * Additional DNS names of the service. At most 64 different items, each of 1 to 253 characters.
    *
    * @generated from field: repeated string aliases = 13;
    */
@@ -151,19 +152,19 @@ export declare type Endpoint = Message<"waymark.dns.v1.Endpoint"> & {
 export declare const EndpointSchema: GenMessage<Endpoint>;
 
 /**
- * What to register, and the lease that keeps it.
+ * The service or name to register, and the lease.
  *
  * @generated from message waymark.dns.v1.RegisterNameRequest
  */
 export declare type RegisterNameRequest = Message<"waymark.dns.v1.RegisterNameRequest"> & {
   /**
-   * What to register. One is required.
+   * The service or name to register. Exactly one field must be set.
    *
    * @generated from oneof waymark.dns.v1.RegisterNameRequest.registration
    */
   registration: {
     /**
-     * One more name of an existing entry, which keeps its lease. The other fields of the request do not go with it.
+     * An additional name of an existing entry. The entry keeps its lease, so no other field of the request can be set.
      *
      * @generated from field: waymark.dns.v1.RegisteredName name = 1;
      */
@@ -180,28 +181,28 @@ export declare type RegisterNameRequest = Message<"waymark.dns.v1.RegisterNameRe
   } | { case: undefined; value?: undefined };
 
   /**
-   * Time to live of a new lease, as `ttl` in Register. Renew and KeepAlive extend it.
+   * Time to live of a new lease; see `ttl` of RegisterRequest. Renew and KeepAlive renew the lease.
    *
    * @generated from field: google.protobuf.Duration lease_ttl = 3;
    */
   leaseTtl?: Duration | undefined;
 
   /**
-   * Adds the entry to this lease. Empty means a new lease. At most 256 characters.
+   * Lease to which the entry is added. Empty creates a new lease. At most 256 characters.
    *
    * @generated from field: string lease_id = 4;
    */
   leaseId: string;
 
   /**
-   * The lease never expires.
+   * If true, the lease never expires.
    *
    * @generated from field: bool static_lease = 5;
    */
   staticLease: boolean;
 
   /**
-   * Makes a retry safe, as in Register. At most 128 characters.
+   * Key that makes retries safe, as in RegisterRequest. At most 128 characters.
    *
    * @generated from field: string idempotency_key = 6;
    */
@@ -215,15 +216,16 @@ export declare type RegisterNameRequest = Message<"waymark.dns.v1.RegisterNameRe
 export declare const RegisterNameRequestSchema: GenMessage<RegisterNameRequest>;
 
 /**
- * The names, and the lease that keeps them.
+ * The names of the entry, and its lease.
  *
  * @generated from message waymark.dns.v1.RegisterNameResponse
  */
 export declare type RegisterNameResponse = Message<"waymark.dns.v1.RegisterNameResponse"> & {
   /**
-   * The full names that lead to the entry for this caller, with each zone of the server: of a service the name of its
-   * addresses, that of its SRV records, and its aliases. Not among them is what DNS cannot carry, and an alias that another
-   * name takes or that the policy does not let count. At most 66 for each zone.
+   * The full names that resolve to the entry for this caller, with each zone of the server. For a service, these are
+   * the name of its addresses, the name of its SRV records, and its aliases. Names that DNS cannot represent are
+   * omitted, and so are aliases that another name overrides or that the policy does not accept. At most 66 for each
+   * zone.
    *
    * @generated from field: repeated string fqdns = 1;
    */
@@ -264,7 +266,7 @@ export declare const RegisterNameResponseSchema: GenMessage<RegisterNameResponse
  */
 export declare type UnregisterNameRequest = Message<"waymark.dns.v1.UnregisterNameRequest"> & {
   /**
-   * Without `namespace`, an alias as it was registered. Else the name of a service. 1 to 253 characters of
+   * With `namespace`, the name of a service. Otherwise an alias, as it was registered. 1 to 253 characters of
    * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string name = 1;
@@ -306,7 +308,7 @@ export declare const UnregisterNameRequestSchema: GenMessage<UnregisterNameReque
  */
 export declare type UnregisterNameResponse = Message<"waymark.dns.v1.UnregisterNameResponse"> & {
   /**
-   * 1 when the name existed, else 0.
+   * 1 when the name existed, otherwise 0.
    *
    * @generated from field: uint32 removed = 1;
    */
@@ -333,28 +335,28 @@ export declare const UnregisterNameResponseSchema: GenMessage<UnregisterNameResp
  */
 export declare type ListNamesRequest = Message<"waymark.dns.v1.ListNamesRequest"> & {
   /**
-   * Most names of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   * Maximum number of names in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected.
    *
    * @generated from field: int32 limit = 1;
    */
   limit: number;
 
   /**
-   * `next_page_token` of the previous page. Empty means the first page. At most 8192 characters.
+   * The `next_page_token` of the previous page. Empty means the first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * This namespace and those below it. Empty means all. At most 200 characters.
+   * Matches only names of this namespace and of the namespaces below it. Empty means all. At most 200 characters.
    *
    * @generated from field: string namespace_prefix = 3;
    */
   namespacePrefix: string;
 
   /**
-   * Answers as this viewer, if the server allows it.
+   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 4;
    */
@@ -368,57 +370,58 @@ export declare type ListNamesRequest = Message<"waymark.dns.v1.ListNamesRequest"
 export declare const ListNamesRequestSchema: GenMessage<ListNamesRequest>;
 
 /**
- * A name of the catalog, as DNS has it.
+ * A name of catalog entries, and its DNS names.
  *
  * @generated from message waymark.dns.v1.CatalogName
  */
 export declare type CatalogName = Message<"waymark.dns.v1.CatalogName"> & {
   /**
-   * Kind of its entries: SERVICE, FUNCTION, QUEUE or NODE. Other kinds have no names in DNS.
+   * Kind of the entries: SERVICE, FUNCTION, QUEUE or NODE. Entries of other kinds have no DNS names.
    *
    * @generated from field: waymark.catalog.v1.EntryKind kind = 1;
    */
   kind: EntryKind;
 
   /**
-   * Namespace of its entries.
+   * Namespace of the entries.
    *
    * @generated from field: string namespace = 2;
    */
   namespace: string;
 
   /**
-   * Name of its entries.
+   * Name of the entries.
    *
    * @generated from field: string name = 3;
    */
   name: string;
 
   /**
-   * The full names, with each zone of the server: that of addresses, and that of SRV records for each protocol of its
-   * targets. Empty where DNS cannot carry the name.
+   * The full DNS names, with each zone of the server: the name of the addresses, and the name of the SRV records for
+   * each protocol of the targets. Empty when DNS cannot represent the name.
    *
    * @generated from field: repeated string fqdns = 4;
    */
   fqdns: string[];
 
   /**
-   * Aliases of its entries, as they were registered, whether they lead to it or not, but for its own name. In a list only
-   * those of the entries that were read for the page.
+   * Aliases of the entries, as they were registered, whether or not they resolve to the entries. An alias that equals
+   * the entry's own DNS name is omitted. In a list, these are only the aliases of the entries that were read for the
+   * page.
    *
    * @generated from field: repeated string aliases = 5;
    */
   aliases: string[];
 
   /**
-   * Whether DNS can carry the name.
+   * True when DNS can represent the name.
    *
    * @generated from field: bool reachable = 6;
    */
   reachable: boolean;
 
   /**
-   * Why DNS cannot carry the name. Empty for one that is reachable.
+   * Why DNS cannot represent the name. Empty when `reachable` is true.
    *
    * @generated from field: string unreachable_reason = 7;
    */
@@ -432,13 +435,14 @@ export declare type CatalogName = Message<"waymark.dns.v1.CatalogName"> & {
 export declare const CatalogNameSchema: GenMessage<CatalogName>;
 
 /**
- * One page of names.
+ * A page of names.
  *
  * @generated from message waymark.dns.v1.ListNamesResponse
  */
 export declare type ListNamesResponse = Message<"waymark.dns.v1.ListNamesResponse"> & {
   /**
-   * The names, in the order of namespace, name and kind. A page may have fewer than asked for, or none, before the last one.
+   * The names, in the order of namespace, name and kind. A page before the last page can have fewer names than `limit`,
+   * or none.
    *
    * @generated from field: repeated waymark.dns.v1.CatalogName names = 1;
    */
@@ -465,28 +469,29 @@ export declare const ListNamesResponseSchema: GenMessage<ListNamesResponse>;
  */
 export declare type DescribeNameRequest = Message<"waymark.dns.v1.DescribeNameRequest"> & {
   /**
-   * With `namespace`, the name of entries. Else a DNS name, with or without the zone, also an alias. 1 to 255 characters.
+   * With `namespace`, the name of entries. Otherwise a DNS name or an alias, with or without the zone. 1 to 255
+   * characters.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * Namespace of the entries. Empty where `name` is a DNS name. At most 200 characters.
+   * Namespace of the entries. Empty when `name` is a DNS name. At most 200 characters.
    *
    * @generated from field: string namespace = 2;
    */
   namespace: string;
 
   /**
-   * Kind of the entries, with `namespace`. Unset means SERVICE.
+   * Kind of the entries. Unset means SERVICE. It can be set only together with `namespace`.
    *
    * @generated from field: waymark.catalog.v1.EntryKind kind = 3;
    */
   kind: EntryKind;
 
   /**
-   * Answers as this viewer, if the server allows it.
+   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 4;
    */
@@ -500,20 +505,20 @@ export declare type DescribeNameRequest = Message<"waymark.dns.v1.DescribeNameRe
 export declare const DescribeNameRequestSchema: GenMessage<DescribeNameRequest>;
 
 /**
- * A name with its entries.
+ * A name and its entries.
  *
  * @generated from message waymark.dns.v1.DescribeNameResponse
  */
 export declare type DescribeNameResponse = Message<"waymark.dns.v1.DescribeNameResponse"> & {
   /**
-   * The name of the entries.
+   * The name.
    *
    * @generated from field: waymark.dns.v1.CatalogName name = 1;
    */
   name?: CatalogName | undefined;
 
   /**
-   * The entries, in the order of their keys: at most 100.
+   * The entries, in the order of their keys. At most 100.
    *
    * @generated from field: repeated waymark.catalog.v1.Entry entries = 2;
    */
@@ -534,20 +539,20 @@ export declare type DescribeNameResponse = Message<"waymark.dns.v1.DescribeNameR
 export declare const DescribeNameResponseSchema: GenMessage<DescribeNameResponse>;
 
 /**
- * Where a question comes from, as far as `dns.views` looks at it.
+ * The client from which a DNS question appears to come. `dns.views` selects a view by these values.
  *
  * @generated from message waymark.dns.v1.NameSource
  */
 export declare type NameSource = Message<"waymark.dns.v1.NameSource"> & {
   /**
-   * Address of the asker: IPv4 or IPv6. 1 to 45 characters.
+   * Address of the client: IPv4 or IPv6. 1 to 45 characters.
    *
    * @generated from field: string address = 1;
    */
   address: string;
 
   /**
-   * How the question comes in: `udp`, `tcp`, `dot` or `doh`. Empty means `udp`. At most 8 characters.
+   * Listener that receives the question: `udp`, `tcp`, `dot` or `doh`. Empty means `udp`. At most 8 characters.
    *
    * @generated from field: string listener = 2;
    */
@@ -581,22 +586,24 @@ export declare type ResolveNameRequest = Message<"waymark.dns.v1.ResolveNameRequ
   recordType: string;
 
   /**
-   * Answers as this viewer. Callers with the role `mesh.operate` may name any, others where the server allows it.
+   * Viewer on whose behalf the server answers. Callers with the role `mesh.operate` can name any viewer, other callers
+   * only where the settings of the server allow it. Absent means the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 3;
    */
   viewer?: Viewer | undefined;
 
   /**
-   * Also tells what decided the answer.
+   * If true, the response includes the reasons for it.
    *
    * @generated from field: bool explain = 4;
    */
   explain: boolean;
 
   /**
-   * Answers as an asker from there, whose rights are those of its view in `dns.views`; those of `viewer`, if that is given.
-   * Needs the role `mesh.operate`. Absent: with the rights of the caller, from the place of its own address.
+   * Client for which the server answers. The question has the locality of this client, and the rights of `viewer` if
+   * that is set, or otherwise of the client's view in `dns.views`. Requires the role `mesh.operate`. Absent means the
+   * address of the caller, with the rights of the caller.
    *
    * @generated from field: waymark.dns.v1.NameSource source = 5;
    */
@@ -610,20 +617,20 @@ export declare type ResolveNameRequest = Message<"waymark.dns.v1.ResolveNameRequ
 export declare const ResolveNameRequestSchema: GenMessage<ResolveNameRequest>;
 
 /**
- * A fact that an answer rests on.
+ * A reason for a response.
  *
  * @generated from message waymark.dns.v1.NameReason
  */
 export declare type NameReason = Message<"waymark.dns.v1.NameReason"> & {
   /**
-   * What it is about: `view`, `name`, `alias`, `policy`, `tier`, `ttl` or `maintenance`.
+   * Topic of the reason: `view`, `name`, `alias`, `policy`, `tier`, `ttl` or `maintenance`.
    *
    * @generated from field: string topic = 1;
    */
   topic: string;
 
   /**
-   * The fact, for people.
+   * The reason as a text for people.
    *
    * @generated from field: string detail = 2;
    */
@@ -637,7 +644,7 @@ export declare type NameReason = Message<"waymark.dns.v1.NameReason"> & {
 export declare const NameReasonSchema: GenMessage<NameReason>;
 
 /**
- * A DNS answer. It is whole, whatever fits into a packet, but for the bound `dns.answer_limit` of its view.
+ * A DNS response. It is not truncated to the size of a packet; only `dns.answer_limit` of its view limits it.
  *
  * @generated from message waymark.dns.v1.ResolveNameResponse
  */
@@ -650,35 +657,35 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
   rcode: string;
 
   /**
-   * Records in the text form of zone files.
+   * Records of the answer section, in the text form of zone files.
    *
    * @generated from field: repeated string answers = 2;
    */
   answers: string[];
 
   /**
-   * Records of the authority section, in the same form.
+   * Records of the authority section, in the text form of zone files.
    *
    * @generated from field: repeated string authority = 3;
    */
   authority: string[];
 
   /**
-   * Records of the additional section, in the same form.
+   * Records of the additional section, in the text form of zone files.
    *
    * @generated from field: repeated string additional = 4;
    */
   additional: string[];
 
   /**
-   * Whether the server answers from a zone of its own.
+   * True when the server answers from one of its own zones.
    *
    * @generated from field: bool authoritative = 5;
    */
   authoritative: boolean;
 
   /**
-   * What decided the answer, when it was asked for.
+   * With `explain`: the reasons for the response.
    *
    * @generated from field: repeated waymark.dns.v1.NameReason reasons = 6;
    */
@@ -692,7 +699,7 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
   extendedErrors: string[];
 
   /**
-   * Whether the set has more records than are told, so that the gateway sets TC.
+   * True when the set has more records than the response includes. The gateway then sets the TC flag.
    *
    * @generated from field: bool truncated = 8;
    */
@@ -706,14 +713,20 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
 export declare const ResolveNameResponseSchema: GenMessage<ResolveNameResponse>;
 
 /**
- * Names of the catalog as DNS has them. A name exists as long as its entry does, however that was registered.
+ * Manages the DNS names of catalog entries. A name exists as long as its entry exists, whichever service registered the
+ * entry.
+ *
+ * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_RATE_LIMITED, DEADLINE_EXCEEDED and, while the
+ * server starts or stops, NOT_READY or DRAINING. The comment of each rpc lists further reasons.
  *
  * @generated from service waymark.dns.v1.DnsService
  */
 export declare const DnsService: GenService<{
   /**
-   * Registers a service, or gives an existing entry one more name. The rules, bounds, quotas and audit records are those of
-   * waymark.discovery.v1.DiscoveryService.Register.
+   * Registers a service, or adds a name to an existing entry. The rules, limits, quotas, audit records and reasons are
+   * the same as for waymark.discovery.v1.DiscoveryService.Register. For an additional name, it fails with NOT_FOUND
+   * when the entry is not registered on this node, and with DISCOVERY_ACCESS_DENIED when another principal registered
+   * it.
    *
    * @generated from rpc waymark.dns.v1.DnsService.RegisterName
    */
@@ -723,7 +736,9 @@ export declare const DnsService: GenService<{
     output: typeof RegisterNameResponseSchema;
   },
   /**
-   * Removes a service that RegisterName registered, or an alias. It is no error when there is none.
+   * Removes a service that RegisterName registered, or an alias. It is not an error when it does not exist. For an
+   * alias, it fails with DISCOVERY_ACCESS_DENIED when the entry belongs to another principal, and with NOT_FOUND when
+   * the entry is registered on another node.
    *
    * @generated from rpc waymark.dns.v1.DnsService.UnregisterName
    */
@@ -733,7 +748,7 @@ export declare const DnsService: GenService<{
     output: typeof UnregisterNameResponseSchema;
   },
   /**
-   * Returns a page of the names that the caller may see, also of those that DNS cannot carry.
+   * Returns a page of the names that the caller can see, including names that DNS cannot represent.
    *
    * @generated from rpc waymark.dns.v1.DnsService.ListNames
    */
@@ -743,7 +758,8 @@ export declare const DnsService: GenService<{
     output: typeof ListNamesResponseSchema;
   },
   /**
-   * Returns one name with its entries. Fails with NOT_FOUND for a name that does not exist, or that the caller may not see.
+   * Returns a name with its entries. Fails with NOT_FOUND when the name does not exist or the caller is not allowed to
+   * see it.
    *
    * @generated from rpc waymark.dns.v1.DnsService.DescribeName
    */
@@ -753,8 +769,8 @@ export declare const DnsService: GenService<{
     output: typeof DescribeNameResponseSchema;
   },
   /**
-   * Returns what the DNS gateway of this server would answer, whether or not it is enabled. Fails with NOT_READY where the
-   * gateway would answer SERVFAIL.
+   * Returns the response that the DNS gateway of this server would send, whether or not the gateway is enabled. Fails
+   * with NOT_READY where the gateway would answer SERVFAIL.
    *
    * @generated from rpc waymark.dns.v1.DnsService.ResolveName
    */

@@ -2,7 +2,7 @@
 // @generated from file waymark/dns/v1/dns.proto (package waymark.dns.v1, syntax proto3)
 /* eslint-disable */
 
-// The names of the catalog in DNS: registering services and aliases, lists of names, and answers with their reasons.
+// DNS names of the catalog: registration of services and aliases, lists of names, and lookups with explanations.
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
@@ -124,7 +124,11 @@ export const ResolveNameResponseSchema = /*@__PURE__*/
   messageDesc(file_waymark_dns_v1_dns, 14);
 
 /**
- * Names of the catalog as DNS has them. A name exists as long as its entry does, however that was registered.
+ * Manages the DNS names of catalog entries. A name exists as long as its entry exists, whichever service registered the
+ * entry.
+ *
+ * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_RATE_LIMITED, DEADLINE_EXCEEDED and, while the
+ * server starts or stops, NOT_READY or DRAINING. The comment of each rpc lists further reasons.
  *
  * @generated from service waymark.dns.v1.DnsService
  */

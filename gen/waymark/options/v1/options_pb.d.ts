@@ -2,8 +2,7 @@
 // @generated from file waymark/options/v1/options.proto (package waymark.options.v1, syntax proto3)
 /* eslint-disable */
 
-// Options with which the protos state facts about their rpcs. The server reads these facts instead of tables of its
-// own.
+// Options that describe properties of rpcs. The server reads them from the descriptors and has no tables of its own.
 
 import type { GenEnum, GenExtension, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -15,8 +14,8 @@ import type { MethodOptions } from "@bufbuild/protobuf/wkt";
 export declare const file_waymark_options_v1_options: GenFile;
 
 /**
- * States which role a caller needs for an rpc. The namespace policy decides in addition what the caller sees and
- * writes. Every rpc has this option.
+ * The role that an rpc requires. In addition, the namespace policy decides which namespaces the caller can read and
+ * write. Every rpc has this option.
  *
  * @generated from message waymark.options.v1.Access
  */
@@ -29,16 +28,16 @@ export declare type Access = Message<"waymark.options.v1.Access"> & {
   role: Role;
 
   /**
-   * Name of a request field that holds a namespace. A caller with the role `owner:<namespace>` for that namespace, or
-   * for a namespace above it, may call the rpc without `role`. Empty means that owners have no special right.
+   * Name of a request field that contains a namespace. A caller with the role `owner:<namespace>` for this namespace,
+   * or for a namespace above it, can call the rpc without `role`. Empty means that owners have no special right.
    *
    * @generated from field: string owner_of = 2;
    */
   ownerOf: string;
 
   /**
-   * True when a caller that owns any namespace may call the rpc. The rpc then refuses to change what the caller does
-   * not own.
+   * True when the owner of any namespace can call the rpc. The rpc then rejects changes to namespaces that the caller
+   * does not own.
    *
    * @generated from field: bool any_owner = 3;
    */
@@ -52,58 +51,58 @@ export declare type Access = Message<"waymark.options.v1.Access"> & {
 export declare const AccessSchema: GenMessage<Access>;
 
 /**
- * States what a call of an rpc costs, what it is about and which process answers it. Every rpc has this option.
+ * The cost of a call, the namespaces that it concerns, and the process that answers it. Every rpc has this option.
  *
  * @generated from message waymark.options.v1.Call
  */
 export declare type Call = Message<"waymark.options.v1.Call"> & {
   /**
-   * Which rate limit a call counts against.
+   * The rate limit that a call counts against.
    *
    * @generated from field: waymark.options.v1.Cost cost = 1;
    */
   cost: Cost;
 
   /**
-   * Paths of the request fields that hold the namespaces of the call, for the limits of a namespace. A path through a
-   * list means every item of the list. Of several paths the first one that holds a namespace counts. Empty means that
-   * the call has no namespace.
+   * Paths of the request fields that contain the namespaces of the call, for the rate limits of namespaces. A path
+   * through a list selects every item of the list. Among several paths, the first path with a namespace is used. Empty
+   * means that the call has no namespace.
    *
    * @generated from field: repeated string namespace_fields = 2;
    */
   namespaceFields: string[];
 
   /**
-   * What a node does with the call when it has too much to do.
+   * The priority of the call on an overloaded node.
    *
    * @generated from field: waymark.options.v1.CallClass call_class = 3;
    */
   callClass: CallClass;
 
   /**
-   * What the policy judges when it decides about the call.
+   * The operation that the policy must allow.
    *
    * @generated from field: waymark.options.v1.Act act = 4;
    */
   act: Act;
 
   /**
-   * Which process answers the call.
+   * The process that answers the call.
    *
    * @generated from field: waymark.options.v1.AnsweredBy answered_by = 5;
    */
   answeredBy: AnsweredBy;
 
   /**
-   * What a resolver does with a call that a node answers.
+   * How a resolver handles a call that a node answers.
    *
    * @generated from field: waymark.options.v1.ResolverBehavior resolver = 6;
    */
   resolver: ResolverBehavior;
 
   /**
-   * Paths of HTTP GET behind this rpc. Each process that answers the rpc itself answers them, and so does a read worker
-   * that forwards the rpc.
+   * Paths of HTTP GET routes that are backed by this rpc. Every process that answers the rpc itself serves them, and so
+   * does a read worker that forwards the rpc.
    *
    * @generated from field: repeated string routes = 7;
    */
@@ -117,49 +116,51 @@ export declare type Call = Message<"waymark.options.v1.Call"> & {
 export declare const CallSchema: GenMessage<Call>;
 
 /**
- * A role of a caller that rpcs can ask for. ROLE_MESH_OPERATE includes ROLE_MESH_READ, and ROLE_MESH_ADMIN includes both.
+ * A role that an rpc can require of its caller. ROLE_MESH_OPERATE includes ROLE_MESH_READ, and ROLE_MESH_ADMIN includes
+ * both.
  *
  * @generated from enum waymark.options.v1.Role
  */
 export enum Role {
   /**
-   * The option names no role. The server does not start with such an rpc.
+   * The option names no role. The server does not start if an rpc has this value.
    *
    * @generated from enum value: ROLE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The rpc needs no role. The namespace policy alone decides.
+   * The rpc requires no role. Only the namespace policy restricts its callers.
    *
    * @generated from enum value: ROLE_NONE = 1;
    */
   NONE = 1,
 
   /**
-   * The role `mesh.read`: to look at the mesh and at the policy.
+   * The role `mesh.read`, which allows reading the state of the mesh and the policy.
    *
    * @generated from enum value: ROLE_MESH_READ = 2;
    */
   MESH_READ = 2,
 
   /**
-   * The role `mesh.operate`: to operate nodes and to read the audit log.
+   * The role `mesh.operate`, which allows operating nodes and reading the audit log.
    *
    * @generated from enum value: ROLE_MESH_OPERATE = 3;
    */
   MESH_OPERATE = 3,
 
   /**
-   * The role `mesh.admin`: to change the policy, and the entries of all principals.
+   * The role `mesh.admin`, which allows changing the policy and the entries of all principals.
    *
    * @generated from enum value: ROLE_MESH_ADMIN = 4;
    */
   MESH_ADMIN = 4,
 
   /**
-   * The role `mesh.resolve`: to read the catalog and the policy for other callers, as resolvers do, and
-   * to register resolvers in the namespace `discovery.resolvers`. No other role includes it, and it includes no other.
+   * The role `mesh.resolve`, which allows reading the catalog and the policy on behalf of other callers, as resolvers
+   * do, and registering resolvers in the namespace `discovery.resolvers`. No other role includes it, and it includes no
+   * other role.
    *
    * @generated from enum value: ROLE_MESH_RESOLVE = 5;
    */
@@ -172,27 +173,27 @@ export enum Role {
 export declare const RoleSchema: GenEnum<Role>;
 
 /**
- * Which rate limit a call counts against.
+ * The rate limit that a call counts against.
  *
  * @generated from enum waymark.options.v1.Cost
  */
 export enum Cost {
   /**
-   * The option names no cost. The server does not start with such an rpc.
+   * The option names no cost. The server does not start if an rpc has this value.
    *
    * @generated from enum value: COST_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The call is never limited.
+   * The call is not rate limited.
    *
    * @generated from enum value: COST_FREE = 1;
    */
   FREE = 1,
 
   /**
-   * The call counts as a read. Such a call changes nothing.
+   * The call counts as a read. Such a call does not change anything.
    *
    * @generated from enum value: COST_READ = 2;
    */
@@ -212,7 +213,7 @@ export enum Cost {
 export declare const CostSchema: GenEnum<Cost>;
 
 /**
- * What a node gives up first when it has too much to do. No rpc names a class yet.
+ * The order in which an overloaded node rejects calls. No rpc sets a class yet.
  *
  * @generated from enum waymark.options.v1.CallClass
  */
@@ -225,28 +226,28 @@ export enum CallClass {
   UNSPECIFIED = 0,
 
   /**
-   * Calls that keep leases and members alive. A node answers them as long as it can.
+   * Calls that keep leases and members alive. An overloaded node rejects them last.
    *
    * @generated from enum value: CALL_CLASS_VITAL = 1;
    */
   VITAL = 1,
 
   /**
-   * Calls that keep replicas equal.
+   * Calls that synchronize replicas.
    *
    * @generated from enum value: CALL_CLASS_REPLICATION = 2;
    */
   REPLICATION = 2,
 
   /**
-   * Reads of clients.
+   * Reads by clients.
    *
    * @generated from enum value: CALL_CLASS_READ = 3;
    */
   READ = 3,
 
   /**
-   * Calls that can wait, such as long lists. A node refuses them first.
+   * Calls that can wait, such as long lists. An overloaded node rejects them first.
    *
    * @generated from enum value: CALL_CLASS_BULK = 4;
    */
@@ -259,35 +260,35 @@ export enum CallClass {
 export declare const CallClassSchema: GenEnum<CallClass>;
 
 /**
- * Which process answers an rpc. The server does not start with an rpc that the process has no way to answer.
+ * The process that answers an rpc. The server does not start if it has no handler for an rpc that it must answer.
  *
  * @generated from enum waymark.options.v1.AnsweredBy
  */
 export enum AnsweredBy {
   /**
-   * The option names no process. The server does not start with such an rpc.
+   * The option names no process. The server does not start if an rpc has this value.
    *
    * @generated from enum value: ANSWERED_BY_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Any copy of the catalog: nodes, their read workers and resolvers answer the rpc themselves.
+   * Any process with a copy of the catalog: nodes, their read workers and resolvers answer the rpc themselves.
    *
    * @generated from enum value: ANSWERED_BY_COPY = 1;
    */
   COPY = 1,
 
   /**
-   * The main thread of a node. Read workers forward the call. A resolver passes it on to its upstream, which sees the
-   * resolver as the caller, unless `Call.resolver` says otherwise.
+   * The main thread of a node. Read workers forward the call to it. A resolver forwards the call to its upstream, which
+   * treats the resolver as the caller, unless `Call.resolver` says otherwise.
    *
    * @generated from enum value: ANSWERED_BY_NODE = 2;
    */
   NODE = 2,
 
   /**
-   * The process that is called, from its own state: a node or a resolver. A read worker that does not have this state
+   * The node or resolver that receives the call, from its own state. A read worker that does not have this state
    * forwards the call to the main thread of its process.
    *
    * @generated from enum value: ANSWERED_BY_PROCESS = 3;
@@ -301,27 +302,27 @@ export enum AnsweredBy {
 export declare const AnsweredBySchema: GenEnum<AnsweredBy>;
 
 /**
- * What a resolver does with an rpc that a node answers.
+ * How a resolver handles an rpc that a node answers.
  *
  * @generated from enum waymark.options.v1.ResolverBehavior
  */
 export enum ResolverBehavior {
   /**
-   * The resolver passes the call on to its upstream.
+   * The resolver forwards the call to its upstream.
    *
    * @generated from enum value: RESOLVER_BEHAVIOR_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The resolver fails with READ_ONLY and names nodes.
+   * The call fails with READ_ONLY, and the error lists nodes to call instead.
    *
    * @generated from enum value: RESOLVER_BEHAVIOR_REFUSE = 1;
    */
   REFUSE = 1,
 
   /**
-   * The resolver fails with UNIMPLEMENTED, because the rpc is about the part of a node in the mesh.
+   * The call fails with UNIMPLEMENTED, because the rpc is about the mesh and a resolver is not a member of it.
    *
    * @generated from enum value: RESOLVER_BEHAVIOR_UNIMPLEMENTED = 2;
    */
@@ -334,55 +335,55 @@ export enum ResolverBehavior {
 export declare const ResolverBehaviorSchema: GenEnum<ResolverBehavior>;
 
 /**
- * What the namespace policy judges.
+ * An operation that the namespace policy allows or denies.
  *
  * @generated from enum waymark.options.v1.Act
  */
 export enum Act {
   /**
-   * The field was not set. An rpc whose option names no act is not judged by the policy.
+   * The field is not set. The policy does not restrict an rpc whose option has this value.
    *
    * @generated from enum value: ACT_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * To put entries into a namespace or to remove them.
+   * Registering entries in a namespace or removing them.
    *
    * @generated from enum value: ACT_REGISTER = 1;
    */
   REGISTER = 1,
 
   /**
-   * To take entries of a namespace from another node.
+   * Accepting entries of a namespace from another node.
    *
    * @generated from enum value: ACT_INGEST = 2;
    */
   INGEST = 2,
 
   /**
-   * To read entries of a namespace.
+   * Reading entries of a namespace.
    *
    * @generated from enum value: ACT_QUERY = 3;
    */
   QUERY = 3,
 
   /**
-   * To follow the entries of a namespace.
+   * Watching the entries of a namespace.
    *
    * @generated from enum value: ACT_WATCH = 4;
    */
   WATCH = 4,
 
   /**
-   * To send a summary of a namespace to another region.
+   * Sending a summary of a namespace to another region.
    *
    * @generated from enum value: ACT_EXPORT_SUMMARY = 5;
    */
   EXPORT_SUMMARY = 5,
 
   /**
-   * To change the rules of a namespace.
+   * Changing the rules of a namespace.
    *
    * @generated from enum value: ACT_ADMIN = 6;
    */
@@ -395,14 +396,14 @@ export enum Act {
 export declare const ActSchema: GenEnum<Act>;
 
 /**
- * Which role a caller needs for this rpc.
+ * The role that a caller of this rpc needs.
  *
  * @generated from extension: waymark.options.v1.Access access = 51742;
  */
 export declare const access: GenExtension<MethodOptions, Access>;
 
 /**
- * What a call of this rpc costs, what it is about and which process answers it.
+ * The cost of a call of this rpc, the namespaces that it concerns, and the process that answers it.
  *
  * @generated from extension: waymark.options.v1.Call call = 51743;
  */

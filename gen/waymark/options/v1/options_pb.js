@@ -2,8 +2,7 @@
 // @generated from file waymark/options/v1/options.proto (package waymark.options.v1, syntax proto3)
 /* eslint-disable */
 
-// Options with which the protos state facts about their rpcs. The server reads these facts instead of tables of its
-// own.
+// Options that describe properties of rpcs. The server reads them from the descriptors and has no tables of its own.
 
 import { enumDesc, extDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
@@ -35,7 +34,8 @@ export const RoleSchema = /*@__PURE__*/
   enumDesc(file_waymark_options_v1_options, 0);
 
 /**
- * A role of a caller that rpcs can ask for. ROLE_MESH_OPERATE includes ROLE_MESH_READ, and ROLE_MESH_ADMIN includes both.
+ * A role that an rpc can require of its caller. ROLE_MESH_OPERATE includes ROLE_MESH_READ, and ROLE_MESH_ADMIN includes
+ * both.
  *
  * @generated from enum waymark.options.v1.Role
  */
@@ -49,7 +49,7 @@ export const CostSchema = /*@__PURE__*/
   enumDesc(file_waymark_options_v1_options, 1);
 
 /**
- * Which rate limit a call counts against.
+ * The rate limit that a call counts against.
  *
  * @generated from enum waymark.options.v1.Cost
  */
@@ -63,7 +63,7 @@ export const CallClassSchema = /*@__PURE__*/
   enumDesc(file_waymark_options_v1_options, 2);
 
 /**
- * What a node gives up first when it has too much to do. No rpc names a class yet.
+ * The order in which an overloaded node rejects calls. No rpc sets a class yet.
  *
  * @generated from enum waymark.options.v1.CallClass
  */
@@ -77,7 +77,7 @@ export const AnsweredBySchema = /*@__PURE__*/
   enumDesc(file_waymark_options_v1_options, 3);
 
 /**
- * Which process answers an rpc. The server does not start with an rpc that the process has no way to answer.
+ * The process that answers an rpc. The server does not start if it has no handler for an rpc that it must answer.
  *
  * @generated from enum waymark.options.v1.AnsweredBy
  */
@@ -91,7 +91,7 @@ export const ResolverBehaviorSchema = /*@__PURE__*/
   enumDesc(file_waymark_options_v1_options, 4);
 
 /**
- * What a resolver does with an rpc that a node answers.
+ * How a resolver handles an rpc that a node answers.
  *
  * @generated from enum waymark.options.v1.ResolverBehavior
  */
@@ -105,7 +105,7 @@ export const ActSchema = /*@__PURE__*/
   enumDesc(file_waymark_options_v1_options, 5);
 
 /**
- * What the namespace policy judges.
+ * An operation that the namespace policy allows or denies.
  *
  * @generated from enum waymark.options.v1.Act
  */
@@ -113,7 +113,7 @@ export const Act = /*@__PURE__*/
   tsEnum(ActSchema);
 
 /**
- * Which role a caller needs for this rpc.
+ * The role that a caller of this rpc needs.
  *
  * @generated from extension: waymark.options.v1.Access access = 51742;
  */
@@ -121,7 +121,7 @@ export const access = /*@__PURE__*/
   extDesc(file_waymark_options_v1_options, 0);
 
 /**
- * What a call of this rpc costs, what it is about and which process answers it.
+ * The cost of a call of this rpc, the namespaces that it concerns, and the process that answers it.
  *
  * @generated from extension: waymark.options.v1.Call call = 51743;
  */

@@ -2,7 +2,7 @@
 // @generated from file waymark/policy/v1/policy.proto (package waymark.policy.v1, syntax proto3)
 /* eslint-disable */
 
-// Which clusters and tenants may see a namespace, and what may leave a cluster.
+// The namespace policy: the clusters and tenants that can see a namespace, and the data that a cluster exports.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -17,7 +17,7 @@ import type { Act } from "../../options/v1/options_pb.js";
 export declare const file_waymark_policy_v1_policy: GenFile;
 
 /**
- * A span of time with its own rules for export. A rule with windows exports nothing outside of them.
+ * A time window with its own export rules. A rule that has windows exports nothing outside of them.
  *
  * @generated from message waymark.policy.v1.CutoverWindow
  */
@@ -37,14 +37,15 @@ export declare type CutoverWindow = Message<"waymark.policy.v1.CutoverWindow"> &
   endsAt?: Timestamp | undefined;
 
   /**
-   * Scopes that may leave the cluster inside the window. Empty means those of the rule. Each at most once.
+   * Scopes that can be exported inside the window. Empty means the scopes of the rule. Each scope can be listed at most
+   * one time.
    *
    * @generated from field: repeated waymark.catalog.v1.Scope export_scopes = 3;
    */
   exportScopes: Scope[];
 
   /**
-   * Replaces `allow_summaries` of the rule inside the window.
+   * Overrides `allow_summaries` of the rule inside the window.
    *
    * @generated from field: optional bool allow_summaries = 4;
    */
@@ -58,28 +59,28 @@ export declare type CutoverWindow = Message<"waymark.policy.v1.CutoverWindow"> &
 export declare const CutoverWindowSchema: GenMessage<CutoverWindow>;
 
 /**
- * Limits on what a namespace may hold. For a limit that is 0, the node's setting `quotas.namespace_entries`,
- * `quotas.namespace_watches` or `quotas.namespace_bytes` counts. Each is at most 2^53 - 1.
+ * Limits of a namespace. A limit of 0 means the node's setting `quotas.namespace_entries`, `quotas.namespace_watches`
+ * or `quotas.namespace_bytes`. Each limit is at most 2^53 - 1.
  *
  * @generated from message waymark.policy.v1.Quota
  */
 export declare type Quota = Message<"waymark.policy.v1.Quota"> & {
   /**
-   * Most entries.
+   * Maximum number of entries.
    *
    * @generated from field: uint64 entries = 1;
    */
   entries: bigint;
 
   /**
-   * Most open watches.
+   * Maximum number of open watches.
    *
    * @generated from field: uint64 watches = 2;
    */
   watches: bigint;
 
   /**
-   * Most bytes of encoded entries.
+   * Maximum total size of encoded entries, in bytes.
    *
    * @generated from field: uint64 bytes = 3;
    */
@@ -99,73 +100,74 @@ export declare const QuotaSchema: GenMessage<Quota>;
  */
 export declare type NamespacePolicy = Message<"waymark.policy.v1.NamespacePolicy"> & {
   /**
-   * The namespace. `p` covers `p` and the namespaces below it; `p.*` covers only those below it. 1 to 242 characters.
+   * Namespace or pattern. `p` covers `p` and the namespaces below it; `p.*` covers only the namespaces below `p`. 1 to
+   * 242 characters.
    *
    * @generated from field: string namespace = 1;
    */
   namespace: string;
 
   /**
-   * Clusters or regions that own the namespace. Nodes in other places may publish only entries that stay in their own
-   * cluster (scope LOCAL or ZONE). Empty means that every node may publish. At most 1000, each of 1 to 64 characters of
-   * [A-Za-z0-9._:/@+-].
+   * Clusters or regions that own the namespace. Nodes elsewhere can register only entries that stay in their own
+   * cluster (scope LOCAL or ZONE). Empty means that every node can register entries. At most 1000, each of 1 to 64
+   * characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string owners = 2;
    */
   owners: string[];
 
   /**
-   * Clusters that may see the namespace. When both visibility lists are empty, everybody may. At most 1000, each of 1
-   * to 64 characters of [A-Za-z0-9._:/@+-].
+   * Clusters that can see the namespace. If both visibility lists are empty, every viewer can see it. At most 1000,
+   * each of 1 to 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string visibility = 3;
    */
   visibility: string[];
 
   /**
-   * Tenants that may see the namespace. At most 1000, each of 1 to 64 characters of [A-Za-z0-9._:/@+-].
+   * Tenants that can see the namespace. At most 1000, each of 1 to 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string visibility_tenants = 4;
    */
   visibilityTenants: string[];
 
   /**
-   * Scopes that may leave the cluster. Empty means all. Each at most once.
+   * Scopes that can be exported from the cluster. Empty means all scopes. Each scope can be listed at most one time.
    *
    * @generated from field: repeated waymark.catalog.v1.Scope export_scopes = 5;
    */
   exportScopes: Scope[];
 
   /**
-   * True when summaries may leave the cluster.
+   * True when summaries can be exported from the cluster.
    *
    * @generated from field: bool allow_summaries = 6;
    */
   allowSummaries: boolean;
 
   /**
-   * Spans of time with other export rules. At most 256.
+   * Time windows with their own export rules. At most 256.
    *
    * @generated from field: repeated waymark.policy.v1.CutoverWindow cutover_windows = 7;
    */
   cutoverWindows: CutoverWindow[];
 
   /**
-   * Label that the author gives the rule. At most 128 characters.
+   * Label of the rule, chosen by its author. At most 128 characters.
    *
    * @generated from field: string policy_version = 8;
    */
   policyVersion: string;
 
   /**
-   * Order of export over a slow link. Higher values go first.
+   * Export priority over a slow link. Namespaces with higher values are exported first.
    *
    * @generated from field: int32 priority = 9;
    */
   priority: number;
 
   /**
-   * Limits of each namespace under the rule. Absent means those of the node's settings.
+   * Limits of each namespace under the rule. Absent means the limits in the node's settings.
    *
    * @generated from field: waymark.policy.v1.Quota quota = 10;
    */
@@ -179,21 +181,21 @@ export declare type NamespacePolicy = Message<"waymark.policy.v1.NamespacePolicy
 export declare const NamespacePolicySchema: GenMessage<NamespacePolicy>;
 
 /**
- * A whole policy. Its size is bounded by the node's setting `limits.max_request_bytes`. All rules together have at most
+ * A complete policy. The node's setting `limits.max_request_bytes` limits its size. All rules together have at most
  * 20000 cutover windows and 250000 owners and viewers.
  *
  * @generated from message waymark.policy.v1.PolicySet
  */
 export declare type PolicySet = Message<"waymark.policy.v1.PolicySet"> & {
   /**
-   * Label that the author gives the set. At most 128 characters.
+   * Label of the set, chosen by its author. At most 128 characters.
    *
    * @generated from field: string version = 1;
    */
   version: string;
 
   /**
-   * What holds for a namespace without a rule: true allows everything, false nothing.
+   * Default for namespaces without a rule: true allows everything, false allows nothing.
    *
    * @generated from field: bool default_allow = 2;
    */
@@ -207,7 +209,7 @@ export declare type PolicySet = Message<"waymark.policy.v1.PolicySet"> & {
   rules: NamespacePolicy[];
 
   /**
-   * Number of the version, assigned by the server when the set is applied.
+   * Number of the version. The server assigns it when the set is applied.
    *
    * @generated from field: uint64 number = 4;
    */
@@ -221,7 +223,7 @@ export declare type PolicySet = Message<"waymark.policy.v1.PolicySet"> & {
 export declare const PolicySetSchema: GenMessage<PolicySet>;
 
 /**
- * One thing that is wrong with a policy set.
+ * A problem in a policy set.
  *
  * @generated from message waymark.policy.v1.Problem
  */
@@ -234,7 +236,7 @@ export declare type Problem = Message<"waymark.policy.v1.Problem"> & {
   path: string;
 
   /**
-   * Line in the policy file, from 1. 0 when it is not known.
+   * Line in the policy file, starting at 1. 0 when it is not known.
    *
    * @generated from field: uint32 line = 2;
    */
@@ -248,7 +250,7 @@ export declare type Problem = Message<"waymark.policy.v1.Problem"> & {
   severity: Severity;
 
   /**
-   * What is wrong, and what would be right.
+   * Description of the problem, and of a valid value.
    *
    * @generated from field: string message = 4;
    */
@@ -262,7 +264,7 @@ export declare type Problem = Message<"waymark.policy.v1.Problem"> & {
 export declare const ProblemSchema: GenMessage<Problem>;
 
 /**
- * What a new policy set does to one namespace.
+ * Effect of a new policy set on one namespace.
  *
  * @generated from message waymark.policy.v1.Change
  */
@@ -275,29 +277,29 @@ export declare type Change = Message<"waymark.policy.v1.Change"> & {
   namespace: string;
 
   /**
-   * What happens to the entries of the namespace.
+   * Effect on the entries of the namespace.
    *
    * @generated from field: waymark.policy.v1.ChangeEffect effect = 2;
    */
   effect: ChangeEffect;
 
   /**
-   * Number of entries that are affected.
+   * Number of affected entries.
    *
    * @generated from field: uint64 entries = 3;
    */
   entries: bigint;
 
   /**
-   * Some of these entries, at most 5.
+   * Some of the affected entries, at most 5.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKey examples = 4;
    */
   examples: EntryKey[];
 
   /**
-   * Some viewers that no longer see the namespace, or see it from now on. At most 5. Empty for WITHDRAW, and when
-   * owners decide: then the change affects every viewer.
+   * Some of the viewers that gain or lose sight of the namespace, at most 5. Empty for WITHDRAW, and when the rules
+   * about owners cause the change, because the change then affects every viewer.
    *
    * @generated from field: repeated waymark.catalog.v1.Viewer viewers = 5;
    */
@@ -331,14 +333,14 @@ export declare type ValidatePolicyRequest = Message<"waymark.policy.v1.ValidateP
 export declare const ValidatePolicyRequestSchema: GenMessage<ValidatePolicyRequest>;
 
 /**
- * The problems of a set.
+ * The problems of a policy set.
  *
  * @generated from message waymark.policy.v1.ValidatePolicyResponse
  */
 export declare type ValidatePolicyResponse = Message<"waymark.policy.v1.ValidatePolicyResponse"> & {
   /**
-   * The problems in the order of the rules. At most about 1000 errors and 1000 warnings; a last one of each says when
-   * there are more.
+   * The problems in the order of the rules. At most about 1000 errors and 1000 warnings. If there are more of either,
+   * the last error or the last warning says so.
    *
    * @generated from field: repeated waymark.policy.v1.Problem problems = 1;
    */
@@ -352,19 +354,19 @@ export declare type ValidatePolicyResponse = Message<"waymark.policy.v1.Validate
 export declare const ValidatePolicyResponseSchema: GenMessage<ValidatePolicyResponse>;
 
 /**
- * On which nodes a policy set comes into force first.
+ * The nodes on which a policy set comes into force first.
  *
  * @generated from message waymark.policy.v1.Stage
  */
 export declare type Stage = Message<"waymark.policy.v1.Stage"> & {
   /**
-   * How the nodes are chosen. Exactly one field is set.
+   * How the nodes are selected. Exactly one field must be set.
    *
    * @generated from oneof waymark.policy.v1.Stage.by
    */
   by: {
     /**
-     * On this share of the nodes, 1 to 100.
+     * The set comes into force on this percentage of the nodes, 1 to 100.
      *
      * @generated from field: uint32 percent = 1;
      */
@@ -372,7 +374,7 @@ export declare type Stage = Message<"waymark.policy.v1.Stage"> & {
     case: "percent";
   } | {
     /**
-     * On the nodes of these clusters.
+     * The set comes into force on the nodes of these clusters.
      *
      * @generated from field: waymark.policy.v1.ClusterList clusters = 2;
      */
@@ -408,7 +410,7 @@ export declare type ClusterList = Message<"waymark.policy.v1.ClusterList"> & {
 export declare const ClusterListSchema: GenMessage<ClusterList>;
 
 /**
- * The set to apply, and on which terms.
+ * The policy set to apply.
  *
  * @generated from message waymark.policy.v1.ApplyPolicyRequest
  */
@@ -421,21 +423,22 @@ export declare type ApplyPolicyRequest = Message<"waymark.policy.v1.ApplyPolicyR
   policy?: PolicySet | undefined;
 
   /**
-   * True to learn what would change, without a change.
+   * If true, the server returns the changes without applying the set.
    *
    * @generated from field: bool dry_run = 2;
    */
   dryRun: boolean;
 
   /**
-   * Refuses with VERSION_CONFLICT unless this is the number of the newest version. 0 means any. At most 2^53 - 1.
+   * Expected number of the newest version. The call fails with VERSION_CONFLICT when the numbers differ. 0 accepts any
+   * number. At most 2^53 - 1.
    *
    * @generated from field: uint64 expected_number = 3;
    */
   expectedNumber: bigint;
 
   /**
-   * Where the set comes into force first. Absent means everywhere.
+   * Nodes on which the set comes into force first. Absent means all nodes.
    *
    * @generated from field: waymark.policy.v1.Stage stage = 4;
    */
@@ -463,13 +466,13 @@ export declare type ApplyPolicyRequest = Message<"waymark.policy.v1.ApplyPolicyR
 export declare const ApplyPolicyRequestSchema: GenMessage<ApplyPolicyRequest>;
 
 /**
- * What the set changes.
+ * The changes by the applied set.
  *
  * @generated from message waymark.policy.v1.ApplyPolicyResponse
  */
 export declare type ApplyPolicyResponse = Message<"waymark.policy.v1.ApplyPolicyResponse"> & {
   /**
-   * Number of the new version. With `dry_run`, the number that is in force at this node now.
+   * Number of the new version. With `dry_run`, the number of the version in force on this node.
    *
    * @generated from field: uint64 number = 1;
    */
@@ -490,7 +493,7 @@ export declare type ApplyPolicyResponse = Message<"waymark.policy.v1.ApplyPolicy
   problems: Problem[];
 
   /**
-   * Number of changes beyond the first 1000.
+   * Number of changes beyond the first 1000, which `changes` omits.
    *
    * @generated from field: uint64 changes_left_out = 4;
    */
@@ -518,13 +521,13 @@ export declare type ExportPolicyRequest = Message<"waymark.policy.v1.ExportPolic
 export declare const ExportPolicyRequestSchema: GenMessage<ExportPolicyRequest>;
 
 /**
- * The set in force.
+ * The policy set in force.
  *
  * @generated from message waymark.policy.v1.ExportPolicyResponse
  */
 export declare type ExportPolicyResponse = Message<"waymark.policy.v1.ExportPolicyResponse"> & {
   /**
-   * The policy set. Absent when there is none.
+   * The policy set. Absent when no policy is in force.
    *
    * @generated from field: waymark.policy.v1.PolicySet policy = 1;
    */
@@ -538,7 +541,7 @@ export declare type ExportPolicyResponse = Message<"waymark.policy.v1.ExportPoli
 export declare const ExportPolicyResponseSchema: GenMessage<ExportPolicyResponse>;
 
 /**
- * The version to put in force again.
+ * The version to apply again.
  *
  * @generated from message waymark.policy.v1.RollbackPolicyRequest
  */
@@ -558,7 +561,8 @@ export declare type RollbackPolicyRequest = Message<"waymark.policy.v1.RollbackP
   reason: string;
 
   /**
-   * Refuses with VERSION_CONFLICT unless this is the number of the newest version. 0 means any. At most 2^53 - 1.
+   * Expected number of the newest version. The call fails with VERSION_CONFLICT when the numbers differ. 0 accepts any
+   * number. At most 2^53 - 1.
    *
    * @generated from field: uint64 expected_number = 3;
    */
@@ -572,7 +576,7 @@ export declare type RollbackPolicyRequest = Message<"waymark.policy.v1.RollbackP
   changeTicket: string;
 
   /**
-   * True to learn what would change, without a change.
+   * If true, the server returns the changes without applying the set.
    *
    * @generated from field: bool dry_run = 5;
    */
@@ -586,13 +590,13 @@ export declare type RollbackPolicyRequest = Message<"waymark.policy.v1.RollbackP
 export declare const RollbackPolicyRequestSchema: GenMessage<RollbackPolicyRequest>;
 
 /**
- * What the earlier set changes.
+ * The changes by the rollback.
  *
  * @generated from message waymark.policy.v1.RollbackPolicyResponse
  */
 export declare type RollbackPolicyResponse = Message<"waymark.policy.v1.RollbackPolicyResponse"> & {
   /**
-   * Number of the new version. With `dry_run`, the number that is in force at this node now.
+   * Number of the new version. With `dry_run`, the number of the version in force on this node.
    *
    * @generated from field: uint64 number = 1;
    */
@@ -613,7 +617,7 @@ export declare type RollbackPolicyResponse = Message<"waymark.policy.v1.Rollback
   problems: Problem[];
 
   /**
-   * Number of changes beyond the first 1000.
+   * Number of changes beyond the first 1000, which `changes` omits.
    *
    * @generated from field: uint64 changes_left_out = 4;
    */
@@ -641,20 +645,20 @@ export declare type PolicyStatusRequest = Message<"waymark.policy.v1.PolicyStatu
 export declare const PolicyStatusRequestSchema: GenMessage<PolicyStatusRequest>;
 
 /**
- * The state of the policy at this node.
+ * State of the policy on this node.
  *
  * @generated from message waymark.policy.v1.PolicyStatusResponse
  */
 export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStatusResponse"> & {
   /**
-   * True when the policy decides: a set is in force, or one is configured and cannot be read.
+   * True when the policy is enforced: a set is in force, or a set is configured but cannot be read.
    *
    * @generated from field: bool enabled = 1;
    */
   enabled: boolean;
 
   /**
-   * Number of the version in force. 0 when there is none.
+   * Number of the version in force. 0 when no version is in force.
    *
    * @generated from field: uint64 number = 2;
    */
@@ -682,49 +686,49 @@ export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStat
   appliedAt?: Timestamp | undefined;
 
   /**
-   * SHA-256 of the canonical form of the set, as 64 lower-case hexadecimal digits. Empty without a set.
+   * SHA-256 of the canonical form of the set, as 64 lower-case hexadecimal digits. Empty when no set is in force.
    *
    * @generated from field: string checksum = 6;
    */
   checksum: string;
 
   /**
-   * Number of the newest version. It differs from `number` when the stage of the newest version leaves this node out.
+   * Number of the newest version. It differs from `number` when the stage of the newest version excludes this node.
    *
    * @generated from field: uint64 newest_number = 7;
    */
   newestNumber: bigint;
 
   /**
-   * Where the newest version came into force first. Absent means everywhere.
+   * Nodes on which the newest version came into force first. Absent means all nodes.
    *
    * @generated from field: waymark.policy.v1.Stage newest_stage = 8;
    */
   newestStage?: Stage | undefined;
 
   /**
-   * What is wrong, for example that a set cannot be read. Empty when nothing is wrong.
+   * Description of a problem, for example that a set cannot be read. Empty when there is no problem.
    *
    * @generated from field: string degraded = 9;
    */
   degraded: string;
 
   /**
-   * Next instant at which a cutover window opens or closes. Absent when there is none.
+   * Next time at which a cutover window opens or closes. Absent when there is no such time.
    *
    * @generated from field: google.protobuf.Timestamp next_edge_at = 10;
    */
   nextEdgeAt?: Timestamp | undefined;
 
   /**
-   * Says that two nodes applied a version at the same time, and which one won. Empty otherwise.
+   * Message that two nodes applied a version at the same time, with the version that won. Empty otherwise.
    *
    * @generated from field: string conflict = 11;
    */
   conflict: string;
 
   /**
-   * A newer version that linked nodes have and this node does not accept, and why. Empty when there is none.
+   * A newer version that linked nodes have and this node does not accept, with the reason. Empty when there is none.
    *
    * @generated from field: string not_taken = 12;
    */
@@ -738,20 +742,20 @@ export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStat
 export declare const PolicyStatusResponseSchema: GenMessage<PolicyStatusResponse>;
 
 /**
- * The versions that the caller has.
+ * The policy versions that the caller already has.
  *
  * @generated from message waymark.policy.v1.WatchPolicyRequest
  */
 export declare type WatchPolicyRequest = Message<"waymark.policy.v1.WatchPolicyRequest"> & {
   /**
-   * Versions that need not be sent. At most 100.
+   * Versions that the server does not need to send. At most 100.
    *
    * @generated from field: repeated waymark.policy.v1.PolicyPlace known = 1;
    */
   known: PolicyPlace[];
 
   /**
-   * The resolvers through which the request came, the nearest first. At most 4, each of 1 to 64 characters of
+   * Identifiers of the resolvers that forwarded the request, nearest first. At most 4, each of 1 to 64 characters of
    * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string via = 2;
@@ -766,21 +770,21 @@ export declare type WatchPolicyRequest = Message<"waymark.policy.v1.WatchPolicyR
 export declare const WatchPolicyRequestSchema: GenMessage<WatchPolicyRequest>;
 
 /**
- * The place of a version in the order of versions. Of two versions the one with the higher number wins, then the one
- * with the higher stamp, then the one of the higher node.
+ * Position of a version in the order of versions. The version with the higher number wins. Among equal numbers, the
+ * higher `hlc` wins, and among equal stamps, the higher `node_id`.
  *
  * @generated from message waymark.policy.v1.PolicyPlace
  */
 export declare type PolicyPlace = Message<"waymark.policy.v1.PolicyPlace"> & {
   /**
-   * Number of the version, from 1 on.
+   * Number of the version, starting at 1.
    *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
 
   /**
-   * Hybrid logical clock of the node that applied the version.
+   * Hybrid logical clock stamp of the node that applied the version.
    *
    * @generated from field: uint64 hlc = 2;
    */
@@ -808,21 +812,21 @@ export declare type PolicyPlace = Message<"waymark.policy.v1.PolicyPlace"> & {
 export declare const PolicyPlaceSchema: GenMessage<PolicyPlace>;
 
 /**
- * A part of a version, or what the server has after the parts before it.
+ * A part of an encoded version, or the policy state of the server after the preceding parts.
  *
  * @generated from message waymark.policy.v1.WatchPolicyResponse
  */
 export declare type WatchPolicyResponse = Message<"waymark.policy.v1.WatchPolicyResponse"> & {
   /**
-   * Bytes of a version, in the encoding in which nodes store it. The parts of a version follow each other without
-   * others between them.
+   * Bytes of a version, in the encoding in which nodes store it. The parts of one version are sent consecutively.
    *
    * @generated from field: waymark.policy.v1.PolicyPart part = 1;
    */
   part?: PolicyPart | undefined;
 
   /**
-   * The policy of the server. All versions that it names, and that the request did not, were sent before.
+   * Policy state of the server. The server has already sent every version that the state lists and the request did not
+   * list.
    *
    * @generated from field: waymark.policy.v1.PolicyState state = 2;
    */
@@ -836,7 +840,7 @@ export declare type WatchPolicyResponse = Message<"waymark.policy.v1.WatchPolicy
   servedBy: string;
 
   /**
-   * The resolvers through which the message came, the nearest first. Empty when a node serves the stream.
+   * Identifiers of the resolvers that forwarded the message, nearest first. Empty when a node serves the stream.
    *
    * @generated from field: repeated string via = 15;
    */
@@ -856,14 +860,14 @@ export declare const WatchPolicyResponseSchema: GenMessage<WatchPolicyResponse>;
  */
 export declare type PolicyPart = Message<"waymark.policy.v1.PolicyPart"> & {
   /**
-   * The version.
+   * The version to which the part belongs.
    *
    * @generated from field: waymark.policy.v1.PolicyPlace place = 1;
    */
   place?: PolicyPlace | undefined;
 
   /**
-   * Where the part begins in the encoded version.
+   * Offset of the part in the encoded version, in bytes.
    *
    * @generated from field: uint32 offset = 2;
    */
@@ -877,7 +881,7 @@ export declare type PolicyPart = Message<"waymark.policy.v1.PolicyPart"> & {
   bytes: Uint8Array;
 
   /**
-   * Length of the whole encoded version. At most 16 MiB.
+   * Total length of the encoded version, in bytes. At most 16 MiB.
    *
    * @generated from field: uint32 size_bytes = 4;
    */
@@ -891,22 +895,22 @@ export declare type PolicyPart = Message<"waymark.policy.v1.PolicyPart"> & {
 export declare const PolicyPartSchema: GenMessage<PolicyPart>;
 
 /**
- * What decides at a server.
+ * The versions of the policy that a server uses.
  *
  * @generated from message waymark.policy.v1.PolicyState
  */
 export declare type PolicyState = Message<"waymark.policy.v1.PolicyState"> & {
   /**
-   * The newest version, and behind it those that are in force where its stage leaves a node out, newest first. Empty
-   * when no policy was ever configured.
+   * The newest version first. If its stage excludes some nodes, the versions that are in force on those nodes follow,
+   * newest first. Empty when no policy was ever configured.
    *
    * @generated from field: repeated waymark.policy.v1.PolicyPlace versions = 1;
    */
   versions: PolicyPlace[];
 
   /**
-   * Names the version in force at the server. `none` when no policy was ever configured, and `pending` while the server
-   * does not know the policy of its cluster.
+   * Identifies the version in force on the server. It is `none` when no policy was ever configured, and `pending` while
+   * the server does not know the policy of its cluster.
    *
    * @generated from field: string policy_epoch = 2;
    */
@@ -926,22 +930,22 @@ export declare const PolicyStateSchema: GenMessage<PolicyState>;
  */
 export declare type PolicyHistoryRequest = Message<"waymark.policy.v1.PolicyHistoryRequest"> & {
   /**
-   * Most versions of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused. A page of large
-   * sets has fewer.
+   * Maximum number of versions in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected. A
+   * page of large sets has fewer versions.
    *
    * @generated from field: int32 limit = 1;
    */
   limit: number;
 
   /**
-   * `next_page_token` of the previous page. Empty means the first page. At most 8192 characters.
+   * The `next_page_token` of the previous page. Empty means the first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * True to leave the rules out of the sets.
+   * If true, the response omits the rules of the sets.
    *
    * @generated from field: bool without_rules = 3;
    */
@@ -955,7 +959,7 @@ export declare type PolicyHistoryRequest = Message<"waymark.policy.v1.PolicyHist
 export declare const PolicyHistoryRequestSchema: GenMessage<PolicyHistoryRequest>;
 
 /**
- * How a field of a rule or of the set differs from the version before.
+ * Difference of one field of a rule or of the set from the previous version.
  *
  * @generated from message waymark.policy.v1.FieldChange
  */
@@ -968,14 +972,14 @@ export declare type FieldChange = Message<"waymark.policy.v1.FieldChange"> & {
   field: string;
 
   /**
-   * Items that were removed from a list, or the earlier value. At most 20.
+   * Items that were removed from a list, or the previous value. At most 20.
    *
    * @generated from field: repeated string removed = 2;
    */
   removed: string[];
 
   /**
-   * Items that were added to a list, or the later value. At most 20.
+   * Items that were added to a list, or the new value. At most 20.
    *
    * @generated from field: repeated string added = 3;
    */
@@ -989,7 +993,7 @@ export declare type FieldChange = Message<"waymark.policy.v1.FieldChange"> & {
 export declare const FieldChangeSchema: GenMessage<FieldChange>;
 
 /**
- * How a rule differs from the version before.
+ * Difference of one rule from the previous version.
  *
  * @generated from message waymark.policy.v1.RuleChange
  */
@@ -1002,14 +1006,14 @@ export declare type RuleChange = Message<"waymark.policy.v1.RuleChange"> & {
   namespace: string;
 
   /**
-   * What was done to the rule.
+   * Kind of the change.
    *
    * @generated from field: waymark.policy.v1.RuleChangeKind kind = 2;
    */
   kind: RuleChangeKind;
 
   /**
-   * Fields that differ. Empty when the rule was added or removed.
+   * The changed fields. Empty when the rule was added or removed.
    *
    * @generated from field: repeated waymark.policy.v1.FieldChange fields = 3;
    */
@@ -1023,7 +1027,7 @@ export declare type RuleChange = Message<"waymark.policy.v1.RuleChange"> & {
 export declare const RuleChangeSchema: GenMessage<RuleChange>;
 
 /**
- * One version of the policy.
+ * A version of the policy.
  *
  * @generated from message waymark.policy.v1.PolicyVersion
  */
@@ -1036,14 +1040,14 @@ export declare type PolicyVersion = Message<"waymark.policy.v1.PolicyVersion"> &
   policy?: PolicySet | undefined;
 
   /**
-   * Time at which it was applied.
+   * Time at which the version was applied.
    *
    * @generated from field: google.protobuf.Timestamp applied_at = 2;
    */
   appliedAt?: Timestamp | undefined;
 
   /**
-   * Principal that applied it.
+   * Principal that applied the version.
    *
    * @generated from field: string principal = 3;
    */
@@ -1071,42 +1075,42 @@ export declare type PolicyVersion = Message<"waymark.policy.v1.PolicyVersion"> &
   checksum: string;
 
   /**
-   * Where it came into force first. Absent means everywhere.
+   * Nodes on which the version came into force first. Absent means all nodes.
    *
    * @generated from field: waymark.policy.v1.Stage stage = 7;
    */
   stage?: Stage | undefined;
 
   /**
-   * How it differs from the version before. At most 200 rules.
+   * Differences from the previous version. At most 200 rules.
    *
    * @generated from field: repeated waymark.policy.v1.RuleChange changes = 8;
    */
   changes: RuleChange[];
 
   /**
-   * Why the stored set cannot be read. Empty when it can.
+   * Why the stored set cannot be read. Empty when it can be read.
    *
    * @generated from field: string unreadable = 9;
    */
   unreadable: string;
 
   /**
-   * Number of changed rules beyond the first 200.
+   * Number of changed rules beyond the first 200, which `changes` omits.
    *
    * @generated from field: uint64 changes_left_out = 10;
    */
   changesLeftOut: bigint;
 
   /**
-   * Node that applied it. Empty when that is not known.
+   * Node that applied the version. Empty when it is not known.
    *
    * @generated from field: string node_id = 11;
    */
   nodeId: string;
 
   /**
-   * True when another set, applied at another node at the same time, took its number.
+   * True when a different set, which another node applied at the same time, won this version number.
    *
    * @generated from field: bool superseded = 12;
    */
@@ -1120,7 +1124,7 @@ export declare type PolicyVersion = Message<"waymark.policy.v1.PolicyVersion"> &
 export declare const PolicyVersionSchema: GenMessage<PolicyVersion>;
 
 /**
- * One page of the history.
+ * A page of the history.
  *
  * @generated from message waymark.policy.v1.PolicyHistoryResponse
  */
@@ -1147,7 +1151,7 @@ export declare type PolicyHistoryResponse = Message<"waymark.policy.v1.PolicyHis
 export declare const PolicyHistoryResponseSchema: GenMessage<PolicyHistoryResponse>;
 
 /**
- * The question.
+ * The operation to explain.
  *
  * @generated from message waymark.policy.v1.ExplainRequest
  */
@@ -1160,15 +1164,15 @@ export declare type ExplainRequest = Message<"waymark.policy.v1.ExplainRequest">
   namespace: string;
 
   /**
-   * What the viewer or source would do. For REGISTER and INGEST the answer is about entries of scope REGION and wider;
-   * entries of scope LOCAL and ZONE stay in their cluster, so owners do not restrict them.
+   * The operation of the viewer or source. For REGISTER and INGEST, the result applies to entries of scope REGION and
+   * wider. Entries of scope LOCAL and ZONE stay in their cluster, so owners do not restrict them.
    *
    * @generated from field: waymark.options.v1.Act action = 2;
    */
   action: Act;
 
   /**
-   * For QUERY and WATCH, the viewer; for the other acts, its cluster is the source. Absent means the caller.
+   * The viewer, for QUERY and WATCH. For the other operations, its cluster is the source. Absent means the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 3;
    */
@@ -1182,7 +1186,7 @@ export declare type ExplainRequest = Message<"waymark.policy.v1.ExplainRequest">
   scope: Scope;
 
   /**
-   * Time of the action. Absent means now.
+   * Time of the operation. Absent means the current time.
    *
    * @generated from field: google.protobuf.Timestamp at = 5;
    */
@@ -1196,34 +1200,34 @@ export declare type ExplainRequest = Message<"waymark.policy.v1.ExplainRequest">
 export declare const ExplainRequestSchema: GenMessage<ExplainRequest>;
 
 /**
- * The verdict.
+ * The decision of the policy.
  *
  * @generated from message waymark.policy.v1.ExplainResponse
  */
 export declare type ExplainResponse = Message<"waymark.policy.v1.ExplainResponse"> & {
   /**
-   * True when the policy allows the action.
+   * True when the policy allows the operation.
    *
    * @generated from field: bool allowed = 1;
    */
   allowed: boolean;
 
   /**
-   * Why, for example `viewer_denied`.
+   * Reason of the decision, for example `viewer_denied`.
    *
    * @generated from field: string reason = 2;
    */
   reason: string;
 
   /**
-   * Namespace or pattern of the rule that decided. Empty when no rule did.
+   * Namespace or pattern of the rule that decided. Empty when no rule decided.
    *
    * @generated from field: string rule = 3;
    */
   rule: string;
 
   /**
-   * Next instant at which the verdict changes without a change of the policy. Absent when there is none.
+   * Next time at which the decision changes without a change of the policy. Absent when there is no such time.
    *
    * @generated from field: google.protobuf.Timestamp until = 4;
    */
@@ -1237,20 +1241,20 @@ export declare type ExplainResponse = Message<"waymark.policy.v1.ExplainResponse
 export declare const ExplainResponseSchema: GenMessage<ExplainResponse>;
 
 /**
- * One record of the audit log. The log keeps texts up to a fixed length; a longer text ends in an ellipsis.
+ * A record of the audit log. The log limits the length of texts; a truncated text ends in an ellipsis.
  *
  * @generated from message waymark.policy.v1.AuditRecord
  */
 export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   /**
-   * Place in the hash chain, from 1.
+   * Position in the hash chain, starting at 1.
    *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
 
   /**
-   * Time of the act.
+   * Time of the operation.
    *
    * @generated from field: google.protobuf.Timestamp at = 2;
    */
@@ -1271,42 +1275,42 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   source: string;
 
   /**
-   * What was done, for example `query` or `register`. At most 64 characters.
+   * The operation, for example `query` or `register`. At most 64 characters.
    *
    * @generated from field: string action = 5;
    */
   action: string;
 
   /**
-   * Namespace of the act. Empty when it concerns none. At most 256 characters.
+   * Namespace of the operation. Empty when it concerns no namespace. At most 256 characters.
    *
    * @generated from field: string namespace = 6;
    */
   namespace: string;
 
   /**
-   * Reason of the verdict or of the error, for example `viewer_denied`. At most 64 characters.
+   * Reason of the decision or of the error, for example `viewer_denied`. At most 64 characters.
    *
    * @generated from field: string reason = 7;
    */
   reason: string;
 
   /**
-   * Checksum of the policy set before a change, as 64 lower-case hexadecimal digits. Empty otherwise.
+   * Checksum of the policy set before a change of the policy, as 64 lower-case hexadecimal digits. Otherwise empty.
    *
    * @generated from field: string before = 8;
    */
   before: string;
 
   /**
-   * Checksum of the policy set after a change, as 64 lower-case hexadecimal digits. Empty otherwise.
+   * Checksum of the policy set after a change of the policy, as 64 lower-case hexadecimal digits. Otherwise empty.
    *
    * @generated from field: string after = 9;
    */
   after: string;
 
   /**
-   * SHA-256 over the hash of the record before and the canonical bytes of this one, as 64 lower-case hexadecimal
+   * SHA-256 over the hash of the previous record and the canonical bytes of this record, as 64 lower-case hexadecimal
    * digits.
    *
    * @generated from field: string hash = 10;
@@ -1314,7 +1318,7 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   hash: string;
 
   /**
-   * What the record is about.
+   * Subject area of the record.
    *
    * @generated from field: waymark.policy.v1.AuditKind kind = 11;
    */
@@ -1328,21 +1332,21 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   tenant: string;
 
   /**
-   * How the act ended.
+   * Outcome of the operation.
    *
    * @generated from field: waymark.policy.v1.AuditOutcome outcome = 13;
    */
   outcome: AuditOutcome;
 
   /**
-   * Namespace or pattern of the rule that decided. Empty when no rule did. At most 256 characters.
+   * Namespace or pattern of the rule that decided. Empty when no rule decided. At most 256 characters.
    *
    * @generated from field: string rule = 14;
    */
   rule: string;
 
   /**
-   * Further facts for people: the reason that the caller gave, the ticket, counts. At most 2048 characters.
+   * Additional information for people: the reason that the caller gave, the ticket, counts. At most 2048 characters.
    *
    * @generated from field: string detail = 15;
    */
@@ -1358,8 +1362,8 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   subjects: string[];
 
   /**
-   * Request id of the call. Empty for operations of the node itself, and for refusals, which are recorded together. At
-   * most 128 characters.
+   * Request id of the call. Empty for operations of the node itself, and for denied calls, which are recorded in
+   * aggregate. At most 128 characters.
    *
    * @generated from field: string request_id = 17;
    */
@@ -1379,36 +1383,37 @@ export declare const AuditRecordSchema: GenMessage<AuditRecord>;
  */
 export declare type PolicyAuditRequest = Message<"waymark.policy.v1.PolicyAuditRequest"> & {
   /**
-   * Most records of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused. A page of large
-   * records has fewer: it ends with the record that reaches 1 MiB.
+   * Maximum number of records in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected. A page
+   * of large records has fewer records: it ends with the record that reaches 1 MiB.
    *
    * @generated from field: int32 limit = 1;
    */
   limit: number;
 
   /**
-   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
+   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
+   * characters.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * Only records of this principal. Empty means all. At most 256 characters.
+   * Matches only records of this principal. Empty means all. At most 256 characters.
    *
    * @generated from field: string principal = 3;
    */
   principal: string;
 
   /**
-   * Only records of this time or later. Absent means no limit.
+   * Matches only records of this time or later. Absent means no limit.
    *
    * @generated from field: google.protobuf.Timestamp since = 4;
    */
   since?: Timestamp | undefined;
 
   /**
-   * Only records before this time. Absent means no limit.
+   * Matches only records before this time. Absent means no limit.
    *
    * @generated from field: google.protobuf.Timestamp until = 5;
    */
@@ -1422,7 +1427,7 @@ export declare type PolicyAuditRequest = Message<"waymark.policy.v1.PolicyAuditR
 export declare const PolicyAuditRequestSchema: GenMessage<PolicyAuditRequest>;
 
 /**
- * One page of audit records about the policy.
+ * A page of audit records about the policy.
  *
  * @generated from message waymark.policy.v1.PolicyAuditResponse
  */
@@ -1449,56 +1454,57 @@ export declare type PolicyAuditResponse = Message<"waymark.policy.v1.PolicyAudit
 export declare const PolicyAuditResponseSchema: GenMessage<PolicyAuditResponse>;
 
 /**
- * Filter and page of the audit records about access and operation.
+ * Filter and page of the audit records about access and operations.
  *
  * @generated from message waymark.policy.v1.AccessAuditRequest
  */
 export declare type AccessAuditRequest = Message<"waymark.policy.v1.AccessAuditRequest"> & {
   /**
-   * Most records of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused. A page of large
-   * records has fewer: it ends with the record that reaches 1 MiB.
+   * Maximum number of records in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected. A page
+   * of large records has fewer records: it ends with the record that reaches 1 MiB.
    *
    * @generated from field: int32 limit = 1;
    */
   limit: number;
 
   /**
-   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
+   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
+   * characters.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * Only records of this principal. Empty means all. At most 256 characters.
+   * Matches only records of this principal. Empty means all. At most 256 characters.
    *
    * @generated from field: string principal = 3;
    */
   principal: string;
 
   /**
-   * Only records of this namespace. Empty means all. At most 256 characters.
+   * Matches only records of this namespace. Empty means all. At most 256 characters.
    *
    * @generated from field: string namespace = 4;
    */
   namespace: string;
 
   /**
-   * Only records with this reason. Empty means all. At most 256 characters.
+   * Matches only records with this reason. Empty means all. At most 256 characters.
    *
    * @generated from field: string reason = 5;
    */
   reason: string;
 
   /**
-   * Only records of this time or later. Absent means no limit.
+   * Matches only records of this time or later. Absent means no limit.
    *
    * @generated from field: google.protobuf.Timestamp since = 6;
    */
   since?: Timestamp | undefined;
 
   /**
-   * Only records before this time. Absent means no limit.
+   * Matches only records before this time. Absent means no limit.
    *
    * @generated from field: google.protobuf.Timestamp until = 7;
    */
@@ -1512,7 +1518,7 @@ export declare type AccessAuditRequest = Message<"waymark.policy.v1.AccessAuditR
 export declare const AccessAuditRequestSchema: GenMessage<AccessAuditRequest>;
 
 /**
- * One page of audit records about access and operation.
+ * A page of audit records about access and operations.
  *
  * @generated from message waymark.policy.v1.AccessAuditResponse
  */
@@ -1539,15 +1545,15 @@ export declare type AccessAuditResponse = Message<"waymark.policy.v1.AccessAudit
 export declare const AccessAuditResponseSchema: GenMessage<AccessAuditResponse>;
 
 /**
- * A record that the caller remembers from an earlier check.
+ * A record that the caller remembers from an earlier verification.
  *
  * @generated from message waymark.policy.v1.VerifyAuditRequest
  */
 export declare type VerifyAuditRequest = Message<"waymark.policy.v1.VerifyAuditRequest"> & {
   /**
-   * Number of the record, for example the `last_number` of an earlier answer. The log must still have the record with
-   * `known_hash`, unless the record was dropped because of its age. 0 means that the caller remembers none. At most
-   * 2^53 - 1.
+   * Number of the record, for example the `last_number` of an earlier response. The log must still contain the record
+   * with `known_hash`, unless the record was dropped because of its age. 0 means that the caller does not remember a
+   * record. At most 2^53 - 1.
    *
    * @generated from field: uint64 known_number = 1;
    */
@@ -1568,20 +1574,20 @@ export declare type VerifyAuditRequest = Message<"waymark.policy.v1.VerifyAuditR
 export declare const VerifyAuditRequestSchema: GenMessage<VerifyAuditRequest>;
 
 /**
- * Result of the check.
+ * Result of the verification.
  *
  * @generated from message waymark.policy.v1.VerifyAuditResponse
  */
 export declare type VerifyAuditResponse = Message<"waymark.policy.v1.VerifyAuditResponse"> & {
   /**
-   * True when every record is as it was written and none is missing.
+   * True when no record was changed and none is missing.
    *
    * @generated from field: bool intact = 1;
    */
   intact: boolean;
 
   /**
-   * Number of records that were checked, up to the first fault.
+   * Number of verified records, up to the first fault.
    *
    * @generated from field: uint64 checked = 2;
    */
@@ -1602,29 +1608,29 @@ export declare type VerifyAuditResponse = Message<"waymark.policy.v1.VerifyAudit
   lastNumber: bigint;
 
   /**
-   * Hash of the newest record, as 64 lower-case hexadecimal digits. A copy of it that is kept in another place shows
-   * later whether the log was rewritten. 64 zeros when the log is empty and never had a record.
+   * Hash of the newest record, as 64 lower-case hexadecimal digits. Keep a copy of it elsewhere to detect later whether
+   * the log was rewritten. 64 zeros when the log is empty and never had a record.
    *
    * @generated from field: string last_hash = 5;
    */
   lastHash: string;
 
   /**
-   * What is wrong with the log.
+   * The fault of the log.
    *
    * @generated from field: waymark.policy.v1.AuditFault fault = 6;
    */
   fault: AuditFault;
 
   /**
-   * Number of the first record that is not as it was written. 0 when the log is intact.
+   * Number of the first record that does not match the chain. 0 when the log is intact.
    *
    * @generated from field: uint64 fault_number = 7;
    */
   faultNumber: bigint;
 
   /**
-   * What was found, and what should have been found.
+   * The value that was found, and the value that was expected.
    *
    * @generated from field: string detail = 8;
    */
@@ -1638,20 +1644,20 @@ export declare type VerifyAuditResponse = Message<"waymark.policy.v1.VerifyAudit
 export declare const VerifyAuditResponseSchema: GenMessage<VerifyAuditResponse>;
 
 /**
- * How bad a problem is.
+ * Severity of a problem.
  *
  * @generated from enum waymark.policy.v1.Severity
  */
 export enum Severity {
   /**
-   * Never sent.
+   * The server never sends this value.
    *
    * @generated from enum value: SEVERITY_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The server refuses the set.
+   * The server rejects the set.
    *
    * @generated from enum value: SEVERITY_ERROR = 1;
    */
@@ -1671,34 +1677,34 @@ export enum Severity {
 export declare const SeveritySchema: GenEnum<Severity>;
 
 /**
- * What a change of the policy does to the entries of a namespace.
+ * Effect of a policy change on the entries of a namespace.
  *
  * @generated from enum waymark.policy.v1.ChangeEffect
  */
 export enum ChangeEffect {
   /**
-   * Never sent.
+   * The server never sends this value.
    *
    * @generated from enum value: CHANGE_EFFECT_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Viewers that saw the entries no longer see them.
+   * Viewers that could see the entries can no longer see them.
    *
    * @generated from enum value: CHANGE_EFFECT_HIDE = 1;
    */
   HIDE = 1,
 
   /**
-   * Viewers that did not see the entries see them from now on.
+   * Viewers that could not see the entries can see them.
    *
    * @generated from enum value: CHANGE_EFFECT_SHOW = 2;
    */
   SHOW = 2,
 
   /**
-   * Summaries of the namespace may no longer leave the cluster.
+   * Summaries of the namespace can no longer be exported from the cluster.
    *
    * @generated from enum value: CHANGE_EFFECT_WITHDRAW = 3;
    */
@@ -1711,34 +1717,34 @@ export enum ChangeEffect {
 export declare const ChangeEffectSchema: GenEnum<ChangeEffect>;
 
 /**
- * What was done to a rule.
+ * Kind of the change of a rule.
  *
  * @generated from enum waymark.policy.v1.RuleChangeKind
  */
 export enum RuleChangeKind {
   /**
-   * Never sent.
+   * The server never sends this value.
    *
    * @generated from enum value: RULE_CHANGE_KIND_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The rule is new.
+   * The rule was added.
    *
    * @generated from enum value: RULE_CHANGE_KIND_ADDED = 1;
    */
   ADDED = 1,
 
   /**
-   * The rule is gone.
+   * The rule was removed.
    *
    * @generated from enum value: RULE_CHANGE_KIND_REMOVED = 2;
    */
   REMOVED = 2,
 
   /**
-   * Fields of the rule differ.
+   * Fields of the rule changed.
    *
    * @generated from enum value: RULE_CHANGE_KIND_CHANGED = 3;
    */
@@ -1751,13 +1757,13 @@ export enum RuleChangeKind {
 export declare const RuleChangeKindSchema: GenEnum<RuleChangeKind>;
 
 /**
- * What an audit record is about.
+ * Subject area of an audit record.
  *
  * @generated from enum waymark.policy.v1.AuditKind
  */
 export enum AuditKind {
   /**
-   * Never sent.
+   * The server never sends this value.
    *
    * @generated from enum value: AUDIT_KIND_UNSPECIFIED = 0;
    */
@@ -1778,7 +1784,7 @@ export enum AuditKind {
   POLICY = 2,
 
   /**
-   * Operation of the node or of the mesh.
+   * An operation on the node or the mesh.
    *
    * @generated from enum value: AUDIT_KIND_ADMIN = 3;
    */
@@ -1791,34 +1797,34 @@ export enum AuditKind {
 export declare const AuditKindSchema: GenEnum<AuditKind>;
 
 /**
- * How an audited act ended.
+ * Outcome of an audited operation.
  *
  * @generated from enum waymark.policy.v1.AuditOutcome
  */
 export enum AuditOutcome {
   /**
-   * Never sent.
+   * The server never sends this value.
    *
    * @generated from enum value: AUDIT_OUTCOME_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The act was allowed.
+   * The operation was allowed.
    *
    * @generated from enum value: AUDIT_OUTCOME_ALLOWED = 1;
    */
   ALLOWED = 1,
 
   /**
-   * The act was denied.
+   * The operation was denied.
    *
    * @generated from enum value: AUDIT_OUTCOME_DENIED = 2;
    */
   DENIED = 2,
 
   /**
-   * Something happened that needs no verdict.
+   * The record describes an event that is neither allowed nor denied.
    *
    * @generated from enum value: AUDIT_OUTCOME_NOTED = 3;
    */
@@ -1831,13 +1837,13 @@ export enum AuditOutcome {
 export declare const AuditOutcomeSchema: GenEnum<AuditOutcome>;
 
 /**
- * What is wrong with an audit log.
+ * A fault of an audit log.
  *
  * @generated from enum waymark.policy.v1.AuditFault
  */
 export enum AuditFault {
   /**
-   * Never sent.
+   * The server never sends this value.
    *
    * @generated from enum value: AUDIT_FAULT_UNSPECIFIED = 0;
    */
@@ -1851,7 +1857,7 @@ export enum AuditFault {
   NONE = 1,
 
   /**
-   * A record is not as it was written.
+   * A record was changed after it was written.
    *
    * @generated from enum value: AUDIT_FAULT_ALTERED = 2;
    */
@@ -1865,7 +1871,7 @@ export enum AuditFault {
   MISSING = 3,
 
   /**
-   * A record stands in the place of another one.
+   * A record is at the position of another record.
    *
    * @generated from enum value: AUDIT_FAULT_REORDERED = 4;
    */
@@ -1892,21 +1898,22 @@ export enum AuditFault {
 export declare const AuditFaultSchema: GenEnum<AuditFault>;
 
 /**
- * Manages the namespace policy: its rules, their history, what they decide, and the audit log.
+ * Manages the namespace policy: its rules, their history and their effect. Also reads the audit log.
  *
  * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and
- * DEADLINE_EXCEEDED. Calls that change the policy can fail with VERSION_CONFLICT, STORE_UNAVAILABLE and FABRIC_OPEN.
- * A resolver refuses these, ValidatePolicy and PolicyHistory with READ_ONLY; what it answers, it answers with NOT_READY until
- * it has the policy in force.
+ * DEADLINE_EXCEEDED. Calls that change the policy can fail with VERSION_CONFLICT, STORE_UNAVAILABLE and FABRIC_OPEN. On
+ * a resolver, these calls, ValidatePolicy and PolicyHistory fail with READ_ONLY. The other calls fail with NOT_READY
+ * until the resolver has received the policy in force.
  *
- * A node runs one call of ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls wait, and callers take turns. If the
- * policy sets of the waiting calls are too large, a new call fails with DISCOVERY_RATE_LIMITED, whatever roles its caller has.
+ * A node runs one call of ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls are queued, and callers
+ * are served in turn. If the policy sets of the queued calls are too large, a new call fails with
+ * DISCOVERY_RATE_LIMITED, whatever the roles of its caller.
  *
  * @generated from service waymark.policy.v1.PolicyService
  */
 export declare const PolicyService: GenService<{
   /**
-   * Finds the problems of a policy set without applying it. Needs the role mesh.read.
+   * Checks a policy set without applying it, and returns its problems. Requires the role mesh.read.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.ValidatePolicy
    */
@@ -1916,8 +1923,8 @@ export declare const PolicyService: GenService<{
     output: typeof ValidatePolicyResponseSchema;
   },
   /**
-   * Puts a policy set in force, or only says what it would change. Needs the role mesh.admin. An owner of a namespace
-   * may call it to change the rules of that namespace, except quota and priority.
+   * Applies a policy set, or with `dry_run` only returns the changes that it would make. Requires the role mesh.admin.
+   * An owner of a namespace can call it to change the rules of that namespace, except quota and priority.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.ApplyPolicy
    */
@@ -1927,7 +1934,7 @@ export declare const PolicyService: GenService<{
     output: typeof ApplyPolicyResponseSchema;
   },
   /**
-   * Returns the policy set in force. Needs the role mesh.read.
+   * Returns the policy set in force. Requires the role mesh.read.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.ExportPolicy
    */
@@ -1937,9 +1944,9 @@ export declare const PolicyService: GenService<{
     output: typeof ExportPolicyResponseSchema;
   },
   /**
-   * Puts an earlier policy set in force again, as a new version, or only says what that would change. Needs the role
-   * mesh.admin. An owner may call it when the two sets differ only in what the owner may change. Fails with NOT_FOUND
-   * when the version does not exist.
+   * Applies an earlier policy set again as a new version, or with `dry_run` only returns the changes that it would
+   * make. Requires the role mesh.admin. An owner can call it when the two sets differ only in fields that the owner is
+   * allowed to change. Fails with NOT_FOUND when the version does not exist.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.RollbackPolicy
    */
@@ -1949,7 +1956,7 @@ export declare const PolicyService: GenService<{
     output: typeof RollbackPolicyResponseSchema;
   },
   /**
-   * Returns which policy set is in force at this node, and which one is the newest. Needs the role mesh.read.
+   * Returns the version of the policy set in force on this node, and the newest version. Requires the role mesh.read.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.PolicyStatus
    */
@@ -1959,7 +1966,7 @@ export declare const PolicyService: GenService<{
     output: typeof PolicyStatusResponseSchema;
   },
   /**
-   * Returns a page of earlier policy sets. Needs the role mesh.read.
+   * Returns a page of earlier policy sets. Requires the role mesh.read.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.PolicyHistory
    */
@@ -1969,8 +1976,8 @@ export declare const PolicyService: GenService<{
     output: typeof PolicyHistoryResponseSchema;
   },
   /**
-   * Sends the policy to a resolver, and every later version before any data that is made under it. Needs the role
-   * mesh.resolve and, beyond loopback, TLS.
+   * Streams the policy to a resolver. Every later version is sent before any data to which it applies. Requires the
+   * role mesh.resolve and, except on loopback, TLS.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.WatchPolicy
    */
@@ -1980,8 +1987,8 @@ export declare const PolicyService: GenService<{
     output: typeof WatchPolicyResponseSchema;
   },
   /**
-   * Says whether a viewer may do something in a namespace, and why. Needs the role mesh.read, or the role
-   * `owner:<namespace>` for the namespace of the request.
+   * Returns whether a viewer is allowed to do something in a namespace, and why. Requires the role mesh.read, or the
+   * role `owner:<namespace>` for the namespace of the request.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.Explain
    */
@@ -1991,7 +1998,7 @@ export declare const PolicyService: GenService<{
     output: typeof ExplainResponseSchema;
   },
   /**
-   * Returns a page of audit records about changes of the policy. Needs the role mesh.operate.
+   * Returns a page of audit records about changes of the policy. Requires the role mesh.operate.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.PolicyAudit
    */
@@ -2001,7 +2008,7 @@ export declare const PolicyService: GenService<{
     output: typeof PolicyAuditResponseSchema;
   },
   /**
-   * Returns a page of audit records about access to namespaces and about operation of the node. Needs the role
+   * Returns a page of audit records about access to namespaces and about operations on the node. Requires the role
    * mesh.operate, or the role `owner:<namespace>` for the namespace of the request.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.AccessAudit
@@ -2012,8 +2019,8 @@ export declare const PolicyService: GenService<{
     output: typeof AccessAuditResponseSchema;
   },
   /**
-   * Checks the hash chain of this node's audit log, from the oldest record that is kept to the newest. Needs the role
-   * mesh.operate.
+   * Verifies the hash chain of this node's audit log, from the oldest record that is kept to the newest. Requires the
+   * role mesh.operate.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.VerifyAudit
    */

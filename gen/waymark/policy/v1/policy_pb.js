@@ -2,7 +2,7 @@
 // @generated from file waymark/policy/v1/policy.proto (package waymark.policy.v1, syntax proto3)
 /* eslint-disable */
 
-// Which clusters and tenants may see a namespace, and what may leave a cluster.
+// The namespace policy: the clusters and tenants that can see a namespace, and the data that a cluster exports.
 
 import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
@@ -284,7 +284,7 @@ export const SeveritySchema = /*@__PURE__*/
   enumDesc(file_waymark_policy_v1_policy, 0);
 
 /**
- * How bad a problem is.
+ * Severity of a problem.
  *
  * @generated from enum waymark.policy.v1.Severity
  */
@@ -298,7 +298,7 @@ export const ChangeEffectSchema = /*@__PURE__*/
   enumDesc(file_waymark_policy_v1_policy, 1);
 
 /**
- * What a change of the policy does to the entries of a namespace.
+ * Effect of a policy change on the entries of a namespace.
  *
  * @generated from enum waymark.policy.v1.ChangeEffect
  */
@@ -312,7 +312,7 @@ export const RuleChangeKindSchema = /*@__PURE__*/
   enumDesc(file_waymark_policy_v1_policy, 2);
 
 /**
- * What was done to a rule.
+ * Kind of the change of a rule.
  *
  * @generated from enum waymark.policy.v1.RuleChangeKind
  */
@@ -326,7 +326,7 @@ export const AuditKindSchema = /*@__PURE__*/
   enumDesc(file_waymark_policy_v1_policy, 3);
 
 /**
- * What an audit record is about.
+ * Subject area of an audit record.
  *
  * @generated from enum waymark.policy.v1.AuditKind
  */
@@ -340,7 +340,7 @@ export const AuditOutcomeSchema = /*@__PURE__*/
   enumDesc(file_waymark_policy_v1_policy, 4);
 
 /**
- * How an audited act ended.
+ * Outcome of an audited operation.
  *
  * @generated from enum waymark.policy.v1.AuditOutcome
  */
@@ -354,7 +354,7 @@ export const AuditFaultSchema = /*@__PURE__*/
   enumDesc(file_waymark_policy_v1_policy, 5);
 
 /**
- * What is wrong with an audit log.
+ * A fault of an audit log.
  *
  * @generated from enum waymark.policy.v1.AuditFault
  */
@@ -362,15 +362,16 @@ export const AuditFault = /*@__PURE__*/
   tsEnum(AuditFaultSchema);
 
 /**
- * Manages the namespace policy: its rules, their history, what they decide, and the audit log.
+ * Manages the namespace policy: its rules, their history and their effect. Also reads the audit log.
  *
  * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and
- * DEADLINE_EXCEEDED. Calls that change the policy can fail with VERSION_CONFLICT, STORE_UNAVAILABLE and FABRIC_OPEN.
- * A resolver refuses these, ValidatePolicy and PolicyHistory with READ_ONLY; what it answers, it answers with NOT_READY until
- * it has the policy in force.
+ * DEADLINE_EXCEEDED. Calls that change the policy can fail with VERSION_CONFLICT, STORE_UNAVAILABLE and FABRIC_OPEN. On
+ * a resolver, these calls, ValidatePolicy and PolicyHistory fail with READ_ONLY. The other calls fail with NOT_READY
+ * until the resolver has received the policy in force.
  *
- * A node runs one call of ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls wait, and callers take turns. If the
- * policy sets of the waiting calls are too large, a new call fails with DISCOVERY_RATE_LIMITED, whatever roles its caller has.
+ * A node runs one call of ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls are queued, and callers
+ * are served in turn. If the policy sets of the queued calls are too large, a new call fails with
+ * DISCOVERY_RATE_LIMITED, whatever the roles of its caller.
  *
  * @generated from service waymark.policy.v1.PolicyService
  */

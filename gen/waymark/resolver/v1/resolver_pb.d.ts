@@ -2,7 +2,7 @@
 // @generated from file waymark/resolver/v1/resolver.proto (package waymark.resolver.v1, syntax proto3)
 /* eslint-disable */
 
-// A cache of the catalog at the edge, and the lookup of a name that nodes answer as well.
+// The cache of a resolver, and the lookup of a name, which nodes answer too.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -44,36 +44,38 @@ export declare type ResolveRequest = Message<"waymark.resolver.v1.ResolveRequest
   kind: EntryKind;
 
   /**
-   * Most entries of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   * Maximum number of entries in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected.
    *
    * @generated from field: int32 limit = 4;
    */
   limit: number;
 
   /**
-   * `next_page_token` of the previous page. Empty means the first page. At most 8192 characters.
+   * The `next_page_token` of the previous page. Empty means the first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 5;
    */
   pageToken: string;
 
   /**
-   * Refuses with TOO_STALE if `age` would be above this duration. Absent means that any age is accepted. Not negative. The age
-   * does not include unreachable nodes; see `max_staleness_strict`.
+   * Maximum `age` that the caller accepts. The call fails with TOO_STALE when the age is higher. Absent means that any
+   * age is accepted. Negative values are rejected. The age does not include unreachable nodes; see
+   * `max_staleness_strict`.
    *
    * @generated from field: google.protobuf.Duration max_staleness = 6;
    */
   maxStaleness?: Duration | undefined;
 
   /**
-   * Answers as this viewer, if the server allows it.
+   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 7;
    */
   viewer?: Viewer | undefined;
 
   /**
-   * Also refuses with TOO_STALE while the data may lack writes of `unreachable_nodes`, whatever its age.
+   * If true, the call also fails with TOO_STALE while writes of `unreachable_nodes` may be missing, regardless of the
+   * age, and while a resolver answers from its copy on disk.
    *
    * @generated from field: bool max_staleness_strict = 8;
    */
@@ -87,7 +89,7 @@ export declare type ResolveRequest = Message<"waymark.resolver.v1.ResolveRequest
 export declare const ResolveRequestSchema: GenMessage<ResolveRequest>;
 
 /**
- * One page of the entries of a name.
+ * A page of the entries of a name.
  *
  * @generated from message waymark.resolver.v1.ResolveResponse
  */
@@ -100,15 +102,14 @@ export declare type ResolveResponse = Message<"waymark.resolver.v1.ResolveRespon
   entries: Entry[];
 
   /**
-   * True when something is wrong between the server and those that it hears from, as in
-   * waymark.discovery.v1.CatalogQueryResponse.
+   * True when the response may lack data that other servers have; see waymark.discovery.v1.CatalogQueryResponse.
    *
    * @generated from field: bool stale = 2;
    */
   stale: boolean;
 
   /**
-   * Upper bound of the age of the data, as in waymark.discovery.v1.CatalogQueryResponse.
+   * Upper bound on the age of the data; see waymark.discovery.v1.CatalogQueryResponse.
    *
    * @generated from field: google.protobuf.Duration age = 3;
    */
@@ -136,15 +137,16 @@ export declare type ResolveResponse = Message<"waymark.resolver.v1.ResolveRespon
   servedBy: string;
 
   /**
-   * Short cursor of the first page. To follow changes from here, give it to CatalogWatch on the same server, with the
-   * namespace, the name and the kind of the request.
+   * Short cursor of the first page. To watch changes from here, send it to CatalogWatch on the same server, with the
+   * namespace, name and kind of the request.
    *
    * @generated from field: string cursor = 7;
    */
   cursor: string;
 
   /**
-   * As in waymark.discovery.v1.CatalogQueryResponse.
+   * Nodes whose writes may be missing in the response; see waymark.discovery.v1.CatalogQueryResponse. Absent when there
+   * are none.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 8;
    */
@@ -172,7 +174,7 @@ export declare type CacheStatsRequest = Message<"waymark.resolver.v1.CacheStatsR
 export declare const CacheStatsRequestSchema: GenMessage<CacheStatsRequest>;
 
 /**
- * Statistics of the cache. Counts start with the process.
+ * Statistics of the cache. Counters start at 0 when the process starts.
  *
  * @generated from message waymark.resolver.v1.CacheStatsResponse
  */
@@ -185,28 +187,28 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
   entries: bigint;
 
   /**
-   * Number of answers that waited for nobody.
+   * Number of lookups that were answered immediately from the cache.
    *
    * @generated from field: uint64 hits = 2;
    */
   hits: bigint;
 
   /**
-   * Number of answers for which the cluster had to be asked.
+   * Number of lookups for which the resolver had to query a server.
    *
    * @generated from field: uint64 misses = 3;
    */
   misses: bigint;
 
   /**
-   * Number of answers that were marked stale.
+   * Number of responses that were marked stale.
    *
    * @generated from field: uint64 stale_serves = 4;
    */
   staleServes: bigint;
 
   /**
-   * Number of answers, from what was fetched before, that nothing exists.
+   * Number of lookups that were answered from the cache with the result that the name does not exist.
    *
    * @generated from field: uint64 negative_hits = 5;
    */
@@ -220,57 +222,61 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
   hitRate: number;
 
   /**
-   * Age of the oldest entry. Absent without entries, and while it is unknown.
+   * Age of the oldest entry. Absent when there are no entries, and while the age is unknown.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
   age?: Duration | undefined;
 
   /**
-   * Portable cursor of the place up to which everything that is followed is held. Empty while there is none.
+   * Portable cursor of the position up to which the resolver has all followed entries. Empty while there is no such
+   * position.
    *
    * @generated from field: string cursor = 8;
    */
   cursor: string;
 
   /**
-   * How long ago what is followed was last as it is at the upstream; 0 when it is so now. Absent when it never was.
+   * Time since the followed entries were last in sync with the upstream. 0 when they are in sync. Absent when they
+   * never were.
    *
    * @generated from field: google.protobuf.Duration lag = 9;
    */
   lag?: Duration | undefined;
 
   /**
-   * Number of times that namespaces which were there were fetched whole again, by reason: `operator` (a call), `digest` (they
-   * differed from the upstream's), `gap` (an upstream could not go on from where the cache was) or `policy` (it changed).
+   * Number of times that complete namespaces were fetched again, by reason: `operator` (a call of Resync), `digest`
+   * (the entries differed from the upstream's entries), `gap` (an upstream could not resume the watch) or `policy` (the
+   * policy changed).
    *
    * @generated from field: map<string, uint64> resyncs = 10;
    */
   resyncs: { [key: string]: bigint };
 
   /**
-   * Number of entries that lookups still show although they are gone, because too many of their name expired at once.
+   * Number of expired entries that lookups still return because too many entries of their name expired at the same
+   * time.
    *
    * @generated from field: uint64 held = 11;
    */
   held: bigint;
 
   /**
-   * Memory of the cache with its bookkeeping, in bytes.
+   * Memory of the cache in bytes, including its indexes.
    *
    * @generated from field: uint64 bytes = 12;
    */
   bytes: bigint;
 
   /**
-   * Number of names that were removed to make room for others.
+   * Number of names that were removed to make room for other names.
    *
    * @generated from field: uint64 evictions = 13;
    */
   evictions: bigint;
 
   /**
-   * Address of the server that feeds the cache. Empty while there is none.
+   * Address of the server from which the cache is updated. Empty when the resolver reaches no server.
    *
    * @generated from field: string upstream = 14;
    */
@@ -284,13 +290,13 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
 export declare const CacheStatsResponseSchema: GenMessage<CacheStatsResponse>;
 
 /**
- * The namespaces to fetch again, each with those below it.
+ * The namespaces to fetch again, including the namespaces below them.
  *
  * @generated from message waymark.resolver.v1.ResyncRequest
  */
 export declare type ResyncRequest = Message<"waymark.resolver.v1.ResyncRequest"> & {
   /**
-   * The namespaces, each of 1 to 200 characters. At most 1000. Empty means all.
+   * The namespaces, each of 1 to 200 characters. At most 1000. Empty means all namespaces.
    *
    * @generated from field: repeated string namespaces = 1;
    */
@@ -310,7 +316,7 @@ export declare const ResyncRequestSchema: GenMessage<ResyncRequest>;
  */
 export declare type ResyncResponse = Message<"waymark.resolver.v1.ResyncResponse"> & {
   /**
-   * Number of entries that are followed in the namespaces, and were fetched again.
+   * Number of followed entries in the namespaces, all of which were fetched again.
    *
    * @generated from field: uint64 entries = 1;
    */
@@ -324,7 +330,7 @@ export declare type ResyncResponse = Message<"waymark.resolver.v1.ResyncResponse
 export declare const ResyncResponseSchema: GenMessage<ResyncResponse>;
 
 /**
- * The namespaces to fetch.
+ * The namespaces to follow, including the namespaces below them.
  *
  * @generated from message waymark.resolver.v1.PrewarmRequest
  */
@@ -350,7 +356,7 @@ export declare const PrewarmRequestSchema: GenMessage<PrewarmRequest>;
  */
 export declare type PrewarmResponse = Message<"waymark.resolver.v1.PrewarmResponse"> & {
   /**
-   * Number of entries that were fetched.
+   * Number of entries in the namespaces, all of which are in the cache.
    *
    * @generated from field: uint64 entries = 1;
    */
@@ -364,13 +370,13 @@ export declare type PrewarmResponse = Message<"waymark.resolver.v1.PrewarmRespon
 export declare const PrewarmResponseSchema: GenMessage<PrewarmResponse>;
 
 /**
- * The namespaces to let go, each with those below it.
+ * The namespaces to remove from the cache, including the namespaces below them.
  *
  * @generated from message waymark.resolver.v1.EvictRequest
  */
 export declare type EvictRequest = Message<"waymark.resolver.v1.EvictRequest"> & {
   /**
-   * The namespaces, each of 1 to 200 characters. At most 1000. Empty means all.
+   * The namespaces, each of 1 to 200 characters. At most 1000. Empty means all namespaces.
    *
    * @generated from field: repeated string namespaces = 1;
    */
@@ -404,15 +410,20 @@ export declare type EvictResponse = Message<"waymark.resolver.v1.EvictResponse">
 export declare const EvictResponseSchema: GenMessage<EvictResponse>;
 
 /**
- * A cache in front of a cluster, which watches keep up to date. A node has no cache: there Resolve answers from the node's
+ * Reads and manages the cache of a resolver. To follow a namespace means to keep its entries current with a watch. To
+ * fetch a name means to query a server for it on demand. A node has no cache: there, Resolve answers from the node's
  * replica of the catalog, and all other calls fail with RESOLVER_DISABLED.
+ *
+ * Calls can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED,
+ * DEADLINE_EXCEEDED, NOT_READY and DRAINING. The comment of each rpc lists further reasons.
  *
  * @generated from service waymark.resolver.v1.ResolverService
  */
 export declare const ResolverService: GenService<{
   /**
-   * Returns a page of the entries of a name, as CatalogQuery with that name and kind: an empty one for a name that does not
-   * exist or that the caller may not see. Fails with TOO_STALE when the data is older than `max_staleness`.
+   * Returns a page of the entries of a name, as CatalogQuery does for this name and kind. The page is empty for a name
+   * that does not exist or that the caller is not allowed to see. Fails with TOO_STALE when the data is older than
+   * `max_staleness`, and with NOT_READY when a resolver does not know the name and reaches no server.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Resolve
    */
@@ -422,7 +433,7 @@ export declare const ResolverService: GenService<{
     output: typeof ResolveResponseSchema;
   },
   /**
-   * Returns statistics of the cache.
+   * Returns statistics of the cache. Requires the role mesh.read.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.CacheStats
    */
@@ -432,8 +443,10 @@ export declare const ResolverService: GenService<{
     output: typeof CacheStatsResponseSchema;
   },
   /**
-   * Fetches again what the resolver follows below the namespaces, and answers when all of it is there; until then lookups
-   * show what was held. What was fetched by name becomes stale, and is fetched again when somebody asks for it.
+   * Fetches the followed entries in or below the namespaces again, and returns when all of them have arrived. Until
+   * then, lookups return the previous entries. Fetched names become stale, and are fetched again at their next lookup.
+   * Requires the role mesh.operate. Fails with NOT_READY when the resolver reaches no server, when 100 such calls are
+   * already running, and after 60 s; fetching then continues in the background.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Resync
    */
@@ -443,9 +456,10 @@ export declare const ResolverService: GenService<{
     output: typeof ResyncResponseSchema;
   },
   /**
-   * Follows namespaces before clients ask for them, and answers when all of them are there. They are let go 10 minutes after
-   * the last ask. Fails with QUOTA_EXCEEDED, and follows none, when the resolver may not follow as many more or has no room
-   * for their entries.
+   * Follows namespaces before clients request them, and returns when all their entries have arrived. The resolver stops
+   * following them 10 minutes after their last use. Requires the role mesh.operate. Fails with QUOTA_EXCEEDED, and
+   * follows none of them, when the resolver cannot follow that many more namespaces or has no room for their entries.
+   * Fails with NOT_READY as Resync does.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Prewarm
    */
@@ -455,8 +469,9 @@ export declare const ResolverService: GenService<{
     output: typeof PrewarmResponseSchema;
   },
   /**
-   * Lets go what was fetched by name below the namespaces, and those namespaces that are followed only because clients asked
-   * for them. What is configured to be followed, or watched by a client, stays, and so does a part of a wider namespace.
+   * Removes fetched names in or below the namespaces from the cache, and stops following namespaces that are followed
+   * only because clients requested them. Namespaces that are followed by configuration or watched by a client stay in
+   * the cache, and so does a namespace below a wider followed namespace. Requires the role mesh.operate.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Evict
    */

@@ -2,7 +2,7 @@
 // @generated from file waymark/resolver/v1/resolver.proto (package waymark.resolver.v1, syntax proto3)
 /* eslint-disable */
 
-// A cache of the catalog at the edge, and the lookup of a name that nodes answer as well.
+// The cache of a resolver, and the lookup of a name, which nodes answer too.
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
@@ -90,8 +90,12 @@ export const EvictResponseSchema = /*@__PURE__*/
   messageDesc(file_waymark_resolver_v1_resolver, 9);
 
 /**
- * A cache in front of a cluster, which watches keep up to date. A node has no cache: there Resolve answers from the node's
+ * Reads and manages the cache of a resolver. To follow a namespace means to keep its entries current with a watch. To
+ * fetch a name means to query a server for it on demand. A node has no cache: there, Resolve answers from the node's
  * replica of the catalog, and all other calls fail with RESOLVER_DISABLED.
+ *
+ * Calls can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED,
+ * DEADLINE_EXCEEDED, NOT_READY and DRAINING. The comment of each rpc lists further reasons.
  *
  * @generated from service waymark.resolver.v1.ResolverService
  */

@@ -31,10 +31,10 @@ export const MARK = {
 } as const;
 
 /** A policy as plain values. */
-export type SaidPolicy = Pick<Policy, "checksum" | "isPending" | "number" | "set">;
+export type PlainPolicy = Pick<Policy, "checksum" | "isPending" | "number" | "set">;
 
 /** The rooms of the main thread that a worker is told of. */
-export interface FedRooms {
+export interface FeedRooms {
   readonly replica: Replica;
   readonly policies: PolicySource;
   readonly registrar: { readonly loads: Pick<LoadReports, "followers" | "list"> };
@@ -43,12 +43,12 @@ export interface FedRooms {
 }
 
 /** The feed of one read worker. It follows the rooms until it is closed. `onNews`: as for `CopyFeed`. */
-export function openCopyFeed(rooms: FedRooms, onNews: () => void): CopyFeed {
+export function openCopyFeed(rooms: FeedRooms, onNews: () => void): CopyFeed {
   return new CopyFeed(rooms, onNews);
 }
 
 export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
-  readonly #rooms: FedRooms;
+  readonly #rooms: FeedRooms;
   readonly #onNews: () => void;
   readonly #feed: ReplicaFeed;
   /** The policy that the worker was told. */
@@ -59,7 +59,7 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
   readonly #changes: { begun: ChangeNumber; shown: ChangeNumber; heard: ChangeNumber } = { begun: 0, shown: 0, heard: 0 };
 
   /** Follows the rooms until `close`. `onNews`: something is to be told that no change of the catalog comes with, so that nobody else asks for it. */
-  constructor(rooms: FedRooms, onNews: () => void) {
+  constructor(rooms: FeedRooms, onNews: () => void) {
     const { replica, registrar, fanout, switches } = rooms;
     this.#rooms = rooms;
     this.#onNews = onNews;
@@ -164,7 +164,7 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
     if (policy === this.#policy) return;
     this.#policy = policy;
     const { set, number, checksum, isPending } = policy;
-    this.#feed.mark(MARK.POLICY).value({ set, number, checksum, isPending } satisfies SaidPolicy);
+    this.#feed.mark(MARK.POLICY).value({ set, number, checksum, isPending } satisfies PlainPolicy);
   }
 
   #sayLoad(key: KeyText, { activeClients, errorRate, latencyMs, utilization, observedWallMs }: LoadView): void {

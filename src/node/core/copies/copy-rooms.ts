@@ -13,7 +13,7 @@ import { TraitsPool } from "../../../catalog/record/traits.ts";
 import { assert } from "../../../lib/errors.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../../policy/set/verdict.ts";
 import { type CoreProcess, openReadingCore, openReplica, type ReadingCore, type ReadingCoreOptions } from "../reading-core.ts";
-import { MARK, type SaidPolicy } from "./copy-feed.ts";
+import { MARK, type PlainPolicy } from "./copy-feed.ts";
 
 export interface CopyRoomsOptions extends CoreProcess, Pick<ReadingCoreOptions<never>, "makeBuckets" | "startedMonoMs" | "watches"> {
   readonly nodeId: string;
@@ -25,33 +25,33 @@ export interface CopyRoomsOptions extends CoreProcess, Pick<ReadingCoreOptions<n
 
 export interface CopyRooms extends ReadingCore {
   /** What the feed fills. */
-  readonly copy: FedCopy;
+  readonly copy: CopyApplier;
 }
 
 /** What the feed says beside the catalog. Until it says a policy there is none, and readers see nothing. */
-interface Fed {
+interface CopyInputs {
   readonly loads: Map<KeyText, LoadView>;
   readonly policies: { policy: Policy };
 }
 
 export function openCopyRooms({ nodeId, generation, maxTraits, ...process }: CopyRoomsOptions): CopyRooms {
-  const fed: Fed = { loads: new Map(), policies: { policy: PENDING_POLICY } };
+  const fed: CopyInputs = { loads: new Map(), policies: { policy: PENDING_POLICY } };
   const { policies, loads } = fed;
   const replica = openReplica({ nodeId, generation, lastSeq: 0, floor: 0 }, process.settings, policies);
   const core = openReadingCore({ ...process, replica, policies, loads: { of: (key) => loads.get(key) } });
   const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool(maxTraits) });
-  return { ...core, copy: new FedCopy(core, { fed, stamper, onAgain: process.onAgain }) };
+  return { ...core, copy: new CopyApplier(core, { fed, stamper, onAgain: process.onAgain }) };
 }
 
-class FedCopy {
+class CopyApplier {
   readonly #core: ReadingCore;
-  readonly #fed: Fed;
+  readonly #fed: CopyInputs;
   readonly #onAgain: () => void;
   readonly #copy: ReplicaCopy;
 
   constructor(
     core: ReadingCore,
-    { fed, stamper, onAgain }: Pick<CoreProcess, "onAgain"> & { readonly fed: Fed; readonly stamper: EntryStamper },
+    { fed, stamper, onAgain }: Pick<CoreProcess, "onAgain"> & { readonly fed: CopyInputs; readonly stamper: EntryStamper },
   ) {
     this.#core = core;
     this.#fed = fed;
@@ -83,7 +83,7 @@ class FedCopy {
     switch (mark) {
       case MARK.POLICY:
         // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed says a policy
-        this.#fed.policies.policy = policyOf(said.value() as SaidPolicy);
+        this.#fed.policies.policy = policyOf(said.value() as PlainPolicy);
         return;
       case MARK.BEGIN:
         return switches.begin(said.number());
@@ -112,7 +112,7 @@ class FedCopy {
   }
 }
 
-function policyOf({ set, number, checksum, isPending }: SaidPolicy): Policy {
+function policyOf({ set, number, checksum, isPending }: PlainPolicy): Policy {
   if (set === undefined) return NO_POLICY;
   return isPending ? PENDING_POLICY : new Policy(set, number, { checksum });
 }

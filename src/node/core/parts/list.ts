@@ -16,17 +16,17 @@ import type { Metrics } from "../../../lib/metrics/metrics.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
 import type { NodeHandlers, NodeOutput, NodePart, NodePartList } from "../../core-io.ts";
 import type { NodeLimits } from "../../limits.ts";
-import { Departure, type DepartureOrders } from "../departure.ts";
-import { Generations } from "../generations.ts";
-import { HeardPeers } from "../heard-peers.ts";
-import type { Summaries } from "../regions/summaries.ts";
+import { type DepartureOrders, NodeDeparture } from "../departure.ts";
+import { GenerationRenewal } from "../generation-renewal.ts";
+import { PeerActivity } from "../peer-activity.ts";
+import type { NodeSummaries } from "../regions/summaries.ts";
+import { RemotePolicy } from "../remote-policy.ts";
 import { RosterFile } from "../roster-file.ts";
 import { SelfEntry } from "../self-entry.ts";
-import { type SnapshotOptions, Snapshots } from "../snapshots.ts";
-import { Standing } from "../standing.ts";
-import { TravellingPolicy } from "../travelling-policy.ts";
+import { type SnapshotScheduleOptions, SnapshotScheduler } from "../snapshots.ts";
+import { WriteEligibility } from "../write-eligibility.ts";
 import { NodeReadiness } from "./readiness.ts";
-import { Writes } from "./writes.ts";
+import { NodeWrites } from "./writes.ts";
 
 export interface NodeRooms {
   readonly replica: Replica;
@@ -38,7 +38,7 @@ export interface NodeRooms {
   readonly limits: Pick<NodeLimits, "nextDeadlineMs" | "tick">;
   readonly checks: HealthChecks;
   /** Undefined of a node that has nothing to do with summaries. */
-  readonly summaries?: Summaries | undefined;
+  readonly summaries?: NodeSummaries | undefined;
   /** The settings name nodes to join. Until the clocks of others are known, this node takes no writes. */
   readonly hasSeeds: boolean;
   /** Draws a generation. Generations grow with time, and no two are the same. */
@@ -46,50 +46,50 @@ export interface NodeRooms {
 }
 
 /** What a node joins others with. */
-export interface Joining {
+export interface JoinOptions {
   readonly fabric: Fabric;
   /** What the node says of itself; its generation is the replica's. */
   readonly facts: MemberFacts;
   /** Own live records that the snapshot of other nodes hides. They are ended when the node begins. */
   readonly superseded: readonly KeyText[];
-  readonly snapshots: SnapshotOptions;
+  readonly snapshots: SnapshotScheduleOptions;
 }
 
 /** The part of a node that other nodes reach. */
-interface Joined extends Omit<Joining, "snapshots"> {
-  readonly snapshots: Snapshots;
-  readonly departure: Departure;
-  readonly heard: HeardPeers;
+interface JoinedParts extends Omit<JoinOptions, "snapshots"> {
+  readonly snapshots: SnapshotScheduler;
+  readonly departure: NodeDeparture;
+  readonly heard: PeerActivity;
 }
 
 export class NodeParts {
   readonly list: NodePartList = new MachineParts();
   readonly rooms: NodeRooms;
-  readonly standing: Standing;
+  readonly writeEligibility: WriteEligibility;
   readonly readiness: NodeReadiness;
-  readonly writes: Writes;
-  readonly travelling = new TravellingPolicy(this.list);
+  readonly writes: NodeWrites;
+  readonly travelling = new RemotePolicy(this.list);
   readonly refusals = new RefusalLog();
   /** Undefined for a node that stands alone. */
-  joined: Joined | undefined;
+  joined: JoinedParts | undefined;
 
   constructor(rooms: NodeRooms, time: Time) {
     this.rooms = rooms;
-    this.standing = new Standing(rooms.replica.self.nodeId, rooms.hasSeeds);
-    const { standing } = this;
-    this.readiness = new NodeReadiness({ ...rooms, standing, fabric: () => this.joined?.fabric });
+    this.writeEligibility = new WriteEligibility(rooms.replica.self.nodeId, rooms.hasSeeds);
+    const { writeEligibility } = this;
+    this.readiness = new NodeReadiness({ ...rooms, writeEligibility, fabric: () => this.joined?.fabric });
     const facts = () => this.facts();
     const mustConfirm = (now: Time) => this.mustConfirm(now);
-    const writing = { ...rooms, standing, facts, mustConfirm, isDraining: () => this.readiness.isDraining };
-    this.writes = new Writes({ ...writing, superseded: () => this.joined?.superseded ?? [] }, time);
+    const writing = { ...rooms, writeEligibility, facts, mustConfirm, isDraining: () => this.readiness.isDraining };
+    this.writes = new NodeWrites({ ...writing, superseded: () => this.joined?.superseded ?? [] }, time);
     this.list.add(rowsOf(this));
   }
 
-  join({ fabric, facts, superseded, snapshots: options }: Joining): void {
+  join({ fabric, facts, superseded, snapshots: options }: JoinOptions): void {
     const { replica, registrar, metrics } = this.rooms;
-    const snapshots = new Snapshots({ replica, fabric, clusterId: facts.clusterId }, options);
-    const departure = new Departure({ registrar, commits: this.writes.commits, fabric, snapshots });
-    this.joined = { fabric, facts, superseded, snapshots, departure, heard: new HeardPeers(fabric, metrics) };
+    const snapshots = new SnapshotScheduler({ replica, fabric, clusterId: facts.clusterId }, options);
+    const departure = new NodeDeparture({ registrar, commits: this.writes.commits, fabric, snapshots });
+    this.joined = { fabric, facts, superseded, snapshots, departure, heard: new PeerActivity(fabric, metrics) };
   }
 
   /** What this node says of itself to others. */
@@ -100,7 +100,7 @@ export class NodeParts {
 
   /** Whether a write has to wait for `confirmed`: this process stood still, and other nodes may have accepted another start meanwhile. */
   mustConfirm(time: Time): boolean {
-    return this.joined !== undefined && this.standing.mustConfirm(this.joined.fabric, time);
+    return this.joined !== undefined && this.writeEligibility.mustConfirm(this.joined.fabric, time);
   }
 }
 
@@ -130,7 +130,7 @@ function rowsOf(core: NodeParts): readonly NodePart[] {
 /** A new generation goes to the journal first; then all own records continue under it. */
 function generationsRow(core: NodeParts): NodePart {
   const { replica, newGeneration } = core.rooms;
-  const generations = new Generations(replica, newGeneration);
+  const generations = new GenerationRenewal(replica, newGeneration);
   const keep = (generation: number | undefined, out: NodeOutput[]) => {
     if (generation !== undefined) out.push({ kind: "keepGeneration", generation });
   };
@@ -194,19 +194,19 @@ function fabricRow(core: NodeParts): NodePart {
 }
 
 function standingRow(core: NodeParts): NodePart {
-  const { standing, readiness, writes, list } = core;
+  const { writeEligibility, readiness, writes, list } = core;
   return {
     look: (time, out) => {
       if (core.joined === undefined) return;
       const { fabric, facts } = core.joined;
       const { isReady } = readiness;
-      const look = standing.look(fabric, { address: facts.address, isReady }, time);
+      const look = writeEligibility.look(fabric, { address: facts.address, isReady }, time);
       tell(look.clockEvent, out);
       tell(look.event, out);
       // Other nodes do not accept what this node writes from now on. Watchers must not see it, so they resume at another node.
       if (look.isLost === true && isReady) readiness.endWatches(out);
       if (look.isContested === true) list.deliver({ kind: "generationLost", peerNodeId: "", seq: 0 }, time, out);
-      if (standing.takeConfirmed(fabric, time)) writes.confirmed(out);
+      if (writeEligibility.takeConfirmed(fabric, time)) writes.confirmed(out);
     },
   };
 }

@@ -5,12 +5,12 @@ import { assert } from "../../../lib/errors.ts";
 import type { Time } from "../../../lib/machine.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
 import type { NodeHandlers, NodeOutput, NodePart } from "../../core-io.ts";
-import type { Standing } from "../standing.ts";
+import type { WriteEligibility } from "../write-eligibility.ts";
 
 export interface NodeReadinessParts {
   readonly fanout: Fanout;
   readonly policies: Pick<PolicyEngine, "isAwaiting">;
-  readonly standing: Standing;
+  readonly writeEligibility: WriteEligibility;
   /** Undefined for a node that stands alone. */
   readonly fabric: () => Pick<Fabric, "isWhole" | "readiness"> | undefined;
 }
@@ -49,7 +49,7 @@ export class NodeReadiness implements NodePart {
 
   /** Whether DNS may say what is not there, which cannot say how old its answer is: the node is ready, or would be if it were not leaving. */
   get isSound(): boolean {
-    return this.isReady && this.#parts.standing.fault === "";
+    return this.isReady && this.#parts.writeEligibility.fault === "";
   }
 
   /** Whether callers are to be sent here: see `serving`. */
@@ -68,9 +68,9 @@ export class NodeReadiness implements NodePart {
   }
 
   look(_time: Time, out: NodeOutput[]): void {
-    const { fanout, policies, standing, fabric } = this.#parts;
+    const { fanout, policies, writeEligibility, fabric } = this.#parts;
     const joined = fabric();
-    const hasCaughtUp = joined === undefined || (joined.readiness.isReady && !standing.isWaiting);
+    const hasCaughtUp = joined === undefined || (joined.readiness.isReady && !writeEligibility.isWaiting);
     if (this.state === "served" && hasCaughtUp) {
       this.state = "caughtUp";
       policies.isAwaiting = false;

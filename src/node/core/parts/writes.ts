@@ -15,12 +15,12 @@ import type { MaintainRequest, MemberFacts } from "../../../fabric/wire/messages
 import { type ErrorReason, rethrowBroken, WaymarkError } from "../../../lib/errors.ts";
 import type { Time } from "../../../lib/machine.ts";
 import type { NodeHandlers, NodeOutput, NodePart } from "../../core-io.ts";
-import type { Standing } from "../standing.ts";
+import type { WriteEligibility } from "../write-eligibility.ts";
 
 /** A node that accepts no orders at present asks the caller to try again after this time. */
 const RETRY_MS = 1000;
 
-type Settled = Extract<NodeOutput, { readonly kind: "settled" }>;
+type SettledOutput = Extract<NodeOutput, { readonly kind: "settled" }>;
 
 /** Entries that this node took over from a node that leaves, on their way to the disk. */
 interface TakenOver {
@@ -33,7 +33,7 @@ export interface WritesParts {
   readonly registrar: Registrar;
   readonly fanout: Fanout;
   readonly dnsNames: Pick<DnsNames, "refresh">;
-  readonly standing: Standing;
+  readonly writeEligibility: WriteEligibility;
   readonly facts: () => MemberFacts;
   /** Whether a write has to wait for `confirmed`. */
   readonly mustConfirm: (time: Time) => boolean;
@@ -42,12 +42,12 @@ export interface WritesParts {
   readonly superseded: () => readonly KeyText[];
 }
 
-export class Writes implements NodePart {
+export class NodeWrites implements NodePart {
   readonly commits: CommitCycle;
   readonly #parts: WritesParts;
-  readonly #orders: MaintenanceOrders;
+  readonly #orders: RemoteOverrides;
   /** Answers that wait until other nodes have confirmed this start. */
-  readonly #held: Settled[] = [];
+  readonly #held: SettledOutput[] = [];
   #takenOver: TakenOver[] = [];
 
   constructor(parts: WritesParts, time: Time) {
@@ -55,7 +55,7 @@ export class Writes implements NodePart {
     this.#parts = parts;
     this.commits = new CommitCycle(registrar, time);
     const checkWrites = (now: Time) => this.#checkOrders(now);
-    this.#orders = new MaintenanceOrders({ registrar, self: facts, durable: () => this.commits.durable(), checkWrites });
+    this.#orders = new RemoteOverrides({ registrar, self: facts, durable: () => this.commits.durable(), checkWrites });
   }
 
   readonly handle: NodeHandlers = {
@@ -106,7 +106,7 @@ export class Writes implements NodePart {
 
   /** Other nodes have confirmed this start, or accept another one. */
   confirmed(out: NodeOutput[]): void {
-    const { refusal } = this.#parts.standing;
+    const { refusal } = this.#parts.writeEligibility;
     out.push({ kind: "confirmed", ...(refusal !== undefined && { refusal: { error: refusal } }) });
     for (const settled of this.#held.splice(0)) this.#say(settled, out);
   }
@@ -128,33 +128,33 @@ export class Writes implements NodePart {
   }
 
   /** Answers callers in order. */
-  #settle(settled: Settled, time: Time, out: NodeOutput[]): void {
+  #settle(settled: SettledOutput, time: Time, out: NodeOutput[]): void {
     if (this.#held.length > 0 || (settled.refusal === undefined && this.#parts.mustConfirm(time))) this.#held.push(settled);
     else this.#say(settled, out);
   }
 
-  #say(settled: Settled, out: NodeOutput[]): void {
+  #say(settled: SettledOutput, out: NodeOutput[]): void {
     const answer = this.#answerOf(settled);
     out.push(answer, ...this.#orders.settled(answer.through, answer.refusal !== undefined));
   }
 
-  #answerOf(settled: Settled): Settled {
-    const { refusal } = this.#parts.standing;
+  #answerOf(settled: SettledOutput): SettledOutput {
+    const { refusal } = this.#parts.writeEligibility;
     return settled.refusal === undefined && refusal !== undefined ? { ...settled, refusal: { error: refusal } } : settled;
   }
 
   /** Throws while this node accepts no orders of other nodes. */
   #checkOrders(time: Time): void {
-    const { standing, isDraining, mustConfirm } = this.#parts;
+    const { writeEligibility, isDraining, mustConfirm } = this.#parts;
     if (isDraining()) throw new WaymarkError("draining", "this node stops", { retryMs: RETRY_MS });
-    standing.checkWrites();
+    writeEligibility.checkWrites();
     if (mustConfirm(time)) throw new WaymarkError("not_ready", "this node stood still, and waits for others", { retryMs: RETRY_MS });
   }
 }
 
 /** Orders about maintenance that other nodes give this one: staged, and answered when their changes are durable. */
-type Ordered = Extract<FabricOutput, { readonly kind: "ordered" }>;
-type Answer = Extract<FabricOutput, { readonly kind: "answer" }>;
+type OrderedOutput = Extract<FabricOutput, { readonly kind: "ordered" }>;
+type AnswerOutput = Extract<FabricOutput, { readonly kind: "answer" }>;
 
 interface MaintenanceOrdersParts {
   readonly registrar: Pick<Registrar, "orderMaintenance">;
@@ -166,7 +166,7 @@ interface MaintenanceOrdersParts {
   readonly checkWrites: (time: Time) => void;
 }
 
-interface Waiting {
+interface PendingOverrides {
   readonly batch: BatchNumber;
   readonly call: CallId;
   readonly count: number;
@@ -176,16 +176,16 @@ interface Waiting {
 /** What is told to another node when a bug or a disk is to blame. */
 const NOT_WRITTEN = "the journal does not take writes";
 
-export class MaintenanceOrders {
+export class RemoteOverrides {
   readonly #parts: MaintenanceOrdersParts;
-  #waiting: Waiting[] = [];
+  #waiting: PendingOverrides[] = [];
 
   constructor(parts: MaintenanceOrdersParts) {
     this.#parts = parts;
   }
 
   /** Returns the answer, if nothing is to be written. */
-  ordered({ call, request }: Ordered, time: Time): Answer | undefined {
+  ordered({ call, request }: OrderedOutput, time: Time): AnswerOutput | undefined {
     const keys = keysOf(request);
     if (keys === undefined) return { kind: "answer", call, response: undefined, why: "a key without kind or cluster" };
     const { isOn, reason, untilMs, principal, isForAll } = request;
@@ -205,7 +205,7 @@ export class MaintenanceOrders {
   }
 
   /** Batches up to this one are durable, or `isRefused`. Returns the answers of orders in them. */
-  settled(through: BatchNumber, isRefused: boolean): readonly Answer[] {
+  settled(through: BatchNumber, isRefused: boolean): readonly AnswerOutput[] {
     if (this.#waiting.length === 0) return [];
     const settled = this.#waiting.filter(({ batch }) => batch <= through);
     this.#waiting = this.#waiting.filter(({ batch }) => batch > through);
@@ -214,7 +214,7 @@ export class MaintenanceOrders {
     );
   }
 
-  #answer(call: CallId, outcomes: readonly OverrideOutcome[]): Answer {
+  #answer(call: CallId, outcomes: readonly OverrideOutcome[]): AnswerOutput {
     const refusals = outcomes.flatMap((outcome, index) =>
       outcome.kind === "refused" ? [{ index, reason: outcome.reason, detail: outcome.detail }] : [],
     );

@@ -11,10 +11,10 @@ const ROLE = "ingress";
 const INNER = /^(?:fabric|dns):/;
 
 /** What is known of a node of the cluster. */
-type Member = Pick<MemberUpdate, "borders" | "nodeId" | "roles">;
+type IngressMember = Pick<MemberUpdate, "borders" | "nodeId" | "roles">;
 
 /** Of the nodes of a cluster those at which other clusters may call. */
-export function ingressMembers<M extends Member>(members: readonly M[]): readonly M[] {
+export function ingressMembers<M extends IngressMember>(members: readonly M[]): readonly M[] {
   const named = members.filter(({ roles }) => roles.includes(ROLE));
   return named.length > 0 ? named : members.filter(({ borders = [] }) => borders.length > 0);
 }
@@ -23,7 +23,7 @@ export function ingressMembers<M extends Member>(members: readonly M[]): readonl
 export function ingressNodes(
   { lookup, slab }: Pick<Replica, "lookup" | "slab">,
   clusterId: string,
-  members: readonly Member[],
+  members: readonly IngressMember[],
 ): readonly IngressNode[] {
   const ids = ingressMembers(members)
     .map(({ nodeId }) => nodeId)

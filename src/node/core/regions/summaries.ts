@@ -33,12 +33,12 @@ import type { IngressNode } from "../../../summary/summary.ts";
 import type { NodeOutput } from "../../core-io.ts";
 import { ingressMembers, ingressNodes } from "./ingress.ts";
 import { type LagParts, summaryLag } from "./lag.ts";
-import { Narrowed } from "./narrowed.ts";
-import { Restating } from "./restating.ts";
+import { PolicyWithdrawal } from "./policy-withdrawal.ts";
+import { ReassertQueue } from "./reassert.ts";
 
-type Exports = "exportIntervalMs" | "exportNamespaces" | "exportScope" | "holdDownMs" | "includeUnscoped";
+type ExportSettings = "exportIntervalMs" | "exportNamespaces" | "exportScope" | "holdDownMs" | "includeUnscoped";
 
-export interface SummariesOptions extends HeldOptions, Pick<BuilderOptions, Exports> {
+export interface SummariesOptions extends HeldOptions, Pick<BuilderOptions, ExportSettings> {
   /** Whether this cluster makes summaries at all. */
   readonly isExporting: boolean;
   /** What waits for a border link for longer, or is more, is dropped; see the settings. */
@@ -65,7 +65,7 @@ export interface SummariesParts extends Pick<HeldParts, "imports"> {
 }
 
 /** What the rest of the node is. */
-export interface Circumstances {
+export interface SummaryContext {
   /** Undefined for a node that stands alone. */
   readonly fabric: Pick<Fabric, "lifecycle" | "membership" | "readiness"> | undefined;
   /** The node is ready and does not stop. */
@@ -93,11 +93,11 @@ const CONFIRM_APART_MS = 1000;
 /** Units of a change of policy in one step. */
 const SWITCHED_AT_A_TIME = 512;
 
-export class Summaries {
+export class NodeSummaries {
   readonly held: HeldSummaries;
   readonly builder: Builder;
   readonly reads: SummaryReads;
-  readonly #restating: Restating;
+  readonly #restating: ReassertQueue;
   readonly #options: SummariesOptions;
   readonly #parts: SummariesParts;
   #judgeMonoMs = Number.NEGATIVE_INFINITY;
@@ -115,7 +115,7 @@ export class Summaries {
   #borders: BorderChannel | undefined;
   /** The regions that are linked to this node's region. Undefined for a node without borders. */
   #linkedRegions: (() => ReadonlySet<string>) | undefined;
-  readonly #narrowed: Narrowed;
+  readonly #narrowed: PolicyWithdrawal;
   #announced: readonly SignedBytes[] = [];
   /** Other nodes of the cluster that export. */
   #exporterCount = 0;
@@ -138,10 +138,10 @@ export class Summaries {
     const isOwner: HeldParts["isOwner"] = ({ namespace, scope }, source) => mayPublish(policies.policy.source(namespace, source), scope);
     this.held = new HeldSummaries(options, { keys, signer, imports, isOwner, isExporterOf: (key) => this.#isExporterOf(key) });
     const { held } = this;
-    this.#narrowed = new Narrowed({ held, clusterId, region, neighbours: options.neighbours });
+    this.#narrowed = new PolicyWithdrawal({ held, clusterId, region, neighbours: options.neighbours });
     const exports = { source: { clusterId, region }, exportScope, includeUnscoped, exportNamespaces };
     this.builder = new Builder({ catalog, own: held.own, policies }, { ...exports, nodeId, holdDownMs, exportIntervalMs });
-    this.#restating = new Restating({
+    this.#restating = new ReassertQueue({
       held,
       holdDownMs,
       saidMonoMs: (key) => this.builder.saidMonoMs(key),
@@ -298,7 +298,7 @@ export class Summaries {
   }
 
   /** Does a slice of what is due. */
-  step(circumstances: Circumstances, time: Time, out: NodeOutput[]): SummaryNews {
+  step(circumstances: SummaryContext, time: Time, out: NodeOutput[]): SummaryNews {
     this.#time = time;
     this.#noteRules(time);
     const isJudged = this.#isJudgeDue(circumstances, time);
@@ -378,17 +378,17 @@ export class Summaries {
   }
 
   /** The last beacon says that nobody takes calls, because the entries of nodes come after their start, and now somebody does. So each beacon is followed by one more at most. */
-  #hasFirstIngress(circumstances: Circumstances): boolean {
+  #hasFirstIngress(circumstances: SummaryContext): boolean {
     if (!this.#isBeaconMine() || this.held.beaconOf(this.#options.clusterId)?.ingress.length !== 0) return false;
     return this.#ingress(circumstances).length > 0;
   }
 
-  #ingress({ fabric }: Circumstances): readonly IngressNode[] {
+  #ingress({ fabric }: SummaryContext): readonly IngressNode[] {
     return ingressNodes(this.#parts.catalog, this.#options.clusterId, this.#kin(fabric));
   }
 
   /** The live nodes of the cluster, this one included. */
-  #kin(fabric: Circumstances["fabric"]): readonly MemberUpdate[] {
+  #kin(fabric: SummaryContext["fabric"]): readonly MemberUpdate[] {
     const { nodeId, clusterId } = this.#options;
     const self = fabric?.membership.find(nodeId);
     const others = fabric?.membership.listed().filter((member) => member.clusterId === clusterId) ?? [];
@@ -396,16 +396,16 @@ export class Summaries {
   }
 
   /** Orphans are counted as soon as they are known, so a node that may see a part must not export until it is judged next. */
-  #isJudgeDue({ fabric, isReady }: Circumstances, { monoMs }: Time): boolean {
+  #isJudgeDue({ fabric, isReady }: SummaryContext, { monoMs }: Time): boolean {
     return monoMs >= this.#judgeMonoMs || (this.isExporting && (!isReady || this.#isProtected(fabric)));
   }
 
-  #isProtected(fabric: Circumstances["fabric"]): boolean {
+  #isProtected(fabric: SummaryContext["fabric"]): boolean {
     return fabric?.lifecycle.protectedClusters().includes(this.#options.clusterId) === true;
   }
 
   /** Returns whether others are to hear of another standing. */
-  #judge({ fabric, isReady }: Circumstances, time: Time): boolean {
+  #judge({ fabric, isReady }: SummaryContext, time: Time): boolean {
     this.#judgeMonoMs = time.monoMs + JUDGE_MS;
     this.#noteStale(time);
     const { nodeId, clusterId } = this.#options;
@@ -438,7 +438,7 @@ export class Summaries {
     if (exporterCount !== undefined && this.#lack.judge(exporterCount, time)) out.push({ kind: "exporters", exporterCount, standing });
   }
 
-  #standingNow(fabric: Circumstances["fabric"], isReady: boolean, { monoMs }: Time): Standing {
+  #standingNow(fabric: SummaryContext["fabric"], isReady: boolean, { monoMs }: Time): Standing {
     if (this.#parts.signer === undefined || !this.#options.isExporting || !isReady) return "silent";
     // Its policy may be old too.
     if (this.#inStepWithListedMonoMs < this.#wokeMonoMs) return "silent";

@@ -1,0 +1,493 @@
+/**
+ * The workers of a node, which share its ports. Each answers from a copy of the catalog. Read workers are threads that answer readers and pass other calls on to
+ * this thread, and DNS processes answer DNS alone.
+ */
+import { randomBytes } from "node:crypto";
+import { performance } from "node:perf_hooks";
+import type { EffectiveSettings } from "../../config/load.ts";
+import type { Settings } from "../../config/settings.ts";
+import { newCookieSecret } from "../../dns/server/cookie-secrets.io.ts";
+import type { HashKey } from "../../lib/buckets/keyed-hash.ts";
+import { assert, rethrowBroken } from "../../lib/errors.ts";
+import type { Log, RootLog } from "../../lib/log.io.ts";
+import type { CounterName, GaugeName, Metrics } from "../../lib/metrics/metrics.ts";
+import type { MetricsSum, OtherMetrics } from "../../lib/metrics/sum.ts";
+import { later, now } from "../../lib/stall-aware-time.io.ts";
+import type { AuditSink } from "../../policy/audit/record.ts";
+import { HostWatches } from "../../policy/limits/host-watches.ts";
+import type { MetricsScraper } from "../../server/metrics.io.ts";
+import { draining } from "../../server/status.ts";
+import { TurnBudget } from "../../server/turn-budget.ts";
+import { changesNothing } from "../../services/contract.ts";
+import { type ForwardedCall, ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
+import type { NodeIdentity, ServiceDefinition } from "../../services/service.ts";
+import type { StopDeadline } from "../components.io.ts";
+import { type CopyFeed, type FeedRooms, openCopyFeed } from "../core/copies/copy-feed.ts";
+import { type ListenEndpoints, portsAt } from "../core/endpoints.ts";
+import { type NodeLimits, nodeSharedLimits } from "../limits.ts";
+import type { LoadSources } from "../load-report.ts";
+import { openProcess, openThread, type StartWorker } from "./channel.io.ts";
+import type { FromWorker, NodeReport, ReplicatedNodeState, WorkerLimits, WorkerOrder, WorkerQuestion, WorkerRole } from "./messages.ts";
+import { WorkerEnd } from "./worker-end.io.ts";
+
+/** Facts that change with time alone are said this often. */
+const FACTS_MS = 100;
+/** A worker that has ended is started again after this time. While it ends again within a minute, the time doubles. */
+const AGAIN_MS = 200;
+const MAX_AGAIN_MS = 30_000;
+const STEADY_MS = 60_000;
+/** Metrics are measured at each scrape, and once in so many looks, so that little is lost with a worker that ends. */
+const MEASURE_LOOKS = 20;
+/** How long a scrape waits for the values of the workers. Of one that is late the values before count. */
+const MEASURE_MS = 1000;
+const MIB = 1024 * 1024;
+
+interface RoleRow {
+  /** For people. */
+  readonly what: string;
+  readonly open: StartWorker;
+  readonly maxUnheardBytes: number;
+  readonly gauge: GaugeName;
+  readonly ended: CounterName;
+  /** Whether memory can be shared with it. */
+  readonly hasMemory: boolean;
+  readonly limits: (settings: Settings) => WorkerLimits;
+  /** Of log lines: its number. */
+  readonly field: "dnsProcess" | "worker";
+  readonly endedLine: string;
+  readonly backLine: string;
+}
+
+const ROLES: Readonly<Record<WorkerRole, RoleRow>> = {
+  callers: {
+    what: "read worker",
+    open: openThread,
+    maxUnheardBytes: 512 * MIB,
+    gauge: "waymark_read_workers",
+    ended: "waymark_read_workers_ended_total",
+    hasMemory: true,
+    limits: (settings) => ({ kind: "shared", limits: nodeSharedLimits(settings, randomHashKey()) }),
+    field: "worker",
+    endedLine: "a read worker has ended, and its connections with it",
+    backLine: "a read worker is back",
+  },
+  dns: {
+    what: "DNS process",
+    open: openProcess,
+    // What waits for a process lies in this one's memory, twice while it is written.
+    maxUnheardBytes: 64 * MIB,
+    gauge: "waymark_dns_processes",
+    ended: "waymark_dns_processes_ended_total",
+    hasMemory: false,
+    limits: ({ dns }) => ({ kind: "part", of: dns.processes }),
+    field: "dnsProcess",
+    endedLine: "a DNS process has ended",
+    backLine: "a DNS process is back",
+  },
+};
+
+/** A node, as its workers need it. */
+export interface WorkersCore extends FeedRooms {
+  readonly identity: Pick<NodeIdentity, "boot" | "nodeId" | "startedMonoMs">;
+  readonly limits: Pick<NodeLimits, "openWatch">;
+  readonly audit: Pick<AuditSink, "record"> | undefined;
+  readonly metrics: Metrics;
+  readonly listeners: Readonly<Record<string, string>>;
+  readonly facts: () => Omit<ReplicatedNodeState, "zoneSerials">;
+  /** Calls back whenever there may be something to say. */
+  readonly follow: (say: () => void) => void;
+}
+
+export interface WorkersOptions {
+  readonly role: WorkerRole;
+  readonly count: number;
+  /** Of all threads and processes of the node, */
+  readonly sum: MetricsSum;
+  /** and how it is scraped: workers that are asked pass the question on. */
+  readonly scrape: MetricsScraper;
+  readonly settings: Settings;
+  readonly origins?: EffectiveSettings["origins"] | undefined;
+  readonly log: RootLog;
+  readonly version: string;
+  readonly core: WorkersCore;
+  /** What read workers pass on. They apply the limits. */
+  readonly services: readonly ServiceDefinition[];
+  /** As in `ListenersOptions`. */
+  readonly zoneSerials: SharedArrayBuffer | undefined;
+  readonly report: () => NodeReport;
+  /** Called with how many listen, whenever that changes. */
+  readonly onListening?: (count: number) => void;
+  /** Aborts when the node is to stop, also while copies are made. */
+  readonly interrupt?: AbortSignal | undefined;
+}
+
+/** A worker, and the one that was started in its place. */
+interface WorkerSlot {
+  readonly number: number;
+  end: WorkerEnd;
+  isListening: boolean;
+  utilization: number;
+  startedMonoMs: number;
+  againMs: number;
+  /** While no worker is there: calls off the next one. */
+  callOff: () => void;
+}
+
+export class WorkerPool {
+  readonly #options: WorkersOptions;
+  readonly #log: Log;
+  readonly #places: readonly WorkerSlot[];
+  /** Of the calls of all workers. */
+  readonly #turn = new TurnBudget({ nowMs: () => now().monoMs, onEnd: setImmediate });
+  readonly #role: RoleRow;
+  readonly #watches: HostWatches;
+  readonly #limits: WorkerLimits;
+  readonly #cookieSecret = newCookieSecret();
+  readonly #timer: NodeJS.Timeout;
+  /** The last answers to each worker, while they wait. */
+  readonly #answering = new WeakMap<WorkerEnd, Promise<void>>();
+  #endpoints: ListenEndpoints | undefined;
+  /** Settles when the last worker that was to listen does, or could not. */
+  #listening: Promise<void> = Promise.resolve();
+  #isStopping = false;
+  #lookCount = 0;
+  /** Number of the last measurement. */
+  #measurement = 0;
+
+  private constructor(options: WorkersOptions) {
+    const { core, settings, log } = options;
+    this.#options = options;
+    this.#role = ROLES[options.role];
+    this.#log = log.child("workers");
+    this.#watches = new HostWatches((caller, namespace) => core.limits.openWatch(caller, namespace));
+    this.#limits = this.#role.limits(settings);
+    this.#places = Array.from({ length: options.count }, (_, index) => this.#placeOf(index + 1));
+    core.follow(() => this.#sayAll());
+    this.#timer = setInterval(() => this.#look(), FACTS_MS).unref();
+  }
+
+  /**
+   * Starts the workers, and resolves when all of them answer readers. Rejects with a message for the operator when they cannot listen, and with the
+   * reason of `interrupt` when that aborts first.
+   */
+  static async open(options: WorkersOptions): Promise<WorkerPool> {
+    const { interrupt } = options;
+    const workers = new WorkerPool(options);
+    // Copies of a large catalog take long. A worker that is ended makes whoever waits for it give up.
+    const giveUp = () => workers.close();
+    interrupt?.addEventListener("abort", giveUp);
+    try {
+      const whole = workers.#places.map(({ end }) => end.done("whole"));
+      await Promise.all(whole);
+      for (const place of workers.#places) await workers.#listen(place);
+      interrupt?.throwIfAborted();
+      return workers;
+    } catch (error) {
+      workers.close();
+      interrupt?.throwIfAborted();
+      throw error;
+    } finally {
+      interrupt?.removeEventListener("abort", giveUp);
+    }
+  }
+
+  get endpoints(): ListenEndpoints {
+    assert(this.#endpoints !== undefined, "the workers listen");
+    return this.#endpoints;
+  }
+
+  /** How busy the workers were when they last said so. */
+  get callers(): LoadSources {
+    const each = <T>(of: (place: WorkerSlot) => T) => this.#places.map(of);
+    return {
+      metrics: this.#options.sum,
+      connectionCount: () => each(({ end }) => end.connectionCount).reduce((sum, count) => sum + count, 0),
+      utilization: () => Math.max(...each(({ utilization }) => utilization)),
+    };
+  }
+
+  /** Fills the gauge. */
+  observe(): void {
+    this.#options.core.metrics.set(this.#role.gauge, {}, this.listeningCount);
+  }
+
+  /** Resolves when all workers know what the node is now, and the addresses of its listeners. */
+  async told(): Promise<void> {
+    this.#order({ kind: "name", listeners: { ...this.#options.core.listeners } });
+    this.#sayReport();
+    await Promise.all(this.#places.map(({ end }) => end.told()));
+  }
+
+  /** How many answer, for people. */
+  get listeningCount(): number {
+    return this.#places.filter(({ isListening }) => isListening).length;
+  }
+
+  reload(): void {
+    this.#order({ kind: "reload" });
+  }
+
+  /** Resolves when all have drained, or are gone. */
+  async drain(by: StopDeadline): Promise<void> {
+    this.#isStopping = true;
+    for (const { end } of this.#places) end.drain(draining());
+    const drained = this.#places.map(({ end }) => end.done("drained").catch(() => {}));
+    this.#order({ kind: "drain", withinMs: by.leftMs() });
+    await Promise.all(drained);
+  }
+
+  /** Ends the workers, and waits for half of the time at most: one that hangs must leave the other half to what closes after it. */
+  async stop(by: StopDeadline): Promise<void> {
+    this.#isStopping = true;
+    const stopped = this.#places.map(({ end }) => end.done("stopped").catch(() => {}));
+    const waitMs = by.halfMs();
+    this.#order({ kind: "stop", withinMs: Math.ceil(waitMs / 2) });
+    await within(waitMs, Promise.all(stopped));
+    this.close();
+  }
+
+  close(): void {
+    this.#isStopping = true;
+    clearInterval(this.#timer);
+    for (const { end, callOff } of this.#places) {
+      callOff();
+      end.terminate();
+    }
+  }
+
+  /** Resolves when all workers have said the values of their metrics, or are late. */
+  async measure(): Promise<void> {
+    const number = this.#orderMeasurement();
+    await within(MEASURE_MS, Promise.all(this.#places.map(({ end }) => measuredBy(end, number).catch(() => {}))));
+  }
+
+  /** One after the other: two that took the ports at once as the first would be in each other's way. */
+  #listen(place: WorkerSlot): Promise<void> {
+    const listening = this.#listening.then(() => this.#listenNow(place));
+    this.#listening = listening.catch(() => {});
+    return listening;
+  }
+
+  /** The first to listen must find the ports free. One that comes when all others are gone is the first again. */
+  async #listenNow(place: WorkerSlot): Promise<void> {
+    const ports = this.#endpoints && portsAt(this.#endpoints);
+    const isFurther = ports !== undefined && this.#places.some(({ isListening }) => isListening);
+    this.#endpoints = await place.end.listen(isFurther ? { sharing: "further", ports } : { sharing: "first", ports });
+    this.#setListening(place, true);
+  }
+
+  #setListening(place: WorkerSlot, isListening: boolean): void {
+    place.isListening = isListening;
+    this.#options.onListening?.(this.listeningCount);
+  }
+
+  #placeOf(number: number): WorkerSlot {
+    const begun = performance.now();
+    const end = this.#open(number);
+    return { number, end, isListening: false, utilization: 0, startedMonoMs: begun, againMs: AGAIN_MS, callOff: () => {} };
+  }
+
+  #open(number: number): WorkerEnd {
+    const { core, version, settings, origins, services, zoneSerials } = this.#options;
+    const { identity, replica } = core;
+    const others = this.#options.sum.begin();
+    const feed = openCopyFeed(core, () => end.say());
+    const calls = new ForwardedCalls({
+      services,
+      now,
+      turn: this.#turn,
+      onBug: (fault, call) => this.#failed(fault, call),
+      wake: () => setImmediate(() => this.#answer(end, calls)),
+    });
+    const start = {
+      role: this.#options.role,
+      number,
+      settings,
+      origins,
+      version,
+      nodeId: identity.nodeId,
+      generation: replica.self.generation,
+      boot: identity.boot,
+      uptimeMs: performance.now() - identity.startedMonoMs,
+      limits: this.#limits,
+      zoneSerials: this.#role.hasMemory ? zoneSerials : undefined,
+      cookieSecret: this.#cookieSecret,
+      routes: Object.fromEntries(services.map(({ desc, routes = [] }) => [desc.typeName, routes.map(({ answer: _here, ...row }) => row)])),
+      logFormat: settings.observability.logFormat ?? (process.stderr.isTTY ? "text" : "json"),
+    };
+    const { open, what, maxUnheardBytes } = this.#role;
+    const end = new WorkerEnd({
+      open,
+      what,
+      maxUnheardBytes,
+      start,
+      feed,
+      calls,
+      facts: () => this.#facts(),
+      onHeard: (said) => this.#heard(end, { feed, others }, said),
+      onEnd: (error) => {
+        others.end();
+        this.#watches.forget(number);
+        this.#ended(number, error);
+      },
+    });
+    return end;
+  }
+
+  // ---- what is said ----
+  /**
+   * Answers the calls of a worker when all workers have heard what the answers speak of, so that a caller finds what it wrote whichever of them
+   * it asks next.
+   */
+  #answer(to: WorkerEnd, calls: ForwardedCalls): void {
+    const answers = calls.take();
+    if (answers === undefined) return;
+    const say = () => to.say((message) => message.answers.push(answers));
+    const others = this.#places.flatMap((place) => (place.end === to ? [] : (place.end.covered() ?? [])));
+    const before = this.#answering.get(to);
+    if (before === undefined && others.length === 0) {
+      say();
+      return;
+    }
+    const answered = this.#sayLater(say, before === undefined ? others : [before, ...others]);
+    this.#answering.set(to, answered);
+    void answered.then(() => this.#answering.get(to) === answered && this.#answering.delete(to));
+  }
+
+  #facts(): ReplicatedNodeState {
+    const { core, zoneSerials } = this.#options;
+    const serials = this.#role.hasMemory || zoneSerials === undefined ? undefined : new Uint32Array(zoneSerials).slice();
+    return { ...core.facts(), zoneSerials: serials };
+  }
+
+  async #sayLater(say: () => void, after: readonly Promise<void>[]): Promise<void> {
+    await Promise.all(after);
+    say();
+  }
+
+  #sayAll(): void {
+    for (const { end } of this.#places) end.say();
+  }
+
+  #order(order: WorkerOrder): void {
+    for (const { end } of this.#places) end.say(({ orders }) => orders.push(order));
+  }
+
+  #look(): void {
+    this.#lookCount += 1;
+    if (this.#lookCount % MEASURE_LOOKS === 0) this.#orderMeasurement();
+    for (const { end } of this.#places) end.look();
+    this.#sayReport();
+  }
+
+  #sayReport(): void {
+    const report = this.#options.report();
+    for (const { end } of this.#places) {
+      end.say((message) => {
+        message.report = report;
+      });
+    }
+  }
+
+  // ---- what is heard ----
+  #heard(end: WorkerEnd, { feed, others }: { readonly feed: CopyFeed; readonly others: OtherMetrics }, said: FromWorker): void {
+    const { audit } = this.#options.core;
+    feed.shown(said.policy.shown);
+    feed.heard(said.policy.heard);
+    for (const event of said.events) audit?.record(event);
+    for (const done of said.done) {
+      if (done.kind !== "measured") continue;
+      others.set(done.values);
+      const place = this.#places.find((each) => each.end === end);
+      if (place !== undefined) place.utilization = done.utilization;
+    }
+    for (const news of said.watches) {
+      const verdict = this.#watches.take(end.number, news);
+      if (verdict !== undefined) end.say(({ verdicts }) => verdicts.push(verdict));
+    }
+    for (const question of said.questions) this.#asked(end, question);
+  }
+
+  #asked(end: WorkerEnd, question: WorkerQuestion): void {
+    const { id } = question;
+    if (question.kind === "caughtUp") {
+      end.say(({ replies }) => replies.push({ id }));
+      return;
+    }
+    if (question.kind === "report") {
+      end.say((message) => {
+        message.report = this.#options.report();
+        message.replies.push({ id });
+      });
+      return;
+    }
+    this.#options.scrape(question.accept).then(
+      (scrape) => end.say(({ replies }) => replies.push({ id, scrape })),
+      (error: unknown) => {
+        this.#log.error({ err: error }, "metrics cannot be read");
+        end.say(({ replies }) => replies.push({ id }));
+      },
+    );
+  }
+
+  #orderMeasurement(): number {
+    this.#measurement += 1;
+    this.#order({ kind: "measure", number: this.#measurement });
+    return this.#measurement;
+  }
+
+  /** A bug may have left anything behind: then the process ends, and starts anew from its disk. */
+  #failed(fault: unknown, call: ForwardedCall): void {
+    this.#options.log.child("server.rpc").error({ err: fault, ...call }, "handler failed");
+    const service = this.#options.services.find(({ desc }) => desc.typeName === call.service);
+    const method = service?.desc.methods.find(({ name }) => name === call.method);
+    const isRead = method !== undefined && changesNothing(method);
+    if (!isRead) queueMicrotask(() => rethrowBroken(fault));
+  }
+
+  // ---- workers that end ----
+  #ended(number: number, error: unknown): void {
+    const place = this.#places.find((each) => each.number === number);
+    if (place === undefined || this.#isStopping) return;
+    this.#setListening(place, false);
+    this.#options.core.metrics.inc(this.#role.ended, {});
+    const isSteady = performance.now() - place.startedMonoMs > STEADY_MS;
+    place.againMs = isSteady ? AGAIN_MS : Math.min(MAX_AGAIN_MS, 2 * place.againMs);
+    this.#log.error({ [this.#role.field]: number, err: error, againMs: place.againMs }, this.#role.endedLine);
+    place.callOff = later(() => void this.#again(place), place.againMs);
+  }
+
+  async #again(place: WorkerSlot): Promise<void> {
+    if (this.#isStopping) return;
+    place.end = this.#open(place.number);
+    place.startedMonoMs = performance.now();
+    const { end } = place;
+    try {
+      await end.done("whole");
+      end.say(({ orders }) => orders.push({ kind: "name", listeners: { ...this.#options.core.listeners } }));
+      await this.#listen(place);
+      this.#log.info({ [this.#role.field]: place.number }, this.#role.backLine);
+    } catch (error) {
+      if (!this.#isStopping) end.terminate(error instanceof Error ? error : undefined);
+    }
+  }
+}
+
+/** An earlier measurement may be on its way. It would lack what callers were answered since. */
+async function measuredBy(end: WorkerEnd, number: number): Promise<void> {
+  let last = 0;
+  while (last < number) last = (await end.done("measured")).number;
+}
+
+/** Resolves when this is done, or is late. */
+async function within(ms: number, done: Promise<unknown>): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const stop = later(late.resolve, ms);
+  await Promise.race([done, late.promise]);
+  stop();
+}
+
+function randomHashKey(): HashKey {
+  const bytes = randomBytes(8);
+  return [bytes.readInt32LE(0), bytes.readInt32LE(4)];
+}
