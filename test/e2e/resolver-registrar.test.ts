@@ -110,7 +110,7 @@ test("an upstream that takes no writes and names nobody is told of", async () =>
   world.answer = () => new WaymarkError("read_only", "no");
   world.registrar.begin();
   await until("it is told of", () => world.lines.length > 0);
-  expect(world.lines).toEqual([expect.stringContaining("clients do not find it: it is a resolver and names no node")]);
+  expect(world.lines).toEqual([expect.stringContaining("clients cannot discover it: the upstream is a resolver and names no node")]);
 });
 
 test("when the server of its lease is away at the end, another one removes its key", async () => {
@@ -156,5 +156,5 @@ test("a process that takes its key again and again is told of by its address, an
   world.registrar.begin();
   await until("it is told of", () => world.lines.some((line) => line.includes("with the id of this one")));
   expect(world.calls).toEqual(["Register a:1", "Renew a:1", "Register a:1", "Renew a:1", "CatalogQuery a:1"]);
-  expect(world.lines.at(-1)).toMatch(/give each its own node\.id.*: 10\.0\.0\.9:7$/);
+  expect(world.lines.at(-1)).toMatch(/give each resolver its own node\.id.*: 10\.0\.0\.9:7$/);
 });
