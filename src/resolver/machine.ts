@@ -82,7 +82,7 @@ export class ResolverMachine {
   readonly refusals: PrefixRefusals;
   readonly digests: DigestRounds;
   readonly acts: CacheOperations;
-  readonly hearing: UpstreamLiveness;
+  readonly liveness: UpstreamLiveness;
   readonly calls: FetchCalls;
   readonly policyStream: PolicyStream;
   /** The upstream at which the watches are open. */
@@ -136,14 +136,14 @@ export class ResolverMachine {
     this.policy = new WatchedPolicy(policies);
     this.policyStream = new PolicyStream(this.policy);
     this.upstreams = new UpstreamSet({ ...options, addresses: options.upstreams }, time.monoMs);
-    this.hearing = new UpstreamLiveness({ upstreams: this.upstreams, watches });
+    this.liveness = new UpstreamLiveness({ upstreams: this.upstreams, watches });
     this.digests = new DigestRounds({ ...parts, intervalMs: options.resyncIntervalMs, random }, time);
     this.acts = new CacheOperations({ lookup, fetched, following, watches });
     this.list.add(partsOf(this, time));
   }
 
   handle(input: ResolverInput, time: Time, out: Out): void {
-    const silentMonoMs = this.hearing.silentSince(time);
+    const silentMonoMs = this.liveness.silentSince(time);
     if (silentMonoMs !== undefined) this.fetched.onSilence(silentMonoMs, time);
     this.list.handle(input, time, out);
   }
@@ -160,7 +160,7 @@ export class ResolverMachine {
 
   /** Yields the cached entries and the policy as blocks of a file. The cache may change between blocks. Throws as `copyBlocks` does. */
   copy(now: () => Time): Generator<Uint8Array> {
-    return copyBlocks({ ...this.space.parts, owner: this.#owner, policy: this.policy, freshness: this.hearing.freshness }, now);
+    return copyBlocks({ ...this.space.parts, owner: this.#owner, policy: this.policy, freshness: this.liveness.freshness }, now);
   }
 
   /**
@@ -172,7 +172,7 @@ export class ResolverMachine {
       ...this.space.parts,
       owner: this.#owner,
       policy: this.policy,
-      freshness: this.hearing.freshness,
+      freshness: this.liveness.freshness,
       configured: this.options.namespaces,
       maxEntries: this.options.maxEntries,
       fits: () => this.space.isEnough,
@@ -215,7 +215,7 @@ export class ResolverMachine {
    * Quality of a fetched answer, for a caller that waited for the fetch. Undefined when the name changed during the fetch, so the answer must not be used.
    */
   fetchedAnswer(name: QueriedName, time: Time): AnswerQuality | undefined {
-    const known = this.fetched.look(name, time, this.hearing.silentSince(time));
+    const known = this.fetched.look(name, time, this.liveness.silentSince(time));
     return known.state === "miss" ? undefined : this.#answerOf(known, time);
   }
 
@@ -256,8 +256,8 @@ export class ResolverMachine {
   followedAnswer(time: Time, isAsked: (held: EntryIndex) => boolean = () => false): AnswerQuality {
     const isHolding = this.held.lookup.size > 0 && isAsked(this.held.lookup);
     const { isFromDisk } = this.watches;
-    const isStale = isFromDisk || this.isFull || isHolding || !this.hearing.isWell(time);
-    const { freshness } = this.hearing;
+    const isStale = isFromDisk || this.isFull || isHolding || !this.liveness.isWell(time);
+    const { freshness } = this.liveness;
     return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: freshness.ageMs(time), unreachable: freshness.unreachable };
   }
 
@@ -286,12 +286,12 @@ export class ResolverMachine {
   ): AnswerQuality | undefined {
     const { namespace } = name;
     if (!isFurther) this.#askedFor(namespace, time, out);
-    if (this.isComplete(namespace) && this.hearing.freshness.ageMs(time) <= maxAgeMs) {
+    if (this.isComplete(namespace) && this.liveness.freshness.ageMs(time) <= maxAgeMs) {
       const answer = this.followedAnswer(time, (held) => askedCount(held, name) > 0);
       if (isCounted) this.counts.hit(answer);
       return answer;
     }
-    const known = this.fetched.ask(name, time, this.hearing.silentSince(time));
+    const known = this.fetched.ask(name, time, this.liveness.silentSince(time));
     if (known.state === "miss" || known.ageMs > maxAgeMs) {
       if (isCounted) this.counts.miss();
       return this.#missed(name, onOutcome, time, out);
@@ -306,7 +306,7 @@ export class ResolverMachine {
   #answerOf({ state, name, ageMs, isNegative }: Exclude<CachedName, { readonly state: "miss" }>, time: Time): AnswerQuality {
     return {
       source: "fetched",
-      isStale: state === "stale" || name.isStale || this.hearing.isAway(time),
+      isStale: state === "stale" || name.isStale || this.liveness.isAway(time),
       ageMs,
       unreachable: name.unreachable,
       isNegative,
@@ -322,7 +322,7 @@ export class ResolverMachine {
 
   statistics(time: Time): ResolverStatistics {
     const reported = { wholeMonoMs: this.wholeMonoMs, upstreamChangeCount: this.upstreamChangeCount, resyncs: this.acts.resyncs };
-    return statisticsOf({ ...this.space.parts, upstreams: this.upstreams, hearing: this.hearing, counts: this.counts }, reported, time);
+    return statisticsOf({ ...this.space.parts, upstreams: this.upstreams, liveness: this.liveness, counts: this.counts }, reported, time);
   }
 
   #missed(name: QueriedName, onOutcome: (outcome: FetchOutcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): undefined {
@@ -336,7 +336,7 @@ export class ResolverMachine {
   }
 
   /** Runs `read`, which processes a message of an upstream. If the message is malformed, stops using that upstream and returns undefined. */
-  believed<T>(upstream: string, read: () => T, time: Time, out: Out): T | undefined {
+  parseOrDistrust<T>(upstream: string, read: () => T, time: Time, out: Out): T | undefined {
     try {
       return read();
     } catch (error) {
@@ -367,6 +367,6 @@ export class ResolverMachine {
     this.watches.want(this.wanted, time, out);
     if (!this.refusals.isEmpty && !this.watches.isOpening && this.refusals.release(time.monoMs)) this.watches.want(this.wanted, time, out);
     // Silence of the upstream counts from here, because no messages were expected before.
-    if (!wasOpen && this.watches.isOpen) this.hearing.opened(time);
+    if (!wasOpen && this.watches.isOpen) this.liveness.opened(time);
   }
 }

@@ -20,7 +20,7 @@ export function resolverParts(machine: ResolverMachine, time: Time): readonly Re
   const { acts, held, following, digests, options } = machine;
   return [
     // This comes before the upstream changes, because the answers to report were fetched from the present one.
-    { look: (now, out) => acts.tell(machine.used, now, out) },
+    { look: (now, out) => acts.report(machine.used, now, out) },
     upstreamsRow(machine),
     { handle: { tick: (_, now) => held.tick(now) }, nextDeadlineMs: () => held.nextDeadlineMs() },
     { handle: { tick: (_, { monoMs }) => following.tick(monoMs) } },
@@ -29,7 +29,7 @@ export function resolverParts(machine: ResolverMachine, time: Time): readonly Re
     watchesRow(machine),
     policyRow(machine),
     summariesRow(machine),
-    hearingRow(machine),
+    livenessRow(machine),
     reopeningRow(machine, options.random),
     pruneRow(machine, time),
     { look: (now, out) => digests.adjust(machine.used, machine.wanted, now, out), nextDeadlineMs: () => digests.nextDeadlineMs() },
@@ -80,7 +80,7 @@ function watchesRow(machine: ResolverMachine): ResolverPart {
   const { watches, refusals, digests } = machine;
   return {
     handle: {
-      "watch said": (input, time, out) => watchSaid(machine, input, time, out),
+      "watch said": (input, time, out) => onWatchMessage(machine, input, time, out),
       "watch ended": ({ stream, retryMs, refusal }, time, out) => {
         const refused = refusal === undefined ? undefined : watches.refused(stream, time, out);
         if (refused !== undefined && refusal !== undefined) {
@@ -100,37 +100,42 @@ function watchesRow(machine: ResolverMachine): ResolverPart {
   };
 }
 
-function watchSaid(
+function onWatchMessage(
   machine: ResolverMachine,
   { stream, bytes, delayMs }: Extract<ResolverInput, { kind: "watch said" }>,
   time: Time,
   out: Out,
 ): void {
-  const { used: upstream, watches, hearing, upstreams } = machine;
+  const { used: upstream, watches, liveness, upstreams } = machine;
   if (upstream === undefined) return;
-  const said = machine.believed(upstream, () => readWatchMessage(bytes), time, out);
-  if (said === undefined) return;
+  const message = machine.parseOrDistrust(upstream, () => readWatchMessage(bytes), time, out);
+  if (message === undefined) return;
   // The policy epoch must be noted before the entries are applied: applying them below answers callers who wait for that policy.
-  machine.policy.heardEpoch(said.policyEpoch, { upstream, monoMs: time.monoMs });
-  const isOfWatch = machine.believed(upstream, () => watches.hear(stream, said, time, out), time, out);
+  machine.policy.noteEpoch(message.policyEpoch, { upstream, monoMs: time.monoMs });
+  const isOfWatch = machine.parseOrDistrust(upstream, () => watches.receive(stream, message, time, out), time, out);
   if (isOfWatch === false)
-    machine.believed(upstream, () => machine.acts.repair(machine.digests.hear(stream, said, time, out) ?? [], time, out), time, out);
+    machine.parseOrDistrust(
+      upstream,
+      () => machine.acts.repair(machine.digests.receive(stream, message, time, out) ?? [], time, out),
+      time,
+      out,
+    );
   if (isOfWatch !== true) return;
   machine.refusals.accepted();
-  hearing.freshness.heard(time, { isChangesOnly: said.snapshot === SNAPSHOT.NONE && said.ageMs === undefined });
+  liveness.freshness.heard(time, { isChangesOnly: message.snapshot === SNAPSHOT.NONE && message.ageMs === undefined });
   fit(machine, time, out);
   // Only snapshot boundaries and bookmarks carry the state of the upstream.
-  if (said.ageMs === undefined) return;
-  upstreams.heardVia(upstream, said.via, time.monoMs);
-  upstreams.heardStale(upstream, said.isStale, time.monoMs);
-  hearing.isUpstreamStale = said.isStale;
-  if (said.snapshot === SNAPSHOT.BEGIN) return;
+  if (message.ageMs === undefined) return;
+  upstreams.noteVia(upstream, message.via, time.monoMs);
+  upstreams.noteStale(upstream, message.isStale, time.monoMs);
+  liveness.isUpstreamStale = message.isStale;
+  if (message.snapshot === SNAPSHOT.BEGIN) return;
   if (time.monoMs >= machine.fullUntilMonoMs) machine.fault = undefined;
-  if (machine.policyStream.hasSpoken) upstreams.markHealthy(upstream);
+  if (machine.policyStream.hasReceived) upstreams.markHealthy(upstream);
   // A bookmark from a resolver confirms that no earlier change is missing, even when it has no cursor from which a stream can resume.
   if (!watches.isInStep(stream)) return;
   machine.wholeMonoMs = time.monoMs;
-  hearing.freshness.stated(said.ageMs + delayMs, time, said.unreachable);
+  liveness.freshness.stated(message.ageMs + delayMs, time, message.unreachable);
 }
 
 /**
@@ -157,13 +162,13 @@ function policyRow(machine: ResolverMachine): ResolverPart {
         for (const { upstream, epoch } of policy.takeUnmet(monoMs)) {
           const who = upstream === "" ? "the copy on disk" : "the upstream";
           out.push({ kind: "garbled", upstream, fault: `${who} named policy version ${epoch}, which no server has sent since` });
-          upstreams.lied(upstream, monoMs);
+          upstreams.noteUnmetClaim(upstream, monoMs);
         }
       },
       "policy said": ({ stream, bytes }, time, out) => {
         const upstream = policyStream.upstreamOf(stream);
         if (upstream === undefined) return;
-        if (machine.believed(upstream, () => policyStream.hear(bytes, time.monoMs), time, out) !== true) return;
+        if (machine.parseOrDistrust(upstream, () => policyStream.receive(bytes, time.monoMs), time, out) !== true) return;
         if (!watches.isOpen) upstreams.markHealthy(upstream);
       },
       "policy ended": ({ stream, retryMs }, time) => {
@@ -182,9 +187,10 @@ function summariesRow(machine: ResolverMachine): ResolverPart {
     handle: {
       tick: (_, time) => summaries?.work(time),
       "summaries said": ({ stream, bytes, delayMs }, time, out) => {
-        const said = summaries?.hear(stream, bytes, delayMs, time, out);
+        const message = summaries?.hear(stream, bytes, delayMs, time, out);
         const { used: upstream } = machine;
-        if (said !== undefined && upstream !== undefined) machine.policy.heardEpoch(said.policyEpoch, { upstream, monoMs: time.monoMs });
+        if (message !== undefined && upstream !== undefined)
+          machine.policy.noteEpoch(message.policyEpoch, { upstream, monoMs: time.monoMs });
       },
       "summaries ended": ({ stream, retryMs, refusal }, time) => summaries?.ended(stream, retryMs, refusal !== undefined, time),
       reopen: (_, _time, out) => summaries?.reopen(out),
@@ -194,19 +200,19 @@ function summariesRow(machine: ResolverMachine): ResolverPart {
   };
 }
 
-function hearingRow(machine: ResolverMachine): ResolverPart {
-  const { hearing, watches } = machine;
+function livenessRow(machine: ResolverMachine): ResolverPart {
+  const { liveness, watches } = machine;
   return {
     handle: {
       tick: (_, time) => {
-        if (time.monoMs < hearing.deadMonoMs) return;
-        watches.onSilence(hearing.changesOnlyMs(time));
+        if (time.monoMs < liveness.deadMonoMs) return;
+        watches.onSilence(liveness.changesOnlyMs(time));
         machine.lose(time);
       },
-      "upstream changed": (_, time) => hearing.opened(time),
-      reopen: (_, time) => hearing.opened(time),
+      "upstream changed": (_, time) => liveness.opened(time),
+      reopen: (_, time) => liveness.opened(time),
     },
-    nextDeadlineMs: () => hearing.deadMonoMs,
+    nextDeadlineMs: () => liveness.deadMonoMs,
   };
 }
 
@@ -237,7 +243,7 @@ function reopeningRow({ list }: ResolverMachine, random: () => number): Resolver
 }
 
 function pruneRow(
-  { options, fetched, following, hearing, upstreams, replica }: ResolverMachine,
+  { options, fetched, following, liveness, upstreams, replica }: ResolverMachine,
   { monoMs: startMonoMs }: Time,
 ): ResolverPart {
   let dueMonoMs = startMonoMs + options.pruneIntervalMs;
@@ -246,7 +252,7 @@ function pruneRow(
       tick: (_, time) => {
         if (time.monoMs < dueMonoMs) return;
         dueMonoMs = time.monoMs + options.pruneIntervalMs;
-        fetched.prune(time, hearing.silentSince(time));
+        fetched.prune(time, liveness.silentSince(time));
         if (!upstreams.isCutOff) following.prune(time.monoMs - UNASKED_MS);
         replica.collect(time, PRUNED_AT_A_TIME);
       },
@@ -264,18 +270,18 @@ function fetchesRow(machine: ResolverMachine): ResolverPart {
         if (upstream === undefined) return;
         const read = (): true => {
           const page = readFetchedPage(bytes);
-          policy.heardEpoch(page.policyEpoch, { upstream, monoMs: time.monoMs });
-          upstreams.heardVia(upstream, page.via, time.monoMs);
+          policy.noteEpoch(page.policyEpoch, { upstream, monoMs: time.monoMs });
+          upstreams.noteVia(upstream, page.via, time.monoMs);
           calls.take(call, page, bytes.length, time, out);
           return true;
         };
-        if (machine.believed(upstream, read, time, out)) return;
+        if (machine.parseOrDistrust(upstream, read, time, out)) return;
         calls.failed(call, new WaymarkError("not_ready", "an upstream sent a malformed answer; retry"));
       },
       "fetch failed": ({ call, error }, time, out) => {
         const upstream = calls.upstreamOf(call);
         // This upstream has not caught up, which its probes do not show. Another upstream may have newer data.
-        if (upstream !== undefined && error.reason === "not_ready") upstreams.heardStale(upstream, true, time.monoMs);
+        if (upstream !== undefined && error.reason === "not_ready") upstreams.noteStale(upstream, true, time.monoMs);
         if (!calls.askNext(call, error, upstreams.usable, time, out)) calls.failed(call, error);
       },
     },

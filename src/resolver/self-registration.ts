@@ -81,7 +81,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
   /** A changed entry is registered at this monotonic time at the earliest. */
   #changeMonoMs = 0;
   #failures = 0;
-  #hasToldLeftOut = false;
+  #hasReportedLeftOut = false;
   /** Since when the lease is held. */
   #heldMonoMs = 0;
   /** Leases that servers ended before `UNCONTESTED_MS`. */
@@ -163,7 +163,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     if (upstream === this.#upstream) return;
     this.#upstream = upstream;
     this.#nodes = [];
-    this.#hasToldLeftOut = false;
+    this.#hasReportedLeftOut = false;
     // While there is a lease, its renewal shows whether its server is lost. Otherwise the time is spread, because many resolvers may have lost the same
     // server.
     const isContested = this.#lease === undefined && this.#contestCount > 0;
@@ -224,8 +224,8 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
       return;
     }
     this.#atMonoMs = monoMs + LEFT_OUT_MS;
-    if (!this.#hasToldLeftOut) out.push({ kind: "told", step: { kind: "left out", server: call.server } });
-    this.#hasToldLeftOut = true;
+    if (!this.#hasReportedLeftOut) out.push({ kind: "told", step: { kind: "left out", server: call.server } });
+    this.#hasReportedLeftOut = true;
   }
 
   /** Moves on after a node did not accept the registration: the next node is tried, and after the last one the upstream, which may name others. */
@@ -260,7 +260,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
   #keep(lease: ClientLease): void {
     this.#lease = lease;
     this.#failures = 0;
-    this.#hasToldLeftOut = false;
+    this.#hasReportedLeftOut = false;
     this.#atMonoMs = renewalMonoMs(lease, this.#random());
   }
 

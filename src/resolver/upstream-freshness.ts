@@ -21,19 +21,19 @@ export class UpstreamFreshness {
   /** Nodes that the reported age does not include. */
   unreachable: UnreachableNodes | undefined;
   /** Monotonic time of the upstream's last message. */
-  heardMonoMs = Number.NEGATIVE_INFINITY;
+  lastMessageMonoMs = Number.NEGATIVE_INFINITY;
   /** Monotonic time of its last message other than single changes. */
-  #wentOnMonoMs = Number.NEGATIVE_INFINITY;
+  #lastProgressMonoMs = Number.NEGATIVE_INFINITY;
 
   /** Records a message of the upstream. `isChangesOnly` is false for a part of a snapshot and for a bookmark. */
   heard({ monoMs }: Pick<Time, "monoMs">, { isChangesOnly }: { readonly isChangesOnly: boolean }): void {
-    this.heardMonoMs = monoMs;
-    if (!isChangesOnly) this.#wentOnMonoMs = monoMs;
+    this.lastMessageMonoMs = monoMs;
+    if (!isChangesOnly) this.#lastProgressMonoMs = monoMs;
   }
 
   /** Time in ms, since `sinceMonoMs` at the earliest, in which the upstream sent nothing but single changes. */
   changesOnlyMs(sinceMonoMs: number, { monoMs }: Pick<Time, "monoMs">): number {
-    return monoMs - Math.max(sinceMonoMs, this.#wentOnMonoMs);
+    return monoMs - Math.max(sinceMonoMs, this.#lastProgressMonoMs);
   }
 
   /**
@@ -58,6 +58,6 @@ export class UpstreamFreshness {
 
   /** Whether the upstream has been silent for more than `SILENT_MS`, so that answers are stale. */
   isSilent({ monoMs }: Pick<Time, "monoMs">): boolean {
-    return monoMs - this.heardMonoMs > SILENT_MS;
+    return monoMs - this.lastMessageMonoMs > SILENT_MS;
   }
 }

@@ -30,13 +30,13 @@ export class UpstreamLiveness {
   }
 
   /** Monotonic time of the last message on the watch, or of its opening if that was later. */
-  get heardMonoMs(): number {
-    return Math.max(this.freshness.heardMonoMs, this.#openedMonoMs);
+  get lastMessageMonoMs(): number {
+    return Math.max(this.freshness.lastMessageMonoMs, this.#openedMonoMs);
   }
 
   /** Monotonic time at which a silent upstream is given up. Messages of the previous upstream make no answer fresh, and do not shorten this time. */
   get deadMonoMs(): number {
-    return this.#parts.watches.isOpen ? this.heardMonoMs + DEAD_MS : NEVER;
+    return this.#parts.watches.isOpen ? this.lastMessageMonoMs + DEAD_MS : NEVER;
   }
 
   /** Time in ms since the opening in which the upstream sent nothing but single changes. */
@@ -48,14 +48,14 @@ export class UpstreamLiveness {
   silentSince({ monoMs }: Time): number | undefined {
     const { cutOffMonoMs } = this.#parts.upstreams;
     if (cutOffMonoMs !== undefined) return cutOffMonoMs;
-    const { heardMonoMs } = this;
+    const { lastMessageMonoMs: heardMonoMs } = this;
     return this.#parts.watches.isOpen && monoMs - heardMonoMs > SILENT_MS ? heardMonoMs : undefined;
   }
 
   /** Whether fetched answers may be outdated: no upstream answers, or the current one is silent or reports stale data. */
   isAway({ monoMs }: Time): boolean {
     if (this.#parts.upstreams.isCutOff) return true;
-    return this.#parts.watches.isOpen && (this.isUpstreamStale || monoMs - this.heardMonoMs > SILENT_MS);
+    return this.#parts.watches.isOpen && (this.isUpstreamStale || monoMs - this.lastMessageMonoMs > SILENT_MS);
   }
 
   /** Whether the followed entries match the upstream, as far as the upstream reports. */

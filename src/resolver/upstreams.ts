@@ -50,8 +50,8 @@ interface KnownUpstream {
   /** Broken streams since the streams last worked. */
   breaks: number;
   /** How often it named a policy version that no server sends, and when it last did. */
-  lies: number;
-  liedMonoMs: number;
+  unmetClaimCount: number;
+  unmetClaimMonoMs: number;
   /** The upstream is not used before this time, even if a probe that was already running succeeds. */
   restUntilMonoMs: number;
   nextProbeMonoMs: number;
@@ -79,12 +79,12 @@ const STALE_FOR_MS = 30_000;
 /** Pause after a malformed message of an upstream. */
 const GARBLED_REST_MS = 10_000;
 /**
- * Pause after an upstream named a policy version that no server sends. It doubles each time, up to the maximum, and starts over after `HONEST_MS` without
+ * Pause after an upstream named a policy version that no server sends. It doubles each time, up to the maximum, and starts over after `CLAIM_RESET_MS` without
  * such an event.
  */
-const LIED_REST_MS = 60_000;
-const LIED_REST_MAX_MS = 3_600_000;
-const HONEST_MS = 24 * 3_600_000;
+const CLAIM_REST_MS = 60_000;
+const CLAIM_REST_MAX_MS = 3_600_000;
+const CLAIM_RESET_MS = 24 * 3_600_000;
 /** Most characters shown of a name that an upstream reports. */
 const MAX_SHOWN = 64;
 /** Weight of a new probe in the smoothed latency. */
@@ -108,8 +108,8 @@ export class UpstreamSet {
       latencyMs: undefined,
       failures: 0,
       breaks: 0,
-      lies: 0,
-      liedMonoMs: Number.NEGATIVE_INFINITY,
+      unmetClaimCount: 0,
+      unmetClaimMonoMs: Number.NEGATIVE_INFINITY,
       restUntilMonoMs: monoMs,
       nextProbeMonoMs: monoMs,
       isProbing: false,
@@ -152,7 +152,7 @@ export class UpstreamSet {
     return this.#list.flatMap(({ refused }) => refused ?? []);
   }
 
-  /** Returns the upstreams that were refused, or whose reason changed, since the last call. Refusals by `lied` are not included. */
+  /** Returns the upstreams that were refused, or whose reason changed, since the last call. Refusals by `noteUnmetClaim` are not included. */
   takeRefused(): readonly RefusedUpstream[] {
     const newlyRefused = this.#newlyRefused;
     if (newlyRefused.length > 0) this.#newlyRefused = [];
@@ -186,7 +186,7 @@ export class UpstreamSet {
   }
 
   /** Records the chain of resolvers named in a message of the current upstream. A loop may close long after a probe. */
-  heardVia(address: string, via: readonly string[], monoMs: number): void {
+  noteVia(address: string, via: readonly string[], monoMs: number): void {
     const upstream = this.#find(address);
     // Messages that were sent before the refusal do not lift it.
     if (upstream === undefined || upstream.refused?.refusal === "policy") return;
@@ -197,7 +197,7 @@ export class UpstreamSet {
   /**
    * Records whether the current upstream reported its data as stale, as a resolver without upstreams does. Another upstream is then chosen, if one is usable.
    */
-  heardStale(address: string, isStale: boolean, monoMs: number): void {
+  noteStale(address: string, isStale: boolean, monoMs: number): void {
     const upstream = this.#find(address);
     if (upstream === undefined) return;
     upstream.staleUntilMonoMs = isStale ? monoMs + STALE_FOR_MS : Number.NEGATIVE_INFINITY;
@@ -223,14 +223,14 @@ export class UpstreamSet {
    * Records that an upstream named a policy version that no server sends. Callers got no answers while the resolver waited for it, so each time the pause is
    * longer.
    */
-  lied(address: string, monoMs: number): void {
+  noteUnmetClaim(address: string, monoMs: number): void {
     const upstream = this.#find(address);
     if (upstream === undefined) return;
     this.faults.policy += 1;
-    upstream.lies = monoMs - upstream.liedMonoMs > HONEST_MS ? 1 : upstream.lies + 1;
-    upstream.liedMonoMs = monoMs;
+    upstream.unmetClaimCount = monoMs - upstream.unmetClaimMonoMs > CLAIM_RESET_MS ? 1 : upstream.unmetClaimCount + 1;
+    upstream.unmetClaimMonoMs = monoMs;
     upstream.refused = { upstream: address, refusal: "policy", fault: "it named a policy version that no server has sent" };
-    this.broke(address, monoMs, Math.min(LIED_REST_MAX_MS, LIED_REST_MS * 2 ** (upstream.lies - 1)));
+    this.broke(address, monoMs, Math.min(CLAIM_REST_MAX_MS, CLAIM_REST_MS * 2 ** (upstream.unmetClaimCount - 1)));
   }
 
   /** Records a broken stream of an upstream. Successful probes do not shorten the pause before the next attempt. */

@@ -127,7 +127,7 @@ export class BoundedCache<T> {
     this.#weigh(place, 1);
     while (this.isOver) {
       const least = this.#leastOf(place);
-      this.#goes(least);
+      this.#evictSlot(least);
       if (least !== place) this.#options.onEvicted(least.key, least.item);
       else return false;
     }
@@ -150,7 +150,7 @@ export class BoundedCache<T> {
     const least = this.#leastOf(any);
     // Items that are worth nothing are evicted however popular they are.
     if (this.#options.worthOf(least.item) > 0 && this.#shareOf(least) > share) return false;
-    this.#goes(least);
+    this.#evictSlot(least);
     this.#options.onEvicted(least.key, least.item);
     return true;
   }
@@ -158,7 +158,7 @@ export class BoundedCache<T> {
   /** Evicts all items that match. Cost: the number of items. */
   evictAll(isGone: (item: T) => boolean): void {
     for (const place of this.#all.filter(({ item }) => isGone(item))) {
-      this.#goes(place);
+      this.#evictSlot(place);
       this.#options.onEvicted(place.key, place.item);
     }
   }
@@ -174,7 +174,7 @@ export class BoundedCache<T> {
     return { entries, bytes };
   }
 
-  #goes(place: CacheSlot<T>): void {
+  #evictSlot(place: CacheSlot<T>): void {
     this.#remove(place);
     this.evictedCount += 1;
     if (this.#options.worthOf(place.item) > 0) this.missedCount += 1;

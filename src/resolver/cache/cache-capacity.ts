@@ -109,7 +109,7 @@ export class CacheCapacity {
     if (cache.isOver) this.#dropCopies(time);
     while (cache.isOver) {
       // Held entries no longer exist upstream, so they go before entries that exist.
-      if (held.letOldestGo()) {
+      if (held.releaseOldest()) {
         this.#reserve();
         continue;
       }

@@ -149,7 +149,7 @@ export class RetainedEntries implements WatchedChanges {
   }
 
   /** Releases the entry kept for the longest time to make room. Returns whether there was one. */
-  letOldestGo(): boolean {
+  releaseOldest(): boolean {
     return this.#guard.releaseOldest() !== undefined;
   }
 

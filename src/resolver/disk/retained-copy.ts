@@ -116,7 +116,7 @@ export function* restoreHolds(copy: RetainedInCopy, parts: RestoreTarget, time: 
     if (i % HELD_A_SLICE === 0) yield;
   }
   // Followed entries have priority.
-  while (!fits() && held.letOldestGo());
+  while (!fits() && held.releaseOldest());
 }
 
 function* readHolds(

@@ -153,9 +153,9 @@ export class FetchedCache implements WatchedNews {
   ): void {
     const key = textOf(name);
     const shown = entries.map((bytes) => this.#read(name, bytes));
-    this.#let(this.#parts.cache.take(key));
-    this.#pass(key);
-    this.#passUntil(monoMs - PASSING_MS);
+    this.#release(this.#parts.cache.take(key));
+    this.#dropPassing(key);
+    this.#dropPassingBefore(monoMs - PASSING_MS);
     const scopes = new Map<Kind, Scope>();
     const origins = new Map<string, OriginRef>();
     let narrowest: Scope | undefined;
@@ -231,35 +231,36 @@ export class FetchedCache implements WatchedNews {
     for (const [key, known] of this.#parts.cache.items().toArray()) {
       if (!prefixes.covers(known.namespace)) continue;
       entryCount += known.content.length;
-      this.#let(this.#parts.cache.take(key));
+      this.#release(this.#parts.cache.take(key));
     }
-    for (const [key, known] of this.#passing) if (prefixes.covers(known.namespace)) this.#pass(key);
+    for (const [key, known] of this.#passing) if (prefixes.covers(known.namespace)) this.#dropPassing(key);
     return entryCount;
   }
 
   /** Call when the cache evicted a name. */
   evicted(name: FetchedName): void {
-    this.#let(name);
+    this.#release(name);
   }
 
   /** Removes answers that must no longer be served. */
   prune({ monoMs }: Time, cutOffMonoMs: number | undefined): void {
-    this.#passUntil(monoMs - PASSING_MS);
+    this.#dropPassingBefore(monoMs - PASSING_MS);
     this.oldestMonoMs = NEVER;
     for (const [key, known] of this.#parts.cache.items().toArray())
-      if (this.#fetches.stateOf(known, scopeOf(known, undefined), monoMs, cutOffMonoMs) === "miss") this.#let(this.#parts.cache.take(key));
+      if (this.#fetches.stateOf(known, scopeOf(known, undefined), monoMs, cutOffMonoMs) === "miss")
+        this.#release(this.#parts.cache.take(key));
       else if (known.content.length > 0) this.oldestMonoMs = Math.min(this.oldestMonoMs, known.arrivedMonoMs - known.ageMs);
   }
 
   /** Removes passing answers that arrived before this time. */
-  #passUntil(monoMs: number): void {
+  #dropPassingBefore(monoMs: number): void {
     for (const [key, { arrivedMonoMs }] of this.#passing)
-      if (arrivedMonoMs < monoMs || this.#passing.size > MAX_PASSING) this.#pass(key);
+      if (arrivedMonoMs < monoMs || this.#passing.size > MAX_PASSING) this.#dropPassing(key);
       else break;
   }
 
-  #pass(key: string): void {
-    this.#let(this.#passing.get(key));
+  #dropPassing(key: string): void {
+    this.#release(this.#passing.get(key));
     this.#passing.delete(key);
   }
 
@@ -276,7 +277,7 @@ export class FetchedCache implements WatchedNews {
     return isSameLife && equalBytes(this.#parts.slab.view(record.at, record.sizeBytes), entry.bytes);
   }
 
-  #let(name: FetchedName | undefined): void {
+  #release(name: FetchedName | undefined): void {
     for (const record of name?.content ?? []) {
       this.lookup.remove(record);
       this.loads.delete(record.key);

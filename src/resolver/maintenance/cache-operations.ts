@@ -91,8 +91,8 @@ export class CacheOperations {
   }
 
   /** Reports the resyncs that were not reported yet. `upstream` is the source of the last input. */
-  tell(upstream: string | undefined, { monoMs }: Time, out: ResyncOrders): void {
-    this.#notes.tell(upstream ?? "", monoMs, out);
+  report(upstream: string | undefined, { monoMs }: Time, out: ResyncOrders): void {
+    this.#notes.report(upstream ?? "", monoMs, out);
   }
 
   /** Completes operations whose entries have arrived, and fails those that waited too long. */

@@ -49,7 +49,7 @@ export class DigestCheck {
   }
 
   /** Processes a message of the watch. Returns undefined while more messages are expected. Throws `invalid_argument` for a malformed message. */
-  hear({ deltas, snapshot, place, policyEpoch, digest }: WatchMessage): DigestVerdict | undefined {
+  receive({ deltas, snapshot, place, policyEpoch, digest }: WatchMessage): DigestVerdict | undefined {
     if (snapshot !== SNAPSHOT.NONE || policyEpoch !== this.#start.policyEpoch) return "unknown";
     for (const delta of deltas)
       this.#received.set(this.#keyOf(delta), "entry" in delta.change ? `${delta.nodeId}/${delta.generation}/${delta.seq}` : undefined);

@@ -90,13 +90,13 @@ export class DigestRounds {
    * Processes a message of a stream. Returns undefined if the stream does not belong to a check, otherwise the prefixes that must be fetched again. Throws
    * `invalid_argument` for a malformed message.
    */
-  hear(stream: StreamNumber, message: WatchMessage, time: Time, out: WatchOrders): readonly string[] | undefined {
+  receive(stream: StreamNumber, message: WatchMessage, time: Time, out: WatchOrders): readonly string[] | undefined {
     const running = this.#running;
     if (running?.stream !== stream) return undefined;
-    const verdict = running.check.hear(message);
+    const verdict = running.check.receive(message);
     if (verdict === undefined) return [];
     this.#end(out);
-    return this.#judged(running.check.prefix, verdict, time);
+    return this.#onVerdict(running.check.prefix, verdict, time);
   }
 
   /** Records that a stream ended. */
@@ -109,7 +109,7 @@ export class DigestRounds {
     if (this.#running !== undefined) this.#end(out);
   }
 
-  #judged(prefix: string, verdict: DigestVerdict, { monoMs }: Time): readonly string[] {
+  #onVerdict(prefix: string, verdict: DigestVerdict, { monoMs }: Time): readonly string[] {
     const wasSuspect = this.#suspect === prefix;
     this.#suspect = verdict === "differs" && !wasSuspect ? prefix : undefined;
     // The prefix is checked again immediately: one difference may result from a policy that comes into force here and at the upstream at different times.

@@ -47,7 +47,7 @@ export class ResyncNotes {
   }
 
   /** Reports the resyncs that are due. `upstream` is the source of all resyncs recorded since the last call. */
-  tell(upstream: string, monoMs: number, out: ResyncOrders): void {
+  report(upstream: string, monoMs: number, out: ResyncOrders): void {
     for (const [reason, note] of this.#notes) {
       const noted = { ...note, upstream: note.upstream ?? upstream };
       this.#notes.set(reason, noted);

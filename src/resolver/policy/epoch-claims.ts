@@ -21,7 +21,7 @@ export interface UnmetClaim {
 export interface PolicyServer {
   readonly upstream: string;
   /** When it first reported its versions, or last sent a part of a version that may be awaited. */
-  readonly heardMonoMs: number;
+  readonly progressMonoMs: number;
 }
 
 /** Time within which a server must send a version that it named, counted from the last part of a version that it sent. */
@@ -90,5 +90,5 @@ export class EpochClaims {
 function dueMonoMs(upstream: string, { sinceMonoMs }: EpochClaim, stating: PolicyServer | undefined): number {
   if (stating === undefined || sinceMonoMs === undefined) return NEVER;
   const lastMonoMs = sinceMonoMs + LONGEST_MS;
-  return stating.upstream === upstream ? Math.min(Math.max(sinceMonoMs, stating.heardMonoMs) + CLAIM_MS, lastMonoMs) : lastMonoMs;
+  return stating.upstream === upstream ? Math.min(Math.max(sinceMonoMs, stating.progressMonoMs) + CLAIM_MS, lastMonoMs) : lastMonoMs;
 }

@@ -12,7 +12,7 @@ export class PolicyStream {
   #open: { readonly stream: number; readonly upstream: string } | undefined;
   #count = 0;
   /** Whether a message has arrived on the open stream. */
-  hasSpoken = false;
+  hasReceived = false;
 
   constructor(policy: WatchedPolicy) {
     this.#policy = policy;
@@ -24,9 +24,9 @@ export class PolicyStream {
   }
 
   /** Processes a message of the open stream. Throws `invalid_argument` for a malformed message. */
-  hear(bytes: Uint8Array, monoMs: number): true {
-    this.#policy.hear(readPolicyMessage(bytes), monoMs);
-    this.hasSpoken = true;
+  receive(bytes: Uint8Array, monoMs: number): true {
+    this.#policy.receive(readPolicyMessage(bytes), monoMs);
+    this.hasReceived = true;
     return true;
   }
 
@@ -43,7 +43,7 @@ export class PolicyStream {
     if (this.#open?.upstream === upstream) return;
     if (this.#open !== undefined) out.push({ kind: "close policy", stream: this.#open.stream });
     this.#open = undefined;
-    this.hasSpoken = false;
+    this.hasReceived = false;
     this.#policy.begin(upstream);
     if (upstream === undefined) return;
     this.#count += 1;

@@ -42,7 +42,7 @@ export class WatchedPolicy {
    */
   readonly #seen = new BoundedMap<string, true>(MAX_ARRIVED);
   /** Claimed epochs whose versions are unknown here. */
-  readonly #lacking = new EpochClaims();
+  readonly #claims = new EpochClaims();
   /** The upstream of the open stream. Undefined without a stream. */
   #upstream: string | undefined;
   /** Undefined until that upstream has reported its versions. */
@@ -64,7 +64,7 @@ export class WatchedPolicy {
 
   /** Whether callers may be answered: the policy is known, or known not to exist, it has been applied, and no newer epoch was received. */
   get isReady(): boolean {
-    return !this.#engine.isAwaiting && this.#lacking.isEmpty && this.#isShown();
+    return !this.#engine.isAwaiting && this.#claims.isEmpty && this.#isShown();
   }
 
   /** Versions that the upstream does not need to send. */
@@ -76,30 +76,30 @@ export class WatchedPolicy {
   get kept(): { readonly versions: readonly PolicyVersion[]; readonly state: CopyState["policy"] } {
     const { inForce, newest, isAwaiting } = this.#engine;
     const versions = [inForce, inForce === newest ? undefined : newest].filter((version) => version !== undefined);
-    return { versions, state: { isAwaited: isAwaiting, lacking: this.#lacking.newest, seen: [...this.#seen.keys()] } };
+    return { versions, state: { isAwaited: isAwaiting, lacking: this.#claims.newest, seen: [...this.#seen.keys()] } };
   }
 
   /** A text that changes with the deciding versions of `kept`, also when a version replaces another with the same number. */
   get mark(): string {
     const { inForce, newest, isAwaiting } = this.#engine;
     const epochs = [inForce, newest].map((version) => version && epochOf(version));
-    return [isAwaiting, ...epochs, this.#lacking.newest].join(" ");
+    return [isAwaiting, ...epochs, this.#claims.newest].join(" ");
   }
 
   /** Restores the state of an earlier process. Must be called before an upstream sends anything. */
   restore(versions: readonly ReceivedVersion[], { isAwaited, lacking, seen }: CopyState["policy"]): void {
     for (const epoch of seen) this.#seen.set(epoch, true);
     this.#arrived = [...versions];
-    this.#take();
+    this.#acceptArrived();
     if (!isAwaited) this.#engine.isAwaiting = false;
-    if (lacking !== undefined) this.heardEpoch(lacking, { upstream: "", monoMs: 0 });
+    if (lacking !== undefined) this.noteEpoch(lacking, { upstream: "", monoMs: 0 });
   }
 
   /** Returns to the initial state, in which the policy is unknown. */
   forget(): void {
     this.#engine.restore([]);
     this.#engine.isAwaiting = true;
-    this.#lacking.clear();
+    this.#claims.clear();
     this.#seen.clear();
   }
 
@@ -112,36 +112,36 @@ export class WatchedPolicy {
   }
 
   /** Processes a message of WatchPolicy. Throws `invalid_argument` for a malformed message; the caller must then open the stream again. */
-  hear({ part, state }: PolicyMessage, monoMs: number): void {
+  receive({ part, state }: PolicyMessage, monoMs: number): void {
     if (part !== undefined) this.#part(part, monoMs);
     if (state === undefined) return;
     if (this.#arriving !== undefined) throw misplaced("a policy version is incomplete");
     for (const place of state.versions) if (!this.#has(place)) throw misplaced(`policy version ${place.number} was not sent`);
     const newest = Math.max(0, ...state.versions.map(({ number }) => number));
     if ((numberOf(state.policyEpoch) ?? 0) > newest) throw misplaced(`policy_epoch ${state.policyEpoch} names none of the versions`);
-    this.#take();
+    this.#acceptArrived();
     if (state.policyEpoch !== "pending") this.#engine.isAwaiting = false;
     const upstream = this.#upstream ?? "";
-    this.#stating ??= { upstream, heardMonoMs: monoMs };
-    this.#lacking.stated(monoMs);
-    this.heardEpoch(state.policyEpoch, { upstream, monoMs });
+    this.#stating ??= { upstream, progressMonoMs: monoMs };
+    this.#claims.stated(monoMs);
+    this.noteEpoch(state.policyEpoch, { upstream, monoMs });
   }
 
   /** Records that an upstream sent data under this policy epoch. No caller is answered until its version arrives, or until `takeUnmet` removes the claim. */
-  heardEpoch(epoch: string, { upstream, monoMs }: { readonly upstream: string; readonly monoMs: number }): void {
+  noteEpoch(epoch: string, { upstream, monoMs }: { readonly upstream: string; readonly monoMs: number }): void {
     const number = numberOf(epoch);
     if (number === undefined || this.#knows(epoch, number)) return;
-    this.#lacking.add({ upstream, epoch }, number, this.#stating === undefined ? undefined : monoMs);
+    this.#claims.add({ upstream, epoch }, number, this.#stating === undefined ? undefined : monoMs);
   }
 
   /** Removes and returns the expired claims. The version in force is not affected. */
   takeUnmet(monoMs: number): readonly UnmetClaim[] {
-    return this.#lacking.takeUnmet(this.#stating, monoMs);
+    return this.#claims.takeUnmet(this.#stating, monoMs);
   }
 
   /** Monotonic time at which the next claim expires. */
   nextDeadlineMs(): number {
-    return this.#lacking.nextDeadlineMs(this.#stating);
+    return this.#claims.nextDeadlineMs(this.#stating);
   }
 
   #part({ place, offset, bytes, sizeBytes }: PolicyPart, monoMs: number): void {
@@ -157,8 +157,8 @@ export class WatchedPolicy {
     arriving.parts.push(bytes);
     arriving.length += bytes.length;
     const upstream = this.#upstream ?? "";
-    if (this.#stating !== undefined && place.number >= (this.#lacking.numberOf(upstream) ?? 0))
-      this.#stating = { upstream, heardMonoMs: monoMs };
+    if (this.#stating !== undefined && place.number >= (this.#claims.numberOf(upstream) ?? 0))
+      this.#stating = { upstream, progressMonoMs: monoMs };
     if (arriving.length < sizeBytes) return;
     this.#arriving = undefined;
     const read = decodeVersion(Buffer.concat(arriving.parts));
@@ -175,12 +175,12 @@ export class WatchedPolicy {
   /**
    * Accepts the arrived versions, oldest first, as a node does. Versions older than the known one are skipped: a resolver never returns to an older policy.
    */
-  #take(): void {
+  #acceptArrived(): void {
     const inOrder = this.#arrived.toSorted((a, b) => (isNewer(a.version, b.version) ? 1 : -1));
     this.#arrived = [];
     for (const { version } of inOrder) this.#seen.set(epochOf(version), true);
     for (const { version, sizeBytes } of inOrder) if (isNewer(version, this.#engine.place)) this.#engine.take(version, sizeBytes);
-    this.#lacking.settle((epoch, number) => this.#knows(epoch, number));
+    this.#claims.settle((epoch, number) => this.#knows(epoch, number));
   }
 
   /** Whether a version is known, or older than the known one. */

@@ -66,11 +66,11 @@ export class UpstreamWatches {
   /** Whether `#extra` fetches prefixes of `#main` again. */
   #isRefetch = false;
   /** State of the main watch at the time when the last upstream was lost. */
-  #left: UpstreamWatch | undefined;
+  #detached: UpstreamWatch | undefined;
   /** Prefixes that are waiting to be fetched again. */
-  #asked: readonly string[] = [];
+  #refetchQueue: readonly string[] = [];
   /** The watch that is restarted with a snapshot because all its prefixes are fetched again, and the number of snapshots that it had before. */
-  #anew: { readonly watch: UpstreamWatch; readonly snapshotCount: number } | undefined;
+  #restarted: { readonly watch: UpstreamWatch; readonly snapshotCount: number } | undefined;
 
   constructor(
     followed: WatchedCatalog,
@@ -87,7 +87,7 @@ export class UpstreamWatches {
   isComplete(namespace: string): boolean {
     // HOT: runs several times per query.
     const isHeld = (watch: UpstreamWatch | undefined) => watch?.isComplete === true && watch.prefixes.covers(namespace);
-    return isHeld(this.#main?.watch) || isHeld(this.#extra?.watch) || isHeld(this.#left);
+    return isHeld(this.#main?.watch) || isHeld(this.#extra?.watch) || isHeld(this.#detached);
   }
 
   /** Whether a watch is open, so that messages of the upstream are expected. */
@@ -112,7 +112,7 @@ export class UpstreamWatches {
   /** Whether any followed entry comes from the copy on disk and is not confirmed by an upstream yet. */
   get isFromDisk(): boolean {
     // HOT: runs per query.
-    return this.#main?.watch.isFromDisk === true || this.#extra?.watch.isFromDisk === true || this.#left?.isFromDisk === true;
+    return this.#main?.watch.isFromDisk === true || this.#extra?.watch.isFromDisk === true || this.#detached?.isFromDisk === true;
   }
 
   /**
@@ -121,14 +121,14 @@ export class UpstreamWatches {
    */
   get held(): UpstreamWatch | undefined {
     if (this.#isRefetch) return undefined;
-    const watch = this.#main?.watch ?? this.#left;
+    const watch = this.#main?.watch ?? this.#detached;
     return watch?.isComplete === true ? watch : undefined;
   }
 
   /** Restores the state of a watch from a copy on disk, to be resumed at the first upstream. Must be called before an upstream is used. */
   restore(watch: UpstreamWatch): void {
     assert(this.#upstream === undefined && this.#main === undefined, "a copy is restored before anything is followed");
-    this.#left = watch;
+    this.#detached = watch;
   }
 
   /** Monotonic time at which the next change of prefixes is allowed. */
@@ -160,7 +160,7 @@ export class UpstreamWatches {
   fetchAgain(prefixes: readonly string[], time: Time, out: WatchOrders): void {
     // Without a watch, no prefix is followed or no upstream answers.
     if (this.#main === undefined) return;
-    this.#asked = [...this.#asked, ...prefixes];
+    this.#refetchQueue = [...this.#refetchQueue, ...prefixes];
     this.#adjust(time, out);
   }
 
@@ -187,25 +187,26 @@ export class UpstreamWatches {
     const open = this.#extra ?? this.#main;
     if (open === undefined) return;
     open.watch.admission = "admitted";
-    this.#again(open, out);
+    this.#restart(open, out);
   }
 
   /**
    * Whether followed entries are being fetched again. The new entries replace the present ones, so no entries can be released until the snapshot is complete.
    */
   get isReplacing(): boolean {
-    return this.#isAnew || (this.#extra !== undefined && this.#isRefetch);
+    return this.#isRestarting || (this.#extra !== undefined && this.#isRefetch);
   }
 
   /** Whether a requested fetch of followed prefixes is not finished. */
   get isFetchingAgain(): boolean {
-    return this.#asked.length > 0 || this.isReplacing;
+    return this.#refetchQueue.length > 0 || this.isReplacing;
   }
 
   /** Sets the prefixes to follow. */
   want(prefixes: NamespacePrefixes, time: Time, out: WatchOrders): void {
     this.#wanted = prefixes;
-    if (this.#upstream !== undefined && this.#main === undefined && this.#left !== undefined) this.#narrowLeft(this.#left, time);
+    if (this.#upstream !== undefined && this.#main === undefined && this.#detached !== undefined)
+      this.#narrowDetached(this.#detached, time);
     const [main, extra] = [this.#main, this.#extra];
     if (extra !== undefined && !this.#isRefetch && extra.watch.prefixes.list.some((prefix) => !prefixes.covers(prefix))) {
       out.push({ kind: "close", stream: extra.stream });
@@ -245,19 +246,19 @@ export class UpstreamWatches {
    * Processes a message of an upstream. Returns whether it belongs to an open watch. Throws `invalid_argument` for a malformed message; the caller must then
    * report the stream as ended.
    */
-  hear(stream: StreamNumber, message: WatchMessage, time: Time, out: WatchOrders): boolean {
+  receive(stream: StreamNumber, message: WatchMessage, time: Time, out: WatchOrders): boolean {
     const open = [this.#main, this.#extra].find((one) => one?.stream === stream);
     if (open === undefined) return false;
     if (message.snapshot === SNAPSHOT.BEGIN) this.#countSnapshot(open, message);
     this.#followed.hear(open.watch, message, time);
-    if (open.watch.isDoubtful) this.#again(open, out);
+    if (open.watch.isDoubtful) this.#restart(open, out);
     else this.#adjust(time, out);
     return true;
   }
 
   /** Opens all streams again at the same upstream, each from its cursor. */
   reopen(out: WatchOrders): void {
-    for (const open of [this.#main, this.#extra]) if (open !== undefined) this.#again(open, out);
+    for (const open of [this.#main, this.#extra]) if (open !== undefined) this.#restart(open, out);
   }
 
   /** Records that the upstream is given up as silent, and the time in ms for which it sent nothing but single changes. */
@@ -301,26 +302,26 @@ export class UpstreamWatches {
     return this.#upstream !== undefined && (this.#extra !== undefined || !this.isWhole);
   }
 
-  get #isAnew(): boolean {
-    return this.#anew !== undefined && this.#anew.snapshotCount === this.#anew.watch.snapshotCount;
+  get #isRestarting(): boolean {
+    return this.#restarted !== undefined && this.#restarted.snapshotCount === this.#restarted.watch.snapshotCount;
   }
 
   #watches(): readonly UpstreamWatch[] {
-    return [this.#main?.watch, this.#extra?.watch, this.#left].filter((watch) => watch !== undefined);
+    return [this.#main?.watch, this.#extra?.watch, this.#detached].filter((watch) => watch !== undefined);
   }
 
   /** Closes all streams. Complete prefixes stay, and the next upstream resumes them. */
   #leave(time: Time, out: WatchOrders, ended?: StreamNumber): void {
     for (const open of [this.#main, this.#extra])
       if (open !== undefined && open.stream !== ended) out.push({ kind: "close", stream: open.stream });
-    const [main, extra] = [this.#main?.watch ?? this.#left, this.#extra?.watch];
+    const [main, extra] = [this.#main?.watch ?? this.#detached, this.#extra?.watch];
     if (extra !== undefined && this.#isRefetch) main?.resume();
-    this.#asked = [];
-    this.#anew = undefined;
-    this.#left = main?.isComplete === true ? main : undefined;
-    this.#left?.lose();
-    if (main !== this.#left && main !== undefined) this.#drop(main, NOTHING, time);
-    if (extra !== undefined) this.#drop(extra, this.#left?.prefixes ?? NOTHING, time);
+    this.#refetchQueue = [];
+    this.#restarted = undefined;
+    this.#detached = main?.isComplete === true ? main : undefined;
+    this.#detached?.lose();
+    if (main !== this.#detached && main !== undefined) this.#drop(main, NOTHING, time);
+    if (extra !== undefined) this.#drop(extra, this.#detached?.prefixes ?? NOTHING, time);
     this.#main = undefined;
     this.#extra = undefined;
     this.#isRefetch = false;
@@ -330,10 +331,10 @@ export class UpstreamWatches {
   #adjust(time: Time, out: WatchOrders): void {
     this.#pace.dueMonoMs = NEVER;
     if (this.#upstream === undefined) return;
-    const isBeginning = this.#main === undefined && (this.#left !== undefined || this.#wanted.list.length > 0);
+    const isBeginning = this.#main === undefined && (this.#detached !== undefined || this.#wanted.list.length > 0);
     if (isBeginning && this.#pace.take(time.monoMs)) {
-      this.#main = this.#begin(this.#left ?? new UpstreamWatch(this.#wanted), out);
-      this.#left = undefined;
+      this.#main = this.#begin(this.#detached ?? new UpstreamWatch(this.#wanted), out);
+      this.#detached = undefined;
     }
     const [main, extra] = [this.#main, this.#extra];
     // The main watch needs a cursor of this upstream, because cursors of two upstreams cannot be compared.
@@ -348,7 +349,7 @@ export class UpstreamWatches {
 
   #countSnapshot({ watch }: OpenWatch, { replaces }: WatchMessage): void {
     if (replaces.length > 0) this.#onSnapshot("policy", replaces);
-    else if (watch.isComplete && !this.#isAnew) this.#onSnapshot("gap", watch.prefixes.list);
+    else if (watch.isComplete && !this.#isRestarting) this.#onSnapshot("gap", watch.prefixes.list);
   }
 
   /** Changes the prefixes of the only open watch, whose first snapshot is complete. */
@@ -374,18 +375,18 @@ export class UpstreamWatches {
     out.push({ kind: "close", stream });
     if (kept.list.length > 0) this.#main = this.#replace(watch.narrowed(kept), out);
     else {
-      this.#asked = [];
-      this.#anew = undefined;
+      this.#refetchQueue = [];
+      this.#restarted = undefined;
       this.#main = this.#wanted.list.length > 0 ? this.#begin(new UpstreamWatch(this.#wanted), out) : undefined;
     }
   }
 
   /** Reduces the state left by a refused watch to the prefixes that are still wanted. */
-  #narrowLeft(left: UpstreamWatch, time: Time): void {
+  #narrowDetached(left: UpstreamWatch, time: Time): void {
     if (left.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) return;
     const kept = new NamespacePrefixes(this.#wanted.list.filter((prefix) => left.prefixes.covers(prefix)));
     this.#drop(left, kept, time);
-    this.#left = kept.list.length > 0 ? left.narrowed(kept) : undefined;
+    this.#detached = kept.list.length > 0 ? left.narrowed(kept) : undefined;
   }
 
   /** Releases the entries of a watch except those below `kept`. */
@@ -396,26 +397,26 @@ export class UpstreamWatches {
 
   /** Replaces the main watch. If the main watch was restarting with a snapshot, so is the new one. */
   #replace(watch: UpstreamWatch, out: WatchOrders): OpenWatch {
-    if (this.#isAnew) this.#anew = { watch, snapshotCount: watch.snapshotCount };
+    if (this.#isRestarting) this.#restarted = { watch, snapshotCount: watch.snapshotCount };
     return this.#begin(watch, out);
   }
 
   /** Fetches the requested prefixes again, as soon as the main watch has a cursor from which to continue. */
   #refetch(open: OpenWatch, out: WatchOrders): void {
     const { watch } = open;
-    if (this.#asked.length === 0 || !watch.isPlaced || watch.staged !== undefined) return;
-    const asked = new NamespacePrefixes(this.#asked);
+    if (this.#refetchQueue.length === 0 || !watch.isPlaced || watch.staged !== undefined) return;
+    const asked = new NamespacePrefixes(this.#refetchQueue);
     const list = [
       ...watch.prefixes.list.filter((prefix) => asked.covers(prefix)),
       ...asked.list.filter((prefix) => watch.prefixes.covers(prefix)),
     ];
-    this.#asked = [];
+    this.#refetchQueue = [];
     if (list.length === 0) return;
     const part = new NamespacePrefixes(list);
     if (watch.prefixes.list.every((prefix) => part.covers(prefix))) {
       watch.place = undefined;
-      this.#anew = { watch, snapshotCount: watch.snapshotCount };
-      this.#again(open, out);
+      this.#restarted = { watch, snapshotCount: watch.snapshotCount };
+      this.#restart(open, out);
       return;
     }
     watch.pause(part);
@@ -431,7 +432,7 @@ export class UpstreamWatches {
   }
 
   /** Opens a watch again: from its cursor, or with a snapshot if it has none. */
-  #again(open: OpenWatch, out: WatchOrders): void {
+  #restart(open: OpenWatch, out: WatchOrders): void {
     out.push({ kind: "close", stream: open.stream });
     const again = this.#begin(open.watch, out);
     if (open === this.#main) this.#main = again;

@@ -31,11 +31,11 @@ class World {
   }
 
   hear(message: MessageInitShape<typeof WatchPolicyResponseSchema>): void {
-    this.policy.hear(readPolicyMessage(toBinary(WatchPolicyResponseSchema, create(WatchPolicyResponseSchema, message))), this.monoMs);
+    this.policy.receive(readPolicyMessage(toBinary(WatchPolicyResponseSchema, create(WatchPolicyResponseSchema, message))), this.monoMs);
   }
 
   heard(epoch: string, upstream = "a"): void {
-    this.policy.heardEpoch(epoch, { upstream, monoMs: this.monoMs });
+    this.policy.noteEpoch(epoch, { upstream, monoMs: this.monoMs });
   }
 
   /** Lets so much time pass. What is waited for no more. */
