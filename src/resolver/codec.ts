@@ -91,10 +91,10 @@ export interface SummaryMessage extends WatchMessage {
   readonly heard: readonly SourceAge[];
 }
 
-/** Most source clusters in a message, which is also the most whose summaries a node accepts. */
+/** Maximum number of source clusters in a message. A node accepts summaries of at most as many clusters. */
 const MAX_HEARD = 256;
 const MAX_NODE_ID = 64;
-/** Longest epoch, which is two epochs with a separator, used while one replaces the other. */
+/** Maximum length of an epoch. It may consist of two epochs with a separator while one replaces the other. */
 const MAX_EPOCH_CHARS = 100;
 
 /** Decodes a message of a watch. Throws `invalid_argument` for malformed bytes. */

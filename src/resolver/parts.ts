@@ -1,4 +1,4 @@
-/** The parts of a resolver's machine, in the one list of them. */
+/** Lists the parts of a resolver's state machine, and implements those that connect its components. */
 import { SNAPSHOT } from "../catalog/watch/reader.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
@@ -10,12 +10,12 @@ import { UNASKED_MS } from "./watching/watch-selection.ts";
 
 type Out = ResolverOrder[];
 
-/** Most tombstones that are dropped at a time. */
+/** Maximum number of tombstones removed in one pruning. */
 const PRUNED_AT_A_TIME = 10_000;
-/** Credentials of many resolvers often change within the same second, so each waits a random part of this time. */
+/** Each resolver waits a random part of this time, because the credentials of many resolvers often change together. */
 const REOPENED_WITHIN_MS = 5000;
 
-/** The parts of a resolver in the order in which they work. A new part is a row here. */
+/** Returns the parts of a resolver in the order in which they run. A new part is a new row of this list. */
 export function resolverParts(machine: ResolverMachine, time: Time): readonly ResolverPart[] {
   const { acts, held, following, digests, options } = machine;
   return [

@@ -54,7 +54,7 @@ interface RegistrationCall {
 
 const BACKOFF = { baseMs: 250, maxMs: 10_000 } as const;
 /**
- * Least time between two registrations of a changed entry. The entry changes when callers make the resolver follow other namespaces, and each change is
+ * Minimum time between two registrations of a changed entry. The entry changes when requests of callers change the followed namespaces, and each change is
  * replicated to all nodes.
  */
 const CHANGE_MS = 5000;

@@ -67,7 +67,7 @@ interface KnownUpstream {
   betterSinceMonoMs: number | undefined;
 }
 
-/** Most resolvers in a chain. */
+/** Maximum number of resolvers in a chain. */
 export const MAX_VIA = 4;
 const PROBE_INTERVAL_MS = 5000;
 const RETRY = { baseMs: 250, maxMs: 10_000 } as const;
@@ -85,7 +85,7 @@ const GARBLED_REST_MS = 10_000;
 const CLAIM_REST_MS = 60_000;
 const CLAIM_REST_MAX_MS = 3_600_000;
 const CLAIM_RESET_MS = 24 * 3_600_000;
-/** Most characters shown of a name that an upstream reports. */
+/** Maximum number of characters shown of a name that an upstream reports. */
 const MAX_SHOWN = 64;
 /** Weight of a new probe in the smoothed latency. */
 const SMOOTHING = 0.3;

@@ -15,7 +15,7 @@ export interface UpstreamDialOptions {
   readonly connection: Pick<ConnectionOptions, "limits" | "bounds" | "onLeaving" | "measuresDelay">;
 }
 
-/** Most bytes of a message. A page has at most 1 MiB plus one entry, a message of a watch 16 KiB or one entry, and a part of a policy 128 KiB. */
+/** Maximum size of a message. A page has at most 1 MiB plus one entry, a message of a watch 16 KiB or one entry, and a part of a policy 128 KiB. */
 export const MAX_ANSWER_BYTES = 4_194_304;
 /** Flow-control windows: bytes that an upstream may send on a stream, or on the whole connection, before they are read. */
 const STREAM_WINDOW_BYTES = 524_288;

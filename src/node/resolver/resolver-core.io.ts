@@ -40,7 +40,7 @@ import { UpstreamCalls } from "./upstream-calls.io.ts";
 
 /** Timeout of a forwarded call, in ms. */
 const PASSED_MS = 5000;
-/** Interval in which the access log reports refusals that are only counted. */
+/** Interval in ms at which refusals that were only counted are recorded. */
 const LIMITS_MS = 250;
 
 export interface ResolverCoreParts {

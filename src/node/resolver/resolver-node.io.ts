@@ -29,7 +29,7 @@ import { SelfRegistrar, type SelfRegistrarParts } from "./self-registration.io.t
 
 /** Random numbers, 0 ≤ x < 1, for all resolvers of this process. */
 const random = draws(randomFillSync);
-/** Least time to unregister, even if the time for open calls is shorter. */
+/** Minimum time to unregister, even if open calls get less time. */
 const LEAST_DRAIN_MS = 500;
 
 /**

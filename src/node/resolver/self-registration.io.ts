@@ -41,9 +41,9 @@ const TTL_MS = 30_000;
 const CALL_MS = 5000;
 /** Interval in which the upstream and the entry are checked for changes. */
 const LOOK_MS = 1000;
-/** Most node addresses that are used from a refusal. */
+/** Maximum number of node addresses used from a refusal. */
 const MAX_NODES = 4;
-/** Most URLs that are examined in a refusal. */
+/** Maximum number of URLs examined in a refusal. */
 const MAX_URLS = 16;
 const NODE_ADDRESS = /^(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):\d{1,5}$/;
 

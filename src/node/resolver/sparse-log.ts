@@ -11,7 +11,7 @@ interface LineState {
   leftOutCount: number;
 }
 
-/** Most remembered pairs of kind and server. Above it all are forgotten, so that some lines come sooner. */
+/** Maximum number of remembered pairs of kind and server. Above it all are forgotten, so some lines are logged earlier. */
 const MAX_LINES = 1000;
 
 export class SparseLog {

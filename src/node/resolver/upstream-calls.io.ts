@@ -47,14 +47,14 @@ export type UpstreamCallOutcome =
 
 const PROBE_MS = 3000;
 const FETCH_MS = 5000;
-/** Most concurrent fetches, as in the machine. */
+/** Maximum number of concurrent fetches, as in the machine. */
 const MAX_FETCHES = 1000;
-/** Most concurrent forwarded calls. */
+/** Maximum number of concurrent forwarded calls. */
 const MAX_PASSED = 1000;
 const BUSY_RETRY_MS = 250;
 const IDLE_MS = 30_000;
 const SWEEP_MS = 250;
-/** Most bytes of incomplete answers, over all connections for calls. */
+/** Maximum size of all incomplete answers together, over all connections for calls. */
 const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
 
 export class UpstreamCalls {

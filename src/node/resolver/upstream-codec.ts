@@ -29,13 +29,13 @@ export interface WatchTarget {
   readonly withDigest: boolean;
 }
 
-/** Most entries of a page. */
+/** Maximum number of entries per page. */
 const PAGE_LIMIT = 1000;
 const BOOKMARK_INTERVAL = { seconds: 1n };
-/** Most policy versions that a request names as known. */
+/** Maximum number of policy versions that a request lists as known. */
 const MAX_KNOWN = 100;
 const MAX_TEXT_CHARS = 512;
-/** Most names in `via` of an answer, more than any allowed chain has. */
+/** Maximum number of names in `via` of an answer, which is more than any allowed chain has. */
 const MAX_VIA = 100;
 /** Longest accepted pause. A server that requests a longer one is asked again after this time. */
 const MAX_RETRY_MS = 60_000;

@@ -44,7 +44,7 @@ export const FULL_MS = 60_000;
 const TOMBSTONE_BYTES = 300;
 const LOAD_BYTES = 200;
 const KEY_BYTES = 64;
-/** Most tombstones that one collection removes to make room. */
+/** Maximum number of tombstones that one collection removes to make room. */
 const COLLECTED_AT_A_TIME = 10_000;
 
 export class CacheCapacity {

@@ -48,9 +48,12 @@ export interface CopyState {
   };
 }
 
-/** Most bytes of the state, and of a cursor. */
+/** Maximum size of the state, and of a cursor. */
 export const MAX_STATE_BYTES = 4 << 20;
-/** Most keys in a list of the state, and most characters of them together. Even with every character escaped, the lists fit into the bound of the state. */
+/**
+ * Maximum number of keys in a list of the state, and of characters in them together. Even with every character escaped, the lists fit into the bound of the
+ * state.
+ */
 export const MAX_LISTED = 10_000;
 export const MAX_LISTED_CHARS = 200_000;
 const MAX_PREFIXES = 10_000;

@@ -39,10 +39,10 @@ import { RetainedEntriesCopy } from "./retained-copy.ts";
 
 /** Bytes of entries in one block. Encoding a block of this size needs a millisecond or two. */
 const BLOCK_BYTES = 64 * 1024;
-/** Most bytes of a block of entries and of a policy version. */
+/** Maximum sizes of a block of entries and of a policy version. */
 const MAX_ENTRIES_BYTES = 1 << 20;
 const MAX_VERSION_BYTES = 16 * 1024 * 1024;
-/** Most policy versions in a copy: the newest, and the one in force. */
+/** Maximum number of policy versions in a copy: the newest, and the one in force. */
 const MAX_VERSIONS = 2;
 /** A copy may have this many blocks, and one more for every `LEAST_BLOCK_BYTES`. Blocks of entries are several times larger. */
 const FREE_BLOCKS = 100_000;
@@ -51,8 +51,8 @@ const DECODER = new TextDecoder();
 const ENCODER = new TextEncoder();
 
 /**
- * Returns the most bytes of a copy of a cache of this size in memory. In memory each entry also has bookkeeping, so the entries need less; the rest is for
- * policy and state.
+ * Returns the maximum size of a copy for a cache of this size in memory. Entries need less on disk, because bookkeeping is not written; policy and state are
+ * added.
  */
 export function copyBound(heldBytes: number): number {
   return heldBytes + MAX_VERSIONS * MAX_VERSION_BYTES + 2 * MAX_STATE_BYTES;
@@ -121,7 +121,7 @@ function takeEntries(
   return { entries, through };
 }
 
-/** Most records examined for one block. */
+/** Maximum number of records examined for one block. */
 const LOOKED_A_SLICE = 10_000;
 
 function copiedEntry({ slab }: Replica, stored: StoredRecord, { loads }: Pick<WatchedCatalog, "loads">): CopiedEntry {

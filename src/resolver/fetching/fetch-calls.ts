@@ -16,7 +16,7 @@ export const NOT_READY_RETRY_MS = 250;
  * caller.
  */
 const COULD_NOT: ReadonlySet<string> = new Set(["not_ready", "draining", "store_unavailable"]);
-/** Most pages of the answer to one name. */
+/** Maximum number of pages of an answer. */
 const MAX_PAGES = 1000;
 
 interface FetchCall {

@@ -64,7 +64,7 @@ export interface FetchedParts {
 /** Bytes of a record and its references in the lookup, without the bytes of its entry. */
 export const RECORD_BYTES = 600;
 const MISS: CachedName = { state: "miss" };
-/** How long an answer that found no room stays available to the callers that waited for it, and the most such answers. */
+/** How long an answer that found no room stays available to the callers that waited for it, and the maximum number of such answers. */
 const PASSING_MS = 1000;
 const MAX_PASSING = 1000;
 

@@ -23,7 +23,7 @@ export interface FetchedAnswer<T> {
   readonly arrivedMonoMs: number;
 }
 
-/** Most concurrent fetches. */
+/** Maximum number of concurrent fetches. */
 const MAX_FETCHES = 1000;
 const BUSY_RETRY_MS = 250;
 
@@ -67,12 +67,12 @@ export class SharedFetches<T> {
     const kept = answerState(monoMs - answer.arrivedMonoMs, ttlMs);
     const isNegative = scope === undefined;
     if (!answer.isOutdated && kept === "fresh") return "fresh";
-    // An entry was put since, or is visible now.
+    // An entry was added since then, or is visible now.
     if (answer.isOutdated && isNegative) return "miss";
     // Answers that could be served when the outage began are served for `maxStaleMs`, however old they were then.
     if (cutOffMonoMs !== undefined) return monoMs - cutOffMonoMs < this.#maxStaleMs ? "stale" : "miss";
-    // Answers served during an outage count as stale from its end on. Otherwise all of them would expire together, and all callers would wait for servers
-    // that have just started.
+    // Answers served during an outage count as having become stale at its end. Otherwise all of them would expire together, and all callers would wait for
+    // servers that have just started.
     const state = kept === "miss" ? answerState(ttlMs + monoMs - this.#silentUntilMonoMs, ttlMs) : kept;
     // A negative answer is not used beyond its TTL, so that new entries are found.
     return isNegative || state === "miss" ? "miss" : "stale";

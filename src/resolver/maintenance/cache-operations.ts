@@ -22,7 +22,7 @@ export interface OperationRequest {
   /** Namespaces, each with those below it. An empty list means all namespaces; request validation rejects it for `prewarm`. */
   readonly namespaces: readonly string[];
   /** Called once, possibly later. */
-  readonly told: (outcome: OperationOutcome) => void;
+  readonly onOutcome: (outcome: OperationOutcome) => void;
 }
 
 export interface CacheOperationsParts {
@@ -37,10 +37,10 @@ interface PendingOperation {
   readonly untilMonoMs: number;
   /** Returns the outcome. Undefined while the operation continues. */
   readonly look: (monoMs: number) => OperationOutcome | undefined;
-  readonly told: (outcome: OperationOutcome) => void;
+  readonly onOutcome: (outcome: OperationOutcome) => void;
 }
 
-/** Most operations that wait at the same time. */
+/** Maximum number of operations that wait at the same time. */
 const MAX_WAITING = 100;
 const MAX_WAIT_MS = 60_000;
 const RETRY_MS = 1000;
@@ -60,20 +60,20 @@ export class CacheOperations {
   }
 
   /** Begins an operation. `isCutOff` means that no upstream answers. */
-  begin({ act, namespaces, told }: OperationRequest, isCutOff: boolean, time: Time, out: WatchOrders): void {
+  begin({ act, namespaces, onOutcome }: OperationRequest, isCutOff: boolean, time: Time, out: WatchOrders): void {
     const prefixes = new NamespacePrefixes(namespaces.length === 0 ? [""] : namespaces);
     try {
-      if (act === "evict") told({ entryCount: this.#evict(prefixes) });
+      if (act === "evict") onOutcome({ entryCount: this.#evict(prefixes) });
       else {
         if (isCutOff) throw new WaymarkError("not_ready", "this resolver cannot reach any upstream; retry", { retryMs: RETRY_MS });
         if (this.#waiting.length >= MAX_WAITING)
           throw new WaymarkError("not_ready", `${MAX_WAITING} resync and prewarm calls are already running; retry`, { retryMs: RETRY_MS });
         const look = act === "resync" ? this.#resync(prefixes, time, out) : this.#prewarm(prefixes, time);
-        this.#waiting = [...this.#waiting, { untilMonoMs: time.monoMs + MAX_WAIT_MS, look, told }];
+        this.#waiting = [...this.#waiting, { untilMonoMs: time.monoMs + MAX_WAIT_MS, look, onOutcome }];
       }
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
-      told({ error });
+      onOutcome({ error });
     }
   }
 
@@ -103,7 +103,7 @@ export class CacheOperations {
     for (const one of waiting) {
       const outcome = one.look(monoMs) ?? (monoMs >= one.untilMonoMs ? { error: tooLong() } : undefined);
       if (outcome === undefined) this.#waiting = [...this.#waiting, one];
-      else one.told(outcome);
+      else one.onOutcome(outcome);
     }
   }
 
@@ -112,7 +112,7 @@ export class CacheOperations {
     const waiting = this.#waiting;
     this.#waiting = [];
     const error = new WaymarkError("not_ready", "the upstream was lost during the fetch; retry", { retryMs: RETRY_MS });
-    for (const { told } of waiting) told({ error });
+    for (const { onOutcome } of waiting) onOutcome({ error });
   }
 
   #resync(prefixes: NamespacePrefixes, time: Time, out: WatchOrders): PendingOperation["look"] {

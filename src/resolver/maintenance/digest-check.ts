@@ -24,7 +24,7 @@ export interface DigestCheckStart {
 /** `unknown` means that the check was inconclusive, for example because the policy changed meanwhile. */
 export type DigestVerdict = "same" | "differs" | "unknown";
 
-/** Most keys that may change during a check. */
+/** Maximum number of keys that may change during a check; with more, the check is inconclusive. */
 const MAX_CHANGED = 10_000;
 
 export class DigestCheck {

@@ -26,7 +26,7 @@ export interface PolicyServer {
 
 /** Time within which a server must send a version that it named, counted from the last part of a version that it sent. */
 const CLAIM_MS = 10_000;
-/** Longest wait for a version, also when a server keeps sending parts, or when the server that named it is gone and no other has it. */
+/** Maximum wait for a version, even while a server keeps sending parts, or when the server that named it is gone and no other has it. */
 const LONGEST_MS = 60_000;
 
 export class EpochClaims {

@@ -12,9 +12,9 @@ import type { PolicyMessage, PolicyPart } from "../codec.ts";
 import type { CopyState } from "../disk/codec.ts";
 import { EpochClaims, type PolicyServer, type UnmetClaim } from "./epoch-claims.ts";
 
-/** Most bytes of an encoded version. */
+/** Maximum size of an encoded version. */
 const MAX_VERSION_BYTES = 16 * 1024 * 1024;
-/** Most versions that an upstream may send before the state that names them. */
+/** Maximum number of versions that an upstream may send before the state that names them. */
 const MAX_ARRIVED = 100;
 
 /** A complete version and its encoded size. */

@@ -11,9 +11,9 @@ import { type CursorCoverage, type CursorGap, type CursorSource, MAX_WAIT_MS, Wi
 import type { WatchChange, WatchReader } from "../../catalog/watch/reader.ts";
 import type { Time } from "../../lib/machine.ts";
 
-/** Most bookmarks kept. At one per second they cover about four minutes. */
+/** Maximum number of bookmarks. At one per second they cover about four minutes. */
 const MAX_BOOKMARKS = 256;
-/** Most source nodes in all bookmarks together, about 100 bytes each. */
+/** Maximum number of source nodes in all bookmarks together, about 100 bytes each. */
 const MAX_ORIGINS = 50_000;
 const ORIGIN_BYTES = 100;
 

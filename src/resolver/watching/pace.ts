@@ -6,9 +6,9 @@ import { NEVER } from "../../lib/machine.ts";
 
 /** Changes allowed in a burst. */
 const BURST = 8;
-/** Most prefixes that stay watched although they are no longer wanted. */
+/** Maximum number of prefixes that stay watched although they are no longer wanted. */
 const MAX_LINGERING = 64;
-/** Most prefixes of a watch that the API allows. */
+/** Maximum number of prefixes of a watch, as defined by the API. */
 const MAX_PREFIXES = 1024;
 
 export interface PaceChange {

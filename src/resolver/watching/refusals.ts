@@ -16,7 +16,9 @@ interface RefusalGroup {
 }
 
 const RETRY = { baseMs: 1000, maxMs: 60_000 } as const;
-/** Refusals after which retries of halves are delayed. 20 are enough to isolate one prefix among the most that can be followed. */
+/**
+ * Number of refusals after which retries of halves are delayed. 20 refusals are enough to isolate one prefix among the maximum number of followed prefixes.
+ */
 const AT_ONCE = 20;
 /** After this many consecutive `access` refusals the upstream counts as refusing everything. One refused prefix among others causes two. */
 const MAX_ACCESS = 6;

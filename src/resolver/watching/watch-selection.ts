@@ -10,7 +10,7 @@ import { counted } from "../../lib/text/visible-text.ts";
 export interface WatchSelectionOptions {
   /** Prefixes that are always followed. An empty text means all namespaces. */
   readonly configured: readonly string[];
-  /** Most prefixes that are followed, including the configured ones. */
+  /** Maximum number of followed prefixes, including the configured ones. */
   readonly maxWatches: number;
   /** Returns approximately how often a namespace was requested recently. */
   readonly asksOf: (namespace: string) => number;
@@ -30,7 +30,7 @@ interface RequestCount {
 /** A namespace that is requested more often than this within `OFTEN_MS` is followed. */
 const OFTEN = 3;
 const OFTEN_MS = 10_000;
-/** Most namespaces whose requests are counted. Above it all counts are reset; a frequently requested namespace soon has its count again. */
+/** Maximum number of namespaces whose requests are counted. Above it all counts are reset; a frequently requested namespace soon reaches its count again. */
 const MAX_COUNTED = 10_000;
 /** The watches of one caller may use at most one in this many of the prefixes that may be followed, and at least one. */
 const CALLER_PART = 4;
