@@ -1,4 +1,7 @@
-/** Reads the messages of the watches that a resolver follows. Entries stay as they were stored, and are not decoded. Only this file of the room imports generated code. */
+/**
+ * Decodes the messages of an upstream: watches, fetched pages and policies. Entries stay encoded, as they are stored. Only this file of the room imports
+ * generated code.
+ */
 import { fromBinary } from "@bufbuild/protobuf";
 import {
   DISCOVERY_DELTA_TAG as DELTA,
@@ -20,14 +23,14 @@ import type { VersionPlace } from "../policy/versions/version.ts";
 import type { SourceAge } from "../summary/held/options.ts";
 import { MAX_VERSION } from "../summary/summary.ts";
 
-/** A page of the answer to a query. */
+/** A page of a query's answer. */
 export interface FetchedPage {
-  /** Encoded, as the server shows them. */
+  /** Encoded entries, as the server sent them. */
   readonly entries: readonly Uint8Array[];
   /** Empty on the last page. */
   readonly nextPageToken: string;
   readonly ageMs: number;
-  /** Whether the server calls its answer stale. */
+  /** Whether the server marked its answer stale. */
   readonly isStale: boolean;
   /** Nodes that the age does not include, as reported by the server. Absent: none. */
   readonly unreachable?: UnreachableNodes | undefined;
@@ -43,7 +46,7 @@ export interface PolicyPart {
   readonly sizeBytes: number;
 }
 
-/** What decides at the upstream; all versions that it names were sent before. */
+/** The upstream's policy state. The upstream sent all versions named here before this message. */
 export interface PolicyState {
   /** Newest first. */
   readonly versions: readonly VersionPlace[];
@@ -57,7 +60,7 @@ export interface PolicyMessage {
 
 /** One change: an entry to put, or a key to remove. */
 export interface WatchDelta {
-  /** The origin and the number of the change there. */
+  /** The source node, and the sequence number of the change on it. */
   readonly nodeId: string;
   readonly generation: number;
   readonly seq: number;
@@ -68,13 +71,13 @@ export interface UpstreamWatchMessage {
   readonly deltas: readonly WatchDelta[];
   readonly snapshot: SnapshotPhase;
   readonly replaces: readonly string[];
-  /** Its text and its content. Undefined where the message is no place to go on from. */
+  /** The portable cursor, encoded and decoded. Undefined when the watch cannot resume after this message. */
   readonly place: { readonly text: string; readonly cursor: PortableCursor } | undefined;
-  /** The age of the data by its own server's account, in ms. Undefined where the message does not say it. */
+  /** Age of the data as reported by the server, in ms. Undefined when the message has no age. */
   readonly ageMs: number | undefined;
-  /** Whether its server calls its data stale. Only messages with an age say it. */
+  /** Whether the server marked its data stale. Set only in messages with an age. */
   readonly isStale: boolean;
-  /** Nodes that the age does not include. Only messages with an age have them. Absent: none. */
+  /** Nodes that the age does not include. Set only in messages with an age. Absent: none. */
   readonly unreachable?: UnreachableNodes | undefined;
   readonly servedBy: string;
   readonly policyEpoch: string;
@@ -82,65 +85,65 @@ export interface UpstreamWatchMessage {
   readonly digest: { readonly count: number; readonly digest: bigint } | undefined;
 }
 
-/** A message of a watch of summaries, of which the entries are sealed records. */
+/** A message of a watch of summaries. Its entries are signed records. */
 export interface SummaryMessage extends UpstreamWatchMessage {
-  /** When clusters were heard of. Only messages with an age say it. */
+  /** When each source cluster was last heard from. Set only in messages with an age. */
   readonly heard: readonly SourceAge[];
 }
 
-/** As many clusters as a node takes summaries of. */
+/** Maximum number of source clusters in a message. A node accepts summaries of at most as many clusters. */
 const MAX_HEARD = 256;
 const MAX_NODE_ID = 64;
-/** Longest epoch: two of them with a sign between, while one comes into force after the other. */
+/** Maximum length of an epoch. It may consist of two epochs with a separator while one replaces the other. */
 const MAX_EPOCH_CHARS = 100;
 
-/** Throws `invalid_argument` for bytes that no server of ours can have sent. */
+/** Decodes a message of a watch. Throws `invalid_argument` for malformed bytes. */
 export function readWatchMessage(bytes: Uint8Array): UpstreamWatchMessage {
   return readMessage(bytes, DELTA.entry);
 }
 
-/** The same of a watch of summaries. */
+/** Decodes a message of a watch of summaries. Throws as `readWatchMessage` does. */
 export function readSummaryMessage(bytes: Uint8Array): SummaryMessage {
   return readMessage(bytes, DELTA.sealedRecord);
 }
 
-/** `payload`: the tag of what a delta puts. Most fields of the two kinds of watches have the same numbers. */
+/** `payload` is the tag of the field that a delta puts. The two kinds of watches share most field numbers. */
 function readMessage(bytes: Uint8Array, payload: number): SummaryMessage {
   const heard: SourceAge[] = [];
   const reader = new WireReader(bytes);
   const deltas: WatchDelta[] = [];
   const replaces: string[] = [];
   const via: string[] = [];
-  const said = { portable: "", snapshot: 0, servedBy: "", policyEpoch: "", count: 0, stale: 0 };
+  const fields = { portable: "", snapshot: 0, servedBy: "", policyEpoch: "", count: 0, stale: 0 };
   let ageMs: number | undefined;
   let digest: bigint | undefined;
   let unreachable: UnreachableNodes | undefined;
   while (!reader.isDone()) {
     const tag = reader.tag();
     if (tag === WATCH.deltas) deltas.push(readDelta(reader, payload));
-    else if (tag === WATCH.portableCursor) said.portable = reader.text();
-    else if (tag === WATCH.snapshot) said.snapshot = reader.varint();
+    else if (tag === WATCH.portableCursor) fields.portable = reader.text();
+    else if (tag === WATCH.snapshot) fields.snapshot = reader.varint();
     else if (tag === WATCH.replaces) replaces.push(reader.text());
-    else if (tag === WATCH.count) said.count = reader.varint();
+    else if (tag === WATCH.count) fields.count = reader.varint();
     else if (tag === WATCH.digest) digest = reader.fixed64();
-    else if (tag === WATCH.servedBy) said.servedBy = reader.text();
-    else if (tag === WATCH.stale) said.stale = reader.varint();
+    else if (tag === WATCH.servedBy) fields.servedBy = reader.text();
+    else if (tag === WATCH.stale) fields.stale = reader.varint();
     else if (tag === WATCH.age) ageMs = timeMs(readTime(reader));
     else if (tag === WATCH.unreachableNodes) unreachable = joinUnreachable(unreachable, readUnreachable(reader));
-    else if (tag === WATCH.policyEpoch) said.policyEpoch = epochIn(reader);
+    else if (tag === WATCH.policyEpoch) fields.policyEpoch = epochIn(reader);
     else if (tag === WATCH.via) via.push(reader.text());
     else if (tag === SUMMARIES.heard && payload === DELTA.sealedRecord) heard.push(readHeard(reader));
     else reader.skip(tag);
   }
-  if (heard.length > MAX_HEARD) throw misplaced("more clusters than any node hears of");
-  const { portable, servedBy, policyEpoch, count } = said;
+  if (heard.length > MAX_HEARD) throw misplaced(`more than ${MAX_HEARD} source clusters`);
+  const { portable, servedBy, policyEpoch, count } = fields;
   return {
     deltas,
-    snapshot: snapshotOf(said.snapshot),
+    snapshot: snapshotOf(fields.snapshot),
     replaces,
     place: portable === "" ? undefined : placeOf(portable),
     ageMs,
-    isStale: said.stale !== 0,
+    isStale: fields.stale !== 0,
     unreachable,
     servedBy,
     policyEpoch,
@@ -150,7 +153,7 @@ function readMessage(bytes: Uint8Array, payload: number): SummaryMessage {
   };
 }
 
-/** Throws `invalid_argument` for bytes that no server of ours can have sent. The entries are views into them. */
+/** Decodes a page of a query. The entries are views into `bytes`. Throws `invalid_argument` for malformed bytes. */
 export function readFetchedPage(bytes: Uint8Array): FetchedPage {
   const reader = new WireReader(bytes);
   const entries: Uint8Array[] = [];
@@ -175,27 +178,27 @@ function epochIn(reader: WireReader): string {
   return epochOf(reader.text());
 }
 
-/** An epoch names a version of which the number is a whole one, or none. An epoch of another form comes from a newer server. */
+/** Accepts an epoch that begins with the number of a version, or with no number. Epochs in other forms come from newer servers. */
 function epochOf(text: string): string {
   const [number = "0"] = /^\d+/.exec(text) ?? [];
   if (text.length > MAX_EPOCH_CHARS || !Number.isSafeInteger(Number(number)))
-    throw misplaced(`policy ${JSON.stringify(text.slice(0, 100))}`);
+    throw misplaced(`invalid policy epoch ${JSON.stringify(text.slice(0, 100))}`);
   return text;
 }
 
 function placeOf(text: string): UpstreamWatchMessage["place"] {
   const cursor = parseCursor(text);
-  if (cursor.kind !== "portable") throw misplaced("a portable cursor of another kind");
+  if (cursor.kind !== "portable") throw misplaced("portable_cursor is not a portable cursor");
   return { text, cursor };
 }
 
 function snapshotOf(value: number): SnapshotPhase {
   const known = Object.values(SNAPSHOT).find((one) => one === value);
-  if (known === undefined) throw misplaced(`snapshot ${value}`);
+  if (known === undefined) throw misplaced(`unknown snapshot phase ${value}`);
   return known;
 }
 
-/** A cause of a newer version counts as none. */
+/** Maps causes that only newer servers send to `NONE`. */
 function causeOf(value: number): ChangeCause {
   return Object.values(CAUSE).find((one) => one === value) ?? CAUSE.NONE;
 }
@@ -211,7 +214,8 @@ function readHeard(reader: WireReader): SourceAge {
     else reader.skip(tag);
   }
   reader.leave(outer);
-  if (!isName(source, PROTOCOL_BOUNDS.maxIdLength) || version > MAX_VERSION) throw misplaced("the age of no cluster");
+  if (!isName(source, PROTOCOL_BOUNDS.maxIdLength) || version > MAX_VERSION)
+    throw misplaced("invalid source cluster or version of a summary age");
   return { source, version, ageMs };
 }
 
@@ -249,24 +253,24 @@ function readDelta(reader: WireReader, payload: number): WatchDelta {
   reader.leave(outer);
   const origin = originOf(id);
   if (action === ACTION.REMOVE) {
-    if (key === undefined) throw misplaced(`the removal ${id} names no key`);
+    if (key === undefined) throw misplaced(`removal ${id} has no key`);
     return { ...origin, change: { key, text: keyText(key), cause: causeOf(cause) } };
   }
-  if (entry === undefined || (action !== ACTION.CREATE && action !== ACTION.UPDATE)) throw misplaced(`the change ${id} has no entry`);
+  if (entry === undefined || (action !== ACTION.CREATE && action !== ACTION.UPDATE)) throw misplaced(`change ${id} has no entry`);
   return { ...origin, change: { entry } };
 }
 
-/** The parts of `<node_id>/<generation>/<seq>`. A node's id may have slashes. */
+/** Splits `<node_id>/<generation>/<seq>`. A node id may contain slashes. */
 function originOf(id: string): Pick<WatchDelta, "nodeId" | "generation" | "seq"> {
   const seqAt = id.lastIndexOf("/");
   const generationAt = id.lastIndexOf("/", seqAt - 1);
   const [nodeId, generation, seq] = [id.slice(0, generationAt), Number(id.slice(generationAt + 1, seqAt)), Number(id.slice(seqAt + 1))];
   if (generationAt < 1 || !isName(nodeId, PROTOCOL_BOUNDS.maxIdLength) || !isSeq(generation) || !isSeq(seq) || seq === 0)
-    throw misplaced(`the id of a change, ${JSON.stringify(id.slice(0, 100))}`);
+    throw misplaced(`invalid delta_id ${JSON.stringify(id.slice(0, 100))}`);
   return { nodeId, generation, seq };
 }
 
-/** Throws `invalid_argument` for bytes that no server of ours can have sent. */
+/** Decodes a message of WatchPolicy. Throws `invalid_argument` for malformed bytes. */
 export function readPolicyMessage(bytes: Uint8Array): PolicyMessage {
   const { part, state } = decoded(bytes);
   return {
@@ -279,7 +283,7 @@ function decoded(bytes: Uint8Array): WatchPolicyResponse {
   try {
     return fromBinary(WatchPolicyResponseSchema, bytes);
   } catch (error) {
-    throw misplaced(error instanceof Error ? error.message : "no message of WatchPolicy");
+    throw misplaced(error instanceof Error ? error.message : "invalid WatchPolicyResponse");
   }
 }
 
@@ -292,6 +296,6 @@ function versionPlaceOf(place: PolicyPlace | undefined): VersionPlace {
     Number.isSafeInteger(hlc) &&
     nodeId.length <= MAX_NODE_ID &&
     /^(?:[0-9a-f]{64})?$/.test(checksum);
-  if (!isPlace) throw misplaced("a version of the policy without a place");
+  if (!isPlace) throw misplaced("invalid number, hlc, node_id or checksum of a policy version");
   return { number, hlc, nodeId, checksum };
 }

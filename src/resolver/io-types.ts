@@ -1,4 +1,4 @@
-/** The inputs and outputs of a resolver's machine, and what it is told at its start. */
+/** Inputs, orders and options of the resolver's state machine. */
 import type { WholeName } from "../catalog/query/instances.ts";
 import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import type { WaymarkError } from "../lib/errors.ts";
@@ -11,9 +11,9 @@ import type { RefusedUpstream, UpstreamFacts } from "./upstreams.ts";
 import type { WatchRefusal } from "./watching/prefix-refusals.ts";
 import type { StreamNumber, WatchOrder } from "./watching/upstream-watches.ts";
 
-/** As the settings `resolver.*`. */
+/** Options, mostly from the settings `resolver.*`. */
 export interface ResolverOptions {
-  /** This resolver, by the name that it adds to `via`. */
+  /** Name of this resolver, as it appears in `via`. */
   readonly name: string;
   readonly clusterId: string;
   readonly region: string;
@@ -23,28 +23,28 @@ export interface ResolverOptions {
   readonly maxEntries: number;
   readonly maxBytes: number;
   readonly ttls: FetchTtls;
-  /** 0 means without end. */
+  /** 0 means no limit. */
   readonly maxStaleMs: number;
   readonly guardHoldMs: number;
   readonly pruneIntervalMs: number;
-  /** Whether it is ready only when all of `namespaces` is there. */
+  /** Whether readiness requires that all of `namespaces` is present. */
   readonly seedOnStart: boolean;
-  /** Time in which the digest of each followed namespace is compared once. */
+  /** Interval within which the digest of each followed namespace is compared once. */
   readonly resyncIntervalMs: number;
   /** A random number, 0 ≤ x < 1. */
   readonly random: () => number;
 }
 
-/** A call to the upstream that is under way, by its number. */
+/** Number of an open call to an upstream. */
 export type CallNumber = number;
 
 export type ResolverInput =
   | { readonly kind: "tick" }
   | { readonly kind: "probed"; readonly upstream: string; readonly latencyMs: number; readonly facts: UpstreamFacts }
   | { readonly kind: "probe failed"; readonly upstream: string; readonly retryMs?: number }
-  /** It was said at most `delayMs` ago. */
+  /** A message of a watch, sent at most `delayMs` ago. */
   | { readonly kind: "watch said"; readonly stream: StreamNumber; readonly bytes: Uint8Array; readonly delayMs: number }
-  /** The stream ended or failed. `refusal`: the upstream itself will not tell of what was asked for. */
+  /** The stream ended or failed. `refusal` is set when the upstream rejected the watched prefixes. */
   | { readonly kind: "watch ended"; readonly stream: StreamNumber; readonly retryMs?: number; readonly refusal?: WatchRefusal | undefined }
   | { readonly kind: "policy said"; readonly stream: StreamNumber; readonly bytes: Uint8Array }
   | { readonly kind: "policy ended"; readonly stream: StreamNumber; readonly retryMs?: number }
@@ -58,11 +58,11 @@ export type ResolverInput =
   /** A page of the answer to a fetch. */
   | { readonly kind: "fetched"; readonly call: CallNumber; readonly bytes: Uint8Array }
   | { readonly kind: "fetch failed"; readonly call: CallNumber; readonly error: WaymarkError }
-  /** An upstream answered a call that was passed on with what no server of ours can have sent. */
+  /** An upstream sent a malformed answer to a proxied call. */
   | { readonly kind: "garbled"; readonly upstream: string; readonly fault: string }
-  /** What the upstream servers are shown has changed: the streams that are open were opened with something else. */
+  /** The credentials for the upstream servers changed; open streams still use the old ones. */
   | { readonly kind: "credentials changed" }
-  /** An operator acts on the cache. */
+  /** An operator started an operation on the cache. */
   | ({ readonly kind: "act" } & OperationRequest);
 
 export type ResolverOrder =
@@ -77,30 +77,30 @@ export type ResolverOrder =
       readonly name: WholeName;
       readonly pageToken: string;
     }
-  /** An upstream sent what no server of ours can have sent, or names a policy that it has not. */
+  /** An upstream sent a malformed message, or named a policy version that it does not send. */
   | { readonly kind: "garbled"; readonly upstream: string; readonly fault: string }
   | ResyncOrder
-  /** An upstream is not followed, for what it says of itself. Comes again when the reason changes, and when it begins again. */
+  /** An upstream is refused because of the cluster, region or chain that it reports. Sent again when the reason changes or a new refusal begins. */
   | ({ readonly kind: "refused" } & RefusedUpstream);
 
-/** How a name is asked for. */
+/** Options of a lookup. */
 export interface LookupOptions {
-  /** What is fetched may not be older, in ms; it is asked for again otherwise. Absent: as old as it may be served. */
+  /** Oldest acceptable age of the answer, in ms; an older answer is fetched again. Absent: any age that may be served. */
   readonly maxAgeMs?: number | undefined;
-  /** Whether the same call asked for another name of the namespace before: the namespace counts as asked for once. */
+  /** Whether the same call already looked up another name of the namespace, which counts as one request for the namespace. */
   readonly isFurther?: boolean | undefined;
-  /** False for a part of a question that is counted as a whole. */
+  /** False for part of a lookup that is counted as a whole. */
   readonly isCounted?: boolean | undefined;
 }
 
-/** Where an answer comes from, and how good it is. */
+/** Source and quality of an answer. */
 export interface AnswerQuality {
   readonly source: "followed" | "fetched" | "disk";
   readonly isStale: boolean;
-  /** In ms; infinite while it is unknown. */
+  /** In ms. Infinite while the age is unknown. */
   readonly ageMs: number;
   /** Nodes that the age does not include. Absent: none. */
   readonly unreachable?: UnreachableNodes | undefined;
-  /** Whether it was fetched, and says that nothing exists. Absent: no. */
+  /** Whether this is a fetched answer that nothing exists. Absent: no. */
   readonly isNegative?: boolean;
 }

@@ -1,6 +1,7 @@
 /**
- * A resolver as a machine: which upstream it goes by, what it follows there, and what it answers its callers from (semantics.md, Resolver). It takes inputs and a
- * time, and appends orders to a list; the shell opens streams, probes and fetches. It judges nobody: who may see a namespace is asked before it is.
+ * The state machine of a resolver: which upstream it uses, which namespaces it follows there, and how good its answers are (semantics.md, Resolver). It
+ * receives inputs and a time and appends orders to a list; the caller opens streams, sends probes and fetches entries. It checks no permissions: the caller
+ * checks first who may see a namespace.
  */
 import type { EntryStamper } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
@@ -40,18 +41,18 @@ import { WatchSelection } from "./watching/watch-selection.ts";
 import { WatchedCatalog } from "./watching/watched-catalog.ts";
 
 export interface ResolverParts {
-  /** Empty, and of no origin that has entries. */
+  /** Empty: its own origin has no entries. */
   readonly replica: Replica;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
   readonly policies: PolicyEngine;
-  /** Absent where none are followed. */
+  /** Absent when the resolver follows no summaries. */
   readonly summaries?: FollowedSummaries | undefined;
 }
 
 export type ResolverNews =
-  /** Another upstream is used from now on, or none, or what is configured does not fit, or fits again. */
+  /** The resolver now uses another upstream, or none; or the configured namespaces stopped or started to fit into the cache. */
   | { readonly kind: "upstream changed"; readonly upstream: string | undefined; readonly isFull: boolean }
-  /** The same streams are opened again, with other credentials. */
+  /** All streams must be opened again at the same upstream, with the new credentials. */
   | { readonly kind: "reopen" };
 
 export type ResolverPart = MachinePart<ResolverInput | ResolverNews, ResolverOrder>;
@@ -64,39 +65,39 @@ export class ResolverMachine {
   readonly bookmarks: WatchBookmarks;
   readonly following: WatchSelection;
   readonly policy: WatchedPolicy;
-  /** What it holds beside what it follows. */
+  /** Entries that the mass-loss guard holds although the upstream reports them gone. */
   readonly held: RetainedEntries;
   readonly upstreams: UpstreamSet;
-  /** Of answers. Whoever answers without `ask` counts here. */
+  /** Counters of answers. Code that answers without calling `ask` updates them itself. */
   readonly counts = new AnswerCounts();
   readonly options: ResolverOptions;
   readonly summaries: FollowedSummaries | undefined;
   readonly replica: Replica;
   readonly followed: WatchedCatalog;
   readonly fetched: FetchedCache;
-  /** What `lookupsOf` gives. */
+  /** The results of `lookupsOf`. */
   readonly #lists: Readonly<Record<"fetched" | "followed" | "followedAndHeld", readonly EntryIndex[]>>;
   readonly cache: BoundedCache<FetchedName>;
   readonly watches: UpstreamWatches;
   readonly refusals: PrefixRefusals;
   readonly digests: DigestRounds;
   readonly acts: CacheOperations;
-  readonly hearing: UpstreamLiveness;
+  readonly liveness: UpstreamLiveness;
   readonly calls: FetchCalls;
   readonly policyStream: PolicyStream;
-  /** The upstream of the watches that are open. */
+  /** The upstream at which the watches are open. */
   used: string | undefined;
-  /** When everything that is followed was as it was at the upstream's bookmark. Undefined: never. */
+  /** Monotonic time at which all followed entries last matched a bookmark of the upstream. Undefined if they never did. */
   wholeMonoMs: number | undefined;
   upstreamChangeCount = 0;
   readonly space: CacheCapacity;
-  /** Until when nothing is followed, because what is configured does not fit. */
+  /** Nothing is followed before this monotonic time, because the configured namespaces do not fit. */
   fullUntilMonoMs = Number.NEGATIVE_INFINITY;
   isFull = false;
-  /** Why it is not ready, where an operator must do something. Undefined without a fault. */
+  /** A fault that keeps the resolver from being ready until an operator acts. Undefined without a fault. */
   fault: string | undefined;
 
-  /** `partsOf`: the parts in the order in which they work (`parts.ts`). */
+  /** `partsOf` returns the machine's parts in the order in which they run (`parts.ts`). */
   constructor(
     options: ResolverOptions,
     { replica, stamper, policies, summaries }: ResolverParts,
@@ -115,7 +116,7 @@ export class ResolverMachine {
       bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs },
       admits: (record) => mayBeSeen(policies.policy, record, record.traits, options.clusterId),
     });
-    // What is followed now is told from there.
+    // A fetched answer is worth nothing when its namespace is followed now, because lookups read the followed entries.
     const worthOf = ({ content, namespace }: FetchedName) => Number(content.length > 0 && !this.isComplete(namespace));
     this.cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.space.evicted(name), random });
     this.fetched = new FetchedCache({ slab, stamper, cache: this.cache, ttls, maxStaleMs });
@@ -135,14 +136,14 @@ export class ResolverMachine {
     this.policy = new WatchedPolicy(policies);
     this.policyStream = new PolicyStream(this.policy);
     this.upstreams = new UpstreamSet({ ...options, addresses: options.upstreams }, time.monoMs);
-    this.hearing = new UpstreamLiveness({ upstreams: this.upstreams, watches });
+    this.liveness = new UpstreamLiveness({ upstreams: this.upstreams, watches });
     this.digests = new DigestRounds({ ...parts, intervalMs: options.resyncIntervalMs, random }, time);
     this.acts = new CacheOperations({ lookup, fetched, following, watches });
     this.list.add(partsOf(this, time));
   }
 
   handle(input: ResolverInput, time: Time, out: Out): void {
-    const silentMonoMs = this.hearing.silentSince(time);
+    const silentMonoMs = this.liveness.silentSince(time);
     if (silentMonoMs !== undefined) this.fetched.onSilence(silentMonoMs, time);
     this.list.handle(input, time, out);
   }
@@ -151,27 +152,27 @@ export class ResolverMachine {
     return this.list.nextDeadlineMs();
   }
 
-  /** A text that changes with what a copy would hold. Undefined while there is nothing that is worth one. */
+  /** A text that changes whenever the content of a copy would change. Undefined while there is nothing worth copying. */
   get copyMark(): string | undefined {
     const { held } = this.watches;
     return held === undefined ? undefined : [this.replica.revision, this.held.mark, this.policy.mark, ...held.prefixes.list].join(" ");
   }
 
-  /** What is held, and the policy, in blocks for a file. It may go on changing while they are taken; throws as `copyBlocks`. */
+  /** Yields the cached entries and the policy as blocks of a file. The cache may change between blocks. Throws as `copyBlocks` does. */
   copy(now: () => Time): Generator<Uint8Array> {
-    return copyBlocks({ ...this.space.parts, owner: this.#owner, policy: this.policy, freshness: this.hearing.freshness }, now);
+    return copyBlocks({ ...this.space.parts, owner: this.#owner, policy: this.policy, freshness: this.liveness.freshness }, now);
   }
 
   /**
-   * Takes a copy as the state to begin with; or says why it is of no use, with which nothing is changed. To be called before any input. Yields between slices
-   * of work.
+   * Restores the state from a copy. If the copy is unusable, changes nothing and returns the reason. Must be called before the first input. Yields between
+   * slices of work.
    */
   restore(bytes: Uint8Array, time: Time): Generator<void, RestoredCopy> {
     const parts = {
       ...this.space.parts,
       owner: this.#owner,
       policy: this.policy,
-      freshness: this.hearing.freshness,
+      freshness: this.liveness.freshness,
       configured: this.options.namespaces,
       maxEntries: this.options.maxEntries,
       fits: () => this.space.isEnough,
@@ -183,7 +184,7 @@ export class ResolverMachine {
     return { nodeId: this.options.name, clusterId: this.options.clusterId };
   }
 
-  /** Whether everything that is to be followed from the start is here, and the policy; and summaries, if they can be had. */
+  /** Whether the resolver is ready: it has the policy and, with `seedOnStart`, all configured namespaces and the summaries that are available. */
   get isReady(): boolean {
     const { seedOnStart, namespaces } = this.options;
     if (seedOnStart && this.summaries?.isPending === true) return false;
@@ -192,106 +193,108 @@ export class ResolverMachine {
     );
   }
 
-  /** Where lookups of a namespace find its entries. Those of two lists have no key in common. */
+  /** The indexes that contain a namespace's entries. If there are two, they have no key in common. */
   lookupsOf(namespace: string): readonly EntryIndex[] {
-    // HOT: once a query. Nearly always nothing is held, and one list is read without being joined.
+    // HOT: runs per query. The guard rarely holds entries, so lookups usually read a single index.
     const { followed, followedAndHeld, fetched } = this.#lists;
     if (!this.isComplete(namespace)) return fetched;
     return this.held.lookup.size === 0 ? followed : followedAndHeld;
   }
 
-  /** What it follows and what it fetched; without what is only held. */
+  /** The indexes of followed and of fetched entries, without the entries that the guard holds. */
   get lookups(): readonly EntryIndex[] {
     return [...this.#lists.followed, ...this.#lists.fetched];
   }
 
-  /** Whether all that a namespace has, and all below it, is followed and here. An empty text stands for all namespaces. */
+  /** Whether all entries of a namespace and the namespaces below it are followed and present. An empty text means all namespaces. */
   isComplete(namespace: string): boolean {
     return this.watches.isComplete(namespace);
   }
 
-  /** How good the answer to a name is, to somebody who has waited for it. Undefined: it may not be told, because more was heard while it was fetched. */
+  /**
+   * Quality of a fetched answer, for a caller that waited for the fetch. Undefined when the name changed during the fetch, so the answer must not be used.
+   */
   fetchedAnswer(name: QueriedName, time: Time): AnswerQuality | undefined {
-    const known = this.fetched.look(name, time, this.hearing.silentSince(time));
+    const known = this.fetched.look(name, time, this.liveness.silentSince(time));
     return known.state === "miss" ? undefined : this.#answerOf(known, time);
   }
 
-  /**
-   * What was fetched of a name at some time, for somebody who waited for it while no upstream answered. Undefined if nothing was; that nothing exists is not said
-   * beyond its time.
-   */
+  /** Quality of the last fetched answer, for a caller whose fetch failed. Undefined if there is none. A negative answer is never used beyond its TTL. */
   lastAnswer(name: QueriedName, time: Time): AnswerQuality | undefined {
     const known = this.fetched.look(name, time, time.monoMs);
     return known.state === "miss" || known.isNegative ? undefined : this.#answerOf({ ...known, state: "stale" }, time);
   }
 
-  /** Whether the answer to a name was fetched and is here. */
+  /** Whether the cache has a fetched answer to a name. */
   hasFetched(name: QueriedName): boolean {
     return this.fetched.has(name);
   }
 
-  /** How long the answer to a name that was fetched stays fresh, in ms; 0 or less when that is over. Undefined if it is not here. */
+  /** Time in ms for which a fetched answer stays fresh; 0 or less once it is stale. Undefined without a fetched answer. */
   readonly fetchedLeftMs = (name: QueriedName, time: Time): number | undefined => this.fetched.leftMs(name, time);
-  /** Another number after each change of what was fetched of a name; 0 for what is out of date. Undefined: nothing is here. */
+  /** A number that changes with each new fetched answer to a name; 0 when the answer is outdated. Undefined without a fetched answer. */
   readonly fetchedMark = (name: WholeName): number | undefined => this.fetched.markOf(name);
-  /** How often something that was followed was let go: what was asked before, by other ways than `ask`, may be older than what callers were told since. */
+  /**
+   * How often the resolver stopped following something. After such a release, answers that were not obtained through `ask` may be older than answers given
+   * since.
+   */
   get releaseCount(): number {
     return this.watches.releaseCount;
   }
 
-  /** The last report about an entry that is followed or fetched. */
+  /** The latest load report of a followed or fetched entry. */
   loadOf(key: KeyText): LoadView | undefined {
     return this.followed.loads.get(key) ?? this.fetched.loads.get(key);
   }
 
-  /** This resolver, and those through which its data comes, the nearest first. */
+  /** Names of this resolver and of the resolvers through which its data comes, nearest first. */
   get via(): readonly string[] {
     return [this.options.name, ...this.upstreams.via];
   }
 
-  /** How good what is followed is. `isAsked` is given the entries that are held, and says whether one of them is in the answer. */
+  /** Quality of an answer from followed entries. `isAsked` is passed the held entries and returns whether the answer contains one of them. */
   followedAnswer(time: Time, isAsked: (held: EntryIndex) => boolean = () => false): AnswerQuality {
     const isHolding = this.held.lookup.size > 0 && isAsked(this.held.lookup);
     const { isFromDisk } = this.watches;
-    const isStale = isFromDisk || this.isFull || isHolding || !this.hearing.isWell(time);
-    const { freshness } = this.hearing;
+    const isStale = isFromDisk || this.isFull || isHolding || !this.liveness.isWell(time);
+    const { freshness } = this.liveness;
     return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: freshness.ageMs(time), unreachable: freshness.unreachable };
   }
 
-  /** How good the answer is to a caller that may not see a namespace: as if nothing were there, whatever others ask for. */
+  /** Quality of the answer for a caller that may not see a namespace. It is the same as for an empty namespace, whatever other callers request. */
   hiddenAnswer(namespace: string, time: Time): AnswerQuality {
     if (!this.following.isUnconfigured(namespace)) return this.followedAnswer(time);
     return { source: "fetched", isStale: this.upstreams.isCutOff, ageMs: 0 };
   }
 
-  /** Another policy is in force: what was fetched under the one before is asked for again, and what it hides is held no longer. */
+  /** Call when another policy comes into force. Fetched answers become outdated, and held entries that the policy hides are released. */
   policyChanged(): void {
     this.held.policyChanged();
     this.fetched.outdate();
   }
 
   /**
-   * Asks for a name, for a caller that may see its namespace. Undefined: the caller has to wait, and `told` is called once, later. Throws `not_ready` where
-   * there is nobody to ask.
+   * Looks up a name for a caller that may see its namespace. Returns undefined when the caller must wait; `onOutcome` is then called once, later. Throws
+   * `not_ready` when no upstream can be asked.
    */
   ask(
     name: QueriedName,
-    told: (outcome: FetchOutcome<readonly CatalogRecord[]>) => void,
+    onOutcome: (outcome: FetchOutcome<readonly CatalogRecord[]>) => void,
     time: Time,
     out: Out,
     { maxAgeMs = NEVER, isFurther = false, isCounted = true }: LookupOptions = {},
   ): AnswerQuality | undefined {
     const { namespace } = name;
     if (!isFurther) this.#askedFor(namespace, time, out);
-    if (this.isComplete(namespace) && this.hearing.freshness.ageMs(time) <= maxAgeMs) {
+    if (this.isComplete(namespace) && this.liveness.freshness.ageMs(time) <= maxAgeMs) {
       const answer = this.followedAnswer(time, (held) => askedCount(held, name) > 0);
       if (isCounted) this.counts.hit(answer);
       return answer;
     }
-    const known = this.fetched.ask(name, time, this.hearing.silentSince(time));
+    const known = this.fetched.ask(name, time, this.liveness.silentSince(time));
     if (known.state === "miss" || known.ageMs > maxAgeMs) {
       if (isCounted) this.counts.miss();
-      return this.#missed(name, told, time, out);
+      return this.#missed(name, onOutcome, time, out);
     }
     const answer = this.#answerOf(known, time);
     const upstream = this.upstreams.current;
@@ -303,7 +306,7 @@ export class ResolverMachine {
   #answerOf({ state, name, ageMs, isNegative }: Exclude<CachedName, { readonly state: "miss" }>, time: Time): AnswerQuality {
     return {
       source: "fetched",
-      isStale: state === "stale" || name.isStale || this.hearing.isAway(time),
+      isStale: state === "stale" || name.isStale || this.liveness.isAway(time),
       ageMs,
       unreachable: name.unreachable,
       isNegative,
@@ -318,20 +321,22 @@ export class ResolverMachine {
   }
 
   statistics(time: Time): ResolverStatistics {
-    const told = { wholeMonoMs: this.wholeMonoMs, upstreamChangeCount: this.upstreamChangeCount, resyncs: this.acts.resyncs };
-    return statisticsOf({ ...this.space.parts, upstreams: this.upstreams, hearing: this.hearing, counts: this.counts }, told, time);
+    const reported = { wholeMonoMs: this.wholeMonoMs, upstreamChangeCount: this.upstreamChangeCount, resyncs: this.acts.resyncs };
+    return statisticsOf({ ...this.space.parts, upstreams: this.upstreams, liveness: this.liveness, counts: this.counts }, reported, time);
   }
 
-  #missed(name: QueriedName, told: (outcome: FetchOutcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): undefined {
+  #missed(name: QueriedName, onOutcome: (outcome: FetchOutcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): undefined {
     const upstream = this.upstreams.current;
     if (upstream === undefined)
-      throw new WaymarkError("not_ready", "this resolver reaches no server, and does not know this name", { retryMs: NOT_READY_RETRY_MS });
-    this.calls.begin(name, told, upstream, time, out);
+      throw new WaymarkError("not_ready", "this resolver cannot reach any upstream and has no cached answer for this name; retry", {
+        retryMs: NOT_READY_RETRY_MS,
+      });
+    this.calls.begin(name, onOutcome, upstream, time, out);
     return undefined;
   }
 
-  /** What an upstream said, unless no server of ours can have said it: then that upstream is left. */
-  believed<T>(upstream: string, read: () => T, time: Time, out: Out): T | undefined {
+  /** Runs `read`, which processes a message of an upstream. If the message is malformed, stops using that upstream and returns undefined. */
+  parseOrDistrust<T>(upstream: string, read: () => T, time: Time, out: Out): T | undefined {
     try {
       return read();
     } catch (error) {
@@ -346,22 +351,22 @@ export class ResolverMachine {
     this.upstreams.garbled(upstream, monoMs);
   }
 
-  /** The upstream that is used failed. */
+  /** Call when the upstream in use failed. */
   lose({ monoMs }: Time, retryMs?: number): void {
     if (this.used !== undefined) this.upstreams.broke(this.used, monoMs, retryMs);
   }
 
-  /** What is to be followed, without what the upstream refuses. */
+  /** Prefixes to follow, except those that the upstream refuses. */
   get wanted(): NamespacePrefixes {
     return this.refusals.allowed(this.following.prefixes);
   }
 
-  /** Brings the watches in line with what is to be followed. */
+  /** Opens, changes and closes watches so that they cover the wanted prefixes. */
   want(time: Time, out: Out): void {
     const wasOpen = this.watches.isOpen;
     this.watches.want(this.wanted, time, out);
     if (!this.refusals.isEmpty && !this.watches.isOpening && this.refusals.release(time.monoMs)) this.watches.want(this.wanted, time, out);
-    // Until now there was nothing to say.
-    if (!wasOpen && this.watches.isOpen) this.hearing.opened(time);
+    // Silence of the upstream counts from here, because no messages were expected before.
+    if (!wasOpen && this.watches.isOpen) this.liveness.opened(time);
   }
 }

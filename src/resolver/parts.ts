@@ -1,4 +1,4 @@
-/** The parts of a resolver's machine, in the one list of them. */
+/** Lists the parts of a resolver's state machine, and implements those that connect its components. */
 import { SNAPSHOT } from "../catalog/watch/reader.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
@@ -10,17 +10,17 @@ import { UNASKED_MS } from "./watching/watch-selection.ts";
 
 type Out = ResolverOrder[];
 
-/** Most tombstones that are dropped at a time. */
+/** Maximum number of tombstones removed in one pruning. */
 const PRUNED_AT_A_TIME = 10_000;
-/** Resolvers whose credentials are changed together are told so in the same second. */
+/** Each resolver waits a random part of this time, because the credentials of many resolvers often change together. */
 const REOPENED_WITHIN_MS = 5000;
 
-/** The parts of a resolver in the order in which they work. A new part is a row here. */
+/** Returns the parts of a resolver in the order in which they run. A new part is a new row of this list. */
 export function resolverParts(machine: ResolverMachine, time: Time): readonly ResolverPart[] {
   const { acts, held, following, digests, options } = machine;
   return [
     // This comes before the upstream changes, because the answers to report were fetched from the present one.
-    { look: (now, out) => acts.tell(machine.used, now, out) },
+    { look: (now, out) => acts.report(machine.used, now, out) },
     upstreamsRow(machine),
     { handle: { tick: (_, now) => held.tick(now) }, nextDeadlineMs: () => held.nextDeadlineMs() },
     { handle: { tick: (_, { monoMs }) => following.tick(monoMs) } },
@@ -29,7 +29,7 @@ export function resolverParts(machine: ResolverMachine, time: Time): readonly Re
     watchesRow(machine),
     policyRow(machine),
     summariesRow(machine),
-    hearingRow(machine),
+    livenessRow(machine),
     reopeningRow(machine, options.random),
     pruneRow(machine, time),
     { look: (now, out) => digests.adjust(machine.used, machine.wanted, now, out), nextDeadlineMs: () => digests.nextDeadlineMs() },
@@ -61,7 +61,7 @@ function upstreamsRow(machine: ResolverMachine): ResolverPart {
   };
 }
 
-/** Which upstream the watches are open at. */
+/** Switches the watches to the upstream that is selected now. */
 function usedRow(machine: ResolverMachine): ResolverPart {
   return {
     look: (time, out) => {
@@ -80,7 +80,7 @@ function watchesRow(machine: ResolverMachine): ResolverPart {
   const { watches, refusals, digests } = machine;
   return {
     handle: {
-      "watch said": (input, time, out) => watchSaid(machine, input, time, out),
+      "watch said": (input, time, out) => onWatchMessage(machine, input, time, out),
       "watch ended": ({ stream, retryMs, refusal }, time, out) => {
         const refused = refusal === undefined ? undefined : watches.refused(stream, time, out);
         if (refused !== undefined && refusal !== undefined) {
@@ -100,41 +100,46 @@ function watchesRow(machine: ResolverMachine): ResolverPart {
   };
 }
 
-function watchSaid(
+function onWatchMessage(
   machine: ResolverMachine,
   { stream, bytes, delayMs }: Extract<ResolverInput, { kind: "watch said" }>,
   time: Time,
   out: Out,
 ): void {
-  const { used: upstream, watches, hearing, upstreams } = machine;
+  const { used: upstream, watches, liveness, upstreams } = machine;
   if (upstream === undefined) return;
-  const said = machine.believed(upstream, () => readWatchMessage(bytes), time, out);
-  if (said === undefined) return;
-  // The policy's epoch comes before the entries that follow it: the watches below answer callers who wait for that policy.
-  machine.policy.heardEpoch(said.policyEpoch, { upstream, monoMs: time.monoMs });
-  const isOfWatch = machine.believed(upstream, () => watches.hear(stream, said, time, out), time, out);
+  const message = machine.parseOrDistrust(upstream, () => readWatchMessage(bytes), time, out);
+  if (message === undefined) return;
+  // The policy epoch must be noted before the entries are applied: applying them below answers callers who wait for that policy.
+  machine.policy.noteEpoch(message.policyEpoch, { upstream, monoMs: time.monoMs });
+  const isOfWatch = machine.parseOrDistrust(upstream, () => watches.receive(stream, message, time, out), time, out);
   if (isOfWatch === false)
-    machine.believed(upstream, () => machine.acts.repair(machine.digests.hear(stream, said, time, out) ?? [], time, out), time, out);
+    machine.parseOrDistrust(
+      upstream,
+      () => machine.acts.repair(machine.digests.receive(stream, message, time, out) ?? [], time, out),
+      time,
+      out,
+    );
   if (isOfWatch !== true) return;
   machine.refusals.accepted();
-  hearing.freshness.heard(time, { isChangesOnly: said.snapshot === SNAPSHOT.NONE && said.ageMs === undefined });
+  liveness.freshness.heard(time, { isChangesOnly: message.snapshot === SNAPSHOT.NONE && message.ageMs === undefined });
   fit(machine, time, out);
-  // Only the beginning and the end of a snapshot and bookmarks say how the upstream is.
-  if (said.ageMs === undefined) return;
-  upstreams.heardVia(upstream, said.via, time.monoMs);
-  upstreams.heardStale(upstream, said.isStale, time.monoMs);
-  hearing.isUpstreamStale = said.isStale;
-  if (said.snapshot === SNAPSHOT.BEGIN) return;
+  // Only snapshot boundaries and bookmarks carry the state of the upstream.
+  if (message.ageMs === undefined) return;
+  upstreams.noteVia(upstream, message.via, time.monoMs);
+  upstreams.noteStale(upstream, message.isStale, time.monoMs);
+  liveness.isUpstreamStale = message.isStale;
+  if (message.snapshot === SNAPSHOT.BEGIN) return;
   if (time.monoMs >= machine.fullUntilMonoMs) machine.fault = undefined;
-  if (machine.policyStream.hasSpoken) upstreams.markHealthy(upstream);
-  // A bookmark of a resolver says that nothing before it is missing, even when no stream can resume from it.
+  if (machine.policyStream.hasReceived) upstreams.markHealthy(upstream);
+  // A bookmark from a resolver confirms that no earlier change is missing, even when it has no cursor from which a stream can resume.
   if (!watches.isInStep(stream)) return;
   machine.wholeMonoMs = time.monoMs;
-  hearing.freshness.stated(said.ageMs + delayMs, time, said.unreachable);
+  liveness.freshness.stated(message.ageMs + delayMs, time, message.unreachable);
 }
 
 /**
- * Drops what does not fit into the memory of the cache. If even the configured namespaces do not fit, the resolver keeps what it holds completely, and follows
+ * Releases entries and prefixes that exceed the cache limits. If even the configured namespaces do not fit, the resolver keeps its complete data and follows
  * nothing for a while.
  */
 function fit(machine: ResolverMachine, time: Time, out: Out): void {
@@ -152,18 +157,18 @@ function policyRow(machine: ResolverMachine): ResolverPart {
   const { policy, policyStream, upstreams, watches } = machine;
   return {
     handle: {
-      // A resolver leaves an upstream that named a policy and does not send it, and waits for that policy no longer.
+      // A resolver stops using an upstream that named a policy version and did not send it, and stops waiting for that version.
       tick: (_, { monoMs }, out) => {
         for (const { upstream, epoch } of policy.takeUnmet(monoMs)) {
-          const who = upstream === "" ? "the copy on disk" : "it";
-          out.push({ kind: "garbled", upstream, fault: `${who} named policy ${epoch}, and no server has sent that version since` });
-          upstreams.lied(upstream, monoMs);
+          const who = upstream === "" ? "the copy on disk" : "the upstream";
+          out.push({ kind: "garbled", upstream, fault: `${who} named policy version ${epoch}, which no server has sent since` });
+          upstreams.noteUnmetClaim(upstream, monoMs);
         }
       },
       "policy said": ({ stream, bytes }, time, out) => {
         const upstream = policyStream.upstreamOf(stream);
         if (upstream === undefined) return;
-        if (machine.believed(upstream, () => policyStream.hear(bytes, time.monoMs), time, out) !== true) return;
+        if (machine.parseOrDistrust(upstream, () => policyStream.receive(bytes, time.monoMs), time, out) !== true) return;
         if (!watches.isOpen) upstreams.markHealthy(upstream);
       },
       "policy ended": ({ stream, retryMs }, time) => {
@@ -182,9 +187,10 @@ function summariesRow(machine: ResolverMachine): ResolverPart {
     handle: {
       tick: (_, time) => summaries?.work(time),
       "summaries said": ({ stream, bytes, delayMs }, time, out) => {
-        const said = summaries?.hear(stream, bytes, delayMs, time, out);
+        const message = summaries?.hear(stream, bytes, delayMs, time, out);
         const { used: upstream } = machine;
-        if (said !== undefined && upstream !== undefined) machine.policy.heardEpoch(said.policyEpoch, { upstream, monoMs: time.monoMs });
+        if (message !== undefined && upstream !== undefined)
+          machine.policy.noteEpoch(message.policyEpoch, { upstream, monoMs: time.monoMs });
       },
       "summaries ended": ({ stream, retryMs, refusal }, time) => summaries?.ended(stream, retryMs, refusal !== undefined, time),
       reopen: (_, _time, out) => summaries?.reopen(out),
@@ -194,24 +200,26 @@ function summariesRow(machine: ResolverMachine): ResolverPart {
   };
 }
 
-function hearingRow(machine: ResolverMachine): ResolverPart {
-  const { hearing, watches } = machine;
+function livenessRow(machine: ResolverMachine): ResolverPart {
+  const { liveness, watches } = machine;
   return {
     handle: {
       tick: (_, time) => {
-        if (time.monoMs < hearing.deadMonoMs) return;
-        watches.onSilence(hearing.changesOnlyMs(time));
+        if (time.monoMs < liveness.deadMonoMs) return;
+        watches.onSilence(liveness.changesOnlyMs(time));
         machine.lose(time);
       },
-      "upstream changed": (_, time) => hearing.opened(time),
-      reopen: (_, time) => hearing.opened(time),
+      "upstream changed": (_, time) => liveness.opened(time),
+      reopen: (_, time) => liveness.opened(time),
     },
-    nextDeadlineMs: () => hearing.deadMonoMs,
+    nextDeadlineMs: () => liveness.deadMonoMs,
   };
 }
 
-/** Each stream continues from its place, so that nothing is fetched again and no answer is stale. */
-/** Opens the streams again when the credentials of this resolver changed: soon, and not at the moment at which all other resolvers do it. */
+/**
+ * Opens the streams again after the credentials changed, at a random time within 5 s so that not all resolvers reconnect together. Each stream resumes from
+ * its cursor, so no entries are fetched again and no answer becomes stale.
+ */
 function reopeningRow({ list }: ResolverMachine, random: () => number): ResolverPart {
   let dueMonoMs = NEVER;
   const forget = () => {
@@ -235,7 +243,7 @@ function reopeningRow({ list }: ResolverMachine, random: () => number): Resolver
 }
 
 function pruneRow(
-  { options, fetched, following, hearing, upstreams, replica }: ResolverMachine,
+  { options, fetched, following, liveness, upstreams, replica }: ResolverMachine,
   { monoMs: startMonoMs }: Time,
 ): ResolverPart {
   let dueMonoMs = startMonoMs + options.pruneIntervalMs;
@@ -244,7 +252,7 @@ function pruneRow(
       tick: (_, time) => {
         if (time.monoMs < dueMonoMs) return;
         dueMonoMs = time.monoMs + options.pruneIntervalMs;
-        fetched.prune(time, hearing.silentSince(time));
+        fetched.prune(time, liveness.silentSince(time));
         if (!upstreams.isCutOff) following.prune(time.monoMs - UNASKED_MS);
         replica.collect(time, PRUNED_AT_A_TIME);
       },
@@ -262,18 +270,18 @@ function fetchesRow(machine: ResolverMachine): ResolverPart {
         if (upstream === undefined) return;
         const read = (): true => {
           const page = readFetchedPage(bytes);
-          policy.heardEpoch(page.policyEpoch, { upstream, monoMs: time.monoMs });
-          upstreams.heardVia(upstream, page.via, time.monoMs);
+          policy.noteEpoch(page.policyEpoch, { upstream, monoMs: time.monoMs });
+          upstreams.noteVia(upstream, page.via, time.monoMs);
           calls.take(call, page, bytes.length, time, out);
           return true;
         };
-        if (machine.believed(upstream, read, time, out)) return;
-        calls.failed(call, new WaymarkError("not_ready", "an upstream sent an answer that cannot be read"));
+        if (machine.parseOrDistrust(upstream, read, time, out)) return;
+        calls.failed(call, new WaymarkError("not_ready", "an upstream sent a malformed answer; retry"));
       },
       "fetch failed": ({ call, error }, time, out) => {
         const upstream = calls.upstreamOf(call);
-        // This upstream has not caught up, and its probes do not show that. Another upstream may know more.
-        if (upstream !== undefined && error.reason === "not_ready") upstreams.heardStale(upstream, true, time.monoMs);
+        // This upstream has not caught up, which its probes do not show. Another upstream may have newer data.
+        if (upstream !== undefined && error.reason === "not_ready") upstreams.noteStale(upstream, true, time.monoMs);
         if (!calls.askNext(call, error, upstreams.usable, time, out)) calls.failed(call, error);
       },
     },

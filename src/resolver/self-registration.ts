@@ -1,36 +1,36 @@
 /**
- * Keeps the entry of this resolver in the catalog, as a state machine: registers it at the upstream under a lease, renews that, and registers again when the lease
- * or the server that holds it is lost, or when the entry changes (semantics.md, Resolver). `node/resolver/self-registration.io.ts` makes the calls.
+ * Keeps this resolver's own entry in the catalog, as a state machine (semantics.md, Resolver): registers it at the upstream under a lease, renews the lease,
+ * and registers again when the lease or its server is lost or the entry changes. `node/resolver/self-registration.io.ts` makes the calls.
  */
 
 import { type ClientLease, leaseLostMonoMs, renewalMonoMs } from "../consumer/client-lease.ts";
 import { backoffMs } from "../lib/backoff.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 
-/** How a call failed, as far as the machine must know. */
+/** How a call failed, as far as the machine needs to distinguish. */
 export type SelfFailure =
-  /** The server is a resolver, which takes no writes. `nodes`: addresses that do. */
+  /** The server is a resolver, which accepts no writes. `nodes` are addresses of servers that do. */
   | { readonly kind: "read only"; readonly nodes: readonly string[] }
   /** The server does not know the lease. */
   | { readonly kind: "lease" }
-  /** `retryMs`: when the server thinks that a retry may help. */
+  /** `retryMs` is the pause that the server suggests before a retry. */
   | { readonly kind: "other"; readonly retryMs: number | undefined };
 
 export type SelfInput =
   /** The server that the resolver follows now. */
   | { readonly kind: "upstream"; readonly upstream: string | undefined }
-  /** The entry is another than the one that was sent last. */
+  /** The entry differs from the one that was sent last. */
   | { readonly kind: "changed" }
   | { readonly kind: "registered"; readonly leaseId: string; readonly ttlMs: number }
   | { readonly kind: "renewed"; readonly isExpired: boolean; readonly ttlMs: number | undefined }
   | { readonly kind: "failed"; readonly failure: SelfFailure }
-  /** The address of another process whose entry has the key of ours now. Undefined: there is none. */
+  /** Address of another process whose entry has this resolver's key now. Undefined if there is none. */
   | { readonly kind: "found"; readonly other: string | undefined }
   | { readonly kind: "close" }
   | { readonly kind: "tick" };
 
 export type SelfOrder =
-  /** Register the entry as it is now, under that lease, or under a new one when it is empty. */
+  /** Register the current entry under this lease, or under a new lease when the id is empty. */
   | { readonly kind: "register"; readonly server: string; readonly leaseId: string }
   | { readonly kind: "renew"; readonly server: string; readonly leaseId: string }
   | { readonly kind: "unregister"; readonly server: string; readonly leaseId: string }
@@ -41,9 +41,9 @@ export type SelfOrder =
 export type SelfStep =
   | { readonly kind: "registered"; readonly server: string }
   | { readonly kind: "lost"; readonly server: string; readonly why: "expired" | "server" }
-  /** Another process took the key again and again: it has our id. */
+  /** Another process repeatedly took over the key, so it has the same node id. */
   | { readonly kind: "contested"; readonly other: string }
-  /** The upstream takes no writes and names no server that does. Told once for each upstream. */
+  /** The upstream accepts no writes and names no server that does. Reported once for each upstream. */
   | { readonly kind: "left out"; readonly server: string };
 
 interface RegistrationCall {
@@ -53,36 +53,42 @@ interface RegistrationCall {
 }
 
 const BACKOFF = { baseMs: 250, maxMs: 10_000 } as const;
-/** Least time between two registrations of a changed entry. What callers ask for changes what is followed, and each change goes to all nodes. */
+/**
+ * Minimum time between two registrations of a changed entry. The entry changes when requests of callers change the followed namespaces, and each change is
+ * replicated to all nodes.
+ */
 const CHANGE_MS = 5000;
-/** Waits before the key is taken back from another process that has it: each turn is a change for all nodes. They are halved by chance, so that one of two goes first. */
+/**
+ * Waits before reclaiming the key from another process: `first` doubles up to `most`, because each takeover is replicated to all nodes. A random part of up
+ * to half is subtracted, so that one of two processes comes first.
+ */
 const CONTEST_MS = { first: 30_000, most: 600_000 } as const;
-/** A lease that was held for so long was not contested. */
+/** A lease that was held for this time counts as uncontested. */
 const UNCONTESTED_MS = 900_000;
-/** An upstream that takes no writes and names nobody that does is asked again after this time. */
+/** Pause before asking an upstream again that accepts no writes and names no server that does. */
 const LEFT_OUT_MS = 60_000;
 
 export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
   readonly #random: () => number;
   #upstream: string | undefined;
-  /** Where to register instead of at the upstream, which is a resolver. The first one is next. */
+  /** Nodes at which to register instead, because the upstream is a resolver. The first one is tried next. */
   #nodes: readonly string[] = [];
   #lease: ClientLease | undefined;
   #call: RegistrationCall | undefined;
   /** When the next registration is due, or with a lease the next renewal. */
   #atMonoMs = NEVER;
   #isChanged = false;
-  /** A changed entry is not registered before. */
+  /** A changed entry is registered at this monotonic time at the earliest. */
   #changeMonoMs = 0;
   #failures = 0;
-  #hasToldLeftOut = false;
+  #hasReportedLeftOut = false;
   /** Since when the lease is held. */
   #heldMonoMs = 0;
-  /** Leases that servers ended, and that were not held for long. */
+  /** Leases that servers ended before `UNCONTESTED_MS`. */
   #endedCount = 0;
-  /** How often another process had the key since. */
+  /** How often another process had the key since the last uncontested lease. */
   #contestCount = 0;
-  /** Whether to find out who has the key before it is registered again. */
+  /** Whether to look up the owner of the key before registering again. */
   #isDoubtful = false;
   #isOver = false;
 
@@ -157,8 +163,9 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     if (upstream === this.#upstream) return;
     this.#upstream = upstream;
     this.#nodes = [];
-    this.#hasToldLeftOut = false;
-    // With a lease, a renewal finds out whether its server is lost too. Resolvers that one server lost come at different times.
+    this.#hasReportedLeftOut = false;
+    // While there is a lease, its renewal shows whether its server is lost. Otherwise the time is spread, because many resolvers may have lost the same
+    // server.
     const isContested = this.#lease === undefined && this.#contestCount > 0;
     if (upstream !== undefined && upstream !== this.#lease?.server && !isContested)
       this.#atMonoMs = Math.min(this.#atMonoMs, monoMs + this.#spreadMs());
@@ -191,7 +198,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     if (lease === undefined) return this.#unregistered(call, failure, time.monoMs + waitMs, time, out);
     if (failure.kind === "lease") return this.#ended(lease, time, out);
     if (call.kind === "register") {
-      // The renewals go on as they were.
+      // Renewals keep their schedule.
       this.#isChanged = true;
       this.#changeMonoMs = Math.max(this.#changeMonoMs, time.monoMs + waitMs);
       return;
@@ -200,14 +207,14 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     if (this.#target() !== undefined && this.#target() !== lease.server) return this.#lose(lease, "server", time.monoMs, out);
     const endMonoMs = leaseLostMonoMs(lease);
     if (time.monoMs >= endMonoMs) return this.#lose(lease, "server", time.monoMs + waitMs, out);
-    // The wait may end after the time at which the lease counts as lost.
+    // The retry must not come after the time at which the lease counts as lost.
     this.#atMonoMs = Math.min(time.monoMs + waitMs, endMonoMs);
   }
 
   /** A registration failed, and there is no lease. */
   #unregistered(call: RegistrationCall, failure: SelfFailure, retryMonoMs: number, { monoMs }: Time, out: SelfOrder[]): void {
     this.#atMonoMs = retryMonoMs;
-    // Who cannot be asked is not suspected.
+    // If the lookup fails, the key is registered without it.
     if (call.kind === "find") this.#isDoubtful = false;
     if (this.#nodes.includes(call.server)) return this.#pass(call.server);
     if (failure.kind !== "read only" || call.server !== this.#upstream) return;
@@ -217,11 +224,11 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
       return;
     }
     this.#atMonoMs = monoMs + LEFT_OUT_MS;
-    if (!this.#hasToldLeftOut) out.push({ kind: "told", step: { kind: "left out", server: call.server } });
-    this.#hasToldLeftOut = true;
+    if (!this.#hasReportedLeftOut) out.push({ kind: "told", step: { kind: "left out", server: call.server } });
+    this.#hasReportedLeftOut = true;
   }
 
-  /** The node did not take it: the next one is asked, and after the last one the upstream again, which may name others. */
+  /** Moves on after a node did not accept the registration: the next node is tried, and after the last one the upstream, which may name others. */
   #pass(server: string): void {
     this.#nodes = this.#nodes.filter((node) => node !== server);
   }
@@ -232,7 +239,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     out.push({ kind: "told", step: { kind: "lost", server, why } });
   }
 
-  /** Its server does not know the lease any more: it is another life of that server, or another process registered the key. */
+  /** The server no longer knows the lease: the server was restarted, or another process registered the key. */
   #ended(lease: ClientLease, { monoMs }: Time, out: SelfOrder[]): void {
     this.#endedCount += 1;
     this.#isDoubtful = this.#endedCount > 1;
@@ -253,7 +260,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
   #keep(lease: ClientLease): void {
     this.#lease = lease;
     this.#failures = 0;
-    this.#hasToldLeftOut = false;
+    this.#hasReportedLeftOut = false;
     this.#atMonoMs = renewalMonoMs(lease, this.#random());
   }
 

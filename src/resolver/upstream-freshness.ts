@@ -1,41 +1,44 @@
-/** How old what a resolver holds may be (semantics.md, Resolver 9). Only the monotonic clock counts, so a change of the wall clock changes no age. */
+/**
+ * Bounds the age of the followed entries of a resolver (semantics.md, Resolver 9). Uses the monotonic clock only, so changes of the wall clock do not affect
+ * the age.
+ */
 import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import type { Time } from "../lib/machine.ts";
 
-/** An upstream sends a bookmark each second. After so long without a message it may be gone. */
+/** An upstream sends a bookmark every second. After this time without a message it counts as silent. */
 export const SILENT_MS = 3000;
 
-/** What a copy on disk says of its age. */
+/** Age of a copy on disk, and when it was saved. */
 export interface SavedAge {
   readonly ageMs: number;
   readonly savedWallMs: number;
 }
 
 export class UpstreamFreshness {
-  /** The age that was last stated for all that is held. */
+  /** Age of all followed entries as last reported. */
   #statedAgeMs = Number.POSITIVE_INFINITY;
   #statedMonoMs = 0;
-  /** The nodes that the stated age does not include. */
+  /** Nodes that the reported age does not include. */
   unreachable: UnreachableNodes | undefined;
-  /** When the upstream last said something, in monotonic ms. */
-  heardMonoMs = Number.NEGATIVE_INFINITY;
-  /** When it last said more than single changes. */
-  #wentOnMonoMs = Number.NEGATIVE_INFINITY;
+  /** Monotonic time of the upstream's last message. */
+  lastMessageMonoMs = Number.NEGATIVE_INFINITY;
+  /** Monotonic time of its last message other than single changes. */
+  #lastProgressMonoMs = Number.NEGATIVE_INFINITY;
 
-  /** The upstream said something: only single changes, or a part of a snapshot, or that nothing is missing. */
+  /** Records a message of the upstream. `isChangesOnly` is false for a part of a snapshot and for a bookmark. */
   heard({ monoMs }: Pick<Time, "monoMs">, { isChangesOnly }: { readonly isChangesOnly: boolean }): void {
-    this.heardMonoMs = monoMs;
-    if (!isChangesOnly) this.#wentOnMonoMs = monoMs;
+    this.lastMessageMonoMs = monoMs;
+    if (!isChangesOnly) this.#lastProgressMonoMs = monoMs;
   }
 
-  /** For how many ms of the time since then the upstream has said nothing but single changes. */
+  /** Time in ms, since `sinceMonoMs` at the earliest, in which the upstream sent nothing but single changes. */
   changesOnlyMs(sinceMonoMs: number, { monoMs }: Pick<Time, "monoMs">): number {
-    return monoMs - Math.max(sinceMonoMs, this.#wentOnMonoMs);
+    return monoMs - Math.max(sinceMonoMs, this.#lastProgressMonoMs);
   }
 
   /**
-   * The upstream stated the age of its data, in a message after which all that is held is as it is there. Until such a message another upstream changes no
-   * age: what is held is still what the one before told.
+   * Records the age that the upstream reported in a message after which all followed entries match the upstream. After a change of the upstream the age stays
+   * as it was until such a message, because the entries still come from the previous upstream.
    */
   stated(ageMs: number, { monoMs }: Pick<Time, "monoMs">, unreachable?: UnreachableNodes): void {
     this.unreachable = unreachable;
@@ -43,18 +46,18 @@ export class UpstreamFreshness {
     this.#statedMonoMs = monoMs;
   }
 
-  /** What is held comes from a copy on disk. A wall clock that was set back since then leaves the time in between unknown, and with it the age. */
+  /** Restores the age from a copy on disk. If the wall clock was set back since the copy was saved, the age is unknown. */
   restore({ ageMs, savedWallMs }: SavedAge, { monoMs, wallMs }: Time): void {
     this.stated(wallMs < savedWallMs ? Number.POSITIVE_INFINITY : ageMs + wallMs - savedWallMs, { monoMs });
   }
 
-  /** Age of what is held, in ms. Infinite while it is unknown. */
+  /** Age of the followed entries, in ms. Infinite while it is unknown. */
   ageMs({ monoMs }: Pick<Time, "monoMs">): number {
     return this.#statedAgeMs + monoMs - this.#statedMonoMs;
   }
 
-  /** Whether the upstream has been silent for so long that answers are stale. */
+  /** Whether the upstream has been silent for more than `SILENT_MS`, so that answers are stale. */
   isSilent({ monoMs }: Pick<Time, "monoMs">): boolean {
-    return monoMs - this.heardMonoMs > SILENT_MS;
+    return monoMs - this.lastMessageMonoMs > SILENT_MS;
   }
 }

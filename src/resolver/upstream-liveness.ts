@@ -1,10 +1,10 @@
-/** How well a resolver hears the upstream of its watches: how old what is held may be, since when the upstream is silent, and what that makes of answers. */
+/** Tracks whether the upstream of the watches is alive: since when it is silent, and whether answers are stale because of it. */
 import { NEVER, type Time } from "../lib/machine.ts";
 import { SILENT_MS, UpstreamFreshness } from "./upstream-freshness.ts";
 import type { UpstreamSet } from "./upstreams.ts";
 import type { UpstreamWatches } from "./watching/upstream-watches.ts";
 
-/** An upstream that is silent for so long is left. */
+/** A resolver stops using an upstream that is silent for this time. */
 const DEAD_MS = 10_000;
 
 export interface UpstreamLivenessParts {
@@ -14,51 +14,51 @@ export interface UpstreamLivenessParts {
 
 export class UpstreamLiveness {
   readonly freshness = new UpstreamFreshness();
-  /** Whether the upstream last called its data stale: it is a resolver that is cut off, or a node that is. */
+  /** Whether the upstream last reported its data as stale, because it is cut off from its own sources. */
   isUpstreamStale = false;
   readonly #parts: UpstreamLivenessParts;
-  /** Since when the upstream has had something to say. */
+  /** Since when the upstream has been expected to send messages. */
   #openedMonoMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: UpstreamLivenessParts) {
     this.#parts = parts;
   }
 
-  /** From now on the upstream has something to say: another one, or the first watch, or the same streams anew. */
+  /** Call when the first watch is opened, when the upstream changes, and when streams are opened again: from now on messages are expected. */
   opened({ monoMs }: Time): void {
     this.#openedMonoMs = monoMs;
   }
 
-  /** When the upstream last said something on its watch, or was first asked to. */
-  get heardMonoMs(): number {
-    return Math.max(this.freshness.heardMonoMs, this.#openedMonoMs);
+  /** Monotonic time of the last message on the watch, or of its opening if that was later. */
+  get lastMessageMonoMs(): number {
+    return Math.max(this.freshness.lastMessageMonoMs, this.#openedMonoMs);
   }
 
-  /** When the upstream is left if it says nothing until then. What another one said before makes no answer fresh, and gives this one no less time. */
+  /** Monotonic time at which a silent upstream is given up. Messages of the previous upstream make no answer fresh, and do not shorten this time. */
   get deadMonoMs(): number {
-    return this.#parts.watches.isOpen ? this.heardMonoMs + DEAD_MS : NEVER;
+    return this.#parts.watches.isOpen ? this.lastMessageMonoMs + DEAD_MS : NEVER;
   }
 
-  /** For how many ms of the time since it was opened the upstream has said nothing but single changes. */
+  /** Time in ms since the opening in which the upstream sent nothing but single changes. */
   changesOnlyMs(time: Time): number {
     return this.freshness.changesOnlyMs(this.#openedMonoMs, time);
   }
 
-  /** Since when no upstream says anything, by monotonic ms, so that nothing expires. Undefined while one does. */
+  /** Monotonic time since which no upstream has sent anything; fetched answers do not expire meanwhile. Undefined while an upstream is alive. */
   silentSince({ monoMs }: Time): number | undefined {
     const { cutOffMonoMs } = this.#parts.upstreams;
     if (cutOffMonoMs !== undefined) return cutOffMonoMs;
-    const { heardMonoMs } = this;
+    const { lastMessageMonoMs: heardMonoMs } = this;
     return this.#parts.watches.isOpen && monoMs - heardMonoMs > SILENT_MS ? heardMonoMs : undefined;
   }
 
-  /** Whether what was fetched before cannot be trusted to be so still: no upstream answers, or the one that is followed is silent, or says so of itself. */
+  /** Whether fetched answers may be outdated: no upstream answers, or the current one is silent or reports stale data. */
   isAway({ monoMs }: Time): boolean {
     if (this.#parts.upstreams.isCutOff) return true;
-    return this.#parts.watches.isOpen && (this.isUpstreamStale || monoMs - this.heardMonoMs > SILENT_MS);
+    return this.#parts.watches.isOpen && (this.isUpstreamStale || monoMs - this.lastMessageMonoMs > SILENT_MS);
   }
 
-  /** Whether what is followed is as the upstream has it, as far as the upstream says. */
+  /** Whether the followed entries match the upstream, as far as the upstream reports. */
   isWell(time: Time): boolean {
     return !this.isUpstreamStale && !this.#parts.upstreams.isCutOff && !this.freshness.isSilent(time);
   }

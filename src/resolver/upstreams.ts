@@ -1,22 +1,22 @@
 /**
- * Which of its upstreams a resolver follows: the quickest one that may be followed. It leaves an upstream at once when that fails, and for a quicker one only
- * when that was clearly better for a while, because each change makes it catch up with another server (semantics.md, Resolver 10).
+ * Selects the upstream that a resolver follows: the one with the lowest latency that may be followed. A failed upstream is replaced immediately. A faster
+ * upstream is chosen only after it was clearly better for a while, because each change requires catching up with another server (semantics.md, Resolver 10).
  */
 import { backoffMs } from "../lib/backoff.ts";
 import { NEVER } from "../lib/machine.ts";
 
-/** What a server says about itself, or about the way to it. */
+/** Facts that a server reports about itself and about the source of its data. */
 export interface UpstreamFacts {
   readonly clusterId: string;
   readonly region: string;
-  /** The names of the resolvers through which its data comes, the nearest first. Empty at a node. */
+  /** Names of the resolvers through which its data comes, nearest first. Empty for a node. */
   readonly via: readonly string[];
 }
 
 export interface UpstreamsOptions {
-  /** In the order of preference among equals. Not empty. */
+  /** In order of preference among equally fast upstreams. Not empty. */
   readonly addresses: readonly string[];
-  /** This resolver, by the name that it adds to `via`. */
+  /** Name of this resolver, as it appears in `via`. */
   readonly name: string;
   readonly clusterId: string;
   readonly region: string;
@@ -24,17 +24,17 @@ export interface UpstreamsOptions {
   readonly random: () => number;
 }
 
-/** Why an upstream is not followed, whatever its latency. */
+/** Reason why an upstream is refused regardless of its latency. */
 export type UpstreamRefusal = "cluster" | "region" | "loop" | "chain" | "policy";
 
-/** What counts as a fault of an upstream: that it began to be refused, or sent what no server of ours can have sent. */
+/** Faults of an upstream: the reasons for refusing it, and `garbled` for a malformed message. */
 export const UPSTREAM_FAULTS = ["cluster", "region", "loop", "chain", "policy", "garbled"] as const satisfies readonly (
   | UpstreamRefusal
   | "garbled"
 )[];
 export type UpstreamFault = (typeof UPSTREAM_FAULTS)[number];
 
-/** An upstream that is not followed. `fault`: why, and what to set, for an operator. */
+/** An upstream that is refused. `fault` is the explanation for an operator: the cause and the setting to change. */
 export interface RefusedUpstream {
   readonly upstream: string;
   readonly refusal: UpstreamRefusal;
@@ -43,58 +43,61 @@ export interface RefusedUpstream {
 
 interface KnownUpstream {
   readonly address: string;
-  /** Of the last probes, smoothed. Undefined before the first one since it last failed. */
+  /** Smoothed latency of the last probes. Undefined from a failure until the next successful probe. */
   latencyMs: number | undefined;
-  /** Probes that failed since one was answered. */
+  /** Failed probes since the last successful one. */
   failures: number;
-  /** How often what was followed there broke since it went well. */
+  /** Broken streams since the streams last worked. */
   breaks: number;
-  /** How often it named a policy that nobody has, and when it did last. */
-  lies: number;
-  liedMonoMs: number;
-  /** Until then it is left alone, whatever a probe says that was under way when it broke. */
+  /** How often it named a policy version that no server sends, and when it last did. */
+  unmetClaimCount: number;
+  unmetClaimMonoMs: number;
+  /** The upstream is not used before this time, even if a probe that was already running succeeds. */
   restUntilMonoMs: number;
   nextProbeMonoMs: number;
   isProbing: boolean;
   refused: RefusedUpstream | undefined;
-  /** What the last probe said. */
+  /** Cluster and region as reported by the last probe. */
   place: Pick<UpstreamFacts, "clusterId" | "region"> | undefined;
-  /** The resolvers through which its data comes, the nearest first. */
+  /** Names of the resolvers through which its data comes, nearest first. */
   via: readonly string[];
-  /** Until when it counts as one whose data is stale, because it said so. */
+  /** Its data counts as stale until this time, because it reported so. */
   staleUntilMonoMs: number;
-  /** Since when it has been clearly better than the one that is followed. */
+  /** Since when it has been clearly faster than the current upstream. */
   betterSinceMonoMs: number | undefined;
 }
 
-/** Most resolvers in a chain. */
+/** Maximum number of resolvers in a chain. */
 export const MAX_VIA = 4;
 const PROBE_INTERVAL_MS = 5000;
 const RETRY = { baseMs: 250, maxMs: 10_000 } as const;
-/** The share of the latency of the followed one below which another one is clearly better, and for how long it must be so. */
+/** An upstream is clearly better if its latency is at most this share of the current one's, for this time. */
 const BETTER = 0.8;
 const BETTER_FOR_MS = 30_000;
-/** An upstream that was left because its data is stale is followed again after this time, if it is the best. */
+/** After this time, an upstream that was replaced because of stale data may be chosen again. */
 const STALE_FOR_MS = 30_000;
-/** How long to leave an upstream alone that sent what it cannot have sent. */
+/** Pause after a malformed message of an upstream. */
 const GARBLED_REST_MS = 10_000;
-/** As long for one that named a policy which nobody has; each time twice as long, until it did not for `HONEST_MS`. */
-const LIED_REST_MS = 60_000;
-const LIED_REST_MAX_MS = 3_600_000;
-const HONEST_MS = 24 * 3_600_000;
-/** Most characters of a name that an upstream gives itself which are shown. */
+/**
+ * Pause after an upstream named a policy version that no server sends. It doubles each time, up to the maximum, and starts over after `CLAIM_RESET_MS` without
+ * such an event.
+ */
+const CLAIM_REST_MS = 60_000;
+const CLAIM_REST_MAX_MS = 3_600_000;
+const CLAIM_RESET_MS = 24 * 3_600_000;
+/** Maximum number of characters shown of a name that an upstream reports. */
 const MAX_SHOWN = 64;
-/** Weight of a new probe. */
+/** Weight of a new probe in the smoothed latency. */
 const SMOOTHING = 0.3;
 
 export class UpstreamSet {
   readonly #options: UpstreamsOptions;
   readonly #list: readonly KnownUpstream[];
   #current: KnownUpstream | undefined;
-  /** Since when there is none. */
+  /** Since when there is no current upstream. */
   #goneMonoMs: number;
   #newlyRefused: RefusedUpstream[] = [];
-  /** How often an upstream had each fault. */
+  /** Number of faults of all upstreams, by fault. */
   readonly faults: Record<UpstreamFault, number> = { cluster: 0, region: 0, loop: 0, chain: 0, policy: 0, garbled: 0 };
 
   constructor(options: UpstreamsOptions, monoMs: number) {
@@ -105,8 +108,8 @@ export class UpstreamSet {
       latencyMs: undefined,
       failures: 0,
       breaks: 0,
-      lies: 0,
-      liedMonoMs: Number.NEGATIVE_INFINITY,
+      unmetClaimCount: 0,
+      unmetClaimMonoMs: Number.NEGATIVE_INFINITY,
       restUntilMonoMs: monoMs,
       nextProbeMonoMs: monoMs,
       isProbing: false,
@@ -118,57 +121,57 @@ export class UpstreamSet {
     }));
   }
 
-  /** The address to follow. Undefined while none answers that may be followed. */
+  /** Address of the current upstream. Undefined while no usable upstream answers. */
   get current(): string | undefined {
     return this.#current?.address;
   }
 
-  /** The resolvers through which the data comes that is followed, the nearest first. */
+  /** Names of the resolvers through which the followed data comes, nearest first. */
   get via(): readonly string[] {
     return this.#current?.via ?? [];
   }
 
-  /** Whether no upstream answers, so that what is held does not expire. */
+  /** Whether no upstream answers. Cached entries do not expire meanwhile. */
   get isCutOff(): boolean {
     return this.#current === undefined;
   }
 
-  /** Since when no upstream answers, by monotonic ms. Undefined while one does. */
+  /** Monotonic time since which no upstream answers. Undefined while one answers. */
   get cutOffMonoMs(): number | undefined {
     return this.#current === undefined ? this.#goneMonoMs : undefined;
   }
 
-  /** Addresses of those that answer and may be followed: the one that is followed first, then the quickest. */
+  /** Addresses of the upstreams that answer and are not refused: the current one first, then the fastest. */
   get usable(): readonly string[] {
     const others = this.#list.filter((upstream) => isUsable(upstream) && upstream !== this.#current).toSorted(quickestFirst);
     return [this.#current, ...others].flatMap((upstream) => upstream?.address ?? []);
   }
 
-  /** Those that are refused now, in the order of the addresses. */
+  /** The refused upstreams, in the order of the addresses. */
   get refused(): readonly RefusedUpstream[] {
     return this.#list.flatMap(({ refused }) => refused ?? []);
   }
 
-  /** Those that began to be refused, or are refused for another reason, since this was last asked. One that `lied` is not among them. */
+  /** Returns the upstreams that were refused, or whose reason changed, since the last call. Refusals by `noteUnmetClaim` are not included. */
   takeRefused(): readonly RefusedUpstream[] {
-    const taken = this.#newlyRefused;
-    if (taken.length > 0) this.#newlyRefused = [];
-    return taken;
+    const newlyRefused = this.#newlyRefused;
+    if (newlyRefused.length > 0) this.#newlyRefused = [];
+    return newlyRefused;
   }
 
-  /** Addresses to probe now. Each is probed until `answered` or `failed` is told of it. */
+  /** Returns the addresses to probe now. The caller reports each outcome with `answered` or `failed`. */
   takeProbes(monoMs: number): readonly string[] {
     const due = this.#list.filter(({ isProbing, nextProbeMonoMs }) => !isProbing && nextProbeMonoMs <= monoMs);
     for (const upstream of due) upstream.isProbing = true;
     return due.map(({ address }) => address);
   }
 
-  /** Monotonic ms of the next probe. */
+  /** Monotonic time of the next probe. */
   nextDeadlineMs(): number {
     return Math.min(...this.#list.map(({ isProbing, nextProbeMonoMs }) => (isProbing ? NEVER : nextProbeMonoMs)));
   }
 
-  /** A probe was answered after `latencyMs`. */
+  /** Records that a probe was answered after `latencyMs`. */
   answered(address: string, latencyMs: number, facts: UpstreamFacts, monoMs: number): void {
     const upstream = this.#find(address);
     if (upstream === undefined) return;
@@ -182,24 +185,26 @@ export class UpstreamSet {
     this.#choose(monoMs);
   }
 
-  /** A message of the followed upstream says through which resolvers it came. A loop may close long after a probe. */
-  heardVia(address: string, via: readonly string[], monoMs: number): void {
+  /** Records the chain of resolvers named in a message of the current upstream. A loop may close long after a probe. */
+  noteVia(address: string, via: readonly string[], monoMs: number): void {
     const upstream = this.#find(address);
-    // What was under way when it lied does not make it honest.
+    // Messages that were sent before the refusal do not lift it.
     if (upstream === undefined || upstream.refused?.refusal === "policy") return;
     this.#judge(upstream, { ...(upstream.place ?? this.#options), via });
     this.#choose(monoMs);
   }
 
-  /** The followed upstream says whether its data is stale, as that of a resolver that is cut off. Another one is followed then, if it may be. */
-  heardStale(address: string, isStale: boolean, monoMs: number): void {
+  /**
+   * Records whether the current upstream reported its data as stale, as a resolver without upstreams does. Another upstream is then chosen, if one is usable.
+   */
+  noteStale(address: string, isStale: boolean, monoMs: number): void {
     const upstream = this.#find(address);
     if (upstream === undefined) return;
     upstream.staleUntilMonoMs = isStale ? monoMs + STALE_FOR_MS : Number.NEGATIVE_INFINITY;
     if (isStale) this.#choose(monoMs);
   }
 
-  /** A probe of an upstream failed. `retryMs`: what it asked for. */
+  /** Records a failed probe. `retryMs` is the pause that the upstream asked for. */
   failed(address: string, monoMs: number, retryMs = 0): void {
     const upstream = this.#find(address);
     if (upstream === undefined) return;
@@ -208,24 +213,27 @@ export class UpstreamSet {
     this.#rest(upstream, monoMs, retryMs);
   }
 
-  /** An upstream sent what no server of ours can have sent. */
+  /** Records a malformed message of an upstream. */
   garbled(address: string, monoMs: number): void {
     this.faults.garbled += 1;
     this.broke(address, monoMs, GARBLED_REST_MS);
   }
 
-  /** An upstream named a policy that nobody has. While that was waited for nobody was answered, so each time it is left alone for longer. */
-  lied(address: string, monoMs: number): void {
+  /**
+   * Records that an upstream named a policy version that no server sends. Callers got no answers while the resolver waited for it, so each time the pause is
+   * longer.
+   */
+  noteUnmetClaim(address: string, monoMs: number): void {
     const upstream = this.#find(address);
     if (upstream === undefined) return;
     this.faults.policy += 1;
-    upstream.lies = monoMs - upstream.liedMonoMs > HONEST_MS ? 1 : upstream.lies + 1;
-    upstream.liedMonoMs = monoMs;
-    upstream.refused = { upstream: address, refusal: "policy", fault: "it named a version of the policy that no server has sent" };
-    this.broke(address, monoMs, Math.min(LIED_REST_MAX_MS, LIED_REST_MS * 2 ** (upstream.lies - 1)));
+    upstream.unmetClaimCount = monoMs - upstream.unmetClaimMonoMs > CLAIM_RESET_MS ? 1 : upstream.unmetClaimCount + 1;
+    upstream.unmetClaimMonoMs = monoMs;
+    upstream.refused = { upstream: address, refusal: "policy", fault: "it named a policy version that no server has sent" };
+    this.broke(address, monoMs, Math.min(CLAIM_REST_MAX_MS, CLAIM_REST_MS * 2 ** (upstream.unmetClaimCount - 1)));
   }
 
-  /** What was followed at an upstream broke. That it answers probes does not make the next try come sooner. */
+  /** Records a broken stream of an upstream. Successful probes do not shorten the pause before the next attempt. */
   broke(address: string, monoMs: number, retryMs = 0): void {
     const upstream = this.#find(address);
     if (upstream === undefined) return;
@@ -233,7 +241,7 @@ export class UpstreamSet {
     this.#rest(upstream, monoMs, retryMs);
   }
 
-  /** What is followed at an upstream goes well. */
+  /** Records that the streams of an upstream work. */
   markHealthy(address: string): void {
     const upstream = this.#find(address);
     if (upstream !== undefined) upstream.breaks = 0;
@@ -274,7 +282,7 @@ export class UpstreamSet {
     const isFresh = ({ staleUntilMonoMs }: KnownUpstream) => staleUntilMonoMs <= monoMs;
     const fresh = usable.filter(isFresh);
     if (current === undefined || !isUsable(current) || (!isFresh(current) && fresh.length > 0)) {
-      // Of equals the first in the list.
+      // The sort is stable: among equally fast upstreams the first in the list is chosen.
       this.#use((fresh.length > 0 ? fresh : usable).toSorted(quickestFirst)[0], monoMs);
       return;
     }
@@ -298,7 +306,7 @@ export class UpstreamSet {
     for (const one of this.#list) one.betterSinceMonoMs = undefined;
   }
 
-  /** So that the probes of many resolvers that start at once do not come at once. */
+  /** Randomizes an interval by ±25 %, so that resolvers that start together do not probe together. */
   #jittered(ms: number): number {
     return ms * (0.75 + 0.5 * this.#options.random());
   }
@@ -308,17 +316,17 @@ function isUsable({ latencyMs, refused }: KnownUpstream): boolean {
   return latencyMs !== undefined && refused === undefined;
 }
 
-/** Why an upstream that says this of itself is refused, and what to set. */
+/** Explains a refusal and names the setting to change. */
 function faultOf(refusal: Exclude<UpstreamRefusal, "policy">, { clusterId, region, via }: UpstreamFacts, own: UpstreamsOptions): string {
   switch (refusal) {
     case "cluster":
-      return `it is of cluster ${shown(clusterId)}, and this resolver of ${shown(own.clusterId)}; set node.cluster_id, or resolver.upstreams`;
+      return `it belongs to cluster ${shown(clusterId)}, but this resolver to ${shown(own.clusterId)}; set node.cluster_id or resolver.upstreams`;
     case "region":
-      return `it is of region ${shown(region)}, and this resolver of ${shown(own.region)}; set node.region, or resolver.upstreams`;
+      return `it belongs to region ${shown(region)}, but this resolver to ${shown(own.region)}; set node.region or resolver.upstreams`;
     case "loop":
-      return `its data comes through a resolver with the id of this one, ${shown(own.name)}; set resolver.upstreams to servers that do not read this resolver, or node.id if another one has the same`;
+      return `its data comes through a resolver with this resolver's id, ${shown(own.name)}; set resolver.upstreams to servers that do not read from this resolver, or change node.id if another resolver has the same id`;
     case "chain":
-      return `its data comes through ${via.length} resolvers, and ${MAX_VIA} are the most; set resolver.upstreams to nodes, or to resolvers nearer to them`;
+      return `its data comes through ${via.length} resolvers, but at most ${MAX_VIA} are allowed; set resolver.upstreams to nodes, or to resolvers closer to them`;
   }
 }
 

@@ -222,7 +222,7 @@ test("one caller's watches take a quarter of what may be followed, and a resolve
   };
   expect([await watch("blue", "svc.far"), await watch("blue", "svc.more"), await watch("blue", "svc.market")]).toEqual([true, true, true]);
   await expect(watch("blue", "svc.topics")).rejects.toThrow(
-    /\[resource_exhausted\].*this caller make.*2 namespaces.*resolver\.max_watches/,
+    /\[resource_exhausted\].*this caller already use.*2 namespaces.*resolver\.max_watches/,
   );
   expect([await watch("blue", "svc.far"), await watch("red", "svc.topics"), await watch("red", "svc.nothing")]).toEqual([true, true, true]);
   ends.abort();

@@ -83,14 +83,14 @@ test("what fails is told of once and tried again", async () => {
   world.answer = (call) => (world.calls.length < 3 ? refused : accepted(call));
   await world.registered();
   expect(world.calls).toEqual(["Register a:1", "Register a:1", "Register a:1"]);
-  expect(world.lines).toEqual(["this resolver is not registered; it is tried again: not_ready: no", "this resolver is registered"]);
+  expect(world.lines).toEqual(["registration of this resolver failed; it will be retried: not_ready: no", "this resolver was registered"]);
 });
 
 test("an answer that cannot be read is a failure", async () => {
   await using world = new World();
   world.answer = (call) => (world.calls.length < 2 ? new Uint8Array([255]) : accepted(call));
   await world.registered();
-  expect(world.lines[0]).toContain("a:1 sent an answer that cannot be read");
+  expect(world.lines[0]).toContain("a:1 sent a malformed answer");
 });
 
 test("of the urls that a resolver names it calls those that are addresses of gRPC, at most four", async () => {
@@ -110,7 +110,7 @@ test("an upstream that takes no writes and names nobody is told of", async () =>
   world.answer = () => new WaymarkError("read_only", "no");
   world.registrar.begin();
   await until("it is told of", () => world.lines.length > 0);
-  expect(world.lines).toEqual([expect.stringContaining("clients do not find it: it is a resolver and names no node")]);
+  expect(world.lines).toEqual([expect.stringContaining("clients cannot discover it: the upstream is a resolver and names no node")]);
 });
 
 test("when the server of its lease is away at the end, another one removes its key", async () => {
@@ -154,7 +154,7 @@ test("a process that takes its key again and again is told of by its address, an
       : accepted(call);
   };
   world.registrar.begin();
-  await until("it is told of", () => world.lines.some((line) => line.includes("under the id of this one")));
+  await until("it is told of", () => world.lines.some((line) => line.includes("with the id of this one")));
   expect(world.calls).toEqual(["Register a:1", "Renew a:1", "Register a:1", "Renew a:1", "CatalogQuery a:1"]);
-  expect(world.lines.at(-1)).toMatch(/give each its own node\.id.*: 10\.0\.0\.9:7$/);
+  expect(world.lines.at(-1)).toMatch(/give each resolver its own node\.id.*: 10\.0\.0\.9:7$/);
 });

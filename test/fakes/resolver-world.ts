@@ -247,7 +247,7 @@ export class ResolverWorld {
       kind: "act",
       act,
       namespaces,
-      told: (outcome) => told.push("error" in outcome ? outcome.error.reason : outcome.entryCount),
+      onOutcome: (outcome) => told.push("error" in outcome ? outcome.error.reason : outcome.entryCount),
     });
     return told;
   }

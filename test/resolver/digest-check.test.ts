@@ -60,16 +60,16 @@ test.each([
   { what: "a snapshot", said: { digest: digestOf(OWN), snapshot: SNAPSHOT.BEGIN }, verdict: "unknown" },
   { what: "no place yet", said: { digest: digestOf(OWN), place: undefined }, verdict: undefined },
 ])("the upstream says $what: $verdict", ({ said, verdict }) => {
-  expect(checkOf(OWN).hear(message(said))).toBe(verdict);
+  expect(checkOf(OWN).receive(message(said))).toBe(verdict);
 });
 
 test("too much that changes meanwhile is not compared", () => {
   const check = checkOf(OWN);
   const deltas = Array.from({ length: 10_001 }, (_, n) => delta(`svc\0${n}`, n + 10, false));
-  expect(check.hear(message({ deltas, digest: digestOf(OWN) }))).toBe("unknown");
+  expect(check.receive(message({ deltas, digest: digestOf(OWN) }))).toBe("unknown");
   const other = checkOf(OWN);
   for (let n = 0; n <= 10_001; n++) other.touch(`svc\0${n}` as KeyText, "svc", undefined);
-  expect(other.hear(message({ digest: digestOf(OWN) }))).toBe("unknown");
+  expect(other.receive(message({ digest: digestOf(OWN) }))).toBe("unknown");
 });
 
 test.each([
@@ -83,5 +83,5 @@ test.each([
   const check = checkOf(OWN, isKnown ? theirs : OWN);
   if (isKnown) for (const key of ["svc\0a", "svc\0b", "svc\0c"]) check.touch(key as KeyText, "svc", record(OWN.get(key)) || undefined);
   const deltas = [delta("svc\0b", 3, true), delta("svc\0c", 4, true), delta("svc\0a", 5, false)];
-  expect(check.hear(message({ deltas, digest: digestOf(theirs) }))).toBe("same");
+  expect(check.receive(message({ deltas, digest: digestOf(theirs) }))).toBe("same");
 });

@@ -25,7 +25,7 @@ test("the quickest of those that answer is followed, and of equals the first", (
 test("one whose data is stale is followed only while no other may be", () => {
   const list = upstreams("a", "b");
   list.answered("a", 5, OURS, 0);
-  list.heardStale("a", true, 10);
+  list.noteStale("a", true, 10);
   expect(list.current).toBe("a");
   list.answered("b", 9, OURS, 20);
   expect(list.current).toBe("b");
@@ -33,9 +33,9 @@ test("one whose data is stale is followed only while no other may be", () => {
   expect(list.current).toBe("a");
   list.answered("b", 9, OURS, 11_000);
   expect(list.current).toBe("b");
-  list.heardStale("b", true, 11_010);
+  list.noteStale("b", true, 11_010);
   expect(list.current).toBe("b");
-  list.heardStale("b", false, 11_020);
+  list.noteStale("b", false, 11_020);
   expect(probe(list, { a: 5, b: 9 }, 15_000, 10_000).at(-1)).toBe("b");
   expect(probe(list, { a: 5, b: 9 }, 30_010, 60_000).at(-1)).toBe("a");
 });
@@ -47,16 +47,16 @@ test("one that named a policy which nobody has is left alone for a minute, each 
   for (let n = 0; n < 8; n++) {
     list.answered("a", 5, OURS, monoMs);
     expect([list.current, list.refused]).toEqual(["a", []]);
-    list.lied("a", monoMs);
+    list.noteUnmetClaim("a", monoMs);
     list.answered("a", 5, OURS, monoMs + 1);
-    list.heardVia("a", [], monoMs + 1);
+    list.noteVia("a", [], monoMs + 1);
     expect([list.current, list.refused, list.takeRefused()]).toMatchObject([undefined, [{ refusal: "policy" }], []]);
     rests.push((list.nextDeadlineMs() - monoMs) / 1000);
     monoMs = list.nextDeadlineMs();
   }
   expect(rests).toEqual([60, 120, 240, 480, 960, 1920, 3600, 3600]);
   list.answered("a", 5, OURS, monoMs + 86_400_001);
-  list.lied("a", monoMs + 86_400_001);
+  list.noteUnmetClaim("a", monoMs + 86_400_001);
   expect([list.nextDeadlineMs() - monoMs - 86_400_001, list.faults.policy]).toEqual([60_000, 9]);
 });
 
@@ -95,7 +95,11 @@ test.each([
   { facts: { ...OURS, clusterId: "c".repeat(1000) }, refusal: "cluster", why: /^.{60,200}$/ },
   { facts: { ...OURS, region: "r2" }, refusal: "region", why: /"r2".*"r1"; set node\.region/ },
   { facts: { ...OURS, via: ["x", "me"] }, refusal: "loop", why: /"me"; set resolver\.upstreams .* node\.id/ },
-  { facts: { ...OURS, via: ["p", "q", "r", "s", "t"] }, refusal: "chain", why: /through 5 .* 4 are the most; set resolver\.upstreams/ },
+  {
+    facts: { ...OURS, via: ["p", "q", "r", "s", "t"] },
+    refusal: "chain",
+    why: /through 5 .* at most 4 are allowed; set resolver\.upstreams/,
+  },
 ] as const)("an upstream is refused, and it is said once why: $refusal", ({ facts, refusal, why }) => {
   const list = upstreams("a", "b");
   list.answered("a", 1, facts, 0);
@@ -118,16 +122,16 @@ test("what was under way when an upstream turned out to be of another cluster do
   const list = upstreams("a");
   list.answered("a", 1, OURS, 0);
   list.answered("a", 1, { ...OURS, clusterId: "c2" }, 5000);
-  list.heardVia("a", [], 5001);
+  list.noteVia("a", [], 5001);
   expect([list.current, list.refused]).toMatchObject([undefined, [{ refusal: "cluster" }]]);
 });
 
 test("a loop that closes while an upstream is followed is seen by what its messages say", () => {
   const list = upstreams("a", "b");
   for (const address of ["a", "b"]) list.answered(address, 5, OURS, 0);
-  list.heardVia("a", ["x"], 100);
+  list.noteVia("a", ["x"], 100);
   expect(list.current).toBe("a");
-  list.heardVia("a", ["x", "me"], 200);
+  list.noteVia("a", ["x", "me"], 200);
   expect(list.current).toBe("b");
 });
 

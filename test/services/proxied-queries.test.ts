@@ -38,7 +38,7 @@ class Upstream {
 
   readonly ports: Parameters<typeof proxyQuery>[0] = {
     adjust: () => {},
-    machine: { policy: { isReady: true, heardEpoch: () => {} } } as never,
+    machine: { policy: { isReady: true, noteEpoch: () => {} } } as never,
     callBytes: (_method, asked) => {
       const request = asked as unknown as CatalogQueryRequest;
       const answer = this.garble(this.#answer(request), request);

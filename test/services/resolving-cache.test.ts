@@ -33,10 +33,10 @@ const CALLER = { principal: "ann", tenant: "ops", address: "127.0.0.1" } as neve
 const CONTEXT = { caller: CALLER, time: { monoMs: 1, wallMs: 7 }, requestId: "r" };
 
 function cacheWith(outcome: OperationOutcome, changes: Partial<ResolverStatistics> = {}) {
-  const [events, asked]: [AuditEvent[], Omit<OperationRequest, "told">[]] = [[], []];
+  const [events, asked]: [AuditEvent[], Omit<OperationRequest, "onOutcome">[]] = [[], []];
   const parts = {
     statistics: () => ({ ...STATISTICS, ...changes }),
-    act: ({ told, ...request }: OperationRequest) => {
+    act: ({ onOutcome: told, ...request }: OperationRequest) => {
       asked.push(request);
       told(outcome);
     },

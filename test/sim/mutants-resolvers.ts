@@ -46,7 +46,7 @@ export const RESOLVER_MUTANTS = [
       },
       {
         file: "src/resolver/watching/watched-catalog.ts",
-        find: '    if (stamped.scope === SCOPE.LOCAL) throw misplaced("a LOCAL entry");\n',
+        find: '    if (stamped.scope === SCOPE.LOCAL) throw misplaced("entry has scope LOCAL");\n',
         replace: "",
       },
     ],
@@ -141,7 +141,7 @@ export const RESOLVER_MUTANTS = [
     edits: [
       {
         file: "src/resolver/parts.ts",
-        find: "  if (said.snapshot === SNAPSHOT.BEGIN) return;\n",
+        find: "  if (message.snapshot === SNAPSHOT.BEGIN) return;\n",
         replace: "",
       },
       { file: "src/resolver/parts.ts", find: "  if (!watches.isInStep(stream)) return;\n", replace: "" },
@@ -155,8 +155,8 @@ export const RESOLVER_MUTANTS = [
     edits: [
       {
         file: "src/resolver/parts.ts",
-        find: "stated(said.ageMs + delayMs, time, said.unreachable)",
-        replace: "stated(said.ageMs, time, said.unreachable)",
+        find: "stated(message.ageMs + delayMs, time, message.unreachable)",
+        replace: "stated(message.ageMs, time, message.unreachable)",
       },
     ],
     withinSeeds: 30,
@@ -239,7 +239,7 @@ export const RESOLVER_MUTANTS = [
     edits: [
       {
         file: "src/resolver/maintenance/digest-check.ts",
-        find: "    for (const [key, id] of this.#told) {\n",
+        find: "    for (const [key, id] of this.#received) {\n",
         replace: "    for (const [key, id] of new Map<KeyText, string>()) {\n",
       },
       {
@@ -271,7 +271,7 @@ export const RESOLVER_MUTANTS = [
     edits: [
       {
         file: "src/resolver/policy/watched-policy.ts",
-        find: "    this.#arrived = [...versions];\n    this.#take();\n",
+        find: "    this.#arrived = [...versions];\n    this.#acceptArrived();\n",
         replace: "",
       },
     ],

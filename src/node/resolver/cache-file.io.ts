@@ -1,4 +1,7 @@
-/** The copy on disk of what a resolver holds (semantics.md, Resolver 18). It is read before anything is followed, and written from time to time. */
+/**
+ * Restores and writes the copy on disk of a resolver's cache (semantics.md, Resolver 18). The copy is restored before anything is followed, and written
+ * periodically.
+ */
 import { join } from "node:path";
 import { InvariantError, rethrowInvariant } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
@@ -11,31 +14,31 @@ import { inSlices, readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } f
 import type { NodeComponent } from "../components.io.ts";
 
 export interface CacheFileParts {
-  /** The data directory. Undefined with `--ephemeral`: there is no copy. */
+  /** The data directory. Undefined with `--ephemeral`, when there is no copy. */
   readonly directory: string | undefined;
   readonly machine: Pick<ResolverMachine, "copy" | "copyMark" | "restore">;
-  /** A copy with more bytes is neither written nor read. */
+  /** Larger copies are neither written nor read. */
   readonly maxBytes: number;
   readonly log: Pick<Log, "debug" | "info" | "warn">;
   readonly now: () => Time;
-  /** A copy is served from now on. To be audited. */
+  /** Called when a restored copy begins to be served, for the audit log. */
   readonly onReplayed: (copy: RestoredCopy & { readonly ok: true }) => void;
 }
 
-/** A copy is looked at so often, and written when something changed. */
+/** Interval of checks; a copy is written when something changed. */
 const INTERVAL_MS = 30_000;
-/** The same, while there is no usable copy: a resolver that is killed soon after its first start must find one at the next start. */
+/** Interval while there is no usable copy, so that a resolver that is killed soon after its first start finds a copy at the next start. */
 const FIRST_INTERVAL_MS = 1000;
-/** After so many intervals it is written although nothing changed, so that it does not grow old. */
+/** After this many intervals a copy is written even without changes, so that it does not become old. */
 const IDLE_INTERVALS = 10;
-/** A disk that goes on failing is named so often. */
+/** Interval of warnings while the disk keeps failing. */
 const WARN_MS = 600_000;
 
 export class CacheFile {
   readonly #path: string;
   readonly #parts: CacheFileParts;
   readonly #stop = new AbortController();
-  /** What the file on disk was made of. */
+  /** The `copyMark` of the file on disk. */
   #mark: string | undefined;
   #idleCount = 0;
   #isIgnored = false;
@@ -49,7 +52,7 @@ export class CacheFile {
     this.#parts = parts;
   }
 
-  /** Takes what the file holds as the state to begin with. A file that cannot be used is ignored, with a warning. */
+  /** Restores the state from the file. An unusable file is ignored with a warning. */
   async restore(): Promise<void> {
     const { machine, maxBytes, log, now, onReplayed } = this.#parts;
     const start = now();
@@ -60,20 +63,17 @@ export class CacheFile {
       if (!restored.ok) return this.#ignored(restored.fault);
       const { entryCount, ageMs } = restored;
       this.hasCopy = true;
-      log.info(
-        { entryCount, ageMs, tookMs: Math.round(now().monoMs - start.monoMs) },
-        "what this resolver held is back from its copy on disk",
-      );
+      log.info({ entryCount, ageMs, tookMs: Math.round(now().monoMs - start.monoMs) }, "restored the cache from the copy on disk");
       onReplayed(restored);
     } catch (error) {
-      // A bug stopped the restoring half way. The next start must not meet it again.
+      // A bug interrupted the restore. The file is set aside, so that the next start does not fail on it again.
       if (error instanceof InvariantError) await setAsideSnapshotFile(this.#path);
       rethrowInvariant(error);
       this.#ignored(error instanceof Error ? error.message : String(error));
     }
   }
 
-  /** Writes a copy if something changed, or if the one on disk grows old. One at a time; never rejects. */
+  /** Writes a copy if something changed, or if the file is old. Copies are written one at a time. Never rejects. */
   keep(): Promise<void> {
     this.#idleCount += 1;
     const mark = this.#parts.machine.copyMark;
@@ -82,7 +82,7 @@ export class CacheFile {
     return this.#writing;
   }
 
-  /** Writes a last copy, unless `signal` aborts before it is whole. */
+  /** Writes a last copy, unless `signal` aborts before it is complete. */
   async close(signal: AbortSignal): Promise<void> {
     this.#stop.abort();
     await this.#writing;
@@ -99,17 +99,17 @@ export class CacheFile {
       this.#isIgnored = false;
       const sizeBytes = await writeSnapshotFile(this.#path, machine.copy(now), { maxBytes, signal });
       if (sizeBytes === undefined && signal.aborted) return;
-      if (sizeBytes === undefined) return this.#warn({ maxBytes }, "no copy on disk of what this resolver holds: it is too large");
+      if (sizeBytes === undefined) return this.#warn({ maxBytes }, "copy of the cache not written to disk: it is too large");
       this.#mark = mark;
       this.hasCopy = true;
       this.#idleCount = 0;
-      log.debug({ sizeBytes, tookMs: Math.round(now().monoMs - monoMs) }, "copy on disk of what this resolver holds");
+      log.debug({ sizeBytes, tookMs: Math.round(now().monoMs - monoMs) }, "copy of the cache written to disk");
       if (this.#warnedMonoMs === undefined) return;
       this.#warnedMonoMs = undefined;
-      log.info({ path: this.#path }, "there is a copy on disk again of what this resolver holds");
+      log.info({ path: this.#path }, "copy of the cache written to disk again after failures");
     } catch (error) {
       rethrowInvariant(error);
-      this.#warn({ err: error, path: this.#path }, "no copy on disk of what this resolver holds");
+      this.#warn({ err: error, path: this.#path }, "copy of the cache not written to disk");
     }
   }
 
@@ -123,7 +123,7 @@ export class CacheFile {
   /** An ignored file stays untouched until there is a copy to write, and is then set aside. */
   #ignored(fault: string): void {
     this.#isIgnored = true;
-    this.#parts.log.warn({ path: this.#path, fault }, "the copy on disk of what this resolver held is ignored; servers tell it again");
+    this.#parts.log.warn({ path: this.#path, fault }, "copy of the cache on disk ignored; entries are fetched from upstream servers");
   }
 }
 
@@ -132,7 +132,7 @@ export interface KeptCopy extends NodeComponent {
   readonly writeSoon: () => void;
 }
 
-/** Restores the copy, and then keeps it. To be opened before anything is followed. */
+/** Restores the copy, and then writes it periodically. Must be called before anything is followed. */
 export async function openCacheFile(parts: CacheFileParts): Promise<KeptCopy> {
   if (parts.directory === undefined) return { writeSoon: () => {} };
   const file = new CacheFile(parts.directory, parts);
@@ -151,7 +151,7 @@ export async function openCacheFile(parts: CacheFileParts): Promise<KeptCopy> {
   };
 }
 
-/** Looks again and again whether a copy is to be written, one look after the other. */
+/** Checks periodically whether a copy must be written, one check at a time. */
 class CopyRounds {
   readonly #keep: () => Promise<void>;
   readonly #intervalMs: () => number;
@@ -168,7 +168,7 @@ class CopyRounds {
     this.#cancel = later(() => this.#look(), this.#intervalMs());
   }
 
-  /** Looks now, or when the look under way is over. */
+  /** Checks now, or when the running check ends. */
   writeSoon(): void {
     if (this.#state === "keeping") this.#state = "hurried";
     if (this.#state !== "waiting") return;

@@ -1,4 +1,4 @@
-/** What a resolver shows its upstream servers, as connections and calls use it. Its files may change while it runs. */
+/** The credentials of a resolver for its upstream servers, as connections and calls use them. The files may change while the resolver runs. */
 import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
 import { isDeepStrictEqual } from "node:util";
 import { hasUpstreamTls } from "../../config/exposure.ts";
@@ -8,18 +8,18 @@ import { MAX_PEM_BYTES, readCertificates, readNamedFile, readToken } from "../..
 export class UpstreamCredentials {
   readonly #read: () => UpstreamAccess;
   #known: UpstreamAccess | undefined;
-  /** For connections from now on. Undefined: they are plain. */
+  /** TLS context for new connections. Undefined for plain text. */
   tls: SecureContext | undefined;
-  /** For calls from now on. */
+  /** Token for new calls. */
   token: string | undefined;
 
-  /** `read` reads the files. It throws an error that names the setting and the file, and so does this. */
+  /** `read` reads the files. It throws an error that names the setting and the file, and so does the constructor. */
   constructor(read: () => UpstreamAccess) {
     this.#read = read;
     this.reload();
   }
 
-  /** Reads all files again. Returns whether they say something else. Throws when one cannot be used, and then keeps what was read before. */
+  /** Reads all files again. Returns whether the credentials changed. Throws when a file is unusable, and keeps the previous credentials. */
   reload(): boolean {
     const access = this.#read();
     this.tls = access.tls && contextOf(access.tls);
@@ -29,7 +29,7 @@ export class UpstreamCredentials {
     return isChanged;
   }
 
-  /** Reads the token again. Returns why it cannot be read; then the one before stays. */
+  /** Reads the token again. If it cannot be read, keeps the previous one and returns the reason. */
   rereadToken(): string | undefined {
     if (this.token === undefined) return undefined;
     try {
@@ -45,17 +45,17 @@ function contextOf({ ca, ...own }: UpstreamTls): SecureContext {
   return createSecureContext({ ca: ca ?? systemRoots(), minVersion: "TLSv1.2", ...own });
 }
 
-/** The authorities that the system trusts. Undefined when there are none: then Node uses its own list. */
+/** The CAs that the system trusts. Undefined when there are none; Node then uses its own list. */
 function systemRoots(): string[] | undefined {
   const roots = [...getCACertificates("system"), ...getCACertificates("extra")];
   return roots.length === 0 ? undefined : roots;
 }
 
-// How a resolver shows its upstreams who it is, and how it knows them: its token and its files of certificates.
+// Reads the token and certificate files with which a resolver authenticates itself and its upstreams.
 
-/** The files are PEM. */
+/** PEM files for TLS. */
 interface UpstreamTls {
-  /** The authorities to trust; when absent those of the system. */
+  /** The trusted CAs. Absent: the CAs of the system. */
   readonly ca?: Buffer;
   readonly cert?: Buffer;
   readonly key?: Buffer;
@@ -67,7 +67,7 @@ export interface UpstreamAccess {
   readonly tls: UpstreamTls | undefined;
 }
 
-/** Reads the files that the settings name. The message of an error names the setting and the file and never its content. */
+/** Reads the files that the settings name. Error messages name the setting and the file, but never the content. */
 export function readUpstreamAccess(settings: Settings): UpstreamAccess {
   const { tokenFile, tlsCaFile, tlsCertFile, tlsKeyFile } = settings.resolver;
   const read = (name: "cert" | "key", path: string | undefined): UpstreamTls =>

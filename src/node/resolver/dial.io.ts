@@ -1,4 +1,4 @@
-/** Connections to upstream servers: TCP, TLS and HTTP/2, all within one deadline. A credential goes over TLS, or stays on this machine. */
+/** Opens connections to upstream servers: TCP, TLS and HTTP/2 within one deadline. A token is sent only over TLS or within this machine. */
 import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext } from "node:tls";
 import { ClientConnection, type ClientLimits, type ConnectionOptions } from "../../grpc/client/connection.io.ts";
@@ -15,9 +15,9 @@ export interface UpstreamDialOptions {
   readonly connection: Pick<ConnectionOptions, "limits" | "bounds" | "onLeaving" | "measuresDelay">;
 }
 
-/** A page has at most 1 MiB and an entry, a message of a watch 16 KiB or an entry, and a part of a policy 128 KiB. */
+/** Maximum size of a message. A page has at most 1 MiB plus one entry, a message of a watch 16 KiB or one entry, and a part of a policy 128 KiB. */
 export const MAX_ANSWER_BYTES = 4_194_304;
-/** Bytes that an upstream may send on a stream, or on all of a connection, before they were taken. */
+/** Flow-control windows: bytes that an upstream may send on a stream, or on the whole connection, before they are read. */
 const STREAM_WINDOW_BYTES = 524_288;
 const CONNECTION_WINDOW_BYTES = 1_048_576;
 
@@ -35,7 +35,7 @@ export const CONNECTION_LIMITS: ClientLimits = {
   keepaliveTimeoutMs: 5000,
 };
 
-/** `done` rejects with an error for people when no server of HTTP/2 is there in time, or none that may be shown the credential. */
+/** Opens a connection. `done` rejects with a readable error when no HTTP/2 server answers in time, or when the token must not be sent to it. */
 export function dialUpstream({
   address,
   credentials: { tls, token },
@@ -45,7 +45,10 @@ export function dialUpstream({
   const place = placeOf(address);
   const scheme = tls === undefined ? "http" : "https";
   if (place === undefined || !URL.canParse(`${scheme}://${place.authority}`))
-    return { done: Promise.reject(new Error(`${address} is not host:port`)), cancel: () => {} };
+    return {
+      done: Promise.reject(new Error(`invalid upstream address ${JSON.stringify(address)}: expected host or host:port`)),
+      cancel: () => {},
+    };
   const { host, port, authority } = place;
   const socket = tls === undefined ? connectTcp({ host, port }) : secured(host, port, tls);
   socket.setNoDelay(true);
@@ -55,12 +58,12 @@ export function dialUpstream({
     socket.destroy();
     reject(new Error(why));
   };
-  const timer = stallAwareTimeout(() => fail(`no connection to ${authority} in time`), timeoutMs);
+  const timer = stallAwareTimeout(() => fail(`no connection to ${authority} within ${timeoutMs} ms`), timeoutMs);
   socket.on("error", (error: NodeJS.ErrnoException) => fail(wordsOf(error)));
-  socket.once("close", () => fail("the connection was closed before the server greeted"));
+  socket.once("close", () => fail("the connection was closed during the HTTP/2 handshake"));
   socket.once(tls === undefined ? "connect" : "secureConnect", () => {
     if (tls === undefined && token !== undefined && !isLoopbackHost(withoutMapping(socket.remoteAddress ?? "")))
-      return fail("a token is sent over TLS only, except to this machine: set the certificates of the upstream servers");
+      return fail("the token is only sent over TLS, or without TLS to this machine; set resolver.tls or resolver.tls_ca_file");
     const connection = new ClientConnection(socket, { authority, scheme, ...parts });
     const greeted = () => {
       timer.clear();
@@ -68,7 +71,7 @@ export function dialUpstream({
     };
     connection.ready().then(greeted, (error: Error) => fail(error.message));
   });
-  return { done, cancel: () => fail("given up") };
+  return { done, cancel: () => fail("the connection attempt was canceled") };
 }
 
 interface UpstreamAddress {
@@ -84,13 +87,13 @@ function placeOf(address: string): UpstreamAddress | undefined {
   return host === undefined || port < 1 || port > 65_535 ? undefined : { host, port, authority: hostPort(host, port) };
 }
 
-/** An address is no server name (RFC 6066, section 3). */
+/** Opens a TLS connection. IP addresses are not sent as server name (RFC 6066, section 3). */
 function secured(host: string, port: number, secureContext: SecureContext): Socket {
   const name = isIP(host) === 0 ? { servername: host } : {};
   return connectTls({ host, port, secureContext, ...name, ALPNProtocols: ["h2"] });
 }
 
-/** The system's words. An error of several addresses has none of its own. */
+/** Returns the system's error message. The error for several addresses has an empty message, so its code is used. */
 function wordsOf(error: NodeJS.ErrnoException): string {
   return error.message === "" ? (error.code ?? "no connection") : error.message.trim();
 }

@@ -1,4 +1,4 @@
-/** Runs the machine of a resolver on clock and sockets: it gives the machine its inputs and carries out its orders. It decides nothing. */
+/** Runs the state machine of a resolver on the clock and on sockets: it feeds inputs to the machine and carries out its orders. It makes no decisions. */
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { QueriedName } from "../../catalog/query/instances.ts";
 import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
@@ -19,15 +19,15 @@ export interface ResolverDriverParts {
   readonly calls: UpstreamCalls;
   readonly log: Pick<Log, "warn">;
   now(): Time;
-  /** The machine took an input: readers may be woken. */
+  /** Called after each input of the machine, so that readers can be woken. */
   onChange(): void;
-  /** Another policy is in force: the switches of the rooms are to be run. */
+  /** Called when another policy comes into force, so that the policy switch of the rooms can run. */
   onPolicyChanged(): void;
-  /** Namespaces are fetched whole again, and no operator asked for it. */
+  /** Called when namespaces are fetched again without a request of an operator. */
   onResynced(resynced: ResyncOrder): void;
 }
 
-/** After a standstill of this process, what servers said meanwhile is read before anybody is called silent. */
+/** After a pause of this process, timers wait this long, so that messages that arrived during the pause are read before a server counts as silent. */
 const AWAKE_MS = 50;
 
 type OpeningKind = "open" | "open policy" | "open summaries";
@@ -40,13 +40,13 @@ export class ResolverDriver {
   readonly #machine: ResolverMachine;
   readonly #calls: UpstreamCalls;
   readonly #warnings: SparseLog;
-  /** Those that came while another was handled. Nothing from a socket does. */
+  /** Inputs that arrived while another was handled. Inputs from sockets never do. */
   readonly #inputs: ResolverInput[] = [];
-  /** Orders that are still to be carried out, in their order. */
+  /** Orders that are not carried out yet, in order. */
   readonly #orders: ResolverOrder[] = [];
   /** Open streams, by content and number. */
   readonly #streams = new Map<string, UpstreamStreamHandle>();
-  /** Of each upstream what it last refused or failed with, until a stream says something: then one is read, and the rest is for the log. */
+  /** The last refusal or failure of each upstream. Cleared when a stream receives a message, because the resolver can then read from an upstream. */
   readonly #faults = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
   #timerMonoMs = NEVER;
@@ -61,17 +61,17 @@ export class ResolverDriver {
     this.#warnings = new SparseLog((fields, message) => log.warn({ ...fields }, message));
   }
 
-  /** What the upstream servers failed with since one of them was read, for an operator. Empty without a fault. */
+  /** Failures of the upstream servers since a message was last received, for an operator. Empty without a fault. */
   get fault(): string {
     return [...new Set(this.#faults.values())].join("; ");
   }
 
-  /** Begins to ask the upstream servers. */
+  /** Begins to probe the upstream servers. */
   begin(): void {
     this.input({ kind: "tick" });
   }
 
-  /** Gives the machine an input. An input from within `onChange` waits until the orders before it are carried out. */
+  /** Passes an input to the machine. An input from within `onChange` waits until the earlier orders are carried out. */
   input(input: ResolverInput): void {
     if (this.#isClosed) return;
     this.#inputs.push(input);
@@ -79,8 +79,8 @@ export class ResolverDriver {
   }
 
   /**
-   * Asks for a name, for a caller that may see its namespace. Undefined: the caller has to wait, and `told` is called once, later: with the error, or in the
-   * turn in which the entries are where `lookupsOf` of the machine says, which may not be so any more in the next one. Throws a WaymarkError.
+   * Looks up a name for a caller that may see its namespace. Returns undefined when the caller must wait; `told` is then called once, later: with an error,
+   * or without one when the machine's `lookupsOf` finds the entries. They are only guaranteed to be there during that call. Throws a WaymarkError.
    */
   ask(name: QueriedName, asked: LookupOptions, told: (error: WaymarkError | undefined) => void): AnswerQuality | undefined {
     if (this.#isClosed) throw new WaymarkError("draining", "this resolver is stopping");
@@ -95,15 +95,15 @@ export class ResolverDriver {
     return answer;
   }
 
-  /** Passes a call on to the upstream, and to one other if that one is not reached. Rejects with a WaymarkError. */
+  /** Forwards a call to the upstream, and to one other if the first cannot be reached. Rejects with a WaymarkError. */
   async unary(method: DescMethod, request: Uint8Array, timeoutMs: number): Promise<UpstreamAnswer> {
     const untilMonoMs = performance.now() + timeoutMs;
-    let error = new WaymarkError("not_ready", "this resolver reaches no server");
+    let error = new WaymarkError("not_ready", "this resolver cannot reach any upstream; retry");
     const upstreams = this.#machine.upstreams.usable.slice(0, 2);
     for (const [i, upstream] of upstreams.entries()) {
       const leftMs = untilMonoMs - performance.now();
       if (leftMs < 1) break;
-      // One that hangs leaves time for the other.
+      // The time is divided, so that an upstream that hangs leaves time for the other.
       const outcome = await this.#calls.unary(upstream, method, request, leftMs / (upstreams.length - i));
       if (outcome.bytes !== undefined) return { bytes: outcome.bytes, upstream };
       error = outcome.error;
@@ -112,12 +112,14 @@ export class ResolverDriver {
     throw error;
   }
 
-  /** Reads certificates and token again. What is open is opened again if they changed. Throws when a file cannot be used, and keeps what was before. */
+  /**
+   * Reads certificates and token again. If they changed, open streams are opened again. Throws when a file is unusable, and keeps the previous credentials.
+   */
   reload(): void {
     if (this.#calls.reload()) this.input({ kind: "credentials changed" });
   }
 
-  /** Ends all streams and calls. Nothing is told any more. Idempotent. */
+  /** Ends all streams and calls. No callbacks follow. Idempotent. */
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#timer);
@@ -172,7 +174,7 @@ export class ResolverDriver {
       case "fetch":
         return void this.#fetch(order);
       case "garbled":
-        return this.#warn(order.upstream, order.fault, "an upstream sent what cannot be right; it is left alone for a while");
+        return this.#warn(order.upstream, order.fault, "an upstream sent invalid data; it is not used for a while");
       case "resynced":
         return this.#parts.onResynced(order);
       case "refused":
@@ -205,7 +207,7 @@ export class ResolverDriver {
   #open(content: StreamContent, { stream, upstream }: OrderOf<OpeningKind>, open: (events: StreamEvents) => UpstreamStreamHandle): void {
     const events: StreamEvents = {
       said: (bytes, delayMs) => {
-        // HOT: once a message. Nearly always there is none.
+        // HOT: runs per message. There are rarely faults.
         if (this.#faults.size > 0) this.#faults.clear();
         this.input({ kind: `${content} said`, stream, bytes, delayMs });
       },
@@ -251,7 +253,7 @@ export class ResolverDriver {
   }
 }
 
-/** A call fails with a WaymarkError, or it is a bug. */
+/** Returns the WaymarkError of a failed call. Other errors are bugs and are thrown again. */
 function refusalIn(thrown: unknown): WaymarkError {
   rethrowInvariant(thrown);
   if (thrown instanceof WaymarkError) return thrown;

@@ -1,4 +1,4 @@
-/** The registration of a resolver as bytes: requests to the server that has its lease, and their answers. */
+/** Encodes and decodes the calls for a resolver's own registration. */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -23,7 +23,7 @@ export function entryBytes(entry: Entry): Uint8Array {
   return toBinary(EntrySchema, entry);
 }
 
-/** Under the lease, or under a new one of that ttl when it is empty: a request that joins a lease has the ttl of that lease. */
+/** Encodes a registration under the lease, or under a new one with this ttl when the id is empty: a request that joins a lease has the ttl of that lease. */
 export function registerRequest(entry: Entry, leaseId: string, ttlMs: number): Uint8Array {
   const lease = leaseId === "" ? { ttl: durationFromMs(ttlMs) } : { leaseId };
   return toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { entries: [entry], ...lease }));
@@ -38,7 +38,7 @@ export function unregisterRequest(of: { readonly leaseId: string } | { readonly 
   return toBinary(UnregisterRequestSchema, create(UnregisterRequestSchema, request));
 }
 
-/** These throw for bytes that are no answer. `ttlMs` is undefined where the server named none. */
+/** Decodes the answer. Throws for malformed bytes, as the functions below do. `ttlMs` is undefined when the server named none. */
 export function readRegistered(bytes: Uint8Array): { readonly leaseId: string; readonly ttlMs: number | undefined } {
   const { leaseId, ttl } = fromBinary(RegisterResponseSchema, bytes);
   return { leaseId, ttlMs: ttl && durationMs(ttl) };
@@ -49,18 +49,18 @@ export function readRenewed(bytes: Uint8Array, leaseId: string): { readonly isEx
   return { isExpired: expiredLeaseIds.includes(leaseId), ttlMs: ttl && durationMs(ttl) };
 }
 
-/** Whether something was removed. */
+/** Returns whether the server removed an entry. */
 export function readUnregistered(bytes: Uint8Array): boolean {
   return fromBinary(UnregisterResponseSchema, bytes).removed > 0;
 }
 
-/** Asks who has the key of the entry. */
+/** Encodes a query for the owner of the entry's key. */
 export function ownerRequest({ key }: Entry): Uint8Array {
   const asked = key === undefined ? {} : { namespace: key.namespace, names: [key.name], kinds: [key.kind] };
   return toBinary(CatalogQueryRequestSchema, create(CatalogQueryRequestSchema, asked));
 }
 
-/** The address of the process that has the key of the entry, if that is none of the entry's own. Throws for bytes that are no answer. */
+/** Returns the address of the process that owns the entry's key, if it is none of the entry's own addresses. Throws for malformed bytes. */
 export function readOtherOwner(bytes: Uint8Array, entry: Entry): string | undefined {
   const addressesOf = ({ targets }: Entry) => targets.map(({ host, port }) => `${host}:${port}`);
   const own = addressesOf(entry);

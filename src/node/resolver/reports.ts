@@ -1,4 +1,4 @@
-/** What a resolver reports of itself: `/readyz`, its metrics, and the audit events of what it does by itself. */
+/** Reports of a resolver about itself: `/readyz`, its metrics, and the audit events of its automatic operations. */
 
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
@@ -10,18 +10,21 @@ import { UPSTREAM_FAULTS } from "../../resolver/upstreams.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
 import type { ResolverRooms } from "./resolver-rooms.ts";
 
-/** What `/readyz` says: whether it serves, whom it reads, and by which policy it judges its callers. `fault`: why the upstream servers could not be read since one of them was. Empty without one. */
+/**
+ * Returns the checks of `/readyz`: whether the resolver serves, which upstream it reads, and which policy it applies. `fault` names the failures of the
+ * upstream servers since a message was last received; empty without one.
+ */
 export function resolverChecks(
   { machine, policies, replica, summaries }: Pick<ResolverRooms, "machine" | "policies" | "replica" | "summaries">,
   { isServing, fault }: { readonly isServing: boolean; readonly fault: string },
 ): readonly ReadyCheck[] {
   const { current, refused } = machine.upstreams;
-  const held = isServing || replica.lookup.size > 0 ? "what is held is served" : "nothing is held yet";
+  const held = isServing || replica.lookup.size > 0 ? "cached data is served" : "no data is cached yet";
   const read = current === undefined ? `no server can be read; ${held}` : `reads ${current}`;
   const isWell = fault === "" || (isServing && current !== undefined);
   const refusals = current === undefined ? refused.map(({ upstream, fault: why }) => `${upstream} is refused: ${why}`) : [];
   return [
-    // A resolver that was ready stays so: what it misses afterwards shows in its answers, and another resolver would miss it too.
+    // A resolver that was ready stays ready: later problems show in its answers, and would affect other resolvers too.
     { name: "catalog", ok: isServing, detail: machine.fault ?? (isServing ? "loaded" : "loading") },
     { name: "upstream", ok: true, detail: [read, ...refusals, ...(isWell ? [] : [`last fault: ${fault}`])].join("; ") },
     { name: "policy", ok: machine.policy.isReady, detail: policyDetail(machine, policies) },
@@ -31,13 +34,13 @@ export function resolverChecks(
 
 function summariesDetail({ followed }: NonNullable<ResolverRooms["summaries"]>): string {
   if (followed.fault !== undefined) return followed.fault;
-  return followed.isComplete ? "followed" : "not held yet; a server without summary.keys has none to give";
+  return followed.isComplete ? "followed" : "not received yet; a server without summary.keys has none";
 }
 
 function policyDetail({ policy }: ResolverRooms["machine"], { status, isAwaiting }: ResolverRooms["policies"]): string {
   const { lacking } = policy.kept.state;
-  if (lacking !== undefined) return `version ${lacking} is known of and is not here`;
-  if (isAwaiting) return "no server has said yet what the policy is";
+  if (lacking !== undefined) return `waiting for policy version ${lacking} from an upstream`;
+  if (isAwaiting) return "waiting for the current policy from an upstream";
   return status.isEnabled ? `version ${status.inForce?.number} in force` : "none configured";
 }
 
@@ -60,7 +63,7 @@ export function observeResolver(metrics: Metrics, machine: Pick<ResolverMachine,
   for (const reason of RESYNC_REASONS) metrics.counter("discovery_cache_resyncs_total", { reason }).set(statistics.resyncs[reason]);
 }
 
-/** For the audit (semantics.md, Resolver 18 and 21): a copy on disk is served. `ageMs`: infinite while it is unknown. */
+/** Returns the audit event for serving from a copy on disk (semantics.md, Resolver 18 and 21). `ageMs` is infinite while the age is unknown. */
 export function replayEvent(
   { entryCount, ageMs }: { readonly entryCount: number; readonly ageMs: number },
   { wallMs }: Pick<Time, "wallMs">,
@@ -69,10 +72,10 @@ export function replayEvent(
   return { ...NODE_ACT, atWallMs: wallMs, action: "resolver.replay", detail: `${entryCount} entries, ${age}` };
 }
 
-/** For the audit: namespaces are fetched whole again. */
+/** Returns the audit event for a resync. */
 export function resyncEvent({ reason, upstream, prefixes, times }: ResyncOrder, { wallMs }: Pick<Time, "wallMs">): AuditEvent {
   const namespace = prefixes.length === 1 ? (prefixes[0] ?? "") : "";
   const whole = prefixes.map((prefix) => (prefix === "" ? "all" : prefix)).join(", ");
-  const often = times === 1 ? "" : `, the last of ${times} times since the record before`;
+  const often = times === 1 ? "" : `, the last of ${times} times since the previous record`;
   return { ...NODE_ACT, atWallMs: wallMs, action: "cache.resync", namespace, reason, detail: `from ${upstream}${often}: ${whole}` };
 }

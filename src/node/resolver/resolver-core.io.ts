@@ -1,4 +1,4 @@
-/** The rooms of a resolver on the clock, the sockets and the event loop of this process, and the services over them. */
+/** Connects the parts of a resolver to the clock, the sockets and the event loop of this process, and opens its services. */
 import { randomBytes } from "node:crypto";
 import {
   create,
@@ -38,9 +38,9 @@ import { openResolverRooms, type ResolverRooms, resolverOptionsOf } from "./reso
 import { followedKeysOf, followedSummariesOf } from "./summaries/options.ts";
 import { UpstreamCalls } from "./upstream-calls.io.ts";
 
-/** How long a call that is passed on may take, in ms. */
+/** Timeout of a forwarded call, in ms. */
 const PASSED_MS = 5000;
-/** Refusals that are only counted are looked at this often. */
+/** Interval in ms at which refusals that were only counted are recorded. */
 const LIMITS_MS = 250;
 
 export interface ResolverCoreParts {
@@ -55,9 +55,9 @@ export class ResolverCore implements NodeComponent {
   readonly services: readonly ServiceDefinition[];
   readonly calls: UpstreamCalls;
   readonly driver: ResolverDriver;
-  /** What its DNS knows beside what it follows. */
+  /** Names that DNS looks up at upstream servers because they are not followed. */
   readonly remoteLookups: RemoteLookups;
-  /** Resolves when it first serves. */
+  /** Resolves when the resolver first serves. */
   readonly ready: Promise<void>;
   isDraining = false;
   readonly #metrics: Metrics;
@@ -71,7 +71,7 @@ export class ResolverCore implements NodeComponent {
   readonly #limitsTimer: NodeJS.Timeout;
   readonly #log: Log;
   #isServing = false;
-  /** What the log has said last. */
+  /** The fault that was logged last. */
   #fault: string | undefined;
   #wasPolicyReady = false;
 
@@ -125,20 +125,20 @@ export class ResolverCore implements NodeComponent {
     this.remoteLookups = openRemoteLookups(this.rooms, { ports, resolver, now, viewers });
   }
 
-  /** Called when another policy is in force. To be set before it is started. */
+  /** Called when another policy comes into force. Must be set before the start. */
   onPolicyChanged: () => void = () => {};
 
   get isServing(): boolean {
     return this.#isServing && !this.isDraining;
   }
 
-  /** Throws while the policy is not known, so that nobody is answered. */
+  /** Throws while the current policy is unknown, so that no caller is answered. */
   checkReady(): void {
     if (!this.rooms.machine.policy.isReady)
-      throw new WaymarkError("not_ready", "this resolver does not have the policy that is in force, and answers nobody before it has");
+      throw new WaymarkError("not_ready", "this resolver is not ready: it is waiting for the current policy from an upstream");
   }
 
-  /** Calls back now, and whenever it begins to serve or ends it. */
+  /** Calls `onServing` now, and whenever the resolver starts or stops serving. */
   followServing(onServing: (isServing: boolean) => void): void {
     this.#onServing.add(onServing);
     onServing(this.isServing);
@@ -152,17 +152,17 @@ export class ResolverCore implements NodeComponent {
     this.driver.reload();
   }
 
-  /** A copy on disk is served from now on. */
+  /** Records that a copy on disk is served. */
   replayed(entryCount: number, ageMs: number): void {
     this.#audit.record(replayEvent({ entryCount, ageMs }, now()));
   }
 
-  /** Ends watches with a cursor from which they go on elsewhere. */
+  /** Ends watches with a cursor, from which clients resume on another server. */
   drain(): void {
     if (this.isDraining) return;
     this.isDraining = true;
     this.rooms.fanout.end();
-    // What waits for a server would keep the stop waiting.
+    // Calls that wait for an upstream would delay the stop.
     this.#waits.close();
     this.#tell();
   }
@@ -188,13 +188,13 @@ export class ResolverCore implements NodeComponent {
     if (this.rooms.summaries !== undefined) observeSummaries(this.#metrics, this.rooms.summaries.followed.held, now());
   }
 
-  /** The machine took an input. HOT: once a message of the upstream. */
+  /** Runs after each input of the machine. HOT: runs per message of the upstream. */
   #changed(): void {
     const { machine, fanout } = this.rooms;
     this.#waits.look();
     if (machine.policy.isReady !== this.#wasPolicyReady) {
       this.#wasPolicyReady = machine.policy.isReady;
-      // Watches were told nothing while a version was missing.
+      // Watches sent nothing while a policy version was missing.
       fanout.all();
     }
     for (const wake of this.#policyWakes) wake();
@@ -206,7 +206,7 @@ export class ResolverCore implements NodeComponent {
 
   #tellFault(): void {
     const { fault } = this.rooms.machine;
-    if (fault !== undefined && fault !== this.#fault) this.#log.error({ fault }, "this resolver has no room for what it is to follow");
+    if (fault !== undefined && fault !== this.#fault) this.#log.error({ fault }, "the followed namespaces do not fit into this resolver");
     this.#fault = fault;
   }
 
@@ -214,7 +214,7 @@ export class ResolverCore implements NodeComponent {
     for (const onServing of this.#onServing) onServing(this.isServing);
   }
 
-  /** What it follows of summaries, if anything. */
+  /** Returns the options for following summaries. Undefined if none are followed. */
   #followed(settings: NodeOptions["settings"], own: { readonly nodeId: string; readonly generation: number }, log: Log) {
     const options = followedSummariesOf(settings, own);
     if (options === undefined) return undefined;
@@ -278,7 +278,7 @@ export class ResolverCore implements NodeComponent {
       adjust: () => this.driver.input({ kind: "tick" }),
       until: async (isSo, withinMs) => {
         const isReached = await this.#waits.until(isSo, withinMs);
-        // Another server has it, and waiting here is of no use.
+        // Another server can answer, so the call does not wait here.
         if (!isReached && this.isDraining) throw draining();
         return isReached;
       },
@@ -302,13 +302,17 @@ export class ResolverCore implements NodeComponent {
     try {
       return fromBinary(method.output, bytes);
     } catch (error) {
-      this.driver.input({ kind: "garbled", upstream, fault: error instanceof Error ? error.message : `an answer of ${method.name}` });
-      throw new WaymarkError("not_ready", "an upstream sent an answer that cannot be read", { cause: error });
+      this.driver.input({
+        kind: "garbled",
+        upstream,
+        fault: error instanceof Error ? error.message : `malformed answer of ${method.name}`,
+      });
+      throw new WaymarkError("not_ready", "an upstream sent a malformed answer; retry", { cause: error });
     }
   }
 }
 
-// Calls that wait until something has come about.
+// Calls that wait for a condition.
 
 interface ConditionWaiter {
   readonly isSo: () => boolean;
@@ -318,7 +322,7 @@ interface ConditionWaiter {
 class ConditionWaiters {
   readonly #waiting = new Set<ConditionWaiter>();
 
-  /** Resolves with true as soon as a look finds that it is so, and with false after the time. */
+  /** Resolves with true as soon as a check finds the condition met, and with false after the timeout. */
   until(isSo: () => boolean, withinMs: number): Promise<boolean> {
     if (isSo()) return Promise.resolve(true);
     return new Promise((resolve) => {
@@ -335,12 +339,12 @@ class ConditionWaiters {
     });
   }
 
-  /** Something changed. */
+  /** Checks all waiting conditions after a change. */
   look(): void {
     for (const waiting of this.#waiting) if (waiting.isSo()) waiting.end(true);
   }
 
-  /** Nothing comes about any more. */
+  /** Ends all waits with false. */
   close(): void {
     for (const waiting of this.#waiting) waiting.end(false);
   }

@@ -1,4 +1,7 @@
-/** Opens the parts of a resolver in their order: it serves the reads of a node from what it follows and fetches, and has no fabric, journal or policy store. */
+/**
+ * Opens the parts of a resolver in order. A resolver serves the reads of a node from followed and fetched entries, and has no fabric, journal or policy
+ * store.
+ */
 
 import { randomBytes, randomFillSync } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -24,14 +27,14 @@ import { type KeptCopy, openCacheFile } from "./cache-file.io.ts";
 import { ResolverCore } from "./resolver-core.io.ts";
 import { SelfRegistrar, type SelfRegistrarParts } from "./self-registration.io.ts";
 
-/** Numbers from 0 to below 1, for all resolvers of this process. */
+/** Random numbers, 0 ≤ x < 1, for all resolvers of this process. */
 const random = draws(randomFillSync);
-/** Time to unregister, however short the time for open calls is. */
+/** Minimum time to unregister, even if open calls get less time. */
 const LEAST_DRAIN_MS = 500;
 
 /**
- * Starts a resolver and resolves when it is ready: the policy and all of `resolver.namespaces` are there. Before that its listeners answer that it is not.
- * Rejects as `startNode`.
+ * Starts a resolver and resolves when it is ready: it has the policy and all of `resolver.namespaces`. Until then its listeners answer `not_ready`. Rejects
+ * as `startNode` does.
  */
 export function startResolver(options: NodeOptions): Promise<RunningNode> {
   return startParts(options, openParts);
@@ -145,7 +148,7 @@ async function serve(
   };
 }
 
-/** The entry goes before open calls end, so that clients look elsewhere. */
+/** The entry is removed before open calls end, so that clients use other servers. */
 function registrationPart(registrar: SelfRegistrar): NodeComponent {
   return {
     drain: async (by) => {
@@ -167,9 +170,9 @@ function ownEntryOf(
   };
 }
 
-// The id of a resolver that is given none: it is made once, and kept in the data directory.
+// The id of a resolver without `node.id`: it is generated once and stored in the data directory.
 
-/** Throws when the file cannot be read or written, or holds no id. */
+/** Returns the id. Throws when the file cannot be read or written, or contains no id. */
 function resolverIdOf({ node, persistence }: Settings): string {
   if (node.id !== undefined) return node.id;
   const made = `resolver-${randomBytes(4).toString("hex")}`;
@@ -178,7 +181,7 @@ function resolverIdOf({ node, persistence }: Settings): string {
   const kept = readId(path);
   if (kept !== undefined) return kept;
   mkdirSync(persistence.dataDir, { recursive: true, mode: 0o700 });
-  // Not over one that another process has just written.
+  // Fails instead of overwriting an id that another process has just written.
   writeFileSync(path, made, { mode: 0o600, flag: "wx" });
   return made;
 }
@@ -192,5 +195,5 @@ function readId(path: string): string | undefined {
     throw error;
   }
   if (/^[A-Za-z0-9._-]{1,64}$/.test(id)) return id;
-  throw new Error(`${path} does not hold the id of a resolver; set node.id, or remove the file for a new id`);
+  throw new Error(`${path} does not contain a valid resolver id; set node.id, or remove the file to get a new id`);
 }

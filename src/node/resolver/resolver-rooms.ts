@@ -1,6 +1,6 @@
 /**
- * The rooms of a resolver: what it follows and fetched, the policy by which it judges its callers, and all that answers readers from that. Product and
- * simulator build them here; the shells give them time, and what servers say.
+ * The parts of a resolver: the followed and fetched entries, the policy for its callers, and everything that answers readers from them. Product and simulator
+ * build them here; their shells supply time and upstream messages.
  */
 import { EntryStamper } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
@@ -22,22 +22,22 @@ import { type CoreProcess, openReadingCore, openReplica, type ReadingCore, type 
 
 export interface ResolverRoomsOptions extends CoreProcess {
   readonly nodeId: string;
-  /** Of the replica, in which the resolver itself has no entries. */
+  /** Generation of the replica, in which the resolver itself has no entries. */
   readonly generation: number;
   readonly resolver: ResolverOptions;
   readonly history?: Pick<EngineOptions, "maxBytes" | "maxVersions">;
-  /** What it follows of summaries; absent where it follows none. */
+  /** The summaries to follow. Absent if none are followed. */
   readonly summaries?: FollowedRegions | undefined;
 }
 
-/** Which summaries a resolver follows, and how it wakes who watches them. */
+/** The summaries that a resolver follows, and the callback that wakes their watchers. */
 export interface FollowedRegions extends Pick<ResolverSummariesParts, "keys" | "onAgain"> {
   readonly options: FollowedSummariesOptions;
 }
 
 export interface ResolverRooms extends ReadingCore<PolicyEngine> {
   readonly machine: ResolverMachine;
-  /** Undefined where it follows none. */
+  /** Undefined if no summaries are followed. */
   readonly summaries: ResolverSummaries | undefined;
   readonly inputs: MachineInputs;
 }
@@ -72,7 +72,7 @@ function besideReplica(machine: ResolverMachine, policies: PolicyEngine, cluster
   return {
     lists: {
       of: (namespace) => machine.lookupsOf(namespace),
-      // Those that are followed have passed the admission of the replica.
+      // Followed entries have already passed the admission of the replica.
       admits: (record: CatalogRecord) => record instanceof StoredRecord || mayBeSeen(policies.policy, record, record.traits, clusterId),
       portableCursor: machine.bookmarks.portableCursor,
       isAtPlace: () => machine.bookmarks.isAtBookmark,
@@ -89,24 +89,24 @@ interface InputsParts extends Pick<ResolverRooms, "machine" | "summaries"> {
   readonly core: ReadingCore<PolicyEngine>;
 }
 
-/** Gives the machine its inputs, and notes for readers what became of them. */
+/** Passes inputs to the machine, and marks the resulting changes for readers. */
 class MachineInputs {
-  /** Between two inputs nothing arrives. */
+  /** Number of inputs. Data only changes during an input. */
   count = 0;
   readonly #parts: InputsParts;
   readonly #onAgain: () => void;
   #policy: Policy;
-  /** Bookmarks of the upstream of which watches know. */
+  /** Number of upstream bookmarks that watches were notified of. */
   #notedCount = 0;
 
   constructor(parts: InputsParts, onAgain: () => void) {
     this.#parts = parts;
     this.#onAgain = onAgain;
-    // The rooms were opened under the policy that is pending. That no policy is in force is a change from there.
+    // The rooms were opened under the pending policy. A state without any policy is a change from it.
     this.#policy = parts.core.policies.policy;
   }
 
-  /** Takes an input, and notes for DNS and for watches what is new. Returns whether another policy is in force: `switches` is then to be run. */
+  /** Handles an input, and marks changes for DNS and watches. Returns whether another policy is in force; the caller must then run `switches`. */
   handle(input: ResolverInput, time: Time, out: ResolverOrder[]): boolean {
     const { machine, summaries, core } = this.#parts;
     this.count += 1;
@@ -120,29 +120,29 @@ class MachineInputs {
     return true;
   }
 
-  /** When the next input is needed, by monotonic ms. */
+  /** Monotonic time at which the next input is needed. */
   nextDeadlineMs(): number {
     const { machine, summaries } = this.#parts;
     return summaries?.reads.isRunning === true ? Number.NEGATIVE_INFINITY : machine.nextDeadlineMs();
   }
 
-  /** Notes what is new, also after a step of `switches`. HOT: once a message of the upstream. */
+  /** Marks changes for readers, also after a step of `switches`. HOT: runs per message of the upstream. */
   show(): void {
     const { machine, core } = this.#parts;
     core.show(machine.held.isTouched);
     const { notedCount } = machine.bookmarks;
     if (notedCount !== this.#notedCount) {
       this.#notedCount = notedCount;
-      // Until the next change there is a cursor that is good everywhere.
+      // Until the next change there is a portable cursor for readers.
       core.fanout.all();
     }
     this.#onAgain();
   }
 }
 
-// Makes the options of a resolver from the settings.
+// Builds the options of a resolver from the settings.
 
-/** The settings of a resolver (`node.mode` = resolver), as its machine takes them. `name` is its node id, by which other resolvers know it. */
+/** Returns the machine's options from the settings of a resolver (`node.mode` = resolver). `name` is its node id, by which other resolvers know it. */
 export function resolverOptionsOf({ node, resolver }: Settings, own: Pick<ResolverOptions, "name" | "random">): ResolverOptions {
   const { upstreams, namespaces, maxWatches, maxEntries, maxBytes, maxStaleMs, guardHoldMs, pruneIntervalMs } = resolver;
   const { ttlZoneMs: zoneMs, ttlRegionMs: regionMs, ttlGlobalMs: globalMs, negativeTtlMs: negativeMs } = resolver;
@@ -151,7 +151,7 @@ export function resolverOptionsOf({ node, resolver }: Settings, own: Pick<Resolv
     clusterId: node.clusterId,
     region: node.region,
     upstreams,
-    // Below an empty prefix is everything.
+    // An empty prefix covers all namespaces.
     namespaces: namespaces.includes(EVERYTHING) ? [""] : namespaces,
     maxWatches,
     maxEntries,
@@ -175,10 +175,13 @@ export interface ResolverSummariesParts {
   readonly now: () => Time;
 }
 
-/** Units of a change of policy in one step. */
+/** Units of a policy switch in one step. */
 const SWITCHED_AT_A_TIME = 512;
 
-/** The summaries of a resolver: joins what it follows of them to the policy, and to who reads them. The rules are in `src/resolver/summaries/` and `src/summary/`. */
+/**
+ * The summaries of a resolver: connects the followed summaries to the policy and to their readers. The rules are in `src/resolver/summaries/` and
+ * `src/summary/`.
+ */
 export class ResolverSummaries {
   readonly followed: FollowedSummaries;
   readonly reads: SummaryReads;
@@ -193,12 +196,12 @@ export class ResolverSummaries {
     this.followed = new FollowedSummaries(options, { policies, keys });
     const { held } = this.followed;
     const { lookup } = held.replica;
-    // It is told of views, so its cursors are good here alone.
+    // A resolver receives only the current records, so these cursors are valid only here.
     const lists = { of: () => [lookup], admits: () => true, portableCursor: () => "", isAtPlace: undefined };
     this.reads = new SummaryReads({ ...parts, replica: held.replica, sources: heldSources(held, now), lists });
   }
 
-  /** Notes for readers what is new. Returns whether a step of a change of policy completed it: `SwitchQueue.onFollowed` is then to be called. */
+  /** Marks changes for readers. Returns whether this step completed a policy switch; the caller must then call `SwitchQueue.onFollowed`. */
   show(time: Time): boolean {
     const hasFollowed = this.reads.isRunning && this.reads.step(SWITCHED_AT_A_TIME);
     const { mark, held } = this.followed;

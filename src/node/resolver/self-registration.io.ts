@@ -1,4 +1,7 @@
-/** Registers this resolver where clients look for resolvers, and keeps it registered. `resolver/self-registration.ts` decides what happens when; a failure stops nothing else. */
+/**
+ * Registers this resolver where clients look for resolvers, and keeps it registered. `resolver/self-registration.ts` decides when to make which call. A
+ * failure affects nothing else.
+ */
 import { equalBytes } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
@@ -26,21 +29,21 @@ export interface SelfRegistrarParts {
   upstream(): string | undefined;
   /** The entry as it is now. */
   entry(): Entry;
-  /** Also reaches nodes that an upstream names, with the same credentials, and shows them no token without TLS but on this machine. */
+  /** Also calls nodes named by an upstream, with the same credentials. The token is sent without TLS only to this machine. */
   readonly calls: Pick<UpstreamCalls, "unary">;
   readonly log: Pick<Log, "info" | "warn">;
   now(): Time;
-  /** Uniform in [0, 1). */
+  /** A random number, uniform in [0, 1). */
   readonly random: () => number;
 }
 
 const TTL_MS = 30_000;
 const CALL_MS = 5000;
-/** How often the upstream and the entry are looked at. */
+/** Interval in which the upstream and the entry are checked for changes. */
 const LOOK_MS = 1000;
-/** Most nodes that are taken from a refusal. */
+/** Maximum number of node addresses used from a refusal. */
 const MAX_NODES = 4;
-/** Most texts that are looked at for that. */
+/** Maximum number of URLs examined in a refusal. */
 const MAX_URLS = 16;
 const NODE_ADDRESS = /^(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):\d{1,5}$/;
 
@@ -56,7 +59,7 @@ export class SelfRegistrar {
   readonly #warnings: SparseLog;
   /** The bytes of the entry that was sent last. */
   #sent: Uint8Array = new Uint8Array();
-  /** The call that is under way. */
+  /** The running call. */
   #calling: Promise<void> = Promise.resolve();
   #cancelTimer: () => void = () => {};
   #stopped: Promise<boolean> | undefined;
@@ -72,14 +75,14 @@ export class SelfRegistrar {
     return this.#machine.lease;
   }
 
-  /** Begins, once the resolver answers its callers. */
+  /** Begins to register. Call it once the resolver answers its callers. */
   begin(): void {
     this.#look();
   }
 
   /**
-   * Removes the entry, within that time, and registers nothing any more. Resolves with whether a server removed it; if none did, it ends with its lease.
-   * Idempotent, and never rejects, but for a bug.
+   * Removes the entry within this time, and stops registering. Resolves with whether a server removed it; if none did, the entry ends with its lease.
+   * Idempotent. Rejects only on a bug.
    */
   stop(withinMs: number): Promise<boolean> {
     this.#stopped ??= this.#stop(this.#parts.now().monoMs + withinMs);
@@ -89,7 +92,7 @@ export class SelfRegistrar {
   async #stop(untilMonoMs: number): Promise<boolean> {
     this.#cancelTimer();
     const leftMs = () => Math.max(1, Math.min(CALL_MS, untilMonoMs - this.#parts.now().monoMs));
-    // A registration that is under way may succeed: its lease is known only then.
+    // A running registration may succeed, and only then the lease is known.
     const { promise: over, resolve } = Promise.withResolvers<void>();
     const cancel = later(resolve, leftMs());
     await Promise.race([this.#calling, over]);
@@ -120,7 +123,7 @@ export class SelfRegistrar {
     }
   }
 
-  /** Tells the machine what it must know, and what time it is. */
+  /** Passes the current upstream, changes of the entry and the time to the machine. */
   #look(): void {
     this.#input({ kind: "upstream", upstream: this.#parts.upstream() });
     if (this.#machine.lease !== undefined && !equalBytes(entryBytes(this.#parts.entry()), this.#sent)) this.#input({ kind: "changed" });
@@ -163,7 +166,7 @@ export class SelfRegistrar {
       const answer = await this.#call(server, { method: METHODS.register, request, timeoutMs: CALL_MS }, readRegistered);
       this.#input({ kind: "registered", leaseId: answer.leaseId, ttlMs: answer.ttlMs ?? TTL_MS });
     } catch (error) {
-      this.#fail(server, error, "this resolver is not registered; it is tried again");
+      this.#fail(server, error, "registration of this resolver failed; it will be retried");
     }
   }
 
@@ -172,7 +175,7 @@ export class SelfRegistrar {
       const call = { method: METHODS.renew, request: renewRequest(leaseId), timeoutMs: CALL_MS };
       this.#input({ kind: "renewed", ...(await this.#call(server, call, (bytes) => readRenewed(bytes, leaseId))) });
     } catch (error) {
-      this.#fail(server, error, "the registration of this resolver is not renewed; it is tried again");
+      this.#fail(server, error, "renewal of this resolver's registration failed; it will be retried");
     }
   }
 
@@ -182,7 +185,7 @@ export class SelfRegistrar {
       const call = { method: METHODS.catalogQuery, request: ownerRequest(entry), timeoutMs: CALL_MS };
       this.#input({ kind: "found", other: await this.#call(server, call, (bytes) => readOtherOwner(bytes, entry)) });
     } catch (error) {
-      this.#fail(server, error, "this resolver is not registered; it is tried again");
+      this.#fail(server, error, "registration of this resolver failed; it will be retried");
     }
   }
 
@@ -197,19 +200,19 @@ export class SelfRegistrar {
     const { log } = this.#parts;
     switch (step.kind) {
       case "registered":
-        return log.info({ server: step.server }, "this resolver is registered");
+        return log.info({ server: step.server }, "this resolver was registered");
       case "lost":
-        return log.info({ server: step.server, why: step.why }, "the registration of this resolver is lost; it is registered again");
+        return log.info({ server: step.server, why: step.why }, "the registration of this resolver was lost; it will be registered again");
       case "contested":
         return log.warn(
           { other: step.other },
-          "another resolver registers itself under the id of this one, again and again; give each its own node.id. This one waits before it registers again",
+          "another resolver repeatedly registered itself with the id of this one; give each resolver its own node.id. This resolver waits before it registers again",
         );
       case "left out":
         return this.#warn(
           step.server,
-          "it is a resolver and names no node that this one can reach",
-          "this resolver is not registered; clients do not find it",
+          "the upstream is a resolver and names no node that this resolver can reach",
+          "this resolver is not registered, so clients cannot discover it",
         );
     }
   }
@@ -225,7 +228,7 @@ export class SelfRegistrar {
     try {
       return read(outcome.bytes);
     } catch (error) {
-      throw new WaymarkError("not_ready", `${server} sent an answer that cannot be read`, { cause: error });
+      throw new WaymarkError("not_ready", `${server} sent a malformed answer`, { cause: error });
     }
   }
 }
@@ -235,7 +238,10 @@ function failureOf({ reason, details }: WaymarkError): SelfFailure {
   return reason === "lease_not_found" ? { kind: "lease" } : { kind: "other", retryMs: details.retryMs };
 }
 
-/** The addresses among the urls that a resolver names, with spaces between: `host:port`, or that as `grpc://host:port` (`grpcs` with TLS). Anything else is left out. */
+/**
+ * Extracts the addresses from the space-separated URLs that a resolver names: `host:port`, optionally with `grpc://` or `grpcs://` in front. Anything else is
+ * ignored.
+ */
 function nodesIn(urls: string): readonly string[] {
   const addresses = urls.split(" ", MAX_URLS).map((url) => url.replace(/^grpcs?:\/\//, ""));
   return [...new Set(addresses)].filter((address) => NODE_ADDRESS.test(address)).slice(0, MAX_NODES);

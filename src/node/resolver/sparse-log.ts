@@ -1,4 +1,4 @@
-/** Keeps what others can cause at will from filling the log: one line a minute of each kind and server, with the number of those that were left out. */
+/** Limits log lines that peers can cause at will: one line per minute for each kind and server, with the number of lines left out. */
 import { MINUTE_MS } from "../../lib/duration.ts";
 
 export interface SparseFields {
@@ -11,7 +11,7 @@ interface LineState {
   leftOutCount: number;
 }
 
-/** Kinds of lines and servers that are remembered. Above it all are forgotten, so that some lines come sooner. */
+/** Maximum number of remembered pairs of kind and server. Above it all are forgotten, so some lines are logged earlier. */
 const MAX_LINES = 1000;
 
 export class SparseLog {

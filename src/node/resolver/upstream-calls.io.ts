@@ -1,4 +1,7 @@
-/** The calls of a resolver to its upstream servers, nodes or other resolvers: bytes in and out, each with a deadline and within bounds. It decides nothing. */
+/**
+ * Calls of a resolver to its upstream servers, which are nodes or other resolvers: bytes in and out, each with a deadline and within bounds. It makes no
+ * decisions.
+ */
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { WholeName } from "../../catalog/query/instances.ts";
 import { ConnectionPool, type PooledAnswer } from "../../grpc/client/pool.io.ts";
@@ -25,40 +28,40 @@ import {
 import { type StreamEvents, type UpstreamStreamHandle, UpstreamStreams } from "./upstream-streams.io.ts";
 
 export interface UpstreamCallsOptions {
-  /** This resolver, by the name that it adds to `via`. */
+  /** Name of this resolver, as it appears in `via`. */
   readonly name: string;
-  /** Servers that it may call. */
+  /** Number of configured upstream servers. */
   readonly upstreamCount: number;
-  /** Reads what it shows the servers. Throws an error that names the setting and the file. */
+  /** Reads the credentials for the servers. Throws an error that names the setting and the file. */
   readonly readAccess: () => UpstreamAccess;
-  /** The token cannot be read any more; the one before stays in use. */
+  /** Called when the token can no longer be read; the previous one stays in use. */
   readonly onStaleToken: (fault: string) => void;
-  /** A stream is opened with another token than those that are open. */
+  /** Called when a stream is opened with another token than the open streams use. */
   readonly onNewToken: () => void;
 }
 
-/** What came of a call. `isUnreached`: the server said nothing, and another one may be asked. */
+/** Outcome of a call. `isUnreached`: no answer came from the server, so another one may be asked. */
 export type UpstreamCallOutcome =
   | { readonly bytes: Uint8Array }
   | { readonly bytes: undefined; readonly error: WaymarkError; readonly isUnreached: boolean };
 
 const PROBE_MS = 3000;
 const FETCH_MS = 5000;
-/** Fetches that run at once are at most as many as the machine allows. */
+/** Maximum number of concurrent fetches, as in the machine. */
 const MAX_FETCHES = 1000;
-/** Most calls that are passed on at once. */
+/** Maximum number of concurrent forwarded calls. */
 const MAX_PASSED = 1000;
 const BUSY_RETRY_MS = 250;
 const IDLE_MS = 30_000;
 const SWEEP_MS = 250;
-/** Bytes of answers that have not wholly arrived, over all connections for calls. */
+/** Maximum size of all incomplete answers together, over all connections for calls. */
 const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
 
 export class UpstreamCalls {
   readonly #options: UpstreamCallsOptions;
   readonly #credentials: UpstreamCredentials;
   readonly #streams: UpstreamStreams;
-  /** For probes alone, so that a crowd of fetches makes no server look slow. */
+  /** Connections for probes only, so that many fetches do not make a server look slow. */
   readonly #probes: ConnectionPool;
   readonly #calls: ConnectionPool;
   readonly #bounds: AssemblyBounds = { maxMessageBytes: MAX_ANSWER_BYTES, maxBufferedBytes: MAX_BUFFERED_BYTES, bufferedBytes: 0 };
@@ -66,7 +69,7 @@ export class UpstreamCalls {
   #passedCount = 0;
   #isClosed = false;
 
-  /** Throws an error that names the setting and the file when a file of credentials cannot be used. */
+  /** Throws an error that names the setting and the file when a credential file is unusable. */
   constructor(options: UpstreamCallsOptions) {
     this.#options = options;
     this.#credentials = new UpstreamCredentials(options.readAccess);
@@ -74,14 +77,14 @@ export class UpstreamCalls {
     const { upstreamCount } = options;
     this.#streams = new UpstreamStreams((address, timeoutMs, onLeaving) => this.#dial(address, timeoutMs, onLeaving, true));
     this.#probes = new ConnectionPool({ maxConnections: upstreamCount, maxCalls: 2 * upstreamCount, idleMs: IDLE_MS }, open);
-    // One more is for a node that an upstream names, where this resolver registers itself.
+    // One more connection is for a node named by an upstream, where this resolver registers itself.
     this.#calls = new ConnectionPool({ maxConnections: upstreamCount + 1, maxCalls: MAX_FETCHES + MAX_PASSED, idleMs: IDLE_MS }, open);
     this.#timer = setInterval(() => this.#sweep(), SWEEP_MS).unref();
   }
 
   /**
-   * Reads certificates and token again, for connections, calls and streams from now on. Returns whether they changed. Throws when a file cannot be used, and
-   * keeps what was before.
+   * Reads certificates and token again, for new connections, calls and streams. Returns whether they changed. Throws when a file is unusable, and keeps the
+   * previous credentials.
    */
   reload(): boolean {
     const isChanged = this.#credentials.reload();
@@ -92,7 +95,7 @@ export class UpstreamCalls {
     return true;
   }
 
-  /** Asks a server who it is. Rejects with a WaymarkError. */
+  /** Requests the server info of an upstream and measures the latency. Rejects with a WaymarkError. */
   async probe(upstream: string): Promise<{ readonly latencyMs: number; readonly facts: UpstreamFacts }> {
     const startMonoMs = performance.now();
     const outcome = await this.#call(this.#probes, { upstream, path: PATHS.probe, message: PROBE_REQUEST, timeoutMs: PROBE_MS });
@@ -100,7 +103,7 @@ export class UpstreamCalls {
     return { latencyMs: performance.now() - startMonoMs, facts: readFacts(outcome.bytes) };
   }
 
-  /** Asks for a page of the entries of a name. Rejects with a WaymarkError. */
+  /** Fetches a page of the entries of a name. Rejects with a WaymarkError. */
   async fetch(upstream: string, name: WholeName, pageToken: string): Promise<Uint8Array> {
     const message = fetchRequest(name, pageToken, [this.#options.name]);
     const outcome = await this.#call(this.#calls, { upstream, path: PATHS.fetch, message, timeoutMs: FETCH_MS });
@@ -108,12 +111,12 @@ export class UpstreamCalls {
     return outcome.bytes;
   }
 
-  /** Passes a call on. Never rejects, but for a bug. */
+  /** Forwards a call. Rejects only on a bug. */
   async unary(upstream: string, { parent, name }: DescMethod, message: Uint8Array, timeoutMs: number): Promise<UpstreamCallOutcome> {
     if (this.#passedCount >= MAX_PASSED)
       return {
         bytes: undefined,
-        error: new WaymarkError("not_ready", `this resolver passes on ${MAX_PASSED} calls at once already; try again`, {
+        error: new WaymarkError("not_ready", `this resolver is already forwarding ${MAX_PASSED} calls; retry`, {
           retryMs: BUSY_RETRY_MS,
         }),
         isUnreached: false,
@@ -126,22 +129,22 @@ export class UpstreamCalls {
     }
   }
 
-  /** Follows what is below the prefixes; an empty text stands for all namespaces. With an empty cursor it begins with a snapshot. */
+  /** Opens a watch of the entries below the prefixes; an empty text means all namespaces. With an empty cursor the watch begins with a snapshot. */
   openWatch(upstream: string, place: WatchTarget, events: StreamEvents): UpstreamStreamHandle {
     return this.#openStream(upstream, PATHS.watch, watchRequest({ ...place, via: [this.#options.name] }), events);
   }
 
-  /** Follows the summaries below the prefixes, as `openWatch` does entries. */
+  /** Opens a watch of the summaries below the prefixes, as `openWatch` does for entries. */
   openSummaries(upstream: string, place: WatchTarget, events: StreamEvents): UpstreamStreamHandle {
     return this.#openStream(upstream, PATHS.summaries, summariesRequest({ ...place, via: [this.#options.name] }), events);
   }
 
-  /** `known`: versions that the server need not send. */
+  /** Opens a stream of the policy. `known` are versions that the server does not need to send. */
   openPolicy(upstream: string, known: readonly VersionPlace[], events: StreamEvents): UpstreamStreamHandle {
     return this.#openStream(upstream, PATHS.policy, policyRequest(known, [this.#options.name]), events);
   }
 
-  /** Cuts what is open; streams tell nothing any more, and calls fail. Idempotent. */
+  /** Closes all connections: streams send no more events, and calls fail. Idempotent. */
   close(): void {
     this.#isClosed = true;
     clearInterval(this.#timer);

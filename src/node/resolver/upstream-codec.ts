@@ -1,4 +1,4 @@
-/** What a resolver asks its upstream servers, as bytes, and what they say about themselves and about a call that failed. */
+/** Encodes the requests of a resolver to its upstream servers, and decodes their server info and the details of failed calls. */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ErrorInfoSchema, RetryInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../../gen/google/rpc/status_pb.js";
@@ -19,25 +19,25 @@ import type { VersionPlace } from "../../policy/versions/version.ts";
 import type { UpstreamFacts } from "../../resolver/upstreams.ts";
 import type { WatchRefusal } from "../../resolver/watching/prefix-refusals.ts";
 
-/** What to follow at a server, and from where. */
+/** The prefixes of a watch, and the cursor from which it begins. */
 export interface WatchTarget {
-  /** An empty text stands for all namespaces. */
+  /** An empty text means all namespaces. */
   readonly prefixes: readonly string[];
-  /** Empty for a snapshot. */
+  /** Empty to begin with a snapshot. */
   readonly cursor: string;
-  /** Whether bookmarks are to have count and digest. */
+  /** Whether bookmarks include count and digest. */
   readonly withDigest: boolean;
 }
 
-/** Most entries of a page. */
+/** Maximum number of entries per page. */
 const PAGE_LIMIT = 1000;
 const BOOKMARK_INTERVAL = { seconds: 1n };
-/** Most versions that a request names as known. */
+/** Maximum number of policy versions that a request lists as known. */
 const MAX_KNOWN = 100;
 const MAX_TEXT_CHARS = 512;
-/** More than any chain may have. */
+/** Maximum number of names in `via` of an answer, which is more than any allowed chain has. */
 const MAX_VIA = 100;
-/** A server that asks for a longer pause is asked again all the same. */
+/** Longest accepted pause. A server that requests a longer one is asked again after this time. */
 const MAX_RETRY_MS = 60_000;
 
 export const PATHS = {
@@ -57,7 +57,7 @@ export function watchRequest(asked: WatchFields): Uint8Array {
   return toBinary(CatalogWatchRequestSchema, create(CatalogWatchRequestSchema, askedFields(asked)));
 }
 
-/** For the summaries below the prefixes, with what is held of their clusters. */
+/** Encodes a watch of the summaries below the prefixes, with the state of their source clusters. */
 export function summariesRequest(asked: WatchFields): Uint8Array {
   return toBinary(SummaryWatchRequestSchema, create(SummaryWatchRequestSchema, askedFields(asked)));
 }
@@ -67,7 +67,7 @@ function askedFields({ prefixes, cursor, withDigest, via }: WatchFields) {
   return { forResolver: true, namespacePrefixes: [...prefixes], cursor, ...options };
 }
 
-/** For the entries of a name, of all kinds. */
+/** Encodes a query for the entries of a name, of all kinds. */
 export function fetchRequest({ namespace, name }: WholeName, pageToken: string, via: readonly string[]): Uint8Array {
   const request = { forResolver: true, namespace, names: [name], limit: PAGE_LIMIT, pageToken, via: [...via] };
   return toBinary(CatalogQueryRequestSchema, create(CatalogQueryRequestSchema, request));
@@ -82,10 +82,10 @@ function wirePlace({ number, hlc, nodeId, checksum }: VersionPlace) {
   return { number: BigInt(number), hlc: BigInt(hlc), nodeId, checksum };
 }
 
-/** Reads the answer to a probe. Throws `invalid_argument` for bytes that no server of ours can have sent. */
+/** Decodes the answer to a probe. Throws `invalid_argument` for malformed bytes. */
 export function readFacts(bytes: Uint8Array): UpstreamFacts {
   const { clusterId, region, via } = decoded(bytes);
-  if (clusterId === "" || via.length > MAX_VIA) throw misplaced("a server that names no cluster, or too many resolvers");
+  if (clusterId === "" || via.length > MAX_VIA) throw misplaced(`server info has no cluster_id, or more than ${MAX_VIA} names in via`);
   return { clusterId, region, via };
 }
 
@@ -93,13 +93,13 @@ function decoded(bytes: Uint8Array): ServerInfoResponse {
   try {
     return fromBinary(ServerInfoResponseSchema, bytes);
   } catch (error) {
-    throw misplaced(error instanceof Error ? error.message : "no answer of ServerInfo");
+    throw misplaced(error instanceof Error ? error.message : "invalid ServerInfoResponse");
   }
 }
 
 /**
- * What a caller of the resolver is told of a call to an upstream that failed. Where the upstream refused the resolver itself, for its credential or its rate, the
- * caller did nothing wrong: it learns that the resolver is not ready. `isSaid`: the server sent the status itself.
+ * Returns the error that a caller of the resolver gets when a call to an upstream failed. If the upstream refused the resolver's own credential or rate, the
+ * caller did nothing wrong and gets `not_ready`. `isSaid` is true when the server sent the status itself.
  */
 export function refusalOf(upstream: string, { code, message, details }: GrpcStatus, isSaid: boolean): WaymarkError {
   const said = readDetails(details);
@@ -111,20 +111,20 @@ export function refusalOf(upstream: string, { code, message, details }: GrpcStat
   if (isSaid && said.reason !== undefined && PASSED_ON.has(said.reason))
     return new WaymarkError(said.reason, text, { ...retry, ...metadata });
   const isRefused = isSaid && (said.reason === "unauthenticated" || said.reason === "discovery_access_denied");
-  const outcome = isRefused ? `refuses this resolver: ${said.reason}` : "gave no answer";
+  const outcome = isRefused ? `refuses this resolver: ${said.reason}` : "sent no answer";
   return new WaymarkError("not_ready", `the upstream ${upstream} ${outcome}: ${text}`, retry);
 }
 
-/** What a server means that ended a watch: that it will not tell of what was asked for, or, where undefined, that it failed. */
+/** Classifies the status with which a server ended a watch: it refused the watched prefixes, or, if undefined, it failed. */
 export function watchRefusalOf({ code, details }: GrpcStatus): WatchRefusal | undefined {
   if (code === CODES.PERMISSION_DENIED) return "access";
   if (code === CODES.RESOURCE_EXHAUSTED) return readDetails(details).reason === "quota_exceeded" ? "prefix" : undefined;
   return code === CODES.NOT_FOUND || code === CODES.INVALID_ARGUMENT ? "prefix" : undefined;
 }
 
-/** Reasons that are about the request, or about the state of the mesh, whoever asks. */
+/** Reasons that concern the request or the state of the mesh, regardless of the caller. They are forwarded to callers. */
 const PASSED_ON: ReadonlySet<ErrorReason> = new Set<ErrorReason>([
-  // Of these two only the registration of the resolver itself hears.
+  // These two occur only when the resolver registers itself.
   "lease_not_found",
   "read_only",
   "invalid_argument",
@@ -139,11 +139,11 @@ const PASSED_ON: ReadonlySet<ErrorReason> = new Set<ErrorReason>([
 interface StatusDetails {
   readonly reason: ErrorReason | undefined;
   readonly retryMs: number | undefined;
-  /** Where a resolver that takes no writes says that nodes are. */
+  /** Addresses of nodes, named by a resolver that accepts no writes. */
   readonly urls: string | undefined;
 }
 
-/** Details that do not decode are ignored, because the code still names the failure. */
+/** Decodes the error details. Details that do not decode are ignored, because the code still names the failure. */
 function readDetails(bytes: Uint8Array | undefined): StatusDetails {
   let reason: ErrorReason | undefined;
   let retryMs: number | undefined;
@@ -162,7 +162,7 @@ function reasonOf(text: string): ErrorReason | undefined {
   return Object.hasOwn(REASONS, name) ? (name as ErrorReason) : undefined;
 }
 
-/** The words of a status without the reason before them. */
+/** Returns the message of a status without its leading reason. */
 function textOf(message: string, reason: ErrorReason | undefined): string {
   const text = reason !== undefined && message.startsWith(`${reason}: `) ? message.slice(reason.length + 2) : message;
   return text.slice(0, MAX_TEXT_CHARS).toWellFormed();

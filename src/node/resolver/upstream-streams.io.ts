@@ -1,6 +1,6 @@
 /**
- * The streams of a resolver at its upstream servers. Those at one server share a connection, so that a policy comes before what is made under it, and a second
- * watch needs no second greeting.
+ * The streams of a resolver to its upstream servers. Streams to one server share a connection, so that a policy arrives before the data made under it, and a
+ * second watch needs no second handshake.
  */
 import type { CallResult, ClientCall } from "../../grpc/client/client-call.ts";
 import type { ClientConnection } from "../../grpc/client/connection.io.ts";
@@ -12,15 +12,21 @@ import type { WatchRefusal } from "../../resolver/watching/prefix-refusals.ts";
 import { refusalOf, watchRefusalOf } from "./upstream-codec.ts";
 
 export interface StreamEvents {
-  /** A message, in the turn in which it came: the next one comes when this returns, and not more is read than was taken. It was sent at most `delayMs` ago. */
+  /**
+   * Called for each message when it arrives. The next message is delivered when this returns, and flow control limits reading accordingly. The message was
+   * sent at most `delayMs` ago.
+   */
   said(bytes: Uint8Array, delayMs: number): void;
-  /** The stream ended or failed, or was never open. Called once, last, in a later turn than the opening. `refusal`: the server will not tell of what was asked for. */
+  /**
+   * Called once, last, when the stream ended, failed or could not be opened; never during the call that opens it. `refusal`: the server refused the watched
+   * prefixes.
+   */
   ended(error: WaymarkError, refusal?: WatchRefusal): void;
 }
 
-/** A stream that was asked for. */
+/** A stream that was requested. */
 export interface UpstreamStreamHandle {
-  /** Ends it. Nothing more is told. */
+  /** Ends the stream. No more events follow. */
   close(): void;
 }
 
@@ -31,7 +37,7 @@ export interface StreamRequest {
   readonly metadata: GrpcMetadata | undefined;
 }
 
-/** From the order to the first message. A server that takes a stream says at once where it is. */
+/** Timeout from the request to the first message. A server that accepts a stream sends its position immediately. */
 const FIRST_MESSAGE_MS = 10_000;
 const DIAL_MS = 5000;
 
@@ -41,13 +47,13 @@ interface SharedConnection {
   connection: ClientConnection | undefined;
 }
 
-/** `open` opens a connection; `onLeaving` is told when it takes no more streams. */
+/** Opens a connection. `onLeaving` is called when the connection accepts no more streams. */
 export type OpenShared = (upstream: string, timeoutMs: number, onLeaving: () => void) => PendingConnection;
 
 export class UpstreamStreams {
   readonly #open: OpenShared;
   readonly #current = new Map<string, SharedConnection>();
-  /** Those that take no more streams, until theirs are over. */
+  /** Connections that accept no more streams, until their streams end. */
   readonly #leaving = new Set<SharedConnection>();
 
   constructor(open: OpenShared) {
@@ -65,18 +71,18 @@ export class UpstreamStreams {
     return stream;
   }
 
-  /** Closes connections that have no streams any more; called a few times a second. */
+  /** Closes connections without streams. Called a few times a second. */
   sweep(): void {
     for (const [upstream, shared] of this.#current) if (shared.streams.size === 0) this.#leave(upstream, shared);
     for (const shared of this.#leaving) if (shared.streams.size === 0) this.#cut(shared);
   }
 
-  /** Streams from now on use new connections: certificates have changed. */
+  /** Makes new streams use new connections, because certificates have changed. */
   renew(): void {
     for (const [upstream, shared] of this.#current) this.#leave(upstream, shared);
   }
 
-  /** Cuts everything. Nothing more is told. */
+  /** Closes all connections. No more events follow. */
   close(): void {
     this.renew();
     for (const shared of this.#leaving) {
@@ -123,7 +129,7 @@ class UpstreamStream implements UpstreamStreamHandle {
     this.#events = events;
     this.#forget = forget;
     this.#timer = stallAwareTimeout(
-      () => this.fail(new WaymarkError("deadline_exceeded", `the upstream ${this.#request.upstream} says nothing on a new stream`)),
+      () => this.fail(new WaymarkError("deadline_exceeded", `the upstream ${this.#request.upstream} sent no message on a new stream`)),
       FIRST_MESSAGE_MS,
     );
   }
@@ -164,10 +170,10 @@ class UpstreamStream implements UpstreamStreamHandle {
   }
 }
 
-/** No connection could be opened. */
+/** The error when no connection could be opened. */
 function unreached(upstream: string, error: unknown): WaymarkError {
   return new WaymarkError(
     "not_ready",
-    `the upstream ${upstream} is not reached: ${error instanceof Error ? error.message : "no connection"}`,
+    `the upstream ${upstream} cannot be reached: ${error instanceof Error ? error.message : "no connection"}`,
   );
 }

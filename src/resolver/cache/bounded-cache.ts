@@ -1,6 +1,6 @@
 /**
- * What a resolver keeps, within a bound of entries and one of bytes. What is asked for most per entry stays, so a scan over many names
- * pushes out nothing that is asked for again and again. Of two that are kept, the one that is worth less goes first, however often it is asked for.
+ * A cache with bounds of entries and bytes, ordered by popularity per entry: a scan over many names does not evict names that are requested repeatedly. Items
+ * of lower worth are evicted first, however popular they are.
  */
 import { NamePopularity } from "./popularity.ts";
 
@@ -11,11 +11,11 @@ export interface CacheWeight {
 
 export interface BoundedCacheOptions<T> {
   readonly maxEntries: number;
-  /** Bookkeeping is counted. */
+  /** Includes bookkeeping. */
   readonly maxBytes: number;
-  /** What it is worth: of less worth goes first. */
+  /** Returns the worth of an item. Items of lower worth are evicted first. */
   readonly worthOf: (item: T) => number;
-  /** Told of what goes to make room. */
+  /** Called for each item that is evicted to make room. */
   readonly onEvicted: (key: string, item: T) => void;
   /** A random number, 0 ≤ x < 1. */
   readonly random: () => number;
@@ -27,13 +27,13 @@ interface CacheSlot<T> {
   readonly key: string;
   item: T;
   weight: CacheWeight;
-  /** Its index in the list of all. */
+  /** Index in the list of all items. */
   index: number;
 }
 
-/** Bytes of bookkeeping for one item: its place, its slot in the map and in the list, and the text of its key. */
+/** Bookkeeping bytes of one item: the slot, its references in the map and in the list, and the text of its key. */
 const ITEM_BYTES = 200;
-/** Candidates among which the one to go is chosen. With more the choice is nearer to the least popular of all. */
+/** Sample size of an eviction. A larger sample comes closer to the least popular item of all. */
 const SAMPLE = 16;
 
 export class BoundedCache<T> {
@@ -44,11 +44,11 @@ export class BoundedCache<T> {
   #entries = 0;
   #bytes = 0;
   #contentBytes = 0;
-  /** What others hold of the same bounds. */
+  /** Part of the bounds that is used by data outside this cache. */
   #reserved: CacheWeight = { entries: 0, bytes: 0 };
-  /** Items that went to make room for others, or found no room. */
+  /** Number of items that were evicted to make room, or for which there was no room. */
   evictedCount = 0;
-  /** Those of them that were worth something. */
+  /** Number of these items that had worth. */
   missedCount = 0;
 
   constructor(options: BoundedCacheOptions<T>) {
@@ -57,63 +57,63 @@ export class BoundedCache<T> {
     this.#bytes = this.#popularity.bytes;
   }
 
-  /** With all bookkeeping. */
+  /** Bytes used, including bookkeeping. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Of them those that are no content of what is kept. */
+  /** Bytes used by bookkeeping only. */
   get bookkeepingBytes(): number {
     return this.#bytes - this.#contentBytes;
   }
 
-  /** As the weights of the items say. */
+  /** Sum of the weights of the items, in bytes. */
   get contentBytes(): number {
     return this.#contentBytes;
   }
 
-  /** Whether too much is held, with what others hold. */
+  /** Whether the bounds are exceeded, including the reserved part. */
   get isOver(): boolean {
     return this.isOverBeside(NOTHING);
   }
 
-  /** Whether too much is held besides so much. */
+  /** Whether the bounds would still be exceeded without this weight. */
   isOverBeside({ entries, bytes }: CacheWeight): boolean {
     const { maxEntries, maxBytes } = this.#options;
     return this.#entries + this.#reserved.entries - entries > maxEntries || this.#bytes + this.#reserved.bytes - bytes > maxBytes;
   }
 
-  /** How large a part of the bounds so much is: 1 is all of the one that it fills first. */
+  /** The fraction of the bounds that a weight uses: the larger of its fractions of entries and of bytes. */
   partOf({ entries, bytes }: CacheWeight): number {
     const { maxEntries, maxBytes } = this.#options;
     return Math.max(entries / maxEntries, bytes / maxBytes);
   }
 
-  /** Whether so much would fit if nothing were kept. */
+  /** Whether this weight would fit into an empty cache. */
   couldHold({ entries, bytes }: CacheWeight): boolean {
     const { maxEntries, maxBytes } = this.#options;
     return entries <= maxEntries && bytes + this.#popularity.bytes <= maxBytes;
   }
 
-  /** Counts that somebody asked for the key, whether it is kept or not, and returns what is kept. HOT: once a lookup. */
+  /** Counts a request for the key, whether it is cached or not, and returns the item. HOT: runs per lookup. */
   ask(key: string): T | undefined {
     this.#popularity.ask(key);
     return this.#places.get(key)?.item;
   }
 
-  /** About how often the key was asked for lately. */
+  /** Returns approximately how often the key was requested recently. */
   asksOf(key: string): number {
     return this.#popularity.of(key);
   }
 
-  /** What is kept under a key. It does not count as asked for. */
+  /** Returns the item of a key without counting a request. */
   peek(key: string): T | undefined {
     return this.#places.get(key)?.item;
   }
 
   /**
-   * Keeps an item, or changes what is kept and its weight. Others go where there is no room, if each is worth or asked for less; otherwise it goes
-   * itself. Returns whether it is kept.
+   * Stores or replaces an item and its weight. If there is no room, evicts other items that are worth less, or equally worthy but less popular per entry; if
+   * none is, evicts the item itself. Returns whether the item was stored.
    */
   put(key: string, item: T, weight: CacheWeight): boolean {
     let place = this.#places.get(key);
@@ -127,7 +127,7 @@ export class BoundedCache<T> {
     this.#weigh(place, 1);
     while (this.isOver) {
       const least = this.#leastOf(place);
-      this.#goes(least);
+      this.#evictSlot(least);
       if (least !== place) this.#options.onEvicted(least.key, least.item);
       else return false;
     }
@@ -138,32 +138,32 @@ export class BoundedCache<T> {
     return this.#options.worthOf(item);
   }
 
-  /** Others hold so much of the same bounds from now on. Nothing goes for it before `evict` or the next `put`. */
+  /** Sets the part of the bounds that is used outside this cache. Nothing is evicted for it before `evict` or the next `put`. */
   reserve(weight: CacheWeight): void {
     this.#reserved = weight;
   }
 
-  /** Lets the least of some items go, if it was asked for no more than `share` times for each of its entries. Returns whether one went. */
+  /** Evicts the least of a sample of items if it is worth nothing, or was requested at most `share` times per entry. Returns whether an item was evicted. */
   evict(share: number): boolean {
     const any = this.#all[Math.floor(this.#options.random() * this.#all.length)];
     if (any === undefined) return false;
     const least = this.#leastOf(any);
-    // What is worth nothing goes however often it is asked for.
+    // Items that are worth nothing are evicted however popular they are.
     if (this.#options.worthOf(least.item) > 0 && this.#shareOf(least) > share) return false;
-    this.#goes(least);
+    this.#evictSlot(least);
     this.#options.onEvicted(least.key, least.item);
     return true;
   }
 
-  /** Lets all items go of which this is true. Cost: the number of items. */
+  /** Evicts all items that match. Cost: the number of items. */
   evictAll(isGone: (item: T) => boolean): void {
     for (const place of this.#all.filter(({ item }) => isGone(item))) {
-      this.#goes(place);
+      this.#evictSlot(place);
       this.#options.onEvicted(place.key, place.item);
     }
   }
 
-  /** What the items weigh of which this is true. Cost: the number of items. */
+  /** Returns the total weight of the items that match. Cost: the number of items. */
   weightOf(isMeant: (item: T) => boolean): CacheWeight {
     let [entries, bytes] = [0, 0];
     for (const { item, weight } of this.#all) {
@@ -174,13 +174,13 @@ export class BoundedCache<T> {
     return { entries, bytes };
   }
 
-  #goes(place: CacheSlot<T>): void {
+  #evictSlot(place: CacheSlot<T>): void {
     this.#remove(place);
     this.evictedCount += 1;
     if (this.#options.worthOf(place.item) > 0) this.missedCount += 1;
   }
 
-  /** Removes an item. Returns it, if it was there. */
+  /** Removes and returns an item. Undefined if it is not cached. */
   take(key: string): T | undefined {
     const place = this.#places.get(key);
     if (place === undefined) return undefined;
@@ -207,7 +207,7 @@ export class BoundedCache<T> {
     last.index = place.index;
   }
 
-  /** The least of a sample and of the one that was put. Of equals the one that was put: it was asked for less long. */
+  /** Returns the least of a sample and of the item that was put. Among equals, the item that was put: it has been requested for a shorter time. */
   #leastOf(put: CacheSlot<T>): CacheSlot<T> {
     const { random, worthOf } = this.#options;
     let least = put;
@@ -223,7 +223,7 @@ export class BoundedCache<T> {
     return least;
   }
 
-  /** Asks for each of its entries. */
+  /** Requests per entry of the item. */
   #shareOf({ key, weight }: CacheSlot<T>): number {
     return this.#popularity.of(key) / Math.max(1, weight.entries);
   }

@@ -1,7 +1,7 @@
 /**
- * Holds everything that a resolver keeps within its bounds of entries and bytes: what is configured or watched stays, and of the rest the least asked for
- * each of its entries goes first, whether it is followed or was fetched; where room is short, what is followed for being asked for has a part of it
- * (semantics.md, Resolver 22).
+ * Keeps all data of a resolver within its bounds of entries and bytes. Configured and watched prefixes stay. Of the rest, the data with the fewest requests
+ * per entry is released first, whether it is followed or was fetched. While room is short, namespaces that are followed only because of requests get a
+ * limited part (semantics.md, Resolver 22).
  */
 import { namespaceCovers } from "../../catalog/entry/names.ts";
 import type { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
@@ -27,61 +27,61 @@ export interface CacheCapacityParts {
 }
 
 /**
- * Whether everything fits. `less`: less is to be followed from now on. `full`: what is configured does not fit, though there is nothing else. `admitted`: there
- * is room for what was counted, which is to be fetched now.
+ * Result of `fit`. `fits`: everything fits. `less`: fewer prefixes must be followed now. `full`: the configured prefixes do not fit, though everything else
+ * was released. `admitted`: there is room for the counted prefixes, which can be fetched now.
  */
 export type CapacityFit = "fits" | "less" | "full" | "admitted";
 
-/** Namespaces that are followed only because they are asked for may take one in so many of all that may be kept, where fetched answers find no room. */
+/** While fetched answers find no room, namespaces that are followed only because of requests may use at most one in this many of all entries or bytes. */
 const ASKED_PART = 4;
-/** So long after a fetched answer found no room others may find none. */
+/** Room counts as short for this time after a fetched answer found no room. */
 const CROWDED_MS = 10_000;
-/** So often it is looked at while nothing arrives. */
+/** Interval of checks while no snapshot is arriving. */
 const LOOK_MS = 500;
-/** What did not fit is tried again after this time. */
+/** Time after which prefixes that did not fit are tried again. */
 export const FULL_MS = 60_000;
-/** Bytes of a tombstone, of a report about load, and of a key that a watch notes. */
+/** Estimated bytes of a tombstone, of a load report, and of a key recorded by a watch. */
 const TOMBSTONE_BYTES = 300;
 const LOAD_BYTES = 200;
 const KEY_BYTES = 64;
-/** Most tombstones that are collected at a time to make room. */
+/** Maximum number of tombstones that one collection removes to make room. */
 const COLLECTED_AT_A_TIME = 10_000;
 
 export class CacheCapacity {
   readonly parts: CacheCapacityParts;
-  /** What may not go for what is being counted, as it was when that began. */
+  /** Weight that must stay while a snapshot is being counted, measured when the count began. */
   #kept: CacheWeight = { entries: 0, bytes: 0 };
-  /** How many fetched answers had found no room when this was last looked at. */
+  /** Number of fetched answers without room at the last check. */
   #evictedCount = 0;
-  /** How many went that are followed. */
+  /** Number of evicted answers whose namespaces are followed. */
   #evictedCopies = 0;
-  /** When that had changed, or there was no room for all. */
+  /** When the number of answers without room last grew, or the bounds were last exceeded. */
   #crowdedMonoMs = Number.NEGATIVE_INFINITY;
   #lookedMonoMs = Number.NEGATIVE_INFINITY;
   #droppedMonoMs = Number.NEGATIVE_INFINITY;
-  /** What was to be followed when this last looked. */
+  /** The prefixes to follow at the last check. */
   #prefixes: NamespacePrefixes | undefined;
 
   constructor(parts: CacheCapacityParts) {
     this.parts = parts;
   }
 
-  /** The cache let a name go. */
+  /** Call when the cache evicted a name. */
   evicted(name: FetchedName): void {
     const { cache, fetched, following } = this.parts;
     fetched.evicted(name);
     if (following.prefixes.covers(name.namespace) && cache.worthOf(name) > 0) this.#evictedCopies += 1;
   }
 
-  /** Whether what is here now is within the bounds. */
+  /** Whether the present data is within the bounds. */
   get isEnough(): boolean {
     this.#reserve();
     return !this.parts.cache.isOver;
   }
 
   /**
-   * Lets go what there is no room for, one thing at a time where that is followed. Nothing goes for what is followed anew before it is known how much that is.
-   * HOT: once a message of the upstream; where all fits it costs some sums.
+   * Releases data that does not fit; of followed prefixes, one at a time. Nothing is released for new prefixes before their size is known. HOT: runs per
+   * message of the upstream; while everything fits it costs a few additions.
    */
   fit(time: Time): CapacityFit {
     const { cache, following, held, replica, watches } = this.parts;
@@ -108,8 +108,8 @@ export class CacheCapacity {
     }
     if (cache.isOver) this.#dropCopies(time);
     while (cache.isOver) {
-      // What is held is gone upstream: it makes room for what is there.
-      if (held.letOldestGo()) {
+      // Held entries no longer exist upstream, so they go before entries that exist.
+      if (held.releaseOldest()) {
         this.#reserve();
         continue;
       }
@@ -125,8 +125,8 @@ export class CacheCapacity {
   }
 
   /**
-   * Whether there is no room for all, or a fetched answer found none in the last seconds, and it is time to look what may go for that: with each message of
-   * what arrives, else twice a second.
+   * Whether the bounds are exceeded or a fetched answer found no room in the last seconds. Checked at each message while a snapshot arrives, otherwise twice
+   * a second.
    */
   #isCrowded({ monoMs }: Time): boolean {
     const { cache, watches } = this.parts;
@@ -140,13 +140,16 @@ export class CacheCapacity {
     return monoMs - this.#crowdedMonoMs < CROWDED_MS;
   }
 
-  /** Of fetched answers that are followed now, or soon. They go when that is here. */
+  /** Weight of the fetched answers whose namespaces are followed now or soon. They are released when those namespaces are complete. */
   #copiesWeight(): CacheWeight {
     const { cache, following } = this.parts;
     return cache.weightOf(({ namespace }) => following.prefixes.covers(namespace));
   }
 
-  /** What is followed now is told from there, so what was fetched of it goes before anything else. Where room is short all the time, twice a second. */
+  /**
+   * Releases fetched answers whose namespaces are followed now, before anything else: lookups read the followed entries. While room is constantly short, runs
+   * twice a second.
+   */
   #dropCopies({ monoMs }: Time): void {
     const { cache, watches } = this.parts;
     if (monoMs - this.#droppedMonoMs < LOOK_MS) return;
@@ -155,9 +158,9 @@ export class CacheCapacity {
   }
 
   /**
-   * Lets go what is beyond the part of the namespaces that are followed only because they are asked for, the least asked first: each brings all of its names, of
-   * which most may be asked for less than the fetched answers that go for them. What has not begun to arrive goes with it, so that it is not counted
-   * again and again. Returns whether something went.
+   * Releases namespaces beyond the part for those that are followed only because of requests, the least requested first: each of them brings all of its
+   * names, most of which may be requested less than the fetched answers that are evicted for them. Namespaces that have not begun to arrive are released too,
+   * so that they are not counted again and again. Returns whether anything was released.
    */
   #releaseRequested({ monoMs }: Time): boolean {
     const { cache, fetched, following, replica, watches } = this.parts;
@@ -178,7 +181,10 @@ export class CacheCapacity {
     return true;
   }
 
-  /** Whether there may be room for what is being counted, when everything goes that may. What has none is refused, and nothing has gone for it. */
+  /**
+   * Whether there would be room for the snapshot that is being counted if all data that may be released were released. Refuses prefixes without room; nothing
+   * was released for them.
+   */
   #fitCounted(arriving: UpstreamWatch, time: Time): CapacityFit {
     const { cache, following } = this.parts;
     const { sizes, prefixes } = arriving;
@@ -191,7 +197,7 @@ export class CacheCapacity {
     return arriving.admission === "whole" ? "admitted" : "fits";
   }
 
-  /** Of what is configured or watched, and of what goes with it. */
+  /** Weight of configured and watched prefixes with their bookkeeping. */
   #pinnedWeight(): CacheWeight {
     const { followed, following, watches, bookmarks } = this.parts;
     const { entries, bytes } = followed.sizeOf((namespace) => following.isPinned(namespace));
@@ -204,7 +210,7 @@ export class CacheCapacity {
     this.parts.cache.reserve({ entries: entries + count, bytes: bytes + count * RECORD_BYTES });
   }
 
-  /** Of all that is no fetched answer. Bytes of entries that are held, remembered or pass by are in the slab too. */
+  /** Weight of everything except fetched answers. The slab also contains the bytes of held, remembered and passing entries. */
   #followedWeight(): CacheWeight {
     const { replica, followed, fetched, bookmarks, watches, cache } = this.parts;
     const { entryCount, loads } = followed;
@@ -219,12 +225,12 @@ export class CacheCapacity {
     return { entries: entryCount, bytes };
   }
 
-  /** How often a namespace was asked for lately, for each of its entries. */
+  /** Recent requests for a namespace, per entry. */
   #shareOf(namespace: string): number {
     return this.parts.cache.asksOf(namespace) / Math.max(1, this.#countOf(namespace));
   }
 
-  /** Entries of a namespace and of all below it. Of what arrives more is known than is here. */
+  /** Number of entries of a namespace and of the namespaces below it. For an arriving snapshot the counted number may exceed the stored one. */
   #countOf(namespace: string): number {
     const { lookup } = this.parts.replica;
     let count = lookup.namespaceCount(namespace);
@@ -236,7 +242,7 @@ export class CacheCapacity {
   }
 }
 
-/** Why a resolver is not ready that is full with what is configured. */
+/** The fault of a resolver whose configured namespaces do not fit. */
 export function fullFault({ maxEntries, maxBytes }: { readonly maxEntries: number; readonly maxBytes: number }): string {
-  return `what is below resolver.namespaces does not fit: raise resolver.max_entries (${maxEntries}) or resolver.max_bytes (${maxBytes}), or follow less`;
+  return `the entries of resolver.namespaces do not fit: raise resolver.max_entries (${maxEntries}) or resolver.max_bytes (${maxBytes}), or follow fewer namespaces`;
 }

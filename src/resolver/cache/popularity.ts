@@ -1,29 +1,29 @@
 /**
- * How often names were asked for lately, also names that are not kept: a count-min sketch whose counts are halved from time to time (Cormode and
- * Muthukrishnan, 2005; Einziger, Friedman and Manes, "TinyLFU", 2017). An answer may be too high when names share their counters, never too low.
+ * Estimates how often names were requested recently, including names that are not cached: a count-min sketch whose counts are halved periodically (Cormode
+ * and Muthukrishnan, 2005; Einziger, Friedman and Manes, "TinyLFU", 2017). An estimate may be too high when names share their counters, but never too low.
  */
 import { mix32 } from "../../lib/hash64.ts";
 
 const ROWS = 4;
 const MAX_COUNT = 255;
 const MIN_COUNTERS = 16_384;
-/** Counts are halved after so many asks for each name that may be kept. */
+/** Counts are halved after this many requests for each name that may be cached. */
 const ASKS_A_NAME = 16;
 const FNV_START = 0x811c9dc5;
 const FNV_PRIME = 0x01000193;
 
 export class NamePopularity {
   readonly #counts: Uint8Array;
-  /** The same memory, four counts a word: so all of it is halved in milliseconds, though nothing else can run meanwhile. */
+  /** The same memory with four counts per word, which halves all counts in milliseconds while nothing else can run. */
   readonly #words: Uint32Array;
   readonly #mask: number;
   readonly #period: number;
   #asks = 0;
-  /** The places of the name that was looked up last: who asks for a name often asks how often it was asked for. */
+  /** Counter positions of the last name, cached because a request for a name is often followed by a query of its count. */
   readonly #places = new Uint32Array(ROWS);
   #placed: string | undefined;
 
-  /** `names`: about how many names are kept at most. */
+  /** `names` is the approximate number of names that may be cached. */
   constructor(names: number) {
     const counters = 2 ** Math.ceil(Math.log2(Math.max(MIN_COUNTERS, names * 4)));
     this.#mask = counters - 1;
@@ -37,7 +37,7 @@ export class NamePopularity {
     return this.#counts.length;
   }
 
-  /** Counts one ask. HOT: once a lookup. */
+  /** Counts one request. HOT: runs per lookup. */
   ask(name: string): void {
     const counts = this.#counts;
     const count = this.of(name);
@@ -47,7 +47,7 @@ export class NamePopularity {
     if (this.#asks >= this.#period) this.#halve();
   }
 
-  /** About how often the name was asked for lately. */
+  /** Returns approximately how often the name was requested recently. */
   of(name: string): number {
     if (this.#placed !== name) this.#place(name);
     let least = MAX_COUNT;
@@ -56,7 +56,7 @@ export class NamePopularity {
   }
 
   #place(name: string): void {
-    // FNV-1a of the code units, in 32 bits: two names that share all places are only asked for together.
+    // 32-bit FNV-1a of the code units. Two names with the same hash share all counters and so share one count.
     let hash = FNV_START;
     for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), FNV_PRIME);
     const low = mix32(hash);
@@ -67,7 +67,7 @@ export class NamePopularity {
 
   #halve(): void {
     const words = this.#words;
-    // The bit that a count loses comes to its neighbour, where it is cleared.
+    // The bit that is shifted out of a count moves into its neighbour, where the mask clears it.
     for (let i = 0; i < words.length; i++) words[i] = ((words[i] ?? 0) >>> 1) & 0x7f7f7f7f;
     this.#asks = 0;
   }

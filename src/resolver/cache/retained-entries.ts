@@ -1,6 +1,6 @@
 /**
- * Entries that a resolver goes on serving although its upstream says that they are gone: too many of one name expired at once to be believed (semantics.md,
- * Resolver 16). Lookups find them beside what is followed, as ORPHANED, so that everybody chooses them last.
+ * Entries that a resolver continues to serve although its upstream reports them gone, because too many entries of one name expired at the same time
+ * (semantics.md, Resolver 16). Lookups return these held entries as ORPHANED in addition to the followed entries, so that clients choose them last.
  */
 
 import { EntryIndex } from "../../catalog/query/entry-index.ts";
@@ -13,40 +13,40 @@ import { type GuardOptions, MassLossGuard } from "../../consumer/mass-loss-guard
 import type { Time } from "../../lib/machine.ts";
 import type { WatchedChanges } from "../watching/watched-catalog.ts";
 
-/** An entry that an earlier run held. The place in the record says nothing. */
+/** An entry that an earlier process held. The slab position in the record is not used. */
 export interface RestoredEntry {
   readonly record: CatalogRecord;
   readonly bytes: Uint8Array;
 }
 
-/** An entry that is held. */
+/** The hold of an entry. */
 export interface RetentionEnd {
   readonly endsMonoMs: number;
-  /** The `mark` with which it began. */
+  /** Value of `mark` when the hold began. */
   readonly mark: number;
 }
 
 export interface RetainedEntriesParts {
-  /** What is followed. An entry that is lost is still in it when `gone` is told. */
+  /** The followed entries. A lost entry is still in it when `gone` is called. */
   readonly lookup: EntryIndex;
-  /** The slab of what is followed: answers are made from one. */
+  /** The slab of the followed entries, because answers are built from one slab. */
   readonly slab: Slab;
   readonly bounds: GuardOptions;
-  /** Whether the policy in force lets an entry be seen. What it hides is not held. */
+  /** Whether the policy in force shows an entry. Hidden entries are not held. */
   readonly admits: (record: CatalogRecord) => boolean;
 }
 
 export class RetainedEntries implements WatchedChanges {
-  /** The entries that are held, for lookups. */
+  /** The held entries, for lookups. */
   readonly lookup = new EntryIndex();
   readonly #parts: RetainedEntriesParts;
-  /** What it keeps has its bytes in the slab. */
+  /** The guard, whose remembered entries have their bytes in the slab. */
   readonly #guard: MassLossGuard<CatalogRecord>;
-  /** In the order in which the holds began. */
+  /** Holds by key, in the order in which they began. */
   readonly #holds = new Map<KeyText, RetentionEnd>();
-  /** Counts the changes of what is held. */
+  /** Counts the changes of the held entries. */
   mark = 0;
-  /** Keys that came to be held, or are held no longer, since that was last asked. */
+  /** Keys whose hold began or ended since the last `takeTouched`. */
   #touched = new Set<KeyText>();
 
   constructor(parts: RetainedEntriesParts) {
@@ -54,32 +54,32 @@ export class RetainedEntries implements WatchedChanges {
     this.#guard = new MassLossGuard(parts.bounds, (record) => this.#forgotten(record));
   }
 
-  /** Entries that are held, and that are remembered because they may have to be. */
+  /** Number of entries that are held, or remembered because they may have to be held. */
   get keptCount(): number {
     return this.#guard.keptCount;
   }
 
-  /** Entries that were to be held, and were let go before their time because there was no room. */
+  /** Number of entries whose hold was ended early or did not begin, because there was no room. */
   get unheldCount(): number {
     return this.#guard.unheldCount;
   }
 
-  /** How long an entry is held, in ms. */
+  /** Duration of a hold, in ms. */
   get holdMs(): number {
     return this.#parts.bounds.holdMs;
   }
 
-  /** The hold of a key. Undefined: it is not held. */
+  /** Returns the hold of a key. Undefined if the key is not held. */
   holdOf(key: KeyText): RetentionEnd | undefined {
     return this.#holds.get(key);
   }
 
-  /** The keys of which the hold began after this mark, in that order. Cost: all that are held. */
+  /** Returns the keys whose hold began after this mark, in that order. Cost: all held entries. */
   heldSince(mark: number): readonly KeyText[] {
     return [...this.#holds].filter(([, hold]) => hold.mark > mark).map(([key]) => key);
   }
 
-  /** Holds an entry that is not followed and that an earlier run held, until then: see `MassLossGuard.resume`. */
+  /** Continues the hold of an earlier process until this monotonic time, for an entry that is not followed: see `MassLossGuard.resume`. */
   resume({ record, bytes }: RestoredEntry, endsMonoMs: number): void {
     const { key } = record;
     const entry = { ...record, at: this.#parts.slab.put(bytes), sizeBytes: bytes.length };
@@ -87,7 +87,7 @@ export class RetainedEntries implements WatchedChanges {
     this.#hold(entry, endsMonoMs);
   }
 
-  /** Whether there are keys that came to be held, or are held no longer, since `takeTouched`. */
+  /** Whether holds began or ended since the last `takeTouched`. */
   get isTouched(): boolean {
     return this.#touched.size > 0;
   }
@@ -98,7 +98,7 @@ export class RetainedEntries implements WatchedChanges {
     return touched;
   }
 
-  /** An entry goes. To be called before it is taken out of what is followed. */
+  /** Records the end of a followed entry. Must be called before the entry is removed from the followed entries. */
   gone(record: CatalogRecord, cause: ChangeCause, { monoMs }: Time): void {
     const name = nameOfKey(record.key);
     if (cause !== CAUSE.EXPIRED) {
@@ -112,31 +112,34 @@ export class RetainedEntries implements WatchedChanges {
       if (admits(entry)) this.#hold(entry, monoMs + this.holdMs);
   }
 
-  /** A key that is not followed is told to be gone. That it expired once more changes nothing; and one that was not lost here is none that its name had. */
+  /**
+   * Records that the upstream reported the end of a key that is not present. A repeated expiry changes nothing. A key that was not lost here did not count
+   * for its name, so its end does not either.
+   */
   ended(key: KeyText, cause: ChangeCause, { monoMs }: Time): void {
     const name = nameOfKey(key);
     if (cause !== CAUSE.EXPIRED && this.#guard.has(name, key)) this.#guard.noteEnd(name, key, monoMs);
   }
 
-  /** The entry is there. */
+  /** Records that the entry is present. */
   put(key: KeyText): void {
     this.#guard.noteReturn(nameOfKey(key), key);
   }
 
-  /** Another policy is in force. What it hides is held no longer, and not again when another one shows it. Cost: all that are held. */
+  /** Releases entries that a new policy hides. They are not held again when a later policy shows them. Cost: all held entries. */
   policyChanged(): void {
     this.#release((record) => !this.#parts.admits(record));
   }
 
   /**
-   * Nothing but what is below these prefixes is followed from now on. What becomes of the rest is not heard, so it is held no longer, and not again when it is followed anew. Cost: all that
-   * are held.
+   * Releases held entries that are not below the prefixes followed now: their changes are no longer received. They are not held again when their prefix is
+   * followed again. Cost: all held entries.
    */
   keepBelow(prefixes: NamespacePrefixes): void {
     this.#release(({ namespace }) => !prefixes.covers(namespace));
   }
 
-  /** Lets go what was held long enough. */
+  /** Releases entries whose hold is over. */
   tick({ monoMs }: Time): void {
     this.#guard.tick(monoMs);
   }
@@ -145,8 +148,8 @@ export class RetainedEntries implements WatchedChanges {
     return this.#guard.nextDeadlineMs();
   }
 
-  /** Lets go what is kept for longest, because its room is needed. Returns whether there was anything. */
-  letOldestGo(): boolean {
+  /** Releases the entry kept for the longest time to make room. Returns whether there was one. */
+  releaseOldest(): boolean {
     return this.#guard.releaseOldest() !== undefined;
   }
 
@@ -176,7 +179,7 @@ export class RetainedEntries implements WatchedChanges {
   }
 }
 
-/** The record as it was seen, under an origin that is away, with its bytes elsewhere in the slab. */
+/** Copies a record with an unreachable source node and another position in the slab. */
 function copyOf(record: CatalogRecord, at: number): CatalogRecord {
   const { key, namespace, name, kind, seq, hlc, firstSeq, filterSeq, revision, body, scope, reach, health, traits, principal } = record;
   const { id, nodeId, generation } = record.origin;

@@ -1,6 +1,6 @@
 /**
- * Blocks of a resolver's copy on disk: the header, versions of the policy, entries as the upstream showed them, those that are only held, the place of the
- * watch, and last the state, without which a copy is not whole. Whatever a block says is bounded before anything is made of it.
+ * Encodes and decodes the blocks of a resolver's copy on disk: the header, policy versions, followed entries, held entries, the cursor of the watch, and last
+ * the state, without which a copy is incomplete. All values are checked against bounds before they are used.
  */
 import { DISCOVERY_DELTA_TAG as DELTA, CATALOG_WATCH_RESPONSE_TAG as WATCH } from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
 import { isNamespace, PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
@@ -19,67 +19,71 @@ import {
 } from "../../lib/protowire.ts";
 import { readWatchMessage, type WatchDelta } from "../codec.ts";
 
-/** 1: the first. */
+/** Version 1 is the first format. */
 export const COPY_FORMAT = 1;
-/** Readers pass over kinds that they do not know. So the format did not change with HELD, which came later. */
+/** Readers skip unknown kinds, so adding HELD later did not change the format. */
 export const COPY_KIND = { HEADER: 1, POLICY: 2, ENTRIES: 3, PLACE: 4, STATE: 5, HELD: 6 } as const;
 
-/** What a copy says beside entries and policy. */
+/** The state in a copy, apart from entries and policy. */
 export interface CopyState {
   readonly savedWallMs: number;
-  /** Age of the entries then, in ms. Undefined: it was unknown. */
+  /** Age of the entries when the copy was saved, in ms. Undefined when it was unknown. */
   readonly ageMs?: number | undefined;
-  /** All that was held whole. */
+  /** Prefixes whose entries were complete. */
   readonly prefixes: readonly string[];
-  /** Those of them that nobody configured. */
+  /** Those prefixes that were not configured. */
   readonly unconfigured: readonly string[];
-  /** Keys that were told after the place. */
+  /** Keys that changed after the cursor. */
   readonly doubted: readonly string[];
-  /** Keys that were gone before the copy was whole. */
+  /** Keys that ended before the copy was complete. */
   readonly gone: readonly string[];
-  /** Keys of which the hold was over before the copy was whole. */
+  /** Keys whose hold ended before the copy was complete. */
   readonly released: readonly string[];
   readonly policy: {
-    /** Whether no upstream had said what its policy is. */
+    /** Whether no upstream had reported its policy. */
     readonly isAwaited: boolean;
-    /** An epoch that was heard of, and not known. */
+    /** The newest epoch whose version had not arrived. */
     readonly lacking?: string | undefined;
     readonly seen: readonly string[];
   };
 }
 
-/** Most bytes of the state, and of a place. */
+/** Maximum size of the state, and of a cursor. */
 export const MAX_STATE_BYTES = 4 << 20;
-/** Most keys of a list of the state, and most characters of them together: with every one of them escaped they stay below the bound of the state. */
+/**
+ * Maximum number of keys in a list of the state, and of characters in them together. Even with every character escaped, the lists fit into the bound of the
+ * state.
+ */
 export const MAX_LISTED = 10_000;
 export const MAX_LISTED_CHARS = 200_000;
 const MAX_PREFIXES = 10_000;
 const MAX_EPOCHS = 1000;
 const MAX_EPOCH_CHARS = 100;
 const MAX_WALL_MS = hlcWallMs(MAX_STAMP);
-/** Tags, lengths and the numbers of a delta. */
+/** Bytes for the tags, lengths and numbers of a delta. */
 const DELTA_ROOM = 64;
-/** Of the largest number that is written. */
+/** Bytes of the largest varint that is written. */
 const VARINT_ROOM = 8;
 
 export function headerBlock({ nodeId, clusterId }: FileOwner): Uint8Array {
   return blockOf(0, COPY_KIND.HEADER, jsonBytes({ format: COPY_FORMAT, nodeId, clusterId }));
 }
 
-/** Throws where the state is too large for a copy. */
+/** Encodes the state. Throws when it is too large for a copy. */
 export function stateBlock(index: number, state: CopyState): Uint8Array {
   const payload = jsonBytes(state);
-  if (payload.length > MAX_STATE_BYTES) throw new RangeError(`its state has ${payload.length} bytes, more than ${MAX_STATE_BYTES}`);
+  if (payload.length > MAX_STATE_BYTES)
+    throw new RangeError(`the state of the copy has ${payload.length} bytes, more than ${MAX_STATE_BYTES}`);
   return blockOf(index, COPY_KIND.STATE, payload);
 }
 
-/** An entry as it was shown, and the id of its change. */
+/** An entry as the upstream sent it, and the id of its change. */
 export interface CopiedEntry {
   readonly deltaId: string;
   readonly shown: Uint8Array;
 }
 
-/** Bytes that an entry takes in a block, at most. */
+/** Upper bound of the bytes of an entry in a block. */
 export function entryRoom({ deltaId, shown }: CopiedEntry): number {
   return DELTA_ROOM + utf8Size(deltaId) + shown.length;
 }
@@ -88,12 +92,12 @@ export function entriesBlock(index: number, entries: readonly CopiedEntry[]): Ui
   return blockOf(index, COPY_KIND.ENTRIES, messageOf(entries));
 }
 
-/** An entry that is held, and when that ends by the wall clock with which the copy was made. */
+/** A held entry, and the end of its hold by the wall clock at the time of the copy. */
 export interface CopiedRetention extends CopiedEntry {
   readonly endsWallMs: number;
 }
 
-/** The number of entries, when the hold of each ends, and the entries. */
+/** Encodes held entries: their number, the end of each hold, and the entries. */
 export function heldBlock(index: number, holds: readonly CopiedRetention[]): Uint8Array {
   const message = messageOf(holds);
   const out = new Uint8Array(VARINT_ROOM * (holds.length + 1) + message.length);
@@ -103,18 +107,18 @@ export function heldBlock(index: number, holds: readonly CopiedRetention[]): Uin
   return blockOf(index, COPY_KIND.HELD, out.subarray(0, at + message.length));
 }
 
-/** Reads the payload of a block of held entries. Throws `invalid_argument` on what no version writes. */
+/** Decodes a block of held entries. Throws `invalid_argument` for an invalid block. */
 export function readHeldBlock(payload: Uint8Array): readonly (WatchDelta & Pick<CopiedRetention, "endsWallMs">)[] {
   const reader = new WireReader(payload);
   const count = reader.varint();
-  if (count > payload.length) throw malformedFile("how many entries are held", count);
+  if (count > payload.length) throw malformedFile("number of held entries", count);
   const ends = Array.from({ length: count }, () => reader.varint());
   const { deltas } = readWatchMessage(payload.subarray(reader.at));
-  if (deltas.length !== count) throw malformedFile("how many entries are held", count);
+  if (deltas.length !== count) throw malformedFile("number of held entries", count);
   return deltas.map((delta, i) => ({ ...delta, endsWallMs: ends[i] ?? 0 }));
 }
 
-/** As a message of a watch, so that it is read as one. */
+/** Encodes entries as a message of a watch, so that the same decoder reads them. */
 function messageOf(entries: readonly CopiedEntry[]): Uint8Array {
   const out = new Uint8Array(entries.reduce((room, entry) => room + entryRoom(entry), 0));
   let at = 0;
@@ -126,27 +130,27 @@ function messageOf(entries: readonly CopiedEntry[]): Uint8Array {
   return out.subarray(0, at);
 }
 
-/** Throws `invalid_argument` on what no version writes. */
+/** Decodes the state. Throws `invalid_argument` for an invalid state. */
 export function readState({ payload }: FileBlock): CopyState {
-  if (payload.length > MAX_STATE_BYTES) throw malformedFile("its state", payload.length);
+  if (payload.length > MAX_STATE_BYTES) throw malformedFile("size of the state", payload.length);
   const { savedWallMs, ageMs, prefixes, unconfigured, doubted, gone, released = [], policy } = objectOf(payload);
   if (typeof savedWallMs !== "number" || !(savedWallMs > 0 && savedWallMs <= MAX_WALL_MS))
-    throw malformedFile("when it was saved", savedWallMs);
-  if (ageMs !== undefined && (typeof ageMs !== "number" || !(ageMs >= 0 && ageMs <= MAX_WALL_MS))) throw malformedFile("its age", ageMs);
-  if (!isListOf(prefixes, MAX_PREFIXES, isPrefix)) throw malformedFile("what it holds whole", prefixes);
-  if (!isListOf(unconfigured, MAX_PREFIXES, isPrefix)) throw malformedFile("what of it nobody configured", unconfigured);
-  if (!isListOf(doubted, MAX_LISTED, isText)) throw malformedFile("which keys came after its place", doubted);
-  if (!isListOf(gone, MAX_LISTED, isText)) throw malformedFile("which keys are gone", gone);
-  if (!isListOf(released, MAX_LISTED, isText)) throw malformedFile("which keys are held no longer", released);
+    throw malformedFile("time of saving", savedWallMs);
+  if (ageMs !== undefined && (typeof ageMs !== "number" || !(ageMs >= 0 && ageMs <= MAX_WALL_MS))) throw malformedFile("age", ageMs);
+  if (!isListOf(prefixes, MAX_PREFIXES, isPrefix)) throw malformedFile("complete prefixes", prefixes);
+  if (!isListOf(unconfigured, MAX_PREFIXES, isPrefix)) throw malformedFile("unconfigured prefixes", unconfigured);
+  if (!isListOf(doubted, MAX_LISTED, isText)) throw malformedFile("unconfirmed keys", doubted);
+  if (!isListOf(gone, MAX_LISTED, isText)) throw malformedFile("ended keys", gone);
+  if (!isListOf(released, MAX_LISTED, isText)) throw malformedFile("released keys", released);
   return { savedWallMs, ageMs, prefixes, unconfigured, doubted, gone, released, policy: readPolicyState(policy) };
 }
 
 function readPolicyState(value: unknown): CopyState["policy"] {
-  if (!isObject(value)) throw malformedFile("how the policy stands", value);
+  if (!isObject(value)) throw malformedFile("policy state", value);
   const { isAwaited, lacking, seen } = value;
-  if (typeof isAwaited !== "boolean") throw malformedFile("whether a policy is awaited", isAwaited);
-  if (lacking !== undefined && !isEpoch(lacking)) throw malformedFile("which policy is lacking", lacking);
-  if (!isListOf(seen, MAX_EPOCHS, isEpoch)) throw malformedFile("which policies it has seen", seen);
+  if (typeof isAwaited !== "boolean") throw malformedFile("policy awaited", isAwaited);
+  if (lacking !== undefined && !isEpoch(lacking)) throw malformedFile("missing policy epoch", lacking);
+  if (!isListOf(seen, MAX_EPOCHS, isEpoch)) throw malformedFile("seen policy epochs", seen);
   return { isAwaited, lacking, seen };
 }
 

@@ -1,6 +1,6 @@
 /**
- * A copy on disk of what a resolver holds, from which a restart serves at once (semantics.md, Resolver 18). It is to a later self what an upstream is:
- * entries as they were shown, the place from which to go on, and the versions of the policy. `codec.ts` has its blocks.
+ * Writes and reads the copy on disk of a resolver's cache, from which a restarted resolver serves immediately (semantics.md, Resolver 18). The copy acts like
+ * an upstream: it contains entries as the upstream sent them, the cursor from which to resume, and the policy versions. `codec.ts` defines its blocks.
  */
 import { shownBytes } from "../../catalog/entry/view.ts";
 import { BODY, deltaId, type KeyText } from "../../catalog/record/record.ts";
@@ -37,25 +37,28 @@ import {
 } from "./codec.ts";
 import { RetainedEntriesCopy } from "./retained-copy.ts";
 
-/** Of entries in one block, so that making it takes a millisecond or two. */
+/** Bytes of entries in one block. Encoding a block of this size needs a millisecond or two. */
 const BLOCK_BYTES = 64 * 1024;
-/** Most bytes of a block of entries, and of a version of the policy. */
+/** Maximum sizes of a block of entries and of a policy version. */
 const MAX_ENTRIES_BYTES = 1 << 20;
 const MAX_VERSION_BYTES = 16 * 1024 * 1024;
-/** Most versions in a copy: the newest, and the one in force. */
+/** Maximum number of policy versions in a copy: the newest, and the one in force. */
 const MAX_VERSIONS = 2;
-/** Blocks of a copy of whatever size, and bytes for each one more: those of entries have several times as many. */
+/** A copy may have this many blocks, and one more for every `LEAST_BLOCK_BYTES`. Blocks of entries are several times larger. */
 const FREE_BLOCKS = 100_000;
 const LEAST_BLOCK_BYTES = 16 * 1024;
 const DECODER = new TextDecoder();
 const ENCODER = new TextEncoder();
 
-/** Most bytes of a copy of what takes so many bytes in memory, where each entry has its bookkeeping. The rest is for the policy and the state. */
+/**
+ * Returns the maximum size of a copy for a cache of this size in memory. Entries need less on disk, because bookkeeping is not written; policy and state are
+ * added.
+ */
 export function copyBound(heldBytes: number): number {
   return heldBytes + MAX_VERSIONS * MAX_VERSION_BYTES + 2 * MAX_STATE_BYTES;
 }
 
-/** What is copied, as it is when it is asked. */
+/** The live data that is copied. */
 export interface CopySource {
   readonly owner: FileOwner;
   readonly replica: Replica;
@@ -68,8 +71,8 @@ export interface CopySource {
 }
 
 /**
- * The blocks of a copy. What is copied may change between two of them: whatever was touched comes once more, so that the copy is of the moment at which
- * its last block is made. Throws if that cannot be known, or if too much goes meanwhile; another copy is then to be made later.
+ * Yields the blocks of a copy. The data may change between two blocks: changed entries are written again, so that the copy represents the moment of its last
+ * block. Throws if changes may have been missed or too many entries ended meanwhile; the caller then makes another copy later.
  */
 export function* copyBlocks(copied: CopySource, now: () => Time): Generator<Uint8Array> {
   const { replica } = copied;
@@ -79,8 +82,8 @@ export function* copyBlocks(copied: CopySource, now: () => Time): Generator<Uint
   let index = 0;
   yield headerBlock(copied.owner);
   for (let after = 0; ; ) {
-    // The end of an entry that is in the copy may have been collected before it was seen here.
-    if (replica.collectedRevision > begunAt) throw new Error("tombstones were collected meanwhile");
+    // The tombstone of an entry in the copy may have been collected before it was seen here.
+    if (replica.collectedRevision > begunAt) throw new Error("tombstones were collected while the copy was made");
     const { entries, through } = takeEntries(copied, after, begunAt, gone);
     if (entries.length > 0) yield entriesBlock(++index, entries);
     if (through > after) {
@@ -91,11 +94,11 @@ export function* copyBlocks(copied: CopySource, now: () => Time): Generator<Uint
     if (held.length === 0) break;
     yield heldBlock(++index, held);
   }
-  // From here to the last block nothing may change, so they are made at once.
+  // The remaining blocks must represent one moment, so they are made together.
   for (const block of lastBlocks(copied, { gone, holds }, index, now())) yield block;
 }
 
-/** The entries that were touched after a revision, as many as a block takes. `through`: the revision of the last one. */
+/** Returns the entries that changed after a revision, as many as fit into a block. `through` is the revision of the last one. */
 function takeEntries(
   { replica, followed }: CopySource,
   after: number,
@@ -118,7 +121,7 @@ function takeEntries(
   return { entries, through };
 }
 
-/** Records that are looked at for one block. */
+/** Maximum number of records examined for one block. */
 const LOOKED_A_SLICE = 10_000;
 
 function copiedEntry({ slab }: Replica, stored: StoredRecord, { loads }: Pick<WatchedCatalog, "loads">): CopiedEntry {
@@ -126,7 +129,7 @@ function copiedEntry({ slab }: Replica, stored: StoredRecord, { loads }: Pick<Wa
   return { deltaId: deltaId(stored), shown: shownBytes(slab.view(at, sizeBytes), origin.life !== "live", loads.get(key)) };
 }
 
-/** What is in the copy and was over before it was whole. */
+/** Entries and holds in the copy that ended before it was complete. */
 interface OutdatedKeys {
   readonly gone: ReadonlySet<KeyText>;
   readonly holds: RetainedEntriesCopy;
@@ -137,9 +140,9 @@ function lastBlocks(copied: CopySource, { gone, holds }: OutdatedKeys, index: nu
   const { versions, state: policy } = copied.policy.kept;
   const blocks = versions.map((version, i) => blockOf(index + 1 + i, COPY_KIND.POLICY, encodeVersion(version)));
   const [goneList, released] = [listed(gone), listed(holds.released(time))];
-  if (goneList === undefined || released === undefined) throw new Error("too much is gone since the copy was begun");
+  if (goneList === undefined || released === undefined) throw new Error("too many entries ended while the copy was made");
   const doubted = listed(watch?.doubts.keys ?? []);
-  // More is held than at such a place, of which only this upstream can tell.
+  // Without the cursor: only this upstream can send the changes after it again, or the keys of these changes are too many to list.
   const place = watch?.isAheadOfCheckpoint === true || doubted === undefined ? undefined : watch?.place;
   if (place !== undefined) blocks.push(blockOf(index + 1 + blocks.length, COPY_KIND.PLACE, ENCODER.encode(place.text)));
   const ageMs = copied.freshness.ageMs(time);
@@ -148,7 +151,7 @@ function lastBlocks(copied: CopySource, { gone, holds }: OutdatedKeys, index: nu
     savedWallMs: time.wallMs,
     ...(Number.isFinite(ageMs) && { ageMs }),
     prefixes,
-    // What is followed for some seconds more is not followed again.
+    // Prefixes that are followed only for some more seconds are not resumed.
     unconfigured: prefixes.filter((prefix) => copied.following.isUnconfigured(prefix) && copied.following.prefixes.covers(prefix)),
     doubted: place === undefined ? [] : (doubted ?? []),
     gone: goneList,
@@ -158,7 +161,7 @@ function lastBlocks(copied: CopySource, { gone, holds }: OutdatedKeys, index: nu
   return [...blocks, stateBlock(index + 1 + blocks.length, state)];
 }
 
-/** Undefined: they are too many for a copy. */
+/** Returns the keys as a list. Undefined if they are too many for a copy. */
 function listed(keys: Iterable<string>): readonly string[] | undefined {
   const list: string[] = [];
   let chars = 0;
@@ -170,14 +173,14 @@ function listed(keys: Iterable<string>): readonly string[] | undefined {
   return list;
 }
 
-/** A copy that is whole, and ours. Its entries are read when it is restored. */
+/** A complete copy of this resolver. Its entries are decoded when it is restored. */
 export interface DiskCopy {
   readonly state: CopyState;
   readonly versions: readonly { readonly version: PolicyVersion; readonly sizeBytes: number }[];
   readonly place: UpstreamWatchMessage["place"];
-  /** Messages of a watch. */
+  /** Entries as messages of a watch. */
   readonly entries: readonly Uint8Array[];
-  /** Payloads of blocks of held entries. */
+  /** Held entries as payloads of blocks. */
   readonly held: readonly Uint8Array[];
 }
 
@@ -191,14 +194,14 @@ interface CopyReading {
   state: CopyState | undefined;
 }
 
-/** Reads a copy as a whole; or says why it is of no use. Yields after each block. */
+/** Reads all blocks of a copy, or returns the reason why it is unusable. Yields after each block. */
 export function* readCopy(bytes: Uint8Array, self: FileOwner): Generator<void, ReadCopy> {
   const reading: CopyReading = { versions: [], entries: [], held: [], place: undefined, state: undefined };
   const maxBlocks = FREE_BLOCKS + bytes.length / LEAST_BLOCK_BYTES;
   let index = 0;
   for (let at = 0; at < bytes.length; index++) {
     const block = index < maxBlocks && reading.state === undefined ? readBlock(bytes, at, index) : undefined;
-    if (block === undefined) return { ok: false, fault: `it is cut off or changed at byte ${at}` };
+    if (block === undefined) return { ok: false, fault: `the copy is truncated or corrupt at byte ${at}` };
     at = block.end;
     try {
       const fault = index === 0 ? headerFault(block, self) : "";
@@ -211,35 +214,37 @@ export function* readCopy(bytes: Uint8Array, self: FileOwner): Generator<void, R
     yield;
   }
   const { state, ...rest } = reading;
-  return state === undefined ? { ok: false, fault: "its end is missing" } : { ok: true, copy: { state, ...rest } };
+  return state === undefined
+    ? { ok: false, fault: "the copy is truncated: its last block is missing" }
+    : { ok: true, copy: { state, ...rest } };
 }
 
 function headerFault(block: FileBlock, self: FileOwner): string {
-  return block.kind === COPY_KIND.HEADER ? ownerFault(block, self, COPY_FORMAT) : "it does not begin with a header";
+  return block.kind === COPY_KIND.HEADER ? ownerFault(block, self, COPY_FORMAT) : "the copy does not begin with a header";
 }
 
-/** Throws `invalid_argument` on what no version writes. */
+/** Adds the content of a block. Throws `invalid_argument` for an invalid block. */
 function take(reading: CopyReading, block: FileBlock): void {
   const { kind, payload } = block;
   if (kind === COPY_KIND.ENTRIES || kind === COPY_KIND.HELD) {
-    if (payload.length > MAX_ENTRIES_BYTES) throw malformedFile("entries", payload.length);
+    if (payload.length > MAX_ENTRIES_BYTES) throw malformedFile("size of entries", payload.length);
     (kind === COPY_KIND.HELD ? reading.held : reading.entries).push(payload);
   } else if (kind === COPY_KIND.POLICY) {
-    if (reading.versions.length >= MAX_VERSIONS || payload.length > MAX_VERSION_BYTES) throw malformedFile("the policy", payload.length);
+    if (reading.versions.length >= MAX_VERSIONS || payload.length > MAX_VERSION_BYTES)
+      throw malformedFile("policy versions", payload.length);
     reading.versions.push({ version: policyVersion(payload), sizeBytes: payload.length });
   } else if (kind === COPY_KIND.PLACE) {
-    if (payload.length > MAX_STATE_BYTES) throw malformedFile("its place", payload.length);
+    if (payload.length > MAX_STATE_BYTES) throw malformedFile("size of the cursor", payload.length);
     const text = DECODER.decode(payload);
     const cursor = parseCursor(text);
-    if (cursor.kind !== "portable") throw malformedFile("its place", text);
+    if (cursor.kind !== "portable") throw malformedFile("cursor", text);
     reading.place = { text, cursor };
   } else if (kind === COPY_KIND.STATE) reading.state = readState(block);
 }
 
 function policyVersion(bytes: Uint8Array): PolicyVersion {
   const read = decodeVersion(bytes);
-  if (!read.ok) throw new WaymarkError("invalid_argument", `a version of the policy in it cannot be read: ${read.fault}`);
-  if (hasErrors(validate(read.version.set)))
-    throw new WaymarkError("invalid_argument", "a version of the policy in it breaks the rules for policies");
+  if (!read.ok) throw new WaymarkError("invalid_argument", `the copy contains an unreadable policy version: ${read.fault}`);
+  if (hasErrors(validate(read.version.set))) throw new WaymarkError("invalid_argument", "the copy contains an invalid policy version");
   return read.version;
 }

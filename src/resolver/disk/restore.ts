@@ -1,4 +1,4 @@
-/** Takes what a copy on disk holds into a resolver that has just started and knows nothing (semantics.md, Resolver 18). */
+/** Restores a copy on disk into a resolver that has just started (semantics.md, Resolver 18). */
 import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
 import { UnconfirmedKeys } from "../../consumer/unconfirmed-keys.ts";
@@ -16,7 +16,7 @@ import type { CopyState } from "./codec.ts";
 import { type DiskCopy, readCopy } from "./disk-copy.ts";
 import { checkCount, type RestoreTarget, restoreRetained } from "./retained-copy.ts";
 
-/** What a copy on disk brought, or why it was of no use. `ageMs`: infinite while it is unknown. */
+/** Result of restoring a copy, or the reason why the copy is unusable. `ageMs` is infinite while the age is unknown. */
 export type RestoredCopy =
   | { readonly ok: true; readonly entryCount: number; readonly ageMs: number }
   | { readonly ok: false; readonly fault: string };
@@ -37,7 +37,7 @@ interface EntriesParts extends RestoreTarget {
 
 const EVERYTHING = new NamespacePrefixes([""]);
 const NOTHING = new NamespacePrefixes([]);
-/** A message that is no part of a snapshot, and no place. */
+/** A message outside a snapshot and without a cursor. */
 const CHANGES: Omit<UpstreamWatchMessage, "deltas"> = {
   snapshot: SNAPSHOT.NONE,
   replaces: [],
@@ -50,7 +50,7 @@ const CHANGES: Omit<UpstreamWatchMessage, "deltas"> = {
   digest: undefined,
 };
 
-/** Takes a copy as the state to begin with; or says why it is of no use, with which nothing is changed. Yields between slices of work. */
+/** Restores the state from a copy. If the copy is unusable, changes nothing and returns the reason. Yields between slices of work. */
 export function* restoreCopy(bytes: Uint8Array, parts: FreshParts, time: Time): Generator<void, RestoredCopy> {
   const { owner, followed, following, watches, policy, freshness, configured } = parts;
   const read = yield* readCopy(bytes, owner);
@@ -58,7 +58,7 @@ export function* restoreCopy(bytes: Uint8Array, parts: FreshParts, time: Time): 
   const { copy } = read;
   const { state } = copy;
   const resumed = following.resumable(state.unconfigured);
-  // Entries are taken in under the policy by which they are shown.
+  // The policy must be in force before entries are restored.
   policy.restore(copy.versions, state.policy);
   try {
     const watch = yield* restoreEntries(copy, { ...parts, kept: keptPrefixes(state, configured, resumed) }, time);
@@ -75,7 +75,10 @@ export function* restoreCopy(bytes: Uint8Array, parts: FreshParts, time: Time): 
   return { ok: true, entryCount: followed.entryCount, ageMs: freshness.ageMs(time) };
 }
 
-/** What of a copy is wanted under these settings: what is configured now, and of the rest what nobody had configured then. */
+/**
+ * Returns the prefixes of a copy that are wanted under the present settings: the configured ones, and those that were not configured when the copy was made
+ * either.
+ */
 function keptPrefixes({ prefixes }: CopyState, configured: readonly string[], unconfigured: readonly string[]): NamespacePrefixes {
   const [held, wanted] = [new NamespacePrefixes(prefixes), new NamespacePrefixes(configured)];
   const isHeld = (prefix: string) => held.covers(prefix);
@@ -84,8 +87,8 @@ function keptPrefixes({ prefixes }: CopyState, configured: readonly string[], un
 }
 
 /**
- * Takes the entries in, each checked as one of an upstream is. Returns the watch that goes on from there; undefined if nothing of the copy is wanted. Throws
- * `invalid_argument` for what no version writes, and for more than fits; then nothing of it is here.
+ * Restores the entries, each checked like an entry of an upstream. Returns the watch that resumes from them, undefined if none of them is wanted. Throws
+ * `invalid_argument` for an invalid copy and for one that does not fit, after removing all restored entries.
  */
 function* restoreEntries(copy: DiskCopy, parts: EntriesParts, time: Time): Generator<void, UpstreamWatch | undefined> {
   const { state, entries, place } = copy;
@@ -106,13 +109,13 @@ function* restoreEntries(copy: DiskCopy, parts: EntriesParts, time: Time): Gener
   watch.isComplete = true;
   watch.isFromDisk = true;
   watch.place = place;
-  // Of what was told after the place nothing may be said to those who know only the place.
+  // Readers that resume from the cursor do not know the changes after it, so the bookmark is recorded only without such changes.
   if (place !== undefined && state.doubted.length === 0) bookmarks.note(place.cursor);
   return watch.narrowed(kept);
 }
 
 function* takeEntries(entries: readonly Uint8Array[], { followed, maxEntries, fits }: EntriesParts, time: Time): Generator<void> {
-  // It is let go at the end, with what it notes of each key.
+  // A temporary watch, dropped at the end together with the keys that it records.
   const taken = new UpstreamWatch(EVERYTHING);
   let count = 0;
   for (const bytes of entries) {
@@ -120,7 +123,7 @@ function* takeEntries(entries: readonly Uint8Array[], { followed, maxEntries, fi
     count += deltas.length;
     checkCount(count, maxEntries);
     followed.hear(taken, { ...CHANGES, deltas }, time);
-    if (!fits()) throw new WaymarkError("invalid_argument", "it holds more than this resolver may hold");
+    if (!fits()) throw new WaymarkError("invalid_argument", "the copy exceeds resolver.max_entries or resolver.max_bytes of this resolver");
     yield;
   }
 }

@@ -1,6 +1,4 @@
-/**
- * Held entries in a copy on disk (semantics.md, Resolver 16): what of them is written while they change, and how a start holds them for the rest of their time.
- */
+/** Writes held entries to a copy on disk while they change, and restores them for the rest of their hold (semantics.md, Resolver 16). */
 import type { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { BODY, type CatalogRecord, deltaId, type KeyText } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
@@ -13,29 +11,34 @@ import type { WatchDelta } from "../codec.ts";
 import type { WatchedCatalog } from "../watching/watched-catalog.ts";
 import { type CopiedRetention, type CopyState, entryRoom, readHeldBlock } from "./codec.ts";
 
-/** An entry that changed while the copy was made is in it once more. */
+/**
+ * Bound of the entries in a copy: `TIMES` for each entry that may be cached, because entries that change while the copy is made are written again, and `MORE`
+ * in addition.
+ */
 const TIMES = 2;
 const MORE = 10_000;
-/** Entries that are held again between two pauses. */
+/** Entries restored between two yields. */
 const HELD_A_SLICE = 1000;
 
-/** Gives what is held in parts, and notes what of it is held no longer. */
+/** Returns the held entries in parts, and finds those whose hold ended afterwards. */
 export class RetainedEntriesCopy {
   readonly #slab: Pick<Slab, "view">;
   readonly #held: RetainedEntries;
-  /** Keys that are to be given, and the mark up to which they were listed. */
+  /** Keys that are still to be returned, and the mark up to which keys were listed. */
   #keys: Iterator<KeyText> = [].values();
   #listedMark = 0;
-  /** When the hold of each key ends that was given, in monotonic ms. */
+  /** Monotonic time of the end of each returned hold. */
   readonly #given = new Map<KeyText, number>();
 
-  /** `slab`: that of what is followed, which has the bytes of held entries too. */
+  /** `slab` is the slab of the followed entries, which also contains the bytes of held entries. */
   constructor(held: RetainedEntries, slab: Pick<Slab, "view">) {
     this.#slab = slab;
     this.#held = held;
   }
 
-  /** The next of about so many bytes. None: all that is held now was given. What is held anew comes again. */
+  /**
+   * Returns the next held entries, of about this many bytes; an empty list when all of them were returned. Entries whose hold began again are returned again.
+   */
   take(roomBytes: number, time: Time): readonly CopiedRetention[] {
     const holds: CopiedRetention[] = [];
     for (let leftBytes = roomBytes; leftBytes > 0; ) {
@@ -54,12 +57,12 @@ export class RetainedEntriesCopy {
     return holds;
   }
 
-  /** What was given and is held no longer, though its time is not over. */
+  /** Returns the keys of returned entries whose hold ended early. */
   released({ monoMs }: Time): readonly KeyText[] {
     return [...this.#given].filter(([key, endsMonoMs]) => endsMonoMs > monoMs && this.#held.holdOf(key) === undefined).map(([key]) => key);
   }
 
-  /** Monotonic time does not outlive a process, so the end is told by the wall clock. */
+  /** Encodes the end of a hold by the wall clock, because monotonic time is valid only within a process. */
   #copied(key: KeyText, { monoMs, wallMs }: Time): CopiedRetention | undefined {
     const [record, hold] = [this.#held.lookup.find(key), this.#held.holdOf(key)];
     if (record === undefined || hold === undefined) return undefined;
@@ -70,39 +73,39 @@ export class RetainedEntriesCopy {
   }
 }
 
-/** What a copy says of what is held. */
+/** The held entries in a copy. */
 interface RetainedInCopy {
-  /** Payloads of blocks. */
+  /** Held entries as payloads of blocks. */
   readonly held: readonly Uint8Array[];
   readonly state: Pick<CopyState, "released" | "savedWallMs">;
 }
 
-/** What a copy is restored into. */
+/** The parts into which a copy is restored. */
 export interface RestoreTarget {
   readonly replica: Replica;
   readonly followed: WatchedCatalog;
   readonly held: RetainedEntries;
-  /** Of what the copy holds only this is wanted. */
+  /** Prefixes of the copy that are restored. */
   readonly kept: NamespacePrefixes;
   readonly maxEntries: number;
-  /** Whether what is here now fits into the bounds. */
+  /** Whether the present data is within the bounds. */
   readonly fits: () => boolean;
 }
 
-/** Throws `invalid_argument` for more entries than a copy of what may be here can have. */
+/** Throws `invalid_argument` if a copy has more entries than this resolver could have written. */
 export function checkCount(count: number, maxEntries: number): void {
-  if (count > maxEntries * TIMES + MORE) throw malformedFile("entries", count);
+  if (count > maxEntries * TIMES + MORE) throw malformedFile("number of entries", count);
 }
 
-/** An entry that a copy held, and for how long it is to be held from now on. */
+/** A held entry of a copy, and the rest of its hold. */
 interface RestoredRetention {
   readonly kept: RestoredEntry;
   readonly leftMs: number;
 }
 
 /**
- * Holds what a copy held, unless it is followed by now. To be called when the entries of the copy are here. Throws `invalid_argument` for what no version
- * writes, before anything is held; what is too much for this resolver is not held, and counted.
+ * Restores the held entries of a copy that are not followed now. Must be called after the entries of the copy were restored. Throws `invalid_argument` for an
+ * invalid copy, before any entry is held. Entries without room are released and counted.
  */
 export function* restoreRetained(copy: RetainedInCopy, parts: RestoreTarget, time: Time): Generator<void> {
   const { held, fits } = parts;
@@ -112,8 +115,8 @@ export function* restoreRetained(copy: RetainedInCopy, parts: RestoreTarget, tim
     held.resume(kept, time.monoMs + leftMs);
     if (i % HELD_A_SLICE === 0) yield;
   }
-  // What is followed is worth more.
-  while (!fits() && held.letOldestGo());
+  // Followed entries have priority.
+  while (!fits() && held.releaseOldest());
 }
 
 function* readHolds(
@@ -123,7 +126,7 @@ function* readHolds(
 ): Generator<void, ReadonlyMap<string, RestoredRetention>> {
   const { replica, followed, kept, maxEntries } = parts;
   const holds = new Map<string, RestoredRetention>();
-  // A clock that was set back says nothing of the time since then: no hold is longer for it than it would have been.
+  // If the wall clock was set back, the elapsed time is unknown and counts as zero, so that no hold becomes longer.
   const nowWallMs = Math.max(wallMs, state.savedWallMs);
   let count = 0;
   for (const payload of held) {
@@ -134,7 +137,7 @@ function* readHolds(
       const entry = keptEntry(delta, followed);
       const { key, namespace } = entry.record;
       const leftMs = Math.min(endsWallMs - nowWallMs, parts.held.holdMs);
-      // What was held anew while the copy was made is in it once more.
+      // The last occurrence counts: an entry whose hold began again while the copy was made is in it several times.
       if (leftMs > 0 && kept.covers(namespace) && !isFollowed(replica, key)) holds.set(key, { kept: entry, leftMs });
       else holds.delete(key);
     }
@@ -144,20 +147,20 @@ function* readHolds(
   return holds;
 }
 
-/** Checked as an entry of an upstream is. Its record is no stored one, so the owners' rules are judged when it is read. */
+/** Decodes a held entry with the checks for entries of an upstream. Its record is not a `StoredRecord`, so owners' rules are applied when it is read. */
 function keptEntry({ nodeId, generation, seq, change }: WatchDelta, followed: WatchedCatalog): RestoredEntry {
-  if ("key" in change) throw misplaced("a removal among the held entries");
+  if ("key" in change) throw misplaced("removal among the held entries");
   const { entry, stamped } = followed.read(change.entry);
   const { key, namespace, name, kind, scope, health, traits, contentBytes } = stamped;
   const origin = { id: `${nodeId}/${generation}`, nodeId, generation, life: "orphaned" as const };
   const numbers = { seq, hlc: 0, firstSeq: seq, filterSeq: seq, revision: 0 };
   const place = { at: 0, sizeBytes: entry.length, contentBytes };
-  const said = { key, namespace, name, kind, scope, reach: scope, health, traits };
-  const record: CatalogRecord = { ...said, ...numbers, ...place, origin, body: BODY.ENTRY, principal: "" };
+  const content = { key, namespace, name, kind, scope, reach: scope, health, traits };
+  const record: CatalogRecord = { ...content, ...numbers, ...place, origin, body: BODY.ENTRY, principal: "" };
   return { record, bytes: Uint8Array.from(entry) };
 }
 
-/** Whether there is an entry of the key, also if the owners' rules hide it. */
+/** Whether the key has a followed entry, even if owners' rules hide it. */
 function isFollowed(replica: Replica, key: KeyText): boolean {
   return replica.records(key).some(({ body }) => body === BODY.ENTRY);
 }

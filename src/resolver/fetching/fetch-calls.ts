@@ -1,4 +1,4 @@
-/** The calls for names that are under way at upstream servers: the pages of each answer that are here, within a bound of bytes (semantics.md, Resolver 12). */
+/** Open fetches at upstream servers, with the pages of each answer that have arrived, within a bound of bytes (semantics.md, Resolver 12). */
 import type { WholeName } from "../../catalog/query/instances.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
 import { joinUnreachable, type UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
@@ -9,25 +9,28 @@ import type { CallNumber, ResolverOrder } from "../io-types.ts";
 import type { FetchedCache } from "./fetched-cache.ts";
 import type { FetchOutcome } from "./shared-fetches.ts";
 
-/** When a caller may ask again. */
+/** Pause before a caller should retry. */
 export const NOT_READY_RETRY_MS = 250;
-/** What only this upstream may lack. One that is slow has used up the time of who waits. */
+/**
+ * Errors after which another upstream is tried, because only this upstream may be affected. A timeout is not among them: it has used up the time of the
+ * caller.
+ */
 const COULD_NOT: ReadonlySet<string> = new Set(["not_ready", "draining", "store_unavailable"]);
-/** Most pages of the answer to one name. */
+/** Maximum number of pages of an answer. */
 const MAX_PAGES = 1000;
 
 interface FetchCall {
   readonly name: WholeName;
-  /** Who was asked last. */
+  /** The upstream that was asked last. */
   upstream: string;
-  /** It is the second one that was asked: no third one is, so that what all refuse costs two calls, however many upstreams there are. */
+  /** Whether this is the second upstream. No third one is asked, so a fetch that all upstreams refuse costs two calls, however many upstreams there are. */
   isSecond: boolean;
   entries: Uint8Array[];
   sizeBytes: number;
   pageCount: number;
-  /** When the page was asked for that has not come yet. */
+  /** When the page that is still missing was requested. */
   askedMonoMs: number;
-  /** When the server's data was as the oldest page shows it, by the account of the server. */
+  /** Monotonic time at which the data of the oldest page was current, as reported by the server. */
   asOfMonoMs: number;
   /** Nodes that the age of at least one page does not include. */
   unreachable: UnreachableNodes | undefined;
@@ -37,38 +40,38 @@ export class FetchCalls {
   readonly #fetched: FetchedCache;
   readonly #maxBytes: number;
   readonly #calls = new Map<CallNumber, FetchCall>();
-  /** Of answers of which not all pages are here. */
+  /** Bytes of incomplete answers. */
   #arrivedBytes = 0;
   #count = 0;
 
-  /** `maxBytes`: of all pages of answers that are not whole. */
+  /** `maxBytes` bounds the pages of all incomplete answers. */
   constructor(fetched: FetchedCache, maxBytes: number) {
     this.#fetched = fetched;
     this.#maxBytes = maxBytes;
   }
 
-  /** Calls for a name, unless it is being fetched: then `told` is told with the others. */
+  /** Fetches a name, unless a fetch of it is running. `onOutcome` is called when the fetch ends, in either case. */
   begin(
     { namespace, name: its }: WholeName,
-    told: (outcome: FetchOutcome<readonly CatalogRecord[]>) => void,
+    onOutcome: (outcome: FetchOutcome<readonly CatalogRecord[]>) => void,
     upstream: string,
     { monoMs }: Time,
     out: ResolverOrder[],
   ): void {
     const name = { namespace, name: its };
-    if (!this.#fetched.wait(name, told)) return;
+    if (!this.#fetched.wait(name, onOutcome)) return;
     this.#count += 1;
     const asked = { askedMonoMs: monoMs, asOfMonoMs: Number.POSITIVE_INFINITY, unreachable: undefined };
     this.#calls.set(this.#count, { name, upstream, isSecond: false, entries: [], sizeBytes: 0, pageCount: 0, ...asked });
     out.push({ kind: "fetch", call: this.#count, upstream, name, pageToken: "" });
   }
 
-  /** Who was called. Undefined for a call that is over. */
+  /** Returns the upstream of a call. Undefined when the call is over. */
   upstreamOf(call: CallNumber): string | undefined {
     return this.#calls.get(call)?.upstream;
   }
 
-  /** Asks the first other one of these upstreams, from the first page on, if the first one could not answer. Returns whether it did. */
+  /** If the first upstream could not answer, asks another of these upstreams, beginning with the first page. Returns whether it did. */
   askNext(call: CallNumber, { reason }: WaymarkError, upstreams: readonly string[], { monoMs }: Time, out: ResolverOrder[]): boolean {
     const fetch = this.#calls.get(call);
     const upstream = upstreams.find((each) => each !== fetch?.upstream);
@@ -87,7 +90,7 @@ export class FetchCalls {
     return true;
   }
 
-  /** Takes a page of an answer, of this size on the wire. */
+  /** Adds a page of an answer. `sizeBytes` is its encoded size. */
   take(call: CallNumber, page: FetchedPage, sizeBytes: number, time: Time, out: ResolverOrder[]): void {
     const fetch = this.#calls.get(call);
     if (fetch === undefined) return;
@@ -97,7 +100,7 @@ export class FetchCalls {
     fetch.sizeBytes += sizeBytes;
     this.#arrivedBytes += sizeBytes;
     if (this.#arrivedBytes > this.#maxBytes) return this.failed(call, tooLarge(fetch.sizeBytes));
-    // The server said it after it was asked, whatever delayed it on its way here.
+    // The server sent the age after the request, however long the answer was delayed, so the age counts from the request.
     fetch.asOfMonoMs = Math.min(fetch.asOfMonoMs, fetch.askedMonoMs - page.ageMs);
     fetch.unreachable = joinUnreachable(fetch.unreachable, page.unreachable);
     if (page.nextPageToken !== "" && fetch.pageCount < MAX_PAGES) {
@@ -122,8 +125,8 @@ export class FetchCalls {
   }
 }
 
-/** The refusal of whoever waits for a name whose answer has more bytes than there may be. */
+/** The error of callers that wait for a name whose answer exceeds the bound of bytes. */
 function tooLarge(sizeBytes: number): WaymarkError {
-  const message = `the answers that are arriving have more bytes than this resolver may hold (resolver.max_bytes), ${sizeBytes} of them for this name`;
+  const message = `the answers that are arriving exceed resolver.max_bytes (${sizeBytes} bytes so far for this name); retry, or raise resolver.max_bytes`;
   return new WaymarkError("not_ready", message, { retryMs: NOT_READY_RETRY_MS });
 }

@@ -1,5 +1,6 @@
 /**
- * What a resolver fetched by namespace and name, of all kinds at once, within its bounds: the entries for lookups, and how good each answer is (semantics.md, Resolver 12).
+ * The answers that a resolver fetched by namespace and name, for all kinds of entries, within its bounds: the entries for lookups, and the quality of each
+ * answer (semantics.md, Resolver 12).
  */
 
 import type { EntryStamper, StoredEntry } from "../../catalog/entry/codec.ts";
@@ -24,62 +25,62 @@ import { type FetchOutcome, type FetchTtls, SharedFetches } from "./shared-fetch
 
 /** The answer to one name. */
 export interface FetchedName {
-  /** Of all answers that arrived. */
+  /** Sequence number among all answers that arrived. */
   readonly number: number;
   readonly namespace: string;
   readonly content: readonly CatalogRecord[];
   /** The narrowest scope of the entries of each kind that has any. */
   readonly scopes: ReadonlyMap<Kind, Scope>;
-  /** The narrowest of them all. Undefined if there are no entries. */
+  /** The narrowest scope of all entries. Undefined if there are no entries. */
   readonly narrowest: Scope | undefined;
-  /** Its age when it arrived, by the account of the server, in ms. */
+  /** Age on arrival as reported by the server, in ms. */
   readonly ageMs: number;
   readonly arrivedMonoMs: number;
   isOutdated: boolean;
-  /** Whether the server called its answer stale. */
+  /** Whether the server marked its answer stale. */
   readonly isStale: boolean;
   /** Nodes that the age does not include, as reported by the server. */
   readonly unreachable: UnreachableNodes | undefined;
-  /** The number of changes of policy before it arrived. */
+  /** Number of policy changes before the answer arrived. */
   readonly policyCount: number;
 }
 
-/** What is known of a name. `miss`: nothing that may be served. */
+/** Cached state of a name. `miss`: there is no answer that may be served. */
 export type CachedName =
   | { readonly state: "miss" }
   | { readonly state: Exclude<AnswerState, "miss">; readonly name: FetchedName; readonly ageMs: number; readonly isNegative: boolean };
 
 export interface FetchedParts {
-  /** The slab of what is followed: answers are made from one. */
+  /** The slab of the followed entries, because answers are built from one slab. */
   readonly slab: Slab;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
-  /** Holds the names. What it evicts is to be told to `evicted`. */
+  /** Stores the names. The caller passes evicted names to `evicted`. */
   readonly cache: BoundedCache<FetchedName>;
   readonly ttls: FetchTtls;
-  /** 0 means without end. */
+  /** 0 means no limit. */
   readonly maxStaleMs: number;
 }
 
-/** Bytes of a record with its places in the lookup, beside the bytes of its entry. */
+/** Bytes of a record and its references in the lookup, without the bytes of its entry. */
 export const RECORD_BYTES = 600;
 const MISS: CachedName = { state: "miss" };
-/** How long an answer that is not kept stays for those that waited for it, and how many such answers stay at most. */
+/** How long an answer that found no room stays available to the callers that waited for it, and the maximum number of such answers. */
 const PASSING_MS = 1000;
 const MAX_PASSING = 1000;
 
 export class FetchedCache implements WatchedNews {
-  /** The entries of all answers that are kept, for lookups. */
+  /** The entries of all cached answers, for lookups. */
   readonly lookup = new EntryIndex();
   readonly loads = new Map<KeyText, LoadView>();
-  /** When the oldest entry was true, by monotonic ms, as the last `prune` found it. `NEVER` if there was none. */
+  /** Monotonic time at which the oldest entry was current, determined by the last `prune`. `NEVER` if there was none. */
   oldestMonoMs = NEVER;
   readonly #parts: FetchedParts;
   readonly #fetches: SharedFetches<readonly CatalogRecord[]>;
   #policyCount = 0;
   #arrivalCount = 0;
-  /** The answer that whoever waited is told of now. What they make of it they make at once, because there may be no room to keep it. */
+  /** The answer that is being delivered to waiting callers. They must use it within the callback, because there may be no room to store it. */
   #arriving: { readonly key: string; readonly answer: FetchedName } | undefined;
-  /** Answers that found no room, for those that waited for them; the oldest first. Nobody else is served from them. */
+  /** Answers that found no room, only for the callers that waited for them; oldest first. */
   readonly #passing = new Map<string, FetchedName>();
 
   constructor(parts: FetchedParts) {
@@ -87,22 +88,22 @@ export class FetchedCache implements WatchedNews {
     this.#fetches = new SharedFetches(parts.ttls, parts.maxStaleMs);
   }
 
-  /** Whether as many names are being fetched as may be. */
+  /** Whether the limit of running fetches is reached. */
   get isBusy(): boolean {
     return this.#fetches.isFull;
   }
 
-  /** No upstream says anything since then; see `SharedFetches`. */
+  /** Records that no upstream has sent anything since this time; see `SharedFetches`. */
   onSilence(sinceMonoMs: number, { monoMs }: Time): void {
     this.#fetches.onSilence(sinceMonoMs, monoMs);
   }
 
-  /** What is known of a name, for somebody who may see its namespace. It counts as asked for. */
+  /** Returns the cached state of a name for a caller that may see its namespace. Counts as a request. */
   ask(name: QueriedName, time: Time, cutOffMonoMs: number | undefined): CachedName {
     return this.#known(this.#parts.cache.ask(textOf(name)), name.kind, time, cutOffMonoMs);
   }
 
-  /** The same for somebody who has waited for the name, also for an answer that found no room. It does not count. */
+  /** Returns the cached state of a name for a caller that waited for it, including an answer that found no room. Does not count as a request. */
   look(name: QueriedName, time: Time, cutOffMonoMs: number | undefined): CachedName {
     return this.#known(this.#peek(name), name.kind, time, cutOffMonoMs);
   }
@@ -116,18 +117,18 @@ export class FetchedCache implements WatchedNews {
     return { state, name: answer, ageMs: answer.ageMs + monoMs - answer.arrivedMonoMs, isNegative: scope === undefined };
   }
 
-  /** Whether the answer to a name is here, however old it is. */
+  /** Whether there is an answer to a name, however old. */
   has(name: WholeName): boolean {
     return this.#peek(name) !== undefined;
   }
 
-  /** As `fetchedMark` of the machine. */
+  /** See `fetchedMark` of the machine. */
   markOf(name: WholeName): number | undefined {
     const known = this.#peek(name);
     return known && (known.isOutdated || known.policyCount !== this.#policyCount ? 0 : known.number);
   }
 
-  /** How long the answer to a name stays fresh, in ms; 0 or less when that is over. Undefined if it is not here. */
+  /** Time in ms for which the answer stays fresh; 0 or less once it is stale. Undefined without an answer. */
   leftMs(name: QueriedName, { monoMs }: Time): number | undefined {
     const known = this.#peek(name);
     if (known === undefined) return undefined;
@@ -135,14 +136,14 @@ export class FetchedCache implements WatchedNews {
     return this.#fetches.ttlMs(scopeOf(known, name.kind)) - (monoMs - known.arrivedMonoMs);
   }
 
-  /** Waits for a name. Returns whether it is to be fetched now. Throws `not_ready` if too many are being fetched. */
-  wait(name: WholeName, told: (outcome: FetchOutcome<readonly CatalogRecord[]>) => void): boolean {
-    return this.#fetches.wait(textOf(name), told);
+  /** Registers a caller that waits for a name. Returns whether the caller must start the fetch. Throws `not_ready` if too many fetches are running. */
+  wait(name: WholeName, onOutcome: (outcome: FetchOutcome<readonly CatalogRecord[]>) => void): boolean {
+    return this.#fetches.wait(textOf(name), onOutcome);
   }
 
   /**
-   * The encoded entries of a name arrived, as the server shows them. Throws `invalid_argument` for what no server of ours can have sent; the fetch is then to
-   * be told as failed.
+   * Stores the encoded entries of a name as the server sent them. Throws `invalid_argument` for malformed entries; the caller must then report the fetch as
+   * failed.
    */
   arrived(
     name: WholeName,
@@ -152,9 +153,9 @@ export class FetchedCache implements WatchedNews {
   ): void {
     const key = textOf(name);
     const shown = entries.map((bytes) => this.#read(name, bytes));
-    this.#let(this.#parts.cache.take(key));
-    this.#pass(key);
-    this.#passUntil(monoMs - PASSING_MS);
+    this.#release(this.#parts.cache.take(key));
+    this.#dropPassing(key);
+    this.#dropPassingBefore(monoMs - PASSING_MS);
     const scopes = new Map<Kind, Scope>();
     const origins = new Map<string, OriginRef>();
     let narrowest: Scope | undefined;
@@ -194,71 +195,72 @@ export class FetchedCache implements WatchedNews {
   }
 
   /**
-   * A watch told what there is of a key. The answer to its name that differs is stale, and that nothing exists is not said any more: the namespace may be
-   * followed no more while that answer still has its time.
+   * Records the current entry of a key, as received by a watch. A fetched answer that contradicts it becomes outdated, because the namespace may stop being
+   * followed while the answer is still fresh.
    */
   told(key: KeyText, entry: UpstreamEntry | undefined): void {
-    // HOT: once a change of what is followed, of which hardly anything was fetched.
+    // HOT: runs per change of a followed entry. Few of them were also fetched.
     const name = textOfKey(key);
     this.#fetches.changed(name);
     const known = this.#parts.cache.peek(name);
     if (known !== undefined && !this.#has(known, key, entry)) known.isOutdated = true;
   }
 
-  /** A watch told all that there is in some namespaces. */
+  /** Records all keys of some namespaces, as received by a watch. */
   listed(isIn: (namespace: string) => boolean, keys: ReadonlySet<KeyText>): void {
     for (const [, known] of this.#parts.cache.items())
       if (isIn(known.namespace) && !known.content.every(({ key }) => keys.has(key))) known.isOutdated = true;
     this.#fetches.changedIn((key) => isIn(namespaceOf(key)));
   }
 
-  /** Everything that was fetched so far, or is being fetched, is asked for again: another policy may show something else. Cost: that, and the fetches under way. */
+  /** Marks all fetched answers and running fetches as outdated, because another policy may show other entries. Cost: the number of running fetches. */
   outdate(): void {
     this.#policyCount += 1;
     this.#fetches.changedIn(() => true);
   }
 
-  /** What was fetched below these prefixes, or is being fetched, is asked for again. */
+  /** Marks answers and running fetches below these prefixes as outdated. */
   outdateBelow(prefixes: NamespacePrefixes): void {
     for (const [, known] of this.#parts.cache.items()) if (prefixes.covers(known.namespace)) known.isOutdated = true;
     this.#fetches.changedIn((key) => prefixes.covers(namespaceOf(key)));
   }
 
-  /** Nothing that was fetched below these prefixes is kept. Returns the number of the entries. */
+  /** Removes the answers below these prefixes. Returns the number of their entries. */
   drop(prefixes: NamespacePrefixes): number {
     let entryCount = 0;
     for (const [key, known] of this.#parts.cache.items().toArray()) {
       if (!prefixes.covers(known.namespace)) continue;
       entryCount += known.content.length;
-      this.#let(this.#parts.cache.take(key));
+      this.#release(this.#parts.cache.take(key));
     }
-    for (const [key, known] of this.#passing) if (prefixes.covers(known.namespace)) this.#pass(key);
+    for (const [key, known] of this.#passing) if (prefixes.covers(known.namespace)) this.#dropPassing(key);
     return entryCount;
   }
 
-  /** The cache let a name go. */
+  /** Call when the cache evicted a name. */
   evicted(name: FetchedName): void {
-    this.#let(name);
+    this.#release(name);
   }
 
-  /** Drops what may not be served any more. */
+  /** Removes answers that must no longer be served. */
   prune({ monoMs }: Time, cutOffMonoMs: number | undefined): void {
-    this.#passUntil(monoMs - PASSING_MS);
+    this.#dropPassingBefore(monoMs - PASSING_MS);
     this.oldestMonoMs = NEVER;
     for (const [key, known] of this.#parts.cache.items().toArray())
-      if (this.#fetches.stateOf(known, scopeOf(known, undefined), monoMs, cutOffMonoMs) === "miss") this.#let(this.#parts.cache.take(key));
+      if (this.#fetches.stateOf(known, scopeOf(known, undefined), monoMs, cutOffMonoMs) === "miss")
+        this.#release(this.#parts.cache.take(key));
       else if (known.content.length > 0) this.oldestMonoMs = Math.min(this.oldestMonoMs, known.arrivedMonoMs - known.ageMs);
   }
 
-  /** Lets go of answers that arrived before then. */
-  #passUntil(monoMs: number): void {
+  /** Removes passing answers that arrived before this time. */
+  #dropPassingBefore(monoMs: number): void {
     for (const [key, { arrivedMonoMs }] of this.#passing)
-      if (arrivedMonoMs < monoMs || this.#passing.size > MAX_PASSING) this.#pass(key);
+      if (arrivedMonoMs < monoMs || this.#passing.size > MAX_PASSING) this.#dropPassing(key);
       else break;
   }
 
-  #pass(key: string): void {
-    this.#let(this.#passing.get(key));
+  #dropPassing(key: string): void {
+    this.#release(this.#passing.get(key));
     this.#passing.delete(key);
   }
 
@@ -267,7 +269,7 @@ export class FetchedCache implements WatchedNews {
     return this.#arriving?.key === key ? this.#arriving.answer : this.#parts.cache.peek(key);
   }
 
-  /** Whether the answer to a name says of a key that this is there. */
+  /** Whether an answer contains exactly this entry of a key, or no entry if undefined. */
   #has({ content }: FetchedName, key: KeyText, entry: UpstreamEntry | undefined): boolean {
     const record = content.find((one) => one.key === key);
     if (record === undefined || entry === undefined) return record === undefined && entry === undefined;
@@ -275,7 +277,7 @@ export class FetchedCache implements WatchedNews {
     return isSameLife && equalBytes(this.#parts.slab.view(record.at, record.sizeBytes), entry.bytes);
   }
 
-  #let(name: FetchedName | undefined): void {
+  #release(name: FetchedName | undefined): void {
     for (const record of name?.content ?? []) {
       this.lookup.remove(record);
       this.loads.delete(record.key);
@@ -288,13 +290,16 @@ export class FetchedCache implements WatchedNews {
     const stored = bytes.subarray(0, storedBytes);
     const entry = this.#parts.stamper.entryOfStored(stored);
     if (entry.namespace !== name.namespace || entry.name !== name.name || entry.scope === SCOPE.LOCAL)
-      throw misplaced(`an entry of ${entry.namespace} ${entry.name}, which was not asked for`);
+      throw misplaced(`entry ${entry.namespace} ${entry.name} has scope LOCAL or was not requested`);
     const life: OriginStatus = isOrphaned ? "orphaned" : "live";
     return { entry, stored, life, load };
   }
 }
 
-/** An answer says nothing of numbers and stamps. One literal makes all records alike to V8, so that a query reads their fields fast. */
+/**
+ * Builds the record of a fetched entry, which has no numbers and stamps. One object literal gives all records the same hidden class in V8, so that queries
+ * read their fields quickly.
+ */
 function recordOf(entry: StoredEntry, place: Pick<CatalogRecord, "at" | "origin" | "sizeBytes">): CatalogRecord {
   return {
     key: entry.key,
@@ -319,7 +324,7 @@ function recordOf(entry: StoredEntry, place: Pick<CatalogRecord, "at" | "origin"
   };
 }
 
-/** The narrowest scope of the entries of a kind, or of all kinds. Undefined if there are none. */
+/** Returns the narrowest scope of the entries of a kind, or of all kinds. Undefined without entries. */
 function scopeOf({ scopes, narrowest }: FetchedName, kind: Kind | undefined): Scope | undefined {
   return kind === undefined ? narrowest : scopes.get(kind);
 }
@@ -328,17 +333,17 @@ function narrower(a: Scope | undefined, b: Scope): Scope {
   return a === undefined || b < a ? b : a;
 }
 
-/** A name as text: `namespace \0 name`, as the text of each of its keys begins. */
+/** Encodes a name as `namespace \0 name`, which is the beginning of the text of each of its keys. */
 function textOf({ namespace, name }: WholeName): string {
   return `${namespace}\0${name}`;
 }
 
-/** `textOf` of the name of a key. HOT: once a change of what is followed. */
+/** Returns `textOf` of the name of a key. HOT: runs per change of a followed entry. */
 function textOfKey(key: KeyText): string {
   return key.slice(0, key.indexOf("\0", key.indexOf("\0") + 1));
 }
 
-/** The first three parts of the key of an entry. */
+/** Returns the namespace of a key or name. */
 function namespaceOf(key: string): string {
   return key.slice(0, key.indexOf("\0"));
 }

@@ -1,44 +1,44 @@
 /**
- * The answers that a resolver fetched by name: how long each is good, and which are being fetched (semantics.md, Resolver 12). It knows no entries; what an
- * answer holds is the caller's `T`.
+ * Running fetches, shared by all callers that wait for the same name, and the freshness of fetched answers (semantics.md, Resolver 12). The content of an
+ * answer is the caller's `T`.
  */
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { type AnswerState, answerState } from "../../consumer/answer-state.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER } from "../../lib/machine.ts";
 
-/** How long answers are fresh, in ms, by the narrowest scope in them. */
+/** Time in ms for which answers are fresh, by the narrowest scope of their entries. */
 export interface FetchTtls {
   readonly zoneMs: number;
   readonly regionMs: number;
   readonly globalMs: number;
-  /** Of an answer that nothing exists. */
+  /** For an answer that nothing exists. */
   readonly negativeMs: number;
 }
 
 export interface FetchedAnswer<T> {
   readonly content: T;
-  /** Its age when it arrived, by the account of the server, in ms. */
+  /** Age on arrival as reported by the server, in ms. */
   readonly ageMs: number;
   readonly arrivedMonoMs: number;
 }
 
-/** Most fetches that run at a time. */
+/** Maximum number of concurrent fetches. */
 const MAX_FETCHES = 1000;
 const BUSY_RETRY_MS = 250;
 
 export class SharedFetches<T> {
   readonly #ttls: FetchTtls;
-  /** How long answers are served while no upstream answers, in ms since then. */
+  /** How long answers are served after the last upstream stopped answering, in ms. */
   readonly #maxStaleMs: number;
-  /** Keys that are being fetched, with whoever waits for them. */
+  /** Keys that are being fetched, with the callbacks of the callers that wait. */
   readonly #running = new Map<string, ((outcome: FetchOutcome<T>) => void)[]>();
-  /** Until when, as far as is known, no upstream said anything the last time, by monotonic ms. */
+  /** Known end of the last period in which no upstream sent anything, as monotonic time. */
   #silentUntilMonoMs = Number.NEGATIVE_INFINITY;
-  /** Keys that changed while they were fetched: what arrives may be older than the change. */
+  /** Keys that changed during their fetch: the arriving answer may be older than the change. */
   readonly #outdated = new Set<string>();
 
-  /** `maxStaleMs` of 0 means without end. */
+  /** A `maxStaleMs` of 0 means no limit. */
   constructor(ttls: FetchTtls, maxStaleMs: number) {
     this.#ttls = ttls;
     this.#maxStaleMs = maxStaleMs === 0 ? NEVER : maxStaleMs;
@@ -48,14 +48,14 @@ export class SharedFetches<T> {
     return this.#running.size >= MAX_FETCHES;
   }
 
-  /** No upstream says anything since then. To be told as long as it is so, and when one speaks again. */
+  /** Records that no upstream has sent anything since `sinceMonoMs`. Must be called repeatedly during the silence, and when an upstream sends again. */
   onSilence(sinceMonoMs: number, monoMs: number): void {
     if (monoMs - sinceMonoMs < this.#maxStaleMs) this.#silentUntilMonoMs = monoMs;
   }
 
   /**
-   * How good an answer is now, or the part of it with this scope; a part without a scope is that nothing exists. `cutOffMonoMs`: since then no upstream answers, so nothing can
-   * be fetched in its place.
+   * Returns the state of an answer, or of its part with this scope; an undefined scope means the answer that nothing exists. `cutOffMonoMs` is the time since
+   * which no upstream answers, so that the answer cannot be fetched again.
    */
   stateOf(
     answer: Pick<FetchedAnswer<T>, "arrivedMonoMs"> & { readonly isOutdated: boolean },
@@ -67,13 +67,14 @@ export class SharedFetches<T> {
     const kept = answerState(monoMs - answer.arrivedMonoMs, ttlMs);
     const isNegative = scope === undefined;
     if (!answer.isOutdated && kept === "fresh") return "fresh";
-    // Something was put there, or may be seen there now.
+    // An entry was added since then, or is visible now.
     if (answer.isOutdated && isNegative) return "miss";
-    // What was good when the outage began is good for the whole time, however old it was then.
+    // Answers that could be served when the outage began are served for `maxStaleMs`, however old they were then.
     if (cutOffMonoMs !== undefined) return monoMs - cutOffMonoMs < this.#maxStaleMs ? "stale" : "miss";
-    // What was told in an outage is as if it had become stale at its end. Else all of it would expire at once, and everybody wait for servers that have just started.
+    // Answers served during an outage count as having become stale at its end. Otherwise all of them would expire together, and all callers would wait for
+    // servers that have just started.
     const state = kept === "miss" ? answerState(ttlMs + monoMs - this.#silentUntilMonoMs, ttlMs) : kept;
-    // That nothing exists is not said beyond its time: a new entry must be found.
+    // A negative answer is not used beyond its TTL, so that new entries are found.
     return isNegative || state === "miss" ? "miss" : "stale";
   }
 
@@ -84,44 +85,44 @@ export class SharedFetches<T> {
   }
 
   /**
-   * Asks for a key to be fetched, and to be told of the outcome. Returns whether the fetch is to be started: one runs for each key. Throws `not_ready` if too
-   * many run.
+   * Registers a callback for the outcome of a key's fetch. Returns whether the caller must start the fetch: one fetch runs per key. Throws `not_ready` if too
+   * many fetches are running.
    */
-  wait(key: string, told: (outcome: FetchOutcome<T>) => void): boolean {
+  wait(key: string, onOutcome: (outcome: FetchOutcome<T>) => void): boolean {
     const waiting = this.#running.get(key);
     if (waiting !== undefined) {
-      waiting.push(told);
+      waiting.push(onOutcome);
       return false;
     }
     if (this.isFull)
-      throw new WaymarkError("not_ready", `this resolver fetches ${MAX_FETCHES} names at once already; try again`, {
+      throw new WaymarkError("not_ready", `this resolver is already fetching ${MAX_FETCHES} names; retry`, {
         retryMs: BUSY_RETRY_MS,
       });
-    this.#running.set(key, [told]);
+    this.#running.set(key, [onOutcome]);
     return true;
   }
 
-  /** Something changed under the key, so that a fetch under way may bring what was before. */
+  /** Records a change of a key, so that a running fetch counts as outdated. */
   changed(key: string): void {
     if (this.#running.has(key)) this.#outdated.add(key);
   }
 
-  /** As `changed`, for all keys of which this is true. */
+  /** Does the same as `changed` for all keys that match. */
   changedIn(isChanged: (key: string) => boolean): void {
     for (const key of this.#running.keys()) if (isChanged(key)) this.#outdated.add(key);
   }
 
-  /** Whether something changed under a key while it has been fetched. */
+  /** Whether the key changed during its running fetch. */
   hasChanged(key: string): boolean {
     return this.#outdated.has(key);
   }
 
-  /** A fetch ended. All that waited are told. */
+  /** Ends a fetch and delivers its outcome to all waiting callers. */
   ended(key: string, outcome: FetchOutcome<T>): void {
     const waiting = this.#running.get(key) ?? [];
     this.#running.delete(key);
     this.#outdated.delete(key);
-    for (const told of waiting) told(outcome);
+    for (const onOutcome of waiting) onOutcome(outcome);
   }
 }
 

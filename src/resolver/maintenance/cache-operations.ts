@@ -1,4 +1,7 @@
-/** What operators do to the cache of a resolver: fetch namespaces again, or before somebody asks, or let them go (semantics.md, Resolver 21). */
+/**
+ * Cache operations of operators: `resync` fetches namespaces again, `prewarm` fetches them before callers request them, and `evict` releases them
+ * (semantics.md, Resolver 21).
+ */
 
 import type { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
@@ -11,19 +14,19 @@ import { type OwnReason, ResyncNotes, type ResyncOrders, type ResyncReason } fro
 
 export type CacheOperation = "resync" | "prewarm" | "evict";
 
-/** The number of entries that were fetched, or that were let go. */
+/** The number of entries that were fetched or released. */
 export type OperationOutcome = { readonly entryCount: number } | { readonly error: WaymarkError };
 
 export interface OperationRequest {
   readonly act: CacheOperation;
-  /** Each with all that are below it. None stands for all, which `prewarm` is never asked for: the contract's rules refuse it. */
+  /** Namespaces, each with those below it. An empty list means all namespaces; request validation rejects it for `prewarm`. */
   readonly namespaces: readonly string[];
-  /** Called once, maybe later. */
-  readonly told: (outcome: OperationOutcome) => void;
+  /** Called once, possibly later. */
+  readonly onOutcome: (outcome: OperationOutcome) => void;
 }
 
 export interface CacheOperationsParts {
-  /** What is followed. */
+  /** The followed entries. */
   readonly lookup: EntryIndex;
   readonly fetched: FetchedCache;
   readonly following: WatchSelection;
@@ -32,12 +35,12 @@ export interface CacheOperationsParts {
 
 interface PendingOperation {
   readonly untilMonoMs: number;
-  /** What has become of it. Undefined: it goes on. */
+  /** Returns the outcome. Undefined while the operation continues. */
   readonly look: (monoMs: number) => OperationOutcome | undefined;
-  readonly told: (outcome: OperationOutcome) => void;
+  readonly onOutcome: (outcome: OperationOutcome) => void;
 }
 
-/** Most calls that wait at once. */
+/** Maximum number of operations that wait at the same time. */
 const MAX_WAITING = 100;
 const MAX_WAIT_MS = 60_000;
 const RETRY_MS = 1000;
@@ -56,44 +59,43 @@ export class CacheOperations {
     return Math.min(NEVER, this.#notes.nextDeadlineMs(), ...this.#waiting.map(({ untilMonoMs }) => untilMonoMs));
   }
 
-  /** Begins what is asked for. `isCutOff`: no upstream answers. */
-  begin({ act, namespaces, told }: OperationRequest, isCutOff: boolean, time: Time, out: WatchOrders): void {
+  /** Begins an operation. `isCutOff` means that no upstream answers. */
+  begin({ act, namespaces, onOutcome }: OperationRequest, isCutOff: boolean, time: Time, out: WatchOrders): void {
     const prefixes = new NamespacePrefixes(namespaces.length === 0 ? [""] : namespaces);
     try {
-      if (act === "evict") told({ entryCount: this.#evict(prefixes) });
+      if (act === "evict") onOutcome({ entryCount: this.#evict(prefixes) });
       else {
-        if (isCutOff)
-          throw new WaymarkError("not_ready", "this resolver reaches no server from which it could fetch", { retryMs: RETRY_MS });
+        if (isCutOff) throw new WaymarkError("not_ready", "this resolver cannot reach any upstream; retry", { retryMs: RETRY_MS });
         if (this.#waiting.length >= MAX_WAITING)
-          throw new WaymarkError("not_ready", `${MAX_WAITING} such calls are under way already; try again`, { retryMs: RETRY_MS });
+          throw new WaymarkError("not_ready", `${MAX_WAITING} resync and prewarm calls are already running; retry`, { retryMs: RETRY_MS });
         const look = act === "resync" ? this.#resync(prefixes, time, out) : this.#prewarm(prefixes, time);
-        this.#waiting = [...this.#waiting, { untilMonoMs: time.monoMs + MAX_WAIT_MS, look, told }];
+        this.#waiting = [...this.#waiting, { untilMonoMs: time.monoMs + MAX_WAIT_MS, look, onOutcome }];
       }
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
-      told({ error });
+      onOutcome({ error });
     }
   }
 
-  /** These prefixes differ from what the upstream has. */
+  /** Fetches these prefixes again, because a digest check found differences from the upstream. */
   repair(prefixes: readonly string[], time: Time, out: WatchOrders): void {
     if (prefixes.length === 0) return;
     this.resynced("digest", prefixes);
     this.#parts.watches.fetchAgain(prefixes, time, out);
   }
 
-  /** Namespaces below these prefixes are fetched whole again, and no operator asked for it. */
+  /** Counts and records that namespaces below these prefixes are fetched again without a request of an operator. */
   resynced(reason: OwnReason, prefixes: readonly string[]): void {
     this.resyncs[reason] += 1;
     this.#notes.note(reason, prefixes);
   }
 
-  /** Tells what was fetched whole again, and was not told yet. `upstream`: from which the last input came. */
-  tell(upstream: string | undefined, { monoMs }: Time, out: ResyncOrders): void {
-    this.#notes.tell(upstream ?? "", monoMs, out);
+  /** Reports the resyncs that were not reported yet. `upstream` is the source of the last input. */
+  report(upstream: string | undefined, { monoMs }: Time, out: ResyncOrders): void {
+    this.#notes.report(upstream ?? "", monoMs, out);
   }
 
-  /** Tells those that waited for what is there now, or that waited for too long. */
+  /** Completes operations whose entries have arrived, and fails those that waited too long. */
   adjust({ monoMs }: Time): void {
     if (this.#waiting.length === 0) return;
     const waiting = this.#waiting;
@@ -101,23 +103,23 @@ export class CacheOperations {
     for (const one of waiting) {
       const outcome = one.look(monoMs) ?? (monoMs >= one.untilMonoMs ? { error: tooLong() } : undefined);
       if (outcome === undefined) this.#waiting = [...this.#waiting, one];
-      else one.told(outcome);
+      else one.onOutcome(outcome);
     }
   }
 
-  /** The upstream is lost, and with it what was being fetched. */
+  /** Fails all waiting operations, because the upstream was lost. */
   fail(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
-    const error = new WaymarkError("not_ready", "the server was lost from which this was being fetched; try again", { retryMs: RETRY_MS });
-    for (const { told } of waiting) told({ error });
+    const error = new WaymarkError("not_ready", "the upstream was lost during the fetch; retry", { retryMs: RETRY_MS });
+    for (const { onOutcome } of waiting) onOutcome({ error });
   }
 
   #resync(prefixes: NamespacePrefixes, time: Time, out: WatchOrders): PendingOperation["look"] {
     const { fetched, watches } = this.#parts;
     fetched.outdateBelow(prefixes);
     watches.fetchAgain(prefixes.list, time, out);
-    // Of what is not followed nothing is fetched again.
+    // Only followed prefixes are fetched again.
     if (watches.isFetchingAgain) this.resyncs.operator += 1;
     return () => (watches.isFetchingAgain ? undefined : { entryCount: this.#entriesBelow(prefixes) });
   }
@@ -127,7 +129,7 @@ export class CacheOperations {
     const { list } = prefixes;
     const added = following.prewarm(list, time.monoMs);
     return (monoMs) => {
-      // What was let go will not come.
+      // Released namespaces will not arrive.
       const gone = list.filter((namespace) => !following.prefixes.covers(namespace));
       if (gone.length === 0) return list.every((one) => watches.isComplete(one)) ? { entryCount: this.#entriesBelow(prefixes) } : undefined;
       following.release(added);
@@ -161,18 +163,19 @@ function countIn(lookup: EntryIndex, isIn: (namespace: string) => boolean): numb
 }
 
 function tooLong(): WaymarkError {
-  return new WaymarkError("not_ready", `not everything was here after ${MAX_WAIT_MS / 1000} s; fetching goes on`);
+  return new WaymarkError("not_ready", `not all entries arrived within ${MAX_WAIT_MS / 1000} s; fetching continues`);
 }
 
-/** Why namespaces are followed no more before they were there. `roomless`: those of them that did not fit. */
+/** Explains why namespaces stopped being followed before they were complete. `roomless` are those that did not fit. */
 function goneError(gone: readonly string[], roomless: readonly string[]): WaymarkError {
   if (roomless.length === 0)
-    return new WaymarkError("not_ready", `${named(gone)} was let go before it was here; try again`, { retryMs: RETRY_MS });
-  const rule = "does not fit this resolver (resolver.max_entries, resolver.max_bytes), so that nothing is followed anew; prewarm less";
-  return new WaymarkError("quota_exceeded", `${named(roomless)} ${rule}`);
+    return new WaymarkError("not_ready", `${namesText(gone)} was released before it was complete; retry`, { retryMs: RETRY_MS });
+  const rule =
+    "does not fit into this resolver (resolver.max_entries, resolver.max_bytes), so none of these namespaces was added; prewarm fewer";
+  return new WaymarkError("quota_exceeded", `${namesText(roomless)} ${rule}`);
 }
 
-/** The first of some namespaces, and how many others there are. */
-function named([first = "", ...others]: readonly string[]): string {
+/** Formats namespaces as the first one and the number of the others. */
+function namesText([first = "", ...others]: readonly string[]): string {
   return others.length === 0 ? `"${first}"` : `"${first}" (and ${others.length} more)`;
 }

@@ -1,6 +1,6 @@
 /**
- * One comparison of what is followed below a prefix with what the upstream has there, by count and digest (semantics.md, Resolver 20). Its watch goes on from the
- * place up to which everything is held and ends with its first bookmark. What it tells until then, and what changes here meanwhile, is reckoned in.
+ * Compares the followed entries below a prefix with the upstream's, by count and digest (semantics.md, Resolver 20). The check opens a watch that resumes
+ * from the current cursor and ends with its first bookmark. Changes that this watch sends, and local changes meanwhile, are included in the comparison.
  */
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import { readShown } from "../../catalog/entry/view.ts";
@@ -12,29 +12,29 @@ import type { UpstreamWatchMessage, WatchDelta } from "../codec.ts";
 
 export interface DigestCheckStart {
   readonly prefix: string;
-  /** What is held below the prefix at the place from which the watch goes on. */
+  /** Count and digest of the entries below the prefix at the cursor from which the watch resumes. */
   readonly own: ViewDigest;
-  /** The policy in force here, whose owners' rules hide entries. */
+  /** The local policy in force, whose owners' rules hide entries. */
   readonly policyEpoch: string;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
-  /** The entry that is held for a key. */
+  /** Returns the visible record of a key. */
   readonly view: (key: KeyText) => CatalogRecord | undefined;
 }
 
-/** `unknown`: nothing can be concluded, as when the policy changed meanwhile. */
+/** `unknown` means that the check was inconclusive, for example because the policy changed meanwhile. */
 export type DigestVerdict = "same" | "differs" | "unknown";
 
-/** Most keys that change meanwhile. */
+/** Maximum number of keys that may change during a check; with more, the check is inconclusive. */
 const MAX_CHANGED = 10_000;
 
 export class DigestCheck {
   readonly prefix: string;
   readonly #start: DigestCheckStart;
   readonly #prefixes: NamespacePrefixes;
-  /** The delta ids at the start of what changed here since then. */
+  /** Delta ids, as of the start, of the keys that changed locally since. */
   readonly #before = new Map<KeyText, string | undefined>();
-  /** The delta ids that the upstream told. */
-  readonly #told = new Map<KeyText, string | undefined>();
+  /** Delta ids that the upstream sent since the start. */
+  readonly #received = new Map<KeyText, string | undefined>();
 
   constructor(start: DigestCheckStart) {
     this.#start = start;
@@ -42,29 +42,29 @@ export class DigestCheck {
     this.#prefixes = new NamespacePrefixes([start.prefix]);
   }
 
-  /** A key is about to change here. */
+  /** Records that a key is about to change locally. */
   touch(key: KeyText, namespace: string, seen: CatalogRecord | undefined): void {
     if (this.#before.size > MAX_CHANGED || this.#before.has(key) || !this.#prefixes.covers(namespace)) return;
     this.#before.set(key, seen && deltaId(seen));
   }
 
-  /** A message of the watch. Undefined: more is to come. Throws `invalid_argument` for what no server of ours can have sent. */
-  hear({ deltas, snapshot, place, policyEpoch, digest }: UpstreamWatchMessage): DigestVerdict | undefined {
+  /** Processes a message of the watch. Returns undefined while more messages are expected. Throws `invalid_argument` for a malformed message. */
+  receive({ deltas, snapshot, place, policyEpoch, digest }: UpstreamWatchMessage): DigestVerdict | undefined {
     if (snapshot !== SNAPSHOT.NONE || policyEpoch !== this.#start.policyEpoch) return "unknown";
     for (const delta of deltas)
-      this.#told.set(this.#keyOf(delta), "entry" in delta.change ? `${delta.nodeId}/${delta.generation}/${delta.seq}` : undefined);
-    if (Math.max(this.#told.size, this.#before.size) > MAX_CHANGED) return "unknown";
+      this.#received.set(this.#keyOf(delta), "entry" in delta.change ? `${delta.nodeId}/${delta.generation}/${delta.seq}` : undefined);
+    if (Math.max(this.#received.size, this.#before.size) > MAX_CHANGED) return "unknown";
     if (place === undefined) return undefined;
     if (digest === undefined) return "unknown";
     const expected = this.#expected();
     return expected.count === digest.count && expected.digest === digest.digest ? "same" : "differs";
   }
 
-  /** What is held here if nothing was lost: what was held at the start, with what the upstream told since. */
+  /** Returns the expected count and digest: those at the start, updated with the upstream's changes since. */
   #expected(): ViewDigest {
     const { own, view } = this.#start;
     const changes = new DigestSum();
-    for (const [key, id] of this.#told) {
+    for (const [key, id] of this.#received) {
       const seen = view(key);
       const before = this.#before.has(key) ? this.#before.get(key) : seen && deltaId(seen);
       if (before !== undefined) changes.subtract(before);

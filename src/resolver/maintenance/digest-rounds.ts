@@ -1,6 +1,6 @@
 /**
- * Rounds in which the digest of each followed prefix is compared with its upstream's (semantics.md, Resolver 20). Each prefix has its turn once in the interval, and
- * the turns are spread over it. A prefix that differs twice in a row is to be fetched whole.
+ * Periodically compares the digest of each followed prefix with the upstream's (semantics.md, Resolver 20). Each prefix is checked once per interval, and the
+ * checks are spread over it. A prefix that differs twice in a row is fetched again.
  */
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import { ANY } from "../../catalog/query/filter.ts";
@@ -22,7 +22,7 @@ export interface DigestRoundsParts {
   readonly watches: UpstreamWatches;
   readonly policies: PolicyEngine;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
-  /** Time in which each prefix has its turn once. */
+  /** Interval within which each prefix is checked once. */
   readonly intervalMs: number;
   /** A random number, 0 ≤ x < 1. */
   readonly random: () => number;
@@ -31,7 +31,7 @@ export interface DigestRoundsParts {
 interface DigestTurn {
   readonly prefix: string;
   readonly reader: WatchReader;
-  /** Whether all that is held is summed, so that only a bookmark is awaited. */
+  /** Whether the local digest is complete, so that only a bookmark is awaited. */
   isSummed: boolean;
 }
 
@@ -41,26 +41,26 @@ interface RunningCheck {
   readonly sinceMonoMs: number;
 }
 
-/** After so long without a verdict a comparison is given up. */
+/** A check without a verdict is aborted after this time. */
 const GIVEN_UP_MS = 10_000;
-/** Time between two steps of summing what is held. Each step hashes some thousand entries. */
+/** Pause between two steps of computing the local digest. Each step hashes some thousand entries. */
 const STEP_MS = 20;
-/** Nobody's place: without a scope in the filter, places do not count. */
+/** Placeholder location of the reader, which is not used because the filter has no scope. */
 const NOWHERE = { nodeId: "", clusterId: "", region: "", boot: "" };
 
 export class DigestRounds {
   readonly #parts: DigestRoundsParts;
   #dueMonoMs: number;
-  /** The prefix that had its turn last. */
+  /** The prefix that was checked last. */
   #last = "";
   #turn: DigestTurn | undefined;
   #running: RunningCheck | undefined;
-  /** The prefix that differed at its last turn. */
+  /** The prefix that differed in its last check. */
   #suspect: string | undefined;
 
   constructor(parts: DigestRoundsParts, { monoMs }: Time) {
     this.#parts = parts;
-    // Resolvers that start together must not ask together.
+    // Resolvers that start together must not start their checks together.
     this.#dueMonoMs = monoMs + parts.intervalMs * parts.random();
   }
 
@@ -69,7 +69,7 @@ export class DigestRounds {
     return this.#turn?.isSummed === true ? NEVER : this.#dueMonoMs;
   }
 
-  /** Begins what is due, if everything that is followed is at a bookmark of the upstream. */
+  /** Begins the check that is due, if the followed entries match a bookmark of the upstream. */
   adjust(upstream: string | undefined, prefixes: NamespacePrefixes, time: Time, out: WatchOrders): void {
     if (this.#running !== undefined) {
       if (time.monoMs - this.#running.sinceMonoMs >= GIVEN_UP_MS) this.#end(out);
@@ -87,32 +87,32 @@ export class DigestRounds {
   }
 
   /**
-   * A message of a stream. Undefined: it is none of these. Otherwise the prefixes that are to be fetched whole. Throws `invalid_argument` for what no server of ours
-   * can have sent.
+   * Processes a message of a stream. Returns undefined if the stream does not belong to a check, otherwise the prefixes that must be fetched again. Throws
+   * `invalid_argument` for a malformed message.
    */
-  hear(stream: StreamNumber, message: UpstreamWatchMessage, time: Time, out: WatchOrders): readonly string[] | undefined {
+  receive(stream: StreamNumber, message: UpstreamWatchMessage, time: Time, out: WatchOrders): readonly string[] | undefined {
     const running = this.#running;
     if (running?.stream !== stream) return undefined;
-    const verdict = running.check.hear(message);
+    const verdict = running.check.receive(message);
     if (verdict === undefined) return [];
     this.#end(out);
-    return this.#judged(running.check.prefix, verdict, time);
+    return this.#onVerdict(running.check.prefix, verdict, time);
   }
 
-  /** A stream ended. */
+  /** Records that a stream ended. */
   ended(stream: StreamNumber): void {
     if (this.#running?.stream === stream) this.#forget();
   }
 
-  /** The upstream is left: what runs is of no use. */
+  /** Aborts the running check, because the upstream is no longer used. */
   leave(out: WatchOrders): void {
     if (this.#running !== undefined) this.#end(out);
   }
 
-  #judged(prefix: string, verdict: DigestVerdict, { monoMs }: Time): readonly string[] {
+  #onVerdict(prefix: string, verdict: DigestVerdict, { monoMs }: Time): readonly string[] {
     const wasSuspect = this.#suspect === prefix;
     this.#suspect = verdict === "differs" && !wasSuspect ? prefix : undefined;
-    // It has another turn at once: a policy that takes effect here and there at different times differs once.
+    // The prefix is checked again immediately: one difference may result from a policy that comes into force here and at the upstream at different times.
     if (this.#suspect !== undefined) this.#dueMonoMs = monoMs;
     return verdict === "differs" && wasSuspect ? [prefix] : [];
   }

@@ -1,28 +1,28 @@
-/** Tells of the times that namespaces were fetched whole again by themselves, for the audit; few records however often that happens (semantics.md, Resolver 21). */
+/** Reports automatic resyncs for the audit log, with few records however often they happen (semantics.md, Resolver 21). */
 import { MINUTE_MS } from "../../lib/duration.ts";
 import { NEVER } from "../../lib/machine.ts";
 
 /**
- * Why namespaces that were there were fetched whole again. `operator`: by a call. `digest`: count or digest differed from the upstream's. `gap`: an upstream
- * could not go on from our place. `policy`: the policy of the upstream changed, and it sent what that concerns anew.
+ * Why complete namespaces were fetched again. `operator`: by a call. `digest`: count or digest differed from the upstream's. `gap`: an upstream could not
+ * resume from the cursor. `policy`: the policy of the upstream changed, and it sent the affected namespaces again.
  */
 export const RESYNC_REASONS = ["operator", "digest", "gap", "policy"] as const;
 export type ResyncReason = (typeof RESYNC_REASONS)[number];
-/** A call tells the audit itself. */
+/** Reasons other than calls, which are audited by their handlers. */
 export type OwnReason = Exclude<ResyncReason, "operator">;
 
-/** Namespaces are, or were, fetched whole again from this upstream. */
+/** Reports that namespaces are or were fetched again from this upstream. */
 export interface ResyncOrder {
   readonly kind: "resynced";
   readonly reason: OwnReason;
   readonly upstream: string;
-  /** Each with all that are below it. */
+  /** Prefixes, each with the namespaces below it. */
   readonly prefixes: readonly string[];
-  /** How often it happened for this reason since that was told before, with this time. */
+  /** Number of resyncs for this reason since the last report, including this one. */
   readonly times: number;
 }
 
-/** A list of orders, to which these are appended. */
+/** A list to which orders are appended. */
 export interface ResyncOrders {
   push(order: ResyncOrder): unknown;
 }
@@ -30,11 +30,14 @@ export interface ResyncOrders {
 interface ResyncNote {
   readonly prefixes: readonly string[];
   readonly times: number;
-  /** Undefined until the end of the input that brought it. */
+  /** Undefined until the end of the input that caused it. */
   readonly upstream: string | undefined;
 }
 
-/** The first of each reason is told at once. Those of the minute after that are told together at its end, with the prefixes of the last one. */
+/**
+ * Collects resyncs. The first one of each reason is reported immediately. Resyncs of the following minute are reported together at its end, with the prefixes
+ * of the last one.
+ */
 export class ResyncNotes {
   readonly #notes = new Map<OwnReason, ResyncNote>();
   readonly #quietUntilMonoMs = new Map<OwnReason, number>();
@@ -43,8 +46,8 @@ export class ResyncNotes {
     this.#notes.set(reason, { prefixes, times: (this.#notes.get(reason)?.times ?? 0) + 1, upstream: undefined });
   }
 
-  /** `upstream`: from which everything comes that was noted since the last call. */
-  tell(upstream: string, monoMs: number, out: ResyncOrders): void {
+  /** Reports the resyncs that are due. `upstream` is the source of all resyncs recorded since the last call. */
+  report(upstream: string, monoMs: number, out: ResyncOrders): void {
     for (const [reason, note] of this.#notes) {
       const noted = { ...note, upstream: note.upstream ?? upstream };
       this.#notes.set(reason, noted);

@@ -1,4 +1,4 @@
-/** What a resolver counts of its answers, and what it tells of itself. Counts start with the process. */
+/** Counters of a resolver's answers, and the statistics that it reports. Counters start at zero with the process. */
 import type { Time } from "../../lib/machine.ts";
 import type { CacheCapacityParts } from "../cache/cache-capacity.ts";
 import { RECORD_BYTES } from "../fetching/fetched-cache.ts";
@@ -6,73 +6,73 @@ import type { UpstreamLiveness } from "../upstream-liveness.ts";
 import type { UpstreamFault, UpstreamSet } from "../upstreams.ts";
 import type { ResyncReason } from "./resync-notes.ts";
 
-/** Answers, by where they came from. */
+/** Counts answers by their source. */
 export class AnswerCounts {
   hitCount = 0;
   missCount = 0;
   staleCount = 0;
   negativeCount = 0;
 
-  /** An answer that waited for nobody. `isNegative`: it was fetched, and says that nothing exists. */
+  /** Counts an answer from the cache. `isNegative`: a fetched answer that nothing exists. */
   hit({ isStale, isNegative = false }: { readonly isStale: boolean; readonly isNegative?: boolean }): void {
     this.hitCount += 1;
     if (isStale) this.staleCount += 1;
     if (isNegative) this.negativeCount += 1;
   }
 
-  /** Somebody has to wait, or is refused. */
+  /** Counts a lookup that has to wait or is refused. */
   miss(): void {
     this.missCount += 1;
   }
 }
 
 export interface ResolverStatistics {
-  /** Followed and fetched. */
+  /** Followed and fetched entries. */
   readonly entryCount: number;
-  /** Prefixes that are followed. */
+  /** Followed prefixes. */
   readonly followedCount: number;
   readonly hitCount: number;
   readonly missCount: number;
-  /** Answers that were marked stale. */
+  /** Answers that were marked as stale. */
   readonly staleCount: number;
-  /** Fetched answers, served again, that nothing exists. */
+  /** Cached answers that nothing exists. */
   readonly negativeCount: number;
-  /** Age of the oldest entry, in ms. Undefined without entries, and while it is unknown. */
+  /** Age of the oldest entry, in ms. Undefined without entries and while the age is unknown. */
   readonly ageMs: number | undefined;
-  /** Portable cursor of the place up to which everything that is followed is held. Empty without one. */
+  /** Portable cursor up to which all followed entries are present. Empty without one. */
   readonly cursor: string;
-  /** How long ago what is followed was last as it is at the upstream, in ms; 0 if it is so now. Undefined: never. */
+  /** Time since the followed entries last matched the upstream, in ms; 0 while they do. Undefined if they never did. */
   readonly lagMs: number | undefined;
-  /** Number of times that namespaces which were there were fetched whole again. */
+  /** Number of times that complete namespaces were fetched again, by reason. */
   readonly resyncs: Readonly<Record<ResyncReason, number>>;
   readonly heldCount: number;
-  /** Entries that were to be held and were let go before their time, because there was no room. */
+  /** Entries whose hold was ended early or did not begin, because there was no room. */
   readonly unheldCount: number;
-  /** Memory of entries and bookkeeping, about. */
+  /** Approximate memory of entries and bookkeeping. */
   readonly sizeBytes: number;
-  /** Names that went to make room for others. */
+  /** Names evicted to make room for others. */
   readonly evictedCount: number;
-  /** Empty while none can be reached. */
+  /** Current upstream. Empty while none can be reached. */
   readonly upstream: string;
   /** Number of times that another upstream was chosen. */
   readonly upstreamChangeCount: number;
-  /** Number of times that an upstream sent what cannot be right, or began to be refused. */
+  /** Number of times that an upstream sent a malformed message or began to be refused, by fault. */
   readonly upstreamFaults: Readonly<Record<UpstreamFault, number>>;
 }
 
-/** The part of the answers that waited for nobody, from 0 to 1; 0 without any answer. */
+/** The fraction of answers that came from the cache, from 0 to 1; 0 without any answer. */
 export function hitRatio({ hitCount, missCount }: Pick<ResolverStatistics, "hitCount" | "missCount">): number {
   return hitCount === 0 ? 0 : hitCount / (hitCount + missCount);
 }
 
 export interface StatisticsParts extends CacheCapacityParts {
   readonly upstreams: UpstreamSet;
-  readonly hearing: UpstreamLiveness;
+  readonly liveness: UpstreamLiveness;
   readonly counts: AnswerCounts;
 }
 
 export interface ReportedStatistics extends Pick<ResolverStatistics, "resyncs" | "upstreamChangeCount"> {
-  /** When everything that is followed was as it was at the upstream's bookmark. Undefined: never. */
+  /** Monotonic time at which all followed entries last matched a bookmark of the upstream. Undefined if they never did. */
   readonly wholeMonoMs: number | undefined;
 }
 
@@ -81,11 +81,11 @@ export function statisticsOf(
   { wholeMonoMs, resyncs, upstreamChangeCount }: ReportedStatistics,
   time: Time,
 ): ResolverStatistics {
-  const { replica, fetched, held, cache, counts, following, watches, upstreams, hearing } = parts;
+  const { replica, fetched, held, cache, counts, following, watches, upstreams, liveness } = parts;
   const [followedCount, fetchedCount, heldCount] = [replica.lookup.size, fetched.lookup.size, held.lookup.size];
   const { hitCount, missCount, staleCount, negativeCount } = counts;
   const oldestMs = Math.max(
-    followedCount === 0 ? Number.NEGATIVE_INFINITY : hearing.freshness.ageMs(time),
+    followedCount === 0 ? Number.NEGATIVE_INFINITY : liveness.freshness.ageMs(time),
     time.monoMs - fetched.oldestMonoMs,
   );
   const recordBytes = RECORD_BYTES * (followedCount + fetchedCount + held.keptCount);
@@ -111,11 +111,11 @@ export function statisticsOf(
 }
 
 function lagMs(
-  { watches, bookmarks, following, upstreams, hearing }: StatisticsParts,
+  { watches, bookmarks, following, upstreams, liveness }: StatisticsParts,
   wholeMonoMs: number | undefined,
   time: Time,
 ): number | undefined {
-  const isCurrent = watches.isOpen ? bookmarks.isAtBookmark && !hearing.freshness.isSilent(time) : following.prefixes.list.length === 0;
+  const isCurrent = watches.isOpen ? bookmarks.isAtBookmark && !liveness.freshness.isSilent(time) : following.prefixes.list.length === 0;
   if (isCurrent && !upstreams.isCutOff) return 0;
   return wholeMonoMs === undefined ? undefined : time.monoMs - wholeMonoMs;
 }

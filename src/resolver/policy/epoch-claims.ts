@@ -1,66 +1,66 @@
 /**
- * Epochs of the policy that servers named with data, while no server has sent their versions. A resolver answers nobody while there is one, so what one server
- * says alone must not hold for ever: whoever names a version owes it on its stream of the policy (semantics.md, Resolver 15).
+ * Policy epochs that servers named in their messages and whose versions have not arrived. A resolver answers no callers while there is such a claim, so a
+ * claim expires: a server that names a version must send it on its policy stream in time (semantics.md, Resolver 15).
  */
 import { NEVER } from "../../lib/machine.ts";
 
 interface EpochClaim {
   readonly epoch: string;
   readonly number: number;
-  /** Since when there has been a server that says which policy it has. Undefined while there was none. */
+  /** Since when a server has reported its policy versions. Undefined while none has. */
   sinceMonoMs: number | undefined;
 }
 
-/** A claim that is given up. `upstream`: who made it; empty for a copy on disk. */
+/** A claim that expired. `upstream` is the server that made it; empty for the copy on disk. */
 export interface UnmetClaim {
   readonly upstream: string;
   readonly epoch: string;
 }
 
-/** The server whose stream of the policy is open and has said which versions there are. */
+/** The server whose policy stream is open and has reported its versions. */
 export interface PolicyServer {
   readonly upstream: string;
-  /** When it said so first, or last sent a part of a version that somebody may be waiting for. */
-  readonly heardMonoMs: number;
+  /** When it first reported its versions, or last sent a part of a version that may be awaited. */
+  readonly progressMonoMs: number;
 }
 
-/** A server that names a version sends it within this time, counted from the last part that it sent of one. */
-const OWED_MS = 10_000;
-/** Nobody is waited for longer than this: neither a server that sends parts without end, nor one that is gone and whose version no other has. */
+/** Time within which a server must send a version that it named, counted from the last part of a version that it sent. */
+const CLAIM_MS = 10_000;
+/** Maximum wait for a version, even while a server keeps sending parts, or when the server that named it is gone and no other has it. */
 const LONGEST_MS = 60_000;
 
 export class EpochClaims {
-  /** By upstream: of each the newest that it named. */
+  /** The newest epoch that each upstream named, by upstream. */
   readonly #claims = new Map<string, EpochClaim>();
 
   get isEmpty(): boolean {
     return this.#claims.size === 0;
   }
 
-  /** The newest of all. */
+  /** The newest claimed epoch. */
   get newest(): string | undefined {
     const [newest] = [...this.#claims.values()].toSorted((a, b) => b.number - a.number);
     return newest?.epoch;
   }
 
-  /** The number of the version that an upstream owes. */
+  /** Number of the version that an upstream named and has not sent. */
   numberOf(upstream: string): number | undefined {
     return this.#claims.get(upstream)?.number;
   }
 
-  /** An upstream named an epoch of which nothing is known here. A newer one than it named before gives it no more time. */
+  /** Adds the claim of an upstream. A newer epoch replaces its previous claim and does not extend the time. */
   add({ upstream, epoch }: UnmetClaim, number: number, sinceMonoMs: number | undefined): void {
     const before = this.#claims.get(upstream);
     if (before === undefined || number >= before.number)
       this.#claims.set(upstream, { epoch, number, sinceMonoMs: before?.sinceMonoMs ?? sinceMonoMs });
   }
 
-  /** A server says which policy it has. */
+  /** Records that a server reported its policy versions. */
   stated(monoMs: number): void {
     for (const claim of this.#claims.values()) claim.sinceMonoMs ??= monoMs;
   }
 
-  /** Versions arrived. */
+  /** Removes the claims whose versions are known now. */
   settle(isKnown: (epoch: string, number: number) => boolean): void {
     for (const [upstream, { epoch, number }] of this.#claims) if (isKnown(epoch, number)) this.#claims.delete(upstream);
   }
@@ -69,7 +69,7 @@ export class EpochClaims {
     this.#claims.clear();
   }
 
-  /** Gives up what is overdue. `stating` of undefined: nobody can say anything, and everything is waited for. */
+  /** Removes and returns the expired claims. `stating` is undefined when no server has reported its versions; then no claim expires. */
   takeUnmet(stating: PolicyServer | undefined, monoMs: number): readonly UnmetClaim[] {
     const unmet: UnmetClaim[] = [];
     for (const [upstream, claim] of this.#claims) {
@@ -81,7 +81,7 @@ export class EpochClaims {
   }
 
   nextDeadlineMs(stating: PolicyServer | undefined): number {
-    // HOT: once an input; nearly always there is none.
+    // HOT: runs per input. There is rarely a claim.
     if (this.#claims.size === 0) return NEVER;
     return Math.min(...[...this.#claims].map(([upstream, claim]) => dueMonoMs(upstream, claim, stating)));
   }
@@ -90,5 +90,5 @@ export class EpochClaims {
 function dueMonoMs(upstream: string, { sinceMonoMs }: EpochClaim, stating: PolicyServer | undefined): number {
   if (stating === undefined || sinceMonoMs === undefined) return NEVER;
   const lastMonoMs = sinceMonoMs + LONGEST_MS;
-  return stating.upstream === upstream ? Math.min(Math.max(sinceMonoMs, stating.heardMonoMs) + OWED_MS, lastMonoMs) : lastMonoMs;
+  return stating.upstream === upstream ? Math.min(Math.max(sinceMonoMs, stating.progressMonoMs) + CLAIM_MS, lastMonoMs) : lastMonoMs;
 }

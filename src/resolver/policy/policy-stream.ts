@@ -1,4 +1,4 @@
-/** The one stream on which a resolver is told of the policy: that of the upstream that it uses. */
+/** The stream on which a resolver receives policies from the upstream that it uses. */
 import type { VersionPlace } from "../../policy/versions/version.ts";
 import { readPolicyMessage } from "../codec.ts";
 import type { WatchedPolicy } from "./watched-policy.ts";
@@ -11,26 +11,26 @@ export class PolicyStream {
   readonly #policy: WatchedPolicy;
   #open: { readonly stream: number; readonly upstream: string } | undefined;
   #count = 0;
-  /** Whether the stream that is open has said something. */
-  hasSpoken = false;
+  /** Whether a message has arrived on the open stream. */
+  hasReceived = false;
 
   constructor(policy: WatchedPolicy) {
     this.#policy = policy;
   }
 
-  /** The upstream of the stream, if it is the one that is open. */
+  /** Returns the upstream of a stream. Undefined if the stream is not open. */
   upstreamOf(stream: number): string | undefined {
     return this.#open?.stream === stream ? this.#open.upstream : undefined;
   }
 
-  /** Takes what the open stream says. Throws `invalid_argument` for what no server of ours can have sent. */
-  hear(bytes: Uint8Array, monoMs: number): true {
-    this.#policy.hear(readPolicyMessage(bytes), monoMs);
-    this.hasSpoken = true;
+  /** Processes a message of the open stream. Throws `invalid_argument` for a malformed message. */
+  receive(bytes: Uint8Array, monoMs: number): true {
+    this.#policy.receive(readPolicyMessage(bytes), monoMs);
+    this.hasReceived = true;
     return true;
   }
 
-  /** A stream ended or failed. Returns whether it was the one that is open. */
+  /** Records that a stream ended or failed. Returns whether the stream was open. */
   ended(stream: number): boolean {
     if (this.#open?.stream !== stream) return false;
     this.#open = undefined;
@@ -38,12 +38,12 @@ export class PolicyStream {
     return true;
   }
 
-  /** The stream is to be one of this upstream. */
+  /** Opens a stream to this upstream, unless it is open, and closes any other. */
   use(upstream: string | undefined, out: { push(order: PolicyOrder): unknown }): void {
     if (this.#open?.upstream === upstream) return;
     if (this.#open !== undefined) out.push({ kind: "close policy", stream: this.#open.stream });
     this.#open = undefined;
-    this.hasSpoken = false;
+    this.hasReceived = false;
     this.#policy.begin(upstream);
     if (upstream === undefined) return;
     this.#count += 1;
@@ -51,7 +51,7 @@ export class PolicyStream {
     out.push({ kind: "open policy", ...this.#open, known: this.#policy.known });
   }
 
-  /** Opens the stream again at the same upstream. */
+  /** Opens the stream to the same upstream again. */
   reopen(out: { push(order: PolicyOrder): unknown }): void {
     const upstream = this.#open?.upstream;
     this.use(undefined, out);

@@ -1,5 +1,6 @@
 /**
- * The policy by which a resolver judges its callers: the versions of its upstream, of which it selects the one in force as a node does (semantics.md, Resolver 15).
+ * The policy that a resolver applies to its callers: it receives the versions of its upstream and selects the one in force as a node does (semantics.md,
+ * Resolver 15).
  */
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { misplaced } from "../../lib/protowire.ts";
@@ -11,12 +12,12 @@ import type { PolicyMessage, PolicyPart } from "../codec.ts";
 import type { CopyState } from "../disk/codec.ts";
 import { EpochClaims, type PolicyServer, type UnmetClaim } from "./epoch-claims.ts";
 
-/** Most bytes of an encoded version. */
+/** Maximum size of an encoded version. */
 const MAX_VERSION_BYTES = 16 * 1024 * 1024;
-/** Most versions that are sent before the state that names them. */
+/** Maximum number of versions that an upstream may send before the state that names them. */
 const MAX_ARRIVED = 100;
 
-/** A whole version, and the size of its bytes. */
+/** A complete version and its encoded size. */
 export interface ReceivedVersion {
   readonly version: PolicyVersion;
   readonly sizeBytes: number;
@@ -33,70 +34,76 @@ export class WatchedPolicy {
   readonly #engine: PolicyEngine;
   #isShown = () => true;
   #arriving: IncomingVersion | undefined;
-  /** Whole versions, until the state says which there are. */
+  /** Complete versions that are waiting for the state that names them. */
   #arrived: ReceivedVersion[] = [];
-  /** Epochs of versions that were taken, also of those that lost their number to another one. One whose stream broke before the state came is not known. */
+  /**
+   * Epochs of accepted versions, including those that lost their number to another version. A version whose stream broke before the state arrived is not
+   * included.
+   */
   readonly #seen = new BoundedMap<string, true>(MAX_ARRIVED);
-  /** Epochs that were heard of and are not known here. */
-  readonly #lacking = new EpochClaims();
-  /** The upstream whose stream is open. Undefined without one. */
+  /** Claimed epochs whose versions are unknown here. */
+  readonly #claims = new EpochClaims();
+  /** The upstream of the open stream. Undefined without a stream. */
   #upstream: string | undefined;
-  /** Undefined until that upstream has said which versions there are. */
+  /** Undefined until that upstream has reported its versions. */
   #stating: PolicyServer | undefined;
 
-  /** Until an upstream has said what its policy is, `engine` shows nothing. */
+  /** Until an upstream has reported its policy, `engine` shows nothing. */
   constructor(engine: PolicyEngine) {
     this.#engine = engine;
     engine.isAwaiting = engine.newestNumber === 0;
   }
 
-  /** `isShown`: whether entries follow a policy already. Before they follow the first they are all hidden, and no answer may say that they are not there. */
+  /**
+   * Sets `isShown`, which returns whether a policy has been applied to the entries. Until then all entries are hidden, and no answer may report them as
+   * absent.
+   */
   setShown(isShown: () => boolean): void {
     this.#isShown = isShown;
   }
 
-  /** Whether callers may be answered: there is a policy, or there is known to be none, and it is as new as everything that was heard. */
+  /** Whether callers may be answered: the policy is known, or known not to exist, it has been applied, and no newer epoch was received. */
   get isReady(): boolean {
-    return !this.#engine.isAwaiting && this.#lacking.isEmpty && this.#isShown();
+    return !this.#engine.isAwaiting && this.#claims.isEmpty && this.#isShown();
   }
 
-  /** The versions that an upstream need not send. */
+  /** Versions that the upstream does not need to send. */
   get known(): readonly VersionPlace[] {
     return this.#engine.history().flatMap(({ facts, isSuperseded }) => (facts === undefined || isSuperseded ? [] : [facts]));
   }
 
-  /** What is kept of the policy for the next start: the versions that decide, oldest first, and what is known of others. */
+  /** The part of the policy that is saved for the next start: the versions that decide, oldest first, and the state of the others. */
   get kept(): { readonly versions: readonly PolicyVersion[]; readonly state: CopyState["policy"] } {
     const { inForce, newest, isAwaiting } = this.#engine;
     const versions = [inForce, inForce === newest ? undefined : newest].filter((version) => version !== undefined);
-    return { versions, state: { isAwaited: isAwaiting, lacking: this.#lacking.newest, seen: [...this.#seen.keys()] } };
+    return { versions, state: { isAwaited: isAwaiting, lacking: this.#claims.newest, seen: [...this.#seen.keys()] } };
   }
 
-  /** A text that changes with what `kept` says of the versions that decide, also where one takes the number of another. */
+  /** A text that changes with the deciding versions of `kept`, also when a version replaces another with the same number. */
   get mark(): string {
     const { inForce, newest, isAwaiting } = this.#engine;
     const epochs = [inForce, newest].map((version) => version && epochOf(version));
-    return [isAwaiting, ...epochs, this.#lacking.newest].join(" ");
+    return [isAwaiting, ...epochs, this.#claims.newest].join(" ");
   }
 
-  /** Takes what was kept at an earlier time. To be called before an upstream says anything. */
+  /** Restores the state of an earlier process. Must be called before an upstream sends anything. */
   restore(versions: readonly ReceivedVersion[], { isAwaited, lacking, seen }: CopyState["policy"]): void {
     for (const epoch of seen) this.#seen.set(epoch, true);
     this.#arrived = [...versions];
-    this.#take();
+    this.#acceptArrived();
     if (!isAwaited) this.#engine.isAwaiting = false;
-    if (lacking !== undefined) this.heardEpoch(lacking, { upstream: "", monoMs: 0 });
+    if (lacking !== undefined) this.noteEpoch(lacking, { upstream: "", monoMs: 0 });
   }
 
-  /** Nothing is known of the policy, as at the beginning. */
+  /** Returns to the initial state, in which the policy is unknown. */
   forget(): void {
     this.#engine.restore([]);
     this.#engine.isAwaiting = true;
-    this.#lacking.clear();
+    this.#claims.clear();
     this.#seen.clear();
   }
 
-  /** A stream of this upstream is opened, or there is none any more: what was arriving begins again. */
+  /** Records that the stream to this upstream was opened, or that there is no stream any more. Versions that were arriving must be sent again. */
   begin(upstream: string | undefined): void {
     this.#arriving = undefined;
     this.#arrived = [];
@@ -104,86 +111,85 @@ export class WatchedPolicy {
     this.#stating = undefined;
   }
 
-  /** A message of WatchPolicy. Throws `invalid_argument` for what no server of ours can have sent; the stream is then to be opened anew. */
-  hear({ part, state }: PolicyMessage, monoMs: number): void {
+  /** Processes a message of WatchPolicy. Throws `invalid_argument` for a malformed message; the caller must then open the stream again. */
+  receive({ part, state }: PolicyMessage, monoMs: number): void {
     if (part !== undefined) this.#part(part, monoMs);
     if (state === undefined) return;
-    if (this.#arriving !== undefined) throw misplaced("a version of the policy that ends before its end");
-    for (const place of state.versions) if (!this.#has(place)) throw misplaced(`version ${place.number} of the policy was not sent`);
+    if (this.#arriving !== undefined) throw misplaced("a policy version is incomplete");
+    for (const place of state.versions) if (!this.#has(place)) throw misplaced(`policy version ${place.number} was not sent`);
     const newest = Math.max(0, ...state.versions.map(({ number }) => number));
-    if ((numberOf(state.policyEpoch) ?? 0) > newest) throw misplaced(`policy ${state.policyEpoch} in force, which is none of its versions`);
-    this.#take();
+    if ((numberOf(state.policyEpoch) ?? 0) > newest) throw misplaced(`policy_epoch ${state.policyEpoch} names none of the versions`);
+    this.#acceptArrived();
     if (state.policyEpoch !== "pending") this.#engine.isAwaiting = false;
     const upstream = this.#upstream ?? "";
-    this.#stating ??= { upstream, heardMonoMs: monoMs };
-    this.#lacking.stated(monoMs);
-    this.heardEpoch(state.policyEpoch, { upstream, monoMs });
+    this.#stating ??= { upstream, progressMonoMs: monoMs };
+    this.#claims.stated(monoMs);
+    this.noteEpoch(state.policyEpoch, { upstream, monoMs });
   }
 
-  /**
-   * An upstream sent something that was made under that policy. Until its version is here nobody is answered; one that does not come is given up by
-   * `takeUnmet`.
-   */
-  heardEpoch(epoch: string, { upstream, monoMs }: { readonly upstream: string; readonly monoMs: number }): void {
+  /** Records that an upstream sent data under this policy epoch. No caller is answered until its version arrives, or until `takeUnmet` removes the claim. */
+  noteEpoch(epoch: string, { upstream, monoMs }: { readonly upstream: string; readonly monoMs: number }): void {
     const number = numberOf(epoch);
     if (number === undefined || this.#knows(epoch, number)) return;
-    this.#lacking.add({ upstream, epoch }, number, this.#stating === undefined ? undefined : monoMs);
+    this.#claims.add({ upstream, epoch }, number, this.#stating === undefined ? undefined : monoMs);
   }
 
-  /** Epochs that are waited for no more, with the upstream that named each. No version that is in force goes with them. */
+  /** Removes and returns the expired claims. The version in force is not affected. */
   takeUnmet(monoMs: number): readonly UnmetClaim[] {
-    return this.#lacking.takeUnmet(this.#stating, monoMs);
+    return this.#claims.takeUnmet(this.#stating, monoMs);
   }
 
-  /** Monotonic ms at which `takeUnmet` next has something. */
+  /** Monotonic time at which the next claim expires. */
   nextDeadlineMs(): number {
-    return this.#lacking.nextDeadlineMs(this.#stating);
+    return this.#claims.nextDeadlineMs(this.#stating);
   }
 
   #part({ place, offset, bytes, sizeBytes }: PolicyPart, monoMs: number): void {
     let arriving = this.#arriving;
     if (arriving === undefined) {
-      if (sizeBytes > MAX_VERSION_BYTES) throw misplaced(`a version of the policy of ${sizeBytes} bytes, at most ${MAX_VERSION_BYTES}`);
-      if (this.#arrived.length >= MAX_ARRIVED) throw misplaced(`more than ${MAX_ARRIVED} versions of the policy before a state`);
+      if (sizeBytes > MAX_VERSION_BYTES) throw misplaced(`a policy version has ${sizeBytes} bytes, more than ${MAX_VERSION_BYTES}`);
+      if (this.#arrived.length >= MAX_ARRIVED) throw misplaced(`more than ${MAX_ARRIVED} policy versions before a state`);
       arriving = { place, sizeBytes, parts: [], length: 0 };
       this.#arriving = arriving;
     }
     const isNext = isSamePlace(place, arriving.place) && offset === arriving.length && sizeBytes === arriving.sizeBytes && bytes.length > 0;
-    if (!isNext || arriving.length + bytes.length > sizeBytes) throw misplaced("parts of versions of the policy out of order");
+    if (!isNext || arriving.length + bytes.length > sizeBytes) throw misplaced("parts of policy versions are out of order");
     arriving.parts.push(bytes);
     arriving.length += bytes.length;
     const upstream = this.#upstream ?? "";
-    if (this.#stating !== undefined && place.number >= (this.#lacking.numberOf(upstream) ?? 0))
-      this.#stating = { upstream, heardMonoMs: monoMs };
+    if (this.#stating !== undefined && place.number >= (this.#claims.numberOf(upstream) ?? 0))
+      this.#stating = { upstream, progressMonoMs: monoMs };
     if (arriving.length < sizeBytes) return;
     this.#arriving = undefined;
     const read = decodeVersion(Buffer.concat(arriving.parts));
-    if (!read.ok) throw misplaced(`version ${place.number} of the policy: ${read.fault}`);
-    if (!isSamePlace(read.version, place)) throw misplaced(`version ${place.number} of the policy has another place than its parts`);
+    if (!read.ok) throw misplaced(`invalid policy version ${place.number}: ${read.fault}`);
+    if (!isSamePlace(read.version, place)) throw misplaced(`policy version ${place.number} does not match the place in its parts`);
     this.#arrived.push({ version: read.version, sizeBytes });
   }
 
   #has(place: VersionPlace): boolean {
-    // One that is older than what is known may not be kept any more.
+    // Versions older than the known one may have been dropped.
     return !isNewer(place, this.#engine.place) || this.#arrived.some(({ version }) => isSamePlace(version, place));
   }
 
-  /** The versions are taken oldest first, as at a node. None of them is older than what is known: a resolver never goes back. */
-  #take(): void {
+  /**
+   * Accepts the arrived versions, oldest first, as a node does. Versions older than the known one are skipped: a resolver never returns to an older policy.
+   */
+  #acceptArrived(): void {
     const inOrder = this.#arrived.toSorted((a, b) => (isNewer(a.version, b.version) ? 1 : -1));
     this.#arrived = [];
     for (const { version } of inOrder) this.#seen.set(epochOf(version), true);
     for (const { version, sizeBytes } of inOrder) if (isNewer(version, this.#engine.place)) this.#engine.take(version, sizeBytes);
-    this.#lacking.settle((epoch, number) => this.#knows(epoch, number));
+    this.#claims.settle((epoch, number) => this.#knows(epoch, number));
   }
 
-  /** Whether a version is known here, or is older than what is. */
+  /** Whether a version is known, or older than the known one. */
   #knows(epoch: string, number: number): boolean {
     return number < this.#engine.newestNumber || this.#seen.has(epoch) || this.known.some((place) => epochOf(place) === epoch);
   }
 }
 
-/** The number of the version that an epoch names. Undefined for the epochs of no version. */
+/** Returns the number of the version in an epoch. Undefined for an epoch that names no version. */
 function numberOf(epoch: string): number | undefined {
   const [, number] = /^(\d{1,16})(?:-[0-9a-f]{12})?$/.exec(epoch) ?? [];
   return number === undefined ? undefined : Number(number);

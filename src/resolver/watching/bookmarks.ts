@@ -1,7 +1,7 @@
 /**
- * The bookmarks of its upstream that a resolver remembers, each with the revision at which it held exactly that. With them it gives its own readers
- * cursors that are good everywhere, and takes cursors from everywhere (semantics.md, Resolver 7). A resolver hears of the view of a key only, and not of
- * every change at its origin, so the logs of origins by which a node does the same are not here.
+ * The recent bookmarks of a resolver's upstream, each with the local revision that contains exactly the same state. The resolver uses them to issue portable
+ * cursors and to resume readers that bring one (semantics.md, Resolver 7). A node compares cursors with the logs of source nodes; a resolver has no such
+ * logs, because it receives the current record of each key and not every change.
  */
 
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -11,9 +11,9 @@ import { type CursorCoverage, type CursorGap, type CursorSource, MAX_WAIT_MS, Wi
 import type { WatchChange, WatchReader } from "../../catalog/watch/reader.ts";
 import type { Time } from "../../lib/machine.ts";
 
-/** Most bookmarks that are remembered. With one each second these are some minutes. */
+/** Maximum number of bookmarks. At one per second they cover about four minutes. */
 const MAX_BOOKMARKS = 256;
-/** Most origins in all of them together, some 100 bytes each. */
+/** Maximum number of source nodes in all bookmarks together, about 100 bytes each. */
 const MAX_ORIGINS = 50_000;
 const ORIGIN_BYTES = 100;
 
@@ -25,26 +25,26 @@ interface WatchBookmark {
 
 export class WatchBookmarks implements CursorSource {
   readonly #replica: Replica;
-  /** Oldest first. The state at each follows from that at the one before by what was touched in between. */
+  /** Oldest first. Each state results from the previous one and the keys that were touched in between. */
   #list: WatchBookmark[] = [];
   #originCount = 0;
-  /** How many there have been. */
+  /** Number of bookmarks recorded since the start. */
   notedCount = 0;
-  /** Whether the upstream's last bookmark is of everything that is held. */
+  /** Whether the upstream's last bookmark covers all followed entries. */
   #isWhole = true;
 
   constructor(replica: Replica) {
     this.#replica = replica;
   }
 
-  /** All that is followed is now as it was at the cursor. */
+  /** Records that all followed entries now match this cursor. */
   note(noted: PortableCursor): void {
     if (!this.#isWhole) return;
-    // Its own readers may go on at any node, where nothing is LOCAL.
+    // The readers of this resolver may resume on any node, so the cursor must contain nothing that only one node can use.
     const cursor = withoutBarePlace(noted);
     this.notedCount += 1;
     const { revision } = this.#replica;
-    // At one revision the first is good for the most readers that come, and the last for those that go.
+    // Of several bookmarks at one revision keep the first, which most arriving readers can resume from, and the last, which most departing readers get.
     if (this.#list.at(-2)?.revision === revision) this.#drop(this.#list.pop());
     const origins = byId(cursor);
     this.#list.push({ cursor, origins, revision });
@@ -52,28 +52,31 @@ export class WatchBookmarks implements CursorSource {
     while (this.#list.length > MAX_BOOKMARKS || (this.#originCount > MAX_ORIGINS && this.#list.length > 1)) this.#drop(this.#list.shift());
   }
 
-  /** A snapshot begins. It does not tell of what came and went before, so what was held earlier leads nowhere. */
+  /**
+   * Forgets all bookmarks, because a snapshot begins. A snapshot does not list the keys that came and went before it, so no reader can resume from an earlier
+   * state.
+   */
   clear(): void {
     this.#list = [];
     this.#originCount = 0;
   }
 
-  /** Memory in bytes, about. */
+  /** Approximate memory in bytes. */
   get bytes(): number {
     return (this.#list.length + this.#originCount) * ORIGIN_BYTES;
   }
 
-  /** While several watches are open, no bookmark is of everything that is held. */
+  /** Sets whether one watch covers all followed entries. While several watches are open, no bookmark does. */
   setWhole(isWhole: boolean): void {
     this.#isWhole = isWhole;
   }
 
-  /** Whether what is held is what the upstream held at its last bookmark. */
+  /** Whether the followed entries match the upstream's last bookmark. */
   get isAtBookmark(): boolean {
     return this.#isWhole && this.#list.at(-1)?.revision === this.#replica.revision;
   }
 
-  /** The state at the last bookmark, by the id of the origin. */
+  /** State at the last bookmark, by source node and generation. */
   get origins(): ReadonlyMap<string, CursorOrigin> {
     return this.#list.at(-1)?.origins ?? NONE;
   }
@@ -88,7 +91,7 @@ export class WatchBookmarks implements CursorSource {
     return new BookmarkGap(cursor, { reader, bookmarks: this, from: this.#before(cursor) }, time);
   }
 
-  /** The revision of the newest bookmark that the cursor's reader is past in everything. */
+  /** Returns the revision of the newest bookmark that the cursor's reader has passed for all source nodes. */
   #before(from: PortableCursor): number | undefined {
     const cursor = withoutBarePlace(from);
     const known = byId(cursor);
@@ -103,8 +106,8 @@ export class WatchBookmarks implements CursorSource {
 }
 
 /**
- * Of two places of one upstream the one from which both readers lose nothing when they go on together: the earlier one. Undefined if none is, because
- * the state of an origin changed in between.
+ * Returns the earlier of two cursors of one upstream, from which two watches can be continued as one without losing a change. Undefined if neither is
+ * earlier, because the state of a source node changed in between.
  */
 export function earlierOf(a: PortableCursor, b: PortableCursor): PortableCursor | undefined {
   const [inA, inB] = [byId(a), byId(b)];
@@ -122,7 +125,7 @@ function idOf({ nodeId, generation }: CursorOrigin): string {
   return `${nodeId}/${generation}`;
 }
 
-/** Whether a reader that knows `known` was told at least what a place with these origins holds, under the same lives. */
+/** Whether a reader that knows `known` received at least the state given by `origins`, with the same incarnations. */
 function isPast(known: ReadonlyMap<string, CursorOrigin>, origins: ReadonlyMap<string, CursorOrigin>): boolean {
   for (const [id, { seq, life }] of origins) {
     const its = known.get(id);
@@ -138,14 +141,14 @@ function knownOf({ seq, settled = seq }: CursorOrigin): number {
 interface GapParts {
   readonly reader: WatchReader;
   readonly bookmarks: WatchBookmarks;
-  /** Undefined if no remembered bookmark is before the cursor. */
+  /** Revision of the newest bookmark before the cursor. Undefined if there is none. */
   readonly from: number | undefined;
 }
 
 class BookmarkGap implements CursorGap {
   readonly #cursor: PortableCursor;
   readonly #parts: GapParts;
-  readonly #told: ReadonlyMap<string, number>;
+  readonly #sentSeqs: ReadonlyMap<string, number>;
   readonly #sinceMonoMs: number;
   readonly from: number;
   readonly held: WithheldKeys;
@@ -154,7 +157,7 @@ class BookmarkGap implements CursorGap {
   constructor(cursor: PortableCursor, parts: GapParts, { monoMs }: Time) {
     this.#cursor = cursor;
     this.#parts = parts;
-    this.#told = new Map(cursor.origins.map((origin) => [idOf(origin), origin.seq]));
+    this.#sentSeqs = new Map(cursor.origins.map((origin) => [idOf(origin), origin.seq]));
     this.#sinceMonoMs = monoMs;
     this.from = parts.from ?? parts.reader.replica.revision;
     this.held = new WithheldKeys(parts.reader);
@@ -168,7 +171,9 @@ class BookmarkGap implements CursorGap {
     return this.isOfPolicy && this.#parts.from !== undefined;
   }
 
-  /** Whether what the cursor knows was dropped anywhere is the upstream's to find out; from here it looks as if it never came. */
+  /**
+   * A resolver cannot detect that changes known to the cursor were dropped everywhere; only the upstream can. Here they look as if they had not arrived yet.
+   */
   coverage({ monoMs }: Time, isReady: boolean): CursorCoverage {
     const { origins } = this.#parts.bookmarks;
     for (const origin of this.#cursor.origins) {
@@ -184,9 +189,9 @@ class BookmarkGap implements CursorGap {
   }
 
   maySend({ record: { origin, seq, key } }: WatchChange): boolean {
-    const told = this.#told.get(origin.id) ?? 0;
+    const sentSeq = this.#sentSeqs.get(origin.id) ?? 0;
     const held = this.#parts.bookmarks.origins.get(origin.id);
-    if (seq > told || (held !== undefined && knownOf(held) >= told)) {
+    if (seq > sentSeq || (held !== undefined && knownOf(held) >= sentSeq)) {
       this.held.delete(key);
       return true;
     }

@@ -1,31 +1,33 @@
 /**
- * Prefixes that the upstream refuses to tell of, though it tells of others. A refused watch of several is tried again in halves, until the one that is refused stands
- * alone; that one is left alone for a while, and the rest goes on (semantics.md, Resolver 14).
+ * Finds and avoids the prefixes that the upstream refuses to serve. A refused watch of several prefixes is retried in halves until the refused prefix is
+ * isolated. That prefix is retried with a backoff while the others are followed (semantics.md, Resolver 14).
  */
 import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { backoffMs } from "../../lib/backoff.ts";
 import { NEVER } from "../../lib/machine.ts";
 
-/** `access`: the upstream says that this resolver may not read it; it may mean these prefixes, or all. */
+/** `access`: the upstream denied this resolver access to some of the prefixes, or to all. `prefix`: it rejected the prefixes for another reason. */
 export type WatchRefusal = "access" | "prefix";
 
 interface RefusalGroup {
   readonly prefixes: readonly string[];
-  /** When it is tried again, at the earliest. */
+  /** Earliest monotonic time of the next attempt. */
   readonly dueMonoMs: number;
 }
 
 const RETRY = { baseMs: 1000, maxMs: 60_000 } as const;
-/** So many refusals come at once: enough to find one prefix among all that may be followed. */
+/**
+ * Number of refusals after which retries of halves are delayed. 20 refusals are enough to isolate one prefix among the maximum number of followed prefixes.
+ */
 const AT_ONCE = 20;
-/** After so many refusals of access in a row the upstream refuses everything. One refused prefix among others gives two. */
+/** After this many consecutive `access` refusals the upstream counts as refusing everything. One refused prefix among others causes two. */
 const MAX_ACCESS = 6;
 
 export class PrefixRefusals {
   readonly #random: () => number;
-  /** What is not followed now, in the order in which it is tried. */
+  /** Groups of prefixes that are not followed now, in the order of the attempts. */
   #groups: RefusalGroup[] = [];
-  /** How often each prefix was refused alone. */
+  /** Number of refusals of each prefix on its own. */
   readonly #attempts = new Map<string, number>();
   #count = 0;
   #accessCount = 0;
@@ -35,12 +37,12 @@ export class PrefixRefusals {
     this.#random = random;
   }
 
-  /** Whether nothing is refused. */
+  /** Whether no prefix is refused. */
   get isEmpty(): boolean {
     return this.#groups.length === 0;
   }
 
-  /** Another upstream is used, which has refused nothing yet. */
+  /** Forgets all refusals, because another upstream is used. */
   clear(): void {
     this.#groups = [];
     this.#attempts.clear();
@@ -49,7 +51,7 @@ export class PrefixRefusals {
     this.#allowed = undefined;
   }
 
-  /** A watch was refused. Returns whether the upstream refuses everything, so that it is to be left. */
+  /** Records that a watch was refused. Returns whether the upstream refuses everything, so that another upstream should be used. */
   refused(prefixes: readonly string[], refusal: WatchRefusal, monoMs: number): boolean {
     this.#count += 1;
     this.#accessCount = refusal === "access" ? this.#accessCount + 1 : 0;
@@ -64,18 +66,18 @@ export class PrefixRefusals {
     const pauseMs = this.#count <= AT_ONCE ? 0 : backoffMs(this.#count - AT_ONCE, this.#random(), RETRY);
     const half = Math.ceil(prefixes.length / 2);
     const halves = [prefixes.slice(0, half), prefixes.slice(half)].map((part) => ({ prefixes: part, dueMonoMs: monoMs + pauseMs }));
-    // What nobody tried yet comes first: it may be well, and then the rest can be told from an upstream that refuses everything.
+    // Halves that were not tried yet are retried first: if one is accepted, the upstream does not refuse everything.
     const isFirst = !this.#groups.some(({ dueMonoMs }) => dueMonoMs <= monoMs);
     this.#groups.push(...(isFirst && pauseMs === 0 ? halves.slice(1) : halves));
     return this.#accessCount >= MAX_ACCESS;
   }
 
-  /** A watch of the upstream speaks. */
+  /** Records that the upstream accepted a watch. */
   accepted(): void {
     this.#accessCount = 0;
   }
 
-  /** Tries one more group. To be called while no other one is tried. Returns false if none is due. */
+  /** Allows one more group to be tried. Call it only while no other group is being tried. Returns false if no group is due. */
   release(monoMs: number): boolean {
     const at = this.#groups.findIndex(({ dueMonoMs }) => dueMonoMs <= monoMs);
     if (at < 0) return false;
@@ -84,7 +86,7 @@ export class PrefixRefusals {
     return true;
   }
 
-  /** Of what is to be followed, what the upstream may be asked for now. HOT: once a message of the upstream. */
+  /** Returns the wanted prefixes without those that the upstream refuses now. HOT: runs per message of the upstream. */
   allowed(wanted: NamespacePrefixes): NamespacePrefixes {
     if (this.#groups.length === 0) return wanted;
     if (this.#allowed?.of === wanted) return this.#allowed.prefixes;

@@ -1,6 +1,6 @@
 /**
- * The watches by which a resolver follows its namespaces: one for all of them, so that an idle namespace costs its upstream nothing. A namespace that is
- * followed anew comes first by a watch of its own; when its snapshot is there, one watch goes on for both (semantics.md, Resolver 14).
+ * The watches of a resolver at its upstream. One watch follows all prefixes, so that an idle namespace costs the upstream nothing. A new prefix is first
+ * followed by a second watch; when its snapshot is complete, a single watch continues both (semantics.md, Resolver 14).
  */
 
 import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
@@ -13,7 +13,7 @@ import { earlierOf, type WatchBookmarks } from "./bookmarks.ts";
 import { WatchPace } from "./watch-pace.ts";
 import { UpstreamWatch, type WatchedCatalog } from "./watched-catalog.ts";
 
-/** A stream of an upstream, by its number: streams that were closed may still say something. */
+/** Number of a stream. Messages of a closed stream may still arrive; their number identifies them. */
 export type StreamNumber = number;
 
 export type WatchOrder =
@@ -22,14 +22,14 @@ export type WatchOrder =
       readonly stream: StreamNumber;
       readonly upstream: string;
       readonly prefixes: readonly string[];
-      /** Empty for a snapshot. */
+      /** Empty to begin with a snapshot. */
       readonly cursor: string;
-      /** Whether bookmarks are to have count and digest. */
+      /** Whether bookmarks include count and digest. */
       readonly withDigest: boolean;
     }
   | { readonly kind: "close"; readonly stream: StreamNumber };
 
-/** A list of orders, to which these are appended. */
+/** A list to which orders are appended. */
 export interface WatchOrders {
   push(...orders: readonly WatchOrder[]): unknown;
 }
@@ -42,7 +42,10 @@ interface OpenWatch {
 const NOTHING = new NamespacePrefixes([]);
 
 export interface UpstreamWatchesOptions {
-  /** Is told of each snapshot that nobody asked for, and of what: because a policy changed, or because the upstream cannot go on from where we are. */
+  /**
+   * Called for each snapshot that the resolver did not request, with its reason and its prefixes. `policy`: a policy changed at the upstream. `gap`: the
+   * upstream could not resume from the cursor.
+   */
   readonly onSnapshot?: (why: "policy" | "gap", prefixes: readonly string[]) => void;
   readonly pace?: WatchPace;
 }
@@ -54,20 +57,20 @@ export class UpstreamWatches {
   #wanted = NOTHING;
   #upstream: string | undefined;
   #main: OpenWatch | undefined;
-  /** Of what is followed anew, until its snapshot is there. */
+  /** The watch of prefixes that are new or fetched again, until their snapshot is complete. */
   #extra: OpenWatch | undefined;
   #streamCount = 0;
   readonly #pace: WatchPace;
-  /** How often something that was followed and there was let go. */
+  /** Number of times that complete prefixes stopped being followed. */
   releaseCount = 0;
-  /** Whether `#extra` fetches again what `#main` follows. */
+  /** Whether `#extra` fetches prefixes of `#main` again. */
   #isRefetch = false;
-  /** What was held when the last upstream was lost. */
-  #left: UpstreamWatch | undefined;
-  /** Prefixes that are to be fetched again. */
-  #asked: readonly string[] = [];
-  /** The watch that begins anew because everything was to be fetched again, and the snapshots that it had before. */
-  #anew: { readonly watch: UpstreamWatch; readonly snapshotCount: number } | undefined;
+  /** State of the main watch at the time when the last upstream was lost. */
+  #detached: UpstreamWatch | undefined;
+  /** Prefixes that are waiting to be fetched again. */
+  #refetchQueue: readonly string[] = [];
+  /** The watch that is restarted with a snapshot because all its prefixes are fetched again, and the number of snapshots that it had before. */
+  #restarted: { readonly watch: UpstreamWatch; readonly snapshotCount: number } | undefined;
 
   constructor(
     followed: WatchedCatalog,
@@ -80,95 +83,97 @@ export class UpstreamWatches {
     this.#onSnapshot = onSnapshot;
   }
 
-  /** Whether all that a namespace has is held. Before that it is unknown, not empty. */
+  /** Whether all entries of a namespace are present. Until then its content is unknown, not empty. */
   isComplete(namespace: string): boolean {
-    // HOT: several times a query.
+    // HOT: runs several times per query.
     const isHeld = (watch: UpstreamWatch | undefined) => watch?.isComplete === true && watch.prefixes.covers(namespace);
-    return isHeld(this.#main?.watch) || isHeld(this.#extra?.watch) || isHeld(this.#left);
+    return isHeld(this.#main?.watch) || isHeld(this.#extra?.watch) || isHeld(this.#detached);
   }
 
-  /** Whether anything is followed now, so that the upstream has something to say. */
+  /** Whether a watch is open, so that messages of the upstream are expected. */
   get isOpen(): boolean {
     return this.#main !== undefined;
   }
 
   /**
-   * Whether all that is held is as the upstream's, where it has just said on this stream that nothing is missing: this is the one watch that is open, its snapshot is whole,
-   * and the upstream has told again what the one before told.
+   * Whether a message on this stream that reports no missing change means that all followed entries match the upstream: no second watch is open, the snapshot
+   * is complete, and no change received from the previous upstream is unconfirmed.
    */
   isInStep(stream: StreamNumber): boolean {
     const watch = this.#extra === undefined && this.#main?.stream === stream ? this.#main.watch : undefined;
     return watch !== undefined && watch.isComplete && watch.staged === undefined && !watch.isFrozen && !watch.doubts.hasUnconfirmed;
   }
 
-  /** Whether everything that is wanted is held. */
+  /** Whether all wanted prefixes are complete. */
   get isWhole(): boolean {
     return this.#wanted.list.every((prefix) => this.isComplete(prefix));
   }
 
-  /** Whether any of what is held comes from a copy on disk, and no upstream has said yet what became of it. */
+  /** Whether any followed entry comes from the copy on disk and is not confirmed by an upstream yet. */
   get isFromDisk(): boolean {
-    // HOT: once a query.
-    return this.#main?.watch.isFromDisk === true || this.#extra?.watch.isFromDisk === true || this.#left?.isFromDisk === true;
+    // HOT: runs per query.
+    return this.#main?.watch.isFromDisk === true || this.#extra?.watch.isFromDisk === true || this.#detached?.isFromDisk === true;
   }
 
   /**
-   * The watch of what is held whole and would be followed further at another upstream. Undefined if there is none, and while a part is fetched again: what
-   * arrives of it is in no place.
+   * State of the complete watch that would be resumed at another upstream. Undefined if there is none, and while a part is fetched again, because its changes
+   * are not covered by a cursor.
    */
   get held(): UpstreamWatch | undefined {
     if (this.#isRefetch) return undefined;
-    const watch = this.#main?.watch ?? this.#left;
+    const watch = this.#main?.watch ?? this.#detached;
     return watch?.isComplete === true ? watch : undefined;
   }
 
-  /** What is held comes from a copy on disk. The first upstream goes on from there. To be called before there is one. */
+  /** Restores the state of a watch from a copy on disk, to be resumed at the first upstream. Must be called before an upstream is used. */
   restore(watch: UpstreamWatch): void {
     assert(this.#upstream === undefined && this.#main === undefined, "a copy is restored before anything is followed");
-    this.#left = watch;
+    this.#detached = watch;
   }
 
-  /** Monotonic ms at which more may be changed of what is followed. */
+  /** Monotonic time at which the next change of prefixes is allowed. */
   nextDeadlineMs(): number {
     return this.#upstream === undefined ? NEVER : this.#pace.dueMonoMs;
   }
 
-  /** What is wanted no more is let go soon. Otherwise it stays for some seconds, because it may be wanted again. */
+  /** Makes unwanted prefixes stop being followed with the next change. Otherwise they stay for some seconds, because they may be wanted again. */
   release(): void {
     this.#pace.scheduleSoon();
   }
 
-  /** Number of the next stream. Others, who open streams of their own, take theirs here. */
+  /** Returns the number for a new stream. Other parts that open streams also get their numbers here. */
   takeStream(): StreamNumber {
     this.#streamCount += 1;
     return this.#streamCount;
   }
 
-  /** The place up to which everything is held that is followed. Undefined while there is none, or not at the upstream that is used now. */
+  /** The cursor up to which all followed entries are present. Undefined while there is none that the current upstream issued. */
   get place(): UpstreamWatchMessage["place"] {
     const watch = this.#extra === undefined ? this.#main?.watch : undefined;
     return watch?.isPlaced === true && watch.staged === undefined ? watch.place : undefined;
   }
 
   /**
-   * Fetches whole again what is followed below these prefixes. Until all of it is there, what is held stays. Nothing comes of it when the upstream is lost
-   * before that: the caller asks again.
+   * Fetches all entries below these prefixes again. The present entries stay until the new snapshot is complete. If the upstream is lost before that, the
+   * request is dropped and the caller has to repeat it.
    */
   fetchAgain(prefixes: readonly string[], time: Time, out: WatchOrders): void {
-    // Without a watch nothing is followed, or no upstream answers.
+    // Without a watch, no prefix is followed or no upstream answers.
     if (this.#main === undefined) return;
-    this.#asked = [...this.#asked, ...prefixes];
+    this.#refetchQueue = [...this.#refetchQueue, ...prefixes];
     this.#adjust(time, out);
   }
 
-  /** The watch of something new whose first snapshot arrives. Undefined if there is none. */
+  /** The watch of new prefixes whose first snapshot is arriving. Undefined if there is none. */
   get arriving(): UpstreamWatch | undefined {
     if (this.#isRefetch) return undefined;
     const watch = this.#extra?.watch ?? this.#main?.watch;
     return watch?.isComplete === false ? watch : undefined;
   }
 
-  /** There is no free room for what arrives: it is only counted, from its begin to its end, and what is here of it is let go. */
+  /**
+   * Stops storing the arriving snapshot, because there is no free room: it is only counted until its end, and the entries that arrived so far are released.
+   */
   count(time: Time): void {
     const watch = this.arriving;
     if (watch === undefined) return;
@@ -177,28 +182,31 @@ export class UpstreamWatches {
     this.#followed.drop(watch.prefixes, watch === this.#main?.watch ? NOTHING : (this.#main?.watch.prefixes ?? NOTHING), time);
   }
 
-  /** There is room for what was counted: it is fetched now. */
+  /** Fetches the counted prefixes now, because there is room for them. */
   admit(out: WatchOrders): void {
     const open = this.#extra ?? this.#main;
     if (open === undefined) return;
     open.watch.admission = "admitted";
-    this.#again(open, out);
+    this.#restart(open, out);
   }
 
-  /** Whether something that is held is being fetched again: what arrives takes its place, and until it is whole nothing can be let go. */
+  /**
+   * Whether followed entries are being fetched again. The new entries replace the present ones, so no entries can be released until the snapshot is complete.
+   */
   get isReplacing(): boolean {
-    return this.#isAnew || (this.#extra !== undefined && this.#isRefetch);
+    return this.#isRestarting || (this.#extra !== undefined && this.#isRefetch);
   }
 
-  /** Whether something is to be fetched again that is not there yet. */
+  /** Whether a requested fetch of followed prefixes is not finished. */
   get isFetchingAgain(): boolean {
-    return this.#asked.length > 0 || this.isReplacing;
+    return this.#refetchQueue.length > 0 || this.isReplacing;
   }
 
-  /** Follows these prefixes from now on. */
+  /** Sets the prefixes to follow. */
   want(prefixes: NamespacePrefixes, time: Time, out: WatchOrders): void {
     this.#wanted = prefixes;
-    if (this.#upstream !== undefined && this.#main === undefined && this.#left !== undefined) this.#narrowLeft(this.#left, time);
+    if (this.#upstream !== undefined && this.#main === undefined && this.#detached !== undefined)
+      this.#narrowDetached(this.#detached, time);
     const [main, extra] = [this.#main, this.#extra];
     if (extra !== undefined && !this.#isRefetch && extra.watch.prefixes.list.some((prefix) => !prefixes.covers(prefix))) {
       out.push({ kind: "close", stream: extra.stream });
@@ -208,7 +216,7 @@ export class UpstreamWatches {
     this.#adjust(time, out);
   }
 
-  /** There is no room for what was wanted: these are followed now, and a first snapshot of more than them begins anew. */
+  /** Sets a smaller set of prefixes to follow, because there is no room for the previous one. A first snapshot that contains other prefixes is restarted. */
   wantLess(prefixes: NamespacePrefixes, time: Time, out: WatchOrders): void {
     const main = this.#main;
     if (main?.watch.isComplete === false) {
@@ -217,16 +225,16 @@ export class UpstreamWatches {
       this.#main = undefined;
     }
     this.want(prefixes, time, out);
-    // What is followed anew does not keep the rest from going.
+    // A second watch for new prefixes must not delay the release of the others.
     if (this.#main !== undefined && this.#extra !== undefined && !this.#isRefetch) this.#narrow(this.#main, time, out);
   }
 
-  /** Keys that are noted of snapshots and doubts. */
+  /** Number of keys recorded for snapshots and for unconfirmed changes. */
   get notedCount(): number {
     return this.#watches().reduce((count, { doubts, staged }) => count + doubts.size + (staged?.seen.size ?? 0), 0);
   }
 
-  /** Follows at another upstream from now on, from where the last one left off. Undefined if there is none. */
+  /** Switches to another upstream and resumes there. Undefined stops following. */
   use(upstream: string | undefined, time: Time, out: WatchOrders): void {
     if (upstream === this.#upstream) return;
     this.#leave(time, out);
@@ -235,30 +243,30 @@ export class UpstreamWatches {
   }
 
   /**
-   * An upstream sent a message. Returns whether it was of a watch that is open. Throws `invalid_argument` for a message that no server of ours can have sent:
-   * the stream is then to be told as ended.
+   * Processes a message of an upstream. Returns whether it belongs to an open watch. Throws `invalid_argument` for a malformed message; the caller must then
+   * report the stream as ended.
    */
-  hear(stream: StreamNumber, message: UpstreamWatchMessage, time: Time, out: WatchOrders): boolean {
+  receive(stream: StreamNumber, message: UpstreamWatchMessage, time: Time, out: WatchOrders): boolean {
     const open = [this.#main, this.#extra].find((one) => one?.stream === stream);
     if (open === undefined) return false;
     if (message.snapshot === SNAPSHOT.BEGIN) this.#countSnapshot(open, message);
     this.#followed.hear(open.watch, message, time);
-    if (open.watch.isDoubtful) this.#again(open, out);
+    if (open.watch.isDoubtful) this.#restart(open, out);
     else this.#adjust(time, out);
     return true;
   }
 
-  /** Opens all streams again at the same upstream, each from its place. */
+  /** Opens all streams again at the same upstream, each from its cursor. */
   reopen(out: WatchOrders): void {
-    for (const open of [this.#main, this.#extra]) if (open !== undefined) this.#again(open, out);
+    for (const open of [this.#main, this.#extra]) if (open !== undefined) this.#restart(open, out);
   }
 
-  /** The upstream is about to be left because it is silent. For so long it has said nothing but single changes. */
+  /** Records that the upstream is given up as silent, and the time in ms for which it sent nothing but single changes. */
   onSilence(forMs: number): void {
     for (const watch of this.#watches()) watch.silentMs += forMs;
   }
 
-  /** A stream ended or failed. The caller decides which upstream is used from now on, and tells it with `use`. Returns whether it was one that is open. */
+  /** Records that a stream ended or failed. The caller then calls `use` with the upstream to use next. Returns whether the stream was open. */
   ended(stream: StreamNumber, time: Time, out: WatchOrders): boolean {
     if (this.#main?.stream !== stream && this.#extra?.stream !== stream) return false;
     this.#leave(time, out, stream);
@@ -267,8 +275,8 @@ export class UpstreamWatches {
   }
 
   /**
-   * The upstream refused a stream; the others of it go on. What the refused one told of is followed no more, unless `want` names it again. Returns its prefixes: none
-   * for one that only fetched again what is followed. Undefined if no such stream is open.
+   * Records that the upstream refused a stream; its other streams continue. The prefixes of the refused stream are no longer followed unless `want` names
+   * them again. Returns these prefixes, or an empty list if the stream only fetched followed prefixes again. Undefined if no such stream is open.
    */
   refused(stream: StreamNumber, time: Time, out: WatchOrders): readonly string[] | undefined {
     const [main, extra] = [this.#main, this.#extra];
@@ -283,53 +291,53 @@ export class UpstreamWatches {
       return [];
     }
     if (main?.stream !== stream) return undefined;
-    // The place may be what is refused.
+    // The upstream may have refused the cursor.
     if (!main.watch.isPlaced) main.watch.place = undefined;
     this.#leave(time, out, stream);
     return main.watch.prefixes.list;
   }
 
-  /** Whether something is wanted of which no snapshot is there yet. */
+  /** Whether the snapshot of a wanted prefix is not complete yet. */
   get isOpening(): boolean {
     return this.#upstream !== undefined && (this.#extra !== undefined || !this.isWhole);
   }
 
-  get #isAnew(): boolean {
-    return this.#anew !== undefined && this.#anew.snapshotCount === this.#anew.watch.snapshotCount;
+  get #isRestarting(): boolean {
+    return this.#restarted !== undefined && this.#restarted.snapshotCount === this.#restarted.watch.snapshotCount;
   }
 
   #watches(): readonly UpstreamWatch[] {
-    return [this.#main?.watch, this.#extra?.watch, this.#left].filter((watch) => watch !== undefined);
+    return [this.#main?.watch, this.#extra?.watch, this.#detached].filter((watch) => watch !== undefined);
   }
 
-  /** Closes all streams. What was held whole stays, and the next upstream goes on from there. */
+  /** Closes all streams. Complete prefixes stay, and the next upstream resumes them. */
   #leave(time: Time, out: WatchOrders, ended?: StreamNumber): void {
     for (const open of [this.#main, this.#extra])
       if (open !== undefined && open.stream !== ended) out.push({ kind: "close", stream: open.stream });
-    const [main, extra] = [this.#main?.watch ?? this.#left, this.#extra?.watch];
+    const [main, extra] = [this.#main?.watch ?? this.#detached, this.#extra?.watch];
     if (extra !== undefined && this.#isRefetch) main?.resume();
-    this.#asked = [];
-    this.#anew = undefined;
-    this.#left = main?.isComplete === true ? main : undefined;
-    this.#left?.lose();
-    if (main !== this.#left && main !== undefined) this.#drop(main, NOTHING, time);
-    if (extra !== undefined) this.#drop(extra, this.#left?.prefixes ?? NOTHING, time);
+    this.#refetchQueue = [];
+    this.#restarted = undefined;
+    this.#detached = main?.isComplete === true ? main : undefined;
+    this.#detached?.lose();
+    if (main !== this.#detached && main !== undefined) this.#drop(main, NOTHING, time);
+    if (extra !== undefined) this.#drop(extra, this.#detached?.prefixes ?? NOTHING, time);
     this.#main = undefined;
     this.#extra = undefined;
     this.#isRefetch = false;
   }
 
-  /** Brings what is open in line with what is wanted. */
+  /** Opens, joins and changes watches so that they cover the wanted prefixes. */
   #adjust(time: Time, out: WatchOrders): void {
     this.#pace.dueMonoMs = NEVER;
     if (this.#upstream === undefined) return;
-    const isBeginning = this.#main === undefined && (this.#left !== undefined || this.#wanted.list.length > 0);
+    const isBeginning = this.#main === undefined && (this.#detached !== undefined || this.#wanted.list.length > 0);
     if (isBeginning && this.#pace.take(time.monoMs)) {
-      this.#main = this.#begin(this.#left ?? new UpstreamWatch(this.#wanted), out);
-      this.#left = undefined;
+      this.#main = this.#begin(this.#detached ?? new UpstreamWatch(this.#wanted), out);
+      this.#detached = undefined;
     }
     const [main, extra] = [this.#main, this.#extra];
-    // Places of two upstreams cannot be compared.
+    // The main watch needs a cursor of this upstream, because cursors of two upstreams cannot be compared.
     if (main?.watch.isPlaced === true && extra?.watch.isComplete === true) {
       out.push({ kind: "close", stream: main.stream }, { kind: "close", stream: extra.stream });
       this.#extra = undefined;
@@ -341,10 +349,10 @@ export class UpstreamWatches {
 
   #countSnapshot({ watch }: OpenWatch, { replaces }: UpstreamWatchMessage): void {
     if (replaces.length > 0) this.#onSnapshot("policy", replaces);
-    else if (watch.isComplete && !this.#isAnew) this.#onSnapshot("gap", watch.prefixes.list);
+    else if (watch.isComplete && !this.#isRestarting) this.#onSnapshot("gap", watch.prefixes.list);
   }
 
-  /** Changes the prefixes of the one watch that is open, whose first snapshot is there. */
+  /** Changes the prefixes of the only open watch, whose first snapshot is complete. */
   #change({ watch, stream }: OpenWatch, time: Time, out: WatchOrders): void {
     const { list } = watch.prefixes;
     const added = this.#wanted.list.filter((prefix) => !watch.prefixes.covers(prefix));
@@ -358,7 +366,7 @@ export class UpstreamWatches {
     else this.#narrow({ watch, stream }, time, out);
   }
 
-  /** Lets go what is not wanted any more. */
+  /** Stops following prefixes that are no longer wanted. */
   #narrow({ watch, stream }: OpenWatch, time: Time, out: WatchOrders): void {
     if (watch.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) return;
     const kept = new NamespacePrefixes(this.#wanted.list.filter((prefix) => watch.prefixes.covers(prefix)));
@@ -367,48 +375,48 @@ export class UpstreamWatches {
     out.push({ kind: "close", stream });
     if (kept.list.length > 0) this.#main = this.#replace(watch.narrowed(kept), out);
     else {
-      this.#asked = [];
-      this.#anew = undefined;
+      this.#refetchQueue = [];
+      this.#restarted = undefined;
       this.#main = this.#wanted.list.length > 0 ? this.#begin(new UpstreamWatch(this.#wanted), out) : undefined;
     }
   }
 
-  /** What is left of a refused watch goes on with what is still wanted of it. */
-  #narrowLeft(left: UpstreamWatch, time: Time): void {
+  /** Reduces the state left by a refused watch to the prefixes that are still wanted. */
+  #narrowDetached(left: UpstreamWatch, time: Time): void {
     if (left.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) return;
     const kept = new NamespacePrefixes(this.#wanted.list.filter((prefix) => left.prefixes.covers(prefix)));
     this.#drop(left, kept, time);
-    this.#left = kept.list.length > 0 ? left.narrowed(kept) : undefined;
+    this.#detached = kept.list.length > 0 ? left.narrowed(kept) : undefined;
   }
 
-  /** Of what a watch follows only `kept` stays. */
+  /** Releases the entries of a watch except those below `kept`. */
   #drop({ prefixes, isComplete }: UpstreamWatch, kept: NamespacePrefixes, time: Time): void {
     if (isComplete) this.releaseCount += 1;
     this.#followed.drop(prefixes, kept, time);
   }
 
-  /** The one watch becomes another one, which also begins anew if it did. */
+  /** Replaces the main watch. If the main watch was restarting with a snapshot, so is the new one. */
   #replace(watch: UpstreamWatch, out: WatchOrders): OpenWatch {
-    if (this.#isAnew) this.#anew = { watch, snapshotCount: watch.snapshotCount };
+    if (this.#isRestarting) this.#restarted = { watch, snapshotCount: watch.snapshotCount };
     return this.#begin(watch, out);
   }
 
-  /** Fetches again what is asked for, once there is a place from which the one watch goes on. */
+  /** Fetches the requested prefixes again, as soon as the main watch has a cursor from which to continue. */
   #refetch(open: OpenWatch, out: WatchOrders): void {
     const { watch } = open;
-    if (this.#asked.length === 0 || !watch.isPlaced || watch.staged !== undefined) return;
-    const asked = new NamespacePrefixes(this.#asked);
+    if (this.#refetchQueue.length === 0 || !watch.isPlaced || watch.staged !== undefined) return;
+    const asked = new NamespacePrefixes(this.#refetchQueue);
     const list = [
       ...watch.prefixes.list.filter((prefix) => asked.covers(prefix)),
       ...asked.list.filter((prefix) => watch.prefixes.covers(prefix)),
     ];
-    this.#asked = [];
+    this.#refetchQueue = [];
     if (list.length === 0) return;
     const part = new NamespacePrefixes(list);
     if (watch.prefixes.list.every((prefix) => part.covers(prefix))) {
       watch.place = undefined;
-      this.#anew = { watch, snapshotCount: watch.snapshotCount };
-      this.#again(open, out);
+      this.#restarted = { watch, snapshotCount: watch.snapshotCount };
+      this.#restart(open, out);
       return;
     }
     watch.pause(part);
@@ -423,8 +431,8 @@ export class UpstreamWatches {
     return { watch, stream };
   }
 
-  /** Begins a watch anew: from its place, or with a snapshot where it has none. */
-  #again(open: OpenWatch, out: WatchOrders): void {
+  /** Opens a watch again: from its cursor, or with a snapshot if it has none. */
+  #restart(open: OpenWatch, out: WatchOrders): void {
     out.push({ kind: "close", stream: open.stream });
     const again = this.#begin(open.watch, out);
     if (open === this.#main) this.#main = again;
@@ -433,8 +441,8 @@ export class UpstreamWatches {
 }
 
 /**
- * One watch of what two held. It goes on from the earlier of their places; which one that is the order of their messages does not say. Until its first
- * bookmark it holds more than at that place, of which it does not know what.
+ * Joins two watches into one, which resumes from the earlier of their cursors. The order of their messages does not show which cursor is earlier. Until its
+ * first bookmark the joined watch has received changes after that cursor, without a record of which.
  */
 function joined(first: UpstreamWatch, second: UpstreamWatch): UpstreamWatch {
   const watch = new UpstreamWatch(new NamespacePrefixes([...first.prefixes.list, ...second.prefixes.list]), { doubts: first.doubts });

@@ -1,29 +1,29 @@
 /**
- * How fast a resolver changes what it follows. Each change ends a stream and opens another one, and a server cuts a connection on which streams end too fast, so
- * what is wanted meanwhile comes with the next change (semantics.md, Resolver 14).
+ * Limits how often a resolver changes its watched prefixes. Each change ends a stream and opens another, and servers cut connections on which streams end too
+ * fast. Prefixes that are wanted meanwhile are included in the next change (semantics.md, Resolver 14).
  */
 import { NEVER } from "../../lib/machine.ts";
 
-/** Changes that may come at once. */
+/** Changes allowed in a burst. */
 const BURST = 8;
-/** Most prefixes that stay although they are wanted no more. */
+/** Maximum number of prefixes that stay watched although they are no longer wanted. */
 const MAX_LINGERING = 64;
-/** Most prefixes of a watch, by the contract. */
+/** Maximum number of prefixes of a watch, as defined by the API. */
 const MAX_PREFIXES = 1024;
 
 export interface PaceChange {
-  /** Prefixes of the watch that is open. */
+  /** Number of prefixes of the open watch. */
   readonly followedCount: number;
-  /** Of those, what is wanted no more. */
+  /** Number of these prefixes that are no longer wanted. */
   readonly unwantedCount: number;
-  /** What is wanted beside them. */
+  /** Number of wanted prefixes that are not in the open watch. */
   readonly addedCount: number;
 }
 
 export interface PaceOptions {
-  /** After so long one more change may come. A change ends three streams at most, and nghttp2 allows for 33 in a second. */
+  /** Time after which one more change is allowed. A change ends at most three streams, and nghttp2 allows 33 stream resets per second. */
   readonly intervalMs: number;
-  /** So long what is wanted no more stays, because it may soon be wanted again. */
+  /** How long a prefix that is no longer wanted stays watched, because it may be wanted again soon. */
   readonly lingerMs: number;
 }
 
@@ -31,17 +31,17 @@ const PACE: PaceOptions = { intervalMs: 500, lingerMs: 5000 };
 
 export class WatchPace {
   readonly #options: PaceOptions;
-  /** The changes that were made are behind the clock by so much. */
+  /** Token bucket, as a time: the changes made so far use up the rate limit until this monotonic time. */
   #paidUntilMonoMs = Number.NEGATIVE_INFINITY;
   #unwantedSinceMonoMs: number | undefined;
-  /** When `next` may say something else. */
+  /** Monotonic time at which `next` may return another result. */
   dueMonoMs = NEVER;
 
   constructor(options: PaceOptions = PACE) {
     this.#options = options;
   }
 
-  /** What to change now: undefined for nothing. What it names is taken for done. */
+  /** Returns the change to make now and counts it as made; undefined for none. */
   next({ followedCount, unwantedCount, addedCount }: PaceChange, monoMs: number): "narrow" | "add" | undefined {
     const { lingerMs } = this.#options;
     if (unwantedCount === 0) this.#unwantedSinceMonoMs = undefined;
@@ -54,7 +54,7 @@ export class WatchPace {
     return change !== undefined && this.take(monoMs) ? change : undefined;
   }
 
-  /** Whether a change may be made now, which is then taken for done. */
+  /** Returns whether a change may be made now, and counts it as made. */
   take(monoMs: number): boolean {
     const { intervalMs } = this.#options;
     const earliestMonoMs = this.#paidUntilMonoMs - BURST * intervalMs;
@@ -66,7 +66,7 @@ export class WatchPace {
     return true;
   }
 
-  /** What is wanted no more goes with the next change. */
+  /** Makes the next change remove all prefixes that are no longer wanted. */
   scheduleSoon(): void {
     this.#unwantedSinceMonoMs = Number.NEGATIVE_INFINITY;
   }

@@ -1,5 +1,5 @@
 /**
- * Which namespaces a resolver follows with a watch: those that it is configured to follow, those that its callers watch, and those that are asked for often
+ * Selects the namespaces that a resolver follows with a watch: configured namespaces, those that its callers watch, and those that callers request often
  * (semantics.md, Resolver 11).
  */
 import { namespaceCovers } from "../../catalog/entry/names.ts";
@@ -8,15 +8,15 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 
 export interface WatchSelectionOptions {
-  /** Prefixes that are always followed. An empty text stands for all namespaces. */
+  /** Prefixes that are always followed. An empty text means all namespaces. */
   readonly configured: readonly string[];
-  /** Most prefixes that are followed. The configured ones are among them. */
+  /** Maximum number of followed prefixes, including the configured ones. */
   readonly maxWatches: number;
-  /** About how often a namespace was asked for lately. */
+  /** Returns approximately how often a namespace was requested recently. */
   readonly asksOf: (namespace: string) => number;
 }
 
-/** The watches of one prefix: how many there are, and how many of them each caller has that has a share. */
+/** Watches of one prefix: the total, and the number for each caller that is charged a share. */
 interface PrefixWatchers {
   count: number;
   readonly callers: Map<string, number>;
@@ -27,31 +27,31 @@ interface RequestCount {
   sinceMonoMs: number;
 }
 
-/** A namespace that is asked for more often than this within the time is followed. */
+/** A namespace that is requested more often than this within `OFTEN_MS` is followed. */
 const OFTEN = 3;
 const OFTEN_MS = 10_000;
-/** Most namespaces of which asks are counted. Above it the counts begin anew: an often asked name soon has its count again. */
+/** Maximum number of namespaces whose requests are counted. Above it all counts are reset; a frequently requested namespace soon reaches its count again. */
 const MAX_COUNTED = 10_000;
-/** The watches of one caller may make a resolver follow one in so many of all that it may follow, and at least one. */
+/** The watches of one caller may use at most one in this many of the prefixes that may be followed, and at least one. */
 const CALLER_PART = 4;
-/** A namespace that found no room is tried again after this time. */
+/** Time after which a namespace for which there was no room is tried again. */
 const NO_ROOM_MS = 60_000;
 
-/** After so long without an ask, a namespace that is followed only because it was asked for is followed no more. */
+/** After this time without a request, a namespace that is followed only because of requests is no longer followed. */
 export const UNASKED_MS = 600_000;
 
 export class WatchSelection {
   readonly #options: WatchSelectionOptions;
   /** Prefixes that callers watch. */
   readonly #watched = new Map<string, PrefixWatchers>();
-  /** Callers that have a share, with the number of prefixes that they watch and nobody configured. */
+  /** Callers that are charged a share, with the number of unconfigured prefixes that they watch. */
   readonly #taken = new Map<string, number>();
-  /** Namespaces that are followed because they are asked for, with the time of the last ask. */
+  /** Namespaces that are followed because of requests, with the time of the last request. */
   readonly #hot = new Map<string, number>();
   readonly #asked = new Map<string, RequestCount>();
-  /** Until when a namespace is not followed, because it found no room. */
+  /** Namespaces for which there was no room, with the time until which they are not followed. */
   readonly #roomless = new Map<string, number>();
-  /** Prefixes that callers watch and that have more entries than there is room for, with the time until which they are not followed. */
+  /** Prefixes that callers watch but that do not fit into the cache, with the time until which they are not followed. */
   readonly #refused = new Map<string, number>();
   #prefixes: NamespacePrefixes;
 
@@ -60,34 +60,34 @@ export class WatchSelection {
     this.#prefixes = new NamespacePrefixes(options.configured);
   }
 
-  /** All that is to be followed now. It is another object after each change. */
+  /** All prefixes to follow now. The object is replaced at each change. */
   get prefixes(): NamespacePrefixes {
     return this.#prefixes;
   }
 
-  /** Whether a prefix is followed though nobody configured it. */
+  /** Whether no configured prefix covers this prefix. */
   isUnconfigured(prefix: string): boolean {
     return !this.#options.configured.some((configured) => namespaceCovers(configured, prefix));
   }
 
-  /** Of prefixes that were followed before a restart those that nobody configured, as many as there is room for. */
+  /** Returns the unconfigured prefixes among those followed before a restart, as many as there is room for. */
   resumable(prefixes: readonly string[]): readonly string[] {
     return prefixes.filter((prefix) => this.isUnconfigured(prefix)).slice(0, Math.max(0, this.#options.maxWatches - this.#count));
   }
 
-  /** Follows these prefixes again, as if they had been asked for. */
+  /** Follows these prefixes again, as if callers had requested them. */
   resume(prefixes: readonly string[], monoMs: number): void {
     for (const prefix of prefixes) this.#hot.set(prefix, monoMs);
     if (prefixes.length > 0) this.#change();
   }
 
-  /** Whether a namespace must stay followed: it is configured, or a caller watches it. */
+  /** Whether a namespace must stay followed because it is configured or a caller watches it. */
   isPinned(namespace: string): boolean {
     const covers = (prefix: string) => namespaceCovers(prefix, namespace);
     return this.#options.configured.some(covers) || [...this.#watched.keys()].some(covers);
   }
 
-  /** Somebody who may see the namespace asked for it. */
+  /** Counts a request for a namespace by a caller that may see it. */
   ask(namespace: string, monoMs: number): void {
     if (this.#hot.has(namespace)) this.#hot.set(namespace, monoMs);
     if (this.#prefixes.covers(namespace)) return;
@@ -106,14 +106,15 @@ export class WatchSelection {
   }
 
   /**
-   * A caller watches all below a prefix. Call `unwatch` with the same arguments when its watch ends. `caller`: whose share it takes; undefined for a resolver,
-   * which reads for many and has no share. Throws `quota_exceeded` if no more can be followed, or no more for this caller.
+   * Records that a caller watches everything below a prefix. Call `unwatch` with the same arguments when the watch ends. `caller` is charged a share;
+   * undefined for a downstream resolver, which reads for many callers and is not charged. Throws `quota_exceeded` if the resolver, or this caller, can follow
+   * no more prefixes.
    */
   watch(prefix: string, caller?: string): void {
     if (this.#refused.has(prefix))
       throw new WaymarkError(
         "quota_exceeded",
-        `this resolver has no room for what is below "${prefix}" (resolver.max_entries, resolver.max_bytes); watch a node`,
+        `the entries below "${prefix}" do not fit into this resolver (resolver.max_entries, resolver.max_bytes); watch a node instead`,
       );
     const watchers = this.#watched.get(prefix) ?? { count: 0, callers: new Map<string, number>() };
     const isUnconfigured = this.isUnconfigured(prefix);
@@ -121,7 +122,7 @@ export class WatchSelection {
     if (isUnconfigured && watchers.count === 0 && !this.#hot.has(prefix) && !this.#makeRoom(Number.POSITIVE_INFINITY))
       throw new WaymarkError(
         "quota_exceeded",
-        `this resolver follows as many namespaces as it may (resolver.max_watches is ${this.#options.maxWatches}); watch one that others watch, or watch a node`,
+        `this resolver already follows the most namespaces allowed (resolver.max_watches is ${this.#options.maxWatches}); watch a namespace that it follows, or watch a node`,
       );
     watchers.count += 1;
     if (caller !== undefined) {
@@ -146,13 +147,13 @@ export class WatchSelection {
     if ((this.#taken.get(caller) ?? 0) < share) return;
     throw new WaymarkError(
       "quota_exceeded",
-      `the watches of this caller make the resolver follow ${counted(share, "namespace")}, and it may have no more (one in ${CALLER_PART} of resolver.max_watches, which is ${maxWatches}); watch one prefix above them, or watch a node`,
+      `the watches of this caller already use its share of ${counted(share, "namespace")} (1/${CALLER_PART} of resolver.max_watches, which is ${maxWatches}); watch a common prefix of them, or watch a node`,
     );
   }
 
   /**
-   * Follows namespaces before somebody asks for them. They pass like those that are asked for often. Returns those of them that were not followed before.
-   * Throws `quota_exceeded`, and follows none, if there is no free room for all.
+   * Follows namespaces before callers request them. They expire like namespaces that are followed because of requests. Returns those that were not followed
+   * before. Throws `quota_exceeded`, and follows none, if there is not enough room for all.
    */
   prewarm(namespaces: readonly string[], monoMs: number): readonly string[] {
     const { maxWatches } = this.#options;
@@ -161,43 +162,43 @@ export class WatchSelection {
     if (added.length > left)
       throw new WaymarkError(
         "quota_exceeded",
-        `these are ${added.length} more namespaces to follow, and there is room for ${Math.max(0, left)} (resolver.max_watches is ${maxWatches}); prewarm fewer, or evict others`,
+        `cannot follow ${counted(added.length, "more namespace")}: there is room for ${Math.max(0, left)} (resolver.max_watches is ${maxWatches}); prewarm fewer, or evict others`,
       );
     for (const namespace of namespaces) if (this.#hot.has(namespace) || added.includes(namespace)) this.#hot.set(namespace, monoMs);
     if (added.length > 0) this.#change();
     return added;
   }
 
-  /** Follows these no more, unless they are configured or watched. */
+  /** Stops following these namespaces, unless they are configured or watched. */
   release(namespaces: readonly string[]): void {
     if (namespaces.filter((namespace) => this.#hot.delete(namespace)).length > 0) this.#change();
   }
 
-  /** Follows no more what is only followed because it was asked for, below these prefixes. */
+  /** Stops following the namespaces below these prefixes that are followed only because of requests. */
   evict(prefixes: NamespacePrefixes): void {
     let isChanged = false;
     for (const namespace of this.#hot.keys()) if (prefixes.covers(namespace) && this.#hot.delete(namespace)) isChanged = true;
     if (isChanged) this.#change();
   }
 
-  /** A namespace that is asked for often has more entries than there is room for. */
+  /** Records that a frequently requested namespace does not fit into the cache. */
   hasNoRoom(namespace: string, monoMs: number): void {
     if (this.#roomless.size >= MAX_COUNTED) this.#roomless.clear();
     this.#roomless.set(namespace, monoMs + NO_ROOM_MS);
     if (this.#hot.delete(namespace)) this.#change();
   }
 
-  /** Whether a namespace that is asked for was let go less than a minute ago because it did not fit. */
+  /** Whether a requested namespace was released less than a minute ago because it did not fit. */
   isRoomless(namespace: string, monoMs: number): boolean {
     return (this.#roomless.get(namespace) ?? 0) > monoMs;
   }
 
-  /** Namespaces that are followed only because they are asked for. */
+  /** Namespaces that are followed only because of requests. */
   get asked(): readonly string[] {
     return [...this.#hot.keys()].filter((namespace) => !this.isPinned(namespace));
   }
 
-  /** Of the namespaces that are followed only because they are asked for, the one of the least share. Undefined if there is none. */
+  /** Returns the namespace with the smallest share among those followed only because of requests. Undefined if there is none. */
   leastAsked(shareOf: (namespace: string) => number): string | undefined {
     let least: string | undefined;
     let leastShare = Number.POSITIVE_INFINITY;
@@ -208,7 +209,7 @@ export class WatchSelection {
     return least;
   }
 
-  /** What is below a prefix does not fit: it is not followed for a minute. Returns false for what is configured. */
+  /** Stops following a prefix for a minute, because its entries do not fit. Returns false for a configured prefix, which stays. */
   refuse(prefix: string, monoMs: number): boolean {
     if (!this.isUnconfigured(prefix)) return false;
     if (this.#watched.has(prefix)) this.#refused.set(prefix, monoMs + NO_ROOM_MS);
@@ -217,7 +218,7 @@ export class WatchSelection {
     return true;
   }
 
-  /** Prefixes in the order in which they are to find room: configured ones, watched ones from the oldest, and those that are asked for, the largest share first. */
+  /** Sorts prefixes by priority: configured ones, watched ones from the oldest, then requested ones by falling share. */
   inOrder(prefixes: readonly string[], shareOf: (namespace: string) => number): readonly string[] {
     const isConfigured = (prefix: string) => !this.isUnconfigured(prefix);
     const watched = [...this.#watched.keys()].filter((prefix) => prefixes.includes(prefix) && !isConfigured(prefix));
@@ -225,7 +226,7 @@ export class WatchSelection {
     return [...prefixes.filter(isConfigured), ...watched, ...rest.toSorted((a, b) => shareOf(b) - shareOf(a))];
   }
 
-  /** There is no room for what callers watch: what was watched last, and nobody configured, is not followed for a minute. Returns false if there is nothing. */
+  /** Stops following the most recently watched unconfigured prefix for a minute, because there is no room for all. Returns false if there is none. */
   refuseNewest(monoMs: number): boolean {
     const newest = [...this.#watched.keys()].findLast((prefix) => this.isUnconfigured(prefix) && !this.#refused.has(prefix));
     if (newest === undefined) return false;
@@ -234,12 +235,12 @@ export class WatchSelection {
     return true;
   }
 
-  /** Whether callers' watches of a prefix must end with `quota_exceeded`, because what it has does not fit. */
+  /** Whether callers' watches of a prefix must end with `quota_exceeded`, because its entries do not fit. */
   isRefused(prefix: string): boolean {
     return this.#refused.has(prefix);
   }
 
-  /** What found no room is tried again after some time. */
+  /** Follows refused prefixes again when their pause is over. */
   tick(monoMs: number): void {
     for (const [prefix, untilMonoMs] of this.#refused) {
       if (untilMonoMs > monoMs) continue;
@@ -248,14 +249,14 @@ export class WatchSelection {
     }
   }
 
-  /** Lets go what nobody asked for since then. */
+  /** Stops following namespaces that callers have not requested since this time. */
   prune(sinceMonoMs: number): void {
     let isChanged = false;
     for (const [namespace, lastMonoMs] of this.#hot) if (lastMonoMs < sinceMonoMs && this.#hot.delete(namespace)) isChanged = true;
     if (isChanged) this.#change();
   }
 
-  /** Whether one more, which is asked for so often, can be followed; if need be the least asked of those that are asked for less goes. */
+  /** Whether one more namespace with this request count can be followed. If necessary, drops the least requested namespace with a lower count. */
   #makeRoom(asks: number): boolean {
     const { maxWatches, asksOf } = this.#options;
     if (this.#count < maxWatches) return true;
@@ -268,7 +269,7 @@ export class WatchSelection {
     return least !== undefined && this.#hot.delete(least);
   }
 
-  /** What is watched below another prefix that is watched counts, since it is followed when that one is followed no more. */
+  /** Counts watched prefixes below other watched prefixes separately, because they are followed themselves when the wider watch ends. */
   get #count(): number {
     const added = new Set(this.#hot.keys());
     for (const prefix of this.#watched.keys()) if (this.isUnconfigured(prefix)) added.add(prefix);
@@ -281,12 +282,12 @@ export class WatchSelection {
       ...this.#watched.keys().filter((prefix) => !this.#refused.has(prefix)),
       ...this.#hot.keys(),
     ]);
-    // What is followed now anyhow needs no reason of its own.
+    // Namespaces that are followed now need no request count.
     for (const namespace of this.#asked.keys()) if (this.#prefixes.covers(namespace)) this.#asked.delete(namespace);
   }
 }
 
-/** Counts one less. Returns whether none is left. */
+/** Decrements a count. Returns whether it reached zero. */
 function less(counts: Map<string, number>, key: string): boolean {
   const left = (counts.get(key) ?? 0) - 1;
   if (left > 0) counts.set(key, left);

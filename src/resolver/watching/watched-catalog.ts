@@ -1,6 +1,6 @@
 /**
- * The content of the namespaces that a resolver follows: a replica in which every key has the one record that its upstream shows, with the origin and
- * number that it has everywhere. So queries, watches, names and digests of a node work on it unchanged.
+ * The entries of the namespaces that a resolver follows: a replica in which every key has only the record that the upstream sent, with its original source
+ * node and sequence number. So the queries, watches, names and digests of a node work on it unchanged.
  */
 import type { StoredEntry } from "../../catalog/entry/codec.ts";
 import { namespaceCovers } from "../../catalog/entry/names.ts";
@@ -25,43 +25,43 @@ import type { WatchBookmarks } from "./bookmarks.ts";
 
 const NOTHING = new NamespacePrefixes([]);
 /**
- * After so long at silent servers a watch begins with a snapshot: a server says little while it waits for changes that the place names, and those may be lost
- * for ever.
+ * After this time at silent servers a watch begins with a snapshot. A server sends little while it waits for changes that the cursor names, and those changes
+ * may be lost for ever.
  */
 const MAX_SILENT_MS = 30_000;
 
-/** One watch of the upstream, which tells of the namespaces below some prefixes. */
+/** State of one watch of the upstream, for the namespaces below some prefixes. */
 export class UpstreamWatch {
   readonly prefixes: NamespacePrefixes;
-  /** What another watch follows: what this one says of it does not count. */
+  /** Prefixes that another watch follows. Changes below them are ignored here. */
   except: NamespacePrefixes;
-  /** Whether `place` stays where it is, because what is excepted is fetched again by another watch. */
+  /** Whether `place` is not updated, because another watch fetches the excepted prefixes again. */
   isFrozen = false;
-  /** What its first snapshot brought so far; all that it brings where that was counted before. */
+  /** Number and size of the entries of the first snapshot so far, by prefix. Complete if the snapshot was counted before. */
   readonly sizes: PrefixSizes;
   /**
-   * What becomes of the first snapshot. `counted`: it is not kept, but its size is known when it ends. `whole`: its size is known. `admitted`: its size was known,
-   * and there is room for it.
+   * Handling of the first snapshot. `kept`: it is stored as it arrives. `counted`: it is not stored, and its size is known at its end. `whole`: its size is
+   * known. `admitted`: its size is known and it is stored, because there is room.
    */
   admission: "kept" | "counted" | "whole" | "admitted" = "kept";
-  /** Whether its first snapshot has arrived whole. Before that its namespaces are unknown, not empty. */
+  /** Whether the first snapshot is complete. Until then the namespaces are unknown, not empty. */
   isComplete = false;
-  /** Snapshots of everything that arrived whole. */
+  /** Number of complete snapshots of all prefixes. */
   snapshotCount = 0;
-  /** The snapshot under way: the namespaces that it speaks for, undefined for all, and what it listed. */
+  /** The snapshot that is arriving: its namespaces, undefined for all, and the keys that it listed so far. */
   staged: { readonly namespaces: readonly string[] | undefined; readonly seen: Set<KeyText> } | undefined;
   readonly doubts: UnconfirmedKeys;
-  /** The place from which the next upstream goes on. Undefined for a snapshot. */
+  /** The cursor from which the next stream resumes. Undefined for a snapshot. */
   place: UpstreamWatchMessage["place"];
-  /** Whether `place` is of the upstream that is followed now. */
+  /** Whether the current upstream issued `place`. */
   isPlaced = false;
-  /** Whether more is held than at `place`, and only this upstream will tell all of it again. Another one must begin with a snapshot. */
+  /** Whether changes after `place` were received that only this upstream will send again. Another upstream must begin with a snapshot. */
   isAheadOfCheckpoint = false;
-  /** Whether something is held that the upstream does not know. Then the watch must be opened again, with a snapshot. */
+  /** Whether a received change is unknown to the upstream, so that the watch must be opened again with a snapshot. */
   isDoubtful = false;
-  /** Whether what is held comes from a copy on disk, and no upstream has said yet what became of it. */
+  /** Whether the entries come from a copy on disk and no upstream has confirmed them yet. */
   isFromDisk = false;
-  /** For how long servers that were left for their silence have said nothing but single changes, since the last one that said more. */
+  /** Time in ms for which silent servers sent nothing but single changes, since a server last sent more. */
   silentMs = 0;
 
   constructor(prefixes: NamespacePrefixes, { except = NOTHING, doubts = new UnconfirmedKeys() } = {}) {
@@ -71,12 +71,12 @@ export class UpstreamWatch {
     this.sizes = new PrefixSizes(prefixes);
   }
 
-  /** Whether what arrives is not kept. */
+  /** Whether arriving entries are only counted. */
   get isCounting(): boolean {
     return this.admission === "counted" || this.admission === "whole";
   }
 
-  /** A watch that goes on from here for fewer namespaces. */
+  /** Returns a watch with this state for fewer namespaces. */
   narrowed(prefixes: NamespacePrefixes): UpstreamWatch {
     const watch = new UpstreamWatch(prefixes, { doubts: this.doubts });
     watch.isComplete = this.isComplete;
@@ -88,27 +88,27 @@ export class UpstreamWatch {
     return watch;
   }
 
-  /** Another watch fetches these prefixes again. From the place of now both go on together. */
+  /** Stops updating the cursor and excepts these prefixes, because another watch fetches them again. Both watches are later joined from this cursor. */
   pause(prefixes: NamespacePrefixes): void {
     this.except = prefixes;
     this.isFrozen = true;
   }
 
-  /** The other watch ended before it was whole. What it told is in no place. */
+  /** Ends the pause after the other watch ended before its snapshot was complete. The changes that it brought are not covered by the cursor. */
   resume(): void {
     this.except = NOTHING;
     this.isFrozen = false;
     this.isAheadOfCheckpoint = true;
   }
 
-  /** The upstream is lost, and with it what only it could have told again. */
+  /** Records that the upstream is lost, and with it the changes that only it could send again. */
   lose(): void {
     if (this.isAheadOfCheckpoint) this.place = undefined;
     this.isAheadOfCheckpoint = false;
     this.isPlaced = false;
   }
 
-  /** The cursor for another stream. Empty for a snapshot. */
+  /** Prepares for another stream and returns its cursor; empty for a snapshot. */
   move(): string {
     this.staged = undefined;
     this.isDoubtful = false;
@@ -117,42 +117,42 @@ export class UpstreamWatch {
   }
 }
 
-/** Is told of each key that is about to change, and of what is seen of it until then. */
+/** Called before each change of a key, with its record as visible until then. */
 export type OnTouch = (key: KeyText, namespace: string, seen: CatalogRecord | undefined) => void;
 
-/** Is told of changes of what is followed. */
+/** Receives the changes of the followed entries. */
 export interface WatchedChanges {
-  /** An entry goes. It is still there. */
+  /** Called before an entry is removed. */
   gone(record: CatalogRecord, cause: ChangeCause, time: Time): void;
-  /** A key is told to be gone that is not there. */
+  /** Called when the upstream reports the end of a key that is not present. */
   ended(key: KeyText, cause: ChangeCause, time: Time): void;
-  /** An entry is there, or was told again. */
+  /** Called when an entry was stored, also if it was sent again unchanged. */
   put(key: KeyText): void;
 }
 
-/** An entry that an upstream showed, read. */
+/** A decoded entry of an upstream. */
 export interface DecodedEntry {
-  /** A view into what was read. */
+  /** A view into the bytes that were read. */
   readonly entry: Uint8Array;
   readonly stamped: StoredEntry;
-  /** Whether its node is away. */
+  /** Whether the source node is unreachable. */
   readonly isOrphaned: boolean;
-  /** A report that is newer than the entry. */
+  /** A load report that is newer than the entry. */
   readonly load: LoadView | undefined;
 }
 
-/** An entry as its upstream shows it. */
+/** An entry as its upstream sent it. */
 export interface UpstreamEntry {
   readonly bytes: Uint8Array;
-  /** Whether its node is away, which its bytes do not say. */
+  /** Whether the source node is unreachable, which the bytes do not contain. */
   readonly isOrphaned: boolean;
 }
 
-/** Is told what the upstream says there is, whether it is new or not. */
+/** Receives everything that the upstream sent, whether it changed anything or not. */
 export interface WatchedNews {
-  /** What there is of a key. Undefined: nothing. */
+  /** The present entry of a key. Undefined if there is none. */
   told(key: KeyText, entry: UpstreamEntry | undefined): void;
-  /** In these namespaces there is nothing but these keys. */
+  /** These namespaces have no other keys than these. */
   listed(isIn: (namespace: string) => boolean, keys: ReadonlySet<KeyText>): void;
 }
 
@@ -165,34 +165,34 @@ export interface WatchedCatalogOptions {
 }
 
 export class WatchedCatalog {
-  /** The newest reports beside what entries say of their load. */
+  /** Load reports that are newer than the entries. */
   readonly loads = new Map<KeyText, LoadView>();
-  /** Set while somebody compares what is held with the upstream. */
+  /** Set while a digest check compares the entries with the upstream. */
   onTouch: OnTouch | undefined;
   readonly #options: WatchedCatalogOptions;
-  /** Records come without stamps. Those of this clock stand for the time at which they arrived. */
+  /** Received records have no stamps, so they are stamped with this clock when they arrive. */
   readonly #hlc = new Hlc();
 
   constructor(options: WatchedCatalogOptions) {
     this.#options = options;
   }
 
-  /** Entries that are held, also those that the owners' rules hide. */
+  /** Number of entries, including those that owners' rules hide. */
   get entryCount(): number {
     const { recordCount, tombstoneCount } = this.#options.replica;
     return recordCount - tombstoneCount;
   }
 
-  /** Takes in a message of a watch. Throws `invalid_argument` for what no server of ours can have sent; what it said before that stays. */
+  /** Applies a message of a watch. Throws `invalid_argument` for a malformed message; changes before the malformed part stay applied. */
   hear(watch: UpstreamWatch, message: UpstreamWatchMessage, time: Time): void {
     const { snapshot, deltas, replaces, place, ageMs } = message;
-    // Not for single changes: a server that waits for what the place names tells others meanwhile.
+    // Single changes do not count: a server that waits for the changes named by the cursor still sends others.
     if (snapshot !== SNAPSHOT.NONE || ageMs !== undefined) watch.silentMs = 0;
     if (snapshot === SNAPSHOT.BEGIN) {
       watch.staged = { namespaces: replaces.length === 0 ? undefined : replaces, seen: new Set() };
       this.#options.bookmarks.clear();
       if (watch.admission !== "admitted") watch.sizes.clear();
-    } else if (snapshot !== SNAPSHOT.NONE && watch.staged === undefined) throw misplaced("a snapshot that goes on before it began");
+    } else if (snapshot !== SNAPSHOT.NONE && watch.staged === undefined) throw misplaced("snapshot phase without BEGIN");
     for (const delta of deltas) this.#change(watch, delta, time);
     if (watch.isCounting) {
       if (snapshot === SNAPSHOT.END) watch.admission = "whole";
@@ -200,7 +200,7 @@ export class WatchedCatalog {
     }
     if (snapshot === SNAPSHOT.END) this.#end(watch, time);
     if (watch.staged !== undefined || watch.isFrozen) return;
-    // Nothing is missing up to here, also where the upstream, a resolver, names no place.
+    // No earlier change is missing, even when an upstream resolver sends no cursor.
     if (ageMs !== undefined && !watch.doubts.hasUnconfirmed) watch.isFromDisk = false;
     if (place === undefined) return;
     if (watch.doubts.hasUnconfirmed) {
@@ -216,17 +216,17 @@ export class WatchedCatalog {
     this.#options.bookmarks.note(place.cursor);
   }
 
-  /** Reads an entry as an upstream shows it. Throws `invalid_argument` for what no server of ours can have sent. */
+  /** Decodes an entry of an upstream. Throws `invalid_argument` for a malformed entry. */
   read(shown: Uint8Array): DecodedEntry {
     const { stamper } = this.#options;
     const { storedBytes, isOrphaned, load } = stamper.isSealed === true ? asSealed(shown) : readShown(shown);
     const entry = shown.subarray(0, storedBytes);
     const stamped = stamper.entryOfStored(entry);
-    if (stamped.scope === SCOPE.LOCAL) throw misplaced("a LOCAL entry");
+    if (stamped.scope === SCOPE.LOCAL) throw misplaced("entry has scope LOCAL");
     return { entry, stamped, isOrphaned, load };
   }
 
-  /** Of the namespaces that were followed only these are followed from now on. What is not held must not be taken for absent. */
+  /** Removes the entries below `followed` that are not below `kept`. Bookmarks are forgotten, because missing entries must not look absent. */
   drop(followed: NamespacePrefixes, kept: NamespacePrefixes, time: Time): void {
     const { replica, bookmarks } = this.#options;
     for (const stored of this.#entries((namespace) => followed.covers(namespace) && !kept.covers(namespace))) {
@@ -237,7 +237,7 @@ export class WatchedCatalog {
     bookmarks.clear();
   }
 
-  /** How much is held of these namespaces. Cost: all that is held. */
+  /** Returns the number and size of the entries in these namespaces. Cost: all entries. */
   sizeOf(isIn: (namespace: string) => boolean): CacheWeight {
     const known = new Map<string, boolean>();
     const entries = this.#entries((namespace) => {
@@ -248,7 +248,7 @@ export class WatchedCatalog {
     return { entries: entries.length, bytes: entries.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) };
   }
 
-  /** Lets the entries of these keys go, of which nobody was told. */
+  /** Removes the entries of these keys without notifying readers, which have not seen them. */
   forget(keys: ReadonlySet<string>, time: Time): void {
     for (const stored of this.#entries(() => true)) {
       if (!keys.has(stored.key)) continue;
@@ -258,7 +258,7 @@ export class WatchedCatalog {
   }
 
   #touch({ key, namespace }: Pick<CatalogRecord, "key" | "namespace">): void {
-    // HOT: once a change of the upstream; nearly always nobody compares.
+    // HOT: runs per change. A digest check is rarely running.
     if (this.onTouch !== undefined) this.onTouch(key, namespace, this.#options.replica.view(key));
   }
 
@@ -271,7 +271,7 @@ export class WatchedCatalog {
   #put(watch: UpstreamWatch, { origin, seq, shown }: { origin: Origin; seq: number; shown: Uint8Array }, time: Time): void {
     const { replica } = this.#options;
     const { entry, stamped, isOrphaned, load } = this.read(shown);
-    if (!watch.prefixes.covers(stamped.namespace)) throw misplaced(`an entry of ${stamped.namespace}, which this watch does not ask for`);
+    if (!watch.prefixes.covers(stamped.namespace)) throw misplaced(`entry of namespace ${stamped.namespace}, which was not requested`);
     if (watch.except.covers(stamped.namespace)) return;
     if (!watch.isComplete && watch.admission !== "admitted") watch.sizes.add(stamped.namespace, entry.length);
     if (watch.isCounting) return;
@@ -292,7 +292,7 @@ export class WatchedCatalog {
     if (!("key" in change)) return;
     const { replica, onChange, onTold } = this.#options;
     const { key, text, cause } = change;
-    if (!watch.prefixes.covers(key.namespace)) throw misplaced(`a key of ${key.namespace}, which this watch does not ask for`);
+    if (!watch.prefixes.covers(key.namespace)) throw misplaced(`key of namespace ${key.namespace}, which was not requested`);
     if (watch.except.covers(key.namespace) || watch.isCounting) return;
     watch.doubts.confirm(text);
     watch.doubts.noteChange(text);
@@ -313,7 +313,7 @@ export class WatchedCatalog {
     if (ended !== undefined) replica.causes.set(ended, cause);
   }
 
-  /** The end of a snapshot: what it speaks for and did not list is gone. */
+  /** Ends a snapshot: removes entries in its namespaces that it did not list. */
   #end(watch: UpstreamWatch, time: Time): void {
     const { staged } = watch;
     watch.staged = undefined;
@@ -340,9 +340,9 @@ export class WatchedCatalog {
     watch.isComplete = true;
   }
 
-  /** The entries of these namespaces, also those that the owners' rules hide. Cost: all that are held. */
+  /** Returns the entries of these namespaces, including those that owners' rules hide. Cost: all entries. */
   #entries(isIn: (namespace: string) => boolean): readonly StoredRecord[] {
-    // One that was told again under its number has a place in the log for each time.
+    // A record that was sent again under the same number is in the log several times.
     const entries = new Set<StoredRecord>();
     for (const { log } of this.#options.replica.origins.values())
       log.forEachSince(0, (stored) => {
@@ -352,32 +352,33 @@ export class WatchedCatalog {
     return [...entries];
   }
 
-  /** A sealed record is stamped with its version. */
+  /** Builds the numbers and stamps of a record. A signed record is stamped with its version. */
   #head(seq: number, scope: StoredRecord["scope"], { wallMs }: Time, version = this.#hlc.stamp(wallMs)) {
     return { seq, hlc: version, firstSeq: seq, filterSeq: seq, reach: scope, principal: "", unregisteredHlc: undefined };
   }
 }
 
-/** To what is sealed nothing is added when it is shown. */
+/** Reads a signed record, which has no fields added by the server. */
 function asSealed({ length }: Uint8Array): ReturnType<typeof readShown> {
   return { storedBytes: length, isOrphaned: false, load: undefined };
 }
 
-// How much a first snapshot brings, for each of the prefixes that it is asked for. It is known before what arrives is kept, and also where that is not kept.
+// Number and size of the entries of a first snapshot for each requested prefix. They are counted before the entries are stored, and also when the entries are
+// not stored.
 
 const NONE: CacheWeight = { entries: 0, bytes: 0 };
 
 class PrefixSizes {
   readonly #prefixes: readonly string[];
   readonly #byPrefix = new Map<string, { entries: number; bytes: number }>();
-  /** The namespace that was counted last: a snapshot comes one namespace after the other. */
+  /** The namespace counted last, cached because a snapshot lists one namespace after the other. */
   #last = { namespace: "", prefix: "" };
 
   constructor({ list }: NamespacePrefixes) {
     this.#prefixes = list;
   }
 
-  /** Counts an entry of a namespace below one of the prefixes. HOT: once an entry of a first snapshot. */
+  /** Counts an entry of a namespace below one of the prefixes. HOT: runs per entry of a first snapshot. */
   add(namespace: string, bytes: number): void {
     if (this.#last.namespace !== namespace || this.#byPrefix.size === 0)
       this.#last = { namespace, prefix: this.#prefixes.find((prefix) => namespaceCovers(prefix, namespace)) ?? "" };
@@ -390,7 +391,7 @@ class PrefixSizes {
     }
   }
 
-  /** What arrived below a prefix. */
+  /** Number and size of the entries below a prefix. */
   of(prefix: string): CacheWeight {
     return this.#byPrefix.get(prefix) ?? NONE;
   }

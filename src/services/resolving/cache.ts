@@ -89,7 +89,7 @@ async function actOn(
     audit.record({ ...accessEvent(caller, event, time), kind: "admin" });
   };
   const { promise, resolve, reject } = Promise.withResolvers<number>();
-  begin({ act, namespaces, told: (outcome) => ("error" in outcome ? reject(outcome.error) : resolve(outcome.entryCount)) });
+  begin({ act, namespaces, onOutcome: (outcome) => ("error" in outcome ? reject(outcome.error) : resolve(outcome.entryCount)) });
   try {
     const entryCount = await promise;
     note("allowed", "", `${entryCount} entries in`);

@@ -249,7 +249,7 @@ const NOTHING_HELD = { shown: [], isMore: false };
 function hear(ports: QueryPorts, epoch: string, from: { readonly upstream: string; readonly monoMs: number }): void {
   const { policy } = ports.machine;
   const wasReady = policy.isReady;
-  policy.heardEpoch(epoch, from);
+  policy.noteEpoch(epoch, from);
   if (policy.isReady !== wasReady) ports.adjust();
 }
 

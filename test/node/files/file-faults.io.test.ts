@@ -92,8 +92,14 @@ const upstream = (resolver: object) => ({ node: { mode: "resolver" }, resolver: 
 
 test.each([
   { settings: { dns: { enabled: true, dnssec_key_file: absent } }, says: [`dns.dnssec_key_file: ${absent}: ENOENT`] },
-  { settings: { dns: { enabled: true, dnssec_key_file: FILES.cert } }, says: [`dns.dnssec_key_file: invalid file ${FILES.cert}: expected`] },
-  { settings: { dns: { enabled: true, cookie_secret_file: FILES.short } }, says: [`dns.cookie_secret_file: invalid file ${FILES.short}: expected`] },
+  {
+    settings: { dns: { enabled: true, dnssec_key_file: FILES.cert } },
+    says: [`dns.dnssec_key_file: invalid file ${FILES.cert}: expected`],
+  },
+  {
+    settings: { dns: { enabled: true, cookie_secret_file: FILES.short } },
+    says: [`dns.cookie_secret_file: invalid file ${FILES.short}: expected`],
+  },
   {
     settings: { dns: { enabled: true, transfer_keys: [{ name: "k", secret_file: FILES.short }] } },
     says: ["dns.transfer_keys[0].secret_file: "],

@@ -59,7 +59,7 @@ test("what was written is served after a restart, which is told to whoever keeps
   const next = again();
   await next.file.restore();
   expect([next.world.ask(DB), next.replayed]).toEqual(["disk stale 2", [2]]);
-  expect(next.said).toEqual(["info: what this resolver held is back from its copy on disk"]);
+  expect(next.said).toEqual(["info: restored the cache from the copy on disk"]);
 });
 
 test("it is written when something changed, and now and then when nothing did", async () => {
@@ -87,8 +87,8 @@ test("a resolver that holds nothing whole leaves the copy that is there", async 
 });
 
 test.each([
-  { what: "cut", make: (bytes: Buffer) => bytes.subarray(0, -1), fault: "it is cut off or changed" },
-  { what: "empty", make: () => Buffer.alloc(0), fault: "its end is missing" },
+  { what: "cut", make: (bytes: Buffer) => bytes.subarray(0, -1), fault: "the copy is truncated or corrupt" },
+  { what: "empty", make: () => Buffer.alloc(0), fault: "the copy is truncated: its last block is missing" },
   { what: "too large", make: () => Buffer.alloc(10_000_001), fault: "it has 10000001 bytes, more than 10000000" },
 ])("a file that is $what is ignored with a warning, and set aside when there is another one", async ({ make, fault }) => {
   const { file, path } = resolver();
@@ -97,7 +97,7 @@ test.each([
   const next = resolver();
   await next.file.restore();
   expect(next.said).toEqual([
-    expect.stringContaining(`warn: the copy on disk of what this resolver held is ignored; servers tell it again (${fault}`),
+    expect.stringContaining(`warn: copy of the cache on disk ignored; entries are fetched from upstream servers (${fault}`),
   ]);
   expect([existsSync(`${path}.ignored`), next.replayed]).toEqual([false, []]);
   await next.file.keep();
@@ -108,13 +108,13 @@ test("a disk that fails is named once in ten minutes, and stops nothing", async 
   const { file, path, world, said } = resolver();
   mkdirSync(`${path}.new`);
   for (let n = 0; n < 3; n++) await file.keep();
-  expect(said).toEqual(["warn: no copy on disk of what this resolver holds"]);
+  expect(said).toEqual(["warn: copy of the cache not written to disk"]);
   world.run(11 * MINUTE, 1000);
   await file.keep();
   expect([said.length, world.ask(DB)]).toEqual([2, "followed 2"]);
   rmSync(`${path}.new`, { recursive: true });
   await file.keep();
-  expect(said.at(-1)).toBe("info: there is a copy on disk again of what this resolver holds");
+  expect(said.at(-1)).toBe("info: copy of the cache written to disk again after failures");
 });
 
 test("what stood there stands when the new copy is too large, or is not whole in time", async () => {
@@ -125,7 +125,7 @@ test("what stood there stands when the new copy is too large, or is not whole in
   await small.file.keep();
   await small.file.close(AbortSignal.abort());
   expect([readFileSync(path), readdirSync(home)]).toEqual([before, ["followed.copy"]]);
-  expect(small.said).toEqual(["warn: no copy on disk of what this resolver holds: it is too large"]);
+  expect(small.said).toEqual(["warn: copy of the cache not written to disk: it is too large"]);
 });
 
 test("as a part of a node it writes when it stops; without a directory it does nothing", async () => {

@@ -5,9 +5,9 @@ import { resolverChecks } from "../../../src/node/resolver/reports.ts";
 const FAULT = "the upstream a:1 refuses this resolver: unauthenticated: token is unknown on this node";
 
 test.each([
-  { what: "nothing is heard yet", size: 0, isServing: false, read: "no server can be read; nothing is held yet", isAwaiting: true },
-  { what: "a copy is held", size: 2, isServing: false, read: "no server can be read; what is held is served", lacking: "7-00" },
-  { what: "it is cut off", size: 0, isServing: true, read: "no server can be read; what is held is served", number: 7 },
+  { what: "nothing is heard yet", size: 0, isServing: false, read: "no server can be read; no data is cached yet", isAwaiting: true },
+  { what: "a copy is held", size: 2, isServing: false, read: "no server can be read; cached data is served", lacking: "7-00" },
+  { what: "it is cut off", size: 0, isServing: true, read: "no server can be read; cached data is served", number: 7 },
   { what: "it reads a server", size: 2, isServing: true, current: "b:1", read: "reads b:1" },
 ])("when $what", ({ size, isServing, current, read, isAwaiting = false, lacking, number }) => {
   const isReady = !isAwaiting && lacking === undefined;
@@ -22,7 +22,7 @@ test.each([
       ok,
       detail,
     ]);
-  const unknown = isAwaiting ? "no server has said yet what the policy is" : `version ${lacking} is known of and is not here`;
+  const unknown = isAwaiting ? "waiting for the current policy from an upstream" : `waiting for policy version ${lacking} from an upstream`;
   const known = number === undefined ? "none configured" : `version ${number} in force`;
   const others = (upstream: string) => [
     [isServing, isServing ? "loaded" : "loading"],

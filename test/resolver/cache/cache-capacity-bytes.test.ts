@@ -48,6 +48,6 @@ test("what grows beyond the bound is not taken in: the books of what was asked f
     of.put("a", key(n));
     of.run(100);
   }
-  expect(of.machine.fault).toMatch(/does not fit/);
+  expect(of.machine.fault).toMatch(/do not fit/);
   expect(held()).toBeLessThan(100_000 + MESSAGE_BYTES);
 });

@@ -194,7 +194,7 @@ test("what a caller watches takes the room of what is only asked for; what does 
   following.watch("large");
   world.run(2 * SECOND);
   expect([following.prefixes.list, following.isRefused("large"), following.isRefused("other")]).toEqual([["other", "svc"], true, false]);
-  expect(() => following.watch("large")).toThrow(/quota_exceeded.*no room for what is below "large"/);
+  expect(() => following.watch("large")).toThrow(/quota_exceeded.*entries below "large" do not fit/);
   following.unwatch("large");
   world.run(61 * SECOND);
   expect([following.isRefused("large"), heldOf(world), world.machine.isReady]).toEqual([false, 20, true]);
@@ -307,7 +307,7 @@ test("when what is configured does not fit it is not ready, says why, holds noth
   }
   expect([world.machine.isReady, world.machine.fault, world.ask(name("svc"))]).toEqual([
     false,
-    "what is below resolver.namespaces does not fit: raise resolver.max_entries (40) or resolver.max_bytes (100000000), or follow less",
+    "the entries of resolver.namespaces do not fit: raise resolver.max_entries (40) or resolver.max_bytes (100000000), or follow fewer namespaces",
     "told",
   ]);
   // One snapshot, and not one after the other.

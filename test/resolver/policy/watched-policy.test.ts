@@ -31,11 +31,11 @@ class World {
   }
 
   hear(message: MessageInitShape<typeof WatchPolicyResponseSchema>): void {
-    this.policy.hear(readPolicyMessage(toBinary(WatchPolicyResponseSchema, create(WatchPolicyResponseSchema, message))), this.monoMs);
+    this.policy.receive(readPolicyMessage(toBinary(WatchPolicyResponseSchema, create(WatchPolicyResponseSchema, message))), this.monoMs);
   }
 
   heard(epoch: string, upstream = "a"): void {
-    this.policy.heardEpoch(epoch, { upstream, monoMs: this.monoMs });
+    this.policy.noteEpoch(epoch, { upstream, monoMs: this.monoMs });
   }
 
   /** Lets so much time pass. What is waited for no more. */
@@ -199,12 +199,12 @@ test.each<{ what: string; messages: (whole: Version) => readonly MessageInitShap
   {
     what: "a version without bound",
     messages: ({ head, bytes }) => [{ part: { place: placeOf({ head }), offset: 0, bytes, sizeBytes: 17_000_000 } }],
-    says: /at most 16777216/,
+    says: /more than 16777216/,
   },
   {
     what: "another version than its parts say",
     messages: ({ bytes }) => [{ part: { place: placeOf({ head: { ...version(8).head } }), offset: 0, bytes, sizeBytes: bytes.length } }],
-    says: /another place/,
+    says: /does not match the place/,
   },
   {
     what: "changed bytes",
@@ -213,7 +213,7 @@ test.each<{ what: string; messages: (whole: Version) => readonly MessageInitShap
         part: { place: placeOf({ head }), offset: 0, bytes: bytes.map((byte, i) => (i === 80 ? byte ^ 1 : byte)), sizeBytes: bytes.length },
       },
     ],
-    says: /version 2 of the policy: its bytes were changed/,
+    says: /invalid policy version 2: its bytes were changed/,
   },
   {
     what: "a state that names what was not sent",
@@ -223,12 +223,12 @@ test.each<{ what: string; messages: (whole: Version) => readonly MessageInitShap
   {
     what: "a state of a policy that is none of its versions",
     messages: () => [{ state: { versions: [placeOf(version(1))], policyEpoch: "2" } }],
-    says: /none of its versions/,
+    says: /names none of the versions/,
   },
   {
     what: "a number that no version has",
     messages: () => [{ state: { versions: [], policyEpoch: "9223372036854775808" } }],
-    says: /policy "9223372036854775808"/,
+    says: /policy epoch "9223372036854775808"/,
   },
   {
     what: "a state in the middle of a version",
@@ -236,12 +236,12 @@ test.each<{ what: string; messages: (whole: Version) => readonly MessageInitShap
       { part: { place: placeOf({ head }), offset: 0, bytes: bytes.subarray(0, 9), sizeBytes: bytes.length } },
       { state: { versions: [], policyEpoch: "none" } },
     ],
-    says: /before its end/,
+    says: /version is incomplete/,
   },
   {
     what: "a part without a place",
     messages: () => [{ part: { offset: 0, bytes: new Uint8Array(1), sizeBytes: 1 } }],
-    says: /without a place/,
+    says: /invalid number, hlc, node_id or checksum/,
   },
 ])("an upstream that sends $what is not believed", ({ messages, says }) => {
   const world = new World();

@@ -95,7 +95,7 @@ class World {
       const options = { isNamesOnly: false, sentWallMs: 0, servedBy: "", age: NEW, resolved: { policyEpoch: "", via: [] } };
       const bytes = new DiscoveryBytes(stream.node.replica.slab, { of: () => undefined }).watch(message, options);
       const heard = readWatchMessage(bytes);
-      this.#do((out) => void this.watches.hear(number, heard, time, out), time);
+      this.#do((out) => void this.watches.receive(number, heard, time, out), time);
       if (heard.place !== undefined) this.#check(stream.node);
     }
   }

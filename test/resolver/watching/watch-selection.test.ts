@@ -89,7 +89,7 @@ test("the watches of one caller take a quarter, of prefixes that nobody configur
 test("where few are followed one caller has one of them", () => {
   const follows = following([], 2);
   follows.watch("a", "ann");
-  expect(() => follows.watch("b", "ann")).toThrow(/quota_exceeded.* 1 namespace, .*which is 2/);
+  expect(() => follows.watch("b", "ann")).toThrow(/quota_exceeded.* 1 namespace .*which is 2/);
   follows.watch("b", "bob");
 });
 

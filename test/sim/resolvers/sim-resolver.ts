@@ -332,7 +332,7 @@ export class ResolverProcess {
 
   /** An operator acts on its cache. */
   act(act: CacheOperation, namespaces: readonly string[]): void {
-    this.input({ kind: "act", act, namespaces, told: () => {} });
+    this.input({ kind: "act", act, namespaces, onOutcome: () => {} });
   }
 
   // ---- turns ----

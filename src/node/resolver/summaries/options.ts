@@ -1,13 +1,13 @@
-/** Makes what a resolver follows of summaries from the settings. */
+/** Builds the options for following summaries from the settings. */
 import { EVERYTHING } from "../../../config/resolver.ts";
 import type { Settings } from "../../../config/settings.ts";
 import { CHANNELS, type FollowedKeys, type FollowedSummariesOptions } from "../../../resolver/summaries/followed-summaries.ts";
 import { TrustedKeys } from "../../../resolver/summaries/trusted-keys.ts";
 
-/** More than any node holds: 200,000 summaries of others, those of its own cluster, beacons and announcements. */
+/** More than any node stores: 200,000 summaries of other clusters, plus its own cluster's summaries, source heartbeats and announcements. */
 const MAX_RECORDS = 250_000;
 
-/** Undefined where the settings name no scope: then none are followed. */
+/** Returns the options. Undefined when the settings name no scope, so that no summaries are followed. */
 export function followedSummariesOf(
   { node, resolver, summary }: Settings,
   own: Pick<FollowedSummariesOptions, "generation" | "nodeId">,
@@ -31,7 +31,7 @@ export function followedSummariesOf(
   };
 }
 
-/** Without keys in the settings the upstream is believed. */
+/** Returns the keys for verification. Without configured keys, summaries of the upstream are trusted. */
 export function followedKeysOf({ summary }: Settings, open: () => FollowedKeys): FollowedKeys {
   return summary.keys.length > 0 ? open() : new TrustedKeys();
 }
