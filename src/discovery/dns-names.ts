@@ -35,7 +35,7 @@ export interface NameView {
   /** Whether an alias of this name is seen, whoever has it. Absent: every one is. */
   readonly seesName?: (name: string) => boolean;
   /** The class of the viewer, so that looking takes no time for what is hidden from it. Absent: nothing is hidden, or the time is of no matter. */
-  readonly seer?: ViewerClass | undefined;
+  readonly viewerClass?: ViewerClass | undefined;
 }
 
 export interface FoundAlias {
@@ -194,13 +194,13 @@ export class DnsNames {
   }
 
   /** `zoneChars`: number of characters at the end of each alias that are the zone. */
-  #isAbove(suffix: string, zoneChars: number, view: NameView, seen = this.#seen.find(view.seer)): boolean {
+  #isAbove(suffix: string, zoneChars: number, view: NameView, seen = this.#seen.find(view.viewerClass)): boolean {
     // HOT: for each name that somebody makes up.
     if (!this.#aliases.hasBelow(suffix, seen?.runs) && (zoneChars > 0 || !this.#hasNamespaceBelow(suffix, seen?.namespaces))) return false;
-    const { sees, counts, seesName, seer } = view;
+    const { sees, counts, seesName, viewerClass } = view;
     const isSeen = (namespace: string) => sees(namespace) && this.#hasShown(namespace);
     let passedCount = 0;
-    const made = () => (seen === undefined && ++passedCount === MAX_PASSED ? this.#makeSeen(seer) : undefined);
+    const made = () => (seen === undefined && ++passedCount === MAX_PASSED ? this.#makeSeen(viewerClass) : undefined);
     if (zoneChars === 0)
       for (const namespace of this.#namespacesBelow(suffix, seen?.namespaces)) {
         if (isSeen(namespace)) return true;
@@ -246,7 +246,7 @@ export class DnsNames {
   }
 
   /** Keys of entries in namespaces that the viewer sees. A few of those in others are looked at too, and `sees` hears of them. */
-  #keysSeen(aliases: readonly string[], view: NameView, seen = this.#seen.find(view.seer)): ReadonlySet<KeyText> {
+  #keysSeen(aliases: readonly string[], view: NameView, seen = this.#seen.find(view.viewerClass)): ReadonlySet<KeyText> {
     const keys = new Set<KeyText>();
     let passedCount = 0;
     for (const alias of aliases) {
@@ -256,7 +256,7 @@ export class DnsNames {
       for (const run of this.#aliases.runsOf(alias, seen?.runs)) {
         if (view.sees(namespaceOfRun(run))) for (const key of run.keys) keys.add(key);
         else if (seen === undefined && ++passedCount === MAX_PASSED) {
-          const made = this.#makeSeen(view.seer);
+          const made = this.#makeSeen(view.viewerClass);
           if (made !== undefined) return this.#keysSeen(aliases, view, made);
         }
       }
@@ -264,8 +264,8 @@ export class DnsNames {
     return keys;
   }
 
-  #makeSeen(seer: ViewerClass | undefined) {
-    return seer && this.#seen.make(seer, { namespaces: this.#namespaces, runs: this.#aliases.runs });
+  #makeSeen(viewerClass: ViewerClass | undefined) {
+    return viewerClass && this.#seen.make(viewerClass, { namespaces: this.#namespaces, runs: this.#aliases.runs });
   }
 
   /** The entry of a key, if it is shown. */

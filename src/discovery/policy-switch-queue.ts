@@ -55,7 +55,7 @@ export class SwitchQueue {
   /** Called when a follower is further than it was, or gone, and when a copy received more of its feed: `step` may have something to do again. */
   onFollowed: () => void = () => {};
   readonly #parts: SwitchQueueParts;
-  readonly #hearing: WatchAck;
+  readonly #watchAck: WatchAck;
   #running: RunningChange | undefined;
   /** While a change runs: another policy may have come into force since it began. */
   #isNextDue = false;
@@ -66,7 +66,7 @@ export class SwitchQueue {
   constructor(parts: SwitchQueueParts) {
     this.#parts = parts;
     this.#led = parts.policies.policy;
-    this.#hearing = new WatchAck(parts.fanout);
+    this.#watchAck = new WatchAck(parts.fanout);
   }
 
   /** All records follow the policy in force, and there are no watches: nothing has to change. */
@@ -147,12 +147,12 @@ export class SwitchQueue {
    */
   isHeard(time: Clock): boolean {
     if (this.#running !== undefined) return false;
-    return this.#hearing.isOver(time, ![...this.followers].some(({ isHeard }) => !isHeard));
+    return this.#watchAck.isOver(time, ![...this.followers].some(({ isHeard }) => !isHeard));
   }
 
   /** Monotonic ms at which to ask `isHeard` again. NEVER if no caller waits, and while a change runs, which must end first. */
   nextDeadlineMs(): number {
-    return this.#running === undefined ? this.#hearing.nextDeadlineMs() : NEVER;
+    return this.#running === undefined ? this.#watchAck.nextDeadlineMs() : NEVER;
   }
 
   /** Returns whether there was another policy to begin with. */
@@ -179,7 +179,7 @@ export class SwitchQueue {
   #end({ number }: RunningChange, time: Clock): void {
     this.#running = undefined;
     this.#shown = number;
-    this.#hearing.begin(this.#parts.replica.revision, time);
+    this.#watchAck.begin(this.#parts.replica.revision, time);
     if (this.#isNextDue && !this.#beginNext()) this.#shown += 1;
     this.#isNextDue = false;
   }

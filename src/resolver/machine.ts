@@ -81,7 +81,7 @@ export class ResolverMachine {
   readonly refusals: PrefixRefusals;
   readonly digests: DigestRounds;
   readonly acts: CacheOperations;
-  readonly hearing: UpstreamLiveness;
+  readonly upstreamLiveness: UpstreamLiveness;
   readonly calls: FetchCalls;
   readonly policyStream: PolicyStream;
   /** The upstream of the watches that are open. */
@@ -135,14 +135,14 @@ export class ResolverMachine {
     this.policy = new WatchedPolicy(policies);
     this.policyStream = new PolicyStream(this.policy);
     this.upstreams = new UpstreamSet({ ...options, addresses: options.upstreams }, time.monoMs);
-    this.hearing = new UpstreamLiveness({ upstreams: this.upstreams, watches });
+    this.upstreamLiveness = new UpstreamLiveness({ upstreams: this.upstreams, watches });
     this.digests = new DigestRounds({ ...parts, intervalMs: options.resyncIntervalMs, random }, time);
     this.acts = new CacheOperations({ lookup, fetched, following, watches });
     this.list.add(partsOf(this, time));
   }
 
   handle(input: ResolverInput, time: Time, out: Out): void {
-    const silentMonoMs = this.hearing.silentSince(time);
+    const silentMonoMs = this.upstreamLiveness.silentSince(time);
     if (silentMonoMs !== undefined) this.fetched.onSilence(silentMonoMs, time);
     this.list.handle(input, time, out);
   }
@@ -159,7 +159,7 @@ export class ResolverMachine {
 
   /** What is held, and the policy, in blocks for a file. It may go on changing while they are taken; throws as `copyBlocks`. */
   copy(now: () => Time): Generator<Uint8Array> {
-    return copyBlocks({ ...this.space.parts, owner: this.#owner, policy: this.policy, freshness: this.hearing.freshness }, now);
+    return copyBlocks({ ...this.space.parts, owner: this.#owner, policy: this.policy, freshness: this.upstreamLiveness.freshness }, now);
   }
 
   /**
@@ -171,7 +171,7 @@ export class ResolverMachine {
       ...this.space.parts,
       owner: this.#owner,
       policy: this.policy,
-      freshness: this.hearing.freshness,
+      freshness: this.upstreamLiveness.freshness,
       configured: this.options.namespaces,
       maxEntries: this.options.maxEntries,
       fits: () => this.space.isEnough,
@@ -212,7 +212,7 @@ export class ResolverMachine {
 
   /** How good the answer to a name is, to somebody who has waited for it. Undefined: it may not be told, because more was heard while it was fetched. */
   fetchedAnswer(name: QueriedName, time: Time): AnswerQuality | undefined {
-    const known = this.fetched.look(name, time, this.hearing.silentSince(time));
+    const known = this.fetched.look(name, time, this.upstreamLiveness.silentSince(time));
     return known.state === "miss" ? undefined : this.#answerOf(known, time);
   }
 
@@ -253,8 +253,8 @@ export class ResolverMachine {
   followedAnswer(time: Time, isAsked: (held: EntryIndex) => boolean = () => false): AnswerQuality {
     const isHolding = this.held.lookup.size > 0 && isAsked(this.held.lookup);
     const { isFromDisk } = this.watches;
-    const isStale = isFromDisk || this.isFull || isHolding || !this.hearing.isWell(time);
-    const { freshness } = this.hearing;
+    const isStale = isFromDisk || this.isFull || isHolding || !this.upstreamLiveness.isWell(time);
+    const { freshness } = this.upstreamLiveness;
     return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: freshness.ageMs(time), unreachable: freshness.unreachable };
   }
 
@@ -283,12 +283,12 @@ export class ResolverMachine {
   ): AnswerQuality | undefined {
     const { namespace } = name;
     if (!isFurther) this.#askedFor(namespace, time, out);
-    if (this.isComplete(namespace) && this.hearing.freshness.ageMs(time) <= maxAgeMs) {
+    if (this.isComplete(namespace) && this.upstreamLiveness.freshness.ageMs(time) <= maxAgeMs) {
       const answer = this.followedAnswer(time, (held) => askedCount(held, name) > 0);
       if (isCounted) this.counts.hit(answer);
       return answer;
     }
-    const known = this.fetched.ask(name, time, this.hearing.silentSince(time));
+    const known = this.fetched.ask(name, time, this.upstreamLiveness.silentSince(time));
     if (known.state === "miss" || known.ageMs > maxAgeMs) {
       if (isCounted) this.counts.miss();
       return this.#missed(name, told, time, out);
@@ -303,7 +303,7 @@ export class ResolverMachine {
   #answerOf({ state, name, ageMs, isNegative }: Exclude<CachedName, { readonly state: "miss" }>, time: Time): AnswerQuality {
     return {
       source: "fetched",
-      isStale: state === "stale" || name.isStale || this.hearing.isAway(time),
+      isStale: state === "stale" || name.isStale || this.upstreamLiveness.isAway(time),
       ageMs,
       unreachable: name.unreachable,
       isNegative,
@@ -319,7 +319,11 @@ export class ResolverMachine {
 
   statistics(time: Time): ResolverStatistics {
     const told = { wholeMonoMs: this.wholeMonoMs, upstreamChangeCount: this.upstreamChangeCount, resyncs: this.acts.resyncs };
-    return statisticsOf({ ...this.space.parts, upstreams: this.upstreams, hearing: this.hearing, counts: this.counts }, told, time);
+    return statisticsOf(
+      { ...this.space.parts, upstreams: this.upstreams, upstreamLiveness: this.upstreamLiveness, counts: this.counts },
+      told,
+      time,
+    );
   }
 
   #missed(name: QueriedName, told: (outcome: FetchOutcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): undefined {
@@ -362,6 +366,6 @@ export class ResolverMachine {
     this.watches.want(this.wanted, time, out);
     if (!this.refusals.isEmpty && !this.watches.isOpening && this.refusals.release(time.monoMs)) this.watches.want(this.wanted, time, out);
     // Until now there was nothing to say.
-    if (!wasOpen && this.watches.isOpen) this.hearing.opened(time);
+    if (!wasOpen && this.watches.isOpen) this.upstreamLiveness.opened(time);
   }
 }

@@ -106,7 +106,7 @@ function watchSaid(
   time: Time,
   out: Out,
 ): void {
-  const { used: upstream, watches, hearing, upstreams } = machine;
+  const { used: upstream, watches, upstreamLiveness, upstreams } = machine;
   if (upstream === undefined) return;
   const said = machine.believed(upstream, () => readWatchMessage(bytes), time, out);
   if (said === undefined) return;
@@ -117,20 +117,20 @@ function watchSaid(
     machine.believed(upstream, () => machine.acts.repair(machine.digests.hear(stream, said, time, out) ?? [], time, out), time, out);
   if (isOfWatch !== true) return;
   machine.refusals.accepted();
-  hearing.freshness.heard(time, { isChangesOnly: said.snapshot === SNAPSHOT.NONE && said.ageMs === undefined });
+  upstreamLiveness.freshness.heard(time, { isChangesOnly: said.snapshot === SNAPSHOT.NONE && said.ageMs === undefined });
   fit(machine, time, out);
   // Only the beginning and the end of a snapshot and bookmarks say how the upstream is.
   if (said.ageMs === undefined) return;
   upstreams.heardVia(upstream, said.via, time.monoMs);
   upstreams.heardStale(upstream, said.isStale, time.monoMs);
-  hearing.isUpstreamStale = said.isStale;
+  upstreamLiveness.isUpstreamStale = said.isStale;
   if (said.snapshot === SNAPSHOT.BEGIN) return;
   if (time.monoMs >= machine.fullUntilMonoMs) machine.fault = undefined;
   if (machine.policyStream.hasSpoken) upstreams.markHealthy(upstream);
   // A bookmark of a resolver says that nothing before it is missing, even when no stream can resume from it.
   if (!watches.isInStep(stream)) return;
   machine.wholeMonoMs = time.monoMs;
-  hearing.freshness.stated(said.ageMs + delayMs, time, said.unreachable);
+  upstreamLiveness.freshness.stated(said.ageMs + delayMs, time, said.unreachable);
 }
 
 /**
@@ -195,18 +195,18 @@ function summariesRow(machine: ResolverMachine): ResolverPart {
 }
 
 function hearingRow(machine: ResolverMachine): ResolverPart {
-  const { hearing, watches } = machine;
+  const { upstreamLiveness, watches } = machine;
   return {
     handle: {
       tick: (_, time) => {
-        if (time.monoMs < hearing.deadMonoMs) return;
-        watches.onSilence(hearing.changesOnlyMs(time));
+        if (time.monoMs < upstreamLiveness.deadMonoMs) return;
+        watches.onSilence(upstreamLiveness.changesOnlyMs(time));
         machine.lose(time);
       },
-      "upstream changed": (_, time) => hearing.opened(time),
-      reopen: (_, time) => hearing.opened(time),
+      "upstream changed": (_, time) => upstreamLiveness.opened(time),
+      reopen: (_, time) => upstreamLiveness.opened(time),
     },
-    nextDeadlineMs: () => hearing.deadMonoMs,
+    nextDeadlineMs: () => upstreamLiveness.deadMonoMs,
   };
 }
 
@@ -235,7 +235,7 @@ function reopeningRow({ list }: ResolverMachine, random: () => number): Resolver
 }
 
 function pruneRow(
-  { options, fetched, following, hearing, upstreams, replica }: ResolverMachine,
+  { options, fetched, following, upstreamLiveness, upstreams, replica }: ResolverMachine,
   { monoMs: startMonoMs }: Time,
 ): ResolverPart {
   let dueMonoMs = startMonoMs + options.pruneIntervalMs;
@@ -244,7 +244,7 @@ function pruneRow(
       tick: (_, time) => {
         if (time.monoMs < dueMonoMs) return;
         dueMonoMs = time.monoMs + options.pruneIntervalMs;
-        fetched.prune(time, hearing.silentSince(time));
+        fetched.prune(time, upstreamLiveness.silentSince(time));
         if (!upstreams.isCutOff) following.prune(time.monoMs - UNASKED_MS);
         replica.collect(time, PRUNED_AT_A_TIME);
       },

@@ -40,7 +40,7 @@ export interface HandOverParts {
   readonly leases: Leases;
   readonly stamper: EntryStamper;
   readonly gate: QuotaGate;
-  readonly endings: EntryRemovals;
+  readonly entryRemovals: EntryRemovals;
   /** Grants a new static lease of a principal. Returns its id. */
   readonly grant: (principal: string, time: Time) => string;
   /** Puts a key under a lease. `isLive`: this node already has a live record of it. */
@@ -143,49 +143,50 @@ export class HandOver {
   /**
    * Stages the end of the records that others have taken, and returns the next offers. `isOver`: no record is left, or no node to take it.
    */
-  step(takers: readonly HandOverTarget[], time: Time): { readonly offers: readonly HandOverOffer[]; readonly isOver: boolean } {
-    for (const [nodeId, asked] of this.#asked) this.#look(nodeId, asked, takers, time);
+  step(handOverTargets: readonly HandOverTarget[], time: Time): { readonly offers: readonly HandOverOffer[]; readonly isOver: boolean } {
+    for (const [nodeId, asked] of this.#asked) this.#look(nodeId, asked, handOverTargets, time);
     const offers: HandOverOffer[] = [];
-    for (const taker of takers) {
-      const { nodeId, refusals } = taker;
+    for (const handOverTarget of handOverTargets) {
+      const { nodeId, refusals } = handOverTarget;
       if (this.#asked.has(nodeId) || (this.#resting.get(nodeId) ?? 0) > time.monoMs) continue;
-      const storedRecords = this.#takeWaiting(taker);
+      const storedRecords = this.#takeWaiting(handOverTarget);
       if (storedRecords.length === 0) continue;
       this.#asked.set(nodeId, { storedRecords, refusals, untilMonoMs: time.monoMs + OFFER_MS });
       offers.push({ nodeId, seqs: storedRecords.map(({ seq }) => seq) });
     }
-    if (takers.some((taker) => this.#asked.has(taker.nodeId) || this.#hasFor(taker))) this.#servedMonoMs = time.monoMs;
+    if (handOverTargets.some((handOverTarget) => this.#asked.has(handOverTarget.nodeId) || this.#hasFor(handOverTarget)))
+      this.#servedMonoMs = time.monoMs;
     const isDone = this.#waiting.length === 0 && this.#asked.size === 0;
     return { offers, isOver: isDone || time.monoMs - this.#servedMonoMs >= ALONE_MS };
   }
 
   /** Whether anything waits that the node may be offered. */
-  #hasFor(taker: HandOverTarget): boolean {
-    return this.#waiting.some((own) => mayOffer(own, taker));
+  #hasFor(handOverTarget: HandOverTarget): boolean {
+    return this.#waiting.some((own) => mayOffer(own, handOverTarget));
   }
 
   /** The next offer, oldest first. */
-  #takeWaiting(taker: HandOverTarget): readonly OwnedEntry[] {
+  #takeWaiting(handOverTarget: HandOverTarget): readonly OwnedEntry[] {
     const taken: OwnedEntry[] = [];
     const left: OwnedEntry[] = [];
-    for (const own of this.#waiting) (taken.length < OFFER_COUNT && mayOffer(own, taker) ? taken : left).push(own);
+    for (const own of this.#waiting) (taken.length < OFFER_COUNT && mayOffer(own, handOverTarget) ? taken : left).push(own);
     this.#waiting = left;
     return taken;
   }
 
-  #look(nodeId: string, asked: PendingOffer, takers: readonly HandOverTarget[], time: Time): void {
-    const { replica, endings } = this.#parts;
+  #look(nodeId: string, asked: PendingOffer, handOverTargets: readonly HandOverTarget[], time: Time): void {
+    const { replica, entryRemovals } = this.#parts;
     const storedRecords = asked.storedRecords.filter(({ stored, seq }) => {
       // The record ended meanwhile, because somebody unregistered it.
       if (stored.body !== BODY.ENTRY || stored.seq !== seq || replica.own(stored.key) !== stored) return false;
       if (!this.#hasSuccessor(stored)) return true;
-      endings.handedOver(stored);
+      entryRemovals.handedOver(stored);
       this.takenCount += 1;
       return false;
     });
-    const taker = takers.find((each) => each.nodeId === nodeId);
-    const hasRefused = taker !== undefined && taker.refusals > asked.refusals;
-    if (storedRecords.length > 0 && taker !== undefined && !hasRefused && time.monoMs < asked.untilMonoMs) {
+    const handOverTarget = handOverTargets.find((each) => each.nodeId === nodeId);
+    const hasRefused = handOverTarget !== undefined && handOverTarget.refusals > asked.refusals;
+    if (storedRecords.length > 0 && handOverTarget !== undefined && !hasRefused && time.monoMs < asked.untilMonoMs) {
       this.#asked.set(nodeId, { ...asked, storedRecords });
       return;
     }

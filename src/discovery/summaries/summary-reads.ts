@@ -61,7 +61,7 @@ export class SummaryReads implements SwitchObserver {
   readonly fanout: Fanout;
   readonly sources: KnownSources;
   readonly #parts: SummaryReadsParts;
-  readonly #hearing: WatchAck;
+  readonly #watchAck: WatchAck;
   readonly #onTurned: ((sources: ReadonlySet<string>) => void)[] = [];
   /** The policy that the last change led to. */
   #told: Policy;
@@ -73,7 +73,7 @@ export class SummaryReads implements SwitchObserver {
     this.sources = sources;
     this.#told = policies.policy;
     this.fanout = new Fanout(parts.onAgain);
-    this.#hearing = new WatchAck(this.fanout);
+    this.#watchAck = new WatchAck(this.fanout);
     // The control plane's namespaces have no summaries; there stand beacons.
     this.reads = new CatalogReads(replica, node, { policies, onDenied, hides: isControlNamespace, ...(lists && { lists }) });
   }
@@ -151,7 +151,7 @@ export class SummaryReads implements SwitchObserver {
   step(maxCount: number): boolean {
     if (this.#running?.step(maxCount) !== true) return false;
     this.#running = undefined;
-    this.#hearing.begin(this.#parts.replica.revision, this.#parts.now());
+    this.#watchAck.begin(this.#parts.replica.revision, this.#parts.now());
     this.fanout.all();
     return true;
   }
@@ -161,7 +161,7 @@ export class SummaryReads implements SwitchObserver {
   }
 
   get isHeard(): boolean {
-    return this.#running === undefined && this.#hearing.isOver(this.#parts.now());
+    return this.#running === undefined && this.#watchAck.isOver(this.#parts.now());
   }
 
   /** Cost: a look at every summary, when a source is lost or found. */

@@ -23,7 +23,7 @@ export interface PeerAuthFacts {
   /** While it is closed this node talks to nobody: a policy protects its entries, and peers could prove nothing. */
   readonly seal?: { readonly isClosed: boolean };
   /** The nodes that this node refuses whatever they prove. */
-  readonly foreigners: ForeignPeers;
+  readonly foreignPeers: ForeignPeers;
 }
 
 /** The tokens that nodes without certificates show each other. */
@@ -83,7 +83,7 @@ export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: Peer
   if (refused !== undefined) return refused;
   if (hello.nodeId === facts.nodeId)
     return { reason: "duplicate_node", detail: `two nodes call themselves ${facts.nodeId}; the other is at ${hello.address}` };
-  const foreign = facts.foreigners.refusalOf(hello);
+  const foreign = facts.foreignPeers.refusalOf(hello);
   if (foreign !== undefined) return foreign;
   if (commonVersion(PROTOCOL_VERSIONS, hello.protocolVersions) === undefined)
     return { reason: "incompatible", detail: `speaks ${hello.protocolVersions.join(", ")}, not ${PROTOCOL_VERSIONS.join(", ")}` };
@@ -123,9 +123,9 @@ export function refusalOfAnswer(response: FabricCallResponse, facts: PeerAuthFac
 }
 
 /** Why the sender is refused for the place that it is in. */
-function refusalOfSpeaker({ nodeId, ...place }: FabricCallRequest["from"], { foreigners }: PeerAuthFacts): PeerRefusal | undefined {
-  const refusal = foreigners.refusalOf(place);
-  if (refusal !== undefined) foreigners.note(nodeId, place);
+function refusalOfSpeaker({ nodeId, ...place }: FabricCallRequest["from"], { foreignPeers }: PeerAuthFacts): PeerRefusal | undefined {
+  const refusal = foreignPeers.refusalOf(place);
+  if (refusal !== undefined) foreignPeers.note(nodeId, place);
   return refusal;
 }
 

@@ -123,15 +123,15 @@ export class MemberCalls {
   }
 
   /** Returns why what the teller said of itself was refused; undefined when it was taken, or when it said nothing of itself. */
-  hear(updates: readonly MemberUpdate[], teller: UpdateSource, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
+  hear(updates: readonly MemberUpdate[], updateSource: UpdateSource, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
     let refusal: UpdateRefusal | undefined;
-    const count = Math.min(updates.length, teller.path === "gossip" ? this.#options.maxUpdatesRead : this.#options.maxMembers);
+    const count = Math.min(updates.length, updateSource.path === "gossip" ? this.#options.maxUpdatesRead : this.#options.maxMembers);
     this.state.refused.tooMany += updates.length - count;
     for (let i = 0; i < count; i++) {
       const update = updates[i];
       if (update === undefined) continue;
-      const why = this.state.learn(update, teller, time, out);
-      if (update.nodeId === teller.nodeId) refusal = why;
+      const why = this.state.learn(update, updateSource, time, out);
+      if (update.nodeId === updateSource.nodeId) refusal = why;
     }
     return refusal;
   }

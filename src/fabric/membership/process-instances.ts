@@ -204,7 +204,7 @@ export type MembershipOutput =
   | Extract<FabricNews, { readonly kind: "memberChanged" | "memberForgotten" | "turnedAway" | "letIn" | "ownIdUsed" }>;
 
 export interface MembershipStateParts {
-  readonly foreigners?: ForeignPeers | undefined;
+  readonly foreignPeers?: ForeignPeers | undefined;
   /** What earlier starts of this node were called. */
   readonly earlierBoots?: readonly string[] | undefined;
   /** Starts of others that were accepted before this node was restarted. */

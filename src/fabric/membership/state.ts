@@ -48,7 +48,7 @@ export class MembershipState {
   /** Dead members that turned out to live. The owner sets it back. */
   foundAgainCount = 0;
   readonly #options: MembershipOptions;
-  readonly #foreigners: ForeignPeers | undefined;
+  readonly #foreignPeers: ForeignPeers | undefined;
   readonly #conflicts: IdConflicts;
   readonly #suspicions: SuspicionTable<Member>;
   #sweepAtMs = NEVER;
@@ -59,7 +59,7 @@ export class MembershipState {
     this.members = new Members(facts.clusterId);
     this.instances = new ProcessInstances(options.maxMembers, facts.clusterId, parts.acceptedStarts);
     this.identityDispute = new IdentityDispute(parts.earlierBoots ?? []);
-    this.#foreigners = parts.foreigners;
+    this.#foreignPeers = parts.foreignPeers;
     this.#options = options;
     this.#conflicts = new IdConflicts(options, facts.clusterId);
     this.#suspicions = new SuspicionTable(options);
@@ -75,68 +75,68 @@ export class MembershipState {
   }
 
   /** Takes in one update as another node told it; returns why it was refused, and undefined when it was not. */
-  learn(told: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
-    const refusal = this.#refusalOf(told, teller, time);
+  learn(told: MemberUpdate, updateSource: UpdateSource, time: Time, out: MembershipOutput[]): UpdateRefusal | undefined {
+    const refusal = this.#refusalOf(told, updateSource, time);
     if (refusal !== undefined) this.refused[refusal] += 1;
-    if (refusal === "foreign") this.#foreign(told, teller, out);
+    if (refusal === "foreign") this.#foreign(told, updateSource, out);
     // A word about an earlier start is old; only from itself it may be the word of a second node.
-    if (refusal === "start" && isSelfReported(told, teller) && this.meet(told, time) === "two") this.#twoNodes(told, time, out);
+    if (refusal === "start" && isSelfReported(told, updateSource) && this.meet(told, time) === "two") this.#twoNodes(told, time, out);
     if (refusal !== undefined) return refusal;
-    if (told.nodeId === this.self.ref.nodeId) this.#aboutSelf(told, teller, time, out);
-    else this.#aboutOther(told, teller, time, out);
+    if (told.nodeId === this.self.ref.nodeId) this.#aboutSelf(told, updateSource, time, out);
+    else this.#aboutOther(told, updateSource, time, out);
     return undefined;
   }
 
-  #refusalOf(told: MemberUpdate, teller: UpdateSource, time: Time): UpdateRefusal | undefined {
+  #refusalOf(told: MemberUpdate, updateSource: UpdateSource, time: Time): UpdateRefusal | undefined {
     const isOfSelf = told.nodeId === this.self.ref.nodeId;
-    const fault = updateFault(told, time.wallMs, isOfSelf || isSelfReported(told, teller));
+    const fault = updateFault(told, time.wallMs, isOfSelf || isSelfReported(told, updateSource));
     if (fault !== undefined) return fault;
     const member = this.members.find(told.nodeId)?.update;
     const known = { own: this.self.update, member };
-    if (isForeignClaim(told, teller, known)) {
+    if (isForeignClaim(told, updateSource, known)) {
       if (shouldContact(told, known) && this.untold.length < MAX_UNTOLD) this.untold.push(told);
       return "border";
     }
     if (isOfSelf) return undefined;
-    if (this.#foreigners?.refusalOf(told) !== undefined) return "foreign";
-    if (this.instances.verdict(told, isSelfReported(told, teller)) === "stranger") return "start";
+    if (this.#foreignPeers?.refusalOf(told) !== undefined) return "foreign";
+    if (this.instances.verdict(told, isSelfReported(told, updateSource)) === "stranger") return "start";
     if (member === undefined && !this.members.hasRoomFor(told.clusterId, this.#options.maxMembers)) return "full";
     return isListed(told.status) && told.address === this.self.update.address ? "ownAddress" : undefined;
   }
 
   /** Told of once a place: what would let it in, or that our own cluster is in two regions by mistake. */
-  #foreign(told: MemberUpdate, teller: UpdateSource, out: MembershipOutput[]): void {
+  #foreign(told: MemberUpdate, updateSource: UpdateSource, out: MembershipOutput[]): void {
     const { nodeId, address, clusterId, region, status } = told;
-    const refusal = this.#foreigners?.refusalOf(told);
-    if (refusal === undefined || this.#foreigners?.note(nodeId, told) !== true || !isListed(status)) return;
+    const refusal = this.#foreignPeers?.refusalOf(told);
+    if (refusal === undefined || this.#foreignPeers?.note(nodeId, told) !== true || !isListed(status)) return;
     const own = this.self.update;
-    const detail = { nodeId, address, clusterId, region, toldBy: teller.nodeId };
+    const detail = { nodeId, address, clusterId, region, toldBy: updateSource.nodeId };
     if (clusterId === own.clusterId) out.push(eventOutput("cluster_in_two_regions", "warn", { ...detail, ours: own.region }));
     else out.push(eventOutput("foreign_node_refused", "warn", { ...detail, ...refusal }));
   }
 
-  #aboutOther(told: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
+  #aboutOther(told: MemberUpdate, updateSource: UpdateSource, time: Time, out: MembershipOutput[]): void {
     const member = this.members.find(told.nodeId);
     if (member === undefined) {
-      this.#apply(told, teller, time, out);
+      this.#apply(told, updateSource, time, out);
       return;
     }
     // A table may be old. Whom it calls dead gets the time to contradict (as memberlist does), unless we know no better.
-    const isDoubtful = teller.path !== "gossip" && told.status === "dead" && isListed(member.update.status);
-    const said: MemberUpdate = isDoubtful ? { ...told, status: "suspect", accuser: teller.nodeId } : told;
-    const start = this.instances.verdict(told, isSelfReported(told, teller));
+    const isDoubtful = updateSource.path !== "gossip" && told.status === "dead" && isListed(member.update.status);
+    const said: MemberUpdate = isDoubtful ? { ...told, status: "suspect", accuser: updateSource.nodeId } : told;
+    const start = this.instances.verdict(told, isSelfReported(told, updateSource));
     const update = start === "unsaid" ? { ...said, ...startOf(member.update) } : said;
     switch (mergeVerdict(member.update, update)) {
       case "apply":
-        if (isListed(member.update.status) && shouldAsk(told, teller, member.update, start))
-          this.#challenge(member, said, "start", teller, time, out);
-        else this.#apply(update, teller, time, out);
+        if (isListed(member.update.status) && shouldAsk(told, updateSource, member.update, start))
+          this.#challenge(member, said, "start", updateSource, time, out);
+        else this.#apply(update, updateSource, time, out);
         return;
       case "confirm":
-        this.#confirm(member, update, teller, time);
+        this.#confirm(member, update, updateSource, time);
         return;
       case "challenge":
-        this.#challenge(member, update, "life", teller, time, out);
+        this.#challenge(member, update, "life", updateSource, time, out);
         return;
       case "stale":
         if (!isListed(member.update.status) && isListed(update.status) && time.monoMs - member.changedMonoMs >= RETELL_AFTER_MS) {
@@ -253,18 +253,22 @@ export class MembershipState {
     this.#suspicions.postpone(byMs, nowMonoMs);
   }
 
-  #apply(update: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
-    if (isListed(update.status) && this.#isAddressTaken(update, teller, time, out)) return;
+  #apply(update: MemberUpdate, updateSource: UpdateSource, time: Time, out: MembershipOutput[]): void {
+    if (isListed(update.status) && this.#isAddressTaken(update, updateSource, time, out)) return;
     this.#conflicts.dropUpTo(update);
-    const source = { accuser: update.accuser, path: teller.path === "gossip" ? "gossip" : "table", via: [teller.nodeId] } as const;
-    this.#put(update, source, time, out, teller.path !== "newcomer");
-    if (isSelfReported(update, teller)) this.instances.prove(update, time);
+    const source = {
+      accuser: update.accuser,
+      path: updateSource.path === "gossip" ? "gossip" : "table",
+      via: [updateSource.nodeId],
+    } as const;
+    this.#put(update, source, time, out, updateSource.path !== "newcomer");
+    if (isSelfReported(update, updateSource)) this.instances.prove(update, time);
   }
 
-  #isAddressTaken(update: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): boolean {
+  #isAddressTaken(update: MemberUpdate, updateSource: UpdateSource, time: Time, out: MembershipOutput[]): boolean {
     const holder = this.members.holderOf(update.address);
     if (holder === undefined || holder.update.nodeId === update.nodeId) return false;
-    this.#hold(update, "address", teller, time, out);
+    this.#hold(update, "address", updateSource, time, out);
     return true;
   }
 
@@ -272,7 +276,7 @@ export class MembershipState {
     member: Member,
     update: MemberUpdate,
     reason: "life" | "start",
-    teller: UpdateSource,
+    updateSource: UpdateSource,
     time: Time,
     out: MembershipOutput[],
   ): void {
@@ -280,12 +284,12 @@ export class MembershipState {
       this.#conflicts.dropUpTo(update);
       return;
     }
-    this.#hold(update, reason, teller, time, out);
+    this.#hold(update, reason, updateSource, time, out);
     this.doubted.push(member);
   }
 
-  #hold(update: MemberUpdate, reason: WaitingUpdate["reason"], teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
-    const held = this.#conflicts.add(update, reason, time.monoMs, teller.nodeId);
+  #hold(update: MemberUpdate, reason: WaitingUpdate["reason"], updateSource: UpdateSource, time: Time, out: MembershipOutput[]): void {
+    const held = this.#conflicts.add(update, reason, time.monoMs, updateSource.nodeId);
     if (held === "full") this.refused.conflictsFull += 1;
     if (held !== "new" || reason === "start") return;
     // Everybody has to know of it when the older one is gone. That there are two is told once that one has shown that it is still there.
@@ -295,12 +299,12 @@ export class MembershipState {
     out.push(eventOutput("address_of_another_member", "warn", { nodeId, generation, address }, { isAudited: true }));
   }
 
-  #confirm(member: Member, update: MemberUpdate, teller: UpdateSource, time: Time): void {
+  #confirm(member: Member, update: MemberUpdate, updateSource: UpdateSource, time: Time): void {
     if (update.accuser === "" || !this.#suspicions.confirm(member, update.accuser)) return;
     this.broadcasts.add(update);
     const { status, incarnation, accuser } = update;
-    const path = teller.path === "gossip" ? "gossip" : "table";
-    addEvidence(member, { atWallMs: time.wallMs, status, incarnation, accuser, path, via: [teller.nodeId] });
+    const path = updateSource.path === "gossip" ? "gossip" : "table";
+    addEvidence(member, { atWallMs: time.wallMs, status, incarnation, accuser, path, via: [updateSource.nodeId] });
   }
 
   #put(
@@ -368,16 +372,16 @@ export class MembershipState {
     this.#sweepAtMs = isAnyGone ? time.monoMs + FORGET_SWEEP_MS : NEVER;
   }
 
-  #aboutSelf(told: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
+  #aboutSelf(told: MemberUpdate, updateSource: UpdateSource, time: Time, out: MembershipOutput[]): void {
     const own = this.self.update;
     if (told.generation > own.generation) {
-      this.#conflict(told, teller, time, out);
+      this.#conflict(told, updateSource, time, out);
       return;
     }
     if (told.generation < own.generation || told.incarnation < own.incarnation || this.self.isLeft) return;
     if (told.status === "alive" && told.incarnation === own.incarnation && told.address === own.address) return;
     if (told.status === "alive" && told.address !== own.address) {
-      this.#conflict(told, teller, time, out);
+      this.#conflict(told, updateSource, time, out);
       // Two that run from copies of one journal would contradict each other as fast as gossip goes.
       if (time.monoMs - this.#twinMs < TWIN_CONTRADICTED_MS) return;
       this.#twinMs = time.monoMs;
@@ -387,7 +391,7 @@ export class MembershipState {
     if (told.status === "alive") return;
     // Others had reason to doubt us (Lifeguard §IV-A).
     this.health.worsen(1);
-    const detail = { said: told.status, accuser: told.accuser, toldBy: teller.nodeId, incarnation: told.incarnation };
+    const detail = { said: told.status, accuser: told.accuser, toldBy: updateSource.nodeId, incarnation: told.incarnation };
     out.push(eventOutput("contradicted_own_death", "info", detail));
   }
 
@@ -398,8 +402,8 @@ export class MembershipState {
   }
 
   /** Somebody else uses our id, or did so after us. */
-  #conflict(told: MemberUpdate, teller: UpdateSource, time: Time, out: MembershipOutput[]): void {
-    const event = this.identityDispute.conflict(told, { address: this.self.update.address, toldBy: teller.nodeId }, time);
-    if (event !== undefined) out.push(event, { kind: "ownIdUsed", told, toldBy: teller.nodeId });
+  #conflict(told: MemberUpdate, updateSource: UpdateSource, time: Time, out: MembershipOutput[]): void {
+    const event = this.identityDispute.conflict(told, { address: this.self.update.address, toldBy: updateSource.nodeId }, time);
+    if (event !== undefined) out.push(event, { kind: "ownIdUsed", told, toldBy: updateSource.nodeId });
   }
 }

@@ -18,18 +18,18 @@ interface KnownMembers {
 }
 
 /** Whether a node tells of itself. */
-export function isSelfReported(told: MemberUpdate, teller: UpdateSource): boolean {
-  return told.nodeId === teller.nodeId;
+export function isSelfReported(told: MemberUpdate, updateSource: UpdateSource): boolean {
+  return told.nodeId === updateSource.nodeId;
 }
 
 /**
  * Whether a node of another cluster tells something of a node of ours that only our own cluster may tell. That it takes this node for
  * dead it may say, for this node contradicts.
  */
-export function isForeignClaim(told: MemberUpdate, teller: UpdateSource, { own, member }: KnownMembers): boolean {
-  if (teller.clusterId === own.clusterId) return false;
+export function isForeignClaim(told: MemberUpdate, updateSource: UpdateSource, { own, member }: KnownMembers): boolean {
+  if (updateSource.clusterId === own.clusterId) return false;
   // Who knows nobody yet must know that there are others of its cluster, of whomever it hears so: it is not to take itself for all of it.
-  if (teller.path === "newcomer" && member === undefined && told.nodeId !== own.nodeId) return false;
+  if (updateSource.path === "newcomer" && member === undefined && told.nodeId !== own.nodeId) return false;
   if (told.nodeId === own.nodeId) return told.generation !== own.generation || told.address !== own.address;
   return told.clusterId === own.clusterId || member?.clusterId === own.clusterId;
 }
@@ -43,9 +43,9 @@ export function shouldContact(told: MemberUpdate, { own, member }: KnownMembers)
  * Whether the address that is listed is asked before this is taken: of another start or another place others are not believed, and who says
  * that it moved waits until nobody is at the old one.
  */
-export function shouldAsk(told: MemberUpdate, teller: UpdateSource, held: MemberUpdate, start: InstanceVerdict): boolean {
+export function shouldAsk(told: MemberUpdate, updateSource: UpdateSource, held: MemberUpdate, start: InstanceVerdict): boolean {
   const isMoved = held.address !== told.address;
-  if (isSelfReported(told, teller)) return isMoved && (start === "follows" || start === "unsaid");
+  if (isSelfReported(told, updateSource)) return isMoved && (start === "follows" || start === "unsaid");
   // Of a node that never said a start there is nothing to compare.
   return start === "follows" || (isMoved && start !== "new");
 }

@@ -67,7 +67,7 @@ export function hitRatio({ hitCount, missCount }: Pick<ResolverStatistics, "hitC
 
 export interface StatisticsParts extends CacheCapacityParts {
   readonly upstreams: UpstreamSet;
-  readonly hearing: UpstreamLiveness;
+  readonly upstreamLiveness: UpstreamLiveness;
   readonly counts: AnswerCounts;
 }
 
@@ -81,11 +81,11 @@ export function statisticsOf(
   { wholeMonoMs, resyncs, upstreamChangeCount }: ReportedStatistics,
   time: Time,
 ): ResolverStatistics {
-  const { replica, fetched, held, cache, counts, following, watches, upstreams, hearing } = parts;
+  const { replica, fetched, held, cache, counts, following, watches, upstreams, upstreamLiveness } = parts;
   const [followedCount, fetchedCount, heldCount] = [replica.lookup.size, fetched.lookup.size, held.lookup.size];
   const { hitCount, missCount, staleCount, negativeCount } = counts;
   const oldestMs = Math.max(
-    followedCount === 0 ? Number.NEGATIVE_INFINITY : hearing.freshness.ageMs(time),
+    followedCount === 0 ? Number.NEGATIVE_INFINITY : upstreamLiveness.freshness.ageMs(time),
     time.monoMs - fetched.oldestMonoMs,
   );
   const recordBytes = RECORD_BYTES * (followedCount + fetchedCount + held.keptCount);
@@ -111,11 +111,13 @@ export function statisticsOf(
 }
 
 function lagMs(
-  { watches, bookmarks, following, upstreams, hearing }: StatisticsParts,
+  { watches, bookmarks, following, upstreams, upstreamLiveness }: StatisticsParts,
   wholeMonoMs: number | undefined,
   time: Time,
 ): number | undefined {
-  const isCurrent = watches.isOpen ? bookmarks.isAtBookmark && !hearing.freshness.isSilent(time) : following.prefixes.list.length === 0;
+  const isCurrent = watches.isOpen
+    ? bookmarks.isAtBookmark && !upstreamLiveness.freshness.isSilent(time)
+    : following.prefixes.list.length === 0;
   if (isCurrent && !upstreams.isCutOff) return 0;
   return wholeMonoMs === undefined ? undefined : time.monoMs - wholeMonoMs;
 }

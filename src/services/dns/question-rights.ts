@@ -22,7 +22,7 @@ export interface QuestionRightsParts {
 
 /** Whose rights a question has, and what its address adds to them. */
 export interface QuestionRights {
-  readonly asker: NameCaller;
+  readonly nameCaller: NameCaller;
   /** Whether that is the caller at its own address, which asks over gRPC or HTTP. */
   readonly isCallers: boolean;
   /** The view that the address has. Its index says whose serial is told: callers with rights of their own are told that of anonymous ones. */
@@ -44,12 +44,12 @@ export function questionRightsOf(
 ): QuestionRights {
   const own = viewerFor(caller, named, parts.allowsViewerOverride);
   if (source !== undefined) demandRole(caller, "mesh.operate", ": an answer as from another address is asked for");
-  const asker = source === undefined ? ({ address: caller.address, transport: "dot" } as const) : parseSource(source);
-  const row = parts.views.choose({ ...asker, subnet: undefined }).index;
+  const nameCaller = source === undefined ? ({ address: caller.address, transport: "dot" } as const) : parseSource(source);
+  const row = parts.views.choose({ ...nameCaller, subnet: undefined }).index;
   const viewer = parts.viewers[row];
   assert(viewer !== undefined, "each view has a viewer");
   const { view } = viewer;
-  const of = { asker, isCallers: source === undefined, row };
+  const of = { nameCaller, isCallers: source === undefined, row };
   if (source === undefined || isNamed(named)) return { ...of, view: { ...view, index: 0 }, viewer: own, isRefused: false };
   const { tenant, cluster } = viewer.caller;
   return { ...of, view, viewer: { ...caller, tenant, cluster }, isRefused: row === 0 && parts.isAnonymousRefused };
@@ -85,9 +85,9 @@ function viewerFor(caller: Caller, asked: Viewer | undefined, allowsOverride: bo
 }
 
 /** The view in words. */
-export function viewWords({ asker, isCallers, view, row, viewer, isRefused }: QuestionRights): string {
+export function viewWords({ nameCaller, isCallers, view, row, viewer, isRefused }: QuestionRights): string {
   const { locality, answerLimit } = view;
-  const from = `${asker.address}${isCallers ? ", as" : ""} over ${asker.transport}: ${row === 0 ? "no row of dns.views" : `dns.views[${row - 1}]`}`;
+  const from = `${nameCaller.address}${isCallers ? ", as" : ""} over ${nameCaller.transport}: ${row === 0 ? "no row of dns.views" : `dns.views[${row - 1}]`}`;
   if (isRefused) return `${from}; a source without a view is refused`;
   const place = locality === undefined ? "" : `, region ${locality.region}${locality.zone === "" ? "" : `, zone ${locality.zone}`}`;
   const limit = answerLimit === undefined ? "" : `, at most ${answerLimit} records of a set`;
