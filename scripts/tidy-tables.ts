@@ -168,8 +168,12 @@ const OLD_WORDS: Readonly<Record<string, string>> = {
   quarantine: "conflict",
   quarantined: "conflict",
   seam: "io-types",
+  seer: "viewer class",
   shelf: "cache",
+  standpoint: "reader position",
+  swaying: "changing",
   trail: "log",
+  turnstile: "semaphore",
   unserved: "unimplemented",
 };
 

@@ -187,7 +187,7 @@ test.each([
 test("knip names an export, a file and a dependency that nobody uses", async () => {
   const folder = plant({
     "src/main.ts": 'import { used } from "./lib/part.ts";\n\nused();\n',
-    "src/lib/machine-part.ts": "export function used(): void {}\nexport function plantedExport(): void {}\n",
+    "src/lib/part.ts": "export function used(): void {}\nexport function plantedExport(): void {}\n",
     "src/lib/planted-file.ts": "export const a = 1;\n",
   });
   const { code, output } = await run("knip", ["--no-progress"], { cwd: folder });
@@ -348,7 +348,7 @@ test("tidy names a pure file that no test of its room reaches, but not a shell, 
     "src/catalog/other.ts": 'import { a } from "../lib/a.ts";\nexport const other = a;\n',
     "src/lib/a.io.ts": "export function a(): void {}\n",
     "src/lib/types.ts": "export interface A {}\n",
-    "src/lib/machine-part.ts": "export function part(): void {}\n",
+    "src/lib/part.ts": "export function part(): void {}\n",
     "src/lib/whole.ts": 'import { part } from "./part.ts";\nexport const whole = part;\n',
     "test/fakes/all.ts": 'import { whole } from "../../src/lib/whole.ts";\nexport const all = whole;\n',
     "test/lib/whole.test.ts": 'import { all } from "../fakes/all.ts";\n',

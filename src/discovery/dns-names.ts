@@ -38,7 +38,7 @@ export interface NameView {
    * The class of the viewer, so that the time of a search does not depend on entries hidden from it. Undefined if nothing is hidden, or if
    * the time does not matter.
    */
-  readonly seer?: ViewerClass | undefined;
+  readonly viewerClass?: ViewerClass | undefined;
 }
 
 export interface FoundAlias {
@@ -207,13 +207,13 @@ export class DnsNames {
   }
 
   /** `zoneChars`: number of characters of the zone at the end of each alias. */
-  #isAbove(suffix: string, zoneChars: number, view: NameView, seen = this.#seen.find(view.seer)): boolean {
+  #isAbove(suffix: string, zoneChars: number, view: NameView, seen = this.#seen.find(view.viewerClass)): boolean {
     // HOT: once per question for a name that does not exist.
     if (!this.#aliases.hasBelow(suffix, seen?.runs) && (zoneChars > 0 || !this.#hasNamespaceBelow(suffix, seen?.namespaces))) return false;
-    const { sees, counts, seesName, seer } = view;
+    const { sees, counts, seesName, viewerClass } = view;
     const isSeen = (namespace: string) => sees(namespace) && this.#hasShown(namespace);
     let skippedCount = 0;
-    const made = () => (seen === undefined && ++skippedCount === MAX_SKIPPED ? this.#makeSeen(seer) : undefined);
+    const made = () => (seen === undefined && ++skippedCount === MAX_SKIPPED ? this.#makeSeen(viewerClass) : undefined);
     if (zoneChars === 0)
       for (const namespace of this.#namespacesBelow(suffix, seen?.namespaces)) {
         if (isSeen(namespace)) return true;
@@ -260,7 +260,7 @@ export class DnsNames {
   }
 
   /** Keys of entries in namespaces that the viewer sees. Also tests a few other namespaces, so that `sees` can report them. */
-  #keysSeen(aliases: readonly string[], view: NameView, seen = this.#seen.find(view.seer)): ReadonlySet<KeyText> {
+  #keysSeen(aliases: readonly string[], view: NameView, seen = this.#seen.find(view.viewerClass)): ReadonlySet<KeyText> {
     const keys = new Set<KeyText>();
     let skippedCount = 0;
     for (const alias of aliases) {
@@ -270,7 +270,7 @@ export class DnsNames {
       for (const run of this.#aliases.runsOf(alias, seen?.runs)) {
         if (view.sees(namespaceOfRun(run))) for (const key of run.keys) keys.add(key);
         else if (seen === undefined && ++skippedCount === MAX_SKIPPED) {
-          const made = this.#makeSeen(view.seer);
+          const made = this.#makeSeen(view.viewerClass);
           if (made !== undefined) return this.#keysSeen(aliases, view, made);
         }
       }
@@ -278,8 +278,8 @@ export class DnsNames {
     return keys;
   }
 
-  #makeSeen(seer: ViewerClass | undefined) {
-    return seer && this.#seen.make(seer, { namespaces: this.#namespaces, runs: this.#aliases.runs });
+  #makeSeen(viewerClass: ViewerClass | undefined) {
+    return viewerClass && this.#seen.make(viewerClass, { namespaces: this.#namespaces, runs: this.#aliases.runs });
   }
 
   /** The visible entry of a key. */

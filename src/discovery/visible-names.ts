@@ -32,7 +32,7 @@ interface ClaimForm<R extends object> {
 const MAX_CLASSES = 32;
 
 interface CachedNames<R extends object> extends NameLists<R> {
-  readonly seer: ViewerClass;
+  readonly viewerClass: ViewerClass;
   readonly version: number;
 }
 
@@ -45,36 +45,37 @@ export class VisibleNames<R extends object> {
   }
 
   /** The items that a class sees, if a valid list exists. */
-  find(seer: ViewerClass | undefined): NameLists<R> | undefined {
-    const seen = seer && this.#classes.get(seer.key);
+  find(viewerClass: ViewerClass | undefined): NameLists<R> | undefined {
+    const seen = viewerClass && this.#classes.get(viewerClass.key);
     return seen !== undefined && isFresh(seen) ? seen : undefined;
   }
 
   /** Makes the lists of a class. Returns undefined if too many classes have lists. Cost: a verdict for each item. */
-  make(seer: ViewerClass, { namespaces, runs }: NameLists<R>): NameLists<R> | undefined {
+  make(viewerClass: ViewerClass, { namespaces, runs }: NameLists<R>): NameLists<R> | undefined {
     for (const [key, seen] of this.#classes) if (!isFresh(seen)) this.#classes.delete(key);
     if (this.#classes.size === MAX_CLASSES) return undefined;
     const made = {
-      seer,
-      version: seer.version(),
-      namespaces: new SortedBlocks(isEndBefore, namespaces.list().filter(seer.sees)),
+      viewerClass,
+      version: viewerClass.version(),
+      namespaces: new SortedBlocks(isEndBefore, namespaces.list().filter(viewerClass.sees)),
       runs: new SortedBlocks(
         this.#form.isBefore,
-        runs.list().filter((run) => this.#sees(seer, run)),
+        runs.list().filter((run) => this.#sees(viewerClass, run)),
       ),
     };
-    this.#classes.set(seer.key, made);
+    this.#classes.set(viewerClass.key, made);
     return made;
   }
 
   /** Notes that a namespace was added or removed. */
   setNamespace(namespace: string, isThere: boolean): void {
-    for (const { seer, namespaces } of this.#fresh()) if (seer.sees(namespace)) set(namespaces, namespace, isThere, isEndBefore);
+    for (const { viewerClass, namespaces } of this.#fresh())
+      if (viewerClass.sees(namespace)) set(namespaces, namespace, isThere, isEndBefore);
   }
 
   /** Notes that a claim was added or removed. */
   setRun(run: R, isThere: boolean): void {
-    for (const { seer, runs } of this.#fresh()) if (this.#sees(seer, run)) set(runs, run, isThere, this.#form.isBefore);
+    for (const { viewerClass, runs } of this.#fresh()) if (this.#sees(viewerClass, run)) set(runs, run, isThere, this.#form.isBefore);
   }
 
   *#fresh(): Generator<CachedNames<R>> {
@@ -90,8 +91,8 @@ export class VisibleNames<R extends object> {
   }
 }
 
-function isFresh({ seer, version }: { readonly seer: ViewerClass; readonly version: number }): boolean {
-  return seer.version() === version;
+function isFresh({ viewerClass, version }: { readonly viewerClass: ViewerClass; readonly version: number }): boolean {
+  return viewerClass.version() === version;
 }
 
 function set<T extends object | string>(list: SortedBlocks<T>, item: T, isThere: boolean, isBefore: (a: T, b: T) => boolean): void {

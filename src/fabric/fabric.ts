@@ -24,7 +24,7 @@ export class Fabric implements FabricMachine {
   readonly policySources: FabricRooms["policySources"];
   /** Closed only while this node has no peer. */
   readonly seal: FabricRooms["seal"];
-  readonly foreigners: FabricRooms["foreigners"];
+  readonly foreignPeers: FabricRooms["foreignPeers"];
   readonly lifecycle: FabricRooms["lifecycle"];
   readonly leaving: FabricRooms["leaving"];
   readonly calls: FabricRooms["calls"];
@@ -39,7 +39,7 @@ export class Fabric implements FabricMachine {
   constructor(options: FabricOptions, parts: FabricParts) {
     const rooms = roomsOf(options, parts);
     ({ membership: this.membership, replication: this.replication, exchanges: this.exchanges, summaries: this.summaries } = rooms);
-    ({ policy: this.policy, policySources: this.policySources, seal: this.seal, foreigners: this.foreigners } = rooms);
+    ({ policy: this.policy, policySources: this.policySources, seal: this.seal, foreignPeers: this.foreignPeers } = rooms);
     ({ lifecycle: this.lifecycle, leaving: this.leaving, calls: this.calls, borders: this.borders, readiness: this.readiness } = rooms);
     this.#rooms = rooms;
     this.#stopping = addParts(rooms);

@@ -37,15 +37,15 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   const facts = () => ({ ...(membership.find(nodeId) ?? self), generation: replica.self.generation });
   const list: FabricPartList = new MachineParts();
   const seal = { isClosed: false };
-  const foreigners = new ForeignPeers(here, trust, (id) => isListed(membership.find(id)?.status ?? "dead"));
-  const peerAuth: PeerAuthFacts = { nodeId, clusterId, region, clusterToken, otherToken, isInsecure, seal, foreigners };
+  const foreignPeers = new ForeignPeers(here, trust, (id) => isListed(membership.find(id)?.status ?? "dead"));
+  const peerAuth: PeerAuthFacts = { nodeId, clusterId, region, clusterToken, otherToken, isInsecure, seal, foreignPeers };
   const policySources = new PolicyOfferSources({ clusterId, acceptFrom: parts.policyFrom ?? [], isOpen: parts.isOpen === true });
   const { borders: named = [], borderChannels = [], channels: others = [], runsChecks = false } = parts;
   const onCounts: BordersParts["onCounts"] = (counts, time, out) => list.deliver({ kind: "borderCounts", counts }, time, out);
   const atBorders = { here, nodeId, self: facts, rng: rng.fork("borders"), borders: named, channels: borderChannels, onCounts };
   const borders = new Borders(options.borders, atBorders);
   const announced = withBorders(self, borders.counts);
-  const membership = new Membership(announced, rng.fork("membership"), options.membership, { ...parts, foreigners });
+  const membership = new Membership(announced, rng.fork("membership"), options.membership, { ...parts, foreignPeers });
   const links = new Links(options.links, {
     self: facts,
     members: () => membership.listed(),
@@ -60,7 +60,7 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
     isStranger: (hello) => membership.isStranger(hello),
     rng: rng.fork("links"),
   });
-  const shared = { replica, stamper, bounds, hlc, rng: rng.fork("replication"), place: here, foreigners, members: membership };
+  const shared = { replica, stamper, bounds, hlc, rng: rng.fork("replication"), place: here, foreignPeers, members: membership };
   const replication = new Replicator({ ...shared, options: options.replication });
   const policy = new PolicyExchange(options.policy, {
     sourceOf: (id) => policySources.of(id),
@@ -68,7 +68,7 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   });
   const isHeld = (link: LinkId) => policy.isBehind(link);
   const exchanges = new ReplicationChannel(replication, isHeld);
-  const second = { ...shared, rng: rng.fork("summaries"), isHeld, options: options.replication };
+  const second = { ...shared, rng: rng.fork("summaries"), foreigners: foreignPeers, isHeld, options: options.replication };
   const summaries = parts.summaries && new SummaryChannel({ ...second, ...parts.summaries });
   const isAllSent = (link: LinkId) => !isHeld(link) && replication.edgeDueMonoMs === NEVER;
   const leaving = new GracefulLeave(clusterId, () => readiness.isReady, isAllSent);
@@ -85,7 +85,7 @@ export function roomsOf(options: FabricOptions, parts: FabricParts) {
   const age = { freshness, asOfMonoMs: parts.asOfMonoMs, mayBeBehind: () => lifecycle.isAnybodyElsewhere };
   const readiness = new FabricReadiness(options.readiness, { ...age, hasSeeds });
   const calls = new CallGuard(peerAuth);
-  const common = { list, options, parts, seal, peerAuth, calls, foreigners, policySources, borders, membership, links, multiplexer };
+  const common = { list, options, parts, seal, peerAuth, calls, foreignPeers, policySources, borders, membership, links, multiplexer };
   return { ...common, replication, policy, exchanges, summaries, leaving, channels, lifecycle, freshness, readiness };
 }
 
@@ -130,12 +130,12 @@ function guardRow({ calls, list }: FabricRooms): FabricPart {
   };
 }
 
-function replicationRow({ foreigners, replication }: FabricRooms): FabricPart {
+function replicationRow({ foreignPeers, replication }: FabricRooms): FabricPart {
   return {
     handle: {
-      up: ({ hello }, _, out) => foreigners.admitted(hello, out),
+      up: ({ hello }, _, out) => foreignPeers.admitted(hello, out),
       memberChanged: ({ update: { nodeId, generation } }) => {
-        if (foreigners.forget(nodeId)) replication.reconsider(nodeId, generation);
+        if (foreignPeers.forget(nodeId)) replication.reconsider(nodeId, generation);
       },
     },
     postpone: (byMs) => replication.postpone(byMs),

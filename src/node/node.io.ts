@@ -349,7 +349,7 @@ function workersCore(core: NodeCore, { mesh }: NodeFabric, dnsPresence: DnsPrese
         isShared: hasPeers || ageMs > 0,
         unreachable: mesh.unreachable(now()),
         startRefusal: refusalOf(() => machine.writeEligibility.checkStart()),
-        endedStaticCount: registrar.endings.endedStaticCount,
+        endedStaticCount: registrar.entryRemovals.endedStaticCount,
         followed: undefined,
       };
     },

@@ -105,7 +105,7 @@ test("that an admin registered it stays through a health report, a restart, a ma
   applyMarks(r.replica);
   r.replica.sweep(Number.POSITIVE_INFINITY, at(30));
   const hidden = ownMarked(r.replica).storedRecords.map(({ key }) => key);
-  r.registrar.endings.superseded(hidden, at(30));
+  r.registrar.entryRemovals.superseded(hidden, at(30));
   r.flush(at(30));
   r.registrar.renew(caller("ann"), [lease], [], at(40));
   r.flush(at(40));

@@ -108,7 +108,7 @@ test("with much hidden, a class of viewers is told what a look at everything tel
           const sees = (namespace: string) => !own.has(namespace);
           const seesName = (name: string) => sees(name.slice(name.indexOf(".") + 1));
           const view: NameView = { sees, seesName, counts: ({ name }) => seesName(name) };
-          const bySeer: NameView = { ...view, seer: { key: `${tenant}`, version: () => turn, sees, seesName } };
+          const bySeer: NameView = { ...view, viewerClass: { key: `${tenant}`, version: () => turn, sees, seesName } };
           const told = (as: NameView) => [
             ...["top", "deep.top", "www.top", "n1.top", "x.deep.top"].map((suffix) => names.hasNameUnder(suffix, "waymark", as)),
             ...aliases.map((alias) => names.findAlias(alias, "waymark", as).records.map(({ key }) => key)),

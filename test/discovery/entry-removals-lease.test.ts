@@ -30,9 +30,9 @@ test("only an older record is hidden: one of the very same stamp stays", () => {
   const own = r.replica.own(keyOf("web"));
   expect(own?.hlc).toBe(WALL * 2048);
   r.hear("web", BODY.UNREGISTERED, 0, at(1));
-  expect(r.registrar.endings.superseded([keyOf("web")], at(2))).toBe(0);
+  expect(r.registrar.entryRemovals.superseded([keyOf("web")], at(2))).toBe(0);
   r.hear("web", BODY.UNREGISTERED, 1, at(3), "c");
-  expect(r.registrar.endings.superseded([keyOf("web")], at(4))).toBe(1);
+  expect(r.registrar.entryRemovals.superseded([keyOf("web")], at(4))).toBe(1);
 });
 
 test("a lease one of whose entries another node's word ended is not renewed any more, and what is left of it stands until it runs out", () => {
@@ -40,7 +40,7 @@ test("a lease one of whose entries another node's word ended is not renewed any 
   const several = r.register("ann", [stamped("web"), stamped("db")], at(0));
   const one = r.register("ann", [stamped("api")], at(0));
   for (const name of ["web", "api"]) r.hear(name, BODY.UNREGISTERED, 10, at(10));
-  r.registrar.endings.superseded([keyOf("web"), keyOf("api")], at(20));
+  r.registrar.entryRemovals.superseded([keyOf("web"), keyOf("api")], at(20));
   r.flush(at(20));
   expect(r.registrar.renew(caller("ann"), [several, one], [], at(30)).expiredLeaseIds).toEqual([several, one]);
   expect(() => r.register("ann", [stamped("new")], at(30), { leaseId: several })).toThrow("lease_not_found");
@@ -57,10 +57,10 @@ test("when that is refused the lease is renewed as before; a retried Register do
   const r = new Registry();
   const several = r.register("ann", [stamped("web"), stamped("db")], at(0), { idempotencyKey: "k" });
   r.hear("web", BODY.UNREGISTERED, 10, at(10));
-  r.registrar.endings.superseded([keyOf("web")], at(20));
+  r.registrar.entryRemovals.superseded([keyOf("web")], at(20));
   r.refuse();
   expect(r.registrar.renew(caller("ann"), [several], [], at(30)).expiredLeaseIds).toEqual([]);
-  r.registrar.endings.superseded([keyOf("web")], at(40));
+  r.registrar.entryRemovals.superseded([keyOf("web")], at(40));
   r.flush(at(40));
   expect(r.register("ann", [stamped("web"), stamped("db")], at(50), { idempotencyKey: "k" })).not.toBe(several);
 });
@@ -69,9 +69,9 @@ test("of static entries that another node's word ended it is told once which the
   const r = new Registry();
   r.register("ann", [stamped("web"), stamped("db")], at(0), { isStatic: true });
   r.hear("web", BODY.UNREGISTERED, 10, at(10));
-  r.registrar.endings.superseded([keyOf("web")], at(20));
-  expect([r.registrar.endings.takeEndedStatic(), r.registrar.endings.takeEndedStatic()]).toEqual([[keyOf("web")], []]);
-  expect(r.registrar.endings.endedStaticCount).toBe(1);
+  r.registrar.entryRemovals.superseded([keyOf("web")], at(20));
+  expect([r.registrar.entryRemovals.takeEndedStatic(), r.registrar.entryRemovals.takeEndedStatic()]).toEqual([[keyOf("web")], []]);
+  expect(r.registrar.entryRemovals.endedStaticCount).toBe(1);
 });
 
 test("keys of a lease: those that are under it end and the lease goes on; others, repeated and unknown ones count 0", () => {

@@ -162,10 +162,10 @@ export class MemberBench {
     return updates.flatMap((update) => {
       const { generation, boot } = update;
       const own = update.nodeId === from ? { generation, ...(boot !== undefined && { boot }) } : { generation: 1 };
-      const teller = { ...nodeRef(from), ...own, clusterId: clusterId ?? this.held(from)?.clusterId ?? "c1" };
+      const updateSource = { ...nodeRef(from), ...own, clusterId: clusterId ?? this.held(from)?.clusterId ?? "c1" };
       const before = { ...this.machine.stats().refused };
-      if (path === "table") this.ask({ kind: "pushPull", from: teller, isJoin: false, members: [update] });
-      else this.ask({ kind: "probe", from: teller, targetNodeId: this.#name, updates: [update] });
+      if (path === "table") this.ask({ kind: "pushPull", from: updateSource, isJoin: false, members: [update] });
+      else this.ask({ kind: "probe", from: updateSource, targetNodeId: this.#name, updates: [update] });
       return (Object.keys(before) as (keyof typeof before)[]).filter((reason) => this.machine.stats().refused[reason] > before[reason]);
     });
   }

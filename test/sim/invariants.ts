@@ -151,7 +151,7 @@ export class Invariants implements Watching {
   }
 
   turned(node: SimNode, process: SimProcess): void {
-    for (const key of process.registrar.endings.takeEndedStatic()) this.#parts.model.told.add(key);
+    for (const key of process.registrar.entryRemovals.takeEndedStatic()) this.#parts.model.told.add(key);
     this.#noteStaged(node, process);
     process.forEachNew((stored) => {
       this.#checkRecord(node, process, stored);

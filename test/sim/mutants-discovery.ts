@@ -6,8 +6,8 @@ export const DISCOVERY_MUTANTS = [
     edits: [
       {
         file: "src/discovery/registrar/registrar.ts",
-        find: "if (renewed !== undefined && this.endings.lostEntries.has(id))",
-        replace: "if (renewed === undefined && this.endings.lostEntries.has(id))",
+        find: "if (renewed !== undefined && this.entryRemovals.lostEntries.has(id))",
+        replace: "if (renewed === undefined && this.entryRemovals.lostEntries.has(id))",
       },
     ],
     withinSeeds: 40,
@@ -55,7 +55,7 @@ export const DISCOVERY_MUTANTS = [
   {
     name: "what a refused batch took back is not looked at again",
     rule: "Several origins: what another node unregistered is ended by its own node, also when the batch that ended it was refused",
-    edits: [{ file: "src/discovery/registrar/registrar.ts", find: "    this.endings.retry(time);\n", replace: "" }],
+    edits: [{ file: "src/discovery/registrar/registrar.ts", find: "    this.entryRemovals.retry(time);\n", replace: "" }],
     withinSeeds: 200,
     fromSeed: 61,
   },

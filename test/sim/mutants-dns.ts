@@ -194,7 +194,7 @@ export const DNS_MUTANTS = [
     edits: [
       {
         file: "src/dns/views/catalog.ts",
-        find: "const view = { sees: reads.allowed(this.#viewer), counts: this.#counts, seesName, seer: this.#seerNow };",
+        find: "const view = { sees: reads.allowed(this.#viewer), counts: this.#counts, seesName, viewerClass: this.#viewerClassNow };",
         replace: "const view = { sees: () => true, counts: this.#counts, seesName: () => true };",
       },
     ],

@@ -763,7 +763,7 @@ export const MUTANTS: readonly Mutant[] = [
       {
         file: "src/fabric/replication/pulls-in-flight.ts",
         find: "    if (monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;",
-        replace: "    if (fetch.fetcher === fetcher && monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;",
+        replace: "    if (fetch.puller === puller && monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;",
       },
     ],
     withinSeeds: 100,

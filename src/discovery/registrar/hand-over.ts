@@ -40,7 +40,7 @@ export interface HandOverParts {
   readonly leases: Leases;
   readonly stamper: EntryStamper;
   readonly gate: QuotaGate;
-  readonly endings: EntryRemovals;
+  readonly entryRemovals: EntryRemovals;
   /** Grants a new static lease of a principal. Returns its id. */
   readonly grant: (principal: string, time: Time) => string;
   /** Puts a key under a lease. `isLive`: this node already has a live record of the key. */
@@ -150,49 +150,50 @@ export class HandOver {
    * Stages the end of records that other nodes have taken over, and returns the next offers. `isOver`: no record is left, or no node to
    * offer to.
    */
-  step(takers: readonly HandOverTarget[], time: Time): { readonly offers: readonly HandOverOffer[]; readonly isOver: boolean } {
-    for (const [nodeId, pending] of this.#pendingOffers) this.#settle(nodeId, pending, takers, time);
+  step(handOverTargets: readonly HandOverTarget[], time: Time): { readonly offers: readonly HandOverOffer[]; readonly isOver: boolean } {
+    for (const [nodeId, pending] of this.#pendingOffers) this.#settle(nodeId, pending, handOverTargets, time);
     const offers: HandOverOffer[] = [];
-    for (const taker of takers) {
-      const { nodeId, refusals } = taker;
+    for (const handOverTarget of handOverTargets) {
+      const { nodeId, refusals } = handOverTarget;
       if (this.#pendingOffers.has(nodeId) || (this.#pausedUntilMs.get(nodeId) ?? 0) > time.monoMs) continue;
-      const storedRecords = this.#takeWaiting(taker);
+      const storedRecords = this.#takeWaiting(handOverTarget);
       if (storedRecords.length === 0) continue;
       this.#pendingOffers.set(nodeId, { storedRecords, refusals, untilMonoMs: time.monoMs + OFFER_MS });
       offers.push({ nodeId, seqs: storedRecords.map(({ seq }) => seq) });
     }
-    if (takers.some((taker) => this.#pendingOffers.has(taker.nodeId) || this.#hasFor(taker))) this.#servedMonoMs = time.monoMs;
+    if (handOverTargets.some((handOverTarget) => this.#pendingOffers.has(handOverTarget.nodeId) || this.#hasFor(handOverTarget)))
+      this.#servedMonoMs = time.monoMs;
     const isDone = this.#queue.length === 0 && this.#pendingOffers.size === 0;
     return { offers, isOver: isDone || time.monoMs - this.#servedMonoMs >= ALONE_MS };
   }
 
   /** Whether a pending record may be offered to the node. */
-  #hasFor(taker: HandOverTarget): boolean {
-    return this.#queue.some((own) => mayOffer(own, taker));
+  #hasFor(handOverTarget: HandOverTarget): boolean {
+    return this.#queue.some((own) => mayOffer(own, handOverTarget));
   }
 
   /** Removes the next offer from the queue, oldest first. */
-  #takeWaiting(taker: HandOverTarget): readonly OwnedEntry[] {
+  #takeWaiting(handOverTarget: HandOverTarget): readonly OwnedEntry[] {
     const taken: OwnedEntry[] = [];
     const left: OwnedEntry[] = [];
-    for (const own of this.#queue) (taken.length < OFFER_COUNT && mayOffer(own, taker) ? taken : left).push(own);
+    for (const own of this.#queue) (taken.length < OFFER_COUNT && mayOffer(own, handOverTarget) ? taken : left).push(own);
     this.#queue = left;
     return taken;
   }
 
-  #settle(nodeId: string, pending: PendingOffer, takers: readonly HandOverTarget[], time: Time): void {
-    const { replica, endings } = this.#parts;
+  #settle(nodeId: string, pending: PendingOffer, handOverTargets: readonly HandOverTarget[], time: Time): void {
+    const { replica, entryRemovals } = this.#parts;
     const storedRecords = pending.storedRecords.filter(({ stored, seq }) => {
       // The record ended meanwhile, for example by an unregister.
       if (stored.body !== BODY.ENTRY || stored.seq !== seq || replica.own(stored.key) !== stored) return false;
       if (!this.#hasSuccessor(stored)) return true;
-      endings.handedOver(stored);
+      entryRemovals.handedOver(stored);
       this.takenCount += 1;
       return false;
     });
-    const taker = takers.find((each) => each.nodeId === nodeId);
-    const hasRefused = taker !== undefined && taker.refusals > pending.refusals;
-    if (storedRecords.length > 0 && taker !== undefined && !hasRefused && time.monoMs < pending.untilMonoMs) {
+    const handOverTarget = handOverTargets.find((each) => each.nodeId === nodeId);
+    const hasRefused = handOverTarget !== undefined && handOverTarget.refusals > pending.refusals;
+    if (storedRecords.length > 0 && handOverTarget !== undefined && !hasRefused && time.monoMs < pending.untilMonoMs) {
       this.#pendingOffers.set(nodeId, { ...pending, storedRecords });
       return;
     }

@@ -124,7 +124,7 @@ export class Registrar {
   readonly #gate: QuotaGate;
   readonly #puts: EntryPuts;
   readonly functionIds: FunctionIds;
-  readonly endings: EntryRemovals;
+  readonly entryRemovals: EntryRemovals;
   readonly #maintenance: MaintenanceWriter;
   /** Hands over static entries when this node or another one leaves. */
   readonly handOver: HandOver;
@@ -152,15 +152,15 @@ export class Registrar {
     this.#puts = new EntryPuts({
       ...parts,
       ...shared,
-      onEmptied: (leaseId) => this.endings.emptied(leaseId),
+      onEmptied: (leaseId) => this.entryRemovals.emptied(leaseId),
       onOrders: (key, orders, time) => this.#maintenance.note(key, orders, time.wallMs),
     });
     this.#maintenance = new MaintenanceWriter({ ...parts, undo: this.#undo, puts: this.#puts });
     const putAgain = (key: KeyText, time: Time) => this.#puts.rewrite(key, time);
-    this.endings = new EntryRemovals({ ...parts, ...shared, answers: this.#answers, putAgain });
+    this.entryRemovals = new EntryRemovals({ ...parts, ...shared, answers: this.#answers, putAgain });
     this.handOver = new HandOver({
       ...parts,
-      endings: this.endings,
+      entryRemovals: this.entryRemovals,
       gate: this.#gate,
       grant: (principal, time) => this.#grant({ principal }, NO_ATTEMPT, undefined, time),
       attach: (key, id, isLive) => this.#puts.attach(key, { id, isNew: false }, isLive),
@@ -173,7 +173,7 @@ export class Registrar {
     return (
       this.#replica.lastSeq > this.#batchedSeq ||
       this.#newLeases.length > 0 ||
-      this.endings.count > 0 ||
+      this.entryRemovals.count > 0 ||
       this.#puts.moved.size > 0 ||
       this.#forget.length > 0
     );
@@ -224,8 +224,8 @@ export class Registrar {
       const renewed = isHolder ? this.#leases.renew(id, leaseMs) : undefined;
       if (renewed === undefined) expiredLeaseIds.push(id);
       else if (Number.isFinite(renewed) && (ttlMs === undefined || renewed < ttlMs)) ttlMs = renewed;
-      if (renewed !== undefined && this.endings.lostEntries.has(id))
-        this.#whole(() => this.endings.lostEntries.renewed(id, this.#leases.keysOf(id), time));
+      if (renewed !== undefined && this.entryRemovals.lostEntries.has(id))
+        this.#whole(() => this.entryRemovals.lostEntries.renewed(id, this.#leases.keysOf(id), time));
     }
     if (reports.length > 0) this.#whole(() => reports.forEach((report) => this.#report(report, time)));
     return { expiredLeaseIds, ttlMs };
@@ -239,7 +239,7 @@ export class Registrar {
     if (this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller)) throw unknownLease(leaseId);
     if (!this.#leases.has(leaseId)) throw unknownLease(leaseId);
     return this.#whole(() =>
-      keys === undefined ? this.endings.lease(leaseId, BODY.UNREGISTERED, time) : this.endings.ofLease(leaseId, keys, time),
+      keys === undefined ? this.entryRemovals.lease(leaseId, BODY.UNREGISTERED, time) : this.entryRemovals.ofLease(leaseId, keys, time),
     );
   }
 
@@ -263,14 +263,14 @@ export class Registrar {
       found.set(key, record);
     }
     this.#whole(() => {
-      for (const record of [...found.values(), ...gone]) this.endings.key(record, time);
+      for (const record of [...found.values(), ...gone]) this.entryRemovals.key(record, time);
     });
     return [...found.keys()];
   }
 
   /** Ends all own entries except those to be handed over, in slices, because the node leaves: see `EntryRemovals.own`. */
   endOwn(after: number, maxCount: number, time: Time): number | undefined {
-    return this.endings.own(after, maxCount, time, (stored) => this.handOver.stays(stored));
+    return this.entryRemovals.own(after, maxCount, time, (stored) => this.handOver.stays(stored));
   }
 
   /**
@@ -283,10 +283,10 @@ export class Registrar {
     for (const id of this.#leases.expire(dueMs, TICK_COUNT)) {
       if (left <= 0) break;
       // A lease without entries counts as one.
-      left -= Math.max(1, this.endings.lease(id, BODY.EXPIRED, time).length);
+      left -= Math.max(1, this.entryRemovals.lease(id, BODY.EXPIRED, time).length);
       this.expiredCount += 1;
     }
-    this.endings.retry(time);
+    this.entryRemovals.retry(time);
     this.#maintenance.tick(time);
     const by = this.#options.collectsBy();
     if (by !== "nothing") this.#forget.push(...this.#replica.collect(time, TICK_COUNT, by));
@@ -343,7 +343,7 @@ export class Registrar {
    * is adopted.
    */
   applyRemoteChanges(keys: readonly KeyText[], time: Time): void {
-    this.endings.superseded(keys, time);
+    this.entryRemovals.superseded(keys, time);
     this.#maintenance.adopt(keys, time);
   }
 
@@ -376,7 +376,7 @@ export class Registrar {
       forget: this.#forget,
       leases: this.#newLeases,
       puts,
-      endedLeases: this.endings.take(),
+      endedLeases: this.entryRemovals.take(),
       lastSeq: this.#replica.lastSeq,
       floor: this.#replica.self.floor,
     };
@@ -405,7 +405,7 @@ export class Registrar {
     this.#gate.quotas.abort();
     this.#batchedSeq = this.#replica.lastSeq;
     this.#newLeases = [];
-    this.endings.take();
+    this.entryRemovals.take();
     this.#puts.moved.clear();
     // Collected tombstones are gone from memory in either case, so the journal must still drop them.
     this.#forget.push(...(batch.forget as KeyText[])); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the keys this class put there
@@ -415,7 +415,7 @@ export class Registrar {
 
   /** Runs the call atomically: if it throws, its own changes are undone, and no others. */
   #whole<T>(call: () => T): T {
-    const [seq, mark, leaseCount, endedCount] = [this.#replica.lastSeq, this.#undo.mark, this.#newLeases.length, this.endings.count];
+    const [seq, mark, leaseCount, endedCount] = [this.#replica.lastSeq, this.#undo.mark, this.#newLeases.length, this.entryRemovals.count];
     try {
       return call();
     } catch (error) {
@@ -423,7 +423,7 @@ export class Registrar {
       this.#gate.quotas.abortAfter(seq);
       this.#undo.undoTo(mark);
       this.#newLeases.length = leaseCount;
-      this.endings.forgetAfter(endedCount);
+      this.entryRemovals.forgetAfter(endedCount);
       if (error instanceof InvariantError) error.isUndone = true;
       throw error;
     }

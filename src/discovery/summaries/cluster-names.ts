@@ -90,9 +90,12 @@ export class ClusterNames {
   hasNameUnder(suffix: string, zone: string, view: NameView): boolean {
     this.#names.catchUp();
     const sees = (namespace: string) => !isControlNamespace(namespace) && view.sees(namespace);
-    const { seer } = view;
-    const own = seer && { ...seer, sees: (namespace: string) => !isControlNamespace(namespace) && seer.sees(namespace) };
-    return this.#names.hasNameUnder(suffix, zone, { ...view, sees, seer: own });
+    const { viewerClass } = view;
+    const own = viewerClass && {
+      ...viewerClass,
+      sees: (namespace: string) => !isControlNamespace(namespace) && viewerClass.sees(namespace),
+    };
+    return this.#names.hasNameUnder(suffix, zone, { ...view, sees, viewerClass: own });
   }
 
   /** The best cluster for a name without a suitable instance here. `region`: the caller's region; undefined for the region of this node. */

@@ -42,7 +42,7 @@ export interface DnsGatewayOptions {
    * `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, other errors SERVFAIL. `waited`: the fetch that an already admitted question
    * has waited for.
    */
-  readonly select: (asker: QueryClient, waited: PendingNameError | undefined) => ViewSelection;
+  readonly select: (queryClient: QueryClient, waited: PendingNameError | undefined) => ViewSelection;
   /** Returns numbers in [0, 1), to shuffle answers. */
   readonly random: () => number;
   readonly metrics: Metrics;
@@ -215,7 +215,7 @@ class DnsServer implements DnsAnswers {
   readonly #limits: DnsLimits;
   readonly #counts: DnsCounts;
   // HOT: these objects are reused, to avoid allocations per query.
-  readonly #asker: Mutable<QueryClient> = {
+  readonly #queryClient: Mutable<QueryClient> = {
     address: "",
     transport: "udp",
     subnet: undefined,
@@ -227,9 +227,9 @@ class DnsServer implements DnsAnswers {
   #selected: ViewSelection | undefined;
   #waited: PendingNameError | undefined;
   readonly #select = (subnet: ClientSubnet | undefined, keyView: number | undefined): ViewSelection => {
-    this.#asker.subnet = subnet;
-    this.#asker.keyView = keyView;
-    this.#selected = this.#options.select(this.#asker, this.#waited);
+    this.#queryClient.subnet = subnet;
+    this.#queryClient.keyView = keyView;
+    this.#selected = this.#options.select(this.#queryClient, this.#waited);
     return this.#selected;
   };
   readonly #places: PendingQueryLimiter;
@@ -241,7 +241,7 @@ class DnsServer implements DnsAnswers {
     const { metrics, rate, trustedForwarders: trusted, transfers } = options;
     const transferKeys: TransferKeys | undefined = transfers && {
       find: transfers.findKey,
-      mayBegin: (asked) => transfers.running.mayBegin({ ...asked, address: this.#asker.address }),
+      mayBegin: (asked) => transfers.running.mayBegin({ ...asked, address: this.#queryClient.address }),
     };
     this.#places = new PendingQueryLimiter(limits, trusted);
     const rates =
@@ -278,10 +278,10 @@ class DnsServer implements DnsAnswers {
   #respond({ query, from, startedMs }: PendingQuery, waited: PendingNameError | undefined): ResponderReply | undefined {
     this.#selected = undefined;
     this.#waited = waited;
-    this.#asker.address = from.address;
-    this.#asker.transport = from.transport;
-    this.#asker.certificate = from.certificate;
-    this.#asker.caller = from.caller;
+    this.#queryClient.address = from.address;
+    this.#queryClient.transport = from.transport;
+    this.#queryClient.certificate = from.certificate;
+    this.#queryClient.caller = from.caller;
     const sender = this.#sender;
     sender.address = from.address;
     sender.monoMs = startedMs;

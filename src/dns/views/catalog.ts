@@ -142,7 +142,7 @@ class CatalogInDns implements DnsCatalog {
   readonly #notes: AnswerNotes;
   readonly #viewer: Caller;
   readonly #counts: (claim: ParsedAliasClaim) => boolean;
-  readonly #seer: ViewerClass;
+  readonly #viewerClass: ViewerClass;
   /** `at` is set before each use. HOT. */
   readonly #sampling: { -readonly [K in keyof NameSampling]: NameSampling[K] };
 
@@ -165,7 +165,7 @@ class CatalogInDns implements DnsCatalog {
     this.#viewer = caller;
     const { reads, clusters } = sources;
     if (clusters !== undefined) this.findCluster = (kind, namespace, name) => this.#clusterOf(clusters, { kind, namespace, name });
-    this.#seer = {
+    this.#viewerClass = {
       key: `${caller.cluster}\0${caller.tenant}`,
       version: () => reads.policyRevision,
       sees: (namespace) => reads.verdict(caller, namespace).allowed,
@@ -305,7 +305,7 @@ class CatalogInDns implements DnsCatalog {
   hasNameUnder(suffix: string, zone: string): boolean {
     const { reads, dnsNames, remoteLookup, policies, clusters } = this.#sources;
     const seesName = (name: string) => this.#hiddenAbove(name) === undefined;
-    const view = { sees: reads.allowed(this.#viewer), counts: this.#counts, seesName, seer: this.#seerNow };
+    const view = { sees: reads.allowed(this.#viewer), counts: this.#counts, seesName, viewerClass: this.#viewerClassNow };
     this.#notes.rests.below(suffix, zone);
     this.#noteElsewhere("");
     if (dnsNames.hasNameUnder(suffix, zone, view) || clusters?.hasNameUnder(suffix, zone, view) === true) return true;
@@ -329,7 +329,7 @@ class CatalogInDns implements DnsCatalog {
     rests.alias(name, zone);
     this.#noteElsewhere("");
     const sees = (namespace: string) => allowed(namespace) || (this.#notes.hidden.add(namespace), false);
-    const view = { sees, counts: this.#counts, seer: this.#seerNow };
+    const view = { sees, counts: this.#counts, viewerClass: this.#viewerClassNow };
     const sampling = this.#samplingNow;
     const { records, isSample } = dnsNames.findAlias(name, zone, view, sampling);
     if (isSample) this.#took();
@@ -417,8 +417,8 @@ class CatalogInDns implements DnsCatalog {
   }
 
   /** Undefined when nothing is hidden, because there is no policy. */
-  get #seerNow(): ViewerClass | undefined {
-    return this.#sources.policies.policy.set === undefined ? undefined : this.#seer;
+  get #viewerClassNow(): ViewerClass | undefined {
+    return this.#sources.policies.policy.set === undefined ? undefined : this.#viewerClass;
   }
 
   /** Records the dependency of the next read: that the namespace is watched or, if it is not, the remote lookups. */

@@ -310,7 +310,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     const refusal = refusalOfHello(hello, identity, this.#parts.peerAuth) ?? this.#parts.refusalOfStart(hello, time);
     if (refusal !== undefined) {
       if (refusal.reason === "wrong_cluster" || refusal.reason === "other_region")
-        this.#parts.peerAuth.foreigners.note(hello.nodeId, hello);
+        this.#parts.peerAuth.foreignPeers.note(hello.nodeId, hello);
       return this.#refuse(row, refusal, time, out, hello);
     }
     if (!row.isIncoming && row.nodeId !== hello.nodeId) {

@@ -23,7 +23,7 @@ export interface PeerAuthFacts {
   /** While it is closed, this node connects to no other node: a policy protects its entries, and peers could prove nothing. */
   readonly seal?: { readonly isClosed: boolean };
   /** The nodes that this node refuses regardless of their proof. */
-  readonly foreigners: ForeignPeers;
+  readonly foreignPeers: ForeignPeers;
 }
 
 /** The tokens that nodes without certificates present to each other. */
@@ -83,7 +83,7 @@ export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: Peer
   if (refused !== undefined) return refused;
   if (hello.nodeId === facts.nodeId)
     return { reason: "duplicate_node", detail: `two nodes have the id ${facts.nodeId}; the other one is at ${hello.address}` };
-  const foreign = facts.foreigners.refusalOf(hello);
+  const foreign = facts.foreignPeers.refusalOf(hello);
   if (foreign !== undefined) return foreign;
   if (commonVersion(PROTOCOL_VERSIONS, hello.protocolVersions) === undefined)
     return {
@@ -129,9 +129,9 @@ export function refusalOfAnswer(response: FabricCallResponse, facts: PeerAuthFac
 }
 
 /** Why the sender is refused because of its cluster or region. */
-function refusalOfSender({ nodeId, ...place }: FabricCallRequest["from"], { foreigners }: PeerAuthFacts): PeerRefusal | undefined {
-  const refusal = foreigners.refusalOf(place);
-  if (refusal !== undefined) foreigners.note(nodeId, place);
+function refusalOfSender({ nodeId, ...place }: FabricCallRequest["from"], { foreignPeers }: PeerAuthFacts): PeerRefusal | undefined {
+  const refusal = foreignPeers.refusalOf(place);
+  if (refusal !== undefined) foreignPeers.note(nodeId, place);
   return refusal;
 }
 

@@ -206,7 +206,7 @@ export type MembershipOutput =
   | Extract<FabricNews, { readonly kind: "memberChanged" | "memberForgotten" | "turnedAway" | "letIn" | "ownIdUsed" }>;
 
 export interface MembershipStateParts {
-  readonly foreigners?: ForeignPeers | undefined;
+  readonly foreignPeers?: ForeignPeers | undefined;
   /** The boot names of earlier starts of this node. */
   readonly earlierBoots?: readonly string[] | undefined;
   /** The starts of other nodes that were accepted before this node was restarted. */

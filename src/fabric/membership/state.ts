@@ -52,7 +52,7 @@ export class MembershipState {
   /** Number of dead members that turned out to be alive. The owner resets it. */
   foundAgainCount = 0;
   readonly #options: MembershipOptions;
-  readonly #foreigners: ForeignPeers | undefined;
+  readonly #foreignPeers: ForeignPeers | undefined;
   readonly #conflicts: IdConflicts;
   readonly #suspicions: SuspicionTable<Member>;
   #sweepAtMs = NEVER;
@@ -63,7 +63,7 @@ export class MembershipState {
     this.members = new Members(facts.clusterId);
     this.instances = new ProcessInstances(options.maxMembers, facts.clusterId, parts.acceptedStarts);
     this.identityDispute = new IdentityDispute(parts.earlierBoots ?? []);
-    this.#foreigners = parts.foreigners;
+    this.#foreignPeers = parts.foreignPeers;
     this.#options = options;
     this.#conflicts = new IdConflicts(options, facts.clusterId);
     this.#suspicions = new SuspicionTable(options);
@@ -102,7 +102,7 @@ export class MembershipState {
       return "border";
     }
     if (isOfSelf) return undefined;
-    if (this.#foreigners?.refusalOf(received) !== undefined) return "foreign";
+    if (this.#foreignPeers?.refusalOf(received) !== undefined) return "foreign";
     if (this.instances.verdict(received, isOwnUpdate(received, sender)) === "stranger") return "start";
     if (member === undefined && !this.members.hasRoomFor(received.clusterId, this.#options.maxMembers)) return "full";
     return isListed(received.status) && received.address === this.self.update.address ? "ownAddress" : undefined;
@@ -111,8 +111,8 @@ export class MembershipState {
   /** Logs a refused cluster and region once: either what would admit it, or that this node's own cluster is in two regions by mistake. */
   #foreign(received: MemberUpdate, sender: UpdateSource, out: MembershipOutput[]): void {
     const { nodeId, address, clusterId, region, status } = received;
-    const refusal = this.#foreigners?.refusalOf(received);
-    if (refusal === undefined || this.#foreigners?.note(nodeId, received) !== true || !isListed(status)) return;
+    const refusal = this.#foreignPeers?.refusalOf(received);
+    if (refusal === undefined || this.#foreignPeers?.note(nodeId, received) !== true || !isListed(status)) return;
     const own = this.self.update;
     const detail = { nodeId, address, clusterId, region, toldBy: sender.nodeId };
     if (clusterId === own.clusterId) out.push(eventOutput("cluster_in_two_regions", "warn", { ...detail, ours: own.region }));
@@ -260,7 +260,11 @@ export class MembershipState {
   #apply(update: MemberUpdate, sender: UpdateSource, time: Time, out: MembershipOutput[]): void {
     if (isListed(update.status) && this.#isAddressTaken(update, sender, time, out)) return;
     this.#conflicts.dropUpTo(update);
-    const source = { accuser: update.accuser, path: sender.path === "gossip" ? "gossip" : "table", via: [sender.nodeId] } as const;
+    const source = {
+      accuser: update.accuser,
+      path: sender.path === "gossip" ? "gossip" : "table",
+      via: [sender.nodeId],
+    } as const;
     this.#put(update, source, time, out, sender.path !== "newcomer");
     if (isOwnUpdate(update, sender)) this.instances.prove(update, time);
   }

@@ -67,10 +67,10 @@ export class FrameCache {
     this.#bytes = 0;
   }
 
-  #keep(key: string, shelved: CachedFrame): void {
+  #keep(key: string, cached: CachedFrame): void {
     this.#drop(key);
-    this.#frames.set(key, shelved);
-    this.#bytes += shelved.sizeBytes;
+    this.#frames.set(key, cached);
+    this.#bytes += cached.sizeBytes;
     for (const oldest of this.#frames.keys()) {
       if (this.#frames.size <= this.#options.maxCachedFrames && this.#bytes <= this.#options.maxCachedBytes) return;
       this.#drop(oldest);

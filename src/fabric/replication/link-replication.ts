@@ -39,7 +39,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
   readonly #sender: LinkSender;
-  readonly #fetcher: LinkPullScheduler;
+  readonly #puller: LinkPullScheduler;
   readonly #receiver: LinkReceiver;
   readonly #antiEntropy: AntiEntropy;
   /** Id of this node's own origin as this link knows it. */
@@ -60,8 +60,8 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     this.#view = new PeerProgress(replicator, peer);
     this.saidTimes = new LinkClock(time, greetedMonoMs);
     this.#sender = new LinkSender(replicator, this.#view, { rng, saidTimes: this.saidTimes, isHeld }, time);
-    this.#fetcher = new LinkPullScheduler(replicator, this.#view, (id, seq) => this.#sender.ask(id, seq), time);
-    this.#receiver = new LinkReceiver(replicator, this.#view, this.#fetcher);
+    this.#puller = new LinkPullScheduler(replicator, this.#view, (id, seq) => this.#sender.ask(id, seq), time);
+    this.#receiver = new LinkReceiver(replicator, this.#view, this.#puller);
     this.#antiEntropy = new AntiEntropy(replicator, this.#view, rng, (digest) => this.#sender.tell(digest), time);
     // A stream loses nothing, but other transports may lose the first vector.
     this.#wantMonoMs = time.monoMs + FIRST_WAIT_INTERVALS * replicator.options.vectorIntervalMs;
@@ -69,7 +69,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
 
   /** Whether the peer's first whole vector has come, and every origin in it is up to date here or cannot be had. */
   get isCaughtUp(): boolean {
-    return this.#fetcher.isCaughtUp;
+    return this.#puller.isCaughtUp;
   }
 
   hasWork(time: Time): boolean {
@@ -83,13 +83,13 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
 
   nextDeadlineMs(): number {
     const want = this.#view.isWholeTold ? NEVER : this.#wantMonoMs;
-    return Math.min(this.#sender.nextDeadlineMs(), this.#fetcher.nextDeadlineMs(), this.#antiEntropy.nextDeadlineMs(), want);
+    return Math.min(this.#sender.nextDeadlineMs(), this.#puller.nextDeadlineMs(), this.#antiEntropy.nextDeadlineMs(), want);
   }
 
   /** This node lacks nothing that the peer had at this time, which is that of its newest vector. Undefined while this node is behind. */
   get inStepMonoMs(): number | undefined {
     const hasSaid = this.#saidMonoMs !== Number.NEGATIVE_INFINITY;
-    return hasSaid && !this.#fetcher.isBehind ? this.#saidMonoMs : undefined;
+    return hasSaid && !this.#puller.isBehind ? this.#saidMonoMs : undefined;
   }
 
   /** The highest number of an origin that the peer has named, with origins of which it refused records. 0 when it named none. */
@@ -98,13 +98,13 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   }
 
   lag(time: Time): ReplicationLag {
-    return this.#fetcher.lag(time);
+    return this.#puller.lag(time);
   }
 
   tick(time: Time, out: FabricOutput[]): void {
     this.#replicator.changed(time);
     this.#noteRenewal(time);
-    this.#fetcher.tick(time);
+    this.#puller.tick(time);
     if (!this.#view.isWholeTold) this.#wantWhole(time);
     for (const origin of this.#replicator.partial.take(time, (each) => this.#canGive(each, time))) {
       this.#receiver.repair(origin);
@@ -160,7 +160,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
 
   /** The link is gone: other links fetch what this one was fetching. */
   close(): void {
-    this.#fetcher.close();
+    this.#puller.close();
     this.#sender.clear();
   }
 
@@ -185,7 +185,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
       this.#onEntry(id, { nodeId, generation, seq, floor: 0 }, { isShort: true, time }, out);
     }
     if (frame.isOffer === true) {
-      this.#fetcher.check(time);
+      this.#puller.check(time);
       return;
     }
     if (!frame.isPartial) this.#view.isWholeTold = true;
@@ -198,7 +198,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     } else this.#wantWhole(time);
     if (this.#isEqual(frame)) stats.vectorsEqual += 1;
     else stats.vectorsDifferent += 1;
-    this.#fetcher.check(time);
+    this.#puller.check(time);
   }
 
   /** A node sent false information about an origin of another cluster before that cluster's own statement came. */
@@ -211,7 +211,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
 
   /** Whether a vector has nothing that is unknown here. */
   #isEqual({ entries, short = [] }: VectorFrame): boolean {
-    return entries.length + short.length === 0 || !this.#fetcher.isBehind;
+    return entries.length + short.length === 0 || !this.#puller.isBehind;
   }
 
   #onEntry(id: string, entry: VectorEntry, how: { readonly isShort: boolean; readonly time: Time }, out: FabricOutput[]): void {
@@ -232,7 +232,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     } else {
       this.#replicator.noteLife(id, entry.isHidden === true);
       if (entry.isLacking === true) this.#receiver.event("origin_partial_at_peer", { origin: id }, time, out);
-      this.#fetcher.told(id, entry.seq, time);
+      this.#puller.told(id, entry.seq, time);
     }
   }
 
@@ -250,7 +250,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   #noteRenewal(time: Time): void {
     const { id } = this.#replicator.replica.self;
     if (id === this.#selfId) return;
-    this.#fetcher.told(this.#selfId, this.#view.toldOf(this.#selfId), time);
+    this.#puller.told(this.#selfId, this.#view.toldOf(this.#selfId), time);
     this.#selfId = id;
   }
 

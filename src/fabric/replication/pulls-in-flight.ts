@@ -31,7 +31,7 @@ export interface PullRequest {
 }
 
 interface PullInFlight extends PullRequest {
-  readonly fetcher: PullingLink;
+  readonly puller: PullingLink;
   sinceMonoMs: number;
   through: number;
   /** When it was first asked for since something came. */
@@ -62,13 +62,13 @@ export class PullsInFlight {
   /** Whether this link is to ask its peer for an origin now, of which `through` is known. When nothing comes another takes over. */
   take(
     { id, through }: { readonly id: string; readonly through: number },
-    fetcher: PullingLink,
+    puller: PullingLink,
     { monoMs }: Time,
     wish: PullRequest = ALL,
   ): boolean {
     const fetch = this.#all.get(id);
     if (fetch === undefined) {
-      this.#all.set(id, { ...wish, fetcher, sinceMonoMs: monoMs, firstMonoMs: monoMs, through, attempts: 0 });
+      this.#all.set(id, { ...wish, puller, sinceMonoMs: monoMs, firstMonoMs: monoMs, through, attempts: 0 });
       return true;
     }
     if (through > fetch.through) {
@@ -81,13 +81,13 @@ export class PullsInFlight {
     const { fetchTimeoutMs, fetchMaxWaitMs, newsPatienceMs } = this.#options;
     const newsMs = this.#newsTimeoutMs;
     const [timeoutMs, patienceMs] = fetch.isNews ? [newsMs, Math.max(newsMs, newsPatienceMs)] : [fetchTimeoutMs, fetchMaxWaitMs];
-    const isSame = fetch.fetcher === fetcher;
+    const isSame = fetch.puller === puller;
     // Another goes first; and who does not give after a few questions is asked ever more rarely.
     const growth = 1.5 ** Math.max(0, fetch.attempts - QUICK_ATTEMPTS);
     const waitMs = Math.min(fetchMaxWaitMs, timeoutMs * (isSame ? 1.5 : 1) * growth);
-    const busyMonoMs = Math.min(fetch.fetcher.receivedMonoMs, fetch.sinceMonoMs + patienceMs);
+    const busyMonoMs = Math.min(fetch.puller.receivedMonoMs, fetch.sinceMonoMs + patienceMs);
     if (monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;
-    this.#all.set(id, { ...wish, fetcher, sinceMonoMs: monoMs, firstMonoMs: fetch.firstMonoMs, through, attempts: fetch.attempts + 1 });
+    this.#all.set(id, { ...wish, puller, sinceMonoMs: monoMs, firstMonoMs: fetch.firstMonoMs, through, attempts: fetch.attempts + 1 });
     return true;
   }
 
@@ -126,12 +126,12 @@ export class PullsInFlight {
   }
 
   /** What this link fetched is here, or not to be had. */
-  end(id: string, fetcher: PullingLink): void {
-    if (this.#all.get(id)?.fetcher === fetcher) this.#all.delete(id);
+  end(id: string, puller: PullingLink): void {
+    if (this.#all.get(id)?.puller === puller) this.#all.delete(id);
   }
 
   /** The link is gone: what it fetched is for others to ask for. */
-  drop(fetcher: PullingLink): void {
-    for (const [id, fetch] of this.#all) if (fetch.fetcher === fetcher) this.#all.delete(id);
+  drop(puller: PullingLink): void {
+    for (const [id, fetch] of this.#all) if (fetch.puller === puller) this.#all.delete(id);
   }
 }

@@ -17,14 +17,14 @@ import { MAX_DIGESTS } from "./sender.ts";
 export class LinkReceiver {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
-  readonly #fetcher: LinkPullScheduler;
+  readonly #puller: LinkPullScheduler;
   readonly #receiver: FrameReceiver;
   readonly #eventMonoMs = new Map<string, number>();
 
-  constructor(replicator: Replicator, view: PeerProgress, fetcher: LinkPullScheduler) {
+  constructor(replicator: Replicator, view: PeerProgress, puller: LinkPullScheduler) {
     this.#replicator = replicator;
     this.#view = view;
-    this.#fetcher = fetcher;
+    this.#puller = puller;
     this.#receiver = new FrameReceiver(replicator.replica, replicator.stamper, replicator.bounds, replicator.options.maxOriginRecords);
   }
 
@@ -44,7 +44,7 @@ export class LinkReceiver {
     stats.receivedRecords += frame.records.length;
     const applied = this.#receiver.apply(frame, time, { place, maxSkewMs: options.maxClockSkewMs });
     if (applied.kind === "refused") return this.#refuse(id, "malformed, or forgotten here", time, out);
-    if (applied.kind === "gap") return this.#fetcher.gap(id, applied.knows, time);
+    if (applied.kind === "gap") return this.#puller.gap(id, applied.knows, time);
     this.#learn(applied, id, time, out);
     const origin = replica.origins.get(id);
     if (origin === undefined) return;
@@ -55,7 +55,7 @@ export class LinkReceiver {
     this.#notePartial(origin, time, out);
     const hasMoved = this.#replicator.noteOrigin(origin);
     this.#replicator.arrived(origin, time);
-    this.#fetcher.receivedMonoMs = time.monoMs;
+    this.#puller.receivedMonoMs = time.monoMs;
     if (applied.superseded.length > 0) out.push({ kind: "superseded", keys: applied.superseded.map(({ key }) => key) });
     if (hasMoved || applied.changedCount > 0) out.push({ kind: "changed" });
   }
@@ -70,12 +70,12 @@ export class LinkReceiver {
 
   /** A peer that lets foreign nodes in, or is older, passes their records on. From then on they are not asked for, and not logged again. */
   #isForeign(nodeId: string, place: OriginLocation, time: Time, out: FabricOutput[]): boolean {
-    const { foreigners, stats } = this.#replicator;
-    const refusal = place.clusterId === "" ? undefined : foreigners?.refusalOf(place);
-    if (foreigners === undefined || refusal === undefined) return false;
+    const { foreignPeers, stats } = this.#replicator;
+    const refusal = place.clusterId === "" ? undefined : foreignPeers?.refusalOf(place);
+    if (foreignPeers === undefined || refusal === undefined) return false;
     stats.refusedOrigins += 1;
-    const isKnown = foreigners.has(nodeId);
-    foreigners.note(nodeId, place);
+    const isKnown = foreignPeers.has(nodeId);
+    foreignPeers.note(nodeId, place);
     if (!isKnown) this.event("frame_refused", { origin: nodeId, why: refusal.detail }, time, out);
     return true;
   }

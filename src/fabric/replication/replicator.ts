@@ -63,7 +63,7 @@ export interface ReplicatorParts {
   /** Where this node is at home. */
   readonly place: OriginLocation;
   readonly options: ReplicationOptions;
-  readonly foreigners?: ForeignPeers;
+  readonly foreignPeers?: ForeignPeers;
   readonly members: MemberTable;
   /** No journal holds our origin: each start has another one, and a peer that knows more of it knows of nothing that was lost. */
   readonly isNewAtStart?: boolean;
@@ -81,7 +81,7 @@ export class Replicator {
   readonly rng: Rng;
   readonly place: OriginLocation;
   readonly options: ReplicationOptions;
-  readonly foreigners: ForeignPeers | undefined;
+  readonly foreignPeers: ForeignPeers | undefined;
   readonly vector: VersionVector;
   readonly frameCache: FrameCache;
   readonly digests: OriginDigests;
@@ -99,7 +99,7 @@ export class Replicator {
   /** When own news was last announced. */
   edgeMonoMs = Number.NEGATIVE_INFINITY;
   readonly #fetches: PullsInFlight;
-  readonly #fetchers = new Set<PullingLink>();
+  readonly #pullers = new Set<PullingLink>();
   /** A node of our own cluster was linked, or one of another cluster was believed: no other node may say any more what our journal lost. */
   #hasWitness = false;
   #selfId: string;
@@ -122,7 +122,7 @@ export class Replicator {
     this.rng = parts.rng;
     this.place = parts.place;
     this.options = parts.options;
-    this.foreigners = parts.foreigners;
+    this.foreignPeers = parts.foreignPeers;
     this.#fetches = new PullsInFlight(this.options);
     this.vector = new VersionVector(parts.place);
     this.frameCache = new FrameCache(this.options);
@@ -178,7 +178,7 @@ export class Replicator {
   /** The records of our old generation at peers belong to another origin now. */
   #renewed(oldId: string): void {
     this.vector.drop(oldId);
-    for (const fetcher of this.#fetchers) fetcher.reconsider(oldId);
+    for (const puller of this.#pullers) puller.reconsider(oldId);
   }
 
   /**
@@ -263,13 +263,13 @@ export class Replicator {
 
   /** A peer that tells of more than `seq` of an origin is not believed for a while. */
   disbelieve({ id }: Origin, seq: number, time: Time): void {
-    for (const fetcher of this.#fetchers) fetcher.disbelieve(id, seq, time);
+    for (const puller of this.#pullers) puller.disbelieve(id, seq, time);
   }
 
   /** Origins that are not whole here: this node refused records of them, or a peer did and no other peer has sent them. */
   notWhole(): readonly PartialOrigin[] {
     const found = new Map(this.partial.list().map((row) => [row.id, row]));
-    for (const { lacking, peerNodeId } of this.#fetchers)
+    for (const { lacking, peerNodeId } of this.#pullers)
       for (const id of lacking)
         if (!found.has(id)) found.set(id, { id, count: 0, why: `${peerNodeId} refused records of it, and nobody else has given it` });
     return [...found.values()];
@@ -277,7 +277,7 @@ export class Replicator {
 
   /** Whether there is a member that has not said here which origins it has. O(n). */
   isAnybodyUnheard(): boolean {
-    const heard = new Set([...this.#fetchers].flatMap(({ isWholeTold, peerNodeId }) => (isWholeTold ? [peerNodeId] : [])));
+    const heard = new Set([...this.#pullers].flatMap(({ isWholeTold, peerNodeId }) => (isWholeTold ? [peerNodeId] : [])));
     return this.#members.listed().some(({ nodeId }) => !heard.has(nodeId));
   }
 
@@ -288,13 +288,13 @@ export class Replicator {
 
   /** What peers said of an origin while it was not taken counts from now on. */
   reconsider(nodeId: string, generation: number): void {
-    for (const fetcher of this.#fetchers) fetcher.reconsider(`${nodeId}/${generation}`);
+    for (const puller of this.#pullers) puller.reconsider(`${nodeId}/${generation}`);
   }
 
   /** Whether an origin belongs to a foreign node. Vectors name no cluster, so before its first record this is known only of noted nodes. */
   isForeign(id: string): boolean {
-    const { foreigners } = this;
-    return foreigners !== undefined && foreigners.size > 0 && foreigners.has(refOf(id).nodeId);
+    const { foreignPeers } = this;
+    return foreignPeers !== undefined && foreignPeers.size > 0 && foreignPeers.has(refOf(id).nodeId);
   }
 
   /** Sets the cluster and region of an origin, as its own node names them. */
@@ -360,11 +360,11 @@ export class Replicator {
   }
 
   /** Whether a link is to ask its peer for an origin now (`PullsInFlight`). */
-  takeFetch(id: string, fetcher: PullingLink, time: Time, wish?: PullRequest): boolean {
+  takeFetch(id: string, puller: PullingLink, time: Time, wish?: PullRequest): boolean {
     const origin = this.replica.origins.get(id);
     // It has come whole. Its number moves when all removed records are gone here too.
     if (origin?.closing !== undefined) return false;
-    return this.#fetches.take({ id, through: origin?.through ?? 0 }, fetcher, time, wish);
+    return this.#fetches.take({ id, through: origin?.through ?? 0 }, puller, time, wish);
   }
 
   /** More of an origin arrived. The next question for it need not wait for the end of the last one. */
@@ -375,7 +375,7 @@ export class Replicator {
   /** This node stood still. The answers to its questions may be here, unread. */
   postpone(byMs: number): void {
     this.#fetches.postpone(byMs);
-    for (const fetcher of this.#fetchers) fetcher.postpone(byMs);
+    for (const puller of this.#pullers) puller.postpone(byMs);
   }
 
   /** A link is up, to a node of our own cluster or of another. */
@@ -383,19 +383,19 @@ export class Replicator {
     this.#hasWitness ||= relation === "cluster";
   }
 
-  addFetcher(fetcher: PullingLink): void {
-    this.#fetchers.add(fetcher);
+  addFetcher(puller: PullingLink): void {
+    this.#pullers.add(puller);
   }
 
   /** The link is gone. Other links may ask for what it was fetching. */
-  dropFetcher(fetcher: PullingLink): void {
-    this.#fetchers.delete(fetcher);
-    this.#fetches.drop(fetcher);
+  dropFetcher(puller: PullingLink): void {
+    this.#pullers.delete(puller);
+    this.#fetches.drop(puller);
   }
 
   /** The origin that this link was fetching is here, or cannot be had. */
-  endFetch(id: string, fetcher: PullingLink): void {
-    this.#fetches.end(id, fetcher);
+  endFetch(id: string, puller: PullingLink): void {
+    this.#fetches.end(id, puller);
   }
 }
 

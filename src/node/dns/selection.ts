@@ -33,7 +33,7 @@ const REFUSED = { isRefused: true } as const;
 
 const BY_KEY = { scopePrefix: undefined, isBySubnet: false } as const;
 
-type Selection = (asker: QueryClient, waited: PendingNameError | undefined) => ViewSelection;
+type Selection = (queryClient: QueryClient, waited: PendingNameError | undefined) => ViewSelection;
 
 /** Who sees what. One catalog for each view, so that answers are kept for all who have it. */
 export function dnsSelection(options: DnsSelectionOptions, viewers: readonly ViewerOfView[], views: DnsViews): Selection {
@@ -50,20 +50,20 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
   };
   const selected = viewers.map((viewer) => onlyView(open(viewer)));
   const credentialed = new CredentialViews(viewers.length, open, remoteLookups && MAX_FETCHING_VIEWS);
-  return (asker, waited) => {
-    const { keyView } = asker;
-    const { index, scopePrefix, isBySubnet } = keyView === undefined ? views.choose(asker) : { ...BY_KEY, index: keyView };
+  return (queryClient, waited) => {
+    const { keyView } = queryClient;
+    const { index, scopePrefix, isBySubnet } = keyView === undefined ? views.choose(queryClient) : { ...BY_KEY, index: keyView };
     // The key counts, whatever certificate comes with it.
-    const caller = keyView === undefined ? (asker.caller ?? certifiedCaller(options, asker)) : undefined;
+    const caller = keyView === undefined ? (queryClient.caller ?? certifiedCaller(options, queryClient)) : undefined;
     const own = selected[index];
     if (own === undefined || (index === 0 && isAnonymousRefused && caller === undefined)) return REFUSED;
     checkCaughtUp();
-    ({ address } = asker);
+    ({ address } = queryClient);
     const hasOwnView = caller !== undefined && (caller.tenant !== "" || caller.cluster !== clusterId);
     known = hasOwnView ? caller : undefined;
     // A key of a limit for an address that may be forged would be a stranger's to fill.
     // The HTTP listener has taken a token already.
-    if (waited === undefined && (asker.transport === "tcp" || asker.transport === "dot"))
+    if (waited === undefined && (queryClient.transport === "tcp" || queryClient.transport === "dot"))
       admitDns?.(caller ?? anonymousCaller(clusterId, address), now().monoMs);
     const catalog = hasOwnView ? credentialed.find(caller, own.catalog.view) : own.catalog;
     return hasOwnView || isBySubnet ? { catalog, scopePrefix, isBySubnet } : own;

@@ -97,7 +97,7 @@ function observeRefused({ metrics, fabric, driver, machine }: ObservedFabric): v
     unknown_frame: unknownFrame,
   };
   for (const what of MESH_METRICS.mesh_refused_total.labels.what) metrics.counter("mesh_refused_total", { what }).set(counts[what]);
-  metrics.counter("mesh_foreign_links_total", {}).set(fabric.foreigners.admittedCount);
+  metrics.counter("mesh_foreign_links_total", {}).set(fabric.foreignPeers.admittedCount);
   metrics.set("mesh_policy_not_taken", {}, fabric.policy.notTaken?.head.number ?? 0);
   const { conflictsFull, tooMany, ownAddress, ...faults } = fabric.membership.stats().refused;
   const updates = { ...faults, conflicts_full: conflictsFull, too_many: tooMany, own_address: ownAddress };

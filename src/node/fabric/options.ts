@@ -65,6 +65,6 @@ export function peerAuthSettings({ fabric }: Settings): PeerAuthSettings {
 
 /** Returns whether the settings make nodes of a place foreign to this node. */
 export function foreignTo(here: ClusterLocation, settings: Settings): (place: ClusterLocation) => boolean {
-  const foreigners = new ForeignPeers(here, peerAuthSettings(settings), () => false);
-  return (place) => foreigners.refusalOf(place) !== undefined;
+  const foreignPeers = new ForeignPeers(here, peerAuthSettings(settings), () => false);
+  return (place) => foreignPeers.refusalOf(place) !== undefined;
 }

@@ -28,7 +28,7 @@ interface OutgoingItems {
 export class MainThread implements Pick<AuditSink, "record"> {
   readonly #node: Pick<NodeEnd, "post">;
   readonly #lost: MetricSeries;
-  #sayings: MessageSources | undefined;
+  #messageSources: MessageSources | undefined;
   #waiting = nothing();
   #isScheduled = false;
   #lastNumber = 0;
@@ -45,8 +45,8 @@ export class MainThread implements Pick<AuditSink, "record"> {
   }
 
   /** From now on messages go, those that wait first. */
-  begin(sayings: MessageSources): void {
-    this.#sayings = sayings;
+  begin(messageSources: MessageSources): void {
+    this.#messageSources = messageSources;
     setInterval(() => this.say(), SAY_MS).unref();
     this.#say();
   }
@@ -96,9 +96,9 @@ export class MainThread implements Pick<AuditSink, "record"> {
   }
 
   #say(): void {
-    const sayings = this.#sayings;
-    if (sayings === undefined) return;
-    const { takeCalls, connectionCount, policy } = sayings;
+    const messageSources = this.#messageSources;
+    if (messageSources === undefined) return;
+    const { takeCalls, connectionCount, policy } = messageSources;
     this.#lastNumber += 1;
     const placed = { number: this.#lastNumber, heard: this.#heardNumber, connectionCount: connectionCount(), policy: policy() };
     const message: FromWorker = { ...placed, calls: takeCalls(), ...this.#waiting };

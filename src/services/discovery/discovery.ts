@@ -50,14 +50,14 @@ export interface DiscoveryServices {
 }
 
 export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
-  const { loads, endings } = parts.registrar;
+  const { loads, entryRemovals } = parts.registrar;
   const { summaries } = parts;
   const redirects = summaries && new ClusterRedirects(summaries.reads);
   const whole = {
     ...parts,
     caughtUp: undefined,
     loads,
-    endedStaticCount: () => endings.endedStaticCount,
+    endedStaticCount: () => entryRemovals.endedStaticCount,
     redirects,
     exportsOf: summaries?.exportsOf,
     ingress: summaries?.ingress,

@@ -22,7 +22,7 @@ export interface QuestionRightsParts {
 
 /** The rights of a query and the view of its address. */
 export interface QuestionRights {
-  readonly asker: NameCaller;
+  readonly nameCaller: NameCaller;
   /** Whether the asker is the caller itself, which uses gRPC or HTTP. */
   readonly isCallers: boolean;
   /** The view of the address. Its index selects the serial in the answer. Callers with their own rights get the serial of anonymous callers. */
@@ -44,12 +44,12 @@ export function questionRightsOf(
 ): QuestionRights {
   const own = viewerFor(caller, named, parts.allowsViewerOverride);
   if (source !== undefined) demandRole(caller, "mesh.operate", " to resolve a name for another address (source)");
-  const asker = source === undefined ? ({ address: caller.address, transport: "dot" } as const) : parseSource(source);
-  const row = parts.views.choose({ ...asker, subnet: undefined }).index;
+  const nameCaller = source === undefined ? ({ address: caller.address, transport: "dot" } as const) : parseSource(source);
+  const row = parts.views.choose({ ...nameCaller, subnet: undefined }).index;
   const viewer = parts.viewers[row];
   assert(viewer !== undefined, "each view has a viewer");
   const { view } = viewer;
-  const of = { asker, isCallers: source === undefined, row };
+  const of = { nameCaller, isCallers: source === undefined, row };
   if (source === undefined || isNamed(named)) return { ...of, view: { ...view, index: 0 }, viewer: own, isRefused: false };
   const { tenant, cluster } = viewer.caller;
   return { ...of, view, viewer: { ...caller, tenant, cluster }, isRefused: row === 0 && parts.isAnonymousRefused };
@@ -87,10 +87,10 @@ function viewerFor(caller: Caller, asked: Viewer | undefined, allowsOverride: bo
 }
 
 /** Describes the view in the form of an explanation. */
-export function viewWords({ asker, isCallers, view, row, viewer, isRefused }: QuestionRights): string {
+export function viewWords({ nameCaller, isCallers, view, row, viewer, isRefused }: QuestionRights): string {
   const { locality, answerLimit } = view;
   const matched = row === 0 ? "no row of dns.views" : `dns.views[${row - 1}]`;
-  const from = `source ${asker.address} (${isCallers ? "as " : ""}over ${asker.transport}) matches ${matched}`;
+  const from = `source ${nameCaller.address} (${isCallers ? "as " : ""}over ${nameCaller.transport}) matches ${matched}`;
   if (isRefused) return `${from}; sources without a view are refused`;
   const place = locality === undefined ? "" : `, region ${locality.region}${locality.zone === "" ? "" : `, zone ${locality.zone}`}`;
   const limit = answerLimit === undefined ? "" : `, at most ${answerLimit} records per set`;

@@ -75,7 +75,7 @@ function openRemoteLookup(
   { ports, resolver, now, viewer, maxBytes }: RemoteLookupOptions & { readonly viewer: Caller; readonly maxBytes: number },
 ): FetchingRemoteLookup {
   const { machine, reads } = rooms;
-  const asker = askerOf(rooms, { ports, resolver, now, viewer });
+  const nameCaller = askerOf(rooms, { ports, resolver, now, viewer });
   const { ttls, maxStaleMs } = resolver;
   const kept = { ttlMs: ttls.zoneMs, negativeMs: ttls.negativeMs, maxStaleMs: maxStaleMs === 0 ? NEVER : maxStaleMs, maxBytes };
   const aliasOwners = new AliasOwnerCache(kept);
@@ -84,7 +84,7 @@ function openRemoteLookup(
     isHeld: (name) => holds(machine, name),
     ask: (name, asked, told) => ports.ask(name, asked, told),
     aliasOwners,
-    askAliasOwners: (name, zone, told) => void reportAliasOwners(asker, { name, zone, maxBytes: aliasOwners.answerBytes }, told),
+    askAliasOwners: (name, zone, told) => void reportAliasOwners(nameCaller, { name, zone, maxBytes: aliasOwners.answerBytes }, told),
     inputCount: () => rooms.inputs.count,
     judgedRevision: () => reads.policyRevision + machine.releaseCount,
     now,
@@ -125,13 +125,13 @@ interface RequestedAliasOwners {
 }
 
 async function reportAliasOwners(
-  asker: AliasOwnersQuery,
+  nameCaller: AliasOwnersQuery,
   asked: RequestedAliasOwners,
   told: (aliasOwners: AliasOwners | undefined) => void,
 ): Promise<void> {
   let aliasOwners: AliasOwners | undefined;
   try {
-    aliasOwners = await askAliasOwners(asker, asked);
+    aliasOwners = await askAliasOwners(nameCaller, asked);
   } catch (error) {
     // On any error, the result for the caller is that the name is unknown.
     if (!(error instanceof WaymarkError)) throw error;
@@ -141,13 +141,13 @@ async function reportAliasOwners(
 }
 
 /** Queries the entries of a name. Rejects as `proxyQuery` does. */
-async function askAliasOwners(asker: AliasOwnersQuery, { name, zone, maxBytes }: RequestedAliasOwners): Promise<AliasOwners> {
+async function askAliasOwners(nameCaller: AliasOwnersQuery, { name, zone, maxBytes }: RequestedAliasOwners): Promise<AliasOwners> {
   const names = [name, `${name}.${zone}`].filter((text) => ASKED_NAME.test(text));
   // No alias and no namespace can have such a name.
   if (names.length === 0) return aliasOwnersFrom(name, zone, [], { isMore: false, maxBytes });
-  const below = await ask(asker, { hosts: names });
+  const below = await ask(nameCaller, { hosts: names });
   // The entries with the exact name are queried again if the first answer was cut, because they must not be missing.
-  const exact = below.isMore ? (await ask(asker, { aliases: names })).entries : [];
+  const exact = below.isMore ? (await ask(nameCaller, { aliases: names })).entries : [];
   const entries = new Map([...below.entries, ...exact].map((entry) => [keyOf(entry), entry]));
   return aliasOwnersFrom(name, zone, [...entries.values()].map(sizedAliasOwner), { isMore: below.isMore, maxBytes });
 }

@@ -13,7 +13,7 @@ test("an own record that another origin's `unregistered` hides ends, and its lea
   const gone = r.register("ann", [stamped("api")], at(0), { isStatic: true });
   for (const name of ["web", "api"]) r.hear(name, BODY.UNREGISTERED, 10, at(10));
   expect(r.names()).toEqual(["db"]);
-  expect(r.registrar.endings.superseded([keyOf("web"), keyOf("api"), keyOf("db"), keyOf("none")], at(20))).toBe(2);
+  expect(r.registrar.entryRemovals.superseded([keyOf("web"), keyOf("api"), keyOf("db"), keyOf("none")], at(20))).toBe(2);
   r.flush(at(20));
   expect([r.leases.find(kept)?.keyCount, r.leases.has(gone), r.unleased()]).toEqual([1, false, []]);
   expect(r.replica.own(keyOf("web"))?.body).toBe(BODY.EXPIRED);
@@ -25,7 +25,7 @@ test("what ends because of an `unregistered` says so, stamped one step above it,
   r.register("ann", [stamped("web")], at(0));
   r.hear("web", BODY.UNREGISTERED, 10, at(10));
   const [their] = r.replica.records(keyOf("web"));
-  r.registrar.endings.superseded([keyOf("web")], at(20));
+  r.registrar.entryRemovals.superseded([keyOf("web")], at(20));
   r.flush(at(20));
   const said = () => {
     const { hlc = 0, unregisteredHlc, body } = r.replica.own(keyOf("web")) ?? {};
@@ -44,7 +44,7 @@ test.each([
   const r = new Registry();
   r.register("ann", [stamped("web")], at(put));
   r.hear("web", body, 10, at(10));
-  expect(r.registrar.endings.superseded([keyOf("web")], at(40))).toBe(want);
+  expect(r.registrar.entryRemovals.superseded([keyOf("web")], at(40))).toBe(want);
 });
 
 test("one that was put again and is not durable yet stays; when that is refused, the next word ends it", () => {
@@ -52,7 +52,7 @@ test("one that was put again and is not durable yet stays; when that is refused,
   r.register("ann", [stamped("web")], at(0));
   r.registrar.register(caller("ann"), again(), at(30));
   r.hear("web", BODY.UNREGISTERED, 10, at(10));
-  expect(r.registrar.endings.superseded([keyOf("web")], at(40))).toBe(0);
+  expect(r.registrar.entryRemovals.superseded([keyOf("web")], at(40))).toBe(0);
   r.refuse();
   expect(r.replica.own(keyOf("web"))?.body).toBe(BODY.ENTRY);
   r.registrar.tick(at(50));
@@ -64,7 +64,7 @@ test("what another origin took out ends with the next look, when the disk refuse
   const r = new Registry();
   r.register("ann", [stamped("web")], at(0));
   r.hear("web", BODY.UNREGISTERED, 10, at(10));
-  expect(r.registrar.endings.superseded([keyOf("web")], at(20))).toBe(1);
+  expect(r.registrar.entryRemovals.superseded([keyOf("web")], at(20))).toBe(1);
   r.refuse();
   expect(r.replica.own(keyOf("web"))?.body).toBe(BODY.ENTRY);
   r.registrar.tick(at(30));
@@ -133,7 +133,7 @@ test("what others hold of the old generation comes back as another origin's: new
   expect(old).not.toBe(r.replica.self);
   r.hear("web", BODY.UNREGISTERED, 10, at(10));
   expect(r.names()).toEqual(["db"]);
-  expect(r.registrar.endings.superseded([keyOf("web")], at(20))).toBe(1);
+  expect(r.registrar.entryRemovals.superseded([keyOf("web")], at(20))).toBe(1);
 });
 
 function again(name = "web") {

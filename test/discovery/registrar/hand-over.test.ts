@@ -91,13 +91,13 @@ test("the leaver ends its record when it sees the successor, not before, and not
   r.flush(at(100));
   expect([r.names(), handOver.localEndedCount]).toEqual([["web"], 1]);
   handOver.begin(at(100));
-  const takers = [{ nodeId: "b", refusals: 0, runsChecks: false }];
-  const { offers } = handOver.step(takers, at(100));
+  const handOverTargets = [{ nodeId: "b", refusals: 0, runsChecks: false }];
+  const { offers } = handOver.step(handOverTargets, at(100));
   expect(offers).toEqual([{ nodeId: "b", seqs: [r.replica.own(keyOf("web"))?.seq] }]);
   r.flush(at(100));
-  expect(handOver.step(takers, at(150))).toEqual({ offers: [], isOver: false });
+  expect(handOver.step(handOverTargets, at(150))).toEqual({ offers: [], isOver: false });
   r.hear("web", BODY.ENTRY, 200, at(200));
-  expect(handOver.step(takers, at(200)).isOver).toBe(true);
+  expect(handOver.step(handOverTargets, at(200)).isOver).toBe(true);
   r.flush(at(200));
   expect([r.replica.own(keyOf("web"))?.body, handOver.takenCount, handOver.left(), r.leases.size]).toEqual([BODY.EXPIRED, 1, [], 0]);
 });
@@ -146,11 +146,11 @@ test("an entry with a check of a kind that this version does not know stays: a n
 });
 
 test("what a node has above that is gone is no successor: it keeps nobody from taking a record, and no leaver ends its own for it", () => {
-  const taker = new Registry();
-  taker.hear("web", BODY.ENTRY, 10, at(10));
-  taker.hear("web", BODY.ENTRY, 60_000, at(10), "gone");
-  taker.replica.origins.get("gone/1")!.life = "orphaned";
-  expect(taker.registrar.handOver.take(B, [1], at(20))).toBe(1);
+  const handOverTarget = new Registry();
+  handOverTarget.hear("web", BODY.ENTRY, 10, at(10));
+  handOverTarget.hear("web", BODY.ENTRY, 60_000, at(10), "gone");
+  handOverTarget.replica.origins.get("gone/1")!.life = "orphaned";
+  expect(handOverTarget.registrar.handOver.take(B, [1], at(20))).toBe(1);
   const leaver = new Registry();
   leaver.register("ann", [stamped("web")], at(0), { isStatic: true });
   leaver.flush(at(0));
@@ -223,12 +223,12 @@ test("a record that was put anew after it was offered is not waited for: nobody 
   r.register("ann", [stamped("web")], at(0), { isStatic: true });
   r.flush(at(0));
   const { handOver } = r.registrar;
-  const takers = [{ nodeId: "b", refusals: 0, runsChecks: false }];
+  const handOverTargets = [{ nodeId: "b", refusals: 0, runsChecks: false }];
   handOver.begin(at(0));
-  expect(handOver.step(takers, at(0)).offers).toHaveLength(1);
+  expect(handOver.step(handOverTargets, at(0)).offers).toHaveLength(1);
   r.registrar.renew(caller("ann"), [], [{ key: keyOf("web"), path: "", health: HEALTH.CRITICAL, load: undefined }], at(10));
   r.flush(at(10));
-  expect(handOver.step(takers, at(20))).toEqual({ offers: [], isOver: true });
+  expect(handOver.step(handOverTargets, at(20))).toEqual({ offers: [], isOver: true });
   // It stands, and the node says that it restarts.
   expect(handOver.left()).toHaveLength(1);
 });

@@ -10,7 +10,7 @@ function mark(r: Registry, ms: number): void {
   r.replica.lost.note({ nodeId, generation, through, mark: through + 5 });
   expect(applyMarks(r.replica)).toBe(true);
   r.replica.sweep(Number.POSITIVE_INFINITY, at(ms));
-  r.registrar.endings.superseded(
+  r.registrar.entryRemovals.superseded(
     ownMarked(r.replica).storedRecords.map(({ key }) => key),
     at(ms),
   );
@@ -74,7 +74,7 @@ test("static entries end, and are told of", () => {
   r.register("ann", [stamped("web")], at(0), { isStatic: true });
   mark(r, 10);
   r.flush(at(10));
-  expect([r.names(), r.registrar.endings.takeEndedStatic(), r.leases.size]).toEqual([[], [keyOf("web")], 0]);
+  expect([r.names(), r.registrar.entryRemovals.takeEndedStatic(), r.leases.size]).toEqual([[], [keyOf("web")], 0]);
 });
 
 test("what is registered after the mark is seen, and what was hidden by it can be registered and unregistered", () => {

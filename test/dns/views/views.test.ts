@@ -57,9 +57,9 @@ test.each<{ address: string; transport?: QueryClient["transport"]; want: number 
   "the longest prefix decides: $address over $transport has view $want, also when it asks again",
   ({ address, transport = "udp", want }) => {
     const views = new DnsViews(ROWS, []);
-    const asker: QueryClient = { address, transport, subnet: undefined };
+    const queryClient: QueryClient = { address, transport, subnet: undefined };
     const expected = { index: want, scopePrefix: undefined, isBySubnet: false };
-    expect([views.choose(asker), views.choose(asker)]).toEqual([expected, expected]);
+    expect([views.choose(queryClient), views.choose(queryClient)]).toEqual([expected, expected]);
   },
 );
 

@@ -9,8 +9,8 @@ import { nodeRef } from "../../fakes/fabric-values.ts";
 const HERE = { clusterId: "c1", region: "eu" };
 
 function guardOf(clusterToken: string): CallGuard {
-  const foreigners = new ForeignPeers(HERE, { mode: "explicit", clusters: ["c2"], hasCertificates: false }, () => false);
-  return new CallGuard({ nodeId: "a", ...HERE, clusterToken, isInsecure: false, foreigners });
+  const foreignPeers = new ForeignPeers(HERE, { mode: "explicit", clusters: ["c2"], hasCertificates: false }, () => false);
+  return new CallGuard({ nodeId: "a", ...HERE, clusterToken, isInsecure: false, foreignPeers });
 }
 
 const REQUEST = { kind: "probe", from: nodeRef("b"), targetNodeId: "a", updates: [] } as const;

@@ -6,7 +6,7 @@ import { ForeignPeers, type PeerAuthSettings } from "../../../src/fabric/links/f
 const HERE = { clusterId: "c1", region: "r1" };
 const STRICT: PeerAuthSettings = { mode: "strict", clusters: ["c2"], hasCertificates: true };
 
-function foreigners(settings: Partial<PeerAuthSettings>, isMember: (nodeId: string) => boolean = () => false): ForeignPeers {
+function foreignPeers(settings: Partial<PeerAuthSettings>, isMember: (nodeId: string) => boolean = () => false): ForeignPeers {
   return new ForeignPeers(HERE, { ...STRICT, ...settings }, isMember);
 }
 
@@ -23,7 +23,7 @@ test.each<{ what: string; settings: Partial<PeerAuthSettings>; listed: string | 
   { what: "explicit", settings: { mode: "explicit", hasCertificates: false }, listed: undefined, other: LIST },
   { what: "permissive", settings: { mode: "permissive", hasCertificates: false }, listed: undefined, other: undefined },
 ])("$what: own cluster always, a listed one and another as the settings say; nobody of another region", ({ settings, listed, other }) => {
-  const rules = foreigners(settings);
+  const rules = foreignPeers(settings);
   expect(rules.refusalOf(HERE)).toBeUndefined();
   for (const [clusterId, want] of [
     ["c2", listed],
@@ -39,7 +39,7 @@ test.each<{ what: string; settings: Partial<PeerAuthSettings>; listed: string | 
 
 test("a foreign node is remembered until it is a member, its place is news once; of a member nobody makes a foreign one", () => {
   const members = new Set(["m"]);
-  const rules = foreigners({}, (nodeId) => members.has(nodeId));
+  const rules = foreignPeers({}, (nodeId) => members.has(nodeId));
   const there = { clusterId: "c9", region: "r1" };
   expect([rules.note("z", there), rules.note("y", there), rules.note("m", there)]).toEqual([true, false, false]);
   expect([rules.has("z"), rules.has("y"), rules.has("m"), rules.size]).toEqual([true, true, false, 2]);
@@ -50,7 +50,7 @@ test("a foreign node is remembered until it is a member, its place is news once;
 });
 
 test("what only permissive lets in is counted, and told once a cluster", () => {
-  const rules = foreigners({ mode: "permissive" });
+  const rules = foreignPeers({ mode: "permissive" });
   const out: FabricOutput[] = [];
   for (const clusterId of ["c1", "c2", "c9", "c9"]) rules.admitted({ nodeId: "z", clusterId }, out);
   expect([rules.admittedCount, out.length]).toEqual([2, 1]);

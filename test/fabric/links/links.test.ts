@@ -33,8 +33,8 @@ class Bench {
 
   constructor(nodeId = "m", options: Partial<LinksOptions> = {}) {
     const place = { clusterId: "c1", region: "r1" };
-    const foreigners = new ForeignPeers(place, { mode: "permissive", clusters: [], hasCertificates: false }, () => false);
-    const peerAuth = { nodeId, ...place, clusterToken: "secret", isInsecure: false, foreigners };
+    const foreignPeers = new ForeignPeers(place, { mode: "permissive", clusters: [], hasCertificates: false }, () => false);
+    const peerAuth = { nodeId, ...place, clusterToken: "secret", isInsecure: false, foreignPeers };
     const starts = { refusalOfStart: () => this.startRefusal, isStranger: () => this.areStrangers };
     const known = { self: () => memberOf(nodeId), members: () => this.members, facts: () => FACTS, ...starts };
     const parts = { ...known, peerAuth, rng: new Rng(1) };

@@ -17,8 +17,8 @@ import { nodeRef, updateOf } from "../../fakes/fabric-values.ts";
 import { greetingOf } from "../../fakes/fabric-world.ts";
 
 const HERE = { clusterId: "c1", region: "r1" };
-const foreigners = new ForeignPeers(HERE, { mode: "explicit", clusters: ["c2"], hasCertificates: false }, () => false);
-const US: PeerAuthFacts = { nodeId: "a", ...HERE, clusterToken: "secret", isInsecure: false, foreigners };
+const foreignPeers = new ForeignPeers(HERE, { mode: "explicit", clusters: ["c2"], hasCertificates: false }, () => false);
+const US: PeerAuthFacts = { nodeId: "a", ...HERE, clusterToken: "secret", isInsecure: false, foreignPeers };
 const PROBE: FabricCallRequest = { kind: "probe", from: nodeRef("b", 1, "r1"), targetNodeId: "a", updates: [] };
 const LOCAL: PeerIdentity = { address: "127.0.0.1:5", isLoopback: true, certificate: undefined, clusterToken: "" };
 const FAR: PeerIdentity = { ...LOCAL, address: "10.0.0.9:5", isLoopback: false };

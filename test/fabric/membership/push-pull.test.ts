@@ -223,8 +223,8 @@ test.each([
     Array.from({ length: others }, (_, i) => said(`f${i}`, "alive", { clusterId: "other" })),
     { from: "f0", clusterId: "other" },
   );
-  const [teller, told] = [{ from: "gone", ...cluster }, cluster];
-  bench.hear([said("gone", "alive", told), said("gone", "dead", told)], teller);
+  const [updateSource, told] = [{ from: "gone", ...cluster }, cluster];
+  bench.hear([said("gone", "alive", told), said("gone", "dead", told)], updateSource);
   let attempts = 0;
   // Ten seconds are between two times that this node may try.
   while (bench.nowMs < 9_000_000)

@@ -314,8 +314,8 @@ test("who is suspect itself is not counted among those that check", () => {
 test("of nodes of another cluster or region there are no members; a place is told once, and our own cluster elsewhere by its own name", () => {
   const { clusterId, region } = factsOf("self");
   const peerAuth = { mode: "strict", clusters: [], hasCertificates: true } as const;
-  const foreigners = new ForeignPeers({ clusterId, region }, peerAuth, () => false);
-  const { bench } = silent({ parts: { foreigners } });
+  const foreignPeers = new ForeignPeers({ clusterId, region }, peerAuth, () => false);
+  const { bench } = silent({ parts: { foreignPeers } });
   bench.hear([
     said("a", "alive", { clusterId: "c9" }),
     said("b", "alive", { clusterId: "c9" }),
@@ -325,5 +325,5 @@ test("of nodes of another cluster or region there are no members; a place is tol
   ]);
   expect(taken(bench)).toEqual(["foreign_node_refused", "cluster_in_two_regions"]);
   expect(bench.machine.members().map(({ nodeId }) => nodeId)).toEqual(["self", "e"]);
-  expect([bench.machine.stats().refused.foreign, foreigners.has("b"), foreigners.has("e")]).toEqual([4, true, false]);
+  expect([bench.machine.stats().refused.foreign, foreignPeers.has("b"), foreignPeers.has("e")]).toEqual([4, true, false]);
 });

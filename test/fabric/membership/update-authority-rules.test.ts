@@ -13,7 +13,7 @@ test.each([
   { start: "follows", by: "itself", isAsked: true, isAskedHere: false },
 ] as const)("a word of $by that a node moved, in a start that is $start: whether the old address is asked", ({ start, by, ...want }) => {
   const held = updateOf("n", { address: "n:1" });
-  const teller = { nodeId: by === "itself" ? "n" : "m", path: "gossip", clusterId: "c1" } as const;
-  const asked = (address: string) => needsProbe(updateOf("n", { address }), teller, held, start);
+  const updateSource = { nodeId: by === "itself" ? "n" : "m", path: "gossip", clusterId: "c1" } as const;
+  const asked = (address: string) => needsProbe(updateOf("n", { address }), updateSource, held, start);
   expect([asked("n:2"), asked("n:1")]).toEqual([want.isAsked, want.isAskedHere]);
 });

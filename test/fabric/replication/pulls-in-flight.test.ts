@@ -39,7 +39,7 @@ interface Held {
   readonly through: number;
 }
 
-function fetcher(peerNodeId: string, receivedMonoMs = Number.NEGATIVE_INFINITY): Fetcher {
+function puller(peerNodeId: string, receivedMonoMs = Number.NEGATIVE_INFINITY): Fetcher {
   const nothing = () => {};
   return { peerNodeId, receivedMonoMs, reconsider: nothing, lacking: [], isWholeTold: true, postpone: nothing, disbelieve: nothing };
 }
@@ -47,8 +47,8 @@ function fetcher(peerNodeId: string, receivedMonoMs = Number.NEGATIVE_INFINITY):
 const at = (monoMs: number) => ({ monoMs, wallMs: 0 });
 
 /** After how many ms a second peer is asked for news that does not come. */
-function waits(fetches: Fetches, fromMs: number, a = fetcher("a")): number {
-  const b = fetcher("b");
+function waits(fetches: Fetches, fromMs: number, a = puller("a")): number {
+  const b = puller("b");
   const id = `o/${fromMs}`;
   expect(fetches.take({ id, through: 0 }, a, at(fromMs), NEWS)).toBe(true);
   for (let ms = 1; ms < 60_000; ms++) if (fetches.take({ id, through: 0 }, b, at(fromMs + ms), NEWS)) return ms;
@@ -60,7 +60,7 @@ function answer(fetches: Fetches, tookMs: readonly number[], fromMs = 0): void {
   tookMs.forEach((ms, n) => {
     const id = `x/${n}`;
     const askMs = fromMs + 10_000 * n;
-    fetches.take({ id, through: 0 }, fetcher("a"), at(askMs), NEWS);
+    fetches.take({ id, through: 0 }, puller("a"), at(askMs), NEWS);
     fetches.arrived({ id, through: 1 }, at(askMs + ms));
   });
 }
@@ -84,8 +84,8 @@ test("an answer that another peer gave counts from the first question: the wait 
   for (let n = 0; n < 40; n++) {
     const id = `x/${n}`;
     const askMs = 10_000 * n;
-    fetches.take({ id, through: 0 }, fetcher("a"), at(askMs), NEWS);
-    fetches.take({ id, through: 0 }, fetcher("b"), at(askMs + 1000), NEWS);
+    fetches.take({ id, through: 0 }, puller("a"), at(askMs), NEWS);
+    fetches.take({ id, through: 0 }, puller("b"), at(askMs + 1000), NEWS);
     fetches.arrived({ id, through: 1 }, at(askMs + 1100));
   }
   expect(waits(fetches, 1_000_000)).toBeGreaterThan(1000);
@@ -95,10 +95,10 @@ test("what a standstill of this node added is no answer's time, and whole transf
   const fetches = new Fetches();
   for (let n = 0; n < 20; n++) {
     const id = `x/${n}`;
-    fetches.take({ id, through: 0 }, fetcher("a"), at(100_000 * n), NEWS);
+    fetches.take({ id, through: 0 }, puller("a"), at(100_000 * n), NEWS);
     fetches.postpone(20_000);
     fetches.arrived({ id, through: 1 }, at(100_000 * n + 20_010));
-    fetches.take({ id: `y/${n}`, through: 0 }, fetcher("a"), at(100_000 * n), { wanted: 1, isNews: false });
+    fetches.take({ id: `y/${n}`, through: 0 }, puller("a"), at(100_000 * n), { wanted: 1, isNews: false });
     fetches.arrived({ id: `y/${n}`, through: 1 }, at(100_000 * n + 50_000));
   }
   expect(waits(fetches, 10_000_000)).toBe(400);
@@ -123,8 +123,8 @@ test("news that comes piece by piece took as long as its last piece", () => {
   for (let n = 0; n < 30; n++) {
     const id = `x/${n}`;
     const askMs = 10_000 * n;
-    fetches.take({ id, through: 0 }, fetcher("a"), at(askMs), wish);
-    fetches.take({ id, through: 1 }, fetcher("a"), at(askMs + 1500), wish);
+    fetches.take({ id, through: 0 }, puller("a"), at(askMs), wish);
+    fetches.take({ id, through: 1 }, puller("a"), at(askMs + 1500), wish);
     fetches.arrived({ id, through: 3 }, at(askMs + 1510));
   }
   expect(waits(fetches, 1_000_000)).toBe(400);
@@ -134,5 +134,5 @@ test("a peer that sends other things meanwhile is waited for as long as answers 
   const fetches = new Fetches();
   answer(fetches, Array(60).fill(2500));
   // What it sends last comes 2 s after the question.
-  expect(waits(fetches, 1_000_000, fetcher("a", 1_002_000))).toBeGreaterThan(4400);
+  expect(waits(fetches, 1_000_000, puller("a", 1_002_000))).toBeGreaterThan(4400);
 });

@@ -7,7 +7,7 @@ import { drain, framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../
 
 type Fetcher = Parameters<ReplicatingNode["shared"]["addFetcher"]>[0];
 
-function fetcher(receivedMonoMs = 0): Fetcher & { receivedMonoMs: number; readonly reconsidered: string[] } {
+function puller(receivedMonoMs = 0): Fetcher & { receivedMonoMs: number; readonly reconsidered: string[] } {
   const reconsidered: string[] = [];
   return {
     peerNodeId: "p",
@@ -55,7 +55,7 @@ test.each([
 
 test("one link at a time fetches an origin; one that delivers keeps it, one that does not loses it", () => {
   const { shared, timeOf } = bound(new ReplicatingNode({ nodeId: "a" }));
-  const [one, two] = [fetcher(), fetcher()];
+  const [one, two] = [puller(), puller()];
   const take = (who: Fetcher, now: number): boolean => shared.takeFetch("x/1", who, timeOf(now));
   expect([take(one, 0), take(two, 10), take(one, 20)]).toEqual([true, false, false]);
   one.receivedMonoMs = 900;
@@ -68,7 +68,7 @@ test("one link at a time fetches an origin; one that delivers keeps it, one that
 
 test("a link that delivers something else for ever does not keep an origin for ever", () => {
   const { shared, timeOf } = bound(new ReplicatingNode({ nodeId: "a" }));
-  const [busy, other] = [fetcher(), fetcher()];
+  const [busy, other] = [puller(), puller()];
   shared.takeFetch("x/1", busy, timeOf(0));
   let takenMs = 0;
   for (let now = 0; now < 60_000 && takenMs === 0; now += 100) {
@@ -90,7 +90,7 @@ test("links are told as a sorted list of at most 256, and the same list is the s
 
 test("an origin readmitted is considered anew by every link that is open", () => {
   const { shared } = new ReplicatingNode({ nodeId: "a" });
-  const [one, two] = [fetcher(), fetcher()];
+  const [one, two] = [puller(), puller()];
   for (const each of [one, two]) shared.addFetcher(each);
   shared.dropFetcher(two);
   shared.readmit("x", 2);
@@ -166,7 +166,7 @@ function holding() {
 
 test("an origin that came whole is asked for nowhere while the rest is being withdrawn, and when that is gone at once", () => {
   const { a, origin, close } = holding();
-  const take = (monoMs: number) => a.shared.takeFetch("b/1", fetcher(), a.timeOf(monoMs), { wanted: 9, isNews: false });
+  const take = (monoMs: number) => a.shared.takeFetch("b/1", puller(), a.timeOf(monoMs), { wanted: 9, isNews: false });
   expect(take(10)).toBe(true);
   origin.closing = { reached: 9, knownSeq: 9, floor: 0 };
   expect(take(60_000)).toBe(false);

@@ -115,7 +115,7 @@ export class NodeWrites implements NodePart {
   #hear(keys: readonly KeyText[], time: Time, out: NodeOutput[]): void {
     const { registrar } = this.#parts;
     registrar.applyRemoteChanges(keys, time);
-    for (const key of registrar.endings.takeEndedStatic()) out.push({ kind: "staticEnded", key });
+    for (const key of registrar.entryRemovals.takeEndedStatic()) out.push({ kind: "staticEnded", key });
     this.persist(out);
   }
 

@@ -97,7 +97,7 @@ export class NodeSummaries {
   readonly held: HeldSummaries;
   readonly builder: Builder;
   readonly reads: SummaryReads;
-  readonly #restating: ReassertQueue;
+  readonly #reassertQueue: ReassertQueue;
   readonly #options: SummariesOptions;
   readonly #parts: SummariesParts;
   #judgeMonoMs = Number.NEGATIVE_INFINITY;
@@ -115,7 +115,7 @@ export class NodeSummaries {
   #borders: BorderChannel | undefined;
   /** The regions that are linked to this node's region. Undefined for a node without borders. */
   #linkedRegions: (() => ReadonlySet<string>) | undefined;
-  readonly #narrowed: PolicyWithdrawal;
+  readonly #policyWithdrawal: PolicyWithdrawal;
   #announced: readonly SignedBytes[] = [];
   /** Other nodes of the cluster that export. */
   #exporterCount = 0;
@@ -138,10 +138,10 @@ export class NodeSummaries {
     const isOwner: HeldParts["isOwner"] = ({ namespace, scope }, source) => mayPublish(policies.policy.source(namespace, source), scope);
     this.held = new HeldSummaries(options, { keys, signer, imports, isOwner, isExporterOf: (key) => this.#isExporterOf(key) });
     const { held } = this;
-    this.#narrowed = new PolicyWithdrawal({ held, clusterId, region, neighbours: options.neighbours });
+    this.#policyWithdrawal = new PolicyWithdrawal({ held, clusterId, region, neighbours: options.neighbours });
     const exports = { source: { clusterId, region }, exportScope, includeUnscoped, exportNamespaces };
     this.builder = new Builder({ catalog, own: held.own, policies }, { ...exports, nodeId, holdDownMs, exportIntervalMs });
-    this.#restating = new ReassertQueue({
+    this.#reassertQueue = new ReassertQueue({
       held,
       holdDownMs,
       saidMonoMs: (key) => this.builder.saidMonoMs(key),
@@ -182,15 +182,15 @@ export class NodeSummaries {
       priorityOf,
       linkedRegions,
       borderExports: () => this.#options.borderExports,
-      reaches: this.#narrowed,
+      reaches: this.#policyWithdrawal,
     });
-    this.#narrowed.follow(this.#borders.heard);
+    this.#policyWithdrawal.follow(this.#borders.heard);
     return this.#borders;
   }
 
   /** What other nodes are told of this one. */
   get facts(): Pick<MemberFacts, "exportsSummaries" | "heardRules"> {
-    const { told: heardRules } = this.#narrowed;
+    const { told: heardRules } = this.#policyWithdrawal;
     return { ...(this.#isToldToExport && { exportsSummaries: true }), ...(heardRules.length > 0 && { heardRules }) };
   }
 
@@ -292,7 +292,7 @@ export class NodeSummaries {
   nextDeadlineMs(isBegun: boolean): number {
     if (!isBegun) return this.reads.isRunning ? this.#time.monoMs : NEVER;
     if (this.reads.isRunning || this.held.hasRefused || this.#parts.policies.policy !== this.#policy) return this.#time.monoMs;
-    const restateMonoMs = this.isExporting ? this.#restating.nextDeadlineMs() : NEVER;
+    const restateMonoMs = this.isExporting ? this.#reassertQueue.nextDeadlineMs() : NEVER;
     const heldMonoMs = this.held.nextDeadlineMs(this.#time);
     return Math.min(this.#judgeMonoMs, this.builder.nextDeadlineMs(), restateMonoMs, heldMonoMs, this.#beaconDueMonoMs());
   }
@@ -336,7 +336,7 @@ export class NodeSummaries {
   /** Says again what others know better of this cluster. Returns whether that is its beacon too. */
   #goAbove(time: Time, out: NodeOutput[]): boolean {
     if (!this.isExporting) return false;
-    const { drafts, isBeacon } = this.#restating.step(time);
+    const { drafts, isBeacon } = this.#reassertQueue.step(time);
     for (const draft of drafts) {
       this.builder.saidAgain(draft.facts, time);
       out.push({ kind: "summaryExported", draft });
@@ -426,7 +426,7 @@ export class NodeSummaries {
       this.#confirmsAfterMs = rank * CONFIRM_APART_MS;
     }
     this.builder.follow({ members: this.isExporting ? [...members, nodeId] : members, standing: this.#standing });
-    const isNews = this.#narrowed.look(fabric?.membership.listed() ?? [], time);
+    const isNews = this.#policyWithdrawal.look(fabric?.membership.listed() ?? [], time);
     const isTurned = this.#isToldToExport !== this.isExporting;
     this.#isToldToExport = this.isExporting;
     return isNews || isTurned;
