@@ -17,7 +17,7 @@ import { clusterAccess } from "./clusters/cluster-access.io.ts";
 import { targetAt } from "./clusters/fixed-addresses.io.ts";
 import { IngressCalls } from "./clusters/ingress-calls.ts";
 import { type ClusterAccessRules, OtherClusters } from "./clusters/other-clusters.ts";
-import type { AimedChannel } from "./clusters/proven-channel.ts";
+import type { DirectedChannel } from "./clusters/proven-channel.ts";
 import { RedirectCache } from "./clusters/redirect-cache.ts";
 import { type ConnectOptions, checkedServers, DEFAULT_LOOKUP_TTL_MS, DEFAULT_REFRESH_MS, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
 import { decodeFailure, maySpeakTls, transportWords } from "./failure.ts";
@@ -122,7 +122,7 @@ class ChannelConnection {
 
 type GrpcChannelOptions = Pick<ConnectOptions, "timeoutMs" | "tls" | "token">;
 
-class GrpcChannel implements AimedChannel {
+class GrpcChannel implements DirectedChannel {
   readonly server: string;
   readonly #credentials: ChannelCredentials;
   readonly #metadata: Metadata;

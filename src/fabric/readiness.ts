@@ -54,7 +54,7 @@ type JoinState =
   | { readonly kind: "alone" | "caught_up" };
 
 /** The address that refused this node, and the reason. */
-export interface TurnedAway {
+export interface JoinRejection {
   readonly address: string;
   readonly why: string;
 }
@@ -78,7 +78,7 @@ export class FabricReadiness {
   #areSeedsTried = false;
   #hasPeers = false;
   /** The most recent refusal of this node by a peer. */
-  #refusal: (TurnedAway & { readonly untilMonoMs: number }) | undefined;
+  #refusal: (JoinRejection & { readonly untilMonoMs: number }) | undefined;
   /** From this time on, the peers that this node has caught up with are sufficient. */
   #dueMonoMs = NEVER;
 
@@ -223,7 +223,7 @@ const ALONE = { true: "catching up with its first peers", false: "running alone"
 const IN_STEP = { true: "in sync with all peers", false: "no peers left" } as const;
 
 interface ReadinessContext {
-  readonly refusal: TurnedAway | undefined;
+  readonly refusal: JoinRejection | undefined;
   readonly hasPeers: boolean;
 }
 
@@ -257,11 +257,11 @@ function named(nodeIds: readonly string[]): string {
 }
 
 /** Adds the latest refusal to a detail. */
-function withRefusal(detail: string, refusal: TurnedAway | undefined): string {
+function withRefusal(detail: string, refusal: JoinRejection | undefined): string {
   return refusal === undefined ? detail : `${detail}; ${refusalText(refusal)}`;
 }
 
-function refusalText(refusal: TurnedAway | undefined): string {
+function refusalText(refusal: JoinRejection | undefined): string {
   return `refused by ${refusal?.address ?? ""} (${refusal?.why ?? ""})`;
 }
 

@@ -34,7 +34,7 @@ export interface Origin extends OriginRef {
   /** All of its newest records up to this seq are stored here. This is its entry in the version vector. */
   through: number;
   /** Present while the stored records differ from those that the origin had at `through`; see `settledOf`. */
-  unsettled?: UnsettledRange | undefined;
+  unsettled?: IncompleteRange | undefined;
   /**
    * Present while this node has refused some of its records. The origin is *partial* until it has arrived whole (semantics.md,
    * Replication).
@@ -81,7 +81,7 @@ export interface Lacking {
  * the keys that had changed again by then. Of the keys touched after `from`, some may be missing or old here until everything up to `until`
  * has arrived.
  */
-export interface UnsettledRange {
+export interface IncompleteRange {
   readonly from: number;
   readonly until: number;
 }

@@ -40,7 +40,7 @@ export interface OriginFrame {
   readonly isComplete: boolean;
   /**
    * The highest seq that the sender knows. Absent if it equals `through`. A key that changed again beyond `through` is not in the frame, so
-   * the receiver then has less than the origin had at `through` (`UnsettledRange`).
+   * the receiver then has less than the origin had at `through` (`IncompleteRange`).
    */
   readonly knownSeq?: number;
   /** The last frame of a whole transfer. */

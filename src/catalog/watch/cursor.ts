@@ -23,7 +23,7 @@ export interface CursorOrigin {
   readonly generation: number;
   /** The reader has received the sender's records up to this seq. */
   readonly seq: number;
-  /** The reader has received all changes up to this seq. Absent if it equals `seq` (`UnsettledRange`). */
+  /** The reader has received all changes up to this seq. Absent if it equals `seq` (`IncompleteRange`). */
   readonly settled?: number;
   readonly life: OriginStatus;
 }

@@ -10,7 +10,7 @@ import type { ClusterAccess, ConnectOptions, TlsFiles } from "../connect-options
 import { type CheckIdentity, certificateFault, credentialsOf } from "../tls.io.ts";
 import { clusterNameFault, nearFault } from "./ingress-urls.ts";
 import type { ClusterAccessRules } from "./other-clusters.ts";
-import type { AimedChannel, ServerProbeResult } from "./proven-channel.ts";
+import type { DirectedChannel, ServerProbeResult } from "./proven-channel.ts";
 
 /** How one cluster is called. */
 interface ClusterCredentials {
@@ -19,7 +19,7 @@ interface ClusterCredentials {
   readonly tls?: TlsFiles;
 }
 
-type OpenChannel = (server: string, access: ClusterCredentials) => AimedChannel;
+type OpenChannel = (server: string, access: ClusterCredentials) => DirectedChannel;
 
 /** Throws a RangeError that names an unusable file. */
 export function clusterAccess({ tls, clusters = {} }: ConnectOptions, open: OpenChannel): ClusterAccessRules {

@@ -4,7 +4,7 @@ import { Client, type ClientOptions } from "../client.ts";
 import { RequestError, unreachedFailure } from "../request-error.ts";
 import { ServerList } from "../servers/server-list.ts";
 import { type IngressUrls, ingressIn } from "./ingress-urls.ts";
-import { type AimedChannel, ProvenChannel, type ServerProbeResult } from "./proven-channel.ts";
+import { type DirectedChannel, ProvenChannel, type ServerProbeResult } from "./proven-channel.ts";
 
 /** Most clients with open connections. The least recently used one is closed first. */
 const MAX_PLACES = 32;
@@ -17,7 +17,7 @@ export interface ClusterAccessRules {
    * Opens a connection with the credentials for this cluster, if there are any. They are sent only to servers whose certificate names the
    * cluster.
    */
-  open(clusterId: string, server: string): AimedChannel;
+  open(clusterId: string, server: string): DirectedChannel;
   /** Checks a server that `from` named. No credentials are sent. */
   lookAt(
     found: { readonly clusterId: string; readonly server: string; readonly from: string },

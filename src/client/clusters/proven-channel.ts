@@ -15,7 +15,7 @@ export type ServerProbeResult = { readonly fault: string } | { readonly addresse
  * A connection to fixed addresses. The name of the server is not looked up again, because the owner of a name can return other addresses
  * after the check.
  */
-export interface AimedChannel extends ServerChannel {
+export interface DirectedChannel extends ServerChannel {
   /** Sets the addresses for the next calls. */
   aim(addresses: readonly string[]): void;
 }
@@ -30,11 +30,11 @@ export interface ProofOptions {
 
 export class ProvenChannel implements ServerChannel {
   readonly server: string;
-  readonly #inner: AimedChannel;
+  readonly #inner: DirectedChannel;
   readonly #options: ProofOptions;
   #proof: Promise<void> | undefined;
 
-  constructor(inner: AimedChannel, options: ProofOptions) {
+  constructor(inner: DirectedChannel, options: ProofOptions) {
     this.server = inner.server;
     this.#inner = inner;
     this.#options = options;

@@ -1,7 +1,7 @@
 /** Estimates the memory of a plan, and draws a part of a plan that is too large. */
 
 import type { AnswerPlan } from "../plan/answer.ts";
-import { AnswerDrawer } from "../plan/answer-drawer.ts";
+import { AnswerSampler } from "../plan/answer-sampler.ts";
 import type { DnsRecord } from "../records/record.ts";
 import { dataBytes, namedHost } from "../records/records.ts";
 
@@ -53,7 +53,7 @@ export function thinned(plan: AnswerPlan, random: () => number, maxBytes: number
   const glue = new Map<string, readonly DnsRecord[]>();
   let room = ANSWER_ROOM_BYTES;
   let left = maxBytes - planBytes({ ...plan, groups: [], glue });
-  const drawer = new AnswerDrawer(random);
+  const drawer = new AnswerSampler(random);
   for (const group of plan.groups) {
     const part: DnsRecord[] = [];
     drawer.begin(group.length, group.length);

@@ -2,7 +2,7 @@
 import type { DnsRecord } from "../records/record.ts";
 import { areSampled, namedHost } from "../records/records.ts";
 import type { AnswerPlan, Rcode } from "./answer.ts";
-import { AnswerDrawer } from "./answer-drawer.ts";
+import { AnswerSampler } from "./answer-sampler.ts";
 
 export interface DrawnAnswer {
   readonly rcode: Rcode;
@@ -25,7 +25,7 @@ export interface AnswerDraw {
  */
 export function drawAnswer(plan: AnswerPlan, { random, answerLimit }: AnswerDraw): DrawnAnswer {
   const answers: DnsRecord[] = [];
-  const drawer = new AnswerDrawer(random);
+  const drawer = new AnswerSampler(random);
   let left = plan.signed === undefined ? (answerLimit ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
   for (const group of plan.groups) {
     const isSampled = areSampled(group);
@@ -47,7 +47,7 @@ export function drawAnswer(plan: AnswerPlan, { random, answerLimit }: AnswerDraw
 }
 
 /** Returns `wanted` records, in the order in which they are drawn. */
-function drawn(records: readonly DnsRecord[], wanted: number, drawer: AnswerDrawer): readonly DnsRecord[] {
+function drawn(records: readonly DnsRecord[], wanted: number, drawer: AnswerSampler): readonly DnsRecord[] {
   if (records.length === 1 && wanted === 1) return records;
   drawer.begin(records.length, wanted, (place) => weightOf(records[place]));
   const out = Array.from({ length: wanted }, () => records[drawer.next()]).filter((record) => record !== undefined);

@@ -1,7 +1,7 @@
 /** Writes responses from prepared answers (RFC 1035; EDNS, RFC 6891). */
 
 import { RCODE } from "../plan/answer.ts";
-import { AnswerDrawer, type WeightOf } from "../plan/answer-drawer.ts";
+import { AnswerSampler, type WeightOf } from "../plan/answer-sampler.ts";
 import { RECORDS } from "../records/records.ts";
 import { CLIENT_COOKIE_BYTES, SERVER_COOKIE_BYTES } from "./cookies.ts";
 import { type DnsQuery, HEADER_BYTES, OPTION, TYPE_OPT } from "./dns-query.ts";
@@ -96,7 +96,7 @@ export interface ResponseFacts {
 }
 
 export class ResponseWriter {
-  readonly #drawer: AnswerDrawer;
+  readonly #drawer: AnswerSampler;
   #slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
   #slabAt = 0;
   readonly #large = Buffer.alloc(MAX_MESSAGE_BYTES);
@@ -122,7 +122,7 @@ export class ResponseWriter {
 
   /** `random` returns numbers in [0, 1), and determines the order of records. */
   constructor(random: () => number) {
-    this.#drawer = new AnswerDrawer(random);
+    this.#drawer = new AnswerSampler(random);
   }
 
   /**

@@ -71,7 +71,7 @@ export function severityOf(reason: Goodbye): FabricEvent["severity"] {
   return isQuiet(reason) ? "debug" : "warn";
 }
 
-export interface LoserFacts {
+export interface RedundantLinkFacts {
   /** The id of this node. */
   readonly nodeId: string;
   readonly members: () => Iterable<MemberUpdate>;
@@ -81,7 +81,11 @@ export interface LoserFacts {
 }
 
 /** Which of two links ends. "none" when the links belong to different nodes; then the new one is refused. */
-export function loserOf(old: LinkRecord, next: LinkRecord, { nodeId, members, sameTimeMs, monoMs }: LoserFacts): LinkRecord | "none" {
+export function loserOf(
+  old: LinkRecord,
+  next: LinkRecord,
+  { nodeId, members, sameTimeMs, monoMs }: RedundantLinkFacts,
+): LinkRecord | "none" {
   const [was, is] = [old.hello?.generation ?? 0, next.hello?.generation ?? 0];
   if (is < was || (is > was && isStillThere(old, next, members()))) return "none";
   const isSameTime = monoMs - old.sinceMonoMs < sameTimeMs;

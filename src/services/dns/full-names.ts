@@ -19,7 +19,7 @@ import type { TransportProtocol } from "../../lib/protocols.ts";
 /** Kinds whose entries have names in DNS. */
 export const NAMED_KINDS: readonly Kind[] = [...LOCATED_KINDS, KIND.NODE];
 
-export interface NamedThing {
+export interface NamedSubject {
   readonly kind: Kind;
   readonly namespace: string;
   readonly name: string;
@@ -30,7 +30,7 @@ export interface NamedThing {
  * otherwise `why` is empty.
  */
 export function fullNames(
-  { kind, namespace, name }: NamedThing,
+  { kind, namespace, name }: NamedSubject,
   transports: readonly TransportProtocol[],
   zones: readonly string[],
   all: readonly string[] = zones,
@@ -57,7 +57,7 @@ function inOwnZone(name: NameInDns, zone: string, zones: readonly string[]): Nam
 /** Returns the names, without duplicates, that resolve to the entries of `thing` for the viewer of the catalog. */
 export function leadingNames(
   names: readonly string[],
-  thing: NamedThing,
+  thing: NamedSubject,
   { zones, catalog }: { readonly zones: readonly string[]; readonly catalog: DnsCatalog },
 ): string[] {
   catalog.changes.catchUp();
@@ -92,7 +92,7 @@ export function unzoned(name: string, zones: readonly string[]): string {
 }
 
 /** Returns the catalog name that a name below a zone refers to. Undefined for other names, which may be aliases. */
-export function thingOf(relative: string): NamedThing | undefined {
+export function thingOf(relative: string): NamedSubject | undefined {
   const name = parseName(relative);
   switch (name.form) {
     case "located":

@@ -24,7 +24,7 @@ import { protocolWord } from "../../lib/protocols.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { RegistrationWrites } from "../discovery/write-handlers.ts";
 import type { CallContext, ServiceDefinition } from "../service.ts";
-import { aliasNames, endpointNames, leadingNames, type NamedThing, unzoned } from "./full-names.ts";
+import { aliasNames, endpointNames, leadingNames, type NamedSubject, unzoned } from "./full-names.ts";
 
 export interface RegistrationParts {
   readonly writes: RegistrationWrites;
@@ -97,7 +97,7 @@ class Registrations {
   }
 
   /** Returns the names that resolve to the new registration for its caller. */
-  #leading(names: readonly string[], thing: NamedThing, { caller }: CallContext): string[] {
+  #leading(names: readonly string[], thing: NamedSubject, { caller }: CallContext): string[] {
     const { zones, catalogOf } = this.#parts;
     return leadingNames(names, thing, { zones, catalog: catalogOf(caller) });
   }

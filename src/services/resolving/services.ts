@@ -34,12 +34,12 @@ import { PolicyGate } from "./policy-gate.ts";
 import type { ResolverPorts } from "./ports.ts";
 import { ProxiedCalls } from "./proxied-calls.ts";
 import { checkVia, type ResolvingParts, resolvingHandlers } from "./reads.ts";
-import { resolvingSummaries, type SummariesHere } from "./summaries.ts";
+import { type LocalSummaries, resolvingSummaries } from "./summaries.ts";
 
 export interface ResolverServicesParts extends ResolvingParts {
   readonly policies: PolicyEngine;
   /** The summaries that the resolver watches. Undefined when it watches none. */
-  readonly summaries: SummariesHere | undefined;
+  readonly summaries: LocalSummaries | undefined;
   readonly cache: CacheParts;
   /** URLs of the upstream servers of this resolver. Errors suggest them to writers while no node is known. */
   readonly upstreams: readonly string[];

@@ -16,7 +16,7 @@ import { ageOf, type ResolverPorts } from "./ports.ts";
 import { type ResolvingParts, streaming, unary } from "./reads.ts";
 
 /** The summaries that a resolver watches, and the reads of them. */
-export interface SummariesHere {
+export interface LocalSummaries {
   readonly followed: FollowedSummaries;
   readonly reads: SummaryReads;
 }
@@ -31,7 +31,7 @@ const RETRY_MS = 500;
 /** Returns the handlers and routes. Without `here`, the resolver watches no summaries, and all calls fail with an error that names the setting. */
 export function resolvingSummaries(
   parts: ResolvingParts,
-  here: SummariesHere | undefined,
+  here: LocalSummaries | undefined,
   gate: PolicyGate,
   checkVia: SummaryServiceParts["checkVia"],
 ): SummaryServices {
@@ -42,11 +42,11 @@ export function resolvingSummaries(
 
 class ResolvingSummaries {
   readonly #parts: ResolvingParts;
-  readonly #here: SummariesHere;
+  readonly #here: LocalSummaries;
   readonly #gate: PolicyGate;
   readonly #node: ReturnType<typeof summaryHandlers>;
 
-  constructor(parts: ResolvingParts, here: SummariesHere, gate: PolicyGate, checkVia: SummaryServiceParts["checkVia"]) {
+  constructor(parts: ResolvingParts, here: LocalSummaries, gate: PolicyGate, checkVia: SummaryServiceParts["checkVia"]) {
     const { machine }: Pick<ResolverPorts, "machine"> = parts.ports;
     this.#parts = parts;
     this.#here = here;

@@ -7,7 +7,7 @@
 export type WeightOf = (place: number) => number;
 
 // HOT: runs per record of each response (`bench/dns.ts`). Allocating an array for each group would cost more than the drawing.
-export class AnswerDrawer {
+export class AnswerSampler {
   readonly #random: () => number;
   /** A permutation of record indexes. Between groups it is the identity. */
   #order = new Uint32Array(0);
