@@ -74,7 +74,7 @@ export class AccessLog {
     } else this.#recordEntries(caller, { ...event, named: [], keys, isNone: false, detailOf: (entries) => `${prefix} ${entries}${tail}` });
   };
 
-  /** Records a full or incremental zone transfer to a secondary DNS server. */
+  /** Records a complete or aborted zone transfer to a secondary DNS server. */
   readonly onTransfer = (caller: Caller, zone: string, detail: string): void => {
     this.#recordAllowed(caller, { action: "transfer", namespace: "", subjects: subjectOf("zone", zone), detail });
   };

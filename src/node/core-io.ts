@@ -56,7 +56,7 @@ export type NodeInput =
   | { readonly kind: "publish"; readonly entry: OwnEntry }
   /** Answers `probe`. */
   | { readonly kind: "probed"; readonly id: number; readonly outcome: CheckOutcome }
-  /** The name look-up of a probe has ended. */
+  /** The name lookup of a probe has ended. */
   | { readonly kind: "resolved"; readonly id: number }
   /** Answers `measureLoad`. */
   | { readonly kind: "load"; readonly load: LoadView }
@@ -66,7 +66,7 @@ export type NodeInput =
   | { readonly kind: "unanswered"; readonly address: string; readonly why: string; readonly isRefused: boolean }
   /** New callers are refused, and watches end with a cursor. */
   | { readonly kind: "drain" }
-  /** All callers have disconnected: leave the cluster for good, or only announce a stop. `gone` follows within this time. */
+  /** All callers have disconnected: leave the cluster, or only announce a restart. `gone` follows within this time. */
   | { readonly kind: "depart"; readonly how: "leave" | "keep"; readonly withinMs: number };
 
 export type NodeOutput =
@@ -90,13 +90,13 @@ export type NodeOutput =
   | { readonly kind: "serving"; readonly isServing: boolean }
   /** Answers the writes that wait for a confirmation: other nodes accept this process instance, or reject it for this reason. */
   | { readonly kind: "confirmed"; readonly refusal?: { readonly error: unknown } }
-  /** Asks how busy the process is. Answered by `load`. */
+  /** Asks for the load of the process. Answered by `load`. */
   | { readonly kind: "measureLoad" }
   /** A check of a local entry probes its target, and `probed` answers within the timeout of the probe. Or such a probe is stopped. */
   | ProbeOutput
   /** Most checks changed state at the same time, so this node keeps their states for a while (`isSelfPreserving`), or self-preservation has ended. */
   | ({ readonly kind: "doubt" } & SelfPreservationChange)
-  /** The own entry or its load was not written. The node tries again. */
+  /** The NODE entry of this node or its load was not written. The node tries again. */
   | { readonly kind: "selfRefused"; readonly error: unknown }
   /** Replicated data for a warm start, and the blocks of the stored summaries. Answered by `snapshotKept`, which is about the former. */
   | ({ readonly kind: "keepSnapshot"; readonly summaries: Iterable<Uint8Array> | undefined } & KeepSnapshot)

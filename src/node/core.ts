@@ -36,7 +36,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   /** Returns when this node last received a message from a member itself, in ms of this node's wall clock. */
   heardWallMs(nodeId: string): number | undefined {
-    return this.#joined?.heard.heardWallMs(nodeId);
+    return this.#joined?.activity.heardWallMs(nodeId);
   }
 
   /** Undefined on a standalone node. */

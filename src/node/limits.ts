@@ -245,8 +245,8 @@ export function nodeSharedLimits(settings: Pick<Settings, "dns" | "limits">, has
   });
 }
 
-// Counts the DNS answers from which policy hides entries. They are reported to metrics and audit later, in one batch: reporting each one took longer than answering it, so an
-// unknown client could detect hidden entries by the response time (semantics.md, DNS).
+// Counts the DNS answers from which policy hides entries. They are reported to metrics and audit later, in one batch: reporting each one took longer than
+// answering it, so an unknown client could detect hidden entries by the response time (semantics.md, DNS).
 
 /** Minimum time between two reports, in ms. */
 const SPACING_MS = 1000;

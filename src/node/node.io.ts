@@ -203,7 +203,7 @@ async function serve(options: NodeOptions, { core, policy, fabric, reached }: Op
   interrupt?.throwIfAborted();
   options.onOpened?.(() => parts.reload());
   // A program that reads this line may immediately call the node, or change a token and send SIGHUP.
-  log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
+  log.info({ nodeId: identity.nodeId, ...listeners }, "node is listening");
   await parts.start();
   await publishSelf(core, { settings, log: log.child("self"), listeners: advertised, callers: reached.callers });
   await options.beforeReady?.(reached.endpoints.calls.grpc);
@@ -315,13 +315,13 @@ async function openDnsProcesses(
 function openWorkers(
   options: NodeOptions,
   { core, fabric, serials, workerGroups }: ServedNode,
-  asked: Pick<WorkerGroupOptions, "role" | "services">,
+  group: Pick<WorkerGroupOptions, "role" | "services">,
   parts: NodeComponents,
 ): Promise<WorkerPool> {
   const readiness = () => ({ isDraining: core.machine.readiness.isDraining, checks: parts.readiness(now()) });
   const report = () => ({ readiness: readiness(), persistence: persistence(core) });
   return workerGroups.open(
-    { core: workersCore(core, fabric, workerGroups.dnsPresence), report, zoneSerials: serials?.announced, ...asked },
+    { core: workersCore(core, fabric, workerGroups.dnsPresence), report, zoneSerials: serials?.announced, ...group },
     options,
     parts,
   );

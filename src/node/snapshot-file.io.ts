@@ -84,7 +84,7 @@ export class SnapshotFile {
       const sizeBytes = await writeSnapshotFile(path, blocks, { maxBytes: MAX_BYTES, signal: this.#stop.signal, rightWallMs });
       if (sizeBytes === undefined && !this.#stop.signal.aborted)
         this.#log.warn({ maxBytes: MAX_BYTES }, "snapshot not written: it would exceed the size limit");
-      this.#log.debug({ sizeBytes, tookMs: Math.round(now().monoMs - monoMs) }, "snapshot written");
+      this.#log.debug({ sizeBytes, tookMs: Math.round(now().monoMs - monoMs) }, "snapshot write finished");
       return sizeBytes !== undefined;
     } catch (error) {
       this.#log.warn({ err: error, path }, "snapshot not written");

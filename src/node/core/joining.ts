@@ -29,7 +29,7 @@ export interface JoiningParts {
   /** Clusters of other regions that the settings name. Empty when absent. */
   readonly borders?: readonly Border[];
   readonly start: NamedInstance;
-  /** Members of the own cluster that were known before this start. */
+  /** Members of this node's cluster that were known before this start. */
   readonly remembered: readonly string[];
   /** Data restored from the snapshot of other nodes' data. Undefined when nothing was restored. */
   readonly warm: WarmStart | undefined;

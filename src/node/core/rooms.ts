@@ -217,8 +217,8 @@ function aliasSource({
   readonly policies: PolicyEngine;
   readonly clusterId: string;
 }) {
-  return (asked: AliasKey, own: KeyText): AliasTarget | undefined => {
-    const key = parseKey(asked, "key", clusterId, PROTOCOL_BOUNDS);
+  return (alias: AliasKey, own: KeyText): AliasTarget | undefined => {
+    const key = parseKey(alias, "key", clusterId, PROTOCOL_BOUNDS);
     const tenant = replica.own(own)?.traits.tenantId ?? "";
     const isSeen = policies.policy.viewer(keyParts(key).namespace, { clusterId, tenant }).allowed;
     const record = isSeen ? replica.view(key) : undefined;

@@ -1,5 +1,5 @@
 /**
- * Decides when the members of the own cluster are written to disk for the next start (semantics.md, Tombstones). The snapshot does not suffice,
+ * Decides when the members of this node's cluster are written to disk for the next start (semantics.md, Tombstones). The snapshot does not suffice,
  * because it is written every minute, or never.
  */
 import type { MemberRoster } from "../../fabric/data-freshness.ts";

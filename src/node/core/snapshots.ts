@@ -39,9 +39,9 @@ export class SnapshotScheduler {
   readonly #options: SnapshotScheduleOptions;
   #isOtherThere: boolean;
   #nextMonoMs = Number.POSITIVE_INFINITY;
-  /** Digest of the content of the file. Nothing is written while the content has this digest. */
+  /** Fingerprint of the content of the file. Nothing is written while the content has the same fingerprint. */
   #written = "";
-  /** Digest of the content that is being written. */
+  /** Fingerprint of the content that is being written. */
   #writing: string | undefined;
   /** When the content was up to date at the departure announcement. Defined while the last snapshot is still to be written. */
   #lastWallMs: number | undefined;
@@ -91,11 +91,13 @@ export class SnapshotScheduler {
     const { replica, fabric, clusterId } = this.#parts;
     const starts = fabric.membership.acceptedStarts();
     const stateOf = (origin: Origin) => fabric.lifecycle.standingOf(origin, time);
-    const digest = [...starts.map(({ nodeId, boot, address }) => `${nodeId} ${boot} ${address}`), stateText(replica, stateOf)].join("\n");
-    this.#writing = digest;
+    const fingerprint = [...starts.map(({ nodeId, boot, address }) => `${nodeId} ${boot} ${address}`), stateText(replica, stateOf)].join(
+      "\n",
+    );
+    this.#writing = fingerprint;
     const setsAside = this.#isOtherThere;
     this.#isOtherThere = false;
-    if (digest === this.#written) return { rightWallMs, blocks: undefined, setsAside };
+    if (fingerprint === this.#written) return { rightWallMs, blocks: undefined, setsAside };
     const header = { nodeId: replica.self.nodeId, clusterId, savedWallMs: rightWallMs, starts, sourceAges: [] };
     return { rightWallMs, blocks: snapshotBlocks(replica, header, stateOf, this.#options.blockBytes), setsAside };
   }

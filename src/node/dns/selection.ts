@@ -61,8 +61,8 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
     ({ address } = asker);
     const hasOwnView = caller !== undefined && (caller.tenant !== "" || caller.cluster !== clusterId);
     known = hasOwnView ? caller : undefined;
-    // UDP takes no token: clients with forged addresses could fill the keys of the limit.
-    // DNS over HTTP has taken a token in the HTTP listener.
+    // The limit applies only to TCP and TLS. Over UDP, clients with forged addresses could fill its keys.
+    // For DNS over HTTP, the HTTP listener has already applied it.
     if (waited === undefined && (asker.transport === "tcp" || asker.transport === "dot"))
       admitDns?.(caller ?? anonymousCaller(clusterId, address), now().monoMs);
     const catalog = hasOwnView ? credentialed.find(caller, own.catalog.view) : own.catalog;

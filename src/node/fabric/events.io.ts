@@ -44,7 +44,7 @@ export class FabricEvents {
       return;
     }
     const eventId = this.#nextId();
-    this.#log[severity]({ ...detail, event: name, eventId }, name.replaceAll("_", " "));
+    this.#log[severity]({ ...detail, event: name, eventId }, MESSAGES.get(name) ?? name.replaceAll("_", " "));
     if (!isAudited) return;
     this.#record({ name, detail }, eventId);
   }
@@ -132,6 +132,22 @@ function subjectOfEvent({ namespace, name, instanceId, nodeId, peerNodeId }: Fab
 const MAX_ACTION_CHARS = 64;
 /** Events that immediately precede the status change of their member. */
 const FINDINGS: ReadonlySet<string> = new Set(["member_suspected", "member_dead"]);
+/** Log messages of events whose names do not say enough. The message of any other event is its name with spaces. */
+const MESSAGES: ReadonlyMap<string, string> = new Map([
+  ["answer_refused", "answer of a node refused: its cluster or region is not accepted"],
+  ["contradicted_own_death", "refuted a report that this node is dead"],
+  ["own_clock_off", "clock of this node is wrong: writes refused"],
+  ["own_clock_right", "clock of this node is correct again"],
+  ["own_id_used_by_another", "another process uses the id of this node"],
+  ["own_start_accepted", "this process instance accepted again by other nodes"],
+  ["own_start_refused", "this process instance refused by other nodes: writes refused"],
+  ["own_update_refused", "member record of this node rejected"],
+  ["own_update_taken", "member record of this node accepted again"],
+  ["peer_not_reached", "peer unreachable"],
+  ["policy_not_taken", "policy not applied: its cluster is not accepted"],
+  ["stranger_refused", "unknown peer rejected"],
+  ["woke_up_late", "process was paused for longer than the suspicion timeout"],
+]);
 /** Audited events in which a peer or a call was refused. All other events are only noted. */
 const REFUSALS: ReadonlySet<string> = new Set([
   "address_of_another_member",

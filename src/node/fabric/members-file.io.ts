@@ -1,4 +1,4 @@
-/** The file with the members of the own cluster, which a node remembers across restarts. `core/roster-file.ts` decides when it is written. */
+/** The file with the members of this node's cluster, which a node remembers across restarts. `core/roster-file.ts` decides when it is written. */
 
 import { existsSync, readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";

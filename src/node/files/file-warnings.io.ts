@@ -67,7 +67,7 @@ function certificateWarnings(setting: string, path: string | undefined, wallMs: 
   return [];
 }
 
-/** The key of `summary.signing_key_file` is missing here, because a start refuses one that others can read. */
+/** The key of `summary.signing_key_file` is not in this list, because a start refuses one that others can read. */
 function secretFiles({ tls, fabric, tenants, resolver, dns }: Settings): readonly SecretFile[] {
   return [
     { setting: "tls.key_file", path: tls.keyFile, isToken: false },

@@ -11,7 +11,7 @@ import type { NodeNotice } from "../core-io.ts";
 import { observeClusters, observeSummaries } from "../metrics.ts";
 import type { NodeCore } from "../rooms.io.ts";
 
-/** Opens metrics and the `/readyz` line of summaries. `clusters`: the source clusters that this node should receive. */
+/** Reports the metrics and the `/readyz` line of summaries. `clusters`: the source clusters that this node should receive. */
 export function openSummaryEvents(core: NodeCore, regions: NodeSummaries, clusters: readonly string[], log: Log): NodeComponent {
   const { metrics, driver } = core;
   driver.follow((notice) => follow(notice, core, log));

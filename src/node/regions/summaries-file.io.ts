@@ -76,7 +76,7 @@ export class SummariesFile {
       const sizeBytes = await writeSnapshotFile(this.#path, blocks, { maxBytes: this.#maxBytes, signal: this.#stop.signal });
       if (sizeBytes === undefined && !this.#stop.signal.aborted)
         this.#log.warn({ maxBytes: this.#maxBytes }, "summaries not written to disk: they exceed the size limit");
-      this.#log.debug({ sizeBytes, tookMs: Math.round(this.#now().monoMs - monoMs) }, "summaries written to disk");
+      this.#log.debug({ sizeBytes, tookMs: Math.round(this.#now().monoMs - monoMs) }, "summaries write finished");
     } catch (error) {
       rethrowBroken(error);
       this.#log.warn({ err: error, path: this.#path }, "summaries not written to disk");

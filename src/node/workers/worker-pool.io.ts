@@ -36,7 +36,7 @@ const FACTS_MS = 100;
 const AGAIN_MS = 200;
 const MAX_AGAIN_MS = 30_000;
 const STEADY_MS = 60_000;
-/** Metrics are measured at each scrape and every 20 looks, so that little is lost with a worker that ends. */
+/** Metrics are measured at each scrape and every `MEASURE_LOOKS` looks, so that little is lost with a worker that ends. */
 const MEASURE_LOOKS = 20;
 /** Maximum time that a scrape waits for the values of the workers, in ms. For a late worker its previous values count. */
 const MEASURE_MS = 1000;

@@ -59,7 +59,7 @@ export interface JoinOptions {
 interface JoinedParts extends Omit<JoinOptions, "snapshots"> {
   readonly snapshots: SnapshotScheduler;
   readonly departure: NodeDeparture;
-  readonly heard: PeerActivity;
+  readonly activity: PeerActivity;
 }
 
 export class NodeParts {
@@ -89,7 +89,7 @@ export class NodeParts {
     const { replica, registrar, metrics } = this.rooms;
     const snapshots = new SnapshotScheduler({ replica, fabric, clusterId: facts.clusterId }, options);
     const departure = new NodeDeparture({ registrar, commits: this.writes.commits, fabric, snapshots });
-    this.joined = { fabric, facts, superseded, snapshots, departure, heard: new PeerActivity(fabric, metrics) };
+    this.joined = { fabric, facts, superseded, snapshots, departure, activity: new PeerActivity(fabric, metrics) };
   }
 
   /** Returns the member record that this node announces to others. */
@@ -122,7 +122,7 @@ function rowsOf(core: NodeParts): readonly NodePart[] {
     snapshotsRow(core),
     new RosterFile(() => core.joined),
     departureRow(core),
-    // What the others staged goes to the disk.
+    // Writes the records that the other parts staged.
     { look: (_, out) => core.writes.persist(out) },
   ];
 }
@@ -163,7 +163,7 @@ function fabricRow(core: NodeParts): NodePart {
     if (joined === undefined || !list.isBegun) return;
     const outputs: FabricOutput[] = [];
     joined.fabric.handle(input, time, outputs);
-    joined.heard.handled(input, outputs, time);
+    joined.activity.handled(input, outputs, time);
     for (const output of outputs) list.deliver(output, time, out);
   };
   return {

@@ -1,6 +1,7 @@
 /**
- * Ends imported summaries that neighbours no longer export to this region, by the rules that the nodes of the region report to each other; and computes the reachability that this region
- * advertises to its neighbours (docs/design/summaries.md, Narrowed export rules). The rules are in `src/fabric/borders/rules/`; this file applies them to the stored summaries.
+ * Ends imported summaries that neighbours no longer export to this region, by the export rules that the nodes of the region report to each other. It also
+ * computes the reachability that this region advertises to its neighbours (docs/design/summaries.md, Narrowed export rules). The rules are in
+ * `src/fabric/borders/rules/`; this file applies them to the stored summaries.
  */
 import type { Neighbour } from "../../../fabric/borders/border.ts";
 import { BORDER_FIXED } from "../../../fabric/borders/options.ts";

@@ -1,4 +1,4 @@
-/** Reasserts summaries that other nodes have in the same or a higher version, with a version above it: the schedule, and the audit cause (docs/design/summaries.md, Building). */
+/** Schedules the reassertion of summaries that other nodes have in the same or a higher version: each is exported again with a version above theirs (docs/design/summaries.md, Building). */
 
 import type { KeyText } from "../../../catalog/record/record.ts";
 import { BoundedMap } from "../../../lib/bounded-map.ts";
@@ -11,7 +11,7 @@ import type { SaidUnder, Summary, SummaryKey } from "../../../summary/summary.ts
 
 /** Maximum number of waiting summaries. The oldest is dropped; its order comes again with the next echo. */
 const MAX_WAITING = 20_000;
-/** Delay between nodes: a node that is not the exporter of a service reasserts only after the exporter did not for a hold-down, one node after the other. */
+/** Delay between nodes, in ms. If the exporter of a service does not reassert within a hold-down, for example because it is paused, the others do so one after the other. */
 const APART_MS = 1000;
 /** Number of summaries per step. Numbering, signing and storing one takes about 0.15 ms. */
 const SAID_AT_A_TIME = 20;

@@ -1,5 +1,5 @@
 /**
- * The summaries of a node: joins the stored summaries, the exports of the own cluster, the choice of exporters, and the readers
+ * The summaries of a node: joins the stored summaries, the exports of its own cluster, the choice of exporters, and the readers
  * (docs/design/summaries.md). The rules are in `src/summary/`; this file connects them to the catalog, the policy and the members.
  */
 import { type KeyText, nameOfKey } from "../../../catalog/record/record.ts";
