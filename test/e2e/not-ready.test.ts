@@ -88,7 +88,7 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   expect([targets.status, targets.headers.get("retry-after"), await targets.text()]).toEqual([
     503,
     "1",
-    expect.stringContaining("not caught up"),
+    expect.stringContaining("still catching up"),
   ]);
   expect((await fetch(`http://${node.http}/sd/prometheus?namespace=Svc`)).status).toBe(400);
   const resolver = new Resolver({ tries: 1, timeout: 30_000 });
