@@ -159,7 +159,7 @@ test("a file of entries has their checks; a restart without checks keeps the ent
     expect((await seen(node)).states).toBeUndefined();
     expect(await detailOf(node)).toBe("1 not run: checks.enabled is false");
     expect(await metricsOf(node)).toMatch(/^waymark_checks\{state="unwatched"\} 1$/m);
-    expect(node.command.stderr).toContain("nobody runs them");
+    expect(node.command.stderr).toContain("have checks that do not run");
     await node.stop("SIGKILL");
   }
   await using node = await start("kept", "--data-dir", directory, "--config", ON);
