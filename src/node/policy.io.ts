@@ -77,7 +77,7 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
     pause: () => new Promise((resolve) => setImmediate(resolve)),
     audited: () => audit.durable(),
     shown: () => core.switchPolicy(),
-    heard: () => core.policyHeard(),
+    heard: () => core.policyDelivered(),
   });
   await tasks.run(policyStore.restore());
   if (!guard.hadPeers && (await holdsDataOfOthers(settings, core))) guard.shown();

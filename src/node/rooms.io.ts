@@ -34,7 +34,7 @@ export interface NodeCore extends RestoredRooms {
   /** Applies the policy in force to catalog and watches. Resolves when every listener shows it. */
   switchPolicy(): Promise<void>;
   /** Resolves when every watch that keeps up has received the last policy change, so that the next change may begin. */
-  policyHeard(): Promise<void>;
+  policyDelivered(): Promise<void>;
 }
 
 export interface CoreOptions {
@@ -113,7 +113,7 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit,
     if (kind === "summariesFollowed") rooms.switches.onFollowed();
   });
   const switcher = new PolicySwitcher(rooms.switches, () => driver.show());
-  const switching = { switchPolicy: () => switcher.run(), policyHeard: () => switcher.heard() };
+  const switching = { switchPolicy: () => switcher.run(), policyDelivered: () => switcher.heard() };
   return { ...rooms, wakeups, wakes, driver, journal, metrics, audit, ...switching };
 }
 

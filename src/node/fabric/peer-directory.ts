@@ -170,7 +170,7 @@ const POLICY_AWAITED = "waiting for the current policy of the cluster";
 /** Returns one line for operators: readiness, and the clusters whose entries stay visible although their nodes are gone. */
 function detailOf(detail: string, protectedClusters: readonly string[]): string {
   if (protectedClusters.length === 0) return detail;
-  return `${detail}; entries of ${protectedClusters.join(", ")} stay visible, because many of their nodes disappeared at the same time`;
+  return `${detail}; entries of ${protectedClusters.join(", ")} stay visible, because many nodes disappeared at the same time`;
 }
 
 /** Returns the `/readyz` line about the fabric, and whether the fabric is ok. */

@@ -203,7 +203,7 @@ test("lag says what is protected", () => {
   expect(peers.lag(world.time())).toMatchObject({ isReady: true, isCaughtUp: true, isProtected: false });
   for (const node of nodes.slice(2)) world.kill(node, "machine");
   world.runUntil(() => peers.lag(world.time()).isProtected, 60_000);
-  expect(peers.lag(world.time()).detail).toContain("entries of c1 stay visible, because many of their nodes disappeared at the same time");
+  expect(peers.lag(world.time()).detail).toContain("entries of c1 stay visible, because many nodes disappeared at the same time");
 });
 
 test("readiness counts the others as people do, and a node whose others have left is in step with nobody", () => {
