@@ -12,7 +12,7 @@ import type { AcceptedWrite } from "../services/discovery/write-handlers.ts";
 const MAX_NAMESPACES = 16;
 
 /** An accepted operation on entries. */
-interface EntriesAct {
+interface EntriesOperation {
   readonly action: string;
   readonly requestId: string;
   /** Subjects that each record lists before its entries. */
@@ -27,12 +27,12 @@ interface EntriesAct {
 export class AccessLog {
   readonly #metrics: Metrics;
   readonly #sampleReads: number;
-  /** Since the last one that was recorded. */
+  /** Number of reads since the last recorded one. */
   #reads = 0;
   readonly #wallMs: () => number;
   readonly #audit: Pick<AuditSink, "record"> | undefined;
 
-  /** `sampleReads`: one in this many allowed reads is recorded; 0 means none. Without `audit` it only counts. */
+  /** `sampleReads`: one in this many allowed reads is recorded; 0 records none. Without `audit`, only the metrics count. */
   constructor(
     metrics: Metrics,
     options: { readonly sampleReads: number; readonly wallMs: () => number; readonly audit?: Pick<AuditSink, "record"> | undefined },
@@ -57,7 +57,7 @@ export class AccessLog {
     this.#recordEntries(caller, { action, requestId, named, keys, isNone: count === 0, detailOf });
   };
 
-  /** Records an accepted maintenance order. An order for a node leaves one record, which lists the node and not its entries. */
+  /** Records an accepted maintenance operation. An operation on a node gives one record, which lists the node but not its entries. */
   readonly onMaintenance = (
     caller: Caller,
     { isOn, reason, untilMs }: { readonly isOn: boolean; readonly reason: string; readonly untilMs: number },
@@ -66,28 +66,28 @@ export class AccessLog {
     if (this.#audit === undefined) return;
     const until = untilMs === 0 ? "until it is ended" : `until ${new Date(untilMs).toISOString()}`;
     const tail = `${isOn ? ` ${until}` : ""}${reason === "" ? "" : `; ${reason}`}`;
-    const what = `maintenance ${isOn ? "on" : "off"} for`;
-    const act = { action: "maintenance", requestId } as const;
+    const prefix = `maintenance ${isOn ? "on" : "off"} for`;
+    const event = { action: "maintenance", requestId } as const;
     if (nodeId !== "") {
-      const detail = `${what} node ${nodeId}, ${counted(count, "entry", "entries")}${tail}`;
-      this.#recordAllowed(caller, { ...act, namespace: "", subjects: subjectOf("node", nodeId), detail });
-    } else this.#recordEntries(caller, { ...act, named: [], keys, isNone: false, detailOf: (entries) => `${what} ${entries}${tail}` });
+      const detail = `${prefix} node ${nodeId}, ${counted(count, "entry", "entries")}${tail}`;
+      this.#recordAllowed(caller, { ...event, namespace: "", subjects: subjectOf("node", nodeId), detail });
+    } else this.#recordEntries(caller, { ...event, named: [], keys, isNone: false, detailOf: (entries) => `${prefix} ${entries}${tail}` });
   };
 
-  /** A zone that DNS sent to a secondary, or a part of it. */
+  /** Records a complete or aborted zone transfer to a secondary DNS server. */
   readonly onTransfer = (caller: Caller, zone: string, detail: string): void => {
     this.#recordAllowed(caller, { action: "transfer", namespace: "", subjects: subjectOf("zone", zone), detail });
   };
 
-  /** HOT: per query. It only counts unless this read is one of the sample. */
+  /** HOT: runs per query. It only counts, except when this read is part of the sample. */
   readonly onRead = (caller: Caller, namespace: string): void => {
     if (this.#sampleReads === 0 || ++this.#reads < this.#sampleReads) return;
     this.#reads = 0;
     this.#recordAllowed(caller, { action: "query", namespace, detail: "sampled" });
   };
 
-  /** Records an operation on entries with separate records per namespace, so that each record has the namespace of its entries. */
-  #recordEntries(caller: Caller, { action, requestId, named, keys, isNone, detailOf }: EntriesAct): void {
+  /** Writes separate records per namespace, so that each record has the namespace of its entries. */
+  #recordEntries(caller: Caller, { action, requestId, named, keys, isNone, detailOf }: EntriesOperation): void {
     const byNamespace = labelsByNamespace(keys);
     if (keys.length === 0) byNamespace.set("", []);
     for (const [namespace, labels] of byNamespace) {
@@ -103,16 +103,16 @@ export class AccessLog {
     }
   }
 
-  #recordAllowed(caller: Caller, act: Omit<Parameters<typeof accessEvent>[1], "outcome" | "reason" | "rule">): void {
-    this.#record(caller, { ...act, outcome: "allowed", reason: "", rule: "" });
+  #recordAllowed(caller: Caller, event: Omit<Parameters<typeof accessEvent>[1], "outcome" | "reason" | "rule">): void {
+    this.#record(caller, { ...event, outcome: "allowed", reason: "", rule: "" });
   }
 
-  #record(caller: Caller, act: Parameters<typeof accessEvent>[1]): void {
-    this.#audit?.record(accessEvent(caller, act, { wallMs: this.#wallMs() }));
+  #record(caller: Caller, event: Parameters<typeof accessEvent>[1]): void {
+    this.#audit?.record(accessEvent(caller, event, { wallMs: this.#wallMs() }));
   }
 }
 
-/** The readable keys by namespace. The empty namespace has the keys of all namespaces after the first 16. */
+/** Groups the readable keys by namespace. The keys of all namespaces after the first 16 are under the empty namespace. */
 function labelsByNamespace(keys: readonly KeyText[]): Map<string, string[]> {
   const found = new Map<string, string[]>();
   for (const key of keys) {
@@ -126,7 +126,7 @@ function labelsByNamespace(keys: readonly KeyText[]): Map<string, string[]> {
 
 const REASONS = METRICS.discovery_policy_denials_total.labels.reason;
 
-/** How the metrics name the reason of a denial. */
+/** Returns the metric label of a denial reason. */
 export function reasonLabel(reason: string): (typeof REASONS)[number] {
   return REASONS.find((label) => label === reason) ?? "other";
 }

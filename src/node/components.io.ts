@@ -1,11 +1,11 @@
-/** The list of a node's parts. They open, start and reload in its order, and drain and stop in reverse. */
+/** The list of a node's parts. The parts open, start and reload in list order, and drain and stop in reverse order. */
 import { performance } from "node:perf_hooks";
 import { rethrowInvariant } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import type { ReadyCheck } from "../server/http-routes.ts";
 
-/** A moment by which several parts have to be done. */
+/** A common deadline of several parts. */
 export class StopDeadline {
   readonly #monoMs: number;
 
@@ -13,35 +13,35 @@ export class StopDeadline {
     this.#monoMs = performance.now() + withinMs;
   }
 
-  /** The time that is left, in whole milliseconds; never less than `leastMs`. */
+  /** Returns the time left in whole milliseconds, at least `leastMs`. */
   leftMs(leastMs = 0): number {
     return Math.max(leastMs, Math.ceil(this.#monoMs - performance.now()));
   }
 
-  /** Half of the time that is left, for a part that is not the last. */
+  /** Returns half of the time left, for a part that is not the last. */
   halfMs(): number {
     return Math.ceil(this.leftMs() / 2);
   }
 }
 
-/** What a part does while the node lives. Opening it gives the component. */
+/** Lifecycle of a part. Opening the part returns the component. */
 export interface NodeComponent {
-  /** Begins what others see. All parts are open by then. */
+  /** Starts everything that is visible from outside. All parts are open by then. */
   start?(): Promise<void> | void;
-  /** Reads its files again. What cannot be used is logged, and the old content stays in force. */
+  /** Reads the files of the part again. A file that cannot be used is logged, and its old content stays in force. */
   reload?(): void;
-  /** Takes nothing new. Ends when the work under way has ended, or at the deadline. */
+  /** Stops accepting new work. Resolves when current work has ended, or at the deadline. */
   drain?(by: StopDeadline): Promise<void> | void;
-  /** The least time that it has to drain, however long the parts before it took. */
+  /** Minimum time to drain, in ms, however long the parts before it took. */
   readonly leastDrainMs?: number;
-  /** Closes, also after a `start` that failed. What is open at the deadline is cut or left. */
+  /** Closes the part, also after a failed `start`. Work that is open at the deadline is cut or abandoned. */
   stop?(by: StopDeadline): Promise<void> | void;
   readiness?(time: Time): readonly ReadyCheck[];
-  /** Fills its gauges. Runs at each scrape. */
+  /** Sets the gauges of the part. Runs at each scrape. */
   observe?(): void;
 }
 
-/** Called before each step of a start. A test throws here. */
+/** Called before each step of a start. Tests throw here. */
 export type OnStep = (step: string) => void;
 
 interface NamedComponent {
@@ -62,7 +62,7 @@ export class NodeComponents {
     this.#interrupt = interrupt;
   }
 
-  /** Opens a group: several parts that are one part of this list, and drain and stop all at once. */
+  /** Opens a group: several parts that count as one part of this list and drain and stop in parallel. */
   group(name: string): Promise<NodeComponents> {
     return this.open(
       name,
@@ -79,7 +79,7 @@ export class NodeComponents {
   }
 
   /**
-   * Opens one more part. A part that cannot open has closed what it opened. `stop` closes the parts before it. Rejects with the reason of
+   * Opens one more part. A part that fails to open has closed everything it opened. `stop` closes the parts before it. Rejects with the reason of
    * `interrupt` once that has aborted.
    */
   async open<T>(name: string, open: () => Promise<T> | T, component: (opened: T) => NodeComponent): Promise<T> {
@@ -97,24 +97,24 @@ export class NodeComponents {
     }
   }
 
-  /** Reloads all parts, also when one of them fails. */
+  /** Reloads all parts, even when one of them fails. */
   reload(): void {
     for (const { name, component } of this.#list) {
       try {
         component.reload?.();
       } catch (error) {
         rethrowInvariant(error);
-        this.#log.error({ err: error, component: name }, "not reloaded");
+        this.#log.error({ err: error, component: name }, "component not reloaded");
       }
     }
   }
 
-  /** Drains the parts one after the other, the last opened first. A part that is not done at the deadline, or fails, is named in the log, and left. */
+  /** Drains the parts one after the other, the last opened first. A part that fails or misses the deadline is logged and abandoned. */
   async drain(by: StopDeadline): Promise<void> {
     for (const part of this.#list.toReversed()) await this.#end(part, "drain", by);
   }
 
-  /** As `drain`. */
+  /** Stops the parts in the same way. */
   async stop(by: StopDeadline): Promise<void> {
     for (const part of this.#list.splice(0).toReversed()) await this.#end(part, "stop", by);
   }
@@ -134,12 +134,12 @@ export class NodeComponents {
   async #end({ name, component }: NamedComponent, how: "drain" | "stop", by: StopDeadline): Promise<void> {
     const late = Promise.withResolvers<void>();
     const leftMs = by.leftMs(how === "drain" ? component.leastDrainMs : 0);
-    const timer = setTimeout(() => late.reject(new Error("not done in time")), leftMs);
+    const timer = setTimeout(() => late.reject(new Error(`no result within ${leftMs} ms`)), leftMs);
     try {
       await Promise.race([component[how]?.(by), late.promise]);
     } catch (error) {
       rethrowInvariant(error);
-      this.#log.error({ err: error, component: name }, how === "drain" ? "not drained" : "not closed");
+      this.#log.error({ err: error, component: name }, how === "drain" ? "component not drained" : "component not closed");
     } finally {
       clearTimeout(timer);
     }

@@ -1,4 +1,4 @@
-/** Runs the machine of a node on journal, clock and sockets: it gives the machine its inputs and carries out its orders. It decides nothing. */
+/** Runs the machine of a node on journal, clock and sockets: it passes inputs to the machine and carries out its orders. It makes no decisions. */
 import type { WriteBatch } from "../catalog/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
 import type { LinkId } from "../fabric/io-types.ts";
@@ -28,17 +28,17 @@ export interface DriverPorts {
   now(): Time;
   write(batch: WriteBatch): Promise<void>;
   renewGeneration(generation: number): Promise<void>;
-  /** Records became visible, `commitMs` after they were handed to the journal. */
+  /** Records became visible `commitMs` after they were passed to the journal. */
   onCommitted(recordCount: number, commitMs: number): void;
   /** Readers may be woken. */
   wake(): void;
-  /** The journal did not take a new generation. It is tried again. */
+  /** The journal did not accept a new generation. The machine tries again. */
   readonly onRefused: (error: unknown) => void;
 }
 
 type BatchWaiter = PromiseWithResolvers<void>;
 
-/** What the callers of one batch wait for. */
+/** Promise of the callers that wait for one batch. */
 interface Settlement extends BatchWaiter {
   readonly batch: BatchNumber;
 }
@@ -47,16 +47,16 @@ export class CoreDriver {
   readonly #machine: DrivenMachine;
   readonly #ports: DriverPorts;
   readonly #inputs: NodeInput[] = [];
-  /** Orders that are still to be carried out, in their order. */
+  /** Orders that are not carried out yet, in order. */
   readonly #outputs: NodeOutput[] = [];
-  /** What callers wait for: the batch on its way, and the one that gathers. */
+  /** Callers that wait: for the batch being written, and for the batch being filled. */
   #waiting: Settlement[] = [];
-  /** What writes wait for until other nodes have confirmed this start. */
+  /** Writes that wait until other nodes have confirmed this process instance. */
   #confirming: BatchWaiter | undefined;
-  /** Orders that other nodes have not answered, by number. */
+  /** Orders for other nodes that are not answered yet, by number. */
   readonly #ordered = new Map<number, (maintained: MaintenanceResult) => void>();
   #orderCount = 0;
-  readonly #followers = new Set<(told: NodeNotice) => void>();
+  readonly #followers = new Set<(notice: NodeNotice) => void>();
   #transport: FabricTransport | undefined;
   #timer: NodeJS.Timeout | undefined;
   #timerMonoMs = NEVER;
@@ -72,20 +72,20 @@ export class CoreDriver {
     this.#arm();
   }
 
-  /** Opens the listener for other nodes. The machine keeps what they say until `begin`. Rejects with a message for people when the listener cannot be opened. */
+  /** Opens the listener for other nodes. The machine keeps their messages until `begin`. Rejects with a message for the operator when the listener fails. */
   async open(transport: TransportOptions): Promise<void> {
     this.#transport = await openFabricTransport(transport, this.#events());
   }
 
-  /** Lets the machine speak to other nodes, hear them, and run checks. */
+  /** Starts communication with other nodes, and the checks. */
   begin(): void {
     this.#lookTimer = setInterval(() => this.#look(), CLOCK_CHECK_MS).unref();
     this.input({ kind: "begin" });
   }
 
   /**
-   * Resolves when everything staged so far is on disk and visible; rejects when it was refused and undone. Undefined when
-   * there is nothing to wait for, so that an unchanged renewal costs no promise.
+   * Resolves when everything staged so far is on disk and visible; rejects when it was refused and undone. Undefined when there is nothing to wait for,
+   * so an unchanged renewal needs no promise.
    */
   durable(): Promise<void> | undefined {
     const batch = this.#machine.durable(this.#outputs);
@@ -99,8 +99,8 @@ export class CoreDriver {
   }
 
   /**
-   * To be called for each write. Usually returns undefined. After a standstill of this process, in which other nodes may have accepted another start,
-   * it returns a promise. That resolves when others have answered, and rejects with `not_ready` when another start goes under this id.
+   * Must be called for each write. Usually returns undefined. After a pause of this process, in which other nodes may have accepted another process
+   * instance, it returns a promise. The promise resolves when others have answered, and rejects with `not_ready` when another process uses this id.
    */
   confirmed(): Promise<void> | undefined {
     this.#look();
@@ -112,7 +112,7 @@ export class CoreDriver {
     return refusal === undefined ? undefined : Promise.reject(refusal);
   }
 
-  /** Gives another node an order about the maintenance of entries that are registered with it. Resolves with what came of it. */
+  /** Sends another node an order about the maintenance of entries that are registered with it. Resolves with the result. */
   maintain(nodeId: string, maintain: MaintenanceCall): Promise<MaintenanceResult> {
     if (this.#isNetworkClosed || this.#isStopped || this.#transport === undefined) return Promise.resolve({ response: undefined });
     const { promise, resolve } = Promise.withResolvers<MaintenanceResult>();
@@ -122,19 +122,19 @@ export class CoreDriver {
     return promise;
   }
 
-  /** Calls the follower with what the machine tells, from now on. Returns a function that ends this. */
-  follow(follower: (told: NodeNotice) => void): () => void {
+  /** Calls the follower with each notice of the machine from now on. Returns a function that ends this. */
+  follow(follower: (notice: NodeNotice) => void): () => void {
     this.#followers.add(follower);
     return () => this.#followers.delete(follower);
   }
 
-  /** Tells the machine that the replica changed, so that it updates names and wakes readers. */
+  /** Reports a change of the replica to the machine, which then updates names and wakes readers. */
   show(): void {
     this.#machine.show(this.#outputs);
     this.#run();
   }
 
-  /** The bound address, `host:port`. */
+  /** Bound address, `host:port`. */
   get address(): string {
     return this.#transport?.address ?? "";
   }
@@ -143,42 +143,42 @@ export class CoreDriver {
     return this.#transport?.port ?? 0;
   }
 
-  /** Frames and calls with their bytes, by direction and kind. */
+  /** Counts frames and calls with their bytes, by direction and kind. */
   stats(): readonly TrafficRow[] {
     return this.#transport?.traffic.rows() ?? [];
   }
 
-  /** What the transport has open. */
+  /** Counts the open connections and refused calls of the transport. */
   counts(): ReturnType<FabricTransport["counts"]> | undefined {
     return this.#transport?.counts();
   }
 
-  /** New connections use these certificates. Throws when they do not fit, and keeps the old ones. */
+  /** Sets the certificates of new connections. Throws when they do not match, and keeps the old ones. */
   setTls(tls: FabricTls): void {
     this.#transport?.setTls(tls);
   }
 
-  /** New calls show this token. Throws when it is no valid token, and keeps the old one. */
+  /** Sets the token of new calls. Throws when the token is invalid, and keeps the old one. */
   setClusterToken(token: string): void {
     this.#transport?.setClusterToken(token);
   }
 
-  /** Gives the machine an input. An input from within a follower waits until the orders before it are carried out. */
+  /** Passes an input to the machine. An input from within a follower waits until the earlier orders are carried out. */
   input(input: NodeInput): void {
     if (this.#isStopped) return;
-    // This may be the first thing to run after a standstill. Before it judges anybody, the machine must know that it could hear nobody.
+    // This may be the first code that runs after a pause. Before the machine judges any peer, it must know that it could receive nothing.
     this.#look();
     this.#inputs.push(input);
     this.#run();
   }
 
-  /** Leaves others or only says goodbye to them. Resolves when nothing more is said, after about `withinMs` at the latest. */
+  /** Leaves the cluster or only announces a stop. Resolves when nothing more is sent, after about `withinMs` at the latest. */
   async depart(how: "leave" | "keep", withinMs: number): Promise<void> {
     this.input({ kind: "depart", how, withinMs });
     await this.#gone.promise;
   }
 
-  /** Takes and sends nothing any more. Sockets that are open after `deadlineMs` are cut. */
+  /** Stops receiving and sending. Sockets that are open after `deadlineMs` are cut. */
   async closeNetwork(deadlineMs: number): Promise<void> {
     this.#isNetworkClosed = true;
     for (const resolve of this.#ordered.values()) resolve({ response: undefined });
@@ -187,9 +187,9 @@ export class CoreDriver {
     await this.#transport?.stop(deadlineMs);
   }
 
-  /** Waits for what is staged, then does nothing any more. Idempotent. */
+  /** Waits for staged writes, then stops. Idempotent. */
   async close(): Promise<void> {
-    // What cannot be written is undone, and its callers are told. A stop goes on.
+    // Records that cannot be written are undone, and their callers get an error. The stop continues.
     await this.durable()?.catch(() => undefined);
     this.#isStopped = true;
     clearTimeout(this.#timer);
@@ -214,7 +214,7 @@ export class CoreDriver {
     };
   }
 
-  // HOT: once a frame sent.
+  // HOT: runs per sent frame.
   #pull(link: LinkId): LinkFrame | undefined {
     if (this.#isNetworkClosed) return undefined;
     const frame = this.#machine.pull(link, this.#ports.now(), this.#outputs);
@@ -223,7 +223,7 @@ export class CoreDriver {
     return frame;
   }
 
-  /** One input after the other, each with its orders carried out before the next. */
+  /** Handles the inputs one after the other. The orders of each are carried out before the next. */
   #run(): void {
     if (this.#isRunning) return;
     this.#isRunning = true;
@@ -240,7 +240,7 @@ export class CoreDriver {
   }
 
   #carryOut(): void {
-    // Carrying out may add to the end: a pull has orders too.
+    // Orders may append further orders while they are carried out, because a pull has orders too.
     for (let i = 0; i < this.#outputs.length; i++) {
       const output = this.#outputs[i];
       if (output !== undefined) this.#order(output);
@@ -302,7 +302,7 @@ export class CoreDriver {
       case "summaryRefused":
       case "summaryUnsaid":
       case "takenOver":
-        return this.#tell(output);
+        return this.#notify(output);
     }
   }
 
@@ -340,8 +340,8 @@ export class CoreDriver {
     else confirming?.reject(refusal.error);
   }
 
-  #tell(told: NodeNotice): void {
-    for (const follower of this.#followers) follower(told);
+  #notify(notice: NodeNotice): void {
+    for (const follower of this.#followers) follower(notice);
   }
 
   #keepGeneration(generation: number): void {
@@ -355,7 +355,7 @@ export class CoreDriver {
     );
   }
 
-  /** Sets the one timer. A later deadline leaves the timer as it is, because a tick that comes too early changes nothing. */
+  /** Sets the one timer. A timer with an earlier deadline stays as it is, because an early tick changes nothing. */
   #arm(): void {
     const deadlineMonoMs = this.#isStopped ? NEVER : this.#machine.nextDeadlineMs();
     if (deadlineMonoMs >= this.#timerMonoMs) return;
@@ -366,7 +366,7 @@ export class CoreDriver {
       this.input({ kind: "tick" });
     };
     const waitMs = Math.ceil(deadlineMonoMs - this.#ports.now().monoMs);
-    // What is due already waits only for the end of this turn of the event loop. A timer would wait for a millisecond.
+    // A tick that is already due waits only for the end of this turn of the event loop. A timer would wait for a millisecond.
     if (waitMs > 0) this.#timer = setTimeout(tick, waitMs);
     else setImmediate(tick);
   }
@@ -376,7 +376,7 @@ export class CoreDriver {
     this.#lookTimer = undefined;
   }
 
-  /** Lets the machine look at the clock, from `begin` until the network is closed. */
+  /** Makes the machine check the clock, from `begin` until the network is closed. */
   #look(): void {
     if (this.#lookTimer !== undefined && this.#machine.look(this.#ports.now(), this.#outputs)) this.#run();
   }

@@ -1,6 +1,6 @@
 /**
- * The machine of a node. It joins the rooms of the node and has no rules of its own. It takes inputs and a time, gives them to its parts (`core/parts/list.ts`), and
- * appends orders for its driver. Product and simulator drive the same machine.
+ * The machine of a node. It joins the parts of the node and has no rules of its own. It receives inputs and a time, passes them to its parts
+ * (`core/parts/list.ts`), and appends orders for its driver. Product and simulator drive the same machine.
  */
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { CollectsBy } from "../discovery/registrar/registrar.ts";
@@ -18,8 +18,8 @@ import type { NodeInput, NodeOutput, NodePart } from "./core-io.ts";
 
 export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   readonly #parts: NodeParts;
-  readonly #standstill = new PauseDetector();
-  /** What other nodes said before this node may speak. */
+  readonly #pauses = new PauseDetector();
+  /** Inputs from other nodes that arrived before this node begins. */
   readonly #early: NodeInput[] = [];
 
   constructor(rooms: NodeRooms, time: Time) {
@@ -34,17 +34,17 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#parts.readiness;
   }
 
-  /** When this node last heard from a member itself, in ms of its wall clock. */
+  /** Returns when this node last received a message from a member itself, in ms of this node's wall clock. */
   heardWallMs(nodeId: string): number | undefined {
-    return this.#joined?.heard.heardWallMs(nodeId);
+    return this.#joined?.activity.heardWallMs(nodeId);
   }
 
-  /** Undefined for a node that stands alone. */
+  /** Undefined on a standalone node. */
   get fabric(): Fabric | undefined {
     return this.#joined?.fabric;
   }
 
-  /** Joins the fabric to this machine. To be called at most once, before callers are served. A node that stands alone never joins. */
+  /** Joins the fabric to this machine. Must be called at most once, before callers are served. A standalone node never joins. */
   join(joining: JoinOptions): void {
     assert(this.#joined === undefined && this.#parts.readiness.state === "starting", "a node joins once");
     this.#parts.join(joining);
@@ -55,8 +55,9 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   }
 
   /**
-   * How old what callers are told may be; 0 for a node that stands alone. A node that was never ready tells the age of what it started with, also
-   * when it has caught up and waits for something else: until it is ready it may hide everything, because it awaits the policy of others.
+   * Returns the maximum age of the data that callers receive; 0 on a standalone node. A node that was never ready reports the age of the data that it
+   * started with, even when it has caught up and still waits for something else. Until it is ready it may hide everything, because it awaits the policy
+   * of others.
    */
   ageMs(time: Time): number {
     if (this.#joined === undefined) return 0;
@@ -64,33 +65,33 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.readiness.isReady ? fabric.readiness.read(time).ageMs : fabric.readiness.startAgeMs(time);
   }
 
-  /** Which tombstones may be collected. There are none before this node knows whether other nodes exist, because those may lack the tombstones. */
+  /** Returns which tombstones may be collected: none until this node knows whether other nodes exist, because those nodes may lack the tombstones. */
   collectsBy(time: Time): CollectsBy {
     if (this.#joined !== undefined) return this.#joined.fabric.mayCollect(time) ? "age" : "count";
     return this.#parts.readiness.state === "starting" ? "nothing" : "age";
   }
 
-  /** Whether a write has to wait for `confirmed`: this process stood still, and other nodes may have accepted another start meanwhile. */
+  /** Whether a write must wait for `confirmed`: this process was paused, and other nodes may have accepted another process instance since. */
   mustConfirm(time: Time): boolean {
     return this.#parts.mustConfirm(time);
   }
 
-  /** How many strangers the listener turned away before the fabric heard of them. */
+  /** Number of unknown peers that the listener rejected before their calls reached the fabric. */
   get refusedCount(): number {
     return this.#parts.refusals.refusedCount;
   }
 
-  /** For people: a newer policy that other nodes have and this node does not take, and why. Empty when there is none. */
+  /** For operators: a newer policy that other nodes have and this node does not apply, with the reason. Empty when there is none. */
   get policyNotTaken(): string {
-    return this.#joined === undefined ? "" : this.#parts.travelling.notTaken(this.#joined.fabric);
+    return this.#joined === undefined ? "" : this.#parts.remotePolicy.notTaken(this.#joined.fabric);
   }
 
-  /** Whether a policy that is applied here comes into force in a cluster, as far as linked nodes tell. */
+  /** Whether a policy that is applied here comes into force in a cluster, as far as linked nodes report. */
   isPolicyTaken(clusterId: string): boolean {
     return this.#joined === undefined || isPolicyTaken(this.#joined.fabric, clusterId);
   }
 
-  /** Which callers are strangers: see `FabricMachine`. Without a fabric all of them are. */
+  /** Decides which callers are unknown peers: see `FabricMachine`. Without a fabric, all callers are. */
   get calls(): { isStranger(identity: PeerIdentity): boolean } {
     return { isStranger: (identity) => this.#joined?.fabric.calls.isStranger(identity) !== false };
   }
@@ -109,11 +110,11 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   }
 
   /**
-   * The event loop runs: to be called every `LOOK_MS`, and before anything is judged after a standstill. Returns whether the process stood still:
-   * then others could not be heard, and may have taken another start.
+   * Must be called every `CLOCK_CHECK_MS` while the event loop runs, and before any decision after a pause. Returns whether the process was paused. During a
+   * pause it received nothing, and other nodes may have accepted another process instance.
    */
   look(time: Time, out: NodeOutput[]): boolean {
-    const lagMs = this.#standstill.looked(time);
+    const lagMs = this.#pauses.looked(time);
     if (lagMs === undefined) return false;
     const { list } = this.#parts;
     list.postpone(lagMs, time);
@@ -122,7 +123,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return true;
   }
 
-  /** HOT: once a frame sent. */
+  /** HOT: runs per sent frame. */
   pull(link: LinkId, time: Time, out: NodeOutput[]): LinkFrame | undefined {
     const outputs: FabricOutput[] = [];
     const frame = this.#joined?.fabric.pull(link, time, outputs);
@@ -130,7 +131,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return frame;
   }
 
-  /** HOT: once a write. The number of the batch that has what is staged by now. That batch is on its way to the disk, or follows the one that is. */
+  /** HOT: runs per write. Returns the number of the batch with everything staged so far. That batch is being written, or follows the one that is. */
   durable(out: NodeOutput[]): BatchNumber {
     const { writes } = this.#parts;
     const batch = writes.commits.durable();
@@ -138,7 +139,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return batch;
   }
 
-  /** The replica changed: updates the DNS names, and wakes the readers that the change concerns. */
+  /** Updates the DNS names after a change of the replica, and wakes the readers that the change concerns. */
   show(out: NodeOutput[]): void {
     this.#parts.writes.show(out);
   }
@@ -147,7 +148,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#parts.list.nextDeadlineMs();
   }
 
-  /** Other nodes know more of the generation in use than this node does. It takes a new one, unless it is doing so already. */
+  /** Starts a new generation, because other nodes know more of the current one than this node does. Does nothing while a renewal is under way. */
   loseGeneration(why: LostGeneration, time: Time, out: NodeOutput[]): void {
     this.#parts.list.deliver({ kind: "generationLost", ...why }, time, out);
   }
@@ -158,7 +159,7 @@ function isFromOthers({ kind }: NodeInput): boolean {
   return kind === "asked" || kind === "answered" || kind === "opened" || kind === "received" || kind === "closed";
 }
 
-/** The fabric of a node that has joined others. Fails for a node that stands alone. */
+/** Returns the fabric of a node that has joined others. Fails on a standalone node. */
 export function fabricOf({ machine: { fabric } }: { readonly machine: Pick<NodeMachine, "fabric"> }): Fabric {
   assert(fabric !== undefined, "the fabric is open");
   return fabric;

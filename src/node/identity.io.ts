@@ -1,4 +1,4 @@
-/** Makes the table of callers (`policy/identity/tenants.ts`) from settings and files, and decides what callers may do where there are no credentials. */
+/** Makes the table of callers (`policy/identity/tenants.ts`) from settings and files, and decides the access of callers without credentials. */
 
 import { anonymousAccess, exposureFaults, exposureWarnings, hasCredentials } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
@@ -14,11 +14,11 @@ import { fabricHost } from "./fabric/address.io.ts";
 import { credentialWarnings, fileWarnings } from "./files/file-warnings.io.ts";
 
 export interface CallerIdentities {
-  /** As `ChainPorts.identify`. */
+  /** Like `ChainPorts.identify`. */
   readonly identify: (header: (name: string) => string | undefined, peer: ConnectionPeer) => Caller | Promise<Caller>;
-  /** Calls `onChanged` whenever callers who were known before may be refused, or be somebody else. */
+  /** Calls `onChanged` when known callers may now be refused or have another identity. */
   follow(onChanged: () => void): void;
-  /** Reads token files and the issuer's keys again. When one cannot be read, what was before stays and the log says so. */
+  /** Reads token files and the issuer's keys again. If a file cannot be read, the old content stays in force and a warning is logged. */
   reload(): void;
   stop(): void;
 }
@@ -30,34 +30,34 @@ export interface IdentityOptions {
   readonly now: () => Time;
 }
 
-/** Throws when the node would be open to everybody on the network and no setting says that this is meant. Other warnings go to the log. */
+/** Throws when every client on the network could use the node and no setting allows that. Other warnings are logged. */
 export function checkExposure(settings: Settings, log: Log): void {
   if (settings.fabric.enabled !== false) fabricHost(settings);
   const [fault] = exposureFaults(settings);
   if (fault !== undefined) throw new Error(fault);
-  for (const warning of [...exposureWarnings(settings), ...fileWarnings(settings)]) log.warn({ warning }, "settings to look at");
+  for (const warning of [...exposureWarnings(settings), ...fileWarnings(settings)]) log.warn({ warning }, "settings warning");
 }
 
-/** Roles of callers without a credential. Where no credentials are configured, they are those that `tenants.anonymous` allows. */
+/** Returns the roles of callers without a credential. When no credentials are configured, these roles are set by `tenants.anonymous`. */
 function anonymousRoles(settings: Settings): readonly string[] {
   const { listen } = settings;
   if (hasCredentials(settings) || !(isLoopbackHost(listen.host) || listen.insecure)) return [];
   return anonymousAccess(settings) === "all" ? MESH_ROLES : ["mesh.read"];
 }
 
-/** Reads the files that settings name. Rejects with a message that names the setting when one cannot be used. */
+/** Reads the files that the settings name. Rejects with a message that names the setting when a file cannot be used. */
 export async function openIdentities(options: IdentityOptions): Promise<CallerIdentities> {
   const { settings, clusterId } = options;
   const { tenants } = settings;
   const defaults = { tenant: tenants.default ?? "", cluster: clusterId };
   const roles = anonymousRoles(settings);
   if (!hasCredentials(settings)) {
-    const identify = everybody({ roles, ...defaults, tenant: tenants.mode ? "" : defaults.tenant });
+    const identify = sharedIdentity({ roles, ...defaults, tenant: tenants.mode ? "" : defaults.tenant });
     return { identify, follow: () => {}, reload: () => {}, stop: () => {} };
   }
   const followers: (() => void)[] = [];
-  const tellChanged = () => followers.forEach((onChanged) => onChanged());
-  const tokens = await openTokens(options, defaults, tellChanged);
+  const notifyChanged = () => followers.forEach((onChanged) => onChanged());
+  const tokens = await openTokens(options, defaults, notifyChanged);
   const build = () =>
     new Tenants({
       isTenantMode: tenants.mode,
@@ -79,9 +79,9 @@ export async function openIdentities(options: IdentityOptions): Promise<CallerId
       void tokens?.reread();
       try {
         table = build();
-        tellChanged();
+        notifyChanged();
         options.log.info({}, "credentials reloaded");
-        for (const warning of credentialWarnings(settings)) options.log.warn({ warning }, "settings to look at");
+        for (const warning of credentialWarnings(settings)) options.log.warn({ warning }, "settings warning");
       } catch (error) {
         options.log.warn({ err: error }, "credentials not reloaded, keeping the old ones");
       }
@@ -89,14 +89,14 @@ export async function openIdentities(options: IdentityOptions): Promise<CallerId
   };
 }
 
-/** No credentials are configured, so no header is read. */
-function everybody(as: {
+/** Returns one identity for all callers. It reads no header, because no credentials are configured. */
+function sharedIdentity(as: {
   readonly roles: readonly string[];
   readonly tenant: string;
   readonly cluster: string;
 }): CallerIdentities["identify"] {
   const { roles, tenant, cluster } = as;
-  // HOT: one call a request on a node with default settings. It makes a single object.
+  // HOT: one call per request on a node with default settings. It allocates a single object.
   return (_header, { address }) => ({ principal: "", tenant, cluster, roles, isAuthenticated: false, address });
 }
 
@@ -105,7 +105,7 @@ async function openTokens({ settings, log, now }: IdentityOptions, defaults: Ide
   if (jwt === undefined) return undefined;
   const { principalClaim, tenantClaim, clusterClaim, rolesClaim } = jwt;
   const claims = { principal: principalClaim, tenant: tenantClaim, cluster: clusterClaim, roles: rolesClaim };
-  // Loaded only here, because most nodes verify no tokens and the library for that takes 20 ms to load.
+  // Loaded only here, because most nodes verify no tokens and the library takes 20 ms to load.
   const { TokenVerifier } = await import("../policy/identity/tokens.io.ts");
   const verifier = new TokenVerifier(
     { ...jwt, claims, defaults },

@@ -27,31 +27,31 @@ export interface NodeLimitsOptions {
   /** Number of checks that this node runs for a tenant's entries. Present on nodes where entries are registered. */
   readonly tenantChecks?: (tenant: string) => number;
   readonly now: () => Time;
-  /** Where refusals are recorded beside the count. */
+  /** Audit sink that records refusals. Refusals are also counted in metrics. */
   readonly audit?: Pick<AuditSink, "record"> | undefined;
-  /** Present where several threads share the limits: `sharedBuckets` of what `nodeSharedLimits` made for all of them. */
+  /** Present when several threads share the limits: `sharedBuckets` of the `SharedLimits` that `nodeSharedLimits` returned. */
   readonly makeBuckets?: MakeBuckets | undefined;
-  /** Present in a worker: asks the main thread, which counts the open watches of all of them. */
+  /** Present in a worker: asks the main thread, which counts the open watches of all workers. */
   readonly watches?: Pick<WorkerWatches, "open"> | undefined;
 }
 
 export class NodeLimits {
   readonly #options: NodeLimitsOptions;
-  /** Undefined where no limit is set. */
+  /** Undefined when no limit is set. */
   readonly #rates: RateLimiter | undefined;
-  /** The same limits for questions of DNS over TCP. */
+  /** The same limits for DNS queries over TCP. */
   readonly #dnsRates: RateLimiter | undefined;
   readonly #refusals: RefusalAudit;
-  /** The policy that was last asked whether it has quotas, and the answer. */
-  #asked: { readonly policy: Policy; readonly hasQuotas: boolean } | undefined;
-  readonly #hidden = new HiddenAnswers((answers) => this.#tellHidden(answers));
+  /** Caches whether the last used policy has quotas. */
+  #quotaCheck: { readonly policy: Policy; readonly hasQuotas: boolean } | undefined;
+  readonly #hidden = new HiddenAnswers((answers) => this.#reportHidden(answers));
   readonly #hasSettings: boolean;
   readonly quotas: NamespaceQuotas;
 
   constructor(options: NodeLimitsOptions) {
     const { settings, metrics, lookup, audit } = options;
     this.#options = options;
-    metrics.onCollect(() => this.#hidden.tellAll(options.now()));
+    metrics.onCollect(() => this.#hidden.reportAll(options.now()));
     this.#rates = ratesOf("calls", options, (refusal) => this.#limited(refusal));
     this.#dnsRates = ratesOf("dns", options, (refusal) => this.#limitedDns(refusal));
     this.#refusals = new RefusalAudit({ record: (event) => audit?.record(event) }, settings.limits.maxKeys);
@@ -67,31 +67,31 @@ export class NodeLimits {
     });
   }
 
-  /** Where several threads share the limits, what makes their other buckets. */
+  /** Makes additional buckets when several threads share the limits; otherwise undefined. */
   get makeBuckets(): MakeBuckets | undefined {
     return this.#options.makeBuckets;
   }
 
-  /** Takes a token of the caller, or throws `discovery_rate_limited`; undefined where no limit is set. */
+  /** Takes a token of the caller or throws `discovery_rate_limited`. Undefined when no limit is set. */
   get admit(): ((caller: Caller, cost: CallCost, monoMs: number) => void) | undefined {
     const rates = this.#rates;
     return rates === undefined ? undefined : (caller, cost, monoMs) => rates.admit(caller, cost, monoMs);
   }
 
-  /** As `admit`, for a DNS question over TCP. Over UDP an address may be forged, so it uses no key of these limits. */
+  /** Like `admit`, for DNS queries over TCP. Queries over UDP use no key of these limits, because their source address can be forged. */
   get admitDns(): ((caller: Caller, monoMs: number) => void) | undefined {
     const rates = this.#dnsRates;
     return rates === undefined ? undefined : (caller, monoMs) => rates.admit(caller, "read", monoMs);
   }
 
-  /** The checks that follow once the request is read. */
+  /** Checks that run after the request is read. */
   get admission(): CallAdmission {
     const rates = this.#rates;
     const { namespaceReadsPerMinute, namespaceWritesPerMinute } = this.#options.settings.limits;
     const isLimited = namespaceReadsPerMinute > 0 || namespaceWritesPerMinute > 0;
     const admitIn: CallAdmission["admitIn"] = ({ context, cost, namespaces, asked }) => {
       const { caller, time } = context;
-      // The handler refuses an invalid name. A hidden namespace has no bucket, because the bucket would tell how busy the namespace is.
+      // The handler refuses an invalid name. A hidden namespace has no bucket, because a bucket would reveal how busy the namespace is.
       const counted = namespaces.filter(
         (namespace) => isNamespace(namespace, PROTOCOL_BOUNDS) && (cost === "write" || this.#sees(this.#viewer(caller, asked), namespace)),
       );
@@ -109,7 +109,7 @@ export class NodeLimits {
   }
 
   /**
-   * Counts an open watch until the function that it returns is called. `namespace` is empty if the watch counts for none. Throws
+   * Counts an open watch until the returned function is called. `namespace` is empty if the watch counts for no namespace. Throws
    * `discovery_rate_limited` or `quota_exceeded`.
    */
   openWatch(caller: Caller, namespace: string): () => void {
@@ -126,23 +126,23 @@ export class NodeLimits {
     }
   }
 
-  /** Records what is still only counted. */
+  /** Records the refusals that are counted but not recorded yet. */
   close(): void {
-    this.#hidden.tellAll(this.#options.now());
+    this.#hidden.reportAll(this.#options.now());
     this.#refusals.close(this.#options.now());
   }
 
   /** Reads the rules once for each policy. */
   #hasRules(): boolean {
     const { policy } = this.#options.policies;
-    if (this.#asked?.policy !== policy) {
+    if (this.#quotaCheck?.policy !== policy) {
       const hasQuotas = policy.set?.rules.some(({ quota }) => quota.entries > 0 || quota.watches > 0 || quota.bytes > 0) ?? false;
-      this.#asked = { policy, hasQuotas };
+      this.#quotaCheck = { policy, hasQuotas };
     }
-    return this.#asked.hasQuotas;
+    return this.#quotaCheck.hasQuotas;
   }
 
-  /** Where the rule sets no bound, that of the settings counts. */
+  /** Uses the bound of the settings when the rule sets none. */
   #namespaceQuota(namespace: string): NamespaceQuota {
     const { namespaceEntries, namespaceWatches, namespaceBytes } = this.#options.settings.quotas;
     const own = this.#options.policies.policy.ruleOf(namespace)?.quota;
@@ -181,13 +181,13 @@ export class NodeLimits {
     this.note(refusal);
   }
 
-  /** Tells the audit, at most once a second for each caller. Metrics are counted elsewhere. */
+  /** Adds a refusal to the audit, at most one record per second and caller. Metrics are counted elsewhere. */
   note(refusal: RefusedAct, count = 1): void {
     if (this.#options.audit === undefined) return;
     this.#refusals.note(refusal, this.#options.now(), count);
   }
 
-  /** Records what was counted, when that is due. */
+  /** Records the counted refusals when a record is due. */
   tick(time: Time): void {
     this.#hidden.tick(time);
     this.#refusals.tick(time);
@@ -197,19 +197,19 @@ export class NodeLimits {
     return Math.min(this.#hidden.nextDeadlineMs(), this.#refusals.nextDeadlineMs());
   }
 
-  /** HOT: once an answer of DNS that lacks what policy hides in these namespaces. Metrics and audit hear of it at the next tick, at most once a second. */
+  /** HOT: runs per DNS answer from which policy hides entries of these namespaces. Metrics and audit are updated at the next tick, at most once per second. */
   noteHidden(caller: Caller, address: string, namespaces: readonly string[]): void {
     this.#hidden.note(caller, address, namespaces);
   }
 
-  #tellHidden({ caller, address, namespaces, count }: HiddenAnswer): void {
+  #reportHidden({ caller, address, namespaces, count }: HiddenAnswer): void {
     const { metrics, policies, settings } = this.#options;
-    // The record has the tenant; a view may be that of another cluster too.
+    // The record has the tenant but not the cluster, so the cluster is added when the view belongs to another one.
     const ofCluster = caller.cluster === settings.node.clusterId ? [] : [`cluster ${caller.cluster}`];
     metrics.inc("dns_policy_denials_total", {}, count);
     for (const namespace of namespaces) {
       const { allowed, reason, rule } = policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
-      // Another policy has come into force meanwhile, and nobody knows any more why the one before hid it.
+      // Another policy has come into force since. The reason why the previous policy hid the namespace is lost.
       if (allowed) continue;
       metrics.inc("discovery_policy_denials_total", { action: "query", reason: reasonLabel(reason) }, count);
       const detail = [...ofCluster, ...(rule === "" ? [] : [`rule ${rule}`])].join(", ");
@@ -217,11 +217,11 @@ export class NodeLimits {
     }
   }
 
-  /** As `note`, for DNS questions: one record a second for all callers, because a forger can use any number of addresses. */
+  /** Like `note`, for DNS queries. All callers share one record per second, because a forger can use any number of addresses. */
   noteDns(refusal: RefusedAct, count = 1): void {
     const { caller, detail } = refusal;
-    const told = `dns, last from ${caller.address}${detail === "" ? "" : `: ${detail}`}`;
-    this.note({ ...refusal, caller: { ...caller, address: "" }, detail: told }, count);
+    const fullDetail = `dns, last from ${caller.address}${detail === "" ? "" : `: ${detail}`}`;
+    this.note({ ...refusal, caller: { ...caller, address: "" }, detail: fullDetail }, count);
   }
 }
 
@@ -236,44 +236,44 @@ function ratesOf(
   return new RateLimiter(settings.limits, onRefusal, makeBuckets && ((sort, options) => makeBuckets(`${of} ${sort}`, options)));
 }
 
-/** What the main thread makes once, for all threads that take calls and questions of this node. The hash key is random. */
+/** Makes the limits that the main thread shares with all threads that serve calls and DNS queries. The hash key is random. */
 export function nodeSharedLimits(settings: Pick<Settings, "dns" | "limits">, hashKey: HashKey): SharedLimits {
   return shareLimits(hashKey, (makeBuckets) => {
     for (const which of ["calls", "dns"] as const) ratesOf(which, { settings, makeBuckets }, () => undefined);
-    // Whatever the rate is, the memory is the same.
+    // The memory does not depend on the rate, so any rate will do.
     if (settings.dns.enabled) void new ResponseRates({ perSecond: 1, maxNetworks: settings.dns.rateNetworks, makeBuckets });
   });
 }
 
-// Counts the answers that lack what policy hides. They are told to metrics and audit later, all together, because to tell each took longer than to answer it, and a stranger
-// could see by the time that something is hidden (semantics.md, DNS).
+// Counts the DNS answers from which policy hides entries. They are reported to metrics and audit later, in one batch: reporting each one took longer than
+// answering it, so an unknown client could detect hidden entries by the response time (semantics.md, DNS).
 
-/** Least time between two times that they are told. */
+/** Minimum time between two reports, in ms. */
 const SPACING_MS = 1000;
-/** Lists that are counted apart. Beyond so many, answers count as the last one that was counted apart: strangers make up any number of names. */
+/** Maximum number of lists with separate counts. Further answers count under the last list, because clients can make up any number of names. */
 const MAX_COUNTED = 1024;
 
-/** Answers to one caller that lack the same namespaces. */
+/** Answers to one caller that hide the same namespaces. */
 interface HiddenAnswer {
   readonly caller: Caller;
   readonly namespaces: readonly string[];
-  /** Of the last that asked. */
+  /** Address of the last client. */
   address: string;
   count: number;
 }
 
 export class HiddenAnswers {
-  readonly #tell: (answers: HiddenAnswer) => void;
-  /** By the list, which is the same one as long as the answer is kept. */
+  readonly #report: (answers: HiddenAnswer) => void;
+  /** Counts by list. The list is the same array as long as the answer is cached. */
   readonly #byList = new Map<readonly string[], HiddenAnswer>();
   #counted: HiddenAnswer[] = [];
-  #toldMonoMs = Number.NEGATIVE_INFINITY;
+  #reportedMonoMs = Number.NEGATIVE_INFINITY;
 
-  constructor(tell: (answers: HiddenAnswer) => void) {
-    this.#tell = tell;
+  constructor(report: (answers: HiddenAnswer) => void) {
+    this.#report = report;
   }
 
-  /** HOT: once an answer that lacks something. */
+  /** HOT: runs per answer that hides entries. */
   note(caller: Caller, address: string, namespaces: readonly string[]): void {
     let counted = this.#byList.get(namespaces);
     if (counted === undefined || (counted.caller !== caller && counted.caller.principal !== caller.principal))
@@ -282,22 +282,22 @@ export class HiddenAnswers {
     counted.count += 1;
   }
 
-  /** Tells what was counted, if it is time. */
+  /** Reports the counts when a report is due. */
   tick(time: Time): void {
-    if (time.monoMs >= this.nextDeadlineMs()) this.tellAll(time);
+    if (time.monoMs >= this.nextDeadlineMs()) this.reportAll(time);
   }
 
-  tellAll(time: Time): void {
+  reportAll(time: Time): void {
     if (this.#counted.length === 0) return;
     const counted = this.#counted;
     this.#counted = [];
     this.#byList.clear();
-    this.#toldMonoMs = time.monoMs;
-    for (const answers of counted) this.#tell(answers);
+    this.#reportedMonoMs = time.monoMs;
+    for (const answers of counted) this.#report(answers);
   }
 
   nextDeadlineMs(): number {
-    return this.#counted.length === 0 ? NEVER : this.#toldMonoMs + SPACING_MS;
+    return this.#counted.length === 0 ? NEVER : this.#reportedMonoMs + SPACING_MS;
   }
 
   #begin(caller: Caller, namespaces: readonly string[]): HiddenAnswer {

@@ -1,4 +1,4 @@
-/** Opens the listeners of a node, or of one of its threads: gRPC, the HTTP edge and DNS, over the same rooms. */
+/** Opens the listeners of a node, or of one of its threads: gRPC, the HTTP edge and DNS, all over the same catalog. */
 
 import { readFileSync } from "node:fs";
 import { anonymousAccess } from "../config/exposure.ts";
@@ -58,28 +58,28 @@ export function connectionCountOf({ grpc, edge }: Pick<NodeListeners, "edge" | "
 }
 
 export interface ListenersOptions extends DnsAnsweringOptions {
-  /** All services, without their limits, and without the names that DnsService reads from the catalog. */
+  /** All services, without their limits and without the catalog names that DnsService reads. */
   readonly services: readonly ServiceDefinition[];
-  /** Begins the ids of calls that bring none; no other thread of any node has it. */
+  /** Prefix of generated request ids, for calls that bring none. It is unique to this thread among all threads of all nodes. */
   readonly idPrefix: string;
   readonly limits: Pick<NodeLimits, "admission" | "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns" | "noteHidden">;
   readonly identities: Pick<CallerIdentities, "follow" | "identify">;
-  /** Calls back whenever the node begins to serve, or ends it. Health says it. */
+  /** Calls back whenever the node starts or stops serving. The health service reports it. */
   readonly followServing: (onServing: (isServing: boolean) => void) => void;
-  /** Whether anybody answers DNS. Health says it. */
+  /** Whether any thread or process of the node answers DNS. The health service reports it. */
   readonly dnsPresence: Pick<DnsPresence, "follow">;
-  /** What the HTTP edge shows of the node itself. */
+  /** Data about the node itself that the HTTP edge shows. */
   readonly sources: Omit<HttpSources, "metricsAccess" | "settings">;
-  /** The source of each setting. If absent, all are defaults. */
+  /** The source of each setting. If absent, all settings have their defaults. */
   readonly origins?: EffectiveSettings["origins"] | undefined;
-  /** Absent: no other thread of the node has listeners. */
+  /** Absent when no other thread of the node has listeners. */
   readonly shared?: SharedPorts | undefined;
 }
 
-/** What the listener for DNS takes of that. */
+/** Options of the DNS listener. */
 export type DnsListenerOptions = DnsAnsweringOptions & Pick<ListenersOptions, "shared">;
 
-/** Opens all listeners, one after the other. A stop drains them at once, and HTTP answers until the goodbye is said. */
+/** Opens all listeners, one after the other. A stop drains them in parallel; HTTP answers until the node has announced its departure. */
 export async function openListeners(options: ListenersOptions, parts: NodeComponents): Promise<NodeListeners> {
   const group = await parts.group("listeners");
   const { settings, metrics } = options;
@@ -110,7 +110,7 @@ export async function openListeners(options: ListenersOptions, parts: NodeCompon
       observe: () => connections("grpc", listener.acceptor.sockets.size),
     }),
   );
-  // Where processes of the node answer DNS, nobody else does, but over HTTP.
+  // When separate processes of the node answer DNS, this thread answers only DNS over HTTP.
   const hasDns = settings.dns.enabled && settings.dns.processes === 0;
   const dns =
     hasDns || (settings.dns.enabled && settings.dns.https)
@@ -123,7 +123,7 @@ export async function openListeners(options: ListenersOptions, parts: NodeCompon
     (listener) => ({
       reload: () => {
         listener.acceptor.reloadTls();
-        // Where nothing answers DNS here, DnsService still tells the keys.
+        // DnsService still reports the keys when this thread does not answer DNS.
         if (!hasDns) (dns ?? zoneKeys)?.reload();
       },
       drain: (by) => listener.drain(by.leftMs()),
@@ -134,7 +134,7 @@ export async function openListeners(options: ListenersOptions, parts: NodeCompon
   return { grpc, edge, dns: hasDns ? await openDnsListener(options, group, dns) : undefined };
 }
 
-/** Opens the listener for DNS alone. */
+/** Opens only the listener for DNS. */
 export function openDnsListener(
   options: DnsListenerOptions,
   parts: NodeComponents,
@@ -170,7 +170,7 @@ export function openDnsListener(
   );
 }
 
-/** Where names lead in DNS that have nothing here. */
+/** Makes the source of DNS names of other clusters, for names that have no entry here. Undefined when DNS does not answer from summaries. */
 export function clusterNames(
   { dns, listen }: Settings,
   { summaries, dnsNames, now }: Pick<ClusterNamesParts, "dnsNames" | "now"> & { readonly summaries: SummaryReads | undefined },
@@ -180,7 +180,7 @@ export function clusterNames(
   return new ClusterNames({ summaries, dnsNames, hosts, zones: dns.zones, now });
 }
 
-/** The line of `/readyz` about DNS: that its gateway is open. Whether it knows the catalog is what the other lines say. */
+/** Returns the `/readyz` line about DNS. It says only that the gateway is open; other lines report the state of the catalog. */
 export function dnsCheck({ dns }: Settings, { host, udp }: DnsEndpoint, more = ""): ReadyCheck {
   return { name: "dns", ok: true, detail: `answers for ${dns.zones.join(", ")} on ${hostPort(host, udp)}${more}` };
 }
@@ -228,7 +228,7 @@ function openEdge(
   });
 }
 
-/** Where TLS or a credential proves the caller, any host name is taken. The header of a trusted proxy proves nothing here, because a web page can send it. */
+/** Any host name is accepted when TLS or a credential proves the caller. The header of a trusted proxy proves nothing here, because a web page can send it. */
 function webRules(settings: Settings): WebRules {
   const { listen, tenants, tls } = settings;
   const needsCredential = anonymousAccess(settings) === "none" && tenants.trustedHeader === undefined;
@@ -239,7 +239,7 @@ function webRules(settings: Settings): WebRules {
   };
 }
 
-/** Where callers without a credential may do nothing, no endpoint is open to everybody. */
+/** Where callers without a credential have no access, no endpoint is open to everyone. */
 function endpointAccess(access: "on" | "authenticated" | "off", settings: Settings): "on" | "authenticated" | "off" {
   return access === "on" && anonymousAccess(settings) === "none" ? "authenticated" : access;
 }
@@ -280,14 +280,14 @@ function openChain(options: ListenersOptions, services: readonly ServiceDefiniti
   });
 }
 
-/** A bug may have left anything behind. So the process ends, as after any uncaught error, and starts anew from its disk. */
+/** After a bug the state of the process may be wrong. So the process ends, as after any uncaught error, and restarts from its data on disk. */
 function endProcess(fault: Error): void {
   queueMicrotask(() => {
     throw fault;
   });
 }
 
-/** A refused call as the audit records it. A caller that is not known is named by its address. */
+/** Makes the audit record of a refused call. An unknown caller is identified by its address. */
 function refusedAct({ service, method, address, caller, error }: RefusedCall, clusterId: string): RefusedAct {
   return {
     caller: caller ?? anonymousCaller(clusterId, address),
@@ -300,7 +300,7 @@ function refusedAct({ service, method, address, caller, error }: RefusedCall, cl
 
 const MAX_ACTION_CHARS = 64;
 
-// Joins the answers of the DNS gateway to the HTTP listener (DNS over HTTP, RFC 8484).
+// Connects the DNS gateway to the HTTP listener (DNS over HTTP, RFC 8484).
 
 function dnsOverHttp(answers: DnsAnswers): DnsMessages {
   const made = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : { bytes, freshSeconds: minTtlSeconds(bytes) });
@@ -315,9 +315,9 @@ function dnsOverHttp(answers: DnsAnswers): DnsMessages {
   };
 }
 
-// The descriptors of all protos that a node serves, as `npm run gen` wrote them.
+// The descriptors of all protos that a node serves, as written by `npm run gen`.
 
-/** A `FileDescriptorSet`, with comments. Throws when the file is not where this program was put. */
+/** Returns a `FileDescriptorSet` with comments. Throws when the file is missing from the installation. */
 export function ownDescriptors(): Uint8Array {
   return readFileSync(new URL("../../gen/descriptors.binpb", import.meta.url));
 }

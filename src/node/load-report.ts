@@ -1,4 +1,4 @@
-/** How busy this node has been since it was last asked: what others read in its NODE entry and in ListPeers. */
+/** Measures the load of this node since the last measurement. Other nodes read it in the NODE entry and in ListPeers. */
 import type { LoadView } from "../catalog/entry/view.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { MetricsSum } from "../lib/metrics/sum.ts";
@@ -10,7 +10,7 @@ export interface LoadSources {
   readonly metrics: LoadCounts;
   /** Open connections. */
   readonly connectionCount: () => number;
-  /** Part of the time since the last call in which the event loop was busy. */
+  /** Share of the time since the last call in which the event loop was busy. */
   readonly utilization: () => number;
 }
 

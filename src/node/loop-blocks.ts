@@ -1,19 +1,19 @@
-/** Counts how long the event loop was held, and decides when an operator is told. */
+/** Measures how long the event loop was blocked, and decides when to log a warning. */
 import type { Histogram } from "../lib/metrics/metrics.ts";
 
-/** The loop is looked at this often by a timer, which wakes an idle node. A hold may be measured this much shorter than it was. */
+/** Interval of the timer that checks the loop, in ms. The timer wakes an idle node. A measured block may be this much shorter than the real one. */
 export const LOOK_MS = 20;
-/** The longest hold of each second counts. */
+/** The histogram counts the longest block of each second. */
 const SECOND_MS = 1000;
-/** A hold from this length on is worth a line in the log. */
+/** Shortest block that is logged, in ms. */
 const WARN_MS = 250;
-/** The log has a line about holds at most this often, in seconds. */
+/** Minimum time between two warnings, in seconds. */
 const WARN_EVERY_S = 60;
 
 export interface LoopWarning {
-  /** The longest hold since the last warning, in ms. */
+  /** Length of the longest block since the last warning, in ms. */
   readonly blockMs: number;
-  /** In how many seconds there was a hold that is worth a line, since the last warning. */
+  /** Number of seconds since the last warning that had a block of at least `WARN_MS`. */
   readonly seconds: number;
 }
 
@@ -21,7 +21,7 @@ export class LoopBlocks {
   readonly #histogram: Pick<Histogram, "observe">;
   #lookedMonoMs: number | undefined;
   #secondEndMonoMs = 0;
-  /** The longest hold in this second. */
+  /** Length of the longest block in the current second, in ms. */
   #blockMs = 0;
   #longestMs = 0;
   #seconds = 0;
@@ -31,7 +31,7 @@ export class LoopBlocks {
     this.#histogram = histogram;
   }
 
-  /** To be called every `LOOK_MS`. Returns what the operator is to be told, if anything. */
+  /** Must be called every `LOOK_MS`. Returns a warning when one is due. */
   look(monoMs: number): LoopWarning | undefined {
     const lookedMonoMs = this.#lookedMonoMs ?? monoMs - LOOK_MS;
     if (this.#lookedMonoMs === undefined) this.#secondEndMonoMs = monoMs + SECOND_MS;

@@ -37,7 +37,7 @@ export function observeCatalog({ metrics, replica, leases, registrar, fanout, ma
   metrics.set("waymark_ready", {}, machine.readiness.isServing ? 1 : 0);
 }
 
-/** Entries held, by kind and scope. `lookups`: they have no key in common. */
+/** Counts entries by kind and scope. The `lookups` must have no key in common. */
 export function observeEntries(metrics: Metrics, lookups: readonly Pick<EntryIndex, "count">[]): void {
   for (const kind of Object.values(KIND)) {
     for (const scope of [SCOPE.LOCAL, SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL]) {
@@ -47,7 +47,7 @@ export function observeEntries(metrics: Metrics, lookups: readonly Pick<EntryInd
   }
 }
 
-/** Metrics of the watches that are open in one thread. */
+/** Observes the open watches of one thread. */
 export function observeWatches(metrics: Metrics, { replica, fanout }: Pick<ObservedCatalog, "fanout" | "replica">): void {
   metrics.set("waymark_watch_streams", {}, fanout.size);
   let lag = 0;
@@ -55,7 +55,7 @@ export function observeWatches(metrics: Metrics, { replica, fanout }: Pick<Obser
   metrics.set("waymark_watch_lag_revisions", {}, lag);
 }
 
-/** Metrics of the journal, and of the records on their way there. */
+/** Observes the journal and the records that wait to be written to it. */
 export function observeJournal({
   metrics,
   journal,
@@ -69,7 +69,7 @@ export function observeJournal({
 
 const STATES = ["fresh", "stale", "dropped"] as const;
 
-/** Summaries that are held, by the state of their sources. */
+/** Counts stored summaries by the state of their source clusters. */
 export function observeSummaries(metrics: Metrics, held: HeldSummaries, time: Time): void {
   const sources = held.sources(time);
   for (const state of STATES)
@@ -80,14 +80,15 @@ export function observeSummaries(metrics: Metrics, held: HeldSummaries, time: Ti
     );
 }
 
-const HEARD = ["fresh", "stale", "gone"] as const;
+const CLUSTER_STATES = ["fresh", "stale", "gone"] as const;
 
-/** Clusters that are to be heard here, by what became of them. One that was dropped is forgotten in the end, and one that never came is not known: both are gone. */
+/** Counts the source clusters that this node should receive, by state. A dropped cluster and a cluster that never reported both count as `gone`. */
 export function observeClusters(metrics: Metrics, held: Pick<HeldSummaries, "sources">, clusters: readonly string[], time: Time): void {
   const states = new Map(held.sources(time).map(({ source, state }) => [source, state]));
-  const heard = clusters.map((cluster) => {
+  const received = clusters.map((cluster) => {
     const state = states.get(cluster) ?? "dropped";
     return state === "dropped" ? "gone" : state;
   });
-  for (const state of HEARD) metrics.set("discovery_summary_clusters", { state }, heard.filter((each) => each === state).length);
+  for (const state of CLUSTER_STATES)
+    metrics.set("discovery_summary_clusters", { state }, received.filter((each) => each === state).length);
 }

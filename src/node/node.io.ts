@@ -1,4 +1,4 @@
-/** The composition root: opens the parts of a node in their order, starts them, and stops them in reverse. */
+/** The composition root: opens the parts of a node in order, starts them, and stops them in reverse order. */
 import { randomFillSync } from "node:crypto";
 import type { JsonValue } from "@bufbuild/protobuf";
 import { askedBounds } from "../catalog/entry/names.ts";
@@ -49,12 +49,12 @@ import { type WorkerGroupOptions, WorkerGroups } from "./workers/worker-groups.i
 import type { WorkerPool, WorkersCore } from "./workers/worker-pool.io.ts";
 import { ZoneSerials } from "./zone-serials.io.ts";
 
-/** Numbers from 0 to below 1, for all nodes of this process. */
+/** Returns numbers from 0 to below 1, for all nodes of this process. */
 const random = draws(randomFillSync);
 
 /**
- * Starts a node and resolves when it is ready. Rejects with a message for the operator when it cannot start, and with the reason of `interrupt` when
- * that aborts before all parts are open. All it opened is closed by then.
+ * Starts a node and resolves when it is ready. Rejects with a message for the operator when the node cannot start, and with the reason of `interrupt`
+ * when that aborts before all parts are open. Everything that was opened is closed by then.
  */
 export function startNode(options: NodeOptions): Promise<RunningNode> {
   return startParts(options, openParts);
@@ -115,7 +115,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   return serve(options, { core, policy, fabric, reached }, parts);
 }
 
-/** The keys of clusters, for a node that holds summaries. */
+/** Opens the cluster keys, on a node that stores summaries. */
 async function openKeys({ settings, log }: NodeOptions, parts: NodeComponents): Promise<NodeClusterKeys | undefined> {
   if (!holdsSummaries(settings)) return undefined;
   const open = () => openClusterKeys(settings, log.child("summary"));
@@ -134,8 +134,8 @@ function journalPart(journal: NodeCore["journal"]): NodeComponent {
     stop: () => journal.close(),
     readiness: () => {
       const { isFailing, lastError } = journal.stats();
-      // Reads go on while the disk does not take writes. A client that must write looks at this line.
-      return [{ name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "takes writes" }];
+      // Reads continue while the disk accepts no writes. This line is for clients that must write.
+      return [{ name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "accepts writes" }];
     },
   };
 }
@@ -152,9 +152,9 @@ function corePart(core: NodeCore): NodeComponent {
     readiness: () => {
       const { clockFault } = machine.writeEligibility;
       return [
-        // A node that was ready stays so: what it misses afterwards shows in the age of its data, and is no reason to take it out of service.
+        // A node that was ready once stays ready. The age of its data shows later gaps, which are no reason to remove it from service.
         { name: "catalog", ok: machine.readiness.isReady, detail: machine.readiness.isReady ? "loaded" : "loading" },
-        { name: "clock", ok: clockFault === "", detail: clockFault === "" ? "as others' clocks" : clockFault },
+        { name: "clock", ok: clockFault === "", detail: clockFault === "" ? "in sync with peers" : clockFault },
       ];
     },
     observe: () => {
@@ -164,12 +164,12 @@ function corePart(core: NodeCore): NodeComponent {
   };
 }
 
-/** A node that runs on its last good policy, or denies everything for want of one, still answers. Taking it out of service would help nobody. */
+/** Always ok: a node that runs on its last good policy, or without one denies everything, still answers. Removing it from service would not help. */
 function policyCheck({ policies, machine }: NodeCore) {
   const { isEnabled, inForce, degraded } = policies.status;
   const here = degraded || (isEnabled ? `version ${inForce?.number} in force` : "none configured");
   const { policyNotTaken: notTaken } = machine;
-  return { name: "policy", ok: true, detail: notTaken === "" ? here : `${here}; not taken: ${notTaken}` };
+  return { name: "policy", ok: true, detail: notTaken === "" ? here : `${here}; not applied: ${notTaken}` };
 }
 
 async function awaitPolicy(core: NodeCore, settings: Settings): Promise<void> {
@@ -182,7 +182,7 @@ async function openFabric({ settings, log }: NodeOptions, core: NodeCore): Promi
   const fabricLog = log.child("fabric");
   const choice = chooseFabric(settings, core.policies, core.guard.hadPeers);
   if (choice.kind === "joined") return openFabricComponent({ settings, log: fabricLog, core });
-  if (settings.fabric.enabled === undefined) fabricLog.warn({ detail: choice.detail }, "no fabric");
+  if (settings.fabric.enabled === undefined) fabricLog.warn({ detail: choice.detail }, "fabric not started");
   return loneFabric(core, choice.detail);
 }
 
@@ -193,27 +193,27 @@ interface OpenedNode {
   readonly reached: CallerAccess;
 }
 
-/** Begins what others see, and waits until the node is ready. */
+/** Starts everything that is visible from outside, and waits until the node is ready. */
 async function serve(options: NodeOptions, { core, policy, fabric, reached }: OpenedNode, parts: NodeComponents): Promise<RunningNode> {
   const { settings, log, interrupt } = options;
   const { identity, listeners, machine, driver } = core;
   const advertised = nameListeners(settings, listeners, reached.endpoints, fabric.listener);
-  await reached.told();
-  // Also when it was told to stop while its last part opened.
+  await reached.synced();
+  // Covers an interrupt that arrived while the last part opened.
   interrupt?.throwIfAborted();
   options.onOpened?.(() => parts.reload());
-  // A program that reads this line may call the node at once, or change a token and send SIGHUP.
-  log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
+  // A program that reads this line may immediately call the node, or change a token and send SIGHUP.
+  log.info({ nodeId: identity.nodeId, ...listeners }, "node is listening");
   await parts.start();
   await publishSelf(core, { settings, log: log.child("self"), listeners: advertised, callers: reached.callers });
   await options.beforeReady?.(reached.endpoints.calls.grpc);
   const ready = Promise.withResolvers<void>();
-  let isTold = false;
-  driver.follow((told) => {
-    if (told.kind === "caughtUp") void core.switchPolicy().then(() => driver.input({ kind: "policyShown" }));
-    if (told.kind === "ready") ready.resolve();
-    if (told.kind === "serving" && told.isServing && !isTold) {
-      isTold = true;
+  let isAnnounced = false;
+  driver.follow((notice) => {
+    if (notice.kind === "caughtUp") void core.switchPolicy().then(() => driver.input({ kind: "policyShown" }));
+    if (notice.kind === "ready") ready.resolve();
+    if (notice.kind === "serving" && notice.isServing && !isAnnounced) {
+      isAnnounced = true;
       const { nodeId, generation } = identity;
       log.info({ nodeId, generation, entries: core.replica.lookup.size, ...listeners }, "node is ready");
     }
@@ -221,10 +221,10 @@ async function serve(options: NodeOptions, { core, policy, fabric, reached }: Op
   driver.input({ kind: "serve" });
   await Promise.race([ready.promise, aborted(interrupt)]);
   if (interrupt?.aborted !== true) await policy.letIn();
-  await reached.told();
+  await reached.synced();
   const { fault } = machine.writeEligibility;
   if (machine.readiness.isReady && fault !== "")
-    log.warn({ nodeId: identity.nodeId, generation: identity.generation, ...listeners, fault }, "node answers and is not ready");
+    log.warn({ nodeId: identity.nodeId, generation: identity.generation, ...listeners, fault }, "node started but is not ready");
   let stopping: Promise<void> | undefined;
   return {
     nodeId: identity.nodeId,
@@ -237,7 +237,7 @@ async function serve(options: NodeOptions, { core, policy, fabric, reached }: Op
   };
 }
 
-/** What callers are answered from. */
+/** The parts of a node that serve callers. */
 interface ServedNode {
   readonly core: NodeCore;
   readonly services: ServiceTable;
@@ -247,12 +247,12 @@ interface ServedNode {
   readonly workerGroups: WorkerGroups;
 }
 
-/** How callers reach the node: by the listeners of this thread, or by those of read workers. */
+/** How callers reach the node: through the listeners of this thread, or through the listeners of read workers. */
 interface CallerAccess {
   readonly endpoints: NodeEndpoints;
   readonly callers: LoadSources;
-  /** Resolves when callers are answered by what the node is now. */
-  readonly told: () => Promise<void> | void;
+  /** Resolves when callers are answered from the current state of the node. */
+  readonly synced: () => Promise<void> | void;
 }
 
 async function openOwnListeners({ settings, origins, log }: NodeOptions, served: ServedNode, parts: NodeComponents): Promise<CallerAccess> {
@@ -268,15 +268,15 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
       services: Object.values(services),
       identities,
       idPrefix: core.identity.boot,
-      zoneSerials: serials?.told,
+      zoneSerials: serials?.announced,
       checkCaughtUp: () => checkSound(machine.readiness),
       followServing: (onServing) => {
-        driver.follow((told) => {
-          if (told.kind === "serving") onServing(told.isServing);
+        driver.follow((notice) => {
+          if (notice.kind === "serving") onServing(notice.isServing);
         });
       },
       dnsPresence: workerGroups.dnsPresence,
-      // The lines of all parts are what `/readyz` says.
+      // `/readyz` shows the lines of all parts.
       sources: {
         readiness: () => ({ isDraining: machine.readiness.isDraining, checks: parts.readiness(now()) }),
         scrape: workerGroups.scrape,
@@ -287,9 +287,9 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
     },
     parts,
   );
-  // This thread is asked how busy it is in any case.
+  // The utilization of this thread is always added by `publishSelf`.
   const callers = { metrics, connectionCount: () => connectionCountOf(listeners), utilization: () => 0 };
-  return { endpoints: endpointsOf(listeners), callers, told: () => {} };
+  return { endpoints: endpointsOf(listeners), callers, synced: () => {} };
 }
 
 async function openReadWorkers(options: NodeOptions, served: ServedNode, parts: NodeComponents): Promise<CallerAccess> {
@@ -297,10 +297,10 @@ async function openReadWorkers(options: NodeOptions, served: ServedNode, parts: 
   const workers = await openWorkers(options, served, passed, parts);
   const { calls, dns } = workers.endpoints;
   assert(calls !== undefined, "read workers listen for calls");
-  return { endpoints: { calls, dns }, callers: workers.callers, told: () => workers.told() };
+  return { endpoints: { calls, dns }, callers: workers.callers, synced: () => workers.synced() };
 }
 
-/** The listeners for DNS are in processes of their own, and all others where they are without. */
+/** Opens separate processes with the listeners for DNS. All other listeners stay where they are without such processes. */
 async function openDnsProcesses(
   options: NodeOptions,
   served: ServedNode,
@@ -308,20 +308,20 @@ async function openDnsProcesses(
   parts: NodeComponents,
 ): Promise<CallerAccess> {
   const processes = await openWorkers(options, served, { role: "dns", services: [] }, parts);
-  const told = async () => void (await Promise.all([reached.told(), processes.told()]));
-  return { ...reached, endpoints: { ...reached.endpoints, dns: processes.endpoints.dns }, told };
+  const synced = async () => void (await Promise.all([reached.synced(), processes.synced()]));
+  return { ...reached, endpoints: { ...reached.endpoints, dns: processes.endpoints.dns }, synced };
 }
 
 function openWorkers(
   options: NodeOptions,
   { core, fabric, serials, workerGroups }: ServedNode,
-  asked: Pick<WorkerGroupOptions, "role" | "services">,
+  group: Pick<WorkerGroupOptions, "role" | "services">,
   parts: NodeComponents,
 ): Promise<WorkerPool> {
   const readiness = () => ({ isDraining: core.machine.readiness.isDraining, checks: parts.readiness(now()) });
   const report = () => ({ readiness: readiness(), persistence: persistence(core) });
   return workerGroups.open(
-    { core: workersCore(core, fabric, workerGroups.dnsPresence), report, zoneSerials: serials?.told, ...asked },
+    { core: workersCore(core, fabric, workerGroups.dnsPresence), report, zoneSerials: serials?.announced, ...group },
     options,
     parts,
   );
@@ -331,10 +331,10 @@ function workersCore(core: NodeCore, { mesh }: NodeFabric, dnsPresence: DnsPrese
   const { machine, registrar, wakes, driver } = core;
   return {
     ...core,
-    follow: (say) => {
-      wakes.add(say);
-      driver.follow(say);
-      dnsPresence.follow(say);
+    follow: (onNews) => {
+      wakes.add(onNews);
+      driver.follow(onNews);
+      dnsPresence.follow(onNews);
     },
     facts: () => {
       const [hasPeers, ageMs] = [mesh.hasPeers(), mesh.ageMs(now())];
@@ -379,7 +379,7 @@ function heldSummaries({ regions, machine }: NodeCore): DiscoveryParts["summarie
   };
 }
 
-/** The services behind gRPC and HTTP that read and write the catalog, over the rooms of this node. */
+/** Makes the gRPC and HTTP services that read and write the catalog of this node. */
 function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric): DiscoveryServices {
   const { machine, driver } = core;
   return discoveryServices({

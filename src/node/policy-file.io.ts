@@ -1,11 +1,11 @@
-/** The policy file that settings name: read, bounded and checked before anything is done with it. */
+/** Reads the policy file that the settings name, within bounds, and checks it before use. */
 
 import { POLICY_BOUNDS } from "../lib/bounds.ts";
 import { readBounded } from "../lib/named-file.io.ts";
 import { checksumOf } from "../policy/set/rules.ts";
 import type { FileText } from "../policy/versions/policy-file.ts";
 
-/** Reads a policy file. Never rejects: a wrong file is a fault in one line. */
+/** Reads a policy file. Never rejects: the fault of an invalid file is returned as one line. */
 export async function readFileText(path: string): Promise<FileText> {
   // Loaded only here, because its YAML parser takes 20 ms to load and most nodes have no policy file.
   const { readPolicyFile } = await import("../policy/set/file.ts");

@@ -1,4 +1,4 @@
-/** The policy of a node: its store and audit log, the versions in them, the policy file, and the service over all of it. */
+/** The policy of a node: its store and audit log, its versions, the policy file, and the service for all of them. */
 
 import type { Scope } from "../catalog/entry/scope.ts";
 import type { Settings } from "../config/settings.ts";
@@ -29,7 +29,7 @@ import { isOthersInSnapshot } from "./snapshot-file.io.ts";
 
 export interface NodePolicy {
   readonly service: ServiceDefinition;
-  /** To be called when this node is ready. */
+  /** Must be called when this node is ready. */
   letIn(): Promise<void>;
   /** Reads the policy file again. */
   reload(): void;
@@ -41,13 +41,13 @@ export interface NodePolicyOptions {
   readonly core: NodeCore;
   readonly audit: AuditLog;
   readonly store: ControlStore;
-  /** Whether there may be other nodes with a policy that this node lacks: it is not ready yet, or serves alone. */
+  /** Whether other nodes may have a policy that this node lacks: it is not ready yet, or serves alone. */
   readonly mayBeOthers: () => boolean;
   /** Calls `wake` several times a second until the returned function is called. */
   readonly tick: (wake: () => void) => () => void;
 }
 
-/** What a dry run reads of the catalog, and of the settings. */
+/** Returns the facts of the catalog and of the settings that a dry run reads. */
 function factsOf({ replica, reads, identity }: NodeCore, settings: Settings): CatalogFacts {
   const exportScope = CHANNEL_OF[settings.summary.exportScope];
   const channels = (listed: readonly Scope[]) => channelsOf(listed, { ...settings.summary, exportScope });
@@ -77,15 +77,15 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
     pause: () => new Promise((resolve) => setImmediate(resolve)),
     audited: () => audit.durable(),
     shown: () => core.switchPolicy(),
-    heard: () => core.policyHeard(),
+    heard: () => core.policyDelivered(),
   });
   await tasks.run(policyStore.restore());
   if (!guard.hadPeers && (await holdsDataOfOthers(settings, core))) guard.shown();
-  driver.follow((told) => carryOut(told, { tasks, policyStore, driver, log }));
+  driver.follow((notice) => carryOut(notice, { tasks, policyStore, driver, log }));
   const applied = await appliedFile(new PolicyFile(policyStore), tasks, options);
   const regionOf = (clusterId: string): string => (clusterId === self.clusterId ? self.region : (regionsOf(replica).get(clusterId) ?? ""));
-  driver.follow((told) => {
-    if (told.kind === "memberChanged" && guard.note(told.update.nodeId)) void writeMark(settings, log);
+  driver.follow((notice) => {
+    if (notice.kind === "memberChanged" && guard.note(notice.update.nodeId)) void writeMark(settings, log);
   });
   return {
     service: policyService({
@@ -115,24 +115,24 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
   };
 }
 
-/** Whether the data directory holds data that only another node can have sent. To be called when the stored policies are restored. */
+/** Whether the data directory holds data that only another node can have sent. Must be called after the stored policies are restored. */
 async function holdsDataOfOthers({ persistence }: Settings, { identity: { nodeId }, policies }: NodeCore): Promise<boolean> {
   return !persistence.ephemeral && (hasAdopted(policies, nodeId) || (await isOthersInSnapshot(persistence.dataDir, nodeId)));
 }
 
 /** Carries out the machine's orders for the policy store. */
-function carryOut(told: NodeNotice, parts: { tasks: TaskRunner; policyStore: PolicyStore; driver: CoreDriver; log: Log }): void {
+function carryOut(notice: NodeNotice, parts: { tasks: TaskRunner; policyStore: PolicyStore; driver: CoreDriver; log: Log }): void {
   const { tasks, policyStore, driver, log } = parts;
-  if (told.kind === "readPolicy") {
-    const { number } = told;
+  if (notice.kind === "readPolicy") {
+    const { number } = notice;
     const read = tasks.run(policyStore.encoded(number)).catch(() => undefined);
     void read.then((bytes) => driver.input({ kind: "policyRead", number, bytes }));
   }
-  if (told.kind === "adoptPolicy") {
-    const { head, bytes, via } = told;
+  if (notice.kind === "adoptPolicy") {
+    const { head, bytes, via } = notice;
     const adopted = tasks.run(policyStore.adopt(head, bytes, via)).catch((error: unknown) => {
       rethrowInvariant(error);
-      log.error({ err: error, number: head.number, nodeId: head.nodeId }, "policy of another node not adopted");
+      log.error({ err: error, number: head.number, nodeId: head.nodeId }, "policy version of another node not stored");
       return { notKept: error instanceof Error ? error.message : String(error) };
     });
     void adopted.then((outcome) => driver.input({ kind: "policyAdopted", head, via, outcome }));
@@ -140,19 +140,22 @@ function carryOut(told: NodeNotice, parts: { tasks: TaskRunner; policyStore: Pol
 }
 
 /**
- * Puts the policy file in force as at a start, if there is one. The functions that it returns do so again: when the file may have been edited,
- * and when this node is let in.
+ * Puts the policy file in force at a start, if there is one. The returned functions do so again: when the file may have been edited, and when this
+ * node is ready.
  */
 async function appliedFile(policyFile: PolicyFile, tasks: TaskRunner, options: NodePolicyOptions) {
   const { settings, log, core, mayBeOthers } = options;
   const { file } = settings.policy;
   if (core.guard.isToMeetOthers) await tasks.run(policyFile.begin());
   if (file !== undefined) await tasks.run(policyFile.apply(file, await readFileText(file)));
-  tell(log, core);
+  logPolicy(log, core);
   const again = async (): Promise<void> => {
     if (file !== undefined && !(await tasks.run(policyFile.again(file, await readFileText(file), mayBeOthers()))))
-      log.warn({ file }, "policy file not read again before this node is ready: then what it says counts where the cluster has no policy");
-    else tell(log, core);
+      log.warn(
+        { file },
+        "policy file not reloaded: this node is not ready yet; when it is ready, the file applies if the cluster has no policy",
+      );
+    else logPolicy(log, core);
   };
   const letIn = async (): Promise<void> => {
     if (file !== undefined) await tasks.run(policyFile.letIn(file, await readFileText(file), mayBeOthers()));
@@ -165,27 +168,27 @@ function notApplied(error: unknown, log: Log): void {
   log.error({ err: error }, "policy file not applied");
 }
 
-function tell(log: Log, { policies }: NodeCore): void {
+function logPolicy(log: Log, { policies }: NodeCore): void {
   const { isEnabled, inForce, degraded } = policies.status;
   if (degraded !== "") log.error({ degraded }, "policy is degraded");
   else if (isEnabled) log.info({ number: inForce?.number, version: inForce?.version, ruleCount: inForce?.ruleCount }, "policy in force");
 }
 
-/** Opens the policy store. A node whose store cannot be opened goes on and denies everything, because it cannot know its policy. */
+/** Opens the policy store. A node whose store cannot be opened still runs, but denies everything, because it cannot know its policy. */
 export async function openPolicyStore({ persistence }: Settings, log: Log): Promise<ControlStore> {
   const { dataDir: directory, ephemeral, newGeneration: takesAsItIs } = persistence;
   if (ephemeral) return openMemoryStore();
   try {
     return await openSqliteStore(directory, { takesAsItIs });
   } catch (error) {
-    log.error({ err: error, directory, takesAsItIs }, "store cannot be opened, everything is denied");
-    const away = openMemoryStore();
-    await away.close();
-    return away;
+    log.error({ err: error, directory, takesAsItIs }, "policy store not opened: all requests are denied");
+    const closed = openMemoryStore();
+    await closed.close();
+    return closed;
   }
 }
 
-/** The viewers that the settings name. */
+/** Returns the viewers that the settings name. */
 function viewersOf({ tenants }: Settings, clusterId: string): readonly Viewer[] {
   const viewers = [...tenants.credentials, ...tenants.certificates].map(({ cluster, tenant }) => ({
     clusterId: cluster ?? clusterId,
@@ -194,7 +197,7 @@ function viewersOf({ tenants }: Settings, clusterId: string): readonly Viewer[] 
   return [{ clusterId, tenant: "" }, ...viewers];
 }
 
-/** Clusters and regions that a rule may mean: those of the catalog, and those that the settings name. */
+/** Returns the clusters and regions that a rule may name: those in the catalog and in the settings. */
 function knownPlaces(core: NodeCore, { tenants, fabric, summary }: Settings): ReadonlySet<string> {
   const { clusterId, region } = core.identity;
   const known = new Set([clusterId, region]);

@@ -1,4 +1,4 @@
-/** Builds the rooms of a node on the clocks, the random sources and the journal of this process. It opens no socket. */
+/** Builds the parts of a node from the clocks, the random sources and the journal of this process. It opens no socket. */
 import { randomBytes, randomFillSync } from "node:crypto";
 import { Leases } from "../catalog/leases.ts";
 import type { EffectiveSettings } from "../config/load.ts";
@@ -20,43 +20,43 @@ import { openRooms, type RestoredRooms, type SummaryKeySources } from "./core/ro
 import { CoreDriver, type DriverPorts } from "./core-driver.io.ts";
 import { isMarked } from "./fabric/members-file.io.ts";
 
-/** The rooms of a node, and what drives them. */
+/** The parts of a node and its driver. */
 export interface NodeCore extends RestoredRooms {
   /** Wakes readers of the catalog, and of summaries. */
   readonly wakeups: readonly WatchWaker[];
-  /** Called when readers may be woken, and what is said to read workers has changed. */
+  /** Called when readers may be woken, or when read workers have new messages to receive. */
   readonly wakes: Set<() => void>;
   readonly driver: CoreDriver;
   readonly journal: Journal;
   readonly metrics: Metrics;
   /** Records who did what. Undefined in tests that need no audit. */
   readonly audit: Pick<AuditSink, "record"> | undefined;
-  /** Brings catalog and watches in line with the policy now in force. Resolves when every listener shows it. */
+  /** Applies the policy in force to catalog and watches. Resolves when every listener shows it. */
   switchPolicy(): Promise<void>;
-  /** Resolves when every watch that keeps up has heard of the last change of policy, so that the next may begin. */
-  policyHeard(): Promise<void>;
+  /** Resolves when every watch that keeps up has received the last policy change, so that the next change may begin. */
+  policyDelivered(): Promise<void>;
 }
 
 export interface CoreOptions {
   readonly settings: Settings;
-  /** The source of each setting. If absent, all are defaults. */
+  /** The source of each setting. If absent, all settings have their defaults. */
   readonly origins?: EffectiveSettings["origins"] | undefined;
   readonly log: RootLog;
   readonly version: string;
-  /** As `RegistrarOptions.stallClock`. Without it the clock of this process's event loop counts. */
+  /** Like `RegistrarOptions.stallClock`. The default is the clock of this process's event loop. */
   readonly stallClock?: StallAwareClock;
 }
 
-/** Has the seconds since 1970 in its high part and a random number in its low part, so generations of a node grow with time and never repeat. */
+/** Makes a generation: seconds since 1970 in the high part and a random number in the low part, so generations of a node grow with time and never repeat. */
 function newGeneration({ wallMs }: Pick<Time, "wallMs">): number {
   return Math.floor(wallMs / 1000) * GENERATIONS_PER_S + (randomBytes(4).readUInt32BE() % GENERATIONS_PER_S);
 }
 
 const TOKEN_BYTES = 12;
-/** Tokens for which random bytes are taken from the system at once: asking for twelve takes 5 µs, for three thousand little more. */
+/** Number of tokens per call for random bytes. A call for 12 bytes takes 5 µs; a call for 3,000 bytes takes little more. */
 const TOKENS = 256;
 
-/** Makes the random parts of lease ids. */
+/** Returns a function that makes the random parts of lease ids. */
 function tokens(): () => string {
   const bytes = Buffer.allocUnsafeSlow(TOKENS * TOKEN_BYTES);
   let at = bytes.length;
@@ -70,7 +70,7 @@ function tokens(): () => string {
   };
 }
 
-/** Opens the data directory, or none with `--ephemeral`. */
+/** Opens the data directory, or an in-memory journal with `--ephemeral`. */
 export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
   const { node, persistence } = settings;
   const made = { nodeId: node.id, newNodeId: () => `node-${randomBytes(4).toString("hex")}`, newGeneration: () => newGeneration(now()) };
@@ -78,14 +78,14 @@ export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
   return openJournal({ ...made, directory: persistence.dataDir, forceNewGeneration: persistence.newGeneration, log: log.child("journal") });
 }
 
-/** What is open before the rooms are built. */
+/** Stores that are open before the parts are built. */
 export type OpenedStores = Pick<NodeCore, "journal" | "metrics"> &
   Partial<Pick<NodeCore, "audit"> & { readonly seals: KeySources | undefined }>;
 
-/** Keys of clusters, for a node that holds summaries. */
+/** Keys of clusters, on a node that stores summaries. */
 type KeySources = Pick<SummaryKeySources, "announcements" | "keys" | "signer">;
 
-/** Builds the rooms of a node and fills them with what the journal kept. */
+/** Builds the parts of a node and fills them with the records of the journal. */
 export async function buildCore(options: CoreOptions, { journal, metrics, audit, seals: keys }: OpenedStores): Promise<NodeCore> {
   const { settings, log, version, stallClock = clockOfLoop() } = options;
   const leases = new Leases(randomBytes(4).readUInt32BE());
@@ -103,7 +103,7 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit,
   await journal.replay((row) => opening.row(row));
   if (opening.renewed !== undefined) await journal.renewGeneration(opening.renewed);
   const { rooms, againCount } = opening.finish();
-  if (againCount > 0) log.child("journal").warn({ againCount }, "records of another region are written again");
+  if (againCount > 0) log.child("journal").warn({ againCount }, "rewriting records that were stored under another region");
   const wakeup = new WatchWaker(rooms.fanout, now);
   const readersOfSummaries = rooms.regions && new WatchWaker(rooms.regions.reads.fanout, now);
   const wakeups = readersOfSummaries === undefined ? [wakeup] : [wakeup, readersOfSummaries];
@@ -113,17 +113,17 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit,
     if (kind === "summariesFollowed") rooms.switches.onFollowed();
   });
   const switcher = new PolicySwitcher(rooms.switches, () => driver.show());
-  const switching = { switchPolicy: () => switcher.run(), policyHeard: () => switcher.heard() };
+  const switching = { switchPolicy: () => switcher.run(), policyDelivered: () => switcher.heard() };
   return { ...rooms, wakeups, wakes, driver, journal, metrics, audit, ...switching };
 }
 
-/** Which summaries of other regions are shown, by the borders of the settings. */
+/** Decides which summaries of other regions are shown, by the borders in the settings. */
 function importsOf(rows: Settings["fabric"]["borders"], here: string, keys: KeySources["keys"]): SummaryKeySources["imports"] {
   const isImported = importRule(rows.map(({ clusterId, import: imports }) => ({ clusterId, imports })));
   return (source, namespace) => keys.regionOf(source) === here || isImported(source, namespace);
 }
 
-/** What the machine orders, carried out by the journal. */
+/** Connects the orders of the machine to the journal. */
 function driverPorts({ log }: CoreOptions, journal: Journal, { metrics, wakes }: Pick<NodeCore, "metrics" | "wakes">): DriverPorts {
   const commitMs = metrics.histogram("waymark_journal_commit_ms", {});
   const batchRecords = metrics.histogram("waymark_journal_batch_records", {});

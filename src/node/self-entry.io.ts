@@ -1,4 +1,4 @@
-/** Makes this node's own entry and measures how busy the process is. `core/self-entry.ts` decides when they are published. */
+/** Makes this node's own entry and measures the load of the process. `core/self-entry.ts` decides when they are published. */
 import { type EventLoopUtilization, performance } from "node:perf_hooks";
 import type { Settings } from "../config/settings.ts";
 import { parseZone } from "../dns/names/names.ts";
@@ -12,37 +12,37 @@ import type { OwnEntry } from "./core-io.ts";
 import { type LoadSources, NodeLoad } from "./load-report.ts";
 import type { NodeCore } from "./rooms.io.ts";
 
-/** No credential can give this principal, because principals of callers never contain a space. */
+/** No credential can have this principal, because the principals of callers never contain a space. */
 const SELF_PRINCIPAL = "node ";
 
 export interface SelfOptions {
   readonly settings: Settings;
   readonly log: Log;
   readonly listeners: NodeFactsToPublish["listeners"];
-  /** How busy the threads are that callers reach. */
+  /** The load of the threads that serve callers. */
   readonly callers: LoadSources;
 }
 
-/** Publishes this node's entry, and its load from then on. Rejects when it cannot be written for what is in it, or the disk refuses it. */
+/** Publishes this node's entry and from then on its load. Rejects when the entry is invalid or the disk refuses it. */
 export async function publishSelf(core: NodeCore, { settings, log, listeners, callers }: SelfOptions): Promise<void> {
   const { driver } = core;
   const own = loopUtilization();
   const load = new NodeLoad({ ...callers, utilization: () => Math.max(own(), callers.utilization()) });
   const refused: unknown[] = [];
-  driver.follow((told) => {
-    if (told.kind === "measureLoad") driver.input({ kind: "load", load: load.take(now().wallMs) });
-    if (told.kind !== "selfRefused") return;
-    refused.push(told.error);
-    if (!isOfStanding(told.error)) log.warn({ err: told.error }, "own load not reported");
+  driver.follow((notice) => {
+    if (notice.kind === "measureLoad") driver.input({ kind: "load", load: load.take(now().wallMs) });
+    if (notice.kind !== "selfRefused") return;
+    refused.push(notice.error);
+    if (!isNotEligible(notice.error)) log.warn({ err: notice.error }, "load of this node not reported");
   });
   driver.input({ kind: "publish", entry: ownEntry(core, settings, listeners) });
   try {
     await driver.durable();
     if (refused.length > 0) throw refused[0];
   } catch (error) {
-    // A clock that is off, or another start under this id, ends no start: other nodes find this one among the members.
-    if (!isOfStanding(error)) throw error;
-    log.error({ err: error }, "this node's own entry cannot be written; it is tried again");
+    // A clock that is off, or another process with this id, does not end the start: other nodes find this node in the member list.
+    if (!isNotEligible(error)) throw error;
+    log.error({ err: error }, "entry of this node not written, trying again");
   }
 }
 
@@ -57,11 +57,11 @@ function ownEntry({ identity, stamper }: NodeCore, { node, dns }: Settings, list
   };
 }
 
-function isOfStanding(error: unknown): boolean {
+function isNotEligible(error: unknown): boolean {
   return error instanceof WaymarkError && (error.reason === "clock_skew" || error.reason === "not_ready");
 }
 
-/** Returns a function that gives the share of time in which the event loop was busy since the last call. */
+/** Returns a function that returns the share of time since its last call in which the event loop was busy. */
 function loopUtilization(): () => number {
   let since: EventLoopUtilization = performance.eventLoopUtilization();
   return () => {

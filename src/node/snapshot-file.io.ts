@@ -1,4 +1,4 @@
-/** The snapshot file in the data directory, with what other nodes told. It is read for a warm start and written when the machine orders it. */
+/** The snapshot file in the data directory, with the replicated data of other nodes. It is read for a warm start and written on order of the machine. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { nodesInSnapshot } from "../fabric/snapshot/snapshot.ts";
@@ -10,15 +10,15 @@ import { inSlices, readSnapshotFile, setAsideSnapshotFile, touchSnapshotFile, wr
 import type { KeepSnapshot } from "./core/snapshots.ts";
 import { type WarmParts, type WarmStart, warmStart } from "./core/warm-start.ts";
 
-/** The largest snapshot, about four million entries. A larger one is not written. */
+/** Maximum size of a snapshot, about four million entries. A larger snapshot is not written. */
 const MAX_BYTES = 1 << 30;
 
-/** Whether a node with this data directory was ever up to date with others. */
+/** Whether a node with this data directory was ever in sync with others. */
 export function hasSnapshot(directory: string): boolean {
   return existsSync(join(directory, DATA_FILES.snapshot));
 }
 
-/** Whether a snapshot in this data directory tells of nodes other than this one. One that cannot be read may, so it counts. */
+/** Whether a snapshot in this data directory has data of other nodes. A snapshot that cannot be read counts, because it may have. */
 export async function isOthersInSnapshot(directory: string, nodeId: string): Promise<boolean> {
   const file = await readSnapshotFile(join(directory, DATA_FILES.snapshot), MAX_BYTES);
   if (file === undefined) return false;
@@ -37,7 +37,7 @@ export class SnapshotFile {
     this.#log = log;
   }
 
-  /** Restores what the file holds. Returns "ignored" when the file cannot be used. To be called before anything is received. */
+  /** Restores the content of the file. Returns "ignored" when the file cannot be used. Must be called before anything is received. */
   async restore(parts: WarmParts): Promise<WarmStart | "ignored" | undefined> {
     if (this.#path === undefined) return undefined;
     try {
@@ -48,24 +48,24 @@ export class SnapshotFile {
       if (!warm.ok) return this.#ignored(warm.fault);
       const { recordCount, refusedCount, savedWallMs } = warm;
       const [ageMs, tookMs] = [now().wallMs - savedWallMs, now().monoMs - start.monoMs].map(Math.round);
-      this.#log.info({ recordCount, refusedCount, ageMs, tookMs }, "what other nodes told is back from the snapshot");
+      this.#log.info({ recordCount, refusedCount, ageMs, tookMs }, "restored the data of other nodes from the snapshot");
       return warm;
     } catch (error) {
-      // A bug stopped the restoring half way. No node goes on with half a snapshot, and the next start must not meet the bug again.
+      // A bug stopped the restoration half way. The node must not run with half a snapshot, and the next start must not meet the bug again.
       if (error instanceof InvariantError) await setAsideSnapshotFile(this.#path);
       rethrowInvariant(error);
       return this.#ignored(error instanceof Error ? error.message : String(error));
     }
   }
 
-  /** Writes a snapshot, or notes that the existing one is still right. Returns whether it did; never rejects. One at a time. */
+  /** Writes a snapshot, or only marks the existing one as current. Returns whether it succeeded; never rejects. Must not be called concurrently. */
   keep(order: KeepSnapshot): Promise<boolean> {
     const kept = this.#keep(order);
     this.#writing = kept;
     return kept;
   }
 
-  /** Ends writing. The file on disk stays as it is. */
+  /** Stops writing. The file on disk stays as it is. */
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#writing;
@@ -83,18 +83,18 @@ export class SnapshotFile {
       }
       const sizeBytes = await writeSnapshotFile(path, blocks, { maxBytes: MAX_BYTES, signal: this.#stop.signal, rightWallMs });
       if (sizeBytes === undefined && !this.#stop.signal.aborted)
-        this.#log.warn({ maxBytes: MAX_BYTES }, "no snapshot of what other nodes told: it is too large");
-      this.#log.debug({ sizeBytes, tookMs: Math.round(now().monoMs - monoMs) }, "snapshot of what other nodes told");
+        this.#log.warn({ maxBytes: MAX_BYTES }, "snapshot not written: it would exceed the size limit");
+      this.#log.debug({ sizeBytes, tookMs: Math.round(now().monoMs - monoMs) }, "snapshot write finished");
       return sizeBytes !== undefined;
     } catch (error) {
-      this.#log.warn({ err: error, path }, "no snapshot of what other nodes told");
+      this.#log.warn({ err: error, path }, "snapshot not written");
       return false;
     }
   }
 
-  /** An ignored file stays untouched until the first snapshot of this start is due, and is then set aside. */
+  /** Logs an ignored file. The file stays untouched until the first snapshot of this process instance is due, and is then set aside. */
   #ignored(fault: string): "ignored" {
-    this.#log.warn({ path: this.#path, fault }, "the snapshot of what other nodes told is ignored; they tell it again");
+    this.#log.warn({ path: this.#path, fault }, "snapshot ignored: other nodes will send their data again");
     return "ignored";
   }
 }

@@ -1,4 +1,4 @@
-/** What starting and stopping a node and a resolver have in common. */
+/** Functions for starting and stopping that nodes and resolvers share. */
 import type { Settings } from "../config/settings.ts";
 import { hostPort } from "../lib/addresses.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
@@ -12,9 +12,9 @@ import type { CoreOptions } from "./rooms.io.ts";
 export interface NodeOptions extends CoreOptions {
   /** Runs when the gRPC listener answers and before the node is ready; `grpc` is its `host:port`. */
   readonly beforeReady?: ((grpc: string) => Promise<void>) | undefined;
-  /** Aborts when the node is to stop, also while it opens its parts or is not ready yet. */
+  /** Aborts when the node must stop, even while it opens its parts or is not ready yet. */
   readonly interrupt?: AbortSignal | undefined;
-  /** Runs when the listeners are open, also of a node that is not ready: `reload` reads the certificates, the token files and the policy file again. */
+  /** Runs when the listeners are open, even if the node is not ready: `reload` reads the certificates, the token files and the policy file again. */
   readonly onOpened?: ((reload: () => void) => void) | undefined;
   /** Called before each step of the start. */
   readonly onStep?: OnStep;
@@ -24,13 +24,13 @@ export interface RunningNode {
   readonly nodeId: string;
   /** Listener name to `host:port`. */
   readonly listeners: Readonly<Record<string, string>>;
-  /** Why the node was not ready although its start is over, as with a clock that is off. Empty when it was ready. */
+  /** Why the node was not ready at the end of its start, for example because its clock is off. Empty when it was ready. */
   readonly fault: string;
-  /** Drains, hands out last cursors, waits a bounded time, closes. Idempotent. */
+  /** Drains, gives watchers a last cursor, waits for a bounded time, and closes. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** Shows the version, and collects what the parts count, at each scrape. */
+/** Updates the metrics of all parts, the version and the dropped log lines at each scrape. */
 export function observe({ version, log }: NodeOptions, metrics: Metrics, parts: NodeComponents): void {
   metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
   metrics.onCollect(() => {
@@ -39,12 +39,12 @@ export function observe({ version, log }: NodeOptions, metrics: Metrics, parts: 
   });
 }
 
-/** Time that a failed start has to close what it has opened, in ms. What is still open then ends with the process. */
+/** Time that a failed start has to close its open parts, in ms. Parts that are still open then end with the process. */
 const FAILED_CLOSE_MS = 1000;
-/** Time that a stop has beside the time for open calls, in ms: for the goodbye, the last snapshot, and writes on their way to the disk. */
+/** Time that a stop has in addition to the time for open calls, in ms: for the departure announcement, the last snapshot, and pending disk writes. */
 const CLOSING_MS = 2000;
 
-/** Opens the parts of a process. All that it opened is closed when it cannot be started, or is told to stop meanwhile. */
+/** Opens the parts of a process. Closes all of them when the start fails or is interrupted. */
 export async function startParts(
   options: NodeOptions,
   open: (options: NodeOptions, parts: NodeComponents) => Promise<RunningNode>,
@@ -54,9 +54,9 @@ export async function startParts(
   try {
     return await open(options, parts);
   } catch (error) {
-    // A node that is stopped closes as well as one that was ready. Nobody has called it yet, so nothing drains.
+    // An interrupted start closes its parts as carefully as a stop of a ready node. It has had no callers yet, so nothing drains.
     const isStopped = interrupt?.aborted === true && error === interrupt.reason;
-    if (isStopped) log.info({ stopTimeoutMs: settings.node.stopTimeoutMs }, "node stops");
+    if (isStopped) log.info({ stopTimeoutMs: settings.node.stopTimeoutMs }, "node is stopping");
     await parts.stop(new StopDeadline(isStopped ? settings.node.stopTimeoutMs + CLOSING_MS : FAILED_CLOSE_MS));
     throw error;
   }
@@ -66,26 +66,26 @@ export function auditPart(audit: Awaited<ReturnType<typeof openAuditLog>>): Node
   return {
     reload: () => audit.reopenFile(),
     stop: () => audit.close(),
-    // Records that the disk refuses wait, or are counted as lost. No answer depends on them.
-    readiness: () => [{ name: "audit", ok: true, detail: audit.fault === "" ? "takes records" : audit.fault }],
+    // Records that the disk refuses wait, or are counted as lost. No answer depends on the audit log.
+    readiness: () => [{ name: "audit", ok: true, detail: audit.fault === "" ? "accepts records" : audit.fault }],
   };
 }
 
-/** Open calls have the time of the setting. Everything that closes after them shares the time on top. `drain`: nothing new is taken from now on. */
+/** Stops a node. Open calls have the time of the setting; everything that closes after them shares the additional time. `drain`: refuses new work. */
 export async function stopParts(
   parts: NodeComponents,
   { settings, log }: NodeOptions,
   { nodeId, drain }: { readonly nodeId: string; readonly drain: () => void },
 ): Promise<void> {
   const { stopTimeoutMs } = settings.node;
-  log.info({ nodeId, stopTimeoutMs }, "node stops");
+  log.info({ nodeId, stopTimeoutMs }, "node is stopping");
   const [callers, end] = [new StopDeadline(stopTimeoutMs), new StopDeadline(stopTimeoutMs + CLOSING_MS)];
   drain();
   await parts.drain(callers);
   await parts.stop(end);
 }
 
-/** Fills in the bound address of each listener. Returns the addresses where others reach them. */
+/** Fills in the bound address of each listener. Returns the addresses at which other machines reach the listeners. */
 export function nameListeners(
   settings: Settings,
   listeners: Record<string, string>,
@@ -107,7 +107,7 @@ export function nameListeners(
   };
 }
 
-/** Resolves when the signal aborts; never without one. */
+/** Resolves when the signal aborts; never resolves without a signal. */
 export function aborted(signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted === true) resolve();
@@ -115,7 +115,7 @@ export function aborted(signal: AbortSignal | undefined): Promise<void> {
   });
 }
 
-/** Bookmarks of members are looked for this often. */
+/** Interval at which watches of members check whether a bookmark is due, in ms. */
 const TICK_MS = 200;
 
 export function tick(wake: () => void): () => void {

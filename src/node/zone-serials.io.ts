@@ -1,4 +1,4 @@
-/** Keeps the serials of the zone: looks for changes once a second, writes the serials that were cut to the data directory, and tells them to all threads. */
+/** Keeps the serials of the DNS zones: looks for changes every second, writes new serials to the data directory, and publishes them to all threads. */
 import { join } from "node:path";
 import type { Settings } from "../config/settings.ts";
 import { classesOf, viewersOf } from "../dns/views/views.ts";
@@ -26,11 +26,11 @@ export interface ZoneSerialsParts extends ZoneChangesSources {
 }
 
 export class ZoneSerials implements NodeComponent {
-  /** The serials that are told, by class of viewers: numbers of 32 bits, which read workers read too. */
-  readonly told: SharedArrayBuffer;
+  /** Published serials by class of viewers, as 32-bit numbers. Read workers read them too. */
+  readonly announced: SharedArrayBuffer;
   readonly #versions: ZoneVersions;
   readonly #changes: ZoneChanges;
-  /** Undefined with `--ephemeral`: every start begins from its clock. */
+  /** Undefined with `--ephemeral`: each start then begins from the clock. */
   readonly #path: string | undefined;
   readonly #log: Pick<Log, "warn">;
   readonly #stop = new AbortController();
@@ -42,14 +42,14 @@ export class ZoneSerials implements NodeComponent {
     const { callers } = classesOf(viewersOf(settings.dns, settings.node));
     const { reads } = sources;
     const classes = callers.map((viewer) => ({ key: `${viewer.tenant} ${viewer.cluster}`, sees: visibilityOf(reads, viewer) }));
-    this.told = new SharedArrayBuffer(classes.length * Uint32Array.BYTES_PER_ELEMENT);
+    this.announced = new SharedArrayBuffer(classes.length * Uint32Array.BYTES_PER_ELEMENT);
     this.#path = path;
     this.#log = log;
-    this.#versions = new ZoneVersions({ classes, ...before, told: new Uint32Array(this.told) }, now().wallMs);
+    this.#versions = new ZoneVersions({ classes, ...before, told: new Uint32Array(this.announced) }, now().wallMs);
     this.#changes = new ZoneChanges(sources, callers);
   }
 
-  /** Reads what was kept, and resolves when the first serials are kept and told. Undefined while DNS is off: then nothing is kept. */
+  /** Reads the stored serials. Resolves when the first serials are stored and published. Undefined while DNS is off, because no serials are needed then. */
   static async open(parts: ZoneSerialsParts): Promise<ZoneSerials | undefined> {
     const { dns, persistence } = parts.settings;
     if (!dns.enabled) return undefined;
@@ -68,17 +68,17 @@ export class ZoneSerials implements NodeComponent {
 
   #look(): void {
     this.#changes.look(this.#versions);
-    // One at a time. What changed meanwhile is in the next version.
+    // Only one write runs at a time. Changes in the meantime go into the next version.
     if (this.#writing !== undefined) return;
     const serials = this.#versions.cut(now());
     if (serials !== undefined) void this.#keep(serials);
   }
 
-  /** Writes serials and then tells them, so that none was told that a restart does not know. Never rejects. */
+  /** Writes serials and then publishes them, so that no published serial is unknown after a restart. Never rejects. */
   #keep(serials: ClassSerials): Promise<void> {
     const kept = this.#write(serials).finally(() => {
       this.#writing = undefined;
-      // A disk that takes no writes must not keep secondary servers from what is new. A restart then begins from the clock, which is not behind unless it was set back.
+      // A failing disk must not keep new data from secondary servers. A restart then begins from the clock, which is not behind unless it was set back.
       this.#versions.tell();
     });
     this.#writing = kept;
@@ -92,13 +92,13 @@ export class ZoneSerials implements NodeComponent {
       this.#isFailing = false;
     } catch (error) {
       rethrowInvariant(error);
-      if (!this.#isFailing) this.#log.warn({ err: error, path: this.#path }, "the serials of the zone are not kept, trying again");
+      if (!this.#isFailing) this.#log.warn({ err: error, path: this.#path }, "zone serials not written, trying again");
       this.#isFailing = true;
     }
   }
 }
 
-/** What is known of the serials before this start. */
+/** The serials before this start. */
 interface PriorSerials {
   readonly kept: ClassSerials;
   readonly atLeast?: number;
@@ -106,19 +106,19 @@ interface PriorSerials {
 
 const NOTHING: PriorSerials = { kept: new Map() };
 
-/** A file that cannot be used is set aside. No serial in it was newer than the clock at that time, unless that was set back earlier. */
+/** Reads the stored serials. A file that cannot be used is set aside. Its serials were not ahead of the clock of that time, unless the clock was set back earlier. */
 async function readBefore(path: string, log: Pick<Log, "warn">): Promise<PriorSerials> {
   try {
     const file = await readSnapshotFile(path, MAX_ZONE_FILE_BYTES);
     if (file === undefined) return NOTHING;
     const kept = readZoneFile(file.bytes);
     if (kept !== undefined) return { kept };
-    log.warn({ path }, "the file with the serials of the zone is broken, and set aside; they go on from the clock");
+    log.warn({ path }, "zone serials file is corrupt and was set aside: serials continue from the clock");
     await setAsideSnapshotFile(path);
     return { kept: new Map(), atLeast: Math.ceil(file.savedWallMs / 1000) };
   } catch (error) {
     rethrowInvariant(error);
-    log.warn({ err: error, path }, "the serials of the zone cannot be read; they go on from the clock");
+    log.warn({ err: error, path }, "zone serials not read: serials continue from the clock");
     return NOTHING;
   }
 }

@@ -37,7 +37,7 @@ const SOURCES = [
   },
   { clusterId: "x", region: "", state: SourceState.DROPPED },
 ];
-const EXPORTS = { exporting: true, exporters: 2, detail: "held and exported", lag: durationFromMs(95_000) };
+const EXPORTS = { exporting: true, exporters: 2, detail: "exporting summaries", lag: durationFromMs(95_000) };
 
 test.each([
   { name: "lag-borders", argv: ["discovery", "lag", "--borders", "-o", "wide"] },
@@ -60,7 +60,7 @@ test("a border without a link is shown as such, even if no change is pending", a
 });
 
 test("a cluster in which no live node has the key says that it exports nothing", async () => {
-  const none = { detail: "held; exported by no node of the cluster: this one has no summary.signing_key_file" };
+  const none = { detail: "not exporting summaries: this node has no summary.signing_key_file; exported by no node of the cluster" };
   fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, exports: none }));
   for (const command of [
     ["report", "export-lag"],
@@ -68,7 +68,7 @@ test("a cluster in which no live node has the key says that it exports nothing",
   ]) {
     const { exit, stderr } = await waymark([...command, "--server", fake.address]);
     expect(exit).toBe(0);
-    expect(stderr).toContain("this one has no summary.signing_key_file; no changes are pending\nno live node of this cluster exports");
+    expect(stderr).toContain("exported by no node of the cluster; no changes are pending\nno live node of this cluster exports");
   }
 });
 

@@ -156,8 +156,8 @@ test("what settings leave open is said in one line each, by config validate and 
   const checked = await waymarkProcess(["config", "validate", path]);
   const lines = [
     /tenants\.anonymous = "all" on 0\.0\.0\.0/,
-    /credentials\[0\]\.token_file: every user.*chmod 600/,
-    /less than 16 characters/,
+    /credentials\[0\]\.token_file: \S+ is readable by every user.*chmod 600/,
+    /fewer than 16 characters/,
   ];
   expect(checked.exit).toBe(0);
   for (const line of lines) expect(checked.stderr).toMatch(line);

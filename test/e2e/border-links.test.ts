@@ -166,7 +166,7 @@ test("by token, on loopback: the right one is linked, and a border's token is no
   expect(stranger.stderr).not.toContain("node is ready");
   const same = { cluster_token_file: token, borders: [toEu] };
   await using refused = intrude({ nodeId: "us1b", fabric: { ...same, borders: [{ ...toEu, cluster_id: "us1", region: "us" }] } });
-  expect((await refused.finished()).stderr).toContain("holds a token of the fabric too");
+  expect((await refused.finished()).stderr).toContain("has the same token as the fabric");
 });
 
 test("a refused summary is in the log and the audit, with the time of the refusal, though nobody reads the metrics", {
@@ -186,7 +186,7 @@ test("a refused summary is in the log and the audit, with the time of the refusa
   const startMs = Date.now();
   await using far = await withDisk({ nodeId: "us9a", clusterId: "us9", region: "us", fabric: { borders } }, { signing_key_file });
   await register(far, "refused");
-  await near.command.errorLine(/summary not taken/);
+  await near.command.errorLine(/summary rejected/);
   const refusedMs = Date.now();
   const { stdout } = await near.run(["audit", "list", "-o", "json"]);
   const { records } = JSON.parse(stdout) as { records: readonly Record<string, string>[] };

@@ -159,7 +159,7 @@ test("a file of entries has their checks; a restart without checks keeps the ent
     expect((await seen(node)).states).toBeUndefined();
     expect(await detailOf(node)).toBe("1 not run: checks.enabled is false");
     expect(await metricsOf(node)).toMatch(/^waymark_checks\{state="unwatched"\} 1$/m);
-    expect(node.command.stderr).toContain("nobody runs them");
+    expect(node.command.stderr).toContain("have checks that do not run");
     await node.stop("SIGKILL");
   }
   await using node = await start("kept", "--data-dir", directory, "--config", ON);
@@ -178,9 +178,9 @@ test("a node whose checks all turn at once doubts itself, and says so", { tags: 
   expect((await door.ask("register", { entries, staticLease: true })).code).toBe("OK");
   await until("all pass", async () => (await detailOf(node)).startsWith("12 passing"));
   isUp = false;
-  await until("it doubts itself", async () => /doubts itself/.test(await detailOf(node)));
+  await until("it doubts itself", async () => /self-preservation/.test(await detailOf(node)));
   isUp = true;
   expect(await metricsOf(node)).toMatch(/^waymark_checks_doubting(\{\})? 1$/m);
   expect((await items(door)).map((entry) => entry["health"])).toEqual(entries.map(() => "HEALTH_STATUS_HEALTHY"));
-  await until("the log has it", () => node.command.stderr.includes("this node doubts itself"));
+  await until("the log has it", () => node.command.stderr.includes("self-preservation keeps the previous states"));
 });

@@ -87,13 +87,15 @@ test.skipIf(!isThere)(
     // At once: what it took before it had heard the others' clocks would win over what they write for a day.
     expect(await register(ahead, ["late"], { ttl: "600s" })).toMatchObject({ code: "UNAVAILABLE", reason: "clock_skew" });
     expect(await ready(ahead)).toBe(503);
-    expect(ahead.command.stdout).toMatch(/^\{"event":"not_ready","fault":"this node's clock is 86\d{3} s ahead/);
-    await ahead.command.errorLine(/node answers and is not ready/);
+    expect(ahead.command.stdout).toMatch(/^\{"event":"not_ready","fault":"this node refuses writes because its clock is 86\d{3} s ahead/);
+    await ahead.command.errorLine(/node started but is not ready/);
     using door = new GrpcDoor(ahead.grpc);
     expect((await door.ask("unregister", { keys: [keyOf("early")] })).reason).toBe("clock_skew");
     expect((await door.ask("renew", { leaseIds: [before.leaseId] })).response).not.toHaveProperty("expiredLeaseIds");
     const page = (await (await fetch(`http://${ahead.listeners["http"]}/readyz`)).json()) as { checks: { name: string; detail: string }[] };
-    expect(page.checks.find(({ name }) => name === "clock")?.detail).toMatch(/^this node's clock is 86\d{3} s ahead of those of 2 of 2/);
+    expect(page.checks.find(({ name }) => name === "clock")?.detail).toMatch(
+      /^this node refuses writes because its clock is 86\d{3} s ahead of 2 of 2/,
+    );
     const policy = await ahead.run(["namespace", "policy", "apply", "-"], "version: v1\nrules:\n  - namespace: shop\n");
     expect([policy.exit === 0, policy.stderr]).toEqual([false, expect.stringContaining("clock_skew")]);
     // The others are right, and go on.
@@ -111,7 +113,7 @@ test.skipIf(!isThere)(`a node whose clock stands in 2150 is not ready and says w
   await expect.poll(async () => (await fetch(`http://${node.listeners["http"]}/readyz`)).status).toBe(503);
   const page = (await (await fetch(`http://${node.listeners["http"]}/readyz`)).json()) as { checks: { name: string; detail: string }[] };
   expect(page.checks.find(({ name }) => name === "clock")?.detail).toMatch(
-    /^this node's clock stands in the year 2100 or later: set it right/,
+    /^this node refuses writes because its clock is in the year 2100 or later: correct the clock/,
   );
   expect(await register(node, ["late"], { ttl: "600s" })).toMatchObject({ code: "UNAVAILABLE", reason: "clock_skew" });
   expect(node.command.stderr).not.toMatch(/\n\s+at .*registrar/);

@@ -361,7 +361,7 @@ test("a node that is stopped writes a snapshot, and when it is back shows nothin
   expect(await again.seen()).toEqual(["web healthy"]);
   // All it says until its end: a line may come later than what it tells of.
   const { stdout, stderr } = await again.node.stop();
-  expect(`${stdout}${stderr}`).toContain("is back from the snapshot");
+  expect(`${stdout}${stderr}`).toContain("restored the data of other nodes from the snapshot");
   expect(`${stdout}${stderr}`).not.toContain("origin_orphaned");
 });
 
@@ -392,7 +392,7 @@ test("with certificates nodes are whom their certificates name; a stranger's is 
   await using c = stranger;
   await using d = plain;
   expect(wrong.exit).toBe(2);
-  expect(wrong.stderr).toMatch(/fabric\.cert_file.*is of node t6.*this is node t5/);
+  expect(wrong.stderr).toMatch(/fabric\.cert_file.*belongs to node t6.*this is node t5/);
   await a.register("web");
   await eventually("the friend has it", () => b.seen(), ["web healthy"]);
   expect([await a.peers(), await seenAt(c), await seenAt(d)]).toEqual([["t2 alive"], [], []]);
@@ -400,11 +400,11 @@ test("with certificates nodes are whom their certificates name; a stranger's is 
   files("t1", authority.issue("t9"));
   a.node.command.kill("SIGHUP");
   await a.node.command.errorLine(
-    /certificates of the fabric not reloaded.*is of node t9|is of node t9.*certificates of the fabric not reloaded/,
+    /fabric certificates not reloaded.*belongs to node t9|belongs to node t9.*fabric certificates not reloaded/,
   );
   files("t1", authority.issue("t1"));
   a.node.command.kill("SIGHUP");
-  await a.node.command.errorLine(/certificates of the fabric reloaded/);
+  await a.node.command.errorLine(/fabric certificates reloaded/);
   await a.register("db");
   await eventually("still linked", async () => (await b.seen()).toSorted(), ["db healthy", "web healthy"]);
 });

@@ -62,7 +62,7 @@ test("a copy of a node's directory is not ready and takes no writes; the first g
   await expect.poll(() => second.command.stderr).toContain("own_start_refused");
   expect(second.command.stderr).toContain(fabricOf(again));
   expect(second.command.stderr).toContain("--new-generation");
-  await expect.poll(() => readyz(again.listeners["http"] ?? "")).toContain(`at ${second.fabric}, is not accepted`);
+  await expect.poll(() => readyz(again.listeners["http"] ?? "")).toContain(`at ${second.fabric} was rejected`);
   await expect.poll(() => again.command.stderr).toContain(second.fabric);
   expect(await readyz(again.listeners["http"] ?? "")).toMatch(/^200/);
   expect(await register(second.grpc, "second")).toBe("UNAVAILABLE");

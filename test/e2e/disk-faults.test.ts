@@ -141,10 +141,10 @@ test.runIf(isRoot)(
       const applied = await seed.run(["namespace", "policy", "apply", join(mount, "policy.yaml")]);
       expect(applied).toMatchObject({ exit: 0 });
       const says = (text: string) => until(`/readyz says ${text}`, async () => (await readyStatus(node)).body.includes(text));
-      await says("none configured; not taken: version 1 of node a, told by node a of cluster c1: it cannot be kept here: ");
+      await says("none configured; not applied: version 1 of node a, received from node a of cluster c1: not stored here: ");
       rmSync(filler);
       await says("version 1 in force");
-      expect((await readyStatus(node)).body).not.toContain("not taken");
+      expect((await readyStatus(node)).body).not.toContain("not applied");
     } finally {
       execFileSync("umount", [mount]);
       rmSync(mount, { recursive: true });

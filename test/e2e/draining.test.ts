@@ -25,7 +25,7 @@ test("a node that drains takes new connections at its edge: /healthz is 200, /re
   const stopped = node.stop("SIGTERM");
   const ask = async (door: string, init: RequestInit = {}) =>
     fetch(`http://${node.listeners["http"]}${door}`, { ...init, headers: { connection: "close", "content-type": "application/json" } });
-  await node.command.errorLine(/"level":"info".*"msg":"node stops"/);
+  await node.command.errorLine(/"level":"info".*"msg":"node is stopping"/);
   await until("it drains", async () => (await (await ask("/readyz")).text()).includes('"draining"'));
   expect([(await ask("/healthz")).status, (await ask("/readyz")).status]).toEqual([200, 503]);
   const refused = await ask("/waymark.discovery.v1.DiscoveryService/CatalogQuery", { method: "POST", body: "{}" });

@@ -133,7 +133,7 @@ describe.each(TRANSPORTS)("$name", ({ open }) => {
     source?.wake();
     expect((await first).done).toBe(false);
     expect((await messages.next()).done).toBe(false);
-    source?.end(new WaymarkError("draining", "this node stops", { retryMs: 10 }));
+    source?.end(new WaymarkError("draining", "this node is stopping", { retryMs: 10 }));
     const error = await refusalOf(messages.next());
     expect([error.code, reasonOf(error)]).toEqual([Code.Unavailable, "DRAINING"]);
     expect(source?.closeCount).toBe(1);

@@ -614,7 +614,7 @@ test("a token file that was replaced counts after SIGHUP, a short one with a war
   file("rotating", "tok-new-6Gb\n");
   keys = await (await TestIssuer.create("ES256", "key-next")).jwks();
   node.command.kill("SIGHUP");
-  await node.command.errorLine(/token_file: the token in \S+ has less than 16 characters/);
+  await node.command.errorLine(/token_file: the token in \S+ has fewer than 16 characters/);
   await expect.poll(() => code("tok-new-6Gb")).toBe("OK");
   expect(await code("tok-old-1Hy-long-enough")).toBe("UNAUTHENTICATED");
   // What was opened with what counts no more ends too.

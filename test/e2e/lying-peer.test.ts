@@ -118,7 +118,7 @@ test("a vector that is far ahead of everybody, of us too: what is missing is ask
   evil.say(LINK, vector([{ nodeId: "b", generation: await generationOf(b), seq: FAR, floor: 0 }], false));
   await goesOn();
   evil.say(LINK, vector([{ nodeId: "a", generation, seq: 1_000_000, floor: 0 }]));
-  await until("it takes a new generation", hasLogged(/taking a new generation/));
+  await until("it takes a new generation", hasLogged(/starting a new generation/));
   await goesOn();
   // Once is believed; every other time would cost as much.
   const renewed = await generationOf(a);

@@ -88,7 +88,7 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   expect([targets.status, targets.headers.get("retry-after"), await targets.text()]).toEqual([
     503,
     "1",
-    expect.stringContaining("not caught up"),
+    expect.stringContaining("still catching up"),
   ]);
   expect((await fetch(`http://${node.http}/sd/prometheus?namespace=Svc`)).status).toBe(400);
   const resolver = new Resolver({ tries: 1, timeout: 30_000 });
@@ -133,14 +133,11 @@ test("a node whose word about itself the others refuse is not ready: /readyz, gR
     const ask = async (path: string) => (await fetch(`http://${node.listeners["http"]}${path}`)).text();
     await until("/readyz says why", async () => {
       const text = await ask("/readyz");
-      return text.includes("what this node says of itself is refused by other (too many roles)") ? [] : [text];
+      return text.includes("this node's member record is rejected by other (too many roles)") ? [] : [text];
     });
     expect(await ask("/readyz")).toContain('"status":"not_ready"');
     const lag = JSON.parse(await ask("/discovery/lag")) as { readonly ready?: boolean; readonly detail: string };
-    expect([lag.ready ?? false, lag.detail]).toEqual([
-      false,
-      expect.stringContaining("most other nodes refuse what this one says of itself"),
-    ]);
+    expect([lag.ready ?? false, lag.detail]).toEqual([false, expect.stringContaining("most other nodes reject this node's member record")]);
     expect(/^waymark_ready .*$/m.exec(await ask("/metrics"))?.[0]).toBe("waymark_ready 0");
     expect((await door.send(Health.method.check, new Uint8Array())).response["status"]).toBe("NOT_SERVING");
     // Its process says so, and it does itself over HTTP.

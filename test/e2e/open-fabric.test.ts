@@ -70,11 +70,11 @@ test.each(some(PROTECTED))(
     await using alone = await startNodeProcess(["--ephemeral", ...config(settings)]);
     expect(alone.listeners["fabric"]).toBeUndefined();
     // Its log comes on another pipe than its readiness.
-    const words = ["stands alone", name, "fabric.cluster_token_file"];
+    const words = ["standalone", name, "fabric.cluster_token_file"];
     await until("it says so", () => words.filter((word) => !alone.command.stderr.includes(word)));
     if (name === "tls.cert_file") return;
     const said = await readyz(alone);
-    for (const word of ["200", "stands alone", name, "fabric.cluster_token_file"]) expect(said).toContain(word);
+    for (const word of ["200", "standalone", name, "fabric.cluster_token_file"]) expect(said).toContain(word);
   },
 );
 

@@ -76,7 +76,7 @@ test("more records of a node than are allowed: it is partial, both ends say so, 
   expect((await there.ask("register", { entries, staticLease: true })).code).toBe("OK");
   await until("the one beyond is refused", async () => {
     const text = await readiness(small);
-    return text.includes("partial here") && text.includes("more than 1000 records of one origin") ? [] : [text];
+    return text.includes("incomplete because records were refused") && text.includes("more than 1000 records of one origin") ? [] : [text];
   });
   expect(await countAt(here)).toBeLessThan(1000);
   await full.command.errorLine(/origin_partial_at_peer/);
@@ -86,7 +86,7 @@ test("more records of a node than are allowed: it is partial, both ends say so, 
     return code === "UNAVAILABLE" && reason === "too_stale" ? [] : [`${code} ${reason}`];
   });
   const { caughtUp, detail, origins, links } = await lagAt(httpOf(small));
-  expect([caughtUp, detail]).toEqual([false, expect.stringContaining("partial here") as unknown]);
+  expect([caughtUp, detail]).toEqual([false, expect.stringContaining("incomplete because records were refused") as unknown]);
   expect(origins).toHaveLength(2);
   expect(origins).toEqual(expect.arrayContaining(["a", "b"].map((nodeId): unknown => expect.objectContaining({ nodeId }))));
   const told = origins.find(({ nodeId }) => nodeId === "b");

@@ -61,7 +61,7 @@ test.each([
     expect(await policyAt(joiner.http)).toMatchObject({ version: "open-2", number: "1" });
   } else {
     first.command.kill("SIGHUP");
-    await first.command.errorLine(/policy file not read again before this node is ready/);
+    await first.command.errorLine(/policy file not reloaded: this node is not ready yet/);
   }
   tokenOf(nodeId, "a-token-of-the-cluster");
   joiner.command.kill("SIGHUP");

@@ -48,8 +48,8 @@ test("a cluster takes the policy of another only where its settings accept it; w
   expect(await policy(c)).toMatchObject({ enabled: false, number: "0" });
   const metrics = await (await fetch(`http://${c.listeners["http"]}/metrics`)).text();
   expect(metrics).toMatch(/^mesh_policy_not_taken 1$/m);
-  await c.command.errorLine(/policy not taken/);
-  expect(c.command.stderr.match(/policy not taken/g)).toHaveLength(1);
+  await c.command.errorLine(/policy not applied/);
+  expect(c.command.stderr.match(/policy not applied/g)).toHaveLength(1);
   const audit = async () => (await b.run(["namespace", "policy", "audit", "-o", "json"])).stdout;
   await expect.poll(audit).toContain("adopted from node a-1 through node a-1 of cluster a");
   expect((await c.run(["namespace", "policy", "apply", POLICY])).exit).toBe(0);

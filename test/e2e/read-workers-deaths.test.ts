@@ -28,7 +28,7 @@ import { until } from "../fakes/until.ts";
 const root = mkdtempSync(join(tmpdir(), "waymark-worker-deaths-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-const ENDED = "a read worker has ended, and its connections with it";
+const ENDED = "read worker ended; its connections are closed";
 /** Sessions that reach both of two workers, but for one run in two thousand. */
 const SESSIONS = 12;
 
@@ -83,7 +83,7 @@ class TestNode implements AsyncDisposable {
 
   /** Resolves when workers have come back so often. */
   async backTimes(count: number): Promise<void> {
-    await until("workers are back", () => this.linesWith("a read worker is back").length === count);
+    await until("workers are back", () => this.linesWith("read worker restarted").length === count);
   }
 
   /** Values of the metrics, each by its name and labels. */
@@ -237,7 +237,10 @@ test("a worker that hangs is ended after ten seconds, and what waited for it goe
   expect(await applied).toMatchObject({ code: "OK" });
   await ended;
   expect(node.linesWith(ENDED)).toEqual([
-    expect.objectContaining({ worker: 1, err: expect.objectContaining({ message: "it does not hear what it is told" }) as unknown }),
+    expect.objectContaining({
+      worker: 1,
+      err: expect.objectContaining({ message: "the worker does not confirm its messages" }) as unknown,
+    }),
   ]);
   await node.backTimes(1);
   for (let i = 0; i < SESSIONS; i++) expect(await names(node)).toEqual([]);
@@ -290,8 +293,8 @@ test("a stop with a worker that hangs has time for all that closes after it", { 
   const begun = performance.now();
   await node.node.stop();
   expect(performance.now() - begun).toBeLessThan(4000);
-  expect(node.lines.filter(({ msg }) => msg === "not closed" || msg === "not drained")).toEqual([
-    expect.objectContaining({ component: "read workers", msg: "not drained" }),
+  expect(node.lines.filter(({ msg }) => msg === "component not closed" || msg === "component not drained")).toEqual([
+    expect.objectContaining({ component: "read workers", msg: "component not drained" }),
   ]);
 });
 

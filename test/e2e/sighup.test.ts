@@ -47,7 +47,7 @@ test.skipIf(!hasStrace)("who reads that the node listens may change its cluster 
   await using seed = await startNodeProcess(["--ephemeral", "--cluster-id", "c1", "--region", "eu", "--config", guarded]);
   const token = file("token", "a-token-of-another\n");
   await using joiner = slowNode("joiner", `[fabric]\nseeds = ["${seed.listeners["fabric"]}"]\ncluster_token_file = "${token}"\n`);
-  expect(await joiner.errorLine(/"msg":"node listens"/)).toContain('"level":"info"');
+  expect(await joiner.errorLine(/"msg":"node is listening"/)).toContain('"level":"info"');
   file("token", "a-token-of-the-cluster\n");
   joiner.kill("SIGHUP");
   expect(await joiner.line(/"event":"ready"/)).toContain('"node_id":"joiner"');

@@ -68,8 +68,8 @@ test.skipIf(!hasStrace)(
     await command.errorLine(/"msg":"audit log opened"/, 30_000);
     command.kill("SIGTERM");
     expect(await command.finished()).toMatchObject({ exit: 0, stdout: "" });
-    expect(command.stderr).toContain('"msg":"node stops"');
-    expect(command.stderr).not.toContain('"msg":"node listens"');
+    expect(command.stderr).toContain('"msg":"node is stopping"');
+    expect(command.stderr).not.toContain('"msg":"node is listening"');
     expect(command.stderr).not.toMatch(/"level":"(?:warn|error)"/);
     await using again = await startNodeProcess(["--config", CONFIG, "--data-dir", data]);
     expect(again.nodeId).toBe("a");

@@ -60,7 +60,7 @@ export class Copy {
   hear(maxCount: number): void {
     const said = this.feed.take(maxCount);
     // As a message to another thread. Messages that say nothing of the catalog do not reach the rooms.
-    if (said.numbers.length > 0) this.rooms.copy.hear(structuredClone(said));
+    if (said.numbers.length > 0) this.rooms.copy.apply(structuredClone(said));
   }
 
   close(): void {

@@ -27,8 +27,8 @@ function keepBusy(thread: Worker): void {
   const orders = new Uint8Array(4_000_000_000);
   const message = {
     number: 0,
-    heard: 0,
-    said: { numbers: new Float64Array(), bytes: new Uint8Array(), texts: [], values: [] },
+    received: 0,
+    changes: { numbers: new Float64Array(), bytes: new Uint8Array(), texts: [], values: [] },
     isAwaited: false,
     facts: {
       isReady: true,

@@ -16,7 +16,7 @@ export class UnreadyNode implements AsyncDisposable {
   static async start(flags: readonly string[]): Promise<UnreadyNode> {
     const command = new CommandProcess(["serve", "-o", "json", ...onFreePorts(flags), "--log-level", "info"]);
     try {
-      return new UnreadyNode(command, JSON.parse(await command.errorLine(/"msg":"node listens"/)) as Record<string, string>);
+      return new UnreadyNode(command, JSON.parse(await command.errorLine(/"msg":"node is listening"/)) as Record<string, string>);
     } catch (error) {
       // Nobody else would stop it.
       await command[Symbol.asyncDispose]();

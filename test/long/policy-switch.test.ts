@@ -89,7 +89,7 @@ async function change(core: NodeCore, i: number): Promise<number> {
     if (dice < 2) return [rule(`org${org}`, { owners: [dice === 0 ? "elsewhere" : core.identity.clusterId] })];
     return dice < 4 ? [rule(`org${org}`, { visibilityTenants: [TENANTS[rng.int(3)]!] })] : [];
   }).flat();
-  await core.policyHeard();
+  await core.policyDelivered();
   const startMs = cpuMs();
   const terms = { expectedNumber: 0, stage: undefined, principal: "op", reason: "", changeTicket: "" };
   const version = runThrough(core.policies.stamped(set(rules, { defaultAllow: i % 5 > 0, version: `v${i}` }), terms, now().wallMs));

@@ -56,7 +56,7 @@ function ratioOf(forms: readonly string[], repeats: number): number {
     const beganMs = performance.now();
     for (let n = 0; n < repeats; n++) for (const query of queries) responder.respond(query, "tcp", () => view);
     const tookMs = performance.now() - beganMs;
-    noted.tellAll({ monoMs: 0, wallMs: 0 });
+    noted.reportAll({ monoMs: 0, wallMs: 0 });
     return tookMs;
   };
   const times: Record<string, number[]> = { [HIDDEN]: [], [ABSENT]: [] };

@@ -56,7 +56,7 @@ test("a part that cannot open leaves those before it to be closed; what fails in
   take();
   parts.reload();
   await parts.stop(new StopDeadline(1000));
-  expect(take().map((line) => line.replace(/:.*/, ""))).toEqual(["reload a", "not reloaded", "not closed", "stop a"]);
+  expect(take().map((line) => line.replace(/:.*/, ""))).toEqual(["reload a", "component not reloaded", "component not closed", "stop a"]);
 });
 
 test("a list that is interrupted opens no more parts, also in a group of it, and closes those that are open", async () => {
@@ -88,8 +88,8 @@ test("parts that never end share one deadline: each is named, and those after th
   await parts.stop(new StopDeadline(50));
   expect(performance.now() - startMonoMs).toBeLessThan(1000);
   expect(take().map((line) => line.replace(/"err":\{\},?/, ""))).toEqual([
-    'not closed: {"component":"c"}',
-    'not closed: {"component":"b"}',
+    'component not closed: {"component":"c"}',
+    'component not closed: {"component":"b"}',
     "stop a",
   ]);
 });
@@ -125,7 +125,7 @@ test("a part that needs some time to drain has it, though the parts before it us
   await part("listeners", { drain: () => new Promise<void>(() => {}) });
   take();
   await parts.drain(new StopDeadline(20));
-  expect(take().map((line) => line.replace(/"err":\{\},?/, ""))).toEqual(['not drained: {"component":"listeners"}']);
+  expect(take().map((line) => line.replace(/"err":\{\},?/, ""))).toEqual(['component not drained: {"component":"listeners"}']);
 });
 
 test("a bug in a part that is to be drained, closed or read again is not passed over: the process must end by it", async () => {

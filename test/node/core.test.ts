@@ -238,7 +238,7 @@ function amongOthers() {
   return { ...all, world, own, give, kinds };
 }
 
-const CLOCKS_UNHEARD = "this node takes no writes before it has heard the clocks of other nodes, for which it waits at most 3 s";
+const CLOCKS_UNHEARD = "this node refuses writes until it has compared its clock with other nodes, for at most 3 s";
 
 test("who is to meet others is not ready, and takes no writes, before their clocks are known; then it says so once", () => {
   const { machine, world, own, kinds } = amongOthers();
@@ -287,7 +287,7 @@ test("lag and the metric of the age say what the machine says, and why the node 
   expect(ageMs()).toEqual([world.time().wallMs]);
   world.run(4000);
   kinds({ kind: "tick" });
-  expect(lag()).toEqual({ isReady: false, detail: "the policy of its cluster is not in force here yet; in sync with all peers" });
+  expect(lag()).toEqual({ isReady: false, detail: "waiting for the current policy of the cluster; in sync with all peers" });
   kinds({ kind: "policyShown" });
   expect(lag()).toEqual({ isReady: true, detail: "in sync with all peers" });
   expect(ageMs()).toEqual([own.fabric.readiness.read(world.time()).ageMs]);

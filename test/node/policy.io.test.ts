@@ -57,7 +57,7 @@ test.each<{ what: string; seeds: readonly string[]; wasReady: boolean; hadPeers:
     put("edited");
     policy.reload();
     await until("it is read, or told that it is not", () => policies.inForce?.version === "edited" || warned.length > 0);
-    expect([policies.inForce?.version, policies.newestNumber, warned.filter((line) => line.includes("not read again")).length]).toEqual(
+    expect([policies.inForce?.version, policies.newestNumber, warned.filter((line) => line.includes("not reloaded")).length]).toEqual(
       row.isRead ? ["edited", 2, 0] : ["first", 1, 1],
     );
     await store.close();

@@ -36,7 +36,7 @@ async function open(folder: string) {
   const { core } = inside;
   const serials = await ZoneSerials.open({ ...core, settings, log });
   assert(serials !== undefined, "DNS is on");
-  const told = () => new Uint32Array(serials.told)[0] ?? 0;
+  const told = () => new Uint32Array(serials.announced)[0] ?? 0;
   let count = 0;
   /** Something changes, and a second later it is looked at. */
   const change = async () => {

@@ -185,7 +185,13 @@ test("lag is paged by origin, in the order of node id and generation, and tells 
 });
 
 const SUMMARIES: SummaryLag = {
-  exports: { isExporting: false, exporterCount: 0, detail: "held; exported by no node of the cluster", lagMs: 12_000, failedCount: 3 },
+  exports: {
+    isExporting: false,
+    exporterCount: 0,
+    detail: "not exporting summaries; exported by no node of the cluster",
+    lagMs: 12_000,
+    failedCount: 3,
+  },
   borders: [
     {
       clusterId: "us1",
@@ -220,7 +226,13 @@ test("lag tells on its first page what other regions have not taken, and whom th
   const asked = { path: "/discovery/lag", time: TIME };
   const { page, steady } = askRoute(peerService({ ...parts, summaries: () => SUMMARIES }), asked);
   expect(page).toMatchObject({
-    exports: { exporting: false, exporters: 0, detail: "held; exported by no node of the cluster", lag: "12s", failed: "3" },
+    exports: {
+      exporting: false,
+      exporters: 0,
+      detail: "not exporting summaries; exported by no node of the cluster",
+      lag: "12s",
+      failed: "3",
+    },
     borders: [
       { clusterId: "us1", region: "us", links: 1, regionLinks: 2, dueFor: "12s", unsent: "7", exportedEqualAt: "2025-10-09T08:53:21Z" },
       { clusterId: "ap1", links: 0, unsent: "0" },

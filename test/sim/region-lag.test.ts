@@ -17,7 +17,7 @@ test("a border without a link shows for how long what is due has waited, and the
   regions.at(9000, () => regions.put("eu1-a", "cart"));
   regions.at(52_000, () => {
     const { border, source, exports, time } = lag();
-    expect(exports).toMatchObject({ isExporting: true, exporterCount: 2, lagMs: 0, failedCount: 0, detail: "held and exported" });
+    expect(exports).toMatchObject({ isExporting: true, exporterCount: 2, lagMs: 0, failedCount: 0, detail: "exporting summaries" });
     expect(border).toMatchObject({ clusterId: "us1", region: "us", unsent: 0, lagMs: 0 });
     expect(border?.regionLinks).toBeGreaterThanOrEqual(border?.links ?? 0);
     const [a, b] = ["eu1-a", "eu1-b"].map((nodeId) => regions.node(nodeId).process?.fabric.borders.counts[0]?.links ?? 0);
@@ -71,7 +71,7 @@ test("a cluster with borders and without a signing key at any node says that it 
   };
   regions.start();
   regions.at(20_000, () => {
-    const why = "held; exported by no node of the cluster: this one has no summary.signing_key_file";
+    const why = "not exporting summaries: this node has no summary.signing_key_file; exported by no node of the cluster";
     expect(exportsOf("eu1-a")).toMatchObject({ isExporting: false, exporterCount: 0, detail: why });
     expect(exportsOf("us1-a")).toMatchObject({ isExporting: true, exporterCount: 1 });
   });
@@ -85,10 +85,10 @@ test("a border node that knows no key of its own cluster says that it passes not
   regions.start();
   regions.at(20_000, () => {
     const nodes = ["eu1-a", "eu1-b", "us1-b"];
-    const signedElsewhere = "held; exported by 1 other nodes of the cluster: this one has no summary.signing_key_file";
+    const signedElsewhere = "not exporting summaries: this node has no summary.signing_key_file; exported by 1 other nodes of the cluster";
     expect(nodes.map(standingOf)).toEqual([
-      `${signedElsewhere}; it passes nothing of its cluster on to other regions: summary.keys has no key of eu1`,
-      "held and exported",
+      `${signedElsewhere}; this node forwards no summaries of its own cluster to other regions: summary.keys has no key of eu1`,
+      "exporting summaries",
       signedElsewhere,
     ]);
   });
@@ -103,13 +103,14 @@ test("a cluster with neither a border node nor one with the role ingress says th
     const { process } = regions.node(nodeId);
     return process?.rooms.regions?.lag(process.fabric, process.time()).exports.detail;
   };
-  const signedElsewhere = (by: string) => `held; exported by ${by} of the cluster: this one has no summary.signing_key_file`;
+  const signedElsewhere = (by: string) =>
+    `not exporting summaries: this node has no summary.signing_key_file; exported by ${by} of the cluster`;
   regions.start();
   regions.at(20_000, () => {
-    const why = "clients of other clusters cannot be led here: no live node of the cluster has the role ingress or a border";
+    const why = "other clusters cannot redirect clients here: no live node of this cluster has the role ingress or a border";
     expect(["eu1-a", "eu2-a", "eu2-b", "eu3-a"].map(detailOf)).toEqual([
-      "held and exported",
-      `held and exported; ${why}`,
+      "exporting summaries",
+      `exporting summaries; ${why}`,
       `${signedElsewhere("1 other nodes")}; ${why}`,
       // It has more to mend first.
       signedElsewhere("no node"),
@@ -125,7 +126,7 @@ test("a border that was never linked is shown next to a border that was", () => 
   regions.at(20_000, () => {
     for (const nodeId of ["eu1-a", "eu1-b"]) {
       const { process } = regions.node(nodeId);
-      expect(process?.rooms.regions?.standingText).toBe("held and exported; no border link to us1 (region us)");
+      expect(process?.rooms.regions?.standingText).toBe("exporting summaries; no border link to us1 (region us)");
       expect(process?.rooms.regions?.unlinkedNeighbours().map(({ clusterId }) => clusterId)).toEqual(["us1"]);
     }
   });
@@ -154,7 +155,7 @@ test("a cluster without an exporter is told of after a minute, and again when it
   // It is found dead within some seconds.
   regions.at(78_000, () => expect(toldAt("eu1-a")).toEqual([]));
   regions.at(100_000, () => {
-    const writeEligibility = "held; exported by no node of the cluster: this one has no summary.signing_key_file";
+    const writeEligibility = "not exporting summaries: this node has no summary.signing_key_file; exported by no node of the cluster";
     expect(toldAt("eu1-a")).toEqual([{ kind: "exporters", exporterCount: 0, writeEligibility }]);
     regions.node("eu1-b").start();
   });

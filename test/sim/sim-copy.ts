@@ -138,7 +138,7 @@ export class SimCopy implements Place {
   #hear(change: number): void {
     const { feed, rooms } = this.#copy;
     if (this.isGone || rooms.switches.shown !== change) return;
-    if (rooms.switches.isAcknowledged(this.process.time())) return feed.heard(change);
+    if (rooms.switches.isAcknowledged(this.process.time())) return feed.delivered(change);
     const lookMonoMs = rooms.switches.nextDeadlineMs();
     if (lookMonoMs !== NEVER) this.process.pause(lookMonoMs - this.process.time().monoMs, () => this.#hear(change));
   }

@@ -51,9 +51,9 @@ export const METRICS = {
   waymark_checks_doubting: gauge(
     "1",
     {},
-    "1 while this node is in self-doubt, because most checks of a tenant, or of most tenants, changed state at the same time. Meanwhile the previous states are kept.",
+    "1 during self-preservation, because most checks of a tenant, or of most tenants, changed state at the same time. Meanwhile the previous states are kept.",
   ),
-  waymark_checks_doubts_total: counter("doubts", {}, "Times that this node entered self-doubt."),
+  waymark_checks_doubts_total: counter("doubts", {}, "Times that this node entered self-preservation."),
   waymark_check_probes_in_flight: gauge("probes", {}, "Running check probes; at most 256."),
   waymark_check_probes_waiting: gauge("checks", {}, "Due checks that wait for one of the 256 concurrent probes or for a name look-up."),
   waymark_check_outcomes_total: counter("outcomes", { outcome: ["passed", "failed"] }, "Results of probes and renewals of checks."),

@@ -1,4 +1,4 @@
-/** Runs the probes that the machine of a node orders, and tells people what becomes of the checks. */
+/** Runs the probes that the machine of a node orders, and reports the state of the checks to operators. */
 
 import { FAILURE } from "../../catalog/entry/checks.ts";
 import type { Settings } from "../../config/settings.ts";
@@ -17,7 +17,7 @@ export type ChecksCore = Pick<NodeCore, "checks" | "driver" | "metrics">;
 
 export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): NodeComponent {
   const prober = new Prober(new ProbeAllowList(checks.allowed));
-  const unfollow = core.driver.follow((told) => follow(told, core, prober, log));
+  const unfollow = core.driver.follow((notice) => follow(notice, core, prober, log));
   return {
     start: () => {
       const { unwatched } = core.checks.counts();
@@ -29,29 +29,29 @@ export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): No
     },
     readiness: () => {
       const detail = detailOf(core);
-      // Another node would have the same doubts, or none: to take this one out of service would help nobody.
+      // Always ok: another node would be in the same state, so removing this one from service would not help.
       return detail === undefined ? [] : [{ name: "checks", ok: true, detail }];
     },
     observe: () => observe(core),
   };
 }
 
-const UNWATCHED = "entries that were kept have checks, and nobody runs them: checks.enabled is false";
+const UNWATCHED = "restored entries have checks that do not run: checks.enabled is false";
 
-function follow(told: NodeNotice, { driver }: ChecksCore, prober: Prober, log: Log): void {
-  if (told.kind === "probe") void run(told, driver, prober, log);
-  if (told.kind === "cutProbe") prober.cut(told.id);
-  if (told.kind !== "doubt") return;
-  const { owner = "all", checkCount, changingCount } = told;
-  if (told.isSelfPreserving)
+function follow(notice: NodeNotice, { driver }: ChecksCore, prober: Prober, log: Log): void {
+  if (notice.kind === "probe") void run(notice, driver, prober, log);
+  if (notice.kind === "cutProbe") prober.cut(notice.id);
+  if (notice.kind !== "doubt") return;
+  const { owner = "all", checkCount, changingCount } = notice;
+  if (notice.isSelfPreserving)
     log.warn(
       { owner, checkCount, changingCount, doubtMs: DOUBT_MS },
-      "most checks changed state at the same time: this node doubts itself and keeps the previous states for a while",
+      "most checks changed state at the same time: self-preservation keeps the previous states for a while",
     );
-  else log.info({ owner, checkCount, changingCount }, "self-doubt ended: checks change state again");
+  else log.info({ owner, checkCount, changingCount }, "self-preservation ended: checks change state again");
 }
 
-/** Never rejects, except for a bug that ends the process. */
+/** Runs a probe. Never rejects, except for a bug that ends the process. */
 async function run({ id, probe }: StartProbe, driver: ChecksCore["driver"], prober: Prober, log: Log): Promise<void> {
   let outcome = failed(FAILURE.REFUSED);
   try {
@@ -63,17 +63,17 @@ async function run({ id, probe }: StartProbe, driver: ChecksCore["driver"], prob
   driver.input({ kind: "probed", id, outcome });
 }
 
-/** Undefined while there is nothing to say: no entry has checks. */
+/** Undefined while no entry has checks. */
 function detailOf({ checks }: ChecksCore): string | undefined {
   const { passing, failing, unknown, unwatched } = checks.counts();
   if (unwatched > 0) return `${unwatched} not run: checks.enabled is false`;
   if (passing + failing + unknown === 0) return undefined;
   const { notRunCount } = checks;
   const late =
-    notRunCount === 0 ? "" : `; ${notRunCount} not run for three intervals, because more checks are waiting than the node can run`;
+    notRunCount === 0 ? "" : `; ${notRunCount} have not run for three intervals, because more checks are waiting than the node can run`;
   const counts = `${passing} passing, ${failing} failing, ${unknown} unknown${late}`;
   return checks.doubt.isSelfPreserving
-    ? `${counts}; this node doubts itself, because most checks of a tenant or of the node changed state at the same time: it keeps the previous states for ${DOUBT_MS / 1000} s`
+    ? `${counts}; self-preservation keeps the previous states for ${DOUBT_MS / 1000} s, because most checks of a tenant or of the node changed state at the same time`
     : counts;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Probes the targets of checks. It tests each address after the name is resolved, and connects to that very address, so that a name cannot lead
- * elsewhere in between. It follows nothing, sends no credentials, goes by no proxy, and tells nothing of what it read but the outcome.
+ * Probes the targets of checks. It tests each address after the name is resolved and connects to that same address, so the name cannot resolve to
+ * another address in between. It follows no redirects, sends no credentials, uses no proxy, and reports only the outcome, not the content of the answer.
  */
 import { lookup } from "node:dns/promises";
 import { connect, isIP, type Socket } from "node:net";
@@ -24,15 +24,15 @@ import { hostPort } from "../../lib/addresses.ts";
 import { rethrowInvariant } from "../../lib/errors.ts";
 import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 
-/** The addresses of a name, in the order in which they are tried. Rejects when the name has none. */
+/** Resolves a name to its addresses, in the order in which they are tried. Rejects when the name has none. */
 export type ResolveAddresses = (host: string) => Promise<readonly string[]>;
 
-/** Addresses of one name that are tried, one after the other. */
+/** Maximum number of addresses of one name that are tried, one after the other. */
 const MAX_ADDRESSES = 4;
 
 /**
- * A connection is for one call, whose answer is a few bytes. Each bound is as large as the whole answer may be, but for the window of the
- * connection, which cannot be smaller (RFC 9113, section 6.9.2). `ShortAnswer` bounds all that comes.
+ * A connection is for one call with an answer of a few bytes. Each bound equals the maximum size of the whole answer, except the window of the
+ * connection, which cannot be smaller (RFC 9113, section 6.9.2). `ShortAnswer` bounds all received bytes.
  */
 const GRPC_LIMITS: ClientLimits = {
   maxReceiveBytes: MAX_ANSWER_BYTES,
@@ -49,12 +49,12 @@ const GRPC_LIMITS: ClientLimits = {
 };
 
 interface ProbeHooks {
-  /** For `cut`. */
+  /** Id for `cut`. */
   readonly id?: number;
   readonly onResolved?: () => void;
 }
 
-/** What one probe has open. It is closed when the probe is over, however that was. */
+/** Open sockets of one probe. They are closed when the probe is over, for any reason. */
 class ProbeAttempt {
   readonly onResolved: () => void;
   readonly #sockets: Duplex[] = [];
@@ -65,7 +65,7 @@ class ProbeAttempt {
   }
 
   own<S extends Duplex>(socket: S): S {
-    // Each step listens for errors itself. One that comes later changes nothing.
+    // Each step listens for errors itself. A later error changes nothing.
     socket.on("error", () => {});
     this.#sockets.push(socket);
     return socket;
@@ -77,7 +77,7 @@ class ProbeAttempt {
   }
 }
 
-/** A step failed in a way that is an outcome. */
+/** A step failed in a way that is an outcome of the check. */
 class ProbeFailedError extends Error {
   readonly outcome: CheckOutcome;
 
@@ -90,7 +90,7 @@ class ProbeFailedError extends Error {
 export class Prober {
   readonly #reach: ProbeAllowList;
   readonly #resolve: ResolveAddresses;
-  /** Ends what is under way, by its id; without one, by its attempt. */
+  /** Functions that end probes in flight, by id; by attempt for probes without an id. */
   readonly #ends = new Map<ProbeAttempt | number, (outcome: CheckOutcome) => void>();
 
   constructor(reach: ProbeAllowList, resolve: ResolveAddresses = systemAddresses) {
@@ -99,8 +99,8 @@ export class Prober {
   }
 
   /**
-   * Never rejects, except for a bug. Resolves within the timeout of the probe, or when it is cut. `onResolved` is called when the name
-   * look-up has ended, possibly after the outcome, because a look-up cannot be stopped.
+   * Never rejects, except for a bug. Resolves within the timeout of the probe, or when it is cut. `onResolved` is called when the name lookup has ended,
+   * possibly after the outcome, because a lookup cannot be stopped.
    */
   async probe(probe: HealthProbe, { id, onResolved = () => {} }: ProbeHooks = {}): Promise<CheckOutcome> {
     const attempt = new ProbeAttempt(onResolved);
@@ -116,12 +116,12 @@ export class Prober {
     }
   }
 
-  /** Ends the probe with this id, if it is under way. */
+  /** Ends the probe with this id, if it is in flight. */
   cut(id: number): void {
     this.#ends.get(id)?.(failed(FAILURE.TIMEOUT));
   }
 
-  /** Cuts what is under way. */
+  /** Ends all probes in flight. */
   close(): void {
     for (const end of this.#ends.values()) end(failed(FAILURE.TIMEOUT));
   }
@@ -137,7 +137,7 @@ export class Prober {
     }
   }
 
-  /** The addresses of a host that checks may connect to. */
+  /** Returns the addresses of a host that checks may connect to. */
   async #addresses(host: string, attempt: ProbeAttempt): Promise<readonly string[]> {
     const all = isName(host) ? await this.#lookup(host, attempt) : [host];
     const allowed = all.filter((address) => this.#reach.allows(address));
@@ -158,12 +158,12 @@ export class Prober {
   }
 }
 
-/** As programs of this machine find them: its hosts file counts, too. */
+/** Resolves a name as other programs of this machine do, including its hosts file. */
 async function systemAddresses(host: string): Promise<readonly string[]> {
   return (await lookup(host, { all: true })).map(({ address }) => address);
 }
 
-/** A connection to the first of these addresses that takes one. They are literals, so nothing is resolved again. */
+/** Connects to the first address that accepts. The addresses are literals, so nothing is resolved again. */
 async function connected(addresses: readonly string[], port: number, attempt: ProbeAttempt): Promise<Socket> {
   for (const host of addresses) {
     if (attempt.isOver) break;
@@ -192,7 +192,7 @@ async function converse(probe: HealthProbe, socket: Socket, attempt: ProbeAttemp
   }
 }
 
-/** The certificate is not verified: a check finds out whether somebody serves there, and trusts nobody with anything. */
+/** Starts TLS without verifying the certificate: a check only tests whether a server answers, and sends it no secrets. */
 function secured(socket: Socket, host: string, protocol: string, attempt: ProbeAttempt): Promise<Socket> {
   const servername = isIP(host) === 0 ? { servername: host } : {};
   const over = attempt.own(connectTls({ socket, ...servername, rejectUnauthorized: false, ALPNProtocols: [protocol] }));
@@ -208,7 +208,7 @@ function httpStatus(socket: Socket, request: string): Promise<number> {
     socket.on("data", (bytes: Buffer) => {
       const status = reader.push(bytes);
       if (status === undefined) return;
-      // Nothing more is read, whatever the server sends.
+      // Reading ends here, whatever the server sends.
       socket.destroy();
       if (status === "malformed") reject(new ProbeFailedError(failed(FAILURE.MALFORMED)));
       else resolve(status);
@@ -242,37 +242,36 @@ function health(
 }
 
 /**
- * Passes on what comes on a stream, and cuts it at the chunk that goes over a number of bytes. Whatever the other end makes of them counts: of
- * HTTP/2 also the frames that carry no answer, and padding. Destroying it destroys the stream.
+ * Forwards the received bytes of a stream, and cuts the stream when they exceed a number of bytes. HTTP/2 frames without an answer and padding count too.
+ * Destroying it destroys the stream.
  */
-/** A connection on which the other end may say so much and no more. */
 class ShortAnswer extends Duplex {
   readonly #stream: Duplex;
   #leftBytes: number;
   #bytesRead = 0;
 
-  /** `stream` is connected, and read by nobody else. */
+  /** `stream` is connected and has no other reader. */
   constructor(stream: Duplex, maxBytes: number) {
     super();
     this.#stream = stream;
     this.#leftBytes = maxBytes;
     stream.on("data", (chunk: Buffer) => this.#take(chunk));
-    // oxlint-disable-next-line unicorn/no-null -- the end, as node:stream wants it said.
+    // oxlint-disable-next-line unicorn/no-null -- node:stream requires null for the end.
     stream.once("end", () => this.push(null));
     stream.once("close", () => this.destroy());
   }
 
-  /** Whether more came than may come. */
+  /** Whether more bytes arrived than allowed. */
   get isCut(): boolean {
     return this.#leftBytes < 0;
   }
 
-  /** As of a socket: bytes that came. */
+  /** Number of received bytes, as on a socket. */
   get bytesRead(): number {
     return this.#bytesRead;
   }
 
-  /** The stream flows: what is held here until it is read is bounded. */
+  /** Does nothing because the stream flows: the data buffered here is bounded. */
   override _read(): void {}
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {

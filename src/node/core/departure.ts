@@ -1,5 +1,6 @@
 /**
- * What a node does before its process ends: it ends its entries with a lease, hands over its static ones, and says goodbye (semantics.md, Stop).
+ * The departure of a node before its process ends: it ends its entries with a lease, hands over its static entries, and announces its departure
+ * (semantics.md, Stop).
  */
 import type { CommitCycle } from "../../discovery/registrar/commit-cycle.ts";
 import { NOTHING_TO_WAIT_FOR } from "../../discovery/registrar/commit-cycle.ts";
@@ -9,13 +10,13 @@ import type { FabricInput } from "../../fabric/io-types.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { SnapshotScheduler } from "./snapshots.ts";
 
-/** The most own entries that one batch ends. */
+/** Maximum number of own entries that end in one batch. */
 const BATCH_COUNT = 1000;
-/** Time between two looks whether others have taken what was offered, in ms. */
+/** Time between two checks whether others have accepted the offered entries, in ms. */
 const STEP_MS = 20;
-/** The part of a departure's time that is for handing over. The rest is for the goodbye. */
+/** Share of the departure's time for the hand-over. The rest is for the announcement. */
 const HAND_OVER_SHARE = 0.5;
-/** The part of the remaining time in which the fabric says goodbye. The rest is for the last snapshot. */
+/** Share of the remaining time in which the fabric announces the departure. The rest is for the last snapshot. */
 const GOODBYE_SHARE = 0.5;
 
 export type DepartureReason = "leave" | "restart";
@@ -27,42 +28,42 @@ export interface DepartureParts {
   readonly snapshots: Pick<SnapshotScheduler, "isOver" | "last">;
 }
 
-/** What became of the own static entries in the hand-over. */
+/** Result of the hand-over of own static entries. */
 export interface HandedOver {
-  /** Other nodes serve them from now on. */
+  /** Entries that other nodes serve from now on. */
   readonly takenCount: number;
-  /** This node has not seen that a node took them. They stay, and this node says that it restarts. */
+  /** Entries that no node is known to have accepted. They stay, and this node announces a restart. */
   readonly leftCount: number;
-  /** Of those that are left: a node was offered these and did not answer. It may take them yet. */
+  /** Number of left entries that were offered to a node that did not answer. It may accept them later. */
   readonly unansweredCount: number;
-  /** LOCAL ones, which no other node was told of. They end with this node. */
+  /** LOCAL entries, which are unknown to other nodes. They end with this node. */
   readonly localEndedCount: number;
 }
 
 type DepartureState =
   | { readonly kind: "serving" }
-  /** Own entries up to the change number `after` are ended. All of them are when `after` is undefined. */
+  /** Own entries up to the change number `after` have ended. All of them have when `after` is undefined. */
   | {
       readonly kind: "ending";
       readonly after: number | undefined;
-      /** Where the last batch began. */
+      /** Start of the last batch. */
       readonly before: number | undefined;
       readonly nextMonoMs: number;
       readonly untilMonoMs: number;
     }
   | { readonly kind: "handing"; readonly nextMonoMs: number; readonly untilMonoMs: number }
   | { readonly kind: "goodbye"; readonly reason: DepartureReason; readonly untilMonoMs: number }
-  /** The goodbye is said, and the last snapshot is not written yet. */
+  /** The departure is announced, and the last snapshot is not written yet. */
   | { readonly kind: "saving"; readonly reason: DepartureReason }
   | { readonly kind: "gone"; readonly reason: DepartureReason };
 
-/** What a step orders. */
+/** Orders of one step. */
 export interface DepartureOrders {
   /** Inputs for the fabric, in this order. */
   readonly inputs: readonly FabricInput[];
-  /** The hand-over is over, and the goodbye follows. */
+  /** The hand-over is over, and the announcement follows. */
   readonly handedOver?: HandedOver | undefined;
-  /** The node says nothing more. */
+  /** The node sends nothing more. */
   readonly gone?: DepartureReason | undefined;
 }
 
@@ -77,26 +78,26 @@ export class NodeDeparture {
     this.#parts = parts;
   }
 
-  /** Whether the node departs. It then takes nothing over and takes no new generation. */
+  /** Whether the departure has begun. The node then takes over no entries and starts no new generation. */
   get hasBegun(): boolean {
     return this.#state.kind !== "serving";
   }
 
-  /** `isLeaving`: other nodes serve its entries from now on. A node that is alone keeps everything, because nobody could take it. Idempotent. */
+  /** `isLeaving`: other nodes serve its entries from now on. A node without peers keeps everything, because no other node could take over. Idempotent. */
   begin(isLeaving: boolean, withinMs: number, time: Time): DepartureOrders {
     if (this.hasBegun) return NOTHING;
     this.#endMonoMs = time.monoMs + withinMs;
-    if (!isLeaving) return this.#sayGoodbye("restart", time);
+    if (!isLeaving) return this.#announce("restart", time);
     this.#state = { kind: "ending", after: 0, before: 0, nextMonoMs: time.monoMs, untilMonoMs: time.monoMs + withinMs * HAND_OVER_SHARE };
     return { inputs: [{ kind: "leaving" }] };
   }
 
-  /** The disk refused a batch, so its entries have not ended. They are ended again. */
+  /** The disk refused a batch, so its entries have not ended. Ends them again. */
   refused({ monoMs }: Time): void {
     if (this.#state.kind === "ending") this.#state = { ...this.#state, after: this.#state.before, nextMonoMs: monoMs + STEP_MS };
   }
 
-  /** Takes the next step when it is due. To be called after each input. */
+  /** Takes the next step when it is due. Must be called after each input. */
   step(time: Time): DepartureOrders {
     switch (this.#state.kind) {
       case "serving":
@@ -104,7 +105,7 @@ export class NodeDeparture {
         return NOTHING;
       case "ending":
       case "handing":
-        // Each part is durable before the next. A disk that does not answer holds no stop up beyond its time.
+        // Each part must be durable before the next. A disk that does not answer delays the stop at most until its deadline.
         if (!this.#isDurable) return time.monoMs < this.#endMonoMs ? NOTHING : this.#go("restart");
         if (time.monoMs < this.#state.nextMonoMs) return NOTHING;
         return this.#state.kind === "ending" ? this.#end(this.#state, time) : this.#handOver(this.#state, time);
@@ -160,14 +161,14 @@ export class NodeDeparture {
   #handedOver(time: Time): DepartureOrders {
     const { takenCount, localEndedCount } = this.#parts.registrar.handOver;
     const { leftCount, unansweredCount } = this.#parts.registrar.handOver.untaken();
-    const goodbye = this.#sayGoodbye(leftCount > 0 ? "restart" : "leave", time);
+    const goodbye = this.#announce(leftCount > 0 ? "restart" : "leave", time);
     return { ...goodbye, handedOver: { takenCount, leftCount, unansweredCount, localEndedCount } };
   }
 
-  #sayGoodbye(reason: DepartureReason, time: Time): DepartureOrders {
+  #announce(reason: DepartureReason, time: Time): DepartureOrders {
     const withinMs = Math.max(0, this.#endMonoMs - time.monoMs) * GOODBYE_SHARE;
     this.#state = { kind: "goodbye", reason, untilMonoMs: time.monoMs + withinMs };
-    // The snapshot gets the age that its records have while other nodes are still heard.
+    // The snapshot gets its age now, while messages of other nodes still arrive.
     this.#parts.snapshots.last(time);
     return { inputs: [{ kind: "stop", reason, withinMs }] };
   }

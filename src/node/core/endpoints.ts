@@ -1,4 +1,4 @@
-/** Where the listeners of a node are, and how its threads and processes share them. */
+/** Addresses and ports of the listeners of a node, and how its threads and processes share them. */
 
 export interface CallPorts {
   readonly grpc: number;
@@ -8,13 +8,13 @@ export interface CallPorts {
 export interface ListenerPorts {
   /** Undefined in a process that answers only DNS. */
   readonly calls: CallPorts | undefined;
-  /** Without `tcp` it is the number of `udp`, without `tls` there is no such listener. Undefined where there is no DNS. */
+  /** Without `tcp`, TCP uses the port of `udp`. Without `tls` there is no DNS over TLS. Undefined without DNS. */
   readonly dns: { readonly udp: number; readonly tcp?: number | undefined; readonly tls?: number | undefined } | undefined;
 }
 
 /**
- * Of threads or processes that listen on the same ports. The first takes those of the settings, or those that others before it had, and a further one those
- * that the first has got.
+ * Ports of threads or processes that listen on the same ports. The first uses the ports of the settings, or the ports of its predecessors. A further one
+ * uses the ports that the first has bound.
  */
 export type SharedPorts =
   | { readonly sharing: "first"; readonly ports?: ListenerPorts | undefined }
@@ -28,7 +28,7 @@ export interface CallEndpoints {
 }
 
 export interface DnsEndpoint {
-  /** The address that it is bound to. */
+  /** Bound address. */
   readonly host: string;
   readonly udp: number;
   readonly tcp: number;
@@ -36,13 +36,13 @@ export interface DnsEndpoint {
   readonly tls: number | undefined;
 }
 
-/** Where somebody listens. */
+/** Addresses of the listeners of a node, a thread or a process. */
 export interface ListenEndpoints {
   readonly calls: CallEndpoints | undefined;
   readonly dns: DnsEndpoint | undefined;
 }
 
-/** Where callers reach a node. */
+/** Addresses at which callers reach a node. */
 export interface NodeEndpoints extends ListenEndpoints {
   readonly calls: CallEndpoints;
 }

@@ -1,4 +1,4 @@
-/** How a node joins others: its fabric is built from the settings, from what its disk kept, and from what came back of other nodes. */
+/** Joins a node to others: builds its fabric from the settings, from its data on disk, and from the snapshot of other nodes' data. */
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import { isFabricOpen, wantsPeers } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
@@ -20,23 +20,23 @@ export interface JoiningParts {
   readonly settings: Settings;
   readonly options: FabricOptions;
   readonly rng: Rng;
-  /** The address that other nodes are told, `host:port`. */
+  /** Address that other nodes receive, `host:port`. */
   readonly address: string;
   readonly tokens: ClusterTokens;
-  /** What rooms above the fabric say on the links of members, and on those to other regions; nothing when absent. */
+  /** Additional channels on the links between members, and on links to other regions. Empty when absent. */
   readonly channels?: readonly LinkChannel[];
   readonly borderChannels?: readonly LinkChannel[];
-  /** The clusters of other regions that the settings name; none when absent. */
+  /** Clusters of other regions that the settings name. Empty when absent. */
   readonly borders?: readonly Border[];
   readonly start: NamedInstance;
-  /** The members of the own cluster before this start. */
+  /** Members of this node's cluster that were known before this start. */
   readonly remembered: readonly string[];
-  /** What came back from the snapshot of what other nodes told; undefined when nothing did. */
+  /** Data restored from the snapshot of other nodes' data. Undefined when nothing was restored. */
   readonly warm: WarmStart | undefined;
   readonly snapshots: SnapshotScheduleOptions;
 }
 
-/** Builds the fabric of a node and hands it to the node's machine. To be called once, when the rows of the disk and the snapshot are back. */
+/** Builds the fabric of a node and passes it to the node's machine. Must be called once, after the rows of the disk and the snapshot are restored. */
 export function joinOthers(
   rooms: Pick<RestoredRooms, "hlc" | "identity" | "machine" | "regions" | "replica" | "stamper">,
   parts: JoiningParts,
@@ -96,14 +96,14 @@ function factsOf(
 }
 
 /**
- * Whether a node without a policy shows nothing, because it joins others for the first time and the policy of its cluster may hide something. A
- * node that was up to date with others before knows whether there was a policy.
+ * Whether a node without a policy hides everything, because it joins others for the first time and the policy of its cluster may hide entries. A
+ * node that was in sync with others before knows whether there was a policy.
  */
 export function awaitsPolicy(settings: Pick<Settings, "fabric">, wasUpToDate: boolean): boolean {
   return hasSeeds(settings) && !wasUpToDate;
 }
 
-/** Whether there may be other nodes with a policy that this one lacks: it is not ready yet, or it serves alone although it is to join others. */
+/** Whether other nodes may have a policy that this one lacks: it is not ready yet, or it serves alone although its settings name peers. */
 export function mayBeOthers(
   settings: Settings,
   { isReady, fabric }: { readonly isReady: boolean; readonly fabric: Pick<Fabric, "readiness"> | undefined },

@@ -1,4 +1,4 @@
-/** When each member was heard last, and how long probes took: read off the inputs and outputs of the fabric. It decides nothing. */
+/** Records when each member last sent a message and how long probes took, from the inputs and outputs of the fabric. It makes no decisions. */
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { FabricInput, FabricOutput, LinkId } from "../../fabric/io-types.ts";
 import { isListed } from "../../fabric/membership/members.ts";
@@ -6,15 +6,15 @@ import type { FabricCallRequest } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 
-/** The most calls that are timed at once. Calls above it are not timed. */
+/** Maximum number of calls in flight that are timed. Further calls are not timed. */
 const MAX_CALLS = 4096;
 
 export class PeerActivity {
   readonly #fabric: Fabric;
   readonly #metrics: Metrics;
-  /** Node id → wall ms; members only. */
-  readonly #heard = new Map<string, number>();
-  /** The node at the other end of each link that came up. */
+  /** Wall-clock ms by node id; members only. */
+  readonly #lastReceived = new Map<string, number>();
+  /** Node at the other end of each link that is up. */
   readonly #linkNodes = new Map<LinkId, string>();
   readonly #calls = new Map<number, { readonly kind: FabricCallRequest["kind"]; readonly sentMonoMs: number }>();
 
@@ -23,7 +23,7 @@ export class PeerActivity {
     this.#metrics = metrics;
   }
 
-  /** To be called with each input of the fabric after the fabric has handled it, and with the outputs. */
+  /** Must be called with each input of the fabric after the fabric has handled it, and with the outputs. */
   handled(input: FabricInput, outputs: readonly FabricOutput[], time: Time): void {
     if (input.kind === "answered") this.#answered(input, time);
     else if (input.kind === "received") this.#received(input, time);
@@ -32,43 +32,43 @@ export class PeerActivity {
     for (const output of outputs) this.#noteOutput(output, time);
   }
 
-  /** When this node last heard from a member itself. */
+  /** Returns when this node last received a message from a member itself. */
   heardWallMs(nodeId: string): number | undefined {
-    return this.#heard.get(nodeId);
+    return this.#lastReceived.get(nodeId);
   }
 
-  /** A caller is known to be who it says only when the fabric has looked at its call: a refused one was not heard. */
+  /** Notes the caller unless its call was refused. The identity of a caller is known only after the fabric has checked the call. */
   #asked({ call, request }: Extract<FabricInput, { kind: "asked" }>, outputs: readonly FabricOutput[], time: Time): void {
     const isRefused = outputs.some((output) => output.kind === "answer" && output.call === call && output.response === undefined);
-    if (!isRefused) this.#hear(request.from.nodeId, time);
+    if (!isRefused) this.#note(request.from.nodeId, time);
   }
 
-  /** As for a call, the node of a link is known only once the fabric has taken its hello. */
+  /** Notes the node of a link. It is known only after the fabric has accepted its hello. */
   #received({ link, frame }: Extract<FabricInput, { kind: "received" }>, time: Time): void {
     const nodeId = frame.kind === "hello" ? this.#fabric.helloOf(link)?.nodeId : undefined;
     if (nodeId !== undefined) this.#linkNodes.set(link, nodeId);
-    this.#hear(this.#linkNodes.get(link) ?? "", time);
+    this.#note(this.#linkNodes.get(link) ?? "", time);
   }
 
   #answered({ call, response }: Extract<FabricInput, { kind: "answered" }>, time: Time): void {
-    const asked = this.#calls.get(call);
+    const sent = this.#calls.get(call);
     this.#calls.delete(call);
     if (response === undefined || response.kind === "probeIndirect") return;
-    this.#hear(response.from.nodeId, time);
-    if (asked?.kind === "probe") this.#metrics.histogram("mesh_gossip_rtt_ms", {}).observe(time.monoMs - asked.sentMonoMs);
+    this.#note(response.from.nodeId, time);
+    if (sent?.kind === "probe") this.#metrics.histogram("mesh_gossip_rtt_ms", {}).observe(time.monoMs - sent.sentMonoMs);
   }
 
   #noteOutput(output: FabricOutput, time: Time): void {
     if (output.kind === "call") {
       if (this.#calls.size < MAX_CALLS) this.#calls.set(output.call, { kind: output.request.kind, sentMonoMs: time.monoMs });
     } else if (output.kind === "close") this.#linkNodes.delete(output.link);
-    else if (output.kind === "memberForgotten") this.#heard.delete(output.nodeId);
-    else if (output.kind === "memberChanged" && !isListed(output.update.status)) this.#heard.delete(output.update.nodeId);
+    else if (output.kind === "memberForgotten") this.#lastReceived.delete(output.nodeId);
+    else if (output.kind === "memberChanged" && !isListed(output.update.status)) this.#lastReceived.delete(output.update.nodeId);
   }
 
-  /** Only members are remembered, because a stranger may use any name. */
-  #hear(nodeId: string, { wallMs }: Time): void {
+  /** Only members are noted, because an unknown peer may use any name. */
+  #note(nodeId: string, { wallMs }: Time): void {
     const status = this.#fabric.membership.find(nodeId)?.status;
-    if (status !== undefined && isListed(status)) this.#heard.set(nodeId, wallMs);
+    if (status !== undefined && isListed(status)) this.#lastReceived.set(nodeId, wallMs);
   }
 }

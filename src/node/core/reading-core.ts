@@ -1,6 +1,6 @@
 /**
- * Everything that answers readers from a catalog: reads, watches, DNS names, changes of policy and limits. A node, a read worker and a resolver each make
- * theirs here. They differ in where the catalog and the policy come from, and in what writes to the catalog.
+ * The parts that answer readers from a catalog: reads, watches, DNS names, policy changes and limits. Nodes, read workers and resolvers build them
+ * here. They differ in the source of the catalog and of the policy, and in what writes to the catalog.
  */
 import { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { Slab } from "../../catalog/record/slab.ts";
@@ -23,11 +23,11 @@ import { NodeLimits, type NodeLimitsOptions } from "../limits.ts";
 export interface CoreProcess extends Pick<NodeLimitsOptions, "audit" | "metrics" | "now"> {
   readonly settings: Settings;
   readonly version: string;
-  /** The process of the node, which its threads share. */
+  /** The id of the process instance of the node, which its threads share. */
   readonly boot: string;
   /** Called when a watcher must be woken again. */
   readonly onAgain: () => void;
-  /** Of the index of watches by name. A simulated node has small ones. */
+  /** Bounds of the index of watches by name. A simulated node has small ones. */
   readonly nameBounds?: NameIndexBounds;
 }
 
@@ -36,7 +36,7 @@ export interface ReadingCoreOptions<P extends PolicySource>
     Pick<NodeLimitsOptions, "makeBuckets" | "tenantChecks" | "watches"> {
   readonly replica: Replica;
   readonly policies: P;
-  /** The last reports about the node's own entries. */
+  /** The last load reports of the node's own entries. */
   readonly loads: Pick<LoadReports, "of">;
   /** When the node started, by the monotonic clock of this thread. */
   readonly startedMonoMs: number;
@@ -46,7 +46,7 @@ export interface ReadingCoreOptions<P extends PolicySource>
 
 export interface ReadingCore<P extends PolicySource = PolicySource> extends Pick<ReadingCoreOptions<P>, "loads" | "policies" | "replica"> {
   readonly identity: NodeIdentity;
-  /** Listener name to `host:port`, as `identity` has them; filled when the listeners are open. */
+  /** Listener name to `host:port`, as in `identity`; filled when the listeners are open. */
   readonly listeners: Record<string, string>;
   readonly fanout: Fanout;
   readonly dnsNames: DnsNames;
@@ -55,11 +55,11 @@ export interface ReadingCore<P extends PolicySource = PolicySource> extends Pick
   readonly bytes: DiscoveryBytes;
   readonly accessLog: AccessLog;
   readonly limits: NodeLimits;
-  /** Brings DNS names and watches up to the replica. The machine of a node does that itself. `isTouched`: entries beside the replica changed. */
+  /** Updates DNS names and watches after changes of the replica. The machine of a node does that itself. `isTouched`: supplementary entries changed. */
   readonly show: (isTouched?: boolean) => void;
 }
 
-/** An empty replica, which shows what the policy in force admits. */
+/** Makes an empty replica, which shows only entries that the policy in force admits. */
 export function openReplica(
   numbers: Pick<ReplicaOptions, "floor" | "generation" | "lastSeq"> & { readonly nodeId: string },
   { catalog, node }: Pick<Settings, "catalog" | "node">,
@@ -101,7 +101,7 @@ export function openReadingCore<P extends PolicySource>(options: ReadingCoreOpti
 
 function showing(replica: Replica, { fanout, dnsNames }: Pick<ReadingCore, "dnsNames" | "fanout">): ReadingCore["show"] {
   let shown = { revision: 0, collectedRevision: 0 };
-  // HOT: once a message to a worker or to a resolver. A report of load wakes no watch.
+  // HOT: runs per message to a worker or to a resolver. A load report wakes no watch.
   return (isTouched = false) => {
     const { revision, collectedRevision } = replica;
     const touched = replica.takeTouched();

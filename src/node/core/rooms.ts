@@ -1,6 +1,6 @@
 /**
- * Builds the rooms of a node: its catalog with what the disk kept, its policy, its readers and its machine. Product and simulator build them
- * here, each with its own clocks, chance and disk.
+ * Builds the parts of a node: its catalog with the data from disk, its policy, its readers and its machine. Product and simulator build them here, each
+ * with its own clocks, randomness and disk.
  */
 import type { RestoredPut } from "../../catalog/batch.ts";
 import { checksOf } from "../../catalog/entry/checks.ts";
@@ -31,51 +31,51 @@ import { FabricGuard } from "./open-fabric.ts";
 import { type CoreProcess, openReadingCore, openReplica } from "./reading-core.ts";
 import { NodeSummaries, type SummariesOptions, type SummariesParts } from "./regions/summaries.ts";
 
-/** What the disk kept, without the rows. */
+/** Data from disk, without the rows. */
 export type RestoredNode = Pick<RestoredJournal, "nodeId" | "generation" | "lastSeq" | "floor" | "leases" | "boot">;
 
-/** What a node that holds summaries knows of clusters, and how it wakes who watches them. */
+/** Keys of clusters on a node that stores summaries, and how it wakes watchers of summaries. */
 export type SummaryKeySources = Pick<SummariesParts, "announcements" | "imports" | "keys" | "onAgain" | "signer">;
 
-/** What a node is built from beside its disk. */
+/** Options of a node other than its disk. */
 export interface RoomsOptions extends Omit<CoreProcess, "boot"> {
-  /** How many versions of the policy are remembered, and how large they may be together. */
+  /** Number and total size of the policy versions that are remembered. */
   readonly history: { readonly maxVersions: number; readonly maxBytes: number };
-  /** The clock of leases, in which standstills of this process hardly count. */
+  /** The clock of leases, which hardly counts pauses of this process. */
   readonly stallClock: StallAwareClock;
-  /** Whether the data directory has the mark that other nodes were there. */
+  /** Whether the data directory has the marker that there were other nodes. */
   readonly isMarked: boolean;
-  /** No leases are granted yet. They come from outside because their hash takes a random seed. */
+  /** Leases, none of which is granted yet. They come from outside because their hash needs a random seed. */
   readonly leases: Leases;
-  /** Draws a generation. Generations grow with time, and no two are the same. */
+  /** Makes a generation. Generations grow with time and are unique. */
   readonly newGeneration: (time: Time) => number;
-  /** Draws the random part of a lease id. */
+  /** Makes the random part of a lease id. */
   readonly newToken: () => string;
-  /** Draws a number from 0 to below 1, for what needs no secret. */
+  /** Makes a number from 0 to below 1, for purposes that need no secret. */
   readonly random: () => number;
-  /** Keys of clusters, for a node that holds summaries; undefined for one that does not. */
+  /** Keys of clusters. Undefined on a node that stores no summaries. */
   readonly seals?: SummaryKeySources | undefined;
 }
 
-/** The rooms that the rows of the disk go into. */
+/** The parts into which the rows of the disk are restored. */
 type RestorableRooms = ReturnType<typeof restorableRooms>;
 
-/** The rooms of a node whose rows are back. */
+/** The parts of a node whose rows are restored. */
 export interface RestoredRooms extends RestorableRooms {
   readonly machine: NodeMachine;
   readonly guard: FabricGuard;
-  /** Undefined of a node that has nothing to do with summaries. */
+  /** Undefined on a node without summaries. */
   readonly regions: NodeSummaries | undefined;
 }
 
-/** A node whose leases are back and whose rows are still to come. */
+/** A node whose leases are restored and whose rows are not yet. */
 export interface OpeningRooms {
   readonly rooms: RestorableRooms;
-  /** A generation that the disk must take first: no node accepts the one there, because the clock was after the year 2106 when it was drawn. */
+  /** A generation that the disk must write first. The stored one is invalid for every node, because the clock was after the year 2106 when it was made. */
   readonly renewed: number | undefined;
-  /** Takes the next row. Throws `invalid_argument` for one that this version cannot have written. */
+  /** Restores the next row. Throws `invalid_argument` for a row that this version cannot have written. */
   row(row: RestoredPut): void;
-  /** To be called after the last row. `againCount`: rows of another region, which are staged to be written again. */
+  /** Must be called after the last row. `againCount`: rows of another region, which are staged to be written again. */
   finish(): { readonly rooms: RestoredRooms; readonly againCount: number };
 }
 
@@ -83,7 +83,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   const { settings, metrics, newGeneration } = options;
   const renewed = isSeq(restored.generation) ? undefined : newGeneration(time);
   const node = { ...restored, generation: renewed ?? restored.generation };
-  // The registrar asks what it may collect only when time goes on, and by then there is a machine.
+  // The registrar asks which tombstones it may collect only when time passes, and by then the machine exists.
   const restorable = restorableRooms(node, options, time, () => machine.collectsBy(options.now()));
   const { replica, registrar, leases, policies, switches, dnsNames } = restorable;
   const joins = { hasSeeds: hasSeeds(settings), newGeneration };
@@ -96,7 +96,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   const finish = () => {
     const againCount = restoring.finish();
     const rooms = { ...restorable, machine, guard, regions: summaries };
-    // A policy that is in force by now counts from the start.
+    // A policy that is in force by now applies from the start.
     switches.start();
     if (summaries !== undefined) switches.followers.add(summaries.reads);
     dnsNames.refresh();
@@ -143,13 +143,13 @@ function summariesOf(
   return new NodeSummaries(options, { catalog: replica, policies, ...readers, ...seals });
 }
 
-/** The export rules of the borders with each region. */
+/** Returns the export rules of the borders, by region. */
 function exportsByRegion(borders: Settings["fabric"]["borders"]): SummariesOptions["borderExports"] {
   const byRegion = Map.groupBy(borders, ({ region }) => region);
   return new Map([...byRegion].map(([region, rows]) => [region, rows.map((border) => border.export)]));
 }
 
-/** The channels as the settings name them. */
+/** Scopes by their names in the settings. */
 export const CHANNEL_OF = { zone: SCOPE.ZONE, region: SCOPE.REGION, global: SCOPE.GLOBAL } as const;
 
 function restorableRooms(restored: RestoredNode, options: RoomsOptions, { monoMs }: Time, collectsBy: () => CollectsBy) {
@@ -207,7 +207,7 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, { monoMs
   return { ...core, leases, stamper, hlc, registrar, checks, checkAdmission };
 }
 
-/** Finds the entry of an alias: what readers see of it, if the tenant of the entry with the alias may see its namespace. */
+/** Finds the entry of an alias as readers see it, if the tenant of the alias owner may see its namespace. */
 function aliasSource({
   replica,
   policies,
@@ -217,8 +217,8 @@ function aliasSource({
   readonly policies: PolicyEngine;
   readonly clusterId: string;
 }) {
-  return (asked: AliasKey, own: KeyText): AliasTarget | undefined => {
-    const key = parseKey(asked, "key", clusterId, PROTOCOL_BOUNDS);
+  return (alias: AliasKey, own: KeyText): AliasTarget | undefined => {
+    const key = parseKey(alias, "key", clusterId, PROTOCOL_BOUNDS);
     const tenant = replica.own(own)?.traits.tenantId ?? "";
     const isSeen = policies.policy.viewer(keyParts(key).namespace, { clusterId, tenant }).allowed;
     const record = isSeen ? replica.view(key) : undefined;
@@ -227,12 +227,12 @@ function aliasSource({
   };
 }
 
-/** Own entries that may have checks, staged or on disk. */
+/** Returns own entries that may have checks, staged or on disk. */
 function mayBeChecked(replica: Replica): readonly KeyText[] {
   return [...replica.self.log.list(), ...replica.staged].filter(({ mayHaveChecks }) => mayHaveChecks).map(({ key }) => key);
 }
 
-/** The checks of a live record, staged or visible. */
+/** Returns the checks of a live record, staged or visible. */
 function checkedOf({ slab }: Replica, record: CatalogRecord | undefined): ReturnType<typeof checksOf> | undefined {
   return record?.body === BODY.ENTRY ? checksOf(slab.view(record.at, record.sizeBytes)) : undefined;
 }
@@ -243,9 +243,9 @@ export function hasSeeds({ fabric }: Pick<Settings, "fabric">): boolean {
 }
 
 /**
- * Whether the settings of a node mean that its cluster exports summaries. Which nodes then do it is decided while they run.
- * On where borders are set, so that a cluster without a key says that it exports nothing. On also where the settings have a key of this cluster, the
- * private or the public one: it exports although the borders of its region are set in another cluster. Without either the cluster only reads.
+ * Whether the settings mean that the cluster of this node exports summaries. Which nodes then export is decided at run time.
+ * On when borders are set, so that a cluster without a key reports that it exports nothing. Also on when the settings have a key of this cluster,
+ * private or public: the cluster then exports although the borders of its region are set in another cluster. Otherwise the cluster only reads.
  */
 export function isMeantToExport({ summary, fabric, node }: Settings): boolean {
   const { exportEnabled, signingKeyFile, keys } = summary;

@@ -1,6 +1,6 @@
 /**
- * When the members of the own cluster are written down, for the next start (semantics.md, Tombstones). The snapshot would not do: it is
- * written once a minute, or never.
+ * Decides when the members of this node's cluster are written to disk for the next start (semantics.md, Tombstones). The snapshot does not suffice,
+ * because it is written every minute, or never.
  */
 import type { MemberRoster } from "../../fabric/data-freshness.ts";
 import { rosterFile } from "../../fabric/snapshot/codec.ts";
@@ -8,7 +8,7 @@ import type { FileOwner } from "../../lib/file-blocks.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { NodeHandlers, NodeOutput, NodePart } from "../core-io.ts";
 
-/** A write that failed is tried again after this. */
+/** Delay before a failed write is tried again, in ms. */
 const RETRY_MS = 1000;
 
 /** A node that has joined others. */
@@ -17,11 +17,11 @@ interface JoinedFabric {
   readonly facts: FileOwner;
 }
 
-/** One file is written at a time. What changes meanwhile is in the next one. */
+/** Writes one file at a time. Changes in the meantime go into the next write. */
 export class RosterFile implements NodePart {
-  /** Undefined for a node that stands alone. */
+  /** Undefined on a standalone node. */
   readonly #joined: () => JoinedFabric | undefined;
-  /** The version of the roster that is on disk or on its way there. */
+  /** Version of the roster that is on disk or being written. */
   #version = 0;
   #isWriting = false;
   #againMonoMs: number | undefined;

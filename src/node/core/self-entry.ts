@@ -1,19 +1,19 @@
-/** What a node publishes of itself: its NODE entry, which nobody else may write, and at an interval how busy it is. */
+/** Publishes this node's NODE entry, which only this node may write, and its load at an interval. */
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Registrar } from "../../discovery/registrar/registrar.ts";
 import { rethrowInvariant } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { NodeHandlers, NodeOutput, NodePart, OwnEntry } from "../core-io.ts";
 
-/** Time between two reports. Other nodes hear of one only when its band changes. */
+/** Time between two load reports, in ms. Other nodes receive a report only when its health level changes. */
 const REFRESH_MS = 30_000;
-/** Time before the first report, because the load of a start says nothing. */
+/** Time before the first report, in ms, because the load during the start is not representative. */
 const FIRST_MS = 5000;
 
 export class SelfEntry implements NodePart {
   readonly #registrar: Pick<Registrar, "register" | "renew">;
   #entry: OwnEntry | undefined;
-  /** Undefined while the entry could not be registered. It is then tried again with the load. */
+  /** Undefined until the entry is registered. A failed registration is tried again with the next load. */
   #key: KeyText | undefined;
   #nextMonoMs = NEVER;
 
@@ -43,7 +43,7 @@ export class SelfEntry implements NodePart {
     out.push({ kind: "measureLoad" });
   }
 
-  /** The node drains, and reports nothing any more. */
+  /** Ends the reports, because the node drains. */
   drain(): void {
     this.#entry = undefined;
     this.#nextMonoMs = NEVER;
@@ -64,7 +64,7 @@ export class SelfEntry implements NodePart {
     return stamped.key;
   }
 
-  /** A refusal, such as that of a clock that is off, is reported. */
+  /** Reports a refusal, for example because of a clock that is off. */
   #try(work: () => void, out: NodeOutput[]): void {
     try {
       work();

@@ -1,6 +1,6 @@
 /**
- * When the snapshot of what other nodes told is written, and how old its content is (semantics.md, Restart). A node that is ready writes one
- * at an interval, and one more as it stops.
+ * Decides when the snapshot of other nodes' data is written, and how old its content is (semantics.md, Restart). A ready node writes one at an
+ * interval, and a last one as it stops.
  */
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -10,21 +10,21 @@ import { snapshotBlocks } from "../../fabric/snapshot/snapshot.ts";
 import type { Time } from "../../lib/machine.ts";
 
 export interface SnapshotScheduleOptions {
-  /** Time between two snapshots. 0 means that none is ever written. */
+  /** Time between two snapshots, in ms. 0: no snapshot is ever written. */
   readonly intervalMs: number;
-  /** There is a file that cannot be used. It is set aside before the first snapshot takes its place. */
+  /** Whether there is a file that cannot be used. It is set aside before the first snapshot replaces it. */
   readonly isOtherThere: boolean;
-  /** About the size of one block. Without it the format's own size counts. */
+  /** Approximate size of one block. The default is the size of the format. */
   readonly blockBytes?: number;
 }
 
 /** The order to write a snapshot. */
 export interface KeepSnapshot {
-  /** When the content was right. */
+  /** When the content was up to date. */
   readonly rightWallMs: number;
-  /** What to write, to be read over several turns. Reading throws when the snapshot must not be written after all. Undefined: the file has this content already. */
+  /** Content to write, which may be read over several turns. Reading throws when the snapshot must not be written. Undefined: the file already has this content. */
   readonly blocks: Iterable<Uint8Array> | undefined;
-  /** The existing file is to be kept under another name. */
+  /** Whether the existing file must be kept under another name. */
   readonly setsAside: boolean;
 }
 
@@ -39,11 +39,11 @@ export class SnapshotScheduler {
   readonly #options: SnapshotScheduleOptions;
   #isOtherThere: boolean;
   #nextMonoMs = Number.POSITIVE_INFINITY;
-  /** The content of the file, in short. While nothing differs from it there is nothing to write. */
+  /** Fingerprint of the content of the file. Nothing is written while the content has the same fingerprint. */
   #written = "";
-  /** The content, in short, of the file that is being written. */
+  /** Fingerprint of the content that is being written. */
   #writing: string | undefined;
-  /** When the content was right as the goodbye was said. Defined while the last snapshot is still to be written. */
+  /** When the content was up to date at the departure announcement. Defined while the last snapshot is still to be written. */
   #lastWallMs: number | undefined;
 
   constructor(parts: SnapshotParts, options: SnapshotScheduleOptions) {
@@ -56,7 +56,7 @@ export class SnapshotScheduler {
     if (this.#options.intervalMs > 0) this.#nextMonoMs = monoMs + this.#options.intervalMs;
   }
 
-  /** To be called after each input. Returns what is to be written now; `kept` answers it. */
+  /** Must be called after each input. Returns the order to write a snapshot now; `kept` answers it. */
   due(time: Time): KeepSnapshot | undefined {
     if (this.#writing !== undefined || time.monoMs < this.#nextMonoMs) return undefined;
     const lastWallMs = this.#lastWallMs;
@@ -66,18 +66,18 @@ export class SnapshotScheduler {
     return rightWallMs === undefined ? undefined : this.#write(rightWallMs, time);
   }
 
-  /** The goodbye is said. One more snapshot is to be written, with the age that its content has now. */
+  /** Schedules the last snapshot, with the current age of its content. Called when the departure is announced. */
   last(time: Time): void {
     this.#lastWallMs = this.#options.intervalMs === 0 ? undefined : this.#rightWallMs(time);
     this.#nextMonoMs = this.#lastWallMs === undefined ? Number.POSITIVE_INFINITY : time.monoMs;
   }
 
-  /** Whether the last snapshot is written, or none is to be. */
+  /** Whether the last snapshot is written or not needed. */
   get isOver(): boolean {
     return this.#writing === undefined && this.#lastWallMs === undefined;
   }
 
-  /** The file holds what was ordered, or it is as before and is written whole the next time. */
+  /** Reports whether the ordered content was written. If not, the next snapshot is written in full. */
   kept(isKept: boolean): void {
     this.#written = isKept ? (this.#writing ?? "") : "";
     this.#writing = undefined;
@@ -91,18 +91,20 @@ export class SnapshotScheduler {
     const { replica, fabric, clusterId } = this.#parts;
     const starts = fabric.membership.acceptedStarts();
     const stateOf = (origin: Origin) => fabric.lifecycle.standingOf(origin, time);
-    const said = [...starts.map(({ nodeId, boot, address }) => `${nodeId} ${boot} ${address}`), stateText(replica, stateOf)].join("\n");
-    this.#writing = said;
+    const fingerprint = [...starts.map(({ nodeId, boot, address }) => `${nodeId} ${boot} ${address}`), stateText(replica, stateOf)].join(
+      "\n",
+    );
+    this.#writing = fingerprint;
     const setsAside = this.#isOtherThere;
     this.#isOtherThere = false;
-    if (said === this.#written) return { rightWallMs, blocks: undefined, setsAside };
+    if (fingerprint === this.#written) return { rightWallMs, blocks: undefined, setsAside };
     const header = { nodeId: replica.self.nodeId, clusterId, savedWallMs: rightWallMs, starts, sourceAges: [] };
     return { rightWallMs, blocks: snapshotBlocks(replica, header, stateOf, this.#options.blockBytes), setsAside };
   }
 
   /**
-   * When the content was right, as far as others told. Restored records keep their age while there is no node to catch up with. Undefined while
-   * that is not known, or records are being dropped.
+   * Returns when the content was up to date, as far as others reported. Restored records keep their age while there is no node to catch up with. Undefined
+   * while the time is unknown or records are being dropped.
    */
   #rightWallMs(time: Time): number | undefined {
     const { fabric, replica } = this.#parts;
@@ -111,10 +113,10 @@ export class SnapshotScheduler {
   }
 }
 
-/** A text that changes whenever a snapshot would. */
+/** Returns a text that changes whenever the snapshot would. */
 function stateText(replica: Replica, stateOf: (origin: Origin) => SnapshotOrigin): string {
   const others = [...replica.origins.values()].filter((origin) => origin !== replica.self);
-  // The time since when is left out, because it comes from another clock and wavers.
+  // The absence time is left out, because it comes from another clock and fluctuates.
   const lines = others.map((origin) => {
     const { life, isOver = false } = stateOf(origin);
     return `${origin.id} ${origin.through} ${origin.floor} ${life} ${isOver}`;

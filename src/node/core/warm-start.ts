@@ -1,7 +1,7 @@
 /**
- * Warm start: a node serves at once from the snapshot of what other nodes told before this start. Answers carry the age of the snapshot until the
- * node has caught up with a peer (semantics.md, Restart). Own records come back from the journal; `store/data-directory.ts` lists
- * everything that a restart keeps.
+ * Warm start: a node serves immediately from the snapshot of other nodes' data that was written before this start. Answers carry the age of the snapshot
+ * until the node has caught up with a peer (semantics.md, Restart). Own records are restored from the journal; `store/data-directory.ts` lists
+ * everything that survives a restart.
  */
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -18,24 +18,24 @@ export interface WarmParts extends SnapshotRestoreParts {
   readonly clusterId: string;
 }
 
-/** What came back from the snapshot. */
+/** Data restored from the snapshot. */
 export interface WarmStart {
   readonly ok: true;
   readonly recordCount: number;
   readonly refusedCount: number;
-  /** Wall clock ms at which the snapshot was last known to be right; never in the future. */
+  /** Wall-clock time in ms at which the snapshot was last known to be up to date; never in the future. */
   readonly savedWallMs: number;
-  /** When the node of an origin went away, in wall clock ms by origin id, for those that were away in the snapshot. Their time goes on. */
+  /** When each absent source node went away, in wall-clock ms by origin id. Their absence continues. */
   readonly absentWallMs: ReadonlyMap<string, number>;
-  /** Origins that nobody writes any more. */
+  /** Origins that no node writes any more. */
   readonly over: ReadonlySet<string>;
-  /** Own live records that an `unregistered` record of another origin hides. They are ended as soon as the node begins (`Endings.superseded`). */
+  /** Own live records that are hidden by an `unregistered` record of another source node. They end as soon as the node begins (`Endings.superseded`). */
   readonly superseded: readonly KeyText[];
-  /** The starts of other nodes that this node accepted last. */
+  /** The process instances of other nodes that this node accepted last. */
   readonly starts: readonly AcceptedInstance[];
 }
 
-/** Brings back what a snapshot holds, whole or not at all. To be run after the own rows are back and before anything is received. */
+/** Restores a snapshot completely or not at all. Must run after own rows are restored and before anything is received. */
 export function* warmStart(
   file: { readonly bytes: Uint8Array; readonly savedWallMs: number },
   parts: WarmParts,
@@ -52,12 +52,12 @@ export function* warmStart(
   return { ok: true, recordCount, refusedCount, savedWallMs, absentWallMs, over, superseded: keys, starts: header.starts };
 }
 
-/** Monotonic ms at which what came back was right: its age counts from then, however long the start takes. */
+/** Returns the monotonic time in ms at which the restored data was up to date. Its age counts from then, however long the start takes. */
 export function asOfMonoMs({ savedWallMs }: WarmStart, { monoMs, wallMs }: Time): number {
   return monoMs - Math.max(0, wallMs - savedWallMs);
 }
 
-/** Nodes that were away count as away since then. All others are presumed to be there for the time that joining has. */
+/** Counts absent nodes as absent since their original time. All others are presumed live until the join timeout ends. */
 export function resumeOrigins(
   { lifecycle }: Fabric,
   { absentWallMs, over }: WarmStart,

@@ -1,4 +1,4 @@
-/** What keeps a node from taking writes, or from being ready: its clock, another start under its id, and refusals of other nodes. */
+/** Decides whether a node may accept writes and be ready, by its clock, other process instances with its id, and rejections by other nodes. */
 import { eventOutput } from "../../fabric/io-types.ts";
 import type { ClockState } from "../../fabric/membership/clock-watch.ts";
 import type { IdentityConflict } from "../../fabric/membership/identity-dispute.ts";
@@ -11,44 +11,44 @@ import type { Time } from "../../lib/machine.ts";
 
 const RETRY_MS = 1000;
 
-/** The parts of a fabric that a node's standing is read from. */
+/** The parts of the fabric that this file reads. */
 export interface FabricView {
   readonly membership: Pick<Membership, "askClocks" | "clock" | "counts" | "dispute" | "hasJoined" | "isUnconfirmed" | "refusers">;
   readonly readiness: { readonly isReady: boolean; read(time: Time): Pick<ReadyState, "reason" | "detail"> };
 }
 
 export interface EligibilityLook extends InstanceLook {
-  /** An event about the clock, for people. */
+  /** An event about the clock, for operators. */
   readonly clockEvent?: ReturnType<OwnClock["look"]>;
 }
 
 export class WriteEligibility {
   readonly #clock: OwnClock;
-  readonly #start: OwnInstance;
+  readonly #instance: OwnInstance;
   #joinFault = "";
   #isRefused = false;
-  /** Whether a write waits for other nodes to confirm this start. */
+  /** Whether writes wait for other nodes to confirm this process instance. */
   #isAwaited = false;
 
-  /** `hasSeeds`: this node is to meet others. A node that stands alone never has a fault. */
+  /** `hasSeeds`: this node joins others. A standalone node never has a fault. */
   constructor(nodeId: string, hasSeeds: boolean) {
     this.#clock = new OwnClock(hasSeeds);
-    this.#start = new OwnInstance(nodeId);
+    this.#instance = new OwnInstance(nodeId);
   }
 
-  /** To be called after each input. `address`: where other nodes reach this one. `isReady`: it was ready once. */
+  /** Must be called after each input. `address`: where other nodes reach this one. `isReady`: it has been ready once. */
   look(fabric: FabricView, { address, isReady }: { readonly address: string; readonly isReady: boolean }, time: Time): EligibilityLook {
     const { membership } = fabric;
     const clockEvent = this.#clock.look(membership, isReady, time);
-    const start = this.#start.look(membership.dispute(time), address, time);
+    const start = this.#instance.look(membership.dispute(time), address, time);
     this.#isRefused = isRefusedByMost(membership);
     this.#joinFault = joinFaultOf(fabric, time);
     return clockEvent === undefined ? start : { ...start, clockEvent };
   }
 
   /**
-   * After a standstill of this process other nodes may have accepted another start. Until they have answered, no write is taken or acknowledged.
-   * A caller that gets true has to wait until `takeConfirmed` says so.
+   * While this process was paused, other nodes may have accepted another process instance. Until they have answered, this node accepts and acknowledges
+   * no write. A caller that gets true must wait until `takeConfirmed` returns true.
    */
   mustConfirm({ membership }: FabricView, time: Time): boolean {
     const isUnconfirmed = membership.isUnconfirmed(time);
@@ -56,9 +56,9 @@ export class WriteEligibility {
     return isUnconfirmed;
   }
 
-  /** Whether the writes that wait are to be answered now, because others accept this start or hold another one. True once for each wait. */
+  /** Whether to answer the waiting writes now, because others accept this process instance or another one. True once per wait. */
   takeConfirmed({ membership }: FabricView, time: Time): boolean {
-    if (!this.#isAwaited || (this.#start.fault === "" && membership.isUnconfirmed(time))) return false;
+    if (!this.#isAwaited || (this.#instance.fault === "" && membership.isUnconfirmed(time))) return false;
     this.#isAwaited = false;
     return true;
   }
@@ -67,33 +67,33 @@ export class WriteEligibility {
     return this.#clock.fault;
   }
 
-  /** Whether a start has to wait, for the clocks of others or because another start goes under its id. */
+  /** Whether a start must wait for the clocks of other nodes, or because another process uses its id. */
   get isWaiting(): boolean {
-    return this.#clock.isComparing || this.#start.fault !== "";
+    return this.#clock.isComparing || this.#instance.fault !== "";
   }
 
-  /** What makes a node unready although it has caught up. Empty when nothing does. */
+  /** The reason why a node that has caught up is not ready. Empty when there is none. */
   get fault(): string {
     return this.#clock.fault || this.fabricFault;
   }
 
-  /** As `fault`, without the clock, which has a line of its own. */
+  /** Like `fault`, without the clock, which has its own line in `/readyz`. */
   get fabricFault(): string {
-    return this.#start.fault || (this.#isRefused ? "most other nodes refuse what this one says of itself" : "");
+    return this.#instance.fault || (this.#isRefused ? "most other nodes reject this node's member record" : "");
   }
 
-  /** Why a durable write may not be acknowledged. Undefined when it may. */
+  /** The reason why a durable write must not be acknowledged. Undefined when there is none. */
   get refusal(): WaymarkError | undefined {
-    return this.#start.refusal;
+    return this.#instance.refusal;
   }
 
-  /** Throws `not_ready` while another start goes under this node's id. */
+  /** Throws `not_ready` while another process uses this node's id. */
   checkStart(): void {
-    const { refusal } = this.#start;
+    const { refusal } = this.#instance;
     if (refusal !== undefined) throw refusal;
   }
 
-  /** Throws `clock_skew` or `not_ready` while this node is to take no writes. */
+  /** Throws `clock_skew` or `not_ready` while this node accepts no writes. */
   checkWrites(): void {
     this.checkStart();
     if (this.#joinFault !== "") throw new WaymarkError("not_ready", this.#joinFault, { retryMs: RETRY_MS });
@@ -101,7 +101,7 @@ export class WriteEligibility {
   }
 }
 
-/** Whether most others refuse what this node says of itself. It is then no member, and nobody finds what is registered with it. */
+/** Whether most other nodes reject this node's member record. It is then no member, and clients cannot find the entries that are registered with it. */
 function isRefusedByMost(membership: Pick<Membership, "refusers" | "counts">): boolean {
   const refuserCount = membership.refusers().length;
   if (refuserCount === 0) return false;
@@ -109,53 +109,53 @@ function isRefusedByMost(membership: Pick<Membership, "refusers" | "counts">): b
   return refuserCount * 2 > alive + suspect;
 }
 
-/** Why this node takes no writes: it was turned away where it was to join. Empty when it was not, or has been ready. */
+/** Returns why this node was refused when it tried to join. Empty when it was not refused, or has been ready once. */
 function joinFaultOf({ readiness }: Pick<FabricView, "readiness">, time: Time): string {
   if (readiness.isReady) return "";
   const { reason, detail } = readiness.read(time);
   return reason === "refused" ? detail : "";
 }
 
-/** Throws `not_ready` unless the node was ready once. */
+/** Throws `not_ready` unless the node has been ready once. */
 export function checkCaughtUp(isReady: boolean): void {
   if (isReady) return;
-  throw new WaymarkError("not_ready", "this node has not caught up yet: it may hold only a part of the catalog", { retryMs: RETRY_MS });
+  throw new WaymarkError("not_ready", "this node is still catching up and may have only part of the catalog", { retryMs: RETRY_MS });
 }
 
 /** Throws `not_ready` unless the node is ready now. */
 export function checkSound({ isReady, isSound }: { readonly isReady: boolean; readonly isSound: boolean }): void {
   checkCaughtUp(isReady);
   if (isSound) return;
-  throw new WaymarkError("not_ready", "this node is not ready any more, and may not know all that others do: `/readyz` says why", {
+  throw new WaymarkError("not_ready", "this node is no longer ready and may lack recent changes: see `/readyz` for the reason", {
     retryMs: RETRY_MS,
   });
 }
 
-// A node whose clock is off takes no writes and is not ready (semantics.md, Several origins for one key).
-/** Time between two comparisons of the clocks; the second while a start waits for one. */
+// A node whose clock is off accepts no writes and is not ready (semantics.md, Several origins for one key).
+/** Time between two comparisons of the clocks, in ms. The second value applies while a start waits for one. */
 const CLOCK_MS = 1000;
 const HURRIED_CLOCK_MS = 20;
-/** How long a start waits for other nodes to say what their clocks are. */
+/** How long a start waits for the clocks of other nodes, in ms. */
 const COMPARE_MS = 3000;
 
 type ClockSources = Pick<Membership, "clock" | "askClocks" | "hasJoined">;
 
-/** Why: writes of a node whose clock is off would win over later writes of other nodes, or be hidden by earlier ones. */
+/** Compares this node's clock with its peers. With a wrong clock, its writes would win over later writes of other nodes, or lose to earlier ones. */
 export class OwnClock {
   readonly #hasSeeds: boolean;
   #fault: string;
   #lookedMonoMs = Number.NEGATIVE_INFINITY;
-  /** The wait of a start, until it is known whether this clock is right or the time for the wait is over. Undefined when there is no wait any more. */
+  /** The wait of a start for a verdict on this clock, until the time for the wait is over. Undefined when the wait has ended. */
   #comparing: { readonly untilMonoMs: number | undefined } | undefined = { untilMonoMs: undefined };
   #isOff = false;
 
-  /** `hasSeeds`: this node is to meet others, who will see its stamps. */
+  /** `hasSeeds`: this node will meet others, which will see its timestamps. */
   constructor(hasSeeds: boolean) {
     this.#hasSeeds = hasSeeds;
     this.#fault = hasSeeds ? COMPARING : "";
   }
 
-  /** Why this node takes no writes: its clock is off, or nobody has said that it is right. Else empty. */
+  /** Why this node accepts no writes: its clock is off, or is not verified yet. Otherwise empty. */
   get fault(): string {
     return this.#fault;
   }
@@ -165,7 +165,7 @@ export class OwnClock {
     return this.#fault === COMPARING;
   }
 
-  /** To be called after each input. `isReady`: the node was ready once, so it waits no more. Returns the event to tell of, if there is one. */
+  /** Must be called after each input. `isReady`: the node has been ready once, so it no longer waits. Returns an event when the state has changed. */
   look(membership: ClockSources, isReady: boolean, time: Time): ReturnType<typeof eventOutput> | undefined {
     if (isReady) this.#comparing = undefined;
     if (time.monoMs < this.#lookedMonoMs + (this.#comparing === undefined ? CLOCK_MS : HURRIED_CLOCK_MS)) return undefined;
@@ -180,13 +180,13 @@ export class OwnClock {
     return eventOutput(this.#isOff ? "own_clock_off" : "own_clock_right", this.#isOff ? "error" : "info", detail, { isAudited: true });
   }
 
-  /** Throws while this node is to take no writes: `not_ready` while nothing is known of its clock, `clock_skew` where it is off. */
+  /** Throws while this node accepts no writes: `not_ready` while its clock is not verified, `clock_skew` when the clock is off. */
   check(): void {
     if (this.#fault === "") return;
     throw new WaymarkError(this.isComparing ? "not_ready" : "clock_skew", this.#fault, { retryMs: RETRY_MS });
   }
 
-  /** Whether a start still waits: other nodes that could say that its clock is wrong exist, or may exist, and too few of them have told their clocks. */
+  /** Whether a start still waits: other nodes that could find its clock wrong exist, or may exist, and too few of them have reported their clocks. */
   #mustCompare(membership: ClockSources, { isUnheard }: ClockState, { monoMs }: Time): boolean {
     if (this.#comparing === undefined) return false;
     const { untilMonoMs = monoMs + COMPARE_MS } = this.#comparing;
@@ -196,30 +196,30 @@ export class OwnClock {
   }
 }
 
-const COMPARING = `this node takes no writes before it has heard the clocks of other nodes, for which it waits at most ${COMPARE_MS / 1000} s`;
-const BEYOND_STAMPS = "this node's clock stands in the year 2100 or later: set it right; until then it takes no writes";
+const COMPARING = `this node refuses writes until it has compared its clock with other nodes, for at most ${COMPARE_MS / 1000} s`;
+const BEYOND_STAMPS = "this node refuses writes because its clock is in the year 2100 or later: correct the clock";
 
-/** What is wrong with the clock, for people. Empty while it agrees with those of others. */
+/** Describes the fault of the clock for operators. Empty while the clock agrees with other nodes. */
 function clockFaultOf({ isOff, aheadMs, offCount, knownCount }: ClockState): string {
   if (!isOff) return "";
   const by = `${Math.round(Math.abs(aheadMs) / 1000)} s ${aheadMs > 0 ? "ahead of" : "behind"}`;
-  return `this node's clock is ${by} those of ${offCount} of ${knownCount} other nodes: set it right; until then it takes no writes`;
+  return `this node refuses writes because its clock is ${by} ${offCount} of ${knownCount} other nodes: correct the clock`;
 }
 
-// While another start goes under its id, a node takes no writes and is not ready (semantics.md, Two nodes with one id).
+// While another process instance uses its id, a node accepts no writes and is not ready (semantics.md, Two nodes with one id).
 
-/** People are told after this. A node that only moved is accepted well before. */
-const TELL_MS = 2000;
-/** After a dispute of this length both starts may have written under the same numbers, so this node takes new ones. */
+/** Delay before operators are informed, in ms. A node that only moved to another address is accepted well before. */
+const REPORT_MS = 2000;
+/** After a dispute of this length both process instances may have used the same sequence numbers, so this node starts a new generation. */
 const CONTESTED_MS = 5000;
 
-/** The name of a start, and the names of the earlier starts on the same disk; `earlierBoots` is undefined without a disk. */
+/** The id of a process instance and the ids of earlier instances on the same disk; `earlierBoots` is undefined without a disk. */
 export interface NamedInstance {
   readonly boot: string;
   readonly earlierBoots: readonly string[] | undefined;
 }
 
-/** What this node tells others of its start: nothing without a disk, where each start is a new generation. */
+/** Returns the instance data that this node announces: none without a disk, where each process instance is a new generation. */
 export function instanceOfNode({ boot, earlierBoots }: NamedInstance): ProcessInstance {
   if (earlierBoots === undefined) return {};
   const [bootBefore] = earlierBoots;
@@ -228,11 +228,11 @@ export function instanceOfNode({ boot, earlierBoots }: NamedInstance): ProcessIn
 
 /** The result of a look. */
 interface InstanceLook {
-  /** An event for people. */
+  /** An event for operators. */
   readonly event?: ReturnType<typeof eventOutput>;
-  /** Another start goes under this id since the last look. */
+  /** Another process has used this id since the last look. */
   readonly isLost?: boolean;
-  /** Other nodes accept this start again, and may have accepted another one meanwhile. */
+  /** Other nodes accept this process instance again, and may have accepted another one in between. */
   readonly isContested?: boolean;
 }
 
@@ -242,23 +242,23 @@ export class OwnInstance {
   readonly #nodeId: string;
   #fault = "";
   #sinceMonoMs: number | undefined;
-  #isTold = false;
+  #isReported = false;
 
   constructor(nodeId: string) {
     this.#nodeId = nodeId;
   }
 
-  /** Why this node takes no writes: another start goes under its id. Else empty. */
+  /** Why this node accepts no writes: another process uses its id. Otherwise empty. */
   get fault(): string {
     return this.#fault;
   }
 
-  /** Why a write is refused. Undefined while other nodes accept this start. */
+  /** Why a write is refused. Undefined while other nodes accept this process instance. */
   get refusal(): WaymarkError | undefined {
     return this.#fault === "" ? undefined : new WaymarkError("not_ready", this.#fault, { retryMs: RETRY_MS });
   }
 
-  /** To be called after each input. `address`: where other nodes reach this one. */
+  /** Must be called after each input. `address`: where other nodes reach this one. */
   look(dispute: IdentityConflict | undefined, address: string, time: Time): InstanceLook {
     if (dispute === undefined) return this.#sinceMonoMs === undefined ? NOTHING : this.#ended(time.monoMs - this.#sinceMonoMs);
     this.#fault = disputeText({ nodeId: this.#nodeId, address }, dispute);
@@ -266,58 +266,58 @@ export class OwnInstance {
       this.#sinceMonoMs = time.monoMs;
       return { isLost: true };
     }
-    if (this.#isTold || time.monoMs - this.#sinceMonoMs < TELL_MS) return NOTHING;
-    this.#isTold = true;
+    if (this.#isReported || time.monoMs - this.#sinceMonoMs < REPORT_MS) return NOTHING;
+    this.#isReported = true;
     const { otherAddress, nodeIds } = dispute;
     const detail = { nodeId: this.#nodeId, address, otherAddress, toldBy: nodeIds.join(" "), fault: this.#fault };
     return { event: eventOutput("own_start_refused", "error", detail, { isAudited: true }) };
   }
 
   #ended(lastedMs: number): InstanceLook {
-    const isTold = this.#isTold;
+    const isReported = this.#isReported;
     this.#sinceMonoMs = undefined;
     this.#fault = "";
-    this.#isTold = false;
+    this.#isReported = false;
     return {
       isContested: lastedMs >= CONTESTED_MS,
-      ...(isTold && { event: eventOutput("own_start_accepted", "info", {}, { isAudited: true }) }),
+      ...(isReported && { event: eventOutput("own_start_accepted", "info", {}, { isAudited: true }) }),
     };
   }
 }
 
-/** The dispute in words for people. A start that is remembered at this node's own address is not called a second node. */
+/** Describes the dispute for operators. An instance that is remembered at this node's own address is not called a second node. */
 function disputeText(
   { nodeId, address }: { readonly nodeId: string; readonly address: string },
   { nodeIds, otherAddress }: IdentityConflict,
 ): string {
-  const where = otherAddress === "" ? "" : ` at ${otherAddress}`;
   const [first = ""] = nodeIds;
-  const who = first === nodeId ? "it answers there" : `${first}${nodeIds.length > 1 ? ` and ${nodeIds.length - 1} more` : ""} accepted it`;
+  const accepted = `was accepted by ${first}${nodeIds.length > 1 ? ` and ${nodeIds.length - 1} more` : ""}`;
   if (otherAddress !== "" && otherAddress === address && first !== nodeId)
     return (
-      `another start of ${nodeId} at this same address goes under its id (${who}): this one takes no writes; if that lasts and no other node ` +
-      "runs with this id, its directory is older than that start, as a backup is: start it with --new-generation"
+      `another process instance of ${nodeId} at this same address ${accepted}, so this one refuses writes; if this lasts and no other node ` +
+      "runs with this id, the data directory is older than that instance, for example restored from a backup: start this node with --new-generation"
     );
+  const where = otherAddress === "" ? "" : ` at ${otherAddress}`;
   return (
-    `another start of ${nodeId}${where} goes under its id (${who}): this one takes no writes; stop one of the two, ` +
-    "and if this one is to go on, start it with --new-generation when the other one is gone"
+    `another process with node id ${nodeId}${where} ${first === nodeId ? "answers" : accepted}, so this one refuses writes: stop one of the two; ` +
+    "to keep this one, start it with --new-generation after the other has stopped"
   );
 }
 
-// How a node notices that its process stood still, so that nobody could be heard (semantics.md, Deadlines and standstills).
-/** The shell looks at the clock this often. */
+// Detects that this process was paused and could receive nothing (semantics.md, Deadlines and standstills).
+/** Interval at which the driver checks the clock, in ms. */
 export const CLOCK_CHECK_MS = 125;
-/** Two looks of a process that runs are at most this far apart. */
-const APART_MS = 2 * CLOCK_CHECK_MS;
-/** A shorter standstill does not count. */
+/** Maximum time between two checks while the process runs, in ms. */
+const MAX_INTERVAL_MS = 2 * CLOCK_CHECK_MS;
+/** A shorter pause does not count. */
 const LEAST_MS = 50;
 
 export class PauseDetector {
   #lookedMonoMs: number | undefined;
 
-  /** To be called at each look. Returns how long the process stood still; undefined when it did not. */
+  /** Must be called at each check. Returns the length of a pause in ms; undefined when the process was not paused. */
   looked({ monoMs }: Time): number | undefined {
-    const lagMs = monoMs - (this.#lookedMonoMs ?? monoMs) - APART_MS;
+    const lagMs = monoMs - (this.#lookedMonoMs ?? monoMs) - MAX_INTERVAL_MS;
     this.#lookedMonoMs = monoMs;
     return lagMs >= LEAST_MS ? lagMs : undefined;
   }

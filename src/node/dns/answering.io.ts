@@ -1,4 +1,4 @@
-/** What answers the DNS questions of a process: its views, catalogs, keys, limits and transfers, joined for whichever listener brings a question, and for DnsService. */
+/** Assembles the DNS answering of a process: views, catalogs, keys, limits and transfers, for every listener that receives queries and for DnsService. */
 import { anonymousAccess } from "../../config/exposure.ts";
 import { dnsRate, type Settings } from "../../config/settings.ts";
 import { parseZone } from "../../dns/names/names.ts";
@@ -26,7 +26,7 @@ import type { NodeLimits } from "../limits.ts";
 import { dnsSelection } from "./selection.ts";
 
 export interface DnsAnsweringOptions extends Omit<DnsSources, "remoteLookup"> {
-  /** What a resolver knows elsewhere. Absent at a node. */
+  /** Lookups of a resolver in other clusters. Absent on a node. */
   readonly remoteLookups?: RemoteLookups | undefined;
   readonly settings: Settings;
   readonly log: RootLog;
@@ -34,33 +34,33 @@ export interface DnsAnsweringOptions extends Omit<DnsSources, "remoteLookup"> {
   readonly metrics: Metrics;
   readonly limits: Pick<NodeLimits, "admitDns" | "makeBuckets" | "noteDns" | "noteHidden">;
   readonly accessLog: Pick<AccessLog, "onTransfer">;
-  /** Knows callers by the certificates that they show over TLS. Absent where there is no DNS over TLS. */
+  /** Identifies callers by the client certificates of DNS over TLS. Absent without DNS over TLS. */
   readonly identities?: Pick<CallerIdentities, "identify"> | undefined;
-  /** Throws `not_ready` while DNS questions may not be answered. */
+  /** Throws `not_ready` while DNS queries must not be answered. */
   readonly checkCaughtUp: () => void;
-  /** The serials of the zone that DNS tells, numbers of 32 bits by class of viewers. Undefined while DNS is off. */
+  /** Published zone serials, as 32-bit numbers by class of viewers. Undefined while DNS is off. */
   readonly zoneSerials: SharedArrayBuffer | undefined;
   readonly now: () => Time;
   readonly random: () => number;
-  /** What all threads of the node make cookies of DNS with. Absent: there is one thread. */
+  /** Secret of DNS cookies that all threads of the node share. Absent when there is only one thread. */
   readonly cookieSecret?: Uint8Array | undefined;
 }
 
 interface AnsweringContext {
   readonly options: DnsAnswersOptions;
   readonly answers: DnsAnswers;
-  /** Reads the secret of cookies and the keys of zones and secondaries again. */
+  /** Reads the cookie secret and the keys of zones and secondaries again. */
   reload(): void;
 }
 
-/** The keys that the gateway signs its zones with. Undefined where there is no gateway, or it does not sign. */
+/** Opens the keys with which the gateway signs its zones. Undefined without a gateway or without signing. */
 export function openZoneKeys({ settings: { dns }, log }: Pick<DnsAnsweringOptions, "log" | "settings">): KeyFile | undefined {
   return dns.enabled && dns.dnssecKeyFile !== undefined ? openKeyFile(dns.dnssecKeyFile, log.child("dns")) : undefined;
 }
 
 interface KeySharing {
   readonly zoneKeys: KeyFile | undefined;
-  /** How many share the memory for plans, and have their parts not in their settings. */
+  /** Number of threads or processes that share the memory for plans without having their share in their settings. */
   readonly sharerCount: number;
 }
 
@@ -124,7 +124,7 @@ function openTransfers(options: DnsAnsweringOptions, viewers: readonly ViewerOfV
   });
 }
 
-/** What DnsService answers from: what the gateway does, as each caller sees it. Callers with a credential of their own are told the serial of anonymous ones. */
+/** Makes the DNS answering of DnsService, with the visibility of each caller. Callers with their own credential receive the serial of anonymous callers. */
 export function nameAnswers(options: DnsAnsweringOptions, zoneKeys: KeyFile | undefined): NameAnswersParts {
   const { settings, reads, random, checkCaughtUp, remoteLookups } = options;
   const viewers = viewersOf(settings.dns, settings.node);
@@ -132,7 +132,7 @@ export function nameAnswers(options: DnsAnsweringOptions, zoneKeys: KeyFile | un
     settings: withKeys(answerSettings(options), zoneKeys),
     catalogOf: (caller, view) => dnsCatalog(random, { ...options, remoteLookup: remoteLookups?.of(caller) }, undefined, { view, caller }),
     viewers,
-    // No question of a client subnet comes here.
+    // Calls of DnsService have no client subnet.
     views: new DnsViews(settings.dns.views, []),
     isAnonymousRefused: anonymousAccess(settings) === "none",
     serialOf: serialsOf(options, viewers),
@@ -143,35 +143,35 @@ export function nameAnswers(options: DnsAnsweringOptions, zoneKeys: KeyFile | un
   };
 }
 
-/** The serial of each view, by its index: that of its class of viewers. 0 while DNS is off, since no version of a zone is cut then. */
+/** Returns the serial of each view by its index, which is the serial of its class of viewers. 0 while DNS is off, because then no zone versions are cut. */
 function serialsOf(
   { zoneSerials }: Pick<DnsAnsweringOptions, "zoneSerials">,
   viewers: readonly ViewerOfView[],
 ): (viewIndex: number) => number {
   const { callers, ofView } = classesOf(viewers);
-  const told = new Uint32Array(zoneSerials ?? new SharedArrayBuffer(callers.length * Uint32Array.BYTES_PER_ELEMENT));
-  return (viewIndex) => Atomics.load(told, ofView[viewIndex] ?? 0);
+  const serials = new Uint32Array(zoneSerials ?? new SharedArrayBuffer(callers.length * Uint32Array.BYTES_PER_ELEMENT));
+  return (viewIndex) => Atomics.load(serials, ofView[viewIndex] ?? 0);
 }
 
-/** Blocks that the rules of the settings have parsed already. */
+/** Parses address blocks that the settings have already validated. */
 function blocksOf(texts: readonly string[]): readonly AddressBlock[] {
   return texts.flatMap((text) => parseBlock(text) ?? []);
 }
 
-// Zones that DNS sent, in the audit: which key took which zone, from where, and how much of it.
+// Records zone transfers in the audit: the key, the zone, the address and the amount of data.
 
 interface AnswerNoting {
   readonly accessLog: Pick<AccessLog, "onTransfer">;
   readonly limits: Pick<NodeLimits, "noteDns">;
 }
 
-/** The principal is `tsig:` and the name of the key, so that no certificate or token has the same one. The tenant is that of the view of the key. */
+/** The principal is `tsig:` and the name of the key, so it equals no principal of a certificate or token. The tenant comes from the view of the key. */
 function noteTransfer({ accessLog, limits }: AnswerNoting, viewers: readonly ViewerOfView[], ended: EndedTransfer): void {
   const { keyName, zone, viewIndex, address, outcome, serial, recordCount, crowdedNameCount, sizeBytes } = ended;
   const viewer = viewers[viewIndex]?.caller;
   if (viewer === undefined) return;
   const caller = { ...viewer, principal: `tsig:${keyName}`, isAuthenticated: true, address };
-  // A secondary that asks again and again fills the audit no more than other refused callers.
+  // A secondary that retries must not fill the audit more than other refused callers.
   if (outcome === "refused")
     limits.noteDns({ caller, action: "transfer", namespace: "", reason: "quota_exceeded", detail: `zone ${zone}` });
   else {

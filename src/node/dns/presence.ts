@@ -1,4 +1,4 @@
-/** Whether anybody answers DNS here now: the gateway, or at least one process. Health tells it to who balances DNS. */
+/** Whether the gateway or at least one process currently answers DNS. The health service reports it to DNS load balancers. */
 export class DnsPresence {
   readonly #followers = new Set<(isOpen: boolean) => void>();
   #isOpen: boolean;
@@ -17,7 +17,7 @@ export class DnsPresence {
     for (const follower of this.#followers) follower(isOpen);
   }
 
-  /** Calls back now, and whenever it opens or closes. */
+  /** Calls back immediately, and whenever the state changes. */
   follow(onOpen: (isOpen: boolean) => void): void {
     this.#followers.add(onOpen);
     onOpen(this.#isOpen);

@@ -1,4 +1,4 @@
-/** Chooses what the asker of a DNS question sees: the view of its address, or of the credential that it showed over TLS or HTTP. */
+/** Chooses the view of a DNS client: by its address, or by the credential that it presented over TLS or HTTP. */
 import { anonymousAccess } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { PendingNameError, RemoteLookups } from "../../dns/subject/remote-lookup.ts";
@@ -11,7 +11,7 @@ import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { ConnectionPeer } from "../../policy/identity/tenants.ts";
 import type { NodeLimits } from "../limits.ts";
 
-/** As `Identities`: finds the caller of a request, also by its headers, of which DNS has none. */
+/** Like `Identities`: finds the caller of a request by its headers and certificate. DNS has no headers. */
 interface CallerTable {
   readonly identify: (header: (name: string) => string | undefined, peer: ConnectionPeer) => Caller | Promise<Caller>;
 }
@@ -19,11 +19,11 @@ interface CallerTable {
 export interface DnsSelectionOptions extends Omit<DnsSources, "remoteLookup"> {
   readonly settings: Settings;
   readonly limits: Pick<NodeLimits, "admitDns" | "noteHidden">;
-  /** Knows callers by the certificates that they show over TLS. Absent where there is no DNS over TLS. */
+  /** Identifies callers by the client certificates of DNS over TLS. Absent without DNS over TLS. */
   readonly identities?: CallerTable | undefined;
-  /** Throws `not_ready` while DNS questions may not be answered. */
+  /** Throws `not_ready` while DNS queries must not be answered. */
   readonly checkCaughtUp: () => void;
-  /** What a resolver knows elsewhere, by class of viewers. Absent at a node. */
+  /** Lookups of a resolver in other clusters, by class of viewers. Absent on a node. */
   readonly remoteLookups?: RemoteLookups | undefined;
   readonly now: () => Time;
   readonly random: () => number;
@@ -35,13 +35,13 @@ const BY_KEY = { scopePrefix: undefined, isBySubnet: false } as const;
 
 type Selection = (queryClient: QueryClient, waited: PendingNameError | undefined) => ViewSelection;
 
-/** Who sees what. One catalog for each view, so that answers are kept for all who have it. */
+/** Selects the catalog of a client. Each view has one catalog, so cached answers are shared by all clients of the view. */
 export function dnsSelection(options: DnsSelectionOptions, viewers: readonly ViewerOfView[], views: DnsViews): Selection {
   const { settings, identity, random, now, checkCaughtUp, remoteLookups, limits } = options;
   const { admitDns } = limits;
   const { clusterId } = identity;
   const isAnonymousRefused = anonymousAccess(settings) === "none";
-  // Set while a question is answered, in one turn.
+  // Set while a query is answered, within one turn of the event loop.
   let address = "";
   let known: Caller | undefined;
   const open = (viewer: ViewerOfView) => {
@@ -53,7 +53,7 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
   return (queryClient, waited) => {
     const { keyView } = queryClient;
     const { index, scopePrefix, isBySubnet } = keyView === undefined ? views.choose(queryClient) : { ...BY_KEY, index: keyView };
-    // The key counts, whatever certificate comes with it.
+    // The TSIG key decides, whatever certificate comes with it.
     const caller = keyView === undefined ? (queryClient.caller ?? certifiedCaller(options, queryClient)) : undefined;
     const own = selected[index];
     if (own === undefined || (index === 0 && isAnonymousRefused && caller === undefined)) return REFUSED;
@@ -61,8 +61,8 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
     ({ address } = queryClient);
     const hasOwnView = caller !== undefined && (caller.tenant !== "" || caller.cluster !== clusterId);
     known = hasOwnView ? caller : undefined;
-    // A key of a limit for an address that may be forged would be a stranger's to fill.
-    // The HTTP listener has taken a token already.
+    // The limit applies only to TCP and TLS. Over UDP, clients with forged addresses could fill its keys.
+    // For DNS over HTTP, the HTTP listener has already applied it.
     if (waited === undefined && (queryClient.transport === "tcp" || queryClient.transport === "dot"))
       admitDns?.(caller ?? anonymousCaller(clusterId, address), now().monoMs);
     const catalog = hasOwnView ? credentialed.find(caller, own.catalog.view) : own.catalog;
@@ -70,10 +70,10 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
   };
 }
 
-/** The caller that a certificate names; undefined without one, and where certificates name nobody. Throws `unauthenticated` for one that does not count. */
+/** Returns the caller of a certificate. Undefined without a certificate, or when certificates are no identities. Throws `unauthenticated` for an invalid one. */
 function certifiedCaller({ identities }: DnsSelectionOptions, { address, certificate }: QueryClient): Caller | undefined {
   if (certificate === undefined || identities === undefined) return undefined;
   const caller = identities.identify(() => undefined, { address, certificate });
-  // Only a token that was not seen before takes time, and there is none.
+  // Only a new token is verified asynchronously, and DNS has no tokens.
   return caller instanceof Promise || !caller.isAuthenticated ? undefined : caller;
 }

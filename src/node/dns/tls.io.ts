@@ -1,4 +1,4 @@
-/** DNS over TLS (RFC 7858): its listener, which has the certificates of the node's other listeners. */
+/** DNS over TLS (RFC 7858): a listener with the certificates of the node's other listeners. */
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { Settings } from "../../config/settings.ts";
@@ -10,12 +10,12 @@ import { identifyPeer } from "../../server/peer.io.ts";
 
 const DOT = "dot";
 
-/** RFC 9103, 7.1 and 7.2: a zone is sent over TLS 1.3 to who chose the protocol. Questions need neither. */
+/** RFC 9103, 7.1 and 7.2: zones are transferred only over TLS 1.3 and with the ALPN protocol. Other queries need neither. */
 function mayTransfer(socket: Socket): boolean {
   return socket instanceof TLSSocket && socket.alpnProtocol === DOT && socket.getProtocol() === "TLSv1.3";
 }
 
-/** The files that the settings name; undefined without TLS. */
+/** Returns the files that the settings name; undefined without TLS. */
 export function tlsFiles({ tls }: Settings): ListenerTlsFiles | undefined {
   const { certFile, keyFile } = tls;
   if (certFile === undefined || keyFile === undefined) return undefined;
@@ -26,7 +26,7 @@ interface DnsTlsPort {
   readonly port: number | undefined;
 }
 
-/** How the gateway opens the listener; undefined without a port for it. */
+/** Returns the function with which the gateway opens the listener; undefined without a port for it. */
 export function dnsTls(
   at: Omit<ListeningPort, "port"> & DnsTlsPort,
   tls: ListenerTlsFiles | undefined,
@@ -42,12 +42,12 @@ export function dnsTls(
       portFlag: "dns.tls_port",
       tls,
       protocols: [DOT],
-      // As many may be in their handshakes as are answered. The gateway bounds those that are.
+      // As many connections may be in the handshake as are served. The gateway bounds the served ones.
       maxConnections: 2 * maxConnections,
       onConnection: (socket) => accept(socket, { ...identifyPeer(socket, socket), mayTransfer: mayTransfer(socket) }),
       onDrop: () => dropped("overload"),
       onHandshakeFailed: () => dropped("handshake"),
-      onError: (error) => log.warn({ listener: "dot", err: error }, "accepting failed"),
+      onError: (error) => log.warn({ listener: "dot", err: error }, "connection not accepted"),
       onReload: () => log.info({ listener: "dot" }, "certificates reloaded"),
       onReloadFailed: (error) => log.warn({ listener: "dot", err: error }, "certificates not reloaded, keeping the old ones"),
     });

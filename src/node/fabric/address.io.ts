@@ -1,4 +1,4 @@
-/** Where this node listens for others, and the address it tells them. */
+/** Chooses the host on which this node listens for peers, and the address that it advertises to them. */
 import { networkInterfaces } from "node:os";
 import type { Settings } from "../../config/settings.ts";
 import { isLoopbackHost } from "../../lib/addresses.ts";
@@ -7,8 +7,8 @@ const LOOPBACK = "127.0.0.1";
 const ANY = new Set(["0.0.0.0", "::", "[::]"]);
 
 /**
- * Host of the fabric listener. It is the host of the other listeners when nodes prove who they are by certificate, or by token on a network that the
- * operator trusts. Without either it is loopback, because other machines could prove nothing. Throws when the settings are incomplete.
+ * Returns the host of the fabric listener: the host of the other listeners when nodes authenticate by certificate, or by token on a network that the
+ * operator trusts. Without either it is loopback, because peers on other machines could not authenticate. Throws when the settings are incomplete.
  */
 export function fabricHost({ listen, fabric }: Settings): string {
   if (isLoopbackHost(listen.host) || fabric.certFile !== undefined) return listen.host;
@@ -16,8 +16,8 @@ export function fabricHost({ listen, fabric }: Settings): string {
   if (hasToken && listen.insecure) return listen.host;
   if (!hasToken && fabric.seeds.length === 0) return LOOPBACK;
   throw new Error(
-    `refusing to join nodes on ${listen.host}: nothing would prove which node is at the other end. ` +
-      "Configure fabric.cert_file, fabric.key_file and fabric.ca_file; or, where the network itself is trusted, fabric.cluster_token_file with --insecure; " +
+    `refusing to open the fabric on ${listen.host}: peers could not be authenticated. ` +
+      "Configure fabric.cert_file, fabric.key_file and fabric.ca_file; or, on a trusted network, fabric.cluster_token_file with --insecure; " +
       "or listen on 127.0.0.1",
   );
 }
@@ -29,12 +29,12 @@ export interface NetworkAddress {
 }
 
 /**
- * The host that other nodes are told: the one of the settings, else the bound one. A node bound to all addresses tells the first one that is not
- * loopback. Throws when the system does not list its addresses.
+ * Returns the host that other nodes receive: the advertised host of the settings, otherwise the bound host. A node bound to all addresses advertises the
+ * first address that is not loopback. Throws when the system does not list its addresses.
  */
 export function advertisedHost(settings: Settings, bound: string, interfaces: () => readonly NetworkAddress[] = allInterfaces): string {
   const { advertiseHost, host } = settings.listen;
-  // A listener that is on loopback alone is told as such, because nobody reaches it elsewhere.
+  // A listener that is bound only to loopback advertises loopback, because it cannot be reached elsewhere.
   if (isLoopbackHost(bound) && !isLoopbackHost(host)) return bound;
   if (advertiseHost !== undefined) return advertiseHost;
   if (!ANY.has(bound)) return bound;
@@ -47,8 +47,11 @@ function allInterfaces(): readonly NetworkAddress[] {
   try {
     return Object.values(networkInterfaces()).flatMap((each) => each ?? []);
   } catch (cause) {
-    throw new Error("this machine's addresses cannot be read; set listen.advertise_host, or let the process use netlink sockets", {
-      cause,
-    });
+    throw new Error(
+      "cannot read the network addresses of this machine: set listen.advertise_host, or allow netlink sockets for the process",
+      {
+        cause,
+      },
+    );
   }
 }

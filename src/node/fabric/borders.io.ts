@@ -1,4 +1,4 @@
-/** Reads what the files of the borders hold: authorities and tokens of clusters of other regions. */
+/** Reads the files of the borders: CA certificates and tokens of clusters of other regions. */
 import type { BorderSettings } from "../../config/borders.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Border, BorderTrust } from "../../fabric/borders/border.ts";
@@ -8,7 +8,7 @@ import { type FabricTls, trustDomainOf } from "../../fabric/transport/peer-ident
 import { readCertificates } from "../../lib/named-file.io.ts";
 import { type NamedNode, readFabricTls, readTokens } from "./secrets.io.ts";
 
-/** The borders of the settings, none of which may have a token of the fabric. Throws with a message for the operator, a line for each border that is wrong. */
+/** Reads the borders of the settings. Throws a message for the operator with one line per invalid border. A border must not share a token with the fabric. */
 export function readBorders(borders: readonly BorderSettings[], { clusterToken, otherToken }: ClusterTokens): readonly Border[] {
   const taken = new Map([clusterToken, otherToken].map((token) => [token, "the fabric"]));
   return eachRead(borders, (row, i) => {
@@ -18,7 +18,7 @@ export function readBorders(borders: readonly BorderSettings[], { clusterToken, 
   });
 }
 
-/** Reads every row, and throws all that is wrong with them. */
+/** Reads every row, and throws one error with the faults of all rows. */
 function eachRead<T>(borders: readonly BorderSettings[], read: (row: BorderSettings, index: number) => T): readonly T[] {
   const faults: string[] = [];
   const each = borders.map((row, i) => {
@@ -33,17 +33,18 @@ function eachRead<T>(borders: readonly BorderSettings[], read: (row: BorderSetti
   return each.flat();
 }
 
-/** A token says which cluster shows it, so no two clusters may have the same. */
+/** A token identifies the cluster that presents it, so no two clusters may have the same token. */
 function trustOf({ trust: { tokenFile } }: BorderSettings, setting: string, taken: Map<string | undefined, string>): BorderTrust {
   if (tokenFile === undefined) return { kind: "authority" };
   const [token, otherToken] = readTokens(`${setting}.trust.token_file`, tokenFile);
   const other = taken.get(token) ?? (otherToken === undefined ? undefined : taken.get(otherToken));
-  if (other !== undefined) throw new Error(`${setting}.trust.token_file: ${tokenFile} holds a token of ${other} too; give each its own`);
+  if (other !== undefined)
+    throw new Error(`${setting}.trust.token_file: ${tokenFile} has the same token as ${other}: use a separate token for each`);
   for (const each of [token, otherToken]) if (each !== undefined) taken.set(each, setting);
   return { kind: "token", token, otherToken };
 }
 
-/** Reads the certificates of the fabric, and the authorities of its borders. Undefined for plain connections. */
+/** Reads the certificates of the fabric and the CA certificates of its borders. Undefined for plain connections. */
 export function readTlsAndBorders(settings: Settings, borders: readonly BorderSettings[], self: NamedNode): FabricTls | undefined {
   const tls = readFabricTls(settings, self);
   return tls === undefined ? undefined : { ...tls, borders: readAuthorities(borders, tls.cert) };

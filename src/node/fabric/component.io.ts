@@ -1,4 +1,4 @@
-/** Opens the fabric of a node, its listener and its files, and carries out what the machine orders of the files. */
+/** Opens the fabric of a node, its listener and its files, and carries out the machine's orders for the files. */
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
@@ -33,10 +33,10 @@ export interface FabricComponentOptions {
   readonly core: NodeCore;
 }
 
-/** The least time that the fabric has for its goodbye, however long open calls took. */
+/** Minimum time of the fabric to announce its departure, in ms, however long open calls took. */
 const MIN_GOODBYE_MS = 1000;
 
-/** Opens the fabric listener. What others say waits until the node begins. Rejects with a message for the operator when it cannot. */
+/** Opens the fabric listener. Messages of other nodes wait until the node begins. Rejects with a message for the operator when the listener fails. */
 export async function openFabricComponent(options: FabricComponentOptions): Promise<NodeFabric> {
   const { settings, core, log } = options;
   const { driver, machine, metrics, journal } = core;
@@ -56,20 +56,20 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     start: journal.restored,
     remembered: members.remembered,
     warm: found === "ignored" ? undefined : found,
-    // Without a directory there is nothing to write to.
+    // Without a data directory no snapshot is written.
     snapshots: { intervalMs: settings.persistence.ephemeral ? 0 : settings.fabric.snapshotIntervalMs, isOtherThere: found === "ignored" },
   };
   const fabric = joinOthers(core, joining, now());
   const events = new FabricEvents(core, log);
-  driver.follow((told) => {
-    if (told.kind === "keepRoster") void keepRoster(members, told.bytes, options);
-    else if (told.kind === "keepSnapshot") void keepSnapshots(told, files, driver);
-    events.told(told);
+  driver.follow((notice) => {
+    if (notice.kind === "keepRoster") void keepRoster(members, notice.bytes, options);
+    else if (notice.kind === "keepSnapshot") void keepSnapshots(notice, files, driver);
+    events.onNotice(notice);
   });
   const tlsWatch = watchFabricTls(options);
   const component: NodeComponent = {
     start: async () => {
-      // This start has a name before it says anything.
+      // The id of this process instance must be on disk before the node sends anything.
       await journal.nameStart();
       driver.begin();
     },
@@ -110,7 +110,7 @@ interface SnapshotFiles {
   readonly summaries: SummariesFile;
 }
 
-/** What others told, and the summaries that this node held, are back when it resolves. */
+/** Opens the snapshot files and restores the replicated data and the stored summaries. */
 async function openSnapshots(
   options: FabricComponentOptions,
 ): Promise<SnapshotFiles & { readonly found: WarmStart | "ignored" | undefined }> {
@@ -124,14 +124,14 @@ async function openSnapshots(
   return { found, snapshot, summaries };
 }
 
-/** Both are on disk when the machine hears that the snapshot is kept: a node that stops waits for that. */
+/** Writes both files before the machine learns that the snapshot is kept, because a stopping node waits for that. */
 async function keepSnapshots(
-  told: Extract<NodeNotice, { readonly kind: "keepSnapshot" }>,
+  notice: Extract<NodeNotice, { readonly kind: "keepSnapshot" }>,
   files: SnapshotFiles,
   driver: CoreDriver,
 ): Promise<void> {
-  const isKept = await files.snapshot.keep(told);
-  if (told.summaries !== undefined) await files.summaries.keep(told.summaries);
+  const isKept = await files.snapshot.keep(notice);
+  if (notice.summaries !== undefined) await files.summaries.keep(notice.summaries);
   driver.input({ kind: "snapshotKept", isKept });
 }
 
@@ -141,7 +141,7 @@ async function keepRoster(members: MembersFile, bytes: Uint8Array, { core, log }
     await members.write(bytes);
   } catch (error) {
     rethrowInvariant(error);
-    log.error({ err: error }, "the members of the cluster are not written down, trying again");
+    log.error({ err: error }, "members file not written, trying again");
     isKept = false;
   }
   core.driver.input({ kind: "rosterKept", isKept });
@@ -151,13 +151,13 @@ function watchFabricTls({ settings, core, log }: FabricComponentOptions): TlsWat
   const { certFile, keyFile, caFile: clientCaFile } = settings.fabric;
   if (certFile === undefined || keyFile === undefined) return undefined;
   const apply = () => {
-    // The files are read with the same checks as at the start: they must still be this node's.
+    // The files are checked as at the start: they must still belong to this node.
     const tls = readTlsAndBorders(settings, settings.fabric.borders, core.identity);
     if (tls !== undefined) core.driver.setTls(tls);
   };
   return watchTls({ group: "fabric", certFile, keyFile, clientCaFile }, apply, {
-    onReload: () => log.info({}, "certificates of the fabric reloaded"),
-    onError: (error) => log.warn({ err: error }, "certificates of the fabric not reloaded, keeping the old ones"),
+    onReload: () => log.info({}, "fabric certificates reloaded"),
+    onError: (error) => log.warn({ err: error }, "fabric certificates not reloaded, keeping the old ones"),
   });
 }
 
@@ -179,9 +179,9 @@ function reloadBorders({ settings, core, log }: FabricComponentOptions, fabric: 
   try {
     fabric.borders.setBorders(readBorders(settings.fabric.borders, readClusterTokens(settings)));
     core.driver.input({ kind: "tick" });
-    log.info({ borders: settings.fabric.borders.length }, "tokens of the borders reloaded");
+    log.info({ borders: settings.fabric.borders.length }, "border tokens reloaded");
   } catch (error) {
-    log.warn({ err: error }, "tokens of the borders not reloaded, keeping the old ones");
+    log.warn({ err: error }, "border tokens not reloaded, keeping the old ones");
   }
 }
 

@@ -1,4 +1,4 @@
-/** Tells the log and the audit what happens in the mesh. An event has the same id in both. */
+/** Writes mesh events to the log and the audit. An event has the same id in both. */
 
 import { type EntryKey, keyParts } from "../../catalog/record/record.ts";
 import type { FabricEvent } from "../../fabric/io-types.ts";
@@ -16,7 +16,7 @@ const MAX_STATUSES = 10_000;
 export class FabricEvents {
   readonly #core: NodeCore;
   readonly #log: Log;
-  /** Statuses of the members that changed last. The map is bounded, because nodes with new names come and go for as long as this one runs. */
+  /** Statuses of the members that changed last. The map is bounded, because nodes with new names come and go for as long as this process runs. */
   readonly #statuses = new BoundedMap<string, MemberStatus>(MAX_STATUSES);
   /** A finding about a member. The status change of the member follows, and both are logged together. */
   #finding: { readonly event: string; readonly detail: FabricEvent["detail"] } | undefined;
@@ -27,24 +27,24 @@ export class FabricEvents {
     this.#log = log;
   }
 
-  /** Takes what the machine tells. */
-  told(told: NodeNotice): void {
-    if (told.kind === "event") this.tell(told.event);
-    else if (told.kind === "memberChanged") this.member(told.update);
-    else if (told.kind === "generationLost") this.#generationLost(told);
-    else if (told.kind === "staticEnded") this.staticEnded(keyParts(told.key));
-    else if (told.kind === "takenOver") this.#core.metrics.counter("mesh_taken_over_entries_total", {}).inc(told.count);
-    else if (told.kind === "handedOver") this.handedOver(told);
+  /** Handles a notice of the machine. */
+  onNotice(notice: NodeNotice): void {
+    if (notice.kind === "event") this.log(notice.event);
+    else if (notice.kind === "memberChanged") this.member(notice.update);
+    else if (notice.kind === "generationLost") this.#generationLost(notice);
+    else if (notice.kind === "staticEnded") this.staticEnded(keyParts(notice.key));
+    else if (notice.kind === "takenOver") this.#core.metrics.counter("mesh_taken_over_entries_total", {}).inc(notice.count);
+    else if (notice.kind === "handedOver") this.handedOver(notice);
   }
 
-  tell({ name, severity, isAudited, detail }: FabricEvent): void {
+  log({ name, severity, isAudited, detail }: FabricEvent): void {
     this.#core.metrics.inc("mesh_events_total", { event: name });
     if (FINDINGS.has(name)) {
       this.#finding = { event: name, detail };
       return;
     }
     const eventId = this.#nextId();
-    this.#log[severity]({ ...detail, event: name, eventId }, name.replaceAll("_", " "));
+    this.#log[severity]({ ...detail, event: name, eventId }, MESSAGES.get(name) ?? name.replaceAll("_", " "));
     if (!isAudited) return;
     this.#record({ name, detail }, eventId);
   }
@@ -52,7 +52,7 @@ export class FabricEvents {
   #record({ name, detail }: Pick<FabricEvent, "detail" | "name">, eventId: string): void {
     const facts = Object.entries(detail).map(([key, value]) => `${key}=${value}`);
     this.#core.audit?.record({
-      // The name that a stranger gives itself is in the detail.
+      // The name that an unknown peer claims is in the detail.
       ...NODE_ACT,
       atWallMs: now().wallMs,
       source: `${detail["address"] ?? ""}`,
@@ -64,22 +64,22 @@ export class FabricEvents {
     });
   }
 
-  /** A record of another node ended a static entry of this one. The entry's client renews nothing, so it would never hear of it. */
+  /** A record of another node ended a static entry of this one. The client of the entry renews nothing, so it would not notice. */
   staticEnded({ namespace, name, instanceId }: EntryKey): void {
     const detail = { namespace, name, instanceId, reason: "unregistered_elsewhere" };
-    this.tell({ name: "static_entry_ended", severity: "warn", isAudited: true, detail });
+    this.log({ name: "static_entry_ended", severity: "warn", isAudited: true, detail });
   }
 
-  /** This node leaves: tells what became of its static entries. By then no listener is open that could be asked. */
+  /** This node leaves: reports the result for its static entries. No listener is open any more through which it could be queried. */
   handedOver({ takenCount, leftCount, unansweredCount, localEndedCount }: HandedOver): void {
     const detail = { takenCount, leftCount, localEndedCount };
     const isAudited = takenCount + leftCount + localEndedCount > 0;
-    // Entries that are left stay, and this node says that it restarts.
-    if (leftCount > 0) this.tell({ name: "static_entries_left", severity: "warn", isAudited, detail: { ...detail, unansweredCount } });
-    else this.tell({ name: "static_entries_handed_over", severity: "info", isAudited, detail });
+    // Left entries stay, and this node announces a restart.
+    if (leftCount > 0) this.log({ name: "static_entries_left", severity: "warn", isAudited, detail: { ...detail, unansweredCount } });
+    else this.log({ name: "static_entries_handed_over", severity: "info", isAudited, detail });
   }
 
-  /** A member changed. Only changes of its status are told. */
+  /** Handles a changed member. Only changes of its status are logged. */
   member({ nodeId, status, clusterId, region, zone, address, version, generation, accuser, roles, transports }: MemberUpdate): void {
     const finding = this.#finding?.detail["nodeId"] === nodeId ? { event: this.#finding.event, ...this.#finding.detail } : {};
     this.#finding = undefined;
@@ -88,8 +88,8 @@ export class FabricEvents {
     this.#statuses.set(nodeId, status);
     const facts = { ...finding, nodeId, status, before, clusterId, region, zone, address, version, generation, roles, transports };
     const eventId = this.#nextId();
-    const told = { ...facts, ...(status === "suspect" && { accuser }), eventId };
-    this.#log[status === "dead" ? "warn" : "info"](told, `member is ${status}`);
+    const fields = { ...facts, ...(status === "suspect" && { accuser }), eventId };
+    this.#log[status === "dead" ? "warn" : "info"](fields, `member is ${status}`);
     const name = membershipChange(before, status);
     if (name !== undefined) this.#record({ name, detail: { nodeId, status, clusterId, region, zone, address, generation } }, eventId);
   }
@@ -97,8 +97,12 @@ export class FabricEvents {
   #generationLost({ why: { peerNodeId, seq }, generation }: Extract<NodeNotice, { readonly kind: "generationLost" }>): void {
     const { generation: lost, through } = this.#core.replica.self;
     const facts = { lastSeq: through, lost, generation };
-    if (peerNodeId === "") this.#log.error(facts, "another start went under this id for a while, taking a new generation");
-    else this.#log.error({ peerNodeId, seq, ...facts }, "journal is older than what others know, taking a new generation");
+    if (peerNodeId === "") this.#log.error(facts, "another process used this node id for a while, starting a new generation");
+    else
+      this.#log.error(
+        { peerNodeId, seq, ...facts },
+        "journal is older than the records of this node on other nodes, starting a new generation",
+      );
   }
 
   #nextId(): string {
@@ -128,7 +132,23 @@ function subjectOfEvent({ namespace, name, instanceId, nodeId, peerNodeId }: Fab
 const MAX_ACTION_CHARS = 64;
 /** Events that immediately precede the status change of their member. */
 const FINDINGS: ReadonlySet<string> = new Set(["member_suspected", "member_dead"]);
-/** Audited events in which somebody was refused. All other events are only noted. */
+/** Log messages of events whose names do not say enough. The message of any other event is its name with spaces. */
+const MESSAGES: ReadonlyMap<string, string> = new Map([
+  ["answer_refused", "answer of a node refused: its cluster or region is not accepted"],
+  ["contradicted_own_death", "refuted a report that this node is dead"],
+  ["own_clock_off", "clock of this node is wrong: writes refused"],
+  ["own_clock_right", "clock of this node is correct again"],
+  ["own_id_used_by_another", "another process uses the id of this node"],
+  ["own_start_accepted", "this process instance accepted again by other nodes"],
+  ["own_start_refused", "this process instance refused by other nodes: writes refused"],
+  ["own_update_refused", "member record of this node rejected"],
+  ["own_update_taken", "member record of this node accepted again"],
+  ["peer_not_reached", "peer unreachable"],
+  ["policy_not_taken", "policy not applied: its cluster is not accepted"],
+  ["stranger_refused", "unknown peer rejected"],
+  ["woke_up_late", "process was paused for longer than the suspicion timeout"],
+]);
+/** Audited events in which a peer or a call was refused. All other events are only noted. */
 const REFUSALS: ReadonlySet<string> = new Set([
   "address_of_another_member",
   "call_refused",

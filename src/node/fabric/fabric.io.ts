@@ -1,4 +1,4 @@
-/** What the rest of a node needs of its fabric; and the stand-in for a node that has no fabric. */
+/** The parts of the fabric that the rest of a node needs, and their replacement on a node without a fabric. */
 import type { Time } from "../../lib/machine.ts";
 import { lonePeerDirectory, type PeerDirectory } from "../../services/discovery/answer-age.ts";
 import type { ListenerAddress } from "../../services/node-entry.ts";
@@ -7,19 +7,19 @@ import type { NodeComponent } from "../components.io.ts";
 import type { NodeCore } from "../rooms.io.ts";
 
 export interface NodeFabric {
-  /** Where others reach this node; undefined while it has no fabric listener. */
+  /** Address at which others reach this node. Undefined without a fabric listener. */
   readonly listener: (Required<ListenerAddress> & { readonly address: string }) | undefined;
   readonly mesh: PeerDirectory;
   readonly peers: MemberDirectory;
   readonly component: NodeComponent;
 }
 
-/** The stand-in of a node without a fabric. */
+/** Makes the replacement for a node without a fabric. */
 export function loneFabric({ identity, replica, machine, driver, metrics }: NodeCore, detail: string): NodeFabric {
   const mesh = lonePeerDirectory(identity.nodeId);
   const { nodeId, clusterId, region, zone, version, roles } = identity;
   const self = (time: Time) => ({
-    ...NOBODY,
+    ...NO_FABRIC_FIELDS,
     nodeId,
     clusterId,
     region,
@@ -34,7 +34,7 @@ export function loneFabric({ identity, replica, machine, driver, metrics }: Node
     mesh,
     peers: {
       members: (time) => [self(time)],
-      member: (asked, time) => (asked === nodeId ? self(time) : undefined),
+      member: (nodeIdToFind, time) => (nodeIdToFind === nodeId ? self(time) : undefined),
       story: () => ({ events: [], suspicionEndsWallMs: undefined, confirmedBy: [] }),
       lag: () => ({
         ...ALONE_LAG,
@@ -44,7 +44,7 @@ export function loneFabric({ identity, replica, machine, driver, metrics }: Node
       }),
       follow: () => () => {},
     },
-    // Checks run from here on, as at a node with a fabric.
+    // Checks start here, as on a node with a fabric.
     component: {
       start: () => driver.begin(),
       readiness: () => [{ name: "fabric", ok: true, detail }],
@@ -56,8 +56,8 @@ export function loneFabric({ identity, replica, machine, driver, metrics }: Node
   };
 }
 
-/** What a node without a fabric says of itself, apart from its name and place. */
-const NOBODY = {
+/** Member fields of a node without a fabric, apart from its name and location. */
+const NO_FABRIC_FIELDS = {
   address: "",
   status: "alive",
   incarnation: 0,

@@ -1,4 +1,4 @@
-/** The file with the members of the own cluster, which a node remembers over a restart. `core/roster-file.ts` decides when it is written. */
+/** The file with the members of this node's cluster, which a node remembers across restarts. `core/roster-file.ts` decides when it is written. */
 
 import { existsSync, readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
@@ -29,7 +29,7 @@ export class MembersFile {
     this.remembered = this.#read(self);
   }
 
-  /** Rejects when the file cannot be written; the old file then stays. One at a time. */
+  /** Rejects when the file cannot be written; the old file then stays. Must not be called concurrently. */
   async write(bytes: Uint8Array): Promise<void> {
     if (this.#path === undefined || this.#stop.signal.aborted) return;
     const writing = writeSnapshotFile(this.#path, [bytes], { maxBytes: MAX_BYTES, signal: this.#stop.signal });
@@ -37,13 +37,13 @@ export class MembersFile {
     await writing;
   }
 
-  /** Resolves when nothing is being written any more. */
+  /** Resolves when no write is running. */
   async close(): Promise<void> {
     await this.#writing;
     this.#stop.abort();
   }
 
-  /** A file that cannot be read keeps no node from starting, because the members tell who they are. */
+  /** A file that cannot be read does not keep a node from starting, because the members announce themselves. */
   #read(self: FileOwner): readonly string[] {
     if (this.#path === undefined) return [];
     try {
@@ -51,13 +51,13 @@ export class MembersFile {
     } catch (error) {
       rethrowInvariant(error);
       const isMissing = error instanceof Error && "code" in error && error.code === "ENOENT";
-      if (!isMissing) this.#log.warn({ err: error, path: this.#path }, "the members that were there before the start are not known");
+      if (!isMissing) this.#log.warn({ err: error, path: this.#path }, "members file not read: the members before this start are unknown");
       return [];
     }
   }
 }
 
-// The mark in the data directory that other nodes were there. A node writes it when it meets its first peer.
+// The marker in the data directory that there were other nodes. A node writes it when it meets its first peer.
 
 export function isMarked({ persistence }: Settings): boolean {
   return !persistence.ephemeral && existsSync(join(persistence.dataDir, DATA_FILES.hadPeers));
@@ -68,6 +68,6 @@ export async function writeMark({ persistence }: Settings, log: Log): Promise<vo
   try {
     await writeFile(join(persistence.dataDir, DATA_FILES.hadPeers), "", { mode: 0o600 });
   } catch (error) {
-    log.warn({ err: error }, "mark of the first peer not written");
+    log.warn({ err: error }, "marker of the first peer not written");
   }
 }

@@ -10,7 +10,7 @@ import { POLICY_EXCHANGE_FIXED } from "../../fabric/policy-sync.ts";
 import { READINESS_FIXED } from "../../fabric/readiness.ts";
 import { REPLICATION_FIXED } from "../../fabric/replication/options.ts";
 
-/** The options of the fabric: its settings, and its fixed values. */
+/** Returns the options of the fabric: its settings and its fixed values. */
 export function fabricOptions({ fabric, node }: Settings): FabricOptions {
   const { intervalMs, suspicionMultiplier: suspicionMult, suspicionMinMs, maxLinks, maxClockSkewMs } = fabric;
   const scaled = (lengthMs: number) => Math.round((lengthMs * intervalMs) / BASE_INTERVAL_MS);
@@ -56,7 +56,7 @@ export function fabricOptions({ fabric, node }: Settings): FabricOptions {
   };
 }
 
-/** Least time in which the fabric may end its links, however short a stop is to be. */
+/** Minimum time in which the fabric may end its links, in ms, however short the stop timeout is. */
 const MIN_STOP_MS = 1000;
 
 export function peerAuthSettings({ fabric }: Settings): PeerAuthSettings {

@@ -1,4 +1,4 @@
-/** What services ask of the mesh, read from the fabric's machine. */
+/** Answers the questions of services about the mesh from the fabric's machine. */
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
 import { isListed } from "../../fabric/membership/members.ts";
@@ -12,10 +12,10 @@ import type { WriteEligibility } from "../core/write-eligibility.ts";
 import { fabricOf, type NodeMachine } from "../core.ts";
 import type { NodeNotice } from "../core-io.ts";
 
-/** How long an age is kept. Every query asks for the age, and it changes slowly. */
+/** How long an age is cached, in ms. Every query needs the age, and it changes slowly. */
 const AGE_MS = 50;
 
-/** The parts of a node that has joined others, as far as they are read here. */
+/** The parts of a joined node that this file reads. */
 export interface JoinedCore {
   readonly identity: { readonly nodeId: string };
   readonly machine: Pick<NodeMachine, "ageMs" | "fabric" | "heardWallMs" | "readiness" | "writeEligibility">;
@@ -30,7 +30,7 @@ export function peerDirectory(core: JoinedCore): PeerDirectory {
     isWhole: () => fabricOf(core).isWhole,
     hasPeers: () => fabricOf(core).hasClusterPeers,
     ageMs: (time) => {
-      // The age that is told is never lower than the true one. That of a node that was not ready is another one, and may be a year.
+      // The reported age is never lower than the true one. A node that was not ready has a different age, which may be a year.
       if (time.monoMs - readMonoMs < AGE_MS && machine.readiness.isReady === wasReady)
         return ageMs === 0 ? 0 : ageMs + time.monoMs - readMonoMs;
       readMonoMs = time.monoMs;
@@ -39,18 +39,18 @@ export function peerDirectory(core: JoinedCore): PeerDirectory {
       return ageMs;
     },
     unreachable: (time) => fabricOf(core).unreachable(time),
-    presence: (asked, time) => {
-      if (asked === nodeId) return { status: "alive", lastSeenWallMs: time.wallMs };
-      const status = fabricOf(core).membership.find(asked)?.status;
+    presence: (nodeIdToFind, time) => {
+      if (nodeIdToFind === nodeId) return { status: "alive", lastSeenWallMs: time.wallMs };
+      const status = fabricOf(core).membership.find(nodeIdToFind)?.status;
       if (status === undefined || !isListed(status)) return undefined;
-      return { status, lastSeenWallMs: machine.heardWallMs(asked) ?? time.wallMs };
+      return { status, lastSeenWallMs: machine.heardWallMs(nodeIdToFind) ?? time.wallMs };
     },
   };
 }
 
-/** What tells of changed members: the driver. */
+/** Reports changed members: the driver. */
 interface MemberChangeSource {
-  follow(follower: (told: NodeNotice) => void): () => void;
+  follow(follower: (notice: NodeNotice) => void): () => void;
 }
 
 export class FabricPeers implements MemberDirectory {
@@ -95,7 +95,7 @@ export class FabricPeers implements MemberDirectory {
       ...(partial.length > 0 ? [partialText(partial)] : []),
     ];
     return {
-      // As `/readyz` says, which knows more than the fabric: the clock, other starts, and the policy.
+      // `/readyz` knows more than the fabric: the clock, other process instances, and the policy.
       isReady: machine.readiness.isServing,
       isCaughtUp: partial.length === 0 && (reason === "caught_up" || reason === "alone"),
       isProtected: protectedClusters.length > 0,
@@ -121,19 +121,19 @@ export class FabricPeers implements MemberDirectory {
   }
 
   follow(onChange: (nodeId: string) => void): () => void {
-    return this.#driver.follow((told) => {
-      if (told.kind === "memberChanged") onChange(told.update.nodeId);
-      else if (told.kind === "memberForgotten") onChange(told.nodeId);
+    return this.#driver.follow((notice) => {
+      if (notice.kind === "memberChanged") onChange(notice.update.nodeId);
+      else if (notice.kind === "memberForgotten") onChange(notice.nodeId);
     });
   }
 
-  /** The origins that are here, and those of which nothing is here because a peer refused some of their records. */
+  /** Lists the origins with records here, and origins without any because a peer refused some of their records. */
   #origins(partial: Map<string, PartialOrigin>): readonly OriginLagRow[] {
     const { exchanges } = fabricOf(this.#core);
     const rows = [...this.#core.replica.origins.values()].map(({ id, nodeId, generation, life, through, floor, lacks }): OriginLagRow => {
       const { count: refused, why } = partial.get(id) ?? { count: 0, why: undefined };
       partial.delete(id);
-      const whyPartial = why === "" ? "records of it were refused" : (why ?? "");
+      const whyPartial = why === "" ? "some of its records were refused" : (why ?? "");
       const known = Math.max(through, exchanges.heardOf(id));
       return { nodeId, generation, life, through: lacks === undefined ? through : 0, floor, known, refused, whyPartial };
     });
@@ -165,15 +165,15 @@ export class FabricPeers implements MemberDirectory {
   }
 }
 
-const POLICY_AWAITED = "the policy of its cluster is not in force here yet";
+const POLICY_AWAITED = "waiting for the current policy of the cluster";
 
-/** One line for people: readiness, and the clusters whose entries are not hidden although their nodes are gone. */
+/** Returns one line for operators: readiness, and the clusters whose entries stay visible although their nodes are gone. */
 function detailOf(detail: string, protectedClusters: readonly string[]): string {
   if (protectedClusters.length === 0) return detail;
-  return `${detail}; so much of ${protectedClusters.join(", ")} vanished at once that nothing of ${protectedClusters.length === 1 ? "it" : "them"} is hidden`;
+  return `${detail}; entries of ${protectedClusters.join(", ")} stay visible, because many nodes disappeared at the same time`;
 }
 
-/** The line of `/readyz` about the fabric, and whether the fabric is ok. */
+/** Returns the `/readyz` line about the fabric, and whether the fabric is ok. */
 export function fabricReadiness(
   fabric: Fabric,
   { fabricFault: fault }: Pick<WriteEligibility, "fabricFault">,
@@ -190,23 +190,23 @@ export function fabricReadiness(
   const refusers = fabric.membership.refusers();
   if (refusers.length > 0) parts.push(refusalText(refusers));
   const second = fabric.membership.secondAddress(time);
-  if (second !== undefined) parts.push(`a second node with this id, at ${second}, is not accepted: stop it`);
+  if (second !== undefined) parts.push(`another node with this id at ${second} was rejected: stop it`);
   return { ok: isReady && fault === "", detail: parts.join("; ") };
 }
 
-/** Tells of records of other nodes that this node does not hold, because it or a peer refused them. */
+/** Lists origins whose records are incomplete on this node, because it or a peer refused some of them. */
 function partialText(partial: readonly PartialOrigin[]): string {
   const [first] = partial;
   const more = partial.length > 1 ? ` and ${partial.length - 1} more` : "";
   const count = first === undefined || first.count === 0 ? "" : `${first.count}: `;
-  return `partial here, for records that were refused: ${first?.id ?? ""} (${count}${first?.why ?? ""})${more}`;
+  return `incomplete because records were refused: ${first?.id ?? ""} (${count}${first?.why ?? ""})${more}`;
 }
 
-/** The most names that a detail tells. */
-const MAX_REFUSERS_TOLD = 3;
+/** Maximum number of node names in a detail. */
+const MAX_LISTED_REFUSERS = 3;
 
 function refusalText(refusers: readonly { readonly nodeId: string; readonly why: string }[]): string {
-  const told = refusers.slice(0, MAX_REFUSERS_TOLD).map(({ nodeId, why }) => `${nodeId} (${why})`);
-  const more = refusers.length > told.length ? ` and ${refusers.length - told.length} more` : "";
-  return `what this node says of itself is refused by ${told.join(", ")}${more}`;
+  const listed = refusers.slice(0, MAX_LISTED_REFUSERS).map(({ nodeId, why }) => `${nodeId} (${why})`);
+  const more = refusers.length > listed.length ? ` and ${refusers.length - listed.length} more` : "";
+  return `this node's member record is rejected by ${listed.join(", ")}${more}`;
 }

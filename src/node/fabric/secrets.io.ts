@@ -6,12 +6,12 @@ import type { FabricTls } from "../../fabric/transport/peer-identity.io.ts";
 import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readCertificates, readNamedFile } from "../../lib/named-file.io.ts";
 import { Rng } from "../../lib/rng.ts";
 
-/** A random source for machines, seeded from the system's secure one. */
+/** Returns a random source for machines, seeded from the secure source of the system. */
 export function secretRng(): Rng {
   return new Rng(randomBytes(16).toString("hex"));
 }
 
-/** Lines of the token file: the token, and while it is changed the old or the new one. */
+/** Maximum number of lines of the token file: the token, and during a rotation the old or the new one. */
 const MAX_TOKENS = 2;
 
 /** Reads the tokens of the fabric. */
@@ -24,7 +24,7 @@ function tokensOf([clusterToken, otherToken]: readonly [string, string | undefin
   return { clusterToken, otherToken };
 }
 
-/** Reads the token of a file's first line, and that of its second if it has one. The message of an error names the file and never its content. */
+/** Reads the tokens on the first and the optional second line of a file. Error messages name the file but never contain its content. */
 export function readTokens(setting: string, path: string): readonly [token: string, otherToken: string | undefined] {
   const lines = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES })
     .toString("utf8")
@@ -33,27 +33,29 @@ export function readTokens(setting: string, path: string): readonly [token: stri
   const [token, otherToken] = lines;
   const areTokens = lines.every((line) => /^[\x21-\x7e]{16,1024}$/.test(line));
   if (token !== undefined && lines.length <= MAX_TOKENS && areTokens) return [token, otherToken];
-  throw new Error(`${setting}: ${path} does not hold one or two lines of 16 to 1024 printable ASCII characters without spaces`);
+  throw new Error(
+    `${setting}: invalid token file ${path}: expected one or two lines of 16 to 1024 printable ASCII characters without spaces`,
+  );
 }
 
 export interface NamedNode {
-  /** Undefined while it is not known yet. A certificate of any node of the cluster is then taken. */
+  /** Undefined while it is not known yet. A certificate of any node of the cluster is then accepted. */
   readonly nodeId: string | undefined;
   readonly clusterId: string;
 }
 
-/** Reads the certificates of the fabric. Undefined for plain connections. Throws when they are of another node. */
+/** Reads the certificates of the fabric. Undefined for plain connections. Throws when the certificate belongs to another node. */
 export function readFabricTls({ fabric }: Settings, self: NamedNode): FabricTls | undefined {
   const { certFile, keyFile, caFile } = fabric;
   if (certFile === undefined || keyFile === undefined || caFile === undefined) return undefined;
   const cert = readPem("fabric.cert_file", certFile);
   const named = nodeOfCertificate(new X509Certificate(cert).subjectAltName ?? "");
-  const { nodeId = named?.nodeId ?? "with an id of its own", clusterId } = self;
+  const { nodeId = named?.nodeId ?? "with a generated id", clusterId } = self;
   if (named?.nodeId !== nodeId || named.clusterId !== clusterId) {
-    const has = named === undefined ? "names no node" : `is of node ${named.nodeId} of cluster ${named.clusterId}`;
+    const has = named === undefined ? "names no node" : `belongs to node ${named.nodeId} of cluster ${named.clusterId}`;
     throw new Error(
-      `fabric.cert_file: ${certFile} ${has}, and this is node ${nodeId} of cluster ${clusterId}: ` +
-        "it must have one URI, spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>",
+      `fabric.cert_file: ${certFile} ${has}, but this is node ${nodeId} of cluster ${clusterId}: ` +
+        "the certificate must have exactly one URI, spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>",
     );
   }
   return { cert, key: readPem("fabric.key_file", keyFile), clientCa: readCertificates("fabric.ca_file", caFile) };

@@ -1,4 +1,4 @@
-/** Checks the files that settings name, and finds what would keep a node from starting before anything is opened. */
+/** Checks the files that the settings name, and finds the faults that would stop a start, before anything is opened. */
 import { accessSync, closeSync, constants, openSync, type Stats, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
@@ -18,10 +18,10 @@ import { readUpstreamAccess } from "../resolver/credentials.io.ts";
 
 type TlsSettings = Pick<Settings["tls"], "certFile" | "keyFile" | "caFile">;
 
-/** What stands before `cert_file`, `key_file` and `ca_file`. */
+/** Prefix of `cert_file`, `key_file` and `ca_file`. */
 type TlsPrefix = "tls." | "fabric." | "resolver.tls_";
 
-/** Each fault is one line that names the setting and the file, and never its content. */
+/** Returns the faults. Each is one line that names the setting and the file, and never contains file content. */
 export async function fileFaults(settings: Settings): Promise<readonly string[]> {
   const { tls, fabric, tenants, node, policy, audit, persistence } = settings;
   const isResolver = node.mode === "resolver";
@@ -52,28 +52,28 @@ async function dnsFaults(dns: Settings["dns"]): Promise<readonly string[]> {
   ];
 }
 
-/** Throws when the file holds no keys of a token issuer. The library that reads them is loaded only here. */
+/** Throws when the file has no keys of a token issuer. The library that reads them is loaded only here. */
 async function checkKeys(path: string): Promise<void> {
   (await import("../../policy/identity/tokens.io.ts")).checkKeyFile(path);
 }
 
-/** Without its policy file a new node would deny everything, and a node with a stored policy would not do what its operator wrote. */
+/** An invalid policy file is a fault: a new node would deny everything, and a node with a stored policy would not follow the file. */
 async function policyFaults(path: string): Promise<readonly string[]> {
   const read = await readFileText(path);
   if (read.ok) return [];
-  return [`policy.file: ${path}: ${read.fault}; check it with waymark namespace policy validate, or leave the setting out`];
+  return [`policy.file: ${path}: ${read.fault}; check it with waymark namespace policy validate, or remove the setting`];
 }
 
-/** Makes nothing. A fault is a path at which no start can make a directory. */
+/** Finds a path at which no directory can be made. It creates nothing. */
 function directoryFaults(path: string): readonly string[] {
   for (let place = resolve(path); ; place = dirname(place)) {
     const stat = statOf(place);
     if (stat?.isDirectory() === true || place === dirname(place)) return [];
-    if (stat !== undefined) return [`persistence.data_dir: ${path}: ${place} is no directory; name another one (flag --data-dir)`];
+    if (stat !== undefined) return [`persistence.data_dir: ${path}: ${place} is not a directory: set another directory (flag --data-dir)`];
   }
 }
 
-/** Undefined also for a path below a file. */
+/** Undefined when the file is missing, or below another file. */
 function statOf(path: string): Stats | undefined {
   try {
     return statSync(path, { throwIfNoEntry: false });
@@ -83,30 +83,30 @@ function statOf(path: string): Stats | undefined {
 }
 
 /**
- * Throws when the file could not be opened as the audit log will open it. A missing file is not created, and an existing one not changed. Only the
- * reader of a named pipe sees a writer come and go.
+ * Throws when the file cannot be opened in the way that the audit log opens it. A missing file is not created, and an existing one is not changed. Only
+ * the reader of a named pipe notices the check.
  */
 function checkAppendable(path: string): void {
   const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat?.isDirectory() === true) throw new Error(`${path} is a directory: name a file`);
+  if (stat?.isDirectory() === true) throw new Error(`${path} is a directory: set a file`);
   try {
     if (stat === undefined) accessSync(dirname(path), constants.W_OK | constants.X_OK);
     else {
       const descriptor = openSync(path, APPENDING);
-      // The reader of a pipe would see its end and go away before the log opens it, so a pipe stays open for as long as this process runs.
+      // The reader of a pipe would see its end and exit before the log opens it, so a pipe stays open for as long as this process runs.
       if (!stat.isFIFO()) closeSync(descriptor);
     }
   } catch (error) {
     const why = error instanceof Error ? error.message : path;
     const rule =
       stat?.isFIFO() === true
-        ? "nobody reads this named pipe: start its reader first, or name a file"
-        : "name a file in a directory that is there and may be written to";
+        ? "this named pipe has no reader: start its reader first, or set a regular file"
+        : "set a file in an existing, writable directory";
     throw new Error(`${path} cannot be written: ${why}; ${rule}`, { cause: error });
   }
 }
 
-/** A message of several lines has a fault in each. */
+/** Returns one fault per line of an error message. */
 async function faultOf(read: () => unknown, before = ""): Promise<readonly string[]> {
   try {
     await read();
@@ -129,7 +129,7 @@ async function upstreamFaults(settings: Settings): Promise<readonly string[]> {
   return faults.length > 0 ? faults : faultOf(() => readUpstreamAccess(settings));
 }
 
-/** Of the tokens of the fabric and of its borders. */
+/** Returns the faults of the token files of the fabric and of its borders. */
 async function tokenFaults(settings: Settings): Promise<readonly string[]> {
   let tokens: ClusterTokens = { clusterToken: "" };
   const faults = await faultOf(() => {
@@ -138,7 +138,7 @@ async function tokenFaults(settings: Settings): Promise<readonly string[]> {
   return [...faults, ...(await faultOf(() => readBorders(settings.fabric.borders, tokens)))];
 }
 
-/** The messages of OpenSSL are not passed on, because they could hold content of a key file. */
+/** OpenSSL messages are left out, because they could contain content of a key file. */
 function tlsFaults(prefix: TlsPrefix, { certFile, keyFile, caFile }: TlsSettings): readonly string[] {
   const faults: string[] = [];
   const readAt = (setting: string, path: string) =>
@@ -157,10 +157,10 @@ function tlsFaults(prefix: TlsPrefix, { certFile, keyFile, caFile }: TlsSettings
   read("ca_file", caFile);
   const isCertFit = cert === undefined || isFit({ cert });
   const isKeyFit = key === undefined || isFit({ key });
-  if (!isCertFit) faults.push(`${prefix}cert_file: ${certFile} holds no certificate in PEM`);
-  if (!isKeyFit) faults.push(`${prefix}key_file: ${keyFile} holds no private key in PEM that is not encrypted`);
+  if (!isCertFit) faults.push(`${prefix}cert_file: ${certFile} contains no certificate in PEM`);
+  if (!isKeyFit) faults.push(`${prefix}key_file: ${keyFile} contains no unencrypted private key in PEM`);
   if (cert && key && isCertFit && isKeyFit && !isFit({ cert, key }))
-    faults.push(`${prefix}key_file: ${keyFile} is not the key of ${certFile}`);
+    faults.push(`${prefix}key_file: ${keyFile} does not match the certificate ${certFile}`);
   return faults;
 }
 

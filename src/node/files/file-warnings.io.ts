@@ -1,4 +1,4 @@
-/** Warns about files that settings name: secrets that other users can read, tokens that are too short, signing keys that others do not know, and certificates that are not valid today. */
+/** Warns about files that the settings name: secrets that other users can read, short tokens, unknown signing keys, and certificates that are not valid today. */
 import { X509Certificate } from "node:crypto";
 import { statSync } from "node:fs";
 import type { Settings } from "../../config/settings.ts";
@@ -15,7 +15,7 @@ interface SecretFile {
   readonly isToken: boolean;
 }
 
-/** Each warning is one line that names the setting and the file, and never its content. A start refuses missing files by itself. */
+/** Returns the warnings. Each is one line that names the setting and the file, and never contains file content. A start refuses missing files separately. */
 export function fileWarnings(settings: Settings, wallMs = Date.now()): readonly string[] {
   const { tls, fabric } = settings;
   return [
@@ -26,7 +26,7 @@ export function fileWarnings(settings: Settings, wallMs = Date.now()): readonly 
   ];
 }
 
-/** Warnings about the credential files, which are read again while a node runs. */
+/** Returns warnings about the credential files, which are read again while a node runs. */
 export function credentialWarnings({ tenants }: Settings): readonly string[] {
   return credentialFiles(tenants).flatMap(secretWarnings);
 }
@@ -39,31 +39,35 @@ function secretWarnings({ setting, path, isToken }: SecretFile): readonly string
     const isShort =
       isToken && readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("utf8").trimEnd().length < MIN_TOKEN_CHARS;
     return [
-      ...(isReadable ? [`${setting}: every user of this machine can read ${path}; chmod 600 it`] : []),
-      ...(isShort ? [`${setting}: the token in ${path} has less than ${MIN_TOKEN_CHARS} characters; make one of 32 random bytes`] : []),
+      ...(isReadable ? [`${setting}: ${path} is readable by every user of this machine: run chmod 600 on it`] : []),
+      ...(isShort
+        ? [`${setting}: the token in ${path} has fewer than ${MIN_TOKEN_CHARS} characters: generate one from 32 random bytes`]
+        : []),
     ];
   } catch {
-    // The start refuses a file that is missing or unreadable, with a message of its own.
+    // The start refuses a missing or unreadable file with its own message.
     return [];
   }
 }
 
-/** A certificate may be renewed while the node runs, so one that is not valid today does not keep a node from starting. */
+/** An invalid certificate does not keep a node from starting, because it may be renewed while the node runs. */
 function certificateWarnings(setting: string, path: string | undefined, wallMs: number): readonly string[] {
   if (path === undefined) return [];
   try {
     const { validFromDate, validToDate } = new X509Certificate(readNamedFile({ setting, path, maxBytes: MAX_PEM_BYTES }));
     if (wallMs > validToDate.getTime())
-      return [`${setting}: the certificate in ${path} ran out at ${validToDate.toISOString()}; nobody will take it`];
+      return [`${setting}: the certificate in ${path} expired at ${validToDate.toISOString()}: TLS handshakes will fail`];
     if (wallMs < validFromDate.getTime())
-      return [`${setting}: the certificate in ${path} counts from ${validFromDate.toISOString()} on; until then nobody will take it`];
+      return [
+        `${setting}: the certificate in ${path} is not valid before ${validFromDate.toISOString()}: until then TLS handshakes will fail`,
+      ];
   } catch {
     // As above.
   }
   return [];
 }
 
-/** The key of `summary.signing_key_file` is not among them, because a start refuses one that others can read. */
+/** The key of `summary.signing_key_file` is not in this list, because a start refuses one that others can read. */
 function secretFiles({ tls, fabric, tenants, resolver, dns }: Settings): readonly SecretFile[] {
   return [
     { setting: "tls.key_file", path: tls.keyFile, isToken: false },

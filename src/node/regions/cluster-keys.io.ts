@@ -1,4 +1,4 @@
-/** Reads the keys of clusters: the one with which this cluster signs, and those that the settings name. */
+/** Reads the keys of clusters: the signing key of this cluster, and the public keys in the settings. */
 
 import type { Settings } from "../../config/settings.ts";
 import { equalBytes } from "../../lib/crypto.ts";
@@ -11,24 +11,24 @@ import type { ClusterSigner, SignedBytes } from "../../signing/signer.ts";
 import type { NodeComponent } from "../components.io.ts";
 import { checkOwner, keyFaults, namedKeys } from "./key-faults.io.ts";
 
-/** What a node that holds summaries knows of clusters. */
+/** Cluster keys on a node that stores summaries. */
 export interface NodeClusterKeys {
   readonly keys: KeyRegistry;
-  /** Undefined at a node without the key of its cluster. It signs with the key that the file held last. */
+  /** Undefined on a node without the signing key of its cluster. It signs with the last valid key of the file. */
   readonly signer: ClusterSigner | undefined;
-  /** What the cluster announces of its keys. The same list while it is the same. */
+  /** Returns the key announcements of this cluster. The list is the same object while it has not changed. */
   announcements(): readonly SignedBytes[];
-  /** Every key that is known here, and whether this node signs with it. */
+  /** Lists all known keys, and whether this node signs with each. */
   listed(wallMs: number): readonly (ListedKey & { readonly signs: boolean })[];
   readonly component: NodeComponent;
 }
 
-/** Whether the settings have anything to do with summaries. */
+/** Whether the settings use summaries. */
 export function holdsSummaries({ summary, fabric }: Settings): boolean {
   return summary.signingKeyFile !== undefined || summary.keys.length > 0 || fabric.borders.length > 0;
 }
 
-/** Throws with a message for the operator, a line for each fault, when the key file or a row of keys is not as it should be. */
+/** Throws a message for the operator, one line per fault, when the key file or a row of keys is invalid. */
 export function openClusterKeys(settings: Settings, log: Log): NodeClusterKeys {
   const { clusterId, region } = settings.node;
   const { signingKeyFile } = settings.summary;

@@ -1,4 +1,4 @@
-/** Counts what a node says and takes of summaries, and tells the audit of exports, withdrawals and refusals. */
+/** Counts exported and received summaries, and records exports, withdrawals and rejections in the audit. */
 import type { Log } from "../../lib/log.io.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import { NODE_ACT } from "../../policy/audit/record.ts";
@@ -11,10 +11,10 @@ import type { NodeNotice } from "../core-io.ts";
 import { observeClusters, observeSummaries } from "../metrics.ts";
 import type { NodeCore } from "../rooms.io.ts";
 
-/** The part of a node that operators see of its summaries. `clusters`: those that it is to hear of. */
+/** Reports the metrics and the `/readyz` line of summaries. `clusters`: the source clusters that this node should receive. */
 export function openSummaryEvents(core: NodeCore, regions: NodeSummaries, clusters: readonly string[], log: Log): NodeComponent {
   const { metrics, driver } = core;
-  driver.follow((told) => follow(told, core, log));
+  driver.follow((notice) => follow(notice, core, log));
   const observe = () => {
     const time = now();
     const { exporterCount } = regions;
@@ -31,12 +31,12 @@ export function openSummaryEvents(core: NodeCore, regions: NodeSummaries, cluste
   return { observe, readiness: () => [{ name: "summaries", ok: true, detail: regions.standingText }] };
 }
 
-function follow(told: NodeNotice, core: NodeCore, log: Log): void {
-  if (told.kind === "summaryExported") exported(core, told.draft);
-  if (told.kind === "summaryRefused") refused(core, log, told.event);
-  if (told.kind === "summaryUnsaid") log.error({ ...told.event }, "summary not exported: no other cluster would take it");
-  if (told.kind !== "exporters") return;
-  const { exporterCount, standing } = told;
+function follow(notice: NodeNotice, core: NodeCore, log: Log): void {
+  if (notice.kind === "summaryExported") exported(core, notice.draft);
+  if (notice.kind === "summaryRefused") refused(core, log, notice.event);
+  if (notice.kind === "summaryUnsaid") log.error({ ...notice.event }, "summary not exported: other clusters would reject it");
+  if (notice.kind !== "exporters") return;
+  const { exporterCount, standing } = notice;
   if (exporterCount === 0) log.warn({ standing }, "no live node of the cluster exports summaries");
   else log.info({ exporters: exporterCount }, "the cluster exports summaries again");
 }
@@ -57,7 +57,7 @@ function exported({ metrics, audit }: NodeCore, { facts, cause }: Draft): void {
 }
 
 function refused({ audit }: NodeCore, log: Log, { why, atWallMs, source, via, namespace, name }: RefusalEvent): void {
-  log.warn({ reason: why, source, via, namespace, name }, "summary not taken");
+  log.warn({ reason: why, source, via, namespace, name }, "summary rejected");
   const detail = `source=${source} service=${name}`;
   audit?.record({
     ...NODE_ACT,

@@ -1,4 +1,4 @@
-/** Judges the keys of clusters: those that `summary.keys` and borders name, and the file of the signing key. `config validate` and a start ask the same. */
+/** Checks the keys of clusters: the keys in `summary.keys` and borders, and the signing key file. `config validate` and a start use the same checks. */
 
 import type { Settings } from "../../config/settings.ts";
 import { equalBytes } from "../../lib/crypto.ts";
@@ -7,7 +7,7 @@ import { clusterKeys } from "../../signing/configured-keys.ts";
 import { readSigningKeys, type SigningKeys } from "../../signing/key-file.io.ts";
 import { keyIdOf } from "../../signing/signer.ts";
 
-/** Each fault is one line that names the setting, and the file where it is about one. */
+/** Returns the faults. Each is one line that names the setting, and the file if it concerns one. */
 export function keyFaults(settings: Settings): readonly string[] {
   const { signingKeyFile } = settings.summary;
   const { problems } = namedKeys(settings);
@@ -17,12 +17,12 @@ export function keyFaults(settings: Settings): readonly string[] {
   ];
 }
 
-/** The keys that the settings name, and what is wrong with the others. */
+/** Returns the valid keys of the settings, and the problems of the others. */
 export function namedKeys({ summary: { keys }, fabric: { borders }, node: { clusterId, region } }: Settings) {
   return clusterKeys({ keys, borders }, { clusterId, region });
 }
 
-/** The clusters of other regions that a node is to hear of: those with a key in its settings, and its neighbours where these need none. */
+/** Returns the clusters of other regions that a node should receive: clusters with a key in its settings, and its neighbours when signatures are not required. */
 export function clustersToHear(settings: Settings): readonly string[] {
   const { node, summary, fabric } = settings;
   const keyed = namedKeys(settings).keys.flatMap(({ cluster, region }) => (region === node.region ? [] : [cluster]));
@@ -30,55 +30,57 @@ export function clustersToHear(settings: Settings): readonly string[] {
   return [...new Set([...keyed, ...unsigned])];
 }
 
-/** Throws with a message for the operator when the key, or one that the file announces, is another cluster's: whoever has the settings would refuse what this node signs or announces. */
+/** Throws a message for the operator when the key, or a key that the file announces, belongs to another cluster. Nodes with these settings would reject its signatures or announcements. */
 export function checkOwner({ key, announcements }: SigningKeys, settings: Settings): void {
   const { clusterId } = settings.node;
   const others = announcements.flatMap(({ signed }) => readAnnouncement(signed)?.cluster ?? []).filter((cluster) => cluster !== clusterId);
   if (others.length > 0)
     throw new Error(
-      `summary.signing_key_file: ${settings.summary.signingKeyFile} announces a key of cluster ${others[0]}, and this node is of cluster ${clusterId} ` +
-        `(node.cluster_id): remove that block, and make it anew with --cluster-id ${clusterId}`,
+      `summary.signing_key_file: ${settings.summary.signingKeyFile} announces a key of cluster ${others[0]}, but this node belongs to cluster ${clusterId} ` +
+        `(node.cluster_id): remove that block, and create it again with --cluster-id ${clusterId}`,
     );
   const { keys } = namedKeys(settings);
   const other = keys.find(({ cluster, publicKey }) => cluster !== clusterId && equalBytes(publicKey, key.publicKey.raw));
   if (other === undefined) return;
   throw new Error(
-    `summary.signing_key_file: ${settings.summary.signingKeyFile} holds the key that ${other.path} names for cluster ${other.cluster}, ` +
-      `and this node is of cluster ${clusterId} (node.cluster_id): name the key file of ${clusterId}, or correct ${other.path}`,
+    `summary.signing_key_file: ${settings.summary.signingKeyFile} contains the key that ${other.path} lists for cluster ${other.cluster}, ` +
+      `but this node belongs to cluster ${clusterId} (node.cluster_id): set the key file of ${clusterId}, or correct ${other.path}`,
   );
 }
 
-/** Keys that are missing without being a fault: what needs them reaches nobody. Each warning is one line that names the setting. */
+/** Returns warnings about missing keys that are no faults: other clusters would not receive or accept some summaries. Each is one line that names the setting. */
 export function keyWarnings(settings: Settings): readonly string[] {
   return [...unknownSignerWarnings(settings), ...silentBorderWarnings(settings)];
 }
 
-/** A border node passes on what it can verify. Its own cluster stands in no border, and the key file of a node that signs counts as a row. */
+/** A border node forwards only verifiable summaries. Its own cluster is not listed as a border; the signing key of a node counts as a row. */
 function silentBorderWarnings({ summary, fabric: { borders }, node: { clusterId } }: Settings): readonly string[] {
   const { signingKeyFile, keys, exportEnabled } = summary;
   if (borders.length === 0 || exportEnabled === false || signingKeyFile !== undefined) return [];
   if (keys.some((row) => row.clusterId === clusterId)) return [];
   return [
-    `summary.keys: no key of ${clusterId} is here, the cluster of this node (node.cluster_id), so this node passes nothing of its cluster on to fabric.borders; ` +
+    `summary.keys: there is no key of ${clusterId}, the cluster of this node (node.cluster_id), so this node forwards no summaries of its cluster to fabric.borders; ` +
       "add its public key, or set summary.export_enabled = false if the cluster exports nothing",
   ];
 }
 
-/** A key that others do not know makes a node that says it exports, and that nobody believes. Others know it by a row, or by an announcement under a key with a row. */
+/** Warns about a signing key that other nodes do not know, so they would reject its summaries. They know it by a row, or by an announcement under a key with a row. */
 function unknownSignerWarnings({ summary: { signingKeyFile: path, keys }, node: { clusterId } }: Settings): readonly string[] {
   if (path === undefined || keys.length === 0) return [];
   try {
     const { key, announcements } = readSigningKeys(path);
     const named = keys.filter((row) => row.clusterId === clusterId).map((row) => keyIdOf(Buffer.from(row.publicKey, "base64")));
-    const told = announcements.flatMap(({ signed }) => readAnnouncement(signed) ?? []).filter(({ signedBy }) => named.includes(signedBy));
-    if ([...named, ...told.map(({ keyId }) => keyId)].includes(key.keyId)) return [];
+    const announced = announcements
+      .flatMap(({ signed }) => readAnnouncement(signed) ?? [])
+      .filter(({ signedBy }) => named.includes(signedBy));
+    if ([...named, ...announced.map(({ keyId }) => keyId)].includes(key.keyId)) return [];
     const text = Buffer.from(key.publicKey.raw).toString("base64");
     return [
-      `summary.signing_key_file: the key in ${path} is not the one of ${clusterId} in summary.keys, nor announced by it in this file, ` +
-        `so nodes with these rows refuse what it signs; add to summary.keys of every node public_key = "${text}"`,
+      `summary.signing_key_file: the key in ${path} is neither the key of ${clusterId} in summary.keys nor announced by that key in this file, ` +
+        `so nodes with these rows reject its signatures; add to summary.keys of every node public_key = "${text}"`,
     ];
   } catch {
-    // The start refuses a file that is missing or unreadable, with a message of its own.
+    // The start refuses a missing or unreadable file with its own message.
     return [];
   }
 }

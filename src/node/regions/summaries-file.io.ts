@@ -1,4 +1,4 @@
-/** The file in the data directory with the summaries that a node held, for its next start (docs/design/summaries.md, Restart). */
+/** The file in the data directory with the stored summaries of a node, for its next start (docs/design/summaries.md, Restart). */
 import { join } from "node:path";
 import type { SummaryParts } from "../../fabric/summaries/channel.ts";
 import { type RestoreParts, restoreSummaries } from "../../fabric/summaries/snapshot.ts";
@@ -8,7 +8,7 @@ import type { Time } from "../../lib/machine.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
 import { inSlices, readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } from "../../store/snapshot-file.io.ts";
 
-/** The largest file: all that a node may hold takes about an eighth of it. */
+/** Maximum size of the file. The summaries that a node can store take about an eighth of it. */
 export const MAX_SUMMARIES_FILE_BYTES: number = 1 << 30;
 
 export interface SummariesFileOptions {
@@ -35,7 +35,7 @@ export class SummariesFile {
     this.#now = now;
   }
 
-  /** Puts back what the file holds. A file that is of no use is told of, set aside and ignored. To be called before anything is received. */
+  /** Restores the content of the file. An invalid file is logged, set aside and ignored. Must be called before anything is received. */
   async restore(parts: SummaryParts & RestoreParts): Promise<void> {
     const path = this.#path;
     if (path === undefined) return;
@@ -47,23 +47,23 @@ export class SummariesFile {
       if (!restored.ok) return await this.#setAside(path, restored.fault);
       const { recordCount, refusedCount } = restored;
       const tookMs = Math.round(this.#now().monoMs - start.monoMs);
-      this.#log.info({ recordCount, refusedCount, tookMs }, "the summaries that this node held are back from its disk");
+      this.#log.info({ recordCount, refusedCount, tookMs }, "restored summaries from disk");
     } catch (error) {
-      // A bug stopped the restoring half way. No node goes on with half of it, and the next start must not meet the bug again.
+      // A bug stopped the restoration half way. The node must not run with half of the file, and the next start must not meet the bug again.
       if (error instanceof InvariantError) await setAsideSnapshotFile(path);
       rethrowInvariant(error);
       await this.#setAside(path, error instanceof Error ? error.message : String(error));
     }
   }
 
-  /** Writes the file anew. It never rejects: without the file borders and the region tell again. */
+  /** Writes the file again. It never rejects: without the file, borders and the region send the summaries again. */
   keep(blocks: Iterable<Uint8Array>): Promise<void> {
     const kept = this.#keep(blocks);
     this.#writing = kept;
     return kept;
   }
 
-  /** Ends writing. The file on disk stays as it is. */
+  /** Stops writing. The file on disk stays as it is. */
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#writing;
@@ -75,21 +75,21 @@ export class SummariesFile {
     try {
       const sizeBytes = await writeSnapshotFile(this.#path, blocks, { maxBytes: this.#maxBytes, signal: this.#stop.signal });
       if (sizeBytes === undefined && !this.#stop.signal.aborted)
-        this.#log.warn({ maxBytes: this.#maxBytes }, "the summaries that this node holds are not written down: they are too large");
-      this.#log.debug({ sizeBytes, tookMs: Math.round(this.#now().monoMs - monoMs) }, "summaries written down");
+        this.#log.warn({ maxBytes: this.#maxBytes }, "summaries not written to disk: they exceed the size limit");
+      this.#log.debug({ sizeBytes, tookMs: Math.round(this.#now().monoMs - monoMs) }, "summaries write finished");
     } catch (error) {
       rethrowInvariant(error);
-      this.#log.warn({ err: error, path: this.#path }, "the summaries that this node holds are not written down");
+      this.#log.warn({ err: error, path: this.#path }, "summaries not written to disk");
     }
   }
 
   async #setAside(path: string, fault: string): Promise<void> {
-    this.#log.warn({ path, fault }, "the summaries on disk are ignored and set aside; borders and the region tell them again");
+    this.#log.warn({ path, fault }, "summaries on disk ignored and set aside: borders and the region will send them again");
     try {
       await setAsideSnapshotFile(path);
     } catch (error) {
       rethrowInvariant(error);
-      this.#log.warn({ err: error, path }, "the summaries on disk cannot be set aside");
+      this.#log.warn({ err: error, path }, "summaries on disk not set aside");
     }
   }
 }

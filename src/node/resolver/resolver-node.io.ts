@@ -74,7 +74,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
       log,
       services: core.services,
       idPrefix: rooms.identity.boot,
-      zoneSerials: serials?.told,
+      zoneSerials: serials?.announced,
       metrics,
       identities,
       checkCaughtUp: () => core.checkReady(),

@@ -1,4 +1,4 @@
-/** How a node reaches a worker: a thread by its port of messages, or a process by a pipe, over which the same values go as bytes. */
+/** Connects a node to a worker: a thread by its message port, or a process by a pipe, over which the same values go as bytes. */
 import { fork } from "node:child_process";
 import { parentPort, Worker, workerData } from "node:worker_threads";
 import { V8_FLAGS } from "../../lib/v8/flags.ts";
@@ -7,19 +7,19 @@ import type { FromWorker, ToWorker, WorkerStart } from "./messages.ts";
 // The build rewrites the endings of imports, but not of this path.
 const ENTRY = new URL(`./worker.io${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url);
 
-/** What is told of a worker. */
+/** Events of a worker. */
 export interface WorkerEvents {
-  readonly onMessage: (said: FromWorker) => void;
-  /** What it did not catch, or why it is gone. */
+  readonly onMessage: (message: FromWorker) => void;
+  /** Called with an uncaught error of the worker, or with the reason of its end. */
   readonly onError: (error: unknown) => void;
-  /** It is gone. Called once, and last. */
+  /** Called once when the worker is gone, after all other events. */
   readonly onExit: () => void;
 }
 
 export interface WorkerChannel {
-  /** Messages arrive in order, and not at all at a worker that is gone. The memory of `said` may be moved to the worker. */
+  /** Messages arrive in order. A worker that is gone receives none. The memory of `changes` may be moved to the worker. */
   readonly post: (message: ToWorker) => void;
-  /** Ends it at once, whatever it is at. */
+  /** Ends the worker immediately. */
   readonly terminate: () => void;
 }
 
@@ -32,7 +32,7 @@ export const openThread: StartWorker = (start, { onMessage, onError, onExit }) =
   thread.on("error", onError);
   thread.once("exit", onExit);
   return {
-    post: (message) => thread.postMessage(message, [message.said.numbers.buffer, message.said.bytes.buffer]),
+    post: (message) => thread.postMessage(message, [message.changes.numbers.buffer, message.changes.bytes.buffer]),
     terminate: () => void thread.terminate(),
   };
 };
@@ -43,26 +43,26 @@ export const openProcess: StartWorker = (start, { onMessage, onError, onExit }) 
     stdio: ["ignore", "inherit", "inherit", "ipc"],
     execArgv: [...process.execArgv, ...V8_FLAGS],
   });
-  // A message to a process that is gone is lost, as one to a thread would be. That it is gone is told by `exit`.
+  // A message to a process that is gone is lost, as with a thread. The `exit` event reports the end.
   const post = (message: ToWorker | WorkerStart) => void child.send(message, undefined, undefined, () => {});
-  child.on("message", (said) => {
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- worker.io.ts says nothing else
-    onMessage(said as unknown as FromWorker);
+  child.on("message", (message) => {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- worker.io.ts sends only this type
+    onMessage(message as unknown as FromWorker);
   });
   child.on("error", (error) => {
     onError(error);
-    // It could not be started, and so will not exit.
+    // The process could not be started, so it will not exit.
     if (child.pid === undefined) onExit();
   });
   child.once("exit", (code, signal) => {
-    onError(new Error(signal === null ? `it ended with code ${code}` : `it was ended by ${signal}`));
+    onError(new Error(signal === null ? `exit code ${code}` : `killed by ${signal}`));
     onExit();
   });
   post(start);
   return { post, terminate: () => void child.kill("SIGKILL") };
 };
 
-// How a worker reaches its node: the other end of a `WorkerChannel`.
+// The other end of a `WorkerChannel`: how a worker reaches its node.
 
 export interface NodeEnd {
   readonly post: (message: FromWorker) => void;
@@ -70,10 +70,10 @@ export interface NodeEnd {
   readonly follow: (onMessage: (message: ToWorker) => void) => void;
 }
 
-/** Signals that whoever stops or reloads a node may send to all of its processes. The node heeds them, and says what a worker is to do. */
-const OF_THE_NODE = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+/** Signals that a process manager may send to all processes of the node. Only the node handles them; it sends orders to its workers. */
+const NODE_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
-/** Calls `begin` when the node has said what the worker starts with. */
+/** Calls `begin` when the node has sent the start options of the worker. */
 export function openNodeEnd(begin: (start: WorkerStart, node: NodeEnd) => void): void {
   const port = parentPort;
   if (port === null) return openPipe(begin);
@@ -86,12 +86,12 @@ export function openNodeEnd(begin: (start: WorkerStart, node: NodeEnd) => void):
 }
 
 function openPipe(begin: (start: WorkerStart, node: NodeEnd) => void): void {
-  if (process.send === undefined) throw new Error("a worker of a node was started as a program");
-  for (const signal of OF_THE_NODE) process.on(signal, () => {});
-  // The node is gone, however it ended: nobody would tell this process of a change any more, or end it.
+  if (process.send === undefined) throw new Error("worker.io is not a program: it is started by a Waymark node");
+  for (const signal of NODE_SIGNALS) process.on(signal, () => {});
+  // The node is gone, so nothing would update or end this process any more.
   process.once("disconnect", () => process.exit());
   const node: NodeEnd = {
-    // To a node that is gone nothing can be said, and `disconnect` follows.
+    // A message to a node that is gone is lost, and `disconnect` follows.
     post: (message) => void process.send?.(message, undefined, undefined, () => {}),
     follow: (onMessage) => void process.on("message", onMessage),
   };

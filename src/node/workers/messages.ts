@@ -1,4 +1,4 @@
-/** What the main thread of a node and its workers say to each other: plain values, which can be cloned to another thread or process. */
+/** The messages between the main thread of a node and its workers: plain values, which can be cloned to another thread or process. */
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { ChangeMessage } from "../../catalog/copy/change-codec.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
@@ -14,20 +14,20 @@ import type { CallAnswers, CallRequests } from "../../services/forwarding/messag
 import type { RouteRow } from "../../services/service.ts";
 import type { ListenEndpoints, SharedPorts } from "../core/endpoints.ts";
 
-/** What a worker serves: all callers, as a thread, or those of DNS alone, as a process. */
+/** Callers that a worker serves: all, as a thread, or only DNS, as a process. */
 export type WorkerRole = "callers" | "dns";
 
-/** How the rate limits of the node are shared out. */
+/** How the rate limits of the node are divided among workers. */
 export type WorkerLimits =
-  /** Among threads by memory that all of them have. One that is started again finds it is. */
+  /** Threads share memory. A restarted thread finds the memory as it is. */
   | { readonly kind: "shared"; readonly limits: SharedLimits }
-  /** Processes share no memory: each of so many has its part. */
+  /** Processes share no memory: each has one of `of` equal parts. */
   | { readonly kind: "part"; readonly of: number };
 
-/** What a worker is started with. */
+/** Start options of a worker. */
 export interface WorkerStart {
   readonly role: WorkerRole;
-  /** From 1 on. */
+  /** Number of the worker, from 1. */
   readonly number: number;
   readonly settings: Settings;
   /** The source of each setting. */
@@ -36,12 +36,12 @@ export interface WorkerStart {
   readonly nodeId: string;
   readonly generation: number;
   readonly boot: string;
-  /** How long the node runs already. The monotonic clocks of two threads differ. */
+  /** Time that the node has been running, in ms. The monotonic clocks of two threads differ. */
   readonly uptimeMs: number;
   readonly limits: WorkerLimits;
-  /** The serials of the zone, which the main thread changes. Undefined while DNS is off, and in a process, which is told them (`ReplicatedNodeState`). */
+  /** The published zone serials. Undefined while DNS is off, and in a process, which receives them in `ReplicatedNodeState`. */
   readonly zoneSerials: SharedArrayBuffer | undefined;
-  /** What all workers make cookies of DNS with, unless the settings name a file. */
+  /** Secret of DNS cookies for all workers, unless the settings name a file. */
   readonly cookieSecret: Uint8Array;
   /** The routes of the main thread, by the name of their service. A read worker forwards those that it does not answer. */
   readonly routes: Readonly<Record<string, readonly RouteRow[]>>;
@@ -49,29 +49,29 @@ export interface WorkerStart {
   readonly logFormat: "json" | "text";
 }
 
-/** What reads depend on beside the catalog. */
+/** State that reads depend on in addition to the catalog. */
 export interface ReplicatedNodeState {
   readonly isReady: boolean;
-  /** Whether DNS may be answered: nothing has made the node unready since it was ready. */
+  /** Whether DNS may be answered: the node is ready and has no fault since. */
   readonly isSound: boolean;
   readonly isWhole: boolean;
   readonly isServing: boolean;
-  /** Whether anybody answers DNS. */
+  /** Whether any thread or process of the node answers DNS. */
   readonly hasDns: boolean;
   readonly hasPeers: boolean;
   readonly ageMs: number;
-  /** Whether other nodes write to this catalog, so that it grows old while nothing is heard. */
+  /** Whether other nodes write to this catalog, so that its age grows while no messages arrive. */
   readonly isShared: boolean;
   /** As in `PeerDirectory`. */
   readonly unreachable: UnreachableNodes | undefined;
-  /** Why this node takes neither renewals nor watches: another process runs under its id. */
+  /** Why this node accepts neither renewals nor watches: another process uses its id. */
   readonly startRefusal: SentError | undefined;
   readonly endedStaticCount: number;
-  /** The serials of the zone, for a process. Threads share their memory. */
+  /** The zone serials, for a process. Threads share their memory. */
   readonly zoneSerials: Uint32Array<ArrayBuffer> | undefined;
 }
 
-/** What the node tells people of its state. It is said a few times a second, and to a worker that asks. */
+/** State of the node for operators. It is sent a few times per second, and to a worker on request. */
 export interface NodeReport {
   readonly readiness: ReadinessReport;
   readonly persistence: JsonValue;
@@ -80,12 +80,12 @@ export interface NodeReport {
 export type WorkerOrder =
   /** Open the listeners. */
   | { readonly kind: "listen"; readonly shared: SharedPorts }
-  /** Say these addresses of the node to those who ask: listener name to `host:port`. */
+  /** Addresses of the node to report to clients: listener name to `host:port`. */
   | { readonly kind: "name"; readonly listeners: Readonly<Record<string, string>> }
   | { readonly kind: "reload" }
   | { readonly kind: "drain"; readonly withinMs: number }
   | { readonly kind: "stop"; readonly withinMs: number }
-  /** Say the values of your metrics. */
+  /** Report the values of all metrics. */
   | { readonly kind: "measure"; readonly number: number };
 
 /** The answer to a question. */
@@ -94,33 +94,33 @@ export interface WorkerReply {
   readonly scrape?: Awaited<ReturnType<HttpSources["scrape"]>> | undefined;
 }
 
-/** A message to a worker. What it says of the catalog comes first, because all else may speak of that. */
+/** A message to a worker. The catalog changes are applied first, because all other parts may refer to them. */
 export interface ToWorker {
   /** 1, 2, 3, … */
   readonly number: number;
-  /** Number of the worker's last message that was heard. */
-  readonly heard: number;
-  readonly said: ChangeMessage;
-  /** Whether somebody waits until the worker has heard this. */
+  /** Number of the worker's last message that was received. */
+  readonly received: number;
+  readonly changes: ChangeMessage;
+  /** Whether the node waits for the confirmation of this message. */
   readonly isAwaited: boolean;
   readonly facts: ReplicatedNodeState;
   readonly report: NodeReport | undefined;
-  /** Answers to calls that the worker passed on, in order. */
+  /** Answers to calls that the worker forwarded, in order. */
   readonly answers: readonly CallAnswers[];
   readonly verdicts: readonly WatchVerdict[];
   readonly replies: readonly WorkerReply[];
   readonly orders: readonly WorkerOrder[];
 }
 
-/** What a worker asks of its node, beside calls. */
+/** A question of a worker to its node, other than a call. */
 export type WorkerQuestion =
-  /** Answered when the copy has all that the node has now. */
+  /** Answered when the copy has everything that the node has now. */
   | { readonly kind: "caughtUp"; readonly id: number }
-  /** Answered with a report beside it. */
+  /** Answered together with a report. */
   | { readonly kind: "report"; readonly id: number }
   | { readonly kind: "scrape"; readonly id: number; readonly accept: string };
 
-/** What a worker has done. */
+/** A completed action of a worker. */
 export type WorkerNotice =
   | { readonly kind: "whole" }
   | { readonly kind: "listening"; readonly endpoints: ListenEndpoints }
@@ -128,18 +128,18 @@ export type WorkerNotice =
   | { readonly kind: "notListening"; readonly message: string }
   | { readonly kind: "drained" }
   | { readonly kind: "stopped" }
-  /** `utilization`: part of the time since the last measurement in which the event loop was busy. */
+  /** `utilization`: share of the time since the last measurement in which the event loop was busy. */
   | { readonly kind: "measured"; readonly number: number; readonly values: MetricsValues; readonly utilization: number };
 
 export interface FromWorker {
   readonly number: number;
-  readonly heard: number;
+  readonly received: number;
   readonly calls: CallRequests | undefined;
   readonly watches: readonly WatchNews[];
   readonly events: readonly AuditEvent[];
   readonly questions: readonly WorkerQuestion[];
   readonly done: readonly WorkerNotice[];
   readonly connectionCount: number;
-  /** The last changes of policy that the worker shows, and that its watches have heard of. */
-  readonly policy: { readonly shown: number; readonly heard: number };
+  /** The last policy changes that the worker shows, and that its watches have received. */
+  readonly policy: { readonly shown: number; readonly delivered: number };
 }

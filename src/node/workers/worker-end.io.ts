@@ -1,4 +1,4 @@
-/** One worker as the main thread has it: what it is told, and what it says. */
+/** One worker, from the side of the main thread: messages to it, and messages from it. */
 import { WaymarkError } from "../../lib/errors.ts";
 import { stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
 import type { WatchVerdict } from "../../policy/limits/host-watches.ts";
@@ -18,32 +18,32 @@ import type {
   WorkerStart,
 } from "./messages.ts";
 
-/** Records that are said at once while a copy is made. */
+/** Maximum number of records per message while a copy is made. */
 const SLICE_COUNT = 2000;
-/** While a copy is made, nothing is said as long as so much is not heard. A worker hears all that waits in one go, and says so only afterwards. */
+/** While a copy is made, sending pauses when this many bytes are not confirmed. A worker handles all waiting messages in one go, and confirms them only then. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
-/** A worker that hears nothing for so long is ended: writers and changes of policy wait for it, and what it is to be told would fill the memory. */
+/** A worker that confirms nothing for this long is ended: writers and policy changes wait for it, and its pending messages would fill the memory. */
 const MAX_SILENT_MS = 10_000;
-/** Until its copy is whole, nobody reads at it. On a busy machine a thread may take long to load. */
+/** The same limit until the copy is complete and the worker serves readers. On a busy machine a thread may take long to load. */
 const MAX_SILENT_START_MS = 60_000;
 
 export interface WorkerEndParts {
   readonly open: StartWorker;
-  /** What it is for people: "read worker". */
+  /** Name of the worker's role in messages: "read worker". */
   readonly what: string;
-  /** A worker that leaves so much unheard is ended. */
-  readonly maxUnheardBytes: number;
+  /** A worker with more unconfirmed bytes is ended. */
+  readonly maxUnconfirmedBytes: number;
   readonly start: WorkerStart;
   readonly feed: CopyFeed;
   readonly calls: ForwardedCalls;
   readonly facts: () => ReplicatedNodeState;
-  /** Called with each message. Its calls may still wait for their turns. */
-  readonly onHeard: (said: FromWorker) => void;
-  /** The worker is gone. `error`: what it did not catch, or why it was ended. */
+  /** Called with each message. Its calls may still wait for their turn. */
+  readonly onMessage: (message: FromWorker) => void;
+  /** Called when the worker is gone. `error`: its uncaught error, or the reason why it was ended. */
   readonly onEnd: (error: unknown) => void;
 }
 
-/** What waits for the next message. */
+/** Content of the next message. */
 interface OutgoingMessage {
   readonly answers: CallAnswers[];
   report: NodeReport | undefined;
@@ -64,21 +64,21 @@ export class WorkerEnd {
   readonly #channel: WorkerChannel;
   #waiting = nothing();
   #isScheduled = false;
-  /** Numbers of messages to the worker: the last one, the last one with news of the catalog, the last one that it is to confirm at once, and the last one that it has heard. */
-  #saidNumber = 0;
+  /** Numbers of messages to the worker: the last one, the last one with catalog changes, the last one to be confirmed immediately, and the last confirmed one. */
+  #sentNumber = 0;
   #newsNumber = 0;
   #awaitedNumber = 0;
-  #coveredNumber = 0;
+  #confirmedNumber = 0;
   /** The number of the last message from the worker. */
-  #heardNumber = 0;
-  /** Sizes of the messages that it has not heard. */
-  readonly #unheard: { readonly number: number; readonly bytes: number }[] = [];
-  #unheardBytes = 0;
-  /** When the worker last heard something, or had nothing to hear. */
-  #heardPatientMs = stallAwareNowMs();
-  #uncovered: { readonly number: number; readonly resolve: () => void }[] = [];
+  #receivedNumber = 0;
+  /** Sizes of the unconfirmed messages. */
+  readonly #unconfirmed: { readonly number: number; readonly bytes: number }[] = [];
+  #unconfirmedBytes = 0;
+  /** When the worker last confirmed a message, or had none to confirm. */
+  #confirmedPatientMs = stallAwareNowMs();
+  #confirmWaiters: { readonly number: number; readonly resolve: () => void }[] = [];
   #awaited: AwaitedReply[] = [];
-  /** It has said that its copy is whole. It opens listeners only afterwards. */
+  /** Whether the worker has reported that its copy is complete. It opens listeners only afterwards. */
   #isWhole = false;
   #hasEnded = false;
   #error: unknown;
@@ -88,55 +88,55 @@ export class WorkerEnd {
     this.#parts = parts;
     this.number = parts.start.number;
     this.#channel = parts.open(parts.start, {
-      onMessage: (said) => this.#hear(said),
+      onMessage: (message) => this.#receive(message),
       onError: (error) => {
         this.#error ??= error;
       },
       onExit: () => this.#end(),
     });
-    this.say();
+    this.schedule();
   }
 
-  /** There is something to say: at the end of this turn of the event loop it is said. `add` puts it into the message. */
-  say(add?: (message: OutgoingMessage) => void): void {
+  /** Schedules a message at the end of this turn of the event loop. `add` puts an item into it. */
+  schedule(add?: (message: OutgoingMessage) => void): void {
     if (this.#hasEnded) return;
     add?.(this.#waiting);
     if (this.#isScheduled) return;
     this.#isScheduled = true;
     setImmediate(() => {
       this.#isScheduled = false;
-      this.#say();
+      this.#send();
     });
   }
 
   /**
-   * Resolves when the worker has heard of everything that happened until now, or is gone. Undefined if it has already, or if nobody reads at it
+   * Resolves when the worker has received everything that happened until now, or is gone. Undefined if it already has, or if it does not serve readers
    * yet.
    */
-  covered(): Promise<void> | undefined {
+  confirmed(): Promise<void> | undefined {
     const { feed } = this.#parts;
     if (this.#hasEnded || !this.#isWhole) return undefined;
-    // Of what was said without this, it would speak only when it has something to say itself.
-    if (feed.waitingBytes > 0 || (this.#newsNumber > this.#coveredNumber && this.#newsNumber > this.#awaitedNumber)) this.#say(true);
-    return this.#newsNumber <= this.#coveredNumber ? undefined : this.#coveredUpTo(this.#newsNumber);
+    // Without this message, the worker would confirm earlier ones only when it has something to send itself.
+    if (feed.waitingBytes > 0 || (this.#newsNumber > this.#confirmedNumber && this.#newsNumber > this.#awaitedNumber)) this.#send(true);
+    return this.#newsNumber <= this.#confirmedNumber ? undefined : this.#confirmedUpTo(this.#newsNumber);
   }
 
-  /** Says the facts as they are now, and resolves when the worker has heard them, or is gone. At once if nobody reads at it yet. */
-  async told(): Promise<void> {
+  /** Sends the current facts, and resolves when the worker has received them, or is gone. Resolves immediately if the worker does not serve readers yet. */
+  async synced(): Promise<void> {
     if (this.#hasEnded || !this.#isWhole) return;
-    this.#say(true);
-    await this.#coveredUpTo(this.#saidNumber);
+    this.#send(true);
+    await this.#confirmedUpTo(this.#sentNumber);
   }
 
-  #coveredUpTo(number: number): Promise<void> {
-    return new Promise((resolve) => this.#uncovered.push({ number, resolve }));
+  #confirmedUpTo(number: number): Promise<void> {
+    return new Promise((resolve) => this.#confirmWaiters.push({ number, resolve }));
   }
 
-  /** Resolves with the next of this kind that the worker says it has done. Rejects when the worker is gone. */
+  /** Resolves with the next notice of this kind from the worker. Rejects when the worker is gone. */
   done<K extends WorkerNotice["kind"]>(kind: K): Promise<Extract<WorkerNotice, { readonly kind: K }>> {
     return new Promise((resolve, reject) => {
       if (this.#hasEnded) reject(this.#gone());
-      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only what is of this kind resolves it
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only a notice of this kind resolves it
       else this.#awaited.push({ kind, resolve: resolve as AwaitedReply["resolve"], reject });
     });
   }
@@ -147,16 +147,17 @@ export class WorkerEnd {
     const refused = this.done("notListening").then(({ message }) => {
       throw new Error(message);
     });
-    this.say(({ orders }) => orders.push({ kind: "listen", shared }));
+    this.schedule(({ orders }) => orders.push({ kind: "listen", shared }));
     return (await Promise.race([listening, refused])).endpoints;
   }
 
-  /** To be called a few times a second: ends a worker that hears nothing any more. */
+  /** Ends a worker that no longer confirms messages. Must be called a few times per second. */
   look(): void {
-    if (this.#unheard.length === 0) this.#heardPatientMs = stallAwareNowMs();
+    if (this.#unconfirmed.length === 0) this.#confirmedPatientMs = stallAwareNowMs();
     const maxMs = this.#isWhole ? MAX_SILENT_MS : MAX_SILENT_START_MS;
-    const isSilent = stallAwareDueMs() - this.#heardPatientMs > maxMs;
-    if (isSilent || this.#unheardBytes > this.#parts.maxUnheardBytes) this.terminate(new Error("it does not hear what it is told"));
+    const isSilent = stallAwareDueMs() - this.#confirmedPatientMs > maxMs;
+    if (isSilent || this.#unconfirmedBytes > this.#parts.maxUnconfirmedBytes)
+      this.terminate(new Error("the worker does not confirm its messages"));
   }
 
   terminate(why?: Error): void {
@@ -164,55 +165,55 @@ export class WorkerEnd {
     this.#channel.terminate();
   }
 
-  #say(isAwaited = false): void {
+  #send(isAwaited = false): void {
     const { feed, facts } = this.#parts;
-    if (this.#hasEnded || (!feed.isWhole && this.#unheardBytes > MAX_WAITING_BYTES)) return;
-    this.#saidNumber += 1;
-    if (isAwaited) this.#awaitedNumber = this.#saidNumber;
-    const said = feed.take(SLICE_COUNT);
-    if (said.numbers.length > 0) this.#newsNumber = this.#saidNumber;
-    const bytes = said.bytes.length + said.numbers.byteLength;
-    this.#unheard.push({ number: this.#saidNumber, bytes });
-    this.#unheardBytes += bytes;
-    const placed = { number: this.#saidNumber, heard: this.#heardNumber, said, isAwaited, facts: facts() };
+    if (this.#hasEnded || (!feed.isWhole && this.#unconfirmedBytes > MAX_WAITING_BYTES)) return;
+    this.#sentNumber += 1;
+    if (isAwaited) this.#awaitedNumber = this.#sentNumber;
+    const changes = feed.take(SLICE_COUNT);
+    if (changes.numbers.length > 0) this.#newsNumber = this.#sentNumber;
+    const bytes = changes.bytes.length + changes.numbers.byteLength;
+    this.#unconfirmed.push({ number: this.#sentNumber, bytes });
+    this.#unconfirmedBytes += bytes;
+    const placed = { number: this.#sentNumber, received: this.#receivedNumber, changes, isAwaited, facts: facts() };
     const message: ToWorker = { ...placed, ...this.#waiting };
     this.#waiting = nothing();
     this.#channel.post(message);
-    if (!feed.isWhole) this.say();
+    if (!feed.isWhole) this.schedule();
   }
 
-  /** The node stops: ends the forwarded streams that nothing else ends. */
+  /** Ends the forwarded streams that nothing else ends, because the node stops. */
   drain(error: WaymarkError): void {
     this.#parts.calls.drain(error);
   }
 
-  #hear(said: FromWorker): void {
-    // What a process said last may arrive after its end.
+  #receive(message: FromWorker): void {
+    // The last message of a process may arrive after its end.
     if (this.#hasEnded) return;
-    this.#heardNumber = said.number;
-    this.connectionCount = said.connectionCount;
-    this.#cover(said.heard);
-    const { calls, feed, onHeard } = this.#parts;
-    if (said.calls !== undefined) calls.hear(said.calls);
-    for (const done of said.done) {
+    this.#receivedNumber = message.number;
+    this.connectionCount = message.connectionCount;
+    this.#confirm(message.received);
+    const { calls, feed, onMessage } = this.#parts;
+    if (message.calls !== undefined) calls.hear(message.calls);
+    for (const done of message.done) {
       this.#isWhole ||= done.kind === "whole";
       const over = this.#awaited.filter(({ kind }) => kind === done.kind);
       this.#awaited = this.#awaited.filter(({ kind }) => kind !== done.kind);
       for (const { resolve } of over) resolve(done);
     }
-    onHeard(said);
-    // It may have waited with the rest of the copy.
-    if (!feed.isWhole) this.say();
+    onMessage(message);
+    // The rest of the copy may have waited for this confirmation.
+    if (!feed.isWhole) this.schedule();
   }
 
-  #cover(number: number): void {
-    if (number <= this.#coveredNumber) return;
-    this.#coveredNumber = number;
-    this.#heardPatientMs = stallAwareNowMs();
-    const count = this.#unheard.findIndex((message) => message.number > number);
-    for (const { bytes } of this.#unheard.splice(0, count < 0 ? this.#unheard.length : count)) this.#unheardBytes -= bytes;
-    for (const { resolve } of this.#uncovered.filter((each) => each.number <= number)) resolve();
-    this.#uncovered = this.#uncovered.filter((each) => each.number > number);
+  #confirm(number: number): void {
+    if (number <= this.#confirmedNumber) return;
+    this.#confirmedNumber = number;
+    this.#confirmedPatientMs = stallAwareNowMs();
+    const count = this.#unconfirmed.findIndex((message) => message.number > number);
+    for (const { bytes } of this.#unconfirmed.splice(0, count < 0 ? this.#unconfirmed.length : count)) this.#unconfirmedBytes -= bytes;
+    for (const { resolve } of this.#confirmWaiters.filter((each) => each.number <= number)) resolve();
+    this.#confirmWaiters = this.#confirmWaiters.filter((each) => each.number > number);
   }
 
   #end(): void {
@@ -222,7 +223,7 @@ export class WorkerEnd {
     const { feed, calls, onEnd } = this.#parts;
     feed.close();
     calls.close();
-    for (const { resolve } of this.#uncovered.splice(0)) resolve();
+    for (const { resolve } of this.#confirmWaiters.splice(0)) resolve();
     for (const { reject } of this.#awaited.splice(0)) reject(this.#gone());
     onEnd(this.#error);
   }

@@ -1,4 +1,4 @@
-/** The worker threads and processes of a node, grouped by role. They open and close with its other parts, and one scrape collects the metrics of all of them. */
+/** The worker threads and processes of a node, grouped by role. They open and close with the other parts of the node, and one scrape collects the metrics of all of them. */
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { MetricsSum } from "../../lib/metrics/sum.ts";
 import { type MetricsScraper, openScraper } from "../../server/metrics.io.ts";
@@ -23,14 +23,14 @@ export class WorkerGroups {
     this.dnsPresence = new DnsPresence(dns.processes === 0);
   }
 
-  /** Opens the workers of a role. The settings have their number. */
+  /** Opens the workers of a role. The settings define their number. */
   async open(
     group: WorkerGroupOptions,
     { settings, origins, log, version, interrupt }: NodeOptions,
     parts: NodeComponents,
   ): Promise<WorkerPool> {
     const isDns = group.role === "dns";
-    if (isDns && process.platform !== "linux") throw new Error("dns.processes: processes can share a port only on Linux; set it to 0");
+    if (isDns && process.platform !== "linux") throw new Error("dns.processes must be 0: processes can share a port only on Linux");
     const count = isDns ? settings.dns.processes : settings.node.workers;
     const onListening = (listening: number) => isDns && this.dnsPresence.set(listening > 0);
     const own = { ...group, count, onListening, sum: this.#sum, scrape: this.scrape };

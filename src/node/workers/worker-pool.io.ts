@@ -1,6 +1,6 @@
 /**
- * The workers of a node, which share its ports. Each answers from a copy of the catalog. Read workers are threads that answer readers and pass other calls on to
- * this thread, and DNS processes answer DNS alone.
+ * The workers of a node, which share its ports. Each answers from a copy of the catalog. Read workers are threads that answer readers and forward other calls to
+ * the main thread. DNS processes answer only DNS.
  */
 import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
@@ -30,29 +30,29 @@ import { openProcess, openThread, type StartWorker } from "./channel.io.ts";
 import type { FromWorker, NodeReport, ReplicatedNodeState, WorkerLimits, WorkerOrder, WorkerQuestion, WorkerRole } from "./messages.ts";
 import { WorkerEnd } from "./worker-end.io.ts";
 
-/** Facts that change with time alone are said this often. */
+/** Interval at which facts that change only with time are sent, in ms. */
 const FACTS_MS = 100;
-/** A worker that has ended is started again after this time. While it ends again within a minute, the time doubles. */
+/** Delay before a worker that has ended is started again, in ms. The delay doubles each time the worker ends within a minute. */
 const AGAIN_MS = 200;
 const MAX_AGAIN_MS = 30_000;
 const STEADY_MS = 60_000;
-/** Metrics are measured at each scrape, and once in so many looks, so that little is lost with a worker that ends. */
+/** Metrics are measured at each scrape and every `MEASURE_LOOKS` looks, so that little is lost with a worker that ends. */
 const MEASURE_LOOKS = 20;
-/** How long a scrape waits for the values of the workers. Of one that is late the values before count. */
+/** Maximum time that a scrape waits for the values of the workers, in ms. For a late worker its previous values count. */
 const MEASURE_MS = 1000;
 const MIB = 1024 * 1024;
 
 interface RoleRow {
-  /** For people. */
+  /** Name of the role in messages. */
   readonly what: string;
   readonly open: StartWorker;
-  readonly maxUnheardBytes: number;
+  readonly maxUnconfirmedBytes: number;
   readonly gauge: GaugeName;
   readonly ended: CounterName;
-  /** Whether memory can be shared with it. */
+  /** Whether the workers can share memory with the main thread. */
   readonly hasMemory: boolean;
   readonly limits: (settings: Settings) => WorkerLimits;
-  /** Of log lines: its number. */
+  /** Log field for the number of the worker. */
   readonly field: "dnsProcess" | "worker";
   readonly endedLine: string;
   readonly backLine: string;
@@ -62,31 +62,31 @@ const ROLES: Readonly<Record<WorkerRole, RoleRow>> = {
   callers: {
     what: "read worker",
     open: openThread,
-    maxUnheardBytes: 512 * MIB,
+    maxUnconfirmedBytes: 512 * MIB,
     gauge: "waymark_read_workers",
     ended: "waymark_read_workers_ended_total",
     hasMemory: true,
     limits: (settings) => ({ kind: "shared", limits: nodeSharedLimits(settings, randomHashKey()) }),
     field: "worker",
-    endedLine: "a read worker has ended, and its connections with it",
-    backLine: "a read worker is back",
+    endedLine: "read worker ended; its connections are closed",
+    backLine: "read worker restarted",
   },
   dns: {
     what: "DNS process",
     open: openProcess,
-    // What waits for a process lies in this one's memory, twice while it is written.
-    maxUnheardBytes: 64 * MIB,
+    // Pending messages for a process use memory of this process, twice while they are written.
+    maxUnconfirmedBytes: 64 * MIB,
     gauge: "waymark_dns_processes",
     ended: "waymark_dns_processes_ended_total",
     hasMemory: false,
     limits: ({ dns }) => ({ kind: "part", of: dns.processes }),
     field: "dnsProcess",
-    endedLine: "a DNS process has ended",
-    backLine: "a DNS process is back",
+    endedLine: "DNS process ended",
+    backLine: "DNS process restarted",
   },
 };
 
-/** A node, as its workers need it. */
+/** The parts of a node that its workers need. */
 export interface WorkersCore extends FeedRooms {
   readonly identity: Pick<NodeIdentity, "boot" | "nodeId" | "startedMonoMs">;
   readonly limits: Pick<NodeLimits, "openWatch">;
@@ -94,34 +94,34 @@ export interface WorkersCore extends FeedRooms {
   readonly metrics: Metrics;
   readonly listeners: Readonly<Record<string, string>>;
   readonly facts: () => Omit<ReplicatedNodeState, "zoneSerials">;
-  /** Calls back whenever there may be something to say. */
-  readonly follow: (say: () => void) => void;
+  /** Calls back whenever there may be something to send. */
+  readonly follow: (onNews: () => void) => void;
 }
 
 export interface WorkersOptions {
   readonly role: WorkerRole;
   readonly count: number;
-  /** Of all threads and processes of the node, */
+  /** Sum of the metrics of all threads and processes of the node. */
   readonly sum: MetricsSum;
-  /** and how it is scraped: workers that are asked pass the question on. */
+  /** Scrapes the node. Workers forward scrapes to it. */
   readonly scrape: MetricsScraper;
   readonly settings: Settings;
   readonly origins?: EffectiveSettings["origins"] | undefined;
   readonly log: RootLog;
   readonly version: string;
   readonly core: WorkersCore;
-  /** What read workers pass on. They apply the limits. */
+  /** Services whose calls read workers forward. They apply the limits. */
   readonly services: readonly ServiceDefinition[];
   /** As in `ListenersOptions`. */
   readonly zoneSerials: SharedArrayBuffer | undefined;
   readonly report: () => NodeReport;
-  /** Called with how many listen, whenever that changes. */
+  /** Called with the number of listening workers whenever it changes. */
   readonly onListening?: (count: number) => void;
-  /** Aborts when the node is to stop, also while copies are made. */
+  /** Aborts when the node must stop, even while copies are made. */
   readonly interrupt?: AbortSignal | undefined;
 }
 
-/** A worker, and the one that was started in its place. */
+/** A worker or its successor. */
 interface WorkerSlot {
   readonly number: number;
   end: WorkerEnd;
@@ -129,7 +129,7 @@ interface WorkerSlot {
   utilization: number;
   startedMonoMs: number;
   againMs: number;
-  /** While no worker is there: calls off the next one. */
+  /** Cancels the start of the next worker while there is none. */
   callOff: () => void;
 }
 
@@ -137,17 +137,17 @@ export class WorkerPool {
   readonly #options: WorkersOptions;
   readonly #log: Log;
   readonly #places: readonly WorkerSlot[];
-  /** Of the calls of all workers. */
+  /** Turn budget of the calls of all workers. */
   readonly #turn = new TurnBudget({ nowMs: () => now().monoMs, onEnd: setImmediate });
   readonly #role: RoleRow;
   readonly #watches: HostWatches;
   readonly #limits: WorkerLimits;
   readonly #cookieSecret = newCookieSecret();
   readonly #timer: NodeJS.Timeout;
-  /** The last answers to each worker, while they wait. */
+  /** Resolves when the last answers to each worker are sent. Absent when none wait. */
   readonly #answering = new WeakMap<WorkerEnd, Promise<void>>();
   #endpoints: ListenEndpoints | undefined;
-  /** Settles when the last worker that was to listen does, or could not. */
+  /** Settles when the last worker that was ordered to listen does, or has failed to. */
   #listening: Promise<void> = Promise.resolve();
   #isStopping = false;
   #lookCount = 0;
@@ -162,18 +162,18 @@ export class WorkerPool {
     this.#watches = new HostWatches((caller, namespace) => core.limits.openWatch(caller, namespace));
     this.#limits = this.#role.limits(settings);
     this.#places = Array.from({ length: options.count }, (_, index) => this.#placeOf(index + 1));
-    core.follow(() => this.#sayAll());
+    core.follow(() => this.#scheduleAll());
     this.#timer = setInterval(() => this.#look(), FACTS_MS).unref();
   }
 
   /**
-   * Starts the workers, and resolves when all of them answer readers. Rejects with a message for the operator when they cannot listen, and with the
+   * Starts the workers. Resolves when all of them answer readers. Rejects with a message for the operator when they cannot listen, and with the
    * reason of `interrupt` when that aborts first.
    */
   static async open(options: WorkersOptions): Promise<WorkerPool> {
     const { interrupt } = options;
     const workers = new WorkerPool(options);
-    // Copies of a large catalog take long. A worker that is ended makes whoever waits for it give up.
+    // Copies of a large catalog take long. Ending the workers makes all waits for them fail.
     const giveUp = () => workers.close();
     interrupt?.addEventListener("abort", giveUp);
     try {
@@ -196,7 +196,7 @@ export class WorkerPool {
     return this.#endpoints;
   }
 
-  /** How busy the workers were when they last said so. */
+  /** Returns the last reported load of the workers. */
   get callers(): LoadSources {
     const each = <T>(of: (place: WorkerSlot) => T) => this.#places.map(of);
     return {
@@ -206,19 +206,19 @@ export class WorkerPool {
     };
   }
 
-  /** Fills the gauge. */
+  /** Sets the gauge of listening workers. */
   observe(): void {
     this.#options.core.metrics.set(this.#role.gauge, {}, this.listeningCount);
   }
 
-  /** Resolves when all workers know what the node is now, and the addresses of its listeners. */
-  async told(): Promise<void> {
+  /** Resolves when all workers have the current state of the node and the addresses of its listeners. */
+  async synced(): Promise<void> {
     this.#order({ kind: "name", listeners: { ...this.#options.core.listeners } });
-    this.#sayReport();
-    await Promise.all(this.#places.map(({ end }) => end.told()));
+    this.#sendReport();
+    await Promise.all(this.#places.map(({ end }) => end.synced()));
   }
 
-  /** How many answer, for people. */
+  /** Number of workers that answer. */
   get listeningCount(): number {
     return this.#places.filter(({ isListening }) => isListening).length;
   }
@@ -227,7 +227,7 @@ export class WorkerPool {
     this.#order({ kind: "reload" });
   }
 
-  /** Resolves when all have drained, or are gone. */
+  /** Resolves when all workers have drained or are gone. */
   async drain(by: StopDeadline): Promise<void> {
     this.#isStopping = true;
     for (const { end } of this.#places) end.drain(draining());
@@ -236,7 +236,7 @@ export class WorkerPool {
     await Promise.all(drained);
   }
 
-  /** Ends the workers, and waits for half of the time at most: one that hangs must leave the other half to what closes after it. */
+  /** Ends the workers. Waits for at most half of the time, so that a hanging worker leaves the other half to the parts that close later. */
   async stop(by: StopDeadline): Promise<void> {
     this.#isStopping = true;
     const stopped = this.#places.map(({ end }) => end.done("stopped").catch(() => {}));
@@ -255,20 +255,20 @@ export class WorkerPool {
     }
   }
 
-  /** Resolves when all workers have said the values of their metrics, or are late. */
+  /** Resolves when all workers have reported their metrics, or are late. */
   async measure(): Promise<void> {
     const number = this.#orderMeasurement();
     await within(MEASURE_MS, Promise.all(this.#places.map(({ end }) => measuredBy(end, number).catch(() => {}))));
   }
 
-  /** One after the other: two that took the ports at once as the first would be in each other's way. */
+  /** Opens listeners one worker after the other, because two workers that both open the ports as the first would conflict. */
   #listen(place: WorkerSlot): Promise<void> {
     const listening = this.#listening.then(() => this.#listenNow(place));
     this.#listening = listening.catch(() => {});
     return listening;
   }
 
-  /** The first to listen must find the ports free. One that comes when all others are gone is the first again. */
+  /** The first worker to listen must find the ports free. A worker that starts when all others are gone is the first again. */
   async #listenNow(place: WorkerSlot): Promise<void> {
     const ports = this.#endpoints && portsAt(this.#endpoints);
     const isFurther = ports !== undefined && this.#places.some(({ isListening }) => isListening);
@@ -291,7 +291,7 @@ export class WorkerPool {
     const { core, version, settings, origins, services, zoneSerials } = this.#options;
     const { identity, replica } = core;
     const others = this.#options.sum.begin();
-    const feed = openCopyFeed(core, () => end.say());
+    const feed = openCopyFeed(core, () => end.schedule());
     const calls = new ForwardedCalls({
       services,
       now,
@@ -315,16 +315,16 @@ export class WorkerPool {
       routes: Object.fromEntries(services.map(({ desc, routes = [] }) => [desc.typeName, routes.map(({ answer: _here, ...row }) => row)])),
       logFormat: settings.observability.logFormat ?? (process.stderr.isTTY ? "text" : "json"),
     };
-    const { open, what, maxUnheardBytes } = this.#role;
+    const { open, what, maxUnconfirmedBytes } = this.#role;
     const end = new WorkerEnd({
       open,
       what,
-      maxUnheardBytes,
+      maxUnconfirmedBytes,
       start,
       feed,
       calls,
       facts: () => this.#facts(),
-      onHeard: (said) => this.#heard(end, { feed, others }, said),
+      onMessage: (message) => this.#received(end, { feed, others }, message),
       onEnd: (error) => {
         others.end();
         this.#watches.forget(number);
@@ -334,22 +334,22 @@ export class WorkerPool {
     return end;
   }
 
-  // ---- what is said ----
+  // ---- messages to workers ----
   /**
-   * Answers the calls of a worker when all workers have heard what the answers speak of, so that a caller finds what it wrote whichever of them
-   * it asks next.
+   * Answers the calls of a worker when all workers have received the changes that the answers refer to, so that a caller finds its write on any worker that
+   * it calls next.
    */
   #answer(to: WorkerEnd, calls: ForwardedCalls): void {
     const answers = calls.take();
     if (answers === undefined) return;
-    const say = () => to.say((message) => message.answers.push(answers));
-    const others = this.#places.flatMap((place) => (place.end === to ? [] : (place.end.covered() ?? [])));
+    const send = () => to.schedule((message) => message.answers.push(answers));
+    const others = this.#places.flatMap((place) => (place.end === to ? [] : (place.end.confirmed() ?? [])));
     const before = this.#answering.get(to);
     if (before === undefined && others.length === 0) {
-      say();
+      send();
       return;
     }
-    const answered = this.#sayLater(say, before === undefined ? others : [before, ...others]);
+    const answered = this.#afterAll(send, before === undefined ? others : [before, ...others]);
     this.#answering.set(to, answered);
     void answered.then(() => this.#answering.get(to) === answered && this.#answering.delete(to));
   }
@@ -360,72 +360,72 @@ export class WorkerPool {
     return { ...core.facts(), zoneSerials: serials };
   }
 
-  async #sayLater(say: () => void, after: readonly Promise<void>[]): Promise<void> {
+  async #afterAll(send: () => void, after: readonly Promise<void>[]): Promise<void> {
     await Promise.all(after);
-    say();
+    send();
   }
 
-  #sayAll(): void {
-    for (const { end } of this.#places) end.say();
+  #scheduleAll(): void {
+    for (const { end } of this.#places) end.schedule();
   }
 
   #order(order: WorkerOrder): void {
-    for (const { end } of this.#places) end.say(({ orders }) => orders.push(order));
+    for (const { end } of this.#places) end.schedule(({ orders }) => orders.push(order));
   }
 
   #look(): void {
     this.#lookCount += 1;
     if (this.#lookCount % MEASURE_LOOKS === 0) this.#orderMeasurement();
     for (const { end } of this.#places) end.look();
-    this.#sayReport();
+    this.#sendReport();
   }
 
-  #sayReport(): void {
+  #sendReport(): void {
     const report = this.#options.report();
     for (const { end } of this.#places) {
-      end.say((message) => {
+      end.schedule((message) => {
         message.report = report;
       });
     }
   }
 
-  // ---- what is heard ----
-  #heard(end: WorkerEnd, { feed, others }: { readonly feed: CopyFeed; readonly others: OtherMetrics }, said: FromWorker): void {
+  // ---- messages from workers ----
+  #received(end: WorkerEnd, { feed, others }: { readonly feed: CopyFeed; readonly others: OtherMetrics }, message: FromWorker): void {
     const { audit } = this.#options.core;
-    feed.shown(said.policy.shown);
-    feed.heard(said.policy.heard);
-    for (const event of said.events) audit?.record(event);
-    for (const done of said.done) {
+    feed.shown(message.policy.shown);
+    feed.delivered(message.policy.delivered);
+    for (const event of message.events) audit?.record(event);
+    for (const done of message.done) {
       if (done.kind !== "measured") continue;
       others.set(done.values);
       const place = this.#places.find((each) => each.end === end);
       if (place !== undefined) place.utilization = done.utilization;
     }
-    for (const news of said.watches) {
+    for (const news of message.watches) {
       const verdict = this.#watches.take(end.number, news);
-      if (verdict !== undefined) end.say(({ verdicts }) => verdicts.push(verdict));
+      if (verdict !== undefined) end.schedule(({ verdicts }) => verdicts.push(verdict));
     }
-    for (const question of said.questions) this.#asked(end, question);
+    for (const question of message.questions) this.#answerQuestion(end, question);
   }
 
-  #asked(end: WorkerEnd, question: WorkerQuestion): void {
+  #answerQuestion(end: WorkerEnd, question: WorkerQuestion): void {
     const { id } = question;
     if (question.kind === "caughtUp") {
-      end.say(({ replies }) => replies.push({ id }));
+      end.schedule(({ replies }) => replies.push({ id }));
       return;
     }
     if (question.kind === "report") {
-      end.say((message) => {
+      end.schedule((message) => {
         message.report = this.#options.report();
         message.replies.push({ id });
       });
       return;
     }
     this.#options.scrape(question.accept).then(
-      (scrape) => end.say(({ replies }) => replies.push({ id, scrape })),
+      (scrape) => end.schedule(({ replies }) => replies.push({ id, scrape })),
       (error: unknown) => {
-        this.#log.error({ err: error }, "metrics cannot be read");
-        end.say(({ replies }) => replies.push({ id }));
+        this.#log.error({ err: error }, "metrics not collected");
+        end.schedule(({ replies }) => replies.push({ id }));
       },
     );
   }
@@ -436,7 +436,7 @@ export class WorkerPool {
     return this.#measurement;
   }
 
-  /** A bug may have left anything behind: then the process ends, and starts anew from its disk. */
+  /** After a bug in a write the state may be wrong. So the process ends, and restarts from its data on disk. */
   #failed(fault: unknown, call: ForwardedCall): void {
     this.#options.log.child("server.rpc").error({ err: fault, ...call }, "handler failed");
     const service = this.#options.services.find(({ desc }) => desc.typeName === call.service);
@@ -464,7 +464,7 @@ export class WorkerPool {
     const { end } = place;
     try {
       await end.done("whole");
-      end.say(({ orders }) => orders.push({ kind: "name", listeners: { ...this.#options.core.listeners } }));
+      end.schedule(({ orders }) => orders.push({ kind: "name", listeners: { ...this.#options.core.listeners } }));
       await this.#listen(place);
       this.#log.info({ [this.#role.field]: place.number }, this.#role.backLine);
     } catch (error) {
@@ -473,13 +473,13 @@ export class WorkerPool {
   }
 }
 
-/** An earlier measurement may be on its way. It would lack what callers were answered since. */
+/** Waits for a measurement. An earlier one may still be under way, and would lack the calls answered since. */
 async function measuredBy(end: WorkerEnd, number: number): Promise<void> {
   let last = 0;
   while (last < number) last = (await end.done("measured")).number;
 }
 
-/** Resolves when this is done, or is late. */
+/** Resolves when `done` settles, or after `ms`. */
 async function within(ms: number, done: Promise<unknown>): Promise<void> {
   const late = Promise.withResolvers<void>();
   const stop = later(late.resolve, ms);

@@ -1,6 +1,6 @@
 /**
- * A worker of a node, which answers from a copy of the catalog. As a thread it answers readers, and passes every other call on to the main thread. As a process
- * it answers DNS alone.
+ * A worker of a node, which answers from a copy of the catalog. As a thread it answers readers, and forwards every other call to the main thread. As a
+ * process it answers only DNS.
  */
 import { randomFillSync } from "node:crypto";
 import { flushCompileCache } from "node:module";
@@ -37,7 +37,7 @@ import { type NodeEnd, openNodeEnd } from "./channel.io.ts";
 import { MainThread } from "./main-thread.io.ts";
 import type { NodeReport, ReplicatedNodeState, ToWorker, WorkerLimits, WorkerOrder, WorkerReply, WorkerStart } from "./messages.ts";
 
-/** Before the first message. */
+/** State before the first message. */
 const UNKNOWN: ReplicatedNodeState = {
   isReady: false,
   isSound: false,
@@ -52,18 +52,18 @@ const UNKNOWN: ReplicatedNodeState = {
   endedStaticCount: 0,
   zoneSerials: undefined,
 };
-/** Facts of a shared catalog that are older than this make the catalog look older. They are said far more often. */
+/** Facts of a shared catalog that are older than this, in ms, increase the age of the catalog. They are sent far more often. */
 const FRESH_MS = 500;
-/** How long the main thread may take for a scrape, */
+/** Maximum time of the main thread for a scrape, in ms. */
 const SCRAPE_MS = 5000;
-/** and after how long a silence it counts as one that hangs. It speaks several times a second. */
+/** Silence of the main thread after which it counts as hanging, in ms. It sends several messages per second. */
 const SILENT_MS = 30_000;
-/** How long the main thread may take to say how the node is. */
+/** Maximum time of the main thread for a report, in ms. */
 const REPORT_MS = 500;
-/** Refusals that are only counted are looked at this often. */
+/** Interval at which counted refusals are recorded, in ms. */
 const LIMITS_MS = 250;
 
-/** Numbers from 0 to below 1. */
+/** Returns numbers from 0 to below 1. */
 const random = draws(randomFillSync);
 
 class NodeWorker {
@@ -87,8 +87,8 @@ class NodeWorker {
   #loopSince = performance.eventLoopUtilization();
   #onServing: (isServing: boolean) => void = () => {};
   readonly #dnsPresence = new DnsPresence(false);
-  /** The last change of policy that the watches here have heard of. */
-  #heardChange = 0;
+  /** The last policy change that the watches of this worker have received. */
+  #deliveredChange = 0;
 
   constructor(start: WorkerStart, node: Pick<NodeEnd, "post">) {
     const { settings } = start;
@@ -97,8 +97,8 @@ class NodeWorker {
     this.#zoneSerials = start.zoneSerials;
     this.#log = openLog({ level, scopes: parseLogScopes(logScopes.join(",")), format: start.logFormat, fields: fieldsOf(start) });
     this.#main = new MainThread(node, this.#metrics);
-    this.#calls = new CallForwarder({ ...FORWARDING_BOUNDS, wake: () => this.#main.say() });
-    this.#watches = new WorkerWatches((news) => this.#main.say(({ watches }) => watches.push(news)));
+    this.#calls = new CallForwarder({ ...FORWARDING_BOUNDS, wake: () => this.#main.schedule() });
+    this.#watches = new WorkerWatches((news) => this.#main.schedule(({ watches }) => watches.push(news)));
     const shared = { makeBuckets: bucketsOf(start.limits), watches: this.#watches, audit: this.#main };
     this.#rooms = openCopyRooms({
       ...start,
@@ -113,41 +113,41 @@ class NodeWorker {
     this.#parts = new NodeComponents(this.#log.child("node"));
   }
 
-  /** Hears the main thread from now on. */
+  /** Handles messages of the main thread from now on. */
   begin(node: Pick<NodeEnd, "follow">): void {
     const { switches, limits } = this.#rooms;
     this.#main.begin({
       takeCalls: () => this.#calls.take(),
       connectionCount: () => (this.#listeners === undefined ? 0 : connectionCountOf(this.#listeners)),
-      policy: () => ({ shown: switches.shown, heard: this.#heardChange }),
+      policy: () => ({ shown: switches.shown, delivered: this.#deliveredChange }),
     });
     setInterval(() => limits.tick(now()), LIMITS_MS).unref();
-    node.follow((message) => this.#hear(message));
+    node.follow((message) => this.#receive(message));
   }
 
-  // HOT: once a change at most. What is said of the catalog comes first, because answers and facts may speak of it.
-  #hear(message: ToWorker): void {
-    const { said, facts, report, answers, verdicts, orders, isAwaited } = message;
-    if (said.numbers.length > 0) this.#rooms.copy.hear(said);
+  // HOT: runs at most once per change. The catalog changes come first, because answers and facts may refer to them.
+  #receive(message: ToWorker): void {
+    const { changes, facts, report, answers, verdicts, orders, isAwaited } = message;
+    if (changes.numbers.length > 0) this.#rooms.copy.apply(changes);
     this.#factsMonoMs = performance.now();
     this.#factsPatientMs = stallAwareNowMs();
     const { isServing } = this.#facts;
     this.#facts = facts;
     if (report !== undefined) this.#report = report;
-    if (facts.zoneSerials !== undefined) this.#tellSerials(facts.zoneSerials);
+    if (facts.zoneSerials !== undefined) this.#setSerials(facts.zoneSerials);
     if (facts.isServing !== isServing) this.#onServing(facts.isServing);
     this.#dnsPresence.set(facts.hasDns);
     for (const answer of answers) this.#calls.hear(answer);
     for (const verdict of verdicts) this.#watches.take(verdict);
-    this.#main.heard(message);
-    if (isAwaited) this.#main.say();
+    this.#main.received(message);
+    if (isAwaited) this.#main.schedule();
     for (const order of orders) void this.#obey(order);
     if (this.#isWhole || !this.#rooms.copy.isWhole) return;
     this.#isWhole = true;
     this.#main.done({ kind: "whole" });
   }
 
-  #tellSerials(serials: Uint32Array): void {
+  #setSerials(serials: Uint32Array): void {
     this.#zoneSerials ??= new SharedArrayBuffer(serials.byteLength);
     new Uint32Array(this.#zoneSerials).set(serials);
   }
@@ -184,21 +184,21 @@ class NodeWorker {
     return utilization;
   }
 
-  /** A change of policy is complete here. */
+  /** Called when a policy change is complete in this worker. */
   #shown(): void {
     const { shown } = this.#rooms.switches;
     this.#wakeup.kick();
-    this.#main.say();
-    void this.#hearingOf(shown);
+    this.#main.schedule();
+    void this.#awaitDelivery(shown);
   }
 
-  async #hearingOf(change: number): Promise<void> {
+  async #awaitDelivery(change: number): Promise<void> {
     await this.#switcher.heard();
-    this.#heardChange = Math.max(this.#heardChange, change);
-    this.#main.say();
+    this.#deliveredChange = Math.max(this.#deliveredChange, change);
+    this.#main.schedule();
   }
 
-  // ---- what readers ask ----
+  // ---- answers to readers ----
   #ageMs(time: Time): number {
     const { ageMs, isShared } = this.#facts;
     return isShared ? ageMs + Math.max(0, time.monoMs - this.#factsMonoMs - FRESH_MS) : ageMs;
@@ -209,7 +209,7 @@ class NodeWorker {
     if (startRefusal !== undefined) throw receivedError(startRefusal);
   }
 
-  /** Reads are answered here, and all other calls by the main thread. */
+  /** Returns the services of this worker. It answers reads itself and forwards all other calls to the main thread. */
   #services(): readonly ServiceDefinition[] {
     const reads = readHandlers({
       ...this.#rooms,
@@ -270,9 +270,9 @@ class NodeWorker {
         dnsPresence: this.#dnsPresence,
         sources: {
           isAlive: () => stallAwareDueMs() - this.#factsPatientMs < SILENT_MS,
-          readiness: async () => (await this.#reported()).readiness,
+          readiness: async () => (await this.#currentReport()).readiness,
           scrape: (accept) => this.#scrape(accept),
-          persistence: async () => (await this.#reported()).persistence,
+          persistence: async () => (await this.#currentReport()).persistence,
         },
         origins: this.#start.origins,
         now,
@@ -323,15 +323,15 @@ class NodeWorker {
   async #scrape(accept: string): Promise<ScrapeResult> {
     const reply = await this.#answerWithin(SCRAPE_MS, { kind: "scrape", accept });
     if (reply === undefined)
-      throw new WaymarkError("not_ready", "the main thread of this node is held up, and has the metrics of all threads", {
+      throw new WaymarkError("not_ready", "metrics are not available: the main thread of this node is blocked", {
         retryMs: SCRAPE_MS,
       });
-    if (reply.scrape === undefined) throw new WaymarkError("internal", "the metrics cannot be read; the log says why");
+    if (reply.scrape === undefined) throw new WaymarkError("internal", "metrics could not be collected: see the log of the node");
     return reply.scrape;
   }
 
-  /** The report of this moment. While the main thread is held up, the last one that it said. */
-  async #reported(): Promise<NodeReport> {
+  /** Returns the current report. While the main thread is blocked, returns its last report. */
+  async #currentReport(): Promise<NodeReport> {
     await this.#answerWithin(REPORT_MS, { kind: "report" });
     return this.#report;
   }
@@ -352,7 +352,7 @@ class NodeWorker {
   }
 }
 
-/** Bounds of connections, streams and memory that settings name hold for all workers together: each has its share. */
+/** Divides the bounds of connections, streams and memory, which the settings set for all workers together. */
 function shareOf(settings: Settings, count: number): Settings {
   const { server, dns } = settings;
   const share = (bound: number) => Math.ceil(bound / count);

@@ -71,7 +71,7 @@ test("what says nothing new waits too, because it may not be durable yet; what i
 });
 
 test("a node that takes no writes refuses each key, and changes nothing; so it does for a key that is none", () => {
-  const { orders, givers } = ordersOf([], { fault: new WaymarkError("draining", "this node stops") });
+  const { orders, givers } = ordersOf([], { fault: new WaymarkError("draining", "this node is stopping") });
   expect(orders.ordered({ kind: "ordered", call: 7, request: REQUEST }, TIME)?.response).toMatchObject({
     refusals: [{ reason: "draining" }, { reason: "draining" }],
   });

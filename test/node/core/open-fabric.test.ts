@@ -18,7 +18,7 @@ test("an open fabric runs where nothing protects the node, and a closed one runs
   expect(chooseFabric(closed, A_POLICY, true)).toEqual({ kind: "joined" });
   expect(chooseFabric({ ...SETTINGS, fabric: { ...FABRIC, enabled: false } }, NO_POLICY, true)).toMatchObject({
     kind: "alone",
-    detail: "stands alone: fabric.enabled is off",
+    detail: "standalone: fabric.enabled is off",
   });
 });
 

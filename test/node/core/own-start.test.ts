@@ -18,7 +18,7 @@ test("it takes no writes at once, and says so after two seconds, once a dispute;
   const { start, look } = open();
   expect([look(0, false), start.fault]).toEqual([[], ""]);
   expect(look(100, true)).toEqual(["lost"]);
-  expect(start.refusal?.message).toContain("not_ready: another start of n at x:1 goes under its id (m and 1 more accepted it)");
+  expect(start.refusal?.message).toContain("not_ready: another process with node id n at x:1 was accepted by m and 1 more");
   expect([look(2099, true), look(2100, true), look(4000, true)]).toEqual([[], ["own_start_refused"], []]);
   expect(look(5099, false)).toEqual(["own_start_accepted"]);
   expect(look(9000, false)).toEqual([]);
@@ -49,7 +49,7 @@ test("what a node says of its start is what its directory says, and nothing with
 });
 
 test.each([
-  ["n:1", "another start of n at this same address goes under its id (m accepted it)"],
+  ["n:1", "another process instance of n at this same address was accepted by m"],
   ["x:1", "stop one of the two"],
   ["", "stop one of the two"],
 ])("of a start that is remembered at this node's own address nobody says that one of two is to be stopped: %j", (otherAddress, wanted) => {

@@ -32,7 +32,7 @@ test("what cannot be used is refused; what is older than what is here is not", (
 test("what cannot be kept is not refused, so that it is offered again; people are told of that until it is kept", () => {
   const { adopted, travelling } = open();
   expect(adopted({ notKept: "the disk is full" })).toEqual([]);
-  const told = "version 3 of node z, told by node m of cluster eu-2: it cannot be kept here: the disk is full";
+  const told = "version 3 of node z, received from node m of cluster eu-2: not stored here: the disk is full";
   expect(travelling.notTaken(NOTHING)).toBe(told);
   adopted({ isAdopted: true });
   expect(travelling.notTaken(NOTHING)).toBe("");
@@ -48,6 +48,6 @@ test("nothing is said to be missing once it, or a newer version, is kept here, t
 test("of a newer version that others have and this node does not take it says why", () => {
   const notTaken = { head: HEAD, peer: VIA, why: "its cluster is not accepted" };
   expect(open().travelling.notTaken(fabric(2, notTaken))).toBe(
-    "version 3 of node z, told by node m of cluster eu-2: its cluster is not accepted",
+    "version 3 of node z, received from node m of cluster eu-2: its cluster is not accepted",
   );
 });

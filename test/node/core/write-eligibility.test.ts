@@ -70,7 +70,7 @@ test("who waits is told at once when another start goes under this id, and nothi
   expect(writeEligibility.takeConfirmed(others.seen, TIME)).toBe(true);
   expect(writeEligibility.refusal?.reason).toBe("not_ready");
   for (const check of [() => writeEligibility.checkStart(), () => writeEligibility.checkWrites()])
-    expect(check).toThrow("another start of n at x:1");
+    expect(check).toThrow("another process with node id n at x:1 was accepted by");
   expect(writeEligibility.isWaiting).toBe(true);
 });
 

@@ -31,14 +31,12 @@ test("a border has the tokens of its file; no two borders and no border and the 
     { clusterId: "us0", trust: { kind: "token", token: "another-token-of-one", otherToken: "a-token-of-a-border" } },
   ]);
   expect(() => readBorders(bordersOf({ token_file: ONE }, { token_file: TWO }), { clusterToken: "" })).toThrow(
-    `fabric.borders[1].trust.token_file: ${TWO} holds a token of fabric.borders[0] too; give each its own`,
+    `fabric.borders[1].trust.token_file: ${TWO} has the same token as fabric.borders[0]: use a separate token for each`,
   );
   expect(() => readBorders(bordersOf({ token_file: TWO }), { clusterToken: "x", otherToken: "a-token-of-a-border" })).toThrow(
-    "holds a token of the fabric too",
+    "has the same token as the fabric",
   );
-  expect(() => readBorders(bordersOf({ token_file: file("bad", "short\n") }), { clusterToken: "" })).toThrow(
-    "does not hold one or two lines",
-  );
+  expect(() => readBorders(bordersOf({ token_file: file("bad", "short\n") }), { clusterToken: "" })).toThrow("expected one or two lines");
 });
 
 test("the authorities of borders go along with the certificates of the fabric, with its trust domain where none is named", () => {

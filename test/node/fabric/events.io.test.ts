@@ -31,8 +31,8 @@ function events() {
 test("what is audited has one id in the log and in the audit, and says from where, who was claimed, and why", () => {
   const { lines, audited, metrics, events: mesh } = events();
   const detail = { reason: "wrong_token", nodeId: "m", address: "10.0.0.9:5" };
-  mesh.tell({ name: "peer_refused", severity: "warn", isAudited: true, detail });
-  mesh.tell({ name: "link_lost", severity: "info", isAudited: false, detail: { nodeId: "b" } });
+  mesh.log({ name: "peer_refused", severity: "warn", isAudited: true, detail });
+  mesh.log({ name: "link_lost", severity: "info", isAudited: false, detail: { nodeId: "b" } });
   const [refused, lost] = lines;
   expect(refused).toMatchObject({ level: "warn", message: "peer refused", fields: { event: "peer_refused", ...detail } });
   expect(lost).toMatchObject({ level: "info", message: "link lost" });
@@ -55,7 +55,7 @@ test("what is audited has one id in the log and in the audit, and says from wher
 test("what only happened is noted in the audit: nobody was denied anything", () => {
   const { audited, events: mesh } = events();
   mesh.staticEnded({ namespace: "svc", kind: KIND.SERVICE, name: "api", instanceId: "a", clusterId: "c" });
-  mesh.tell({ name: "own_clock_off", severity: "error", isAudited: true, detail: { ahead_ms: 1 } });
+  mesh.log({ name: "own_clock_off", severity: "error", isAudited: true, detail: { ahead_ms: 1 } });
   expect(audited.map((row) => [row["action"], row["outcome"], row["subjects"]])).toEqual([
     ["mesh.static_entry_ended", "noted", "svc/api/a"],
     ["mesh.own_clock_off", "noted", ""],
@@ -101,9 +101,9 @@ test("joins and departures of members are recorded in the audit log, suspicions 
 test("a finding of this node is one log line, with the name of the event, the path and the accusers", () => {
   const { lines, metrics, events: mesh } = events();
   mesh.member(updateOf("b"));
-  mesh.tell({ name: "member_suspected", severity: "info", isAudited: false, detail: { nodeId: "b", path: "indirect", via: "c d" } });
+  mesh.log({ name: "member_suspected", severity: "info", isAudited: false, detail: { nodeId: "b", path: "indirect", via: "c d" } });
   mesh.member(updateOf("b", { status: "suspect", accuser: "a" }));
-  mesh.tell({ name: "member_dead", severity: "warn", isAudited: false, detail: { nodeId: "b", accusers: "a c" } });
+  mesh.log({ name: "member_dead", severity: "warn", isAudited: false, detail: { nodeId: "b", accusers: "a c" } });
   mesh.member(updateOf("b", { status: "dead", accuser: "a" }));
   expect(lines.slice(1)).toMatchObject([
     { level: "info", message: "member is suspect", fields: { event: "member_suspected", nodeId: "b", path: "indirect", via: "c d" } },

@@ -6,7 +6,7 @@ import { Replica } from "../../../src/catalog/replica/replica.ts";
 import { loneFabric } from "../../../src/node/fabric/fabric.io.ts";
 import type { NodeCore } from "../../../src/node/rooms.io.ts";
 
-const DETAIL = "stands alone: fabric.enabled is off";
+const DETAIL = "standalone: fabric.enabled is off";
 const TIME = { monoMs: 5, wallMs: 1_760_000_000_000 };
 
 function lone() {

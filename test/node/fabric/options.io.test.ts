@@ -72,7 +72,7 @@ test.each([
   const given = settings({ cluster_token_file: file("token", content) });
   if (want !== undefined) expect(readClusterTokens(given)).toEqual(want);
   else {
-    expect(() => readClusterTokens(given)).toThrow(/^fabric\.cluster_token_file: .*does not hold one or two lines of 16 to 1024/);
+    expect(() => readClusterTokens(given)).toThrow(/^fabric\.cluster_token_file: .*expected one or two lines of 16 to 1024/);
     if (content !== "") expect(() => readClusterTokens(given)).not.toThrow(content.slice(0, 8));
   }
 });
@@ -82,7 +82,7 @@ test("a certificate must be this node's, in this cluster; without one connection
   const given = settings({ cert_file: file("cert", tls.cert), key_file: file("key", tls.key), ca_file: file("ca", tls.clientCa) });
   expect(readFabricTls(given, { nodeId: "n1", clusterId: "c1" })).toEqual(tls);
   expect(() => readFabricTls(given, { nodeId: "n2", clusterId: "c1" })).toThrow(
-    "is of node n1 of cluster c1, and this is node n2 of cluster c1",
+    "belongs to node n1 of cluster c1, but this is node n2 of cluster c1",
   );
   expect(() => readFabricTls(given, { nodeId: "n1", clusterId: "c2" })).toThrow("this is node n1 of cluster c2");
   expect(readFabricTls(settings({}), { nodeId: "n1", clusterId: "c1" })).toBeUndefined();

@@ -203,7 +203,7 @@ test("lag says what is protected", () => {
   expect(peers.lag(world.time())).toMatchObject({ isReady: true, isCaughtUp: true, isProtected: false });
   for (const node of nodes.slice(2)) world.kill(node, "machine");
   world.runUntil(() => peers.lag(world.time()).isProtected, 60_000);
-  expect(peers.lag(world.time()).detail).toContain("so much of c1 vanished at once that nothing of it is hidden");
+  expect(peers.lag(world.time()).detail).toContain("entries of c1 stay visible, because many nodes disappeared at the same time");
 });
 
 test("readiness counts the others as people do, and a node whose others have left is in step with nobody", () => {
@@ -225,7 +225,7 @@ test("a node whose word about itself most others refuse is no member: it is not 
   const { ok, detail } = fabricReadiness(odd.fabric, { fabricFault: "most other nodes refuse it" }, world.time());
   expect(ok).toBe(false);
   expect(detail).toContain(
-    "what this node says of itself is refused by n1 (it has too many or too long roles, labels, transports, border rules or protocol versions",
+    "this node's member record is rejected by n1 (it has too many or too long roles, labels, transports, border rules or protocol versions",
   );
   expect(fabricReadiness(node.fabric, WELL, world.time())).toEqual({
     ok: true,
@@ -236,7 +236,7 @@ test("a node whose word about itself most others refuse is no member: it is not 
 test("the fabric's line of /readyz is not ready and says why, as gRPC health is", () => {
   const { world, node } = watched(2);
   world.runUntil(() => node.fabric.readiness.isReady, 60_000);
-  const { ok, detail } = fabricReadiness(node.fabric, { fabricFault: "another start of n0 goes under its id" }, world.time());
+  const { ok, detail } = fabricReadiness(node.fabric, { fabricFault: "another process with node id n0 answers" }, world.time());
   expect(ok).toBe(false);
-  expect(detail).toMatch(/^another start of n0 goes under its id; /);
+  expect(detail).toMatch(/^another process with node id n0 answers; /);
 });

@@ -112,15 +112,15 @@ test.each([
   },
   { settings: { tls: { cert_file: FILES.cert, key_file: FILES.key, ca_file: absent } }, says: [`tls.ca_file: ${absent}: ENOENT`] },
   { settings: { tls: { cert_file: FILES.words, key_file: FILES.key } }, says: ["tls.cert_file: ", "no certificate"] },
-  { settings: { tls: { cert_file: FILES.cert, key_file: FILES.words } }, says: ["tls.key_file: ", "no private key"] },
-  { settings: { tls: { cert_file: FILES.cert, key_file: FILES.otherKey } }, says: ["tls.key_file: ", "is not the key of"] },
+  { settings: { tls: { cert_file: FILES.cert, key_file: FILES.words } }, says: ["tls.key_file: ", "no unencrypted private key"] },
+  { settings: { tls: { cert_file: FILES.cert, key_file: FILES.otherKey } }, says: ["tls.key_file: ", "does not match the certificate"] },
   { settings: { fabric: { cert_file: absent, key_file: FILES.key, ca_file: FILES.ca } }, says: [`fabric.cert_file: ${absent}: ENOENT`] },
   { settings: { fabric: { ...OF_NODE, cert_file: FILES.cert, key_file: FILES.key } }, says: ["fabric.cert_file: ", "names no node"] },
   {
     settings: { node: { id: "n2" }, fabric: OF_NODE },
-    says: ["fabric.cert_file: ", "is of node n1 of cluster local, and this is node n2"],
+    says: ["fabric.cert_file: ", "belongs to node n1 of cluster local, but this is node n2"],
   },
-  { settings: { node: { cluster_id: "c2" }, fabric: OF_NODE }, says: ["fabric.cert_file: ", "is of node n1 of cluster local"] },
+  { settings: { node: { cluster_id: "c2" }, fabric: OF_NODE }, says: ["fabric.cert_file: ", "belongs to node n1 of cluster local"] },
   {
     settings: { tenants: { credentials: [{ tenant: "t", token_file: absent }] } },
     says: [`tenants.credentials[0].token_file: ${absent}: ENOENT`],
@@ -143,9 +143,9 @@ test.each([
   { settings: upstream({ tls_ca_file: absent }), says: [`resolver.tls_ca_file: ${absent}: ENOENT`] },
   {
     settings: upstream({ tls: true, tls_cert_file: FILES.cert, tls_key_file: FILES.otherKey }),
-    says: ["resolver.tls_key_file: ", "is not the key of"],
+    says: ["resolver.tls_key_file: ", "does not match the certificate"],
   },
-  { settings: { policy: { file: absent } }, says: [`policy.file: ${absent}: ENOENT`, "leave the setting out"] },
+  { settings: { policy: { file: absent } }, says: [`policy.file: ${absent}: ENOENT`, "remove the setting"] },
   { settings: { policy: { file: FILES.policyWords } }, says: ["policy.file: ", "line 1: "] },
   { settings: { audit: { file: folder } }, says: [`audit.file: ${folder} is a directory`] },
   { settings: { audit: { file: join(absent, "a.jsonl") } }, says: [`audit.file: ${join(absent, "a.jsonl")} cannot be written: ENOENT`] },
@@ -161,15 +161,15 @@ test.each([
   {
     settings: summary(OF_OTHER),
     says: [
-      `summary.signing_key_file: ${OF_OTHER} announces a key of cluster us1, and this node is of cluster local (node.cluster_id): ` +
-        "remove that block, and make it anew with --cluster-id local",
+      `summary.signing_key_file: ${OF_OTHER} announces a key of cluster us1, but this node belongs to cluster local (node.cluster_id): ` +
+        "remove that block, and create it again with --cluster-id local",
     ],
   },
   {
     settings: summary(SIGNING, keyRow(2), keyRow(1)),
     says: [
-      `summary.signing_key_file: ${SIGNING} holds the key that summary.keys[1] names for cluster us1`,
-      "this node is of cluster local (node.cluster_id)",
+      `summary.signing_key_file: ${SIGNING} contains the key that summary.keys[1] lists for cluster us1`,
+      "this node belongs to cluster local (node.cluster_id)",
     ],
   },
   {
@@ -187,7 +187,7 @@ test.each([
   },
   {
     settings: { ...summary(SIGNING), ...keyed([keyRow(1)]) },
-    says: [`summary.signing_key_file: ${SIGNING} holds the key that fabric.borders[0].keys[0] names for cluster us1`],
+    says: [`summary.signing_key_file: ${SIGNING} contains the key that fabric.borders[0].keys[0] lists for cluster us1`],
   },
   {
     settings: { ...summary(SIGNING, keyRow(2, { cluster_id: "ap1" })), ...keyed([keyRow(3), keyRow(2)]) },
@@ -201,7 +201,7 @@ test.each([
     settings: borders({ token_file: absent }, { token_file: FILES.short }),
     says: [`fabric.borders[0].trust.token_file: ${absent}: ENOENT`, "fabric.borders[1].trust.token_file: ", "16 to 1024"],
   },
-  { settings: borders({ token_file: FILES.token }, { token_file: FILES.token }), says: ["holds a token of fabric.borders[0] too"] },
+  { settings: borders({ token_file: FILES.token }, { token_file: FILES.token }), says: ["has the same token as fabric.borders[0]"] },
   {
     settings: { fabric: { ...OF_NODE, ...borders({ ca_file: absent }, { ca_file: FILES.words }).fabric } },
     says: [
@@ -284,7 +284,7 @@ test.each(["words", "words/below"])("a data directory that no start can make is 
   const { exit, stderr } = await waymark(["serve", "--data-dir", path]);
   expect({ exit, stderr }).toEqual({
     exit: 2,
-    stderr: `error: persistence.data_dir: ${path}: ${FILES.words} is no directory; name another one (flag --data-dir)\n`,
+    stderr: `error: persistence.data_dir: ${path}: ${FILES.words} is not a directory: set another directory (flag --data-dir)\n`,
   });
 });
 
@@ -295,7 +295,7 @@ test("audit.file is opened as it will be: a named pipe that nobody reads is refu
   const unread = await validate(pipe);
   expect([unread.exit, unread.stderr]).toEqual([
     2,
-    expect.stringMatching(/audit\.file: \S+audit-pipe cannot be written: ENXIO.*nobody reads this named pipe/),
+    expect.stringMatching(/audit\.file: \S+audit-pipe cannot be written: ENXIO.*this named pipe has no reader/),
   ]);
   const reader = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -361,7 +361,9 @@ test("files that are as they should be pass, and those of a fabric that is off a
 test("a token of a border that every user can read is warned of, as that of the fabric is", async () => {
   const files = { "node.json": JSON.stringify(borders({ token_file: FILES.token })) };
   const { stderr } = await waymark(["config", "validate", "node.json"], { files });
-  expect(stderr).toContain(`warning: fabric.borders[0].trust.token_file: every user of this machine can read ${FILES.token}; chmod 600 it`);
+  expect(stderr).toContain(
+    `warning: fabric.borders[0].trust.token_file: ${FILES.token} is readable by every user of this machine: run chmod 600 on it`,
+  );
 });
 
 test.each([
@@ -375,7 +377,7 @@ test.each([
   const { exit, stderr } = await waymark(["config", "validate", "node.json"], {
     files: { "node.json": JSON.stringify({ ...settings, node: { region: "us" } }) },
   });
-  expect({ exit, isWarned: stderr.includes("is not the one of local in summary.keys") }).toEqual({ exit: 0, isWarned });
+  expect({ exit, isWarned: stderr.includes("is neither the key of local in summary.keys") }).toEqual({ exit: 0, isWarned });
 });
 
 test.each([
@@ -391,12 +393,12 @@ test.each([
 ])("a border node with $what is warned of where it would pass nothing of its cluster on: $isWarned", async ({ settings, isWarned }) => {
   const files = { "node.json": JSON.stringify({ ...settings, node: { region: "eu" } }) };
   const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files });
-  expect({ exit, isWarned: stderr.includes("warning: summary.keys: no key of local is here") }).toEqual({ exit: 0, isWarned });
+  expect({ exit, isWarned: stderr.includes("warning: summary.keys: there is no key of local") }).toEqual({ exit: 0, isWarned });
 });
 
 test("a certificate that has run out is warned of, and keeps nobody from starting: it may be renewed while the node runs", async () => {
   const settings = { tls: { cert_file: FILES.oldCert, key_file: FILES.oldKey } };
   const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify(settings) } });
   expect(exit).toBe(0);
-  expect(stderr).toMatch(/warning: tls\.cert_file: the certificate in \S+ ran out at \S+Z; nobody will take it/);
+  expect(stderr).toMatch(/warning: tls\.cert_file: the certificate in \S+ expired at \S+Z: TLS handshakes will fail/);
 });

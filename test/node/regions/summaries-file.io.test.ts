@@ -48,7 +48,7 @@ test("what was held is back after a restart, and its source is as old as if the 
   await opened().file.keep(blocksOf(space));
   const { restore, said } = opened({ laterMs: 600_000 });
   expect(await restore()).toEqual({ view: space.view(), ageMs: 602_000 });
-  expect(said).toEqual(["the summaries that this node held are back from its disk"]);
+  expect(said).toEqual(["restored summaries from disk"]);
   // A clock that went back: nobody knows how long it was away.
   expect(await opened({ laterMs: -1000 }).restore()).toEqual({ view: space.view(), ageMs: undefined });
   expect(await opened({ directory: undefined }).restore()).toEqual({ view: [], ageMs: undefined });
@@ -68,7 +68,7 @@ test.each([
   const { restore, said, file } = opened(maxBytes === undefined ? {} : { maxBytes });
   expect((await restore(nodeId)).view).toEqual([]);
   expect(said).toEqual([
-    expect.stringContaining("the summaries on disk are ignored and set aside; borders and the region tell them again (") as string,
+    expect.stringContaining("summaries on disk ignored and set aside: borders and the region will send them again (") as string,
   ]);
   expect(said[0]).toContain(fault);
   expect([existsSync(path()), readFileSync(`${path()}.ignored`)]).toEqual([false, spoilt]);
@@ -83,12 +83,12 @@ function* broken(): Generator<Uint8Array> {
 }
 
 test.each([
-  { what: "is too large", maxBytes: 100, blocks: () => blocksOf(held()), says: ["not written down: they are too large"] },
+  { what: "is too large", maxBytes: 100, blocks: () => blocksOf(held()), says: ["not written to disk: they exceed the size limit"] },
   {
     what: "cannot be read to its end",
     maxBytes: 1_000_000,
     blocks: () => broken(),
-    says: ["not written down"],
+    says: ["not written to disk"],
   },
 ])("what $what is not written, and the file before stays", async ({ blocks, maxBytes, says }) => {
   await opened().file.keep(blocksOf(held()));

@@ -64,7 +64,7 @@ function openWorker() {
       };
     },
     what: "DNS process",
-    maxUnheardBytes: MAX_MIB * MIB,
+    maxUnconfirmedBytes: MAX_MIB * MIB,
     start: START,
     feed: feed as unknown as CopyFeed,
     calls: new ForwardedCalls({
@@ -75,23 +75,23 @@ function openWorker() {
       turn: { mayAct: () => true, wait: () => {} },
     }),
     facts: () => FACTS,
-    onHeard: () => {},
+    onMessage: () => {},
     onEnd: (error) => ended.push(error),
   });
-  const hear = (heard: number) =>
+  const hear = (received: number) =>
     tell({
       number: 1,
-      heard,
+      received,
       calls: undefined,
       watches: [],
       events: [],
       questions: [],
       done: [],
       connectionCount: 0,
-      policy: { shown: 0, heard: 0 },
+      policy: { shown: 0, delivered: 0 },
     });
   const sayOnce = async () => {
-    end.say();
+    end.schedule();
     await new Promise((resolve) => setImmediate(resolve));
     end.look();
   };
@@ -104,7 +104,7 @@ test("a worker that leaves more unheard than the bound is ended, and nothing mor
   const count = worker.said.length;
   await worker.sayOnce();
   expect([count <= MAX_MIB + 1, worker.isTerminated()]).toEqual([true, true]);
-  expect(worker.ended).toMatchObject([{ message: "it does not hear what it is told" }]);
+  expect(worker.ended).toMatchObject([{ message: "the worker does not confirm its messages" }]);
   const last = worker.said.length;
   await worker.sayOnce();
   expect(worker.said).toHaveLength(last);

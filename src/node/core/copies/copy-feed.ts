@@ -1,6 +1,6 @@
 /**
- * What the main thread of a node tells one read worker: everything that happens to its replica, to the policy in force and to the loads of its own
- * entries, in the order in which it happens, so that the worker's readers are answered as the node's own would be.
+ * Feeds one read worker from the main thread of a node. The feed has every change of the replica, of the policy in force and of the loads of own
+ * entries, in the order in which they happen, so the worker answers readers as the main thread would.
  */
 
 import type { ChangeMessage } from "../../../catalog/copy/change-codec.ts";
@@ -13,19 +13,19 @@ import type { ChangeNumber, SwitchObserver, SwitchQueue } from "../../../discove
 import type { LoadObserver, LoadReports } from "../../../discovery/registrar/load-reports.ts";
 import type { Policy, PolicySource } from "../../../policy/set/verdict.ts";
 
-/** What is told beside changes of the replica. The fields of each are in the order in which `CopyFeed` writes and `CopyRooms` reads them. */
+/** Messages other than changes of the replica. `CopyFeed` writes the fields of each in the order in which `CopyRooms` reads them. */
 export const MARK = {
   /** This policy is in force. */
   POLICY: 1,
-  /** A change to the policy in force begins. */
+  /** A policy change begins. */
   BEGIN: 2,
-  /** All records follow it. */
+  /** All records follow the new policy. */
   SHOW: 3,
-  /** The last report about an own entry, */
+  /** The last load report of an own entry. */
   LOAD: 4,
-  /** and that there is none any more. */
+  /** The load report of an own entry was removed. */
   UNLOAD: 5,
-  /** All watches are to look again, or to end. */
+  /** All watches must check for changes, or must end. */
   ALL_WATCHES: 6,
   END_WATCHES: 7,
 } as const;
@@ -33,7 +33,7 @@ export const MARK = {
 /** A policy as plain values. */
 export type PlainPolicy = Pick<Policy, "checksum" | "isPending" | "number" | "set">;
 
-/** The rooms of the main thread that a worker is told of. */
+/** The parts of the main thread that a worker copies. */
 export interface FeedRooms {
   readonly replica: Replica;
   readonly policies: PolicySource;
@@ -42,7 +42,7 @@ export interface FeedRooms {
   readonly switches: Pick<SwitchQueue, "followers" | "isBusy" | "onFollowed">;
 }
 
-/** The feed of one read worker. It follows the rooms until it is closed. `onNews`: as for `CopyFeed`. */
+/** Opens the feed of one read worker. It follows the parts until it is closed. `onNews`: as for `CopyFeed`. */
 export function openCopyFeed(rooms: FeedRooms, onNews: () => void): CopyFeed {
   return new CopyFeed(rooms, onNews);
 }
@@ -51,29 +51,29 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
   readonly #rooms: FeedRooms;
   readonly #onNews: () => void;
   readonly #feed: ReplicaFeed;
-  /** The policy that the worker was told. */
+  /** The policy that was last sent to the worker. */
   #policy: Policy | undefined;
-  /** While the copy is made: the loads that it was not told yet. */
+  /** Loads that are not sent yet, while the copy is made. */
   #loads: Generator<readonly [KeyText, LoadView], undefined> | undefined;
-  /** The last changes of policy that the worker was told of, that it has shown, and of which its watches have heard. */
-  readonly #changes: { begun: ChangeNumber; shown: ChangeNumber; heard: ChangeNumber } = { begun: 0, shown: 0, heard: 0 };
+  /** The last policy changes that were sent to the worker, that it has shown, and that its watches have received. */
+  readonly #changes: { begun: ChangeNumber; shown: ChangeNumber; delivered: ChangeNumber } = { begun: 0, shown: 0, delivered: 0 };
 
-  /** Follows the rooms until `close`. `onNews`: something is to be told that no change of the catalog comes with, so that nobody else asks for it. */
+  /** Follows the parts until `close`. `onNews`: a message waits that comes with no change of the catalog, so nothing else triggers `take`. */
   constructor(rooms: FeedRooms, onNews: () => void) {
     const { replica, registrar, fanout, switches } = rooms;
     this.#rooms = rooms;
     this.#onNews = onNews;
     this.#loads = registrar.loads.list();
     const isHeldUp = () => this.#loads !== undefined || switches.isBusy;
-    this.#feed = new ReplicaFeed({ replica, isHeldUp, onWrite: () => this.#sayPolicy() });
-    this.#sayPolicy();
+    this.#feed = new ReplicaFeed({ replica, isHeldUp, onWrite: () => this.#sendPolicy() });
+    this.#sendPolicy();
     if (fanout.isEnding) this.#mark(MARK.END_WATCHES);
     registrar.loads.followers.add(this);
     fanout.followers.add(this);
     switches.followers.add(this);
   }
 
-  /** The worker is gone. Nobody waits for it any more. */
+  /** Ends the feed because the worker is gone. Policy changes no longer wait for it. */
   close(): void {
     const { registrar, fanout, switches } = this.#rooms;
     this.#feed.close();
@@ -83,32 +83,32 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
     switches.onFollowed();
   }
 
-  /** Whether the worker has, with what was taken, everything that this thread had then. */
+  /** Whether the worker, with everything taken so far, has all data that this thread had at that time. */
   get isWhole(): boolean {
     return this.#feed.isWhole;
   }
 
-  /** Bytes that wait for `take`, about. */
+  /** Approximate number of bytes that wait for `take`. */
   get waitingBytes(): number {
     return this.#feed.waitingBytes;
   }
 
-  /** As `ReplicaFeed.take`. While the copy is made, of loads too about `maxCount` at most. */
+  /** Like `ReplicaFeed.take`. While the copy is made, the message also has about `maxCount` loads at most. */
   take(maxCount: number): ChangeMessage {
-    this.#sayLoads(maxCount);
+    this.#sendLoads(maxCount);
     return this.#feed.take(maxCount);
   }
 
   // ---- changes of policy ----
-  /** The worker says that it has shown this change of policy, and noted for its watches what they are to be told. */
+  /** The worker reports that it has shown this policy change and queued it for its watches. */
   shown(change: ChangeNumber): void {
     this.#changes.shown = change;
     this.#rooms.switches.onFollowed();
   }
 
-  /** The worker says that all but its slow watches have heard of this change of policy. */
-  heard(change: ChangeNumber): void {
-    this.#changes.heard = change;
+  /** The worker reports that all watches except slow ones have received this policy change. */
+  delivered(change: ChangeNumber): void {
+    this.#changes.delivered = change;
   }
 
   get isShown(): boolean {
@@ -116,11 +116,11 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
   }
 
   get isAcknowledged(): boolean {
-    return this.#changes.heard >= this.#changes.begun;
+    return this.#changes.delivered >= this.#changes.begun;
   }
 
   begins(change: ChangeNumber): void {
-    // A copy that is being made is whole only after the change, and then has nothing to tell of it.
+    // A copy that is being made is complete only after the change, and then has nothing to report about it.
     if (!this.isWhole) return;
     this.#changes.begun = change;
     this.#mark(MARK.BEGIN).numbers(change);
@@ -135,7 +135,7 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
 
   // ---- loads and watches ----
   notes(key: KeyText, load: LoadView): void {
-    this.#sayLoad(key, load);
+    this.#sendLoad(key, load);
     this.#onNews();
   }
 
@@ -154,12 +154,12 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
   }
 
   #mark(mark: number): ReturnType<ReplicaFeed["mark"]> {
-    this.#sayPolicy();
+    this.#sendPolicy();
     return this.#feed.mark(mark);
   }
 
-  /** A policy decides from when it is in force, so it is told before anything that happens under it. */
-  #sayPolicy(): void {
+  /** Sends the policy before anything that happens under it, because a policy takes effect when it comes into force. */
+  #sendPolicy(): void {
     const { policy } = this.#rooms.policies;
     if (policy === this.#policy) return;
     this.#policy = policy;
@@ -167,17 +167,17 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
     this.#feed.mark(MARK.POLICY).value({ set, number, checksum, isPending } satisfies PlainPolicy);
   }
 
-  #sayLoad(key: KeyText, { activeClients, errorRate, latencyMs, utilization, observedWallMs }: LoadView): void {
+  #sendLoad(key: KeyText, { activeClients, errorRate, latencyMs, utilization, observedWallMs }: LoadView): void {
     const out = this.#mark(MARK.LOAD);
     out.text(key);
     out.numbers(activeClients, errorRate, latencyMs, utilization, observedWallMs);
   }
 
-  #sayLoads(maxCount: number): void {
+  #sendLoads(maxCount: number): void {
     for (let count = 0; this.#loads !== undefined && count < maxCount; count++) {
       const next = this.#loads.next();
       if (next.done === true) this.#loads = undefined;
-      else this.#sayLoad(...next.value);
+      else this.#sendLoad(...next.value);
     }
   }
 }

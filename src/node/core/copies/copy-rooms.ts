@@ -1,6 +1,6 @@
 /**
- * The rooms of a read worker: a copy of the replica of its node, and all that answers readers from it. They do what `CopyFeed` says, in that order, and
- * answer as the rooms of the main thread would have at that point.
+ * The parts of a read worker: a copy of the replica of its node, and everything that answers readers from it. They apply the messages of `CopyFeed` in order, and
+ * answer as the main thread would have at that point.
  */
 
 import type { ChangeMessage, MessageBufferReader } from "../../../catalog/copy/change-codec.ts";
@@ -19,16 +19,16 @@ export interface CopyRoomsOptions extends CoreProcess, Pick<ReadingCoreOptions<n
   readonly nodeId: string;
   /** The generation of the replica when the feed began. */
   readonly generation: number;
-  /** Traits that entries share, at most. */
+  /** Maximum number of traits that entries share. */
   readonly maxTraits?: number;
 }
 
 export interface CopyRooms extends ReadingCore {
-  /** What the feed fills. */
+  /** Applies the feed. */
   readonly copy: CopyApplier;
 }
 
-/** What the feed says beside the catalog. Until it says a policy there is none, and readers see nothing. */
+/** State from the feed other than the catalog. Until the feed sends a policy there is none, and readers see nothing. */
 interface CopyInputs {
   readonly loads: Map<KeyText, LoadView>;
   readonly policies: { policy: Policy };
@@ -59,7 +59,7 @@ class CopyApplier {
     this.#copy = new ReplicaCopy({
       replica: core.replica,
       stamper,
-      onMark: (mark, said) => this.#heed(mark, said),
+      onMark: (mark, message) => this.#onMark(mark, message),
       onWhole: () => core.switches.start(),
     });
   }
@@ -69,45 +69,45 @@ class CopyApplier {
     return this.#copy.isWhole;
   }
 
-  /** Does what the feed says, and then notes for DNS and for watches what is new. */
-  hear(said: ChangeMessage): void {
-    this.#copy.hear(said);
+  /** Applies a message of the feed, then updates DNS and watches. */
+  apply(message: ChangeMessage): void {
+    this.#copy.hear(message);
     if (!this.isWhole) return;
     this.#core.show();
     this.#onAgain();
     this.#core.switches.onFollowed();
   }
 
-  #heed(mark: number, said: Pick<MessageBufferReader, "number" | "text" | "value">): void {
+  #onMark(mark: number, message: Pick<MessageBufferReader, "number" | "text" | "value">): void {
     const { switches, fanout } = this.#core;
     switch (mark) {
       case MARK.POLICY:
-        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed says a policy
-        this.#fed.policies.policy = policyOf(said.value() as PlainPolicy);
+        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed sends a policy
+        this.#fed.policies.policy = policyOf(message.value() as PlainPolicy);
         return;
       case MARK.BEGIN:
-        return switches.begin(said.number());
+        return switches.begin(message.number());
       case MARK.SHOW:
         return switches.show();
       case MARK.LOAD:
-        return this.#load(said);
+        return this.#load(message);
       case MARK.UNLOAD:
-        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed says the text of a key
-        return void this.#fed.loads.delete(said.text() as KeyText);
+        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed sends the text of a key
+        return void this.#fed.loads.delete(message.text() as KeyText);
       case MARK.ALL_WATCHES:
         return fanout.all();
       case MARK.END_WATCHES:
         return fanout.end();
       default:
-        assert(false, "a feed has a mark that is not known here", { mark });
+        assert(false, "the feed has an unknown mark", { mark });
     }
   }
 
-  #load(said: Pick<MessageBufferReader, "number" | "text">): void {
+  #load(message: Pick<MessageBufferReader, "number" | "text">): void {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
-    const key = said.text() as KeyText;
-    const [activeClients, errorRate, latencyMs] = [said.number(), said.number(), said.number()];
-    const [utilization, observedWallMs] = [said.number(), said.number()];
+    const key = message.text() as KeyText;
+    const [activeClients, errorRate, latencyMs] = [message.number(), message.number(), message.number()];
+    const [utilization, observedWallMs] = [message.number(), message.number()];
     this.#fed.loads.set(key, { activeClients, errorRate, latencyMs, utilization, observedWallMs });
   }
 }

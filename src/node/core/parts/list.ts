@@ -1,4 +1,4 @@
-/** The parts of a node's machine: this file builds them, and has the one list of them. */
+/** Builds the parts of a node's machine and lists them in the order in which they run. */
 import type { KeyText } from "../../../catalog/record/record.ts";
 import type { Replica } from "../../../catalog/replica/replica.ts";
 import type { HealthChecks } from "../../../discovery/checks/checks.ts";
@@ -37,29 +37,29 @@ export interface NodeRooms {
   readonly metrics: Metrics;
   readonly limits: Pick<NodeLimits, "nextDeadlineMs" | "tick">;
   readonly checks: HealthChecks;
-  /** Undefined of a node that has nothing to do with summaries. */
+  /** Undefined on a node without summaries. */
   readonly summaries?: NodeSummaries | undefined;
-  /** The settings name nodes to join. Until the clocks of others are known, this node takes no writes. */
+  /** Whether the settings name seed nodes. If so, this node accepts no writes until it knows the clocks of other nodes. */
   readonly hasSeeds: boolean;
-  /** Draws a generation. Generations grow with time, and no two are the same. */
+  /** Makes a generation. Generations grow with time and are unique. */
   readonly newGeneration: (time: Time) => number;
 }
 
-/** What a node joins others with. */
+/** Data and options with which a node joins others. */
 export interface JoinOptions {
   readonly fabric: Fabric;
-  /** What the node says of itself; its generation is the replica's. */
+  /** The member record that this node announces. Its generation comes from the replica. */
   readonly facts: MemberFacts;
-  /** Own live records that the snapshot of other nodes hides. They are ended when the node begins. */
+  /** Own live records that are hidden by records in the snapshot of other nodes. The node ends them when it begins. */
   readonly superseded: readonly KeyText[];
   readonly snapshots: SnapshotScheduleOptions;
 }
 
-/** The part of a node that other nodes reach. */
+/** Parts of a node that has peers. */
 interface JoinedParts extends Omit<JoinOptions, "snapshots"> {
   readonly snapshots: SnapshotScheduler;
   readonly departure: NodeDeparture;
-  readonly heard: PeerActivity;
+  readonly activity: PeerActivity;
 }
 
 export class NodeParts {
@@ -68,9 +68,9 @@ export class NodeParts {
   readonly writeEligibility: WriteEligibility;
   readonly readiness: NodeReadiness;
   readonly writes: NodeWrites;
-  readonly travelling = new RemotePolicy(this.list);
+  readonly remotePolicy = new RemotePolicy(this.list);
   readonly refusals = new RefusalLog();
-  /** Undefined for a node that stands alone. */
+  /** Undefined on a standalone node. */
   joined: JoinedParts | undefined;
 
   constructor(rooms: NodeRooms, time: Time) {
@@ -89,22 +89,22 @@ export class NodeParts {
     const { replica, registrar, metrics } = this.rooms;
     const snapshots = new SnapshotScheduler({ replica, fabric, clusterId: facts.clusterId }, options);
     const departure = new NodeDeparture({ registrar, commits: this.writes.commits, fabric, snapshots });
-    this.joined = { fabric, facts, superseded, snapshots, departure, heard: new PeerActivity(fabric, metrics) };
+    this.joined = { fabric, facts, superseded, snapshots, departure, activity: new PeerActivity(fabric, metrics) };
   }
 
-  /** What this node says of itself to others. */
+  /** Returns the member record that this node announces to others. */
   facts(): MemberFacts {
-    assert(this.joined !== undefined, "a node has facts for others only after it joined them");
+    assert(this.joined !== undefined, "only a joined node has a member record");
     return { ...this.joined.facts, generation: this.rooms.replica.self.generation, ...this.rooms.summaries?.facts };
   }
 
-  /** Whether a write has to wait for `confirmed`: this process stood still, and other nodes may have accepted another start meanwhile. */
+  /** Whether a write must wait for `confirmed`: this process was paused, and other nodes may have accepted another process instance since. */
   mustConfirm(time: Time): boolean {
     return this.joined !== undefined && this.writeEligibility.mustConfirm(this.joined.fabric, time);
   }
 }
 
-/** The parts of a node in the order in which they work. A new part is a row here. */
+/** Returns the parts of a node in the order in which they run. A new part is a row here. */
 function rowsOf(core: NodeParts): readonly NodePart[] {
   const { limits } = core.rooms;
   return [
@@ -112,9 +112,9 @@ function rowsOf(core: NodeParts): readonly NodePart[] {
     { handle: { tick: (_, time) => limits.tick(time) }, nextDeadlineMs: () => limits.nextDeadlineMs() },
     generationsRow(core),
     fabricRow(core),
-    core.travelling,
+    core.remotePolicy,
     core.refusals,
-    standingRow(core),
+    eligibilityRow(core),
     core.readiness,
     new SelfEntry(core.rooms.registrar),
     checksRow(core),
@@ -122,12 +122,12 @@ function rowsOf(core: NodeParts): readonly NodePart[] {
     snapshotsRow(core),
     new RosterFile(() => core.joined),
     departureRow(core),
-    // What the others staged goes to the disk.
+    // Writes the records that the other parts staged.
     { look: (_, out) => core.writes.persist(out) },
   ];
 }
 
-/** A new generation goes to the journal first; then all own records continue under it. */
+/** Renews the generation. A new generation goes to the journal first; then all own records continue under it. */
 function generationsRow(core: NodeParts): NodePart {
   const { replica, newGeneration } = core.rooms;
   const generations = new GenerationRenewal(replica, newGeneration);
@@ -155,7 +155,7 @@ function generationsRow(core: NodeParts): NodePart {
   };
 }
 
-/** The fabric is a machine in this one: its outputs reach the other parts, or leave. */
+/** Runs the fabric, which is a machine of its own. Its outputs go to the other parts or leave the node's machine. */
 function fabricRow(core: NodeParts): NodePart {
   const { list, rooms } = core;
   const give = (input: FabricInput, time: Time, out: NodeOutput[]) => {
@@ -163,7 +163,7 @@ function fabricRow(core: NodeParts): NodePart {
     if (joined === undefined || !list.isBegun) return;
     const outputs: FabricOutput[] = [];
     joined.fabric.handle(input, time, outputs);
-    joined.heard.handled(input, outputs, time);
+    joined.activity.handled(input, outputs, time);
     for (const output of outputs) list.deliver(output, time, out);
   };
   return {
@@ -193,7 +193,7 @@ function fabricRow(core: NodeParts): NodePart {
   };
 }
 
-function standingRow(core: NodeParts): NodePart {
+function eligibilityRow(core: NodeParts): NodePart {
   const { writeEligibility, readiness, writes, list } = core;
   return {
     look: (time, out) => {
@@ -201,9 +201,9 @@ function standingRow(core: NodeParts): NodePart {
       const { fabric, facts } = core.joined;
       const { isReady } = readiness;
       const look = writeEligibility.look(fabric, { address: facts.address, isReady }, time);
-      tell(look.clockEvent, out);
-      tell(look.event, out);
-      // Other nodes do not accept what this node writes from now on. Watchers must not see it, so they resume at another node.
+      pushEvent(look.clockEvent, out);
+      pushEvent(look.event, out);
+      // From now on, other nodes reject the writes of this node. Watchers must not see those writes, so they resume on another node.
       if (look.isLost === true && isReady) readiness.endWatches(out);
       if (look.isContested === true) list.deliver({ kind: "generationLost", peerNodeId: "", seq: 0 }, time, out);
       if (writeEligibility.takeConfirmed(fabric, time)) writes.confirmed(out);
@@ -279,7 +279,7 @@ function departureRow(core: NodeParts): NodePart {
         else obey(joined.departure.begin(how === "leave" && joined.fabric.hasClusterPeers, withinMs, time), time, out);
       },
       notPersisted: (_, time) => core.joined?.departure.refused(time),
-      // A node that stops takes nothing over.
+      // A node that is stopping takes over no entries.
       offered: (offer, time) => {
         if (core.joined?.departure.hasBegun !== true) writes.takeOver(offer, time);
       },
@@ -292,19 +292,19 @@ function departureRow(core: NodeParts): NodePart {
   };
 }
 
-function tell(event: NodeOutput | undefined, out: NodeOutput[]): void {
+function pushEvent(event: NodeOutput | undefined, out: NodeOutput[]): void {
   if (event !== undefined) out.push(event);
 }
 
-/** The most strangers that are told of in `WINDOW_MS`. */
+/** Maximum number of rejected unknown peers that are logged per `WINDOW_MS`. */
 const MAX_REFUSALS = 10;
 const WINDOW_MS = 60_000;
-/** An address that does not answer is told of once in this time. */
+/** An unreachable address is logged once per this time. */
 const UNANSWERED_WINDOW_MS = 600_000;
 
-/** Decides which refused strangers and which silent addresses people are told of. The rest are only counted. */
+/** Decides which rejected unknown peers and which unreachable addresses are logged. The others are only counted. */
 export class RefusalLog implements NodePart {
-  /** How many strangers were turned away before the fabric heard of them. */
+  /** Number of unknown peers that were rejected before their call reached the fabric. */
   refusedCount = 0;
   #windowMonoMs = 0;
   #windowCount = 0;
@@ -321,7 +321,7 @@ export class RefusalLog implements NodePart {
       if (this.#windowCount > MAX_REFUSALS) return;
       out.push(eventOutput("stranger_refused", "warn", { why, address, count: this.refusedCount }, { isAudited: true }));
     },
-    // A node that cannot join must say why. Dead nodes are asked again and again, so that is told seldom.
+    // A node that cannot join must log why. Dead nodes are called repeatedly, so an unreachable address is logged rarely.
     unanswered: ({ why, address, isRefused }, { monoMs }, out) => {
       if (this.#unanswered.take(`${isRefused} ${address}`, monoMs) !== 0) return;
       out.push(eventOutput(isRefused ? "refused_by_peer" : "peer_not_reached", isRefused ? "warn" : "info", { address, why }));

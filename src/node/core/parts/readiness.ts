@@ -1,4 +1,4 @@
-/** Whether a node is ready: it serves callers, has caught up with other nodes, if there are any, and shows the policy in force. */
+/** Decides whether a node is ready: it serves callers, has caught up with its peers, if any, and shows the policy in force. */
 import type { Fanout } from "../../../discovery/fanout.ts";
 import type { Fabric } from "../../../fabric/fabric.ts";
 import { assert } from "../../../lib/errors.ts";
@@ -11,7 +11,7 @@ export interface NodeReadinessParts {
   readonly fanout: Fanout;
   readonly policies: Pick<PolicyEngine, "isAwaiting">;
   readonly writeEligibility: WriteEligibility;
-  /** Undefined for a node that stands alone. */
+  /** Undefined on a standalone node. */
   readonly fabric: () => Pick<Fabric, "isWhole" | "readiness"> | undefined;
 }
 
@@ -31,28 +31,28 @@ export class NodeReadiness implements NodePart {
       this.state = "served";
     },
     policyShown: (_, _time, out) => {
-      assert(this.state === "caughtUp", "only what has caught up becomes ready");
+      assert(this.state === "caughtUp", "a node becomes ready after it has caught up");
       this.state = "ready";
       out.push({ kind: "ready" });
     },
   };
 
-  /** Whether the node was ready once. It stays ready: what it misses afterwards shows in the age of its data. */
+  /** Whether the node has been ready once. It then stays ready: the age of its data shows later gaps. */
   get isReady(): boolean {
     return this.state === "ready";
   }
 
-  /** Whether readers may be told that they have everything. */
+  /** Whether readers may be informed that they have a complete snapshot. */
   get isWhole(): boolean {
     return this.isReady && this.#parts.fabric()?.isWhole !== false;
   }
 
-  /** Whether DNS may say what is not there, which cannot say how old its answer is: the node is ready, or would be if it were not leaving. */
+  /** Whether DNS may answer that a name does not exist: the node is ready, or would be if it were not stopping. A DNS answer cannot show its age. */
   get isSound(): boolean {
     return this.isReady && this.#parts.writeEligibility.fault === "";
   }
 
-  /** Whether callers are to be sent here: see `serving`. */
+  /** Whether callers should use this node: see `serving`. */
   get isServing(): boolean {
     return this.isSound && !this.isDraining;
   }
@@ -77,7 +77,7 @@ export class NodeReadiness implements NodePart {
       out.push({ kind: "caughtUp" });
     }
     const { isWhole, isServing } = this;
-    // Wakes readers that wait for the end of their snapshot.
+    // Wakes the readers that wait for the end of their snapshot.
     if (isWhole && !this.#wasWhole) {
       fanout.all();
       out.push({ kind: "wake" });

@@ -1,6 +1,6 @@
 /**
- * Own records on their way to the disk: batches, the answers of their callers, and what other nodes order about own records. A node confirms that a write is durable
- * only while other nodes accept its start.
+ * Writes own records to the disk: batches, the answers to their callers, and maintenance overrides from other nodes. A node confirms that a write is durable
+ * only while other nodes accept its process instance.
  */
 import type { KeyText } from "../../../catalog/record/record.ts";
 import type { Replica } from "../../../catalog/replica/replica.ts";
@@ -17,12 +17,12 @@ import type { Time } from "../../../lib/machine.ts";
 import type { NodeHandlers, NodeOutput, NodePart } from "../../core-io.ts";
 import type { WriteEligibility } from "../write-eligibility.ts";
 
-/** A node that accepts no orders at present asks the caller to try again after this time. */
+/** Retry delay for callers of a node that currently accepts no orders, in ms. */
 const RETRY_MS = 1000;
 
 type SettledOutput = Extract<NodeOutput, { readonly kind: "settled" }>;
 
-/** Entries that this node took over from a node that leaves, on their way to the disk. */
+/** Entries taken over from a node that is leaving, until they are written to disk. */
 interface TakenOver {
   readonly batch: BatchNumber;
   readonly count: number;
@@ -35,10 +35,10 @@ export interface WritesParts {
   readonly dnsNames: Pick<DnsNames, "refresh">;
   readonly writeEligibility: WriteEligibility;
   readonly facts: () => MemberFacts;
-  /** Whether a write has to wait for `confirmed`. */
+  /** Whether a write must wait for `confirmed`. */
   readonly mustConfirm: (time: Time) => boolean;
   readonly isDraining: () => boolean;
-  /** Own live records that the snapshot of other nodes hides. They are ended when the node begins. */
+  /** Own live records that are hidden by records in the snapshot of other nodes. The node ends them when it begins. */
   readonly superseded: () => readonly KeyText[];
 }
 
@@ -46,8 +46,8 @@ export class NodeWrites implements NodePart {
   readonly commits: CommitCycle;
   readonly #parts: WritesParts;
   readonly #orders: RemoteOverrides;
-  /** Answers that wait until other nodes have confirmed this start. */
-  readonly #held: SettledOutput[] = [];
+  /** Answers that wait until other nodes have confirmed this process instance. */
+  readonly #unconfirmed: SettledOutput[] = [];
   #takenOver: TakenOver[] = [];
 
   constructor(parts: WritesParts, time: Time) {
@@ -66,7 +66,7 @@ export class NodeWrites implements NodePart {
       this.#settle({ kind: "settled", through: this.commits.refused(), refusal: { error } }, time, out);
     },
     changed: (_, _time, out) => this.show(out),
-    superseded: ({ keys }, time, out) => this.#hear(keys as readonly KeyText[], time, out), // oxlint-disable-line typescript/no-unsafe-type-assertion -- keys of records held here
+    superseded: ({ keys }, time, out) => this.#endSuperseded(keys as readonly KeyText[], time, out), // oxlint-disable-line typescript/no-unsafe-type-assertion -- keys of records held here
     ordered: (ordered, time, out) => {
       const answer = this.#orders.ordered(ordered, time);
       if (answer !== undefined) out.push(answer);
@@ -75,7 +75,7 @@ export class NodeWrites implements NodePart {
   };
 
   begin(time: Time, out: NodeOutput[]): void {
-    this.#hear(this.#parts.superseded(), time, out);
+    this.#endSuperseded(this.#parts.superseded(), time, out);
     this.show(out);
   }
 
@@ -83,13 +83,13 @@ export class NodeWrites implements NodePart {
     return this.commits.nextDeadlineMs();
   }
 
-  /** Starts the next batch, unless one is on its way. */
+  /** Starts the next batch, unless one is being written. */
   persist(out: NodeOutput[]): void {
     const batch = this.commits.start();
     if (batch !== undefined) out.push({ kind: "persist", batch });
   }
 
-  /** The replica changed: updates the DNS names, and wakes the readers that the change concerns. */
+  /** Updates the DNS names after a change of the replica, and wakes the readers that the change concerns. */
   show(out: NodeOutput[]): void {
     const { replica, registrar, fanout, dnsNames } = this.#parts;
     dnsNames.refresh();
@@ -98,21 +98,21 @@ export class NodeWrites implements NodePart {
     out.push({ kind: "wake" });
   }
 
-  /** A node that leaves offers its static entries. */
+  /** Takes over static entries that a leaving node offers. */
   takeOver(offer: Extract<FabricOutput, { readonly kind: "offered" }>, time: Time): void {
     const count = this.#parts.registrar.handOver.take(offer, offer.seqs, time);
     if (count > 0) this.#takenOver.push({ batch: this.commits.durable(), count });
   }
 
-  /** Other nodes have confirmed this start, or accept another one. */
+  /** Sends the waiting answers: other nodes have confirmed this process instance, or accept another one. */
   confirmed(out: NodeOutput[]): void {
     const { refusal } = this.#parts.writeEligibility;
     out.push({ kind: "confirmed", ...(refusal !== undefined && { refusal: { error: refusal } }) });
-    for (const settled of this.#held.splice(0)) this.#say(settled, out);
+    for (const settled of this.#unconfirmed.splice(0)) this.#push(settled, out);
   }
 
-  /** Looks at own live records with a key of which another origin sent a record (`Registrar.hear`). */
-  #hear(keys: readonly KeyText[], time: Time, out: NodeOutput[]): void {
+  /** Checks own live records whose keys have a record from another source node (`Registrar.hear`). */
+  #endSuperseded(keys: readonly KeyText[], time: Time, out: NodeOutput[]): void {
     const { registrar } = this.#parts;
     registrar.applyRemoteChanges(keys, time);
     for (const key of registrar.entryRemovals.takeEndedStatic()) out.push({ kind: "staticEnded", key });
@@ -129,11 +129,11 @@ export class NodeWrites implements NodePart {
 
   /** Answers callers in order. */
   #settle(settled: SettledOutput, time: Time, out: NodeOutput[]): void {
-    if (this.#held.length > 0 || (settled.refusal === undefined && this.#parts.mustConfirm(time))) this.#held.push(settled);
-    else this.#say(settled, out);
+    if (this.#unconfirmed.length > 0 || (settled.refusal === undefined && this.#parts.mustConfirm(time))) this.#unconfirmed.push(settled);
+    else this.#push(settled, out);
   }
 
-  #say(settled: SettledOutput, out: NodeOutput[]): void {
+  #push(settled: SettledOutput, out: NodeOutput[]): void {
     const answer = this.#answerOf(settled);
     out.push(answer, ...this.#orders.settled(answer.through, answer.refusal !== undefined));
   }
@@ -143,26 +143,29 @@ export class NodeWrites implements NodePart {
     return settled.refusal === undefined && refusal !== undefined ? { ...settled, refusal: { error: refusal } } : settled;
   }
 
-  /** Throws while this node accepts no orders of other nodes. */
+  /** Throws while this node accepts no overrides from other nodes. */
   #checkOrders(time: Time): void {
     const { writeEligibility, isDraining, mustConfirm } = this.#parts;
-    if (isDraining()) throw new WaymarkError("draining", "this node stops", { retryMs: RETRY_MS });
+    if (isDraining()) throw new WaymarkError("draining", "this node is stopping", { retryMs: RETRY_MS });
     writeEligibility.checkWrites();
-    if (mustConfirm(time)) throw new WaymarkError("not_ready", "this node stood still, and waits for others", { retryMs: RETRY_MS });
+    if (mustConfirm(time))
+      throw new WaymarkError("not_ready", "this node's process was paused and waits for confirmation from other nodes", {
+        retryMs: RETRY_MS,
+      });
   }
 }
 
-/** Orders about maintenance that other nodes give this one: staged, and answered when their changes are durable. */
+/** Maintenance overrides that other nodes send: they are staged, and answered when their changes are durable. */
 type OrderedOutput = Extract<FabricOutput, { readonly kind: "ordered" }>;
 type AnswerOutput = Extract<FabricOutput, { readonly kind: "answer" }>;
 
 interface MaintenanceOrdersParts {
   readonly registrar: Pick<Registrar, "orderMaintenance">;
-  /** This node, as it names itself in calls. */
+  /** How this node identifies itself in calls. */
   readonly self: () => MaintainRequest["from"];
-  /** The batch that has what is staged by now, or 0. */
+  /** Returns the batch that contains everything staged so far, or 0. */
   readonly durable: () => BatchNumber;
-  /** Throws while this node takes no writes. */
+  /** Throws while this node accepts no writes. */
   readonly checkWrites: (time: Time) => void;
 }
 
@@ -173,8 +176,8 @@ interface PendingOverrides {
   readonly outcomes: readonly OverrideOutcome[];
 }
 
-/** What is told to another node when a bug or a disk is to blame. */
-const NOT_WRITTEN = "the journal does not take writes";
+/** Detail that another node receives after a failed write. */
+const NOT_WRITTEN = "the journal does not accept writes";
 
 export class RemoteOverrides {
   readonly #parts: MaintenanceOrdersParts;
@@ -184,10 +187,10 @@ export class RemoteOverrides {
     this.#parts = parts;
   }
 
-  /** Returns the answer, if nothing is to be written. */
+  /** Stages an override. Returns the answer if nothing has to be written. */
   ordered({ call, request }: OrderedOutput, time: Time): AnswerOutput | undefined {
     const keys = keysOf(request);
-    if (keys === undefined) return { kind: "answer", call, response: undefined, why: "a key without kind or cluster" };
+    if (keys === undefined) return { kind: "answer", call, response: undefined, why: "invalid key: kind and cluster are required" };
     const { isOn, reason, untilMs, principal, isForAll } = request;
     let outcomes: readonly OverrideOutcome[];
     try {
@@ -204,7 +207,7 @@ export class RemoteOverrides {
     return undefined;
   }
 
-  /** Batches up to this one are durable, or `isRefused`. Returns the answers of orders in them. */
+  /** Returns the answers for overrides in batches up to `through`, which are durable, or refused if `isRefused`. */
   settled(through: BatchNumber, isRefused: boolean): readonly AnswerOutput[] {
     if (this.#waiting.length === 0) return [];
     const settled = this.#waiting.filter(({ batch }) => batch <= through);

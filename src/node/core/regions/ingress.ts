@@ -1,4 +1,4 @@
-/** The nodes of this cluster at which clients of other clusters may call: those with the role `ingress`, else the border nodes. */
+/** Chooses the nodes of this cluster that clients of other clusters may call: the nodes with the role `ingress`, or else the nodes with borders. */
 import { decodeEntry } from "../../../catalog/entry/codec.ts";
 import { NODES_NAMESPACE } from "../../../catalog/entry/names.ts";
 import { BODY, KIND, keyText } from "../../../catalog/record/record.ts";
@@ -7,19 +7,19 @@ import type { MemberUpdate } from "../../../fabric/wire/messages.ts";
 import { type IngressNode, MAX_INGRESS } from "../../../summary/summary.ts";
 
 const ROLE = "ingress";
-/** What other clusters cannot use. */
+/** Schemes that other clusters cannot use. */
 const INNER = /^(?:fabric|dns):/;
 
-/** What is known of a node of the cluster. */
+/** Member fields that decide whether a node is an ingress node. */
 type IngressMember = Pick<MemberUpdate, "borders" | "nodeId" | "roles">;
 
-/** Of the nodes of a cluster those at which other clusters may call. */
+/** Returns the nodes of a cluster that other clusters may call. */
 export function ingressMembers<M extends IngressMember>(members: readonly M[]): readonly M[] {
   const named = members.filter(({ roles }) => roles.includes(ROLE));
   return named.length > 0 ? named : members.filter(({ borders = [] }) => borders.length > 0);
 }
 
-/** At most 32 nodes, sorted by id. `members` are those of the cluster that are there, this node included. Cost: one lookup a member. */
+/** Returns at most 32 nodes, sorted by id. `members` are the live nodes of the cluster, including this one. Cost: one lookup per member. */
 export function ingressNodes(
   { lookup, slab }: Pick<Replica, "lookup" | "slab">,
   clusterId: string,

@@ -1,4 +1,4 @@
-/** How far summaries are on their way, for people: what this cluster exports, what each border still lacks, and whom this node hears. */
+/** Reports the progress of summaries for operators: exports of this cluster, pending summaries per border, and the source clusters of this node. */
 import type { Neighbour } from "../../../fabric/borders/border.ts";
 import type { BorderChannel } from "../../../fabric/borders/channel.ts";
 import type { Fabric } from "../../../fabric/fabric.ts";
@@ -10,9 +10,9 @@ export interface LagParts {
   readonly held: Pick<HeldSummaries, "regionOf" | "sources">;
   readonly exports: ExportReport;
   readonly neighbours: readonly Neighbour[];
-  /** Undefined of a node without borders. */
+  /** Undefined on a node without borders. */
   readonly channel: Pick<BorderChannel, "apartMs" | "backlogs"> | undefined;
-  /** Undefined of a node that stands alone. */
+  /** Undefined on a standalone node. */
   readonly fabric: Pick<Fabric, "borders" | "membership"> | undefined;
 }
 

@@ -1,6 +1,7 @@
 /**
- * What neighbours no longer export to the clusters of this region, as their nodes tell each other, and so what of it ends here; and what this region tells its
- * neighbours that it holds (docs/design/summaries.md, Narrowed export rules). The rules are in `src/fabric/borders/rules/`; here they only meet what is held.
+ * Ends imported summaries that neighbours no longer export to this region, by the export rules that the nodes of the region report to each other. It also
+ * computes the reachability that this region advertises to its neighbours (docs/design/summaries.md, Narrowed export rules). The rules are in
+ * `src/fabric/borders/rules/`; this file applies them to the stored summaries.
  */
 import type { Neighbour } from "../../../fabric/borders/border.ts";
 import { BORDER_FIXED } from "../../../fabric/borders/options.ts";
@@ -24,7 +25,7 @@ export interface PolicyWithdrawalParts {
 
 type RuleMember = Pick<MemberUpdate, "clusterId" | "heardRules">;
 
-/** By then a node of some age has the links that it is to have. */
+/** A node of this age has all links that it should have. */
 const SETTLED_MS = 60_000;
 const NO_ROWS: readonly HeardRule[] = [];
 
@@ -36,12 +37,12 @@ export class PolicyWithdrawal {
   readonly #supports = new Supports(BORDER_FIXED);
   #startMonoMs: number | undefined;
   #heard: HeardRules | undefined;
-  /** Its revision when this node looked last. */
+  /** Revision of `#heard` at the last look. */
   #seenRevision = -1;
   #members: readonly RuleMember[] = [];
-  /** What this node hears now, of each neighbour. */
+  /** Rules that this node currently receives, per neighbour. */
   #now: readonly HeardRule[] = [];
-  /** By cluster of the region. */
+  /** Support counts by cluster of the region. */
   #countings: ReadonlyMap<string, Counting> = new Map();
 
   constructor(parts: PolicyWithdrawalParts) {
@@ -50,12 +51,12 @@ export class PolicyWithdrawal {
     this.#reach = new RegionReach(parts.region);
   }
 
-  /** From now on this node has border links. */
+  /** Must be called when this node has border links. */
   follow(heard: HeardRules): void {
     this.#heard = heard;
   }
 
-  /** Looks at what this node and the other ones of the region heard. Returns whether others are to be told. */
+  /** Evaluates the rules that this node and the other nodes of the region received. Returns whether other nodes must be informed. */
   look(members: readonly RuleMember[], { monoMs }: Time): boolean {
     const { clusterId, held } = this.#parts;
     this.#startMonoMs ??= monoMs;
@@ -69,17 +70,17 @@ export class PolicyWithdrawal {
     return isToTell;
   }
 
-  /** As other nodes are told it. */
+  /** Rules as they are advertised to other nodes. */
   get told(): readonly HeardRule[] {
     return this.#told.rows;
   }
 
-  /** Moves when neighbours may have to be told something else. */
+  /** Changes when neighbours may need new reachability data. */
   get reachRevision(): number {
     return this.#reach.revision + (this.#heard?.revision ?? 0);
   }
 
-  /** What a neighbour is told that this region holds. */
+  /** Returns the reachability of this region that a neighbour receives. */
   reachTo(region: string, exports: readonly string[], { monoMs }: Time): readonly Reach[] {
     if (this.#seenRevision !== this.#heard?.revision) this.#survey(monoMs);
     return this.#reach.toldTo(region, exports);
@@ -95,13 +96,13 @@ export class PolicyWithdrawal {
       const told = kin.flatMap(({ heardRules = NO_ROWS }) => (heardRules.length > 0 ? [heardRules] : []));
       return [cluster, countingOf([...told, this.#remembered.follow(cluster, told.flat(), monoMs)])] as const;
     });
-    // Clusters of which no node is left are forgotten as their neighbours are.
+    // Clusters without a live node are forgotten in the same way as their neighbours.
     for (const cluster of this.#remembered.clusters) if (!byCluster.has(cluster)) this.#remembered.follow(cluster, NO_ROWS, monoMs);
     this.#countings = new Map(countings);
     this.#reach.follow([...this.#countings.values()], this.#since(monoMs));
   }
 
-  /** What was told on own links that are past. */
+  /** Notes the rules that were received on own links that have ended. */
   #noteEnded(monoMs: number): void {
     const { clusterId } = this.#parts;
     const past = this.#heard?.takePast() ?? [];
@@ -114,7 +115,7 @@ export class PolicyWithdrawal {
     return { isSettled: ageMs >= SETTLED_MS, isLost: ageMs >= this.#parts.held.lostAfterMs };
   }
 
-  /** What a link of this node exports now counts at once, so that what comes with a wider rule is taken. */
+  /** Also counts the current exports of a link of this node, so that summaries that arrive with a wider rule are accepted immediately. */
   #passes(cluster: string, support: Support): IsExported {
     const heard = cluster === this.#parts.clusterId ? this.#heard : undefined;
     return (namespace, region) => support.covers(namespace, region) || heard?.passes(namespace, region) === true;

@@ -1,4 +1,4 @@
-/** What others know in a version that is as high as ours or higher is said again, above it: when each goes, and what the audit is told (docs/design/summaries.md, Building). */
+/** Schedules the reassertion of summaries that other nodes have in the same or a higher version: each is exported again with a version above theirs (docs/design/summaries.md, Building). */
 
 import type { KeyText } from "../../../catalog/record/record.ts";
 import { BoundedMap } from "../../../lib/bounded-map.ts";
@@ -9,28 +9,28 @@ import type { HeldSummaries } from "../../../summary/held/summaries.ts";
 import { recordKey } from "../../../summary/keys.ts";
 import type { SaidUnder, Summary, SummaryKey } from "../../../summary/summary.ts";
 
-/** Summaries that wait. The oldest goes; its order comes again with the next echo. */
+/** Maximum number of waiting summaries. The oldest is dropped; its order comes again with the next echo. */
 const MAX_WAITING = 20_000;
-/** Who is not the exporter of a service says it when that one did not for a hold-down, as if it stood still; one after the other, so that one is enough. */
+/** Delay between nodes, in ms. If the exporter of a service does not reassert within a hold-down, for example because it is paused, the others do so one after the other. */
 const APART_MS = 1000;
-/** Said in one step: each is numbered, signed and held in some 0.15 ms. */
+/** Number of summaries per step. Numbering, signing and storing one takes about 0.15 ms. */
 const SAID_AT_A_TIME = 20;
 
 interface PendingReassertion {
   readonly key: SummaryKey;
-  /** To be exceeded. */
+  /** Version that must be exceeded. */
   readonly version: number;
   readonly dueMonoMs: number;
-  /** What the cluster said when the order came. */
+  /** Version of the cluster's own summary when the order came. */
   readonly saidVersion: number;
-  /** It waited once more, for the hold-down of what somebody said meanwhile. */
+  /** Whether it has already waited for the hold-down of a newer summary by another node. */
   readonly isPutOff: boolean;
 }
 
-/** What is said again in one step. */
+/** The summaries to reassert in one step. */
 export interface ReassertedDrafts {
   readonly drafts: readonly Draft[];
-  /** The beacon is to be said again too. */
+  /** Whether the beacon must be reasserted too. */
   readonly isBeacon: boolean;
 }
 
@@ -39,11 +39,11 @@ const NOTHING: ReassertedDrafts = { drafts: [], isBeacon: false };
 export interface ReassertQueueParts {
   readonly held: Pick<HeldSummaries, "own" | "restate" | "takeBack" | "takeExceeds">;
   readonly holdDownMs: number;
-  /** When this node said it last, as far as it knows. What counts now may be an older word of another node. */
+  /** When this node last exported the summary, as far as it knows. The current summary may be an older export of another node. */
   readonly saidMonoMs: (key: SummaryKey) => number | undefined;
-  /** How many exporters come before this node; 0 at the exporter of the service. */
+  /** Number of exporters that come before this node; 0 on the exporter of the service. */
   readonly rankOf: (key: SummaryKey) => number;
-  /** The policy that is in force, and its rule for a namespace: of what is taken back nothing is known under which it was said. */
+  /** The policy in force and its rule for a namespace. The policy under which a restored summary was exported is not known. */
   readonly saidUnder: (namespace: string, time: Time) => SaidUnder;
 }
 
@@ -56,12 +56,12 @@ export class ReassertQueue {
     this.#parts = parts;
   }
 
-  /** Of a node that exports. */
+  /** Deadline on a node that exports. */
   nextDeadlineMs(): number {
     return this.#dueMonoMs;
   }
 
-  /** Takes the orders that came, and does a slice of what is due. Only an exporter may. */
+  /** Accepts new orders and handles some of the due ones. Only an exporter may call it. */
   step(time: Time): ReassertedDrafts {
     const exceeds = this.#parts.held.takeExceeds();
     for (const exceed of exceeds) this.#take(exceed, time);
@@ -90,19 +90,19 @@ export class ReassertQueue {
     const known = this.#waiting.get(text);
     const rank = rankOf(key);
     const turnMs = rank === 0 ? 0 : holdDownMs + (rank - 1) * APART_MS;
-    // It is looked at once when that was said, so that no clock can hold it down for longer.
+    // The order is checked as soon as this node's own hold-down ends, so no clock can delay it for longer.
     const dueMonoMs = Math.max(known?.dueMonoMs ?? time.monoMs + this.#restMs(said, time) + turnMs, this.#heldDownMonoMs(key));
     const { saidVersion = said?.version ?? 0, isPutOff = false } = known ?? {};
     this.#waiting.set(text, { key, version, dueMonoMs, saidVersion, isPutOff });
     this.#dueMonoMs = Math.min(this.#dueMonoMs, dueMonoMs);
   }
 
-  /** Of the hold-down of what was said. */
+  /** Returns the rest of the hold-down of a summary. */
   #restMs(said: Pick<Summary, "generatedWallMs"> | undefined, { wallMs }: Time): number {
     return said === undefined ? 0 : Math.max(0, this.#parts.holdDownMs - Math.max(0, wallMs - said.generatedWallMs));
   }
 
-  /** Another node said something below it since the order came: it waits for that hold-down too, but once only, because else who says something again and again would keep it back. */
+  /** Delays an order when another node exported a lower version since, by that node's hold-down. This happens only once, so frequent exports cannot block the order. */
   #putOff(text: KeyText, waiting: PendingReassertion, time: Time): boolean {
     const said = this.#parts.held.own.find(waiting.key, time);
     const restMs = waiting.isPutOff || said === undefined || said.version <= waiting.saidVersion ? 0 : this.#restMs(said, time);
@@ -119,7 +119,7 @@ export class ReassertQueue {
 
   #say({ key, version }: PendingReassertion, time: Time): Draft | undefined {
     const { held, saidUnder } = this.#parts;
-    // Somebody said something newer meanwhile, above it.
+    // Another node has exported a higher version in the meantime.
     if ((held.own.find(key, time)?.version ?? 0) > version) return undefined;
     const above = held.restate(key, time) ?? held.takeBack(key, saidUnder(key.namespace, time), time);
     const facts = above === undefined ? undefined : held.own.find(key, time);

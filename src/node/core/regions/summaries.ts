@@ -1,6 +1,6 @@
 /**
- * The summaries of a node: joins what it holds of clusters, what its own cluster says, who may say it, and who reads it (docs/design/summaries.md). The rules are
- * in `src/summary/`; here they only meet the catalog, the policy and the members.
+ * The summaries of a node: joins the stored summaries, the exports of its own cluster, the choice of exporters, and the readers
+ * (docs/design/summaries.md). The rules are in `src/summary/`; this file connects them to the catalog, the policy and the members.
  */
 import { type KeyText, nameOfKey } from "../../../catalog/record/record.ts";
 import type { Replica } from "../../../catalog/replica/replica.ts";
@@ -39,11 +39,11 @@ import { ReassertQueue } from "./reassert.ts";
 type ExportSettings = "exportIntervalMs" | "exportNamespaces" | "exportScope" | "holdDownMs" | "includeUnscoped";
 
 export interface SummariesOptions extends HeldOptions, Pick<BuilderOptions, ExportSettings> {
-  /** Whether this cluster makes summaries at all. */
+  /** Whether this cluster makes summaries. */
   readonly isExporting: boolean;
-  /** What waits for a border link for longer, or is more, is dropped; see the settings. */
+  /** Summaries that wait longer for a border link, or exceed the maximum count, are dropped; see the settings. */
   readonly storeForwardMs: number;
-  /** The export rules of the borders that the settings name, by region. */
+  /** Export rules of the borders in the settings, by region. */
   readonly borderExports: ReadonlyMap<string, readonly (readonly string[])[]>;
   readonly neighbours: readonly Neighbour[];
   readonly storeForwardMaxMessages: number;
@@ -53,9 +53,9 @@ export interface SummariesParts extends Pick<HeldParts, "imports"> {
   readonly catalog: Replica;
   readonly policies: Pick<PolicyEngine, "policy">;
   readonly keys: KeyRegistry;
-  /** The key of this cluster; undefined at a node without it. */
+  /** The key of this cluster. Undefined on a node without it. */
   readonly signer: ClusterSigner | undefined;
-  /** What this cluster announces of its keys. The same list while it is the same. */
+  /** Returns the key announcements of this cluster. The list is the same object while it has not changed. */
   announcements(): readonly SignedBytes[];
   readonly node: ReaderNode;
   readonly onDenied: OnDenied;
@@ -64,33 +64,33 @@ export interface SummariesParts extends Pick<HeldParts, "imports"> {
   readonly now: () => Time;
 }
 
-/** What the rest of the node is. */
+/** State of the rest of the node. */
 export interface SummaryContext {
-  /** Undefined for a node that stands alone. */
+  /** Undefined on a standalone node. */
   readonly fabric: Pick<Fabric, "lifecycle" | "membership" | "readiness"> | undefined;
-  /** The node is ready and does not stop. */
+  /** Whether the node is ready and not stopping. */
   readonly isReady: boolean;
 }
 
-/** What came of a step. */
+/** Result of a step. */
 export interface SummaryNews {
-  /** Others are to be told other facts of this node. */
+  /** Whether the facts that this node announces have changed. */
   readonly areFactsChanged: boolean;
-  /** Other nodes and readers may have something to hear. */
+  /** Whether other nodes and readers may have something to receive. */
   readonly isChanged: boolean;
 }
 
-/** The standing is judged this often, because being in step is asked of every member. */
+/** Interval at which the export state is judged, in ms. It is limited because the judgement looks at every member. */
 const JUDGE_MS = 500;
-/** A node that was in step within this time sees the whole of its cluster. */
+/** A node that was in step within this time, in ms, sees its whole cluster. */
 const IN_STEP_MS = 10_000;
-/** What a shorter standstill makes old is no older than what a slow link brings. */
+/** After a shorter pause, data is no older than data from a slow link. */
 const LEAST_STANDSTILL_MS = 1000;
-/** The name by which the exporter of the beacon is drawn. */
+/** The name for which the exporter of the beacon is chosen. */
 const BEACON = "\0beacon";
-/** Of nodes that export nothing only because so much of their cluster vanished, the next one confirms so much later. By then it knows of the other's beacon. */
+/** Delay per rank, in ms, between nodes that confirm while exports are paused because many nodes vanished. By then a node knows the beacon of its predecessor. */
 const CONFIRM_APART_MS = 1000;
-/** Units of a change of policy in one step. */
+/** Number of records per step of a policy change. */
 const SWITCHED_AT_A_TIME = 512;
 
 export class NodeSummaries {
@@ -103,28 +103,28 @@ export class NodeSummaries {
   #judgeMonoMs = Number.NEGATIVE_INFINITY;
   #inStepMonoMs = Number.NEGATIVE_INFINITY;
   #inStepWithListedMonoMs = Number.NEGATIVE_INFINITY;
-  /** The end of the last standstill. What was in step before is not any more. */
+  /** End of the last pause. An earlier in-step time no longer counts. */
   #wokeMonoMs = Number.NEGATIVE_INFINITY;
   #standing: Standing = "silent";
-  /** As others are told it. */
-  #isToldToExport = false;
+  /** Whether this node announces that it exports. */
+  #isAnnounced = false;
   #seenRevision = 0;
   #seenVersion: number;
   #policy: PolicyEngine["policy"];
   #stale: ReadonlySet<string> = new Set();
   #borders: BorderChannel | undefined;
-  /** The regions that are linked to this node's region. Undefined for a node without borders. */
+  /** Regions that are linked to this node's region. Undefined on a node without borders. */
   #linkedRegions: (() => ReadonlySet<string>) | undefined;
   readonly #policyWithdrawal: PolicyWithdrawal;
   #announced: readonly SignedBytes[] = [];
-  /** Other nodes of the cluster that export. */
+  /** Number of other nodes of the cluster that export. */
   #exporterCount = 0;
-  /** Nobody of the cluster exports, and this node does not only because so much of it vanished: so long after the beacon is due it sends it. */
+  /** Delay after the due time of the beacon at which this node sends it, when no node exports and this one has paused only because many nodes vanished. */
   #confirmsAfterMs: number | undefined;
   readonly #lack = new ExporterLack();
-  /** Some live node of the cluster takes calls of other clusters. */
+  /** Whether a live node of the cluster accepts calls of other clusters. */
   #hasIngress = true;
-  /** Drafts that could not be exported. */
+  /** Number of drafts that could not be exported. */
   failedCount = 0;
   #time: Time = { monoMs: Number.NEGATIVE_INFINITY, wallMs: 0 };
 
@@ -152,18 +152,18 @@ export class NodeSummaries {
     this.reads = new SummaryReads({ replica: held.replica, node, policies, onDenied, sources, onAgain, now });
   }
 
-  /** What the fabric replicates inside the region. */
+  /** The data that the fabric replicates inside the region. */
   get replicated(): SummaryParts {
     const { held } = this;
     return { replica: held.replica, stamper: new SummaryStamper((source) => held.regionOf(source)), receipts: held };
   }
 
-  /** All that is held, for the next start, to be read over several turns. */
+  /** Returns everything that is stored, for the next start. It may be read over several turns of the event loop. */
   blocks(time: Time): Iterable<Uint8Array> {
     return summaryBlocks(this.replicated, this.#options.clusterId, time);
   }
 
-  /** What is said on border links. */
+  /** Makes the channel for border links. */
   atBorders(fabric: () => Pick<Fabric, "borders" | "membership">): BorderChannel {
     const { policies } = this.#parts;
     const linkedRegions = () => {
@@ -174,7 +174,7 @@ export class NodeSummaries {
     this.#linkedRegions = linkedRegions;
     const priorityOf = (namespace: string) => policies.policy.ruleOf(namespace)?.priority ?? 0;
     const { ttlMs, storeForwardMs, storeForwardMaxMessages: storeForwardCount } = this.#options;
-    // Half a ttl: one beacon may be lost before others of the region are asked.
+    // Half a TTL, so that one beacon may be lost before other nodes of the region are asked.
     const options = { ...BORDER_FIXED, heardMs: ttlMs / 2, storeForwardMs, storeForwardCount };
     this.#borders = new BorderChannel(options, {
       here: this.#options,
@@ -188,29 +188,29 @@ export class NodeSummaries {
     return this.#borders;
   }
 
-  /** What other nodes are told of this one. */
+  /** Facts about summaries that this node announces to others. */
   get facts(): Pick<MemberFacts, "exportsSummaries" | "heardRules"> {
     const { told: heardRules } = this.#policyWithdrawal;
-    return { ...(this.#isToldToExport && { exportsSummaries: true }), ...(heardRules.length > 0 && { heardRules }) };
+    return { ...(this.#isAnnounced && { exportsSummaries: true }), ...(heardRules.length > 0 && { heardRules }) };
   }
 
-  /** Live nodes of the cluster that export, this one included. Undefined where the settings let none export. */
+  /** Number of live nodes of the cluster that export, including this one. Undefined when the settings allow no export. */
   get exporterCount(): number | undefined {
     return this.#options.isExporting ? this.#exporterCount + Number(this.isExporting) : undefined;
   }
 
-  /** Age of the oldest summary that is due on some border and not taken there, because a link is slow or there is none. */
+  /** Returns the age of the oldest summary that is due on a border and not accepted there, because a link is slow or missing. */
   exportLagMs(time: Time): number {
     return this.#borders?.lagMs(time) ?? 0;
   }
 
-  /** The clusters in `fabric.borders` whose region is not linked to any node of this region. O(members). */
+  /** Returns the clusters in `fabric.borders` whose region is not linked to any node of this region. O(members). */
   unlinkedNeighbours(): readonly Neighbour[] {
     const linked = this.#linkedRegions?.();
     return this.#options.neighbours.filter(({ region }) => linked?.has(region) !== true);
   }
 
-  /** Where clusters of other regions take calls, by the beacons of those that are not dropped. */
+  /** Returns the addresses at which clusters of other regions accept calls, by their beacons. Dropped clusters are left out. */
   otherClusters(time: Time): readonly RemoteCluster[] {
     return this.held.beacons(time).flatMap(({ source: clusterId, ageMs }) => {
       const region = this.held.regionOf(clusterId);
@@ -219,14 +219,14 @@ export class NodeSummaries {
     });
   }
 
-  /** What is on its way, for people. */
+  /** Returns the progress report for operators. */
   lag(fabric: LagParts["fabric"], time: Time): SummaryLag {
     const { held, failedCount, isExporting, exporterCount = 0, standingText: detail } = this;
     const exports = { isExporting, exporterCount, detail, lagMs: this.exportLagMs(time), failedCount };
     return summaryLag({ held, exports, neighbours: this.#options.neighbours, channel: this.#borders, fabric }, time);
   }
 
-  /** What this cluster exports of a namespace, and whether it may. */
+  /** Returns the number of exports of a namespace, and whether this cluster may export it. */
   exportsOf(namespace: string, { wallMs }: Time): NamespaceExports {
     const { exportScope, includeUnscoped, exportNamespaces, isExporting } = this.#options;
     const options = { source: this.#options, exportScope, includeUnscoped, exportNamespaces };
@@ -235,23 +235,23 @@ export class NodeSummaries {
     return { count, lastWallMs, ...(isExporting ? verdict : { allowed: false, reason: "export_disabled" }) };
   }
 
-  /** For people. */
+  /** Text of the `/readyz` line, for operators. */
   get standingText(): string {
     const texts = [this.#standingWords, this.#silenceWords, this.#ingressWords, this.#linkWords, this.held.unsaid.textAt(this.#time)];
     return texts.filter((text) => text !== "").join("; ");
   }
 
-  /** A border node cannot verify what a cluster says of which it knows no key, also where that is its own. */
+  /** Reports a missing key: a border node cannot verify the summaries of a cluster whose key it lacks, even of its own. */
   get #silenceWords(): string {
     const { clusterId, isExporting, neighbours } = this.#options;
     if (!isExporting || neighbours.length === 0 || this.#parts.keys.hasKeys(clusterId)) return "";
-    return `it passes nothing of its cluster on to other regions: summary.keys has no key of ${clusterId}`;
+    return `this node forwards no summaries of its own cluster to other regions: summary.keys has no key of ${clusterId}`;
   }
 
-  /** Other clusters see what this one exports, and lead nobody to a cluster that names no place to call. */
+  /** Reports a missing ingress: other clusters see the exports of this one, but redirect no clients to a cluster without an address to call. */
   get #ingressWords(): string {
     if (this.#hasIngress || (this.exporterCount ?? 0) === 0) return "";
-    return "clients of other clusters cannot be led here: no live node of the cluster has the role ingress or a border";
+    return "other clusters cannot redirect clients here: no live node of this cluster has the role ingress or a border";
   }
 
   get #linkWords(): string {
@@ -260,25 +260,27 @@ export class NodeSummaries {
   }
 
   get #standingWords(): string {
-    if (!this.#options.isExporting) return "held; not exported: summary.export_enabled is off";
-    if (this.isExporting) return "held and exported";
+    if (!this.#options.isExporting) return "not exporting summaries: summary.export_enabled is off";
+    if (this.isExporting) return "exporting summaries";
     if (this.#confirmsAfterMs !== undefined)
-      return "held and confirmed by beacons; what changes is not exported, because so much of the cluster vanished at once";
-    if (this.#standing === "withholding") return "held; what changes is not exported, because this node may see only a part of its cluster";
+      return "exports paused, because many nodes of the cluster disappeared at the same time; earlier exports are confirmed by beacons";
+    if (this.#standing === "withholding") return "exports paused, because this node may see only part of its cluster";
     const others = this.#exporterCount;
     const elsewhere = others > 0 ? `exported by ${others} other nodes of the cluster` : "exported by no node of the cluster";
-    return this.#parts.signer === undefined ? `held; ${elsewhere}: this one has no summary.signing_key_file` : `held; ${elsewhere}`;
+    return this.#parts.signer === undefined
+      ? `not exporting summaries: this node has no summary.signing_key_file; ${elsewhere}`
+      : `not exporting summaries; ${elsewhere}`;
   }
 
   get isExporting(): boolean {
     return this.#standing === "exporting";
   }
 
-  /** The process stood still for so long. Others may have exported meanwhile. */
+  /** The process was paused for `lagMs`. Other nodes may have exported in the meantime. */
   onProcessPause(lagMs: number, time: Time): void {
     this.#borders?.stoodStill(lagMs, time);
     this.#judgeMonoMs = Number.NEGATIVE_INFINITY;
-    // A busy machine has many of these.
+    // A busy machine has many short pauses.
     if (lagMs < LEAST_STANDSTILL_MS) return;
     this.#wokeMonoMs = time.monoMs;
     this.#inStepMonoMs = Number.NEGATIVE_INFINITY;
@@ -288,7 +290,7 @@ export class NodeSummaries {
     this.builder.stoodStill();
   }
 
-  /** A node begins when the policy of its disk is in force, which readers must follow before. */
+  /** Before the node begins, only a policy change is due: readers must follow the policy of the disk first. */
   nextDeadlineMs(isBegun: boolean): number {
     if (!isBegun) return this.reads.isRunning ? this.#time.monoMs : NEVER;
     if (this.reads.isRunning || this.held.hasRefused || this.#parts.policies.policy !== this.#policy) return this.#time.monoMs;
@@ -297,20 +299,20 @@ export class NodeSummaries {
     return Math.min(this.#judgeMonoMs, this.builder.nextDeadlineMs(), restateMonoMs, heldMonoMs, this.#beaconDueMonoMs());
   }
 
-  /** Does a slice of what is due. */
+  /** Does some of the due work. */
   step(circumstances: SummaryContext, time: Time, out: NodeOutput[]): SummaryNews {
     this.#time = time;
     this.#noteRules(time);
     const isJudged = this.#isJudgeDue(circumstances, time);
     const areFactsChanged = isJudged && this.#judge(circumstances, time);
-    if (isJudged) this.#tellOfLack(time, out);
+    if (isJudged) this.#reportLack(time, out);
     const drafts: Draft[] = [];
     this.builder.tick(time, drafts);
     const exported = drafts.filter(({ facts }) => this.held.export(facts, time) !== undefined);
     for (const draft of exported) out.push({ kind: "summaryExported", draft });
     this.failedCount += drafts.length - exported.length;
     const isBeaconDue = time.monoMs >= this.#beaconDueMonoMs();
-    // Who is not the exporter of the beacon holds its echo for that one.
+    // A node that does not export the beacon keeps an echo of it for the node that does.
     if ((this.#goAbove(time, out) && this.#isBeaconMine()) || isBeaconDue || (isJudged && this.#hasFirstIngress(circumstances)))
       this.held.makeBeacon(this.#ingress(circumstances), time);
     this.held.work(time);
@@ -326,14 +328,14 @@ export class NodeSummaries {
     return { areFactsChanged, isChanged };
   }
 
-  /** Does a slice of a change of policy for the readers. Returns whether they follow it now. */
+  /** Does a part of a policy change for the readers. Returns whether they now follow the policy. */
   followPolicy(out: NodeOutput[]): boolean {
     const hasFollowed = this.reads.isRunning && this.reads.step(SWITCHED_AT_A_TIME);
     if (hasFollowed) out.push({ kind: "summariesFollowed" });
     return hasFollowed;
   }
 
-  /** Says again what others know better of this cluster. Returns whether that is its beacon too. */
+  /** Reasserts summaries of which other nodes have a higher version. Returns whether the beacon is one of them. */
   #goAbove(time: Time, out: NodeOutput[]): boolean {
     if (!this.isExporting) return false;
     const { drafts, isBeacon } = this.#reassertQueue.step(time);
@@ -344,7 +346,7 @@ export class NodeSummaries {
     return isBeacon;
   }
 
-  /** Keys and the policy may be others than they were. */
+  /** Reacts to changes of keys and of the policy. */
   #noteRules(time: Time): void {
     const { keys, policies } = this.#parts;
     const announced = this.#parts.announcements();
@@ -355,7 +357,7 @@ export class NodeSummaries {
     if (version !== this.#seenVersion) {
       const changed = keys.changedSince(this.#seenVersion);
       this.held.keysChanged(changed);
-      // An announcement that waited may be good now, and the region is to know it.
+      // An announcement that waited may be valid now, and the region must receive it.
       for (const text of keys.announcements(time.wallMs, changed)) this.held.announce({ ...text, hops: 0 }, time);
     }
     this.#seenVersion = version;
@@ -363,7 +365,7 @@ export class NodeSummaries {
     this.#policy = policies.policy;
   }
 
-  /** When this node is to send the beacon, if nobody does before. */
+  /** Returns when this node must send the beacon, unless another node does so first. */
   #beaconDueMonoMs(): number {
     return this.held.beaconDueMonoMs + (this.#isBeaconMine() ? 0 : (this.#confirmsAfterMs ?? NEVER));
   }
@@ -377,7 +379,7 @@ export class NodeSummaries {
     return this.isExporting && this.builder.exporterOf(BEACON) === this.#options.nodeId;
   }
 
-  /** The last beacon says that nobody takes calls, because the entries of nodes come after their start, and now somebody does. So each beacon is followed by one more at most. */
+  /** Whether an ingress exists although the last beacon has none. Entries of nodes appear only after their start. Each beacon is followed by at most one more. */
   #hasFirstIngress(circumstances: SummaryContext): boolean {
     if (!this.#isBeaconMine() || this.held.beaconOf(this.#options.clusterId)?.ingress.length !== 0) return false;
     return this.#ingress(circumstances).length > 0;
@@ -387,7 +389,7 @@ export class NodeSummaries {
     return ingressNodes(this.#parts.catalog, this.#options.clusterId, this.#kin(fabric));
   }
 
-  /** The live nodes of the cluster, this one included. */
+  /** Returns the live nodes of the cluster, including this one. */
   #kin(fabric: SummaryContext["fabric"]): readonly MemberUpdate[] {
     const { nodeId, clusterId } = this.#options;
     const self = fabric?.membership.find(nodeId);
@@ -395,7 +397,7 @@ export class NodeSummaries {
     return self === undefined ? others : [self, ...others];
   }
 
-  /** Orphans are counted as soon as they are known, so a node that may see a part must not export until it is judged next. */
+  /** Unreachable nodes are counted as soon as they are known, so a node that may see only part of its cluster must not export until the next judgement. */
   #isJudgeDue({ fabric, isReady }: SummaryContext, { monoMs }: Time): boolean {
     return monoMs >= this.#judgeMonoMs || (this.isExporting && (!isReady || this.#isProtected(fabric)));
   }
@@ -404,7 +406,7 @@ export class NodeSummaries {
     return fabric?.lifecycle.protectedClusters().includes(this.#options.clusterId) === true;
   }
 
-  /** Returns whether others are to hear of another standing. */
+  /** Judges the export state. Returns whether other nodes must receive new facts. */
   #judge({ fabric, isReady }: SummaryContext, time: Time): boolean {
     this.#judgeMonoMs = time.monoMs + JUDGE_MS;
     this.#noteStale(time);
@@ -416,10 +418,10 @@ export class NodeSummaries {
     const members = kin.flatMap((member) => (member.exportsSummaries === true ? [member.nodeId] : []));
     this.#standing = this.#standingNow(fabric, isReady, time);
     this.#exporterCount = members.length;
-    // A node that stands alone has no other clusters.
+    // A standalone node has no other clusters.
     this.#hasIngress = fabric === undefined || ingressMembers(this.#kin(fabric)).length > 0;
     this.#confirmsAfterMs = undefined;
-    // What was exported is confirmed, as the region itself keeps the entries. Nobody is to see a cluster die that lives.
+    // Earlier exports are confirmed, just as the region keeps the entries themselves, so that a live cluster does not appear dead.
     const isPart = this.#standing === "withholding" && time.monoMs - this.#inStepWithListedMonoMs <= IN_STEP_MS;
     if (isPart && members.length === 0) {
       const rank = new Exporters([...kin.map((member) => member.nodeId), nodeId]).rankOf(BEACON, nodeId);
@@ -427,20 +429,20 @@ export class NodeSummaries {
     }
     this.builder.follow({ members: this.isExporting ? [...members, nodeId] : members, standing: this.#standing });
     const isNews = this.#policyWithdrawal.look(fabric?.membership.listed() ?? [], time);
-    const isTurned = this.#isToldToExport !== this.isExporting;
-    this.#isToldToExport = this.isExporting;
+    const isTurned = this.#isAnnounced !== this.isExporting;
+    this.#isAnnounced = this.isExporting;
     return isNews || isTurned;
   }
 
-  #tellOfLack(time: Time, out: NodeOutput[]): void {
+  #reportLack(time: Time, out: NodeOutput[]): void {
     const { exporterCount, standingText: standing } = this;
-    // Where the settings let no node export, none is missed.
+    // When the settings let no node export, no exporter is missing.
     if (exporterCount !== undefined && this.#lack.judge(exporterCount, time)) out.push({ kind: "exporters", exporterCount, standing });
   }
 
   #standingNow(fabric: SummaryContext["fabric"], isReady: boolean, { monoMs }: Time): Standing {
     if (this.#parts.signer === undefined || !this.#options.isExporting || !isReady) return "silent";
-    // Its policy may be old too.
+    // The policy of this node may be old too.
     if (this.#inStepWithListedMonoMs < this.#wokeMonoMs) return "silent";
     return monoMs - this.#inStepMonoMs > IN_STEP_MS || this.#isProtected(fabric) ? "withholding" : "exporting";
   }
@@ -453,25 +455,25 @@ export class NodeSummaries {
   }
 }
 
-/** A cluster without an exporter for so long is told of. Nodes that start one after the other need some of it. */
+/** A cluster without an exporter is reported after this time, in ms. Nodes that start one after the other need some of it. */
 const LACK_MS = 60_000;
 
-/** Decides when people are told that no live node of the cluster exports summaries, and that one does again. */
+/** Decides when to report that no live node of the cluster exports summaries, and when one does again. */
 class ExporterLack {
   #sinceMonoMs: number | undefined;
-  #isTold = false;
+  #isReported = false;
 
-  /** Takes how many export now, and returns whether that is to be told. To be called each second, or more often. */
+  /** Returns whether a change of the number of exporters must be reported. Must be called every second or more often. */
   judge(exporterCount: number, { monoMs }: Time): boolean {
     if (exporterCount !== 0) {
-      const wasTold = this.#isTold;
+      const wasReported = this.#isReported;
       this.#sinceMonoMs = undefined;
-      this.#isTold = false;
-      return wasTold;
+      this.#isReported = false;
+      return wasReported;
     }
     this.#sinceMonoMs ??= monoMs;
-    if (this.#isTold || monoMs - this.#sinceMonoMs < LACK_MS) return false;
-    this.#isTold = true;
+    if (this.#isReported || monoMs - this.#sinceMonoMs < LACK_MS) return false;
+    this.#isReported = true;
     return true;
   }
 }

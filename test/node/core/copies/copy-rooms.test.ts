@@ -195,7 +195,7 @@ test("the next policy waits for the watches of copies, but not for ever", () => 
   watch.take();
   expect(switches.isAcknowledged({ monoMs: 25 })).toBe(true);
   expect(node.switches.isAcknowledged({ monoMs: 20 })).toBe(false);
-  copy.feed.heard(1);
+  copy.feed.delivered(1);
   expect(node.switches.isAcknowledged({ monoMs: 40 })).toBe(true);
   put(NO_POLICY);
   stepNode();

@@ -37,7 +37,7 @@ test("a worker's rooms answer what their node's do, and its audit hears what the
   const batch = node.registrar.takeBatch();
   if (batch === undefined) throw new Error("nothing is written");
   node.registrar.commit(batch, at(0));
-  copy.hear(feed.take(100));
+  copy.apply(feed.take(100));
   const [there, here] = [node.reads.page(caller("ann"), QUERY), reads.page(caller("ann"), QUERY)];
   expect(here.records.map(({ key }) => key)).toEqual(there.records.map(({ key }) => key));
   expect(here.records.length).toBe(1);
