@@ -1,4 +1,4 @@
-/** The records that the peer of one link has and this node does not, and when to ask for them. */
+/** Tracks the records that the peer of one link has and this node lacks, and decides when to request them. */
 import { heldThrough, type Origin } from "../../catalog/record/stored-record.ts";
 import { isOfOtherCluster } from "../../catalog/replica/origins.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
@@ -7,16 +7,16 @@ import type { PullingLink } from "./pulls-in-flight.ts";
 import type { Replicator } from "./replicator.ts";
 import { refOf } from "./version-vector.ts";
 
-/** Origins that are behind are looked at at most this often, in ms. */
+/** Minimum time between two checks of the origins that are behind, in ms. */
 const CHECK_MS = 100;
-/** Most origins that are looked at in one go. */
+/** Maximum number of origins in one check. */
 const MAX_LOOKED = 1000;
 
 /** How far this node is behind the peer of a link. */
 export interface ReplicationLag {
-  /** For how long the peer has said that it knows more, in ms. 0 when it does not. */
+  /** For how long the peer has reported more than this node has, in ms. 0 when it does not. */
   readonly behindMs: number;
-  /** By how many numbers. Not all of them have a record, because several changes of one key are sent once. */
+  /** The difference in seqs. Not every seq has a record, because several changes of one key are sent once. */
   readonly behindSeqs: number;
   /** Whether an origin that the peer has is partial here. All of that origin counts as behind. */
   readonly isPartial: boolean;
@@ -27,15 +27,15 @@ export class LinkPullScheduler implements PullingLink {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
   readonly #ask: (id: string, seq: number) => void;
-  /** Origins of which the peer named a higher number than is known here, and since when. */
+  /** Origins of which the peer has a higher seq than this node, and since when. */
   readonly #behind = new Map<string, number>();
-  /** Origins of the peer's first whole vector that are not here yet, with their numbers. */
+  /** Origins of the peer's first whole vector that have not arrived yet, with their seqs. */
   readonly #missing = new Map<string, number>();
-  /** Origins of which the peer refused records and has heard of more than is here; and whether this makes the data here old. */
+  /** Origins of which the peer refused records and knows a higher seq than this node, and whether that makes this node's data stale. */
   readonly #lacking = new Map<string, boolean>();
-  /** Until then this node waits for a peer that has these origins whole. */
+  /** Until this time, this node waits for a peer that has these origins complete. */
   #lackingUntilMonoMs: number;
-  /** Origins that the peer named and that are not welcome for a while. */
+  /** Origins that the peer named and that are refused for a while. */
   readonly #later = new Map<string, number>();
   #checkMonoMs: number;
   #behindMonoMs: number | undefined;
@@ -80,11 +80,11 @@ export class LinkPullScheduler implements PullingLink {
   }
 
   /**
-   * Whether this node is behind the peer. It is when the peer has named a higher number of an origin. It also is when the peer knows an origin that is
-   * not whole, because this node or the peer refused records of it, or because frames left something out. Towards a peer of our own cluster an origin that
-   * is not whole counts only when it belongs to our cluster. Otherwise another cluster could make all of our nodes stale with one bad record.
+   * Whether this node is behind the peer: the peer has reported a higher seq of an origin, or it knows an origin that is incomplete because this node or
+   * the peer refused records of it, or because frames omitted something. For a peer of our own cluster, an incomplete origin counts only if it belongs to
+   * our cluster. Otherwise another cluster could make all of our nodes stale with one bad record.
    */
-  // HOT: asked after every frame. It ends at the first origin that is behind, and looks once at each origin that has arrived meanwhile.
+  // HOT: called after every frame. Stops at the first origin that is behind, and visits each origin once after it has arrived.
   get isBehind(): boolean {
     const { partial, unsettled } = this.#replicator;
     for (const origin of partial.origins) {
@@ -116,13 +116,13 @@ export class LinkPullScheduler implements PullingLink {
     let refusedSeqs = 0;
     for (const { id } of partial.origins) {
       const { told = 0, at = 0, lackingThrough = 0 } = this.#view.find(id) ?? {};
-      // The peer has what it sent, also before its next vector says so.
+      // The peer has the records that it sent, even before its next vector reports them.
       refusedSeqs += lackingThrough > 0 ? told : Math.max(told, at);
     }
     return { behindMs, behindSeqs: behindSeqs + refusedSeqs, isPartial: refusedSeqs > 0 };
   }
 
-  /** The peer's vector named an origin. */
+  /** Handles an entry of the peer's vector. */
   told(id: string, seq: number, time: Time): void {
     if (this.#isLacking(id) && this.#isWelcome(id, time)) {
       this.#noteLacking(id);
@@ -148,7 +148,7 @@ export class LinkPullScheduler implements PullingLink {
     if (known !== undefined && known.told > seq) known.disbelieve(time.monoMs + this.#replicator.options.refusedMs);
   }
 
-  /** A frame began above the number that is known here. */
+  /** Requests the records between the seq known here and the start of a frame. */
   gap(id: string, knows: number, time: Time): void {
     if (this.#replicator.takeFetch(id, this, time, this.#wish(id))) this.#ask(id, knows);
   }
@@ -157,12 +157,12 @@ export class LinkPullScheduler implements PullingLink {
     if (time.monoMs - this.#checkMonoMs >= CHECK_MS) this.check(time);
   }
 
-  /** Asks for the records that the peer has, unless another link is fetching them or they come by themselves. */
+  /** Requests the records that the peer has, unless another link is fetching them or they arrive without a request. */
   check(time: Time): void {
     this.#checkMonoMs = time.monoMs;
     const isAnybodyUnheard = this.#missing.size > 0 && this.#replicator.isAnybodyUnheard();
     for (const [id, seq] of this.#missing) {
-      // The peer may have forgotten the origin meanwhile, and no other node may have it.
+      // The peer may have forgotten the origin in the meantime, and no other node may have it.
       const mayCome = time.monoMs < this.#lackingUntilMonoMs && (isAnybodyUnheard || !this.#replicator.hasLeft(id));
       const isAwaited = mayCome && this.#isLacking(id);
       const isWithdrawn = this.#view.toldOf(id) < seq && !isAwaited;
@@ -194,7 +194,7 @@ export class LinkPullScheduler implements PullingLink {
     this.#later.clear();
   }
 
-  /** Most new records of a peer are already on their way here. Those that were named when the link came up are not, unless they are the peer's own. */
+  /** Most new records of a peer are already in transit. Records named when the link came up are not, unless they are the peer's own. */
   #isOverdue(id: string, sinceMonoMs: number, time: Time): boolean {
     if (!this.#view.isWholeTold) return false;
     const { fetchGraceMs } = this.#replicator.options;
@@ -202,7 +202,7 @@ export class LinkPullScheduler implements PullingLink {
     return this.#missing.has(id) || this.#isOffered(id) || time.monoMs >= sinceMonoMs + fetchGraceMs;
   }
 
-  /** Whether nobody sends the origin unasked: the peer only offers it, and there is no link to its own node. */
+  /** Whether no node sends the origin without a request: the peer only offers it, and this node has no link to the origin's own node. */
   #isOffered(id: string): boolean {
     return !this.#replicator.isLinked(refOf(id).nodeId);
   }
@@ -211,7 +211,7 @@ export class LinkPullScheduler implements PullingLink {
     return { wanted: this.#view.toldOf(id), isNews: !this.#missing.has(id) && this.#isOffered(id) };
   }
 
-  /** Whether the peer refused records of an origin, and has heard of a higher number than is here. It cannot give that. */
+  /** Whether the peer refused records of an origin and knows a higher seq than this node. It cannot send those records. */
   #isLacking(id: string): boolean {
     return this.#view.lackingThroughOf(id) > this.#throughOf(id);
   }
@@ -225,7 +225,7 @@ export class LinkPullScheduler implements PullingLink {
     this.#lacking.set(id, !(isAbroad && this.#isWithin));
   }
 
-  /** Whether the peer is of our own cluster. */
+  /** Whether the peer belongs to our own cluster. */
   get #isWithin(): boolean {
     return this.#view.peer.relation === "cluster";
   }
@@ -234,7 +234,7 @@ export class LinkPullScheduler implements PullingLink {
     return this.#replicator.replica.origins.get(id)?.through ?? 0;
   }
 
-  /** Whether frames of that origin are taken from this peer. */
+  /** Whether frames of that origin are accepted from this peer. */
   #isWelcome(id: string, time: Time): boolean {
     const { replica, place } = this.#replicator;
     const { peer } = this.#view;
@@ -249,7 +249,7 @@ export class LinkPullScheduler implements PullingLink {
   }
 }
 
-/** The origins whose turn it is. Of very many only some are looked at, and the next ones next time, because a peer may name origins that it never gives. */
+/** Returns the origins to check now: at most `MAX_LOOKED`, and others the next time, because a peer may name origins that it never sends. */
 function turn(ids: Map<string, number>): readonly (readonly [string, number])[] {
   if (ids.size <= MAX_LOOKED) return [...ids];
   const first = ids.entries().take(MAX_LOOKED).toArray();
