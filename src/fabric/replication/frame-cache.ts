@@ -51,10 +51,10 @@ export class FrameCache {
     }
     const reader = link.relation === "cluster" ? "" : link.clusterId;
     const key = `${origin.id} ${from.after} ${from.upTo} ${budgetBytes} ${link.relation} ${reader}`;
-    const held = this.#frames.get(key);
-    if (held !== undefined && held.floor === origin.floor) {
+    const cached = this.#frames.get(key);
+    if (cached !== undefined && cached.floor === origin.floor) {
       this.sharedCount += 1;
-      return held.frame;
+      return cached.frame;
     }
     const frame = buildFrame(replica, origin, from, link, budgetBytes);
     this.builtCount += 1;
@@ -67,10 +67,10 @@ export class FrameCache {
     this.#bytes = 0;
   }
 
-  #keep(key: string, shelved: CachedFrame): void {
+  #keep(key: string, added: CachedFrame): void {
     this.#drop(key);
-    this.#frames.set(key, shelved);
-    this.#bytes += shelved.sizeBytes;
+    this.#frames.set(key, added);
+    this.#bytes += added.sizeBytes;
     for (const oldest of this.#frames.keys()) {
       if (this.#frames.size <= this.#options.maxCachedFrames && this.#bytes <= this.#options.maxCachedBytes) return;
       this.#drop(oldest);
@@ -78,9 +78,9 @@ export class FrameCache {
   }
 
   #drop(key: string): void {
-    const held = this.#frames.get(key);
-    if (held === undefined) return;
+    const cached = this.#frames.get(key);
+    if (cached === undefined) return;
     this.#frames.delete(key);
-    this.#bytes -= held.sizeBytes;
+    this.#bytes -= cached.sizeBytes;
   }
 }

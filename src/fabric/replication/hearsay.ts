@@ -46,7 +46,7 @@ export class Hearsay {
   readonly #here: string;
   readonly #members: MemberTable;
   /** When a first-hand report about a cluster last arrived. The oldest comes first. */
-  readonly #heardMonoMs = new BoundedMap<string, number>(MAX_CLUSTERS);
+  readonly #reportedMonoMs = new BoundedMap<string, number>(MAX_CLUSTERS);
 
   /** The seq up to which an origin was known here a while ago, for origins with heartbeats that carry a seq. */
   readonly #past = new Map<string, { readonly through: number; readonly monoMs: number }>();
@@ -74,14 +74,14 @@ export class Hearsay {
   }
 
   /** Registers that a first-hand source has just reported the seq of an origin of this cluster. */
-  heard(of: string, { monoMs }: Time): void {
-    this.#heardMonoMs.set(of, monoMs);
+  noteReport(of: string, { monoMs }: Time): void {
+    this.#reportedMonoMs.set(of, monoMs);
   }
 
   /** Whether a node's report about origins of a cluster is ignored because better sources report about them. */
   isHearsay(speaker: Speaker, of: string, { monoMs }: Time): boolean {
     if (of === this.#here || of === "" || this.isFirstHand(speaker, of)) return false;
-    return monoMs < (this.#heardMonoMs.get(of) ?? Number.NEGATIVE_INFINITY) + SILENT_MS;
+    return monoMs < (this.#reportedMonoMs.get(of) ?? Number.NEGATIVE_INFINITY) + SILENT_MS;
   }
 
   /**

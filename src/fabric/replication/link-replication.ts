@@ -48,9 +48,9 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   /** When the peer's whole vector is requested again, and how often it was requested. */
   #wantMonoMs: number;
   #wantCount = 0;
-  readonly saidTimes: LinkClock;
+  readonly linkClock: LinkClock;
   /** The earliest time at which the peer's newest vector was true. */
-  #saidMonoMs = Number.NEGATIVE_INFINITY;
+  #vectorMonoMs = Number.NEGATIVE_INFINITY;
 
   constructor(replicator: Replicator, peer: ReplicationPeer, time: Time, { greetedMonoMs, isHeld }: LinkStart) {
     this.#replicator = replicator;
@@ -59,11 +59,11 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     replicator.linkedTo(peer);
     const rng = replicator.rng.fork(`link ${peer.nodeId}/${peer.generation} ${time.monoMs}`);
     this.#view = new PeerProgress(replicator, peer);
-    this.saidTimes = new LinkClock(time, greetedMonoMs);
-    this.#sender = new LinkSender(replicator, this.#view, { rng, saidTimes: this.saidTimes, isHeld }, time);
-    this.#fetcher = new LinkPullScheduler(replicator, this.#view, (id, seq) => this.#sender.ask(id, seq), time);
+    this.linkClock = new LinkClock(time, greetedMonoMs);
+    this.#sender = new LinkSender(replicator, this.#view, { rng, linkClock: this.linkClock, isHeld }, time);
+    this.#fetcher = new LinkPullScheduler(replicator, this.#view, (id, seq) => this.#sender.request(id, seq), time);
     this.#receiver = new LinkReceiver(replicator, this.#view, this.#fetcher);
-    this.#antiEntropy = new AntiEntropy(replicator, this.#view, rng, (digest) => this.#sender.tell(digest), time);
+    this.#antiEntropy = new AntiEntropy(replicator, this.#view, rng, (digest) => this.#sender.queueDigest(digest), time);
     // A stream loses nothing, but other transports may lose the first vector.
     this.#wantMonoMs = time.monoMs + FIRST_WAIT_INTERVALS * replicator.options.vectorIntervalMs;
   }
@@ -83,19 +83,19 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   }
 
   nextDeadlineMs(): number {
-    const want = this.#view.isWholeTold ? NEVER : this.#wantMonoMs;
+    const want = this.#view.hasWholeVector ? NEVER : this.#wantMonoMs;
     return Math.min(this.#sender.nextDeadlineMs(), this.#fetcher.nextDeadlineMs(), this.#antiEntropy.nextDeadlineMs(), want);
   }
 
   /** This node has everything that the peer had at this time, the time of the peer's newest vector. Undefined while this node is behind. */
   get inStepMonoMs(): number | undefined {
-    const hasSaid = this.#saidMonoMs !== Number.NEGATIVE_INFINITY;
-    return hasSaid && !this.#fetcher.isBehind ? this.#saidMonoMs : undefined;
+    const hasVector = this.#vectorMonoMs !== Number.NEGATIVE_INFINITY;
+    return hasVector && !this.#fetcher.isBehind ? this.#vectorMonoMs : undefined;
   }
 
   /** The highest seq of an origin that the peer has named, including origins of which it refused records. 0 when it named none. */
-  heardOf(id: string): number {
-    return Math.max(this.#view.toldOf(id), this.#view.lackingThroughOf(id));
+  knownSeqOf(id: string): number {
+    return Math.max(this.#view.reportedSeqOf(id), this.#view.lackingThroughOf(id));
   }
 
   lag(time: Time): ReplicationLag {
@@ -106,14 +106,14 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     this.#replicator.changed(time);
     this.#noteRenewal(time);
     this.#fetcher.tick(time);
-    if (!this.#view.isWholeTold) this.#wantWhole(time);
+    if (!this.#view.hasWholeVector) this.#wantWhole(time);
     for (const origin of this.#replicator.partial.take(time, (each) => this.#canGive(each, time))) {
       this.#receiver.repair(origin);
-      this.#sender.ask(origin.id, 0, origin.through);
+      this.#sender.request(origin.id, 0, origin.through);
     }
     for (const origin of this.#antiEntropy.tick(time)) {
       this.#receiver.repair(origin);
-      this.#sender.ask(origin.id, 0, origin.through);
+      this.#sender.request(origin.id, 0, origin.through);
       this.#receiver.event("origin_diverged", { origin: origin.id, through: origin.through }, time, out);
     }
   }
@@ -121,7 +121,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   /** Whether the peer has the complete origin and no better peer is linked: the origin's own node has priority over all others. */
   #canGive(origin: Origin, time: Time): boolean {
     if (origin.closing !== undefined || this.#replicator.hearsay.isHearsay(this.peer, origin.clusterId, time)) return false;
-    if (this.#view.toldOf(origin.id) < Math.max(1, origin.through)) return false;
+    if (this.#view.reportedSeqOf(origin.id) < Math.max(1, origin.through)) return false;
     return this.#view.isOfPeer(origin) || !this.#replicator.linked.includes(origin.nodeId);
   }
 
@@ -169,10 +169,10 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     const { stats, vector, place } = this.#replicator;
     const { entries, short = [] } = frame;
     if (frame.isPartial && frame.isWanted) {
-      for (const entry of entries) this.#sender.onAsk(entry, time);
+      for (const entry of entries) this.#sender.onRequest(entry, time);
       for (const { hash, seq } of short) {
-        const mark = vector.findShort(hash) ?? vector.findShortOf(hash, place.clusterId, true);
-        if (mark !== undefined) this.#sender.onAsk({ nodeId: mark.nodeId, generation: mark.generation, seq, floor: 0 }, time);
+        const slot = vector.findShort(hash) ?? vector.findShortOf(hash, place.clusterId, true);
+        if (slot !== undefined) this.#sender.onRequest({ nodeId: slot.nodeId, generation: slot.generation, seq, floor: 0 }, time);
       }
       if (entries.length + short.length === 0) this.#sender.answerWhole(time);
       return;
@@ -189,13 +189,13 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
       this.#fetcher.check(time);
       return;
     }
-    if (!frame.isPartial) this.#view.isWholeTold = true;
-    const lateMs = time.monoMs - this.saidTimes.heard(frame.said, time);
-    if (!this.#view.isWholeTold) return;
+    if (!frame.isPartial) this.#view.hasWholeVector = true;
+    const lateMs = time.monoMs - this.linkClock.dateReport(frame.times, time);
+    if (!this.#view.hasWholeVector) return;
     if (this.#view.digest === frame.digest) {
       this.#wantCount = 0;
-      this.#saidMonoMs = Math.max(this.#saidMonoMs, time.monoMs - lateMs);
-      for (const each of this.#view.hear(frame.heartbeats ?? [], lateMs, time)) this.#disprove(each, time, out);
+      this.#vectorMonoMs = Math.max(this.#vectorMonoMs, time.monoMs - lateMs);
+      for (const each of this.#view.applyReport(frame.heartbeats ?? [], lateMs, time)) this.#disprove(each, time, out);
     } else this.#wantWhole(time);
     if (this.#isEqual(frame)) stats.vectorsEqual += 1;
     else stats.vectorsDifferent += 1;
@@ -219,30 +219,31 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     const { replica, stats, options } = this.#replicator;
     const { isShort, time } = how;
     // A peer that refused records knows the highest seq among them.
-    const heard = Math.max(entry.seq, entry.lackingThrough ?? 0);
+    const reportedSeq = Math.max(entry.seq, entry.lackingThrough ?? 0);
     if (id === replica.self.id && entry.isLacking === true) this.#receiver.event("origin_partial_at_peer", { origin: id }, time, out);
     if (id === replica.self.id && this.peer.relation !== "cluster") {
-      if (this.#replicator.isLostAbroad(heard, time)) out.push({ kind: "generationLost", peerNodeId: this.peer.nodeId, seq: heard });
+      if (this.#replicator.isLostAbroad(reportedSeq, time))
+        out.push({ kind: "generationLost", peerNodeId: this.peer.nodeId, seq: reportedSeq });
       // The peer already has our records up to this seq.
       else if (entry.seq <= replica.self.through) this.#view.take(id)?.reached(entry.seq);
     } else if (this.#learn(id, entry, isShort) === undefined) {
       stats.refusedOrigins += 1;
       this.#receiver.event("too_many_origins", { bound: options.maxOrigins }, time, out);
     } else if (id === replica.self.id) {
-      if (this.#replicator.isLost(heard, time)) out.push({ kind: "generationLost", peerNodeId: this.peer.nodeId, seq: heard });
+      if (this.#replicator.isLost(reportedSeq, time)) out.push({ kind: "generationLost", peerNodeId: this.peer.nodeId, seq: reportedSeq });
     } else {
       this.#replicator.noteLife(id, entry.isHidden === true);
       if (entry.isLacking === true) this.#receiver.event("origin_partial_at_peer", { origin: id }, time, out);
-      this.#fetcher.told(id, entry.seq, time);
+      this.#fetcher.onVectorEntry(id, entry.seq, time);
     }
   }
 
   #learn(id: string, entry: VectorEntry, isShort: boolean): OriginProgress | undefined {
-    const before = this.#view.toldOf(id);
+    const before = this.#view.reportedSeqOf(id);
     if (entry.seq < before) {
-      this.#sender.tellAgain(id);
+      this.#sender.repeatSeq(id);
       // This may be an old frame that a newer frame overtook. At the newest frame's time it was then no longer true.
-      this.#saidMonoMs = Number.NEGATIVE_INFINITY;
+      this.#vectorMonoMs = Number.NEGATIVE_INFINITY;
     }
     return this.#view.learn(id, entry, isShort);
   }
@@ -251,7 +252,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   #noteRenewal(time: Time): void {
     const { id } = this.#replicator.replica.self;
     if (id === this.#selfId) return;
-    this.#fetcher.told(this.#selfId, this.#view.toldOf(this.#selfId), time);
+    this.#fetcher.onVectorEntry(this.#selfId, this.#view.reportedSeqOf(this.#selfId), time);
     this.#selfId = id;
   }
 
@@ -297,10 +298,10 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
   }
 
   /** The highest seq of an origin that any linked peer has, or knows of but refused. 0 when there is none. */
-  heardOf(id: string): number {
-    let heard = 0;
-    for (const replication of this.#all.values()) heard = Math.max(heard, replication.heardOf(id));
-    return heard;
+  knownSeqOf(id: string): number {
+    let knownSeq = 0;
+    for (const replication of this.#all.values()) knownSeq = Math.max(knownSeq, replication.knownSeqOf(id));
+    return knownSeq;
   }
 
   open(link: LinkId, { hello, relation, greetedMonoMs }: LinkGreeting, time: Time): LinkReplication {
@@ -310,17 +311,17 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
     const how = { greetedMonoMs, isHeld: () => this.#isHeld(link) };
     const replication = new LinkReplication(this.#replicator, peer, time, how);
     this.#all.set(link, replication);
-    this.#tellLinked();
+    this.#updateLinked();
     return replication;
   }
 
   closed(link: LinkId): void {
     this.find(link)?.close();
     this.#all.delete(link);
-    this.#tellLinked();
+    this.#updateLinked();
   }
 
-  #tellLinked(): void {
+  #updateLinked(): void {
     this.#replicator.setLinked([...this.#all.values()].map(({ peer }) => peer.nodeId));
   }
 }

@@ -48,13 +48,13 @@ export class OriginDigests {
 
   /**
    * Returns the digest of the records that a link with this relation may carry, at the origin's current seq. Undefined while it is being computed, and
-   * during a whole transfer, when the records here match no seq.
+   * while the records here match no seq (`isFirm`), as during a whole transfer.
    */
   find(origin: Origin, relation: OriginRelation, time: Time): OriginSum | undefined {
     if (!isFirm(origin)) return undefined;
     const key = keyOf(origin, relation);
-    const held = this.#sums.get(key);
-    if (held?.summed.through === origin.through && time.monoMs - held.monoMs < MAX_AGE_MS) return held.summed;
+    const cached = this.#sums.get(key);
+    if (cached?.summed.through === origin.through && time.monoMs - cached.monoMs < MAX_AGE_MS) return cached.summed;
     if (!this.#scans.has(key) && this.#scans.size < MAX_SUMS) {
       const { through } = origin;
       this.#scans.set(key, { origin, relation, through, sum: new Sum64(), at: 0, liveCount: 0 });

@@ -41,9 +41,9 @@ export class PeerProgress {
   readonly #replicator: Replicator;
   readonly #origins = new Map<string, OriginProgress>();
   /** Sum over the entries of the peer's vectors. It must equal the digest that the peer sends. */
-  readonly #told = new Sum64();
+  readonly #receivedSum = new Sum64();
   /** Sum over the entries of the vectors sent to the peer. */
-  readonly #said = new Sum64();
+  readonly #sentSum = new Sum64();
   /** Origins that the peer named with their full id, by their short hash. */
   readonly #named = new Map<number, NamedOrigin>();
   #linked: ReadonlySet<string> | undefined;
@@ -53,7 +53,7 @@ export class PeerProgress {
   readonly #living = new Map<string, Living>();
   #lookedMonoMs = Number.NEGATIVE_INFINITY;
   /** The peer's whole vector has arrived, so the peer does not know any origin that it has not named. */
-  isWholeTold = false;
+  hasWholeVector = false;
 
   constructor(replicator: Replicator, peer: ReplicationPeer) {
     this.#replicator = replicator;
@@ -66,8 +66,8 @@ export class PeerProgress {
   }
 
   /** The seq of an origin as reported by the peer. 0 when it reported none. */
-  toldOf(id: string): number {
-    return this.#origins.get(id)?.told ?? 0;
+  reportedSeqOf(id: string): number {
+    return this.#origins.get(id)?.reportedSeq ?? 0;
   }
 
   /** The highest seq that the peer knows of an origin of which it refused records. 0 when it refused none. */
@@ -98,32 +98,32 @@ export class PeerProgress {
     known.isShort = isShort;
     if (entry.nodeId === this.peer.nodeId) this.#generation = Math.max(this.#generation, entry.generation);
     if (!isShort) this.#named.set(shortHash(id), { id, nodeId: entry.nodeId, generation: entry.generation });
-    if (entry.seq < known.told) known.believe();
-    this.#told.subtract(entryHash(id, known.told));
-    known.told = entry.seq;
+    if (entry.seq < known.reportedSeq) known.believe();
+    this.#receivedSum.subtract(entryHash(id, known.reportedSeq));
+    known.reportedSeq = entry.seq;
     // A short entry with 0 only means that the origin is no longer in the vector. Only full entries say whether records were refused.
     if (!isShort || entry.seq > 0) known.lackingThrough = entry.isLacking === true ? Math.max(1, entry.lackingThrough ?? 1) : 0;
     if (entry.isLacking === true) known.isOfOtherCluster = entry.isOfOtherCluster === true;
-    this.#told.add(entryHash(id, entry.seq));
+    this.#receivedSum.add(entryHash(id, entry.seq));
     known.reached(entry.seq);
     return known;
   }
 
   /** Digest of the vectors received on this link. */
   get digest(): bigint {
-    return this.#told.value;
+    return this.#receivedSum.value;
   }
 
   /** Digest of the vectors sent on this link. */
-  get saidDigest(): bigint {
-    return this.#said.value;
+  get sentDigest(): bigint {
+    return this.#sentSum.value;
   }
 
   /** Registers that our vector reports this seq. */
-  say(id: string, known: OriginProgress, seq: number): void {
-    this.#said.subtract(entryHash(id, known.said));
-    known.said = seq;
-    this.#said.add(entryHash(id, seq));
+  noteSent(id: string, known: OriginProgress, seq: number): void {
+    this.#sentSum.subtract(entryHash(id, known.sentSeq));
+    known.sentSeq = seq;
+    this.#sentSum.add(entryHash(id, seq));
   }
 
   /**
@@ -131,34 +131,34 @@ export class PeerProgress {
    * own. HOT: visits all origins for every vector.
    */
   heartbeats({ monoMs }: Time): readonly Heartbeat[] {
-    const told: Heartbeat[] = [];
+    const due: Heartbeat[] = [];
     const { heartbeats, vector, options, replica, isNewAtStart } = this.#replicator;
     // No reader asks for the age of such an origin.
-    if (isNewAtStart) return told;
+    if (isNewAtStart) return due;
     const { heartbeatIntervalMs } = options;
-    const tell = (provenMonoMs: number, id: string) => {
+    const addIfDue = (provenMonoMs: number, id: string) => {
       const known = this.#origins.get(id);
       // Most are not due. Return before any further lookup.
-      if (known === undefined || provenMonoMs < known.provenMonoMs + heartbeatIntervalMs || told.length === MAX_HEARTBEATS) return;
-      const mark = vector.find(id);
-      if (mark === undefined || this.#isHeardElsewhere(mark)) return;
+      if (known === undefined || provenMonoMs < known.provenMonoMs + heartbeatIntervalMs || due.length === MAX_HEARTBEATS) return;
+      const slot = vector.find(id);
+      if (slot === undefined || this.#hasOtherSource(slot)) return;
       known.provenMonoMs = provenMonoMs;
       const ageMs = (Math.floor((monoMs - provenMonoMs) / TENTH_MS) + 1) * TENTH_MS;
-      told.push({ hash: mark.short, ageMs, ...(mark.clusterId !== this.peer.clusterId && { seq: mark.seq }) });
+      due.push({ hash: slot.short, ageMs, ...(slot.clusterId !== this.peer.clusterId && { seq: slot.seq }) });
     };
-    if (this.peer.relation !== "cluster") tell(monoMs, replica.self.id);
-    heartbeats.forEach(tell);
-    return told;
+    if (this.peer.relation !== "cluster") addIfDue(monoMs, replica.self.id);
+    heartbeats.forEach(addIfDue);
+    return due;
   }
 
   /** Whether the peer gets this heartbeat from the origin itself, or cannot get it from this node. */
-  #isHeardElsewhere(mark: VectorSlot): boolean {
+  #hasOtherSource(slot: VectorSlot): boolean {
     const { vector, replica } = this.#replicator;
-    const isSelf = mark.id === replica.self.id;
-    if (mark.nodeId === this.peer.nodeId || (!isSelf && this.isLinkedTo(mark.nodeId))) return true;
-    if (mark.seq === 0 || !vector.mayName(mark, this.peer)) return true;
+    const isSelf = slot.id === replica.self.id;
+    if (slot.nodeId === this.peer.nodeId || (!isSelf && this.isLinkedTo(slot.nodeId))) return true;
+    if (slot.seq === 0 || !vector.mayName(slot, this.peer)) return true;
     const { clusterId } = this.peer;
-    return vector.findShortOf(mark.short, clusterId, mark.clusterId === clusterId) !== mark;
+    return vector.findShortOf(slot.short, clusterId, slot.clusterId === clusterId) !== slot;
   }
 
   /**
@@ -166,30 +166,31 @@ export class PeerProgress {
    * that it wrote until then. The same is true of forwarded heartbeats of origins for which the peer is a first-hand source. Returns the origins that
    * the report disproves.
    */
-  hear(heartbeats: readonly Heartbeat[], lateMs: number, time: Time): readonly Disproved[] {
+  applyReport(heartbeats: readonly Heartbeat[], lateMs: number, time: Time): readonly Disproved[] {
     const { vector, replica, hearsay, place } = this.#replicator;
     const { nodeId, clusterId, generation } = this.peer;
     const disproved: Disproved[] = [];
     if (clusterId !== place.clusterId) this.#living.set(nodeId, { generation: this.#generation, clusterId, monoMs: time.monoMs - lateMs });
-    hearsay.heard(clusterId, time);
+    hearsay.noteReport(clusterId, time);
     const id = `${nodeId}/${this.#generation}`;
     const own = replica.origins.get(id);
     // A node of another cluster may have the same name.
-    if (own === undefined || ["", clusterId].includes(own.clusterId)) this.#hearOf(id, time.monoMs - lateMs);
+    if (own === undefined || ["", clusterId].includes(own.clusterId)) this.#noteHeartbeat(id, time.monoMs - lateMs);
     if (own !== undefined) this.noteHome(own);
     // A node of our cluster may name a generation later than its own: other nodes know it from before the node's disk was restored.
-    if (clusterId === place.clusterId && generation !== this.#generation) this.#hearOf(`${nodeId}/${generation}`, time.monoMs - lateMs);
+    if (clusterId === place.clusterId && generation !== this.#generation)
+      this.#noteHeartbeat(`${nodeId}/${generation}`, time.monoMs - lateMs);
     for (const { hash, ageMs, seq } of heartbeats) {
       // A heartbeat with a seq is for an origin of another cluster.
-      const mark = vector.findShortOf(hash, place.clusterId, seq === undefined);
-      if (mark === undefined || mark.id === replica.self.id || !hearsay.isFirstHand(this.peer, mark.clusterId)) continue;
+      const slot = vector.findShortOf(hash, place.clusterId, seq === undefined);
+      if (slot === undefined || slot.id === replica.self.id || !hearsay.isFirstHand(this.peer, slot.clusterId)) continue;
       const monoMs = time.monoMs - lateMs - ageMs;
-      hearsay.heard(mark.clusterId, time);
-      this.#hearOf(mark.id, monoMs);
-      const origin = replica.origins.get(mark.id);
+      hearsay.noteReport(slot.clusterId, time);
+      this.#noteHeartbeat(slot.id, monoMs);
+      const origin = replica.origins.get(slot.id);
       if (origin === undefined || seq === undefined) continue;
       if (hearsay.isDisproved(origin, { seq, monoMs }, time)) disproved.push({ origin, seq });
-      this.#living.set(mark.nodeId, { generation: mark.generation, clusterId: mark.clusterId, monoMs });
+      this.#living.set(slot.nodeId, { generation: slot.generation, clusterId: slot.clusterId, monoMs });
     }
     for (const origin of this.#invented(time)) disproved.push({ origin, seq: 0 });
     return disproved;
@@ -216,10 +217,10 @@ export class PeerProgress {
     return of !== undefined && heartbeats.provenMonoMs(origin.id) === undefined && hearsay.isInvented(origin, of, time);
   }
 
-  #hearOf(id: string, provenMonoMs: number): void {
+  #noteHeartbeat(id: string, provenMonoMs: number): void {
     const known = this.#origins.get(id);
     if (known !== undefined) known.provenMonoMs = Math.max(known.provenMonoMs, provenMonoMs);
-    this.#replicator.heartbeats.heard(id, known?.told ?? 0, provenMonoMs);
+    this.#replicator.heartbeats.heard(id, known?.reportedSeq ?? 0, provenMonoMs);
   }
 
   setLinked(nodeIds: readonly string[]): void {
@@ -247,20 +248,20 @@ export class PeerProgress {
 }
 
 /** Limits for repeated requests, and the current time. */
-type AskBounds = Pick<ReplicationOptions, "fetchTimeoutMs" | "fetchMaxWaitMs"> & Pick<Time, "monoMs">;
+type RequestBounds = Pick<ReplicationOptions, "fetchTimeoutMs" | "fetchMaxWaitMs"> & Pick<Time, "monoMs">;
 
-/** Repetitions of the same request after which a whole transfer starts even if the origin is not settled here. */
+/** Repetitions of the same request after which a whole transfer is sent even if this node's copy is not complete (`isFirm`). */
 const PATIENCE = 3;
 
 export class OriginProgress {
   /** The seq in the peer's last vector. */
-  told = 0;
+  reportedSeq = 0;
   /** The peer refused records of this origin, forwards none, and knows its changes up to here. 0 when it refused none. */
   lackingThrough = 0;
   /** Only for an origin with refused records: the peer reported it as an origin of another cluster than its own. */
   isOfOtherCluster = false;
   /** The seq in our last vector, and whether one of our vectors contained the full id. */
-  said = 0;
+  sentSeq = 0;
   isNamed = false;
   /** Whether the peer used the short hash last, so that a request may use it too. */
   isShort = false;
@@ -269,7 +270,7 @@ export class OriginProgress {
   /** The peer has everything up to here, or it was sent on this link in order. The next frame starts here. */
   at = 0;
   /** The peer requested the origin and has not received all of it yet. */
-  isAsked = false;
+  isRequested = false;
   /** A frame of this origin was refused here. The origin is not requested on this link before this time. */
   refusedUntilMonoMs = Number.NEGATIVE_INFINITY;
   /** The peer reported seqs that the origin never wrote. Nothing of the origin is accepted over this link before this time. */
@@ -277,9 +278,9 @@ export class OriginProgress {
   /** State of a whole transfer: how far it has come, and the origin's seq when it began. */
   #transfer: { after: number; readonly startThrough: number } | undefined;
   #isWholeWanted = false;
-  #askSeq = -1;
-  #askMonoMs = 0;
-  #askCount = 0;
+  #requestSeq = -1;
+  #requestMonoMs = 0;
+  #repeatCount = 0;
 
   /** The peer reported more than can exist: nothing of the origin is accepted or requested for a while. */
   disbelieve(untilMonoMs: number): void {
@@ -297,9 +298,9 @@ export class OriginProgress {
     return this.disbelievedUntilMonoMs !== Number.NEGATIVE_INFINITY;
   }
 
-  /** Whether a whole transfer is in progress or was requested repeatedly without success. It must then not wait for the origin to settle. */
+  /** Whether a whole transfer is in progress or was requested repeatedly without success. It then does not wait until this node's copy is complete (`isFirm`). */
   get isPressing(): boolean {
-    return this.#transfer !== undefined || this.#askCount >= PATIENCE;
+    return this.#transfer !== undefined || this.#repeatCount >= PATIENCE;
   }
 
   get isInTransfer(): boolean {
@@ -315,18 +316,18 @@ export class OriginProgress {
    * Handles the peer's request for records after `entry.seq`. A peer that repeats the same request is answered at growing intervals, because it
    * may be malicious.
    */
-  asked(entry: VectorEntry, origin: Origin, { monoMs, fetchTimeoutMs, fetchMaxWaitMs }: AskBounds): "taken" | "too_often" {
-    const isProgress = entry.seq > this.#askSeq;
-    if (!isProgress && monoMs < this.#askMonoMs) return "too_often";
-    this.#askCount = isProgress ? 0 : this.#askCount + 1;
-    this.#askMonoMs = monoMs + Math.min(fetchMaxWaitMs, (fetchTimeoutMs / 4) * 2 ** this.#askCount);
-    this.#askSeq = entry.seq;
+  onRequest(entry: VectorEntry, origin: Origin, { monoMs, fetchTimeoutMs, fetchMaxWaitMs }: RequestBounds): "accepted" | "too_often" {
+    const isProgress = entry.seq > this.#requestSeq;
+    if (!isProgress && monoMs < this.#requestMonoMs) return "too_often";
+    this.#repeatCount = isProgress ? 0 : this.#repeatCount + 1;
+    this.#requestMonoMs = monoMs + Math.min(fetchMaxWaitMs, (fetchTimeoutMs / 4) * 2 ** this.#repeatCount);
+    this.#requestSeq = entry.seq;
     this.at = entry.seq;
-    this.isAsked = true;
+    this.isRequested = true;
     this.#transfer = undefined;
     this.#isWholeWanted = entry.floor > entry.seq;
-    if (!this.#isWholeWanted && this.at >= origin.through) this.isAsked = false;
-    return "taken";
+    if (!this.#isWholeWanted && this.at >= origin.through) this.isRequested = false;
+    return "accepted";
   }
 
   /** Where the next frame starts. */
@@ -347,6 +348,6 @@ export class OriginProgress {
     }
     this.#transfer = undefined;
     this.at = Math.max(this.at, frame.through);
-    if (this.at >= upTo) this.isAsked = false;
+    if (this.at >= upTo) this.isRequested = false;
   }
 }

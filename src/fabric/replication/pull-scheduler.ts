@@ -26,7 +26,7 @@ export class LinkPullScheduler implements PullingLink {
   receivedMonoMs: number;
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
-  readonly #ask: (id: string, seq: number) => void;
+  readonly #request: (id: string, seq: number) => void;
   /** Origins of which the peer has a higher seq than this node, and since when. */
   readonly #behind = new Map<string, number>();
   /** Origins of the peer's first whole vector that have not arrived yet, with their seqs. */
@@ -40,10 +40,10 @@ export class LinkPullScheduler implements PullingLink {
   #checkMonoMs: number;
   #behindMonoMs: number | undefined;
 
-  constructor(replicator: Replicator, view: PeerProgress, ask: (id: string, seq: number) => void, time: Time) {
+  constructor(replicator: Replicator, view: PeerProgress, request: (id: string, seq: number) => void, time: Time) {
     this.#replicator = replicator;
     this.#view = view;
-    this.#ask = ask;
+    this.#request = request;
     this.receivedMonoMs = time.monoMs;
     this.#checkMonoMs = time.monoMs;
     this.#lackingUntilMonoMs = time.monoMs + replicator.options.lackingWaitMs;
@@ -54,8 +54,8 @@ export class LinkPullScheduler implements PullingLink {
     return this.#view.peer.nodeId;
   }
 
-  get isWholeTold(): boolean {
-    return this.#view.isWholeTold;
+  get hasWholeVector(): boolean {
+    return this.#view.hasWholeVector;
   }
 
   get lacking(): Iterable<string> {
@@ -67,7 +67,7 @@ export class LinkPullScheduler implements PullingLink {
   }
 
   get isCaughtUp(): boolean {
-    if (!this.#view.isWholeTold) return false;
+    if (!this.#view.hasWholeVector) return false;
     for (const [id, seq] of this.#missing) {
       if (this.#throughOf(id) < seq) return false;
       this.#missing.delete(id);
@@ -88,18 +88,18 @@ export class LinkPullScheduler implements PullingLink {
   get isBehind(): boolean {
     const { partial, unsettled } = this.#replicator;
     for (const origin of partial.origins) {
-      if (!this.#makesOld(origin)) continue;
+      if (!this.#makesStale(origin)) continue;
       const known = this.#view.find(origin.id);
-      if (known !== undefined && (known.told > 0 || known.lackingThrough > 0)) return true;
+      if (known !== undefined && (known.reportedSeq > 0 || known.lackingThrough > 0)) return true;
     }
-    for (const origin of unsettled) if (this.#makesOld(origin) && this.#view.toldOf(origin.id) > heldThrough(origin)) return true;
+    for (const origin of unsettled) if (this.#makesStale(origin) && this.#view.reportedSeqOf(origin.id) > heldThrough(origin)) return true;
     for (const [id, makesOld] of this.#lacking) {
       if (!makesOld) continue;
       if (this.#isLacking(id)) return true;
       this.#lacking.delete(id);
     }
     for (const id of this.#behind.keys()) {
-      if (this.#view.toldOf(id) > this.#throughOf(id)) return true;
+      if (this.#view.reportedSeqOf(id) > this.#throughOf(id)) return true;
       this.#behind.delete(id);
       this.#replicator.endFetch(id, this);
     }
@@ -111,22 +111,22 @@ export class LinkPullScheduler implements PullingLink {
     const { partial, replica } = this.#replicator;
     let behindSeqs = 0;
     for (const id of this.#behind.keys())
-      if (replica.origins.get(id)?.lacks === undefined) behindSeqs += Math.max(0, this.#view.toldOf(id) - this.#throughOf(id));
+      if (replica.origins.get(id)?.lacks === undefined) behindSeqs += Math.max(0, this.#view.reportedSeqOf(id) - this.#throughOf(id));
     const behindMs = behindSeqs > 0 && this.#behindMonoMs !== undefined ? time.monoMs - this.#behindMonoMs : 0;
     let refusedSeqs = 0;
     for (const { id } of partial.origins) {
-      const { told = 0, at = 0, lackingThrough = 0 } = this.#view.find(id) ?? {};
+      const { reportedSeq = 0, at = 0, lackingThrough = 0 } = this.#view.find(id) ?? {};
       // The peer has the records that it sent, even before its next vector reports them.
-      refusedSeqs += lackingThrough > 0 ? told : Math.max(told, at);
+      refusedSeqs += lackingThrough > 0 ? reportedSeq : Math.max(reportedSeq, at);
     }
     return { behindMs, behindSeqs: behindSeqs + refusedSeqs, isPartial: refusedSeqs > 0 };
   }
 
   /** Handles an entry of the peer's vector. */
-  told(id: string, seq: number, time: Time): void {
+  onVectorEntry(id: string, seq: number, time: Time): void {
     if (this.#isLacking(id) && this.#isWelcome(id, time)) {
       this.#noteLacking(id);
-      if (!this.#view.isWholeTold) this.#missing.set(id, this.#view.lackingThroughOf(id));
+      if (!this.#view.hasWholeVector) this.#missing.set(id, this.#view.lackingThroughOf(id));
     }
     if (seq <= this.#throughOf(id)) return;
     if (!this.#isWelcome(id, time)) {
@@ -134,23 +134,23 @@ export class LinkPullScheduler implements PullingLink {
       return;
     }
     if (!this.#behind.has(id)) this.#behind.set(id, time.monoMs);
-    if (!this.#view.isWholeTold) this.#missing.set(id, seq);
+    if (!this.#view.hasWholeVector) this.#missing.set(id, seq);
     this.#behindMonoMs ??= time.monoMs;
   }
 
   reconsider(id: string): void {
-    if (this.#view.toldOf(id) > this.#throughOf(id)) this.#behind.set(id, Number.NEGATIVE_INFINITY);
+    if (this.#view.reportedSeqOf(id) > this.#throughOf(id)) this.#behind.set(id, Number.NEGATIVE_INFINITY);
     if (this.#isLacking(id)) this.#noteLacking(id);
   }
 
   disbelieve(id: string, seq: number, time: Time): void {
     const known = this.#view.find(id);
-    if (known !== undefined && known.told > seq) known.disbelieve(time.monoMs + this.#replicator.options.refusedMs);
+    if (known !== undefined && known.reportedSeq > seq) known.disbelieve(time.monoMs + this.#replicator.options.refusedMs);
   }
 
-  /** Requests the records between the seq known here and the start of a frame. */
+  /** Requests the records after the seq known here, because a frame began above it. */
   gap(id: string, knows: number, time: Time): void {
-    if (this.#replicator.takeFetch(id, this, time, this.#wish(id))) this.#ask(id, knows);
+    if (this.#replicator.takeFetch(id, this, time, this.#pullRequest(id))) this.#request(id, knows);
   }
 
   tick(time: Time): void {
@@ -160,28 +160,28 @@ export class LinkPullScheduler implements PullingLink {
   /** Requests the records that the peer has, unless another link is fetching them or they arrive without a request. */
   check(time: Time): void {
     this.#checkMonoMs = time.monoMs;
-    const isAnybodyUnheard = this.#missing.size > 0 && this.#replicator.isAnybodyUnheard();
+    const hasSilentMember = this.#missing.size > 0 && this.#replicator.hasSilentMember();
     for (const [id, seq] of this.#missing) {
       // The peer may have forgotten the origin in the meantime, and no other node may have it.
-      const mayCome = time.monoMs < this.#lackingUntilMonoMs && (isAnybodyUnheard || !this.#replicator.hasLeft(id));
+      const mayCome = time.monoMs < this.#lackingUntilMonoMs && (hasSilentMember || !this.#replicator.hasLeft(id));
       const isAwaited = mayCome && this.#isLacking(id);
-      const isWithdrawn = this.#view.toldOf(id) < seq && !isAwaited;
+      const isWithdrawn = this.#view.reportedSeqOf(id) < seq && !isAwaited;
       if (isWithdrawn || this.#throughOf(id) >= seq || !this.#isWelcome(id, time)) this.#missing.delete(id);
     }
     for (const id of this.#lacking.keys()) if (!this.#isLacking(id) || !this.#isWelcome(id, time)) this.#lacking.delete(id);
     for (const [id] of turn(this.#later)) {
-      if (this.#throughOf(id) < this.#view.toldOf(id) && !this.#isWelcome(id, time)) continue;
+      if (this.#throughOf(id) < this.#view.reportedSeqOf(id) && !this.#isWelcome(id, time)) continue;
       this.#later.delete(id);
-      this.told(id, this.#view.toldOf(id), time);
+      this.onVectorEntry(id, this.#view.reportedSeqOf(id), time);
     }
     for (const [id, sinceMonoMs] of turn(this.#behind)) {
       const through = this.#throughOf(id);
-      if (through >= this.#view.toldOf(id) || !this.#isWelcome(id, time)) {
-        if (through < this.#view.toldOf(id)) this.#later.set(id, time.monoMs);
+      if (through >= this.#view.reportedSeqOf(id) || !this.#isWelcome(id, time)) {
+        if (through < this.#view.reportedSeqOf(id)) this.#later.set(id, time.monoMs);
         this.#behind.delete(id);
         this.#replicator.endFetch(id, this);
-      } else if (this.#isOverdue(id, sinceMonoMs, time) && this.#replicator.takeFetch(id, this, time, this.#wish(id)))
-        this.#ask(id, through);
+      } else if (this.#isOverdue(id, sinceMonoMs, time) && this.#replicator.takeFetch(id, this, time, this.#pullRequest(id)))
+        this.#request(id, through);
     }
     if (this.#behind.size === 0) this.#behindMonoMs = undefined;
   }
@@ -196,7 +196,7 @@ export class LinkPullScheduler implements PullingLink {
 
   /** Most new records of a peer are already in transit. Records named when the link came up are not, unless they are the peer's own. */
   #isOverdue(id: string, sinceMonoMs: number, time: Time): boolean {
-    if (!this.#view.isWholeTold) return false;
+    if (!this.#view.hasWholeVector) return false;
     const { fetchGraceMs } = this.#replicator.options;
     if (this.#view.isOwn(id)) return time.monoMs >= Math.max(sinceMonoMs, this.receivedMonoMs) + 2 * fetchGraceMs;
     return this.#missing.has(id) || this.#isOffered(id) || time.monoMs >= sinceMonoMs + fetchGraceMs;
@@ -207,8 +207,8 @@ export class LinkPullScheduler implements PullingLink {
     return !this.#replicator.isLinked(refOf(id).nodeId);
   }
 
-  #wish(id: string): { readonly wanted: number; readonly isNews: boolean } {
-    return { wanted: this.#view.toldOf(id), isNews: !this.#missing.has(id) && this.#isOffered(id) };
+  #pullRequest(id: string): { readonly wanted: number; readonly isNews: boolean } {
+    return { wanted: this.#view.reportedSeqOf(id), isNews: !this.#missing.has(id) && this.#isOffered(id) };
   }
 
   /** Whether the peer refused records of an origin and knows a higher seq than this node. It cannot send those records. */
@@ -216,7 +216,7 @@ export class LinkPullScheduler implements PullingLink {
     return this.#view.lackingThroughOf(id) > this.#throughOf(id);
   }
 
-  #makesOld(origin: Origin): boolean {
+  #makesStale(origin: Origin): boolean {
     return !(this.#isWithin && isOfOtherCluster(origin, this.#replicator.place.clusterId));
   }
 

@@ -11,7 +11,7 @@ export interface PullingLink {
   /** Id of the peer node. */
   readonly peerNodeId: string;
   /** Whether that node has reported all origins that it has. */
-  readonly isWholeTold: boolean;
+  readonly hasWholeVector: boolean;
   /** Origins of which the peer refused records, and knows a higher seq than this node. */
   readonly lacking: Iterable<string>;
   /** Moves deadlines because this process was paused for that long. */
@@ -64,11 +64,11 @@ export class PullsInFlight {
     { id, through }: { readonly id: string; readonly through: number },
     fetcher: PullingLink,
     { monoMs }: Time,
-    wish: PullRequest = ALL,
+    request: PullRequest = ALL,
   ): boolean {
     const fetch = this.#all.get(id);
     if (fetch === undefined) {
-      this.#all.set(id, { ...wish, fetcher, sinceMonoMs: monoMs, firstMonoMs: monoMs, through, attempts: 0 });
+      this.#all.set(id, { ...request, fetcher, sinceMonoMs: monoMs, firstMonoMs: monoMs, through, attempts: 0 });
       return true;
     }
     if (through > fetch.through) {
@@ -87,7 +87,7 @@ export class PullsInFlight {
     const waitMs = Math.min(fetchMaxWaitMs, timeoutMs * (isSame ? 1.5 : 1) * growth);
     const busyMonoMs = Math.min(fetch.fetcher.receivedMonoMs, fetch.sinceMonoMs + patienceMs);
     if (monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;
-    this.#all.set(id, { ...wish, fetcher, sinceMonoMs: monoMs, firstMonoMs: fetch.firstMonoMs, through, attempts: fetch.attempts + 1 });
+    this.#all.set(id, { ...request, fetcher, sinceMonoMs: monoMs, firstMonoMs: fetch.firstMonoMs, through, attempts: fetch.attempts + 1 });
     return true;
   }
 

@@ -176,7 +176,7 @@ export class AntiEntropy {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
   readonly #rng: Rng;
-  readonly #tell: (digest: OriginDigest) => void;
+  readonly #queueDigest: (digest: OriginDigest) => void;
   /** Digests to be sent, or to be compared with the peer's digest, as soon as our own is computed. */
   readonly #waiting = new Map<string, OriginDigest | undefined>();
   readonly #strikes = new BoundedMap<string, RefusalStrikes>(MAX_DIGESTS);
@@ -186,11 +186,11 @@ export class AntiEntropy {
   #dueMonoMs: number;
   #workMonoMs = Number.NEGATIVE_INFINITY;
 
-  constructor(replicator: Replicator, view: PeerProgress, rng: Rng, tell: (digest: OriginDigest) => void, time: Time) {
+  constructor(replicator: Replicator, view: PeerProgress, rng: Rng, queueDigest: (digest: OriginDigest) => void, time: Time) {
     this.#replicator = replicator;
     this.#view = view;
     this.#rng = rng;
-    this.#tell = tell;
+    this.#queueDigest = queueDigest;
     this.#dueMonoMs = this.#nextMonoMs(time);
   }
 
@@ -227,9 +227,9 @@ export class AntiEntropy {
         continue;
       }
       this.#waiting.delete(id);
-      const told: OriginDigest = { nodeId: origin.nodeId, generation: origin.generation, ...ours };
-      if (theirs === undefined) this.#tell(told);
-      else if (this.#isDivergent(origin, theirs, told) && this.#mayRepair(origin, time)) repairs.push(origin);
+      const digest: OriginDigest = { nodeId: origin.nodeId, generation: origin.generation, ...ours };
+      if (theirs === undefined) this.#queueDigest(digest);
+      else if (this.#isDivergent(origin, theirs, digest) && this.#mayRepair(origin, time)) repairs.push(origin);
     }
     return repairs;
   }
@@ -248,7 +248,7 @@ export class AntiEntropy {
     const count = before?.through === ours.through ? before.count + 1 : 1;
     this.#strikes.set(id, { through: ours.through, count });
     // Do not send it into the origin's own cluster, which compares with its own nodes.
-    if (count <= 2 && this.#view.mayCarry(origin)) this.#tell(ours);
+    if (count <= 2 && this.#view.mayCarry(origin)) this.#queueDigest(ours);
     return count >= 2;
   }
 

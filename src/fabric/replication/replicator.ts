@@ -110,7 +110,7 @@ export class Replicator {
   #hasWitness = false;
   #selfId: string;
   /** The vector slot of our own origin, once it has one. */
-  #selfMark: VectorSlot | undefined;
+  #selfSlot: VectorSlot | undefined;
   #workMonoMs = Number.NEGATIVE_INFINITY;
   #lostId = "";
   #lostMonoMs = Number.NEGATIVE_INFINITY;
@@ -155,8 +155,8 @@ export class Replicator {
   // HOT: called several times per input and link.
   get horizon(): number {
     const { id } = this.replica.self;
-    if (this.#selfMark?.id !== id) this.#selfMark = this.vector.find(id);
-    return this.#selfMark?.seq ?? 0;
+    if (this.#selfSlot?.id !== id) this.#selfSlot = this.vector.find(id);
+    return this.#selfSlot?.seq ?? 0;
   }
 
   /** Monotonic ms from which batched own changes may be announced. `NEVER` when there are none. */
@@ -167,7 +167,7 @@ export class Replicator {
   }
 
   /** The announced vector is complete as of this time. Records written during batching are announced later. */
-  toldMonoMs({ monoMs }: Time): number {
+  announcedMonoMs({ monoMs }: Time): number {
     return this.edgeDueMonoMs === NEVER ? monoMs : Math.min(monoMs, this.edgeMonoMs);
   }
 
@@ -283,9 +283,9 @@ export class Replicator {
   }
 
   /** Whether a member has not yet reported which origins it has. O(n). */
-  isAnybodyUnheard(): boolean {
-    const heard = new Set([...this.#fetchers].flatMap(({ isWholeTold, peerNodeId }) => (isWholeTold ? [peerNodeId] : [])));
-    return this.#members.listed().some(({ nodeId }) => !heard.has(nodeId));
+  hasSilentMember(): boolean {
+    const reported = new Set([...this.#fetchers].flatMap(({ hasWholeVector, peerNodeId }) => (hasWholeVector ? [peerNodeId] : [])));
+    return this.#members.listed().some(({ nodeId }) => !reported.has(nodeId));
   }
 
   /** Whether an origin's own node left for good and so sends nothing more. */
@@ -367,11 +367,11 @@ export class Replicator {
   }
 
   /** Whether a link should request an origin from its peer now (`PullsInFlight`). */
-  takeFetch(id: string, fetcher: PullingLink, time: Time, wish?: PullRequest): boolean {
+  takeFetch(id: string, fetcher: PullingLink, time: Time, request?: PullRequest): boolean {
     const origin = this.replica.origins.get(id);
     // All of it has arrived. Its seq advances after the removed records are also removed here.
     if (origin?.closing !== undefined) return false;
-    return this.#fetches.take({ id, through: origin?.through ?? 0 }, fetcher, time, wish);
+    return this.#fetches.take({ id, through: origin?.through ?? 0 }, fetcher, time, request);
   }
 
   /** More of an origin has arrived, so the next request for it need not wait for the timeout of the last one. */

@@ -19,7 +19,7 @@ interface FrameRequest {
 /** Parts that the sender shares with the rest of its link. */
 interface LinkParts {
   readonly rng: Rng;
-  readonly saidTimes: LinkClock;
+  readonly linkClock: LinkClock;
   /** Whether the peer gets no records for now because it needs the policy first. */
   readonly isHeld: () => boolean;
 }
@@ -30,7 +30,7 @@ export class LinkSender {
   readonly #view: PeerProgress;
   readonly #link: FrameReceiverSide;
   readonly #rng: Rng;
-  readonly #saidTimes: LinkClock;
+  readonly #linkClock: LinkClock;
   readonly #isHeld: () => boolean;
   /** Remaining parts of a whole vector. */
   #whole: ReplicationFrame[] = [];
@@ -38,26 +38,26 @@ export class LinkSender {
   /** Whether to request the peer's whole vector. */
   isWholeWanted = false;
   /** Requests by origin. */
-  readonly #asks = new Map<string, FrameRequest>();
+  readonly #requests = new Map<string, FrameRequest>();
   readonly #digests: OriginDigest[] = [];
   readonly #lacking: LackingWords;
   #linkedSent: readonly string[] | undefined;
   /** Ids of origins with records to send, in turn. */
   readonly #ready = new Set<string>();
   /** Vector moves up to this order were sent to the peer. Moves up to `#seenOrder` were checked for changes worth offering. */
-  #saidOrder = 0;
+  #sentOrder = 0;
   #seenOrder = 0;
   #seenMonoMs = Number.NEGATIVE_INFINITY;
-  #passMonoMs: number | undefined;
+  #offerMonoMs: number | undefined;
   #vectorMonoMs: number;
   /** The last vector left nothing to send, so the next one may come later. */
   #isIdle = false;
   /** Ids of origins whose seq may be due in the next vector, and which the peer needs no offer for. */
-  readonly #later = new Set<string>();
+  readonly #deferred = new Set<string>();
 
-  constructor(replicator: Replicator, view: PeerProgress, { rng, saidTimes, isHeld }: LinkParts, time: Time) {
+  constructor(replicator: Replicator, view: PeerProgress, { rng, linkClock: saidTimes, isHeld }: LinkParts, time: Time) {
     this.#replicator = replicator;
-    this.#saidTimes = saidTimes;
+    this.#linkClock = saidTimes;
     this.#isHeld = isHeld;
     this.#view = view;
     this.#rng = rng;
@@ -69,13 +69,13 @@ export class LinkSender {
 
   hasWork(time: Time): boolean {
     this.#look(time);
-    if (this.#whole.length > 0 || this.isWholeWanted || this.#asks.size > 0 || this.#digests.length > 0) return true;
+    if (this.#whole.length > 0 || this.isWholeWanted || this.#requests.size > 0 || this.#digests.length > 0) return true;
     if (this.#linkedSent !== this.#replicator.linked || (this.#ready.size > 0 && !this.#isHeld())) return true;
     return time.monoMs >= this.#vectorMonoMs || this.#isOfferDue(time);
   }
 
   nextDeadlineMs(): number {
-    return Math.min(this.#vectorMonoMs, this.#replicator.edgeDueMonoMs, this.#passMonoMs ?? NEVER);
+    return Math.min(this.#vectorMonoMs, this.#replicator.edgeDueMonoMs, this.#offerMonoMs ?? NEVER);
   }
 
   next(time: Time): ReplicationFrame | undefined {
@@ -90,28 +90,28 @@ export class LinkSender {
       this.isWholeWanted = false;
       return { kind: "vector", entries: [], digest: 0n, isPartial: true, isWanted: true };
     }
-    if (this.#asks.size > 0) return this.#askFrame();
+    if (this.#requests.size > 0) return this.#requestFrame();
     if (time.monoMs >= this.#vectorMonoMs) return this.#vectorFrame(time);
     if (this.#digests.length > 0) return { kind: "digests", origins: this.#digests.splice(0) };
     return (this.#isHeld() ? undefined : this.#recordsFrame(time)) ?? (this.#isOfferDue(time) ? this.#newsFrame(time, true) : undefined);
   }
 
   /** Requests an origin's records after a seq. A `floor` above it requests a whole transfer. */
-  ask(id: string, seq: number, floor = 0): void {
+  request(id: string, seq: number, floor = 0): void {
     const known = this.#view.find(id);
     const isShort = floor === 0 && known?.isShort === true;
-    this.#asks.set(id, { seq, floor, isShort });
+    this.#requests.set(id, { seq, floor, isShort });
     // A repeated request uses the full id: the peer may know another origin with the same hash.
     if (known !== undefined) known.isShort = false;
   }
 
   /** The peer reported a lower seq of an origin than before, so our seq is sent again. */
-  tellAgain(id: string): void {
-    this.#later.add(id);
+  repeatSeq(id: string): void {
+    this.#deferred.add(id);
   }
 
   /** Queues a digest of an origin's live records for the peer. */
-  tell(digest: OriginDigest): void {
+  queueDigest(digest: OriginDigest): void {
     if (this.#digests.length < MAX_DIGESTS) this.#digests.push(digest);
   }
 
@@ -123,14 +123,14 @@ export class LinkSender {
   }
 
   /** The peer requested an origin. */
-  onAsk(entry: VectorEntry, time: Time): void {
+  onRequest(entry: VectorEntry, time: Time): void {
     const { replica, stats, options } = this.#replicator;
     const id = `${entry.nodeId}/${entry.generation}`;
     const origin = replica.origins.get(id);
     if (origin === undefined || entry.seq > origin.through || !this.#view.mayCarry(origin)) return;
-    const outcome = this.#view.take(id)?.asked(entry, origin, { monoMs: time.monoMs, ...options });
+    const outcome = this.#view.take(id)?.onRequest(entry, origin, { monoMs: time.monoMs, ...options });
     if (outcome === "too_often") stats.originsHeldBack += 1;
-    else if (outcome === "taken") {
+    else if (outcome === "accepted") {
       stats.originsGiven += 1;
       this.#ready.add(id);
     }
@@ -138,10 +138,10 @@ export class LinkSender {
 
   clear(): void {
     this.#ready.clear();
-    this.#asks.clear();
+    this.#requests.clear();
     this.#whole.length = 0;
     this.#digests.length = 0;
-    this.#later.clear();
+    this.#deferred.clear();
   }
 
   // ---- vectors ----
@@ -152,7 +152,7 @@ export class LinkSender {
 
   /** There may be changes to report again, so the next vector is sent as early as on a link that is not idle. */
   #endIdle(time: Time): void {
-    if (!this.#isIdle || (this.#saidOrder === this.#replicator.vector.order && this.#later.size === 0)) return;
+    if (!this.#isIdle || (this.#sentOrder === this.#replicator.vector.order && this.#deferred.size === 0)) return;
     this.#isIdle = false;
     this.#vectorMonoMs = Math.min(this.#vectorMonoMs, this.#nextVectorMonoMs(time));
   }
@@ -162,17 +162,17 @@ export class LinkSender {
     const { peer } = this.#view;
     const isHidden = (ref: NodeRef): boolean => replica.origins.get(`${ref.nodeId}/${ref.generation}`)?.life === "hidden";
     const known = vector.entriesSince(0, peer).map((entry) => (isHidden(entry) ? { ...entry, isHidden: true } : entry));
-    this.#sayAll(known);
-    this.#lacking.again();
+    this.#noteAllSent(known);
+    this.#lacking.reset();
     const entries = [...this.#ownOfPeer(), ...known, ...this.#lacking.take()];
-    const digest = this.#view.saidDigest;
-    const said = this.#saidTimes.stamp(this.#replicator.toldMonoMs(time), time);
-    this.#saidOrder = vector.order;
+    const digest = this.#view.sentDigest;
+    const times = this.#linkClock.stamp(this.#replicator.announcedMonoMs(time), time);
+    this.#sentOrder = vector.order;
     this.#whole = [];
     for (let from = 0; from === 0 || from < entries.length; from += options.maxVectorEntries) {
       const part = entries.slice(from, from + options.maxVectorEntries);
       const isPartial = from + options.maxVectorEntries < entries.length;
-      this.#whole.push({ kind: "vector", entries: part, digest, isPartial, isWanted: false, said });
+      this.#whole.push({ kind: "vector", entries: part, digest, isPartial, isWanted: false, times });
     }
   }
 
@@ -194,13 +194,13 @@ export class LinkSender {
   }
 
   /** Records that all entries of a whole vector were sent. */
-  #sayAll(entries: readonly VectorEntry[]): void {
-    this.#later.clear();
+  #noteAllSent(entries: readonly VectorEntry[]): void {
+    this.#deferred.clear();
     for (const { nodeId, generation, seq } of entries) {
       const id = `${nodeId}/${generation}`;
       const known = this.#view.take(id);
       if (known === undefined) continue;
-      this.#view.say(id, known, seq);
+      this.#view.noteSent(id, known, seq);
       known.isNamed = true;
     }
   }
@@ -212,20 +212,20 @@ export class LinkSender {
   #newsFrame(time: Time, isOffer: boolean): ReplicationFrame | undefined {
     const { vector, options } = this.#replicator;
     const news: { readonly entries: VectorEntry[]; readonly short: ShortEntry[] } = { entries: [], short: [] };
-    vector.forEachSince(this.#saidOrder, (mark) => {
-      if (isOffer && !this.#isWorthOffering(mark)) this.#later.add(mark.id);
-      else this.#say(mark, news);
+    vector.forEachSince(this.#sentOrder, (slot) => {
+      if (isOffer && !this.#isWorthOffering(slot)) this.#deferred.add(slot.id);
+      else this.#addEntry(slot, news);
     });
-    this.#saidOrder = vector.order;
+    this.#sentOrder = vector.order;
     if (!isOffer) {
-      for (const id of this.#later) {
-        const mark = vector.find(id);
-        if (mark !== undefined) this.#say(mark, news);
+      for (const id of this.#deferred) {
+        const slot = vector.find(id);
+        if (slot !== undefined) this.#addEntry(slot, news);
       }
-      this.#later.clear();
+      this.#deferred.clear();
       news.entries.push(...this.#lacking.take());
     }
-    this.#passMonoMs = undefined;
+    this.#offerMonoMs = undefined;
     this.#seenMonoMs = time.monoMs;
     const { entries, short } = news;
     if (entries.length + short.length > options.maxVectorEntries) {
@@ -233,7 +233,7 @@ export class LinkSender {
       return this.#whole.shift();
     }
     if (isOffer && entries.length + short.length === 0) return undefined;
-    const digest = isOffer ? 0n : this.#view.saidDigest;
+    const digest = isOffer ? 0n : this.#view.sentDigest;
     const heartbeats = isOffer ? [] : this.#view.heartbeats(time);
     return {
       kind: "vector",
@@ -242,40 +242,40 @@ export class LinkSender {
       digest,
       isPartial: true,
       isWanted: false,
-      ...(isOffer ? { isOffer } : { said: this.#saidTimes.stamp(this.#replicator.toldMonoMs(time), time) }),
+      ...(isOffer ? { isOffer } : { times: this.#linkClock.stamp(this.#replicator.announcedMonoMs(time), time) }),
       ...(heartbeats.length > 0 && { heartbeats }),
     };
   }
 
-  #say(mark: VectorSlot, { entries, short }: { readonly entries: VectorEntry[]; readonly short: ShortEntry[] }): void {
-    const { id, nodeId, generation, seq, floor } = mark;
-    if (!this.#replicator.vector.mayName(mark, this.#view.peer)) return;
+  #addEntry(slot: VectorSlot, { entries, short }: { readonly entries: VectorEntry[]; readonly short: ShortEntry[] }): void {
+    const { id, nodeId, generation, seq, floor } = slot;
+    if (!this.#replicator.vector.mayName(slot, this.#view.peer)) return;
     const known = this.#view.take(id);
     // The peer needs no echo of its own report, except for its own origin: there it must learn how far we know it.
-    if (known === undefined || known.said === seq || (seq > 0 && known.told >= seq && !this.#view.isOwn(id))) return;
-    this.#view.say(id, known, seq);
-    if (known.isNamed && this.#replicator.vector.findShort(mark.short) === mark) short.push({ hash: mark.short, seq });
+    if (known === undefined || known.sentSeq === seq || (seq > 0 && known.reportedSeq >= seq && !this.#view.isOwn(id))) return;
+    this.#view.noteSent(id, known, seq);
+    if (known.isNamed && this.#replicator.vector.findShort(slot.short) === slot) short.push({ hash: slot.short, seq });
     else entries.push({ nodeId, generation, seq, floor });
     known.isNamed = true;
   }
 
   /** Whether the peer lacks the changes and no node sends them without a request. */
-  #isWorthOffering(mark: VectorSlot): boolean {
-    if (mark.id === this.#replicator.replica.self.id || mark.nodeId === this.#view.peer.nodeId || this.#view.isLinkedTo(mark.nodeId))
+  #isWorthOffering(slot: VectorSlot): boolean {
+    if (slot.id === this.#replicator.replica.self.id || slot.nodeId === this.#view.peer.nodeId || this.#view.isLinkedTo(slot.nodeId))
       return false;
-    return mark.seq > this.#view.toldOf(mark.id) && this.#replicator.vector.mayName(mark, this.#view.peer);
+    return slot.seq > this.#view.reportedSeqOf(slot.id) && this.#replicator.vector.mayName(slot, this.#view.peer);
   }
 
   #isOfferDue(time: Time): boolean {
-    return this.#passMonoMs !== undefined && time.monoMs >= this.#passMonoMs;
+    return this.#offerMonoMs !== undefined && time.monoMs >= this.#offerMonoMs;
   }
 
-  #askFrame(): ReplicationFrame {
+  #requestFrame(): ReplicationFrame {
     const entries: VectorEntry[] = [];
     const short: ShortEntry[] = [];
-    for (const [id, { seq, floor, isShort }] of this.#asks) {
+    for (const [id, { seq, floor, isShort }] of this.#requests) {
       if (entries.length + short.length >= this.#replicator.options.maxVectorEntries) break;
-      this.#asks.delete(id);
+      this.#requests.delete(id);
       if (isShort) short.push({ hash: shortHash(id), seq });
       else entries.push({ ...refOf(id), seq, floor });
     }
@@ -324,15 +324,15 @@ export class LinkSender {
   /** Whether the peer should get more of an origin now: it requested the origin, or the origin is this node's own, which is sent without a request. */
   #hasNews(origin: Origin, known: OriginProgress): boolean {
     if (!this.#view.mayCarry(origin)) return false;
-    if (known.isAsked || known.isInTransfer) return true;
-    return origin === this.#replicator.replica.self && this.#view.isWholeTold && known.at < this.#upTo(origin);
+    if (known.isRequested || known.isInTransfer) return true;
+    return origin === this.#replicator.replica.self && this.#view.hasWholeVector && known.at < this.#upTo(origin);
   }
 
   /** Checks what changed. Own changes are batched for all links, so that links share frames; changes of other nodes are offered. */
   #look(time: Time): void {
     this.#replicator.changed(time);
     this.#endIdle(time);
-    if (!this.#view.isWholeTold) return;
+    if (!this.#view.hasWholeVector) return;
     const { self } = this.#replicator.replica;
     if ((this.#view.find(self.id)?.at ?? -1) < this.#replicator.horizon) {
       const known = this.#view.take(self.id);
@@ -343,15 +343,15 @@ export class LinkSender {
 
   #lookForOffers(time: Time): void {
     const { vector, options } = this.#replicator;
-    let isWorth = this.#passMonoMs !== undefined;
+    let isWorth = this.#offerMonoMs !== undefined;
     if (!isWorth)
-      vector.forEachSince(this.#seenOrder, (mark) => {
-        isWorth ||= this.#isWorthOffering(mark);
+      vector.forEachSince(this.#seenOrder, (slot) => {
+        isWorth ||= this.#isWorthOffering(slot);
       });
     this.#seenOrder = vector.order;
     // When many peers could make the same offer, a random delay lets the first one spare the others the traffic.
     if (isWorth)
-      this.#passMonoMs ??= Math.max(this.#seenMonoMs + options.offerIntervalMs, time.monoMs + options.passDelayMs * this.#rng.next());
+      this.#offerMonoMs ??= Math.max(this.#seenMonoMs + options.offerIntervalMs, time.monoMs + options.passDelayMs * this.#rng.next());
   }
 }
 
@@ -387,8 +387,8 @@ export class LinkClock {
   }
 
   /** Returns the earliest time, by our clock, at which a report with these times was true. Without times it may be as old as our hello. */
-  heard(said: VectorTimes | undefined, { monoMs }: Time): number {
-    const { atMs, asOfMs }: VectorTimes = said ?? { atMs: 0 };
+  dateReport(times: VectorTimes | undefined, { monoMs }: Time): number {
+    const { atMs, asOfMs }: VectorTimes = times ?? { atMs: 0 };
     if (atMs > (this.#newest?.atMs ?? 0)) this.#newest = { atMs, monoMs };
     const soMonoMs = asOfMs === undefined ? this.#greetedMonoMs : this.#startMonoMs + asOfMs - 1;
     return Math.min(soMonoMs, monoMs);
@@ -400,7 +400,7 @@ class LackingWords {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
   /** Reported origins, and whether each was reported as an origin of another cluster than ours. */
-  readonly #told = new Map<string, boolean>();
+  readonly #reported = new Map<string, boolean>();
 
   constructor(replicator: Replicator, view: PeerProgress) {
     this.#replicator = replicator;
@@ -414,25 +414,25 @@ class LackingWords {
    */
   take(): readonly VectorEntry[] {
     const { partial, vector, place } = this.#replicator;
-    if (partial.size === 0 && this.#told.size === 0) return [];
+    if (partial.size === 0 && this.#reported.size === 0) return [];
     const ids = new Set([...partial.origins].map(({ id }) => id));
-    const takenBack = [...this.#told.keys()].filter((id) => !ids.has(id));
-    for (const id of takenBack) this.#told.delete(id);
-    const words: VectorEntry[] = takenBack.map((id) => ({ ...refOf(id), seq: this.#view.find(id)?.said ?? 0, floor: 0 }));
+    const withdrawn = [...this.#reported.keys()].filter((id) => !ids.has(id));
+    for (const id of withdrawn) this.#reported.delete(id);
+    const entries: VectorEntry[] = withdrawn.map((id) => ({ ...refOf(id), seq: this.#view.find(id)?.sentSeq ?? 0, floor: 0 }));
     for (const origin of partial.origins) {
       const { id, nodeId, generation, through } = origin;
       const isOther = isOfOtherCluster(origin, place.clusterId);
       const isFor = vector.mayName(origin, this.#view.peer) || this.#view.isOfPeer(origin);
-      if (!isFor || this.#told.get(id) === isOther) continue;
-      this.#told.set(id, isOther);
-      const word = { nodeId, generation, seq: 0, floor: 0, isLacking: true, lackingThrough: through };
-      words.push(isOther ? { ...word, isOfOtherCluster: true } : word);
+      if (!isFor || this.#reported.get(id) === isOther) continue;
+      this.#reported.set(id, isOther);
+      const entry = { nodeId, generation, seq: 0, floor: 0, isLacking: true, lackingThrough: through };
+      entries.push(isOther ? { ...entry, isOfOtherCluster: true } : entry);
     }
-    return words;
+    return entries;
   }
 
   /** The peer lost its copy of the reports, so all of them are sent again. */
-  again(): void {
-    for (const { id } of this.#replicator.partial.origins) this.#told.delete(id);
+  reset(): void {
+    for (const { id } of this.#replicator.partial.origins) this.#reported.delete(id);
   }
 }

@@ -70,8 +70,8 @@ const MAX_GONE = 1000;
 
 export class VersionVector {
   readonly #place: OriginLocation;
-  readonly #marks = new Map<string, VectorSlot>();
-  readonly #moves = new ChangeLog<VectorSlot>((mark) => mark.order);
+  readonly #slots = new Map<string, VectorSlot>();
+  readonly #moves = new ChangeLog<VectorSlot>((slot) => slot.order);
   readonly #gone = new BoundedMap<string, true>(MAX_GONE, (id) => this.#forget(id));
   /** Slots by their short hash. */
   readonly #byShort = new Map<number, Set<VectorSlot>>();
@@ -87,7 +87,7 @@ export class VersionVector {
   }
 
   find(id: string): VectorSlot | undefined {
-    return this.#marks.get(id);
+    return this.#slots.get(id);
   }
 
   /** The origin with that short hash. Undefined when there is none or more than one. */
@@ -101,41 +101,41 @@ export class VersionVector {
    */
   findShortOf(hash: number, clusterId: string, isOfIt: boolean): VectorSlot | undefined {
     const all = this.#byShort.get(hash);
-    return all && onlyOf([...all].filter((mark) => (mark.clusterId === clusterId) === isOfIt));
+    return all && onlyOf([...all].filter((slot) => (slot.clusterId === clusterId) === isOfIt));
   }
 
   /** Updates an origin's seq. Returns whether it changed. */
   note(of: Omit<VectorSlot, "seq" | "order" | "short">, seq: number): boolean {
     const { id, nodeId, generation, clusterId, region, floor } = of;
-    let mark = this.#marks.get(id);
-    if (mark === undefined) {
+    let slot = this.#slots.get(id);
+    if (slot === undefined) {
       if (seq === 0) return false;
-      mark = { id, short: shortHash(id), nodeId, generation, clusterId, region, seq: 0, floor, order: 0 };
-      this.#marks.set(id, mark);
-      const alike = this.#byShort.get(mark.short);
-      if (alike === undefined) this.#byShort.set(mark.short, new Set([mark]));
-      else alike.add(mark);
+      slot = { id, short: shortHash(id), nodeId, generation, clusterId, region, seq: 0, floor, order: 0 };
+      this.#slots.set(id, slot);
+      const alike = this.#byShort.get(slot.short);
+      if (alike === undefined) this.#byShort.set(slot.short, new Set([slot]));
+      else alike.add(slot);
     }
-    mark.floor = floor;
-    if (mark.clusterId !== clusterId) this.#rehome(mark, { clusterId, region });
-    if (mark.seq === seq) return false;
+    slot.floor = floor;
+    if (slot.clusterId !== clusterId) this.#rehome(slot, { clusterId, region });
+    if (slot.seq === seq) return false;
     this.#gone.delete(id);
-    this.#move(mark, seq);
+    this.#move(slot, seq);
     return true;
   }
 
   /** Removes an origin that was forgotten or has another id now. */
   drop(id: string): void {
-    const mark = this.#marks.get(id);
-    if (mark === undefined || mark.seq === 0) return;
-    this.#move(mark, 0);
+    const slot = this.#slots.get(id);
+    if (slot === undefined || slot.seq === 0) return;
+    this.#move(slot, 0);
     this.#gone.set(id, true);
   }
 
   #forget(id: string): void {
-    const gone = this.#marks.get(id);
+    const gone = this.#slots.get(id);
     if (gone === undefined) return;
-    this.#marks.delete(id);
+    this.#slots.delete(id);
     const alike = this.#byShort.get(gone.short);
     alike?.delete(gone);
     if (alike?.size === 0) this.#byShort.delete(gone.short);
@@ -145,24 +145,24 @@ export class VersionVector {
   }
 
   /** Corrects the location of an origin that was unknown when it was first registered. */
-  #rehome(mark: VectorSlot, { clusterId, region }: OriginLocation): void {
-    mark.clusterId = clusterId;
-    mark.region = region;
+  #rehome(slot: VectorSlot, { clusterId, region }: OriginLocation): void {
+    slot.clusterId = clusterId;
+    slot.region = region;
   }
 
-  #move(mark: VectorSlot, seq: number): void {
-    mark.seq = seq;
-    const before = mark.order;
+  #move(slot: VectorSlot, seq: number): void {
+    slot.seq = seq;
+    const before = slot.order;
     this.#order += 1;
-    mark.order = this.#order;
+    slot.order = this.#order;
     if (before > 0) this.#moves.retire(before);
-    this.#moves.append(this.#order, mark);
+    this.#moves.append(this.#order, slot);
   }
 
   /** Visits slots that moved after `order`, oldest move first. */
-  forEachSince(order: number, visit: (mark: VectorSlot) => void): void {
-    this.#moves.forEachSince(order, (mark) => {
-      visit(mark);
+  forEachSince(order: number, visit: (slot: VectorSlot) => void): void {
+    this.#moves.forEachSince(order, (slot) => {
+      visit(slot);
       return true;
     });
   }
@@ -170,9 +170,9 @@ export class VersionVector {
   /** Returns the entries that moved after `order` and that a link to this node may carry. */
   entriesSince(order: number, reader: VectorReader): VectorEntry[] {
     const entries: VectorEntry[] = [];
-    this.forEachSince(order, (mark) => {
-      if (!this.mayName(mark, reader)) return;
-      const { nodeId, generation, seq, floor } = mark;
+    this.forEachSince(order, (slot) => {
+      if (!this.mayName(slot, reader)) return;
+      const { nodeId, generation, seq, floor } = slot;
       entries.push({ nodeId, generation, seq, floor });
     });
     return entries;
@@ -194,7 +194,7 @@ export class VersionVector {
   }
 }
 
-function onlyOf(marks: Iterable<VectorSlot>): VectorSlot | undefined {
-  const [mark, ...others] = marks;
-  return others.length === 0 ? mark : undefined;
+function onlyOf(slots: Iterable<VectorSlot>): VectorSlot | undefined {
+  const [slot, ...others] = slots;
+  return others.length === 0 ? slot : undefined;
 }

@@ -94,15 +94,15 @@ export function* snapshotBlocks(
     if (origin === replica.self && !isSelfIn) continue;
     const { nodeId, generation, clusterId, region } = origin;
     const isPartial = origin.lacks !== undefined;
-    const said = { nodeId, generation, clusterId, region, ...(origin.isAtHome === true && { isAtHome: true }) };
-    yield originBlock(index++, { ...said, ...(isPartial && { isPartial }), ...stateOf(origin) });
+    const identity = { nodeId, generation, clusterId, region, ...(origin.isAtHome === true && { isAtHome: true }) };
+    yield originBlock(index++, { ...identity, ...(isPartial && { isPartial }), ...stateOf(origin) });
     let wasPartial = isPartial;
     for (const frame of framesOf(replica, origin, blockBytes)) {
       wasPartial ||= origin.lacks !== undefined;
       yield blockOf(index++, KIND.FRAME, frame);
     }
     // A record refused between two of its blocks is in neither, so the origin's block is repeated with `isPartial`.
-    if (wasPartial && !isPartial) yield originBlock(index++, { ...said, isPartial: true, ...stateOf(origin) });
+    if (wasPartial && !isPartial) yield originBlock(index++, { ...identity, isPartial: true, ...stateOf(origin) });
   }
   check();
   yield blockOf(index++, KIND.END, new Uint8Array());
@@ -163,10 +163,10 @@ export function* readSnapshot(
 
 /** Adds a frame to the origin whose block precedes it. */
 function addFrame(to: OriginFrames | undefined, payload: Uint8Array): void {
-  const said = decodeLinkFrame(payload);
-  if (said.kind !== "records" || to?.origin === undefined) return;
-  const { nodeId, generation } = said.frame;
-  if (nodeId === to.origin.nodeId && generation === to.origin.generation) to.frames.push(said.frame);
+  const decoded = decodeLinkFrame(payload);
+  if (decoded.kind !== "records" || to?.origin === undefined) return;
+  const { nodeId, generation } = decoded.frame;
+  if (nodeId === to.origin.nodeId && generation === to.origin.generation) to.frames.push(decoded.frame);
 }
 
 /** Ids of the nodes with origins in a snapshot. Undefined if the snapshot cannot be read to its end. */
@@ -211,17 +211,17 @@ export function* restoreSnapshot(
   replica.resumeForgotten(header.forgotten);
   for (const lost of header.lost) replica.lost.note(lost);
   for (const { id, keys } of lostKeys) replica.lost.noteKeys(id, keys);
-  for (const { origin: said, frames } of origins) {
-    if (said === undefined) continue;
-    const { nodeId, generation, clusterId, region, life, absentWallMs: since, isOver } = said;
+  for (const { origin: block, frames } of origins) {
+    if (block === undefined) continue;
+    const { nodeId, generation, clusterId, region, life, absentWallMs: since, isOver } = block;
     // This node's own records are in its journal.
     if (`${nodeId}/${generation}` === replica.self.id) continue;
     if (clusterId !== "" && isForeign({ clusterId, region })) continue;
     const origin = replica.origin(nodeId, generation, clusterId === "" ? undefined : { clusterId, region });
     origin.life = life;
-    if (said.isAtHome === true) origin.isAtHome = true;
+    if (block.isAtHome === true) origin.isAtHome = true;
     if (isOver === true) over.add(origin.id);
-    if (said.isPartial === true) partial.push(origin);
+    if (block.isPartial === true) partial.push(origin);
     // Not limited by the time when the snapshot was saved: that may be 1970, and then all unreachable origins would be forgotten immediately.
     if (since !== undefined) absentWallMs.set(origin.id, Math.min(since, time.wallMs));
     for (const frame of frames) {

@@ -34,7 +34,7 @@ export interface PeerCallOutcome {
   /** Whether this node rejects the other one. It is then reported like an unknown peer. */
   readonly isStranger?: boolean;
   /** Failure to report to operators. Failed probes are not reported, but operators must see why a node cannot join. */
-  readonly told?: PeerCallFailure;
+  readonly failure?: PeerCallFailure;
 }
 
 /** `identity` is proved by the connection of the answer. */
@@ -43,7 +43,7 @@ export function outcomeOf(kind: FabricCallRequest["kind"], answer: FailedAnswer,
     const failure = callFailure(answer);
     return {
       ...(failure?.isRefused === true && { refusal: failure.why }),
-      ...(failure !== undefined && kind === "pushPull" && { told: failure }),
+      ...(failure !== undefined && kind === "pushPull" && { failure: failure }),
     };
   }
   try {

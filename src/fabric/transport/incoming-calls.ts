@@ -9,7 +9,7 @@ import type { FabricCallRequest, FabricCallResponse, PeerIdentity } from "../wir
 import type { ServiceParts } from "./link-stream.ts";
 
 export interface IncomingCallEvents {
-  asked(call: CallId, request: FabricCallRequest, identity: PeerIdentity): void;
+  requested(call: CallId, request: FabricCallRequest, identity: PeerIdentity): void;
   /** Whether a peer with this identity is refused, regardless of the request. */
   isStranger(identity: PeerIdentity): boolean;
 }
@@ -59,7 +59,7 @@ export class IncomingCalls {
       path: pathOf(kind),
       kind: "unary",
       boundsFor: (call) => this.#arriving(call),
-      handle: (bytes, call) => this.#asked(kind, bytes, call),
+      handle: (bytes, call) => this.#requested(kind, bytes, call),
       refused: (error, call) => this.#refused(kind, error, call),
     };
   }
@@ -93,7 +93,7 @@ export class IncomingCalls {
       ? this.#strangerCount < limits.maxStrangerCalls
       : this.#byId.size - this.#strangerCount < limits.maxIncomingCalls;
     if (!hasRoom) throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many calls" });
-    const pending = { id: this.#nextCall, call, identity, isStranger, deadlineMs: clock.patientMs() + limits.answerTimeoutMs };
+    const pending = { id: this.#nextCall, call, identity, isStranger, deadlineMs: clock.stallAwareMs() + limits.answerTimeoutMs };
     this.#nextCall += 2;
     this.#byId.set(pending.id, pending);
     this.#byCall.set(call, pending);
@@ -102,7 +102,7 @@ export class IncomingCalls {
     return isStranger ? this.#strangerBounds : this.#bounds;
   }
 
-  #asked(kind: FabricCallRequest["kind"], bytes: Uint8Array, call: MethodCall): void {
+  #requested(kind: FabricCallRequest["kind"], bytes: Uint8Array, call: MethodCall): void {
     const pending = this.#byCall.get(call);
     if (pending === undefined) return;
     let request: FabricCallRequest;
@@ -113,7 +113,7 @@ export class IncomingCalls {
       return this.#refused(kind, thrown, call);
     }
     this.#parts.traffic.count("received", kind, bytes.length);
-    this.#parts.events.asked(pending.id, request, pending.identity);
+    this.#parts.events.requested(pending.id, request, pending.identity);
   }
 
   #refused(kind: FabricCallRequest["kind"], error: WaymarkError, call: MethodCall): void {

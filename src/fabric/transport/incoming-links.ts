@@ -104,7 +104,8 @@ export class IncomingLinks {
     this.#makeRoom(identity);
     const bounds = this.#boundsOf(call);
     const port = {
-      send: (frame: Uint8Array, taken: () => void) => void call.writeFrame(frame, (error) => (error ?? undefined) === undefined && taken()),
+      send: (frame: Uint8Array, accepted: () => void) =>
+        void call.writeFrame(frame, (error) => (error ?? undefined) === undefined && accepted()),
       end: () => {
         call.end();
         // Ending a call ends both directions, and the peer's direction is no longer needed.
@@ -116,7 +117,7 @@ export class IncomingLinks {
     };
     const link = new LinkStream({ port, events: this.#eventsOf(() => link, peer, bounds), limits, traffic, clock });
     this.#all.set(link, placesOf(identity));
-    this.#silent.set(link, clock.patientMs() + limits.helloTimeoutMs);
+    this.#silent.set(link, clock.stallAwareMs() + limits.helloTimeoutMs);
     call.onCancelled(() => link.lost(whyCut() ?? "stream closed"));
     call.sendMetadata();
     return {
@@ -148,7 +149,7 @@ export class IncomingLinks {
     return count;
   }
 
-  #eventsOf(link: () => LinkStream, { identity, greeted }: CallingPeer, bounds: LinkBounds): LinkEvents {
+  #eventsOf(link: () => LinkStream, { identity, onHello: greeted }: CallingPeer, bounds: LinkBounds): LinkEvents {
     const { events } = this.#parts;
     let known: LinkedEvents | undefined;
     return {

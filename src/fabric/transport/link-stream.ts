@@ -21,8 +21,8 @@ export interface LinkEvents {
 
 /** A stream, and the connection that only this stream uses. */
 export interface LinkPort {
-  /** Sends a frame that has its prefix. Calls `taken` when the peer's window and the socket have accepted all of it. */
-  send(frame: Uint8Array, taken: () => void): void;
+  /** Sends a frame that has its prefix. Calls `accepted` when the peer's window and the socket have accepted all of it. */
+  send(frame: Uint8Array, accepted: () => void): void;
   /** Ends our direction after all sent frames. */
   end(): void;
   /** Closes the connection after this many ms, even if data is still in transit. */
@@ -34,7 +34,7 @@ export interface LinkPort {
 
 export interface StreamClock {
   /** Stall-aware time, used for all timeouts of the peer. */
-  readonly patientMs: () => number;
+  readonly stallAwareMs: () => number;
   readonly monoMs: () => number;
   /** Runs `act` at the end of the current turn of the event loop. */
   readonly defer: (act: () => void) => void;
@@ -83,19 +83,19 @@ export class LinkStream {
   close(): void {
     if (this.#state !== "open") return;
     this.#state = "draining";
-    this.#closingMs = this.#parts.clock.patientMs();
+    this.#closingMs = this.#parts.clock.stallAwareMs();
     this.wake();
   }
 
   /** Reads nothing for this long. Frames then wait in the peer's queue once its window is full. */
   rest(forMs: number): void {
-    this.#restUntilMs = Math.max(this.#restUntilMs ?? 0, this.#parts.clock.patientMs() + forMs);
+    this.#restUntilMs = Math.max(this.#restUntilMs ?? 0, this.#parts.clock.stallAwareMs() + forMs);
     this.#pause();
   }
 
   /** Ends the link immediately. */
   destroy(detail: string): void {
-    this.#tell(detail);
+    this.#reportClosed(detail);
     this.#parts.port.cut(0);
   }
 
@@ -131,7 +131,7 @@ export class LinkStream {
     if (this.#state === "closed") return;
     this.#isEndedByPeer = this.#state === "open";
     this.#parts.port.end();
-    this.#tell(this.#isEndedByPeer ? "the peer ended the link" : "closed");
+    this.#reportClosed(this.#isEndedByPeer ? "the peer ended the link" : "closed");
   }
 
   /** Called for bytes that are not a frame. Sends a goodbye to the peer if possible. */
@@ -141,7 +141,7 @@ export class LinkStream {
       this.#parts.port.send(framed(encodeLinkFrame({ kind: "goodbye", reason: "bad_frame", detail })), () => {});
       this.#parts.port.end();
     }
-    this.#tell(`invalid frame: ${detail}`);
+    this.#reportClosed(`invalid frame: ${detail}`);
   }
 
   /** Called when the call of an outgoing link has ended. */
@@ -194,7 +194,7 @@ export class LinkStream {
     // Frames of records go to many links, so their prefix is cached with their encoding.
     const bytes = frame.kind === "records" ? encodeRecords(frame).framed : framed(encodeLinkFrame(frame));
     traffic.count("sent", frame.kind, bytes.length - PREFIX_BYTES);
-    this.#sendingSinceMs = clock.patientMs();
+    this.#sendingSinceMs = clock.stallAwareMs();
     // At most one message is in flight, regardless of the peer.
     port.send(bytes, () => {
       this.#sendingSinceMs = undefined;
@@ -204,12 +204,12 @@ export class LinkStream {
 
   #end(): void {
     this.#state = "ended";
-    this.#closingMs = this.#parts.clock.patientMs();
+    this.#closingMs = this.#parts.clock.stallAwareMs();
     this.#parts.port.end();
   }
 
   /** Reports the end, and closes the connection, which neither side needs any more. */
-  #tell(detail: string): void {
+  #reportClosed(detail: string): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#sendingSinceMs = undefined;
@@ -260,7 +260,7 @@ export const TOKEN_HEADER = "waymark-cluster-token";
 export interface CallingPeer {
   readonly identity: PeerIdentity;
   /** Called when a hello with this cluster token arrived on a link. */
-  readonly greeted: (clusterToken: string) => void;
+  readonly onHello: (clusterToken: string) => void;
   /** Closes the connection after this many ms. */
   readonly cut: (afterMs: number) => void;
   /** Why this node cut the connection. Undefined if it did not. */

@@ -151,7 +151,7 @@ export class FabricListener {
     }
   }
 
-  #shown(connection: GuardedConnection, identity: PeerIdentity): void {
+  #noteIdentity(connection: GuardedConnection, identity: PeerIdentity): void {
     if (this.#unproven.has(connection)) this.#unproven.set(connection, identity);
   }
 
@@ -161,10 +161,10 @@ export class FabricListener {
     const { connection } = peer;
     const clusterToken = (call.header(TOKEN_HEADER) ?? "").slice(0, MESSAGE_BOUNDS.maxTokenLength);
     const identity = { ...peer.identity, clusterToken };
-    this.#shown(connection, identity);
+    this.#noteIdentity(connection, identity);
     return {
       identity,
-      greeted: (token) => this.#shown(connection, token === "" ? identity : { ...identity, clusterToken: token }),
+      onHello: (token) => this.#noteIdentity(connection, token === "" ? identity : { ...identity, clusterToken: token }),
       cut: (afterMs) => cutAfter(afterMs, connection),
       whyCut: () => (connection.whyCut === "lifetime" ? "the peer does not answer pings" : connection.whyCut),
     };

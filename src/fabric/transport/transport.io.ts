@@ -25,7 +25,7 @@ import { type FabricTls, trustDomainOf } from "./peer-identity.io.ts";
 
 /** Events for the machine, with ids as in `fabric/io-types.ts`. Of the transport's methods, only `stop` may call one before it returns. */
 export interface TransportEvents {
-  asked(call: CallId, request: FabricCallRequest, identity: PeerIdentity): void;
+  requested(call: CallId, request: FabricCallRequest, identity: PeerIdentity): void;
   /** Whether a peer with this identity is refused, regardless of the request. */
   isStranger(identity: PeerIdentity): boolean;
   /** `refusal`: why a node that was reached rejected this one. */
@@ -68,7 +68,7 @@ export async function openFabricTransport(options: TransportOptions, events: Tra
 
 const CHECK_MS = 250;
 
-const CLOCK: StreamClock = { patientMs: stallAwareNowMs, monoMs: () => performance.now(), defer: setImmediate };
+const CLOCK: StreamClock = { stallAwareMs: stallAwareNowMs, monoMs: () => performance.now(), defer: setImmediate };
 
 /** The token is sent in a header. */
 function checkToken(token: string): void {
@@ -109,7 +109,7 @@ export class FabricTransport {
     this.#answerBounds = { maxMessageBytes, maxBufferedBytes: 4 * maxMessageBytes, bufferedBytes: 0 };
     this.#pool = new ConnectionPool({ maxConnections: maxChannels, maxCalls, idleMs }, (...to) => this.#dialForCalls(...to));
     const listened = {
-      asked: (call: CallId, request: FabricCallRequest, identity: PeerIdentity) => events.asked(call, request, identity),
+      requested: (call: CallId, request: FabricCallRequest, identity: PeerIdentity) => events.requested(call, request, identity),
       isStranger: (identity: PeerIdentity) => events.isStranger(identity),
       linked: (stream: LinkStream, identity: PeerIdentity) => this.#linked(stream, identity),
       refused: (why: string, address: string) => events.refused(why, address),
@@ -164,8 +164,8 @@ export class FabricTransport {
       const { connection, message } = answer;
       const identity = connection === undefined ? undefined : this.#identities.get(connection);
       if (message !== undefined) this.traffic.count("received", kind, message.length);
-      const { response, refusal, isStranger, told } = outcomeOf(kind, answer, identity);
-      if (told !== undefined) this.#events.unanswered(to, told);
+      const { response, refusal, isStranger, failure } = outcomeOf(kind, answer, identity);
+      if (failure !== undefined) this.#events.unanswered(to, failure);
       if (isStranger === true) this.#events.refused(`${kind}: ${refusal}`, identity?.address ?? to);
       this.#events.answered(call, response, refusal);
     });
@@ -248,8 +248,8 @@ export class FabricTransport {
           timer.clear();
           if (!this.#dials.delete(link)) return connection.destroy();
           const port = {
-            send: (frame: Uint8Array, taken: () => void) =>
-              void call.writeFrame(frame, (error) => (error ?? undefined) === undefined && taken()),
+            send: (frame: Uint8Array, accepted: () => void) =>
+              void call.writeFrame(frame, (error) => (error ?? undefined) === undefined && accepted()),
             end: () => call.halfClose(),
             cut: (afterMs: number) => cutAfter(afterMs, connection),
             pause: () => call.pause(),

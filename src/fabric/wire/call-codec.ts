@@ -20,8 +20,8 @@ export function decodeCallRequest(kind: CallKind, bytes: Uint8Array): FabricCall
     case "probe":
       return { kind, ...checked(withUpdates(probe.request.decode(bytes)), probe.request.check) };
     case "probeIndirect": {
-      const { timeout, ...said } = checked(withUpdates(probeIndirect.request.decode(bytes)), probeIndirect.request.check);
-      return { kind, ...said, timeoutMs: Math.max(1, timeMs(timeout)) };
+      const { timeout, ...fields } = checked(withUpdates(probeIndirect.request.decode(bytes)), probeIndirect.request.check);
+      return { kind, ...fields, timeoutMs: Math.max(1, timeMs(timeout)) };
     }
     case "pushPull":
       return { kind, ...checked(withMembers(pushPull.request.decode(bytes)), pushPull.request.check) };
@@ -42,8 +42,8 @@ export function decodeCallResponse(kind: CallKind, bytes: Uint8Array): FabricCal
       return { kind, ...table, ...(ownUpdateRefused !== undefined && { ownUpdateRefused: detailField(ownUpdateRefused) }) };
     }
     case "maintain": {
-      const { refusals, ...said } = checked(maintain.response.decode(bytes), maintain.response.check);
-      return { kind, ...said, refusals: refusals.map((refusal) => ({ ...refusal, detail: detailField(refusal.detail) })) };
+      const { refusals, ...fields } = checked(maintain.response.decode(bytes), maintain.response.check);
+      return { kind, ...fields, refusals: refusals.map((refusal) => ({ ...refusal, detail: detailField(refusal.detail) })) };
     }
   }
 }

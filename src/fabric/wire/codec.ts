@@ -261,7 +261,7 @@ function recordsOf(fields: RecordsFrameFields): RecordsFrame {
   if (records.length > 1 && sizeBytes > MESSAGE_BOUNDS.maxRecordsBytes)
     throw invalid("records.bytes", `must be at most ${MESSAGE_BOUNDS.maxRecordsBytes}, not ${sizeBytes}`);
   if (through < after) throw invalid("records.through", `must be at least after (${after}), not ${through}`);
-  // HOT: for a frame with one record, listing the fields costs 283 ns and rest syntax 471 ns, almost twice as much.
+  // HOT: for a frame with one record, listing the fields costs 283 ns, and rest syntax 471 ns.
   const frame = { nodeId, generation, after, through, records, isComplete, isLast, floor };
   return { kind: "records", frame: knownSeq === undefined ? frame : { ...frame, knownSeq }, clusterId, region };
 }
@@ -286,11 +286,11 @@ function vectorOf(vector: VectorFrameFields): VectorFrame {
     isWanted,
     ...(isOffer === true && { isOffer }),
     ...(heartbeats.length > 0 && { heartbeats }),
-    ...(saidMs > 0 && { said: { atMs: saidMs, ...(asOfMs > 0 && { asOfMs }) } }),
+    ...(saidMs > 0 && { times: { atMs: saidMs, ...(asOfMs > 0 && { asOfMs }) } }),
   };
 }
 
-function fieldsOfVector({ short = [], heartbeats = [], said, ...vector }: VectorFrame): VectorFrameFields {
+function fieldsOfVector({ short = [], heartbeats = [], times, ...vector }: VectorFrame): VectorFrameFields {
   return {
     ...vector,
     hashes: short.map(({ hash }) => hash),
@@ -298,8 +298,8 @@ function fieldsOfVector({ short = [], heartbeats = [], said, ...vector }: Vector
     heartbeatHashes: heartbeats.map(({ hash }) => hash),
     heartbeatTenths: heartbeats.map(({ ageMs }) => Math.min(Math.ceil(ageMs / TENTH_MS), MAX_TENTHS)),
     heartbeatSeqs: heartbeats.some(({ seq }) => seq !== undefined) ? heartbeats.map(({ seq = 0 }) => seq) : [],
-    saidMs: said?.atMs ?? 0,
-    asOfMs: said?.asOfMs ?? 0,
+    saidMs: times?.atMs ?? 0,
+    asOfMs: times?.asOfMs ?? 0,
   };
 }
 

@@ -161,7 +161,7 @@ export type ReplicationFrame =
       /** Heartbeats of origins that the receiver has no link to. A receiver with a link gets them from the origin. */
       readonly heartbeats?: readonly Heartbeat[];
       /** Present in vectors, absent in requests and offers. */
-      readonly said?: VectorTimes;
+      readonly times?: VectorTimes;
     } & Pick<VectorFrameFields, "entries" | "digest" | "isPartial" | "isWanted" | "isOffer">)
   | RecordsFrame
   | ({ readonly kind: "linked" } & LinkedFrameFields)

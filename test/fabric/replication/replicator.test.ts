@@ -12,7 +12,7 @@ function fetcher(receivedMonoMs = 0): Fetcher & { receivedMonoMs: number; readon
   return {
     peerNodeId: "p",
     lacking: [],
-    isWholeTold: true,
+    hasWholeVector: true,
     receivedMonoMs,
     reconsidered,
     reconsider: (id) => reconsidered.push(id),

@@ -41,8 +41,8 @@ test.each([
     why: /^a:1: no$/,
   },
 ])("$name turned us away", ({ answer, why }) => {
-  const { refusal, told, response } = outcomeOf("pushPull", answer, undefined);
-  expect([told, response]).toEqual([{ why: refusal, isRefused: true }, undefined]);
+  const { refusal, failure, response } = outcomeOf("pushPull", answer, undefined);
+  expect([failure, response]).toEqual([{ why: refusal, isRefused: true }, undefined]);
   expect(refusal).toMatch(why);
   expect(outcomeOf("probe", answer, undefined)).toEqual({ refusal });
 });
@@ -52,7 +52,7 @@ test("a node that is busy, stops, or is not reached turned nobody away", () => {
     expect(outcomeOf("pushPull", said(code), undefined)).toEqual({});
   expect(outcomeOf("pushPull", { ...said(CODES.PERMISSION_DENIED), isFromServer: false }, undefined)).toEqual({});
   const unreached = { ...said(CODES.UNAVAILABLE), dialError: new DialError("a:1: ECONNREFUSED", { isRefused: false }) };
-  expect(outcomeOf("pushPull", unreached, undefined)).toEqual({ told: { why: "a:1: ECONNREFUSED", isRefused: false } });
+  expect(outcomeOf("pushPull", unreached, undefined)).toEqual({ failure: { why: "a:1: ECONNREFUSED", isRefused: false } });
 });
 
 const PROVES = { address: "b:1", isLoopback: false, clusterToken: "" };

@@ -31,9 +31,9 @@ function served(limits: Partial<TransportLimits> = {}) {
   const service = new FabricService({
     limits: { ...TRANSPORT_LIMITS, ...limits },
     traffic: new WireTraffic(),
-    clock: { patientMs: () => time.ms, monoMs: () => time.ms, defer: (act) => void deferred.push(act) },
+    clock: { stallAwareMs: () => time.ms, monoMs: () => time.ms, defer: (act) => void deferred.push(act) },
     events: {
-      asked: (call, { kind }) => void told.push(`asked ${call} ${kind}`),
+      requested: (call, { kind }) => void told.push(`asked ${call} ${kind}`),
       isStranger: ({ clusterToken }) => clusterToken !== TOKEN,
       refused: (why) => void told.push(`refused ${why}`),
       linked: () => ({
@@ -46,7 +46,7 @@ function served(limits: Partial<TransportLimits> = {}) {
     peerOf: (call) => ({
       identity: identityOf(call.header("waymark-cluster-token") ?? ""),
       cut: (afterMs) => void told.push(`cut ${afterMs}`),
-      greeted: () => undefined,
+      onHello: () => undefined,
       whyCut: () => undefined,
     }),
   });

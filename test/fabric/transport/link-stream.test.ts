@@ -19,7 +19,7 @@ function made() {
   const link = new LinkStream({
     limits: LIMITS,
     traffic: new WireTraffic(),
-    clock: { patientMs: () => time.ms, monoMs: () => time.ms, defer: (act) => void deferred.push(act) },
+    clock: { stallAwareMs: () => time.ms, monoMs: () => time.ms, defer: (act) => void deferred.push(act) },
     port: {
       send: (frame, done) => {
         const sent = decodeLinkFrame(frame.subarray(PREFIX_BYTES));
