@@ -87,7 +87,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return Math.min(this.#sender.nextDeadlineMs(), this.#fetcher.nextDeadlineMs(), this.#antiEntropy.nextDeadlineMs(), want);
   }
 
-  /** This node has everything that the peer had at this time, the time of the peer's newest vector. Undefined while this node is behind. */
+  /** The time of the peer's newest vector, if this node has everything in it. Undefined while this node is behind. */
   get inStepMonoMs(): number | undefined {
     const hasVector = this.#vectorMonoMs !== Number.NEGATIVE_INFINITY;
     return hasVector && !this.#fetcher.isBehind ? this.#vectorMonoMs : undefined;

@@ -298,7 +298,7 @@ export class OriginProgress {
     return this.disbelievedUntilMonoMs !== Number.NEGATIVE_INFINITY;
   }
 
-  /** Whether a whole transfer is in progress or was requested repeatedly without success. It then does not wait until this node's copy is complete (`isFirm`). */
+  /** Whether a whole transfer is in progress or was requested repeatedly without success. It then no longer waits for `isFirm`. */
   get isPressing(): boolean {
     return this.#transfer !== undefined || this.#repeatCount >= PATIENCE;
   }

@@ -106,7 +106,7 @@ export class PullsInFlight {
     if (fetch.isNews) this.#noteAnswer(Math.min(MAX_NEWS_WAIT_MS, monoMs - fetch.firstMonoMs));
   }
 
-  /** Smooths answer times like RFC 6298 smooths round trips. A repeated request counts from the first one, so that the wait grows when answers are late. */
+  /** Smooths answer times as in RFC 6298. The time of a repeated request counts from the first one, so the wait grows when answers are late. */
   #noteAnswer(tookMs: number): void {
     const before = this.#answerMs;
     if (before === undefined) this.#varianceMs = tookMs / 2;

@@ -106,7 +106,7 @@ export class LinkReceiver {
   }
 
   /**
-   * Whether the peer's own origin may move to the cluster that the peer names, because another node may have reported a wrong cluster before. It must not if
+   * Whether the peer's own origin may move to the cluster that the peer names. Another node may have reported a wrong cluster before. It must not move if
    * the origin itself named another cluster, if our cluster counts it as its own, or if the member table lists it in another cluster: then the peer is a
    * different node with the same name. A peer that is a member of our own cluster is always trusted.
    */

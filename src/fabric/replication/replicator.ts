@@ -188,8 +188,8 @@ export class Replicator {
   }
 
   /**
-   * Like `isLost`, but for a report by a peer of another cluster. It is accepted once per start, and only if no node of our own cluster has been linked:
-   * a node that is alone in its cluster may have no other witness.
+   * Like `isLost`, but for a report by a peer of another cluster. It is accepted once per start of this node, and only if no node of our own cluster has been
+   * linked: a node that is alone in its cluster may have no other witness.
    */
   isLostAbroad(seq: number, time: Time): boolean {
     if (this.#hasWitness || !this.isLost(seq, time)) return false;

@@ -207,7 +207,7 @@ export class LinkSender {
 
   /**
    * Builds a vector of the changes since the last vector or offer that the peer has not reported itself. An offer (`isOffer`) contains only changes
-   * that the peer lacks and no node sends it without a request.
+   * that the peer lacks and that no node sends to it without a request.
    */
   #newsFrame(time: Time, isOffer: boolean): ReplicationFrame | undefined {
     const { vector, options } = this.#replicator;
@@ -259,7 +259,7 @@ export class LinkSender {
     known.isNamed = true;
   }
 
-  /** Whether the peer lacks the changes and no node sends them without a request. */
+  /** Whether the peer lacks the changes and no node sends them to it without a request. */
   #isWorthOffering(slot: VectorSlot): boolean {
     if (slot.id === this.#replicator.replica.self.id || slot.nodeId === this.#view.peer.nodeId || this.#view.isLinkedTo(slot.nodeId))
       return false;

@@ -175,7 +175,7 @@ export class FabricTransport {
     this.#listener.service.answer(call, response, why);
   }
 
-  /** Opens a link, to a node of `border` if it is given. Either `opened` or `closed` is called. */
+  /** Opens a link, to a node of `border` if it is given. Then calls `opened`, or `closed` if it fails. */
   openLink(link: LinkId, to: string, border?: string): void {
     const started = stallAwareNowMs();
     const tls = border === undefined ? this.#tls : this.#borderTls.get(border);
