@@ -202,7 +202,7 @@ export class CoreDriver {
 
   #events(): TransportEvents {
     return {
-      asked: (call, request, identity) => this.#arrived({ kind: "asked", call, request, identity }),
+      requested: (call, request, identity) => this.#arrived({ kind: "asked", call, request, identity }),
       isStranger: (identity) => this.#machine.calls.isStranger(identity),
       answered: (call, response, refusal) => this.#arrived({ kind: "answered", call, response, ...(refusal !== undefined && { refusal }) }),
       opened: (link, isIncoming, identity) => this.#arrived({ kind: "opened", link, isIncoming, identity }),

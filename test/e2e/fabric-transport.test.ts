@@ -113,7 +113,7 @@ describe("plain, on loopback", () => {
     a.transport.closeLink(2);
     await until("both closed", () => a.find(2).closed !== undefined && b.find(there).closed !== undefined);
     expect(b.find(there).frames.at(-1)).toEqual({ kind: "goodbye", reason: "leave", detail: "" });
-    expect([a.find(2).closed, b.find(there).closed]).toEqual(["closed", "peer ended the link"]);
+    expect([a.find(2).closed, b.find(there).closed]).toEqual(["closed", "the peer ended the link"]);
     await until("no connection is left", () => b.transport.counts().connections === 0);
   });
 });
@@ -210,13 +210,13 @@ describe("refused", () => {
     expect(await attempted(a, "127.0.0.1:1")).toContain("ECONNREFUSED");
     for (const nonsense of ["127.0.0.1:99999", "nowhere", ""]) {
       a.unopened.clear();
-      expect(await attempted(a, nonsense)).toContain("not host:port");
+      expect(await attempted(a, nonsense)).toContain("expected host:port");
     }
     const mute = createServer(() => {}).listen(0, "127.0.0.1");
     await once(mute, "listening");
     a.unopened.clear();
     const { port } = mute.address() as AddressInfo;
-    expect(await attempted(a, `127.0.0.1:${port}`)).toContain("no connection in time");
+    expect(await attempted(a, `127.0.0.1:${port}`)).toContain("no connection within");
     a.transport.call(1, `127.0.0.1:${port}`, { kind: "probe", from: nodeRef("a"), targetNodeId: "b", updates: [] }, 200);
     await until("the call ended", () => a.answers.has(1));
     await until("no connection is kept", () => a.transport.counts().channels === 0);
@@ -269,7 +269,7 @@ describe("bad peers", () => {
     await until("it is linked", () => b.incoming().length === 2);
     raw.stream.write(bytes);
     await until("its link closed", () => b.incoming()[1]?.closed !== undefined);
-    expect(b.incoming()[1]?.closed).toContain("bad frame: ");
+    expect(b.incoming()[1]?.closed).toContain("invalid frame: ");
     await until("it is told why, and cut", () => raw.frames.some((frame) => frame.kind === "goodbye" && frame.reason === "bad_frame"));
     await until("it is gone", () => b.transport.counts().connections === 1 && b.transport.counts().bufferedBytes === 0);
     a.say(2, records(10, 1, 1));
@@ -279,7 +279,7 @@ describe("bad peers", () => {
   test("one that says nothing is no link, and is cut", async () => {
     const b = await started({ limits: { helloTimeoutMs: 300 } });
     const raw = rawLink(b.transport.address);
-    await until("cut", () => b.refusals.includes("link: said nothing"));
+    await until("cut", () => b.refusals.includes("link: no hello in time"));
     await until("gone", () => raw.session.destroyed && b.transport.counts().connections === 0);
     expect(b.links.size).toBe(0);
   });
@@ -287,7 +287,7 @@ describe("bad peers", () => {
   test("many that say nothing make room for one that does", async () => {
     const b = await started({ limits: { maxIncomingLinks: 2 } });
     const silent = Array.from({ length: 3 }, () => rawLink(b.transport.address));
-    await until("the first made room", () => b.refusals.includes("link: said nothing, and another came"));
+    await until("the first made room", () => b.refusals.includes("link: no hello yet, and a new link needed the place"));
     await linked(await started(), b);
     expect(b.incoming().length).toBe(1);
     for (const { session } of silent) session.destroy();
@@ -298,7 +298,7 @@ describe("bad peers", () => {
     const raw = rawLink(b.transport.address);
     raw.stream.write(Uint8Array.of(0, 0, 0, 1, 0, 10));
     const timer = setInterval(() => raw.stream.destroyed || raw.stream.write(Uint8Array.of(1)), 50);
-    await until("cut", () => b.refusals.includes("link: said nothing"));
+    await until("cut", () => b.refusals.includes("link: no hello in time"));
     clearInterval(timer);
     expect(b.links.size).toBe(0);
   });
@@ -341,7 +341,7 @@ describe("bad peers", () => {
     raw.stream.pause();
     next = 0;
     b.transport.wake(link);
-    await until("cut", () => b.find(link).closed === "peer takes nothing");
+    await until("cut", () => b.find(link).closed === "the peer stopped reading");
     await until("gone", () => b.transport.counts().connections === 0);
   });
 
@@ -424,7 +424,7 @@ describe("bad peers", () => {
     await flood();
     expect([a.find(2).closed, calling.session.closed || calling.session.destroyed]).toEqual([undefined, false]);
     calling.session.destroy();
-    expect(b.refusals).toContain("proved nothing, and another connection came");
+    expect(b.refusals).toContain("no valid identity yet, and a new connection needed the place");
     expect(b.refusals).not.toContain("too many connections");
   });
 

@@ -96,12 +96,12 @@ const REFUSALS: readonly {
     joiner: certificates("j2", { ...new FabricAuthority().issue("j2"), clientCa: AUTHORITY.ca }),
     why: "",
   },
-  { what: "no TLS at a seed with TLS", by: "certificates", joiner: {}, why: "speaks TLS" },
+  { what: "no TLS at a seed with TLS", by: "certificates", joiner: {}, why: "requires TLS" },
   { what: "TLS at a seed without", by: "open", joiner: certificates("j4", AUTHORITY.issue("j4")), why: "" },
   { what: "a cluster that the seed does not let in", by: "open", joiner: {}, clusterId: "c2", why: "fabric.clusters" },
   { what: "a seed of a cluster that it does not let in itself", by: "hospitable", joiner: {}, clusterId: "c2", why: "fabric.clusters" },
-  { what: "the gRPC listener", by: "open", joiner: {}, listener: "grpc", why: "no fabric listener" },
-  { what: "the HTTP listener", by: "open", joiner: {}, listener: "http", why: "no fabric listener" },
+  { what: "the gRPC listener", by: "open", joiner: {}, listener: "grpc", why: "not a fabric listener" },
+  { what: "the HTTP listener", by: "open", joiner: {}, listener: "http", why: "not a fabric listener" },
 ];
 
 test("who is refused is not ready, names the seed and why, and takes no writes, also after join_timeout", { tags: ["night"] }, async () => {

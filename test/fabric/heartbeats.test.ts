@@ -146,6 +146,6 @@ test("what may have been long on its way is that much older", () => {
   const said = (ageMs: number) => ({ ...vectorOf(entries), isPartial: true, heartbeats: [{ hash: SHORT_OF_OTHER, ageMs }] });
   link.receive(said(300), me.timeOf(2000), []);
   expect(me.shared.heartbeats.provenMonoMs(id)).toBe(1700);
-  link.receive({ ...said(300), said: { atMs: 2, asOfMs: 18_001 } }, me.timeOf(20_000), []);
+  link.receive({ ...said(300), times: { atMs: 2, asOfMs: 18_001 } }, me.timeOf(20_000), []);
   expect(me.shared.heartbeats.provenMonoMs(id)).toBe(18_000 - 300);
 });

@@ -33,7 +33,7 @@ test("a newcomer in conflict with a member is not forgotten for the time in whic
 const silentFetcher = () => ({
   peerNodeId: "p",
   lacking: [],
-  isWholeTold: true,
+  hasWholeVector: true,
   receivedMonoMs: 0,
   reconsider: () => undefined,
   disbelieve: () => undefined,

@@ -69,7 +69,9 @@ test.each(["c3", "c1"])(
     const later = another("c2", now);
     expect([shown(), k.vector()]).toEqual([want, ["b/1 2"]]);
     const events = k.outputs.flatMap((output) => (output.kind === "event" ? [output.event] : []));
-    expect(events).toMatchObject([{ name: "frame_refused", detail: { why: `of cluster c2, known in ${home}` } }]);
+    expect(events).toMatchObject([
+      { name: "frame_refused", detail: { why: `the frame names cluster c2, but the origin is known in ${home}` } },
+    ]);
     // Nor is it taken for a sign that the node is there.
     expect(k.shared.heartbeats.provenMonoMs("b/1")).toBeLessThan(now);
     b.put("three", later, { scope: SCOPE.REGION });

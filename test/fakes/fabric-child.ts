@@ -6,7 +6,7 @@ import { tellMemory } from "./memory.ts";
 const [token = ""] = process.argv.slice(2);
 const node = await openTestTransport();
 node.isStranger = (proof) => proof.clusterToken !== token;
-node.asked = (call, _request, proof) =>
+node.requested = (call, _request, proof) =>
   node.transport.answer(call, proof.clusterToken === token ? { kind: "probe", from: nodeRef("b"), updates: [] } : undefined);
 tellMemory();
 console.log(JSON.stringify({ port: node.transport.port, pid: process.pid }));

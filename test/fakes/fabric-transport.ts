@@ -38,7 +38,7 @@ export class FakeMachine implements TransportEvents {
 
   isStranger: (proof: PeerIdentity) => boolean = () => false;
 
-  asked(call: number, request: FabricCallRequest, proof: PeerIdentity): void {
+  requested(call: number, request: FabricCallRequest, proof: PeerIdentity): void {
     this.asks.push({ request, proof });
     this.transport?.answer(call, this.answer(request));
   }

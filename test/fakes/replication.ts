@@ -275,7 +275,7 @@ export function vectorOf(
   const sum = new Sum64();
   const all = entries.map((entry) => ({ generation: 1, floor: 0, ...entry }));
   for (const { nodeId, generation, seq } of all) sum.add(entryHash(`${nodeId}/${generation}`, seq));
-  return { kind: "vector", entries: all, digest: sum.value, isPartial, isWanted, ...(!isWanted && { said: NOW }) };
+  return { kind: "vector", entries: all, digest: sum.value, isPartial, isWanted, ...(!isWanted && { times: NOW }) };
 }
 
 const NOW = { atMs: 1, asOfMs: Number.MAX_SAFE_INTEGER };

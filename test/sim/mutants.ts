@@ -263,7 +263,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/replication/sender.ts",
-        find: "if (partial.size === 0 && this.#told.size === 0) return [];",
+        find: "if (partial.size === 0 && this.#reported.size === 0) return [];",
         replace: "if (partial.size >= 0) return [];",
       },
     ],
@@ -743,8 +743,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/replication/sender.ts",
-        find: "    return origin === this.#replicator.replica.self && this.#view.isWholeTold && known.at < this.#upTo(origin);",
-        replace: "    return this.#view.isWholeTold && known.at < this.#upTo(origin);",
+        find: "    return origin === this.#replicator.replica.self && this.#view.hasWholeVector && known.at < this.#upTo(origin);",
+        replace: "    return this.#view.hasWholeVector && known.at < this.#upTo(origin);",
       },
       {
         file: "src/fabric/replication/sender.ts",

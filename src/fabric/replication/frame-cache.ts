@@ -1,6 +1,6 @@
 /**
- * Frames that were just built, so that one change sent to twenty peers is read and encoded once (semantics.md, Replication: bytes are
- * kept once and shared by all links).
+ * Caches frames that were just built, so that one change sent to twenty peers is read and encoded only once (semantics.md, Replication: bytes
+ * are kept once and shared by all links).
  */
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import { buildFrame, type FrameReceiverSide, type OriginFrame } from "../../catalog/replica/frames.ts";
@@ -20,7 +20,7 @@ export class FrameCache {
   /** Oldest first. */
   readonly #frames = new Map<string, CachedFrame>();
   #bytes = 0;
-  /** Frames built, and frames handed out that were there already. For tests: that links share frames is seen nowhere else. */
+  /** Number of frames built, and of frames served from the cache. For tests, which cannot see the sharing otherwise. */
   builtCount = 0;
   sharedCount = 0;
 
@@ -28,14 +28,14 @@ export class FrameCache {
     this.#options = options;
   }
 
-  /** Bytes of records held; at most `maxCachedBytes` and one frame. */
+  /** Cached bytes of records; at most `maxCachedBytes` plus one frame. */
   get bytes(): number {
     return this.#bytes;
   }
 
   /**
-   * The origin's records after `after` up to `upTo`, as such a link may carry them. The same question gives the same object while the
-   * floor stands: what changed after it was built has a number above `upTo` and follows.
+   * Returns the origin's records after `after` up to `upTo`, as such a link may carry them. The same arguments return the same object while the
+   * floor is unchanged: later changes have a seq above `upTo` and follow in another frame.
    */
   frame(
     replica: Replica,
@@ -44,17 +44,17 @@ export class FrameCache {
     link: FrameReceiverSide,
     budgetBytes: number,
   ): OriginFrame {
-    // Frames of a whole transfer belong to the transfer they are part of.
+    // Frames of a whole transfer belong to one transfer and are not shared.
     if (from.isComplete || from.after < origin.floor) {
       this.builtCount += 1;
       return buildFrame(replica, origin, from, link, budgetBytes);
     }
     const reader = link.relation === "cluster" ? "" : link.clusterId;
     const key = `${origin.id} ${from.after} ${from.upTo} ${budgetBytes} ${link.relation} ${reader}`;
-    const held = this.#frames.get(key);
-    if (held !== undefined && held.floor === origin.floor) {
+    const cached = this.#frames.get(key);
+    if (cached !== undefined && cached.floor === origin.floor) {
       this.sharedCount += 1;
-      return held.frame;
+      return cached.frame;
     }
     const frame = buildFrame(replica, origin, from, link, budgetBytes);
     this.builtCount += 1;
@@ -78,9 +78,9 @@ export class FrameCache {
   }
 
   #drop(key: string): void {
-    const held = this.#frames.get(key);
-    if (held === undefined) return;
+    const cached = this.#frames.get(key);
+    if (cached === undefined) return;
     this.#frames.delete(key);
-    this.#bytes -= held.sizeBytes;
+    this.#bytes -= cached.sizeBytes;
   }
 }

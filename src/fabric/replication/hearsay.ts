@@ -1,6 +1,6 @@
 /**
- * Who is heard about the origins of another cluster: first that cluster's own nodes and ours, and a third one's only where none of them tells
- * of it (semantics.md, Membership: Whose word counts).
+ * Decides whose reports about origins of another cluster count: nodes of that cluster and of ours come first, and nodes of a
+ * third cluster count only if none of the former reports about it (semantics.md, Membership: Whose word counts).
  */
 
 import type { OriginRelation } from "../../catalog/entry/scope.ts";
@@ -11,12 +11,15 @@ import { ENTRIES } from "../../catalog/replica/touch-sweeps.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 
-/** So long after its last word a cluster is taken for out of reach: twice as long as heartbeats may take by way of others. */
+/** A cluster counts as unreachable this long after its last report. Twice the time that a forwarded heartbeat may take. */
 const SILENT_MS = 30_000;
-/** Clusters remembered. */
+/** Maximum number of clusters to track. */
 const MAX_CLUSTERS = 1000;
 
-/** What is held is compared with what is said of so much later, by this node's clock: another way may be faster than the one that word came. */
+/**
+ * Local records are compared only with reports that are at least this much newer, by this node's clock: the records may have come by a faster path
+ * than the report.
+ */
 const DOUBT_MS = 5000;
 
 interface Speaker {
@@ -24,31 +27,31 @@ interface Speaker {
   readonly clusterId: string;
 }
 
-/** The table of members. */
+/** The member table. */
 interface MemberTable {
   find(nodeId: string): (OriginLocation & { readonly generation: number }) | undefined;
 }
 
-/** In which generation a node of another cluster lived at a time, as was said first hand. */
+/** The generation of a node of another cluster at a time, from a first-hand report. */
 export interface Living {
   readonly generation: number;
   readonly clusterId: string;
   readonly monoMs: number;
 }
 
-/** Below every number that a record has. */
+/** Lower than the seq of any record. */
 const NOTHING_SEQ = -1;
 
 export class Hearsay {
   readonly #here: string;
   readonly #members: MemberTable;
-  /** When a cluster was last told of by its own nodes or ours; the one that was heard of longest ago first. */
-  readonly #heardMonoMs = new BoundedMap<string, number>(MAX_CLUSTERS);
+  /** When a first-hand report about a cluster last arrived. The oldest comes first. */
+  readonly #reportedMonoMs = new BoundedMap<string, number>(MAX_CLUSTERS);
 
-  /** How much of an origin was held a while ago; of those known that heartbeats with a number came of. */
+  /** The seq up to which an origin was known here a while ago, for origins with heartbeats that carry a seq. */
   readonly #past = new Map<string, { readonly through: number; readonly monoMs: number }>();
 
-  /** `here`: this node's cluster. */
+  /** `here` is this node's cluster. */
   constructor(here: string, members: MemberTable) {
     this.#here = here;
     this.#members = members;
@@ -59,34 +62,34 @@ export class Hearsay {
     return this.#members.find(nodeId)?.clusterId === this.#here;
   }
 
-  /** Whether the table of members has a node of that id in another cluster. */
+  /** Whether the member table lists this node id in another cluster. */
   isElsewhere(nodeId: string, clusterId: string): boolean {
     const listed = this.#members.find(nodeId);
     return listed !== undefined && listed.clusterId !== clusterId;
   }
 
-  /** Whether a node speaks for the origins of that cluster: it is of it, or of ours. */
+  /** Whether a node is a first-hand source for origins of a cluster: it belongs to that cluster or to ours. */
   isFirstHand({ relation, clusterId }: Speaker, of: string): boolean {
     return relation === "cluster" || clusterId === of;
   }
 
-  /** A node that speaks for a cluster has just told how far an origin of it is. */
-  heard(of: string, { monoMs }: Time): void {
-    this.#heardMonoMs.set(of, monoMs);
+  /** Registers that a first-hand source has just reported the seq of an origin of this cluster. */
+  noteReport(of: string, { monoMs }: Time): void {
+    this.#reportedMonoMs.set(of, monoMs);
   }
 
-  /** Whether what a node tells of origins of that cluster is not taken, because others tell of them who know better. */
+  /** Whether a node's report about origins of a cluster is ignored because better sources report about them. */
   isHearsay(speaker: Speaker, of: string, { monoMs }: Time): boolean {
     if (of === this.#here || of === "" || this.isFirstHand(speaker, of)) return false;
-    return monoMs < (this.#heardMonoMs.get(of) ?? Number.NEGATIVE_INFINITY) + SILENT_MS;
+    return monoMs < (this.#reportedMonoMs.get(of) ?? Number.NEGATIVE_INFINITY) + SILENT_MS;
   }
 
   /**
-   * Who speaks for an origin of another cluster says, now, that until `monoMs` it had not passed `seq`. Returns whether more than that was held here
-   * before then, so that the rest was never written.
+   * A first-hand source now reports that an origin of another cluster had not passed `seq` before `monoMs`. Returns whether this node already had more
+   * of that origin before then, which proves that the excess was never written.
    */
   isDisproved({ id, through, clusterId }: Origin, { seq, monoMs }: { readonly seq: number; readonly monoMs: number }, now: Time): boolean {
-    // A node of our own cluster that knows less of itself than others do takes a new generation.
+    // A node of our own cluster that knows less of itself than others do starts a new generation.
     if (clusterId === this.#here || clusterId === "") return false;
     const past = this.#past.get(id);
     if (past !== undefined && monoMs < past.monoMs + DOUBT_MS) return false;
@@ -95,8 +98,8 @@ export class Hearsay {
   }
 
   /**
-   * Whether an origin was made up: its node lived in an earlier generation when all of this one was held here already. The table of members may know
-   * of a renewal that was not said on every link. Nobody may ever have heard the origin itself.
+   * Whether an origin was invented: its node was in an earlier generation at a time when all of this origin was already known here. The member table may
+   * know of a new generation that was not reported on every link. It is possible that no node ever received a heartbeat of the origin.
    */
   isInvented(origin: Origin, living: Living, now: Time): boolean {
     const { nodeId, generation, clusterId } = origin;
@@ -105,15 +108,15 @@ export class Hearsay {
     return this.isDisproved(origin, { seq: NOTHING_SEQ, monoMs: living.monoMs }, now);
   }
 
-  /** An origin is forgotten. */
+  /** Called when an origin is forgotten. */
   drop(id: string): void {
     this.#past.delete(id);
   }
 }
 
-// Origins of which more is held here than was ever written (semantics.md, Membership: Whose word counts). All of it is hidden, then forgotten, both in
-// slices, and only then is it fetched anew: what was made up may end what is true, so the two do not stand beside each other.
-/** The `Replicator`, as far as it is needed here. */
+// Disproved origins: more of them is known here than they ever wrote (semantics.md, Membership: Whose word counts). All records of such an origin are
+// hidden and then dropped, both in slices, and only then is the origin fetched again: an invented record may end a true one, so the two never coexist.
+/** The parts of `Replicator` that are needed here. */
 export interface Origins {
   readonly replica: Replica;
   forgetOrigin(origin: Origin, time: Time, isOver: boolean, maxCount: number): void;
@@ -122,7 +125,7 @@ export interface Origins {
 }
 
 interface Row {
-  /** What it has written, by its own word. */
+  /** The last seq that the origin has written, by its own report. */
   readonly seq: number;
   stage: "hide" | "drop";
 }
@@ -135,7 +138,7 @@ export class Disproved {
     this.#origins = origins;
   }
 
-  /** Returns whether that is news. */
+  /** Returns whether the origin was not yet known as disproved. */
   add(origin: Origin, seq: number, time: Time): boolean {
     if (this.#rows.has(origin)) return false;
     this.#rows.set(origin, { seq, stage: "hide" });
@@ -149,26 +152,26 @@ export class Disproved {
     return this.#rows.keys().some((origin) => origin.id === id);
   }
 
-  /** Goes on with those of which a slice was swept to its end. */
+  /** Continues with the origins for which a sweep has finished. */
   step(time: Time): void {
     const { replica } = this.#origins;
     for (const [origin, row] of this.#rows) {
       const isHeld = replica.origins.get(origin.id) === origin;
       if (row.stage === "hide" && isHeld && this.#isHidden(origin) && !replica.isForgetting) {
         row.stage = "drop";
-        // Only the name, for `Replica.sweep` drops the records. Nothing of it is lost anywhere, so no mark is kept of it.
+        // Only the origin's name goes here; `Replica.sweep` drops the records. No other node lost records of it, so no mark is kept.
         this.#origins.forgetOrigin(origin, time, true, 0);
       }
       if (row.stage === "hide" ? isHeld : replica.isForgetting) continue;
       this.#rows.delete(origin);
-      // Forgotten meanwhile because its node is gone: then it stays so.
+      // The origin was forgotten in the meantime because its node is gone. It stays forgotten.
       if (row.stage === "hide") continue;
       this.#origins.disbelieve(origin, row.seq, time);
       this.#origins.readmit(origin.nodeId, origin.generation);
     }
   }
 
-  /** Whether nothing of it is seen any more; its node may have come back meanwhile, and then it begins again. */
+  /** Whether none of its records is visible any more. Hides them again if its node has come back in the meantime. */
   #isHidden(origin: Origin): boolean {
     const { sweeps } = this.#origins.replica;
     if (origin.life !== "hidden") {

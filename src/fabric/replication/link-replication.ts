@@ -1,4 +1,4 @@
-/** The replication of one link: what the peer knows, what to send it next, and what to do with its frames (semantics.md, Replication). */
+/** Replication on one link: tracks the peer's progress, chooses the next frame to send, and handles received frames (semantics.md, Replication). */
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { FabricOutput, LinkId } from "../io-types.ts";
@@ -13,26 +13,27 @@ import { LinkClock, LinkSender } from "./sender.ts";
 
 type VectorFrame = Extract<ReplicationFrame, { kind: "vector" }>;
 
-/** How a link begins. */
+/** The state in which a link begins. */
 interface LinkStart {
-  /** When this node greeted. The peer says nothing before it has heard that. */
+  /** When this node sent its hello. The peer sends nothing before it has received the hello. */
   readonly greetedMonoMs: number;
-  /** Whether the peer gets no records for now, because it must get the policy first. Everything else goes on. */
+  /** Whether the peer gets no records for now because it needs the policy first. All other frames are still sent. */
   readonly isHeld: () => boolean;
 }
 
 /**
- * There is one for each link. It is made when both hellos are done, and `close`d with the link. It keeps no frames: `next` reads the replica
- * when the stream takes more. So a peer that stops reading costs a small object for each origin, and nothing that grows.
+ * Each link has one, from the exchange of hellos until `close`. It keeps no frames: `next` reads the replica when the stream accepts more. So a peer
+ * that stops reading costs one small object per origin, and nothing that grows.
  *
- * - First both sides send their whole vector and the nodes that they are linked to. A node's own records go out at once, beginning where the
- *   peer's vector ends. News of an origin that the peer has no link to is offered by its number, and sent when the peer asks. Everything else is fetched: a
- *   node sees in the periodic vectors that it is behind, waits for the records that are on their way, and then asks, one link at a time.
- * - So a sender sends nothing twice unasked. A frame that is lost (a stream loses none) is a gap or a number behind at the receiver, which
- *   asks. A node that asks for the same records again and again is answered more and more rarely.
- * - After `receive`, `tick`, `Replicator.changed` and any output `changed` of another link, ask `hasWork` of every link: the others pass on
- *   what one of them brought.
- * - The same inputs give the same outputs to the byte.
+ * - First both sides send their whole vector and the ids of the nodes that they are linked to. A node sends its own records immediately, starting
+ *   where the peer's vector ends. For changes of an origin that the peer has no link to, a node offers the seq and sends the records on request. All
+ *   other records are fetched: a node sees in the periodic vectors that it is behind, waits for records already in transit, and then requests the
+ *   rest, over one link at a time.
+ * - So a sender sends nothing twice unless it is asked to. A lost frame (a stream loses none) shows at the receiver as a gap or as a seq that is
+ *   behind, and the receiver requests the records. Repeated requests for the same records are answered at growing intervals.
+ * - After `receive`, `tick`, `Replicator.changed` and any output `changed` of another link, call `hasWork` of every link: the other links forward
+ *   the records that one of them received.
+ * - The same inputs produce the same outputs, byte for byte.
  */
 export class LinkReplication implements ChannelSession<ReplicationFrame> {
   readonly peer: ReplicationPeer;
@@ -42,14 +43,14 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   readonly #puller: LinkPullScheduler;
   readonly #receiver: LinkReceiver;
   readonly #antiEntropy: AntiEntropy;
-  /** Id of this node's own origin as this link knows it. */
+  /** Id of this node's own origin when this link last checked it. */
   #selfId: string;
-  /** When the peer's whole vector is asked for again, and how often it was. */
+  /** When the peer's whole vector is requested again, and how often it was requested. */
   #wantMonoMs: number;
   #wantCount = 0;
-  readonly saidTimes: LinkClock;
+  readonly linkClock: LinkClock;
   /** The earliest time at which the peer's newest vector was true. */
-  #saidMonoMs = Number.NEGATIVE_INFINITY;
+  #vectorMonoMs = Number.NEGATIVE_INFINITY;
 
   constructor(replicator: Replicator, peer: ReplicationPeer, time: Time, { greetedMonoMs, isHeld }: LinkStart) {
     this.#replicator = replicator;
@@ -58,16 +59,16 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     replicator.linkedTo(peer);
     const rng = replicator.rng.fork(`link ${peer.nodeId}/${peer.generation} ${time.monoMs}`);
     this.#view = new PeerProgress(replicator, peer);
-    this.saidTimes = new LinkClock(time, greetedMonoMs);
-    this.#sender = new LinkSender(replicator, this.#view, { rng, saidTimes: this.saidTimes, isHeld }, time);
-    this.#puller = new LinkPullScheduler(replicator, this.#view, (id, seq) => this.#sender.ask(id, seq), time);
+    this.linkClock = new LinkClock(time, greetedMonoMs);
+    this.#sender = new LinkSender(replicator, this.#view, { rng, linkClock: this.linkClock, isHeld }, time);
+    this.#puller = new LinkPullScheduler(replicator, this.#view, (id, seq) => this.#sender.request(id, seq), time);
     this.#receiver = new LinkReceiver(replicator, this.#view, this.#puller);
-    this.#antiEntropy = new AntiEntropy(replicator, this.#view, rng, (digest) => this.#sender.tell(digest), time);
+    this.#antiEntropy = new AntiEntropy(replicator, this.#view, rng, (digest) => this.#sender.queueDigest(digest), time);
     // A stream loses nothing, but other transports may lose the first vector.
     this.#wantMonoMs = time.monoMs + FIRST_WAIT_INTERVALS * replicator.options.vectorIntervalMs;
   }
 
-  /** Whether the peer's first whole vector has come, and every origin in it is up to date here or cannot be had. */
+  /** Whether the peer's first whole vector has arrived, and every origin in it is either up to date here or unavailable. */
   get isCaughtUp(): boolean {
     return this.#puller.isCaughtUp;
   }
@@ -76,25 +77,25 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return this.#sender.hasWork(time);
   }
 
-  /** The next frame, to be called while the stream takes more. It has at most `maxFrameBytes` of records, unless one record is larger. */
+  /** Returns the next frame. Called while the stream accepts more. A frame has at most `maxFrameBytes` of records, unless one record is larger. */
   next(time: Time): ReplicationFrame | undefined {
     return this.#sender.next(time);
   }
 
   nextDeadlineMs(): number {
-    const want = this.#view.isWholeTold ? NEVER : this.#wantMonoMs;
+    const want = this.#view.hasWholeVector ? NEVER : this.#wantMonoMs;
     return Math.min(this.#sender.nextDeadlineMs(), this.#puller.nextDeadlineMs(), this.#antiEntropy.nextDeadlineMs(), want);
   }
 
-  /** This node lacks nothing that the peer had at this time, which is that of its newest vector. Undefined while this node is behind. */
+  /** The time of the peer's newest vector, if this node has everything in it. Undefined while this node is behind. */
   get inStepMonoMs(): number | undefined {
-    const hasSaid = this.#saidMonoMs !== Number.NEGATIVE_INFINITY;
-    return hasSaid && !this.#puller.isBehind ? this.#saidMonoMs : undefined;
+    const hasVector = this.#vectorMonoMs !== Number.NEGATIVE_INFINITY;
+    return hasVector && !this.#puller.isBehind ? this.#vectorMonoMs : undefined;
   }
 
-  /** The highest number of an origin that the peer has named, with origins of which it refused records. 0 when it named none. */
-  heardOf(id: string): number {
-    return Math.max(this.#view.toldOf(id), this.#view.lackingThroughOf(id));
+  /** The highest seq of an origin that the peer has named, including origins of which it refused records. 0 when it named none. */
+  knownSeqOf(id: string): number {
+    return Math.max(this.#view.reportedSeqOf(id), this.#view.lackingThroughOf(id));
   }
 
   lag(time: Time): ReplicationLag {
@@ -105,22 +106,22 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     this.#replicator.changed(time);
     this.#noteRenewal(time);
     this.#puller.tick(time);
-    if (!this.#view.isWholeTold) this.#wantWhole(time);
+    if (!this.#view.hasWholeVector) this.#wantWhole(time);
     for (const origin of this.#replicator.partial.take(time, (each) => this.#canGive(each, time))) {
       this.#receiver.repair(origin);
-      this.#sender.ask(origin.id, 0, origin.through);
+      this.#sender.request(origin.id, 0, origin.through);
     }
     for (const origin of this.#antiEntropy.tick(time)) {
       this.#receiver.repair(origin);
-      this.#sender.ask(origin.id, 0, origin.through);
+      this.#sender.request(origin.id, 0, origin.through);
       this.#receiver.event("origin_diverged", { origin: origin.id, through: origin.through }, time, out);
     }
   }
 
-  /** Whether the peer has all of an origin, and no better peer is linked: the origin's own node is asked before all others. */
+  /** Whether the peer has the complete origin and no better peer is linked: the origin's own node has priority over all others. */
   #canGive(origin: Origin, time: Time): boolean {
     if (origin.closing !== undefined || this.#replicator.hearsay.isHearsay(this.peer, origin.clusterId, time)) return false;
-    if (this.#view.toldOf(origin.id) < Math.max(1, origin.through)) return false;
+    if (this.#view.reportedSeqOf(origin.id) < Math.max(1, origin.through)) return false;
     return this.#view.isOfPeer(origin) || !this.#replicator.linked.includes(origin.nodeId);
   }
 
@@ -148,17 +149,17 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return news;
   }
 
-  /** Why the frame breaks the protocol. Empty when it keeps its bounds. */
+  /** Describes how the frame breaks the protocol. Empty when the frame is valid. */
   #faultOf(frame: ReplicationFrame): string {
     const { maxOrigins } = this.#replicator.options;
     if (frame.kind === "linked" && frame.nodeIds.length > MAX_LINKED)
-      return `${frame.nodeIds.length} linked nodes, more than ${MAX_LINKED}`;
+      return `${frame.nodeIds.length} linked nodes exceed the maximum of ${MAX_LINKED}`;
     if (frame.kind !== "vector") return "";
     const originCount = frame.entries.length + (frame.short?.length ?? 0);
-    return originCount > maxOrigins ? `vector of ${originCount} origins, more than ${maxOrigins}` : "";
+    return originCount > maxOrigins ? `vector of ${originCount} origins exceeds the maximum of ${maxOrigins}` : "";
   }
 
-  /** The link is gone: other links fetch what this one was fetching. */
+  /** The link is closed: other links fetch its pending origins. */
   close(): void {
     this.#puller.close();
     this.#sender.clear();
@@ -168,10 +169,10 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     const { stats, vector, place } = this.#replicator;
     const { entries, short = [] } = frame;
     if (frame.isPartial && frame.isWanted) {
-      for (const entry of entries) this.#sender.onAsk(entry, time);
+      for (const entry of entries) this.#sender.onRequest(entry, time);
       for (const { hash, seq } of short) {
-        const mark = vector.findShort(hash) ?? vector.findShortOf(hash, place.clusterId, true);
-        if (mark !== undefined) this.#sender.onAsk({ nodeId: mark.nodeId, generation: mark.generation, seq, floor: 0 }, time);
+        const slot = vector.findShort(hash) ?? vector.findShortOf(hash, place.clusterId, true);
+        if (slot !== undefined) this.#sender.onRequest({ nodeId: slot.nodeId, generation: slot.generation, seq, floor: 0 }, time);
       }
       if (entries.length + short.length === 0) this.#sender.answerWhole(time);
       return;
@@ -179,7 +180,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     for (const entry of entries) this.#onEntry(`${entry.nodeId}/${entry.generation}`, entry, { isShort: false, time }, out);
     for (const { hash, seq } of short) {
       const named = this.#view.named(hash);
-      // The digest of the next vector shows that a name is unknown.
+      // If the name is unknown, the digest of the next vector shows it.
       if (named === undefined) continue;
       const { id, nodeId, generation } = named;
       this.#onEntry(id, { nodeId, generation, seq, floor: 0 }, { isShort: true, time }, out);
@@ -188,20 +189,20 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
       this.#puller.check(time);
       return;
     }
-    if (!frame.isPartial) this.#view.isWholeTold = true;
-    const lateMs = time.monoMs - this.saidTimes.heard(frame.said, time);
-    if (!this.#view.isWholeTold) return;
+    if (!frame.isPartial) this.#view.hasWholeVector = true;
+    const lateMs = time.monoMs - this.linkClock.dateReport(frame.times, time);
+    if (!this.#view.hasWholeVector) return;
     if (this.#view.digest === frame.digest) {
       this.#wantCount = 0;
-      this.#saidMonoMs = Math.max(this.#saidMonoMs, time.monoMs - lateMs);
-      for (const each of this.#view.hear(frame.heartbeats ?? [], lateMs, time)) this.#disprove(each, time, out);
+      this.#vectorMonoMs = Math.max(this.#vectorMonoMs, time.monoMs - lateMs);
+      for (const each of this.#view.applyReport(frame.heartbeats ?? [], lateMs, time)) this.#disprove(each, time, out);
     } else this.#wantWhole(time);
     if (this.#isEqual(frame)) stats.vectorsEqual += 1;
     else stats.vectorsDifferent += 1;
     this.#puller.check(time);
   }
 
-  /** A node sent false information about an origin of another cluster before that cluster's own statement came. */
+  /** Another node had sent false information about an origin of another cluster before that cluster's own report arrived. */
   #disprove({ origin, seq }: Disproved, time: Time, out: FabricOutput[]): void {
     const { through } = origin;
     if (!this.#replicator.disproved.add(origin, seq, time)) return;
@@ -209,7 +210,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     out.push({ kind: "changed" });
   }
 
-  /** Whether a vector has nothing that is unknown here. */
+  /** Whether a vector contains nothing that is unknown here. */
   #isEqual({ entries, short = [] }: VectorFrame): boolean {
     return entries.length + short.length === 0 || !this.#puller.isBehind;
   }
@@ -217,44 +218,45 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   #onEntry(id: string, entry: VectorEntry, how: { readonly isShort: boolean; readonly time: Time }, out: FabricOutput[]): void {
     const { replica, stats, options } = this.#replicator;
     const { isShort, time } = how;
-    // Of records that it refused, the peer knows the highest number.
-    const heard = Math.max(entry.seq, entry.lackingThrough ?? 0);
+    // A peer that refused records knows the highest seq among them.
+    const reportedSeq = Math.max(entry.seq, entry.lackingThrough ?? 0);
     if (id === replica.self.id && entry.isLacking === true) this.#receiver.event("origin_partial_at_peer", { origin: id }, time, out);
     if (id === replica.self.id && this.peer.relation !== "cluster") {
-      if (this.#replicator.isLostAbroad(heard, time)) out.push({ kind: "generationLost", peerNodeId: this.peer.nodeId, seq: heard });
-      // The peer is not sent again what it has of us.
+      if (this.#replicator.isLostAbroad(reportedSeq, time))
+        out.push({ kind: "generationLost", peerNodeId: this.peer.nodeId, seq: reportedSeq });
+      // The peer already has our records up to this seq.
       else if (entry.seq <= replica.self.through) this.#view.take(id)?.reached(entry.seq);
     } else if (this.#learn(id, entry, isShort) === undefined) {
       stats.refusedOrigins += 1;
       this.#receiver.event("too_many_origins", { bound: options.maxOrigins }, time, out);
     } else if (id === replica.self.id) {
-      if (this.#replicator.isLost(heard, time)) out.push({ kind: "generationLost", peerNodeId: this.peer.nodeId, seq: heard });
+      if (this.#replicator.isLost(reportedSeq, time)) out.push({ kind: "generationLost", peerNodeId: this.peer.nodeId, seq: reportedSeq });
     } else {
       this.#replicator.noteLife(id, entry.isHidden === true);
       if (entry.isLacking === true) this.#receiver.event("origin_partial_at_peer", { origin: id }, time, out);
-      this.#puller.told(id, entry.seq, time);
+      this.#puller.onVectorEntry(id, entry.seq, time);
     }
   }
 
   #learn(id: string, entry: VectorEntry, isShort: boolean): OriginProgress | undefined {
-    const before = this.#view.toldOf(id);
+    const before = this.#view.reportedSeqOf(id);
     if (entry.seq < before) {
-      this.#sender.tellAgain(id);
-      // It may be an old frame that a newer one overtook. Then it was no longer true at the time of the newest one.
-      this.#saidMonoMs = Number.NEGATIVE_INFINITY;
+      this.#sender.repeatSeq(id);
+      // This may be an old frame that a newer frame overtook. At the newest frame's time it was then no longer true.
+      this.#vectorMonoMs = Number.NEGATIVE_INFINITY;
     }
     return this.#view.learn(id, entry, isShort);
   }
 
-  /** After a new generation of this node, the peer's records of the old one belong to another origin, and are fetched like those of any other. */
+  /** When this node has a new generation: the peer's records of the old one belong to another origin and are fetched like any other origin. */
   #noteRenewal(time: Time): void {
     const { id } = this.#replicator.replica.self;
     if (id === this.#selfId) return;
-    this.#puller.told(this.#selfId, this.#view.toldOf(this.#selfId), time);
+    this.#puller.onVectorEntry(this.#selfId, this.#view.reportedSeqOf(this.#selfId), time);
     this.#selfId = id;
   }
 
-  /** This node's copy of the peer's vector does not have the digest that the peer sent. */
+  /** This node's copy of the peer's vector does not match the digest that the peer sent, so the whole vector is requested again. */
   #wantWhole(time: Time): void {
     if (time.monoMs < this.#wantMonoMs) return;
     const { vectorIntervalMs } = this.#replicator.options;
@@ -264,11 +266,11 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   }
 }
 
-/** After this many vector intervals a whole vector that has not come is asked for. */
+/** A whole vector that has not arrived after this many vector intervals is requested. */
 const FIRST_WAIT_INTERVALS = 2;
 
-// Replication as a channel of the links: it opens a `LinkReplication` on each, and knows when all of them have news.
-/** All links look at the news of others at most this often: each visit to twenty links costs more than a record. */
+// Replication as a channel of the links: opens a `LinkReplication` on each link, and tracks when all of them have changes to announce.
+/** Minimum interval at which all links check for changes of other nodes: visiting twenty links costs more than processing a record. */
 const LOOK_MS = 20;
 
 export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
@@ -281,8 +283,7 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
   readonly #all = new Map<LinkId, LinkReplication>();
 
   /**
-   * `isHeld`: whether a peer gets no records for now, because it must get the policy first. `unlikeHello`: facts of every peer that are not as its
-   * hello says.
+   * `isHeld`: whether a peer gets no records for now because it needs the policy first. `unlikeHello`: facts that override every peer's hello.
    */
   constructor(replicator: Replicator, isHeld: (link: LinkId) => boolean, unlikeHello: Partial<ReplicationPeer> = {}) {
     this.#unlikeHello = unlikeHello;
@@ -291,16 +292,16 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
     this.shared = new VectorNews(replicator);
   }
 
-  /** The exchange of a link that is up. */
+  /** The replication of a link that is up. */
   find(link: LinkId): LinkReplication | undefined {
     return this.#all.get(link);
   }
 
-  /** The highest number of an origin that a linked peer has, or has heard of and refused. 0 when there is none. */
-  heardOf(id: string): number {
-    let heard = 0;
-    for (const replication of this.#all.values()) heard = Math.max(heard, replication.heardOf(id));
-    return heard;
+  /** The highest seq of an origin that any linked peer has, or knows of but refused. 0 when there is none. */
+  knownSeqOf(id: string): number {
+    let knownSeq = 0;
+    for (const replication of this.#all.values()) knownSeq = Math.max(knownSeq, replication.knownSeqOf(id));
+    return knownSeq;
   }
 
   open(link: LinkId, { hello, relation, greetedMonoMs }: LinkGreeting, time: Time): LinkReplication {
@@ -310,22 +311,22 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
     const how = { greetedMonoMs, isHeld: () => this.#isHeld(link) };
     const replication = new LinkReplication(this.#replicator, peer, time, how);
     this.#all.set(link, replication);
-    this.#tellLinked();
+    this.#updateLinked();
     return replication;
   }
 
   closed(link: LinkId): void {
     this.find(link)?.close();
     this.#all.delete(link);
-    this.#tellLinked();
+    this.#updateLinked();
   }
 
-  #tellLinked(): void {
+  #updateLinked(): void {
     this.#replicator.setLinked([...this.#all.values()].map(({ peer }) => peer.nodeId));
   }
 }
 
-/** The vector moved: by this node's own news, which goes at once, or by the news of others. */
+/** The vector advanced: by own changes, which are sent immediately, or by changes of other nodes. */
 class VectorNews implements SharedNews {
   readonly #replicator: Replicator;
   #seenOrder = -1;

@@ -1,69 +1,69 @@
-/** Bounds and times of replication. */
+/** Limits and intervals of replication. */
 import { MAX_VECTOR_FRAME_ENTRIES } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
 import type { OptionsOf } from "../../lib/machine.ts";
 
-/** What is not a setting. */
+/** Values that are not settings. */
 export const REPLICATION_FIXED = {
-  /** Bytes of records in a frame, unless one record is larger; at most 256 KiB. Taking in 32 KiB is some 4 ms of work where a million entries are held. */
+  /** Bytes of records in a frame, unless one record is larger; at most 256 KiB. A node with a million entries needs about 4 ms to apply 32 KiB. */
   maxFrameBytes: 32 * 1024,
   /**
-   * Own news after other news is gathered for so long for each link, and at most for `maxGatherMs`. A node with up to 25 links then sends at most
-   * 500 frames of it a second over all of them, and in a region of three nodes news waits for 4 ms at most.
+   * After an announcement, own changes are batched for this long per link, and for at most `maxGatherMs`. So a node with up to 25 links sends at
+   * most 500 frames of own changes per second over all links, and with three nodes in a region a change is delayed by at most 4 ms.
    */
   gatherMsALink: 2,
   maxGatherMs: 50,
-  /** Time between two vectors on a link, give or take a quarter. */
+  /** Time between two vectors on a link, ±25 %. */
   vectorIntervalMs: 1000,
-  /** … after one that told everything, until there is more to tell. */
+  /** Time between two vectors on a link while there is nothing new to report, ±25 %. */
   idleVectorIntervalMs: 1000,
-  /** A peer is told again of an origin's heartbeat that is fresher by so much. */
+  /** A peer receives an origin's heartbeat again when it is fresher by at least this much. */
   heartbeatIntervalMs: 5000,
-  /** Time between two digests of origins on a link, give or take a quarter. */
+  /** Time between two digests of origins on a link, ±25 %. */
   digestIntervalMs: 60_000,
-  /** Origins compared in one exchange. */
+  /** Number of origins compared in one exchange. */
   digestOrigins: 4,
-  /** Records hashed in one go. */
+  /** Records hashed in one slice. */
   digestSliceRecords: 4000,
-  /** An origin that was repaired over a link is not repaired again over it for so long. */
+  /** Minimum time between two repairs of the same origin over one link. */
   repairIntervalMs: 600_000,
-  /** News of others is offered or passed on after up to so long, at random. */
+  /** Changes of other nodes are offered after a random delay of up to this long. */
   passDelayMs: 20,
-  /** Time between two offers on a link, at least. */
+  /** Minimum time between two offers on a link. */
   offerIntervalMs: 200,
-  /** News that was asked for and does not come is asked for again, of another peer if there is one, after so long. */
+  /** Requested changes that have not arrived after this time are requested again, from another peer if there is one. */
   newsTimeoutMs: 400,
-  /** … but not while that peer goes on sending other records, up to so long. */
+  /** Maximum time for which such a repeated request waits while the peer still sends other records. */
   newsPatienceMs: 1000,
-  /** An origin of which records were refused is fetched whole again after so long. */
+  /** An origin with refused records is fetched again, as a whole transfer, after this time. */
   partialRetryMs: 600_000,
   /**
-   * A newcomer waits so long for somebody who has an origin whole, where its peer refused records of it. Longer than the 30 s after which
-   * a member is tried again that no link could be opened to (`fabric/links/unreachable.ts`).
+   * A new node waits this long for a peer that has a complete origin, where the linked peer refused some of its records. Longer than the 30 s after which
+   * a member that could not be reached is tried again (`fabric/links/unreachable.ts`).
    */
   lackingWaitMs: 40_000,
-  /** An origin that is not taken here is not asked for again over the same link for so long. */
+  /** An origin that was refused is not requested again over the same link for this long. */
   refusedMs: 60_000,
-  /** A peer may say only so often that it knows more of our own origin than we do: each time costs a new generation. */
+  /** Minimum time between two accepted reports that a peer knows more of our own origin than we do. Each one costs a new generation. */
   lostIntervalMs: 60_000,
-  /** A peer that knows more than this node is asked only when that has been so for this long: most is on its way already. */
+  /** A peer that knows more than this node is asked only after this time, because most of the records are already in transit. */
   fetchGraceMs: 500,
-  /** An origin that does not come is asked for again, of another peer if there is one, after so long. */
+  /** A requested origin that has not arrived after this time is requested again, from another peer if there is one. */
   fetchTimeoutMs: 1000,
-  /** Longest wait before a peer that does not give is asked again, or one that asks for the same again is given it. */
+  /** Longest wait before a peer that does not answer is asked again, and before a peer that repeats the same request is answered again. */
   fetchMaxWaitMs: 30_000,
-  /** Origins known at most; others are refused. */
+  /** Maximum number of known origins. Further ones are refused. */
   maxOrigins: MAX_VECTOR_FRAME_ENTRIES,
-  /** Entries in one vector frame. */
+  /** Maximum number of entries in one vector frame. */
   maxVectorEntries: 2000,
-  /** Frames kept for other links. */
+  /** Maximum number of frames cached for other links. */
   maxCachedFrames: 64,
   maxCachedBytes: 4 * 1024 * 1024,
-  /** Same event of one link at most so often. */
+  /** Minimum time between two log entries with the same event name from one link. */
   eventIntervalMs: 10_000,
 } as const;
 
 export interface ReplicationOptions extends OptionsOf<typeof REPLICATION_FIXED> {
-  /** Records kept of one origin, tombstones too; entries of other keys are refused one by one. */
+  /** Maximum number of records kept of one origin, including tombstones. Beyond it, entries with other keys are refused individually. */
   readonly maxOriginRecords: number;
   readonly maxClockSkewMs: number;
 }

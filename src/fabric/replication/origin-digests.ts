@@ -1,4 +1,4 @@
-/** What an origin's live records come to, computed in slices and shared by all links; finds replicas that differ though their vectors agree. */
+/** Digests of an origin's live records, computed in slices and shared by all links. They find replicas that differ although their vectors agree. */
 
 import { mayHold, type OriginRelation } from "../../catalog/entry/scope.ts";
 import { BODY } from "../../catalog/record/record.ts";
@@ -9,7 +9,7 @@ import { Sum64 } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
 import { hashOf } from "./version-vector.ts";
 
-/** A sum is believed for so long though the number stands: what differs may have come to differ since. */
+/** A digest is valid for this long even if the seq is unchanged, because the records may have diverged since. */
 const MAX_AGE_MS = 10_000;
 
 export interface OriginSum {
@@ -27,7 +27,7 @@ interface DigestScan {
   liveCount: number;
 }
 
-/** Sums kept, and scans waiting. */
+/** Maximum number of digests kept, and of pending scans. */
 const MAX_SUMS = 256;
 
 export class OriginDigests {
@@ -47,14 +47,14 @@ export class OriginDigests {
   }
 
   /**
-   * The sum of what a link of that relation may carry, at the origin's present number; undefined while it is being computed, or cannot be:
-   * in the middle of a transfer what is held is not what was at any number.
+   * Returns the digest of the records that a link with this relation may carry, at the origin's current seq. Undefined while it is being computed, and
+   * while the records here match no seq (`isFirm`), as during a whole transfer.
    */
   find(origin: Origin, relation: OriginRelation, time: Time): OriginSum | undefined {
     if (!isFirm(origin)) return undefined;
     const key = keyOf(origin, relation);
-    const held = this.#sums.get(key);
-    if (held?.summed.through === origin.through && time.monoMs - held.monoMs < MAX_AGE_MS) return held.summed;
+    const cached = this.#sums.get(key);
+    if (cached?.summed.through === origin.through && time.monoMs - cached.monoMs < MAX_AGE_MS) return cached.summed;
     if (!this.#scans.has(key) && this.#scans.size < MAX_SUMS) {
       const { through } = origin;
       this.#scans.set(key, { origin, relation, through, sum: new Sum64(), at: 0, liveCount: 0 });
@@ -62,7 +62,7 @@ export class OriginDigests {
     return undefined;
   }
 
-  /** What is held of an origin changed though its number did not. */
+  /** Drops the digests of an origin whose records changed although its seq did not. */
   drop(origin: Origin): void {
     for (const relation of ["cluster", "region"] as const) {
       this.#sums.delete(keyOf(origin, relation));
@@ -70,7 +70,7 @@ export class OriginDigests {
     }
   }
 
-  /** One slice of work. */
+  /** Does one slice of work. */
   work(time: Time): void {
     for (const [key, scan] of this.#scans) {
       const { origin, through } = scan;
@@ -83,7 +83,7 @@ export class OriginDigests {
     }
   }
 
-  /** Returns whether that was all. */
+  /** Returns whether the scan is complete. */
   #slice(scan: DigestScan): boolean {
     let left = this.#sliceRecords;
     let isDone = true;

@@ -1,27 +1,27 @@
 /**
- * Origins of which records were refused here: neither in step, nor digested, nor passed on, until they have come whole. Each is fetched
- * whole again when somebody's hello changes, else now and then (semantics.md, Replication).
+ * Origins of which this node refused records. They are not in step, not compared, and not forwarded until they have been received whole. Each is
+ * fetched again when a peer's hello changes, and otherwise periodically (semantics.md, Replication).
  */
 
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 
-/** What is told of a partial origin. */
+/** The published facts about a partial origin. */
 export interface PartialOrigin {
   readonly id: string;
-  /** Records refused. */
+  /** Number of refused records. */
   readonly count: number;
   readonly why: string;
 }
 
-/** Peers whose last hello is remembered. */
+/** Maximum number of peers whose last hello is stored. */
 const MAX_HELLOS = 1000;
 
 export class PartialOrigins {
   readonly #retryMs: number;
   readonly #dueMonoMs = new Map<Origin, number>();
-  /** Node id to what its hello said that decides what it can send. */
+  /** Node id → the fields of its hello that decide which records it can send. */
   readonly #hellos = new BoundedMap<string, string>(MAX_HELLOS);
 
   constructor(retryMs: number) {
@@ -36,12 +36,12 @@ export class PartialOrigins {
     return this.#dueMonoMs.keys();
   }
 
-  /** For people and for the age of what is told. */
+  /** Lists partial origins for operators and for the reported age of data. */
   list(): readonly PartialOrigin[] {
     return [...this.#dueMonoMs.keys()].map(({ id, lacks }) => ({ id, count: lacks?.count ?? 0, why: lacks?.why ?? "" }));
   }
 
-  /** An origin may have become partial, or whole. Returns which, where it is news. */
+  /** Updates an origin that may have become partial or complete. Returns the new state if it changed. */
   note(origin: Origin, { monoMs }: Time): "partial" | "whole" | undefined {
     const isKnown = this.#dueMonoMs.has(origin);
     if ((origin.lacks !== undefined) === isKnown) return undefined;
@@ -50,7 +50,7 @@ export class PartialOrigins {
     return isKnown ? "whole" : "partial";
   }
 
-  /** It was partial before this node restarted, maybe with other settings: it is fetched as soon as there is somebody to ask. */
+  /** Adds an origin that was partial before this node restarted, possibly with other settings. It is fetched as soon as a peer has it. */
   resume(origin: Origin): void {
     this.#dueMonoMs.set(origin, Number.NEGATIVE_INFINITY);
   }
@@ -59,14 +59,14 @@ export class PartialOrigins {
     this.#dueMonoMs.delete(origin);
   }
 
-  /** A peer has greeted. One that says something else than before may send what was withheld, or otherwise than before. */
+  /** A peer sent its hello. If the hello differs from the last one, the peer may now send records that it could not send before. */
   greeted(nodeId: string, hello: string, { monoMs }: Time): void {
     if (this.#hellos.get(nodeId) === hello) return;
     this.#hellos.set(nodeId, hello);
     for (const origin of this.#dueMonoMs.keys()) this.#dueMonoMs.set(origin, monoMs);
   }
 
-  /** Origins to be fetched whole now, of those that `canGive`; each is not due again for a while. */
+  /** Returns the due origins that pass `canGive`, to be fetched whole now. Each is due again after the retry interval. */
   take(time: Time, canGive: (origin: Origin) => boolean): readonly Origin[] {
     if (this.#dueMonoMs.size === 0) return [];
     const due = [...this.#dueMonoMs].filter(([origin, dueMonoMs]) => time.monoMs >= dueMonoMs && canGive(origin)).map(([origin]) => origin);

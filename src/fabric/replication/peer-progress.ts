@@ -1,4 +1,4 @@
-/** What one link knows of its peer: who it is, what its vector said, whom it is linked to, and where each origin stands there. */
+/** What one link knows about its peer: identity, version vector, linked nodes, and the progress of each origin. */
 
 import type { OriginRelation } from "../../catalog/entry/scope.ts";
 import type { Origin } from "../../catalog/record/stored-record.ts";
@@ -12,48 +12,48 @@ import type { ReplicationOptions } from "./options.ts";
 import type { Replicator } from "./replicator.ts";
 import { entryHash, shortHash, type VectorSlot } from "./version-vector.ts";
 
-/** In one frame; the rest goes with the next. */
+/** Maximum number of heartbeats in one frame. The rest follows in the next frame. */
 const MAX_HEARTBEATS = 1000;
-/** Ages travel in tenths of a second, rounded up: that makes up for the way. */
+/** Ages are sent in tenths of a second, rounded up to compensate for the transit time. */
 const TENTH_MS = 100;
 
-/** An origin that never wrote what is held of it beyond that number. */
+/** An origin that never wrote the records known here above `seq`. */
 export interface Disproved {
   readonly origin: Origin;
   readonly seq: number;
 }
 
 export interface ReplicationPeer extends NodeRef, OriginLocation {
-  /** How the two nodes stand to each other; decides what the link may carry. */
+  /** Relation of the two nodes. It decides which records the link may carry. */
   readonly relation: OriginRelation;
 }
 
-/** An origin that the peer named: its id is made once. */
+/** An origin that the peer named, with its id built once. */
 interface NamedOrigin extends NodeRef {
   readonly id: string;
 }
 
-/** Made-up origins are looked for so often. */
+/** Interval of the search for invented origins. */
 const LOOK_MS = 1000;
 
 export class PeerProgress {
   readonly peer: ReplicationPeer;
   readonly #replicator: Replicator;
   readonly #origins = new Map<string, OriginProgress>();
-  /** Sum over what the peer's vectors said, to be equal to the digest it sends. */
-  readonly #told = new Sum64();
-  /** Sum over what our vectors said. */
-  readonly #said = new Sum64();
-  /** Origins that the peer named in full, by their short hash. */
+  /** Sum over the entries of the peer's vectors. It must equal the digest that the peer sends. */
+  readonly #receivedSum = new Sum64();
+  /** Sum over the entries of the vectors sent to the peer. */
+  readonly #sentSum = new Sum64();
+  /** Origins that the peer named with their full id, by their short hash. */
   readonly #named = new Map<number, NamedOrigin>();
   #linked: ReadonlySet<string> | undefined;
-  /** The generation that the peer lives in: a link stands while its node takes a new one, and the peer's vector names that. */
+  /** The peer's current generation. The link stays up when its node starts a new one, and the peer's vector then names it. */
   #generation: number;
-  /** In which generation nodes of other clusters live, as was heard since `#lookedMonoMs`. */
+  /** Generations of nodes of other clusters, as reported since `#lookedMonoMs`. */
   readonly #living = new Map<string, Living>();
   #lookedMonoMs = Number.NEGATIVE_INFINITY;
-  /** Its whole vector has come: what it never named it does not know. */
-  isWholeTold = false;
+  /** The peer's whole vector has arrived, so the peer does not know any origin that it has not named. */
+  hasWholeVector = false;
 
   constructor(replicator: Replicator, peer: ReplicationPeer) {
     this.#replicator = replicator;
@@ -65,17 +65,17 @@ export class PeerProgress {
     return this.#origins.get(id);
   }
 
-  /** The peer's number of an origin, as far as it told; 0 when it never did. */
-  toldOf(id: string): number {
-    return this.#origins.get(id)?.told ?? 0;
+  /** The seq of an origin as reported by the peer. 0 when it reported none. */
+  reportedSeqOf(id: string): number {
+    return this.#origins.get(id)?.reportedSeq ?? 0;
   }
 
-  /** How far the peer has heard of an origin of which it refused records; 0 when it refused none. */
+  /** The highest seq that the peer knows of an origin of which it refused records. 0 when it refused none. */
   lackingThroughOf(id: string): number {
     return this.#origins.get(id)?.lackingThrough ?? 0;
   }
 
-  /** What is kept of an origin; undefined when there are too many, of others than the two that are linked. */
+  /** The progress of an origin, created if needed. Undefined when there are too many origins; the origins of the two linked nodes always fit. */
   take(id: string): OriginProgress | undefined {
     let known = this.#origins.get(id);
     const { options, replica } = this.#replicator;
@@ -86,121 +86,123 @@ export class PeerProgress {
     return known;
   }
 
-  /** What a short entry of the peer's vector stands for; undefined when the peer has not named it. */
+  /** The origin of a short entry in the peer's vector. Undefined when the peer has not named it. */
   named(hash: number): NamedOrigin | undefined {
     return this.#named.get(hash);
   }
 
-  /** Learns an entry of the peer's vector; undefined when there are too many. `isShort`: the peer did not say the name again. */
+  /** Applies an entry of the peer's vector. Returns undefined when there are too many. `isShort`: the peer did not repeat the full id. */
   learn(id: string, entry: VectorEntry, isShort = false): OriginProgress | undefined {
     const known = this.take(id);
     if (known === undefined) return undefined;
     known.isShort = isShort;
     if (entry.nodeId === this.peer.nodeId) this.#generation = Math.max(this.#generation, entry.generation);
     if (!isShort) this.#named.set(shortHash(id), { id, nodeId: entry.nodeId, generation: entry.generation });
-    if (entry.seq < known.told) known.believe();
-    this.#told.subtract(entryHash(id, known.told));
-    known.told = entry.seq;
-    // A short 0 says no more than that it is in the vector no longer: whether for what was refused the whole entries say.
+    if (entry.seq < known.reportedSeq) known.believe();
+    this.#receivedSum.subtract(entryHash(id, known.reportedSeq));
+    known.reportedSeq = entry.seq;
+    // A short entry with 0 only means that the origin is no longer in the vector. Only full entries say whether records were refused.
     if (!isShort || entry.seq > 0) known.lackingThrough = entry.isLacking === true ? Math.max(1, entry.lackingThrough ?? 1) : 0;
     if (entry.isLacking === true) known.isOfOtherCluster = entry.isOfOtherCluster === true;
-    this.#told.add(entryHash(id, entry.seq));
+    this.#receivedSum.add(entryHash(id, entry.seq));
     known.reached(entry.seq);
     return known;
   }
 
-  /** Digest of what the peer's vectors said on this link. */
+  /** Digest of the vectors received on this link. */
   get digest(): bigint {
-    return this.#told.value;
+    return this.#receivedSum.value;
   }
 
-  /** Digest of what our vectors said on this link. */
-  get saidDigest(): bigint {
-    return this.#said.value;
+  /** Digest of the vectors sent on this link. */
+  get sentDigest(): bigint {
+    return this.#sentSum.value;
   }
 
-  /** Our vector says so. */
-  say(id: string, known: OriginProgress, seq: number): void {
-    this.#said.subtract(entryHash(id, known.said));
-    known.said = seq;
-    this.#said.add(entryHash(id, seq));
+  /** Registers that our vector reports this seq. */
+  noteSent(id: string, known: OriginProgress, seq: number): void {
+    this.#sentSum.subtract(entryHash(id, known.sentSeq));
+    known.sentSeq = seq;
+    this.#sentSum.add(entryHash(id, seq));
   }
 
   /**
-   * Heartbeats of origins that the peer has no link to, where it is not known to have had as fresh a one lately; over a border our own too. HOT:
-   * all origins, for every vector.
+   * Heartbeats of origins that the peer has no link to, if the peer has not recently had one that is as fresh. For a peer of another cluster also our
+   * own. HOT: visits all origins for every vector.
    */
   heartbeats({ monoMs }: Time): readonly Heartbeat[] {
-    const told: Heartbeat[] = [];
+    const due: Heartbeat[] = [];
     const { heartbeats, vector, options, replica, isNewAtStart } = this.#replicator;
-    // The age of such an origin is not asked for.
-    if (isNewAtStart) return told;
+    // No reader asks for the age of such an origin.
+    if (isNewAtStart) return due;
     const { heartbeatIntervalMs } = options;
-    const tell = (provenMonoMs: number, id: string) => {
+    const addIfDue = (provenMonoMs: number, id: string) => {
       const known = this.#origins.get(id);
-      // Most are not due: nothing more is looked up for them.
-      if (known === undefined || provenMonoMs < known.provenMonoMs + heartbeatIntervalMs || told.length === MAX_HEARTBEATS) return;
-      const mark = vector.find(id);
-      if (mark === undefined || this.#isHeardElsewhere(mark)) return;
+      // Most are not due. Return before any further lookup.
+      if (known === undefined || provenMonoMs < known.provenMonoMs + heartbeatIntervalMs || due.length === MAX_HEARTBEATS) return;
+      const slot = vector.find(id);
+      if (slot === undefined || this.#hasOtherSource(slot)) return;
       known.provenMonoMs = provenMonoMs;
       const ageMs = (Math.floor((monoMs - provenMonoMs) / TENTH_MS) + 1) * TENTH_MS;
-      told.push({ hash: mark.short, ageMs, ...(mark.clusterId !== this.peer.clusterId && { seq: mark.seq }) });
+      due.push({ hash: slot.short, ageMs, ...(slot.clusterId !== this.peer.clusterId && { seq: slot.seq }) });
     };
-    if (this.peer.relation !== "cluster") tell(monoMs, replica.self.id);
-    heartbeats.forEach(tell);
-    return told;
+    if (this.peer.relation !== "cluster") addIfDue(monoMs, replica.self.id);
+    heartbeats.forEach(addIfDue);
+    return due;
   }
 
-  /** Whether the peer is to hear of an origin from that itself, or cannot hear of it here. */
-  #isHeardElsewhere(mark: VectorSlot): boolean {
+  /** Whether the peer gets this heartbeat from the origin itself, or cannot get it from this node. */
+  #hasOtherSource(slot: VectorSlot): boolean {
     const { vector, replica } = this.#replicator;
-    const isSelf = mark.id === replica.self.id;
-    if (mark.nodeId === this.peer.nodeId || (!isSelf && this.isLinkedTo(mark.nodeId))) return true;
-    if (mark.seq === 0 || !vector.mayName(mark, this.peer)) return true;
+    const isSelf = slot.id === replica.self.id;
+    if (slot.nodeId === this.peer.nodeId || (!isSelf && this.isLinkedTo(slot.nodeId))) return true;
+    if (slot.seq === 0 || !vector.mayName(slot, this.peer)) return true;
     const { clusterId } = this.peer;
-    return vector.findShortOf(mark.short, clusterId, mark.clusterId === clusterId) !== mark;
+    return vector.findShortOf(slot.short, clusterId, slot.clusterId === clusterId) !== slot;
   }
 
   /**
-   * The peer has just told its whole vector, or what of it is new, `lateMs` ago at most: what it says of its own origin is all that this
-   * wrote until then, and so is what it passes on of others, where it speaks for them. Returns origins of which that disproves what is held here.
+   * Applies a complete report: the peer sent its whole vector, or all changes to it, at most `lateMs` ago. The peer's seq for its own origin covers all
+   * that it wrote until then. The same is true of forwarded heartbeats of origins for which the peer is a first-hand source. Returns the origins that
+   * the report disproves.
    */
-  hear(heartbeats: readonly Heartbeat[], lateMs: number, time: Time): readonly Disproved[] {
+  applyReport(heartbeats: readonly Heartbeat[], lateMs: number, time: Time): readonly Disproved[] {
     const { vector, replica, hearsay, place } = this.#replicator;
     const { nodeId, clusterId, generation } = this.peer;
     const disproved: Disproved[] = [];
     if (clusterId !== place.clusterId) this.#living.set(nodeId, { generation: this.#generation, clusterId, monoMs: time.monoMs - lateMs });
-    hearsay.heard(clusterId, time);
+    hearsay.noteReport(clusterId, time);
     const id = `${nodeId}/${this.#generation}`;
     const own = replica.origins.get(id);
     // A node of another cluster may have the same name.
-    if (own === undefined || ["", clusterId].includes(own.clusterId)) this.#hearOf(id, time.monoMs - lateMs);
+    if (own === undefined || ["", clusterId].includes(own.clusterId)) this.#noteHeartbeat(id, time.monoMs - lateMs);
     if (own !== undefined) this.noteHome(own);
-    // A node of ours may name a later generation than its own, which others hold of a life before its disk was put back.
-    if (clusterId === place.clusterId && generation !== this.#generation) this.#hearOf(`${nodeId}/${generation}`, time.monoMs - lateMs);
+    // A node of our cluster may name a generation later than its own: other nodes know it from before the node's disk was restored.
+    if (clusterId === place.clusterId && generation !== this.#generation)
+      this.#noteHeartbeat(`${nodeId}/${generation}`, time.monoMs - lateMs);
     for (const { hash, ageMs, seq } of heartbeats) {
-      // With a number it is of another cluster's origin.
-      const mark = vector.findShortOf(hash, place.clusterId, seq === undefined);
-      if (mark === undefined || mark.id === replica.self.id || !hearsay.isFirstHand(this.peer, mark.clusterId)) continue;
+      // A heartbeat with a seq is for an origin of another cluster.
+      const slot = vector.findShortOf(hash, place.clusterId, seq === undefined);
+      if (slot === undefined || slot.id === replica.self.id || !hearsay.isFirstHand(this.peer, slot.clusterId)) continue;
       const monoMs = time.monoMs - lateMs - ageMs;
-      hearsay.heard(mark.clusterId, time);
-      this.#hearOf(mark.id, monoMs);
-      const origin = replica.origins.get(mark.id);
+      hearsay.noteReport(slot.clusterId, time);
+      this.#noteHeartbeat(slot.id, monoMs);
+      const origin = replica.origins.get(slot.id);
       if (origin === undefined || seq === undefined) continue;
       if (hearsay.isDisproved(origin, { seq, monoMs }, time)) disproved.push({ origin, seq });
-      this.#living.set(mark.nodeId, { generation: mark.generation, clusterId: mark.clusterId, monoMs });
+      this.#living.set(slot.nodeId, { generation: slot.generation, clusterId: slot.clusterId, monoMs });
     }
     for (const origin of this.#invented(time)) disproved.push({ origin, seq: 0 });
     return disproved;
   }
 
-  /** The peer says where its own origin is at home: on its own link, and not as another node of its name. */
+  /** Registers that the peer confirmed the location of its own origin on its own link, unless another node has the same name. */
   noteHome(own: Origin): void {
     const { nodeId, clusterId } = this.peer;
     if (own.clusterId === clusterId && !this.#replicator.hearsay.isElsewhere(nodeId, clusterId)) own.isAtHome = true;
   }
 
-  /** Origins that were made up, as far as was heard since the last look. All origins are looked at: once a second, however often the peer speaks. */
+  /** Returns origins that were invented, by the reports since the last search. The search visits all origins, so it runs at most once per second. */
   #invented(time: Time): readonly Origin[] {
     if (this.#living.size === 0 || time.monoMs < this.#lookedMonoMs + LOOK_MS) return [];
     this.#lookedMonoMs = time.monoMs;
@@ -215,10 +217,10 @@ export class PeerProgress {
     return of !== undefined && heartbeats.provenMonoMs(origin.id) === undefined && hearsay.isInvented(origin, of, time);
   }
 
-  #hearOf(id: string, provenMonoMs: number): void {
+  #noteHeartbeat(id: string, provenMonoMs: number): void {
     const known = this.#origins.get(id);
     if (known !== undefined) known.provenMonoMs = Math.max(known.provenMonoMs, provenMonoMs);
-    this.#replicator.heartbeats.heard(id, known?.told ?? 0, provenMonoMs);
+    this.#replicator.heartbeats.heard(id, known?.reportedSeq ?? 0, provenMonoMs);
   }
 
   setLinked(nodeIds: readonly string[]): void {
@@ -229,12 +231,12 @@ export class PeerProgress {
     return this.#linked?.has(nodeId) === true;
   }
 
-  /** Whether that is the peer's own origin. */
+  /** Whether this is the peer's own origin. */
   isOwn(id: string): boolean {
     return id === `${this.peer.nodeId}/${this.peer.generation}`;
   }
 
-  /** Whether it is the peer's in whatever generation: a link stands while its node takes a new one. */
+  /** Whether the origin belongs to the peer, in any generation: a link stays up when its node starts a new one. */
   isOfPeer({ nodeId, clusterId }: Origin): boolean {
     return nodeId === this.peer.nodeId && clusterId === this.peer.clusterId;
   }
@@ -245,99 +247,99 @@ export class PeerProgress {
   }
 }
 
-/** What one link knows of one origin at its peer: where it stands, what was sent, what it asked for. */
-type AskBounds = Pick<ReplicationOptions, "fetchTimeoutMs" | "fetchMaxWaitMs"> & Pick<Time, "monoMs">;
+/** Limits for repeated requests, and the current time. */
+type RequestBounds = Pick<ReplicationOptions, "fetchTimeoutMs" | "fetchMaxWaitMs"> & Pick<Time, "monoMs">;
 
-/** Questions for the same before the answer is what there is. */
+/** Repetitions of the same request after which a whole transfer is sent even if this node's copy is not complete (`isFirm`). */
 const PATIENCE = 3;
 
 export class OriginProgress {
-  /** As the peer's last vector said. */
-  told = 0;
-  /** The peer refused records of it, passes none on, and has heard of its changes up to here; 0: not so. */
+  /** The seq in the peer's last vector. */
+  reportedSeq = 0;
+  /** The peer refused records of this origin, forwards none, and knows its changes up to here. 0 when it refused none. */
   lackingThrough = 0;
-  /** Of one of which the peer refused records: it is of another cluster than the peer, as that says. */
+  /** Only for an origin with refused records: the peer reported it as an origin of another cluster than its own. */
   isOfOtherCluster = false;
-  /** As our last vector said, and whether one has called it by its name. */
-  said = 0;
+  /** The seq in our last vector, and whether one of our vectors contained the full id. */
+  sentSeq = 0;
   isNamed = false;
-  /** The peer told of it by its short hash, so it may be asked so. */
+  /** Whether the peer used the short hash last, so that a request may use it too. */
   isShort = false;
-  /** Until when the peer was last known to have all that this origin wrote, by this node's clock. */
+  /** The latest time, by this node's clock, until which the peer is known to have everything that this origin wrote. */
   provenMonoMs = Number.NEGATIVE_INFINITY;
-  /** Known to be there, or sent on this link in order: the next frame starts here. */
+  /** The peer has everything up to here, or it was sent on this link in order. The next frame starts here. */
   at = 0;
-  /** It asked, and has not been given all of it yet. */
-  isAsked = false;
-  /** A frame of it was not to be taken here: it is not asked for on this link before that. */
+  /** The peer requested the origin and has not received all of it yet. */
+  isRequested = false;
+  /** A frame of this origin was refused here. The origin is not requested on this link before this time. */
   refusedUntilMonoMs = Number.NEGATIVE_INFINITY;
-  /** The peer named numbers that it never wrote: nothing of it is taken over this link before that. */
+  /** The peer reported seqs that the origin never wrote. Nothing of the origin is accepted over this link before this time. */
   disbelievedUntilMonoMs = Number.NEGATIVE_INFINITY;
-  /** A whole transfer: where it stands, and the origin's number and when it began. */
+  /** State of a whole transfer: how far it has come, and the origin's seq when it began. */
   #transfer: { after: number; readonly startThrough: number } | undefined;
   #isWholeWanted = false;
-  #askSeq = -1;
-  #askMonoMs = 0;
-  #askCount = 0;
+  #requestSeq = -1;
+  #requestMonoMs = 0;
+  #repeatCount = 0;
 
-  /** The peer named more than there can be: nothing is taken of it, nor asked for, for a while. */
+  /** The peer reported more than can exist: nothing of the origin is accepted or requested for a while. */
   disbelieve(untilMonoMs: number): void {
     this.disbelievedUntilMonoMs = untilMonoMs;
     this.refusedUntilMonoMs = untilMonoMs;
   }
 
-  /** It does not any more. */
+  /** The peer no longer reports it. */
   believe(): void {
     if (this.isDisbelieved) this.disbelieve(Number.NEGATIVE_INFINITY);
   }
 
-  /** The peer names still what it was not believed. */
+  /** Whether the peer still reports the seq that was not accepted. */
   get isDisbelieved(): boolean {
     return this.disbelievedUntilMonoMs !== Number.NEGATIVE_INFINITY;
   }
 
-  /** A whole transfer is under way, or was asked for in vain: it is not to wait for better. */
+  /** Whether a whole transfer is in progress or was requested repeatedly without success. It then no longer waits for `isFirm`. */
   get isPressing(): boolean {
-    return this.#transfer !== undefined || this.#askCount >= PATIENCE;
+    return this.#transfer !== undefined || this.#repeatCount >= PATIENCE;
   }
 
   get isInTransfer(): boolean {
     return this.#transfer !== undefined;
   }
 
-  /** The peer has everything up to there. */
+  /** Registers that the peer has everything up to this seq. */
   reached(seq: number): void {
     this.at = Math.max(this.at, seq);
   }
 
   /**
-   * The peer asks for what comes after `entry.seq`. A peer that asks for the same again and again is given it at ever longer
-   * intervals: it may lie.
+   * Handles the peer's request for records after `entry.seq`. A peer that repeats the same request is answered at growing intervals, because it
+   * may be malicious.
    */
-  asked(entry: VectorEntry, origin: Origin, { monoMs, fetchTimeoutMs, fetchMaxWaitMs }: AskBounds): "taken" | "too_often" {
-    const isProgress = entry.seq > this.#askSeq;
-    if (!isProgress && monoMs < this.#askMonoMs) return "too_often";
-    this.#askCount = isProgress ? 0 : this.#askCount + 1;
-    this.#askMonoMs = monoMs + Math.min(fetchMaxWaitMs, (fetchTimeoutMs / 4) * 2 ** this.#askCount);
-    this.#askSeq = entry.seq;
+  onRequest(entry: VectorEntry, origin: Origin, { monoMs, fetchTimeoutMs, fetchMaxWaitMs }: RequestBounds): "accepted" | "too_often" {
+    const isProgress = entry.seq > this.#requestSeq;
+    if (!isProgress && monoMs < this.#requestMonoMs) return "too_often";
+    this.#repeatCount = isProgress ? 0 : this.#repeatCount + 1;
+    this.#requestMonoMs = monoMs + Math.min(fetchMaxWaitMs, (fetchTimeoutMs / 4) * 2 ** this.#repeatCount);
+    this.#requestSeq = entry.seq;
     this.at = entry.seq;
-    this.isAsked = true;
+    this.isRequested = true;
     this.#transfer = undefined;
     this.#isWholeWanted = entry.floor > entry.seq;
-    if (!this.#isWholeWanted && this.at >= origin.through) this.isAsked = false;
-    return "taken";
+    if (!this.#isWholeWanted && this.at >= origin.through) this.isRequested = false;
+    return "accepted";
   }
 
   /** Where the next frame starts. */
   from(origin: Origin): { readonly after: number; readonly isComplete: boolean } {
-    // What was listed since the transfer began may be gone, and its tombstone collected: it starts again.
+    // A listed record may be gone since the transfer began, and its tombstone collected. The transfer starts again.
     if (this.#transfer !== undefined && origin.floor > this.#transfer.startThrough) this.#transfer = undefined;
     else if (this.#transfer !== undefined) return { after: this.#transfer.after, isComplete: true };
     else return this.#isWholeWanted ? { after: 0, isComplete: true } : { after: this.at, isComplete: false };
     return { after: 0, isComplete: true };
   }
 
-  /** The frame that starts there is on its way; `upTo` is what there is to send now. */
+  /** Registers that a frame was sent. `upTo` is the seq up to which there are records to send now. */
   sent(frame: OriginFrame, origin: Origin, upTo: number): void {
     this.#isWholeWanted = false;
     if (frame.isComplete && !frame.isLast) {
@@ -346,6 +348,6 @@ export class OriginProgress {
     }
     this.#transfer = undefined;
     this.at = Math.max(this.at, frame.through);
-    if (this.at >= upTo) this.isAsked = false;
+    if (this.at >= upTo) this.isRequested = false;
   }
 }

@@ -1,4 +1,4 @@
-/** The records that the peer of one link has and this node does not, and when to ask for them. */
+/** Tracks the records that the peer of one link has and this node lacks, and decides when to request them. */
 import { heldThrough, type Origin } from "../../catalog/record/stored-record.ts";
 import { isOfOtherCluster } from "../../catalog/replica/origins.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
@@ -7,16 +7,16 @@ import type { PullingLink } from "./pulls-in-flight.ts";
 import type { Replicator } from "./replicator.ts";
 import { refOf } from "./version-vector.ts";
 
-/** Origins that are behind are looked at at most this often, in ms. */
+/** Minimum time between two checks of the origins that are behind, in ms. */
 const CHECK_MS = 100;
-/** Most origins that are looked at in one go. */
+/** Maximum number of origins in one check. */
 const MAX_LOOKED = 1000;
 
 /** How far this node is behind the peer of a link. */
 export interface ReplicationLag {
-  /** For how long the peer has said that it knows more, in ms. 0 when it does not. */
+  /** For how long the peer has reported more than this node has, in ms. 0 when it does not. */
   readonly behindMs: number;
-  /** By how many numbers. Not all of them have a record, because several changes of one key are sent once. */
+  /** The difference in seqs. Not every seq has a record, because several changes of one key are sent once. */
   readonly behindSeqs: number;
   /** Whether an origin that the peer has is partial here. All of that origin counts as behind. */
   readonly isPartial: boolean;
@@ -26,24 +26,24 @@ export class LinkPullScheduler implements PullingLink {
   receivedMonoMs: number;
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
-  readonly #ask: (id: string, seq: number) => void;
-  /** Origins of which the peer named a higher number than is known here, and since when. */
+  readonly #request: (id: string, seq: number) => void;
+  /** Origins of which the peer has a higher seq than this node, and since when. */
   readonly #behind = new Map<string, number>();
-  /** Origins of the peer's first whole vector that are not here yet, with their numbers. */
+  /** Origins of the peer's first whole vector that have not arrived yet, with their seqs. */
   readonly #missing = new Map<string, number>();
-  /** Origins of which the peer refused records and has heard of more than is here; and whether this makes the data here old. */
+  /** Origins of which the peer refused records and knows a higher seq than this node, and whether that makes this node's data stale. */
   readonly #lacking = new Map<string, boolean>();
-  /** Until then this node waits for a peer that has these origins whole. */
+  /** Until this time, this node waits for a peer that has these origins complete. */
   #lackingUntilMonoMs: number;
-  /** Origins that the peer named and that are not welcome for a while. */
+  /** Origins that the peer named and that are refused for a while. */
   readonly #later = new Map<string, number>();
   #checkMonoMs: number;
   #behindMonoMs: number | undefined;
 
-  constructor(replicator: Replicator, view: PeerProgress, ask: (id: string, seq: number) => void, time: Time) {
+  constructor(replicator: Replicator, view: PeerProgress, request: (id: string, seq: number) => void, time: Time) {
     this.#replicator = replicator;
     this.#view = view;
-    this.#ask = ask;
+    this.#request = request;
     this.receivedMonoMs = time.monoMs;
     this.#checkMonoMs = time.monoMs;
     this.#lackingUntilMonoMs = time.monoMs + replicator.options.lackingWaitMs;
@@ -54,8 +54,8 @@ export class LinkPullScheduler implements PullingLink {
     return this.#view.peer.nodeId;
   }
 
-  get isWholeTold(): boolean {
-    return this.#view.isWholeTold;
+  get hasWholeVector(): boolean {
+    return this.#view.hasWholeVector;
   }
 
   get lacking(): Iterable<string> {
@@ -67,7 +67,7 @@ export class LinkPullScheduler implements PullingLink {
   }
 
   get isCaughtUp(): boolean {
-    if (!this.#view.isWholeTold) return false;
+    if (!this.#view.hasWholeVector) return false;
     for (const [id, seq] of this.#missing) {
       if (this.#throughOf(id) < seq) return false;
       this.#missing.delete(id);
@@ -80,26 +80,26 @@ export class LinkPullScheduler implements PullingLink {
   }
 
   /**
-   * Whether this node is behind the peer. It is when the peer has named a higher number of an origin. It also is when the peer knows an origin that is
-   * not whole, because this node or the peer refused records of it, or because frames left something out. Towards a peer of our own cluster an origin that
-   * is not whole counts only when it belongs to our cluster. Otherwise another cluster could make all of our nodes stale with one bad record.
+   * Whether this node is behind the peer: the peer has reported a higher seq of an origin, or it knows an origin that is incomplete because this node or
+   * the peer refused records of it, or because frames omitted something. For a peer of our own cluster, an incomplete origin counts only if it belongs to
+   * our cluster. Otherwise another cluster could make all of our nodes stale with one bad record.
    */
-  // HOT: asked after every frame. It ends at the first origin that is behind, and looks once at each origin that has arrived meanwhile.
+  // HOT: called after every frame. Stops at the first origin that is behind, and visits each origin once after it has arrived.
   get isBehind(): boolean {
     const { partial, unsettled } = this.#replicator;
     for (const origin of partial.origins) {
-      if (!this.#makesOld(origin)) continue;
+      if (!this.#makesStale(origin)) continue;
       const known = this.#view.find(origin.id);
-      if (known !== undefined && (known.told > 0 || known.lackingThrough > 0)) return true;
+      if (known !== undefined && (known.reportedSeq > 0 || known.lackingThrough > 0)) return true;
     }
-    for (const origin of unsettled) if (this.#makesOld(origin) && this.#view.toldOf(origin.id) > heldThrough(origin)) return true;
+    for (const origin of unsettled) if (this.#makesStale(origin) && this.#view.reportedSeqOf(origin.id) > heldThrough(origin)) return true;
     for (const [id, makesOld] of this.#lacking) {
       if (!makesOld) continue;
       if (this.#isLacking(id)) return true;
       this.#lacking.delete(id);
     }
     for (const id of this.#behind.keys()) {
-      if (this.#view.toldOf(id) > this.#throughOf(id)) return true;
+      if (this.#view.reportedSeqOf(id) > this.#throughOf(id)) return true;
       this.#behind.delete(id);
       this.#replicator.endFetch(id, this);
     }
@@ -111,22 +111,22 @@ export class LinkPullScheduler implements PullingLink {
     const { partial, replica } = this.#replicator;
     let behindSeqs = 0;
     for (const id of this.#behind.keys())
-      if (replica.origins.get(id)?.lacks === undefined) behindSeqs += Math.max(0, this.#view.toldOf(id) - this.#throughOf(id));
+      if (replica.origins.get(id)?.lacks === undefined) behindSeqs += Math.max(0, this.#view.reportedSeqOf(id) - this.#throughOf(id));
     const behindMs = behindSeqs > 0 && this.#behindMonoMs !== undefined ? time.monoMs - this.#behindMonoMs : 0;
     let refusedSeqs = 0;
     for (const { id } of partial.origins) {
-      const { told = 0, at = 0, lackingThrough = 0 } = this.#view.find(id) ?? {};
-      // The peer has what it sent, also before its next vector says so.
-      refusedSeqs += lackingThrough > 0 ? told : Math.max(told, at);
+      const { reportedSeq = 0, at = 0, lackingThrough = 0 } = this.#view.find(id) ?? {};
+      // The peer has the records that it sent, even before its next vector reports them.
+      refusedSeqs += lackingThrough > 0 ? reportedSeq : Math.max(reportedSeq, at);
     }
     return { behindMs, behindSeqs: behindSeqs + refusedSeqs, isPartial: refusedSeqs > 0 };
   }
 
-  /** The peer's vector named an origin. */
-  told(id: string, seq: number, time: Time): void {
+  /** Handles an entry of the peer's vector. */
+  onVectorEntry(id: string, seq: number, time: Time): void {
     if (this.#isLacking(id) && this.#isWelcome(id, time)) {
       this.#noteLacking(id);
-      if (!this.#view.isWholeTold) this.#missing.set(id, this.#view.lackingThroughOf(id));
+      if (!this.#view.hasWholeVector) this.#missing.set(id, this.#view.lackingThroughOf(id));
     }
     if (seq <= this.#throughOf(id)) return;
     if (!this.#isWelcome(id, time)) {
@@ -134,54 +134,54 @@ export class LinkPullScheduler implements PullingLink {
       return;
     }
     if (!this.#behind.has(id)) this.#behind.set(id, time.monoMs);
-    if (!this.#view.isWholeTold) this.#missing.set(id, seq);
+    if (!this.#view.hasWholeVector) this.#missing.set(id, seq);
     this.#behindMonoMs ??= time.monoMs;
   }
 
   reconsider(id: string): void {
-    if (this.#view.toldOf(id) > this.#throughOf(id)) this.#behind.set(id, Number.NEGATIVE_INFINITY);
+    if (this.#view.reportedSeqOf(id) > this.#throughOf(id)) this.#behind.set(id, Number.NEGATIVE_INFINITY);
     if (this.#isLacking(id)) this.#noteLacking(id);
   }
 
   disbelieve(id: string, seq: number, time: Time): void {
     const known = this.#view.find(id);
-    if (known !== undefined && known.told > seq) known.disbelieve(time.monoMs + this.#replicator.options.refusedMs);
+    if (known !== undefined && known.reportedSeq > seq) known.disbelieve(time.monoMs + this.#replicator.options.refusedMs);
   }
 
-  /** A frame began above the number that is known here. */
+  /** Requests the records after the seq known here, because a frame began above it. */
   gap(id: string, knows: number, time: Time): void {
-    if (this.#replicator.takeFetch(id, this, time, this.#wish(id))) this.#ask(id, knows);
+    if (this.#replicator.takeFetch(id, this, time, this.#pullRequest(id))) this.#request(id, knows);
   }
 
   tick(time: Time): void {
     if (time.monoMs - this.#checkMonoMs >= CHECK_MS) this.check(time);
   }
 
-  /** Asks for the records that the peer has, unless another link is fetching them or they come by themselves. */
+  /** Requests the records that the peer has, unless another link is fetching them or they arrive without a request. */
   check(time: Time): void {
     this.#checkMonoMs = time.monoMs;
-    const isAnybodyUnheard = this.#missing.size > 0 && this.#replicator.isAnybodyUnheard();
+    const hasSilentMember = this.#missing.size > 0 && this.#replicator.hasSilentMember();
     for (const [id, seq] of this.#missing) {
-      // The peer may have forgotten the origin meanwhile, and no other node may have it.
-      const mayCome = time.monoMs < this.#lackingUntilMonoMs && (isAnybodyUnheard || !this.#replicator.hasLeft(id));
+      // The peer may have forgotten the origin in the meantime, and no other node may have it.
+      const mayCome = time.monoMs < this.#lackingUntilMonoMs && (hasSilentMember || !this.#replicator.hasLeft(id));
       const isAwaited = mayCome && this.#isLacking(id);
-      const isWithdrawn = this.#view.toldOf(id) < seq && !isAwaited;
+      const isWithdrawn = this.#view.reportedSeqOf(id) < seq && !isAwaited;
       if (isWithdrawn || this.#throughOf(id) >= seq || !this.#isWelcome(id, time)) this.#missing.delete(id);
     }
     for (const id of this.#lacking.keys()) if (!this.#isLacking(id) || !this.#isWelcome(id, time)) this.#lacking.delete(id);
     for (const [id] of turn(this.#later)) {
-      if (this.#throughOf(id) < this.#view.toldOf(id) && !this.#isWelcome(id, time)) continue;
+      if (this.#throughOf(id) < this.#view.reportedSeqOf(id) && !this.#isWelcome(id, time)) continue;
       this.#later.delete(id);
-      this.told(id, this.#view.toldOf(id), time);
+      this.onVectorEntry(id, this.#view.reportedSeqOf(id), time);
     }
     for (const [id, sinceMonoMs] of turn(this.#behind)) {
       const through = this.#throughOf(id);
-      if (through >= this.#view.toldOf(id) || !this.#isWelcome(id, time)) {
-        if (through < this.#view.toldOf(id)) this.#later.set(id, time.monoMs);
+      if (through >= this.#view.reportedSeqOf(id) || !this.#isWelcome(id, time)) {
+        if (through < this.#view.reportedSeqOf(id)) this.#later.set(id, time.monoMs);
         this.#behind.delete(id);
         this.#replicator.endFetch(id, this);
-      } else if (this.#isOverdue(id, sinceMonoMs, time) && this.#replicator.takeFetch(id, this, time, this.#wish(id)))
-        this.#ask(id, through);
+      } else if (this.#isOverdue(id, sinceMonoMs, time) && this.#replicator.takeFetch(id, this, time, this.#pullRequest(id)))
+        this.#request(id, through);
     }
     if (this.#behind.size === 0) this.#behindMonoMs = undefined;
   }
@@ -194,29 +194,29 @@ export class LinkPullScheduler implements PullingLink {
     this.#later.clear();
   }
 
-  /** Most new records of a peer are already on their way here. Those that were named when the link came up are not, unless they are the peer's own. */
+  /** Most new records of a peer are already in transit. Records named when the link came up are not, unless they are the peer's own. */
   #isOverdue(id: string, sinceMonoMs: number, time: Time): boolean {
-    if (!this.#view.isWholeTold) return false;
+    if (!this.#view.hasWholeVector) return false;
     const { fetchGraceMs } = this.#replicator.options;
     if (this.#view.isOwn(id)) return time.monoMs >= Math.max(sinceMonoMs, this.receivedMonoMs) + 2 * fetchGraceMs;
     return this.#missing.has(id) || this.#isOffered(id) || time.monoMs >= sinceMonoMs + fetchGraceMs;
   }
 
-  /** Whether nobody sends the origin unasked: the peer only offers it, and there is no link to its own node. */
+  /** Whether no node sends the origin without a request: the peer only offers it, and this node has no link to the origin's own node. */
   #isOffered(id: string): boolean {
     return !this.#replicator.isLinked(refOf(id).nodeId);
   }
 
-  #wish(id: string): { readonly wanted: number; readonly isNews: boolean } {
-    return { wanted: this.#view.toldOf(id), isNews: !this.#missing.has(id) && this.#isOffered(id) };
+  #pullRequest(id: string): { readonly wanted: number; readonly isNews: boolean } {
+    return { wanted: this.#view.reportedSeqOf(id), isNews: !this.#missing.has(id) && this.#isOffered(id) };
   }
 
-  /** Whether the peer refused records of an origin, and has heard of a higher number than is here. It cannot give that. */
+  /** Whether the peer refused records of an origin and knows a higher seq than this node. It cannot send those records. */
   #isLacking(id: string): boolean {
     return this.#view.lackingThroughOf(id) > this.#throughOf(id);
   }
 
-  #makesOld(origin: Origin): boolean {
+  #makesStale(origin: Origin): boolean {
     return !(this.#isWithin && isOfOtherCluster(origin, this.#replicator.place.clusterId));
   }
 
@@ -225,7 +225,7 @@ export class LinkPullScheduler implements PullingLink {
     this.#lacking.set(id, !(isAbroad && this.#isWithin));
   }
 
-  /** Whether the peer is of our own cluster. */
+  /** Whether the peer belongs to our own cluster. */
   get #isWithin(): boolean {
     return this.#view.peer.relation === "cluster";
   }
@@ -234,7 +234,7 @@ export class LinkPullScheduler implements PullingLink {
     return this.#replicator.replica.origins.get(id)?.through ?? 0;
   }
 
-  /** Whether frames of that origin are taken from this peer. */
+  /** Whether frames of that origin are accepted from this peer. */
   #isWelcome(id: string, time: Time): boolean {
     const { replica, place } = this.#replicator;
     const { peer } = this.#view;
@@ -249,7 +249,7 @@ export class LinkPullScheduler implements PullingLink {
   }
 }
 
-/** The origins whose turn it is. Of very many only some are looked at, and the next ones next time, because a peer may name origins that it never gives. */
+/** Returns the origins to check now: at most `MAX_LOOKED`, and others the next time, because a peer may name origins that it never sends. */
 function turn(ids: Map<string, number>): readonly (readonly [string, number])[] {
   if (ids.size <= MAX_LOOKED) return [...ids];
   const first = ids.entries().take(MAX_LOOKED).toArray();

@@ -1,32 +1,32 @@
-/** Which origin is being fetched, over which link: one at a time, so that a newcomer with twenty peers gets everything once. */
+/** Tracks which origin is being fetched over which link: over one link at a time, so that a new node with twenty peers receives everything once. */
 import type { Time } from "../../lib/machine.ts";
 import type { ReplicationOptions } from "./options.ts";
 
-/** A link as seen by who shares the fetching out. */
+/** A link as seen by the replicator, which distributes the fetches. */
 export interface PullingLink {
-  /** When records last came over it. */
+  /** When records last arrived over it. */
   readonly receivedMonoMs: number;
-  /** An origin is taken again that was refused before. */
+  /** Accepts an origin again that was refused before. */
   reconsider(id: string): void;
-  /** The node on the other side. */
+  /** Id of the peer node. */
   readonly peerNodeId: string;
-  /** Whether that node has named all origins that it has. */
-  readonly isWholeTold: boolean;
-  /** Origins of which it refused records, and of which less is here than it has heard of. */
+  /** Whether that node has reported all origins that it has. */
+  readonly hasWholeVector: boolean;
+  /** Origins of which the peer refused records, and knows a higher seq than this node. */
   readonly lacking: Iterable<string>;
-  /** This node stood still for so long. */
+  /** Moves deadlines because this process was paused for that long. */
   postpone(byMs: number): void;
-  /** An origin ends at that number: a peer that names more is not asked for it for a while. */
+  /** The origin ends at that seq, so a peer that reports more is not asked for the origin for a while. */
   disbelieve(id: string, seq: number, time: Time): void;
 }
 
 type FetchOptions = Pick<ReplicationOptions, "fetchTimeoutMs" | "fetchMaxWaitMs" | "newsTimeoutMs" | "newsPatienceMs">;
 
-/** What a link asks its peer for. */
+/** The request of a link to its peer. */
 export interface PullRequest {
-  /** Up to there, as the peer told. */
+  /** The seq up to which records are requested, as the peer reported it. */
   readonly wanted: number;
-  /** The peer has just offered it: the answer is small, and soon there. */
+  /** Whether the peer has just offered these changes: the answer is small and arrives soon. */
   readonly isNews: boolean;
 }
 
@@ -34,24 +34,24 @@ interface PullInFlight extends PullRequest {
   readonly puller: PullingLink;
   sinceMonoMs: number;
   through: number;
-  /** When it was first asked for since something came. */
+  /** When it was first requested since records last arrived. */
   firstMonoMs: number;
-  /** Asked again without an answer. */
+  /** Number of repeated requests without an answer. */
   attempts: number;
 }
 
 const ALL: PullRequest = { wanted: Number.POSITIVE_INFINITY, isNews: false };
 
-/** Questions for an origin before the waits grow: a net that loses a fifth of all frames needs some. */
+/** Requests for an origin before the waits grow. A network that loses a fifth of all frames needs several. */
 const QUICK_ATTEMPTS = 5;
 
-/** News that takes long to come is waited for at most so long: a peer that does not answer must not hold it up. */
+/** Longest wait for requested changes on a slow network: a peer that does not answer must not delay them for longer. */
 const MAX_NEWS_WAIT_MS = 3000;
 
 export class PullsInFlight {
   readonly #options: FetchOptions;
   readonly #all = new Map<string, PullInFlight>();
-  /** What answers took, and how much that varies (RFC 6298, 2.3); undefined before the first. */
+  /** Smoothed answer time and its variation (RFC 6298, 2.3). Undefined before the first answer. */
   #answerMs: number | undefined;
   #varianceMs = 0;
 
@@ -59,16 +59,16 @@ export class PullsInFlight {
     this.#options = options;
   }
 
-  /** Whether this link is to ask its peer for an origin now, of which `through` is known. When nothing comes another takes over. */
+  /** Whether this link should request an origin now that is known up to `through`. If nothing arrives, another link may request it. */
   take(
     { id, through }: { readonly id: string; readonly through: number },
     puller: PullingLink,
     { monoMs }: Time,
-    wish: PullRequest = ALL,
+    request: PullRequest = ALL,
   ): boolean {
     const fetch = this.#all.get(id);
     if (fetch === undefined) {
-      this.#all.set(id, { ...wish, puller, sinceMonoMs: monoMs, firstMonoMs: monoMs, through, attempts: 0 });
+      this.#all.set(id, { ...request, puller, sinceMonoMs: monoMs, firstMonoMs: monoMs, through, attempts: 0 });
       return true;
     }
     if (through > fetch.through) {
@@ -82,23 +82,23 @@ export class PullsInFlight {
     const newsMs = this.#newsTimeoutMs;
     const [timeoutMs, patienceMs] = fetch.isNews ? [newsMs, Math.max(newsMs, newsPatienceMs)] : [fetchTimeoutMs, fetchMaxWaitMs];
     const isSame = fetch.puller === puller;
-    // Another goes first; and who does not give after a few questions is asked ever more rarely.
+    // Another link goes first. A peer that has not answered after several requests is asked at growing intervals.
     const growth = 1.5 ** Math.max(0, fetch.attempts - QUICK_ATTEMPTS);
     const waitMs = Math.min(fetchMaxWaitMs, timeoutMs * (isSame ? 1.5 : 1) * growth);
     const busyMonoMs = Math.min(fetch.puller.receivedMonoMs, fetch.sinceMonoMs + patienceMs);
     if (monoMs - Math.max(fetch.sinceMonoMs, busyMonoMs) < waitMs) return false;
-    this.#all.set(id, { ...wish, puller, sinceMonoMs: monoMs, firstMonoMs: fetch.firstMonoMs, through, attempts: fetch.attempts + 1 });
+    this.#all.set(id, { ...request, puller, sinceMonoMs: monoMs, firstMonoMs: fetch.firstMonoMs, through, attempts: fetch.attempts + 1 });
     return true;
   }
 
-  /** Where the net is slow, answers are waited for longer: who asks a second peer meanwhile gets everything twice. */
+  /** On a slow network the wait is longer: asking a second peer in the meantime would fetch everything twice. */
   get #newsTimeoutMs(): number {
     const { newsTimeoutMs } = this.#options;
     return Math.max(newsTimeoutMs, Math.min(MAX_NEWS_WAIT_MS, (this.#answerMs ?? 0) + 4 * this.#varianceMs));
   }
 
-  /** More of an origin is here. */
-  // HOT: once a frame.
+  /** Registers that more of an origin has arrived. */
+  // HOT: once per frame.
   arrived({ id, through }: { readonly id: string; readonly through: number }, { monoMs }: Time): void {
     const fetch = this.#all.get(id);
     if (fetch === undefined || through < fetch.wanted) return;
@@ -106,7 +106,7 @@ export class PullsInFlight {
     if (fetch.isNews) this.#noteAnswer(Math.min(MAX_NEWS_WAIT_MS, monoMs - fetch.firstMonoMs));
   }
 
-  /** As RFC 6298 smooths round trips. One that was asked for again counts from the first question, so that the wait grows where answers are late. */
+  /** Smooths answer times as in RFC 6298. The time of a repeated request counts from the first one, so the wait grows when answers are late. */
   #noteAnswer(tookMs: number): void {
     const before = this.#answerMs;
     if (before === undefined) this.#varianceMs = tookMs / 2;
@@ -125,12 +125,12 @@ export class PullsInFlight {
     this.#all.delete(id);
   }
 
-  /** What this link fetched is here, or not to be had. */
+  /** The origin that this link fetched has arrived, or is not available. */
   end(id: string, puller: PullingLink): void {
     if (this.#all.get(id)?.puller === puller) this.#all.delete(id);
   }
 
-  /** The link is gone: what it fetched is for others to ask for. */
+  /** The link is closed. Other links may request the origins that it was fetching. */
   drop(puller: PullingLink): void {
     for (const [id, fetch] of this.#all) if (fetch.puller === puller) this.#all.delete(id);
   }

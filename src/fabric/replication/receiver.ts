@@ -1,4 +1,4 @@
-/** What one link does with the records that arrive: it checks who may send what, applies them, counts, tells of faults, and moves the clock. */
+/** Handles the records that arrive on one link: checks that the peer may send them, applies and counts them, logs faults, and advances the clock. */
 import { relationOf } from "../../catalog/entry/scope.ts";
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import { FrameReceiver, type FrameResult } from "../../catalog/replica/frames.ts";
@@ -28,7 +28,7 @@ export class LinkReceiver {
     this.#receiver = new FrameReceiver(replicator.replica, replicator.stamper, replicator.bounds, replicator.options.maxOriginRecords);
   }
 
-  /** The next whole transfer of the origin is a repair. */
+  /** Marks the next whole transfer of the origin as a repair. */
   repair(origin: Origin): void {
     this.#receiver.repair(origin.id, origin.through);
   }
@@ -43,14 +43,14 @@ export class LinkReceiver {
     if (this.#isDoubtful(id, place, time)) return this.#leave(id, time);
     stats.receivedRecords += frame.records.length;
     const applied = this.#receiver.apply(frame, time, { place, maxSkewMs: options.maxClockSkewMs });
-    if (applied.kind === "refused") return this.#refuse(id, "malformed, or forgotten here", time, out);
+    if (applied.kind === "refused") return this.#refuse(id, "the frame is malformed or the origin was forgotten here", time, out);
     if (applied.kind === "gap") return this.#puller.gap(id, applied.knows, time);
     this.#learn(applied, id, time, out);
     const origin = replica.origins.get(id);
     if (origin === undefined) return;
     if (this.#view.isOwn(id)) this.#view.noteHome(origin);
     if (!frame.isComplete || frame.isLast) this.#view.take(id)?.reached(frame.through);
-    // A whole transfer can change records under numbers that were already announced to others.
+    // A whole transfer can change records whose seqs were already announced to others.
     if (frame.isComplete && frame.isLast) this.#replicator.heldChanged(origin);
     this.#notePartial(origin, time, out);
     const hasMoved = this.#replicator.noteOrigin(origin);
@@ -68,7 +68,7 @@ export class LinkReceiver {
     out.push(news === "partial" ? eventOutput("origin_partial", "warn", detail) : eventOutput("origin_whole", "info", detail));
   }
 
-  /** A peer that lets foreign nodes in, or is older, passes their records on. From then on they are not asked for, and not logged again. */
+  /** An older or permissive peer may forward records of foreign nodes. Such a node is registered, so its records are not requested or logged again. */
   #isForeign(nodeId: string, place: OriginLocation, time: Time, out: FabricOutput[]): boolean {
     const { foreignPeers, stats } = this.#replicator;
     const refusal = place.clusterId === "" ? undefined : foreignPeers?.refusalOf(place);
@@ -80,31 +80,35 @@ export class LinkReceiver {
     return true;
   }
 
-  /** Why a frame of that origin is refused, whatever its records are. */
+  /** Returns why a frame of that origin is refused, regardless of its records. */
   #refusalOf(nodeId: string, id: string, place: OriginLocation): string | undefined {
     const { replica, place: here } = this.#replicator;
     const { relation } = this.#view.peer;
-    if (relation === "remote") return "from another region";
-    if (id === replica.self.id) return "our own origin";
-    if (place.clusterId === "" || relationOf(here, place) === "remote") return "of another region";
-    if (relation !== "cluster" && place.clusterId === here.clusterId) return "of our own cluster, by way of another";
+    if (relation === "remote") return "the peer is in another region";
+    if (id === replica.self.id) return "the origin is this node's own";
+    if (place.clusterId === "" || relationOf(here, place) === "remote") return "the origin is in another region";
+    if (relation !== "cluster" && place.clusterId === here.clusterId)
+      return "an origin of this cluster was sent by a node of another cluster";
     if (place.clusterId !== here.clusterId && this.#replicator.hearsay.isOurs(nodeId))
-      return `of a node of ours, put in cluster ${place.clusterId}`;
+      return `the origin's node is a member of this cluster, but the frame names cluster ${place.clusterId}`;
     const isOwn = this.#view.isOwn(id);
     const { peer } = this.#view;
-    if (isOwn && (place.clusterId !== peer.clusterId || place.region !== peer.region)) return "not where the peer says it is";
+    if (isOwn && (place.clusterId !== peer.clusterId || place.region !== peer.region))
+      return "the cluster or region differs from the peer's own";
     const known = replica.origins.get(id);
-    if (known === undefined) return this.#replicator.hasRoomFor(id, isOwn, place.clusterId) ? undefined : "more origins than are allowed";
+    if (known === undefined)
+      return this.#replicator.hasRoomFor(id, isOwn, place.clusterId) ? undefined : "the maximum number of origins is reached";
     const isElsewhere = known.clusterId !== "" && known.clusterId !== place.clusterId;
-    if (isElsewhere && !(isOwn && this.#mayMove(known))) return `of cluster ${place.clusterId}, known in ${known.clusterId}`;
+    if (isElsewhere && !(isOwn && this.#mayMove(known)))
+      return `the frame names cluster ${place.clusterId}, but the origin is known in ${known.clusterId}`;
     if (isOwn) this.#replicator.rehome(known, place);
     return undefined;
   }
 
   /**
-   * Whether the peer's own origin may move to the cluster that the peer names, because another node may have named a wrong one before. It may not when the
-   * origin itself named another cluster, when nodes of our cluster count it as ours, or when the table of members has it elsewhere: then the peer is another
-   * node with the same name. A node that our own cluster let in is believed.
+   * Whether the peer's own origin may move to the cluster that the peer names. Another node may have reported a wrong cluster before. It must not move if
+   * the origin itself named another cluster, if our cluster counts it as its own, or if the member table lists it in another cluster: then the peer is a
+   * different node with the same name. A peer that is a member of our own cluster is always trusted.
    */
   #mayMove({ nodeId, isAtHome, clusterId }: Origin): boolean {
     const { peer } = this.#view;
@@ -114,7 +118,7 @@ export class LinkReceiver {
     );
   }
 
-  /** Whether other nodes know more about the origin and are to be asked. This is no fault of a peer that passes on what it knows. */
+  /** Whether other nodes are a better source for the origin and must be asked instead. The peer is not at fault: it forwards its own copy. */
   #isDoubtful(id: string, { clusterId }: OriginLocation, time: Time): boolean {
     if (this.#replicator.hearsay.isHearsay(this.#view.peer, clusterId, time)) return true;
     return (this.#view.find(id)?.disbelievedUntilMonoMs ?? 0) > time.monoMs;
@@ -125,12 +129,12 @@ export class LinkReceiver {
     this.event("frame_refused", { origin: id, why }, time, out);
   }
 
-  /** The origin is not asked for over this link for a while. */
+  /** Stops requests for the origin over this link for a while. */
   #leave(id: string, { monoMs }: Time): void {
     const { stats, replica, options } = this.#replicator;
     stats.refusedOrigins += 1;
     const known = this.#view.find(id);
-    // A forgotten origin may be readmitted.
+    // A forgotten origin may be restored.
     if (known !== undefined && !replica.forgotten.has(id)) known.refusedUntilMonoMs = monoMs + options.refusedMs;
   }
 
@@ -149,7 +153,7 @@ export class LinkReceiver {
     this.event("record_refused", { origin: id, count: applied.refused.length, why: first.message.slice(0, 200) }, time, out);
   }
 
-  /** Logs an event and names the peer. Of one name and link at most one an interval is logged. */
+  /** Logs an event that names the peer. Each event name is logged at most once per interval on a link. */
   event(name: string, detail: Readonly<Record<string, string | number>>, time: Time, out: FabricOutput[]): void {
     const dueMonoMs = this.#eventMonoMs.get(name) ?? Number.NEGATIVE_INFINITY;
     if (time.monoMs < dueMonoMs) return;
@@ -158,9 +162,9 @@ export class LinkReceiver {
   }
 }
 
-// One link's comparing of origins: digests now and then, and what to do when they differ (semantics.md, Tombstones).
+// Anti-entropy of one link: exchanges digests of origins periodically, and requests a repair when they differ (semantics.md, Tombstones).
 
-/** Between two slices of summing, in ms. */
+/** Time between two slices of digest work, in ms. */
 const SLICE_MS = 10;
 
 interface RefusalStrikes {
@@ -172,21 +176,21 @@ export class AntiEntropy {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
   readonly #rng: Rng;
-  readonly #tell: (digest: OriginDigest) => void;
-  /** Digests to be told, or to be compared with the peer's, as soon as our own is summed. */
+  readonly #queueDigest: (digest: OriginDigest) => void;
+  /** Digests to be sent, or to be compared with the peer's digest, as soon as our own is computed. */
   readonly #waiting = new Map<string, OriginDigest | undefined>();
   readonly #strikes = new BoundedMap<string, RefusalStrikes>(MAX_DIGESTS);
   readonly #repairedMonoMs = new BoundedMap<string, number>(MAX_DIGESTS);
-  /** Last origin told of: the round goes on after it. */
+  /** The last origin whose digest was sent. The next round continues after it. */
   #lastId = "";
   #dueMonoMs: number;
   #workMonoMs = Number.NEGATIVE_INFINITY;
 
-  constructor(replicator: Replicator, view: PeerProgress, rng: Rng, tell: (digest: OriginDigest) => void, time: Time) {
+  constructor(replicator: Replicator, view: PeerProgress, rng: Rng, queueDigest: (digest: OriginDigest) => void, time: Time) {
     this.#replicator = replicator;
     this.#view = view;
     this.#rng = rng;
-    this.#tell = tell;
+    this.#queueDigest = queueDigest;
     this.#dueMonoMs = this.#nextMonoMs(time);
   }
 
@@ -194,7 +198,7 @@ export class AntiEntropy {
     return this.#waiting.size > 0 ? this.#workMonoMs + SLICE_MS : this.#dueMonoMs;
   }
 
-  /** The peer told of origins. */
+  /** Queues the peer's digests for comparison. */
   onDigests(digests: readonly OriginDigest[]): void {
     for (const digest of digests.slice(0, MAX_DIGESTS)) {
       const id = `${digest.nodeId}/${digest.generation}`;
@@ -203,7 +207,7 @@ export class AntiEntropy {
     }
   }
 
-  /** Bounded work; returns the origins to be repaired by a whole transfer from this peer. */
+  /** Does a bounded amount of work and returns the origins that need a repair by a whole transfer from this peer. */
   tick(time: Time): readonly Origin[] {
     if (time.monoMs >= this.#dueMonoMs) this.#choose(time);
     if (this.#waiting.size === 0 || time.monoMs < this.#workMonoMs + SLICE_MS) return [];
@@ -218,19 +222,19 @@ export class AntiEntropy {
       }
       const ours = this.#replicator.digests.find(origin, this.#view.peer.relation, time);
       if (ours === undefined) {
-        // Cannot be summed now; another time.
+        // This digest cannot be computed now. A later round tries again.
         if (!this.#replicator.digests.isBusy) this.#waiting.delete(id);
         continue;
       }
       this.#waiting.delete(id);
-      const told: OriginDigest = { nodeId: origin.nodeId, generation: origin.generation, ...ours };
-      if (theirs === undefined) this.#tell(told);
-      else if (this.#isDivergent(origin, theirs, told) && this.#mayRepair(origin, time)) repairs.push(origin);
+      const digest: OriginDigest = { nodeId: origin.nodeId, generation: origin.generation, ...ours };
+      if (theirs === undefined) this.#queueDigest(digest);
+      else if (this.#isDivergent(origin, theirs, digest) && this.#mayRepair(origin, time)) repairs.push(origin);
     }
     return repairs;
   }
 
-  /** Twice in a row at the same number; the answer lets the other side see it too. */
+  /** Whether the digests differed twice in a row at the same seq. Sending our own digest lets the peer detect the difference too. */
   #isDivergent(origin: Origin, theirs: OriginDigest, ours: OriginDigest): boolean {
     const { stats } = this.#replicator;
     const { id } = origin;
@@ -243,19 +247,19 @@ export class AntiEntropy {
     const before = this.#strikes.get(id);
     const count = before?.through === ours.through ? before.count + 1 : 1;
     this.#strikes.set(id, { through: ours.through, count });
-    // Not into the origin's own cluster, which hears of it from its own.
-    if (count <= 2 && this.#view.mayCarry(origin)) this.#tell(ours);
+    // Do not send it into the origin's own cluster, which compares with its own nodes.
+    if (count <= 2 && this.#view.mayCarry(origin)) this.#queueDigest(ours);
     return count >= 2;
   }
 
-  /** Whether the peer is more to be believed than this node: it is the origin, or nearer to it. Of two equally far the lower id is. */
+  /** Whether the peer is the better source: the origin's own node, or nearer to it. At equal distance, the node with the lower id is. */
   #mayRepair(origin: Origin, time: Time): boolean {
     const { replica, linked, options, stats } = this.#replicator;
     if (origin === replica.self) return false;
     const isNearer = this.#view.isLinkedTo(origin.nodeId) || this.#view.peer.nodeId < replica.self.nodeId;
     if (!this.#view.isOfPeer(origin) && (linked.includes(origin.nodeId) || !isNearer)) return false;
     const lastMonoMs = this.#repairedMonoMs.get(origin.id) ?? Number.NEGATIVE_INFINITY;
-    // A record that is refused here for good would otherwise be repaired for ever.
+    // Without this limit, a record that is permanently refused here would be repaired forever.
     if (time.monoMs < lastMonoMs + options.repairIntervalMs) return false;
     this.#repairedMonoMs.set(origin.id, time.monoMs);
     this.#strikes.delete(origin.id);
@@ -263,7 +267,7 @@ export class AntiEntropy {
     return true;
   }
 
-  /** The next few origins of the round of which both sides know the same number. */
+  /** Chooses the next few origins of the round for which both sides have the same seq. */
   #choose(time: Time): void {
     this.#dueMonoMs = this.#nextMonoMs(time);
     const ids = [...this.#replicator.replica.origins.keys()];

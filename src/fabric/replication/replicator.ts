@@ -1,4 +1,4 @@
-/** What all links of a node share in replication: the vector, the cache of frames, and which link fetches which origin. */
+/** The replication state that all links of a node share: the version vector, the frame cache, and which link fetches which origin. */
 
 import type { EntryBounds } from "../../catalog/entry/names.ts";
 import type { OriginRelation } from "../../catalog/entry/scope.ts";
@@ -21,35 +21,35 @@ import { type PartialOrigin, PartialOrigins } from "./partial-origins.ts";
 import { type PullingLink, type PullRequest, PullsInFlight } from "./pulls-in-flight.ts";
 import { refOf, type VectorSlot, VersionVector } from "./version-vector.ts";
 
-/** Counted since the start; each is a metric (`node/fabric/metrics.ts`). */
+/** Counters since the node started. Each one is exported as a metric (`node/fabric/metrics.ts`). */
 const NO_STATS = {
   sentRecords: 0,
   receivedRecords: 0,
   /** Records that changed something. */
   appliedRecords: 0,
-  /** Records that were refused while the rest of their frame was taken. */
+  /** Records that were refused while the rest of their frame was accepted. */
   refusedRecords: 0,
-  /** Frames, and entries of vectors, of an origin that is not taken here: it is forgotten, our own, out of place, or one too many. */
+  /** Refused frames and vector entries: the origin is forgotten, is our own, belongs elsewhere, or exceeds the limit. */
   refusedOrigins: 0,
-  /** Origins that this node asked peers for, gave to peers that asked, and held back because they asked too often. */
+  /** Origins that this node requested from peers, origins sent to peers on request, and requests ignored because they came too often. */
   originsAsked: 0,
   originsGiven: 0,
   originsHeldBack: 0,
-  /** Origins sent whole. */
+  /** Whole transfers sent. */
   wholeTransfers: 0,
   vectorsEqual: 0,
   vectorsDifferent: 0,
   digestsEqual: 0,
   digestsDifferent: 0,
-  /** Origins of which a whole transfer was asked for because digests differed. */
+  /** Whole transfers requested because digests differed. */
   repairs: 0,
-  /** Stamps too far ahead of this node's wall clock. */
+  /** Frames with stamps that are too far ahead of this node's wall clock. */
   beyondSkew: 0,
 };
 
 interface MemberTable {
   find(nodeId: string): (OriginLocation & { readonly generation: number; readonly status?: MemberStatus }) | undefined;
-  /** The others that are alive or suspect. */
+  /** The other members that are alive or suspect. */
   listed(): readonly NodeRef[];
 }
 
@@ -57,21 +57,24 @@ export interface ReplicatorParts {
   readonly replica: Replica;
   readonly stamper: EntryReader;
   readonly bounds: EntryBounds;
-  /** Learns of the stamps of others. Undefined where stamps are no times. */
+  /** Advances with the stamps of received records. Undefined when stamps are not times. */
   readonly hlc: Pick<Hlc, "merge"> | undefined;
   readonly rng: Rng;
-  /** Where this node is at home. */
+  /** This node's own cluster and region. */
   readonly place: OriginLocation;
   readonly options: ReplicationOptions;
   readonly foreignPeers?: ForeignPeers;
   readonly members: MemberTable;
-  /** No journal holds our origin: each start has another one, and a peer that knows more of it knows of nothing that was lost. */
+  /**
+   * Whether this node has no journal, so that its origin is new at each start. A peer that knows more of the origin is then no sign of lost
+   * records.
+   */
   readonly isNewAtStart?: boolean;
 }
 
 /**
- * One for each node. The composition of the room calls `changed` when own records were committed, `setLinked` when links come and go, and
- * `forgetOrigin` and `restoreOrigin` instead of the replica's methods with those names. It notes at once what the replica already holds.
+ * Each node has one. Fabric calls `changed` when own records were committed and `setLinked` when links come and go. It calls `forgetOrigin` and
+ * `readmit` instead of the corresponding methods of the replica. The constructor registers all origins that the replica already has.
  */
 export class Replicator {
   readonly replica: Replica;
@@ -92,23 +95,26 @@ export class Replicator {
   readonly isNewAtStart: boolean;
   readonly disproved: Disproved;
   readonly stats = { ...NO_STATS };
-  /** Origins that were not known here when a peer said that it hides them. At most `maxOrigins`. */
+  /** Origins that were unknown here when a peer reported them as hidden. At most `maxOrigins`. */
   readonly hiddenElsewhere = new Set<string>();
-  /** Origins whose frames left out keys that changed again meanwhile (`Unsettled`). */
+  /** Origins whose frames omitted keys that had changed again in the meantime (`Unsettled`). */
   readonly unsettled = new Set<Origin>();
-  /** When own news was last announced. */
+  /** When own changes were last announced. */
   edgeMonoMs = Number.NEGATIVE_INFINITY;
   readonly #fetches: PullsInFlight;
   readonly #pullers = new Set<PullingLink>();
-  /** A node of our own cluster was linked, or one of another cluster was believed: no other node may say any more what our journal lost. */
+  /**
+   * A node of our own cluster was linked, or a node of another cluster was trusted once. From then on, no node of another cluster can report
+   * that our journal lost records.
+   */
   #hasWitness = false;
   #selfId: string;
-  /** The mark of our own origin, once it has one. */
-  #selfMark: VectorSlot | undefined;
+  /** The vector slot of our own origin, once it has one. */
+  #selfSlot: VectorSlot | undefined;
   #workMonoMs = Number.NEGATIVE_INFINITY;
   #lostId = "";
   #lostMonoMs = Number.NEGATIVE_INFINITY;
-  /** Number of origins by cluster, counted when there were `#countedSize` origins. */
+  /** Number of origins by cluster, valid while there are `#countedSize` origins. */
   readonly #counts = new Map<string, number>();
   #countedSize = -1;
   #linked: readonly string[] = [];
@@ -143,29 +149,29 @@ export class Replicator {
     }
   }
 
-  // ---- own news ----
+  // ---- own changes ----
 
-  /** The seq up to which own records are announced. Later ones are still being gathered. */
-  // HOT: several times an input and link.
+  /** The seq up to which own records are announced. Later records are still being batched. */
+  // HOT: called several times per input and link.
   get horizon(): number {
     const { id } = this.replica.self;
-    if (this.#selfMark?.id !== id) this.#selfMark = this.vector.find(id);
-    return this.#selfMark?.seq ?? 0;
+    if (this.#selfSlot?.id !== id) this.#selfSlot = this.vector.find(id);
+    return this.#selfSlot?.seq ?? 0;
   }
 
-  /** Monotonic ms from which gathered own news may be announced. `NEVER` when there is none. */
+  /** Monotonic ms from which batched own changes may be announced. `NEVER` when there are none. */
   get edgeDueMonoMs(): number {
     const { self } = this.replica;
     if (self.id === this.#selfId && self.through === this.horizon) return NEVER;
     return this.edgeMonoMs + Math.min(this.options.maxGatherMs, this.options.gatherMsALink * this.#linkedIds.size);
   }
 
-  /** The announced vector is complete as of this time. What is written while news is gathered is announced later. */
-  toldMonoMs({ monoMs }: Time): number {
+  /** The announced vector is complete as of this time. Records written during batching are announced later. */
+  announcedMonoMs({ monoMs }: Time): number {
     return this.edgeDueMonoMs === NEVER ? monoMs : Math.min(monoMs, this.edgeMonoMs);
   }
 
-  /** Own records may have been committed. They are announced at once if nothing was announced lately, and gathered otherwise. */
+  /** Own records may have been committed. Announces them immediately if nothing was announced recently; otherwise they are batched. */
   changed(time: Time): void {
     if (time.monoMs < this.edgeDueMonoMs) return;
     const { self } = this.replica;
@@ -175,15 +181,15 @@ export class Replicator {
     this.noteOrigin(self);
   }
 
-  /** The records of our old generation at peers belong to another origin now. */
+  /** This node has a new generation, so peers' records of its old generation now belong to another origin. */
   #renewed(oldId: string): void {
     this.vector.drop(oldId);
     for (const puller of this.#pullers) puller.reconsider(oldId);
   }
 
   /**
-   * As `isLost`, for a peer of another cluster. It is believed once in each start, and only while no node of our own cluster was linked. A node that
-   * is alone in its cluster may have no other witness.
+   * Like `isLost`, but for a report by a peer of another cluster. It is accepted once per start of this node, and only if no node of our own cluster has been
+   * linked: a node that is alone in its cluster may have no other witness.
    */
   isLostAbroad(seq: number, time: Time): boolean {
     if (this.#hasWitness || !this.isLost(seq, time)) return false;
@@ -192,8 +198,8 @@ export class Replicator {
   }
 
   /**
-   * A peer's vector names our own origin with a higher number than our journal holds. It is believed once in each generation, and not often. A number
-   * that is only staged was never announced, so a peer that names it has another record under it.
+   * Whether a peer's vector proves that our journal lost records: it has a higher seq for our own origin than the journal. Accepted once per generation
+   * and at most every `lostIntervalMs`. A seq that is only staged was never announced, so a peer that names it has another record under it.
    */
   isLost(seq: number, time: Time): boolean {
     const { self } = this.replica;
@@ -206,11 +212,11 @@ export class Replicator {
 
   // ---- origins ----
 
-  /** An origin's number may have moved, and links announce it. Returns whether it did. */
+  /** Updates the vector when an origin's seq may have advanced; links then announce it. Returns whether it advanced. */
   noteOrigin(origin: Origin): boolean {
     if (origin.unsettled === undefined) this.unsettled.delete(origin);
     else this.unsettled.add(origin);
-    // Nobody is to fetch an origin from here that is not whole here.
+    // Peers must not fetch a partial origin from this node.
     if (origin.lacks !== undefined) {
       this.vector.drop(origin.id);
       return false;
@@ -219,15 +225,15 @@ export class Replicator {
     return this.vector.note(origin, origin.through);
   }
 
-  /** The held records of an origin may have changed although its number did not. */
+  /** Drops cached frames and digests: the records of an origin may have changed although its seq did not. */
   heldChanged(origin: Origin): void {
     this.frameCache.clear();
     this.digests.drop(origin);
   }
 
-  /** All records that a whole transfer of an origin did not list are gone. The number of the origin has moved, and it may be whole now. */
+  /** A whole transfer of an origin has ended and every key that it did not list is removed. The seq has advanced, and the origin may be complete. */
   closed(origin: Origin, time: Time, out: FabricOutput[]): void {
-    // It was forgotten since.
+    // The origin was forgotten in the meantime.
     if (this.replica.origins.get(origin.id) !== origin) return;
     this.heldChanged(origin);
     const { id } = origin;
@@ -236,14 +242,14 @@ export class Replicator {
     this.arrived(origin, time);
   }
 
-  /** Computes a slice of the digests, for all links together. */
+  /** Computes one slice of the digests, on behalf of all links. */
   workDigests(time: Time): void {
     if (time.monoMs <= this.#workMonoMs) return;
     this.#workMonoMs = time.monoMs;
     this.digests.work(time);
   }
 
-  /** Forgets an origin, its records and its number together (semantics.md, Orphans). */
+  /** Forgets an origin together with its records and its seq (semantics.md, Orphans). */
   forgetOrigin(origin: Origin, time: Time, isOver = false, maxCount = Number.POSITIVE_INFINITY): void {
     this.replica.forgetOrigin(origin, time, isOver, maxCount);
     this.vector.drop(origin.id);
@@ -254,71 +260,72 @@ export class Replicator {
     this.unsettled.delete(origin);
   }
 
-  /** The node of a forgotten origin is a live member again. A disproved origin waits until its last record is gone. */
+  /** Restores a forgotten origin whose node is a live member again. A disproved origin waits until its last record is removed. */
   readmit(nodeId: string, generation: number): void {
     if (this.disproved.isUnderWay(`${nodeId}/${generation}`)) return;
     this.replica.restoreOrigin(nodeId, generation);
     this.reconsider(nodeId, generation);
   }
 
-  /** A peer that tells of more than `seq` of an origin is not believed for a while. */
+  /** Ignores, for a while, every peer that reports more than `seq` of an origin. */
   disbelieve({ id }: Origin, seq: number, time: Time): void {
     for (const puller of this.#pullers) puller.disbelieve(id, seq, time);
   }
 
-  /** Origins that are not whole here: this node refused records of them, or a peer did and no other peer has sent them. */
+  /** The partial origins: this node refused records of them, or a peer did and no other peer has sent them. */
   notWhole(): readonly PartialOrigin[] {
     const found = new Map(this.partial.list().map((row) => [row.id, row]));
     for (const { lacking, peerNodeId } of this.#pullers)
       for (const id of lacking)
-        if (!found.has(id)) found.set(id, { id, count: 0, why: `${peerNodeId} refused records of it, and nobody else has given it` });
+        if (!found.has(id))
+          found.set(id, { id, count: 0, why: `${peerNodeId} refused records of this origin, and no other peer has sent them` });
     return [...found.values()];
   }
 
-  /** Whether there is a member that has not said here which origins it has. O(n). */
-  isAnybodyUnheard(): boolean {
-    const heard = new Set([...this.#pullers].flatMap(({ isWholeTold, peerNodeId }) => (isWholeTold ? [peerNodeId] : [])));
-    return this.#members.listed().some(({ nodeId }) => !heard.has(nodeId));
+  /** Whether a member has not yet reported which origins it has. O(n). */
+  hasSilentMember(): boolean {
+    const reported = new Set([...this.#pullers].flatMap(({ hasWholeVector, peerNodeId }) => (hasWholeVector ? [peerNodeId] : [])));
+    return this.#members.listed().some(({ nodeId }) => !reported.has(nodeId));
   }
 
-  /** Whether an origin's own node has left for good, so that it gives nothing any more. */
+  /** Whether an origin's own node left for good and so sends nothing more. */
   hasLeft(id: string): boolean {
     return this.#members.find(refOf(id).nodeId)?.status === "left";
   }
 
-  /** What peers said of an origin while it was not taken counts from now on. */
+  /** Applies the peers' reports about an origin that was refused until now. */
   reconsider(nodeId: string, generation: number): void {
     for (const puller of this.#pullers) puller.reconsider(`${nodeId}/${generation}`);
   }
 
-  /** Whether an origin belongs to a foreign node. Vectors name no cluster, so before its first record this is known only of noted nodes. */
+  /** Whether an origin belongs to a foreign node. Vectors name no cluster, so before the first record only registered foreign nodes are detected. */
   isForeign(id: string): boolean {
     const { foreignPeers } = this;
     return foreignPeers !== undefined && foreignPeers.size > 0 && foreignPeers.has(refOf(id).nodeId);
   }
 
-  /** Sets the cluster and region of an origin, as its own node names them. */
+  /** Sets the cluster and region of an origin, as reported by its own node. */
   rehome(origin: Origin, { clusterId, region }: OriginLocation): void {
     if (origin.clusterId === clusterId && origin.region === region) return;
     origin.clusterId = clusterId;
     origin.region = region;
     this.#countedSize = -1;
-    // The place of their origin decides what its records end.
+    // Which records end others depends on the location of their origin.
     this.replica.sweeps.scheduleTouch(origin, { after: 0, until: Number.POSITIVE_INFINITY, withEnds: true });
     this.noteOrigin(origin);
     this.heldChanged(origin);
   }
 
-  /** Notes whether a peer hides an origin. An origin that is not known here yet then begins its life hidden or not. */
+  /** Registers whether a peer hides an origin. An origin that is unknown here is then created hidden or visible accordingly. */
   noteLife(id: string, isHidden: boolean): void {
     if (!isHidden) this.hiddenElsewhere.delete(id);
     else if (!this.replica.origins.has(id) && this.hiddenElsewhere.size < this.options.maxOrigins) this.hiddenElsewhere.add(id);
   }
 
   /**
-   * Whether there is room for an origin that is not known yet. Origins that peers name are taken up to the bound. A peer's own origin
-   * (`isOwn`) is taken up to twice the bound, so that a node that invents origins keeps no newcomer out. One other cluster has a quarter of the
-   * room, and all other clusters have half; the rest is for our own nodes. `clusterId`: the origin's cluster, or that of the peer that names it.
+   * Whether there is room for an origin that is not yet known. Origins that peers name are accepted up to `maxOrigins`. A peer's own origin
+   * (`isOwn`) is accepted up to twice that limit, so that a node that invents origins cannot keep newcomers out. One other cluster may use a quarter
+   * of the room, and all other clusters together half; the rest is for our own nodes. `clusterId` is the origin's cluster, or the naming peer's.
    */
   hasRoomFor(id: string, isOwn: boolean, clusterId: string): boolean {
     const { origins } = this.replica;
@@ -330,7 +337,7 @@ export class Replicator {
     return this.#countOf(clusterId) < room / 4 && origins.size - this.#countOf(here) - this.#countOf("") < room / 2;
   }
 
-  /** Number of known origins of a cluster. O(origins) after an origin was added or dropped. */
+  /** Number of known origins of a cluster. O(origins) when an origin was added or dropped since the last call. */
   #countOf(clusterId: string): number {
     const { origins } = this.replica;
     if (this.#countedSize !== origins.size) {
@@ -343,7 +350,7 @@ export class Replicator {
 
   // ---- links ----
 
-  /** Ids of the nodes that this one has a link to, as far as peers are told: at most `MAX_LINKED`. */
+  /** Ids of the linked nodes as sent to peers: at most `MAX_LINKED`. */
   get linked(): readonly string[] {
     return this.#linked;
   }
@@ -359,26 +366,26 @@ export class Replicator {
     return this.#linkedIds.has(nodeId);
   }
 
-  /** Whether a link is to ask its peer for an origin now (`PullsInFlight`). */
-  takeFetch(id: string, puller: PullingLink, time: Time, wish?: PullRequest): boolean {
+  /** Whether a link should request an origin from its peer now (`PullsInFlight`). */
+  takeFetch(id: string, puller: PullingLink, time: Time, request?: PullRequest): boolean {
     const origin = this.replica.origins.get(id);
-    // It has come whole. Its number moves when all removed records are gone here too.
+    // All of it has arrived. Its seq advances after the removed records are also removed here.
     if (origin?.closing !== undefined) return false;
-    return this.#fetches.take({ id, through: origin?.through ?? 0 }, puller, time, wish);
+    return this.#fetches.take({ id, through: origin?.through ?? 0 }, puller, time, request);
   }
 
-  /** More of an origin arrived. The next question for it need not wait for the end of the last one. */
+  /** More of an origin has arrived, so the next request for it need not wait for the timeout of the last one. */
   arrived(origin: Origin, time: Time): void {
     this.#fetches.arrived(origin, time);
   }
 
-  /** This node stood still. The answers to its questions may be here, unread. */
+  /** This process was paused. The answers to its requests may have arrived but not been read yet. */
   postpone(byMs: number): void {
     this.#fetches.postpone(byMs);
     for (const puller of this.#pullers) puller.postpone(byMs);
   }
 
-  /** A link is up, to a node of our own cluster or of another. */
+  /** A link to a node of our own cluster or of another cluster is up. */
   linkedTo({ relation }: { readonly relation: OriginRelation }): void {
     this.#hasWitness ||= relation === "cluster";
   }
@@ -387,17 +394,17 @@ export class Replicator {
     this.#pullers.add(puller);
   }
 
-  /** The link is gone. Other links may ask for what it was fetching. */
+  /** The link is closed. Other links may request the origins that it was fetching. */
   dropFetcher(puller: PullingLink): void {
     this.#pullers.delete(puller);
     this.#fetches.drop(puller);
   }
 
-  /** The origin that this link was fetching is here, or cannot be had. */
+  /** The origin that this link was fetching has arrived, or is not available. */
   endFetch(id: string, puller: PullingLink): void {
     this.#fetches.end(id, puller);
   }
 }
 
-/** Most linked nodes that a frame names. */
+/** Maximum number of linked nodes in a frame. */
 export const MAX_LINKED = 256;

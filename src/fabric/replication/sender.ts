@@ -1,4 +1,4 @@
-/** What goes out on one link, and in which order: whole vector, links, questions, periodic vectors, digests, records in turn. */
+/** Chooses the frames that go out on one link, in this order: whole vector, linked nodes, requests, periodic vectors, digests, records in turn. */
 import { isFirm, type Origin } from "../../catalog/record/stored-record.ts";
 import type { FrameReceiverSide } from "../../catalog/replica/frames.ts";
 import { isOfOtherCluster } from "../../catalog/replica/origins.ts";
@@ -9,55 +9,55 @@ import type { OriginProgress, PeerProgress } from "./peer-progress.ts";
 import type { Replicator } from "./replicator.ts";
 import { refOf, shortHash, type VectorSlot } from "./version-vector.ts";
 
-/** A question for what comes after `seq`; `floor` above it: for all. */
+/** A request for the records after `seq`. A `floor` above `seq` requests a whole transfer. */
 interface FrameRequest {
   readonly seq: number;
   readonly floor: number;
   readonly isShort: boolean;
 }
 
-/** What the sender shares with the rest of its link. */
+/** Parts that the sender shares with the rest of its link. */
 interface LinkParts {
   readonly rng: Rng;
-  readonly saidTimes: LinkClock;
-  /** Whether the peer gets no records for now, because it must get the policy first. */
+  readonly linkClock: LinkClock;
+  /** Whether the peer gets no records for now because it needs the policy first. */
   readonly isHeld: () => boolean;
 }
 
-/** Holds no frames but the parts of a whole vector; everything else is read when it is asked for. */
+/** Keeps no frames except the parts of a whole vector. All other frames are built when the stream asks for the next one. */
 export class LinkSender {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
   readonly #link: FrameReceiverSide;
   readonly #rng: Rng;
-  readonly #saidTimes: LinkClock;
+  readonly #linkClock: LinkClock;
   readonly #isHeld: () => boolean;
-  /** Parts of a whole vector. */
+  /** Remaining parts of a whole vector. */
   #whole: ReplicationFrame[] = [];
   #wholeMonoMs = Number.NEGATIVE_INFINITY;
-  /** The peer's whole vector is to be asked for. */
+  /** Whether to request the peer's whole vector. */
   isWholeWanted = false;
-  /** Questions by origin. */
-  readonly #asks = new Map<string, FrameRequest>();
+  /** Requests by origin. */
+  readonly #requests = new Map<string, FrameRequest>();
   readonly #digests: OriginDigest[] = [];
   readonly #lacking: LackingWords;
   #linkedSent: readonly string[] | undefined;
-  /** Ids of origins with something to send, in turn. */
+  /** Ids of origins with records to send, in turn. */
   readonly #ready = new Set<string>();
-  /** Moves of the vector up to here are said; up to there they are looked at for what is to be passed on. */
-  #saidOrder = 0;
+  /** Vector moves up to this order were sent to the peer. Moves up to `#seenOrder` were checked for changes worth offering. */
+  #sentOrder = 0;
   #seenOrder = 0;
   #seenMonoMs = Number.NEGATIVE_INFINITY;
-  #passMonoMs: number | undefined;
+  #offerMonoMs: number | undefined;
   #vectorMonoMs: number;
-  /** The last vector told everything, and the next one may take longer. */
+  /** The last vector left nothing to send, so the next one may come later. */
   #isIdle = false;
-  /** Ids of origins that the next vector may have to say more of; the peer needs no offer of them. */
-  readonly #later = new Set<string>();
+  /** Ids of origins whose seq may be due in the next vector, and which the peer needs no offer for. */
+  readonly #deferred = new Set<string>();
 
-  constructor(replicator: Replicator, view: PeerProgress, { rng, saidTimes, isHeld }: LinkParts, time: Time) {
+  constructor(replicator: Replicator, view: PeerProgress, { rng, linkClock: saidTimes, isHeld }: LinkParts, time: Time) {
     this.#replicator = replicator;
-    this.#saidTimes = saidTimes;
+    this.#linkClock = saidTimes;
     this.#isHeld = isHeld;
     this.#view = view;
     this.#rng = rng;
@@ -69,13 +69,13 @@ export class LinkSender {
 
   hasWork(time: Time): boolean {
     this.#look(time);
-    if (this.#whole.length > 0 || this.isWholeWanted || this.#asks.size > 0 || this.#digests.length > 0) return true;
+    if (this.#whole.length > 0 || this.isWholeWanted || this.#requests.size > 0 || this.#digests.length > 0) return true;
     if (this.#linkedSent !== this.#replicator.linked || (this.#ready.size > 0 && !this.#isHeld())) return true;
     return time.monoMs >= this.#vectorMonoMs || this.#isOfferDue(time);
   }
 
   nextDeadlineMs(): number {
-    return Math.min(this.#vectorMonoMs, this.#replicator.edgeDueMonoMs, this.#passMonoMs ?? NEVER);
+    return Math.min(this.#vectorMonoMs, this.#replicator.edgeDueMonoMs, this.#offerMonoMs ?? NEVER);
   }
 
   next(time: Time): ReplicationFrame | undefined {
@@ -90,47 +90,47 @@ export class LinkSender {
       this.isWholeWanted = false;
       return { kind: "vector", entries: [], digest: 0n, isPartial: true, isWanted: true };
     }
-    if (this.#asks.size > 0) return this.#askFrame();
+    if (this.#requests.size > 0) return this.#requestFrame();
     if (time.monoMs >= this.#vectorMonoMs) return this.#vectorFrame(time);
     if (this.#digests.length > 0) return { kind: "digests", origins: this.#digests.splice(0) };
     return (this.#isHeld() ? undefined : this.#recordsFrame(time)) ?? (this.#isOfferDue(time) ? this.#newsFrame(time, true) : undefined);
   }
 
-  /** Asks for an origin's records after a number; `floor` above it asks for a whole transfer. */
-  ask(id: string, seq: number, floor = 0): void {
+  /** Requests an origin's records after a seq. A `floor` above it requests a whole transfer. */
+  request(id: string, seq: number, floor = 0): void {
     const known = this.#view.find(id);
     const isShort = floor === 0 && known?.isShort === true;
-    this.#asks.set(id, { seq, floor, isShort });
-    // Asked for again, it is called by its name: the peer may have heard of another of the same hash.
+    this.#requests.set(id, { seq, floor, isShort });
+    // A repeated request uses the full id: the peer may know another origin with the same hash.
     if (known !== undefined) known.isShort = false;
   }
 
-  /** The peer knows less of an origin than it did: it is told of it again. */
-  tellAgain(id: string): void {
-    this.#later.add(id);
+  /** The peer reported a lower seq of an origin than before, so our seq is sent again. */
+  repeatSeq(id: string): void {
+    this.#deferred.add(id);
   }
 
-  /** Tells how many live records of an origin there are, and what they come to. */
-  tell(digest: OriginDigest): void {
+  /** Queues a digest of an origin's live records for the peer. */
+  queueDigest(digest: OriginDigest): void {
     if (this.#digests.length < MAX_DIGESTS) this.#digests.push(digest);
   }
 
-  /** The peer does not believe its picture of our vector: it gets all of it, not more often than vectors go. */
+  /** Sends our whole vector because the peer's copy of it failed its digest. At most once per vector interval. */
   answerWhole(time: Time): void {
     if (time.monoMs < this.#wholeMonoMs + this.#replicator.options.vectorIntervalMs) return;
     this.#wholeMonoMs = time.monoMs;
     this.#queueWhole(time);
   }
 
-  /** The peer asked for an origin. */
-  onAsk(entry: VectorEntry, time: Time): void {
+  /** The peer requested an origin. */
+  onRequest(entry: VectorEntry, time: Time): void {
     const { replica, stats, options } = this.#replicator;
     const id = `${entry.nodeId}/${entry.generation}`;
     const origin = replica.origins.get(id);
     if (origin === undefined || entry.seq > origin.through || !this.#view.mayCarry(origin)) return;
-    const outcome = this.#view.take(id)?.asked(entry, origin, { monoMs: time.monoMs, ...options });
+    const outcome = this.#view.take(id)?.onRequest(entry, origin, { monoMs: time.monoMs, ...options });
     if (outcome === "too_often") stats.originsHeldBack += 1;
-    else if (outcome === "taken") {
+    else if (outcome === "accepted") {
       stats.originsGiven += 1;
       this.#ready.add(id);
     }
@@ -138,10 +138,10 @@ export class LinkSender {
 
   clear(): void {
     this.#ready.clear();
-    this.#asks.clear();
+    this.#requests.clear();
     this.#whole.length = 0;
     this.#digests.length = 0;
-    this.#later.clear();
+    this.#deferred.clear();
   }
 
   // ---- vectors ----
@@ -150,9 +150,9 @@ export class LinkSender {
     return time.monoMs + intervalMs * (0.75 + 0.5 * this.#rng.next());
   }
 
-  /** There may be something to tell again: the next vector goes as soon as that of a link that is not idle. */
+  /** There may be changes to report again, so the next vector is sent as early as on a link that is not idle. */
   #endIdle(time: Time): void {
-    if (!this.#isIdle || (this.#saidOrder === this.#replicator.vector.order && this.#later.size === 0)) return;
+    if (!this.#isIdle || (this.#sentOrder === this.#replicator.vector.order && this.#deferred.size === 0)) return;
     this.#isIdle = false;
     this.#vectorMonoMs = Math.min(this.#vectorMonoMs, this.#nextVectorMonoMs(time));
   }
@@ -162,23 +162,23 @@ export class LinkSender {
     const { peer } = this.#view;
     const isHidden = (ref: NodeRef): boolean => replica.origins.get(`${ref.nodeId}/${ref.generation}`)?.life === "hidden";
     const known = vector.entriesSince(0, peer).map((entry) => (isHidden(entry) ? { ...entry, isHidden: true } : entry));
-    this.#sayAll(known);
-    this.#lacking.again();
+    this.#noteAllSent(known);
+    this.#lacking.reset();
     const entries = [...this.#ownOfPeer(), ...known, ...this.#lacking.take()];
-    const digest = this.#view.saidDigest;
-    const said = this.#saidTimes.stamp(this.#replicator.toldMonoMs(time), time);
-    this.#saidOrder = vector.order;
+    const digest = this.#view.sentDigest;
+    const times = this.#linkClock.stamp(this.#replicator.announcedMonoMs(time), time);
+    this.#sentOrder = vector.order;
     this.#whole = [];
     for (let from = 0; from === 0 || from < entries.length; from += options.maxVectorEntries) {
       const part = entries.slice(from, from + options.maxVectorEntries);
       const isPartial = from + options.maxVectorEntries < entries.length;
-      this.#whole.push({ kind: "vector", entries: part, digest, isPartial, isWanted: false, said });
+      this.#whole.push({ kind: "vector", entries: part, digest, isPartial, isWanted: false, times });
     }
   }
 
   /**
-   * What is known here of the peer's own origin, which a peer across a border is otherwise told nothing of: its journal may have
-   * less (semantics.md, Durability), and the others of its cluster be away. Outside the digest.
+   * The seq known here of the peer's own origin. Otherwise, a peer of another cluster receives no entry for it; but its journal may have lost records
+   * (semantics.md, Durability) while the other nodes of its cluster are down. Not part of the digest.
    */
   #ownOfPeer(): readonly VectorEntry[] {
     const { nodeId, generation, relation } = this.#view.peer;
@@ -193,36 +193,39 @@ export class LinkSender {
     return this.#newsFrame(time, false);
   }
 
-  /** All entries of a whole vector are said. */
-  #sayAll(entries: readonly VectorEntry[]): void {
-    this.#later.clear();
+  /** Records that all entries of a whole vector were sent. */
+  #noteAllSent(entries: readonly VectorEntry[]): void {
+    this.#deferred.clear();
     for (const { nodeId, generation, seq } of entries) {
       const id = `${nodeId}/${generation}`;
       const known = this.#view.take(id);
       if (known === undefined) continue;
-      this.#view.say(id, known, seq);
+      this.#view.noteSent(id, known, seq);
       known.isNamed = true;
     }
   }
 
-  /** News since the last vector or offer, of which the peer has not said that it has it. `isOffer`: what it lacks and nobody sends it. */
+  /**
+   * Builds a vector of the changes since the last vector or offer that the peer has not reported itself. An offer (`isOffer`) contains only changes
+   * that the peer lacks and that no node sends to it without a request.
+   */
   #newsFrame(time: Time, isOffer: boolean): ReplicationFrame | undefined {
     const { vector, options } = this.#replicator;
     const news: { readonly entries: VectorEntry[]; readonly short: ShortEntry[] } = { entries: [], short: [] };
-    vector.forEachSince(this.#saidOrder, (mark) => {
-      if (isOffer && !this.#isWorthOffering(mark)) this.#later.add(mark.id);
-      else this.#say(mark, news);
+    vector.forEachSince(this.#sentOrder, (slot) => {
+      if (isOffer && !this.#isWorthOffering(slot)) this.#deferred.add(slot.id);
+      else this.#addEntry(slot, news);
     });
-    this.#saidOrder = vector.order;
+    this.#sentOrder = vector.order;
     if (!isOffer) {
-      for (const id of this.#later) {
-        const mark = vector.find(id);
-        if (mark !== undefined) this.#say(mark, news);
+      for (const id of this.#deferred) {
+        const slot = vector.find(id);
+        if (slot !== undefined) this.#addEntry(slot, news);
       }
-      this.#later.clear();
+      this.#deferred.clear();
       news.entries.push(...this.#lacking.take());
     }
-    this.#passMonoMs = undefined;
+    this.#offerMonoMs = undefined;
     this.#seenMonoMs = time.monoMs;
     const { entries, short } = news;
     if (entries.length + short.length > options.maxVectorEntries) {
@@ -230,7 +233,7 @@ export class LinkSender {
       return this.#whole.shift();
     }
     if (isOffer && entries.length + short.length === 0) return undefined;
-    const digest = isOffer ? 0n : this.#view.saidDigest;
+    const digest = isOffer ? 0n : this.#view.sentDigest;
     const heartbeats = isOffer ? [] : this.#view.heartbeats(time);
     return {
       kind: "vector",
@@ -239,40 +242,40 @@ export class LinkSender {
       digest,
       isPartial: true,
       isWanted: false,
-      ...(isOffer ? { isOffer } : { said: this.#saidTimes.stamp(this.#replicator.toldMonoMs(time), time) }),
+      ...(isOffer ? { isOffer } : { times: this.#linkClock.stamp(this.#replicator.announcedMonoMs(time), time) }),
       ...(heartbeats.length > 0 && { heartbeats }),
     };
   }
 
-  #say(mark: VectorSlot, { entries, short }: { readonly entries: VectorEntry[]; readonly short: ShortEntry[] }): void {
-    const { id, nodeId, generation, seq, floor } = mark;
-    if (!this.#replicator.vector.mayName(mark, this.#view.peer)) return;
+  #addEntry(slot: VectorSlot, { entries, short }: { readonly entries: VectorEntry[]; readonly short: ShortEntry[] }): void {
+    const { id, nodeId, generation, seq, floor } = slot;
+    if (!this.#replicator.vector.mayName(slot, this.#view.peer)) return;
     const known = this.#view.take(id);
-    // What the peer said itself it need not hear; of its own origin it is to hear how far that is known.
-    if (known === undefined || known.said === seq || (seq > 0 && known.told >= seq && !this.#view.isOwn(id))) return;
-    this.#view.say(id, known, seq);
-    if (known.isNamed && this.#replicator.vector.findShort(mark.short) === mark) short.push({ hash: mark.short, seq });
+    // The peer needs no echo of its own report, except for its own origin: there it must learn how far we know it.
+    if (known === undefined || known.sentSeq === seq || (seq > 0 && known.reportedSeq >= seq && !this.#view.isOwn(id))) return;
+    this.#view.noteSent(id, known, seq);
+    if (known.isNamed && this.#replicator.vector.findShort(slot.short) === slot) short.push({ hash: slot.short, seq });
     else entries.push({ nodeId, generation, seq, floor });
     known.isNamed = true;
   }
 
-  /** Whether the peer lacks it, and gets it from nobody unasked. */
-  #isWorthOffering(mark: VectorSlot): boolean {
-    if (mark.id === this.#replicator.replica.self.id || mark.nodeId === this.#view.peer.nodeId || this.#view.isLinkedTo(mark.nodeId))
+  /** Whether the peer lacks the changes and no node sends them to it without a request. */
+  #isWorthOffering(slot: VectorSlot): boolean {
+    if (slot.id === this.#replicator.replica.self.id || slot.nodeId === this.#view.peer.nodeId || this.#view.isLinkedTo(slot.nodeId))
       return false;
-    return mark.seq > this.#view.toldOf(mark.id) && this.#replicator.vector.mayName(mark, this.#view.peer);
+    return slot.seq > this.#view.reportedSeqOf(slot.id) && this.#replicator.vector.mayName(slot, this.#view.peer);
   }
 
   #isOfferDue(time: Time): boolean {
-    return this.#passMonoMs !== undefined && time.monoMs >= this.#passMonoMs;
+    return this.#offerMonoMs !== undefined && time.monoMs >= this.#offerMonoMs;
   }
 
-  #askFrame(): ReplicationFrame {
+  #requestFrame(): ReplicationFrame {
     const entries: VectorEntry[] = [];
     const short: ShortEntry[] = [];
-    for (const [id, { seq, floor, isShort }] of this.#asks) {
+    for (const [id, { seq, floor, isShort }] of this.#requests) {
       if (entries.length + short.length >= this.#replicator.options.maxVectorEntries) break;
-      this.#asks.delete(id);
+      this.#requests.delete(id);
       if (isShort) short.push({ hash: shortHash(id), seq });
       else entries.push({ ...refOf(id), seq, floor });
     }
@@ -282,7 +285,7 @@ export class LinkSender {
 
   // ---- records ----
 
-  /** The next frame of the origin whose turn it is. */
+  /** Builds the next frame for the origin whose turn it is. */
   #recordsFrame(time: Time): ReplicationFrame | undefined {
     for (const id of this.#ready) {
       this.#ready.delete(id);
@@ -303,7 +306,7 @@ export class LinkSender {
     time: Time,
   ): ReplicationFrame {
     const { replica, frameCache, stats, options } = this.#replicator;
-    // Who pulls late gets all there is: what is left out for being newer would leave holes in what it holds.
+    // A late request gets all there is. Omitting newer records would leave gaps in the peer's copy.
     const isPrompt = time.monoMs <= this.#replicator.edgeMonoMs + PROMPT_MS;
     const upTo = isPrompt && !from.isWhole ? this.#upTo(origin) : origin.through;
     const frame = frameCache.frame(replica, origin, { ...from, upTo }, this.#link, options.maxFrameBytes);
@@ -318,18 +321,18 @@ export class LinkSender {
     return origin === this.#replicator.replica.self ? this.#replicator.horizon : origin.through;
   }
 
-  /** Whether the peer is to get more of an origin now. It asked, or the origin is this node's own, which is sent unasked. */
+  /** Whether the peer should get more of an origin now: it requested the origin, or the origin is this node's own, which is sent without a request. */
   #hasNews(origin: Origin, known: OriginProgress): boolean {
     if (!this.#view.mayCarry(origin)) return false;
-    if (known.isAsked || known.isInTransfer) return true;
-    return origin === this.#replicator.replica.self && this.#view.isWholeTold && known.at < this.#upTo(origin);
+    if (known.isRequested || known.isInTransfer) return true;
+    return origin === this.#replicator.replica.self && this.#view.hasWholeVector && known.at < this.#upTo(origin);
   }
 
-  /** Looks at what moved. Own news is gathered for all links together, so that they share frames; news of others is offered. */
+  /** Checks what changed. Own changes are batched for all links, so that links share frames; changes of other nodes are offered. */
   #look(time: Time): void {
     this.#replicator.changed(time);
     this.#endIdle(time);
-    if (!this.#view.isWholeTold) return;
+    if (!this.#view.hasWholeVector) return;
     const { self } = this.#replicator.replica;
     if ((this.#view.find(self.id)?.at ?? -1) < this.#replicator.horizon) {
       const known = this.#view.take(self.id);
@@ -340,64 +343,64 @@ export class LinkSender {
 
   #lookForOffers(time: Time): void {
     const { vector, options } = this.#replicator;
-    let isWorth = this.#passMonoMs !== undefined;
+    let isWorth = this.#offerMonoMs !== undefined;
     if (!isWorth)
-      vector.forEachSince(this.#seenOrder, (mark) => {
-        isWorth ||= this.#isWorthOffering(mark);
+      vector.forEachSince(this.#seenOrder, (slot) => {
+        isWorth ||= this.#isWorthOffering(slot);
       });
     this.#seenOrder = vector.order;
-    // Of many peers that could offer something, the first spares the others the way.
+    // When many peers could make the same offer, a random delay lets the first one spare the others the traffic.
     if (isWorth)
-      this.#passMonoMs ??= Math.max(this.#seenMonoMs + options.offerIntervalMs, time.monoMs + options.passDelayMs * this.#rng.next());
+      this.#offerMonoMs ??= Math.max(this.#seenMonoMs + options.offerIntervalMs, time.monoMs + options.passDelayMs * this.#rng.next());
   }
 }
 
-/** News pulled this soon after it was made known is shared with the other links. */
+/** Changes that are requested this soon after their announcement are sent in frames that links share. */
 const PROMPT_MS = 5;
 
-/** Digests waiting to be sent, and in a frame. */
+/** Maximum number of digests in the queue, and in a frame. */
 export const MAX_DIGESTS = 256;
 
-// When a peer said what comes over a link, by this node's own clock: not before the time of ours that comes with it (semantics.md, Age).
+// Dates a peer's reports by this node's own clock (semantics.md, Age).
 /**
- * Each side of a link stamps its vectors with a time of its own, and tells the newest stamp of the peer that it has, and for how long it has had
- * it, in one number. What comes with that number was so at that time of ours at the earliest, whatever held it up on its way here; and no two clocks
- * are compared. The bound is that of Cristian, "Probabilistic clock synchronization" (1989): it is too early by the time that our stamp was on its way.
+ * Each side of a link puts a timestamp of its own clock on its vectors. It also returns, as one number, the newest timestamp received from the peer plus
+ * the time since it arrived. A report with that number was true no earlier than that moment of our clock, however long it was delayed on the way, and no
+ * two clocks are compared. The bound is from Cristian, "Probabilistic clock synchronization" (1989). It is too early by the transit time of our timestamp.
  */
 export class LinkClock {
   readonly #startMonoMs: number;
   readonly #greetedMonoMs: number;
-  /** The peer's newest stamp, and when it came. */
+  /** The peer's newest timestamp, and when it arrived. */
   #newest: { readonly atMs: number; readonly monoMs: number } | undefined;
 
-  /** Of one link, from now on. `greetedMonoMs`: when this node greeted; the peer says nothing on the link before it has heard that. */
+  /** Starts the clock of one link now. `greetedMonoMs`: when this node sent its hello. The peer sends nothing before it has received the hello. */
   constructor({ monoMs }: Time, greetedMonoMs: number) {
     this.#startMonoMs = monoMs;
     this.#greetedMonoMs = greetedMonoMs;
   }
 
-  /** For a frame that is made now, and says what was so `asOfMonoMs`. Rounded so that the peer takes it for earlier, never later. */
+  /** Returns the times for a frame built now whose content was true at `asOfMonoMs`. Rounded so that the peer dates it earlier, never later. */
   stamp(asOfMonoMs: number, { monoMs }: Time): VectorTimes {
     const atMs = Math.floor(monoMs - this.#startMonoMs) + 1;
     const asOfMs = this.#newest === undefined ? 0 : this.#newest.atMs + Math.floor(asOfMonoMs - this.#newest.monoMs);
     return asOfMs > 0 ? { atMs, asOfMs } : { atMs };
   }
 
-  /** Since when at the earliest, by our clock, what came with this stamp has been so. Without a stamp it may be as old as the greeting. */
-  heard(said: VectorTimes | undefined, { monoMs }: Time): number {
-    const { atMs, asOfMs }: VectorTimes = said ?? { atMs: 0 };
+  /** Returns the earliest time, by our clock, at which a report with these times was true. Without times it may be as old as our hello. */
+  dateReport(times: VectorTimes | undefined, { monoMs }: Time): number {
+    const { atMs, asOfMs }: VectorTimes = times ?? { atMs: 0 };
     if (atMs > (this.#newest?.atMs ?? 0)) this.#newest = { atMs, monoMs };
     const soMonoMs = asOfMs === undefined ? this.#greetedMonoMs : this.#startMonoMs + asOfMs - 1;
     return Math.min(soMonoMs, monoMs);
   }
 }
 
-/** What one link has told its peer of the origins that are partial here, and what is to be taken back. */
+/** Tracks which partial origins of this node were reported to the peer of one link, and which reports must be withdrawn. */
 class LackingWords {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
-  /** Origins that it was told of, and whether as of another cluster than ours. */
-  readonly #told = new Map<string, boolean>();
+  /** Reported origins, and whether each was reported as an origin of another cluster than ours. */
+  readonly #reported = new Map<string, boolean>();
 
   constructor(replicator: Replicator, view: PeerProgress) {
     this.#replicator = replicator;
@@ -405,30 +408,31 @@ class LackingWords {
   }
 
   /**
-   * Partial origins of which the peer has not heard: who sent what was refused is to know it, and a newcomer that there is more than it
-   * gets here. Those that are not partial any more are taken back. Outside the digest, as nothing is known of them.
+   * Returns entries for partial origins not yet reported to the peer. The peer that sent the refused records must know, and a newcomer must know that
+   * there is more than it gets from this node. Origins that are no longer partial are withdrawn. Not part of the digest, because these origins are not
+   * in the vector.
    */
   take(): readonly VectorEntry[] {
     const { partial, vector, place } = this.#replicator;
-    if (partial.size === 0 && this.#told.size === 0) return [];
+    if (partial.size === 0 && this.#reported.size === 0) return [];
     const ids = new Set([...partial.origins].map(({ id }) => id));
-    const takenBack = [...this.#told.keys()].filter((id) => !ids.has(id));
-    for (const id of takenBack) this.#told.delete(id);
-    const words: VectorEntry[] = takenBack.map((id) => ({ ...refOf(id), seq: this.#view.find(id)?.said ?? 0, floor: 0 }));
+    const withdrawn = [...this.#reported.keys()].filter((id) => !ids.has(id));
+    for (const id of withdrawn) this.#reported.delete(id);
+    const entries: VectorEntry[] = withdrawn.map((id) => ({ ...refOf(id), seq: this.#view.find(id)?.sentSeq ?? 0, floor: 0 }));
     for (const origin of partial.origins) {
       const { id, nodeId, generation, through } = origin;
       const isOther = isOfOtherCluster(origin, place.clusterId);
       const isFor = vector.mayName(origin, this.#view.peer) || this.#view.isOfPeer(origin);
-      if (!isFor || this.#told.get(id) === isOther) continue;
-      this.#told.set(id, isOther);
-      const word = { nodeId, generation, seq: 0, floor: 0, isLacking: true, lackingThrough: through };
-      words.push(isOther ? { ...word, isOfOtherCluster: true } : word);
+      if (!isFor || this.#reported.get(id) === isOther) continue;
+      this.#reported.set(id, isOther);
+      const entry = { nodeId, generation, seq: 0, floor: 0, isLacking: true, lackingThrough: through };
+      entries.push(isOther ? { ...entry, isOfOtherCluster: true } : entry);
     }
-    return words;
+    return entries;
   }
 
-  /** The peer has lost what it was told: it is told all of it again. */
-  again(): void {
-    for (const { id } of this.#replicator.partial.origins) this.#told.delete(id);
+  /** The peer lost its copy of the reports, so all of them are sent again. */
+  reset(): void {
+    for (const { id } of this.#replicator.partial.origins) this.#reported.delete(id);
   }
 }

@@ -1,4 +1,4 @@
-/** This node's version vector as links report it: which numbers moved since a link last looked (semantics.md, Replication). */
+/** This node's version vector as links announce it: which seqs advanced since a link last checked (semantics.md, Replication). */
 
 import { relationOf } from "../../catalog/entry/scope.ts";
 import { ChangeLog } from "../../catalog/replica/change-log.ts";
@@ -10,8 +10,8 @@ import type { NodeRef, VectorEntry } from "../wire/messages.ts";
 const NOTHING: Hash64 = { high: 0, low: 0 };
 
 /**
- * Hash of a text and a number for sums that nodes compare: two lanes of FNV-1a over the text's UTF-16 code units, then over the
- * number's low 32 and high 21 bits, each lane finished as in MurmurHash3. Part of the protocol: never to be changed.
+ * Hash of a text and a number, for sums that nodes compare: two lanes of FNV-1a over the text's UTF-16 code units, then over the
+ * number's low 32 and high 21 bits, each lane finished as in MurmurHash3. Part of the protocol: must never change.
  */
 // HOT: once per record of an origin that is compared.
 export function hashOf(text: string, n: number): Hash64 {
@@ -28,23 +28,23 @@ export function hashOf(text: string, n: number): Hash64 {
   return { high, low };
 }
 
-/** What a vector entry adds to the digest; a seq of 0 is the same as not being named. */
+/** The hash that a vector entry adds to the digest. An entry with seq 0 counts as absent. */
 export function entryHash(id: string, seq: number): Hash64 {
   return seq === 0 ? NOTHING : hashOf(id, seq);
 }
 
-/** What an origin is called on a link that has heard its name. Part of the protocol: never to be changed. */
+/** Short name of an origin on a link where the full id was sent before. Part of the protocol: must never change. */
 export function shortHash(id: string): number {
   return hashOf(id, 0).low;
 }
 
-/** Whose life an origin's id names. */
+/** Parses an origin id into its node and generation. */
 export function refOf(id: string): NodeRef {
   const at = id.lastIndexOf("/");
   return { nodeId: id.slice(0, at), generation: Number(id.slice(at + 1)) };
 }
 
-/** One origin's number as it was last noted. */
+/** The seq of one origin when it last changed in the vector. */
 export interface VectorSlot {
   readonly id: string;
   /** Its `shortHash`. */
@@ -53,27 +53,27 @@ export interface VectorSlot {
   readonly generation: number;
   clusterId: string;
   region: string;
-  /** 0: not known any more. */
+  /** 0 when the origin is no longer known. */
   seq: number;
   floor: number;
-  /** Ascending: when it last moved. */
+  /** Position of its last move. Ascending. */
   order: number;
 }
 
-/** Whom a vector is for. */
+/** The node that receives a vector. */
 export interface VectorReader extends OriginLocation {
   readonly nodeId: string;
 }
 
-/** Origins that are gone and still told of as such. */
+/** Maximum number of removed origins that are still announced as removed. */
 const MAX_GONE = 1000;
 
 export class VersionVector {
   readonly #place: OriginLocation;
-  readonly #marks = new Map<string, VectorSlot>();
-  readonly #moves = new ChangeLog<VectorSlot>((mark) => mark.order);
+  readonly #slots = new Map<string, VectorSlot>();
+  readonly #moves = new ChangeLog<VectorSlot>((slot) => slot.order);
   readonly #gone = new BoundedMap<string, true>(MAX_GONE, (id) => this.#forget(id));
-  /** Marks by their short hash. */
+  /** Slots by their short hash. */
   readonly #byShort = new Map<number, Set<VectorSlot>>();
   #order = 0;
 
@@ -81,61 +81,61 @@ export class VersionVector {
     this.#place = place;
   }
 
-  /** Number of the last move: what a link remembers to ask for what came after. */
+  /** Position of the last move. A link stores it to ask for later moves. */
   get order(): number {
     return this.#order;
   }
 
   find(id: string): VectorSlot | undefined {
-    return this.#marks.get(id);
+    return this.#slots.get(id);
   }
 
-  /** The origin of that short hash; undefined when there is none, or more than one. */
+  /** The origin with that short hash. Undefined when there is none or more than one. */
   findShort(hash: number): VectorSlot | undefined {
     return onlyOf(this.#byShort.get(hash) ?? []);
   }
 
   /**
-   * The origin of that short hash that is of the cluster, or the one that is not; undefined when there is none, or more than one. So what another
-   * cluster's nodes make up has the hash of none of ours.
+   * The origin with that short hash in the given cluster, or outside it. Undefined when there is none or more than one. So an origin that another
+   * cluster's node invents cannot collide with an origin of ours.
    */
   findShortOf(hash: number, clusterId: string, isOfIt: boolean): VectorSlot | undefined {
     const all = this.#byShort.get(hash);
-    return all && onlyOf([...all].filter((mark) => (mark.clusterId === clusterId) === isOfIt));
+    return all && onlyOf([...all].filter((slot) => (slot.clusterId === clusterId) === isOfIt));
   }
 
-  /** An origin's number may have moved. Returns whether it had. */
+  /** Updates an origin's seq. Returns whether it changed. */
   note(of: Omit<VectorSlot, "seq" | "order" | "short">, seq: number): boolean {
     const { id, nodeId, generation, clusterId, region, floor } = of;
-    let mark = this.#marks.get(id);
-    if (mark === undefined) {
+    let slot = this.#slots.get(id);
+    if (slot === undefined) {
       if (seq === 0) return false;
-      mark = { id, short: shortHash(id), nodeId, generation, clusterId, region, seq: 0, floor, order: 0 };
-      this.#marks.set(id, mark);
-      const alike = this.#byShort.get(mark.short);
-      if (alike === undefined) this.#byShort.set(mark.short, new Set([mark]));
-      else alike.add(mark);
+      slot = { id, short: shortHash(id), nodeId, generation, clusterId, region, seq: 0, floor, order: 0 };
+      this.#slots.set(id, slot);
+      const alike = this.#byShort.get(slot.short);
+      if (alike === undefined) this.#byShort.set(slot.short, new Set([slot]));
+      else alike.add(slot);
     }
-    mark.floor = floor;
-    if (mark.clusterId !== clusterId) this.#rehome(mark, { clusterId, region });
-    if (mark.seq === seq) return false;
+    slot.floor = floor;
+    if (slot.clusterId !== clusterId) this.#rehome(slot, { clusterId, region });
+    if (slot.seq === seq) return false;
     this.#gone.delete(id);
-    this.#move(mark, seq);
+    this.#move(slot, seq);
     return true;
   }
 
-  /** An origin is not known any more: it was forgotten, or has another name now. */
+  /** Removes an origin that was forgotten or has another id now. */
   drop(id: string): void {
-    const mark = this.#marks.get(id);
-    if (mark === undefined || mark.seq === 0) return;
-    this.#move(mark, 0);
+    const slot = this.#slots.get(id);
+    if (slot === undefined || slot.seq === 0) return;
+    this.#move(slot, 0);
     this.#gone.set(id, true);
   }
 
   #forget(id: string): void {
-    const gone = this.#marks.get(id);
+    const gone = this.#slots.get(id);
     if (gone === undefined) return;
-    this.#marks.delete(id);
+    this.#slots.delete(id);
     const alike = this.#byShort.get(gone.short);
     alike?.delete(gone);
     if (alike?.size === 0) this.#byShort.delete(gone.short);
@@ -144,43 +144,43 @@ export class VersionVector {
     this.#moves.retire(order);
   }
 
-  /** Its place was not known when it was noted first. */
-  #rehome(mark: VectorSlot, { clusterId, region }: OriginLocation): void {
-    mark.clusterId = clusterId;
-    mark.region = region;
+  /** Corrects the location of an origin that was unknown when it was first registered. */
+  #rehome(slot: VectorSlot, { clusterId, region }: OriginLocation): void {
+    slot.clusterId = clusterId;
+    slot.region = region;
   }
 
-  #move(mark: VectorSlot, seq: number): void {
-    mark.seq = seq;
-    const before = mark.order;
+  #move(slot: VectorSlot, seq: number): void {
+    slot.seq = seq;
+    const before = slot.order;
     this.#order += 1;
-    mark.order = this.#order;
+    slot.order = this.#order;
     if (before > 0) this.#moves.retire(before);
-    this.#moves.append(this.#order, mark);
+    this.#moves.append(this.#order, slot);
   }
 
-  /** Visits marks that moved after `order`, oldest move first. */
-  forEachSince(order: number, visit: (mark: VectorSlot) => void): void {
-    this.#moves.forEachSince(order, (mark) => {
-      visit(mark);
+  /** Visits slots that moved after `order`, oldest move first. */
+  forEachSince(order: number, visit: (slot: VectorSlot) => void): void {
+    this.#moves.forEachSince(order, (slot) => {
+      visit(slot);
       return true;
     });
   }
 
-  /** What a link to that node may be told, of what moved after `order`. */
+  /** Returns the entries that moved after `order` and that a link to this node may carry. */
   entriesSince(order: number, reader: VectorReader): VectorEntry[] {
     const entries: VectorEntry[] = [];
-    this.forEachSince(order, (mark) => {
-      if (!this.mayName(mark, reader)) return;
-      const { nodeId, generation, seq, floor } = mark;
+    this.forEachSince(order, (slot) => {
+      if (!this.mayName(slot, reader)) return;
+      const { nodeId, generation, seq, floor } = slot;
       entries.push({ nodeId, generation, seq, floor });
     });
     return entries;
   }
 
   /**
-   * Whether a node may be told anything of an origin: never of its own cluster's by a node of another, which would make it believe
-   * that it had everything; nothing across regions; nothing of an origin whose place is unknown but within the cluster.
+   * Whether a node may be sent anything about an origin. Nodes of another cluster never report about the reader's own cluster, because the reader would
+   * believe that it had everything. Nothing crosses regions. An origin with unknown location is reported only within the cluster.
    */
   mayName(origin: OriginLocation, reader: VectorReader): boolean {
     switch (relationOf(this.#place, reader)) {
@@ -194,7 +194,7 @@ export class VersionVector {
   }
 }
 
-function onlyOf(marks: Iterable<VectorSlot>): VectorSlot | undefined {
-  const [mark, ...others] = marks;
-  return others.length === 0 ? mark : undefined;
+function onlyOf(slots: Iterable<VectorSlot>): VectorSlot | undefined {
+  const [slot, ...others] = slots;
+  return others.length === 0 ? slot : undefined;
 }

@@ -1,4 +1,4 @@
-/** Blocks of a replica snapshot: the first is the header, the last says that it is whole. The roster is one block, in a file of its own. */
+/** Blocks of a replica snapshot. The first is the header, and the last marks it as complete. The roster is one block in its own file. */
 
 import { isName } from "../../catalog/entry/names.ts";
 import { isSeq } from "../../catalog/record/codec.ts";
@@ -22,42 +22,42 @@ import type { AcceptedInstance } from "../membership/process-instances.ts";
 import { MAX_AGES, type SourceAge } from "../summaries/ages.ts";
 import type { NodeRef } from "../wire/messages.ts";
 
-/** 1: the first. */
+/** 1 is the first format. */
 const FORMAT = 1;
-/** Readers pass over kinds that they do not know. */
+/** Readers skip kinds that they do not know. */
 export const KIND = { HEADER: 1, ORIGIN: 2, FRAME: 3, END: 4, LOST_KEYS: 5, ROSTER: 6 } as const;
 const MAX_WALL_MS = hlcWallMs(MAX_STAMP);
 const COUNT_BYTES = 4;
-/** Whose snapshot it is, and of when. */
+/** The owner of the snapshot, and its time. */
 export interface SnapshotHeader extends FileOwner {
-  /** 0 where it says none that may be computed with. */
+  /** 0 if the stored time is invalid. */
   readonly savedWallMs: number;
-  /** Origins that are not to be taken in again. */
+  /** Ids of origins that must not be accepted again. */
   readonly forgotten: readonly string[];
-  /** Those that may come back, and marks. */
+  /** Forgotten origins that may come back, and their marks. */
   readonly lost: readonly LostOrigin[];
-  /** Starts of other nodes that were accepted last. */
+  /** The last accepted instances of other nodes. */
   readonly starts: readonly AcceptedInstance[];
-  /** Of summaries: how long ago their sources were heard of, when it was saved. */
+  /** For summaries: time since the last heartbeat of each source, when the snapshot was saved. */
   readonly sourceAges: readonly SourceAge[];
 }
 
 /**
- * How an origin stands; `absentWallMs`: since when its node is away, undefined while it is not. Where a snapshot says none that may be
- * computed with it is the latest there is, which its reader bounds by its own clock: no origin is forgotten for it.
+ * State of an origin. `absentWallMs` is the time since which its node is unreachable, and undefined while the node is reachable. If the stored time
+ * is invalid, it is the latest possible time; the reader limits it to its own clock, so that the origin is not forgotten for it.
  */
 export interface SnapshotOrigin {
   readonly life: OriginStatus;
   readonly absentWallMs: number | undefined;
-  /** Its node has left, or lives in a later generation: nobody writes it any more. */
+  /** Whether its node has left or has a later generation, so that no node writes the origin any more. */
   readonly isOver?: boolean;
 }
 
-/** What comes before an origin's frames. */
+/** The block before an origin's frames. */
 export interface OriginBlock extends SnapshotOrigin {
-  /** Some of its records were refused: it is not whole. */
+  /** Whether some of its records were refused, so that it is partial. */
   readonly isPartial?: boolean;
-  /** Its node has said itself where it is at home. */
+  /** Whether its own node reported its cluster. */
   readonly isAtHome?: boolean;
   readonly nodeId: string;
   readonly generation: number;
@@ -74,11 +74,11 @@ export function rosterFile(self: FileOwner, nodeIds: readonly string[]): Uint8Ar
   return blockOf(0, KIND.ROSTER, jsonBytes({ format: FORMAT, nodeId: self.nodeId, clusterId: self.clusterId, nodeIds }));
 }
 
-/** What is in such a file, at most `max`; ids that no version writes are passed over. Throws `invalid_argument` when it is of no use here. */
+/** Returns at most `max` ids from a roster file and skips invalid ones. Throws `invalid_argument` if this node cannot use the file. */
 export function readRosterFile(bytes: Uint8Array, self: FileOwner, max: number): readonly string[] {
   const block = readBlock(bytes, 0, 0);
   if (block?.end !== bytes.length) throw new WaymarkError("invalid_argument", "it is cut off or changed");
-  const fault = block.kind === KIND.ROSTER ? ownerFault(block, self, FORMAT) : "it is no list of members";
+  const fault = block.kind === KIND.ROSTER ? ownerFault(block, self, FORMAT) : "it is not a member list";
   if (fault !== "") throw new WaymarkError("invalid_argument", fault);
   const { nodeIds } = objectOf(block.payload);
   return Array.isArray(nodeIds) ? nodeIds.filter(isId).slice(0, max) : [];
@@ -88,7 +88,7 @@ export function originBlock(index: number, origin: OriginBlock): Uint8Array {
   return blockOf(index, KIND.ORIGIN, jsonBytes(origin));
 }
 
-/** Of a lost origin: `length of the head u32 | head | hashes`. */
+/** Layout for a lost origin: `length of the head u32 | head | hashes`. */
 export function lostKeysBlock(index: number, { nodeId, generation }: NodeRef, keys: LostKeys): Uint8Array {
   const [head, hashes] = [jsonBytes({ nodeId, generation, through: keys.through }), bytesOfKeys(keys)];
   const payload = new Uint8Array(COUNT_BYTES + head.length + hashes.length);
@@ -98,30 +98,30 @@ export function lostKeysBlock(index: number, { nodeId, generation }: NodeRef, ke
   return blockOf(index, KIND.LOST_KEYS, payload);
 }
 
-/** Throws `invalid_argument` on what no version writes. */
+/** Throws `invalid_argument` for content that no version writes. */
 export function readLostKeys({ payload }: FileBlock): { readonly id: string; readonly keys: LostKeys } {
   const at = payload.length < COUNT_BYTES ? 0 : COUNT_BYTES + new DataView(payload.buffer, payload.byteOffset).getUint32(0);
   const { nodeId, generation, through } = objectOf(payload.subarray(COUNT_BYTES, at));
   if (!isId(nodeId) || typeof generation !== "number" || typeof through !== "number" || !isSeq(through))
-    throw malformedFile("whose keys they are", { nodeId, generation, through });
+    throw malformedFile("owner of the lost keys", { nodeId, generation, through });
   const keys = keysOfBytes(payload.subarray(at), through);
-  if (keys === undefined) throw malformedFile(`the keys of ${nodeId}`, payload.length);
+  if (keys === undefined) throw malformedFile(`lost keys of ${nodeId}`, payload.length);
   return { id: `${nodeId}/${generation}`, keys };
 }
 
-/** Why a snapshot with this first block is of no use here; empty when it is. Throws `invalid_argument` on what no version writes. */
+/** Why this node cannot use a snapshot with this first block; empty if it can. Throws `invalid_argument` for content that no version writes. */
 export function headerFault(block: FileBlock, self: FileOwner): string {
   return block.kind === KIND.HEADER ? ownerFault(block, self, FORMAT) : "it does not begin with a header";
 }
 
-/** Of a header without a fault. Throws `invalid_argument` on what no version writes. */
+/** Reads a header for which `headerFault` is empty. Throws `invalid_argument` for content that no version writes. */
 export function readHeader({ payload }: FileBlock): SnapshotHeader {
   const { nodeId, clusterId, savedWallMs, forgotten, lost, starts, sourceAges } = objectOf(payload);
-  if (typeof nodeId !== "string" || typeof clusterId !== "string") throw malformedFile("whose it is", { nodeId, clusterId });
-  if (!Array.isArray(forgotten) || !forgotten.every(isOriginId)) throw malformedFile("which origins are forgotten", forgotten);
-  if (!Array.isArray(lost) || !lost.every(isLost)) throw malformedFile("which origins are lost", lost);
-  if (!Array.isArray(starts) || !starts.every(isStart)) throw malformedFile("which starts were accepted", starts);
-  if (!Array.isArray(sourceAges) || !sourceAges.every(isAge)) throw malformedFile("when sources were heard of", sourceAges);
+  if (typeof nodeId !== "string" || typeof clusterId !== "string") throw malformedFile("owner", { nodeId, clusterId });
+  if (!Array.isArray(forgotten) || !forgotten.every(isOriginId)) throw malformedFile("forgotten origins", forgotten);
+  if (!Array.isArray(lost) || !lost.every(isLost)) throw malformedFile("lost origins", lost);
+  if (!Array.isArray(starts) || !starts.every(isStart)) throw malformedFile("accepted instances", starts);
+  if (!Array.isArray(sourceAges) || !sourceAges.every(isAge)) throw malformedFile("source ages", sourceAges);
   const isSound = ({ generation, through, mark }: LostOrigin) => isSeq(generation) && isSeq(through) && (mark === 0 || isSeq(mark));
   return {
     nodeId,
@@ -134,7 +134,7 @@ export function readHeader({ payload }: FileBlock): SnapshotHeader {
   };
 }
 
-/** Undefined for an origin whose generation nobody can go on from: a peer named it. Throws `invalid_argument` on what no version writes. */
+/** Undefined for an origin whose generation is out of range, as a peer may have named it. Throws `invalid_argument` for content that no version writes. */
 export function readOrigin({ payload }: FileBlock): OriginBlock | undefined {
   const {
     nodeId,
@@ -147,10 +147,10 @@ export function readOrigin({ payload }: FileBlock): OriginBlock | undefined {
     isPartial = false,
     isAtHome = false,
   } = objectOf(payload);
-  if (!isId(nodeId) || typeof generation !== "number") throw malformedFile("which origin it is", { nodeId, generation });
-  if (!isPlace(clusterId) || !isPlace(region)) throw malformedFile(`where ${nodeId} is at home`, { clusterId, region });
+  if (!isId(nodeId) || typeof generation !== "number") throw malformedFile("origin", { nodeId, generation });
+  if (!isPlace(clusterId) || !isPlace(region)) throw malformedFile(`location of ${nodeId}`, { clusterId, region });
   if (!isLife(life) || typeof isOver !== "boolean" || typeof isPartial !== "boolean" || typeof isAtHome !== "boolean")
-    throw malformedFile(`how ${nodeId} stands`, life);
+    throw malformedFile(`state of ${nodeId}`, life);
   if (!isSeq(generation)) return undefined;
   return {
     nodeId,
@@ -169,7 +169,7 @@ function isId(value: unknown): value is string {
   return typeof value === "string" && isName(value, NODE_BOUNDS.maxIdLength);
 }
 
-/** Empty while it is not known. */
+/** Empty while it is unknown. */
 function isPlace(value: unknown): value is string {
   return value === "" || isId(value);
 }
@@ -178,7 +178,7 @@ function isLife(value: unknown): value is OriginStatus {
   return value === "live" || value === "orphaned" || value === "hidden";
 }
 
-/** An id with its generation. */
+/** A node id with its generation. */
 function isOriginId(value: unknown): value is string {
   return typeof value === "string" && value.length <= NODE_BOUNDS.maxIdLength + MAX_GENERATION_LENGTH;
 }
@@ -207,9 +207,9 @@ function isAge(value: unknown): value is SourceAge {
   return isId(source) && typeof version === "number" && isSeq(version) && typeof ageMs === "number" && ageMs >= 0;
 }
 
-/** `/` and the digits of a number. */
+/** `/` plus the digits of a generation. */
 const MAX_GENERATION_LENGTH = 24;
-/** A time that may be computed with. */
+/** The time if it is valid, else undefined. */
 function soundMs(wallMs: unknown): number | undefined {
   return typeof wallMs === "number" && wallMs > 0 && wallMs <= MAX_WALL_MS ? wallMs : undefined;
 }

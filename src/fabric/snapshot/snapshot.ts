@@ -1,7 +1,7 @@
 /**
- * A snapshot of what other nodes told this one, from which a restart serves at once. It is a link to a later self: each
- * origin's records as the frames a peer would get, so what may happen between two of them may happen here too. `codec.ts`
- * has its blocks; one without its last block is none.
+ * A snapshot of the data received from other nodes, so that a restarted node can serve immediately. It works like a link to the restarted node: it
+ * contains each origin's records as the frames that a peer would get, and the same faults can occur between two frames. `codec.ts` defines the
+ * blocks. A snapshot without its last block is invalid.
  */
 
 import type { EntryBounds } from "../../catalog/entry/names.ts";
@@ -29,45 +29,46 @@ import {
   type SnapshotOrigin,
 } from "./codec.ts";
 
-/** Of records in one block, so that making it takes a millisecond or two. */
+/** Bytes of records in one block. A block of this size is built in one to two milliseconds. */
 const BLOCK_BYTES = 64 * 1024;
-/** Times an origin is begun anew because its tombstones were collected meanwhile; then it is left out. */
+/** Number of attempts for an origin whose tombstones are collected during writing. After them the origin is left out. */
 const MAX_TRIES = 3;
-/** Records that are touched, and that are looked at, in one turn of a restore. */
+/** Maximum number of records touched, and visited, in one slice of a restore. */
 const SWEPT_A_SLICE = 128;
 const LOOKED_A_SLICE = 10_000;
 const UNKNOWN = "unknown";
 
-/** A snapshot that is whole, and ours. */
+/** A complete snapshot of this node. */
 export interface ReplicaSnapshot {
   readonly header: SnapshotHeader;
   readonly lostKeys: readonly { readonly id: string; readonly keys: LostKeys }[];
   readonly origins: readonly OriginFrames[];
 }
 
-/** An origin and its records; undefined for one whose numbers nobody can go on from. */
+/** An origin and its records. `origin` is undefined if its generation is out of range. */
 interface OriginFrames {
   readonly origin: OriginBlock | undefined;
   readonly frames: OriginFrame[];
 }
 
-/** What a restored snapshot brought. */
+/** The result of a restore. */
 export interface RestoredSnapshot {
   readonly recordCount: number;
   readonly refusedCount: number;
-  /** Origins whose nodes were away when it was made, and since when. */
+  /** Origins whose nodes were unreachable when the snapshot was made, and since when. */
   readonly absentWallMs: ReadonlyMap<string, number>;
-  /** Origins that nobody writes any more. */
+  /** Origins that no node writes any more. */
   readonly over: ReadonlySet<string>;
-  /** Own live records that an `unregistered` of another origin hides. */
+  /** Own live records that an `unregistered` tombstone of another origin hides. */
   readonly superseded: readonly StoredRecord[];
-  /** Newest stamp that is not beyond the bound on skew, for the clock. */
+  /** The newest stamp within the limit on clock skew. The clock advances to it. */
   readonly maxHlc: number;
 }
 
 /**
- * The blocks of a snapshot, some records each; the replica may change between two of them. Not while an origin is forgotten: what it kept
- * hidden would be in it, and perhaps not what hid it. Throws then. `isSelfIn`: also what this node wrote, where no journal has it.
+ * Yields the blocks of a snapshot, each with some records. The replica may change between two blocks. Throws if an origin is being forgotten or was
+ * forgotten in the meantime: the snapshot would have the records that the origin hid, but perhaps not the records that hid them. `isSelfIn` includes
+ * this node's own records, for a node without a journal.
  */
 export function* snapshotBlocks(
   replica: Replica,
@@ -79,7 +80,8 @@ export function* snapshotBlocks(
   let index = 0;
   const { forgottenCount } = replica;
   const check = () => {
-    if (replica.isForgetting || replica.forgottenCount !== forgottenCount) throw new Error("an origin was forgotten meanwhile");
+    if (replica.isForgetting || replica.forgottenCount !== forgottenCount)
+      throw new Error("an origin was forgotten while the snapshot was written");
   };
   check();
   yield headerBlock(index++, { ...header, forgotten: [...replica.forgotten.keys()], lost: replica.lost.list });
@@ -92,15 +94,15 @@ export function* snapshotBlocks(
     if (origin === replica.self && !isSelfIn) continue;
     const { nodeId, generation, clusterId, region } = origin;
     const isPartial = origin.lacks !== undefined;
-    const said = { nodeId, generation, clusterId, region, ...(origin.isAtHome === true && { isAtHome: true }) };
-    yield originBlock(index++, { ...said, ...(isPartial && { isPartial }), ...stateOf(origin) });
+    const identity = { nodeId, generation, clusterId, region, ...(origin.isAtHome === true && { isAtHome: true }) };
+    yield originBlock(index++, { ...identity, ...(isPartial && { isPartial }), ...stateOf(origin) });
     let wasPartial = isPartial;
     for (const frame of framesOf(replica, origin, blockBytes)) {
       wasPartial ||= origin.lacks !== undefined;
       yield blockOf(index++, KIND.FRAME, frame);
     }
-    // What was refused between two of its blocks is in none of them: the origin is named once more.
-    if (wasPartial && !isPartial) yield originBlock(index++, { ...said, isPartial: true, ...stateOf(origin) });
+    // A record refused between two of its blocks is in neither, so the origin's block is repeated with `isPartial`.
+    if (wasPartial && !isPartial) yield originBlock(index++, { ...identity, isPartial: true, ...stateOf(origin) });
   }
   check();
   yield blockOf(index++, KIND.END, new Uint8Array());
@@ -108,12 +110,12 @@ export function* snapshotBlocks(
 
 function* framesOf(replica: Replica, origin: Origin, blockBytes: number): Generator<Uint8Array> {
   const link = { relation: "self", clusterId: replica.self.clusterId } as const;
-  // The origin's own block says where it is at home.
+  // The origin's own block has its location.
   const place = { clusterId: origin.clusterId || UNKNOWN, region: origin.region || UNKNOWN };
   let from = { after: 0, isComplete: false };
   let begunAt = origin.through;
   for (let tries = 1; replica.origins.get(origin.id) === origin && origin.through > 0; ) {
-    // What was listed may have been removed since, and its tombstone be gone.
+    // A listed record may have been removed since, and its tombstone collected.
     if (from.after > 0 && origin.floor > begunAt) {
       if (++tries > MAX_TRIES) return;
       from = { after: 0, isComplete: false };
@@ -126,7 +128,7 @@ function* framesOf(replica: Replica, origin: Origin, blockBytes: number): Genera
   }
 }
 
-/** Reads a snapshot of this node as a whole; or says why it is of no use, with which nothing is changed. */
+/** Reads a whole snapshot of this node, or returns why it cannot be used. Changes nothing. */
 export function* readSnapshot(
   bytes: Uint8Array,
   self: { readonly nodeId: string; readonly clusterId: string },
@@ -159,15 +161,15 @@ export function* readSnapshot(
     : { ok: true, snapshot: { header, lostKeys, origins } };
 }
 
-/** A frame belongs to the origin before it. */
+/** Adds a frame to the origin whose block precedes it. */
 function addFrame(to: OriginFrames | undefined, payload: Uint8Array): void {
-  const said = decodeLinkFrame(payload);
-  if (said.kind !== "records" || to?.origin === undefined) return;
-  const { nodeId, generation } = said.frame;
-  if (nodeId === to.origin.nodeId && generation === to.origin.generation) to.frames.push(said.frame);
+  const decoded = decodeLinkFrame(payload);
+  if (decoded.kind !== "records" || to?.origin === undefined) return;
+  const { nodeId, generation } = decoded.frame;
+  if (nodeId === to.origin.nodeId && generation === to.origin.generation) to.frames.push(decoded.frame);
 }
 
-/** Ids of the nodes that a snapshot tells of; undefined when it cannot be read to its end. */
+/** Ids of the nodes with origins in a snapshot. Undefined if the snapshot cannot be read to its end. */
 export function nodesInSnapshot(bytes: Uint8Array): readonly string[] | undefined {
   const found: string[] = [];
   let index = 0;
@@ -190,11 +192,11 @@ export interface SnapshotRestoreParts {
   readonly replica: Replica;
   readonly stamper: EntryReader;
   readonly bounds: EntryBounds;
-  /** Of clusters that are not let in any more nothing is restored. */
+  /** Origins of clusters that are no longer trusted are not restored. */
   readonly isForeign?: ((place: { readonly clusterId: string; readonly region: string }) => boolean) | undefined;
 }
 
-/** Puts a snapshot into a replica that knows only its own records. Yields after each block. */
+/** Restores a snapshot into a replica that has only its own records. Yields after each block. */
 export function* restoreSnapshot(
   { header, lostKeys, origins }: ReplicaSnapshot,
   { replica, stamper, bounds, isForeign = () => false }: SnapshotRestoreParts,
@@ -209,18 +211,18 @@ export function* restoreSnapshot(
   replica.resumeForgotten(header.forgotten);
   for (const lost of header.lost) replica.lost.note(lost);
   for (const { id, keys } of lostKeys) replica.lost.noteKeys(id, keys);
-  for (const { origin: said, frames } of origins) {
-    if (said === undefined) continue;
-    const { nodeId, generation, clusterId, region, life, absentWallMs: since, isOver } = said;
-    // What this node says itself stands in its journal.
+  for (const { origin: block, frames } of origins) {
+    if (block === undefined) continue;
+    const { nodeId, generation, clusterId, region, life, absentWallMs: since, isOver } = block;
+    // This node's own records are in its journal.
     if (`${nodeId}/${generation}` === replica.self.id) continue;
     if (clusterId !== "" && isForeign({ clusterId, region })) continue;
     const origin = replica.origin(nodeId, generation, clusterId === "" ? undefined : { clusterId, region });
     origin.life = life;
-    if (said.isAtHome === true) origin.isAtHome = true;
+    if (block.isAtHome === true) origin.isAtHome = true;
     if (isOver === true) over.add(origin.id);
-    if (said.isPartial === true) partial.push(origin);
-    // Not bounded by when what is held was right: that may be 1970, and all that was away would be forgotten at once.
+    if (block.isPartial === true) partial.push(origin);
+    // Not limited by the time when the snapshot was saved: that may be 1970, and then all unreachable origins would be forgotten immediately.
     if (since !== undefined) absentWallMs.set(origin.id, Math.min(since, time.wallMs));
     for (const frame of frames) {
       const applied = receiver.apply(frame, time);
@@ -233,13 +235,13 @@ export function* restoreSnapshot(
       yield;
     }
   }
-  // A whole transfer among its own frames says nothing of what was refused before.
+  // A whole transfer among the frames does not prove that no record was refused before.
   for (const origin of partial) origin.lacks ??= { count: 1, why: "refused before this node restarted", isFromBefore: true };
   yield* resumeLost(replica, time);
   return { recordCount, refusedCount, absentWallMs, over, superseded, maxHlc };
 }
 
-/** Which tombstones ended records of lost origins is not in a snapshot: any may have. */
+/** Checks all tombstones against lost origins: a snapshot does not record which tombstones ended their records. */
 function* resumeLost(replica: Replica, time: Time): Generator<void> {
   applyMarks(replica);
   while (replica.sweep(SWEPT_A_SLICE, time)) yield;

@@ -160,14 +160,14 @@ class SummarySession implements ChannelSession<Frame> {
   next(time: Time): Frame | undefined {
     const frame = this.#replication.next(time);
     if (frame !== undefined) return { kind: "summaries", frame };
-    return this.#ages.next(time, this.#replication.saidTimes.stamp(time.monoMs, time));
+    return this.#ages.next(time, this.#replication.linkClock.stamp(time.monoMs, time));
   }
 
   receive(frame: Frame, time: Time, out: FabricOutput[]): readonly ChannelNews[] {
     if (frame.kind === "sourceAges") {
       const { saidMs, asOfMs } = frame;
       const said = { atMs: saidMs, ...(asOfMs > 0 && { asOfMs }) };
-      this.#ages.receive(frame, this.#replication.saidTimes.heard(said, time), time);
+      this.#ages.receive(frame, this.#replication.linkClock.dateReport(said, time), time);
       return [];
     }
     const inner = frame.frame;

@@ -1,4 +1,4 @@
-/** What came of a call to another node: its answer, or why there is none, for people. */
+/** Outcome of a call to another node: the response, or a text for operators that explains why there is none. */
 import type { UnaryAnswer } from "../../grpc/client/unary.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { wrongAnswerer } from "../links/peer-auth.ts";
@@ -8,11 +8,11 @@ import { detailField } from "../wire/messages.ts";
 
 export interface PeerCallFailure {
   readonly why: string;
-  /** The other side said no; else it was not reached. */
+  /** Whether the other side refused. Otherwise it was not reached. */
   readonly isRefused: boolean;
 }
 
-/** Why there is no connection. `isRefused`: a server is there that is not one to talk to, or turned us away; else none was reached. */
+/** Explains why there is no connection. `isRefused`: a server was reached, but it is the wrong one or it rejected this node. */
 export class DialError extends Error {
   readonly isRefused: boolean;
 
@@ -22,28 +22,28 @@ export class DialError extends Error {
   }
 }
 
-/** Whether an error of a socket says that a server is there that is not one to talk to: certificates were not taken, or the protocols differ. */
+/** Whether a socket error shows that a server was reached but is unusable: a certificate was not accepted, or the protocols differ. */
 export function isRefusal(code: string, isUnauthorised: boolean): boolean {
   return isUnauthorised || code.startsWith("ERR_SSL_") || code === "EPROTO" || code === "ERR_HTTP2_ERROR";
 }
 
 export interface PeerCallOutcome {
   readonly response?: FabricCallResponse;
-  /** A node is there and turned us away, or is refused here, and why. */
+  /** Why a node that was reached rejected this node, or is rejected by it. */
   readonly refusal?: string;
-  /** It is refused here: told as a stranger is. */
+  /** Whether this node rejects the other one. It is then reported like an unknown peer. */
   readonly isStranger?: boolean;
-  /** What people are told of it. A probe that fails says nothing new, but they want to know why a node cannot join. */
-  readonly told?: PeerCallFailure;
+  /** Failure to report to operators. Failed probes are not reported, but operators must see why a node cannot join. */
+  readonly failure?: PeerCallFailure;
 }
 
-/** `identity`: what the connection proves that the answer came on. */
+/** `identity` is proved by the connection of the answer. */
 export function outcomeOf(kind: FabricCallRequest["kind"], answer: FailedAnswer, identity: PeerIdentity | undefined): PeerCallOutcome {
   if (answer.message === undefined || identity === undefined) {
     const failure = callFailure(answer);
     return {
       ...(failure?.isRefused === true && { refusal: failure.why }),
-      ...(failure !== undefined && kind === "pushPull" && { told: failure }),
+      ...(failure !== undefined && kind === "pushPull" && { failure: failure }),
     };
   }
   try {
@@ -59,17 +59,17 @@ export function outcomeOf(kind: FabricCallRequest["kind"], answer: FailedAnswer,
 type FailedAnswer = UnaryAnswer & { readonly dialError: unknown };
 
 const REFUSED: PeerCallFailure = {
-  why: "it refuses our calls: another cluster token, a certificate it does not take, or it has our own id",
+  why: "the node rejects our calls: different cluster token, untrusted certificate, or the same node id as ours",
   isRefused: true,
 };
 const NO_FABRIC: PeerCallFailure = {
-  why: "what answers there is no fabric listener: seeds are fabric addresses, at port 17421 unless set otherwise",
+  why: "the server is not a fabric listener: seeds must be fabric addresses (port 17421 by default)",
   isRefused: true,
 };
-/** The message of nodes to a caller that they do not know. */
+/** The message that nodes send to callers that they do not know. */
 const NO_REASON = "refused";
 
-/** Undefined where nothing is known: the other side may be another the next time, because it is busy, or stops. */
+/** Undefined if the cause is unknown: the next call may succeed, because the other side is only busy or stopping. */
 function callFailure(answer: FailedAnswer): PeerCallFailure | undefined {
   const { dialError, isMalformed, isFromServer, status } = answer;
   if (dialError instanceof Error) return { why: dialError.message, isRefused: dialError instanceof DialError && dialError.isRefused };
@@ -79,5 +79,5 @@ function callFailure(answer: FailedAnswer): PeerCallFailure | undefined {
   if (code === CODES.UNIMPLEMENTED || code === CODES.UNAUTHENTICATED) return NO_FABRIC;
   if (code !== CODES.PERMISSION_DENIED && code !== CODES.INVALID_ARGUMENT) return undefined;
   if (message === "" || message === NO_REASON) return REFUSED;
-  return { why: `it refuses our calls: ${detailField(message)}`, isRefused: true };
+  return { why: `the node rejects our calls: ${detailField(message)}`, isRefused: true };
 }

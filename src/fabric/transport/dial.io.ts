@@ -1,4 +1,4 @@
-/** A connection to another node's fabric listener: TCP, TLS, HTTP/2, and who is there, all within one deadline. */
+/** Connects to another node's fabric listener: TCP, TLS, HTTP/2, and the peer's identity, all within one deadline. */
 
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
@@ -14,16 +14,16 @@ import { peerIdentityOf } from "./peer-identity.io.ts";
 export interface DialTls {
   readonly context: SecureContext;
   readonly trustDomain: string;
-  /** The node at the other end is one of this border, and this node asks for its own gate there. */
+  /** Set when the other end is a node of this border. This node then requests its own gate there. */
   readonly border?: { readonly authority: BorderAuthority; readonly gate: string };
 }
 
 export interface FabricDialOptions {
-  /** `host:port`, an IPv6 host in brackets. */
+  /** `host:port`, with an IPv6 host in brackets. */
   readonly address: string;
-  /** Undefined: a plain connection. */
+  /** Undefined for a plain connection. */
   readonly tls: DialTls | undefined;
-  /** Plain connections to other machines too. */
+  /** Whether plain connections to other machines are allowed too. */
   readonly isInsecure: boolean;
   readonly timeoutMs: number;
   readonly connection: Pick<ConnectionOptions, "limits" | "bounds" | "onLeaving">;
@@ -34,17 +34,18 @@ export interface DialResult {
   readonly identity: PeerIdentity;
 }
 
-/** A dial under way. */
+/** A dial in progress. */
 export interface PendingDial {
   readonly done: Promise<DialResult>;
-  /** Gives it up; the promise is rejected. */
+  /** Cancels the dial and rejects the promise. */
   cancel(): void;
 }
 
-/** Rejects with a `DialError` for people when nobody, or nobody of the fabric, is there in time. */
+/** Rejects with a `DialError` for operators if no fabric listener is reached within the timeout. */
 export function dial(options: FabricDialOptions): PendingDial {
   const { host, port } = splitHostPort(options.address);
-  if (!(port > 0 && port < 65_536)) return { done: Promise.reject(new Error(`${options.address}: not host:port`)), cancel: () => {} };
+  if (!(port > 0 && port < 65_536))
+    return { done: Promise.reject(new Error(`invalid address "${options.address}": expected host:port`)), cancel: () => {} };
   const socket = options.tls === undefined ? connectTcp({ host, port }) : secured(host, port, options.tls);
   socket.setNoDelay(true);
   let cancel = () => {};
@@ -59,16 +60,16 @@ export function dial(options: FabricDialOptions): PendingDial {
       second?.destroy();
       reject(new DialError(`${options.address}: ${why}`, { isRefused }));
     };
-    cancel = () => fail("given up");
-    const timer = stallAwareTimeout(() => fail("no connection in time"), options.timeoutMs);
+    cancel = () => fail("cancelled");
+    const timer = stallAwareTimeout(() => fail(`no connection within ${options.timeoutMs} ms`), options.timeoutMs);
     socket.on("error", (error: NodeJS.ErrnoException) => fail(error.message, meansRefusal(error, socket)));
     socket.once("close", () => {
       if (isOver) return;
       if (options.tls !== undefined || !isConnected) return fail("connection closed", isConnected);
-      if (socket.bytesRead > 0) return fail("it does not speak the fabric's protocol", true);
-      // So closes a TLS server on who does not speak TLS, and a forwarder with nobody behind it.
+      if (socket.bytesRead > 0) return fail("the server does not speak the fabric protocol", true);
+      // A TLS server closes like this on a plain client, and so does a port forwarder without a backend.
       second = asksForTls(host, port, (isTls) =>
-        fail(isTls ? "it speaks TLS, and this node has no certificates" : "connection closed", isTls),
+        fail(isTls ? "the server requires TLS, but this node has no fabric certificates" : "connection closed", isTls),
       );
     });
     socket.once(options.tls === undefined ? "connect" : "secureConnect", () => {
@@ -76,29 +77,32 @@ export function dial(options: FabricDialOptions): PendingDial {
       const identity = peerIdentityOf(socket, options.tls?.trustDomain, options.tls?.border?.authority);
       if ("refused" in identity) return fail(identity.refused, true);
       if (options.tls === undefined && !isPlaintextAllowed(identity, options.isInsecure))
-        return fail("another machine is talked to with certificates only", true);
+        return fail(
+          "plain connections to another machine are not allowed: configure fabric certificates, or pass --insecure if the network is trusted",
+          true,
+        );
       const connection = new ClientConnection(socket, { authority: "fabric", scheme: "http", ...options.connection });
       const ready = () => {
         isOver = true;
         timer.clear();
         resolve({ connection, identity });
       };
-      connection.ready().then(ready, () => {}); // Lost before; the socket's "close" says so.
+      connection.ready().then(ready, () => {}); // On failure the socket's "close" event follows.
     });
   });
   return { done, cancel: () => cancel() };
 }
 
-/** Whether a TLS server is there; told once, unless the socket is destroyed before. Nothing is sent on it but the greeting. */
-function asksForTls(host: string, port: number, told: (isTls: boolean) => void): Socket {
+/** Checks for a TLS server and calls `done` once, unless the socket is destroyed first. Sends only the TLS handshake. */
+function asksForTls(host: string, port: number, done: (isTls: boolean) => void): Socket {
   const socket = connectTls({ host, port, ALPNProtocols: ["h2"], rejectUnauthorized: false });
-  socket.once("secureConnect", () => told(true));
-  socket.on("error", (error: NodeJS.ErrnoException) => told(meansRefusal(error, socket)));
-  socket.once("close", () => told(false));
+  socket.once("secureConnect", () => done(true));
+  socket.on("error", (error: NodeJS.ErrnoException) => done(meansRefusal(error, socket)));
+  socket.once("close", () => done(false));
   return socket;
 }
 
-/** Names are not compared: a node is known by its id, whatever the address it is reached at. */
+/** Host names are not compared: a node is identified by its id, regardless of the address. */
 function secured(host: string, port: number, { context: secureContext, border }: DialTls): TLSSocket {
   const named = border === undefined ? {} : { servername: border.gate };
   return connectTls({ host, port, secureContext, ALPNProtocols: ["h2"], checkServerIdentity: () => undefined, ...named });

@@ -1,4 +1,4 @@
-/** `waymark.fabric.v1.FabricService` as a service of gRPC: the methods that other nodes call here. */
+/** `waymark.fabric.v1.FabricService` as a gRPC service: the methods that other nodes call on this one. */
 import type { GrpcMethod, MethodCall } from "../../grpc/server/method.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES } from "../../lib/errors.ts";
@@ -24,25 +24,25 @@ export class FabricService {
     this.methods = [...kinds.map((kind) => this.#calls.method(kind)), this.#links.method];
   }
 
-  /** What is open now. */
+  /** Number of open links and calls, and of buffered bytes. */
   counts(): { readonly links: number; readonly calls: number; readonly bufferedBytes: number } {
     const { size: links, bufferedBytes: linkBytes } = this.#links;
     const { size: calls, bufferedBytes: callBytes } = this.#calls;
     return { links, calls, bufferedBytes: linkBytes + callBytes };
   }
 
-  /** Answers a call of another; undefined refuses it. A call that is gone or answered is passed over. */
+  /** Answers a call, or refuses it if `response` is undefined. Ignores a call that has ended or was answered before. */
   answer(call: CallId, response: FabricCallResponse | undefined, why?: string): void {
     this.#calls.answer(call, response, why);
   }
 
-  /** Looks at its clocks, by stall-aware ms that are due; called about four times a second. */
+  /** Checks timeouts against the stall-aware clock. Called about four times per second. */
   check(dueMs: number): void {
     this.#calls.check(dueMs);
     this.#links.check(dueMs);
   }
 
-  /** Refuses calls and links from now on. */
+  /** Refuses new calls and links from now on. */
   stop(): void {
     this.#isStopping = true;
     this.#links.stop();

@@ -1,4 +1,4 @@
-/** Calls that other nodes make here: decoded, and held until they are answered. A caller that proves nothing is heard only as far as its name. */
+/** Calls from other nodes: decoded, and kept until they are answered. Of an unknown peer's call, no more is read than is needed to identify it. */
 import type { MethodCall, SingleRequestMethod } from "../../grpc/server/method.ts";
 import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
@@ -9,12 +9,12 @@ import type { FabricCallRequest, FabricCallResponse, PeerIdentity } from "../wir
 import type { ServiceParts } from "./link-stream.ts";
 
 export interface IncomingCallEvents {
-  asked(call: CallId, request: FabricCallRequest, identity: PeerIdentity): void;
-  /** Whether a peer that proves this is refused, whatever it asks. */
+  requested(call: CallId, request: FabricCallRequest, identity: PeerIdentity): void;
+  /** Whether a peer with this identity is refused, regardless of the request. */
   isStranger(identity: PeerIdentity): boolean;
 }
 
-/** A call that still arrives, or waits for its answer. */
+/** A call that is still arriving or waits for its answer. */
 interface PendingIncomingCall {
   readonly id: CallId;
   readonly call: MethodCall;
@@ -23,14 +23,14 @@ interface PendingIncomingCall {
   readonly deadlineMs: number;
 }
 
-/** What a stranger's call may hold for each byte it may say: what came with the last of them is held too. */
+/** Bytes that an unknown peer's call may buffer per byte of its message limit, because the last chunk is buffered as a whole. */
 const STRANGER_CHUNKS = 8;
 const REFUSED = "refused";
 
 export class IncomingCalls {
   readonly #parts: ServiceParts<IncomingCallEvents>;
   readonly #bounds: AssemblyBounds;
-  /** Apart, so that strangers cannot take the room of peers. */
+  /** Separate bounds, so that unknown peers cannot use up the memory of peers. */
   readonly #strangerBounds: AssemblyBounds;
   readonly #byId = new Map<CallId, PendingIncomingCall>();
   readonly #byCall = new WeakMap<MethodCall, PendingIncomingCall>();
@@ -49,7 +49,7 @@ export class IncomingCalls {
     return this.#byId.size;
   }
 
-  /** Of messages that have not wholly arrived. */
+  /** Bytes of messages that have not fully arrived. */
   get bufferedBytes(): number {
     return this.#bounds.bufferedBytes + this.#strangerBounds.bufferedBytes;
   }
@@ -59,12 +59,12 @@ export class IncomingCalls {
       path: pathOf(kind),
       kind: "unary",
       boundsFor: (call) => this.#arriving(call),
-      handle: (bytes, call) => this.#asked(kind, bytes, call),
+      handle: (bytes, call) => this.#requested(kind, bytes, call),
       refused: (error, call) => this.#refused(kind, error, call),
     };
   }
 
-  /** Answers a call; undefined refuses it. A call that is gone or answered is passed over. */
+  /** Answers a call, or refuses it if `response` is undefined. Ignores a call that has ended or was answered before. */
   answer(id: CallId, response: FabricCallResponse | undefined, why = REFUSED): void {
     const pending = this.#byId.get(id);
     if (pending === undefined) return;
@@ -75,7 +75,7 @@ export class IncomingCalls {
     pending.call.respond(bytes);
   }
 
-  /** Looks at its clocks, by stall-aware ms that are due; called about four times a second. */
+  /** Checks timeouts against the stall-aware clock. Called about four times per second. */
   check(dueMs: number): void {
     for (const pending of this.#byId.values()) {
       if (dueMs <= pending.deadlineMs) continue;
@@ -84,7 +84,7 @@ export class IncomingCalls {
     }
   }
 
-  /** A call begins to arrive; throws when there is no room for it. */
+  /** Called when a call begins to arrive. Throws if there is no room for it. */
   #arriving(call: MethodCall): AssemblyBounds {
     const { limits, events, clock, peerOf } = this.#parts;
     const { identity } = peerOf(call);
@@ -93,7 +93,7 @@ export class IncomingCalls {
       ? this.#strangerCount < limits.maxStrangerCalls
       : this.#byId.size - this.#strangerCount < limits.maxIncomingCalls;
     if (!hasRoom) throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many calls" });
-    const pending = { id: this.#nextCall, call, identity, isStranger, deadlineMs: clock.patientMs() + limits.answerTimeoutMs };
+    const pending = { id: this.#nextCall, call, identity, isStranger, deadlineMs: clock.stallAwareMs() + limits.answerTimeoutMs };
     this.#nextCall += 2;
     this.#byId.set(pending.id, pending);
     this.#byCall.set(call, pending);
@@ -102,7 +102,7 @@ export class IncomingCalls {
     return isStranger ? this.#strangerBounds : this.#bounds;
   }
 
-  #asked(kind: FabricCallRequest["kind"], bytes: Uint8Array, call: MethodCall): void {
+  #requested(kind: FabricCallRequest["kind"], bytes: Uint8Array, call: MethodCall): void {
     const pending = this.#byCall.get(call);
     if (pending === undefined) return;
     let request: FabricCallRequest;
@@ -113,7 +113,7 @@ export class IncomingCalls {
       return this.#refused(kind, thrown, call);
     }
     this.#parts.traffic.count("received", kind, bytes.length);
-    this.#parts.events.asked(pending.id, request, pending.identity);
+    this.#parts.events.requested(pending.id, request, pending.identity);
   }
 
   #refused(kind: FabricCallRequest["kind"], error: WaymarkError, call: MethodCall): void {
@@ -122,7 +122,10 @@ export class IncomingCalls {
     this.#forget(pending);
     if (error.reason === "deadline_exceeded") return call.fail(error);
     const { isStranger, identity } = pending;
-    this.#parts.events.refused(isStranger ? `${kind} of a stranger: ${error.message}` : `${kind}: ${error.message}`, identity.address);
+    this.#parts.events.refused(
+      isStranger ? `${kind} from an unknown peer: ${error.message}` : `${kind}: ${error.message}`,
+      identity.address,
+    );
     const status = isStranger
       ? { code: CODES.PERMISSION_DENIED, message: REFUSED }
       : { code: CODES.INVALID_ARGUMENT, message: error.message };

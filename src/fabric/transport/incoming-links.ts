@@ -1,4 +1,4 @@
-/** Links that other nodes open here. One counts as a link with its first frame; until then it is silent, and holds little. */
+/** Links that other nodes open. A stream counts as a link from its first frame on; until then it may buffer only little. */
 import type { MethodCall, RequestReceiver, RequestStreamMethod } from "../../grpc/server/method.ts";
 import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
@@ -15,14 +15,14 @@ export interface LinkedEvents extends LinkEvents {
 }
 
 export interface IncomingLinkEvents {
-  /** Another node opened a link, and its first frame is here. Returns who hears of the link from now on. */
+  /** Another node opened a link, and its first frame arrived. Returns the receiver of the link's further events. */
   linked(stream: LinkStream, identity: PeerIdentity): LinkedEvents;
 }
 
-/** A first frame is a hello, and a hello is small. */
+/** The first frame is a hello, which is small. */
 const MAX_FIRST_BYTES = 16_384;
 
-/** What one link may hold: little before its hello is here, because nobody knows yet who sends it. */
+/** Memory bounds of one link. They are small until its hello has arrived, because the peer is unknown until then. */
 class LinkBounds implements AssemblyBounds {
   hasHello = false;
   readonly #shared: AssemblyBounds;
@@ -53,9 +53,9 @@ export class IncomingLinks {
   readonly #parts: ServiceParts<IncomingLinkEvents>;
   readonly #shared: AssemblyBounds;
   readonly #bounds = new WeakMap<MethodCall, LinkBounds>();
-  /** Links that said nothing yet, and until when they may. */
+  /** Links without a first frame, and their deadlines for it. */
   readonly #silent = new Map<LinkStream, number>();
-  /** Each with whose places of borders it takes. */
+  /** All links, each with the border quota that it uses. */
   readonly #all = new Map<LinkStream, string | undefined>();
   #isStopping = false;
 
@@ -75,18 +75,18 @@ export class IncomingLinks {
     return this.#all.size;
   }
 
-  /** Of frames that have not wholly arrived. */
+  /** Bytes of frames that have not fully arrived. */
   get bufferedBytes(): number {
     return this.#shared.bufferedBytes;
   }
 
-  /** Looks at its clocks, by stall-aware ms that are due; called about four times a second. */
+  /** Checks timeouts against the stall-aware clock. Called about four times per second. */
   check(dueMs: number): void {
-    for (const [link, untilMs] of this.#silent) if (dueMs > untilMs) link.destroy("said nothing");
+    for (const [link, untilMs] of this.#silent) if (dueMs > untilMs) link.destroy("no hello in time");
     for (const link of this.#all.keys()) link.check(dueMs);
   }
 
-  /** Links that come while the node stops were not turned away. */
+  /** Links that arrive while this node stops are not reported as refused. */
   stop(): void {
     this.#isStopping = true;
   }
@@ -104,10 +104,11 @@ export class IncomingLinks {
     this.#makeRoom(identity);
     const bounds = this.#boundsOf(call);
     const port = {
-      send: (frame: Uint8Array, taken: () => void) => void call.writeFrame(frame, (error) => (error ?? undefined) === undefined && taken()),
+      send: (frame: Uint8Array, accepted: () => void) =>
+        void call.writeFrame(frame, (error) => (error ?? undefined) === undefined && accepted()),
       end: () => {
         call.end();
-        // To end a call is to end both directions: the peer's is of no use any more.
+        // Ending a call ends both directions, and the peer's direction is no longer needed.
         clock.defer(() => link.halfClosed());
       },
       cut,
@@ -116,7 +117,7 @@ export class IncomingLinks {
     };
     const link = new LinkStream({ port, events: this.#eventsOf(() => link, peer, bounds), limits, traffic, clock });
     this.#all.set(link, placesOf(identity));
-    this.#silent.set(link, clock.patientMs() + limits.helloTimeoutMs);
+    this.#silent.set(link, clock.stallAwareMs() + limits.helloTimeoutMs);
     call.onCancelled(() => link.lost(whyCut() ?? "stream closed"));
     call.sendMetadata();
     return {
@@ -126,7 +127,7 @@ export class IncomingLinks {
     };
   }
 
-  /** The link that is silent longest makes room: a stranger opens links faster than it is cut for saying nothing. */
+  /** Closes the link that has been silent longest if all places are in use: unknown peers can open links faster than silent ones time out. */
   #makeRoom(identity: PeerIdentity): void {
     const { limits, events } = this.#parts;
     const { address, border = "" } = identity;
@@ -136,7 +137,7 @@ export class IncomingLinks {
       throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });
     }
     const [silent] = this.#silent.keys();
-    if (this.#all.size >= limits.maxIncomingLinks) silent?.destroy("said nothing, and another came");
+    if (this.#all.size >= limits.maxIncomingLinks) silent?.destroy("no hello yet, and a new link needed the place");
     if (this.#all.size < limits.maxIncomingLinks) return;
     events.refused("too many links", address);
     throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });
@@ -148,7 +149,7 @@ export class IncomingLinks {
     return count;
   }
 
-  #eventsOf(link: () => LinkStream, { identity, greeted }: CallingPeer, bounds: LinkBounds): LinkEvents {
+  #eventsOf(link: () => LinkStream, { identity, onHello: greeted }: CallingPeer, bounds: LinkBounds): LinkEvents {
     const { events } = this.#parts;
     let known: LinkedEvents | undefined;
     return {
@@ -168,7 +169,7 @@ export class IncomingLinks {
       closed: (detail) => {
         this.#all.delete(link());
         this.#silent.delete(link());
-        // A peer that opened it and went again, or came while this node stops, was not turned away.
+        // A peer that closed the link itself, or came while this node stops, was not refused.
         if (known !== undefined) known.closed(detail);
         else if (!link().isEndedByPeer && !this.#isStopping) events.refused(`link: ${detail}`, identity.address);
       },

@@ -1,6 +1,6 @@
 /**
- * One link's stream, whichever side opened it: frames in as they come, frames out one at a time, and an orderly end. It does no I/O itself:
- * it is told what comes, and given the stream as a port. What is said on it, the greeting first, is decided in `links/links.ts`.
+ * The stream of one link, opened by either side: passes received frames on, sends frames one at a time, and ends in order. It does no I/O itself: its
+ * owner delivers received messages and provides the stream as a port. `links/links.ts` decides which frames are exchanged, starting with the hello.
  */
 import type { CallResult } from "../../grpc/client/client-call.ts";
 import type { MethodCall } from "../../grpc/server/method.ts";
@@ -10,33 +10,33 @@ import { decodeLinkFrame, encodeLinkFrame, encodeRecords } from "../wire/codec.t
 import type { FabricCallRequest, LinkFrame, PeerIdentity } from "../wire/messages.ts";
 import type { TransportLimits } from "./limits.ts";
 
-/** Whom a stream tells. */
+/** Receiver of a stream's events. */
 export interface LinkEvents {
   received(frame: LinkFrame): void;
-  /** The next frame to send; undefined when there is none now. */
+  /** Returns the next frame to send. Undefined when there is none now. */
   pull(): LinkFrame | undefined;
-  /** Called once, last. */
+  /** Called once, as the last event. */
   closed(detail: string): void;
 }
 
-/** A stream, and the connection that it has for itself. */
+/** A stream, and the connection that only this stream uses. */
 export interface LinkPort {
-  /** Sends a frame that has its prefix. `taken` is called when the peer's window and the socket took all of it. */
-  send(frame: Uint8Array, taken: () => void): void;
-  /** Ends our direction after what was sent. */
+  /** Sends a frame that has its prefix. Calls `accepted` when the peer's window and the socket have accepted all of it. */
+  send(frame: Uint8Array, accepted: () => void): void;
+  /** Ends our direction after all sent frames. */
   end(): void;
-  /** Closes the connection after so many ms, whatever is still on its way. */
+  /** Closes the connection after this many ms, even if data is still in transit. */
   cut(afterMs: number): void;
-  /** Gives no messages until `resume`. */
+  /** Stops delivering messages until `resume`. */
   pause(): void;
   resume(): void;
 }
 
 export interface StreamClock {
-  /** By the stall-aware clock, for what judges the peer. */
-  readonly patientMs: () => number;
+  /** Stall-aware time, used for all timeouts of the peer. */
+  readonly stallAwareMs: () => number;
   readonly monoMs: () => number;
-  /** Runs when this turn of the event loop is over. */
+  /** Runs `act` at the end of the current turn of the event loop. */
   readonly defer: (act: () => void) => void;
 }
 
@@ -48,20 +48,20 @@ export interface LinkStreamParts {
   readonly clock: StreamClock;
 }
 
-/** A link is read for so long in one turn, and to the end of the frame that it is at. */
+/** A link is read for this long in one turn of the event loop, plus the rest of its current frame. */
 const TURN_MS = 5;
 
 export class LinkStream {
   readonly #parts: LinkStreamParts;
   #state: "open" | "draining" | "ended" | "closed" = "open";
-  /** Since when the one frame in flight waits to be taken. */
+  /** When the frame in flight was sent. Undefined when there is none. */
   #sendingSinceMs: number | undefined;
-  /** When it began to drain, and then when it ended. */
+  /** When draining began, and then when our direction ended. */
   #closingMs = 0;
-  /** When it was read first in this turn of the event loop. */
+  /** When the link was first read in this turn of the event loop. */
   #turnMonoMs: number | undefined;
   #isPaused = false;
-  /** It is not read before. */
+  /** The link is not read before this time. */
   #restUntilMs: number | undefined;
   #isEndedByPeer = false;
 
@@ -69,50 +69,50 @@ export class LinkStream {
     this.#parts = parts;
   }
 
-  /** Whether the peer ended it, in good order or by being gone. */
+  /** Whether the peer ended the link, in order or by disconnecting. */
   get isEndedByPeer(): boolean {
     return this.#isEndedByPeer;
   }
 
-  /** There may be something to send. */
+  /** Called when there may be something to send. */
   wake(): void {
     if (this.#sendingSinceMs === undefined && (this.#state === "open" || this.#state === "draining")) this.#pump();
   }
 
-  /** Sends what there still is, then half-closes and waits for the peer, at most `goodbyeMs`. */
+  /** Sends the remaining frames, then half-closes and waits at most `goodbyeMs` for the peer. */
   close(): void {
     if (this.#state !== "open") return;
     this.#state = "draining";
-    this.#closingMs = this.#parts.clock.patientMs();
+    this.#closingMs = this.#parts.clock.stallAwareMs();
     this.wake();
   }
 
-  /** Reads nothing for so long: what comes waits at the peer, as soon as its window is full. */
+  /** Reads nothing for this long. Frames then wait in the peer's queue once its window is full. */
   rest(forMs: number): void {
-    this.#restUntilMs = Math.max(this.#restUntilMs ?? 0, this.#parts.clock.patientMs() + forMs);
+    this.#restUntilMs = Math.max(this.#restUntilMs ?? 0, this.#parts.clock.stallAwareMs() + forMs);
     this.#pause();
   }
 
-  /** Ends it now. */
+  /** Ends the link immediately. */
   destroy(detail: string): void {
-    this.#tell(detail);
+    this.#reportClosed(detail);
     this.#parts.port.cut(0);
   }
 
-  /** Looks at its clocks, by stall-aware ms that are due; called about four times a second. */
+  /** Checks timeouts against the stall-aware clock. Called about four times per second. */
   check(dueMs: number): void {
     const { stuckMs, drainMs, goodbyeMs } = this.#parts.limits;
     if (this.#restUntilMs !== undefined && dueMs >= this.#restUntilMs) {
       this.#restUntilMs = undefined;
       this.#resume();
     }
-    if (this.#sendingSinceMs !== undefined && dueMs - this.#sendingSinceMs > stuckMs) this.destroy("peer takes nothing");
-    else if (this.#state === "draining" && dueMs - this.#closingMs > drainMs) this.destroy("peer takes no farewell");
+    if (this.#sendingSinceMs !== undefined && dueMs - this.#sendingSinceMs > stuckMs) this.destroy("the peer stopped reading");
+    else if (this.#state === "draining" && dueMs - this.#closingMs > drainMs) this.destroy("the peer did not read the goodbye in time");
     else if (this.#state === "ended" && dueMs - this.#closingMs > goodbyeMs) this.destroy("closed");
   }
 
-  /** A message came. */
-  // HOT: once a frame.
+  /** Handles a received message. */
+  // HOT: once per frame.
   message(bytes: Uint8Array): void {
     if (this.#state === "closed") return;
     try {
@@ -126,38 +126,38 @@ export class LinkStream {
     this.#lookAtTurn();
   }
 
-  /** The peer sends nothing more, and all that it sent was given. */
+  /** Called when the peer sends nothing more and all that it sent was delivered. */
   halfClosed(): void {
     if (this.#state === "closed") return;
     this.#isEndedByPeer = this.#state === "open";
     this.#parts.port.end();
-    this.#tell(this.#isEndedByPeer ? "peer ended the link" : "closed");
+    this.#reportClosed(this.#isEndedByPeer ? "the peer ended the link" : "closed");
   }
 
-  /** What came is no frame: the peer is told so, if it can be. */
+  /** Called for bytes that are not a frame. Sends a goodbye to the peer if possible. */
   failed({ message: detail }: { readonly message: string }): void {
     if (this.#state === "closed") return;
     if (this.#sendingSinceMs === undefined && this.#state !== "ended") {
       this.#parts.port.send(framed(encodeLinkFrame({ kind: "goodbye", reason: "bad_frame", detail })), () => {});
       this.#parts.port.end();
     }
-    this.#tell(`bad frame: ${detail}`);
+    this.#reportClosed(`invalid frame: ${detail}`);
   }
 
-  /** The call that the link is, of ours, is over. */
+  /** Called when the call of an outgoing link has ended. */
   ended({ status, isFromServer, isMalformed }: Pick<CallResult, "status" | "isFromServer" | "isMalformed">): void {
     if (isFromServer && status.code === CODES.OK) this.halfClosed();
-    else this.lost(isMalformed ? `bad frame: ${status.message}` : status.message);
+    else this.lost(isMalformed ? `invalid frame: ${status.message}` : status.message);
   }
 
-  /** The stream is gone. */
+  /** Called when the stream is lost. */
   lost(detail: string): void {
     if (this.#state === "closed") return;
     this.#isEndedByPeer = this.#state === "open";
     this.destroy(detail);
   }
 
-  /** A peer that sends thousands of small frames at once is read a few milliseconds at a time: others' turns come in between. */
+  /** A peer that sends thousands of small frames in a burst is read for a few milliseconds per turn, so that other links get their turns. */
   #lookAtTurn(): void {
     const { clock } = this.#parts;
     const nowMs = clock.monoMs();
@@ -191,11 +191,11 @@ export class LinkStream {
       if (this.#state === "draining") this.#end();
       return;
     }
-    // Frames of records go to many links: framed once, as they are encoded once.
+    // Frames of records go to many links, so their prefix is cached with their encoding.
     const bytes = frame.kind === "records" ? encodeRecords(frame).framed : framed(encodeLinkFrame(frame));
     traffic.count("sent", frame.kind, bytes.length - PREFIX_BYTES);
-    this.#sendingSinceMs = clock.patientMs();
-    // One message in flight, whatever the peer does.
+    this.#sendingSinceMs = clock.stallAwareMs();
+    // At most one message is in flight, regardless of the peer.
     port.send(bytes, () => {
       this.#sendingSinceMs = undefined;
       this.wake();
@@ -204,12 +204,12 @@ export class LinkStream {
 
   #end(): void {
     this.#state = "ended";
-    this.#closingMs = this.#parts.clock.patientMs();
+    this.#closingMs = this.#parts.clock.stallAwareMs();
     this.#parts.port.end();
   }
 
-  /** The stream is of no more use to either side, and neither is its connection. */
-  #tell(detail: string): void {
+  /** Reports the end, and closes the connection, which neither side needs any more. */
+  #reportClosed(detail: string): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#sendingSinceMs = undefined;
@@ -218,7 +218,7 @@ export class LinkStream {
   }
 }
 
-// Messages and bytes between nodes, of links and calls, by direction and kind: numbers for the metrics.
+// Traffic between nodes, for the metrics: messages and bytes of links and calls, by direction and kind.
 
 type TrafficDirection = "sent" | "received";
 export type TrafficKind = LinkFrame["kind"] | FabricCallRequest["kind"];
@@ -227,11 +227,11 @@ export interface TrafficRow {
   readonly direction: TrafficDirection;
   readonly kind: TrafficKind;
   readonly frameCount: number;
-  /** Encoded messages, without gRPC's and HTTP/2's frames around them. */
+  /** Bytes of encoded messages, without the framing of gRPC and HTTP/2. */
   readonly sizeBytes: number;
 }
 
-/** Counts only; one row for each direction and kind there was. */
+/** Counts traffic. It has one row per direction and kind that has occurred. */
 export class WireTraffic {
   readonly #rows = new Map<string, { direction: TrafficDirection; kind: TrafficKind; frameCount: number; sizeBytes: number }>();
 
@@ -251,30 +251,30 @@ export class WireTraffic {
   }
 }
 
-// What the methods of `FabricService` share: who calls them, and what their handlers are given.
+// Types shared by the methods of `FabricService`: the calling peer, and the dependencies of the handlers.
 
-/** The cluster token of a call, where no certificate says who makes it. */
+/** Header with the cluster token of a call on a connection without a certificate. */
 export const TOKEN_HEADER = "waymark-cluster-token";
 
-/** Who makes a call, and the connection it came on. */
+/** The calling peer, and the connection of its call. */
 export interface CallingPeer {
   readonly identity: PeerIdentity;
-  /** Its hello came on a link, with this cluster token. */
-  readonly greeted: (clusterToken: string) => void;
-  /** Closes the connection after so many ms. */
+  /** Called when a hello with this cluster token arrived on a link. */
+  readonly onHello: (clusterToken: string) => void;
+  /** Closes the connection after this many ms. */
   readonly cut: (afterMs: number) => void;
-  /** Why the connection was cut here; undefined unless it was. */
+  /** Why this node cut the connection. Undefined if it did not. */
   readonly whyCut: () => string | undefined;
 }
 
 export interface ServiceParts<Events> {
   readonly limits: TransportLimits;
   readonly events: Events & {
-    /** A peer was turned away. */
+    /** A peer was refused. */
     refused(why: string, address: string): void;
   };
   readonly traffic: WireTraffic;
   readonly clock: StreamClock;
-  /** Throws where calls are not taken any more. */
+  /** Throws if no more calls are accepted. */
   readonly peerOf: (call: MethodCall) => CallingPeer;
 }

@@ -1,4 +1,4 @@
-/** The fabric listener: `FabricService` for other nodes, on a gRPC server. What a connection proves is read once, when it comes. */
+/** The fabric listener: serves `FabricService` to other nodes on a gRPC server. A connection's identity is read once, when it is accepted. */
 import type { Socket } from "node:net";
 import { openAcceptor, type TlsAcceptor, type TlsMaterial } from "../../grpc/server/acceptor.io.ts";
 import type { CutReason, GuardedConnection } from "../../grpc/server/connection-guard.io.ts";
@@ -17,7 +17,7 @@ import { borderAtGate, borderOf, type FabricTls, peerIdentityOf, trustDomainOf }
 
 export interface ListenerOptions {
   readonly host: string;
-  /** 0 takes any free port. */
+  /** 0 binds any free port. */
   readonly port: number;
   readonly tls: FabricTls | undefined;
   readonly limits: TransportLimits;
@@ -33,9 +33,9 @@ export class FabricListener {
   readonly #events: FabricServiceParts["events"];
   readonly #server: GrpcServer;
   readonly #peers = new WeakMap<object, { readonly connection: GuardedConnection; readonly identity: PeerIdentity }>();
-  /** Connections that are not known to be a peer's, oldest first, and what was shown last; undefined before the first call. */
+  /** Connections not known to be a peer's, oldest first, with the last identity that they showed. Undefined before the first call. */
   readonly #unproven = new Map<GuardedConnection, PeerIdentity | undefined>();
-  /** Connections by the gates of borders, each with whose places it takes. */
+  /** Connections through the gates of borders, each with the border quota that it uses. */
   readonly #byGate = new Map<GuardedConnection, string>();
   #trustDomain: string | undefined;
   #borders: readonly BorderAuthority[];
@@ -74,12 +74,12 @@ export class FabricListener {
     });
   }
 
-  /** As bound. Once open. */
+  /** The bound acceptor. Undefined before `open`. */
   get acceptor(): TlsAcceptor | undefined {
     return this.#acceptor;
   }
 
-  /** New connections use the new certificates. Throws when they are none of a node. */
+  /** New connections use the new certificates. Throws if they do not name a node. */
   setTls(tls: FabricTls): void {
     const trustDomain = trustDomainOf(tls.cert);
     this.#acceptor?.setTls(this.#material(tls));
@@ -87,7 +87,7 @@ export class FabricListener {
     this.#borders = tls.borders ?? [];
   }
 
-  /** Takes nothing new, gives what is open `deadlineMs` to end, then cuts it. */
+  /** Accepts nothing new, gives open connections `deadlineMs` to end, then cuts them. */
   async stop(deadlineMs: number): Promise<void> {
     this.service.stop();
     this.#acceptor?.close();
@@ -103,7 +103,7 @@ export class FabricListener {
     return { ...tls, clientCaOf: (serverName) => borderAtGate(serverName, borders, (clusterId) => this.#unknownGate(clusterId))?.ca };
   }
 
-  /** What comes is verified as a member's, and most often fails. The operator must know what is missing. */
+  /** The connection is then verified as a member's, which usually fails, so the operator must see which setting is missing. */
   #unknownGate(clusterId: string): void {
     this.#events.refused(`says that it is of cluster ${clusterId} and means a border link; fabric.borders does not name that cluster`, "");
   }
@@ -131,7 +131,7 @@ export class FabricListener {
     return true;
   }
 
-  /** Neighbours have places of their own, so that none of them takes those of members, or of another neighbour. */
+  /** Each neighbour has its own quota, so that it cannot use up the connections of members or of another neighbour. */
   #hasRoomAtGate(places: string): boolean {
     const { maxBorderConnections, maxConnectionsOfBorder } = this.#options.limits;
     if (this.#byGate.size >= maxBorderConnections) return false;
@@ -140,46 +140,46 @@ export class FabricListener {
     return count < maxConnectionsOfBorder;
   }
 
-  /** What was shown is judged no earlier than needed: the fabric, which knows what counts, opens after its listener. */
+  /** Identities are judged as late as possible, because the fabric, which decides about them, opens after its listener. */
   #makeRoom(): void {
     for (const [connection, identity] of this.#unproven) {
       if (this.#unproven.size < this.#options.limits.maxUnprovenConnections) return;
       this.#unproven.delete(connection);
       if (identity !== undefined && !this.#events.isStranger(identity)) continue;
-      this.#events.refused("proved nothing, and another connection came", connection.address);
+      this.#events.refused("no valid identity yet, and a new connection needed the place", connection.address);
       connection.destroy();
     }
   }
 
-  #shown(connection: GuardedConnection, identity: PeerIdentity): void {
+  #noteIdentity(connection: GuardedConnection, identity: PeerIdentity): void {
     if (this.#unproven.has(connection)) this.#unproven.set(connection, identity);
   }
 
   #peerOf(call: MethodCall): CallingPeer {
     const peer = this.#peers.get(call.connection);
-    assert(peer !== undefined, "a call comes on a connection that was taken");
+    assert(peer !== undefined, "a call arrives on an accepted connection");
     const { connection } = peer;
     const clusterToken = (call.header(TOKEN_HEADER) ?? "").slice(0, MESSAGE_BOUNDS.maxTokenLength);
     const identity = { ...peer.identity, clusterToken };
-    this.#shown(connection, identity);
+    this.#noteIdentity(connection, identity);
     return {
       identity,
-      greeted: (token) => this.#shown(connection, token === "" ? identity : { ...identity, clusterToken: token }),
+      onHello: (token) => this.#noteIdentity(connection, token === "" ? identity : { ...identity, clusterToken: token }),
       cut: (afterMs) => cutAfter(afterMs, connection),
       whyCut: () => (connection.whyCut === "lifetime" ? "the peer does not answer pings" : connection.whyCut),
     };
   }
 }
 
-/** Closes a connection after so many ms. */
+/** Closes a connection after this many ms. */
 export function cutAfter(afterMs: number, connection: { destroy(): void }): void {
   if (afterMs === 0) connection.destroy();
   else setTimeout(() => connection.destroy(), afterMs).unref();
 }
 
-/** The status of what is refused before it reaches a method. */
+/** Returns the status for a call that is refused before it reaches a method. */
 function withoutMethod(thrown: unknown): GrpcStatus {
   const status = statusOfThrown(thrown);
   if (!(thrown instanceof WaymarkError && thrown.reason === "unimplemented")) return status;
-  return { ...status, message: "no such method on the fabric listener, which is for nodes: clients use the port of listen.grpc_port" };
+  return { ...status, message: "no such method: this port is the fabric listener for nodes; clients must use listen.grpc_port" };
 }

@@ -1,4 +1,4 @@
-/** What a socket proves of the node at its other end. */
+/** The identity of a peer, as proved by its socket. */
 import { X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
@@ -7,30 +7,30 @@ import { nodeOfCertificate } from "../links/peer-auth.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import { type BorderAuthority, clusterAtGate } from "./border-gate.ts";
 
-/** PEM, already read: what a node shows, and whose signature it believes. */
+/** Certificates in PEM, already read. */
 export interface FabricTls {
   readonly cert: Uint8Array;
   readonly key: Uint8Array;
-  /** Of every node of the fabric; both ends show a certificate it signed. */
+  /** CA of all nodes of the fabric. Both ends must present a certificate signed by it. */
   readonly clientCa: Uint8Array;
-  /** What verifies the nodes of other regions on border links. It counts for these links alone. */
+  /** CAs of the nodes of other regions. They are valid for border links only. */
   readonly borders?: readonly BorderAuthority[];
 }
 
-/** Trust domain of the node a certificate names (SPIFFE-ID, section 2.1); throws for one that names no node. */
+/** Returns the trust domain of the node in a certificate (SPIFFE-ID, section 2.1). Throws if it names no node. */
 export function trustDomainOf(cert: Uint8Array): string {
   const names = new X509Certificate(cert).subjectAltName ?? "";
   const node = nodeOfCertificate(names);
   if (node === undefined)
     throw new Error(
-      `the fabric's certificate names no node: it must have one URI, spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>, and has ${names}`,
+      `the fabric certificate names no node: expected one URI spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>, found "${names}"`,
     );
   return node.trustDomain;
 }
 
 /**
- * The proof, or why the connection is not to be used. With a `trustDomain` the other end must have shown a certificate of
- * a node of it, which TLS has already verified: with the authority of the border, where one is given.
+ * Returns the identity, or why the connection must not be used. With a `trustDomain`, the other end must have presented a certificate of a
+ * node in it. TLS has already verified the certificate: with the border's CA if `border` is given.
  */
 export function peerIdentityOf(
   socket: Socket,
@@ -40,24 +40,24 @@ export function peerIdentityOf(
   const host = withoutMapping(socket.remoteAddress ?? "");
   const plain = { address: hostPort(host, socket.remotePort ?? 0), isLoopback: isLoopbackHost(host), clusterToken: "" };
   if (trustDomain === undefined) return { ...plain, certificate: undefined };
-  if (!(socket instanceof TLSSocket) || !socket.authorized) return { refused: "showed no certificate of ours" };
-  // A resumed session need not name the gate by which it came first (TLS 1.2), and nodes resume none.
-  if (socket.isSessionReused()) return { refused: "resumed a session, as no node does" };
+  if (!(socket instanceof TLSSocket) || !socket.authorized) return { refused: "presented no certificate that the expected CA signed" };
+  // With TLS 1.2 a resumed session need not name the gate of the first connection. Nodes never resume sessions.
+  if (socket.isSessionReused()) return { refused: "resumed a TLS session, which nodes never do" };
   const node = nodeOfCertificate(socket.getPeerX509Certificate()?.subjectAltName ?? "");
   if (node === undefined) return { refused: "its certificate names no node" };
   const wanted = border?.trustDomain ?? trustDomain;
-  if (node.trustDomain !== wanted) return { refused: `its certificate is of another trust domain, ${node.trustDomain}` };
+  if (node.trustDomain !== wanted) return { refused: `its certificate has another trust domain: ${node.trustDomain}` };
   const certificate = { nodeId: node.nodeId, clusterId: node.clusterId };
   return { ...plain, certificate, ...(border !== undefined && { border: border.clusterId }) };
 }
 
-/** The border by whose gate a connection came. Undefined: by none, and its certificate was verified as a member's. */
+/** The border whose gate a connection came through. Undefined if it came through none and was verified as a member's. */
 export function borderOf(socket: Socket, borders: readonly BorderAuthority[]): BorderAuthority | undefined {
   const serverName: unknown = socket instanceof TLSSocket ? Reflect.get(socket, "servername") : undefined;
   return typeof serverName === "string" ? borderAtGate(serverName, borders) : undefined;
 }
 
-/** The border at a gate. `unknown` is told of the cluster of a gate that is none of these borders. */
+/** Finds the border of a gate. `unknown` is called with the cluster of a gate that belongs to none of these borders. */
 export function borderAtGate(
   serverName: string,
   borders: readonly BorderAuthority[],

@@ -1,4 +1,4 @@
-/** The fabric's sockets: the listener for other nodes, links and calls to them. Decides nothing about the fabric. */
+/** The fabric's sockets: the listener for other nodes, and links and calls to them. Makes no decisions about the fabric. */
 
 import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
@@ -23,37 +23,37 @@ import { type LinkEvents, LinkStream, type StreamClock, TOKEN_HEADER, WireTraffi
 import { cutAfter, FabricListener, type ListenerOptions } from "./listener.io.ts";
 import { type FabricTls, trustDomainOf } from "./peer-identity.io.ts";
 
-/** The machine's side; ids as in `fabric/io-types.ts`. None is called from within a method of the transport but `stop`. */
+/** Events for the machine, with ids as in `fabric/io-types.ts`. Of the transport's methods, only `stop` may call one before it returns. */
 export interface TransportEvents {
-  asked(call: CallId, request: FabricCallRequest, identity: PeerIdentity): void;
-  /** Whether who proves this is refused, whatever it asks. */
+  requested(call: CallId, request: FabricCallRequest, identity: PeerIdentity): void;
+  /** Whether a peer with this identity is refused, regardless of the request. */
   isStranger(identity: PeerIdentity): boolean;
-  /** `refusal`: somebody is there and turned us away, and why. */
+  /** `refusal`: why a node that was reached rejected this one. */
   answered(call: CallId, response: FabricCallResponse | undefined, refusal?: string): void;
   opened(link: LinkId, isIncoming: boolean, identity: PeerIdentity): void;
   received(link: LinkId, frame: LinkFrame): void;
-  /** The next frame for a link; undefined when there is none now. */
+  /** Returns the next frame for a link. Undefined when there is none now. */
   pull(link: LinkId): LinkFrame | undefined;
   closed(link: LinkId, detail: string): void;
-  /** Somebody was turned away before the machine heard of it. */
+  /** A peer was refused before the machine received anything of it. */
   refused(why: string, address: string): void;
-  /** Somebody whom we asked to exchange tables did not, and this is why. */
+  /** A node did not answer a request to exchange member tables, for this reason. */
   unanswered(address: string, failure: PeerCallFailure): void;
 }
 
-/** Mutual TLS by `tls`; without it the listener is for loopback only, unless `isInsecure`. */
+/** With `tls`, connections use mutual TLS. Without it the listener accepts loopback only, unless `isInsecure`. */
 export interface TransportOptions extends Pick<ListenerOptions, "host" | "port" | "tls" | "onCut"> {
   readonly isInsecure: boolean;
-  /** Goes with each call on plain connections; empty: none. Links say it in their hello. */
+  /** Sent with each call on plain connections, unless empty. Links send it in their hello. */
   readonly clusterToken: string;
   readonly limits?: TransportLimits | undefined;
 }
 
-/** Binds and serves. Rejects with a message for people when it cannot, or must not. */
+/** Binds and serves. Rejects with a message for operators if it cannot bind or is not allowed to. */
 export async function openFabricTransport(options: TransportOptions, events: TransportEvents): Promise<FabricTransport> {
   if (options.tls === undefined && !isPlaintextAllowed({ isLoopback: isLoopbackHost(options.host) }, options.isInsecure))
     throw new Error(
-      `on ${options.host} the fabric listener would take anybody's word: configure its certificates, or, where the network itself is trusted, pass --insecure`,
+      `the fabric listener on ${options.host} would accept unauthenticated nodes: configure fabric certificates, or pass --insecure if the network is trusted`,
     );
   checkToken(options.clusterToken);
   const transport = new FabricTransport(options, events, new WireTraffic());
@@ -68,9 +68,9 @@ export async function openFabricTransport(options: TransportOptions, events: Tra
 
 const CHECK_MS = 250;
 
-const CLOCK: StreamClock = { patientMs: stallAwareNowMs, monoMs: () => performance.now(), defer: setImmediate };
+const CLOCK: StreamClock = { stallAwareMs: stallAwareNowMs, monoMs: () => performance.now(), defer: setImmediate };
 
-/** It travels in a header. */
+/** The token is sent in a header. */
 function checkToken(token: string): void {
   if (!/^[\x21-\x7e]*$/.test(token)) throw new Error("the cluster token must be printable ASCII without spaces");
 }
@@ -82,17 +82,17 @@ export class FabricTransport {
   readonly #limits: TransportLimits;
   readonly #listener: FabricListener;
   readonly #pool: ConnectionPool;
-  /** Of connections for calls: what the other side proved, and what of its answers has not wholly arrived. */
+  /** For connections that carry calls: the identity of the other side, and the bounds for answers that have not fully arrived. */
   readonly #identities = new WeakMap<ClientConnection, PeerIdentity>();
   readonly #answerBounds: AssemblyBounds;
   readonly #links = new Map<LinkId, LinkStream>();
-  /** Links of ours that are not open yet. */
+  /** Outgoing links that are not open yet. */
   readonly #dials = new Map<LinkId, PendingDial>();
-  /** Those of `#links` that we opened. */
+  /** Outgoing links in `#links`. */
   readonly #outgoing = new Set<LinkStream>();
   readonly #timer: NodeJS.Timeout;
   #tls: DialTls | undefined;
-  /** For links to the nodes of borders, by cluster. */
+  /** TLS options for links to the nodes of borders, by cluster. */
   #borderTls: ReadonlyMap<string, DialTls>;
   #clusterToken: string;
   #nextLink = 1;
@@ -109,7 +109,7 @@ export class FabricTransport {
     this.#answerBounds = { maxMessageBytes, maxBufferedBytes: 4 * maxMessageBytes, bufferedBytes: 0 };
     this.#pool = new ConnectionPool({ maxConnections: maxChannels, maxCalls, idleMs }, (...to) => this.#dialForCalls(...to));
     const listened = {
-      asked: (call: CallId, request: FabricCallRequest, identity: PeerIdentity) => events.asked(call, request, identity),
+      requested: (call: CallId, request: FabricCallRequest, identity: PeerIdentity) => events.requested(call, request, identity),
       isStranger: (identity: PeerIdentity) => events.isStranger(identity),
       linked: (stream: LinkStream, identity: PeerIdentity) => this.#linked(stream, identity),
       refused: (why: string, address: string) => events.refused(why, address),
@@ -122,7 +122,7 @@ export class FabricTransport {
     return this.#listener.open();
   }
 
-  /** As bound, `host:port`. */
+  /** The bound address, `host:port`. */
   get address(): string {
     return this.#listener.acceptor?.address ?? "";
   }
@@ -131,14 +131,14 @@ export class FabricTransport {
     return this.#listener.acceptor?.port ?? 0;
   }
 
-  /** What is open now, and what was not called because of a bound. Only tests look at links, calls, channels and bytes. */
+  /** Open resources, and the number of calls refused locally by a limit. Links, calls, channels and bytes are used only by tests. */
   counts() {
     const connections = this.#listener.acceptor?.sockets.size ?? 0;
     const { connections: channels, refused: refusedCalls } = this.#pool.counts();
     return { ...this.#listener.service.counts(), connections, outgoingLinks: this.#outgoing.size, channels, refusedCalls };
   }
 
-  /** Connections from now on use these certificates; open ones keep theirs. Throws when they do not fit, and keeps the old ones. */
+  /** New connections use these certificates; open ones keep theirs. Throws if they are invalid, and then keeps the old ones. */
   setTls(tls: FabricTls): void {
     const [next, borders] = [dialTls(tls), borderTls(tls)];
     this.#listener.setTls(tls);
@@ -147,13 +147,13 @@ export class FabricTransport {
     this.#pool.renew();
   }
 
-  /** Calls from now on show this token. Throws when it can be none, and keeps the old one. */
+  /** New calls use this token. Throws if it is invalid, and then keeps the old one. */
   setClusterToken(token: string): void {
     checkToken(token);
     this.#clusterToken = token;
   }
 
-  /** Asks another node; `answered` comes exactly once. */
+  /** Calls another node. `answered` is called exactly once. */
   call(call: CallId, to: string, request: FabricCallRequest, timeoutMs: number): void {
     const { kind } = request;
     const bytes = encodeCallRequest(request);
@@ -164,8 +164,8 @@ export class FabricTransport {
       const { connection, message } = answer;
       const identity = connection === undefined ? undefined : this.#identities.get(connection);
       if (message !== undefined) this.traffic.count("received", kind, message.length);
-      const { response, refusal, isStranger, told } = outcomeOf(kind, answer, identity);
-      if (told !== undefined) this.#events.unanswered(to, told);
+      const { response, refusal, isStranger, failure } = outcomeOf(kind, answer, identity);
+      if (failure !== undefined) this.#events.unanswered(to, failure);
       if (isStranger === true) this.#events.refused(`${kind}: ${refusal}`, identity?.address ?? to);
       this.#events.answered(call, response, refusal);
     });
@@ -175,13 +175,13 @@ export class FabricTransport {
     this.#listener.service.answer(call, response, why);
   }
 
-  /** Opens a link, to a node of the border with that cluster where one is given; `opened` or `closed` comes. */
+  /** Opens a link, to a node of `border` if it is given. Then calls `opened`, or `closed` if it fails. */
   openLink(link: LinkId, to: string, border?: string): void {
     const started = stallAwareNowMs();
     const tls = border === undefined ? this.#tls : this.#borderTls.get(border);
-    // A border without an authority is known by its token, on plain connections of this machine alone.
+    // A border without a CA is identified by its token, and only on plain connections within this machine.
     if (tls === undefined && this.#tls !== undefined)
-      return void setImmediate(() => this.#events.closed(link, `no authority is known for border ${border ?? ""}`));
+      return void setImmediate(() => this.#events.closed(link, `no CA is configured for border ${border ?? ""}`));
     const connection = { limits: clientLimits(this.#limits) };
     const isInsecure = border === undefined && this.#options.isInsecure;
     const dialled = dial({ address: to, tls, isInsecure, timeoutMs: this.#limits.openTimeoutMs, connection });
@@ -190,23 +190,23 @@ export class FabricTransport {
     dialled.done.then(greet, (error: Error) => this.#neverOpened(link, error.message));
   }
 
-  /** There is something to `pull` for a link. */
+  /** Called when there is something to `pull` for a link. */
   wake(link: LinkId): void {
     this.#links.get(link)?.wake();
   }
 
-  /** Sends what `pull` still has, then ends the link; `closed` comes. */
+  /** Sends the remaining frames of `pull`, then ends the link. `closed` is called. */
   closeLink(link: LinkId): void {
     this.#links.get(link)?.close();
     this.#dials.get(link)?.cancel();
   }
 
-  /** Reads nothing of the link for so long, give or take a quarter of a second. */
+  /** Reads nothing of the link for this long, ±0.25 s. */
   restLink(link: LinkId, forMs: number): void {
     this.#links.get(link)?.rest(forMs);
   }
 
-  /** Ends links that are still open, closes the listener, waits at most `deadlineMs`, cuts what is left. */
+  /** Ends open links, closes the listener, waits at most `deadlineMs`, and cuts the remaining connections. */
   async stop(deadlineMs: number): Promise<void> {
     for (const dialled of this.#dials.values()) dialled.cancel();
     for (const link of this.#links.values()) link.close();
@@ -232,7 +232,7 @@ export class FabricTransport {
     return { done: dialled.done.then(known), cancel: () => dialled.cancel() };
   }
 
-  /** Asks for the stream; it is open when the other side's headers are here. */
+  /** Requests the stream. It is open when the other side's headers arrive. */
   #greet(link: LinkId, { connection, identity }: DialResult, leftMs: number): void {
     let opened: LinkStream | undefined;
     const fail = (why: string) => {
@@ -240,7 +240,7 @@ export class FabricTransport {
       connection.destroy();
       this.#neverOpened(link, `${identity.address}: ${why}`);
     };
-    const timer = stallAwareTimeout(() => fail("no answer in time"), Math.max(0, leftMs));
+    const timer = stallAwareTimeout(() => fail("no response in time"), Math.max(0, leftMs));
     const call = connection.start(
       { path: pathOf("link"), isSingleResponse: false },
       {
@@ -248,8 +248,8 @@ export class FabricTransport {
           timer.clear();
           if (!this.#dials.delete(link)) return connection.destroy();
           const port = {
-            send: (frame: Uint8Array, taken: () => void) =>
-              void call.writeFrame(frame, (error) => (error ?? undefined) === undefined && taken()),
+            send: (frame: Uint8Array, accepted: () => void) =>
+              void call.writeFrame(frame, (error) => (error ?? undefined) === undefined && accepted()),
             end: () => call.halfClose(),
             cut: (afterMs: number) => cutAfter(afterMs, connection),
             pause: () => call.pause(),

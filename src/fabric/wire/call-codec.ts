@@ -1,4 +1,4 @@
-/** Between bytes and the calls of nodes: probes, exchanges of tables, and orders about maintenance. */
+/** Encodes and decodes the calls between nodes: probes, exchanges of member tables, and maintenance overrides. */
 import { CALLS } from "../../../gen/waymark/fabric/v1/fabric_calls.ts";
 import type { MemberUpdateFields } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
 import { timeMs, timeOf } from "../../lib/protowire.ts";
@@ -9,19 +9,19 @@ type CallKind = FabricCallRequest["kind"];
 
 const { maintain, probe, probeIndirect, pushPull } = CALLS;
 
-/** The path of a method of `FabricService`. */
+/** Returns the path of a `FabricService` method. */
 export function pathOf(kind: CallKind | "link"): string {
   return CALLS[kind].path;
 }
 
-/** What a caller asks. Throws `invalid_argument` naming the field. */
+/** Decodes a request. Throws `invalid_argument` naming the field. */
 export function decodeCallRequest(kind: CallKind, bytes: Uint8Array): FabricCallRequest {
   switch (kind) {
     case "probe":
       return { kind, ...checked(withUpdates(probe.request.decode(bytes)), probe.request.check) };
     case "probeIndirect": {
-      const { timeout, ...said } = checked(withUpdates(probeIndirect.request.decode(bytes)), probeIndirect.request.check);
-      return { kind, ...said, timeoutMs: Math.max(1, timeMs(timeout)) };
+      const { timeout, ...fields } = checked(withUpdates(probeIndirect.request.decode(bytes)), probeIndirect.request.check);
+      return { kind, ...fields, timeoutMs: Math.max(1, timeMs(timeout)) };
     }
     case "pushPull":
       return { kind, ...checked(withMembers(pushPull.request.decode(bytes)), pushPull.request.check) };
@@ -30,7 +30,7 @@ export function decodeCallRequest(kind: CallKind, bytes: Uint8Array): FabricCall
   }
 }
 
-/** What was answered to a request of that kind. Throws `invalid_argument` naming the field. */
+/** Decodes the response to a request of that kind. Throws `invalid_argument` naming the field. */
 export function decodeCallResponse(kind: CallKind, bytes: Uint8Array): FabricCallResponse {
   switch (kind) {
     case "probe":
@@ -42,8 +42,8 @@ export function decodeCallResponse(kind: CallKind, bytes: Uint8Array): FabricCal
       return { kind, ...table, ...(ownUpdateRefused !== undefined && { ownUpdateRefused: detailField(ownUpdateRefused) }) };
     }
     case "maintain": {
-      const { refusals, ...said } = checked(maintain.response.decode(bytes), maintain.response.check);
-      return { kind, ...said, refusals: refusals.map((refusal) => ({ ...refusal, detail: detailField(refusal.detail) })) };
+      const { refusals, ...fields } = checked(maintain.response.decode(bytes), maintain.response.check);
+      return { kind, ...fields, refusals: refusals.map((refusal) => ({ ...refusal, detail: detailField(refusal.detail) })) };
     }
   }
 }
@@ -82,11 +82,11 @@ function withMembers<Message extends { readonly members: readonly MemberUpdateFi
   return { ...message, members: knownOf(message.members) };
 }
 
-/** With a newer version's status, or nonsense, nothing can be done with what is said of that one member; whatever else it says. */
+/** Drops updates with an unknown status, of a newer version or invalid: no other field of the update can be used without it. */
 function knownOf(updates: readonly MemberUpdateFields[]): readonly MemberUpdate[] {
   return updates.flatMap((update) => {
     const status = MEMBER_STATUSES.find((word) => word === update.status);
-    // A version whose score counts further is at our worst.
+    // A newer version may have a higher score. It counts as our worst.
     return status === undefined ? [] : [{ ...update, status, healthScore: Math.min(update.healthScore, WORST_SCORE) }];
   });
 }

@@ -1,4 +1,4 @@
-/** Between bytes and the frames of links. */
+/** Encodes and decodes the frames of links. */
 import {
   type BorderFields,
   type BorderFrameFields,
@@ -35,13 +35,13 @@ import {
   type VectorEntry,
 } from "./messages.ts";
 
-/** The bytes of a frame on a link, the same both ways. A frame of records is encoded once, however many links it goes to. */
+/** Encodes a frame; the bytes are the same in both directions. A frame of records is encoded once, regardless of the number of links. */
 export function encodeLinkFrame(frame: LinkFrame): Uint8Array {
   if (frame.kind === "records") return encodeRecords(frame).message;
   return encodeLinkRequest({ frame: { frame: fieldsOf(frame) } });
 }
 
-/** Refuses what is no frame; one of a kind this version does not know, or beside the frames it knows, is `unknown`. */
+/** Throws for bytes that are not a frame. A frame of a kind that this version does not know is `unknown`. */
 export function decodeLinkFrame(bytes: Uint8Array): LinkFrame {
   if (bytes.length === 0) throw invalid("frame", "is missing");
   const { frame: message } = decodeLinkRequest(bytes);
@@ -77,21 +77,22 @@ export function decodeLinkFrame(bytes: Uint8Array): LinkFrame {
 
 function goodbyeOf({ reason, detail }: GoodbyeFrameFields): LinkFrame {
   const known = GOODBYES.find((word) => word === reason);
-  // A newer peer's word: the mildest of ours, and its own for people.
+  // A newer peer's reason is mapped to our mildest one, and kept in the detail for operators.
   if (known === undefined) return { kind: "goodbye", reason: "not_needed", detail: detailField(`${reason} ${detail}`) };
   return { kind: "goodbye", reason: known, detail: detailField(detail) };
 }
 
-/** A version, a part of one, or a question; which of them, the fields say that are set. */
+/** Returns a head, a part of a version, or a request, depending on the fields that are set. */
 function policyOf({ head, wantedNumber, part = new Uint8Array(), offset = 0, sizeBytes, settled }: PolicyFrameFields): LinkFrame {
   if (settled !== undefined) return isStamp(settled.hlc) ? { kind: "policySettled", head: settled } : { kind: "unknown" };
   if (head === undefined) {
-    if (wantedNumber === undefined) throw invalid("policy", "has neither head nor wanted_number");
+    if (wantedNumber === undefined) throw invalid("policy", "must have head or wanted_number");
     return { kind: "policyWanted", number: wantedNumber };
   }
   if (!isStamp(head.hlc)) return { kind: "unknown" };
   if (sizeBytes === undefined) return { kind: "policyHead", head };
-  if (part.length > sizeBytes - offset) throw invalid("policy.part", `${part.length} bytes at ${offset} of ${sizeBytes}`);
+  if (part.length > sizeBytes - offset)
+    throw invalid("policy.part", `${part.length} bytes at offset ${offset} exceed the size of ${sizeBytes} bytes`);
   return { kind: "policyPart", head, part, offset, sizeBytes };
 }
 
@@ -131,11 +132,11 @@ function fieldsOf(frame: Exclude<LinkFrame, { kind: "records" }>): LinkFrameFiel
   }
 }
 
-// What a `SummarySpaceFrame` and a `BorderFrame` of `waymark.fabric.v1` say.
-/** Of a digest that names its buckets. */
+// The content of a `SummarySpaceFrame` and a `BorderFrame` of `waymark.fabric.v1`.
+/** Number of buckets in a digest that has buckets. */
 const BORDER_BUCKETS = 256;
 
-/** Of a frame that breaks no rule. */
+/** Converts a frame that breaks no rule. */
 function spaceOf({ space }: SummarySpaceFrameFields): LinkFrame {
   switch (space.case) {
     case "vector":
@@ -164,7 +165,7 @@ function fieldsOfSpace(frame: ReplicationFrame): SpaceFields {
   }
 }
 
-/** Of a frame that breaks no rule; refuses lists that do not fit together, and a batch larger than any version sends. */
+/** Converts a frame that breaks no rule. Throws for lists of different lengths, and for a batch that is larger than any version sends. */
 function borderOf({ border }: BorderFrameFields): LinkFrame {
   switch (border.case) {
     case "rules":
@@ -174,19 +175,24 @@ function borderOf({ border }: BorderFrameFields): LinkFrame {
       const all = [...summaries, ...beacons, ...keys];
       const sizeBytes = all.reduce((sum, { signed, signature }) => sum + signed.length + signature.length, 0);
       if (all.length > 1 && sizeBytes > MESSAGE_BOUNDS.maxBatchBytes)
-        throw invalid("border.batch", `${sizeBytes} bytes are more than ${MESSAGE_BOUNDS.maxBatchBytes}`);
+        throw invalid("border.batch", `must be at most ${MESSAGE_BOUNDS.maxBatchBytes} bytes, not ${sizeBytes}`);
       if (beaconAgesMs.length !== beacons.length)
-        throw invalid("border.batch.beacon_ages_ms", `${beaconAgesMs.length} for ${beacons.length} beacons`);
+        throw invalid(
+          "border.batch.beacon_ages_ms",
+          `must have one entry per beacon: ${beaconAgesMs.length} for ${beacons.length} beacons`,
+        );
       return { kind: "borderBatch", ...border.value };
     }
     case "digest": {
       const { length } = border.value.buckets;
-      if (length !== 0 && length !== BORDER_BUCKETS) throw invalid("border.digest.buckets", `${length} must be 0 or ${BORDER_BUCKETS}`);
+      if (length !== 0 && length !== BORDER_BUCKETS)
+        throw invalid("border.digest.buckets", `must have 0 or ${BORDER_BUCKETS} entries, not ${length}`);
       return { kind: "borderDigest", ...border.value };
     }
     case "have": {
       const { hashes, versions } = border.value;
-      if (versions.length !== hashes.length) throw invalid("border.have.versions", `${versions.length} for ${hashes.length} hashes`);
+      if (versions.length !== hashes.length)
+        throw invalid("border.have.versions", `must have one entry per hash: ${versions.length} for ${hashes.length} hashes`);
       return { kind: "borderHave", ...border.value };
     }
     case undefined:
@@ -207,23 +213,23 @@ function fieldsOfBorder(frame: BorderFrame): BorderFields {
   }
 }
 
-// Frames of records as they go on the wire: each is encoded once, however many peers it goes to.
-/** `LinkRequest.frame` and `LinkResponse.frame` alike. */
+// Encoded frames of records: each is encoded once, regardless of the number of peers that receive it.
+/** Same field number in `LinkRequest.frame` and `LinkResponse.frame`. */
 const FRAME_TAG = tagOf(1, WIRE.BYTES);
 const RECORDS_TAG = tagOf(3, WIRE.BYTES);
 /** Prefix, two tags and two lengths. */
 const HEAD_BYTES = PREFIX_BYTES + 2 + 2 * 5;
 
-/** A message, and what goes on the wire: the same bytes after gRPC's prefix. */
+/** A message, and the same bytes with gRPC's prefix as sent on the wire. */
 interface EncodedRecords {
   readonly message: Uint8Array;
   readonly framed: Uint8Array;
 }
 
-/** A frame is one origin's, so its cluster and region are always the same. */
+/** The key needs no cluster or region: a frame belongs to one origin, so they are always the same. */
 const encoded = new WeakMap<OriginFrame, EncodedRecords>();
 
-/** The whole message of a frame of records, as both directions send it; the same arrays for the same `OriginFrame`. HOT. */
+/** Encodes the whole message of a frame of records for both directions. Returns the same arrays for the same `OriginFrame`. HOT. */
 export function encodeRecords(records: RecordsFrame): EncodedRecords {
   const known = encoded.get(records.frame);
   if (known !== undefined) return known;
@@ -233,7 +239,7 @@ export function encodeRecords(records: RecordsFrame): EncodedRecords {
   return both;
 }
 
-/** What surrounds the records is written last, and before them: so that no length has to be known before its content. */
+/** Writes the records first, and then the headers in front of them, so that no length must be known in advance. */
 function writeFramed({ frame, clusterId, region }: RecordsFrame): Uint8Array {
   const fields = { ...frame, clusterId, region };
   const out = new Uint8Array(HEAD_BYTES + roomRecordsFrame(fields));
@@ -247,15 +253,15 @@ function writeFramed({ frame, clusterId, region }: RecordsFrame): Uint8Array {
   return framed;
 }
 
-/** Of a frame that breaks no rule; one with more records than any version sends is refused. */
+/** Converts a frame that breaks no rule. Throws for more bytes of records than any version sends. */
 function recordsOf(fields: RecordsFrameFields): RecordsFrame {
   const { nodeId, generation, after, through, records, isComplete, isLast, floor, knownSeq, clusterId, region } = fields;
   let sizeBytes = 0;
   for (const record of records) sizeBytes += record.length;
   if (records.length > 1 && sizeBytes > MESSAGE_BOUNDS.maxRecordsBytes)
-    throw invalid("records.bytes", `${sizeBytes} are more than ${MESSAGE_BOUNDS.maxRecordsBytes}`);
-  if (through < after) throw invalid("records.through", `${through} is before after, ${after}`);
-  // HOT: a rest of the fields costs as much as reading them (283 ns in place of 471, of a frame with one record).
+    throw invalid("records.bytes", `must be at most ${MESSAGE_BOUNDS.maxRecordsBytes}, not ${sizeBytes}`);
+  if (through < after) throw invalid("records.through", `must be at least after (${after}), not ${through}`);
+  // HOT: for a frame with one record, listing the fields costs 283 ns, and rest syntax 471 ns.
   const frame = { nodeId, generation, after, through, records, isComplete, isLast, floor };
   return { kind: "records", frame: knownSeq === undefined ? frame : { ...frame, knownSeq }, clusterId, region };
 }
@@ -263,10 +269,10 @@ function recordsOf(fields: RecordsFrameFields): RecordsFrame {
 type VectorFrame = Extract<ReplicationFrame, { kind: "vector" }>;
 
 const TENTH_MS = 100;
-/** Some years. */
+/** About 6.8 years, in tenths of a second. */
 const MAX_TENTHS = 2 ** 31;
 
-/** Of a frame that breaks no rule; lists of unequal length are refused. */
+/** Converts a frame that breaks no rule. Throws for lists of different lengths. */
 function vectorOf(vector: VectorFrameFields): VectorFrame {
   const { entries, digest, isPartial, isWanted, isOffer, saidMs, asOfMs } = vector;
   const short = shortEntriesOf(vector);
@@ -280,11 +286,11 @@ function vectorOf(vector: VectorFrameFields): VectorFrame {
     isWanted,
     ...(isOffer === true && { isOffer }),
     ...(heartbeats.length > 0 && { heartbeats }),
-    ...(saidMs > 0 && { said: { atMs: saidMs, ...(asOfMs > 0 && { asOfMs }) } }),
+    ...(saidMs > 0 && { times: { atMs: saidMs, ...(asOfMs > 0 && { asOfMs }) } }),
   };
 }
 
-function fieldsOfVector({ short = [], heartbeats = [], said, ...vector }: VectorFrame): VectorFrameFields {
+function fieldsOfVector({ short = [], heartbeats = [], times, ...vector }: VectorFrame): VectorFrameFields {
   return {
     ...vector,
     hashes: short.map(({ hash }) => hash),
@@ -292,25 +298,27 @@ function fieldsOfVector({ short = [], heartbeats = [], said, ...vector }: Vector
     heartbeatHashes: heartbeats.map(({ hash }) => hash),
     heartbeatTenths: heartbeats.map(({ ageMs }) => Math.min(Math.ceil(ageMs / TENTH_MS), MAX_TENTHS)),
     heartbeatSeqs: heartbeats.some(({ seq }) => seq !== undefined) ? heartbeats.map(({ seq = 0 }) => seq) : [],
-    saidMs: said?.atMs ?? 0,
-    asOfMs: said?.asOfMs ?? 0,
+    saidMs: times?.atMs ?? 0,
+    asOfMs: times?.asOfMs ?? 0,
   };
 }
 
-/** Whether somebody can count on from what an entry of a vector says. One that says more says nothing, and the rest of its frame counts. */
+/** Whether the numbers of a vector entry are in range. An entry out of range is ignored, and the rest of its frame is used. */
 function isCountable({ generation, seq, floor, lackingThrough = 0 }: VectorEntry): boolean {
   return isSeq(generation) && isSeq(seq) && isSeq(floor) && isSeq(lackingThrough);
 }
 
 function shortEntriesOf({ hashes, seqs }: VectorFrameFields): readonly ShortEntry[] {
-  if (seqs.length !== hashes.length) throw invalid("vector.seqs", `${seqs.length} for ${hashes.length} hashes`);
+  if (seqs.length !== hashes.length)
+    throw invalid("vector.seqs", `must have one entry per hash: ${seqs.length} for ${hashes.length} hashes`);
   return hashes.map((hash, i) => ({ hash, seq: seqs[i] ?? 0 })).filter(({ seq }) => isSeq(seq));
 }
 
 function heartbeatsOf({ heartbeatHashes: hashes, heartbeatTenths: tenths, heartbeatSeqs: seqs }: VectorFrameFields): readonly Heartbeat[] {
-  if (tenths.length !== hashes.length) throw invalid("vector.heartbeat_tenths", `${tenths.length} for ${hashes.length} hashes`);
+  if (tenths.length !== hashes.length)
+    throw invalid("vector.heartbeat_tenths", `must have one entry per hash: ${tenths.length} for ${hashes.length} hashes`);
   if (seqs.length !== hashes.length && seqs.length !== 0)
-    throw invalid("vector.heartbeat_seqs", `${seqs.length} for ${hashes.length} hashes`);
+    throw invalid("vector.heartbeat_seqs", `must have one entry per hash: ${seqs.length} for ${hashes.length} hashes`);
   return hashes.map((hash, i) => {
     const seq = seqs[i] ?? 0;
     return { hash, ageMs: (tenths[i] ?? 0) * TENTH_MS, ...(seq > 0 && isSeq(seq) && { seq }) };

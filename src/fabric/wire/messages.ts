@@ -1,4 +1,4 @@
-/** What nodes say to each other, as plain values. `fabric.proto` says what each field means; `codec.ts` and `call-codec.ts` know the bytes. */
+/** Messages between nodes as plain values. `fabric.proto` defines each field; `codec.ts` and `call-codec.ts` encode and decode them. */
 import type {
   BorderBatchFields,
   BorderDigestFields,
@@ -31,41 +31,41 @@ import { FieldProblems, PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import type { OriginFrame } from "../../catalog/replica/frames.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
 
-/** A node in one life of its journal. */
+/** A node in one generation of its journal. */
 export type NodeRef = Pick<OriginFields, "nodeId" | "generation">;
 
-/** The start a node is in, and the earlier one that it says it follows; absent of nodes without a disk. */
+/** A node's process instance, and the instance that it reports as its predecessor. Absent for nodes without a disk. */
 export type ProcessInstance = Pick<OriginFields, "boot" | "bootBefore">;
 
-/** The start that goes under an id at the speaker, and where; the address is empty when it is gone. */
+/** The instance that the sender has accepted for a node id, and its address. The address is empty when the instance is gone. */
 export type HeldInstance = HeldStartFields;
 
 export const MEMBER_STATUSES = ["alive", "suspect", "left", "dead"] as const;
 export type MemberStatus = (typeof MEMBER_STATUSES)[number];
 
-/** What is told of a member. */
+/** Report about a member. */
 export interface MemberUpdate extends MemberUpdateFields {
   readonly status: MemberStatus;
 }
 
-/** What a neighbour exports to the cluster of a member, as far as the member heard. */
+/** A neighbour's exports to the cluster of a member, as far as the member has received them. */
 export type HeardRule = HeardRuleFields;
 
-/** What a region holds of others. */
+/** The data that a region has of others. */
 export type Reach = ReachFields;
 
-/** What a member says of itself. */
+/** A member's report about itself. */
 export type MemberFacts = Omit<MemberUpdate, "status" | "incarnation" | "accuser">;
 
-/** What nodes tell each other of an origin that was forgotten although it has not left (`catalog/replica/lost-origins.ts`). */
+/** Report about an origin that was forgotten although it has not left (`catalog/replica/lost-origins.ts`). */
 export type LostWord = LostOriginFields;
 
-/** The message of a call. Members whose status this version does not know are left out. */
+/** The message of a call. Members with a status that this version does not know are omitted. */
 type CallMessage<Kind, Message> = { readonly kind: Kind } & {
   readonly [F in keyof Message]: Message[F] extends readonly MemberUpdateFields[] ? readonly MemberUpdate[] : Message[F];
 };
 
-/** What unary calls ask. A shell sends the request, and gives the response to the machine, or that none came in time. */
+/** Requests of unary calls. The transport sends a request and passes the response to the machine, or reports that none arrived in time. */
 export type FabricCallRequest =
   | CallMessage<"probe", ProbeRequestFields>
   | CallMessage<"probeIndirect", Omit<ProbeIndirectRequestFields, "timeout"> & { readonly timeoutMs: number }>
@@ -81,10 +81,10 @@ export type FabricCallResponse =
 export type MaintainRequest = Extract<FabricCallRequest, { readonly kind: "maintain" }>;
 export type MaintainResponse = Extract<FabricCallResponse, { readonly kind: "maintain" }>;
 
-/** What is asked of another node. */
+/** A request to another node to change maintenance. */
 export type MaintenanceCall = Pick<MaintainRequest, "keys" | "isOn" | "reason" | "untilMs" | "principal" | "isForAll">;
 
-/** What came of that. Undefined `response`: it is not known what the node has done, if anything. `refusal`: the node is there, and takes no orders. */
+/** The result. Without a `response` it is unknown whether the node did anything. `refusal`: the node is reachable but rejects the request. */
 export interface MaintenanceResult {
   readonly response: MaintainResponse | undefined;
   readonly refusal?: string;
@@ -95,25 +95,25 @@ export type Hello = HelloFrameFields;
 
 export type VectorEntry = VectorEntryFields;
 
-/** A `VectorEntry` of an origin whose full name was sent on the same link before. */
+/** A `VectorEntry` for an origin whose full id was sent before on the same link. */
 export interface ShortEntry {
   /** `shortHash` of the origin's id. */
   readonly hash: number;
   readonly seq: number;
 }
 
-/** How long ago it was so that the sender held all that an origin had written. */
+/** How long ago the sender had everything that an origin had written. */
 export interface Heartbeat {
   /** `shortHash` of the origin's id. */
   readonly hash: number;
   readonly ageMs: number;
-  /** The number of the origin at that time was at most this. Only for origins of other clusters than the receiver's. */
+  /** Upper bound of the origin's seq at that time. Only for origins of clusters other than the receiver's. */
   readonly seq?: number;
 }
 
 export type OriginDigest = OriginDigestFields;
 
-/** Which policy version is in force; `isNewer` says which of two wins. */
+/** The policy version in force. `isNewer` decides which of two wins. */
 export type PolicyHead = VersionPlace;
 
 export const GOODBYES = [
@@ -130,10 +130,10 @@ export const GOODBYES = [
   "not_needed",
   "other_region",
 ] as const;
-/** Why a link ends in good order. */
+/** The reason for an orderly end of a link. */
 export type Goodbye = (typeof GOODBYES)[number];
 
-/** Records of one origin, and its cluster and region. */
+/** Records of one origin, with the origin's cluster and region. */
 export interface RecordsFrame {
   readonly kind: "records";
   readonly frame: OriginFrame;
@@ -141,24 +141,27 @@ export interface RecordsFrame {
   readonly region: string;
 }
 
-/** When a vector was made, in times that only its link knows; whole milliseconds (`LinkClock`). */
+/** Times of a vector in whole milliseconds. They are comparable only within one link (`LinkClock`). */
 export interface VectorTimes {
   /** When the vector was made, by the sender's clock. Above 0. */
   readonly atMs: number;
-  /** Since when what it says has been so, by the receiver's times: its newest `atMs` that the sender has, and for how long the sender had that. */
+  /**
+   * The vector's content was true no earlier than this, in times of the receiver: the receiver's newest `atMs` that the sender has, plus the time
+   * since the sender received it.
+   */
   readonly asOfMs?: number;
 }
 
-/** What replication says on a link. */
+/** Frames of replication on a link. */
 export type ReplicationFrame =
   | ({
       readonly kind: "vector";
-      /** More entries, of origins that were named on this link before. */
+      /** More entries, for origins that were named on this link before. */
       readonly short?: readonly ShortEntry[];
-      /** Of origins that the receiver has no link to; since a receiver with a link hears them itself. */
+      /** Heartbeats of origins that the receiver has no link to. A receiver with a link gets them from the origin. */
       readonly heartbeats?: readonly Heartbeat[];
-      /** Of a vector, not of a question or an offer. */
-      readonly said?: VectorTimes;
+      /** Present in vectors, absent in requests and offers. */
+      readonly times?: VectorTimes;
     } & Pick<VectorFrameFields, "entries" | "digest" | "isPartial" | "isWanted" | "isOffer">)
   | RecordsFrame
   | ({ readonly kind: "linked" } & LinkedFrameFields)
@@ -167,7 +170,7 @@ export type ReplicationFrame =
 export type PolicyFrame =
   | { readonly kind: "policyHead"; readonly head: PolicyHead }
   | { readonly kind: "policyWanted"; readonly number: number }
-  /** The newest head of the receiver, which the sender does not accept. */
+  /** The receiver's newest head, which the sender does not accept. */
   | { readonly kind: "policySettled"; readonly head: PolicyHead }
   | {
       readonly kind: "policyPart";
@@ -177,7 +180,10 @@ export type PolicyFrame =
       readonly sizeBytes: number;
     };
 
-/** What a leaving node says. Without numbers: that it leaves. With numbers: which of its records the receiver is asked to take over. `isRefused` is the answer that the receiver takes none. */
+/**
+ * A hand-over frame of a leaving node. Without numbers it announces that the node leaves. With numbers it names the records that the receiver should
+ * take over. `isRefused` is the answer of a receiver that does not take over any.
+ */
 export type HandOverFrame = { readonly kind: "handOver" } & HandOverFrameFields;
 
 /** Replication of the summary replica, between nodes that have one. */
@@ -186,21 +192,21 @@ export interface SummariesFrame {
   readonly frame: ReplicationFrame;
 }
 
-/** For how long the sender's region has had the beacons of others. */
+/** Time since the sender's region last received the beacons of others. */
 export type SourceAgesFrame = { readonly kind: "sourceAges" } & SourceAgesFrameFields;
 
-/** What is said on a link between regions. */
+/** Frames on a link between regions. */
 export type BorderFrame =
   | ({ readonly kind: "borderRules" } & BorderRulesFields)
   | ({ readonly kind: "borderBatch" } & BorderBatchFields)
   | ({ readonly kind: "borderDigest" } & BorderDigestFields)
   | ({ readonly kind: "borderHave" } & BorderHaveFields);
 
-/** What travels on a link. */
+/** All frames of links. */
 export type LinkFrame =
   | { readonly kind: "hello"; readonly hello: Hello }
   | { readonly kind: "goodbye"; readonly reason: Goodbye; readonly detail: string }
-  /** A newer peer's frame: skipped and counted. */
+  /** A frame of a newer peer. It is skipped and counted. */
   | { readonly kind: "unknown" }
   | ReplicationFrame
   | PolicyFrame
@@ -209,35 +215,35 @@ export type LinkFrame =
   | SourceAgesFrame
   | BorderFrame;
 
-/** What a transport knows of the other side of a call or link, without asking it. */
+/** Facts about the peer that the connection proves. */
 export interface PeerIdentity {
-  /** `host:port` of the socket's other end. */
+  /** `host:port` of the remote end of the socket. */
   readonly address: string;
   readonly isLoopback: boolean;
-  /** The verified certificate's identity; undefined on a plain connection. */
+  /** Identity in the verified certificate. Undefined on a plain connection. */
   readonly certificate: { readonly nodeId: string; readonly clusterId: string } | undefined;
-  /** The certificate is of the authority of the border with this cluster, and counts for links with it and for nothing else. Absent: of the fabric's own. */
+  /** Cluster of the border whose CA signed the certificate; the identity is valid only for links with it. Absent when the fabric's own CA signed it. */
   readonly border?: string;
-  /** Token that came with the call, or empty. */
+  /** Token sent with the call, or empty. */
   readonly clusterToken: string;
 }
 
-// What a message from another node may be, beyond its shape: the rules of `fabric.proto`, and what they leave to its reader.
-/** Bounds of `fabric.proto` that senders know too: no honest node passes them. */
+// Checks of messages beyond their shape: the rules of `fabric.proto`, and those that it leaves to the reader.
+/** Limits of `fabric.proto` that senders know too. A correct node never exceeds them. */
 export const MESSAGE_BOUNDS = {
-  /** Of a cluster token, in characters. */
+  /** Maximum length of a cluster token, in characters. */
   maxTokenLength: 1_024,
-  /** Longest wait one may ask of another, in ms. */
+  /** Longest wait that a node may request of another, in ms. */
   maxTimeoutMs: 60_000,
-  /** Of what a peer tells people, in characters; more is cut. */
+  /** Maximum length of a peer's text for operators, in characters. Longer texts are cut. */
   maxDetailLength: 256,
-  /** Of the records of a frame, unless it has one alone: the most that any version sends. */
+  /** Maximum bytes of records in a frame with more than one record. No version sends more. */
   maxRecordsBytes: 65_536,
-  /** Of what one frame between regions carries, unless that is one summary, beacon or key alone. */
+  /** Maximum bytes of content in one frame between regions, unless it is a single summary, beacon or key. */
   maxBatchBytes: 262_144,
 } as const;
 
-/** Gives back what breaks no rule. Throws `invalid_argument` naming the fields of what does. */
+/** Returns the message if it breaks no rule. Otherwise throws `invalid_argument` naming the invalid fields. */
 export function checked<Message>(message: Message, check: (message: Message, problems: FieldProblems) => void): Message {
   const problems = new FieldProblems(PROTOCOL_BOUNDS);
   check(message, problems);
@@ -245,7 +251,7 @@ export function checked<Message>(message: Message, check: (message: Message, pro
   return message;
 }
 
-/** What a peer says to people: cut, and without surprises for a terminal; never a reason to refuse. */
+/** Sanitizes a peer's text for operators: cuts it and replaces characters that a terminal might interpret. Never a reason to refuse. */
 export function detailField(text: string): string {
   return text.slice(0, MESSAGE_BOUNDS.maxDetailLength).replaceAll(/[^\x20-\x7e]/g, "?");
 }

@@ -134,11 +134,11 @@ export class FabricPeers implements MemberDirectory {
       const { count: refused, why } = partial.get(id) ?? { count: 0, why: undefined };
       partial.delete(id);
       const whyPartial = why === "" ? "some of its records were refused" : (why ?? "");
-      const known = Math.max(through, exchanges.heardOf(id));
+      const known = Math.max(through, exchanges.knownSeqOf(id));
       return { nodeId, generation, life, through: lacks === undefined ? through : 0, floor, known, refused, whyPartial };
     });
     const absent = [...partial.values()].map(({ id, count, why }): OriginLagRow => {
-      return { ...refOf(id), life: "unknown", through: 0, floor: 0, known: exchanges.heardOf(id), refused: count, whyPartial: why };
+      return { ...refOf(id), life: "unknown", through: 0, floor: 0, known: exchanges.knownSeqOf(id), refused: count, whyPartial: why };
     });
     return [...rows, ...absent];
   }

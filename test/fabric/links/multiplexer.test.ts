@@ -58,7 +58,7 @@ test("caught up is who got what the peer had, and knows of its policy", () => {
   expect(multiplexer.caughtUpWith()).toEqual([]);
   multiplexer.receive(1, { kind: "policyHead", head: { number: 0, hlc: 0, nodeId: "", checksum: "" } }, at(1), out);
   expect(multiplexer.caughtUpWith().map(({ nodeId }) => nodeId)).toEqual(["b"]);
-  expect(multiplexer.receive(1, { ...WHOLE, said: { atMs: 2, asOfMs: 3 } }, at(2), out)).toContainEqual({
+  expect(multiplexer.receive(1, { ...WHOLE, times: { atMs: 2, asOfMs: 3 } }, at(2), out)).toContainEqual({
     kind: "inStep",
     nodeId: "b",
     monoMs: 2,
@@ -67,7 +67,7 @@ test("caught up is who got what the peer had, and knows of its policy", () => {
 
 test("in step is up to when the peer said its vector: not before this node greeted, where it names none of our times", () => {
   const { multiplexer, out } = opened();
-  const says = (said: VectorTimes, monoMs: number) => multiplexer.receive(1, { ...WHOLE, said }, at(monoMs), out);
+  const says = (said: VectorTimes, monoMs: number) => multiplexer.receive(1, { ...WHOLE, times: said }, at(monoMs), out);
   expect(says({ atMs: 1 }, 900)).toContainEqual({ kind: "inStep", nodeId: "b", monoMs: 0 });
   expect(says({ atMs: 400, asOfMs: 701 }, 1900)).toContainEqual({ kind: "inStep", nodeId: "b", monoMs: 700 });
   // Records, and whom it is linked to, say nothing of what else it has.

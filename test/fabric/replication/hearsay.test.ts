@@ -182,9 +182,9 @@ test("an origin that was forgotten and is back from its first number on is not c
 test("of very many clusters the one that was told of longest ago is forgotten, not the one that was known first", () => {
   const { a1, evil } = mesh();
   const { hearsay } = a1.shared;
-  for (let n = 0; n < 1000; n++) hearsay.heard(`c${n}`, a1.timeOf(n));
-  hearsay.heard("c0", a1.timeOf(1000));
-  hearsay.heard("one more", a1.timeOf(1001));
+  for (let n = 0; n < 1000; n++) hearsay.noteReport(`c${n}`, a1.timeOf(n));
+  hearsay.noteReport("c0", a1.timeOf(1000));
+  hearsay.noteReport("one more", a1.timeOf(1001));
   const isHearsay = (of: string) => hearsay.isHearsay({ relation: "region", clusterId: evil.place.clusterId }, of, a1.timeOf(1002));
   expect([isHearsay("c0"), isHearsay("c1"), isHearsay("c2"), isHearsay("one more")]).toEqual([true, false, true, true]);
 });

@@ -68,7 +68,7 @@ test("a vector that another has overtaken says what was so when it was said, not
   b.put("x", 0);
   const link = open(a, b, 0);
   const hear = (seq: number, soMonoMs: number, monoMs: number) =>
-    link.receive({ ...vectorOf([{ nodeId: "b", seq }]), said: { atMs: soMonoMs, asOfMs: soMonoMs + 1 } }, a.timeOf(monoMs), a.outputs);
+    link.receive({ ...vectorOf([{ nodeId: "b", seq }]), times: { atMs: soMonoMs, asOfMs: soMonoMs + 1 } }, a.timeOf(monoMs), a.outputs);
   link.receive(framesOf(b, 0), a.timeOf(100), a.outputs);
   hear(1, 1000, 1100);
   expect(link.inStepMonoMs).toBe(1000);

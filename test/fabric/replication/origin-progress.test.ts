@@ -22,25 +22,25 @@ test("who asks for the same again and again is answered ever more rarely; who ma
   const [known, { replica }] = [new OriginProgress(), full(5)];
   const taken: number[] = [];
   for (let monoMs = 0; monoMs < 120_000; monoMs += 50)
-    if (known.asked(entry(0), replica.self, { monoMs, ...BOUNDS }) === "taken") taken.push(monoMs);
+    if (known.onRequest(entry(0), replica.self, { monoMs, ...BOUNDS }) === "accepted") taken.push(monoMs);
   expect(taken.slice(0, 6)).toEqual([0, 250, 750, 1750, 3750, 7750]);
   expect(taken.length).toBeLessThan(14);
-  expect(known.asked(entry(3), replica.self, { monoMs: 120_001, ...BOUNDS })).toBe("taken");
+  expect(known.onRequest(entry(3), replica.self, { monoMs: 120_001, ...BOUNDS })).toBe("accepted");
   expect(known.from(replica.self)).toEqual({ after: 3, isComplete: false });
 });
 
 test("a floor above the number asks for a whole transfer; a number that is reached asks for nothing", () => {
   const [known, { replica }] = [new OriginProgress(), full(5)];
-  known.asked(entry(5), replica.self, { monoMs: 0, ...BOUNDS });
-  expect(known.isAsked).toBe(false);
-  known.asked(entry(0, 5), replica.self, { monoMs: 10_000, ...BOUNDS });
-  expect([known.isAsked, known.from(replica.self)]).toEqual([true, { after: 0, isComplete: true }]);
+  known.onRequest(entry(5), replica.self, { monoMs: 0, ...BOUNDS });
+  expect(known.isRequested).toBe(false);
+  known.onRequest(entry(0, 5), replica.self, { monoMs: 10_000, ...BOUNDS });
+  expect([known.isRequested, known.from(replica.self)]).toEqual([true, { after: 0, isComplete: true }]);
 });
 
 test("Why: a whole transfer starts again when the floor passes what was known at its beginning: what it listed may be gone", () => {
   const [known, node] = [new OriginProgress(), full(8)];
   const { self } = node.replica;
-  known.asked(entry(0, 1), self, { monoMs: 0, ...BOUNDS });
+  known.onRequest(entry(0, 1), self, { monoMs: 0, ...BOUNDS });
   const first = buildFrame(node.replica, self, known.from(self), LINK, 1);
   known.sent(first, self, self.through);
   expect([known.isInTransfer, known.from(self)]).toEqual([true, { after: 1, isComplete: true }]);
@@ -53,7 +53,7 @@ test("Why: a whole transfer starts again when the floor passes what was known at
 test("what is above the horizon of own news is not waited for", () => {
   const [known, node] = [new OriginProgress(), full(4)];
   const { self } = node.replica;
-  known.asked(entry(0), self, { monoMs: 0, ...BOUNDS });
+  known.onRequest(entry(0), self, { monoMs: 0, ...BOUNDS });
   known.sent(buildFrame(node.replica, self, { ...known.from(self), upTo: 2 }, LINK, 10_000), self, 2);
-  expect([known.at, known.isAsked]).toEqual([2, false]);
+  expect([known.at, known.isRequested]).toEqual([2, false]);
 });

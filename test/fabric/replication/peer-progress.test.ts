@@ -22,7 +22,7 @@ test("the picture of a peer's vector has the digest of what it said last of each
   const sum = new Sum64();
   sum.add(entryHash("x/1", 5));
   expect(view.digest).toBe(sum.value);
-  expect([view.find("x/1")?.told, view.find("x/1")?.at, view.find("y/1")?.told, view.find("y/1")?.at]).toEqual([5, 5, 0, 1]);
+  expect([view.find("x/1")?.reportedSeq, view.find("x/1")?.at, view.find("y/1")?.reportedSeq, view.find("y/1")?.at]).toEqual([5, 5, 0, 1]);
 });
 
 test("no more origins are kept of a peer than may be known", () => {

@@ -41,7 +41,7 @@ interface Held {
 
 function puller(peerNodeId: string, receivedMonoMs = Number.NEGATIVE_INFINITY): Fetcher {
   const nothing = () => {};
-  return { peerNodeId, receivedMonoMs, reconsider: nothing, lacking: [], isWholeTold: true, postpone: nothing, disbelieve: nothing };
+  return { peerNodeId, receivedMonoMs, reconsider: nothing, lacking: [], hasWholeVector: true, postpone: nothing, disbelieve: nothing };
 }
 
 const at = (monoMs: number) => ({ monoMs, wallMs: 0 });

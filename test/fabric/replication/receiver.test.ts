@@ -48,33 +48,37 @@ const REFUSALS: readonly {
   readonly frame: (frame: Records) => Records;
   readonly why: string;
 }[] = [
-  { what: "our own origin", frame: (f) => ({ ...f, frame: { ...f.frame, nodeId: "a" } }), why: "our own origin" },
+  { what: "our own origin", frame: (f) => ({ ...f, frame: { ...f.frame, nodeId: "a" } }), why: "the origin is this node's own" },
   {
     what: "an origin that the peer puts elsewhere than itself",
     frame: (f) => ({ ...f, clusterId: "c9" }),
-    why: "not where the peer says it is",
+    why: "the cluster or region differs from the peer's own",
   },
   {
     what: "an origin of another region",
     frame: (f) => ({ ...f, frame: { ...f.frame, nodeId: "x" }, clusterId: "c9", region: "r9" }),
-    why: "of another region",
+    why: "the origin is in another region",
   },
   {
     what: "an origin of no cluster",
     frame: (f) => ({ ...f, frame: { ...f.frame, nodeId: "x" }, clusterId: "" }),
-    why: "of another region",
+    why: "the origin is in another region",
   },
   {
     what: "our own cluster's origin by way of another",
     peer: { clusterId: "c2" },
     frame: (f) => ({ ...f, frame: { ...f.frame, nodeId: "x" }, clusterId: "c1" }),
-    why: "of our own cluster, by way of another",
+    why: "an origin of this cluster was sent by a node of another cluster",
   },
-  { what: "numbers that are none", frame: (f) => ({ ...f, frame: { ...f.frame, through: 2 ** 60 } }), why: "malformed, or forgotten here" },
+  {
+    what: "numbers that are none",
+    frame: (f) => ({ ...f, frame: { ...f.frame, through: 2 ** 60 } }),
+    why: "the frame is malformed or the origin was forgotten here",
+  },
   {
     what: "a frame that ends before it begins",
     frame: (f) => ({ ...f, frame: { ...f.frame, after: 5 } }),
-    why: "malformed, or forgotten here",
+    why: "the frame is malformed or the origin was forgotten here",
   },
 ];
 

@@ -12,7 +12,7 @@ function puller(receivedMonoMs = 0): Fetcher & { receivedMonoMs: number; readonl
   return {
     peerNodeId: "p",
     lacking: [],
-    isWholeTold: true,
+    hasWholeVector: true,
     receivedMonoMs,
     reconsidered,
     reconsider: (id) => reconsidered.push(id),

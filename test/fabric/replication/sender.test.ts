@@ -240,13 +240,13 @@ test("a whole vector that is made while own news is gathered says that it was so
   const [a, b] = [node("a"), node("b")];
   const link = open(a, b, 0);
   a.shared.setLinked(["b", "c"]);
-  link.receive({ ...vectorOf([]), said: { atMs: 1 } }, a.timeOf(0), a.outputs);
+  link.receive({ ...vectorOf([]), times: { atMs: 1 } }, a.timeOf(0), a.outputs);
   drain(link, a.timeOf(0));
   a.put("x", 100);
   a.put("y", 101);
   link.receive(vectorOf([], { isPartial: true, isWanted: true }), a.timeOf(103), a.outputs);
   const whole = drain(link, a.timeOf(103)).filter((frame) => frame.kind === "vector" && !frame.isPartial);
-  expect(whole).toMatchObject([{ said: { atMs: 104, asOfMs: 101 } }]);
+  expect(whole).toMatchObject([{ times: { atMs: 104, asOfMs: 101 } }]);
 });
 
 test("a peer hears how far its own records are known, though it said so itself", () => {

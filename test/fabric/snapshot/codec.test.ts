@@ -67,7 +67,7 @@ test("the members of a cluster come back from their file; another node's or clus
   expect(readRosterFile(bytes, SELF, 10)).toEqual(["n2", "n3"]);
   expect(() => readRosterFile(bytes, { ...SELF, nodeId: "n2" }, 10)).toThrow("it belongs to node n1");
   expect(() => readRosterFile(bytes, { ...SELF, clusterId: "c2" }, 10)).toThrow("it belongs to cluster c1");
-  expect(() => readRosterFile(headerBlock(0, HEADER), SELF, 10)).toThrow("it is no list of members");
+  expect(() => readRosterFile(headerBlock(0, HEADER), SELF, 10)).toThrow("it is not a member list");
   for (const spoilt of [
     new Uint8Array(),
     bytes.subarray(0, -1),

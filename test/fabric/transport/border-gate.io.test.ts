@@ -109,7 +109,7 @@ describe("links", () => {
     from.transport.openLink(-8, right.transport.address, "zz9");
     await until("all are settled", () => from.links.has(-4) && from.unopened.has(-6) && from.unopened.has(-8));
     expect(from.find(-4).proof).toMatchObject({ certificate: { nodeId: "us1b", clusterId: "us1" }, border: "us1" });
-    expect(from.unopened.get(-8)).toBe("no authority is known for border zz9");
+    expect(from.unopened.get(-8)).toBe("no CA is configured for border zz9");
   });
 });
 
@@ -181,7 +181,7 @@ describe("sessions", () => {
     expect(first.refusals).toEqual([]);
     expect(first.kept).toBeDefined();
     for (const name of ["", gateOf("ap1"), gateOf("jp1"), "localhost"])
-      expect((await session(version, name, first.kept)).refusals.join()).toMatch(/resumed a session|^TLS handshake/);
+      expect((await session(version, name, first.kept)).refusals.join()).toMatch(/resumed a TLS session|^TLS handshake/);
   });
 });
 

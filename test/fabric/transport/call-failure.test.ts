@@ -18,22 +18,22 @@ const ANSWER = {
 const said = (code: (typeof CODES)[keyof typeof CODES], message = "") => ({ ...ANSWER, status: { code, message } });
 
 test.each([
-  { name: "no fabric listener", answer: said(CODES.UNIMPLEMENTED), why: /^what answers there is no fabric listener/ },
-  { name: "a door that wants credentials", answer: said(CODES.UNAUTHENTICATED), why: /^what answers there is no fabric listener/ },
+  { name: "no fabric listener", answer: said(CODES.UNIMPLEMENTED), why: /^the server is not a fabric listener/ },
+  { name: "a door that wants credentials", answer: said(CODES.UNAUTHENTICATED), why: /^the server is not a fabric listener/ },
   {
     name: "what is no gRPC",
     answer: { ...said(CODES.UNKNOWN), isFromServer: false, isMalformed: true },
-    why: /^what answers there is no/,
+    why: /^the server is not a fabric listener/,
   },
   {
     name: "a refusal without a reason",
     answer: said(CODES.PERMISSION_DENIED, "refused"),
-    why: /^it refuses our calls: another cluster token/,
+    why: /^the node rejects our calls: different cluster token/,
   },
   {
     name: "a refusal with its reason",
     answer: said(CODES.INVALID_ARGUMENT, "wrong\ncluster"),
-    why: /^it refuses our calls: wrong.cluster$/,
+    why: /^the node rejects our calls: wrong.cluster$/,
   },
   {
     name: "a certificate that is not taken",
@@ -41,8 +41,8 @@ test.each([
     why: /^a:1: no$/,
   },
 ])("$name turned us away", ({ answer, why }) => {
-  const { refusal, told, response } = outcomeOf("pushPull", answer, undefined);
-  expect([told, response]).toEqual([{ why: refusal, isRefused: true }, undefined]);
+  const { refusal, failure, response } = outcomeOf("pushPull", answer, undefined);
+  expect([failure, response]).toEqual([{ why: refusal, isRefused: true }, undefined]);
   expect(refusal).toMatch(why);
   expect(outcomeOf("probe", answer, undefined)).toEqual({ refusal });
 });
@@ -52,7 +52,7 @@ test("a node that is busy, stops, or is not reached turned nobody away", () => {
     expect(outcomeOf("pushPull", said(code), undefined)).toEqual({});
   expect(outcomeOf("pushPull", { ...said(CODES.PERMISSION_DENIED), isFromServer: false }, undefined)).toEqual({});
   const unreached = { ...said(CODES.UNAVAILABLE), dialError: new DialError("a:1: ECONNREFUSED", { isRefused: false }) };
-  expect(outcomeOf("pushPull", unreached, undefined)).toEqual({ told: { why: "a:1: ECONNREFUSED", isRefused: false } });
+  expect(outcomeOf("pushPull", unreached, undefined)).toEqual({ failure: { why: "a:1: ECONNREFUSED", isRefused: false } });
 });
 
 const PROVES = { address: "b:1", isLoopback: false, clusterToken: "" };

@@ -31,9 +31,9 @@ function served(limits: Partial<TransportLimits> = {}) {
   const service = new FabricService({
     limits: { ...TRANSPORT_LIMITS, ...limits },
     traffic: new WireTraffic(),
-    clock: { patientMs: () => time.ms, monoMs: () => time.ms, defer: (act) => void deferred.push(act) },
+    clock: { stallAwareMs: () => time.ms, monoMs: () => time.ms, defer: (act) => void deferred.push(act) },
     events: {
-      asked: (call, { kind }) => void told.push(`asked ${call} ${kind}`),
+      requested: (call, { kind }) => void told.push(`asked ${call} ${kind}`),
       isStranger: ({ clusterToken }) => clusterToken !== TOKEN,
       refused: (why) => void told.push(`refused ${why}`),
       linked: () => ({
@@ -46,7 +46,7 @@ function served(limits: Partial<TransportLimits> = {}) {
     peerOf: (call) => ({
       identity: identityOf(call.header("waymark-cluster-token") ?? ""),
       cut: (afterMs) => void told.push(`cut ${afterMs}`),
-      greeted: () => undefined,
+      onHello: () => undefined,
       whyCut: () => undefined,
     }),
   });
@@ -100,7 +100,7 @@ test("calls of strangers have places of their own, and a few bytes; peers have t
   expect(stranger.orders[0]).toBe("trailers-only 200 grpc-status=7 grpc-message=refused");
   peer.call.data(Uint8Array.of(0, 0, 0, 16, 1, 0));
   expect([peer.orders, service.counts()]).toEqual([[], { links: 0, calls: 1, bufferedBytes: 6 }]);
-  expect(told).toEqual([expect.stringMatching(/^refused pushPull of a stranger: .*the limit is 4096$/)]);
+  expect(told).toEqual([expect.stringMatching(/^refused pushPull from an unknown peer: .*the limit is 4096$/)]);
   peer.call.closed();
   expect(service.counts()).toEqual({ links: 0, calls: 0, bufferedBytes: 0 });
 });
@@ -123,7 +123,7 @@ test("a link is one with its first frame; one that says nothing is cut in time, 
   const silent = called("Link");
   expect([silent.orders, told]).toEqual([["headers 200"], []]);
   const next = called("Link");
-  expect(told).toEqual(["cut 1000", "refused link: said nothing, and another came", "cut 0"]);
+  expect(told).toEqual(["cut 1000", "refused link: no hello yet, and a new link needed the place", "cut 0"]);
   next.call.data(HELLO);
   expect(told.slice(3)).toEqual(["opened", "received hello"]);
   expect(called("Link").orders[0]).toBe("trailers-only 200 grpc-status=8 grpc-message=too many links");
@@ -131,7 +131,7 @@ test("a link is one with its first frame; one that says nothing is cut in time, 
   expect(told.slice(5)).toEqual(["refused too many links", "cut 1000", "closed stream closed", "cut 0"]);
   called("Link");
   service.check((time.ms = TRANSPORT_LIMITS.helloTimeoutMs + 1));
-  expect(told.slice(9)).toEqual(["cut 1000", "refused link: said nothing", "cut 0"]);
+  expect(told.slice(9)).toEqual(["cut 1000", "refused link: no hello in time", "cut 0"]);
 });
 
 test("a neighbour has links of its own number, whatever it says on them", () => {
@@ -150,7 +150,7 @@ test("a first frame is small; later ones need not be", () => {
   const large = Uint8Array.of(0, 0, 1, 0, 0);
   const first = called("Link");
   first.call.data(large);
-  expect(told.slice(0, 2)).toEqual(["cut 1000", expect.stringMatching(/^refused link: bad frame: .*the limit is 16384$/)]);
+  expect(told.slice(0, 2)).toEqual(["cut 1000", expect.stringMatching(/^refused link: invalid frame: .*the limit is 16384$/)]);
   const second = called("Link");
   second.call.data(Buffer.concat([HELLO, large]));
   expect([told.slice(2), service.counts()]).toEqual([["opened", "received hello"], { links: 1, calls: 0, bufferedBytes: 5 }]);
@@ -162,7 +162,7 @@ test("a frame that is no hello does not let a stranger send large ones", () => {
   const large = Uint8Array.of(0, 0, 1, 0, 0);
   const { call } = called("Link");
   call.data(Buffer.concat([unknown, large]));
-  expect(told).toEqual(["opened", "received unknown", "cut 1000", expect.stringMatching(/^closed bad frame: .*the limit is 16384$/)]);
+  expect(told).toEqual(["opened", "received unknown", "cut 1000", expect.stringMatching(/^closed invalid frame: .*the limit is 16384$/)]);
 });
 
 test("a link that its opener ends, or takes away unused, was not turned away", () => {
@@ -171,7 +171,7 @@ test("a link that its opener ends, or takes away unused, was not turned away", (
   used.call.data(HELLO);
   used.call.requestEnded();
   expect([told, used.orders]).toEqual([
-    ["opened", "received hello", "cut 1000", "closed peer ended the link"],
+    ["opened", "received hello", "cut 1000", "closed the peer ended the link"],
     ["headers 200", "end grpc-status=0"],
   ]);
   called("Link").call.requestEnded();

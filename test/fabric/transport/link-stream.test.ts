@@ -19,7 +19,7 @@ function made() {
   const link = new LinkStream({
     limits: LIMITS,
     traffic: new WireTraffic(),
-    clock: { patientMs: () => time.ms, monoMs: () => time.ms, defer: (act) => void deferred.push(act) },
+    clock: { stallAwareMs: () => time.ms, monoMs: () => time.ms, defer: (act) => void deferred.push(act) },
     port: {
       send: (frame, done) => {
         const sent = decodeLinkFrame(frame.subarray(PREFIX_BYTES));
@@ -69,13 +69,13 @@ test.each<{ name: string; begin: (stream: ReturnType<typeof made>) => void; afte
     name: "takes nothing of a frame",
     begin: ({ link, queue }) => (queue.push(LINKED), link.wake()),
     afterMs: 30_000,
-    detail: "peer takes nothing",
+    detail: "the peer stopped reading",
   },
   {
     name: "takes nothing of what a closed link still has",
     begin: ({ link, queue }) => (queue.push(LINKED), link.close()),
     afterMs: 5_000,
-    detail: "peer takes no farewell",
+    detail: "the peer did not read the goodbye in time",
   },
   { name: "does not end a link that we ended", begin: ({ link }) => link.close(), afterMs: 1_000, detail: "closed" },
 ])("a peer that $name is cut after $afterMs ms", ({ begin, afterMs, detail }) => {
@@ -91,19 +91,19 @@ test("bytes that are no frame are answered by why, unless a frame is in flight",
   const free = made();
   free.link.message(Uint8Array.of(1, 2, 3));
   expect(free.told.slice(0, 3)).toEqual(["send goodbye bad_frame", "end", "cut 1000"]);
-  expect(free.told[3]).toMatch(/^closed bad frame: /);
+  expect(free.told[3]).toMatch(/^closed invalid frame: /);
   const busy = made();
   busy.queue.push(LINKED);
   busy.link.wake();
   busy.link.failed({ message: "too large" });
-  expect(busy.told).toEqual(["send linked", "cut 1000", "closed bad frame: too large"]);
+  expect(busy.told).toEqual(["send linked", "cut 1000", "closed invalid frame: too large"]);
 });
 
 test.each([
-  { code: CODES.OK, isFromServer: true, isMalformed: false, closed: "peer ended the link" },
+  { code: CODES.OK, isFromServer: true, isMalformed: false, closed: "the peer ended the link" },
   { code: CODES.OK, isFromServer: false, isMalformed: false, closed: "why" },
   { code: CODES.UNAVAILABLE, isFromServer: true, isMalformed: false, closed: "why" },
-  { code: CODES.INTERNAL, isFromServer: false, isMalformed: true, closed: "bad frame: why" },
+  { code: CODES.INTERNAL, isFromServer: false, isMalformed: true, closed: "invalid frame: why" },
 ])("a link of ours whose call ends with $code, from the server $isFromServer, malformed $isMalformed, is closed: $closed", (row) => {
   const { link, told } = made();
   link.ended({ status: { code: row.code, message: "why" }, isFromServer: row.isFromServer, isMalformed: row.isMalformed });

@@ -59,8 +59,8 @@ test("a frame has no more bytes of records than any version sends, unless it has
   };
   expect(read(65_535, 1).kind).toBe("records");
   expect(read(100_000).kind).toBe("records");
-  expect(() => read(65_535, 2)).toThrow("records.bytes: 65537 are more than 65536");
-  expect(() => read(100_000, 0)).toThrow("records.bytes: 100000 are more than 65536");
+  expect(() => read(65_535, 2)).toThrow("records.bytes: must be at most 65536, not 65537");
+  expect(() => read(100_000, 0)).toThrow("records.bytes: must be at most 65536, not 100000");
 });
 
 test("records that were read are views of what was received", () => {

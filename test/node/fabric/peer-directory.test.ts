@@ -167,7 +167,7 @@ test.each(["x", "eu/x"])("lag: an origin of which a peer refused records, and no
   world.input(node, { kind: "received", link, frame: { kind: "vector", entries, digest: 0n, isPartial: true, isWanted: false } });
   const { isCaughtUp, origins } = peers.lag(world.time());
   expect(isCaughtUp).toBe(false);
-  const why = expect.stringContaining("n1 refused records of it") as unknown;
+  const why = expect.stringContaining("n1 refused records of this origin") as unknown;
   const row = { nodeId, generation: 3, life: "unknown", through: 0, known: 9, floor: 0, refused: 0, whyPartial: why };
   expect(origins.filter((told) => told.nodeId === nodeId)).toEqual([row]);
   expect(nodes).toHaveLength(2);
