@@ -207,14 +207,16 @@ function readOrEmpty(file: string): string {
 }
 
 /** Folders, and names of lost, partial and second-hand origins, that still have words of their own. Issue 63 renames them. */
-const OWN_WORDS = /^src\/(?:fabric\/(?:borders|summaries)|summary|resolver\/summaries)\/|: (?:HeardRule|HeldInstance|LostWords?|Lacking|Disproved)$/;
+const OWN_WORDS =
+  /^src\/(?:fabric\/(?:borders|summaries)|summary|resolver\/summaries)\/|: (?:HeardRule|HeldInstance|LostWords?|Lacking|Disproved)$/;
 
 /** Words of the exported types and of the files of `src` that are neither in the glossary nor in `scripts/technical-words.txt`. */
 export function unknownNameWords(root: string): readonly string[] {
   const list = readOrEmpty(join(root, "scripts/technical-words.txt"));
   const terms = [...readOrEmpty(join(root, "docs/glossary.md")).matchAll(/\*\*([^*]+)\*\*/g)].map(([, term]) => term).join(" ");
   const known = new Set(`${list} ${terms}`.toLowerCase().match(/[a-z]+/g));
-  const isKnown = (word: string) => [word, word.replace(/s$/, ""), word.replace(/es$/, ""), word.replace(/ies$/, "y")].some((each) => known.has(each));
+  const isKnown = (word: string) =>
+    [word, word.replace(/s$/, ""), word.replace(/es$/, ""), word.replace(/ies$/, "y")].some((each) => known.has(each));
   return filesBelow(root, "src", [".ts"]).flatMap((file) => {
     const types = [...readOrEmpty(join(root, file)).matchAll(/^export (?:abstract )?(?:class|interface|type|enum) (\w+)/gm)];
     return [file.replace(/^src\/|(?:\.io)?\.ts$/g, ""), ...types.map(([, name = ""]) => name)].flatMap((name) => {

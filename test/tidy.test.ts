@@ -32,10 +32,12 @@ import {
   unexplainedEvents,
   unexplainedRoutes,
   unknownNames,
+  unknownNameWords,
   unreadSettings,
   untestedReasons,
   untestedRpcs,
 } from "../scripts/tidy-tables.ts";
+import { BUDGETS, wordingFaults } from "../scripts/wording.ts";
 import { SETTING_ROWS } from "../src/config/settings.ts";
 import { REASONS } from "../src/lib/errors.ts";
 import { METRICS } from "../src/lib/metrics/metrics.ts";
@@ -167,4 +169,12 @@ test("words that the glossary replaced do not come back", () => {
 
 test("unit tests that use files, threads, sockets, processes or real time are named so, and run apart", () => {
   expect(kindFaults(ROOT)).toEqual([]);
+});
+
+test("names of files and exported types use words of the glossary or ordinary technical words", () => {
+  expect(unknownNameWords(ROOT)).toEqual([]);
+});
+
+test("texts have no more turns of phrase that are hard to read than their budgets", () => {
+  expect(wordingFaults(ROOT, BUDGETS)).toEqual([]);
 });
