@@ -52,7 +52,7 @@ export function* warmStart(
   return { ok: true, recordCount, refusedCount, savedWallMs, absentWallMs, over, superseded: keys, starts: header.starts };
 }
 
-/** Returns the monotonic time in ms at which the restored data was up to date. Its age counts from then, however long the start takes. */
+/** Returns the monotonic time in ms at which the restored data was up to date. Its age is measured from that time, regardless of how long the start takes. */
 export function asOfMonoMs({ savedWallMs }: WarmStart, { monoMs, wallMs }: Time): number {
   return monoMs - Math.max(0, wallMs - savedWallMs);
 }

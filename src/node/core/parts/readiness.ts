@@ -31,7 +31,7 @@ export class NodeReadiness implements NodePart {
       this.state = "served";
     },
     policyShown: (_, _time, out) => {
-      assert(this.state === "caughtUp", "a node becomes ready after it has caught up");
+      assert(this.state === "caughtUp", "only a node that has caught up becomes ready");
       this.state = "ready";
       out.push({ kind: "ready" });
     },
@@ -42,7 +42,7 @@ export class NodeReadiness implements NodePart {
     return this.state === "ready";
   }
 
-  /** Whether readers may be informed that they have a complete snapshot. */
+  /** Whether this node may report to readers that their snapshot is complete. */
   get isWhole(): boolean {
     return this.isReady && this.#parts.fabric()?.isWhole !== false;
   }

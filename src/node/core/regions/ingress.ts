@@ -1,4 +1,4 @@
-/** Chooses the nodes of this cluster that clients of other clusters may call: the nodes with the role `ingress`, or else the nodes with borders. */
+/** Chooses the nodes of this cluster that clients of other clusters may call: the nodes with the role `ingress` or, if there are none, the nodes with borders. */
 import { decodeEntry } from "../../../catalog/entry/codec.ts";
 import { NODES_NAMESPACE } from "../../../catalog/entry/names.ts";
 import { BODY, KIND, keyText } from "../../../catalog/record/record.ts";
