@@ -64,7 +64,7 @@ export class AccessLog {
     { requestId, nodeId, keys, count }: AcceptedOverride,
   ): void => {
     if (this.#audit === undefined) return;
-    const until = untilMs === 0 ? "until it is ended" : `until ${new Date(untilMs).toISOString()}`;
+    const until = untilMs === 0 ? "without an end time" : `until ${new Date(untilMs).toISOString()}`;
     const tail = `${isOn ? ` ${until}` : ""}${reason === "" ? "" : `; ${reason}`}`;
     const prefix = `maintenance ${isOn ? "on" : "off"} for`;
     const event = { action: "maintenance", requestId } as const;

@@ -166,7 +166,7 @@ export class CoreDriver {
   /** Passes an input to the machine. An input that a follower passes waits until the earlier orders have been carried out. */
   input(input: NodeInput): void {
     if (this.#isStopped) return;
-    // This may be the first code to run after a pause. The machine must detect the pause before it judges any peer, because it could not receive messages.
+    // This may be the first code to run after a pause. The machine must detect the pause before it judges any peer, because it could not receive messages during the pause.
     this.#look();
     this.#inputs.push(input);
     this.#run();

@@ -109,7 +109,7 @@ export class NodeLimits {
   }
 
   /**
-   * Counts an open watch until the returned function is called. `namespace` is empty if the watch counts for no namespace. Throws
+   * Counts an open watch until the returned function is called. `namespace` is empty if the watch is not counted for a namespace. Throws
    * `discovery_rate_limited` or `quota_exceeded`.
    */
   openWatch(caller: Caller, namespace: string): () => void {

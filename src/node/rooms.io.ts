@@ -117,7 +117,7 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit,
   return { ...rooms, wakeups, wakes, driver, journal, metrics, audit, ...switching };
 }
 
-/** Decides which summaries of other regions are shown, by the borders in the settings. */
+/** Decides which summaries of other regions are shown, based on the borders in the settings. */
 function importsOf(rows: Settings["fabric"]["borders"], here: string, keys: KeySources["keys"]): SummaryKeySources["imports"] {
   const isImported = importRule(rows.map(({ clusterId, import: imports }) => ({ clusterId, imports })));
   return (source, namespace) => keys.regionOf(source) === here || isImported(source, namespace);

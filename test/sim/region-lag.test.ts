@@ -85,7 +85,7 @@ test("a border node that knows no key of its own cluster says that it passes not
   regions.start();
   regions.at(20_000, () => {
     const nodes = ["eu1-a", "eu1-b", "us1-b"];
-    const signedElsewhere = "not exporting summaries: this node has no summary.signing_key_file; exported by 1 other nodes of the cluster";
+    const signedElsewhere = "not exporting summaries: this node has no summary.signing_key_file; exported by 1 other node of the cluster";
     expect(nodes.map(standingOf)).toEqual([
       `${signedElsewhere}; this node forwards no summaries of its own cluster to other regions: summary.keys has no key of eu1`,
       "exporting summaries",

@@ -1,5 +1,5 @@
 /**
- * Probes the targets of checks. It tests each address after the name is resolved and connects to that same address, so the name cannot resolve to
+ * Probes the targets of checks. It resolves a name first, checks each address, and connects to that same address, so the name cannot resolve to
  * another address in between. It follows no redirects, sends no credentials, uses no proxy, and reports only the outcome, not the content of the answer.
  */
 import { lookup } from "node:dns/promises";

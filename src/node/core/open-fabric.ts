@@ -47,7 +47,7 @@ export interface GuardParts {
   readonly isMarked: boolean;
 }
 
-/** Tracks whether this node ever had peers, detects the first peer, and prevents an open fabric from bypassing a policy. */
+/** Tracks whether this node has ever had peers, detects the first peer, and prevents an open fabric from bypassing a policy. */
 export class FabricGuard {
   readonly #parts: GuardParts;
   #isMarked: boolean;
@@ -60,7 +60,7 @@ export class FabricGuard {
     this.#isMarked = parts.isMarked;
   }
 
-  /** Whether this node ever had a peer. */
+  /** Whether this node has ever had a peer. */
   get hadPeers(): boolean {
     return this.#isMarked || this.#isShown;
   }

@@ -57,7 +57,7 @@ export function asOfMonoMs({ savedWallMs }: WarmStart, { monoMs, wallMs }: Time)
   return monoMs - Math.max(0, wallMs - savedWallMs);
 }
 
-/** Counts absent nodes as absent since their original time. All others are presumed live until the join timeout ends. */
+/** Treats absent nodes as absent since their original time. All others are presumed live until the join timeout ends. */
 export function resumeOrigins(
   { lifecycle }: Fabric,
   { absentWallMs, over }: WarmStart,

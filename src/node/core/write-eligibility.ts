@@ -101,7 +101,7 @@ export class WriteEligibility {
   }
 }
 
-/** Whether most other nodes reject this node's member record. It is then no member, and clients cannot find the entries that are registered with it. */
+/** Whether most other nodes reject this node's member record. If so, it is not a member, and clients cannot find the entries that are registered with it. */
 function isRefusedByMost(membership: Pick<Membership, "refusers" | "counts">): boolean {
   const refuserCount = membership.refusers().length;
   if (refuserCount === 0) return false;
@@ -149,7 +149,7 @@ export class OwnClock {
   #comparing: { readonly untilMonoMs: number | undefined } | undefined = { untilMonoMs: undefined };
   #isOff = false;
 
-  /** `hasSeeds`: this node will meet others, which will see its timestamps. */
+  /** `hasSeeds`: this node will connect to others, which will see its timestamps. */
   constructor(hasSeeds: boolean) {
     this.#hasSeeds = hasSeeds;
     this.#fault = hasSeeds ? COMPARING : "";
@@ -208,7 +208,7 @@ function clockFaultOf({ isOff, aheadMs, offCount, knownCount }: ClockState): str
 
 // While another process instance uses its id, a node refuses writes and is not ready (semantics.md, Two nodes with one id).
 
-/** Delay before operators are informed, in ms. A node that only moved to another address is accepted well before. */
+/** Delay before operators are informed, in ms. A node that only moved to another address is accepted well before that. */
 const REPORT_MS = 2000;
 /** After a dispute of this length, in ms, both process instances may have used the same sequence numbers, so this node starts a new generation. */
 const CONTESTED_MS = 5000;
@@ -226,11 +226,11 @@ export function instanceOfNode({ boot, earlierBoots }: NamedInstance): ProcessIn
   return { boot, ...(bootBefore !== undefined && { bootBefore }) };
 }
 
-/** The result of a look. */
+/** The result of `look`. */
 interface InstanceLook {
   /** An event for operators. */
   readonly event?: ReturnType<typeof eventOutput>;
-  /** Another process has used this id since the last look. */
+  /** Another process has used this id since the last call. */
   readonly isLost?: boolean;
   /** Other nodes accept this process instance again, and may have accepted another one in between. */
   readonly isContested?: boolean;
@@ -294,7 +294,7 @@ function disputeText(
   const accepted = `was accepted by ${first}${nodeIds.length > 1 ? ` and ${nodeIds.length - 1} more` : ""}`;
   if (otherAddress !== "" && otherAddress === address && first !== nodeId)
     return (
-      `another process instance of ${nodeId} at this same address ${accepted}, so this one refuses writes; if this lasts and no other node ` +
+      `another process instance of ${nodeId} at the same address ${accepted}, so this one refuses writes; if this lasts and no other node ` +
       "runs with this id, the data directory is older than that instance, for example restored from a backup: start this node with --new-generation"
     );
   const where = otherAddress === "" ? "" : ` at ${otherAddress}`;

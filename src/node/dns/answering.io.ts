@@ -143,7 +143,7 @@ export function nameAnswers(options: DnsAnsweringOptions, zoneKeys: KeyFile | un
   };
 }
 
-/** Returns the serial of each view by its index, which is the serial of its class of viewers. 0 while DNS is off, because then no zone versions are cut. */
+/** Returns the serial of each view by its index, which is the serial of its class of viewers. 0 while DNS is off, because no zone versions are made then. */
 function serialsOf(
   { zoneSerials }: Pick<DnsAnsweringOptions, "zoneSerials">,
   viewers: readonly ViewerOfView[],
@@ -176,7 +176,7 @@ function noteTransfer({ accessLog, limits }: AnswerNoting, viewers: readonly Vie
     limits.noteDns({ caller, action: "transfer", namespace: "", reason: "quota_exceeded", detail: `zone ${zone}` });
   else {
     const sent = `${counted(recordCount, "record")}, ${counted(sizeBytes, "byte")}`;
-    const inPart = crowdedNameCount === 0 ? "" : `, ${counted(crowdedNameCount, "crowded name")} in part`;
+    const inPart = crowdedNameCount === 0 ? "" : `, ${counted(crowdedNameCount, "crowded name")} truncated`;
     accessLog.onTransfer(caller, zone, `zone ${zone}, serial ${serial}, ${outcome}: ${sent}${inPart}`);
   }
 }

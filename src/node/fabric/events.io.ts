@@ -132,9 +132,9 @@ function subjectOfEvent({ namespace, name, instanceId, nodeId, peerNodeId }: Fab
 const MAX_ACTION_CHARS = 64;
 /** Events that immediately precede the status change of their member. */
 const FINDINGS: ReadonlySet<string> = new Set(["member_suspected", "member_dead"]);
-/** Log messages of events whose names do not say enough. The message of any other event is its name with spaces. */
+/** Log messages of events whose names are not clear enough. The message of any other event is its name with spaces. */
 const MESSAGES: ReadonlyMap<string, string> = new Map([
-  ["answer_refused", "answer of a node refused: its cluster or region is not accepted"],
+  ["answer_refused", "answer of a peer rejected: its cluster or region is not accepted"],
   ["contradicted_own_death", "refuted a report that this node is dead"],
   ["own_clock_off", "clock of this node is wrong: writes refused"],
   ["own_clock_right", "clock of this node is correct again"],

@@ -29,7 +29,7 @@ export class MembersFile {
     this.remembered = this.#read(self);
   }
 
-  /** Rejects when the file cannot be written; the old file then stays. Must not be called concurrently. */
+  /** Rejects when the file cannot be written; the old file is kept in that case. Must not be called concurrently. */
   async write(bytes: Uint8Array): Promise<void> {
     if (this.#path === undefined || this.#stop.signal.aborted) return;
     const writing = writeSnapshotFile(this.#path, [bytes], { maxBytes: MAX_BYTES, signal: this.#stop.signal });

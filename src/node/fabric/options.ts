@@ -56,7 +56,7 @@ export function fabricOptions({ fabric, node }: Settings): FabricOptions {
   };
 }
 
-/** Minimum time in which the fabric may end its links, in ms, however short the stop timeout is. */
+/** Minimum time that the fabric gets to end its links, in ms, even if the stop timeout is shorter. */
 const MIN_STOP_MS = 1000;
 
 export function peerAuthSettings({ fabric }: Settings): PeerAuthSettings {

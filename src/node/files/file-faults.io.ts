@@ -1,4 +1,4 @@
-/** Checks the files that the settings name, and finds the faults that would stop a start, before anything is opened. */
+/** Checks the files that the settings name, and finds the faults that would prevent a start, before anything is opened. */
 import { accessSync, closeSync, constants, openSync, type Stats, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";

@@ -77,7 +77,7 @@ function unknownSignerWarnings({ summary: { signingKeyFile: path, keys }, node: 
     const text = Buffer.from(key.publicKey.raw).toString("base64");
     return [
       `summary.signing_key_file: the key in ${path} is neither the key of ${clusterId} in summary.keys nor announced by that key in this file, ` +
-        `so nodes with these rows reject its signatures; add to summary.keys of every node public_key = "${text}"`,
+        `so nodes with these rows reject its signatures; add a row with public_key = "${text}" to summary.keys on every node`,
     ];
   } catch {
     // The start refuses a missing or unreadable file with its own message.

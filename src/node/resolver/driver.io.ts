@@ -79,8 +79,8 @@ export class ResolverDriver {
   }
 
   /**
-   * Looks up a name for a caller that may see its namespace. Returns undefined if the caller must wait; `onAnswer` is then called once, after that: with
-   * an error, or without one when the machine's `lookupsOf` finds the entries. The entries are guaranteed to exist only during that call. Throws a
+   * Looks up a name for a caller that may see its namespace. Returns undefined if the caller must wait; `onAnswer` is called once when the lookup
+   * ends: with an error, or without one when the machine's `lookupsOf` finds the entries. The entries are guaranteed to exist only during that call. Throws a
    * WaymarkError.
    */
   ask(name: QueriedName, asked: LookupOptions, onAnswer: (error: WaymarkError | undefined) => void): AnswerQuality | undefined {

@@ -29,7 +29,7 @@ export interface SelfRegistrarParts {
   upstream(): string | undefined;
   /** Returns the current entry. */
   entry(): Entry;
-  /** Also calls nodes named by an upstream, with the same credentials. The token is sent without TLS only to this machine. */
+  /** Also calls nodes that an upstream lists, with the same credentials. Without TLS, the token is sent only to a loopback address. */
   readonly calls: Pick<UpstreamCalls, "unary">;
   readonly log: Pick<Log, "info" | "warn">;
   now(): Time;
@@ -211,7 +211,7 @@ export class SelfRegistrar {
       case "left out":
         return this.#warn(
           step.server,
-          "the upstream is a resolver and names no node that this resolver can reach",
+          "the upstream is a resolver and lists no node that this resolver can reach",
           "this resolver is not registered, so clients cannot discover it",
         );
     }

@@ -77,7 +77,7 @@ export class UpstreamCalls {
     const { upstreamCount } = options;
     this.#streams = new UpstreamStreams((address, timeoutMs, onLeaving) => this.#dial(address, timeoutMs, onLeaving, true));
     this.#probes = new ConnectionPool({ maxConnections: upstreamCount, maxCalls: 2 * upstreamCount, idleMs: IDLE_MS }, open);
-    // One more connection is for a node named by an upstream, where this resolver registers itself.
+    // The additional connection is for a node that an upstream lists, with which this resolver registers itself.
     this.#calls = new ConnectionPool({ maxConnections: upstreamCount + 1, maxCalls: MAX_FETCHES + MAX_PASSED, idleMs: IDLE_MS }, open);
     this.#timer = setInterval(() => this.#sweep(), SWEEP_MS).unref();
   }

@@ -1,4 +1,4 @@
-/** Connects a node to a worker: a thread by its message port, or a process by a pipe, over which the same values go as bytes. */
+/** Connects a node to a worker: a thread by its message port, or a process by a pipe, over which the same values are sent as bytes. */
 import { fork } from "node:child_process";
 import { parentPort, Worker, workerData } from "node:worker_threads";
 import { V8_FLAGS } from "../../lib/v8/flags.ts";

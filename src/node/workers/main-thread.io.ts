@@ -44,7 +44,7 @@ export class MainThread implements Pick<AuditSink, "record"> {
     this.#lost = metrics.counter("waymark_audit_lost_total", {});
   }
 
-  /** Starts sending. Items that wait are sent first. */
+  /** Starts sending. Pending items are sent first. */
   begin(messageSources: MessageSources): void {
     this.#messageSources = messageSources;
     setInterval(() => this.schedule(), SEND_MS).unref();

@@ -24,7 +24,7 @@ const SLICE_COUNT = 2000;
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 /** A worker that confirms nothing for this long, in ms, is terminated: writers and policy changes wait for it, and its pending messages would fill the memory. */
 const MAX_SILENT_MS = 10_000;
-/** The same limit, in ms, until the copy is complete and the worker serves readers. On a busy machine a thread may take long to load. */
+/** The same limit, in ms, until the copy is complete and the worker serves readers. On a busy machine a thread may take a long time to load. */
 const MAX_SILENT_START_MS = 60_000;
 
 export interface WorkerEndParts {

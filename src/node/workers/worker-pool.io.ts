@@ -173,7 +173,7 @@ export class WorkerPool {
   static async open(options: WorkersOptions): Promise<WorkerPool> {
     const { interrupt } = options;
     const workers = new WorkerPool(options);
-    // Copies of a large catalog take long. Ending the workers makes all waits for them fail.
+    // Copying a large catalog takes a long time. Ending the workers makes all waits for them fail.
     const giveUp = () => workers.close();
     interrupt?.addEventListener("abort", giveUp);
     try {
@@ -268,7 +268,7 @@ export class WorkerPool {
     return listening;
   }
 
-  /** For the first worker that listens, the ports must be free. A worker that starts when all others are gone is the first again. */
+  /** For the first worker that listens, the ports must be free. A worker that starts when all others are gone becomes the first again. */
   async #listenNow(place: WorkerSlot): Promise<void> {
     const ports = this.#endpoints && portsAt(this.#endpoints);
     const isFurther = ports !== undefined && this.#places.some(({ isListening }) => isListening);

@@ -37,7 +37,7 @@ export class NodeReadiness implements NodePart {
     },
   };
 
-  /** Whether the node has been ready once. It then stays ready: the age of its data shows later gaps. */
+  /** Whether the node has been ready once. After that it stays ready: later gaps appear in the age of its data. */
   get isReady(): boolean {
     return this.state === "ready";
   }

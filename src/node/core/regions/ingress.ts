@@ -7,7 +7,7 @@ import type { MemberUpdate } from "../../../fabric/wire/messages.ts";
 import { type IngressNode, MAX_INGRESS } from "../../../summary/summary.ts";
 
 const ROLE = "ingress";
-/** Schemes that other clusters cannot use. */
+/** URL schemes that other clusters cannot use. */
 const INNER = /^(?:fabric|dns):/;
 
 /** Member fields that decide whether a node is an ingress node. */

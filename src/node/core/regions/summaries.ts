@@ -14,6 +14,7 @@ import type { SummaryParts } from "../../../fabric/summaries/channel.ts";
 import { summaryBlocks } from "../../../fabric/summaries/snapshot.ts";
 import type { MemberFacts, MemberUpdate } from "../../../fabric/wire/messages.ts";
 import { NEVER, type Time } from "../../../lib/machine.ts";
+import { counted } from "../../../lib/text/visible-text.ts";
 import { mayPublish, type OnDenied } from "../../../policy/set/verdict.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
 import type { NamespaceExports } from "../../../services/discovery/namespace-status.ts";
@@ -266,7 +267,7 @@ export class NodeSummaries {
       return "exports paused, because many nodes of the cluster disappeared at the same time; earlier exports are confirmed by beacons";
     if (this.#standing === "withholding") return "exports paused, because this node may see only part of its cluster";
     const others = this.#exporterCount;
-    const elsewhere = others > 0 ? `exported by ${others} other nodes of the cluster` : "exported by no node of the cluster";
+    const elsewhere = others > 0 ? `exported by ${counted(others, "other node")} of the cluster` : "exported by no node of the cluster";
     return this.#parts.signer === undefined
       ? `not exporting summaries: this node has no summary.signing_key_file; ${elsewhere}`
       : `not exporting summaries; ${elsewhere}`;
@@ -357,7 +358,7 @@ export class NodeSummaries {
     if (version !== this.#seenVersion) {
       const changed = keys.changedSince(this.#seenVersion);
       this.held.keysChanged(changed);
-      // An announcement that waited may be valid now, and the region must receive it.
+      // A pending announcement may be valid now, and the region must receive it.
       for (const text of keys.announcements(time.wallMs, changed)) this.held.announce({ ...text, hops: 0 }, time);
     }
     this.#seenVersion = version;
