@@ -111,7 +111,7 @@ test("a cluster with neither a border node nor one with the role ingress says th
     expect(["eu1-a", "eu2-a", "eu2-b", "eu3-a"].map(detailOf)).toEqual([
       "exporting summaries",
       `exporting summaries; ${why}`,
-      `${signedElsewhere("1 other nodes")}; ${why}`,
+      `${signedElsewhere("1 other node")}; ${why}`,
       // It has more to mend first.
       signedElsewhere("no node"),
     ]);
@@ -155,8 +155,8 @@ test("a cluster without an exporter is told of after a minute, and again when it
   // It is found dead within some seconds.
   regions.at(78_000, () => expect(toldAt("eu1-a")).toEqual([]));
   regions.at(100_000, () => {
-    const writeEligibility = "not exporting summaries: this node has no summary.signing_key_file; exported by no node of the cluster";
-    expect(toldAt("eu1-a")).toEqual([{ kind: "exporters", exporterCount: 0, writeEligibility }]);
+    const standing = "not exporting summaries: this node has no summary.signing_key_file; exported by no node of the cluster";
+    expect(toldAt("eu1-a")).toEqual([{ kind: "exporters", exporterCount: 0, standing }]);
     regions.node("eu1-b").start();
   });
   regions.at(140_000, () => {
