@@ -207,7 +207,7 @@ export class ResolverDriver {
 
   #open(content: StreamContent, { stream, upstream }: OrderOf<OpeningKind>, open: (events: StreamEvents) => UpstreamStreamHandle): void {
     const events: StreamEvents = {
-      said: (bytes, delayMs) => {
+      received: (bytes, delayMs) => {
         // HOT: runs per message. There are rarely faults.
         if (this.#faults.size > 0) this.#faults.clear();
         this.input({ kind: `${content} said`, stream, bytes, delayMs });

@@ -99,19 +99,19 @@ function decoded(bytes: Uint8Array): ServerInfoResponse {
 
 /**
  * Returns the error that a caller of the resolver gets when a call to an upstream failed. If the upstream rejected the resolver's own credential or limited its
- * rate, the caller did nothing wrong and gets `not_ready`. `isSaid` is true when the server sent the status itself.
+ * rate, the caller did nothing wrong and gets `not_ready`. `isFromServer` is true when the server sent the status itself.
  */
-export function refusalOf(upstream: string, { code, message, details }: GrpcStatus, isSaid: boolean): WaymarkError {
-  const said = readDetails(details);
-  const retry = said.retryMs === undefined ? {} : { retryMs: said.retryMs };
-  const text = textOf(message, said.reason);
+export function refusalOf(upstream: string, { code, message, details }: GrpcStatus, isFromServer: boolean): WaymarkError {
+  const decoded = readDetails(details);
+  const retry = decoded.retryMs === undefined ? {} : { retryMs: decoded.retryMs };
+  const text = textOf(message, decoded.reason);
   if (code === CODES.DEADLINE_EXCEEDED)
     return new WaymarkError("deadline_exceeded", `the upstream ${upstream} did not answer in time`, retry);
-  const metadata = said.urls === undefined ? {} : { metadata: { urls: said.urls } };
-  if (isSaid && said.reason !== undefined && PASSED_ON.has(said.reason))
-    return new WaymarkError(said.reason, text, { ...retry, ...metadata });
-  const isRefused = isSaid && (said.reason === "unauthenticated" || said.reason === "discovery_access_denied");
-  const outcome = isRefused ? `refuses this resolver: ${said.reason}` : "sent no answer";
+  const metadata = decoded.urls === undefined ? {} : { metadata: { urls: decoded.urls } };
+  if (isFromServer && decoded.reason !== undefined && PASSED_ON.has(decoded.reason))
+    return new WaymarkError(decoded.reason, text, { ...retry, ...metadata });
+  const isRefused = isFromServer && (decoded.reason === "unauthenticated" || decoded.reason === "discovery_access_denied");
+  const outcome = isRefused ? `refuses this resolver: ${decoded.reason}` : "sent no answer";
   return new WaymarkError("not_ready", `the upstream ${upstream} ${outcome}: ${text}`, retry);
 }
 

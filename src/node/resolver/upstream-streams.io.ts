@@ -16,7 +16,7 @@ export interface StreamEvents {
    * Called for each message when it arrives. The next message is delivered when this function returns, and flow control slows down reading accordingly. The message was
    * sent at most `delayMs` ago.
    */
-  said(bytes: Uint8Array, delayMs: number): void;
+  received(bytes: Uint8Array, delayMs: number): void;
   /**
    * Called once, as the last event, when the stream ended, failed or could not be opened. Never called during the call that opens the stream. `refusal`: the server refused the watched
    * prefixes.
@@ -138,7 +138,7 @@ class UpstreamStream implements UpstreamStreamHandle {
     if (this.#isOver) return;
     const { path, message, metadata } = this.#request;
     const listener = {
-      message: (bytes: Uint8Array) => this.#said(bytes, connection.delayMs),
+      message: (bytes: Uint8Array) => this.#received(bytes, connection.delayMs),
       closed: (result: CallResult) => this.#closed(result),
     };
     this.#call = connection.start({ path, isSingleResponse: false, metadata }, listener);
@@ -158,9 +158,9 @@ class UpstreamStream implements UpstreamStreamHandle {
     this.#call?.cancel();
   }
 
-  #said(bytes: Uint8Array, delayMs: number): void {
+  #received(bytes: Uint8Array, delayMs: number): void {
     this.#timer.clear();
-    if (!this.#isOver) this.#events.said(bytes, delayMs);
+    if (!this.#isOver) this.#events.received(bytes, delayMs);
   }
 
   #closed({ status, isFromServer }: CallResult): void {
