@@ -1,4 +1,4 @@
-/** Counts and records every denial, and records every write and a sample of the reads. */
+/** Records every denial, every write and a sample of the reads in the audit log, and counts denials. */
 import { type KeyText, keyLabel, namespaceOfKey } from "../catalog/record/record.ts";
 import { METRICS, type Metrics } from "../lib/metrics/metrics.ts";
 import { counted } from "../lib/text/visible-text.ts";
@@ -8,7 +8,7 @@ import type { OnDenied } from "../policy/set/verdict.ts";
 import type { AcceptedOverride } from "../services/discovery/maintenance.ts";
 import type { AcceptedWrite } from "../services/discovery/write-handlers.ts";
 
-/** Maximum number of namespaces of one call that get their own records. The entries of further namespaces share records without a namespace. */
+/** Maximum number of namespaces per call with audit records of their own. The entries of all further namespaces share records without a namespace. */
 const MAX_NAMESPACES = 16;
 
 /** An accepted operation on entries. */
@@ -32,7 +32,7 @@ export class AccessLog {
   readonly #wallMs: () => number;
   readonly #audit: Pick<AuditSink, "record"> | undefined;
 
-  /** `sampleReads`: one in this many allowed reads is recorded; 0 records none. Without `audit`, only the metrics count. */
+  /** `sampleReads`: one in this many allowed reads is recorded; 0 records none. Without `audit`, only the metrics are updated. */
   constructor(
     metrics: Metrics,
     options: { readonly sampleReads: number; readonly wallMs: () => number; readonly audit?: Pick<AuditSink, "record"> | undefined },
@@ -48,7 +48,7 @@ export class AccessLog {
     this.#record(caller, { action, namespace, outcome: "denied", reason: verdict.reason, rule: verdict.rule, detail: "" });
   };
 
-  /** Records an accepted write. Cost: one record per namespace and per 100 subjects. */
+  /** Records an accepted write, with one record per namespace and per 100 subjects. */
   readonly onWrite = (caller: Caller, { action, requestId, leaseId, keys, count }: AcceptedWrite): void => {
     if (this.#audit === undefined) return;
     const lease = leaseId === "" ? "" : ` ${action === "register" ? "under" : "of"} lease ${leaseId}`;
@@ -57,14 +57,14 @@ export class AccessLog {
     this.#recordEntries(caller, { action, requestId, named, keys, isNone: count === 0, detailOf });
   };
 
-  /** Records an accepted maintenance operation. An operation on a node gives one record, which lists the node but not its entries. */
+  /** Records an accepted maintenance operation. An operation on a node is one record, which lists the node but not its entries. */
   readonly onMaintenance = (
     caller: Caller,
     { isOn, reason, untilMs }: { readonly isOn: boolean; readonly reason: string; readonly untilMs: number },
     { requestId, nodeId, keys, count }: AcceptedOverride,
   ): void => {
     if (this.#audit === undefined) return;
-    const until = untilMs === 0 ? "until it is ended" : `until ${new Date(untilMs).toISOString()}`;
+    const until = untilMs === 0 ? "without an end time" : `until ${new Date(untilMs).toISOString()}`;
     const tail = `${isOn ? ` ${until}` : ""}${reason === "" ? "" : `; ${reason}`}`;
     const prefix = `maintenance ${isOn ? "on" : "off"} for`;
     const event = { action: "maintenance", requestId } as const;
@@ -79,7 +79,7 @@ export class AccessLog {
     this.#recordAllowed(caller, { action: "transfer", namespace: "", subjects: subjectOf("zone", zone), detail });
   };
 
-  /** HOT: runs per query. It only counts, except when this read is part of the sample. */
+  /** HOT: runs per query. It only increments a counter, except for reads in the sample. */
   readonly onRead = (caller: Caller, namespace: string): void => {
     if (this.#sampleReads === 0 || ++this.#reads < this.#sampleReads) return;
     this.#reads = 0;
@@ -112,7 +112,7 @@ export class AccessLog {
   }
 }
 
-/** Groups the readable keys by namespace. The keys of all namespaces after the first 16 are under the empty namespace. */
+/** Groups the readable keys by namespace. The keys of all namespaces after the first 16 are grouped under the empty namespace. */
 function labelsByNamespace(keys: readonly KeyText[]): Map<string, string[]> {
   const found = new Map<string, string[]>();
   for (const key of keys) {

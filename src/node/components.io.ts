@@ -5,7 +5,7 @@ import type { Log } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import type { ReadyCheck } from "../server/http-routes.ts";
 
-/** A common deadline of several parts. */
+/** A deadline that several parts share. */
 export class StopDeadline {
   readonly #monoMs: number;
 
@@ -24,24 +24,24 @@ export class StopDeadline {
   }
 }
 
-/** Lifecycle of a part. Opening the part returns the component. */
+/** Lifecycle hooks of an open part. */
 export interface NodeComponent {
-  /** Starts everything that is visible from outside. All parts are open by then. */
+  /** Starts everything that is visible from outside. Runs when all parts are open. */
   start?(): Promise<void> | void;
-  /** Reads the files of the part again. A file that cannot be used is logged, and its old content stays in force. */
+  /** Reads the part's files again. If a file is unusable, logs the fault and continues to use the old content. */
   reload?(): void;
   /** Stops accepting new work. Resolves when current work has ended, or at the deadline. */
   drain?(by: StopDeadline): Promise<void> | void;
-  /** Minimum time to drain, in ms, however long the parts before it took. */
+  /** Minimum time that this part gets to drain, in ms, regardless of how long the parts before it took. */
   readonly leastDrainMs?: number;
-  /** Closes the part, also after a failed `start`. Work that is open at the deadline is cut or abandoned. */
+  /** Closes the part, even if `start` failed. Work that is unfinished at the deadline is cut or abandoned. */
   stop?(by: StopDeadline): Promise<void> | void;
   readiness?(time: Time): readonly ReadyCheck[];
   /** Sets the gauges of the part. Runs at each scrape. */
   observe?(): void;
 }
 
-/** Called before each step of a start. Tests throw here. */
+/** Called before each step of a start. Tests make it throw. */
 export type OnStep = (step: string) => void;
 
 interface NamedComponent {
@@ -55,14 +55,14 @@ export class NodeComponents {
   readonly #interrupt: AbortSignal | undefined;
   readonly #list: NamedComponent[] = [];
 
-  /** `interrupt`: when it aborts, no further part opens. */
+  /** `interrupt`: when it aborts, no further parts are opened. */
   constructor(log: Pick<Log, "error">, onStep: OnStep = () => {}, interrupt?: AbortSignal) {
     this.#log = log;
     this.#onStep = onStep;
     this.#interrupt = interrupt;
   }
 
-  /** Opens a group: several parts that count as one part of this list and drain and stop in parallel. */
+  /** Opens a group: several parts that are one part of this list, and that drain and stop in parallel. */
   group(name: string): Promise<NodeComponents> {
     return this.open(
       name,
@@ -79,8 +79,8 @@ export class NodeComponents {
   }
 
   /**
-   * Opens one more part. A part that fails to open has closed everything it opened. `stop` closes the parts before it. Rejects with the reason of
-   * `interrupt` once that has aborted.
+   * Opens another part. If `open` fails, it must have closed everything that it opened; `stop` closes the parts before it. Rejects with the reason of
+   * `interrupt` if that has aborted.
    */
   async open<T>(name: string, open: () => Promise<T> | T, component: (opened: T) => NodeComponent): Promise<T> {
     this.#interrupt?.throwIfAborted();
@@ -109,12 +109,12 @@ export class NodeComponents {
     }
   }
 
-  /** Drains the parts one after the other, the last opened first. A part that fails or misses the deadline is logged and abandoned. */
+  /** Drains the parts one after the other, starting with the last one. A part that fails or misses the deadline is logged and abandoned. */
   async drain(by: StopDeadline): Promise<void> {
     for (const part of this.#list.toReversed()) await this.#end(part, "drain", by);
   }
 
-  /** Stops the parts in the same way. */
+  /** Stops the parts in the same order, with the same handling of failures. */
   async stop(by: StopDeadline): Promise<void> {
     for (const part of this.#list.splice(0).toReversed()) await this.#end(part, "stop", by);
   }
@@ -134,7 +134,7 @@ export class NodeComponents {
   async #end({ name, component }: NamedComponent, how: "drain" | "stop", by: StopDeadline): Promise<void> {
     const late = Promise.withResolvers<void>();
     const leftMs = by.leftMs(how === "drain" ? component.leastDrainMs : 0);
-    const timer = setTimeout(() => late.reject(new Error(`no result within ${leftMs} ms`)), leftMs);
+    const timer = setTimeout(() => late.reject(new Error(`not finished within ${leftMs} ms`)), leftMs);
     try {
       await Promise.race([component[how]?.(by), late.promise]);
     } catch (error) {

@@ -1,4 +1,4 @@
-/** Runs the machine of a node on journal, clock and sockets: it passes inputs to the machine and carries out its orders. It makes no decisions. */
+/** Connects the machine of a node to the journal, the clock and the sockets: it passes inputs to the machine and carries out its orders. It makes no decisions. */
 import type { WriteBatch } from "../catalog/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
 import type { LinkId } from "../fabric/io-types.ts";
@@ -28,17 +28,17 @@ export interface DriverPorts {
   now(): Time;
   write(batch: WriteBatch): Promise<void>;
   renewGeneration(generation: number): Promise<void>;
-  /** Records became visible `commitMs` after they were passed to the journal. */
+  /** Called when records have become visible, `commitMs` after they were passed to the journal. */
   onCommitted(recordCount: number, commitMs: number): void;
-  /** Readers may be woken. */
+  /** Called when readers may have new data. */
   wake(): void;
-  /** The journal did not accept a new generation. The machine tries again. */
+  /** Called when the journal could not write a new generation. The machine will retry. */
   readonly onRefused: (error: unknown) => void;
 }
 
 type BatchWaiter = PromiseWithResolvers<void>;
 
-/** Promise of the callers that wait for one batch. */
+/** Promise for the callers that wait for one batch. */
 interface Settlement extends BatchWaiter {
   readonly batch: BatchNumber;
 }
@@ -47,13 +47,13 @@ export class CoreDriver {
   readonly #machine: DrivenMachine;
   readonly #ports: DriverPorts;
   readonly #inputs: NodeInput[] = [];
-  /** Orders that are not carried out yet, in order. */
+  /** Orders that have not been carried out yet, oldest first. */
   readonly #outputs: NodeOutput[] = [];
-  /** Callers that wait: for the batch being written, and for the batch being filled. */
+  /** Callers that wait for the batch that is being written or for the batch that is being filled. */
   #waiting: Settlement[] = [];
   /** Writes that wait until other nodes have confirmed this process instance. */
   #confirming: BatchWaiter | undefined;
-  /** Orders for other nodes that are not answered yet, by number. */
+  /** Unanswered orders to other nodes, by number. */
   readonly #ordered = new Map<number, (maintained: MaintenanceResult) => void>();
   #orderCount = 0;
   readonly #followers = new Set<(notice: NodeNotice) => void>();
@@ -72,7 +72,7 @@ export class CoreDriver {
     this.#arm();
   }
 
-  /** Opens the listener for other nodes. The machine keeps their messages until `begin`. Rejects with a message for the operator when the listener fails. */
+  /** Opens the listener for other nodes. The machine queues their messages until `begin`. Rejects with a message for the operator when the listener fails. */
   async open(transport: TransportOptions): Promise<void> {
     this.#transport = await openFabricTransport(transport, this.#events());
   }
@@ -84,8 +84,8 @@ export class CoreDriver {
   }
 
   /**
-   * Resolves when everything staged so far is on disk and visible; rejects when it was refused and undone. Undefined when there is nothing to wait for,
-   * so an unchanged renewal needs no promise.
+   * Resolves when everything staged so far is on disk and visible; rejects if the disk refused it and it was undone. Undefined if nothing is pending,
+   * so a renewal without changes needs no promise.
    */
   durable(): Promise<void> | undefined {
     const batch = this.#machine.durable(this.#outputs);
@@ -99,8 +99,8 @@ export class CoreDriver {
   }
 
   /**
-   * Must be called for each write. Usually returns undefined. After a pause of this process, in which other nodes may have accepted another process
-   * instance, it returns a promise. The promise resolves when others have answered, and rejects with `not_ready` when another process uses this id.
+   * Must be called for each write. Usually returns undefined. After a pause of this process, during which other nodes may have accepted another process
+   * instance, it returns a promise. The promise resolves when other nodes have answered, and rejects with `not_ready` if another process uses this node's id.
    */
   confirmed(): Promise<void> | undefined {
     this.#look();
@@ -112,7 +112,7 @@ export class CoreDriver {
     return refusal === undefined ? undefined : Promise.reject(refusal);
   }
 
-  /** Sends another node an order about the maintenance of entries that are registered with it. Resolves with the result. */
+  /** Sends a maintenance override to another node, for entries that are registered with that node. Resolves with the result. */
   maintain(nodeId: string, maintain: MaintenanceCall): Promise<MaintenanceResult> {
     if (this.#isNetworkClosed || this.#isStopped || this.#transport === undefined) return Promise.resolve({ response: undefined });
     const { promise, resolve } = Promise.withResolvers<MaintenanceResult>();
@@ -122,7 +122,7 @@ export class CoreDriver {
     return promise;
   }
 
-  /** Calls the follower with each notice of the machine from now on. Returns a function that ends this. */
+  /** Calls the follower with each further notice of the machine. Returns a function that removes the follower. */
   follow(follower: (notice: NodeNotice) => void): () => void {
     this.#followers.add(follower);
     return () => this.#followers.delete(follower);
@@ -143,42 +143,42 @@ export class CoreDriver {
     return this.#transport?.port ?? 0;
   }
 
-  /** Counts frames and calls with their bytes, by direction and kind. */
+  /** Returns the numbers of frames and calls and their bytes, by direction and kind. */
   stats(): readonly TrafficRow[] {
     return this.#transport?.traffic.rows() ?? [];
   }
 
-  /** Counts the open connections and refused calls of the transport. */
+  /** Returns the numbers of open connections and refused calls of the transport. */
   counts(): ReturnType<FabricTransport["counts"]> | undefined {
     return this.#transport?.counts();
   }
 
-  /** Sets the certificates of new connections. Throws when they do not match, and keeps the old ones. */
+  /** Sets the certificates for new connections. If they do not match, throws and keeps the old ones. */
   setTls(tls: FabricTls): void {
     this.#transport?.setTls(tls);
   }
 
-  /** Sets the token of new calls. Throws when the token is invalid, and keeps the old one. */
+  /** Sets the token for new calls. If the token is invalid, throws and keeps the old one. */
   setClusterToken(token: string): void {
     this.#transport?.setClusterToken(token);
   }
 
-  /** Passes an input to the machine. An input from within a follower waits until the earlier orders are carried out. */
+  /** Passes an input to the machine. An input that a follower passes waits until the earlier orders have been carried out. */
   input(input: NodeInput): void {
     if (this.#isStopped) return;
-    // This may be the first code that runs after a pause. Before the machine judges any peer, it must know that it could receive nothing.
+    // This may be the first code to run after a pause. The machine must detect the pause before it judges any peer, because it could not receive messages during the pause.
     this.#look();
     this.#inputs.push(input);
     this.#run();
   }
 
-  /** Leaves the cluster or only announces a stop. Resolves when nothing more is sent, after about `withinMs` at the latest. */
+  /** Leaves the cluster, or only announces a restart. Resolves when the node sends nothing more, after about `withinMs` at the latest. */
   async depart(how: "leave" | "keep", withinMs: number): Promise<void> {
     this.input({ kind: "depart", how, withinMs });
     await this.#gone.promise;
   }
 
-  /** Stops receiving and sending. Sockets that are open after `deadlineMs` are cut. */
+  /** Stops receiving and sending. Sockets that are still open after `deadlineMs` are cut. */
   async closeNetwork(deadlineMs: number): Promise<void> {
     this.#isNetworkClosed = true;
     for (const resolve of this.#ordered.values()) resolve({ response: undefined });
@@ -223,7 +223,7 @@ export class CoreDriver {
     return frame;
   }
 
-  /** Handles the inputs one after the other. The orders of each are carried out before the next. */
+  /** Handles the inputs in order. The orders of one input are carried out before the next input is handled. */
   #run(): void {
     if (this.#isRunning) return;
     this.#isRunning = true;
@@ -240,7 +240,7 @@ export class CoreDriver {
   }
 
   #carryOut(): void {
-    // Orders may append further orders while they are carried out, because a pull has orders too.
+    // Carrying out an order can append further orders, because a pull has orders too.
     for (let i = 0; i < this.#outputs.length; i++) {
       const output = this.#outputs[i];
       if (output !== undefined) this.#order(output);
@@ -355,7 +355,7 @@ export class CoreDriver {
     );
   }
 
-  /** Sets the one timer. A timer with an earlier deadline stays as it is, because an early tick changes nothing. */
+  /** Sets the timer. A timer with an earlier deadline is left unchanged, because an early tick has no effect. */
   #arm(): void {
     const deadlineMonoMs = this.#isStopped ? NEVER : this.#machine.nextDeadlineMs();
     if (deadlineMonoMs >= this.#timerMonoMs) return;
@@ -366,7 +366,7 @@ export class CoreDriver {
       this.input({ kind: "tick" });
     };
     const waitMs = Math.ceil(deadlineMonoMs - this.#ports.now().monoMs);
-    // A tick that is already due waits only for the end of this turn of the event loop. A timer would wait for a millisecond.
+    // A tick that is due runs at the end of this turn of the event loop. A timer would delay it by a millisecond.
     if (waitMs > 0) this.#timer = setTimeout(tick, waitMs);
     else setImmediate(tick);
   }

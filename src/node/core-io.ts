@@ -1,4 +1,4 @@
-/** Inputs and outputs of a node's machine, for its driver, the simulator and the parts of the machine. */
+/** Input and output types of a node's machine, for its driver, the simulator and the parts of the machine. */
 import type { WriteBatch } from "../catalog/batch.ts";
 import type { StampedEntry } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
@@ -24,7 +24,7 @@ import type { KeepSnapshot } from "./core/snapshots.ts";
 /** Inputs of the fabric that only the machine creates. */
 type InternalInput = "facts" | "lagged" | "leaving" | "offer" | "policyRefused" | "stop";
 
-/** Result of a policy version of another node: the result of the policy store, or the reason why the version was not stored. */
+/** Result for a policy version from another node: the result of the policy store, or the reason why the version was not stored. */
 export type AdoptOutcome = AdoptResult | { readonly notKept: string };
 
 export interface OwnEntry {
@@ -44,15 +44,15 @@ export type NodeInput =
   | { readonly kind: "rosterKept"; readonly isKept: boolean }
   /** Whether the snapshot of `keepSnapshot` is on disk. */
   | { readonly kind: "snapshotKept"; readonly isKept: boolean }
-  /** Result of the policy version of `adoptPolicy`. */
+  /** Answers `adoptPolicy` with the result for the policy version. */
   | { readonly kind: "policyAdopted"; readonly head: PolicyHead; readonly via: PolicyVia; readonly outcome: AdoptOutcome }
   /** Sockets are bound and the id of this process instance is on disk, so the node may contact other nodes. */
   | { readonly kind: "begin" }
-  /** Callers are served from now on, and the node may become ready. Must be given once. */
+  /** The node serves callers from now on, and may become ready. Must be sent exactly once. */
   | { readonly kind: "serve" }
   /** Readers see the policy in force. Answers `caughtUp`. */
   | { readonly kind: "policyShown" }
-  /** The node's own entry. Given when the addresses of the listeners are known. */
+  /** The node's own entry. Sent when the addresses of the listeners are known. */
   | { readonly kind: "publish"; readonly entry: OwnEntry }
   /** Answers `probe`. */
   | { readonly kind: "probed"; readonly id: number; readonly outcome: CheckOutcome }
@@ -62,9 +62,9 @@ export type NodeInput =
   | { readonly kind: "load"; readonly load: LoadView }
   /** An unknown peer was rejected before its call reached the fabric. */
   | { readonly kind: "strangerRefused"; readonly why: string; readonly address: string }
-  /** An address refused to exchange tables of members, or did not answer. */
+  /** The node at an address refused to exchange member tables, or did not answer. */
   | { readonly kind: "unanswered"; readonly address: string; readonly why: string; readonly isRefused: boolean }
-  /** New callers are refused, and watches end with a cursor. */
+  /** The node starts to drain: it refuses new callers, and ends watches with a cursor. */
   | { readonly kind: "drain" }
   /** All callers have disconnected: leave the cluster, or only announce a restart. `gone` follows within this time. */
   | { readonly kind: "depart"; readonly how: "leave" | "keep"; readonly withinMs: number };
@@ -78,7 +78,7 @@ export type NodeOutput =
   | { readonly kind: "settled"; readonly through: BatchNumber; readonly refusal?: { readonly error: unknown } }
   /** A new generation for the journal. Answered by `generationKept` or `generationNotKept`. */
   | { readonly kind: "keepGeneration"; readonly generation: number }
-  /** For operators: the current generation is lost, and why. */
+  /** For operators: the current generation is lost, with the reason. */
   | { readonly kind: "generationLost"; readonly why: LostGeneration; readonly generation: number }
   /** The new content of the members file. Answered by `rosterKept`. */
   | { readonly kind: "keepRoster"; readonly bytes: Uint8Array }
@@ -86,19 +86,19 @@ export type NodeOutput =
   | { readonly kind: "caughtUp" }
   /** The node is ready. This state does not end; later problems are reported as faults. */
   | { readonly kind: "ready" }
-  /** Whether callers should use this node has changed. A node serves when it is ready, has no fault and is not stopping. */
+  /** The node started or stopped serving: callers should use it while it is ready, has no fault and is not stopping. */
   | { readonly kind: "serving"; readonly isServing: boolean }
   /** Answers the writes that wait for a confirmation: other nodes accept this process instance, or reject it for this reason. */
   | { readonly kind: "confirmed"; readonly refusal?: { readonly error: unknown } }
   /** Asks for the load of the process. Answered by `load`. */
   | { readonly kind: "measureLoad" }
-  /** A check of a local entry probes its target, and `probed` answers within the timeout of the probe. Or such a probe is stopped. */
+  /** Starts a probe for a check of a local entry, which `probed` answers within the timeout of the probe, or stops such a probe. */
   | ProbeOutput
-  /** Most checks changed state at the same time, so this node keeps their states for a while (`isSelfPreserving`), or self-preservation has ended. */
+  /** Self-preservation began (`isSelfPreserving`) or ended. It begins when most checks change state at the same time, and keeps their states for a while. */
   | ({ readonly kind: "doubt" } & SelfPreservationChange)
-  /** The NODE entry of this node or its load was not written. The node tries again. */
+  /** The NODE entry of this node or its load was not written. The node will retry. */
   | { readonly kind: "selfRefused"; readonly error: unknown }
-  /** Replicated data for a warm start, and the blocks of the stored summaries. Answered by `snapshotKept`, which is about the former. */
+  /** Replicated data for a warm start, and the blocks of the stored summaries. Answered by `snapshotKept`, which reports only on the replicated data. */
   | ({ readonly kind: "keepSnapshot"; readonly summaries: Iterable<Uint8Array> | undefined } & KeepSnapshot)
   /** A summary of a service of this cluster was exported or withdrawn. */
   | { readonly kind: "summaryExported"; readonly draft: Draft }
@@ -110,9 +110,9 @@ export type NodeOutput =
   | { readonly kind: "exporters"; readonly exporterCount: number; readonly standing: string }
   /** Readers of summaries now use the policy in force. */
   | { readonly kind: "summariesFollowed" }
-  /** Readers may be woken. */
+  /** Readers may have new data. */
   | { readonly kind: "wake" }
-  /** A record of another node ended a static entry of this one. */
+  /** A record of another node ended a static entry of this node. */
   | { readonly kind: "staticEnded"; readonly key: KeyText }
   /** Number of entries that this node took over from a node that left. */
   | { readonly kind: "takenOver"; readonly count: number }
@@ -139,11 +139,11 @@ export type NodeNotice = Exclude<NodeOutput, { readonly kind: DriverOutputKind }
 
 /** Messages between parts of the machine. */
 export type NodeNews =
-  /** Inputs of the fabric that other parts give. */
+  /** Inputs of the fabric that come from other parts. */
   | Extract<FabricInput, { readonly kind: InternalInput }>
-  /** Other nodes may have summaries to receive. */
+  /** There may be new summaries for other nodes. */
   | { readonly kind: "summariesChanged" }
-  /** Outputs of the fabric about own records. The other outputs leave the machine. */
+  /** Outputs of the fabric that concern own records. All other outputs of the fabric leave the machine. */
   | Extract<FabricOutput, { readonly kind: "changed" | "superseded" | "generationLost" | "offered" | "ordered" }>;
 
 /** A part of the machine. A new part is a file that implements this, and a row in `core/parts/list.ts`. */

@@ -1,6 +1,6 @@
 /**
- * The machine of a node. It joins the parts of the node and has no rules of its own. It receives inputs and a time, passes them to its parts
- * (`core/parts/list.ts`), and appends orders for its driver. Product and simulator drive the same machine.
+ * The machine of a node. It combines the parts of the node and has no rules of its own. It receives inputs and the time, passes them to its parts
+ * (`core/parts/list.ts`), and appends orders for its driver. The product and the simulator run the same machine.
  */
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { CollectsBy } from "../discovery/registrar/registrar.ts";
@@ -19,7 +19,7 @@ import type { NodeInput, NodeOutput, NodePart } from "./core-io.ts";
 export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   readonly #parts: NodeParts;
   readonly #pauses = new PauseDetector();
-  /** Inputs from other nodes that arrived before this node begins. */
+  /** Inputs from other nodes that arrived before `begin`. */
   readonly #early: NodeInput[] = [];
 
   constructor(rooms: NodeRooms, time: Time) {
@@ -34,7 +34,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#parts.readiness;
   }
 
-  /** Returns when this node last received a message from a member itself, in ms of this node's wall clock. */
+  /** Returns when this node last received a message directly from the member, in wall-clock ms of this node. */
   heardWallMs(nodeId: string): number | undefined {
     return this.#joined?.activity.heardWallMs(nodeId);
   }
@@ -44,9 +44,9 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#joined?.fabric;
   }
 
-  /** Joins the fabric to this machine. Must be called at most once, before callers are served. A standalone node never joins. */
+  /** Adds the fabric to this machine. Must be called at most once, before callers are served. Never called on a standalone node. */
   join(joining: JoinOptions): void {
-    assert(this.#joined === undefined && this.#parts.readiness.state === "starting", "a node joins once");
+    assert(this.#joined === undefined && this.#parts.readiness.state === "starting", "the node joins only once, before it is ready");
     this.#parts.join(joining);
   }
 
@@ -56,8 +56,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   /**
    * Returns the maximum age of the data that callers receive; 0 on a standalone node. A node that was never ready reports the age of the data that it
-   * started with, even when it has caught up and still waits for something else. Until it is ready it may hide everything, because it awaits the policy
-   * of others.
+   * started with, even if it has caught up and is waiting for something else. Until it is ready it may hide everything, because it is waiting for the
+   * policy of its peers.
    */
   ageMs(time: Time): number {
     if (this.#joined === undefined) return 0;
@@ -86,12 +86,12 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#joined === undefined ? "" : this.#parts.remotePolicy.notTaken(this.#joined.fabric);
   }
 
-  /** Whether a policy that is applied here comes into force in a cluster, as far as linked nodes report. */
+  /** Whether a policy that is applied on this node comes into force in the cluster, according to the linked nodes. */
   isPolicyTaken(clusterId: string): boolean {
     return this.#joined === undefined || isPolicyTaken(this.#joined.fabric, clusterId);
   }
 
-  /** Decides which callers are unknown peers: see `FabricMachine`. Without a fabric, all callers are. */
+  /** Decides which callers are unknown peers: see `FabricMachine`. Without a fabric, all callers are unknown. */
   get calls(): { isStranger(identity: PeerIdentity): boolean } {
     return { isStranger: (identity) => this.#joined?.fabric.calls.isStranger(identity) !== false };
   }
@@ -111,7 +111,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   /**
    * Must be called every `CLOCK_CHECK_MS` while the event loop runs, and before any decision after a pause. Returns whether the process was paused. During a
-   * pause it received nothing, and other nodes may have accepted another process instance.
+   * pause it could not receive messages, and other nodes may have accepted another process instance.
    */
   look(time: Time, out: NodeOutput[]): boolean {
     const lagMs = this.#pauses.looked(time);
@@ -131,7 +131,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return frame;
   }
 
-  /** HOT: runs per write. Returns the number of the batch with everything staged so far. That batch is being written, or follows the one that is. */
+  /** HOT: runs per write. Returns the number of the batch that contains everything staged so far. It is the batch that is being written, or the next one. */
   durable(out: NodeOutput[]): BatchNumber {
     const { writes } = this.#parts;
     const batch = writes.commits.durable();
@@ -148,7 +148,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#parts.list.nextDeadlineMs();
   }
 
-  /** Starts a new generation, because other nodes know more of the current one than this node does. Does nothing while a renewal is under way. */
+  /** Starts a new generation, because other nodes know more of the current one than this node does. Does nothing while a renewal is in progress. */
   loseGeneration(why: LostGeneration, time: Time, out: NodeOutput[]): void {
     this.#parts.list.deliver({ kind: "generationLost", ...why }, time, out);
   }

@@ -1,4 +1,4 @@
-/** Makes the table of callers (`policy/identity/tenants.ts`) from settings and files, and decides the access of callers without credentials. */
+/** Builds the table of callers (`policy/identity/tenants.ts`) from settings and files, and determines the access of callers without credentials. */
 
 import { anonymousAccess, exposureFaults, exposureWarnings, hasCredentials } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
@@ -16,7 +16,7 @@ import { credentialWarnings, fileWarnings } from "./files/file-warnings.io.ts";
 export interface CallerIdentities {
   /** Like `ChainPorts.identify`. */
   readonly identify: (header: (name: string) => string | undefined, peer: ConnectionPeer) => Caller | Promise<Caller>;
-  /** Calls `onChanged` when known callers may now be refused or have another identity. */
+  /** Registers a callback for changes after which known callers may be refused or have another identity. */
   follow(onChanged: () => void): void;
   /** Reads token files and the issuer's keys again. If a file cannot be read, the old content stays in force and a warning is logged. */
   reload(): void;
@@ -30,7 +30,7 @@ export interface IdentityOptions {
   readonly now: () => Time;
 }
 
-/** Throws when every client on the network could use the node and no setting allows that. Other warnings are logged. */
+/** Throws if every client on the network could use the node and no setting allows that. Logs all other warnings. */
 export function checkExposure(settings: Settings, log: Log): void {
   if (settings.fabric.enabled !== false) fabricHost(settings);
   const [fault] = exposureFaults(settings);
@@ -38,7 +38,7 @@ export function checkExposure(settings: Settings, log: Log): void {
   for (const warning of [...exposureWarnings(settings), ...fileWarnings(settings)]) log.warn({ warning }, "settings warning");
 }
 
-/** Returns the roles of callers without a credential. When no credentials are configured, these roles are set by `tenants.anonymous`. */
+/** Returns the roles of callers without a credential. If no credentials are configured, `tenants.anonymous` determines the roles. */
 function anonymousRoles(settings: Settings): readonly string[] {
   const { listen } = settings;
   if (hasCredentials(settings) || !(isLoopbackHost(listen.host) || listen.insecure)) return [];
@@ -129,7 +129,8 @@ export function readCredentials({ tenants }: Settings, clusterId: string): reado
   return tenants.credentials.map((row, i) => {
     const digest = row.tokenSha256 ?? sha256Hex(readToken(row.tokenFile ?? "", `tenants.credentials[${i}].token_file`));
     const twin = seen.get(`${row.scheme} ${digest}`);
-    if (twin !== undefined) throw new Error(`tenants.credentials[${i}] has the same token as tenants.credentials[${twin}]`);
+    if (twin !== undefined)
+      throw new Error(`tenants.credentials[${i}] has the same token as tenants.credentials[${twin}]: use a separate token for each`);
     seen.set(`${row.scheme} ${digest}`, i);
     const { tenant, principal = tenant, cluster = clusterId, roles } = row;
     return { scheme: row.scheme, digest, identity: { principal, tenant, cluster, roles, isAuthenticated: true } };

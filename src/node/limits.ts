@@ -72,19 +72,19 @@ export class NodeLimits {
     return this.#options.makeBuckets;
   }
 
-  /** Takes a token of the caller or throws `discovery_rate_limited`. Undefined when no limit is set. */
+  /** Uses up a token of the caller, or throws `discovery_rate_limited`. Undefined when no limit is set. */
   get admit(): ((caller: Caller, cost: CallCost, monoMs: number) => void) | undefined {
     const rates = this.#rates;
     return rates === undefined ? undefined : (caller, cost, monoMs) => rates.admit(caller, cost, monoMs);
   }
 
-  /** Like `admit`, for DNS queries over TCP. Queries over UDP use no key of these limits, because their source address can be forged. */
+  /** Like `admit`, for DNS queries over TCP. These limits do not apply to queries over UDP, because their source address can be forged. */
   get admitDns(): ((caller: Caller, monoMs: number) => void) | undefined {
     const rates = this.#dnsRates;
     return rates === undefined ? undefined : (caller, monoMs) => rates.admit(caller, "read", monoMs);
   }
 
-  /** Checks that run after the request is read. */
+  /** Checks that run when the request has been read. */
   get admission(): CallAdmission {
     const rates = this.#rates;
     const { namespaceReadsPerMinute, namespaceWritesPerMinute } = this.#options.settings.limits;
@@ -109,7 +109,7 @@ export class NodeLimits {
   }
 
   /**
-   * Counts an open watch until the returned function is called. `namespace` is empty if the watch counts for no namespace. Throws
+   * Counts an open watch until the returned function is called. `namespace` is empty if the watch is not counted for a namespace. Throws
    * `discovery_rate_limited` or `quota_exceeded`.
    */
   openWatch(caller: Caller, namespace: string): () => void {
@@ -126,13 +126,13 @@ export class NodeLimits {
     }
   }
 
-  /** Records the refusals that are counted but not recorded yet. */
+  /** Records the refusals that have been counted but not yet recorded. */
   close(): void {
     this.#hidden.reportAll(this.#options.now());
     this.#refusals.close(this.#options.now());
   }
 
-  /** Reads the rules once for each policy. */
+  /** Returns whether the policy has quotas. Its rules are read only once. */
   #hasRules(): boolean {
     const { policy } = this.#options.policies;
     if (this.#quotaCheck?.policy !== policy) {
@@ -181,7 +181,7 @@ export class NodeLimits {
     this.note(refusal);
   }
 
-  /** Adds a refusal to the audit, at most one record per second and caller. Metrics are counted elsewhere. */
+  /** Adds a refusal to the audit, at most one record per second and caller. Metrics are updated elsewhere. */
   note(refusal: RefusedAct, count = 1): void {
     if (this.#options.audit === undefined) return;
     this.#refusals.note(refusal, this.#options.now(), count);
@@ -197,7 +197,7 @@ export class NodeLimits {
     return Math.min(this.#hidden.nextDeadlineMs(), this.#refusals.nextDeadlineMs());
   }
 
-  /** HOT: runs per DNS answer from which policy hides entries of these namespaces. Metrics and audit are updated at the next tick, at most once per second. */
+  /** HOT: runs per DNS answer in which the policy hides entries of these namespaces. Metrics and audit are updated at the next tick, at most once per second. */
   noteHidden(caller: Caller, address: string, namespaces: readonly string[]): void {
     this.#hidden.note(caller, address, namespaces);
   }
@@ -209,7 +209,7 @@ export class NodeLimits {
     metrics.inc("dns_policy_denials_total", {}, count);
     for (const namespace of namespaces) {
       const { allowed, reason, rule } = policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
-      // Another policy has come into force since. The reason why the previous policy hid the namespace is lost.
+      // The policy now in force allows the namespace. The reason why an earlier policy hid it is lost.
       if (allowed) continue;
       metrics.inc("discovery_policy_denials_total", { action: "query", reason: reasonLabel(reason) }, count);
       const detail = [...ofCluster, ...(rule === "" ? [] : [`rule ${rule}`])].join(", ");
@@ -245,12 +245,12 @@ export function nodeSharedLimits(settings: Pick<Settings, "dns" | "limits">, has
   });
 }
 
-// Counts the DNS answers from which policy hides entries. They are reported to metrics and audit later, in one batch: reporting each one took longer than
-// answering it, so an unknown client could detect hidden entries by the response time (semantics.md, DNS).
+// Counts the DNS answers in which the policy hides entries. They are reported to metrics and audit later, in one batch: reporting each answer immediately
+// took longer than answering, so an unknown client could detect hidden entries by the response time (semantics.md, DNS).
 
 /** Minimum time between two reports, in ms. */
 const SPACING_MS = 1000;
-/** Maximum number of lists with separate counts. Further answers count under the last list, because clients can make up any number of names. */
+/** Maximum number of namespace lists with separate counts. Further answers are counted under the last list, because clients can make up any number of names. */
 const MAX_COUNTED = 1024;
 
 /** Answers to one caller that hide the same namespaces. */
@@ -264,7 +264,7 @@ interface HiddenAnswer {
 
 export class HiddenAnswers {
   readonly #report: (answers: HiddenAnswer) => void;
-  /** Counts by list. The list is the same array as long as the answer is cached. */
+  /** Counts by list, compared by identity: while an answer is cached, its list is the same array. */
   readonly #byList = new Map<readonly string[], HiddenAnswer>();
   #counted: HiddenAnswer[] = [];
   #reportedMonoMs = Number.NEGATIVE_INFINITY;

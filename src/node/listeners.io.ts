@@ -58,13 +58,13 @@ export function connectionCountOf({ grpc, edge }: Pick<NodeListeners, "edge" | "
 }
 
 export interface ListenersOptions extends DnsAnsweringOptions {
-  /** All services, without their limits and without the catalog names that DnsService reads. */
+  /** All services. Their limits and the catalog names that DnsService reads are added later. */
   readonly services: readonly ServiceDefinition[];
-  /** Prefix of generated request ids, for calls that bring none. It is unique to this thread among all threads of all nodes. */
+  /** Prefix of generated request ids, for calls without one. It is unique to this thread among all threads of all nodes. */
   readonly idPrefix: string;
   readonly limits: Pick<NodeLimits, "admission" | "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns" | "noteHidden">;
   readonly identities: Pick<CallerIdentities, "follow" | "identify">;
-  /** Calls back whenever the node starts or stops serving. The health service reports it. */
+  /** Calls back whenever the node starts or stops serving. The health service reports this state. */
   readonly followServing: (onServing: (isServing: boolean) => void) => void;
   /** Whether any thread or process of the node answers DNS. The health service reports it. */
   readonly dnsPresence: Pick<DnsPresence, "follow">;
@@ -79,7 +79,7 @@ export interface ListenersOptions extends DnsAnsweringOptions {
 /** Options of the DNS listener. */
 export type DnsListenerOptions = DnsAnsweringOptions & Pick<ListenersOptions, "shared">;
 
-/** Opens all listeners, one after the other. A stop drains them in parallel; HTTP answers until the node has announced its departure. */
+/** Opens all listeners, one after the other. During a stop they drain in parallel; HTTP continues to answer until the node has announced its departure. */
 export async function openListeners(options: ListenersOptions, parts: NodeComponents): Promise<NodeListeners> {
   const group = await parts.group("listeners");
   const { settings, metrics } = options;
@@ -170,7 +170,7 @@ export function openDnsListener(
   );
 }
 
-/** Makes the source of DNS names of other clusters, for names that have no entry here. Undefined when DNS does not answer from summaries. */
+/** Makes the source of DNS names of other clusters, for names without an entry in this cluster. Undefined when DNS does not answer from summaries. */
 export function clusterNames(
   { dns, listen }: Settings,
   { summaries, dnsNames, now }: Pick<ClusterNamesParts, "dnsNames" | "now"> & { readonly summaries: SummaryReads | undefined },
@@ -180,7 +180,7 @@ export function clusterNames(
   return new ClusterNames({ summaries, dnsNames, hosts, zones: dns.zones, now });
 }
 
-/** Returns the `/readyz` line about DNS. It says only that the gateway is open; other lines report the state of the catalog. */
+/** Returns the `/readyz` line about DNS. The line reports only that the gateway is open; other lines report the state of the catalog. */
 export function dnsCheck({ dns }: Settings, { host, udp }: DnsEndpoint, more = ""): ReadyCheck {
   return { name: "dns", ok: true, detail: `answers for ${dns.zones.join(", ")} on ${hostPort(host, udp)}${more}` };
 }
@@ -228,7 +228,7 @@ function openEdge(
   });
 }
 
-/** Any host name is accepted when TLS or a credential proves the caller. The header of a trusted proxy proves nothing here, because a web page can send it. */
+/** Any host name is accepted if TLS is on or every caller needs a credential. The header of a trusted proxy is no such credential, because a web page can send it. */
 function webRules(settings: Settings): WebRules {
   const { listen, tenants, tls } = settings;
   const needsCredential = anonymousAccess(settings) === "none" && tenants.trustedHeader === undefined;
@@ -239,7 +239,7 @@ function webRules(settings: Settings): WebRules {
   };
 }
 
-/** Where callers without a credential have no access, no endpoint is open to everyone. */
+/** If callers without a credential have no access, endpoints that would be open to everyone require authentication. */
 function endpointAccess(access: "on" | "authenticated" | "off", settings: Settings): "on" | "authenticated" | "off" {
   return access === "on" && anonymousAccess(settings) === "none" ? "authenticated" : access;
 }
@@ -280,7 +280,7 @@ function openChain(options: ListenersOptions, services: readonly ServiceDefiniti
   });
 }
 
-/** After a bug the state of the process may be wrong. So the process ends, as after any uncaught error, and restarts from its data on disk. */
+/** A bug may have left wrong state in the process, so it exits, as after any uncaught error, and restarts from its data on disk. */
 function endProcess(fault: Error): void {
   queueMicrotask(() => {
     throw fault;
@@ -309,7 +309,7 @@ function dnsOverHttp(answers: DnsAnswers): DnsMessages {
       const known = caller.isAuthenticated ? caller : undefined;
       const answer = answers.answer(query, { transport: "doh", address: caller.address, caller: known });
       if (answer instanceof Promise) return answer.then(made);
-      assert(answer === undefined || !(Symbol.asyncIterator in answer), "no zone is sent over HTTP");
+      assert(answer === undefined || !(Symbol.asyncIterator in answer), "zone transfers are not sent over HTTP");
       return made(answer);
     },
   };

@@ -14,7 +14,7 @@ export interface LoadSources {
   readonly utilization: () => number;
 }
 
-/** Codes that mean a failure or overload of this node. A caller's mistake does not count. */
+/** Status codes that indicate a failure or overload of this node. Errors that callers cause are not counted. */
 const FAILURES: ReadonlySet<string> = new Set([
   "UNKNOWN",
   "DEADLINE_EXCEEDED",

@@ -6,7 +6,7 @@ import type { NodeComponent } from "./components.io.ts";
 import { LOOK_MS, LoopBlocks } from "./loop-blocks.ts";
 
 /**
- * Watches from `start` on, because no client can be waiting while the catalog is loaded. `monitorEventLoopDelay` of Node.js has the same cost but
+ * Watching begins at `start`, because no client can be waiting while the catalog is being loaded. `monitorEventLoopDelay` of Node.js has the same cost but
  * misses a block that begins right after a read and reset.
  */
 export function watchEventLoop(log: Pick<Log, "warn">, metrics: Metrics): NodeComponent {

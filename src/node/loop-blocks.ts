@@ -1,7 +1,7 @@
 /** Measures how long the event loop was blocked, and decides when to log a warning. */
 import type { Histogram } from "../lib/metrics/metrics.ts";
 
-/** Interval of the timer that checks the loop, in ms. The timer wakes an idle node. A measured block may be this much shorter than the real one. */
+/** Interval of the timer that checks the loop, in ms. The timer wakes an idle node. A measured block can be shorter than the actual one by up to this interval. */
 export const LOOK_MS = 20;
 /** The histogram counts the longest block of each second. */
 const SECOND_MS = 1000;

@@ -1,4 +1,4 @@
-/** Fills the metrics of catalog and journal at each scrape. */
+/** Sets the metrics of the catalog and the journal at each scrape. */
 
 import { WORD_OF_KIND } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { SCOPE, SCOPE_NAMES } from "../catalog/entry/scope.ts";
@@ -23,7 +23,7 @@ export interface ObservedCatalog {
   readonly machine: { readonly readiness: Pick<NodeMachine["readiness"], "isServing"> };
 }
 
-/** Metrics of the catalog and its readers. */
+/** Sets the metrics of the catalog and its readers. */
 export function observeCatalog({ metrics, replica, leases, registrar, fanout, machine }: ObservedCatalog): void {
   observeEntries(metrics, [replica.lookup]);
   const { usedBytes, freeBytes } = replica.slab.stats();
@@ -47,7 +47,7 @@ export function observeEntries(metrics: Metrics, lookups: readonly Pick<EntryInd
   }
 }
 
-/** Observes the open watches of one thread. */
+/** Sets the metrics of the open watches of one thread. */
 export function observeWatches(metrics: Metrics, { replica, fanout }: Pick<ObservedCatalog, "fanout" | "replica">): void {
   metrics.set("waymark_watch_streams", {}, fanout.size);
   let lag = 0;
@@ -55,7 +55,7 @@ export function observeWatches(metrics: Metrics, { replica, fanout }: Pick<Obser
   metrics.set("waymark_watch_lag_revisions", {}, lag);
 }
 
-/** Observes the journal and the records that wait to be written to it. */
+/** Sets the metrics of the journal and of the records that wait to be written to it. */
 export function observeJournal({
   metrics,
   journal,

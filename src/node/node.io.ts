@@ -49,12 +49,12 @@ import { type WorkerGroupOptions, WorkerGroups } from "./workers/worker-groups.i
 import type { WorkerPool, WorkersCore } from "./workers/worker-pool.io.ts";
 import { ZoneSerials } from "./zone-serials.io.ts";
 
-/** Returns numbers from 0 to below 1, for all nodes of this process. */
+/** Returns random numbers from 0 to below 1, for all nodes of this process. */
 const random = draws(randomFillSync);
 
 /**
  * Starts a node and resolves when it is ready. Rejects with a message for the operator when the node cannot start, and with the reason of `interrupt`
- * when that aborts before all parts are open. Everything that was opened is closed by then.
+ * if that aborts before all parts are open. Before it rejects, it closes everything that it opened.
  */
 export function startNode(options: NodeOptions): Promise<RunningNode> {
   return startParts(options, openParts);
@@ -134,7 +134,7 @@ function journalPart(journal: NodeCore["journal"]): NodeComponent {
     stop: () => journal.close(),
     readiness: () => {
       const { isFailing, lastError } = journal.stats();
-      // Reads continue while the disk accepts no writes. This line is for clients that must write.
+      // Always ok, because reads continue while the disk refuses writes. This line is for clients that must write.
       return [{ name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "accepts writes" }];
     },
   };
@@ -152,7 +152,7 @@ function corePart(core: NodeCore): NodeComponent {
     readiness: () => {
       const { clockFault } = machine.writeEligibility;
       return [
-        // A node that was ready once stays ready. The age of its data shows later gaps, which are no reason to remove it from service.
+        // A node that was ready once stays ready. Later gaps appear in the age of its data and are no reason to remove it from service.
         { name: "catalog", ok: machine.readiness.isReady, detail: machine.readiness.isReady ? "loaded" : "loading" },
         { name: "clock", ok: clockFault === "", detail: clockFault === "" ? "in sync with peers" : clockFault },
       ];
@@ -164,7 +164,7 @@ function corePart(core: NodeCore): NodeComponent {
   };
 }
 
-/** Always ok: a node that runs on its last good policy, or without one denies everything, still answers. Removing it from service would not help. */
+/** Always ok: a node still answers if it runs on its last valid policy, or denies everything because it has none. Removing it from service would not help. */
 function policyCheck({ policies, machine }: NodeCore) {
   const { isEnabled, inForce, degraded } = policies.status;
   const here = degraded || (isEnabled ? `version ${inForce?.number} in force` : "none configured");
@@ -251,7 +251,7 @@ interface ServedNode {
 interface CallerAccess {
   readonly endpoints: NodeEndpoints;
   readonly callers: LoadSources;
-  /** Resolves when callers are answered from the current state of the node. */
+  /** Resolves when answers to callers reflect the current state of the node. */
   readonly synced: () => Promise<void> | void;
 }
 
@@ -296,11 +296,11 @@ async function openReadWorkers(options: NodeOptions, served: ServedNode, parts: 
   const passed = { role: "callers", services: Object.values(served.services) } as const;
   const workers = await openWorkers(options, served, passed, parts);
   const { calls, dns } = workers.endpoints;
-  assert(calls !== undefined, "read workers listen for calls");
+  assert(calls !== undefined, "read workers have a listener for calls");
   return { endpoints: { calls, dns }, callers: workers.callers, synced: () => workers.synced() };
 }
 
-/** Opens separate processes with the listeners for DNS. All other listeners stay where they are without such processes. */
+/** Opens separate processes for the DNS listeners. All other listeners are opened in the same place as without such processes. */
 async function openDnsProcesses(
   options: NodeOptions,
   served: ServedNode,

@@ -29,7 +29,7 @@ import { isOthersInSnapshot } from "./snapshot-file.io.ts";
 
 export interface NodePolicy {
   readonly service: ServiceDefinition;
-  /** Must be called when this node is ready. */
+  /** Applies the policy file if the cluster has no policy. Must be called when this node is ready. */
   letIn(): Promise<void>;
   /** Reads the policy file again. */
   reload(): void;
@@ -41,7 +41,7 @@ export interface NodePolicyOptions {
   readonly core: NodeCore;
   readonly audit: AuditLog;
   readonly store: ControlStore;
-  /** Whether other nodes may have a policy that this node lacks: it is not ready yet, or serves alone. */
+  /** Whether other nodes may have a policy that this node lacks, because it is not ready yet or cannot reach any of them. */
   readonly mayBeOthers: () => boolean;
   /** Calls `wake` several times a second until the returned function is called. */
   readonly tick: (wake: () => void) => () => void;
@@ -115,7 +115,7 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
   };
 }
 
-/** Whether the data directory holds data that only another node can have sent. Must be called after the stored policies are restored. */
+/** Whether the data directory contains data that only another node can have sent. Must be called after the stored policies are restored. */
 async function holdsDataOfOthers({ persistence }: Settings, { identity: { nodeId }, policies }: NodeCore): Promise<boolean> {
   return !persistence.ephemeral && (hasAdopted(policies, nodeId) || (await isOthersInSnapshot(persistence.dataDir, nodeId)));
 }
@@ -140,8 +140,8 @@ function carryOut(notice: NodeNotice, parts: { tasks: TaskRunner; policyStore: P
 }
 
 /**
- * Puts the policy file in force at a start, if there is one. The returned functions do so again: when the file may have been edited, and when this
- * node is ready.
+ * Applies the policy file, if there is one, at a start. The returned functions apply it again: `again` after the file may have been edited, and `letIn`
+ * when this node is ready.
  */
 async function appliedFile(policyFile: PolicyFile, tasks: TaskRunner, options: NodePolicyOptions) {
   const { settings, log, core, mayBeOthers } = options;
@@ -153,7 +153,7 @@ async function appliedFile(policyFile: PolicyFile, tasks: TaskRunner, options: N
     if (file !== undefined && !(await tasks.run(policyFile.again(file, await readFileText(file), mayBeOthers()))))
       log.warn(
         { file },
-        "policy file not reloaded: this node is not ready yet; when it is ready, the file applies if the cluster has no policy",
+        "policy file not reloaded: this node is not ready yet; when it is ready, the file will be applied if the cluster has no policy",
       );
     else logPolicy(log, core);
   };

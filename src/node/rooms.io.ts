@@ -22,9 +22,9 @@ import { isMarked } from "./fabric/members-file.io.ts";
 
 /** The parts of a node and its driver. */
 export interface NodeCore extends RestoredRooms {
-  /** Wakes readers of the catalog, and of summaries. */
+  /** The wakers of the readers of the catalog and, if any, of the readers of summaries. */
   readonly wakeups: readonly WatchWaker[];
-  /** Called when readers may be woken, or when read workers have new messages to receive. */
+  /** Called when readers may have new data, or when there are new messages for read workers. */
   readonly wakes: Set<() => void>;
   readonly driver: CoreDriver;
   readonly journal: Journal;
@@ -117,7 +117,7 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit,
   return { ...rooms, wakeups, wakes, driver, journal, metrics, audit, ...switching };
 }
 
-/** Decides which summaries of other regions are shown, by the borders in the settings. */
+/** Decides which summaries of other regions are shown, based on the borders in the settings. */
 function importsOf(rows: Settings["fabric"]["borders"], here: string, keys: KeySources["keys"]): SummaryKeySources["imports"] {
   const isImported = importRule(rows.map(({ clusterId, import: imports }) => ({ clusterId, imports })));
   return (source, namespace) => keys.regionOf(source) === here || isImported(source, namespace);

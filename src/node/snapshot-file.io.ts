@@ -1,4 +1,4 @@
-/** The snapshot file in the data directory, with the replicated data of other nodes. It is read for a warm start and written on order of the machine. */
+/** The snapshot file in the data directory, with the replicated data of other nodes. It is read for a warm start and written when the machine orders it. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { nodesInSnapshot } from "../fabric/snapshot/snapshot.ts";
@@ -18,7 +18,7 @@ export function hasSnapshot(directory: string): boolean {
   return existsSync(join(directory, DATA_FILES.snapshot));
 }
 
-/** Whether a snapshot in this data directory has data of other nodes. A snapshot that cannot be read counts, because it may have. */
+/** Whether a snapshot in this data directory has data of other nodes. An unreadable snapshot is assumed to have some. */
 export async function isOthersInSnapshot(directory: string, nodeId: string): Promise<boolean> {
   const file = await readSnapshotFile(join(directory, DATA_FILES.snapshot), MAX_BYTES);
   if (file === undefined) return false;
@@ -51,7 +51,7 @@ export class SnapshotFile {
       this.#log.info({ recordCount, refusedCount, ageMs, tookMs }, "restored the data of other nodes from the snapshot");
       return warm;
     } catch (error) {
-      // A bug stopped the restoration half way. The node must not run with half a snapshot, and the next start must not meet the bug again.
+      // A bug interrupted the restore. The node must not run with half a snapshot. The file is set aside, so that the next start does not fail on it again.
       if (error instanceof InvariantError) await setAsideSnapshotFile(this.#path);
       rethrowInvariant(error);
       return this.#ignored(error instanceof Error ? error.message : String(error));

@@ -24,9 +24,9 @@ export interface RunningNode {
   readonly nodeId: string;
   /** Listener name to `host:port`. */
   readonly listeners: Readonly<Record<string, string>>;
-  /** Why the node was not ready at the end of its start, for example because its clock is off. Empty when it was ready. */
+  /** Why the node was not ready at the end of its start, for example because its clock is wrong. Empty when it was ready. */
   readonly fault: string;
-  /** Drains, gives watchers a last cursor, waits for a bounded time, and closes. Idempotent. */
+  /** Drains the node, sends watchers a last cursor, waits for open calls for a limited time, and closes all parts. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -39,7 +39,7 @@ export function observe({ version, log }: NodeOptions, metrics: Metrics, parts: 
   });
 }
 
-/** Time that a failed start has to close its open parts, in ms. Parts that are still open then end with the process. */
+/** Time that a failed start has to close its open parts, in ms. Parts that are still open after that end with the process. */
 const FAILED_CLOSE_MS = 1000;
 /** Time that a stop has in addition to the time for open calls, in ms: for the departure announcement, the last snapshot, and pending disk writes. */
 const CLOSING_MS = 2000;
@@ -54,7 +54,7 @@ export async function startParts(
   try {
     return await open(options, parts);
   } catch (error) {
-    // An interrupted start closes its parts as carefully as a stop of a ready node. It has had no callers yet, so nothing drains.
+    // An interrupted start closes its parts as carefully as a stop of a ready node. It has had no callers yet, so there is nothing to drain.
     const isStopped = interrupt?.aborted === true && error === interrupt.reason;
     if (isStopped) log.info({ stopTimeoutMs: settings.node.stopTimeoutMs }, "node is stopping");
     await parts.stop(new StopDeadline(isStopped ? settings.node.stopTimeoutMs + CLOSING_MS : FAILED_CLOSE_MS));
@@ -66,12 +66,12 @@ export function auditPart(audit: Awaited<ReturnType<typeof openAuditLog>>): Node
   return {
     reload: () => audit.reopenFile(),
     stop: () => audit.close(),
-    // Records that the disk refuses wait, or are counted as lost. No answer depends on the audit log.
+    // Always ok, because no answer depends on the audit log. Records that the disk refuses are queued, or counted as lost.
     readiness: () => [{ name: "audit", ok: true, detail: audit.fault === "" ? "accepts records" : audit.fault }],
   };
 }
 
-/** Stops a node. Open calls have the time of the setting; everything that closes after them shares the additional time. `drain`: refuses new work. */
+/** Stops a node. Open calls get `stopTimeoutMs`; everything that closes after them shares an additional `CLOSING_MS`. `drain` makes the node refuse new work. */
 export async function stopParts(
   parts: NodeComponents,
   { settings, log }: NodeOptions,

@@ -1,4 +1,4 @@
-/** Keeps the serials of the DNS zones: looks for changes every second, writes new serials to the data directory, and publishes them to all threads. */
+/** Maintains the serials of the DNS zones: checks for changes every second, writes new serials to the data directory, and publishes them to all threads. */
 import { join } from "node:path";
 import type { Settings } from "../config/settings.ts";
 import { classesOf, viewersOf } from "../dns/views/views.ts";
@@ -30,7 +30,7 @@ export class ZoneSerials implements NodeComponent {
   readonly announced: SharedArrayBuffer;
   readonly #versions: ZoneVersions;
   readonly #changes: ZoneChanges;
-  /** Undefined with `--ephemeral`: each start then begins from the clock. */
+  /** Undefined with `--ephemeral`: the serials then begin from the clock at each start. */
   readonly #path: string | undefined;
   readonly #log: Pick<Log, "warn">;
   readonly #stop = new AbortController();
@@ -78,7 +78,7 @@ export class ZoneSerials implements NodeComponent {
   #keep(serials: ClassSerials): Promise<void> {
     const kept = this.#write(serials).finally(() => {
       this.#writing = undefined;
-      // A failing disk must not keep new data from secondary servers. A restart then begins from the clock, which is not behind unless it was set back.
+      // A failing disk must not keep new data from secondary servers. Without the file, a restart begins from the clock, which is not behind the serials unless it was set back.
       this.#versions.tell();
     });
     this.#writing = kept;
@@ -106,7 +106,7 @@ interface PriorSerials {
 
 const NOTHING: PriorSerials = { kept: new Map() };
 
-/** Reads the stored serials. A file that cannot be used is set aside. Its serials were not ahead of the clock of that time, unless the clock was set back earlier. */
+/** Reads the stored serials. An unusable file is set aside, and the new serials are at least its time: its serials were not ahead of the clock then, unless the clock had been set back. */
 async function readBefore(path: string, log: Pick<Log, "warn">): Promise<PriorSerials> {
   try {
     const file = await readSnapshotFile(path, MAX_ZONE_FILE_BYTES);

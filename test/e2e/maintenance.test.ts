@@ -114,10 +114,10 @@ test("an order at one node for an entry of another: seen everywhere, through a r
     await shows([again], ["1@b MAINTENANCE", "2@b HEALTHY"]);
     await shows([atA, again], ["1@b HEALTHY", "2@b HEALTHY"]);
     const audit = await a.run(["audit", "list", "--kind", "access", "--namespace", "svc.market", "-o", "json"]);
-    expect(audit.stdout).toContain("maintenance on for svc.market/web/1 until it is ended; new disks");
+    expect(audit.stdout).toContain("maintenance on for svc.market/web/1 without an end time; new disks");
     const ofNodes = await a.run(["audit", "list", "--kind", "access", "-o", "json"]);
     expect((JSON.parse(ofNodes.stdout) as { readonly records: readonly unknown[] }).records).toContainEqual(
-      expect.objectContaining({ subjects: ["node:b"], detail: "maintenance on for node b, 2 entries until it is ended; kernel" }),
+      expect.objectContaining({ subjects: ["node:b"], detail: "maintenance on for node b, 2 entries without an end time; kernel" }),
     );
   } finally {
     await b[Symbol.asyncDispose]();

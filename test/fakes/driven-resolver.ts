@@ -45,11 +45,11 @@ class WatchedCalls extends UpstreamCalls {
   override openWatch(upstream: string, place: Parameters<UpstreamCalls["openWatch"]>[1], events: StreamEvents): UpstreamStreamHandle {
     const watched: Watched = { upstream, hasCursor: place.cursor !== "", snapshotCount: 0 };
     if (!place.withDigest) this.watches.push(watched);
-    const said = (bytes: Uint8Array, delayMs: number) => {
-      events.said(bytes, delayMs);
+    const received = (bytes: Uint8Array, delayMs: number) => {
+      events.received(bytes, delayMs);
       if (isBegin(bytes)) watched.snapshotCount += 1;
     };
-    return super.openWatch(upstream, place, { ...events, said });
+    return super.openWatch(upstream, place, { ...events, received });
   }
 }
 

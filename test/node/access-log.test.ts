@@ -55,12 +55,12 @@ test.each([
   {
     what: "keys",
     accepted: { nodeId: "", keys: [keyOf("a", 1)], count: 1 },
-    record: { namespace: "a", subjects: "a/web/1", detail: "maintenance on for a/web/1 until it is ended; new disks" },
+    record: { namespace: "a", subjects: "a/web/1", detail: "maintenance on for a/web/1 without an end time; new disks" },
   },
   {
     what: "a node",
     accepted: { nodeId: "n1", keys: [], count: 12 },
-    record: { namespace: "", subjects: "node:n1", detail: "maintenance on for node n1, 12 entries until it is ended; new disks" },
+    record: { namespace: "", subjects: "node:n1", detail: "maintenance on for node n1, 12 entries without an end time; new disks" },
   },
 ])("an order for $what is recorded with its subject", ({ accepted, record }) => {
   const { accessLog, events } = open(0);

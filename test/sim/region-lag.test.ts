@@ -85,7 +85,7 @@ test("a border node that knows no key of its own cluster says that it passes not
   regions.start();
   regions.at(20_000, () => {
     const nodes = ["eu1-a", "eu1-b", "us1-b"];
-    const signedElsewhere = "not exporting summaries: this node has no summary.signing_key_file; exported by 1 other nodes of the cluster";
+    const signedElsewhere = "not exporting summaries: this node has no summary.signing_key_file; exported by 1 other node of the cluster";
     expect(nodes.map(standingOf)).toEqual([
       `${signedElsewhere}; this node forwards no summaries of its own cluster to other regions: summary.keys has no key of eu1`,
       "exporting summaries",
@@ -111,7 +111,7 @@ test("a cluster with neither a border node nor one with the role ingress says th
     expect(["eu1-a", "eu2-a", "eu2-b", "eu3-a"].map(detailOf)).toEqual([
       "exporting summaries",
       `exporting summaries; ${why}`,
-      `${signedElsewhere("1 other nodes")}; ${why}`,
+      `${signedElsewhere("1 other node")}; ${why}`,
       // It has more to mend first.
       signedElsewhere("no node"),
     ]);
@@ -155,8 +155,8 @@ test("a cluster without an exporter is told of after a minute, and again when it
   // It is found dead within some seconds.
   regions.at(78_000, () => expect(toldAt("eu1-a")).toEqual([]));
   regions.at(100_000, () => {
-    const writeEligibility = "not exporting summaries: this node has no summary.signing_key_file; exported by no node of the cluster";
-    expect(toldAt("eu1-a")).toEqual([{ kind: "exporters", exporterCount: 0, writeEligibility }]);
+    const standing = "not exporting summaries: this node has no summary.signing_key_file; exported by no node of the cluster";
+    expect(toldAt("eu1-a")).toEqual([{ kind: "exporters", exporterCount: 0, standing }]);
     regions.node("eu1-b").start();
   });
   regions.at(140_000, () => {

@@ -1,5 +1,5 @@
 /**
- * Probes the targets of checks. It tests each address after the name is resolved and connects to that same address, so the name cannot resolve to
+ * Probes the targets of checks. It resolves a name first, checks each address, and connects to that same address, so the name cannot resolve to
  * another address in between. It follows no redirects, sends no credentials, uses no proxy, and reports only the outcome, not the content of the answer.
  */
 import { lookup } from "node:dns/promises";
@@ -65,7 +65,7 @@ class ProbeAttempt {
   }
 
   own<S extends Duplex>(socket: S): S {
-    // Each step listens for errors itself. A later error changes nothing.
+    // Each step listens for errors itself. Errors after the last step have no effect.
     socket.on("error", () => {});
     this.#sockets.push(socket);
     return socket;
@@ -77,7 +77,7 @@ class ProbeAttempt {
   }
 }
 
-/** A step failed in a way that is an outcome of the check. */
+/** Thrown when a step fails in a way that is an outcome of the check. */
 class ProbeFailedError extends Error {
   readonly outcome: CheckOutcome;
 
@@ -208,7 +208,7 @@ function httpStatus(socket: Socket, request: string): Promise<number> {
     socket.on("data", (bytes: Buffer) => {
       const status = reader.push(bytes);
       if (status === undefined) return;
-      // Reading ends here, whatever the server sends.
+      // Reading ends here, regardless of further data.
       socket.destroy();
       if (status === "malformed") reject(new ProbeFailedError(failed(FAILURE.MALFORMED)));
       else resolve(status);
@@ -229,7 +229,7 @@ function health(
 ): Promise<CheckOutcome> {
   const scheme = isTls ? "https" : "http";
   const authority = hostPort(host, port);
-  // node:http2 makes a URL of it, and throws for a name whose last label looks like a part of an address, such as `web.0x1`.
+  // node:http2 builds a URL from the authority, and throws for a name whose last label looks like a part of an address, such as `web.0x1`.
   if (!URL.canParse(`${scheme}://${authority}`)) return Promise.resolve(failed(FAILURE.MALFORMED));
   const connection = new ClientConnection(stream, { authority, scheme, limits: GRPC_LIMITS });
   return new Promise((resolve) => {
@@ -242,8 +242,8 @@ function health(
 }
 
 /**
- * Forwards the received bytes of a stream, and cuts the stream when they exceed a number of bytes. HTTP/2 frames without an answer and padding count too.
- * Destroying it destroys the stream.
+ * Forwards the received bytes of a stream, and cuts the stream when they exceed `maxBytes`. HTTP/2 frames without an answer and padding are counted too.
+ * Destroying this object destroys the stream.
  */
 class ShortAnswer extends Duplex {
   readonly #stream: Duplex;
@@ -271,7 +271,7 @@ class ShortAnswer extends Duplex {
     return this.#bytesRead;
   }
 
-  /** Does nothing because the stream flows: the data buffered here is bounded. */
+  /** Does nothing, because the stream is in flowing mode. The data that is buffered here is bounded. */
   override _read(): void {}
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {

@@ -1,5 +1,5 @@
 /**
- * The departure of a node before its process ends: it ends its entries with a lease, hands over its static entries, and announces its departure
+ * The departure of a node before its process ends: it ends its leased entries, hands over its static entries, and announces its departure
  * (semantics.md, Stop).
  */
 import type { CommitCycle } from "../../discovery/registrar/commit-cycle.ts";
@@ -10,9 +10,9 @@ import type { FabricInput } from "../../fabric/io-types.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { SnapshotScheduler } from "./snapshots.ts";
 
-/** Maximum number of own entries that end in one batch. */
+/** Maximum number of own entries that are ended in one batch. */
 const BATCH_COUNT = 1000;
-/** Time between two checks whether others have accepted the offered entries, in ms. */
+/** Interval at which the node checks whether others have accepted the offered entries, in ms. */
 const STEP_MS = 20;
 /** Share of the departure's time for the hand-over. The rest is for the announcement. */
 const HAND_OVER_SHARE = 0.5;
@@ -30,19 +30,19 @@ export interface DepartureParts {
 
 /** Result of the hand-over of own static entries. */
 export interface HandedOver {
-  /** Entries that other nodes serve from now on. */
+  /** Number of entries that other nodes serve from now on. */
   readonly takenCount: number;
-  /** Entries that no node is known to have accepted. They stay, and this node announces a restart. */
+  /** Number of entries that no node is known to have accepted. They remain with this node, which announces a restart. */
   readonly leftCount: number;
   /** Number of left entries that were offered to a node that did not answer. It may accept them later. */
   readonly unansweredCount: number;
-  /** LOCAL entries, which are unknown to other nodes. They end with this node. */
+  /** Number of LOCAL entries. They are unknown to other nodes and end with this node. */
   readonly localEndedCount: number;
 }
 
 type DepartureState =
   | { readonly kind: "serving" }
-  /** Own entries up to the change number `after` have ended. All of them have when `after` is undefined. */
+  /** Own entries up to the change number `after` have ended, or all of them if `after` is undefined. */
   | {
       readonly kind: "ending";
       readonly after: number | undefined;
@@ -83,7 +83,7 @@ export class NodeDeparture {
     return this.#state.kind !== "serving";
   }
 
-  /** `isLeaving`: other nodes serve its entries from now on. A node without peers keeps everything, because no other node could take over. Idempotent. */
+  /** `isLeaving`: other nodes will serve this node's entries. A node without peers keeps everything, because no other node could take over. Idempotent. */
   begin(isLeaving: boolean, withinMs: number, time: Time): DepartureOrders {
     if (this.hasBegun) return NOTHING;
     this.#endMonoMs = time.monoMs + withinMs;
@@ -92,12 +92,12 @@ export class NodeDeparture {
     return { inputs: [{ kind: "leaving" }] };
   }
 
-  /** The disk refused a batch, so its entries have not ended. Ends them again. */
+  /** Must be called when the disk refused a batch: its entries have not ended, and are ended again. */
   refused({ monoMs }: Time): void {
     if (this.#state.kind === "ending") this.#state = { ...this.#state, after: this.#state.before, nextMonoMs: monoMs + STEP_MS };
   }
 
-  /** Takes the next step when it is due. Must be called after each input. */
+  /** Performs the next step if it is due. Must be called after each input. */
   step(time: Time): DepartureOrders {
     switch (this.#state.kind) {
       case "serving":
@@ -105,7 +105,7 @@ export class NodeDeparture {
         return NOTHING;
       case "ending":
       case "handing":
-        // Each part must be durable before the next. A disk that does not answer delays the stop at most until its deadline.
+        // Each step must be durable before the next one. A disk that does not respond delays the stop until its deadline at most.
         if (!this.#isDurable) return time.monoMs < this.#endMonoMs ? NOTHING : this.#go("restart");
         if (time.monoMs < this.#state.nextMonoMs) return NOTHING;
         return this.#state.kind === "ending" ? this.#end(this.#state, time) : this.#handOver(this.#state, time);
@@ -168,7 +168,7 @@ export class NodeDeparture {
   #announce(reason: DepartureReason, time: Time): DepartureOrders {
     const withinMs = Math.max(0, this.#endMonoMs - time.monoMs) * GOODBYE_SHARE;
     this.#state = { kind: "goodbye", reason, untilMonoMs: time.monoMs + withinMs };
-    // The snapshot gets its age now, while messages of other nodes still arrive.
+    // The age of the snapshot is set now, while messages of other nodes still arrive.
     this.#parts.snapshots.last(time);
     return { inputs: [{ kind: "stop", reason, withinMs }] };
   }

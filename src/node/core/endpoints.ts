@@ -13,8 +13,8 @@ export interface ListenerPorts {
 }
 
 /**
- * Ports of threads or processes that listen on the same ports. The first uses the ports of the settings, or the ports of its predecessors. A further one
- * uses the ports that the first has bound.
+ * Ports of threads or processes that share their ports. The first one uses the ports of the settings, or the ports of its predecessors. Further ones use
+ * the ports that the first one has bound.
  */
 export type SharedPorts =
   | { readonly sharing: "first"; readonly ports?: ListenerPorts | undefined }

@@ -1,12 +1,12 @@
 /**
- * Renews the generation while the process runs. That is needed when other nodes know more of the old generation than this node's journal does, or when
+ * Renews the generation while the process runs. This is necessary if other nodes know more of the old generation than this node's journal does, or if
  * another process used the node's id for a while (semantics.md, Restart).
  */
 import { startNewGeneration } from "../../catalog/replica/new-generation.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 
-/** Delay before a generation that was not written is tried again, in ms. */
+/** Delay before the write of a generation is retried, in ms. */
 const RETRY_MS = 1000;
 
 /** Why the current generation is lost. */
@@ -15,7 +15,7 @@ export interface LostGeneration {
   readonly peerNodeId: string;
   /** The highest sequence number of this node that the other node knows. */
   readonly seq: number;
-  /** A generation that other nodes know already, so the new one must be above it. */
+  /** A generation that other nodes already know. The new one must be higher. */
   readonly above?: number;
 }
 
@@ -36,24 +36,24 @@ export class GenerationRenewal {
     this.#make = make;
   }
 
-  /** Returns the generation that the journal must write now. Undefined while a renewal is under way. */
+  /** Returns the generation that the journal must write now. Undefined while a renewal is in progress. */
   lost(why: LostGeneration, time: Time): number | undefined {
     if (this.#state.kind !== "kept") return undefined;
     return this.#begin(why, time);
   }
 
-  /** The journal has written the generation. */
+  /** Must be called when the journal has written the generation. */
   written(generation: number): void {
     this.#state = { kind: "kept" };
     startNewGeneration(this.#replica, generation);
   }
 
-  /** The journal did not write the generation. */
+  /** Must be called when the journal could not write the generation. */
   refused(time: Time): void {
     if (this.#state.kind === "writing") this.#state = { kind: "refused", why: this.#state.why, againMonoMs: time.monoMs + RETRY_MS };
   }
 
-  /** Returns the generation to try again when a retry is due. */
+  /** Returns the generation to write again, if a retry is due. */
   tick(time: Time): number | undefined {
     if (this.#state.kind !== "refused" || time.monoMs < this.#state.againMonoMs) return undefined;
     return this.#begin(this.#state.why, time);

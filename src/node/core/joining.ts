@@ -20,7 +20,7 @@ export interface JoiningParts {
   readonly settings: Settings;
   readonly options: FabricOptions;
   readonly rng: Rng;
-  /** Address that other nodes receive, `host:port`. */
+  /** Address that this node advertises to other nodes, `host:port`. */
   readonly address: string;
   readonly tokens: ClusterTokens;
   /** Additional channels on the links between members, and on links to other regions. Empty when absent. */
@@ -103,7 +103,7 @@ export function awaitsPolicy(settings: Pick<Settings, "fabric">, wasUpToDate: bo
   return hasSeeds(settings) && !wasUpToDate;
 }
 
-/** Whether other nodes may have a policy that this one lacks: it is not ready yet, or it serves alone although its settings name peers. */
+/** Whether other nodes may have a policy that this node lacks, because it is not ready yet, or is alone although its settings name peers. */
 export function mayBeOthers(
   settings: Settings,
   { isReady, fabric }: { readonly isReady: boolean; readonly fabric: Pick<Fabric, "readiness"> | undefined },

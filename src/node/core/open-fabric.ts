@@ -10,9 +10,9 @@ import type { PolicyEngine } from "../../policy/versions/engine.ts";
 
 /** Whether a node runs its fabric. */
 export type FabricChoice =
-  /** As configured. */
+  /** The node runs its fabric as configured. */
   | { readonly kind: "joined" }
-  /** Without a fabric. `detail` says why, for `/readyz` and the log. */
+  /** The node runs without a fabric. `detail` has the reason, for `/readyz` and the log. */
   | { readonly kind: "alone"; readonly detail: string };
 
 /** Throws when an open fabric would bypass the protection of this node, and other nodes are expected or were connected (`hadPeers`). */
@@ -29,7 +29,7 @@ export function chooseFabric(settings: Settings, policies: StoredPolicies, hadPe
 /** The policies that a node has stored. */
 export type StoredPolicies = Pick<PolicyEngine, "newestNumber" | "status">;
 
-/** Whether there is a policy to protect. A policy that cannot be read counts. */
+/** Whether there is a policy to protect. An unreadable policy must be protected too. */
 function hasStoredPolicy({ newestNumber, status }: StoredPolicies): boolean {
   return newestNumber > 0 || status.isEnabled;
 }
@@ -43,11 +43,11 @@ export interface GuardParts {
   readonly settings: Settings;
   readonly policies: StoredPolicies;
   readonly nodeId: string;
-  /** Whether the data directory has the marker that there were other nodes. */
+  /** Whether the data directory has the marker for earlier peers. */
   readonly isMarked: boolean;
 }
 
-/** Knows whether there were ever other nodes, notices the first peer, and prevents that an open fabric bypasses a policy. */
+/** Tracks whether this node has ever had peers, detects the first peer, and prevents an open fabric from bypassing a policy. */
 export class FabricGuard {
   readonly #parts: GuardParts;
   #isMarked: boolean;
@@ -60,22 +60,22 @@ export class FabricGuard {
     this.#isMarked = parts.isMarked;
   }
 
-  /** Whether this node ever had a peer. */
+  /** Whether this node has ever had a peer. */
   get hadPeers(): boolean {
     return this.#isMarked || this.#isShown;
   }
 
-  /** Whether this node will join others and has never met one. */
+  /** Whether this node will join others and has never had a peer. */
   get isToMeetOthers(): boolean {
     return wantsPeers(this.#parts.settings) && !this.hadPeers;
   }
 
-  /** The data directory holds data that only another node can have sent. A directory from before the marker shows its peers only in this way. */
+  /** Must be called if the data directory contains data that only another node can have sent. A directory without the marker, from an older version, reveals earlier peers only in this way. */
   shown(): void {
     this.#isShown = true;
   }
 
-  /** Notes a member. Returns whether it is the first other node. The data directory must then get the marker, so that this node does not silently run standalone later. */
+  /** Notes a member. Returns whether it is the first peer. If so, the marker must be written, so that this node does not silently run standalone later. */
   note(nodeId: string): boolean {
     if (this.#isMarked || nodeId === this.#parts.nodeId) return false;
     this.#isMarked = true;
@@ -84,12 +84,12 @@ export class FabricGuard {
 
   /**
    * Must be called before a policy is stored. With an open fabric it throws `fabric_open` if other nodes are or were connected, or are expected, because
-   * they could replace the policy. Otherwise no node can join from now on. Call the returned function if the policy was not stored after all.
+   * they could replace the policy. Otherwise it prevents other nodes from joining from now on. Call the returned function if the policy was not stored after all.
    */
   secure(fabric: Pick<Fabric, "links" | "membership" | "seal"> | undefined): () => void {
     const { settings, policies } = this.#parts;
     if (fabric === undefined || !isFabricOpen(settings)) return () => {};
-    // Members that are gone may come back, and a node in its handshake may stay.
+    // Members that are gone may come back, and a node that is still in its handshake may become a member.
     const hasOthers = fabric.membership.members().length > 1 || fabric.links().length > 0;
     if (hasOthers || this.hadPeers || wantsPeers(settings))
       throw new WaymarkError(

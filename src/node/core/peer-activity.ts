@@ -23,7 +23,7 @@ export class PeerActivity {
     this.#metrics = metrics;
   }
 
-  /** Must be called with each input of the fabric after the fabric has handled it, and with the outputs. */
+  /** Must be called with each input of the fabric and its outputs, after the fabric has handled the input. */
   handled(input: FabricInput, outputs: readonly FabricOutput[], time: Time): void {
     if (input.kind === "answered") this.#answered(input, time);
     else if (input.kind === "received") this.#received(input, time);
@@ -32,7 +32,7 @@ export class PeerActivity {
     for (const output of outputs) this.#noteOutput(output, time);
   }
 
-  /** Returns when this node last received a message from a member itself. */
+  /** Returns when this node last received a message directly from the member. */
   heardWallMs(nodeId: string): number | undefined {
     return this.#lastReceived.get(nodeId);
   }
@@ -66,7 +66,7 @@ export class PeerActivity {
     else if (output.kind === "memberChanged" && !isListed(output.update.status)) this.#lastReceived.delete(output.update.nodeId);
   }
 
-  /** Only members are noted, because an unknown peer may use any name. */
+  /** Only members are noted, because an unknown peer can use any name. */
   #note(nodeId: string, { wallMs }: Time): void {
     const status = this.#fabric.membership.find(nodeId)?.status;
     if (status !== undefined && isListed(status)) this.#lastReceived.set(nodeId, wallMs);

@@ -1,6 +1,6 @@
 /**
  * The parts that answer readers from a catalog: reads, watches, DNS names, policy changes and limits. Nodes, read workers and resolvers build them
- * here. They differ in the source of the catalog and of the policy, and in what writes to the catalog.
+ * here. They differ in the source of the catalog and of the policy, and in the component that writes to the catalog.
  */
 import { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { Slab } from "../../catalog/record/slab.ts";

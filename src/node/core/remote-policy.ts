@@ -12,7 +12,7 @@ export class RemotePolicy implements NodePart {
   readonly handle: NodeHandlers = {
     policyAdopted: ({ head, via, outcome }, time, out) => {
       if ("notKept" in outcome) {
-        // The version is not refused, so it is tried again.
+        // The version is not refused, so it will be tried again.
         this.#fault = { head, text: faultText(head, via, `not stored here: ${outcome.notKept}`) };
         return;
       }
@@ -27,7 +27,7 @@ export class RemotePolicy implements NodePart {
 
   /** For operators: a newer version that peers have, and why it is not applied. Empty when there is none. */
   notTaken({ policy }: Pick<Fabric, "policy">): string {
-    // The version may be in force before the store answers, and a version that was applied here since wins over it.
+    // The version may be in force before the store answers, and a version that was applied on this node since then takes precedence.
     if (this.#fault !== undefined && isNewer(this.#fault.head, policy.head)) return this.#fault.text;
     const { notTaken } = policy;
     if (notTaken === undefined) return "";
@@ -40,7 +40,7 @@ function faultText(head: PolicyHead, by: PolicyVia, why: string): string {
   return `version ${head.number} of node ${head.nodeId}, received from node ${by.nodeId} of cluster ${by.clusterId}: ${why}`;
 }
 
-/** Whether a policy that is applied here comes into force in a cluster, as far as linked nodes report. */
+/** Whether a policy that is applied on this node comes into force in the cluster, according to the linked nodes. */
 export function isPolicyTaken(fabric: Fabric, clusterId: string): boolean {
   const up = fabric.links().flatMap(({ state, hello }) => (state === "up" && hello !== undefined ? [hello] : []));
   return fabric.policySources.reaches(clusterId, up);

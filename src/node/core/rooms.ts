@@ -41,11 +41,11 @@ export type SummaryKeySources = Pick<SummariesParts, "announcements" | "imports"
 export interface RoomsOptions extends Omit<CoreProcess, "boot"> {
   /** Number and total size of the policy versions that are remembered. */
   readonly history: { readonly maxVersions: number; readonly maxBytes: number };
-  /** The clock of leases, which hardly counts pauses of this process. */
+  /** The clock of leases, which excludes most of the time in which this process was paused. */
   readonly stallClock: StallAwareClock;
-  /** Whether the data directory has the marker that there were other nodes. */
+  /** Whether the data directory has the marker for earlier peers. */
   readonly isMarked: boolean;
-  /** Leases, none of which is granted yet. They come from outside because their hash needs a random seed. */
+  /** The lease table, still empty. It is passed in because its hash needs a random seed. */
   readonly leases: Leases;
   /** Makes a generation. Generations grow with time and are unique. */
   readonly newGeneration: (time: Time) => number;
@@ -68,10 +68,10 @@ export interface RestoredRooms extends RestorableRooms {
   readonly regions: NodeSummaries | undefined;
 }
 
-/** A node whose leases are restored and whose rows are not yet. */
+/** A node whose leases are restored, but whose rows are not restored yet. */
 export interface OpeningRooms {
   readonly rooms: RestorableRooms;
-  /** A generation that the disk must write first. The stored one is invalid for every node, because the clock was after the year 2106 when it was made. */
+  /** A generation that must be written to disk first. Defined if every node would reject the stored one, because the clock was after the year 2106 when it was made. */
   readonly renewed: number | undefined;
   /** Restores the next row. Throws `invalid_argument` for a row that this version cannot have written. */
   row(row: RestoredPut): void;
@@ -83,7 +83,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   const { settings, metrics, newGeneration } = options;
   const renewed = isSeq(restored.generation) ? undefined : newGeneration(time);
   const node = { ...restored, generation: renewed ?? restored.generation };
-  // The registrar asks which tombstones it may collect only when time passes, and by then the machine exists.
+  // The registrar calls this function only on later inputs, when the machine exists.
   const restorable = restorableRooms(node, options, time, () => machine.collectsBy(options.now()));
   const { replica, registrar, leases, policies, switches, dnsNames } = restorable;
   const joins = { hasSeeds: hasSeeds(settings), newGeneration };
@@ -96,7 +96,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   const finish = () => {
     const againCount = restoring.finish();
     const rooms = { ...restorable, machine, guard, regions: summaries };
-    // A policy that is in force by now applies from the start.
+    // A policy that is already in force applies from the start.
     switches.start();
     if (summaries !== undefined) switches.followers.add(summaries.reads);
     dnsNames.refresh();
@@ -243,8 +243,8 @@ export function hasSeeds({ fabric }: Pick<Settings, "fabric">): boolean {
 }
 
 /**
- * Whether the settings mean that the cluster of this node exports summaries. Which nodes then export is decided at run time.
- * On when borders are set, so that a cluster without a key reports that it exports nothing. Also on when the settings have a key of this cluster,
+ * Whether the cluster of this node exports summaries, according to the settings. Which of its nodes export is decided at run time.
+ * True if borders are set, so that a cluster without a key reports that it exports nothing. Also true if the settings have a key of this cluster,
  * private or public: the cluster then exports although the borders of its region are set in another cluster. Otherwise the cluster only reads.
  */
 export function isMeantToExport({ summary, fabric, node }: Settings): boolean {

@@ -8,7 +8,7 @@ import type { FileOwner } from "../../lib/file-blocks.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { NodeHandlers, NodeOutput, NodePart } from "../core-io.ts";
 
-/** Delay before a failed write is tried again, in ms. */
+/** Delay before a failed write is retried, in ms. */
 const RETRY_MS = 1000;
 
 /** A node that has joined others. */

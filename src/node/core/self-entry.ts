@@ -13,7 +13,7 @@ const FIRST_MS = 5000;
 export class SelfEntry implements NodePart {
   readonly #registrar: Pick<Registrar, "register" | "renew">;
   #entry: OwnEntry | undefined;
-  /** Undefined until the entry is registered. A failed registration is tried again with the next load. */
+  /** Undefined until the entry is registered. A failed registration is retried with the next load report. */
   #key: KeyText | undefined;
   #nextMonoMs = NEVER;
 
@@ -43,7 +43,7 @@ export class SelfEntry implements NodePart {
     out.push({ kind: "measureLoad" });
   }
 
-  /** Ends the reports, because the node drains. */
+  /** Stops the reports, because the node is draining. */
   drain(): void {
     this.#entry = undefined;
     this.#nextMonoMs = NEVER;
@@ -64,7 +64,7 @@ export class SelfEntry implements NodePart {
     return stamped.key;
   }
 
-  /** Reports a refusal, for example because of a clock that is off. */
+  /** Reports a refusal, for example because the clock is wrong. */
   #try(work: () => void, out: NodeOutput[]): void {
     try {
       work();

@@ -12,7 +12,7 @@ import type { Time } from "../../lib/machine.ts";
 export interface SnapshotScheduleOptions {
   /** Time between two snapshots, in ms. 0: no snapshot is ever written. */
   readonly intervalMs: number;
-  /** Whether there is a file that cannot be used. It is set aside before the first snapshot replaces it. */
+  /** Whether there is an unusable file. It is set aside before the first snapshot replaces it. */
   readonly isOtherThere: boolean;
   /** Approximate size of one block. The default is the size of the format. */
   readonly blockBytes?: number;
@@ -56,7 +56,7 @@ export class SnapshotScheduler {
     if (this.#options.intervalMs > 0) this.#nextMonoMs = monoMs + this.#options.intervalMs;
   }
 
-  /** Must be called after each input. Returns the order to write a snapshot now; `kept` answers it. */
+  /** Must be called after each input. Returns the order to write a snapshot, if one is due; `kept` answers it. */
   due(time: Time): KeepSnapshot | undefined {
     if (this.#writing !== undefined || time.monoMs < this.#nextMonoMs) return undefined;
     const lastWallMs = this.#lastWallMs;
@@ -103,7 +103,7 @@ export class SnapshotScheduler {
   }
 
   /**
-   * Returns when the content was up to date, as far as others reported. Restored records keep their age while there is no node to catch up with. Undefined
+   * Returns when the content was up to date, according to other nodes. Restored records keep their age while there is no node to catch up with. Undefined
    * while the time is unknown or records are being dropped.
    */
   #rightWallMs(time: Time): number | undefined {

@@ -52,12 +52,12 @@ export function* warmStart(
   return { ok: true, recordCount, refusedCount, savedWallMs, absentWallMs, over, superseded: keys, starts: header.starts };
 }
 
-/** Returns the monotonic time in ms at which the restored data was up to date. Its age counts from then, however long the start takes. */
+/** Returns the monotonic time in ms at which the restored data was up to date. Its age is measured from that time, regardless of how long the start takes. */
 export function asOfMonoMs({ savedWallMs }: WarmStart, { monoMs, wallMs }: Time): number {
   return monoMs - Math.max(0, wallMs - savedWallMs);
 }
 
-/** Counts absent nodes as absent since their original time. All others are presumed live until the join timeout ends. */
+/** Treats absent nodes as absent since their original time. All others are presumed live until the join timeout ends. */
 export function resumeOrigins(
   { lifecycle }: Fabric,
   { absentWallMs, over }: WarmStart,

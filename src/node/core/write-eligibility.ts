@@ -47,8 +47,8 @@ export class WriteEligibility {
   }
 
   /**
-   * While this process was paused, other nodes may have accepted another process instance. Until they have answered, this node accepts and acknowledges
-   * no write. A caller that gets true must wait until `takeConfirmed` returns true.
+   * While this process was paused, other nodes may have accepted another process instance. Until they have answered, this node neither accepts nor
+   * acknowledges writes. A caller that gets true must wait until `takeConfirmed` returns true.
    */
   mustConfirm({ membership }: FabricView, time: Time): boolean {
     const isUnconfirmed = membership.isUnconfirmed(time);
@@ -67,7 +67,7 @@ export class WriteEligibility {
     return this.#clock.fault;
   }
 
-  /** Whether a start must wait for the clocks of other nodes, or because another process uses its id. */
+  /** Whether the start must wait, for the clocks of other nodes or because another process uses this node's id. */
   get isWaiting(): boolean {
     return this.#clock.isComparing || this.#instance.fault !== "";
   }
@@ -93,7 +93,7 @@ export class WriteEligibility {
     if (refusal !== undefined) throw refusal;
   }
 
-  /** Throws `clock_skew` or `not_ready` while this node accepts no writes. */
+  /** Throws `clock_skew` or `not_ready` while this node refuses writes. */
   checkWrites(): void {
     this.checkStart();
     if (this.#joinFault !== "") throw new WaymarkError("not_ready", this.#joinFault, { retryMs: RETRY_MS });
@@ -101,7 +101,7 @@ export class WriteEligibility {
   }
 }
 
-/** Whether most other nodes reject this node's member record. It is then no member, and clients cannot find the entries that are registered with it. */
+/** Whether most other nodes reject this node's member record. If so, it is not a member, and clients cannot find the entries that are registered with it. */
 function isRefusedByMost(membership: Pick<Membership, "refusers" | "counts">): boolean {
   const refuserCount = membership.refusers().length;
   if (refuserCount === 0) return false;
@@ -131,8 +131,8 @@ export function checkSound({ isReady, isSound }: { readonly isReady: boolean; re
   });
 }
 
-// A node whose clock is off accepts no writes and is not ready (semantics.md, Several origins for one key).
-/** Time between two comparisons of the clocks, in ms. The second value applies while a start waits for one. */
+// A node whose clock is wrong refuses writes and is not ready (semantics.md, Several origins for one key).
+/** Time between two comparisons of the clocks, in ms. The second value applies while a start waits for a comparison. */
 const CLOCK_MS = 1000;
 const HURRIED_CLOCK_MS = 20;
 /** How long a start waits for the clocks of other nodes, in ms. */
@@ -140,22 +140,22 @@ const COMPARE_MS = 3000;
 
 type ClockSources = Pick<Membership, "clock" | "askClocks" | "hasJoined">;
 
-/** Compares this node's clock with its peers. With a wrong clock, its writes would win over later writes of other nodes, or lose to earlier ones. */
+/** Compares this node's clock with its peers. With a wrong clock, this node's writes would override later writes of other nodes, or lose to earlier ones. */
 export class OwnClock {
   readonly #hasSeeds: boolean;
   #fault: string;
   #lookedMonoMs = Number.NEGATIVE_INFINITY;
-  /** The wait of a start for a verdict on this clock, until the time for the wait is over. Undefined when the wait has ended. */
+  /** The start's wait for a comparison of this clock. `untilMonoMs` is its deadline, which the first check sets. Undefined when the wait has ended. */
   #comparing: { readonly untilMonoMs: number | undefined } | undefined = { untilMonoMs: undefined };
   #isOff = false;
 
-  /** `hasSeeds`: this node will meet others, which will see its timestamps. */
+  /** `hasSeeds`: this node will connect to others, which will see its timestamps. */
   constructor(hasSeeds: boolean) {
     this.#hasSeeds = hasSeeds;
     this.#fault = hasSeeds ? COMPARING : "";
   }
 
-  /** Why this node accepts no writes: its clock is off, or is not verified yet. Otherwise empty. */
+  /** Why this node refuses writes: its clock is wrong, or is not verified yet. Otherwise empty. */
   get fault(): string {
     return this.#fault;
   }
@@ -180,13 +180,13 @@ export class OwnClock {
     return eventOutput(this.#isOff ? "own_clock_off" : "own_clock_right", this.#isOff ? "error" : "info", detail, { isAudited: true });
   }
 
-  /** Throws while this node accepts no writes: `not_ready` while its clock is not verified, `clock_skew` when the clock is off. */
+  /** Throws while this node refuses writes: `not_ready` while its clock is not verified, `clock_skew` if the clock is wrong. */
   check(): void {
     if (this.#fault === "") return;
     throw new WaymarkError(this.isComparing ? "not_ready" : "clock_skew", this.#fault, { retryMs: RETRY_MS });
   }
 
-  /** Whether a start still waits: other nodes that could find its clock wrong exist, or may exist, and too few of them have reported their clocks. */
+  /** Whether the start must still wait: there are, or may be, other nodes that could find the clock wrong, and too few of them have reported their clocks. */
   #mustCompare(membership: ClockSources, { isUnheard }: ClockState, { monoMs }: Time): boolean {
     if (this.#comparing === undefined) return false;
     const { untilMonoMs = monoMs + COMPARE_MS } = this.#comparing;
@@ -206,11 +206,11 @@ function clockFaultOf({ isOff, aheadMs, offCount, knownCount }: ClockState): str
   return `this node refuses writes because its clock is ${by} ${offCount} of ${knownCount} other nodes: correct the clock`;
 }
 
-// While another process instance uses its id, a node accepts no writes and is not ready (semantics.md, Two nodes with one id).
+// While another process instance uses its id, a node refuses writes and is not ready (semantics.md, Two nodes with one id).
 
-/** Delay before operators are informed, in ms. A node that only moved to another address is accepted well before. */
+/** Delay before operators are informed, in ms. A node that only moved to another address is accepted well before that. */
 const REPORT_MS = 2000;
-/** After a dispute of this length both process instances may have used the same sequence numbers, so this node starts a new generation. */
+/** After a dispute of this length, in ms, both process instances may have used the same sequence numbers, so this node starts a new generation. */
 const CONTESTED_MS = 5000;
 
 /** The id of a process instance and the ids of earlier instances on the same disk; `earlierBoots` is undefined without a disk. */
@@ -226,11 +226,11 @@ export function instanceOfNode({ boot, earlierBoots }: NamedInstance): ProcessIn
   return { boot, ...(bootBefore !== undefined && { bootBefore }) };
 }
 
-/** The result of a look. */
+/** The result of `look`. */
 interface InstanceLook {
   /** An event for operators. */
   readonly event?: ReturnType<typeof eventOutput>;
-  /** Another process has used this id since the last look. */
+  /** Another process has used this id since the last call. */
   readonly isLost?: boolean;
   /** Other nodes accept this process instance again, and may have accepted another one in between. */
   readonly isContested?: boolean;
@@ -248,7 +248,7 @@ export class OwnInstance {
     this.#nodeId = nodeId;
   }
 
-  /** Why this node accepts no writes: another process uses its id. Otherwise empty. */
+  /** Why this node refuses writes: another process uses its id. Otherwise empty. */
   get fault(): string {
     return this.#fault;
   }
@@ -285,7 +285,7 @@ export class OwnInstance {
   }
 }
 
-/** Describes the dispute for operators. An instance that is remembered at this node's own address is not called a second node. */
+/** Describes the dispute for operators. An instance that other nodes remember at this node's own address is not described as a second node. */
 function disputeText(
   { nodeId, address }: { readonly nodeId: string; readonly address: string },
   { nodeIds, otherAddress }: IdentityConflict,
@@ -294,7 +294,7 @@ function disputeText(
   const accepted = `was accepted by ${first}${nodeIds.length > 1 ? ` and ${nodeIds.length - 1} more` : ""}`;
   if (otherAddress !== "" && otherAddress === address && first !== nodeId)
     return (
-      `another process instance of ${nodeId} at this same address ${accepted}, so this one refuses writes; if this lasts and no other node ` +
+      `another process instance of ${nodeId} at the same address ${accepted}, so this one refuses writes; if this lasts and no other node ` +
       "runs with this id, the data directory is older than that instance, for example restored from a backup: start this node with --new-generation"
     );
   const where = otherAddress === "" ? "" : ` at ${otherAddress}`;
@@ -304,12 +304,12 @@ function disputeText(
   );
 }
 
-// Detects that this process was paused and could receive nothing (semantics.md, Deadlines and standstills).
+// Detects that this process was paused and could not receive messages (semantics.md, Deadlines and standstills).
 /** Interval at which the driver checks the clock, in ms. */
 export const CLOCK_CHECK_MS = 125;
 /** Maximum time between two checks while the process runs, in ms. */
 const MAX_INTERVAL_MS = 2 * CLOCK_CHECK_MS;
-/** A shorter pause does not count. */
+/** Shorter pauses are ignored, in ms. */
 const LEAST_MS = 50;
 
 export class PauseDetector {

@@ -60,7 +60,7 @@ export function openZoneKeys({ settings: { dns }, log }: Pick<DnsAnsweringOption
 
 interface KeySharing {
   readonly zoneKeys: KeyFile | undefined;
-  /** Number of threads or processes that share the memory for plans without having their share in their settings. */
+  /** Number of threads or processes among which the memory for plans is divided, if the settings have the total instead of a share. */
   readonly sharerCount: number;
 }
 
@@ -143,7 +143,7 @@ export function nameAnswers(options: DnsAnsweringOptions, zoneKeys: KeyFile | un
   };
 }
 
-/** Returns the serial of each view by its index, which is the serial of its class of viewers. 0 while DNS is off, because then no zone versions are cut. */
+/** Returns the serial of each view by its index, which is the serial of its class of viewers. 0 while DNS is off, because no zone versions are made then. */
 function serialsOf(
   { zoneSerials }: Pick<DnsAnsweringOptions, "zoneSerials">,
   viewers: readonly ViewerOfView[],
@@ -165,7 +165,7 @@ interface AnswerNoting {
   readonly limits: Pick<NodeLimits, "noteDns">;
 }
 
-/** The principal is `tsig:` and the name of the key, so it equals no principal of a certificate or token. The tenant comes from the view of the key. */
+/** The principal is `tsig:` and the name of the key, so it cannot equal the principal of a certificate or token. The tenant comes from the view of the key. */
 function noteTransfer({ accessLog, limits }: AnswerNoting, viewers: readonly ViewerOfView[], ended: EndedTransfer): void {
   const { keyName, zone, viewIndex, address, outcome, serial, recordCount, crowdedNameCount, sizeBytes } = ended;
   const viewer = viewers[viewIndex]?.caller;
@@ -176,7 +176,7 @@ function noteTransfer({ accessLog, limits }: AnswerNoting, viewers: readonly Vie
     limits.noteDns({ caller, action: "transfer", namespace: "", reason: "quota_exceeded", detail: `zone ${zone}` });
   else {
     const sent = `${counted(recordCount, "record")}, ${counted(sizeBytes, "byte")}`;
-    const inPart = crowdedNameCount === 0 ? "" : `, ${counted(crowdedNameCount, "crowded name")} in part`;
+    const inPart = crowdedNameCount === 0 ? "" : `, ${counted(crowdedNameCount, "crowded name")} truncated`;
     accessLog.onTransfer(caller, zone, `zone ${zone}, serial ${serial}, ${outcome}: ${sent}${inPart}`);
   }
 }

@@ -53,7 +53,7 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
   return (queryClient, waited) => {
     const { keyView } = queryClient;
     const { index, scopePrefix, isBySubnet } = keyView === undefined ? views.choose(queryClient) : { ...BY_KEY, index: keyView };
-    // The TSIG key decides, whatever certificate comes with it.
+    // The TSIG key takes precedence over any certificate.
     const caller = keyView === undefined ? (queryClient.caller ?? certifiedCaller(options, queryClient)) : undefined;
     const own = selected[index];
     if (own === undefined || (index === 0 && isAnonymousRefused && caller === undefined)) return REFUSED;
@@ -70,10 +70,10 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
   };
 }
 
-/** Returns the caller of a certificate. Undefined without a certificate, or when certificates are no identities. Throws `unauthenticated` for an invalid one. */
+/** Returns the caller of a certificate. Undefined without a certificate, or if certificates do not identify callers. Throws `unauthenticated` for an invalid one. */
 function certifiedCaller({ identities }: DnsSelectionOptions, { address, certificate }: QueryClient): Caller | undefined {
   if (certificate === undefined || identities === undefined) return undefined;
   const caller = identities.identify(() => undefined, { address, certificate });
-  // Only a new token is verified asynchronously, and DNS has no tokens.
+  // Only new tokens are verified asynchronously, and DNS has no tokens.
   return caller instanceof Promise || !caller.isAuthenticated ? undefined : caller;
 }

@@ -42,7 +42,7 @@ export function dnsTls(
       portFlag: "dns.tls_port",
       tls,
       protocols: [DOT],
-      // As many connections may be in the handshake as are served. The gateway bounds the served ones.
+      // Allows as many connections in the handshake as served ones. The gateway limits the served ones.
       maxConnections: 2 * maxConnections,
       onConnection: (socket) => accept(socket, { ...identifyPeer(socket, socket), mayTransfer: mayTransfer(socket) }),
       onDrop: () => dropped("overload"),

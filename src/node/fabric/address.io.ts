@@ -29,7 +29,7 @@ export interface NetworkAddress {
 }
 
 /**
- * Returns the host that other nodes receive: the advertised host of the settings, otherwise the bound host. A node bound to all addresses advertises the
+ * Returns the host that is advertised to other nodes: the advertised host of the settings, otherwise the bound host. A node bound to all addresses advertises the
  * first address that is not loopback. Throws when the system does not list its addresses.
  */
 export function advertisedHost(settings: Settings, bound: string, interfaces: () => readonly NetworkAddress[] = allInterfaces): string {

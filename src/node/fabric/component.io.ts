@@ -33,7 +33,7 @@ export interface FabricComponentOptions {
   readonly core: NodeCore;
 }
 
-/** Minimum time of the fabric to announce its departure, in ms, however long open calls took. */
+/** Minimum time that the fabric gets to announce its departure, in ms, regardless of how long open calls took. */
 const MIN_GOODBYE_MS = 1000;
 
 /** Opens the fabric listener. Messages of other nodes wait until the node begins. Rejects with a message for the operator when the listener fails. */
@@ -124,7 +124,7 @@ async function openSnapshots(
   return { found, snapshot, summaries };
 }
 
-/** Writes both files before the machine learns that the snapshot is kept, because a stopping node waits for that. */
+/** Writes both files before the machine is informed that the snapshot is on disk, because a stopping node waits for that. */
 async function keepSnapshots(
   notice: Extract<NodeNotice, { readonly kind: "keepSnapshot" }>,
   files: SnapshotFiles,

@@ -52,7 +52,7 @@ export class FabricEvents {
   #record({ name, detail }: Pick<FabricEvent, "detail" | "name">, eventId: string): void {
     const facts = Object.entries(detail).map(([key, value]) => `${key}=${value}`);
     this.#core.audit?.record({
-      // The name that an unknown peer claims is in the detail.
+      // The detail contains the name that an unknown peer claims.
       ...NODE_ACT,
       atWallMs: now().wallMs,
       source: `${detail["address"] ?? ""}`,
@@ -64,13 +64,13 @@ export class FabricEvents {
     });
   }
 
-  /** A record of another node ended a static entry of this one. The client of the entry renews nothing, so it would not notice. */
+  /** Logs that a record of another node ended a static entry of this node. The client of the entry renews nothing, so it would not notice. */
   staticEnded({ namespace, name, instanceId }: EntryKey): void {
     const detail = { namespace, name, instanceId, reason: "unregistered_elsewhere" };
     this.log({ name: "static_entry_ended", severity: "warn", isAudited: true, detail });
   }
 
-  /** This node leaves: reports the result for its static entries. No listener is open any more through which it could be queried. */
+  /** Reports the result for the static entries of this node when it leaves. The result cannot be queried, because no listener is open any more. */
   handedOver({ takenCount, leftCount, unansweredCount, localEndedCount }: HandedOver): void {
     const detail = { takenCount, leftCount, localEndedCount };
     const isAudited = takenCount + leftCount + localEndedCount > 0;
@@ -132,9 +132,9 @@ function subjectOfEvent({ namespace, name, instanceId, nodeId, peerNodeId }: Fab
 const MAX_ACTION_CHARS = 64;
 /** Events that immediately precede the status change of their member. */
 const FINDINGS: ReadonlySet<string> = new Set(["member_suspected", "member_dead"]);
-/** Log messages of events whose names do not say enough. The message of any other event is its name with spaces. */
+/** Log messages of events whose names are not clear enough. The message of any other event is its name with spaces. */
 const MESSAGES: ReadonlyMap<string, string> = new Map([
-  ["answer_refused", "answer of a node refused: its cluster or region is not accepted"],
+  ["answer_refused", "answer of a peer rejected: its cluster or region is not accepted"],
   ["contradicted_own_death", "refuted a report that this node is dead"],
   ["own_clock_off", "clock of this node is wrong: writes refused"],
   ["own_clock_right", "clock of this node is correct again"],

@@ -29,7 +29,7 @@ export class MembersFile {
     this.remembered = this.#read(self);
   }
 
-  /** Rejects when the file cannot be written; the old file then stays. Must not be called concurrently. */
+  /** Rejects when the file cannot be written; the old file is kept in that case. Must not be called concurrently. */
   async write(bytes: Uint8Array): Promise<void> {
     if (this.#path === undefined || this.#stop.signal.aborted) return;
     const writing = writeSnapshotFile(this.#path, [bytes], { maxBytes: MAX_BYTES, signal: this.#stop.signal });
@@ -43,7 +43,7 @@ export class MembersFile {
     this.#stop.abort();
   }
 
-  /** A file that cannot be read does not keep a node from starting, because the members announce themselves. */
+  /** An unreadable file does not prevent the start, because the members announce themselves. */
   #read(self: FileOwner): readonly string[] {
     if (this.#path === undefined) return [];
     try {
@@ -57,7 +57,7 @@ export class MembersFile {
   }
 }
 
-// The marker in the data directory that there were other nodes. A node writes it when it meets its first peer.
+// The marker for earlier peers in the data directory. A node writes it when it connects to its first peer.
 
 export function isMarked({ persistence }: Settings): boolean {
   return !persistence.ephemeral && existsSync(join(persistence.dataDir, DATA_FILES.hadPeers));
@@ -68,6 +68,6 @@ export async function writeMark({ persistence }: Settings, log: Log): Promise<vo
   try {
     await writeFile(join(persistence.dataDir, DATA_FILES.hadPeers), "", { mode: 0o600 });
   } catch (error) {
-    log.warn({ err: error }, "marker of the first peer not written");
+    log.warn({ err: error }, "marker for the first peer not written");
   }
 }

@@ -1,4 +1,4 @@
-/** Fills the metrics of the mesh at each scrape. */
+/** Sets the metrics of the mesh at each scrape. */
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { TrafficKind, TrafficRow } from "../../fabric/transport/link-stream.ts";
 import { MEMBER_STATUSES } from "../../fabric/wire/messages.ts";
@@ -48,7 +48,7 @@ export interface ObservedFabric {
   readonly now: () => Time;
 }
 
-/** Sets gauges and counters from the plain numbers that the parts of the fabric keep. */
+/** Sets gauges and counters from the counts of the parts of the fabric. */
 export function observeFabric(observed: ObservedFabric): void {
   observeMembers(observed);
   observeCalls(observed);

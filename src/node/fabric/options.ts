@@ -16,7 +16,7 @@ export function fabricOptions({ fabric, node }: Settings): FabricOptions {
   const scaled = (lengthMs: number) => Math.round((lengthMs * intervalMs) / BASE_INTERVAL_MS);
   const suspicionCapMs = scaled(MEMBERSHIP_FIXED.suspicionCapMs);
   const suspicionFloorMs = scaled(MEMBERSHIP_FIXED.suspicionFloorMs);
-  // Nodes that vanish together are declared dead within the longest suspicion of each other.
+  // Nodes that vanish at the same time are declared dead at most one maximum suspicion timeout apart.
   const leastSuspicionMs = Math.max(suspicionMult * intervalMs, suspicionMinMs, suspicionCapMs, suspicionFloorMs);
   return {
     ...FABRIC_FIXED,
@@ -56,14 +56,14 @@ export function fabricOptions({ fabric, node }: Settings): FabricOptions {
   };
 }
 
-/** Minimum time in which the fabric may end its links, in ms, however short the stop timeout is. */
+/** Minimum time that the fabric gets to end its links, in ms, even if the stop timeout is shorter. */
 const MIN_STOP_MS = 1000;
 
 export function peerAuthSettings({ fabric }: Settings): PeerAuthSettings {
   return { mode: fabric.trust, clusters: fabric.clusters, hasCertificates: fabric.certFile !== undefined };
 }
 
-/** Returns whether the settings make nodes of a place foreign to this node. */
+/** Returns a function that decides whether nodes of a place are foreign to this node according to the settings. */
 export function foreignTo(here: ClusterLocation, settings: Settings): (place: ClusterLocation) => boolean {
   const foreignPeers = new ForeignPeers(here, peerAuthSettings(settings), () => false);
   return (place) => foreignPeers.refusalOf(place) !== undefined;

@@ -1,4 +1,4 @@
-/** Answers the questions of services about the mesh from the fabric's machine. */
+/** Answers queries of services about the mesh from the state of the fabric's machine. */
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
 import { isListed } from "../../fabric/membership/members.ts";
@@ -30,7 +30,7 @@ export function peerDirectory(core: JoinedCore): PeerDirectory {
     isWhole: () => fabricOf(core).isWhole,
     hasPeers: () => fabricOf(core).hasClusterPeers,
     ageMs: (time) => {
-      // The reported age is never lower than the true one. A node that was not ready has a different age, which may be a year.
+      // The cached age grows with time, so it is never lower than the true age. It is not used after the node became ready, because the age before may be a year.
       if (time.monoMs - readMonoMs < AGE_MS && machine.readiness.isReady === wasReady)
         return ageMs === 0 ? 0 : ageMs + time.monoMs - readMonoMs;
       readMonoMs = time.monoMs;
@@ -95,7 +95,7 @@ export class FabricPeers implements MemberDirectory {
       ...(partial.length > 0 ? [partialText(partial)] : []),
     ];
     return {
-      // `/readyz` knows more than the fabric: the clock, other process instances, and the policy.
+      // `/readyz` covers more than the fabric: the clock, other process instances, and the policy.
       isReady: machine.readiness.isServing,
       isCaughtUp: partial.length === 0 && (reason === "caught_up" || reason === "alone"),
       isProtected: protectedClusters.length > 0,

@@ -39,7 +39,7 @@ export function readTokens(setting: string, path: string): readonly [token: stri
 }
 
 export interface NamedNode {
-  /** Undefined while it is not known yet. A certificate of any node of the cluster is then accepted. */
+  /** Undefined while the id is not known yet. A certificate of any node of the cluster is then accepted. */
   readonly nodeId: string | undefined;
   readonly clusterId: string;
 }

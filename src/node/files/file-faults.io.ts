@@ -1,4 +1,4 @@
-/** Checks the files that the settings name, and finds the faults that would stop a start, before anything is opened. */
+/** Checks the files that the settings name, and finds the faults that would prevent a start, before anything is opened. */
 import { accessSync, closeSync, constants, openSync, type Stats, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
@@ -83,8 +83,8 @@ function statOf(path: string): Stats | undefined {
 }
 
 /**
- * Throws when the file cannot be opened in the way that the audit log opens it. A missing file is not created, and an existing one is not changed. Only
- * the reader of a named pipe notices the check.
+ * Throws if the file cannot be opened with the flags that the audit log uses. A missing file is not created, and an existing one is not changed. Only
+ * the reader of a named pipe can notice the check.
  */
 function checkAppendable(path: string): void {
   const stat = statSync(path, { throwIfNoEntry: false });

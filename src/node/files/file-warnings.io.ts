@@ -50,7 +50,7 @@ function secretWarnings({ setting, path, isToken }: SecretFile): readonly string
   }
 }
 
-/** An invalid certificate does not keep a node from starting, because it may be renewed while the node runs. */
+/** Warns about an invalid certificate. It does not prevent a start, because it may be renewed while the node runs. */
 function certificateWarnings(setting: string, path: string | undefined, wallMs: number): readonly string[] {
   if (path === undefined) return [];
   try {
@@ -62,12 +62,12 @@ function certificateWarnings(setting: string, path: string | undefined, wallMs: 
         `${setting}: the certificate in ${path} is not valid before ${validFromDate.toISOString()}: until then TLS handshakes will fail`,
       ];
   } catch {
-    // As above.
+    // The start refuses a missing or unreadable file with its own message.
   }
   return [];
 }
 
-/** The key of `summary.signing_key_file` is not in this list, because a start refuses one that others can read. */
+/** Returns the secret files that the settings name. `summary.signing_key_file` is not among them, because a start refuses a key file that others can read. */
 function secretFiles({ tls, fabric, tenants, resolver, dns }: Settings): readonly SecretFile[] {
   return [
     { setting: "tls.key_file", path: tls.keyFile, isToken: false },

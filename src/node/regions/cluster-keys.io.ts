@@ -14,7 +14,7 @@ import { checkOwner, keyFaults, namedKeys } from "./key-faults.io.ts";
 /** Cluster keys on a node that stores summaries. */
 export interface NodeClusterKeys {
   readonly keys: KeyRegistry;
-  /** Undefined on a node without the signing key of its cluster. It signs with the last valid key of the file. */
+  /** Undefined on a node without the signing key of its cluster. The signer uses the last valid key of the file. */
   readonly signer: ClusterSigner | undefined;
   /** Returns the key announcements of this cluster. The list is the same object while it has not changed. */
   announcements(): readonly SignedBytes[];

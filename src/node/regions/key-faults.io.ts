@@ -48,12 +48,12 @@ export function checkOwner({ key, announcements }: SigningKeys, settings: Settin
   );
 }
 
-/** Returns warnings about missing keys that are no faults: other clusters would not receive or accept some summaries. Each is one line that names the setting. */
+/** Returns warnings about missing keys that do not prevent a start: other clusters would not receive or accept some summaries. Each is one line that names the setting. */
 export function keyWarnings(settings: Settings): readonly string[] {
   return [...unknownSignerWarnings(settings), ...silentBorderWarnings(settings)];
 }
 
-/** A border node forwards only verifiable summaries. Its own cluster is not listed as a border; the signing key of a node counts as a row. */
+/** A border node forwards only summaries that it can verify. For the summaries of its own cluster it needs the signing key or a row in `summary.keys`. */
 function silentBorderWarnings({ summary, fabric: { borders }, node: { clusterId } }: Settings): readonly string[] {
   const { signingKeyFile, keys, exportEnabled } = summary;
   if (borders.length === 0 || exportEnabled === false || signingKeyFile !== undefined) return [];
@@ -64,7 +64,7 @@ function silentBorderWarnings({ summary, fabric: { borders }, node: { clusterId 
   ];
 }
 
-/** Warns about a signing key that other nodes do not know, so they would reject its summaries. They know it by a row, or by an announcement under a key with a row. */
+/** Warns about a signing key that other nodes do not know, because they would reject its summaries. They know keys in a row, and keys announced under one. */
 function unknownSignerWarnings({ summary: { signingKeyFile: path, keys }, node: { clusterId } }: Settings): readonly string[] {
   if (path === undefined || keys.length === 0) return [];
   try {
@@ -77,7 +77,7 @@ function unknownSignerWarnings({ summary: { signingKeyFile: path, keys }, node: 
     const text = Buffer.from(key.publicKey.raw).toString("base64");
     return [
       `summary.signing_key_file: the key in ${path} is neither the key of ${clusterId} in summary.keys nor announced by that key in this file, ` +
-        `so nodes with these rows reject its signatures; add to summary.keys of every node public_key = "${text}"`,
+        `so nodes with these rows reject its signatures; add a row with public_key = "${text}" to summary.keys on every node`,
     ];
   } catch {
     // The start refuses a missing or unreadable file with its own message.

@@ -49,7 +49,7 @@ export class SummariesFile {
       const tookMs = Math.round(this.#now().monoMs - start.monoMs);
       this.#log.info({ recordCount, refusedCount, tookMs }, "restored summaries from disk");
     } catch (error) {
-      // A bug stopped the restoration half way. The node must not run with half of the file, and the next start must not meet the bug again.
+      // A bug interrupted the restore. The node must not run with half of the file. The file is set aside, so that the next start does not fail on it again.
       if (error instanceof InvariantError) await setAsideSnapshotFile(path);
       rethrowInvariant(error);
       await this.#setAside(path, error instanceof Error ? error.message : String(error));

@@ -1,6 +1,6 @@
 /**
- * Restores and writes the copy on disk of a resolver's cache (semantics.md, Resolver 18). The copy is restored before anything is followed, and written
- * periodically.
+ * Restores and writes the on-disk copy of a resolver's cache (semantics.md, Resolver 18). The copy is restored before the resolver follows anything, and
+ * is written periodically.
  */
 import { join } from "node:path";
 import { InvariantError, rethrowInvariant } from "../../lib/errors.ts";
@@ -21,17 +21,17 @@ export interface CacheFileParts {
   readonly maxBytes: number;
   readonly log: Pick<Log, "debug" | "info" | "warn">;
   readonly now: () => Time;
-  /** Called when a restored copy begins to be served, for the audit log. */
+  /** Called when the resolver begins to serve a restored copy, for the audit log. */
   readonly onReplayed: (copy: RestoredCopy & { readonly ok: true }) => void;
 }
 
-/** Interval of checks; a copy is written when something changed. */
+/** Interval of checks, in ms. A copy is written if something changed. */
 const INTERVAL_MS = 30_000;
-/** Interval while there is no usable copy, so that a resolver that is killed soon after its first start finds a copy at the next start. */
+/** Interval of checks while there is no usable copy, in ms, so that a resolver that is killed soon after its first start finds a copy at the next start. */
 const FIRST_INTERVAL_MS = 1000;
-/** After this many intervals a copy is written even without changes, so that it does not become old. */
+/** After this many intervals a copy is written even without changes, so that it does not become too old. */
 const IDLE_INTERVALS = 10;
-/** Interval of warnings while the disk keeps failing. */
+/** Interval of warnings while the disk keeps failing, in ms. */
 const WARN_MS = 600_000;
 
 export class CacheFile {
@@ -132,7 +132,7 @@ export interface KeptCopy extends NodeComponent {
   readonly writeSoon: () => void;
 }
 
-/** Restores the copy, and then writes it periodically. Must be called before anything is followed. */
+/** Restores the copy, and then writes it periodically. Must be called before the resolver follows anything. */
 export async function openCacheFile(parts: CacheFileParts): Promise<KeptCopy> {
   if (parts.directory === undefined) return { writeSoon: () => {} };
   const file = new CacheFile(parts.directory, parts);

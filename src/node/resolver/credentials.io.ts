@@ -13,13 +13,13 @@ export class UpstreamCredentials {
   /** Token for new calls. */
   token: string | undefined;
 
-  /** `read` reads the files. It throws an error that names the setting and the file, and so does the constructor. */
+  /** `read` reads the files, and throws an error that names the setting and the file. The constructor throws the same error. */
   constructor(read: () => UpstreamAccess) {
     this.#read = read;
     this.reload();
   }
 
-  /** Reads all files again. Returns whether the credentials changed. Throws when a file is unusable, and keeps the previous credentials. */
+  /** Reads all files again. Returns whether the credentials changed. If a file is unusable, throws and keeps the previous credentials. */
   reload(): boolean {
     const access = this.#read();
     this.tls = access.tls && contextOf(access.tls);
@@ -45,7 +45,7 @@ function contextOf({ ca, ...own }: UpstreamTls): SecureContext {
   return createSecureContext({ ca: ca ?? systemRoots(), minVersion: "TLSv1.2", ...own });
 }
 
-/** The CAs that the system trusts. Undefined when there are none; Node then uses its own list. */
+/** The CAs that the system trusts. Undefined when there are none; Node.js then uses its own list. */
 function systemRoots(): string[] | undefined {
   const roots = [...getCACertificates("system"), ...getCACertificates("extra")];
   return roots.length === 0 ? undefined : roots;

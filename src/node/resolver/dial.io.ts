@@ -1,4 +1,4 @@
-/** Opens connections to upstream servers: TCP, TLS and HTTP/2 within one deadline. A token is sent only over TLS or within this machine. */
+/** Opens connections to upstream servers: TCP, TLS and HTTP/2 within one deadline. A token is sent only over TLS or to a loopback address. */
 import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext } from "node:tls";
 import { ClientConnection, type ClientLimits, type ConnectionOptions } from "../../grpc/client/connection.io.ts";
@@ -63,7 +63,7 @@ export function dialUpstream({
   socket.once("close", () => fail("the connection was closed during the HTTP/2 handshake"));
   socket.once(tls === undefined ? "connect" : "secureConnect", () => {
     if (tls === undefined && token !== undefined && !isLoopbackHost(withoutMapping(socket.remoteAddress ?? "")))
-      return fail("the token is only sent over TLS, or without TLS to this machine; set resolver.tls or resolver.tls_ca_file");
+      return fail("the token is sent only over TLS or to a loopback address; set resolver.tls or resolver.tls_ca_file");
     const connection = new ClientConnection(socket, { authority, scheme, ...parts });
     const greeted = () => {
       timer.clear();

@@ -21,13 +21,13 @@ export interface ResolverDriverParts {
   now(): Time;
   /** Called after each input of the machine, so that readers can be woken. */
   onChange(): void;
-  /** Called when another policy comes into force, so that the policy switch of the rooms can run. */
+  /** Called when another policy comes into force, so that the policy switch can run. */
   onPolicyChanged(): void;
-  /** Called when namespaces are fetched again without a request of an operator. */
+  /** Called when namespaces are fetched again without a request by an operator. */
   onResynced(resynced: ResyncOrder): void;
 }
 
-/** After a pause of this process, timers wait this long, so that messages that arrived during the pause are read before a server counts as silent. */
+/** After a pause of this process, timers wait this long, so that messages that arrived during the pause are read before a server is considered silent. */
 const AWAKE_MS = 50;
 
 type OpeningKind = "open" | "open policy" | "open summaries";
@@ -40,9 +40,9 @@ export class ResolverDriver {
   readonly #machine: ResolverMachine;
   readonly #calls: UpstreamCalls;
   readonly #warnings: SparseLog;
-  /** Inputs that arrived while another was handled. Inputs from sockets never do. */
+  /** Inputs that arrived while another one was being handled. Inputs from sockets never arrive then. */
   readonly #inputs: ResolverInput[] = [];
-  /** Orders that are not carried out yet, in order. */
+  /** Orders that have not been carried out yet, oldest first. */
   readonly #orders: ResolverOrder[] = [];
   /** Open streams, by content and number. */
   readonly #streams = new Map<string, UpstreamStreamHandle>();
@@ -61,17 +61,17 @@ export class ResolverDriver {
     this.#warnings = new SparseLog((fields, message) => log.warn({ ...fields }, message));
   }
 
-  /** Failures of the upstream servers since a message was last received, for an operator. Empty without a fault. */
+  /** Failures of the upstream servers since a message was last received, for an operator. Empty if there are none. */
   get fault(): string {
     return [...new Set(this.#faults.values())].join("; ");
   }
 
-  /** Begins to probe the upstream servers. */
+  /** Starts to probe the upstream servers. */
   begin(): void {
     this.input({ kind: "tick" });
   }
 
-  /** Passes an input to the machine. An input from within `onChange` waits until the earlier orders are carried out. */
+  /** Passes an input to the machine. An input that `onChange` passes waits until the earlier orders have been carried out. */
   input(input: ResolverInput): void {
     if (this.#isClosed) return;
     this.#inputs.push(input);
@@ -79,14 +79,15 @@ export class ResolverDriver {
   }
 
   /**
-   * Looks up a name for a caller that may see its namespace. Returns undefined when the caller must wait; `told` is then called once, later: with an error,
-   * or without one when the machine's `lookupsOf` finds the entries. They are only guaranteed to be there during that call. Throws a WaymarkError.
+   * Looks up a name for a caller that may see its namespace. Returns undefined if the caller must wait; `onAnswer` is called once when the lookup
+   * ends: with an error, or without one when the machine's `lookupsOf` finds the entries. The entries are guaranteed to exist only during that call. Throws a
+   * WaymarkError.
    */
-  ask(name: QueriedName, asked: LookupOptions, told: (error: WaymarkError | undefined) => void): AnswerQuality | undefined {
+  ask(name: QueriedName, asked: LookupOptions, onAnswer: (error: WaymarkError | undefined) => void): AnswerQuality | undefined {
     if (this.#isClosed) throw new WaymarkError("draining", "this resolver is stopping");
     const answer = this.#machine.ask(
       name,
-      (outcome) => told("error" in outcome ? outcome.error : undefined),
+      (outcome) => onAnswer("error" in outcome ? outcome.error : undefined),
       this.#parts.now(),
       this.#orders,
       asked,
@@ -95,7 +96,7 @@ export class ResolverDriver {
     return answer;
   }
 
-  /** Forwards a call to the upstream, and to one other if the first cannot be reached. Rejects with a WaymarkError. */
+  /** Forwards a call to the upstream, and to one other upstream if the first cannot be reached. Rejects with a WaymarkError. */
   async unary(method: DescMethod, request: Uint8Array, timeoutMs: number): Promise<UpstreamAnswer> {
     const untilMonoMs = performance.now() + timeoutMs;
     let error = new WaymarkError("not_ready", "this resolver cannot reach any upstream; retry");
@@ -103,7 +104,7 @@ export class ResolverDriver {
     for (const [i, upstream] of upstreams.entries()) {
       const leftMs = untilMonoMs - performance.now();
       if (leftMs < 1) break;
-      // The time is divided, so that an upstream that hangs leaves time for the other.
+      // The time is divided, so that an upstream that hangs leaves time for the other one.
       const outcome = await this.#calls.unary(upstream, method, request, leftMs / (upstreams.length - i));
       if (outcome.bytes !== undefined) return { bytes: outcome.bytes, upstream };
       error = outcome.error;
@@ -113,7 +114,7 @@ export class ResolverDriver {
   }
 
   /**
-   * Reads certificates and token again. If they changed, open streams are opened again. Throws when a file is unusable, and keeps the previous credentials.
+   * Reads the certificates and the token again. If they changed, reopens all streams. If a file is unusable, throws and keeps the previous credentials.
    */
   reload(): void {
     if (this.#calls.reload()) this.input({ kind: "credentials changed" });
@@ -126,7 +127,7 @@ export class ResolverDriver {
     this.#calls.close();
   }
 
-  /** One input after the other, each with its orders carried out before the next. */
+  /** Handles the inputs in order. The orders of one input are carried out before the next input is handled. */
   #run(): void {
     if (this.#isRunning) return;
     this.#isRunning = true;
@@ -174,7 +175,7 @@ export class ResolverDriver {
       case "fetch":
         return void this.#fetch(order);
       case "garbled":
-        return this.#warn(order.upstream, order.fault, "an upstream sent invalid data; it is not used for a while");
+        return this.#warn(order.upstream, order.fault, "an upstream sent invalid data; it will not be used for a while");
       case "resynced":
         return this.#parts.onResynced(order);
       case "refused":
@@ -206,7 +207,7 @@ export class ResolverDriver {
 
   #open(content: StreamContent, { stream, upstream }: OrderOf<OpeningKind>, open: (events: StreamEvents) => UpstreamStreamHandle): void {
     const events: StreamEvents = {
-      said: (bytes, delayMs) => {
+      received: (bytes, delayMs) => {
         // HOT: runs per message. There are rarely faults.
         if (this.#faults.size > 0) this.#faults.clear();
         this.input({ kind: `${content} said`, stream, bytes, delayMs });
@@ -234,7 +235,7 @@ export class ResolverDriver {
     if (!this.#isClosed) this.#warnings.warn({ upstream, detail }, message, this.#parts.now().monoMs);
   }
 
-  /** Sets the one timer. A later deadline leaves the timer as it is, because a tick that comes too early changes nothing. */
+  /** Sets the timer. A timer with an earlier deadline is left unchanged, because an early tick has no effect. */
   #arm(): void {
     const deadlineMonoMs = this.#isClosed ? NEVER : this.#parts.rooms.inputs.nextDeadlineMs();
     if (deadlineMonoMs >= this.#timerMonoMs) return;

@@ -18,12 +18,12 @@ export type { Entry };
 
 export const METHODS = DiscoveryService.method;
 
-/** Equal bytes mean equal entries. */
+/** Encodes an entry. Entries with equal bytes are equal. */
 export function entryBytes(entry: Entry): Uint8Array {
   return toBinary(EntrySchema, entry);
 }
 
-/** Encodes a registration under the lease, or under a new one with this ttl when the id is empty: a request that joins a lease has the ttl of that lease. */
+/** Encodes a registration under the lease, or, if the id is empty, under a new lease with this TTL. An existing lease keeps its own TTL. */
 export function registerRequest(entry: Entry, leaseId: string, ttlMs: number): Uint8Array {
   const lease = leaseId === "" ? { ttl: durationFromMs(ttlMs) } : { leaseId };
   return toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { entries: [entry], ...lease }));
@@ -38,7 +38,7 @@ export function unregisterRequest(of: { readonly leaseId: string } | { readonly 
   return toBinary(UnregisterRequestSchema, create(UnregisterRequestSchema, request));
 }
 
-/** Decodes the answer. Throws for malformed bytes, as the functions below do. `ttlMs` is undefined when the server named none. */
+/** Decodes the answer to a registration. Like the functions below, throws if the bytes are malformed. `ttlMs` is undefined if the server sent none. */
 export function readRegistered(bytes: Uint8Array): { readonly leaseId: string; readonly ttlMs: number | undefined } {
   const { leaseId, ttl } = fromBinary(RegisterResponseSchema, bytes);
   return { leaseId, ttlMs: ttl && durationMs(ttl) };
@@ -60,7 +60,7 @@ export function ownerRequest({ key }: Entry): Uint8Array {
   return toBinary(CatalogQueryRequestSchema, create(CatalogQueryRequestSchema, asked));
 }
 
-/** Returns the address of the process that owns the entry's key, if it is none of the entry's own addresses. Throws for malformed bytes. */
+/** Returns the address of the process that owns the entry's key, unless it is one of the entry's own addresses. Throws for malformed bytes. */
 export function readOtherOwner(bytes: Uint8Array, entry: Entry): string | undefined {
   const addressesOf = ({ targets }: Entry) => targets.map(({ host, port }) => `${host}:${port}`);
   const own = addressesOf(entry);

@@ -12,7 +12,7 @@ import type { ResolverRooms } from "./resolver-rooms.ts";
 
 /**
  * Returns the checks of `/readyz`: whether the resolver serves, which upstream it reads, and which policy it applies. `fault` names the failures of the
- * upstream servers since a message was last received; empty without one.
+ * upstream servers since a message was last received. It is empty if there are none.
  */
 export function resolverChecks(
   { machine, policies, replica, summaries }: Pick<ResolverRooms, "machine" | "policies" | "replica" | "summaries">,
@@ -34,7 +34,7 @@ export function resolverChecks(
 
 function summariesDetail({ followed }: NonNullable<ResolverRooms["summaries"]>): string {
   if (followed.fault !== undefined) return followed.fault;
-  return followed.isComplete ? "followed" : "not received yet; a server without summary.keys has none";
+  return followed.isComplete ? "followed" : "not received yet; a server without summary.keys sends none";
 }
 
 function policyDetail({ policy }: ResolverRooms["machine"], { status, isAwaiting }: ResolverRooms["policies"]): string {
@@ -44,7 +44,7 @@ function policyDetail({ policy }: ResolverRooms["machine"], { status, isAwaiting
   return status.isEnabled ? `version ${status.inForce?.number} in force` : "none configured";
 }
 
-/** Fills the metrics at each scrape. */
+/** Sets the metrics at each scrape. */
 export function observeResolver(metrics: Metrics, machine: Pick<ResolverMachine, "followedAnswer" | "statistics">, time: Time): void {
   const statistics = machine.statistics(time);
   const { ageMs } = machine.followedAnswer(time);

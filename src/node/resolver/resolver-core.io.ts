@@ -55,7 +55,7 @@ export class ResolverCore implements NodeComponent {
   readonly services: readonly ServiceDefinition[];
   readonly calls: UpstreamCalls;
   readonly driver: ResolverDriver;
-  /** Names that DNS looks up at upstream servers because they are not followed. */
+  /** Names that DNS looks up on upstream servers because the resolver does not follow them. */
   readonly remoteLookups: RemoteLookups;
   /** Resolves when the resolver first serves. */
   readonly ready: Promise<void>;
@@ -71,7 +71,7 @@ export class ResolverCore implements NodeComponent {
   readonly #limitsTimer: NodeJS.Timeout;
   readonly #log: Log;
   #isServing = false;
-  /** The fault that was logged last. */
+  /** The last fault that was logged. */
   #fault: string | undefined;
   #wasPolicyReady = false;
 
@@ -99,7 +99,7 @@ export class ResolverCore implements NodeComponent {
       name: nodeId,
       upstreamCount: settings.resolver.upstreams.length,
       readAccess: () => readUpstreamAccess(settings),
-      onStaleToken: (fault) => upstreamLog.warn({ fault }, "token not read again, keeping the old one"),
+      onStaleToken: (fault) => upstreamLog.warn({ fault }, "token not reloaded, keeping the old one"),
       onNewToken: () => this.driver.input({ kind: "credentials changed" }),
     });
     this.driver = new ResolverDriver({
@@ -138,7 +138,7 @@ export class ResolverCore implements NodeComponent {
       throw new WaymarkError("not_ready", "this resolver is not ready: it is waiting for the current policy from an upstream");
   }
 
-  /** Calls `onServing` now, and whenever the resolver starts or stops serving. */
+  /** Calls `onServing` immediately, and whenever the resolver starts or stops serving. */
   followServing(onServing: (isServing: boolean) => void): void {
     this.#onServing.add(onServing);
     onServing(this.isServing);
@@ -152,7 +152,7 @@ export class ResolverCore implements NodeComponent {
     this.driver.reload();
   }
 
-  /** Records that a copy on disk is served. */
+  /** Records that the resolver serves a copy from disk. */
   replayed(entryCount: number, ageMs: number): void {
     this.#audit.record(replayEvent({ entryCount, ageMs }, now()));
   }
@@ -271,14 +271,14 @@ export class ResolverCore implements NodeComponent {
   #ports(): ResolverPorts {
     return {
       machine: this.rooms.machine,
-      ask: (name, asked, told) => this.driver.ask(name, asked, told),
+      ask: (name, asked, onAnswer) => this.driver.ask(name, asked, onAnswer),
       call: (method, request) => this.#call(method, request),
       callBytes: (method, request, withinMs) => this.#callBytes(method, request, withinMs),
       garbled: (upstream, fault) => this.driver.input({ kind: "garbled", upstream, fault }),
       adjust: () => this.driver.input({ kind: "tick" }),
       until: async (isSo, withinMs) => {
         const isReached = await this.#waits.until(isSo, withinMs);
-        // Another server can answer, so the call does not wait here.
+        // Another server can answer, so the call does not wait for an upstream.
         if (!isReached && this.isDraining) throw draining();
         return isReached;
       },
@@ -305,7 +305,7 @@ export class ResolverCore implements NodeComponent {
       this.driver.input({
         kind: "garbled",
         upstream,
-        fault: error instanceof Error ? error.message : `malformed answer of ${method.name}`,
+        fault: error instanceof Error ? error.message : `malformed answer to ${method.name}`,
       });
       throw new WaymarkError("not_ready", "an upstream sent a malformed answer; retry", { cause: error });
     }

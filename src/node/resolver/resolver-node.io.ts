@@ -1,5 +1,5 @@
 /**
- * Opens the parts of a resolver in order. A resolver serves the reads of a node from followed and fetched entries, and has no fabric, journal or policy
+ * Opens the parts of a resolver in order. A resolver serves the same reads as a node, from followed and fetched entries, and has no fabric, journal or policy
  * store.
  */
 
@@ -27,14 +27,14 @@ import { type KeptCopy, openCacheFile } from "./cache-file.io.ts";
 import { ResolverCore } from "./resolver-core.io.ts";
 import { SelfRegistrar, type SelfRegistrarParts } from "./self-registration.io.ts";
 
-/** Random numbers, 0 ≤ x < 1, for all resolvers of this process. */
+/** Returns random numbers from 0 to below 1, for all resolvers of this process. */
 const random = draws(randomFillSync);
 /** Minimum time to unregister, even if open calls get less time. */
 const LEAST_DRAIN_MS = 500;
 
 /**
  * Starts a resolver and resolves when it is ready: it has the policy and all of `resolver.namespaces`. Until then its listeners answer `not_ready`. Rejects
- * as `startNode` does.
+ * in the same cases as `startNode`.
  */
 export function startResolver(options: NodeOptions): Promise<RunningNode> {
   return startParts(options, openParts);
@@ -94,7 +94,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   return serve(options, core, parts, endpointsOf(listeners));
 }
 
-/** Writes the copy on disk before its next regular time when the policy changes, and when this resolver begins to serve. */
+/** Writes the copy on disk ahead of schedule when the policy changes, and when this resolver begins to serve. */
 function writeEarly(core: ResolverCore, copy: { readonly writeSoon: () => void }): void {
   core.onPolicyChanged = copy.writeSoon;
   core.followServing((isServing) => {
@@ -128,7 +128,7 @@ async function serve(
   const registrar = await parts.open("registration", openRegistrar, registrationPart);
   interrupt?.throwIfAborted();
   options.onOpened?.(() => parts.reload());
-  log.info({ nodeId, ...listeners }, "resolver listens");
+  log.info({ nodeId, ...listeners }, "resolver is listening");
   await parts.start();
   await options.beforeReady?.(endpoints.calls.grpc);
   await Promise.race([core.ready, aborted(interrupt)]);

@@ -1,6 +1,6 @@
 /**
- * The parts of a resolver: the followed and fetched entries, the policy for its callers, and everything that answers readers from them. Product and simulator
- * build them here; their shells supply time and upstream messages.
+ * The parts of a resolver: the followed and fetched entries, the policy for its callers, and everything that answers readers from them. The product and the
+ * simulator build them here, and supply the time and upstream messages.
  */
 import { EntryStamper } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
@@ -102,7 +102,7 @@ class MachineInputs {
   constructor(parts: InputsParts, onAgain: () => void) {
     this.#parts = parts;
     this.#onAgain = onAgain;
-    // The rooms were opened under the pending policy. A state without any policy is a change from it.
+    // The parts were opened under the pending policy, so even a state without any policy is a change.
     this.#policy = parts.core.policies.policy;
   }
 
@@ -126,14 +126,14 @@ class MachineInputs {
     return summaries?.reads.isRunning === true ? Number.NEGATIVE_INFINITY : machine.nextDeadlineMs();
   }
 
-  /** Marks changes for readers, also after a step of `switches`. HOT: runs per message of the upstream. */
+  /** Marks changes for readers. Must also be called after each step of `switches`. HOT: runs per message of the upstream. */
   show(): void {
     const { machine, core } = this.#parts;
     core.show(machine.held.isTouched);
     const { notedCount } = machine.bookmarks;
     if (notedCount !== this.#notedCount) {
       this.#notedCount = notedCount;
-      // Until the next change there is a portable cursor for readers.
+      // Readers can receive a portable cursor until the next change.
       core.fanout.all();
     }
     this.#onAgain();
@@ -175,7 +175,7 @@ export interface ResolverSummariesParts {
   readonly now: () => Time;
 }
 
-/** Units of a policy switch in one step. */
+/** Number of units of a policy switch in one step. */
 const SWITCHED_AT_A_TIME = 512;
 
 /**

@@ -1,6 +1,6 @@
 /**
  * Registers this resolver where clients look for resolvers, and keeps it registered. `resolver/self-registration.ts` decides when to make which call. A
- * failure affects nothing else.
+ * failure has no other effect.
  */
 import { equalBytes } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
@@ -25,11 +25,11 @@ import { SparseLog } from "./sparse-log.ts";
 import type { UpstreamCalls } from "./upstream-calls.io.ts";
 
 export interface SelfRegistrarParts {
-  /** The server that the resolver follows now. */
+  /** Returns the server that the resolver currently follows. */
   upstream(): string | undefined;
-  /** The entry as it is now. */
+  /** Returns the current entry. */
   entry(): Entry;
-  /** Also calls nodes named by an upstream, with the same credentials. The token is sent without TLS only to this machine. */
+  /** Also calls nodes that an upstream lists, with the same credentials. Without TLS, the token is sent only to a loopback address. */
   readonly calls: Pick<UpstreamCalls, "unary">;
   readonly log: Pick<Log, "info" | "warn">;
   now(): Time;
@@ -39,7 +39,7 @@ export interface SelfRegistrarParts {
 
 const TTL_MS = 30_000;
 const CALL_MS = 5000;
-/** Interval in which the upstream and the entry are checked for changes. */
+/** Interval at which the upstream and the entry are checked for changes, in ms. */
 const LOOK_MS = 1000;
 /** Maximum number of node addresses used from a refusal. */
 const MAX_NODES = 4;
@@ -75,13 +75,13 @@ export class SelfRegistrar {
     return this.#machine.lease;
   }
 
-  /** Begins to register. Call it once the resolver answers its callers. */
+  /** Starts to register. Must be called when the resolver answers its callers. */
   begin(): void {
     this.#look();
   }
 
   /**
-   * Removes the entry within this time, and stops registering. Resolves with whether a server removed it; if none did, the entry ends with its lease.
+   * Removes the entry within this time, and stops registering. Resolves with whether a server removed it. If none did, the entry expires with its lease.
    * Idempotent. Rejects only on a bug.
    */
   stop(withinMs: number): Promise<boolean> {
@@ -92,7 +92,7 @@ export class SelfRegistrar {
   async #stop(untilMonoMs: number): Promise<boolean> {
     this.#cancelTimer();
     const leftMs = () => Math.max(1, Math.min(CALL_MS, untilMonoMs - this.#parts.now().monoMs));
-    // A running registration may succeed, and only then the lease is known.
+    // A registration in progress may succeed, and the lease is known only after that.
     const { promise: over, resolve } = Promise.withResolvers<void>();
     const cancel = later(resolve, leftMs());
     await Promise.race([this.#calling, over]);
@@ -154,7 +154,7 @@ export class SelfRegistrar {
       case "unregister":
         return;
       case "told":
-        return this.#tell(order.step);
+        return this.#report(order.step);
     }
   }
 
@@ -196,7 +196,7 @@ export class SelfRegistrar {
     this.#input({ kind: "failed", failure });
   }
 
-  #tell(step: SelfStep): void {
+  #report(step: SelfStep): void {
     const { log } = this.#parts;
     switch (step.kind) {
       case "registered":
@@ -211,7 +211,7 @@ export class SelfRegistrar {
       case "left out":
         return this.#warn(
           step.server,
-          "the upstream is a resolver and names no node that this resolver can reach",
+          "the upstream is a resolver and lists no node that this resolver can reach",
           "this resolver is not registered, so clients cannot discover it",
         );
     }
@@ -239,7 +239,7 @@ function failureOf({ reason, details }: WaymarkError): SelfFailure {
 }
 
 /**
- * Extracts the addresses from the space-separated URLs that a resolver names: `host:port`, optionally with `grpc://` or `grpcs://` in front. Anything else is
+ * Extracts the addresses from the space-separated URLs that a resolver sends: `host:port`, optionally with the prefix `grpc://` or `grpcs://`. Anything else is
  * ignored.
  */
 function nodesIn(urls: string): readonly string[] {

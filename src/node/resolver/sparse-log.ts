@@ -11,7 +11,7 @@ interface LineState {
   leftOutCount: number;
 }
 
-/** Maximum number of remembered pairs of kind and server. Above it all are forgotten, so some lines are logged earlier. */
+/** Maximum number of remembered pairs of kind and server. If there are more, all are forgotten, so some lines are logged earlier. */
 const MAX_LINES = 1000;
 
 export class SparseLog {

@@ -1,6 +1,6 @@
 /**
- * Calls of a resolver to its upstream servers, which are nodes or other resolvers: bytes in and out, each with a deadline and within bounds. It makes no
- * decisions.
+ * Makes the calls of a resolver to its upstream servers, which are nodes or other resolvers. It sends and receives bytes, with a deadline and size limits
+ * for each call, and makes no decisions.
  */
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { WholeName } from "../../catalog/query/instances.ts";
@@ -34,13 +34,13 @@ export interface UpstreamCallsOptions {
   readonly upstreamCount: number;
   /** Reads the credentials for the servers. Throws an error that names the setting and the file. */
   readonly readAccess: () => UpstreamAccess;
-  /** Called when the token can no longer be read; the previous one stays in use. */
+  /** Called when the token can no longer be read and the previous one remains in use. */
   readonly onStaleToken: (fault: string) => void;
-  /** Called when a stream is opened with another token than the open streams use. */
+  /** Called when a stream is opened with a different token from the one that the open streams use. */
   readonly onNewToken: () => void;
 }
 
-/** Outcome of a call. `isUnreached`: no answer came from the server, so another one may be asked. */
+/** Outcome of a call. `isUnreached`: the server sent no answer, so another server can be tried. */
 export type UpstreamCallOutcome =
   | { readonly bytes: Uint8Array }
   | { readonly bytes: undefined; readonly error: WaymarkError; readonly isUnreached: boolean };
@@ -77,14 +77,14 @@ export class UpstreamCalls {
     const { upstreamCount } = options;
     this.#streams = new UpstreamStreams((address, timeoutMs, onLeaving) => this.#dial(address, timeoutMs, onLeaving, true));
     this.#probes = new ConnectionPool({ maxConnections: upstreamCount, maxCalls: 2 * upstreamCount, idleMs: IDLE_MS }, open);
-    // One more connection is for a node named by an upstream, where this resolver registers itself.
+    // The additional connection is for a node that an upstream lists, with which this resolver registers itself.
     this.#calls = new ConnectionPool({ maxConnections: upstreamCount + 1, maxCalls: MAX_FETCHES + MAX_PASSED, idleMs: IDLE_MS }, open);
     this.#timer = setInterval(() => this.#sweep(), SWEEP_MS).unref();
   }
 
   /**
-   * Reads certificates and token again, for new connections, calls and streams. Returns whether they changed. Throws when a file is unusable, and keeps the
-   * previous credentials.
+   * Reads the certificates and the token again, for new connections, calls and streams. Returns whether they changed. If a file is unusable, throws and
+   * keeps the previous credentials.
    */
   reload(): boolean {
     const isChanged = this.#credentials.reload();
@@ -95,7 +95,7 @@ export class UpstreamCalls {
     return true;
   }
 
-  /** Requests the server info of an upstream and measures the latency. Rejects with a WaymarkError. */
+  /** Requests the server info of an upstream, and measures the latency. Rejects with a WaymarkError. */
   async probe(upstream: string): Promise<{ readonly latencyMs: number; readonly facts: UpstreamFacts }> {
     const startMonoMs = performance.now();
     const outcome = await this.#call(this.#probes, { upstream, path: PATHS.probe, message: PROBE_REQUEST, timeoutMs: PROBE_MS });

@@ -37,7 +37,7 @@ const MAX_KNOWN = 100;
 const MAX_TEXT_CHARS = 512;
 /** Maximum number of names in `via` of an answer, which is more than any allowed chain has. */
 const MAX_VIA = 100;
-/** Longest accepted pause. A server that requests a longer one is asked again after this time. */
+/** Longest retry delay that is accepted from a server, in ms. A server that requests a longer one is called again after this time. */
 const MAX_RETRY_MS = 60_000;
 
 export const PATHS = {
@@ -98,24 +98,24 @@ function decoded(bytes: Uint8Array): ServerInfoResponse {
 }
 
 /**
- * Returns the error that a caller of the resolver gets when a call to an upstream failed. If the upstream refused the resolver's own credential or rate, the
- * caller did nothing wrong and gets `not_ready`. `isSaid` is true when the server sent the status itself.
+ * Returns the error that a caller of the resolver gets when a call to an upstream failed. If the upstream rejected the resolver's own credential or limited its
+ * rate, the caller did nothing wrong and gets `not_ready`. `isFromServer` is true when the server sent the status itself.
  */
-export function refusalOf(upstream: string, { code, message, details }: GrpcStatus, isSaid: boolean): WaymarkError {
-  const said = readDetails(details);
-  const retry = said.retryMs === undefined ? {} : { retryMs: said.retryMs };
-  const text = textOf(message, said.reason);
+export function refusalOf(upstream: string, { code, message, details }: GrpcStatus, isFromServer: boolean): WaymarkError {
+  const decoded = readDetails(details);
+  const retry = decoded.retryMs === undefined ? {} : { retryMs: decoded.retryMs };
+  const text = textOf(message, decoded.reason);
   if (code === CODES.DEADLINE_EXCEEDED)
     return new WaymarkError("deadline_exceeded", `the upstream ${upstream} did not answer in time`, retry);
-  const metadata = said.urls === undefined ? {} : { metadata: { urls: said.urls } };
-  if (isSaid && said.reason !== undefined && PASSED_ON.has(said.reason))
-    return new WaymarkError(said.reason, text, { ...retry, ...metadata });
-  const isRefused = isSaid && (said.reason === "unauthenticated" || said.reason === "discovery_access_denied");
-  const outcome = isRefused ? `refuses this resolver: ${said.reason}` : "sent no answer";
+  const metadata = decoded.urls === undefined ? {} : { metadata: { urls: decoded.urls } };
+  if (isFromServer && decoded.reason !== undefined && PASSED_ON.has(decoded.reason))
+    return new WaymarkError(decoded.reason, text, { ...retry, ...metadata });
+  const isRefused = isFromServer && (decoded.reason === "unauthenticated" || decoded.reason === "discovery_access_denied");
+  const outcome = isRefused ? `refuses this resolver: ${decoded.reason}` : "sent no answer";
   return new WaymarkError("not_ready", `the upstream ${upstream} ${outcome}: ${text}`, retry);
 }
 
-/** Classifies the status with which a server ended a watch: it refused the watched prefixes, or, if undefined, it failed. */
+/** Returns why a server refused the watched prefixes, from the status with which it ended the watch. Undefined if the watch failed for another reason. */
 export function watchRefusalOf({ code, details }: GrpcStatus): WatchRefusal | undefined {
   if (code === CODES.PERMISSION_DENIED) return "access";
   if (code === CODES.RESOURCE_EXHAUSTED) return readDetails(details).reason === "quota_exceeded" ? "prefix" : undefined;
@@ -139,11 +139,11 @@ const PASSED_ON: ReadonlySet<ErrorReason> = new Set<ErrorReason>([
 interface StatusDetails {
   readonly reason: ErrorReason | undefined;
   readonly retryMs: number | undefined;
-  /** Addresses of nodes, named by a resolver that accepts no writes. */
+  /** Addresses of nodes, sent by a resolver that rejects writes. */
   readonly urls: string | undefined;
 }
 
-/** Decodes the error details. Details that do not decode are ignored, because the code still names the failure. */
+/** Decodes the error details. Details that do not decode are ignored, because the code still identifies the failure. */
 function readDetails(bytes: Uint8Array | undefined): StatusDetails {
   let reason: ErrorReason | undefined;
   let retryMs: number | undefined;

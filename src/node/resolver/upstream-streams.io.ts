@@ -1,6 +1,6 @@
 /**
- * The streams of a resolver to its upstream servers. Streams to one server share a connection, so that a policy arrives before the data made under it, and a
- * second watch needs no second handshake.
+ * The streams of a resolver to its upstream servers. Streams to one server share a connection, so that a policy arrives before the data that was made under it, and
+ * a second watch needs no second handshake.
  */
 import type { CallResult, ClientCall } from "../../grpc/client/client-call.ts";
 import type { ClientConnection } from "../../grpc/client/connection.io.ts";
@@ -13,12 +13,12 @@ import { refusalOf, watchRefusalOf } from "./upstream-codec.ts";
 
 export interface StreamEvents {
   /**
-   * Called for each message when it arrives. The next message is delivered when this returns, and flow control limits reading accordingly. The message was
+   * Called for each message when it arrives. The next message is delivered when this function returns, and flow control slows down reading accordingly. The message was
    * sent at most `delayMs` ago.
    */
-  said(bytes: Uint8Array, delayMs: number): void;
+  received(bytes: Uint8Array, delayMs: number): void;
   /**
-   * Called once, last, when the stream ended, failed or could not be opened; never during the call that opens it. `refusal`: the server refused the watched
+   * Called once, as the last event, when the stream ended, failed or could not be opened. Never called during the call that opens the stream. `refusal`: the server refused the watched
    * prefixes.
    */
   ended(error: WaymarkError, refusal?: WatchRefusal): void;
@@ -37,7 +37,7 @@ export interface StreamRequest {
   readonly metadata: GrpcMetadata | undefined;
 }
 
-/** Timeout from the request to the first message. A server that accepts a stream sends its position immediately. */
+/** Timeout from the request to the first message, in ms. A server that accepts a stream sends its position immediately. */
 const FIRST_MESSAGE_MS = 10_000;
 const DIAL_MS = 5000;
 
@@ -138,7 +138,7 @@ class UpstreamStream implements UpstreamStreamHandle {
     if (this.#isOver) return;
     const { path, message, metadata } = this.#request;
     const listener = {
-      message: (bytes: Uint8Array) => this.#said(bytes, connection.delayMs),
+      message: (bytes: Uint8Array) => this.#received(bytes, connection.delayMs),
       closed: (result: CallResult) => this.#closed(result),
     };
     this.#call = connection.start({ path, isSingleResponse: false, metadata }, listener);
@@ -158,9 +158,9 @@ class UpstreamStream implements UpstreamStreamHandle {
     this.#call?.cancel();
   }
 
-  #said(bytes: Uint8Array, delayMs: number): void {
+  #received(bytes: Uint8Array, delayMs: number): void {
     this.#timer.clear();
-    if (!this.#isOver) this.#events.said(bytes, delayMs);
+    if (!this.#isOver) this.#events.received(bytes, delayMs);
   }
 
   #closed({ status, isFromServer }: CallResult): void {

@@ -1,4 +1,4 @@
-/** Connects a node to a worker: a thread by its message port, or a process by a pipe, over which the same values go as bytes. */
+/** Connects a node to a worker: a thread by its message port, or a process by a pipe, over which the same values are sent as bytes. */
 import { fork } from "node:child_process";
 import { parentPort, Worker, workerData } from "node:worker_threads";
 import { V8_FLAGS } from "../../lib/v8/flags.ts";
@@ -10,7 +10,7 @@ const ENTRY = new URL(`./worker.io${import.meta.url.endsWith(".ts") ? ".ts" : ".
 /** Events of a worker. */
 export interface WorkerEvents {
   readonly onMessage: (message: FromWorker) => void;
-  /** Called with an uncaught error of the worker, or with the reason of its end. */
+  /** Called with an uncaught error of the worker, or with the reason why it ended. */
   readonly onError: (error: unknown) => void;
   /** Called once when the worker is gone, after all other events. */
   readonly onExit: () => void;
@@ -86,9 +86,9 @@ export function openNodeEnd(begin: (start: WorkerStart, node: NodeEnd) => void):
 }
 
 function openPipe(begin: (start: WorkerStart, node: NodeEnd) => void): void {
-  if (process.send === undefined) throw new Error("worker.io is not a program: it is started by a Waymark node");
+  if (process.send === undefined) throw new Error("worker.io cannot be run directly: it is started by a Waymark node");
   for (const signal of NODE_SIGNALS) process.on(signal, () => {});
-  // The node is gone, so nothing would update or end this process any more.
+  // The node is gone, so nothing would update or end this process.
   process.once("disconnect", () => process.exit());
   const node: NodeEnd = {
     // A message to a node that is gone is lost, and `disconnect` follows.

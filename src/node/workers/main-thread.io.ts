@@ -6,7 +6,7 @@ import type { CallRequests } from "../../services/forwarding/messages.ts";
 import type { NodeEnd } from "./channel.io.ts";
 import type { FromWorker, ToWorker, WorkerNotice, WorkerQuestion, WorkerReply } from "./messages.ts";
 
-/** Received messages are confirmed this often, even when there is nothing else to send. */
+/** Interval at which received messages are confirmed, in ms, even when there is nothing else to send. */
 const SEND_MS = 100;
 /** Maximum number of audit events that the main thread has not confirmed. Further events are lost and counted. */
 const MAX_EVENTS = 20_000;
@@ -44,7 +44,7 @@ export class MainThread implements Pick<AuditSink, "record"> {
     this.#lost = metrics.counter("waymark_audit_lost_total", {});
   }
 
-  /** Starts sending. Items that wait are sent first. */
+  /** Starts sending. Pending items are sent first. */
   begin(messageSources: MessageSources): void {
     this.#messageSources = messageSources;
     setInterval(() => this.schedule(), SEND_MS).unref();

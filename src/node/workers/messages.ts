@@ -19,7 +19,7 @@ export type WorkerRole = "callers" | "dns";
 
 /** How the rate limits of the node are divided among workers. */
 export type WorkerLimits =
-  /** Threads share memory. A restarted thread finds the memory as it is. */
+  /** Threads share memory. A restarted thread uses the same memory, with its current content. */
   | { readonly kind: "shared"; readonly limits: SharedLimits }
   /** Processes share no memory: each has one of `of` equal parts. */
   | { readonly kind: "part"; readonly of: number };
@@ -52,7 +52,7 @@ export interface WorkerStart {
 /** State that reads depend on in addition to the catalog. */
 export interface ReplicatedNodeState {
   readonly isReady: boolean;
-  /** Whether DNS may be answered: the node is ready and has no fault since. */
+  /** Whether DNS may be answered: the node was ready once and has no fault now. */
   readonly isSound: boolean;
   readonly isWhole: boolean;
   readonly isServing: boolean;
@@ -64,7 +64,7 @@ export interface ReplicatedNodeState {
   readonly isShared: boolean;
   /** As in `PeerDirectory`. */
   readonly unreachable: UnreachableNodes | undefined;
-  /** Why this node accepts neither renewals nor watches: another process uses its id. */
+  /** Why this node refuses renewals and watches: another process uses its id. Undefined if it does not refuse them. */
   readonly startRefusal: SentError | undefined;
   readonly endedStaticCount: number;
   /** The zone serials, for a process. Threads share their memory. */
@@ -94,7 +94,7 @@ export interface WorkerReply {
   readonly scrape?: Awaited<ReturnType<HttpSources["scrape"]>> | undefined;
 }
 
-/** A message to a worker. The catalog changes are applied first, because all other parts may refer to them. */
+/** A message to a worker. The catalog changes are applied first, because all other fields may refer to them. */
 export interface ToWorker {
   /** 1, 2, 3, … */
   readonly number: number;

@@ -18,26 +18,26 @@ import type {
   WorkerStart,
 } from "./messages.ts";
 
-/** Maximum number of records per message while a copy is made. */
+/** Maximum number of records per message while a copy is being made. */
 const SLICE_COUNT = 2000;
-/** While a copy is made, sending pauses when this many bytes are not confirmed. A worker handles all waiting messages in one go, and confirms them only then. */
+/** While a copy is being made, sending pauses when this many bytes are unconfirmed. A worker handles all pending messages in one turn, and confirms them only after that. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
-/** A worker that confirms nothing for this long is ended: writers and policy changes wait for it, and its pending messages would fill the memory. */
+/** A worker that confirms nothing for this long, in ms, is terminated: writers and policy changes wait for it, and its pending messages would fill the memory. */
 const MAX_SILENT_MS = 10_000;
-/** The same limit until the copy is complete and the worker serves readers. On a busy machine a thread may take long to load. */
+/** The same limit, in ms, until the copy is complete and the worker serves readers. On a busy machine a thread may take a long time to load. */
 const MAX_SILENT_START_MS = 60_000;
 
 export interface WorkerEndParts {
   readonly open: StartWorker;
   /** Name of the worker's role in messages: "read worker". */
   readonly what: string;
-  /** A worker with more unconfirmed bytes is ended. */
+  /** A worker with more unconfirmed bytes is terminated. */
   readonly maxUnconfirmedBytes: number;
   readonly start: WorkerStart;
   readonly feed: CopyFeed;
   readonly calls: ForwardedCalls;
   readonly facts: () => ReplicatedNodeState;
-  /** Called with each message. Its calls may still wait for their turn. */
+  /** Called with each message. The calls in the message may still wait for their turn. */
   readonly onMessage: (message: FromWorker) => void;
   /** Called when the worker is gone. `error`: its uncaught error, or the reason why it was ended. */
   readonly onEnd: (error: unknown) => void;
@@ -151,7 +151,7 @@ export class WorkerEnd {
     return (await Promise.race([listening, refused])).endpoints;
   }
 
-  /** Ends a worker that no longer confirms messages. Must be called a few times per second. */
+  /** Terminates a worker that no longer confirms messages. Must be called a few times per second. */
   look(): void {
     if (this.#unconfirmed.length === 0) this.#confirmedPatientMs = stallAwareNowMs();
     const maxMs = this.#isWhole ? MAX_SILENT_MS : MAX_SILENT_START_MS;
@@ -182,7 +182,7 @@ export class WorkerEnd {
     if (!feed.isWhole) this.schedule();
   }
 
-  /** Ends the forwarded streams that nothing else ends, because the node stops. */
+  /** Ends the forwarded streams that nothing else would end, because the node is stopping. */
   drain(error: WaymarkError): void {
     this.#parts.calls.drain(error);
   }

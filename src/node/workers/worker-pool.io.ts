@@ -32,13 +32,13 @@ import { WorkerEnd } from "./worker-end.io.ts";
 
 /** Interval at which facts that change only with time are sent, in ms. */
 const FACTS_MS = 100;
-/** Delay before a worker that has ended is started again, in ms. The delay doubles each time the worker ends within a minute. */
+/** Delay before a worker that has ended is started again, in ms. The delay doubles each time the worker ends within a minute of its start. */
 const AGAIN_MS = 200;
 const MAX_AGAIN_MS = 30_000;
 const STEADY_MS = 60_000;
-/** Metrics are measured at each scrape and every `MEASURE_LOOKS` looks, so that little is lost with a worker that ends. */
+/** Metrics are measured at each scrape and every `MEASURE_LOOKS` looks, so that little is lost when a worker ends. */
 const MEASURE_LOOKS = 20;
-/** Maximum time that a scrape waits for the values of the workers, in ms. For a late worker its previous values count. */
+/** Maximum time that a scrape waits for the values of the workers, in ms. If a worker is late, its previous values are used. */
 const MEASURE_MS = 1000;
 const MIB = 1024 * 1024;
 
@@ -74,7 +74,7 @@ const ROLES: Readonly<Record<WorkerRole, RoleRow>> = {
   dns: {
     what: "DNS process",
     open: openProcess,
-    // Pending messages for a process use memory of this process, twice while they are written.
+    // Pending messages for a process use memory of this process, and twice as much while they are being written.
     maxUnconfirmedBytes: 64 * MIB,
     gauge: "waymark_dns_processes",
     ended: "waymark_dns_processes_ended_total",
@@ -110,14 +110,14 @@ export interface WorkersOptions {
   readonly log: RootLog;
   readonly version: string;
   readonly core: WorkersCore;
-  /** Services whose calls read workers forward. They apply the limits. */
+  /** Services whose calls read workers forward. The services apply the limits. */
   readonly services: readonly ServiceDefinition[];
   /** As in `ListenersOptions`. */
   readonly zoneSerials: SharedArrayBuffer | undefined;
   readonly report: () => NodeReport;
   /** Called with the number of listening workers whenever it changes. */
   readonly onListening?: (count: number) => void;
-  /** Aborts when the node must stop, even while copies are made. */
+  /** Aborts when the node must stop, even while copies are being made. */
   readonly interrupt?: AbortSignal | undefined;
 }
 
@@ -137,17 +137,17 @@ export class WorkerPool {
   readonly #options: WorkersOptions;
   readonly #log: Log;
   readonly #places: readonly WorkerSlot[];
-  /** Turn budget of the calls of all workers. */
+  /** Turn budget for the calls of all workers. */
   readonly #turn = new TurnBudget({ nowMs: () => now().monoMs, onEnd: setImmediate });
   readonly #role: RoleRow;
   readonly #watches: HostWatches;
   readonly #limits: WorkerLimits;
   readonly #cookieSecret = newCookieSecret();
   readonly #timer: NodeJS.Timeout;
-  /** Resolves when the last answers to each worker are sent. Absent when none wait. */
+  /** Resolves when the last answers to each worker have been sent. Absent when none are pending. */
   readonly #answering = new WeakMap<WorkerEnd, Promise<void>>();
   #endpoints: ListenEndpoints | undefined;
-  /** Settles when the last worker that was ordered to listen does, or has failed to. */
+  /** Settles when the worker that was last ordered to listen is listening or has failed. */
   #listening: Promise<void> = Promise.resolve();
   #isStopping = false;
   #lookCount = 0;
@@ -173,7 +173,7 @@ export class WorkerPool {
   static async open(options: WorkersOptions): Promise<WorkerPool> {
     const { interrupt } = options;
     const workers = new WorkerPool(options);
-    // Copies of a large catalog take long. Ending the workers makes all waits for them fail.
+    // Copying a large catalog takes a long time. Ending the workers makes all waits for them fail.
     const giveUp = () => workers.close();
     interrupt?.addEventListener("abort", giveUp);
     try {
@@ -192,7 +192,7 @@ export class WorkerPool {
   }
 
   get endpoints(): ListenEndpoints {
-    assert(this.#endpoints !== undefined, "the workers listen");
+    assert(this.#endpoints !== undefined, "the workers are listening");
     return this.#endpoints;
   }
 
@@ -261,14 +261,14 @@ export class WorkerPool {
     await within(MEASURE_MS, Promise.all(this.#places.map(({ end }) => measuredBy(end, number).catch(() => {}))));
   }
 
-  /** Opens listeners one worker after the other, because two workers that both open the ports as the first would conflict. */
+  /** Opens listeners one worker after the other, because two workers that both opened the ports as the first one would conflict. */
   #listen(place: WorkerSlot): Promise<void> {
     const listening = this.#listening.then(() => this.#listenNow(place));
     this.#listening = listening.catch(() => {});
     return listening;
   }
 
-  /** The first worker to listen must find the ports free. A worker that starts when all others are gone is the first again. */
+  /** For the first worker that listens, the ports must be free. A worker that starts when all others are gone becomes the first again. */
   async #listenNow(place: WorkerSlot): Promise<void> {
     const ports = this.#endpoints && portsAt(this.#endpoints);
     const isFurther = ports !== undefined && this.#places.some(({ isListening }) => isListening);
@@ -337,7 +337,7 @@ export class WorkerPool {
   // ---- messages to workers ----
   /**
    * Answers the calls of a worker when all workers have received the changes that the answers refer to, so that a caller finds its write on any worker that
-   * it calls next.
+   * it calls after that.
    */
   #answer(to: WorkerEnd, calls: ForwardedCalls): void {
     const answers = calls.take();
@@ -436,7 +436,7 @@ export class WorkerPool {
     return this.#measurement;
   }
 
-  /** After a bug in a write the state may be wrong. So the process ends, and restarts from its data on disk. */
+  /** A bug in a write may have left wrong state, so the process exits and restarts from its data on disk. */
   #failed(fault: unknown, call: ForwardedCall): void {
     this.#options.log.child("server.rpc").error({ err: fault, ...call }, "handler failed");
     const service = this.#options.services.find(({ desc }) => desc.typeName === call.service);
@@ -473,7 +473,7 @@ export class WorkerPool {
   }
 }
 
-/** Waits for a measurement. An earlier one may still be under way, and would lack the calls answered since. */
+/** Waits for a measurement. An earlier one may still be in progress, and would not include the calls that were answered since then. */
 async function measuredBy(end: WorkerEnd, number: number): Promise<void> {
   let last = 0;
   while (last < number) last = (await end.done("measured")).number;

@@ -52,18 +52,18 @@ const UNKNOWN: ReplicatedNodeState = {
   endedStaticCount: 0,
   zoneSerials: undefined,
 };
-/** Facts of a shared catalog that are older than this, in ms, increase the age of the catalog. They are sent far more often. */
+/** Facts of a shared catalog that are older than this, in ms, increase the age of the catalog. Normally facts arrive far more often. */
 const FRESH_MS = 500;
-/** Maximum time of the main thread for a scrape, in ms. */
+/** Maximum time that the main thread gets for a scrape, in ms. */
 const SCRAPE_MS = 5000;
-/** Silence of the main thread after which it counts as hanging, in ms. It sends several messages per second. */
+/** Time without messages after which the main thread is considered hung, in ms. It sends several messages per second. */
 const SILENT_MS = 30_000;
-/** Maximum time of the main thread for a report, in ms. */
+/** Maximum time that the main thread gets for a report, in ms. */
 const REPORT_MS = 500;
 /** Interval at which counted refusals are recorded, in ms. */
 const LIMITS_MS = 250;
 
-/** Returns numbers from 0 to below 1. */
+/** Returns random numbers from 0 to below 1. */
 const random = draws(randomFillSync);
 
 class NodeWorker {
@@ -352,7 +352,7 @@ class NodeWorker {
   }
 }
 
-/** Divides the bounds of connections, streams and memory, which the settings set for all workers together. */
+/** Divides the limits on connections, streams and memory, which the settings define for all workers together. */
 function shareOf(settings: Settings, count: number): Settings {
   const { server, dns } = settings;
   const share = (bound: number) => Math.ceil(bound / count);

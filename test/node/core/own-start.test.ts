@@ -49,7 +49,7 @@ test("what a node says of its start is what its directory says, and nothing with
 });
 
 test.each([
-  ["n:1", "another process instance of n at this same address was accepted by m"],
+  ["n:1", "another process instance of n at the same address was accepted by m"],
   ["x:1", "stop one of the two"],
   ["", "stop one of the two"],
 ])("of a start that is remembered at this node's own address nobody says that one of two is to be stopped: %j", (otherAddress, wanted) => {

@@ -171,7 +171,7 @@ test("a token is shown on this machine, and never sent in plain text to another 
   await once(listener, "listening");
   const { port } = listener.address() as AddressInfo;
   using open = new DrivenResolver([`${elsewhere.address}:${port}`], {}, access);
-  await until("it is not probed", () => open.warnings.some((line) => line.includes("only sent over TLS")));
+  await until("it is not probed", () => open.warnings.some((line) => line.includes("sent only over TLS")));
   open.driver.close();
   await new Promise((resolve) => listener.close(resolve));
   expect(received).toBe(0);

@@ -1,6 +1,6 @@
 /**
- * Feeds one read worker from the main thread of a node. The feed has every change of the replica, of the policy in force and of the loads of own
- * entries, in the order in which they happen, so the worker answers readers as the main thread would.
+ * Feeds one read worker from the main thread of a node. The feed contains every change of the replica, of the policy in force and of the loads of own
+ * entries, in order, so the worker answers readers as the main thread would.
  */
 
 import type { ChangeMessage } from "../../../catalog/copy/change-codec.ts";
@@ -53,12 +53,12 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
   readonly #feed: ReplicaFeed;
   /** The policy that was last sent to the worker. */
   #policy: Policy | undefined;
-  /** Loads that are not sent yet, while the copy is made. */
+  /** Loads that have not been sent yet, while the copy is being made. */
   #loads: Generator<readonly [KeyText, LoadView], undefined> | undefined;
-  /** The last policy changes that were sent to the worker, that it has shown, and that its watches have received. */
+  /** The last policy change that was sent to the worker, that the worker has shown, and that its watches have received. */
   readonly #changes: { begun: ChangeNumber; shown: ChangeNumber; delivered: ChangeNumber } = { begun: 0, shown: 0, delivered: 0 };
 
-  /** Follows the parts until `close`. `onNews`: a message waits that comes with no change of the catalog, so nothing else triggers `take`. */
+  /** Follows the parts until `close`. `onNews` is called when a message without a catalog change is pending, because nothing else triggers `take` then. */
   constructor(rooms: FeedRooms, onNews: () => void) {
     const { replica, registrar, fanout, switches } = rooms;
     this.#rooms = rooms;
@@ -73,7 +73,7 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
     switches.followers.add(this);
   }
 
-  /** Ends the feed because the worker is gone. Policy changes no longer wait for it. */
+  /** Ends the feed because the worker is gone. Policy changes no longer wait for the worker. */
   close(): void {
     const { registrar, fanout, switches } = this.#rooms;
     this.#feed.close();
@@ -83,30 +83,30 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
     switches.onFollowed();
   }
 
-  /** Whether the worker, with everything taken so far, has all data that this thread had at that time. */
+  /** Whether the messages returned by `take` so far give the worker all data that this thread had at that time. */
   get isWhole(): boolean {
     return this.#feed.isWhole;
   }
 
-  /** Approximate number of bytes that wait for `take`. */
+  /** Approximate number of pending bytes for `take`. */
   get waitingBytes(): number {
     return this.#feed.waitingBytes;
   }
 
-  /** Like `ReplicaFeed.take`. While the copy is made, the message also has about `maxCount` loads at most. */
+  /** Like `ReplicaFeed.take`. While the copy is being made, the message also contains at most about `maxCount` loads. */
   take(maxCount: number): ChangeMessage {
     this.#sendLoads(maxCount);
     return this.#feed.take(maxCount);
   }
 
   // ---- changes of policy ----
-  /** The worker reports that it has shown this policy change and queued it for its watches. */
+  /** Must be called when the worker reports that it has shown this policy change and queued it for its watches. */
   shown(change: ChangeNumber): void {
     this.#changes.shown = change;
     this.#rooms.switches.onFollowed();
   }
 
-  /** The worker reports that all watches except slow ones have received this policy change. */
+  /** Must be called when the worker reports that all watches except slow ones have received this policy change. */
   delivered(change: ChangeNumber): void {
     this.#changes.delivered = change;
   }
@@ -120,7 +120,7 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
   }
 
   begins(change: ChangeNumber): void {
-    // A copy that is being made is complete only after the change, and then has nothing to report about it.
+    // A copy that is still being made will include the change when it is complete, so the worker has nothing to report about it.
     if (!this.isWhole) return;
     this.#changes.begun = change;
     this.#mark(MARK.BEGIN).numbers(change);
@@ -158,7 +158,7 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
     return this.#feed.mark(mark);
   }
 
-  /** Sends the policy before anything that happens under it, because a policy takes effect when it comes into force. */
+  /** Sends the policy before any change made under it, because a policy is effective as soon as it is in force. */
   #sendPolicy(): void {
     const { policy } = this.#rooms.policies;
     if (policy === this.#policy) return;

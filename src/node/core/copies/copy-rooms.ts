@@ -28,7 +28,7 @@ export interface CopyRooms extends ReadingCore {
   readonly copy: CopyApplier;
 }
 
-/** State from the feed other than the catalog. Until the feed sends a policy there is none, and readers see nothing. */
+/** State from the feed other than the catalog. Until the feed sends a policy, none is in force and readers see nothing. */
 interface CopyInputs {
   readonly loads: Map<KeyText, LoadView>;
   readonly policies: { policy: Policy };
@@ -99,7 +99,7 @@ class CopyApplier {
       case MARK.END_WATCHES:
         return fanout.end();
       default:
-        assert(false, "the feed has an unknown mark", { mark });
+        assert(false, "unknown mark in the feed", { mark });
     }
   }
 

@@ -39,7 +39,7 @@ export interface NodeRooms {
   readonly checks: HealthChecks;
   /** Undefined on a node without summaries. */
   readonly summaries?: NodeSummaries | undefined;
-  /** Whether the settings name seed nodes. If so, this node accepts no writes until it knows the clocks of other nodes. */
+  /** Whether the settings name seed nodes. If so, this node refuses writes until it knows the clocks of other nodes. */
   readonly hasSeeds: boolean;
   /** Makes a generation. Generations grow with time and are unique. */
   readonly newGeneration: (time: Time) => number;
@@ -104,7 +104,7 @@ export class NodeParts {
   }
 }
 
-/** Returns the parts of a node in the order in which they run. A new part is a row here. */
+/** Returns the parts of a node in the order in which they run. To add a part, add a row here. */
 function rowsOf(core: NodeParts): readonly NodePart[] {
   const { limits } = core.rooms;
   return [
@@ -127,7 +127,7 @@ function rowsOf(core: NodeParts): readonly NodePart[] {
   ];
 }
 
-/** Renews the generation. A new generation goes to the journal first; then all own records continue under it. */
+/** Renews the generation. A new generation is written to the journal first; after that, all own records continue under it. */
 function generationsRow(core: NodeParts): NodePart {
   const { replica, newGeneration } = core.rooms;
   const generations = new GenerationRenewal(replica, newGeneration);
@@ -299,7 +299,7 @@ function pushEvent(event: NodeOutput | undefined, out: NodeOutput[]): void {
 /** Maximum number of rejected unknown peers that are logged per `WINDOW_MS`. */
 const MAX_REFUSALS = 10;
 const WINDOW_MS = 60_000;
-/** An unreachable address is logged once per this time. */
+/** Minimum time between two log lines about the same unreachable address, in ms. */
 const UNANSWERED_WINDOW_MS = 600_000;
 
 /** Decides which rejected unknown peers and which unreachable addresses are logged. The others are only counted. */

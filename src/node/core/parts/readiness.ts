@@ -31,18 +31,18 @@ export class NodeReadiness implements NodePart {
       this.state = "served";
     },
     policyShown: (_, _time, out) => {
-      assert(this.state === "caughtUp", "a node becomes ready after it has caught up");
+      assert(this.state === "caughtUp", "only a node that has caught up becomes ready");
       this.state = "ready";
       out.push({ kind: "ready" });
     },
   };
 
-  /** Whether the node has been ready once. It then stays ready: the age of its data shows later gaps. */
+  /** Whether the node has been ready once. After that it stays ready: later gaps appear in the age of its data. */
   get isReady(): boolean {
     return this.state === "ready";
   }
 
-  /** Whether readers may be informed that they have a complete snapshot. */
+  /** Whether this node may report to readers that their snapshot is complete. */
   get isWhole(): boolean {
     return this.isReady && this.#parts.fabric()?.isWhole !== false;
   }

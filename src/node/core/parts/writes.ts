@@ -1,5 +1,5 @@
 /**
- * Writes own records to the disk: batches, the answers to their callers, and maintenance overrides from other nodes. A node confirms that a write is durable
+ * Writes own records to disk in batches, answers their callers, and carries out maintenance overrides from other nodes. A node confirms a write
  * only while other nodes accept its process instance.
  */
 import type { KeyText } from "../../../catalog/record/record.ts";
@@ -17,7 +17,7 @@ import type { Time } from "../../../lib/machine.ts";
 import type { NodeHandlers, NodeOutput, NodePart } from "../../core-io.ts";
 import type { WriteEligibility } from "../write-eligibility.ts";
 
-/** Retry delay for callers of a node that currently accepts no orders, in ms. */
+/** Retry delay for callers of a node that currently refuses overrides, in ms. */
 const RETRY_MS = 1000;
 
 type SettledOutput = Extract<NodeOutput, { readonly kind: "settled" }>;
@@ -104,7 +104,7 @@ export class NodeWrites implements NodePart {
     if (count > 0) this.#takenOver.push({ batch: this.commits.durable(), count });
   }
 
-  /** Sends the waiting answers: other nodes have confirmed this process instance, or accept another one. */
+  /** Sends the waiting answers, because other nodes have confirmed this process instance or accept another one. */
   confirmed(out: NodeOutput[]): void {
     const { refusal } = this.#parts.writeEligibility;
     out.push({ kind: "confirmed", ...(refusal !== undefined && { refusal: { error: refusal } }) });
@@ -143,13 +143,13 @@ export class NodeWrites implements NodePart {
     return settled.refusal === undefined && refusal !== undefined ? { ...settled, refusal: { error: refusal } } : settled;
   }
 
-  /** Throws while this node accepts no overrides from other nodes. */
+  /** Throws while this node refuses overrides from other nodes. */
   #checkOrders(time: Time): void {
     const { writeEligibility, isDraining, mustConfirm } = this.#parts;
     if (isDraining()) throw new WaymarkError("draining", "this node is stopping", { retryMs: RETRY_MS });
     writeEligibility.checkWrites();
     if (mustConfirm(time))
-      throw new WaymarkError("not_ready", "this node's process was paused and waits for confirmation from other nodes", {
+      throw new WaymarkError("not_ready", "this node's process was paused, and other nodes have not confirmed it yet", {
         retryMs: RETRY_MS,
       });
   }
@@ -165,7 +165,7 @@ interface MaintenanceOrdersParts {
   readonly self: () => MaintainRequest["from"];
   /** Returns the batch that contains everything staged so far, or 0. */
   readonly durable: () => BatchNumber;
-  /** Throws while this node accepts no writes. */
+  /** Throws while this node refuses writes. */
   readonly checkWrites: (time: Time) => void;
 }
 

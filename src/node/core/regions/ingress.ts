@@ -1,4 +1,4 @@
-/** Chooses the nodes of this cluster that clients of other clusters may call: the nodes with the role `ingress`, or else the nodes with borders. */
+/** Chooses the nodes of this cluster that clients of other clusters may call: the nodes with the role `ingress` or, if there are none, the nodes with borders. */
 import { decodeEntry } from "../../../catalog/entry/codec.ts";
 import { NODES_NAMESPACE } from "../../../catalog/entry/names.ts";
 import { BODY, KIND, keyText } from "../../../catalog/record/record.ts";
@@ -7,7 +7,7 @@ import type { MemberUpdate } from "../../../fabric/wire/messages.ts";
 import { type IngressNode, MAX_INGRESS } from "../../../summary/summary.ts";
 
 const ROLE = "ingress";
-/** Schemes that other clusters cannot use. */
+/** URL schemes that other clusters cannot use. */
 const INNER = /^(?:fabric|dns):/;
 
 /** Member fields that decide whether a node is an ingress node. */

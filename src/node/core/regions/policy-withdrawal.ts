@@ -1,5 +1,5 @@
 /**
- * Ends imported summaries that neighbours no longer export to this region, by the export rules that the nodes of the region report to each other. It also
+ * Withdraws imported summaries that neighbours no longer export to this region, based on the export rules that the nodes of the region send to each other. It also
  * computes the reachability that this region advertises to its neighbours (docs/design/summaries.md, Narrowed export rules). The rules are in
  * `src/fabric/borders/rules/`; this file applies them to the stored summaries.
  */
@@ -25,7 +25,7 @@ export interface PolicyWithdrawalParts {
 
 type RuleMember = Pick<MemberUpdate, "clusterId" | "heardRules">;
 
-/** A node of this age has all links that it should have. */
+/** Age at which a node is assumed to have all its links, in ms. */
 const SETTLED_MS = 60_000;
 const NO_ROWS: readonly HeardRule[] = [];
 
@@ -96,7 +96,7 @@ export class PolicyWithdrawal {
       const told = kin.flatMap(({ heardRules = NO_ROWS }) => (heardRules.length > 0 ? [heardRules] : []));
       return [cluster, countingOf([...told, this.#remembered.follow(cluster, told.flat(), monoMs)])] as const;
     });
-    // Clusters without a live node are forgotten in the same way as their neighbours.
+    // The rules of clusters without a live node expire in the same way as the rules of neighbours.
     for (const cluster of this.#remembered.clusters) if (!byCluster.has(cluster)) this.#remembered.follow(cluster, NO_ROWS, monoMs);
     this.#countings = new Map(countings);
     this.#reach.follow([...this.#countings.values()], this.#since(monoMs));
@@ -115,7 +115,7 @@ export class PolicyWithdrawal {
     return { isSettled: ageMs >= SETTLED_MS, isLost: ageMs >= this.#parts.held.lostAfterMs };
   }
 
-  /** Also counts the current exports of a link of this node, so that summaries that arrive with a wider rule are accepted immediately. */
+  /** For this cluster, the current exports on this node's links are accepted too, so that summaries that arrive with a wider rule are accepted immediately. */
   #passes(cluster: string, support: Support): IsExported {
     const heard = cluster === this.#parts.clusterId ? this.#heard : undefined;
     return (namespace, region) => support.covers(namespace, region) || heard?.passes(namespace, region) === true;

@@ -9,9 +9,9 @@ import type { HeldSummaries } from "../../../summary/held/summaries.ts";
 import { recordKey } from "../../../summary/keys.ts";
 import type { SaidUnder, Summary, SummaryKey } from "../../../summary/summary.ts";
 
-/** Maximum number of waiting summaries. The oldest is dropped; its order comes again with the next echo. */
+/** Maximum number of waiting summaries. Above it the oldest is dropped; the next echo schedules it again. */
 const MAX_WAITING = 20_000;
-/** Delay between nodes, in ms. If the exporter of a service does not reassert within a hold-down, for example because it is paused, the others do so one after the other. */
+/** Delay between nodes, in ms. If the exporter of a service does not reassert within a hold-down, for example because it is paused, the others do so, one after the other. */
 const APART_MS = 1000;
 /** Number of summaries per step. Numbering, signing and storing one takes about 0.15 ms. */
 const SAID_AT_A_TIME = 20;
@@ -21,9 +21,9 @@ interface PendingReassertion {
   /** Version that must be exceeded. */
   readonly version: number;
   readonly dueMonoMs: number;
-  /** Version of the cluster's own summary when the order came. */
+  /** Version of the cluster's own summary when the reassertion was scheduled. */
   readonly saidVersion: number;
-  /** Whether it has already waited for the hold-down of a newer summary by another node. */
+  /** Whether the reassertion has already waited for the hold-down of a newer summary by another node. */
   readonly isPutOff: boolean;
 }
 
@@ -43,7 +43,7 @@ export interface ReassertQueueParts {
   readonly saidMonoMs: (key: SummaryKey) => number | undefined;
   /** Number of exporters that come before this node; 0 on the exporter of the service. */
   readonly rankOf: (key: SummaryKey) => number;
-  /** The policy in force and its rule for a namespace. The policy under which a restored summary was exported is not known. */
+  /** The policy in force and its rule for a namespace. The policy under which a restored summary was exported is unknown. */
   readonly saidUnder: (namespace: string, time: Time) => SaidUnder;
 }
 
@@ -102,7 +102,7 @@ export class ReassertQueue {
     return said === undefined ? 0 : Math.max(0, this.#parts.holdDownMs - Math.max(0, wallMs - said.generatedWallMs));
   }
 
-  /** Delays an order when another node exported a lower version since, by that node's hold-down. This happens only once, so frequent exports cannot block the order. */
+  /** If another node has exported a lower version since then, delays the reassertion by that node's hold-down. This happens only once, so frequent exports cannot block it. */
   #putOff(text: KeyText, waiting: PendingReassertion, time: Time): boolean {
     const said = this.#parts.held.own.find(waiting.key, time);
     const restMs = waiting.isPutOff || said === undefined || said.version <= waiting.saidVersion ? 0 : this.#restMs(said, time);

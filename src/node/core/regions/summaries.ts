@@ -14,6 +14,7 @@ import type { SummaryParts } from "../../../fabric/summaries/channel.ts";
 import { summaryBlocks } from "../../../fabric/summaries/snapshot.ts";
 import type { MemberFacts, MemberUpdate } from "../../../fabric/wire/messages.ts";
 import { NEVER, type Time } from "../../../lib/machine.ts";
+import { counted } from "../../../lib/text/visible-text.ts";
 import { mayPublish, type OnDenied } from "../../../policy/set/verdict.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
 import type { NamespaceExports } from "../../../services/discovery/namespace-status.ts";
@@ -80,15 +81,15 @@ export interface SummaryNews {
   readonly isChanged: boolean;
 }
 
-/** Interval at which the export state is judged, in ms. It is limited because the judgement looks at every member. */
+/** Interval at which the export state is evaluated, in ms. It is limited because the evaluation reads every member. */
 const JUDGE_MS = 500;
-/** A node that was in step within this time, in ms, sees its whole cluster. */
+/** A node that was in sync within this time, in ms, is assumed to see its whole cluster. */
 const IN_STEP_MS = 10_000;
-/** After a shorter pause, data is no older than data from a slow link. */
+/** Minimum pause that affects exports, in ms. After a shorter one, data is no older than data from a slow link. */
 const LEAST_STANDSTILL_MS = 1000;
 /** The name for which the exporter of the beacon is chosen. */
 const BEACON = "\0beacon";
-/** Delay per rank, in ms, between nodes that confirm while exports are paused because many nodes vanished. By then a node knows the beacon of its predecessor. */
+/** Delay per rank, in ms, between nodes that send confirming beacons while exports are paused because many nodes vanished. In this time a node receives the beacon of its predecessor. */
 const CONFIRM_APART_MS = 1000;
 /** Number of records per step of a policy change. */
 const SWITCHED_AT_A_TIME = 512;
@@ -103,7 +104,7 @@ export class NodeSummaries {
   #judgeMonoMs = Number.NEGATIVE_INFINITY;
   #inStepMonoMs = Number.NEGATIVE_INFINITY;
   #inStepWithListedMonoMs = Number.NEGATIVE_INFINITY;
-  /** End of the last pause. An earlier in-step time no longer counts. */
+  /** End of the last pause. An earlier in-sync time is no longer valid. */
   #wokeMonoMs = Number.NEGATIVE_INFINITY;
   #standing: Standing = "silent";
   /** Whether this node announces that it exports. */
@@ -119,7 +120,7 @@ export class NodeSummaries {
   #announced: readonly SignedBytes[] = [];
   /** Number of other nodes of the cluster that export. */
   #exporterCount = 0;
-  /** Delay after the due time of the beacon at which this node sends it, when no node exports and this one has paused only because many nodes vanished. */
+  /** Delay after the due time of the beacon at which this node sends it, if no node exports and this node paused its exports only because many nodes vanished. */
   #confirmsAfterMs: number | undefined;
   readonly #lack = new ExporterLack();
   /** Whether a live node of the cluster accepts calls of other clusters. */
@@ -174,7 +175,7 @@ export class NodeSummaries {
     this.#linkedRegions = linkedRegions;
     const priorityOf = (namespace: string) => policies.policy.ruleOf(namespace)?.priority ?? 0;
     const { ttlMs, storeForwardMs, storeForwardMaxMessages: storeForwardCount } = this.#options;
-    // Half a TTL, so that one beacon may be lost before other nodes of the region are asked.
+    // Half a TTL, so that one beacon may be lost before other nodes of the region are queried.
     const options = { ...BORDER_FIXED, heardMs: ttlMs / 2, storeForwardMs, storeForwardCount };
     this.#borders = new BorderChannel(options, {
       here: this.#options,
@@ -241,7 +242,7 @@ export class NodeSummaries {
     return texts.filter((text) => text !== "").join("; ");
   }
 
-  /** Reports a missing key: a border node cannot verify the summaries of a cluster whose key it lacks, even of its own. */
+  /** Reports a missing key: a border node cannot verify the summaries of a cluster whose key it lacks, including its own cluster. */
   get #silenceWords(): string {
     const { clusterId, isExporting, neighbours } = this.#options;
     if (!isExporting || neighbours.length === 0 || this.#parts.keys.hasKeys(clusterId)) return "";
@@ -266,7 +267,7 @@ export class NodeSummaries {
       return "exports paused, because many nodes of the cluster disappeared at the same time; earlier exports are confirmed by beacons";
     if (this.#standing === "withholding") return "exports paused, because this node may see only part of its cluster";
     const others = this.#exporterCount;
-    const elsewhere = others > 0 ? `exported by ${others} other nodes of the cluster` : "exported by no node of the cluster";
+    const elsewhere = others > 0 ? `exported by ${counted(others, "other node")} of the cluster` : "exported by no node of the cluster";
     return this.#parts.signer === undefined
       ? `not exporting summaries: this node has no summary.signing_key_file; ${elsewhere}`
       : `not exporting summaries; ${elsewhere}`;
@@ -276,7 +277,7 @@ export class NodeSummaries {
     return this.#standing === "exporting";
   }
 
-  /** The process was paused for `lagMs`. Other nodes may have exported in the meantime. */
+  /** Must be called when the process was paused for `lagMs`, because other nodes may have exported in the meantime. */
   onProcessPause(lagMs: number, time: Time): void {
     this.#borders?.stoodStill(lagMs, time);
     this.#judgeMonoMs = Number.NEGATIVE_INFINITY;
@@ -290,7 +291,7 @@ export class NodeSummaries {
     this.builder.stoodStill();
   }
 
-  /** Before the node begins, only a policy change is due: readers must follow the policy of the disk first. */
+  /** Before the node begins, only a policy change is due: readers must first follow the policy from disk. */
   nextDeadlineMs(isBegun: boolean): number {
     if (!isBegun) return this.reads.isRunning ? this.#time.monoMs : NEVER;
     if (this.reads.isRunning || this.held.hasRefused || this.#parts.policies.policy !== this.#policy) return this.#time.monoMs;
@@ -299,7 +300,7 @@ export class NodeSummaries {
     return Math.min(this.#judgeMonoMs, this.builder.nextDeadlineMs(), restateMonoMs, heldMonoMs, this.#beaconDueMonoMs());
   }
 
-  /** Does some of the due work. */
+  /** Performs some of the due work. */
   step(circumstances: SummaryContext, time: Time, out: NodeOutput[]): SummaryNews {
     this.#time = time;
     this.#noteRules(time);
@@ -312,7 +313,7 @@ export class NodeSummaries {
     for (const draft of exported) out.push({ kind: "summaryExported", draft });
     this.failedCount += drafts.length - exported.length;
     const isBeaconDue = time.monoMs >= this.#beaconDueMonoMs();
-    // A node that does not export the beacon keeps an echo of it for the node that does.
+    // Only the node that exports the beacon reacts to an echo of it.
     if ((this.#goAbove(time, out) && this.#isBeaconMine()) || isBeaconDue || (isJudged && this.#hasFirstIngress(circumstances)))
       this.held.makeBeacon(this.#ingress(circumstances), time);
     this.held.work(time);
@@ -328,14 +329,14 @@ export class NodeSummaries {
     return { areFactsChanged, isChanged };
   }
 
-  /** Does a part of a policy change for the readers. Returns whether they now follow the policy. */
+  /** Performs a part of a policy change for the readers. Returns whether they now follow the policy. */
   followPolicy(out: NodeOutput[]): boolean {
     const hasFollowed = this.reads.isRunning && this.reads.step(SWITCHED_AT_A_TIME);
     if (hasFollowed) out.push({ kind: "summariesFollowed" });
     return hasFollowed;
   }
 
-  /** Reasserts summaries of which other nodes have a higher version. Returns whether the beacon is one of them. */
+  /** Reasserts summaries that other nodes have in a higher version. Returns whether the beacon is one of them. */
   #goAbove(time: Time, out: NodeOutput[]): boolean {
     if (!this.isExporting) return false;
     const { drafts, isBeacon } = this.#reassertQueue.step(time);
@@ -357,7 +358,7 @@ export class NodeSummaries {
     if (version !== this.#seenVersion) {
       const changed = keys.changedSince(this.#seenVersion);
       this.held.keysChanged(changed);
-      // An announcement that waited may be valid now, and the region must receive it.
+      // A pending announcement may be valid now, and the region must receive it.
       for (const text of keys.announcements(time.wallMs, changed)) this.held.announce({ ...text, hops: 0 }, time);
     }
     this.#seenVersion = version;
@@ -379,7 +380,7 @@ export class NodeSummaries {
     return this.isExporting && this.builder.exporterOf(BEACON) === this.#options.nodeId;
   }
 
-  /** Whether an ingress exists although the last beacon has none. Entries of nodes appear only after their start. Each beacon is followed by at most one more. */
+  /** Whether an ingress exists although the last beacon has none, because entries of nodes appear only after their start. A beacon triggers at most one more. */
   #hasFirstIngress(circumstances: SummaryContext): boolean {
     if (!this.#isBeaconMine() || this.held.beaconOf(this.#options.clusterId)?.ingress.length !== 0) return false;
     return this.#ingress(circumstances).length > 0;
@@ -397,7 +398,7 @@ export class NodeSummaries {
     return self === undefined ? others : [self, ...others];
   }
 
-  /** Unreachable nodes are counted as soon as they are known, so a node that may see only part of its cluster must not export until the next judgement. */
+  /** Unreachable nodes trigger an evaluation immediately, because a node that may see only part of its cluster must not export until the next regular one. */
   #isJudgeDue({ fabric, isReady }: SummaryContext, { monoMs }: Time): boolean {
     return monoMs >= this.#judgeMonoMs || (this.isExporting && (!isReady || this.#isProtected(fabric)));
   }
@@ -406,7 +407,7 @@ export class NodeSummaries {
     return fabric?.lifecycle.protectedClusters().includes(this.#options.clusterId) === true;
   }
 
-  /** Judges the export state. Returns whether other nodes must receive new facts. */
+  /** Evaluates the export state. Returns whether other nodes must receive new facts. */
   #judge({ fabric, isReady }: SummaryContext, time: Time): boolean {
     this.#judgeMonoMs = time.monoMs + JUDGE_MS;
     this.#noteStale(time);
@@ -436,7 +437,7 @@ export class NodeSummaries {
 
   #reportLack(time: Time, out: NodeOutput[]): void {
     const { exporterCount, standingText: standing } = this;
-    // When the settings let no node export, no exporter is missing.
+    // If the settings allow no node to export, no exporter is missing.
     if (exporterCount !== undefined && this.#lack.judge(exporterCount, time)) out.push({ kind: "exporters", exporterCount, standing });
   }
 
@@ -455,7 +456,7 @@ export class NodeSummaries {
   }
 }
 
-/** A cluster without an exporter is reported after this time, in ms. Nodes that start one after the other need some of it. */
+/** A cluster without an exporter is reported after this time, in ms. The delay covers nodes that start one after the other. */
 const LACK_MS = 60_000;
 
 /** Decides when to report that no live node of the cluster exports summaries, and when one does again. */
