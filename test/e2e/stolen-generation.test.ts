@@ -148,7 +148,7 @@ test("a certificate of another cluster that carries the id of a node that is awa
     const frame = { nodeId, generation, after: through, through: through + 1, records, isComplete: false, isLast: false, floor: 0 };
     machine.say(LINK, { kind: "records", clusterId: "c2", region: "eu", frame });
     await until("it is refused", () =>
-      again.command.stderr.includes(`the frame names cluster c2, but the origin belongs to cluster ${home}`),
+      again.command.stderr.includes(`the frame names cluster c2, but the origin is known to be in cluster ${home}`),
     );
     await machine.transport.stop(200);
   }

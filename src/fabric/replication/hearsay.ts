@@ -1,6 +1,6 @@
 /**
  * Decides which nodes' reports about origins of another cluster are accepted. Reports by nodes of that cluster and of our own have priority. Reports by
- * nodes of a third cluster are accepted only while no node of these two clusters reports (semantics.md, Membership: Whose word counts).
+ * nodes of a third cluster are accepted only while no node of these two clusters reports about them (semantics.md, Membership: Whose word counts).
  */
 
 import type { OriginRelation } from "../../catalog/entry/scope.ts";

@@ -100,7 +100,7 @@ export class LinkReceiver {
       return this.#replicator.hasRoomFor(id, isOwn, place.clusterId) ? undefined : "the maximum number of origins is reached";
     const isElsewhere = known.clusterId !== "" && known.clusterId !== place.clusterId;
     if (isElsewhere && !(isOwn && this.#mayMove(known)))
-      return `the frame names cluster ${place.clusterId}, but the origin belongs to cluster ${known.clusterId}`;
+      return `the frame names cluster ${place.clusterId}, but the origin is known to be in cluster ${known.clusterId}`;
     if (isOwn) this.#replicator.rehome(known, place);
     return undefined;
   }

@@ -1,4 +1,4 @@
-/** Chooses the frames that go out on one link, in this order: whole vector, linked nodes, requests, periodic vectors, digests, records in turn. */
+/** Chooses the frames to send on one link: whole vector, linked nodes, requests, periodic vectors, digests, and then records, by origin in turn. */
 import { isFirm, type Origin } from "../../catalog/record/stored-record.ts";
 import type { FrameReceiverSide } from "../../catalog/replica/frames.ts";
 import { isOfOtherCluster } from "../../catalog/replica/origins.ts";
@@ -349,7 +349,7 @@ export class LinkSender {
         isWorth ||= this.#isWorthOffering(slot);
       });
     this.#seenOrder = vector.order;
-    // If many peers can make the same offer, a random delay makes most of the offers unnecessary, because the first one is answered before.
+    // If many peers can make the same offer, random delays make most of the offers unnecessary: by then the receiver has the changes.
     if (isWorth)
       this.#offerMonoMs ??= Math.max(this.#seenMonoMs + options.offerIntervalMs, time.monoMs + options.passDelayMs * this.#rng.next());
   }

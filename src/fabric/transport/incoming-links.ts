@@ -15,7 +15,7 @@ export interface LinkedEvents extends LinkEvents {
 }
 
 export interface IncomingLinkEvents {
-  /** Another node opened a link, and its first frame arrived. Returns the receiver of the link's further events. */
+  /** Called when another node has opened a link and its first frame has arrived. Returns the receiver of the link's further events. */
   linked(stream: LinkStream, identity: PeerIdentity): LinkedEvents;
 }
 

@@ -56,7 +56,7 @@ export class LinkStream {
   #state: "open" | "draining" | "ended" | "closed" = "open";
   /** When the frame in flight was sent. Undefined when there is none. */
   #sendingSinceMs: number | undefined;
-  /** When draining began. After our direction ended, the time of that. */
+  /** When draining began or, once our direction has ended, when it ended. */
   #closingMs = 0;
   /** When the link was first read in this turn of the event loop. */
   #turnMonoMs: number | undefined;
@@ -270,7 +270,7 @@ export interface CallingPeer {
 export interface ServiceParts<Events> {
   readonly limits: TransportLimits;
   readonly events: Events & {
-    /** A peer was refused. */
+    /** Called when a peer was refused. */
     refused(why: string, address: string): void;
   };
   readonly traffic: WireTraffic;

@@ -23,7 +23,7 @@ export interface ListenerOptions {
   readonly limits: TransportLimits;
   readonly traffic: WireTraffic;
   readonly clock: StreamClock;
-  /** A connection was cut because it abused HTTP/2. */
+  /** Called when a connection was closed because it abused HTTP/2. */
   readonly onCut: (reason: CutReason, address: string) => void;
 }
 

@@ -35,9 +35,9 @@ export interface TransportEvents {
   /** Returns the next frame for a link. Undefined when there is none now. */
   pull(link: LinkId): LinkFrame | undefined;
   closed(link: LinkId, detail: string): void;
-  /** A peer was refused before the state machine received anything from it. */
+  /** Called when a peer was refused before the state machine received anything from it. */
   refused(why: string, address: string): void;
-  /** A node did not answer a request to exchange member tables, for this reason. */
+  /** Called when a node did not answer a request to exchange member tables. */
   unanswered(address: string, failure: PeerCallFailure): void;
 }
 
