@@ -202,7 +202,7 @@ export class PeerProgress {
     if (own.clusterId === clusterId && !this.#replicator.hearsay.isElsewhere(nodeId, clusterId)) own.isAtHome = true;
   }
 
-  /** Returns the origins that were invented according to the reports since the last search. The search visits all origins, so it runs at most once per second. */
+  /** Returns the origins that were invented, according to the reports since the last search. It visits all origins, so it runs at most once per second. */
   #invented(time: Time): readonly Origin[] {
     if (this.#living.size === 0 || time.monoMs < this.#lookedMonoMs + LOOK_MS) return [];
     this.#lookedMonoMs = time.monoMs;
