@@ -33,7 +33,7 @@ export class FabricListener {
   readonly #events: FabricServiceParts["events"];
   readonly #server: GrpcServer;
   readonly #peers = new WeakMap<object, { readonly connection: GuardedConnection; readonly identity: PeerIdentity }>();
-  /** Connections that may not be a peer's, oldest first, with the last identity that they presented. Undefined before the first call. */
+  /** Connections not proved to be a peer's, oldest first, with the last identity that they presented. Undefined before the first call. */
   readonly #unproven = new Map<GuardedConnection, PeerIdentity | undefined>();
   /** Connections through the gates of borders, each with the border quota that it uses. */
   readonly #byGate = new Map<GuardedConnection, string>();

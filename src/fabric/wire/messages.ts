@@ -84,7 +84,7 @@ export type MaintainResponse = Extract<FabricCallResponse, { readonly kind: "mai
 /** A request to another node to change maintenance overrides. */
 export type MaintenanceCall = Pick<MaintainRequest, "keys" | "isOn" | "reason" | "untilMs" | "principal" | "isForAll">;
 
-/** The result. Without a `response`, the node may or may not have applied the request. `refusal`: the node is reachable but rejects the request. */
+/** The result. Without a `response`, it is unknown whether the node applied the request. `refusal`: the node is reachable but rejects the request. */
 export interface MaintenanceResult {
   readonly response: MaintainResponse | undefined;
   readonly refusal?: string;
