@@ -1,4 +1,4 @@
-/** What a whole transfer did not list is withdrawn in slices, and V moves when the last of it is gone (replication.md, Removing). */
+/** What a whole transfer did not list is withdrawn in slices, and V moves when the last of it is gone (replication.md, Removal). */
 import { expect, test } from "vitest";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import { BODY } from "../../src/catalog/record/record.ts";

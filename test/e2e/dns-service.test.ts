@@ -77,7 +77,7 @@ afterAll(async () => {
 
 test("a service that is registered anew at another node replaces the one before, and is gone at once when it is unregistered", async () => {
   const named = await as("green", near, ...endpoint("web", "192.0.2.1", "--alias", `www.${SPACE}`, "--alias", `www.${SPACE}.pay`));
-  const lost = `the alias www.${SPACE}.pay leads nowhere: another name takes it, or a policy keeps it out of its namespace\n`;
+  const lost = `the alias www.${SPACE}.pay is not in DNS: another entry owns the name, or a policy forbids it in this namespace\n`;
   expect(named).toMatchObject({ exit: 0, stderr: lost });
   const resolved = async (node: NodeProcess) => (await as("green", node, "dns", "explain", `web.${SPACE}.waymark`, "A")).stdout;
   await until("the other node answers", async () => (await resolved(far)).includes("60 IN A 192.0.2.1"));

@@ -156,11 +156,11 @@ describe("with certificates", () => {
 
   test("a certificate of no node is refused when it is configured, and with it its bearer", async () => {
     const nobody = ours.issueOther(["spiffe://waymark/service/web"]);
-    await expect(started({ tls: nobody })).rejects.toThrow("names no node");
+    await expect(started({ tls: nobody })).rejects.toThrow("does not name a node");
     const b = await started({ tls: ours.issue("b") });
     const session = connectHttp2(`https://${b.transport.address}`, { ...secure(nobody), checkServerIdentity: () => undefined });
     session.on("error", () => {});
-    await until("it was turned away", () => b.refusals.includes("its certificate names no node"));
+    await until("it was turned away", () => b.refusals.includes("its certificate does not name a node"));
     await until("and cut", () => session.destroyed || session.closed);
   });
 
@@ -193,7 +193,7 @@ describe("with certificates", () => {
     a.transport.openLink(4, b.transport.address);
     await until("a new link with the new ones", () => a.links.has(4));
     expect(() => a.transport.setTls({ ...next.issue("a"), key: Buffer.from("no key") })).toThrow(/DECODER|PEM|key/i);
-    expect(() => a.transport.setTls(next.issueOther([]))).toThrow("names no node");
+    expect(() => a.transport.setTls(next.issueOther([]))).toThrow("does not name a node");
     a.transport.openLink(6, b.transport.address);
     await until("the ones before stay when new ones are bad", () => a.links.has(6));
   });
@@ -287,7 +287,7 @@ describe("bad peers", () => {
   test("many that say nothing make room for one that does", async () => {
     const b = await started({ limits: { maxIncomingLinks: 2 } });
     const silent = Array.from({ length: 3 }, () => rawLink(b.transport.address));
-    await until("the first made room", () => b.refusals.includes("link: no hello yet, and a new link needed the place"));
+    await until("the first made room", () => b.refusals.includes("link: closed before its hello to make room for a new link"));
     await linked(await started(), b);
     expect(b.incoming().length).toBe(1);
     for (const { session } of silent) session.destroy();
@@ -424,7 +424,7 @@ describe("bad peers", () => {
     await flood();
     expect([a.find(2).closed, calling.session.closed || calling.session.destroyed]).toEqual([undefined, false]);
     calling.session.destroy();
-    expect(b.refusals).toContain("no valid identity yet, and a new connection needed the place");
+    expect(b.refusals).toContain("closed before it proved an identity, to make room for a new connection");
     expect(b.refusals).not.toContain("too many connections");
   });
 

@@ -147,7 +147,9 @@ test("a certificate of another cluster that carries the id of a node that is awa
     const records = [encodeRecord(head, { body: BODY.UNREGISTERED, key })];
     const frame = { nodeId, generation, after: through, through: through + 1, records, isComplete: false, isLast: false, floor: 0 };
     machine.say(LINK, { kind: "records", clusterId: "c2", region: "eu", frame });
-    await until("it is refused", () => again.command.stderr.includes(`the frame names cluster c2, but the origin is known in ${home}`));
+    await until("it is refused", () =>
+      again.command.stderr.includes(`the frame names cluster c2, but the origin is known to be in cluster ${home}`),
+    );
     await machine.transport.stop(200);
   }
   expect(await shown(again)).toBe("of-d of-h");

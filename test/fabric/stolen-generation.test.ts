@@ -70,7 +70,7 @@ test.each(["c3", "c1"])(
     expect([shown(), k.vector()]).toEqual([want, ["b/1 2"]]);
     const events = k.outputs.flatMap((output) => (output.kind === "event" ? [output.event] : []));
     expect(events).toMatchObject([
-      { name: "frame_refused", detail: { why: `the frame names cluster c2, but the origin is known in ${home}` } },
+      { name: "frame_refused", detail: { why: `the frame names cluster c2, but the origin is known to be in cluster ${home}` } },
     ]);
     // Nor is it taken for a sign that the node is there.
     expect(k.shared.heartbeats.provenMonoMs("b/1")).toBeLessThan(now);

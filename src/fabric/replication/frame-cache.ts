@@ -20,7 +20,7 @@ export class FrameCache {
   /** Oldest first. */
   readonly #frames = new Map<string, CachedFrame>();
   #bytes = 0;
-  /** Number of frames built, and of frames served from the cache. For tests, which cannot see the sharing otherwise. */
+  /** Numbers of frames built and of frames served from the cache. Only for tests, which cannot observe the sharing otherwise. */
   builtCount = 0;
   sharedCount = 0;
 
@@ -34,8 +34,8 @@ export class FrameCache {
   }
 
   /**
-   * Returns the origin's records after `after` up to `upTo`, as such a link may carry them. The same arguments return the same object while the
-   * floor is unchanged: later changes have a seq above `upTo` and follow in another frame.
+   * Returns a frame of the origin's records after `after` and up to `upTo` that the link may carry. While the floor is unchanged, the same arguments
+   * return the same object, because later changes have a seq above `upTo` and are sent in another frame.
    */
   frame(
     replica: Replica,
@@ -44,7 +44,7 @@ export class FrameCache {
     link: FrameReceiverSide,
     budgetBytes: number,
   ): OriginFrame {
-    // Frames of a whole transfer belong to one transfer and are not shared.
+    // Each frame of a whole transfer is specific to one link, so it is not cached.
     if (from.isComplete || from.after < origin.floor) {
       this.builtCount += 1;
       return buildFrame(replica, origin, from, link, budgetBytes);

@@ -1,6 +1,6 @@
 /**
- * Decides whose reports about origins of another cluster count: nodes of that cluster and of ours come first, and nodes of a
- * third cluster count only if none of the former reports about it (semantics.md, Membership: Whose word counts).
+ * Decides which nodes' reports about origins of another cluster are accepted. Reports by nodes of that cluster and of our own have priority. Reports by
+ * nodes of a third cluster are accepted only while no node of these two clusters reports about them (semantics.md, Membership: Whose word counts).
  */
 
 import type { OriginRelation } from "../../catalog/entry/scope.ts";
@@ -11,14 +11,14 @@ import { ENTRIES } from "../../catalog/replica/touch-sweeps.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 
-/** A cluster counts as unreachable this long after its last report. Twice the time that a forwarded heartbeat may take. */
+/** A cluster is considered unreachable after this long without a first-hand report about it. Twice the maximum delay of a forwarded heartbeat. */
 const SILENT_MS = 30_000;
 /** Maximum number of clusters to track. */
 const MAX_CLUSTERS = 1000;
 
 /**
- * Local records are compared only with reports that are at least this much newer, by this node's clock: the records may have come by a faster path
- * than the report.
+ * Local records are compared only with reports that are at least this much newer, by this node's clock, because the records may have arrived over a
+ * faster path than the report.
  */
 const DOUBT_MS = 5000;
 
@@ -32,7 +32,7 @@ interface MemberTable {
   find(nodeId: string): (OriginLocation & { readonly generation: number }) | undefined;
 }
 
-/** The generation of a node of another cluster at a time, from a first-hand report. */
+/** The generation of a node of another cluster at a given time, according to a first-hand report. */
 export interface Living {
   readonly generation: number;
   readonly clusterId: string;
@@ -45,10 +45,10 @@ const NOTHING_SEQ = -1;
 export class Hearsay {
   readonly #here: string;
   readonly #members: MemberTable;
-  /** When a first-hand report about a cluster last arrived. The oldest comes first. */
+  /** Cluster id → time of the last first-hand report about the cluster, oldest first. */
   readonly #reportedMonoMs = new BoundedMap<string, number>(MAX_CLUSTERS);
 
-  /** The seq up to which an origin was known here a while ago, for origins with heartbeats that carry a seq. */
+  /** For origins of other clusters: the origin's seq on this node at an earlier time. */
   readonly #past = new Map<string, { readonly through: number; readonly monoMs: number }>();
 
   /** `here` is this node's cluster. */
@@ -73,7 +73,7 @@ export class Hearsay {
     return relation === "cluster" || clusterId === of;
   }
 
-  /** Registers that a first-hand source has just reported the seq of an origin of this cluster. */
+  /** Registers that a first-hand report about the cluster has just arrived. */
   noteReport(of: string, { monoMs }: Time): void {
     this.#reportedMonoMs.set(of, monoMs);
   }
@@ -85,11 +85,11 @@ export class Hearsay {
   }
 
   /**
-   * A first-hand source now reports that an origin of another cluster had not passed `seq` before `monoMs`. Returns whether this node already had more
-   * of that origin before then, which proves that the excess was never written.
+   * Handles a first-hand report that an origin of another cluster had not written any record above `seq` before `monoMs`. Returns whether this node had
+   * records above `seq` even earlier, which proves that the origin never wrote them.
    */
   isDisproved({ id, through, clusterId }: Origin, { seq, monoMs }: { readonly seq: number; readonly monoMs: number }, now: Time): boolean {
-    // A node of our own cluster that knows less of itself than others do starts a new generation.
+    // A node of our own cluster starts a new generation if it has fewer of its own records than other nodes.
     if (clusterId === this.#here || clusterId === "") return false;
     const past = this.#past.get(id);
     if (past !== undefined && monoMs < past.monoMs + DOUBT_MS) return false;
@@ -98,8 +98,8 @@ export class Hearsay {
   }
 
   /**
-   * Whether an origin was invented: its node was in an earlier generation at a time when all of this origin was already known here. The member table may
-   * know of a new generation that was not reported on every link. It is possible that no node ever received a heartbeat of the origin.
+   * Whether an origin was invented: this node had all of its records while the origin's node was still in an earlier generation. The member table is also
+   * checked, because it may contain a new generation that was not reported on every link. No heartbeat is needed: an invented origin may never have had one.
    */
   isInvented(origin: Origin, living: Living, now: Time): boolean {
     const { nodeId, generation, clusterId } = origin;
@@ -114,8 +114,8 @@ export class Hearsay {
   }
 }
 
-// Disproved origins: more of them is known here than they ever wrote (semantics.md, Membership: Whose word counts). All records of such an origin are
-// hidden and then dropped, both in slices, and only then is the origin fetched again: an invented record may end a true one, so the two never coexist.
+// Disproved origins: this node has records of them that they never wrote (semantics.md, Membership: Whose word counts). All records of such an origin are
+// hidden and then dropped, both in slices. Only then is the origin fetched again: an invented record may end a genuine one, so the two must never coexist.
 /** The parts of `Replicator` that are needed here. */
 export interface Origins {
   readonly replica: Replica;
@@ -125,7 +125,7 @@ export interface Origins {
 }
 
 interface Row {
-  /** The last seq that the origin has written, by its own report. */
+  /** The last seq that the origin has written, according to its own report. */
   readonly seq: number;
   stage: "hide" | "drop";
 }
@@ -138,7 +138,7 @@ export class Disproved {
     this.#origins = origins;
   }
 
-  /** Returns whether the origin was not yet known as disproved. */
+  /** Adds a disproved origin. Returns false if it was already added. */
   add(origin: Origin, seq: number, time: Time): boolean {
     if (this.#rows.has(origin)) return false;
     this.#rows.set(origin, { seq, stage: "hide" });
@@ -159,7 +159,7 @@ export class Disproved {
       const isHeld = replica.origins.get(origin.id) === origin;
       if (row.stage === "hide" && isHeld && this.#isHidden(origin) && !replica.isForgetting) {
         row.stage = "drop";
-        // Only the origin's name goes here; `Replica.sweep` drops the records. No other node lost records of it, so no mark is kept.
+        // This call removes only the origin's name; `Replica.sweep` drops its records. No other node lost records of the origin, so no mark is kept.
         this.#origins.forgetOrigin(origin, time, true, 0);
       }
       if (row.stage === "hide" ? isHeld : replica.isForgetting) continue;
@@ -171,7 +171,7 @@ export class Disproved {
     }
   }
 
-  /** Whether none of its records is visible any more. Hides them again if its node has come back in the meantime. */
+  /** Whether all records of the origin are hidden. Hides them again if its node has returned in the meantime. */
   #isHidden(origin: Origin): boolean {
     const { sweeps } = this.#origins.replica;
     if (origin.life !== "hidden") {

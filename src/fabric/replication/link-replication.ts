@@ -13,26 +13,26 @@ import { LinkClock, LinkSender } from "./sender.ts";
 
 type VectorFrame = Extract<ReplicationFrame, { kind: "vector" }>;
 
-/** The state in which a link begins. */
+/** Initial state of a link. */
 interface LinkStart {
   /** When this node sent its hello. The peer sends nothing before it has received the hello. */
   readonly greetedMonoMs: number;
-  /** Whether the peer gets no records for now because it needs the policy first. All other frames are still sent. */
+  /** Whether records are withheld until the peer has the policy. All other frames are still sent. */
   readonly isHeld: () => boolean;
 }
 
 /**
- * Each link has one, from the exchange of hellos until `close`. It keeps no frames: `next` reads the replica when the stream accepts more. So a peer
- * that stops reading costs one small object per origin, and nothing that grows.
+ * Each link has one instance, from the exchange of hellos until `close`. It keeps no frames: `next` reads the replica when the stream accepts more. A peer
+ * that stops reading therefore costs one small object per origin, and no queue grows.
  *
  * - First both sides send their whole vector and the ids of the nodes that they are linked to. A node sends its own records immediately, starting
  *   where the peer's vector ends. For changes of an origin that the peer has no link to, a node offers the seq and sends the records on request. All
- *   other records are fetched: a node sees in the periodic vectors that it is behind, waits for records already in transit, and then requests the
+ *   other records are fetched: a node detects from the periodic vectors that it is behind, waits for records already in transit, and then requests the
  *   rest, over one link at a time.
- * - So a sender sends nothing twice unless it is asked to. A lost frame (a stream loses none) shows at the receiver as a gap or as a seq that is
- *   behind, and the receiver requests the records. Repeated requests for the same records are answered at growing intervals.
- * - After `receive`, `tick`, `Replicator.changed` and any output `changed` of another link, call `hasWork` of every link: the other links forward
- *   the records that one of them received.
+ * - A sender repeats records only on request. The receiver detects a lost frame (a stream loses none) as a gap or as a seq that is behind, and requests
+ *   the records. Repeated requests for the same records are answered at growing intervals.
+ * - After `receive`, `tick`, `Replicator.changed` and any output `changed` of another link, call `hasWork` on every link, because the other links
+ *   forward the records that one of them received.
  * - The same inputs produce the same outputs, byte for byte.
  */
 export class LinkReplication implements ChannelSession<ReplicationFrame> {
@@ -45,11 +45,11 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   readonly #antiEntropy: AntiEntropy;
   /** Id of this node's own origin when this link last checked it. */
   #selfId: string;
-  /** When the peer's whole vector is requested again, and how often it was requested. */
+  /** When to request the peer's whole vector again, and how many times it has been requested. */
   #wantMonoMs: number;
   #wantCount = 0;
   readonly linkClock: LinkClock;
-  /** The earliest time at which the peer's newest vector was true. */
+  /** Lower bound of the time, by our clock, at which the peer's newest vector was true. */
   #vectorMonoMs = Number.NEGATIVE_INFINITY;
 
   constructor(replicator: Replicator, peer: ReplicationPeer, time: Time, { greetedMonoMs, isHeld }: LinkStart) {
@@ -87,13 +87,13 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return Math.min(this.#sender.nextDeadlineMs(), this.#puller.nextDeadlineMs(), this.#antiEntropy.nextDeadlineMs(), want);
   }
 
-  /** The time of the peer's newest vector, if this node has everything in it. Undefined while this node is behind. */
+  /** The time of the peer's newest vector, if this node has all records that it reports. Undefined while this node is behind. */
   get inStepMonoMs(): number | undefined {
     const hasVector = this.#vectorMonoMs !== Number.NEGATIVE_INFINITY;
     return hasVector && !this.#puller.isBehind ? this.#vectorMonoMs : undefined;
   }
 
-  /** The highest seq of an origin that the peer has named, including origins of which it refused records. 0 when it named none. */
+  /** The highest seq that the peer has reported of an origin, even if the peer refused records of it. 0 when it reported none. */
   knownSeqOf(id: string): number {
     return Math.max(this.#view.reportedSeqOf(id), this.#view.lackingThroughOf(id));
   }
@@ -159,7 +159,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return originCount > maxOrigins ? `vector of ${originCount} origins exceeds the maximum of ${maxOrigins}` : "";
   }
 
-  /** The link is closed: other links fetch its pending origins. */
+  /** Called when the link is closed. Other links then fetch its pending origins. */
   close(): void {
     this.#puller.close();
     this.#sender.clear();
@@ -180,7 +180,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     for (const entry of entries) this.#onEntry(`${entry.nodeId}/${entry.generation}`, entry, { isShort: false, time }, out);
     for (const { hash, seq } of short) {
       const named = this.#view.named(hash);
-      // If the name is unknown, the digest of the next vector shows it.
+      // If the short hash is unknown, the digest of the next vector does not match, and the whole vector is requested.
       if (named === undefined) continue;
       const { id, nodeId, generation } = named;
       this.#onEntry(id, { nodeId, generation, seq, floor: 0 }, { isShort: true, time }, out);
@@ -202,7 +202,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     this.#puller.check(time);
   }
 
-  /** Another node had sent false information about an origin of another cluster before that cluster's own report arrived. */
+  /** Handles false information that a node sent about an origin of another cluster before that cluster's own report arrived. */
   #disprove({ origin, seq }: Disproved, time: Time, out: FabricOutput[]): void {
     const { through } = origin;
     if (!this.#replicator.disproved.add(origin, seq, time)) return;
@@ -210,7 +210,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     out.push({ kind: "changed" });
   }
 
-  /** Whether a vector contains nothing that is unknown here. */
+  /** Whether this node already has everything that a vector reports. */
   #isEqual({ entries, short = [] }: VectorFrame): boolean {
     return entries.length + short.length === 0 || !this.#puller.isBehind;
   }
@@ -218,7 +218,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   #onEntry(id: string, entry: VectorEntry, how: { readonly isShort: boolean; readonly time: Time }, out: FabricOutput[]): void {
     const { replica, stats, options } = this.#replicator;
     const { isShort, time } = how;
-    // A peer that refused records knows the highest seq among them.
+    // A peer that refused records still reports the highest seq among them.
     const reportedSeq = Math.max(entry.seq, entry.lackingThrough ?? 0);
     if (id === replica.self.id && entry.isLacking === true) this.#receiver.event("origin_partial_at_peer", { origin: id }, time, out);
     if (id === replica.self.id && this.peer.relation !== "cluster") {
@@ -242,13 +242,13 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     const before = this.#view.reportedSeqOf(id);
     if (entry.seq < before) {
       this.#sender.repeatSeq(id);
-      // This may be an old frame that a newer frame overtook. At the newest frame's time it was then no longer true.
+      // A newer frame may have overtaken this one. In that case, its content was no longer true at the time of the newer frame.
       this.#vectorMonoMs = Number.NEGATIVE_INFINITY;
     }
     return this.#view.learn(id, entry, isShort);
   }
 
-  /** When this node has a new generation: the peer's records of the old one belong to another origin and are fetched like any other origin. */
+  /** Handles a new generation of this node: the peer's records of the old one now belong to another origin, and are fetched like any other origin. */
   #noteRenewal(time: Time): void {
     const { id } = this.#replicator.replica.self;
     if (id === this.#selfId) return;
@@ -256,7 +256,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     this.#selfId = id;
   }
 
-  /** This node's copy of the peer's vector does not match the digest that the peer sent, so the whole vector is requested again. */
+  /** Requests the peer's whole vector again, because this node's copy does not match the digest that the peer sent. */
   #wantWhole(time: Time): void {
     if (time.monoMs < this.#wantMonoMs) return;
     const { vectorIntervalMs } = this.#replicator.options;
@@ -269,8 +269,8 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
 /** A whole vector that has not arrived after this many vector intervals is requested. */
 const FIRST_WAIT_INTERVALS = 2;
 
-// Replication as a channel of the links: opens a `LinkReplication` on each link, and tracks when all of them have changes to announce.
-/** Minimum interval at which all links check for changes of other nodes: visiting twenty links costs more than processing a record. */
+// Replication as a channel of the links: opens a `LinkReplication` on each link, and detects when there are changes that all links must announce.
+/** Minimum interval between two checks of all links for changes of other nodes: checking twenty links costs more than processing a record. */
 const LOOK_MS = 20;
 
 export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
@@ -283,7 +283,7 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
   readonly #all = new Map<LinkId, LinkReplication>();
 
   /**
-   * `isHeld`: whether a peer gets no records for now because it needs the policy first. `unlikeHello`: facts that override every peer's hello.
+   * `isHeld`: whether records are withheld until a peer has the policy. `unlikeHello`: values that replace fields of every peer's hello.
    */
   constructor(replicator: Replicator, isHeld: (link: LinkId) => boolean, unlikeHello: Partial<ReplicationPeer> = {}) {
     this.#unlikeHello = unlikeHello;
@@ -326,7 +326,7 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
   }
 }
 
-/** The vector advanced: by own changes, which are sent immediately, or by changes of other nodes. */
+/** Detects that the vector advanced: through own changes, which are sent immediately, or through changes of other nodes. */
 class VectorNews implements SharedNews {
   readonly #replicator: Replicator;
   #seenOrder = -1;

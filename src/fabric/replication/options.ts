@@ -16,7 +16,7 @@ export const REPLICATION_FIXED = {
   vectorIntervalMs: 1000,
   /** Time between two vectors on a link while there is nothing new to report, ±25 %. */
   idleVectorIntervalMs: 1000,
-  /** A peer receives an origin's heartbeat again when it is fresher by at least this much. */
+  /** A peer receives an origin's next heartbeat only when it is newer than the last one by at least this much. */
   heartbeatIntervalMs: 5000,
   /** Time between two digests of origins on a link, ±25 %. */
   digestIntervalMs: 60_000,
@@ -32,26 +32,26 @@ export const REPLICATION_FIXED = {
   offerIntervalMs: 200,
   /** Requested changes that have not arrived after this time are requested again, from another peer if there is one. */
   newsTimeoutMs: 400,
-  /** Maximum time for which such a repeated request waits while the peer still sends other records. */
+  /** While the peer is still sending other records, such a repeated request is delayed for at most this long. */
   newsPatienceMs: 1000,
   /** An origin with refused records is fetched again, as a whole transfer, after this time. */
   partialRetryMs: 600_000,
   /**
-   * A new node waits this long for a peer that has a complete origin, where the linked peer refused some of its records. Longer than the 30 s after which
-   * a member that could not be reached is tried again (`fabric/links/unreachable.ts`).
+   * If the linked peer refused some records of an origin, a new node waits this long for another peer that has the complete origin. Longer than the 30 s
+   * for which an unreachable member is skipped at first (`fabric/links/unreachable.ts`).
    */
   lackingWaitMs: 40_000,
   /** An origin that was refused is not requested again over the same link for this long. */
   refusedMs: 60_000,
-  /** Minimum time between two accepted reports that a peer knows more of our own origin than we do. Each one costs a new generation. */
+  /** Minimum time between two accepted reports that a peer has a higher seq of our own origin than we have. Each accepted report starts a new generation. */
   lostIntervalMs: 60_000,
-  /** A peer that knows more than this node is asked only after this time, because most of the records are already in transit. */
+  /** Records that a peer has and this node lacks are requested only after this time, because most of them are already in transit. */
   fetchGraceMs: 500,
   /** A requested origin that has not arrived after this time is requested again, from another peer if there is one. */
   fetchTimeoutMs: 1000,
-  /** Longest wait before a peer that does not answer is asked again, and before a peer that repeats the same request is answered again. */
+  /** Maximum backoff before an unanswered request is repeated, and before a peer that repeats the same request is answered again. */
   fetchMaxWaitMs: 30_000,
-  /** Maximum number of known origins. Further ones are refused. */
+  /** Maximum number of known origins. Additional origins are refused. */
   maxOrigins: MAX_VECTOR_FRAME_ENTRIES,
   /** Maximum number of entries in one vector frame. */
   maxVectorEntries: 2000,
@@ -63,7 +63,7 @@ export const REPLICATION_FIXED = {
 } as const;
 
 export interface ReplicationOptions extends OptionsOf<typeof REPLICATION_FIXED> {
-  /** Maximum number of records kept of one origin, including tombstones. Beyond it, entries with other keys are refused individually. */
+  /** Maximum number of records kept of one origin, including tombstones. Above it, each record of a new key is refused. */
   readonly maxOriginRecords: number;
   readonly maxClockSkewMs: number;
 }

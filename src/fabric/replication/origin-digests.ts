@@ -1,4 +1,4 @@
-/** Digests of an origin's live records, computed in slices and shared by all links. They find replicas that differ although their vectors agree. */
+/** Digests of an origin's live records, computed in slices and shared by all links. They reveal replicas that differ although their vectors are equal. */
 
 import { mayHold, type OriginRelation } from "../../catalog/entry/scope.ts";
 import { BODY } from "../../catalog/record/record.ts";
@@ -9,7 +9,7 @@ import { Sum64 } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
 import { hashOf } from "./version-vector.ts";
 
-/** A digest is valid for this long even if the seq is unchanged, because the records may have diverged since. */
+/** A digest expires after this time even if the seq is unchanged, because the records may have diverged since. */
 const MAX_AGE_MS = 10_000;
 
 export interface OriginSum {
@@ -27,7 +27,7 @@ interface DigestScan {
   liveCount: number;
 }
 
-/** Maximum number of digests kept, and of pending scans. */
+/** Maximum number of cached digests, and of pending scans. */
 const MAX_SUMS = 256;
 
 export class OriginDigests {
@@ -48,7 +48,7 @@ export class OriginDigests {
 
   /**
    * Returns the digest of the records that a link with this relation may carry, at the origin's current seq. Undefined while it is being computed, and
-   * while the records here match no seq (`isFirm`), as during a whole transfer.
+   * while the records here do not match any seq (`isFirm`), for example during a whole transfer.
    */
   find(origin: Origin, relation: OriginRelation, time: Time): OriginSum | undefined {
     if (!isFirm(origin)) return undefined;

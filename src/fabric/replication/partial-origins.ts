@@ -1,13 +1,13 @@
 /**
- * Origins of which this node refused records. They are not in step, not compared, and not forwarded until they have been received whole. Each is
- * fetched again when a peer's hello changes, and otherwise periodically (semantics.md, Replication).
+ * Tracks partial origins, of which this node refused records. A partial origin is out of step, and is neither compared nor forwarded, until it has been
+ * received completely. It is fetched again when a peer's hello changes, and otherwise periodically (semantics.md, Replication).
  */
 
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 
-/** The published facts about a partial origin. */
+/** A partial origin as reported to operators. */
 export interface PartialOrigin {
   readonly id: string;
   /** Number of refused records. */
@@ -59,7 +59,7 @@ export class PartialOrigins {
     this.#dueMonoMs.delete(origin);
   }
 
-  /** A peer sent its hello. If the hello differs from the last one, the peer may now send records that it could not send before. */
+  /** Handles a peer's hello. If the hello differs from the last one, the peer may now send records that it could not send before. */
   greeted(nodeId: string, hello: string, { monoMs }: Time): void {
     if (this.#hellos.get(nodeId) === hello) return;
     this.#hellos.set(nodeId, hello);

@@ -1,4 +1,4 @@
-/** What one link knows about its peer: identity, version vector, linked nodes, and the progress of each origin. */
+/** The state that a link keeps about its peer: identity, version vector, linked nodes, and the progress of each origin. */
 
 import type { OriginRelation } from "../../catalog/entry/scope.ts";
 import type { Origin } from "../../catalog/record/stored-record.ts";
@@ -17,7 +17,7 @@ const MAX_HEARTBEATS = 1000;
 /** Ages are sent in tenths of a second, rounded up to compensate for the transit time. */
 const TENTH_MS = 100;
 
-/** An origin that never wrote the records known here above `seq`. */
+/** An origin that never wrote the records above `seq` that this node has. */
 export interface Disproved {
   readonly origin: Origin;
   readonly seq: number;
@@ -28,7 +28,7 @@ export interface ReplicationPeer extends NodeRef, OriginLocation {
   readonly relation: OriginRelation;
 }
 
-/** An origin that the peer named, with its id built once. */
+/** An origin that the peer named, with its precomputed id. */
 interface NamedOrigin extends NodeRef {
   readonly id: string;
 }
@@ -47,7 +47,7 @@ export class PeerProgress {
   /** Origins that the peer named with their full id, by their short hash. */
   readonly #named = new Map<number, NamedOrigin>();
   #linked: ReadonlySet<string> | undefined;
-  /** The peer's current generation. The link stays up when its node starts a new one, and the peer's vector then names it. */
+  /** The peer's current generation. If the peer starts a new one, the link stays up, and the peer's vector contains the new generation. */
   #generation: number;
   /** Generations of nodes of other clusters, as reported since `#lookedMonoMs`. */
   readonly #living = new Map<string, Living>();
@@ -91,7 +91,7 @@ export class PeerProgress {
     return this.#named.get(hash);
   }
 
-  /** Applies an entry of the peer's vector. Returns undefined when there are too many. `isShort`: the peer did not repeat the full id. */
+  /** Applies an entry of the peer's vector. Returns undefined when there are too many origins. `isShort`: the peer did not repeat the full id. */
   learn(id: string, entry: VectorEntry, isShort = false): OriginProgress | undefined {
     const known = this.take(id);
     if (known === undefined) return undefined;
@@ -101,7 +101,7 @@ export class PeerProgress {
     if (entry.seq < known.reportedSeq) known.believe();
     this.#receivedSum.subtract(entryHash(id, known.reportedSeq));
     known.reportedSeq = entry.seq;
-    // A short entry with 0 only means that the origin is no longer in the vector. Only full entries say whether records were refused.
+    // A short entry with 0 only means that the origin is no longer in the vector. Only full entries report whether records were refused.
     if (!isShort || entry.seq > 0) known.lackingThrough = entry.isLacking === true ? Math.max(1, entry.lackingThrough ?? 1) : 0;
     if (entry.isLacking === true) known.isOfOtherCluster = entry.isOfOtherCluster === true;
     this.#receivedSum.add(entryHash(id, entry.seq));
@@ -127,18 +127,18 @@ export class PeerProgress {
   }
 
   /**
-   * Heartbeats of origins that the peer has no link to, if the peer has not recently had one that is as fresh. For a peer of another cluster also our
-   * own. HOT: visits all origins for every vector.
+   * Returns the heartbeats of origins that the peer has no link to, unless the peer recently had one that is about as new. A peer of another cluster also
+   * receives our own heartbeat. HOT: visits all origins for every vector.
    */
   heartbeats({ monoMs }: Time): readonly Heartbeat[] {
     const due: Heartbeat[] = [];
     const { heartbeats, vector, options, replica, isNewAtStart } = this.#replicator;
-    // No reader asks for the age of such an origin.
+    // The age of an origin that is new at each start is never used.
     if (isNewAtStart) return due;
     const { heartbeatIntervalMs } = options;
     const addIfDue = (provenMonoMs: number, id: string) => {
       const known = this.#origins.get(id);
-      // Most are not due. Return before any further lookup.
+      // Most heartbeats are not due. Return before any further lookup.
       if (known === undefined || provenMonoMs < known.provenMonoMs + heartbeatIntervalMs || due.length === MAX_HEARTBEATS) return;
       const slot = vector.find(id);
       if (slot === undefined || this.#hasOtherSource(slot)) return;
@@ -177,7 +177,7 @@ export class PeerProgress {
     // A node of another cluster may have the same name.
     if (own === undefined || ["", clusterId].includes(own.clusterId)) this.#noteHeartbeat(id, time.monoMs - lateMs);
     if (own !== undefined) this.noteHome(own);
-    // A node of our cluster may name a generation later than its own: other nodes know it from before the node's disk was restored.
+    // A node of our cluster may report a later generation than its hello, which other nodes know from before its disk was restored.
     if (clusterId === place.clusterId && generation !== this.#generation)
       this.#noteHeartbeat(`${nodeId}/${generation}`, time.monoMs - lateMs);
     for (const { hash, ageMs, seq } of heartbeats) {
@@ -202,7 +202,7 @@ export class PeerProgress {
     if (own.clusterId === clusterId && !this.#replicator.hearsay.isElsewhere(nodeId, clusterId)) own.isAtHome = true;
   }
 
-  /** Returns origins that were invented, by the reports since the last search. The search visits all origins, so it runs at most once per second. */
+  /** Returns the origins that were invented, according to the reports since the last search. It visits all origins, so it runs at most once per second. */
   #invented(time: Time): readonly Origin[] {
     if (this.#living.size === 0 || time.monoMs < this.#lookedMonoMs + LOOK_MS) return [];
     this.#lookedMonoMs = time.monoMs;
@@ -241,7 +241,7 @@ export class PeerProgress {
     return nodeId === this.peer.nodeId && clusterId === this.peer.clusterId;
   }
 
-  /** Whether the link may carry anything of that origin. */
+  /** Whether the link may carry records of that origin. */
   mayCarry(origin: Origin): boolean {
     return origin.lacks === undefined && this.#replicator.vector.mayName(origin, this.peer);
   }
@@ -250,50 +250,50 @@ export class PeerProgress {
 /** Limits for repeated requests, and the current time. */
 type RequestBounds = Pick<ReplicationOptions, "fetchTimeoutMs" | "fetchMaxWaitMs"> & Pick<Time, "monoMs">;
 
-/** Repetitions of the same request after which a whole transfer is sent even if this node's copy is not complete (`isFirm`). */
+/** Number of repetitions of the same request after which a whole transfer is sent even if this node's copy is not complete (`isFirm`). */
 const PATIENCE = 3;
 
 export class OriginProgress {
   /** The seq in the peer's last vector. */
   reportedSeq = 0;
-  /** The peer refused records of this origin, forwards none, and knows its changes up to here. 0 when it refused none. */
+  /** The highest seq that the peer knows, if it refused records of this origin and so does not forward the origin. 0 when it refused none. */
   lackingThrough = 0;
-  /** Only for an origin with refused records: the peer reported it as an origin of another cluster than its own. */
+  /** Only for an origin with refused records: the peer reported that the origin belongs to a cluster other than the peer's own. */
   isOfOtherCluster = false;
   /** The seq in our last vector, and whether one of our vectors contained the full id. */
   sentSeq = 0;
   isNamed = false;
-  /** Whether the peer used the short hash last, so that a request may use it too. */
+  /** Whether the peer's last entry used the short hash, so that a request may use it too. */
   isShort = false;
   /** The latest time, by this node's clock, until which the peer is known to have everything that this origin wrote. */
   provenMonoMs = Number.NEGATIVE_INFINITY;
-  /** The peer has everything up to here, or it was sent on this link in order. The next frame starts here. */
+  /** The seq up to which the peer has all records, or they were sent on this link in order. The next frame starts here. */
   at = 0;
   /** The peer requested the origin and has not received all of it yet. */
   isRequested = false;
   /** A frame of this origin was refused here. The origin is not requested on this link before this time. */
   refusedUntilMonoMs = Number.NEGATIVE_INFINITY;
-  /** The peer reported seqs that the origin never wrote. Nothing of the origin is accepted over this link before this time. */
+  /** The peer reported seqs that the origin never wrote. No records of the origin are accepted over this link before this time. */
   disbelievedUntilMonoMs = Number.NEGATIVE_INFINITY;
-  /** State of a whole transfer: how far it has come, and the origin's seq when it began. */
+  /** State of a whole transfer: its current position, and the origin's seq when it began. */
   #transfer: { after: number; readonly startThrough: number } | undefined;
   #isWholeWanted = false;
   #requestSeq = -1;
   #requestMonoMs = 0;
   #repeatCount = 0;
 
-  /** The peer reported more than can exist: nothing of the origin is accepted or requested for a while. */
+  /** Handles a report of a seq that cannot exist: for a while, no records of the origin are accepted or requested. */
   disbelieve(untilMonoMs: number): void {
     this.disbelievedUntilMonoMs = untilMonoMs;
     this.refusedUntilMonoMs = untilMonoMs;
   }
 
-  /** The peer no longer reports it. */
+  /** Called when the peer no longer reports such a seq. */
   believe(): void {
     if (this.isDisbelieved) this.disbelieve(Number.NEGATIVE_INFINITY);
   }
 
-  /** Whether the peer still reports the seq that was not accepted. */
+  /** Whether the peer still reports a seq that the origin never wrote. */
   get isDisbelieved(): boolean {
     return this.disbelievedUntilMonoMs !== Number.NEGATIVE_INFINITY;
   }
@@ -332,7 +332,7 @@ export class OriginProgress {
 
   /** Where the next frame starts. */
   from(origin: Origin): { readonly after: number; readonly isComplete: boolean } {
-    // A listed record may be gone since the transfer began, and its tombstone collected. The transfer starts again.
+    // A record that was already listed may have been removed since, and its tombstone collected. The transfer starts again.
     if (this.#transfer !== undefined && origin.floor > this.#transfer.startThrough) this.#transfer = undefined;
     else if (this.#transfer !== undefined) return { after: this.#transfer.after, isComplete: true };
     else return this.#isWholeWanted ? { after: 0, isComplete: true } : { after: this.at, isComplete: false };

@@ -14,11 +14,11 @@ const MAX_LOOKED = 1000;
 
 /** How far this node is behind the peer of a link. */
 export interface ReplicationLag {
-  /** For how long the peer has reported more than this node has, in ms. 0 when it does not. */
+  /** How long the peer has reported more records than this node has, in ms. 0 when this node is not behind. */
   readonly behindMs: number;
   /** The difference in seqs. Not every seq has a record, because several changes of one key are sent once. */
   readonly behindSeqs: number;
-  /** Whether an origin that the peer has is partial here. All of that origin counts as behind. */
+  /** Whether an origin that the peer has is partial here. All seqs of that origin are then included. */
   readonly isPartial: boolean;
 }
 
@@ -33,9 +33,9 @@ export class LinkPullScheduler implements PullingLink {
   readonly #missing = new Map<string, number>();
   /** Origins of which the peer refused records and knows a higher seq than this node, and whether that makes this node's data stale. */
   readonly #lacking = new Map<string, boolean>();
-  /** Until this time, this node waits for a peer that has these origins complete. */
+  /** Until this time, this node waits for a peer that has the complete origins. */
   #lackingUntilMonoMs: number;
-  /** Origins that the peer named and that are refused for a while. */
+  /** Origins that the peer named, but that this node refuses for a while. */
   readonly #later = new Map<string, number>();
   #checkMonoMs: number;
   #behindMonoMs: number | undefined;
@@ -162,7 +162,7 @@ export class LinkPullScheduler implements PullingLink {
     this.#checkMonoMs = time.monoMs;
     const hasSilentMember = this.#missing.size > 0 && this.#replicator.hasSilentMember();
     for (const [id, seq] of this.#missing) {
-      // The peer may have forgotten the origin in the meantime, and no other node may have it.
+      // The peer may have forgotten the origin in the meantime, and perhaps no other node has it.
       const mayCome = time.monoMs < this.#lackingUntilMonoMs && (hasSilentMember || !this.#replicator.hasLeft(id));
       const isAwaited = mayCome && this.#isLacking(id);
       const isWithdrawn = this.#view.reportedSeqOf(id) < seq && !isAwaited;
@@ -211,7 +211,7 @@ export class LinkPullScheduler implements PullingLink {
     return { wanted: this.#view.reportedSeqOf(id), isNews: !this.#missing.has(id) && this.#isOffered(id) };
   }
 
-  /** Whether the peer refused records of an origin and knows a higher seq than this node. It cannot send those records. */
+  /** Whether the peer refused records of an origin and knows a higher seq than this node. The peer cannot send those records. */
   #isLacking(id: string): boolean {
     return this.#view.lackingThroughOf(id) > this.#throughOf(id);
   }
@@ -239,7 +239,7 @@ export class LinkPullScheduler implements PullingLink {
     const { replica, place } = this.#replicator;
     const { peer } = this.#view;
     if (id === replica.self.id || replica.forgotten.has(id)) return false;
-    // Vectors name no cluster. An origin that a node of another cluster names may belong to that cluster.
+    // Vector entries do not contain the cluster. An origin that a node of another cluster names may belong to that cluster.
     const of = peer.relation === "cluster" ? place.clusterId : peer.clusterId;
     if (!this.#replicator.hasRoomFor(id, this.#view.isOwn(id), of)) return false;
     if (this.#replicator.isForeign(id)) return false;
@@ -249,7 +249,7 @@ export class LinkPullScheduler implements PullingLink {
   }
 }
 
-/** Returns the origins to check now: at most `MAX_LOOKED`, and others the next time, because a peer may name origins that it never sends. */
+/** Returns the origins to check now: at most `MAX_LOOKED`, and different ones the next time, because a peer may name origins that it never sends. */
 function turn(ids: Map<string, number>): readonly (readonly [string, number])[] {
   if (ids.size <= MAX_LOOKED) return [...ids];
   const first = ids.entries().take(MAX_LOOKED).toArray();

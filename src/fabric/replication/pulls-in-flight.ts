@@ -1,12 +1,12 @@
-/** Tracks which origin is being fetched over which link: over one link at a time, so that a new node with twenty peers receives everything once. */
+/** Tracks which link is fetching which origin. One link fetches an origin at a time, so that a new node with twenty peers receives everything once. */
 import type { Time } from "../../lib/machine.ts";
 import type { ReplicationOptions } from "./options.ts";
 
-/** A link as seen by the replicator, which distributes the fetches. */
+/** A link as seen by the replicator, which distributes the fetches among links. */
 export interface PullingLink {
-  /** When records last arrived over it. */
+  /** When records last arrived over the link. */
   readonly receivedMonoMs: number;
-  /** Accepts an origin again that was refused before. */
+  /** Accepts an origin that was previously refused. */
   reconsider(id: string): void;
   /** Id of the peer node. */
   readonly peerNodeId: string;
@@ -14,9 +14,9 @@ export interface PullingLink {
   readonly hasWholeVector: boolean;
   /** Origins of which the peer refused records, and knows a higher seq than this node. */
   readonly lacking: Iterable<string>;
-  /** Moves deadlines because this process was paused for that long. */
+  /** Extends deadlines by the time for which this process was paused. */
   postpone(byMs: number): void;
-  /** The origin ends at that seq, so a peer that reports more is not asked for the origin for a while. */
+  /** Registers that the origin wrote nothing above `seq`. If the peer reports more, the origin is not requested from it for a while. */
   disbelieve(id: string, seq: number, time: Time): void;
 }
 
@@ -34,7 +34,7 @@ interface PullInFlight extends PullRequest {
   readonly puller: PullingLink;
   sinceMonoMs: number;
   through: number;
-  /** When it was first requested since records last arrived. */
+  /** Time of the first request since records of the origin last arrived. */
   firstMonoMs: number;
   /** Number of repeated requests without an answer. */
   attempts: number;
@@ -42,7 +42,7 @@ interface PullInFlight extends PullRequest {
 
 const ALL: PullRequest = { wanted: Number.POSITIVE_INFINITY, isNews: false };
 
-/** Requests for an origin before the waits grow. A network that loses a fifth of all frames needs several. */
+/** Number of requests for an origin before the backoff grows. A network that loses 20 % of all frames needs several. */
 const QUICK_ATTEMPTS = 5;
 
 /** Longest wait for requested changes on a slow network: a peer that does not answer must not delay them for longer. */
@@ -59,7 +59,7 @@ export class PullsInFlight {
     this.#options = options;
   }
 
-  /** Whether this link should request an origin now that is known up to `through`. If nothing arrives, another link may request it. */
+  /** Whether this link should now request an origin that this node has up to `through`. If no records arrive, another link may request it. */
   take(
     { id, through }: { readonly id: string; readonly through: number },
     puller: PullingLink,
@@ -82,7 +82,7 @@ export class PullsInFlight {
     const newsMs = this.#newsTimeoutMs;
     const [timeoutMs, patienceMs] = fetch.isNews ? [newsMs, Math.max(newsMs, newsPatienceMs)] : [fetchTimeoutMs, fetchMaxWaitMs];
     const isSame = fetch.puller === puller;
-    // Another link goes first. A peer that has not answered after several requests is asked at growing intervals.
+    // Another link may retry earlier than the same link. After several unanswered requests, the interval grows.
     const growth = 1.5 ** Math.max(0, fetch.attempts - QUICK_ATTEMPTS);
     const waitMs = Math.min(fetchMaxWaitMs, timeoutMs * (isSame ? 1.5 : 1) * growth);
     const busyMonoMs = Math.min(fetch.puller.receivedMonoMs, fetch.sinceMonoMs + patienceMs);
@@ -91,7 +91,7 @@ export class PullsInFlight {
     return true;
   }
 
-  /** On a slow network the wait is longer: asking a second peer in the meantime would fetch everything twice. */
+  /** The timeout is longer on a slow network, because a request to a second peer in the meantime would fetch everything twice. */
   get #newsTimeoutMs(): number {
     const { newsTimeoutMs } = this.#options;
     return Math.max(newsTimeoutMs, Math.min(MAX_NEWS_WAIT_MS, (this.#answerMs ?? 0) + 4 * this.#varianceMs));
@@ -125,12 +125,12 @@ export class PullsInFlight {
     this.#all.delete(id);
   }
 
-  /** The origin that this link fetched has arrived, or is not available. */
+  /** Called when the origin that this link was fetching has arrived or is not available. */
   end(id: string, puller: PullingLink): void {
     if (this.#all.get(id)?.puller === puller) this.#all.delete(id);
   }
 
-  /** The link is closed. Other links may request the origins that it was fetching. */
+  /** Called when the link is closed. Other links may then request the origins that it was fetching. */
   drop(puller: PullingLink): void {
     for (const [id, fetch] of this.#all) if (fetch.puller === puller) this.#all.delete(id);
   }

@@ -94,21 +94,21 @@ export class LinkReceiver {
     const isOwn = this.#view.isOwn(id);
     const { peer } = this.#view;
     if (isOwn && (place.clusterId !== peer.clusterId || place.region !== peer.region))
-      return "the cluster or region differs from the peer's own";
+      return "the cluster or region in the frame differs from the peer's";
     const known = replica.origins.get(id);
     if (known === undefined)
       return this.#replicator.hasRoomFor(id, isOwn, place.clusterId) ? undefined : "the maximum number of origins is reached";
     const isElsewhere = known.clusterId !== "" && known.clusterId !== place.clusterId;
     if (isElsewhere && !(isOwn && this.#mayMove(known)))
-      return `the frame names cluster ${place.clusterId}, but the origin is known in ${known.clusterId}`;
+      return `the frame names cluster ${place.clusterId}, but the origin is known to be in cluster ${known.clusterId}`;
     if (isOwn) this.#replicator.rehome(known, place);
     return undefined;
   }
 
   /**
    * Whether the peer's own origin may move to the cluster that the peer names. Another node may have reported a wrong cluster before. It must not move if
-   * the origin itself named another cluster, if our cluster counts it as its own, or if the member table lists it in another cluster: then the peer is a
-   * different node with the same name. A peer that is a member of our own cluster is always trusted.
+   * the origin itself named another cluster, if our cluster counts it as its own, or if the member table lists it in another cluster. In these cases, the peer
+   * is a different node with the same name. A peer that is a member of our own cluster is always trusted.
    */
   #mayMove({ nodeId, isAtHome, clusterId }: Origin): boolean {
     const { peer } = this.#view;
@@ -118,7 +118,7 @@ export class LinkReceiver {
     );
   }
 
-  /** Whether other nodes are a better source for the origin and must be asked instead. The peer is not at fault: it forwards its own copy. */
+  /** Whether other nodes are a better source for the origin and must be asked instead. The peer is not at fault, because it only forwards its copy. */
   #isDoubtful(id: string, { clusterId }: OriginLocation, time: Time): boolean {
     if (this.#replicator.hearsay.isHearsay(this.#view.peer, clusterId, time)) return true;
     return (this.#view.find(id)?.disbelievedUntilMonoMs ?? 0) > time.monoMs;
@@ -247,12 +247,12 @@ export class AntiEntropy {
     const before = this.#strikes.get(id);
     const count = before?.through === ours.through ? before.count + 1 : 1;
     this.#strikes.set(id, { through: ours.through, count });
-    // Do not send it into the origin's own cluster, which compares with its own nodes.
+    // Do not send the digest to the origin's own cluster, whose nodes compare digests among themselves.
     if (count <= 2 && this.#view.mayCarry(origin)) this.#queueDigest(ours);
     return count >= 2;
   }
 
-  /** Whether the peer is the better source: the origin's own node, or nearer to it. At equal distance, the node with the lower id is. */
+  /** Whether the peer is the better source: the origin's own node, or nearer to it. At equal distance, the node with the lower id is better. */
   #mayRepair(origin: Origin, time: Time): boolean {
     const { replica, linked, options, stats } = this.#replicator;
     if (origin === replica.self) return false;

@@ -25,11 +25,11 @@ import { refOf, type VectorSlot, VersionVector } from "./version-vector.ts";
 const NO_STATS = {
   sentRecords: 0,
   receivedRecords: 0,
-  /** Records that changed something. */
+  /** Records that changed the replica. */
   appliedRecords: 0,
   /** Records that were refused while the rest of their frame was accepted. */
   refusedRecords: 0,
-  /** Refused frames and vector entries: the origin is forgotten, is our own, belongs elsewhere, or exceeds the limit. */
+  /** Refused frames and vector entries. Their origin is forgotten, is our own, belongs to a wrong cluster or region, or exceeds the limit. */
   refusedOrigins: 0,
   /** Origins that this node requested from peers, origins sent to peers on request, and requests ignored because they came too often. */
   originsAsked: 0,
@@ -66,14 +66,14 @@ export interface ReplicatorParts {
   readonly foreignPeers?: ForeignPeers;
   readonly members: MemberTable;
   /**
-   * Whether this node has no journal, so that its origin is new at each start. A peer that knows more of the origin is then no sign of lost
+   * Whether this node has no journal, so that its origin is new at each start. A peer with a higher seq of the origin then does not indicate lost
    * records.
    */
   readonly isNewAtStart?: boolean;
 }
 
 /**
- * Each node has one. Fabric calls `changed` when own records were committed and `setLinked` when links come and go. It calls `forgetOrigin` and
+ * Each node has one instance. `Fabric` calls `changed` after own records were committed, and `setLinked` when links open and close. It calls `forgetOrigin` and
  * `readmit` instead of the corresponding methods of the replica. The constructor registers all origins that the replica already has.
  */
 export class Replicator {
@@ -104,8 +104,8 @@ export class Replicator {
   readonly #fetches: PullsInFlight;
   readonly #pullers = new Set<PullingLink>();
   /**
-   * A node of our own cluster was linked, or a node of another cluster was trusted once. From then on, no node of another cluster can report
-   * that our journal lost records.
+   * Whether a node of our own cluster was linked, or a report by a node of another cluster was accepted once. After that, nodes of other clusters can no
+   * longer report that our journal lost records.
    */
   #hasWitness = false;
   #selfId: string;
@@ -166,12 +166,12 @@ export class Replicator {
     return this.edgeMonoMs + Math.min(this.options.maxGatherMs, this.options.gatherMsALink * this.#linkedIds.size);
   }
 
-  /** The announced vector is complete as of this time. Records written during batching are announced later. */
+  /** Returns the time as of which the announced vector is complete. Records written during batching are announced later. */
   announcedMonoMs({ monoMs }: Time): number {
     return this.edgeDueMonoMs === NEVER ? monoMs : Math.min(monoMs, this.edgeMonoMs);
   }
 
-  /** Own records may have been committed. Announces them immediately if nothing was announced recently; otherwise they are batched. */
+  /** Called when own records may have been committed. Announces them immediately if nothing was announced recently, and otherwise batches them. */
   changed(time: Time): void {
     if (time.monoMs < this.edgeDueMonoMs) return;
     const { self } = this.replica;
@@ -181,7 +181,7 @@ export class Replicator {
     this.noteOrigin(self);
   }
 
-  /** This node has a new generation, so peers' records of its old generation now belong to another origin. */
+  /** Handles a new generation of this node: peers' records of the old generation now belong to another origin. */
   #renewed(oldId: string): void {
     this.vector.drop(oldId);
     for (const puller of this.#pullers) puller.reconsider(oldId);
@@ -199,7 +199,7 @@ export class Replicator {
 
   /**
    * Whether a peer's vector proves that our journal lost records: it has a higher seq for our own origin than the journal. Accepted once per generation
-   * and at most every `lostIntervalMs`. A seq that is only staged was never announced, so a peer that names it has another record under it.
+   * and at most every `lostIntervalMs`. A seq that is only staged was never announced, so a peer that reports it has a different record with that seq.
    */
   isLost(seq: number, time: Time): boolean {
     const { self } = this.replica;
@@ -231,7 +231,7 @@ export class Replicator {
     this.digests.drop(origin);
   }
 
-  /** A whole transfer of an origin has ended and every key that it did not list is removed. The seq has advanced, and the origin may be complete. */
+  /** Called when a whole transfer has ended and all keys that it did not list are removed. The seq has advanced, and the origin may be complete. */
   closed(origin: Origin, time: Time, out: FabricOutput[]): void {
     // The origin was forgotten in the meantime.
     if (this.replica.origins.get(origin.id) !== origin) return;
@@ -288,7 +288,7 @@ export class Replicator {
     return this.#members.listed().some(({ nodeId }) => !reported.has(nodeId));
   }
 
-  /** Whether an origin's own node left for good and so sends nothing more. */
+  /** Whether an origin's own node has left permanently, and so sends nothing more. */
   hasLeft(id: string): boolean {
     return this.#members.find(refOf(id).nodeId)?.status === "left";
   }
@@ -298,7 +298,7 @@ export class Replicator {
     for (const puller of this.#pullers) puller.reconsider(`${nodeId}/${generation}`);
   }
 
-  /** Whether an origin belongs to a foreign node. Vectors name no cluster, so before the first record only registered foreign nodes are detected. */
+  /** Whether an origin belongs to a foreign node. Vector entries contain no cluster, so before the first record only registered foreign nodes are detected. */
   isForeign(id: string): boolean {
     const { foreignPeers } = this;
     return foreignPeers !== undefined && foreignPeers.size > 0 && foreignPeers.has(refOf(id).nodeId);
@@ -310,7 +310,7 @@ export class Replicator {
     origin.clusterId = clusterId;
     origin.region = region;
     this.#countedSize = -1;
-    // Which records end others depends on the location of their origin.
+    // The location of an origin determines which other records its tombstones end.
     this.replica.sweeps.scheduleTouch(origin, { after: 0, until: Number.POSITIVE_INFINITY, withEnds: true });
     this.noteOrigin(origin);
     this.heldChanged(origin);
@@ -324,8 +324,9 @@ export class Replicator {
 
   /**
    * Whether there is room for an origin that is not yet known. Origins that peers name are accepted up to `maxOrigins`. A peer's own origin
-   * (`isOwn`) is accepted up to twice that limit, so that a node that invents origins cannot keep newcomers out. One other cluster may use a quarter
-   * of the room, and all other clusters together half; the rest is for our own nodes. `clusterId` is the origin's cluster, or the naming peer's.
+   * (`isOwn`) is accepted up to twice that limit, so that a node that invents origins cannot keep newcomers out. Any one other
+   * cluster may use a quarter of the limit, and all other clusters together half; the rest is for our own nodes. `clusterId` is the cluster of the origin,
+   * or of the peer that named it.
    */
   hasRoomFor(id: string, isOwn: boolean, clusterId: string): boolean {
     const { origins } = this.replica;
@@ -369,23 +370,23 @@ export class Replicator {
   /** Whether a link should request an origin from its peer now (`PullsInFlight`). */
   takeFetch(id: string, puller: PullingLink, time: Time, request?: PullRequest): boolean {
     const origin = this.replica.origins.get(id);
-    // All of it has arrived. Its seq advances after the removed records are also removed here.
+    // All records have arrived. The seq advances after the unlisted keys have been removed here.
     if (origin?.closing !== undefined) return false;
     return this.#fetches.take({ id, through: origin?.through ?? 0 }, puller, time, request);
   }
 
-  /** More of an origin has arrived, so the next request for it need not wait for the timeout of the last one. */
+  /** Called when more records of an origin have arrived. The next request for it then need not wait for the timeout of the last one. */
   arrived(origin: Origin, time: Time): void {
     this.#fetches.arrived(origin, time);
   }
 
-  /** This process was paused. The answers to its requests may have arrived but not been read yet. */
+  /** Called after this process was paused: answers to its requests may have arrived but not been read yet. */
   postpone(byMs: number): void {
     this.#fetches.postpone(byMs);
     for (const puller of this.#pullers) puller.postpone(byMs);
   }
 
-  /** A link to a node of our own cluster or of another cluster is up. */
+  /** Called when a link to a node of any cluster is up. */
   linkedTo({ relation }: { readonly relation: OriginRelation }): void {
     this.#hasWitness ||= relation === "cluster";
   }
@@ -394,13 +395,13 @@ export class Replicator {
     this.#pullers.add(puller);
   }
 
-  /** The link is closed. Other links may request the origins that it was fetching. */
+  /** Called when the link is closed. Other links may then request the origins that it was fetching. */
   dropFetcher(puller: PullingLink): void {
     this.#pullers.delete(puller);
     this.#fetches.drop(puller);
   }
 
-  /** The origin that this link was fetching has arrived, or is not available. */
+  /** Called when the origin that this link was fetching has arrived or is not available. */
   endFetch(id: string, puller: PullingLink): void {
     this.#fetches.end(id, puller);
   }

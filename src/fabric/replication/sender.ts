@@ -1,4 +1,4 @@
-/** Chooses the frames that go out on one link, in this order: whole vector, linked nodes, requests, periodic vectors, digests, records in turn. */
+/** Chooses the frames to send on one link: whole vector, linked nodes, requests, periodic vectors, digests, and then records, by origin in turn. */
 import { isFirm, type Origin } from "../../catalog/record/stored-record.ts";
 import type { FrameReceiverSide } from "../../catalog/replica/frames.ts";
 import { isOfOtherCluster } from "../../catalog/replica/origins.ts";
@@ -20,11 +20,11 @@ interface FrameRequest {
 interface LinkParts {
   readonly rng: Rng;
   readonly linkClock: LinkClock;
-  /** Whether the peer gets no records for now because it needs the policy first. */
+  /** Whether records are withheld until the peer has the policy. */
   readonly isHeld: () => boolean;
 }
 
-/** Keeps no frames except the parts of a whole vector. All other frames are built when the stream asks for the next one. */
+/** Keeps no frames except the parts of a whole vector. All other frames are built when the stream can accept them. */
 export class LinkSender {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
@@ -42,7 +42,7 @@ export class LinkSender {
   readonly #digests: OriginDigest[] = [];
   readonly #lacking: LackingWords;
   #linkedSent: readonly string[] | undefined;
-  /** Ids of origins with records to send, in turn. */
+  /** Ids of origins with records to send, in round-robin order. */
   readonly #ready = new Set<string>();
   /** Vector moves up to this order were sent to the peer. Moves up to `#seenOrder` were checked for changes worth offering. */
   #sentOrder = 0;
@@ -50,14 +50,14 @@ export class LinkSender {
   #seenMonoMs = Number.NEGATIVE_INFINITY;
   #offerMonoMs: number | undefined;
   #vectorMonoMs: number;
-  /** The last vector left nothing to send, so the next one may come later. */
+  /** After the last vector there was nothing to send, so the next one may be sent later. */
   #isIdle = false;
-  /** Ids of origins whose seq may be due in the next vector, and which the peer needs no offer for. */
+  /** Ids of origins whose seq the next vector may have to contain, and which need not be offered to the peer. */
   readonly #deferred = new Set<string>();
 
-  constructor(replicator: Replicator, view: PeerProgress, { rng, linkClock: saidTimes, isHeld }: LinkParts, time: Time) {
+  constructor(replicator: Replicator, view: PeerProgress, { rng, linkClock, isHeld }: LinkParts, time: Time) {
     this.#replicator = replicator;
-    this.#linkClock = saidTimes;
+    this.#linkClock = linkClock;
     this.#isHeld = isHeld;
     this.#view = view;
     this.#rng = rng;
@@ -105,7 +105,7 @@ export class LinkSender {
     if (known !== undefined) known.isShort = false;
   }
 
-  /** The peer reported a lower seq of an origin than before, so our seq is sent again. */
+  /** Sends our seq of an origin again, because the peer reported a lower one than before. */
   repeatSeq(id: string): void {
     this.#deferred.add(id);
   }
@@ -122,7 +122,7 @@ export class LinkSender {
     this.#queueWhole(time);
   }
 
-  /** The peer requested an origin. */
+  /** Handles the peer's request for an origin. */
   onRequest(entry: VectorEntry, time: Time): void {
     const { replica, stats, options } = this.#replicator;
     const id = `${entry.nodeId}/${entry.generation}`;
@@ -150,7 +150,7 @@ export class LinkSender {
     return time.monoMs + intervalMs * (0.75 + 0.5 * this.#rng.next());
   }
 
-  /** There may be changes to report again, so the next vector is sent as early as on a link that is not idle. */
+  /** If there are changes to report again, schedules the next vector as early as on a link that is not idle. */
   #endIdle(time: Time): void {
     if (!this.#isIdle || (this.#sentOrder === this.#replicator.vector.order && this.#deferred.size === 0)) return;
     this.#isIdle = false;
@@ -177,8 +177,8 @@ export class LinkSender {
   }
 
   /**
-   * The seq known here of the peer's own origin. Otherwise, a peer of another cluster receives no entry for it; but its journal may have lost records
-   * (semantics.md, Durability) while the other nodes of its cluster are down. Not part of the digest.
+   * Returns this node's seq of the peer's own origin, for a peer of another cluster. Such a peer receives no other entry for its origin, but needs one if its
+   * journal lost records (semantics.md, Durability) while the other nodes of its cluster are down. The entry is not part of the digest.
    */
   #ownOfPeer(): readonly VectorEntry[] {
     const { nodeId, generation, relation } = this.#view.peer;
@@ -193,7 +193,7 @@ export class LinkSender {
     return this.#newsFrame(time, false);
   }
 
-  /** Records that all entries of a whole vector were sent. */
+  /** Registers all entries of a whole vector as sent. */
   #noteAllSent(entries: readonly VectorEntry[]): void {
     this.#deferred.clear();
     for (const { nodeId, generation, seq } of entries) {
@@ -251,7 +251,7 @@ export class LinkSender {
     const { id, nodeId, generation, seq, floor } = slot;
     if (!this.#replicator.vector.mayName(slot, this.#view.peer)) return;
     const known = this.#view.take(id);
-    // The peer needs no echo of its own report, except for its own origin: there it must learn how far we know it.
+    // The peer does not need its own reports back, except for its own origin: it must learn up to which seq this node has it.
     if (known === undefined || known.sentSeq === seq || (seq > 0 && known.reportedSeq >= seq && !this.#view.isOwn(id))) return;
     this.#view.noteSent(id, known, seq);
     if (known.isNamed && this.#replicator.vector.findShort(slot.short) === slot) short.push({ hash: slot.short, seq });
@@ -306,7 +306,7 @@ export class LinkSender {
     time: Time,
   ): ReplicationFrame {
     const { replica, frameCache, stats, options } = this.#replicator;
-    // A late request gets all there is. Omitting newer records would leave gaps in the peer's copy.
+    // A late request gets all records. Omitting newer ones would leave gaps in the peer's copy.
     const isPrompt = time.monoMs <= this.#replicator.edgeMonoMs + PROMPT_MS;
     const upTo = isPrompt && !from.isWhole ? this.#upTo(origin) : origin.through;
     const frame = frameCache.frame(replica, origin, { ...from, upTo }, this.#link, options.maxFrameBytes);
@@ -321,14 +321,14 @@ export class LinkSender {
     return origin === this.#replicator.replica.self ? this.#replicator.horizon : origin.through;
   }
 
-  /** Whether the peer should get more of an origin now: it requested the origin, or the origin is this node's own, which is sent without a request. */
+  /** Whether to send the peer more records of an origin now: it requested the origin, or the origin is this node's own, which is sent without a request. */
   #hasNews(origin: Origin, known: OriginProgress): boolean {
     if (!this.#view.mayCarry(origin)) return false;
     if (known.isRequested || known.isInTransfer) return true;
     return origin === this.#replicator.replica.self && this.#view.hasWholeVector && known.at < this.#upTo(origin);
   }
 
-  /** Checks what changed. Own changes are batched for all links, so that links share frames; changes of other nodes are offered. */
+  /** Checks for changes. Own changes are batched for all links, so that links share frames; changes of other nodes are offered. */
   #look(time: Time): void {
     this.#replicator.changed(time);
     this.#endIdle(time);
@@ -349,7 +349,7 @@ export class LinkSender {
         isWorth ||= this.#isWorthOffering(slot);
       });
     this.#seenOrder = vector.order;
-    // When many peers could make the same offer, a random delay lets the first one spare the others the traffic.
+    // If many peers can make the same offer, random delays make most of the offers unnecessary: by then the receiver has the changes.
     if (isWorth)
       this.#offerMonoMs ??= Math.max(this.#seenMonoMs + options.offerIntervalMs, time.monoMs + options.passDelayMs * this.#rng.next());
   }
@@ -364,8 +364,8 @@ export const MAX_DIGESTS = 256;
 // Dates a peer's reports by this node's own clock (semantics.md, Age).
 /**
  * Each side of a link puts a timestamp of its own clock on its vectors. It also returns, as one number, the newest timestamp received from the peer plus
- * the time since it arrived. A report with that number was true no earlier than that moment of our clock, however long it was delayed on the way, and no
- * two clocks are compared. The bound is from Cristian, "Probabilistic clock synchronization" (1989). It is too early by the transit time of our timestamp.
+ * the time since it arrived. A report with that number was true no earlier than that moment of our clock, however long it was delayed in transit. Two
+ * clocks are never compared. The bound is from Cristian, "Probabilistic clock synchronization" (1989). It is too early by the transit time of our timestamp.
  */
 export class LinkClock {
   readonly #startMonoMs: number;
@@ -408,9 +408,9 @@ class LackingWords {
   }
 
   /**
-   * Returns entries for partial origins not yet reported to the peer. The peer that sent the refused records must know, and a newcomer must know that
-   * there is more than it gets from this node. Origins that are no longer partial are withdrawn. Not part of the digest, because these origins are not
-   * in the vector.
+   * Returns entries for partial origins not yet reported to the peer. The peer that sent the refused records must learn this, and a newcomer must
+   * learn that it does not get all records from this node. Origins that are no longer partial are withdrawn. The entries are not part of the digest, because
+   * these origins are not in the vector.
    */
   take(): readonly VectorEntry[] {
     const { partial, vector, place } = this.#replicator;
@@ -431,7 +431,7 @@ class LackingWords {
     return entries;
   }
 
-  /** The peer lost its copy of the reports, so all of them are sent again. */
+  /** Sends all reports again, because the peer lost its copy. */
   reset(): void {
     for (const { id } of this.#replicator.partial.origins) this.#reported.delete(id);
   }

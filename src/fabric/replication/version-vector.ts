@@ -96,8 +96,8 @@ export class VersionVector {
   }
 
   /**
-   * The origin with that short hash in the given cluster, or outside it. Undefined when there is none or more than one. So an origin that another
-   * cluster's node invents cannot collide with an origin of ours.
+   * The origin with that short hash in the given cluster, or outside it. Undefined when there is none or more than one. So an origin that a
+   * node of another cluster invents cannot collide with an origin of our cluster.
    */
   findShortOf(hash: number, clusterId: string, isOfIt: boolean): VectorSlot | undefined {
     const all = this.#byShort.get(hash);
@@ -144,7 +144,7 @@ export class VersionVector {
     this.#moves.retire(order);
   }
 
-  /** Corrects the location of an origin that was unknown when it was first registered. */
+  /** Sets the location of an origin whose location was unknown when it was first registered. */
   #rehome(slot: VectorSlot, { clusterId, region }: OriginLocation): void {
     slot.clusterId = clusterId;
     slot.region = region;
@@ -180,7 +180,7 @@ export class VersionVector {
 
   /**
    * Whether a node may be sent anything about an origin. Nodes of another cluster never report about the reader's own cluster, because the reader would
-   * believe that it had everything. Nothing crosses regions. An origin with unknown location is reported only within the cluster.
+   * assume that it has everything. Nothing is sent to other regions. An origin with unknown location is reported only within the cluster.
    */
   mayName(origin: OriginLocation, reader: VectorReader): boolean {
     switch (relationOf(this.#place, reader)) {

@@ -1,4 +1,4 @@
-/** Blocks of a replica snapshot. The first is the header, and the last marks it as complete. The roster is one block in its own file. */
+/** Blocks of a replica snapshot. The first is the header, and the last marks the snapshot as complete. The roster is one block in its own file. */
 
 import { isName } from "../../catalog/entry/names.ts";
 import { isSeq } from "../../catalog/record/codec.ts";
@@ -22,13 +22,13 @@ import type { AcceptedInstance } from "../membership/process-instances.ts";
 import { MAX_AGES, type SourceAge } from "../summaries/ages.ts";
 import type { NodeRef } from "../wire/messages.ts";
 
-/** 1 is the first format. */
+/** Version of the file format. */
 const FORMAT = 1;
 /** Readers skip kinds that they do not know. */
 export const KIND = { HEADER: 1, ORIGIN: 2, FRAME: 3, END: 4, LOST_KEYS: 5, ROSTER: 6 } as const;
 const MAX_WALL_MS = hlcWallMs(MAX_STAMP);
 const COUNT_BYTES = 4;
-/** The owner of the snapshot, and its time. */
+/** The owner of the snapshot, the time when it was saved, and state that does not belong to one of its origins. */
 export interface SnapshotHeader extends FileOwner {
   /** 0 if the stored time is invalid. */
   readonly savedWallMs: number;
@@ -43,8 +43,8 @@ export interface SnapshotHeader extends FileOwner {
 }
 
 /**
- * State of an origin. `absentWallMs` is the time since which its node is unreachable, and undefined while the node is reachable. If the stored time
- * is invalid, it is the latest possible time; the reader limits it to its own clock, so that the origin is not forgotten for it.
+ * State of an origin. `absentWallMs` is the time at which its node became unreachable. Undefined while the node is reachable. If the stored time is
+ * invalid, it is the latest possible time, and the reader limits it to its own clock, so that an invalid time never makes a node forget an origin.
  */
 export interface SnapshotOrigin {
   readonly life: OriginStatus;
@@ -57,7 +57,7 @@ export interface SnapshotOrigin {
 export interface OriginBlock extends SnapshotOrigin {
   /** Whether some of its records were refused, so that it is partial. */
   readonly isPartial?: boolean;
-  /** Whether its own node reported its cluster. */
+  /** Whether the origin's own node reported the cluster. */
   readonly isAtHome?: boolean;
   readonly nodeId: string;
   readonly generation: number;
@@ -69,7 +69,7 @@ export function headerBlock(index: number, header: SnapshotHeader): Uint8Array {
   return blockOf(index, KIND.HEADER, jsonBytes({ format: FORMAT, ...header }));
 }
 
-/** The members of a node's own cluster (`Roster`), as a file. */
+/** Encodes the members of a node's own cluster (`Roster`) as a file. */
 export function rosterFile(self: FileOwner, nodeIds: readonly string[]): Uint8Array {
   return blockOf(0, KIND.ROSTER, jsonBytes({ format: FORMAT, nodeId: self.nodeId, clusterId: self.clusterId, nodeIds }));
 }
@@ -77,7 +77,7 @@ export function rosterFile(self: FileOwner, nodeIds: readonly string[]): Uint8Ar
 /** Returns at most `max` ids from a roster file and skips invalid ones. Throws `invalid_argument` if this node cannot use the file. */
 export function readRosterFile(bytes: Uint8Array, self: FileOwner, max: number): readonly string[] {
   const block = readBlock(bytes, 0, 0);
-  if (block?.end !== bytes.length) throw new WaymarkError("invalid_argument", "it is cut off or changed");
+  if (block?.end !== bytes.length) throw new WaymarkError("invalid_argument", "it is truncated or modified");
   const fault = block.kind === KIND.ROSTER ? ownerFault(block, self, FORMAT) : "it is not a member list";
   if (fault !== "") throw new WaymarkError("invalid_argument", fault);
   const { nodeIds } = objectOf(block.payload);
@@ -109,7 +109,7 @@ export function readLostKeys({ payload }: FileBlock): { readonly id: string; rea
   return { id: `${nodeId}/${generation}`, keys };
 }
 
-/** Why this node cannot use a snapshot with this first block; empty if it can. Throws `invalid_argument` for content that no version writes. */
+/** Returns why this node cannot use a snapshot with this first block. Empty if it can. Throws `invalid_argument` for content that no version writes. */
 export function headerFault(block: FileBlock, self: FileOwner): string {
   return block.kind === KIND.HEADER ? ownerFault(block, self, FORMAT) : "it does not begin with a header";
 }
@@ -134,7 +134,10 @@ export function readHeader({ payload }: FileBlock): SnapshotHeader {
   };
 }
 
-/** Undefined for an origin whose generation is out of range, as a peer may have named it. Throws `invalid_argument` for content that no version writes. */
+/**
+ * Reads an origin's block. Undefined if its generation is out of range, which a peer may have reported. Throws `invalid_argument` for content that no
+ * version writes.
+ */
 export function readOrigin({ payload }: FileBlock): OriginBlock | undefined {
   const {
     nodeId,
@@ -169,7 +172,7 @@ function isId(value: unknown): value is string {
   return typeof value === "string" && isName(value, NODE_BOUNDS.maxIdLength);
 }
 
-/** Empty while it is unknown. */
+/** Whether the value is a cluster or region. It is empty while it is unknown. */
 function isPlace(value: unknown): value is string {
   return value === "" || isId(value);
 }
@@ -178,7 +181,7 @@ function isLife(value: unknown): value is OriginStatus {
   return value === "live" || value === "orphaned" || value === "hidden";
 }
 
-/** A node id with its generation. */
+/** Whether the value may be a node id with a generation. */
 function isOriginId(value: unknown): value is string {
   return typeof value === "string" && value.length <= NODE_BOUNDS.maxIdLength + MAX_GENERATION_LENGTH;
 }
@@ -209,7 +212,7 @@ function isAge(value: unknown): value is SourceAge {
 
 /** `/` plus the digits of a generation. */
 const MAX_GENERATION_LENGTH = 24;
-/** The time if it is valid, else undefined. */
+/** Returns the time if it is valid, otherwise undefined. */
 function soundMs(wallMs: unknown): number | undefined {
   return typeof wallMs === "number" && wallMs > 0 && wallMs <= MAX_WALL_MS ? wallMs : undefined;
 }

@@ -31,9 +31,9 @@ import {
 
 /** Bytes of records in one block. A block of this size is built in one to two milliseconds. */
 const BLOCK_BYTES = 64 * 1024;
-/** Number of attempts for an origin whose tombstones are collected during writing. After them the origin is left out. */
+/** Maximum number of attempts to write an origin whose tombstones are collected meanwhile. After that, the rest of the origin is omitted. */
 const MAX_TRIES = 3;
-/** Maximum number of records touched, and visited, in one slice of a restore. */
+/** Maximum numbers of records touched and of records visited in one slice of a restore. */
 const SWEPT_A_SLICE = 128;
 const LOOKED_A_SLICE = 10_000;
 const UNKNOWN = "unknown";
@@ -67,7 +67,7 @@ export interface RestoredSnapshot {
 
 /**
  * Yields the blocks of a snapshot, each with some records. The replica may change between two blocks. Throws if an origin is being forgotten or was
- * forgotten in the meantime: the snapshot would have the records that the origin hid, but perhaps not the records that hid them. `isSelfIn` includes
+ * forgotten in the meantime: the snapshot would contain records that the origin hid, but perhaps not the records that hid them. `isSelfIn` includes
  * this node's own records, for a node without a journal.
  */
 export function* snapshotBlocks(
@@ -81,7 +81,7 @@ export function* snapshotBlocks(
   const { forgottenCount } = replica;
   const check = () => {
     if (replica.isForgetting || replica.forgottenCount !== forgottenCount)
-      throw new Error("an origin was forgotten while the snapshot was written");
+      throw new Error("an origin was forgotten while the snapshot was being written");
   };
   check();
   yield headerBlock(index++, { ...header, forgotten: [...replica.forgotten.keys()], lost: replica.lost.list });
@@ -101,7 +101,7 @@ export function* snapshotBlocks(
       wasPartial ||= origin.lacks !== undefined;
       yield blockOf(index++, KIND.FRAME, frame);
     }
-    // A record refused between two of its blocks is in neither, so the origin's block is repeated with `isPartial`.
+    // A record that was refused between two blocks is in neither of them, so the origin's block is repeated with `isPartial`.
     if (wasPartial && !isPartial) yield originBlock(index++, { ...identity, isPartial: true, ...stateOf(origin) });
   }
   check();
@@ -110,12 +110,12 @@ export function* snapshotBlocks(
 
 function* framesOf(replica: Replica, origin: Origin, blockBytes: number): Generator<Uint8Array> {
   const link = { relation: "self", clusterId: replica.self.clusterId } as const;
-  // The origin's own block has its location.
+  // A frame must have a location. The reader uses the location in the origin's own block.
   const place = { clusterId: origin.clusterId || UNKNOWN, region: origin.region || UNKNOWN };
   let from = { after: 0, isComplete: false };
   let begunAt = origin.through;
   for (let tries = 1; replica.origins.get(origin.id) === origin && origin.through > 0; ) {
-    // A listed record may have been removed since, and its tombstone collected.
+    // A record that was already listed may have been removed since, and its tombstone collected.
     if (from.after > 0 && origin.floor > begunAt) {
       if (++tries > MAX_TRIES) return;
       from = { after: 0, isComplete: false };
@@ -140,7 +140,7 @@ export function* readSnapshot(
   let index = 0;
   for (let at = 0; at < bytes.length; index++) {
     const block = readBlock(bytes, at, index);
-    if (block === undefined) return { ok: false, fault: `it is cut off or changed at byte ${at}` };
+    if (block === undefined) return { ok: false, fault: `it is truncated or modified at byte ${at}` };
     at = block.end;
     isWhole = block.kind === KIND.END;
     try {
@@ -192,7 +192,7 @@ export interface SnapshotRestoreParts {
   readonly replica: Replica;
   readonly stamper: EntryReader;
   readonly bounds: EntryBounds;
-  /** Origins of clusters that are no longer trusted are not restored. */
+  /** Whether a location belongs to a cluster that is no longer trusted. Origins of such clusters are not restored. */
   readonly isForeign?: ((place: { readonly clusterId: string; readonly region: string }) => boolean) | undefined;
 }
 
@@ -222,7 +222,7 @@ export function* restoreSnapshot(
     if (block.isAtHome === true) origin.isAtHome = true;
     if (isOver === true) over.add(origin.id);
     if (block.isPartial === true) partial.push(origin);
-    // Not limited by the time when the snapshot was saved: that may be 1970, and then all unreachable origins would be forgotten immediately.
+    // The limit is not the time when the snapshot was saved: if that were 1970, all unreachable origins would be forgotten immediately.
     if (since !== undefined) absentWallMs.set(origin.id, Math.min(since, time.wallMs));
     for (const frame of frames) {
       const applied = receiver.apply(frame, time);

@@ -37,7 +37,7 @@ export function clusterAtGate(serverName: string): string | undefined {
 
 /**
  * The cluster whose quota a connection or link through a border's gate uses. Empty for nodes that come through the gate of another cluster, which is
- * possible where several borders share a CA. Undefined for connections that came through no gate.
+ * possible if several borders share a CA. Undefined for connections that did not come through a gate.
  */
 export function placesOf({ certificate, border }: Pick<PeerIdentity, "border" | "certificate">): string | undefined {
   return border === undefined || certificate === undefined || certificate.clusterId === border ? border : "";

@@ -8,7 +8,7 @@ import { detailField } from "../wire/messages.ts";
 
 export interface PeerCallFailure {
   readonly why: string;
-  /** Whether the other side refused. Otherwise it was not reached. */
+  /** Whether the other side refused the call. Otherwise it could not be reached. */
   readonly isRefused: boolean;
 }
 
@@ -29,15 +29,15 @@ export function isRefusal(code: string, isUnauthorised: boolean): boolean {
 
 export interface PeerCallOutcome {
   readonly response?: FabricCallResponse;
-  /** Why a node that was reached rejected this node, or is rejected by it. */
+  /** Why the node that was reached rejected this node, or why this node rejects that one. */
   readonly refusal?: string;
-  /** Whether this node rejects the other one. It is then reported like an unknown peer. */
+  /** Whether this node rejects the other one, which is then reported like an unknown peer. */
   readonly isStranger?: boolean;
   /** Failure to report to operators. Failed probes are not reported, but operators must see why a node cannot join. */
   readonly failure?: PeerCallFailure;
 }
 
-/** `identity` is proved by the connection of the answer. */
+/** Returns the outcome of a call. `identity` is the identity that the answer's connection proved. */
 export function outcomeOf(kind: FabricCallRequest["kind"], answer: FailedAnswer, identity: PeerIdentity | undefined): PeerCallOutcome {
   if (answer.message === undefined || identity === undefined) {
     const failure = callFailure(answer);
@@ -69,7 +69,7 @@ const NO_FABRIC: PeerCallFailure = {
 /** The message that nodes send to callers that they do not know. */
 const NO_REASON = "refused";
 
-/** Undefined if the cause is unknown: the next call may succeed, because the other side is only busy or stopping. */
+/** Explains a failed call. Undefined if the cause is unknown: the other side may only be busy or stopping, and the next call may succeed. */
 function callFailure(answer: FailedAnswer): PeerCallFailure | undefined {
   const { dialError, isMalformed, isFromServer, status } = answer;
   if (dialError instanceof Error) return { why: dialError.message, isRefused: dialError instanceof DialError && dialError.isRefused };

@@ -23,7 +23,7 @@ export interface FabricDialOptions {
   readonly address: string;
   /** Undefined for a plain connection. */
   readonly tls: DialTls | undefined;
-  /** Whether plain connections to other machines are allowed too. */
+  /** Whether plain connections to other machines are also allowed. */
   readonly isInsecure: boolean;
   readonly timeoutMs: number;
   readonly connection: Pick<ConnectionOptions, "limits" | "bounds" | "onLeaving">;
@@ -41,7 +41,7 @@ export interface PendingDial {
   cancel(): void;
 }
 
-/** Rejects with a `DialError` for operators if no fabric listener is reached within the timeout. */
+/** Starts a dial. It rejects with a `DialError` for operators if no fabric listener is reached within the timeout. */
 export function dial(options: FabricDialOptions): PendingDial {
   const { host, port } = splitHostPort(options.address);
   if (!(port > 0 && port < 65_536))
@@ -67,7 +67,7 @@ export function dial(options: FabricDialOptions): PendingDial {
       if (isOver) return;
       if (options.tls !== undefined || !isConnected) return fail("connection closed", isConnected);
       if (socket.bytesRead > 0) return fail("the server does not speak the fabric protocol", true);
-      // A TLS server closes like this on a plain client, and so does a port forwarder without a backend.
+      // A TLS server closes the connection of a plain client in this way, and so does a port forwarder without a backend.
       second = asksForTls(host, port, (isTls) =>
         fail(isTls ? "the server requires TLS, but this node has no fabric certificates" : "connection closed", isTls),
       );

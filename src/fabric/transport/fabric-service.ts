@@ -49,7 +49,7 @@ export class FabricService {
   }
 
   #admitted(peer: CallingPeer): CallingPeer {
-    if (this.#isStopping) throw new StatusError({ code: CODES.UNAVAILABLE, message: "stopping" });
+    if (this.#isStopping) throw new StatusError({ code: CODES.UNAVAILABLE, message: "the node is stopping" });
     return peer;
   }
 }

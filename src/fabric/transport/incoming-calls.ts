@@ -1,4 +1,4 @@
-/** Calls from other nodes: decoded, and kept until they are answered. Of an unknown peer's call, no more is read than is needed to identify it. */
+/** Decodes calls from other nodes, and keeps them until they are answered. From an unknown peer, reads only as much as is needed to identify it. */
 import type { MethodCall, SingleRequestMethod } from "../../grpc/server/method.ts";
 import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
@@ -30,7 +30,7 @@ const REFUSED = "refused";
 export class IncomingCalls {
   readonly #parts: ServiceParts<IncomingCallEvents>;
   readonly #bounds: AssemblyBounds;
-  /** Separate bounds, so that unknown peers cannot use up the memory of peers. */
+  /** Separate bounds, so that unknown peers cannot use up the memory for known ones. */
   readonly #strangerBounds: AssemblyBounds;
   readonly #byId = new Map<CallId, PendingIncomingCall>();
   readonly #byCall = new WeakMap<MethodCall, PendingIncomingCall>();
@@ -84,7 +84,7 @@ export class IncomingCalls {
     }
   }
 
-  /** Called when a call begins to arrive. Throws if there is no room for it. */
+  /** Called when a call begins to arrive. Throws if too many calls are pending. */
   #arriving(call: MethodCall): AssemblyBounds {
     const { limits, events, clock, peerOf } = this.#parts;
     const { identity } = peerOf(call);

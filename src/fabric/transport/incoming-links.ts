@@ -1,4 +1,4 @@
-/** Links that other nodes open. A stream counts as a link from its first frame on; until then it may buffer only little. */
+/** Links that other nodes open. A stream becomes a link with its first frame. Until then it may buffer only little data. */
 import type { MethodCall, RequestReceiver, RequestStreamMethod } from "../../grpc/server/method.ts";
 import type { AssemblyBounds } from "../../grpc/wire/message-reader.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
@@ -10,12 +10,12 @@ import type { CallingPeer, ServiceParts } from "./link-stream.ts";
 import { type LinkEvents, LinkStream } from "./link-stream.ts";
 
 export interface LinkedEvents extends LinkEvents {
-  /** Called once, first. */
+  /** Called once, before any other event. */
   opened(): void;
 }
 
 export interface IncomingLinkEvents {
-  /** Another node opened a link, and its first frame arrived. Returns the receiver of the link's further events. */
+  /** Called when another node has opened a link and its first frame has arrived. Returns the receiver of the link's further events. */
   linked(stream: LinkStream, identity: PeerIdentity): LinkedEvents;
 }
 
@@ -86,7 +86,7 @@ export class IncomingLinks {
     for (const link of this.#all.keys()) link.check(dueMs);
   }
 
-  /** Links that arrive while this node stops are not reported as refused. */
+  /** Called when this node stops. After that, links that fail are not reported as refused. */
   stop(): void {
     this.#isStopping = true;
   }
@@ -127,17 +127,17 @@ export class IncomingLinks {
     };
   }
 
-  /** Closes the link that has been silent longest if all places are in use: unknown peers can open links faster than silent ones time out. */
+  /** At the maximum number of links, closes the one that has been silent longest: unknown peers can open links faster than silent links time out. */
   #makeRoom(identity: PeerIdentity): void {
     const { limits, events } = this.#parts;
     const { address, border = "" } = identity;
     const places = placesOf(identity);
     if (places !== undefined && this.#countOf(places) >= limits.maxLinksOfBorder) {
-      events.refused(`too many links by the gate of border ${border}`, address);
+      events.refused(`too many links through the gate of border ${border}`, address);
       throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });
     }
     const [silent] = this.#silent.keys();
-    if (this.#all.size >= limits.maxIncomingLinks) silent?.destroy("no hello yet, and a new link needed the place");
+    if (this.#all.size >= limits.maxIncomingLinks) silent?.destroy("closed before its hello to make room for a new link");
     if (this.#all.size < limits.maxIncomingLinks) return;
     events.refused("too many links", address);
     throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });
@@ -169,7 +169,7 @@ export class IncomingLinks {
       closed: (detail) => {
         this.#all.delete(link());
         this.#silent.delete(link());
-        // A peer that closed the link itself, or came while this node stops, was not refused.
+        // A peer that closed the link itself, or connected while this node was stopping, was not refused.
         if (known !== undefined) known.closed(detail);
         else if (!link().isEndedByPeer && !this.#isStopping) events.refused(`link: ${detail}`, identity.address);
       },

@@ -6,9 +6,9 @@ import { LINKS_FIXED } from "../links/options.ts";
 export const TRANSPORT_LIMITS = {
   /** A connection is pinged after it has been idle for this long. */
   keepaliveTimeMs: 10_000,
-  /** A connection ends if a ping is not answered within this time. */
+  /** A connection is closed if a ping is not answered within this time. */
   keepaliveTimeoutMs: 5_000,
-  /** A peer that reads nothing of a frame for this long loses the link. */
+  /** A link is closed if its peer reads nothing of a frame for this long. */
   stuckMs: 30_000,
   /** Time to send the remaining frames when a link is closed. */
   drainMs: 5_000,
@@ -16,7 +16,7 @@ export const TRANSPORT_LIMITS = {
   goodbyeMs: 1_000,
   /** Incoming connections. */
   maxConnections: 2_048,
-  /** Unauthenticated ones among them. The oldest is closed for a new one, so that unknown peers cannot keep peers out. */
+  /** Unauthenticated connections among them. The oldest is closed for a new one, so that unknown peers cannot lock out known ones. */
   maxUnprovenConnections: 512,
   /** Connections through the gates of all borders, and of one border. The rest is for members. Two regions have at most four links. */
   maxBorderConnections: 256,

@@ -1,5 +1,5 @@
 /**
- * The stream of one link, opened by either side: passes received frames on, sends frames one at a time, and ends in order. It does no I/O itself: its
+ * The stream of one link, opened by either side: forwards received frames, sends frames one at a time, and closes in order. It does no I/O itself: its
  * owner delivers received messages and provides the stream as a port. `links/links.ts` decides which frames are exchanged, starting with the hello.
  */
 import type { CallResult } from "../../grpc/client/client-call.ts";
@@ -33,7 +33,7 @@ export interface LinkPort {
 }
 
 export interface StreamClock {
-  /** Stall-aware time, used for all timeouts of the peer. */
+  /** Stall-aware time, used for all timeouts that concern the peer. */
   readonly stallAwareMs: () => number;
   readonly monoMs: () => number;
   /** Runs `act` at the end of the current turn of the event loop. */
@@ -48,7 +48,7 @@ export interface LinkStreamParts {
   readonly clock: StreamClock;
 }
 
-/** A link is read for this long in one turn of the event loop, plus the rest of its current frame. */
+/** A link is read for at most this long in one turn of the event loop, plus the time for the rest of its current frame. */
 const TURN_MS = 5;
 
 export class LinkStream {
@@ -56,7 +56,7 @@ export class LinkStream {
   #state: "open" | "draining" | "ended" | "closed" = "open";
   /** When the frame in flight was sent. Undefined when there is none. */
   #sendingSinceMs: number | undefined;
-  /** When draining began, and then when our direction ended. */
+  /** When draining began or, once our direction has ended, when it ended. */
   #closingMs = 0;
   /** When the link was first read in this turn of the event loop. */
   #turnMonoMs: number | undefined;
@@ -69,7 +69,7 @@ export class LinkStream {
     this.#parts = parts;
   }
 
-  /** Whether the peer ended the link, in order or by disconnecting. */
+  /** Whether the peer ended the link, with a half-close or by disconnecting. */
   get isEndedByPeer(): boolean {
     return this.#isEndedByPeer;
   }
@@ -87,7 +87,7 @@ export class LinkStream {
     this.wake();
   }
 
-  /** Reads nothing for this long. Frames then wait in the peer's queue once its window is full. */
+  /** Stops reading for this long. Frames then wait in the peer's queue once its window is full. */
   rest(forMs: number): void {
     this.#restUntilMs = Math.max(this.#restUntilMs ?? 0, this.#parts.clock.stallAwareMs() + forMs);
     this.#pause();
@@ -126,7 +126,7 @@ export class LinkStream {
     this.#lookAtTurn();
   }
 
-  /** Called when the peer sends nothing more and all that it sent was delivered. */
+  /** Called when the peer has ended its direction and all of its messages were delivered. */
   halfClosed(): void {
     if (this.#state === "closed") return;
     this.#isEndedByPeer = this.#state === "open";
@@ -208,7 +208,7 @@ export class LinkStream {
     this.#parts.port.end();
   }
 
-  /** Reports the end, and closes the connection, which neither side needs any more. */
+  /** Reports that the link is closed, and closes the connection, which neither side needs any longer. */
   #reportClosed(detail: string): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
@@ -270,7 +270,7 @@ export interface CallingPeer {
 export interface ServiceParts<Events> {
   readonly limits: TransportLimits;
   readonly events: Events & {
-    /** A peer was refused. */
+    /** Called when a peer was refused. */
     refused(why: string, address: string): void;
   };
   readonly traffic: WireTraffic;

@@ -23,7 +23,7 @@ export interface ListenerOptions {
   readonly limits: TransportLimits;
   readonly traffic: WireTraffic;
   readonly clock: StreamClock;
-  /** A connection was cut because it abused HTTP/2. */
+  /** Called when a connection was closed because it abused HTTP/2. */
   readonly onCut: (reason: CutReason, address: string) => void;
 }
 
@@ -33,7 +33,7 @@ export class FabricListener {
   readonly #events: FabricServiceParts["events"];
   readonly #server: GrpcServer;
   readonly #peers = new WeakMap<object, { readonly connection: GuardedConnection; readonly identity: PeerIdentity }>();
-  /** Connections not known to be a peer's, oldest first, with the last identity that they showed. Undefined before the first call. */
+  /** Connections not proved to be a peer's, oldest first, with the last identity that they presented. Undefined before the first call. */
   readonly #unproven = new Map<GuardedConnection, PeerIdentity | undefined>();
   /** Connections through the gates of borders, each with the border quota that it uses. */
   readonly #byGate = new Map<GuardedConnection, string>();
@@ -79,7 +79,7 @@ export class FabricListener {
     return this.#acceptor;
   }
 
-  /** New connections use the new certificates. Throws if they do not name a node. */
+  /** Replaces the certificates for new connections. Throws if the certificate does not name a node. */
   setTls(tls: FabricTls): void {
     const trustDomain = trustDomainOf(tls.cert);
     this.#acceptor?.setTls(this.#material(tls));
@@ -87,7 +87,7 @@ export class FabricListener {
     this.#borders = tls.borders ?? [];
   }
 
-  /** Accepts nothing new, gives open connections `deadlineMs` to end, then cuts them. */
+  /** Stops accepting connections, gives open ones `deadlineMs` to end, and then closes the rest. */
   async stop(deadlineMs: number): Promise<void> {
     this.service.stop();
     this.#acceptor?.close();
@@ -103,9 +103,9 @@ export class FabricListener {
     return { ...tls, clientCaOf: (serverName) => borderAtGate(serverName, borders, (clusterId) => this.#unknownGate(clusterId))?.ca };
   }
 
-  /** The connection is then verified as a member's, which usually fails, so the operator must see which setting is missing. */
+  /** The connection is then verified like a member's. This usually fails, so the operator must see which setting is missing. */
   #unknownGate(clusterId: string): void {
-    this.#events.refused(`says that it is of cluster ${clusterId} and means a border link; fabric.borders does not name that cluster`, "");
+    this.#events.refused(`a node of cluster ${clusterId} requested a border link, but fabric.borders does not name that cluster`, "");
   }
 
   #connected(connection: GuardedConnection, socket: Socket): boolean {
@@ -116,7 +116,7 @@ export class FabricListener {
     }
     const places = placesOf(identity);
     if (places !== undefined && !this.#hasRoomAtGate(places)) {
-      this.#events.refused(`too many connections by the gate of border ${identity.border ?? ""}`, connection.address);
+      this.#events.refused(`too many connections through the gate of border ${identity.border ?? ""}`, connection.address);
       return false;
     }
     this.#peers.set(connection, { connection, identity });
@@ -140,13 +140,13 @@ export class FabricListener {
     return count < maxConnectionsOfBorder;
   }
 
-  /** Identities are judged as late as possible, because the fabric, which decides about them, opens after its listener. */
+  /** Identities are checked as late as possible, because the fabric, which decides about them, opens after its listener. */
   #makeRoom(): void {
     for (const [connection, identity] of this.#unproven) {
       if (this.#unproven.size < this.#options.limits.maxUnprovenConnections) return;
       this.#unproven.delete(connection);
       if (identity !== undefined && !this.#events.isStranger(identity)) continue;
-      this.#events.refused("no valid identity yet, and a new connection needed the place", connection.address);
+      this.#events.refused("closed before it proved an identity, to make room for a new connection", connection.address);
       connection.destroy();
     }
   }
@@ -157,7 +157,7 @@ export class FabricListener {
 
   #peerOf(call: MethodCall): CallingPeer {
     const peer = this.#peers.get(call.connection);
-    assert(peer !== undefined, "a call arrives on an accepted connection");
+    assert(peer !== undefined, "each call has an accepted connection");
     const { connection } = peer;
     const clusterToken = (call.header(TOKEN_HEADER) ?? "").slice(0, MESSAGE_BOUNDS.maxTokenLength);
     const identity = { ...peer.identity, clusterToken };

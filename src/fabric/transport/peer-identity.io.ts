@@ -7,7 +7,7 @@ import { nodeOfCertificate } from "../links/peer-auth.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import { type BorderAuthority, clusterAtGate } from "./border-gate.ts";
 
-/** Certificates in PEM, already read. */
+/** Contents of the certificate files, in PEM. */
 export interface FabricTls {
   readonly cert: Uint8Array;
   readonly key: Uint8Array;
@@ -17,13 +17,13 @@ export interface FabricTls {
   readonly borders?: readonly BorderAuthority[];
 }
 
-/** Returns the trust domain of the node in a certificate (SPIFFE-ID, section 2.1). Throws if it names no node. */
+/** Returns the trust domain of the node in a certificate (SPIFFE-ID, section 2.1). Throws if it does not name a node. */
 export function trustDomainOf(cert: Uint8Array): string {
   const names = new X509Certificate(cert).subjectAltName ?? "";
   const node = nodeOfCertificate(names);
   if (node === undefined)
     throw new Error(
-      `the fabric certificate names no node: expected one URI spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>, found "${names}"`,
+      `the fabric certificate does not name a node: expected one URI spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>, found "${names}"`,
     );
   return node.trustDomain;
 }
@@ -40,13 +40,13 @@ export function peerIdentityOf(
   const host = withoutMapping(socket.remoteAddress ?? "");
   const plain = { address: hostPort(host, socket.remotePort ?? 0), isLoopback: isLoopbackHost(host), clusterToken: "" };
   if (trustDomain === undefined) return { ...plain, certificate: undefined };
-  if (!(socket instanceof TLSSocket) || !socket.authorized) return { refused: "presented no certificate that the expected CA signed" };
+  if (!(socket instanceof TLSSocket) || !socket.authorized) return { refused: "presented no certificate signed by the expected CA" };
   // With TLS 1.2 a resumed session need not name the gate of the first connection. Nodes never resume sessions.
   if (socket.isSessionReused()) return { refused: "resumed a TLS session, which nodes never do" };
   const node = nodeOfCertificate(socket.getPeerX509Certificate()?.subjectAltName ?? "");
-  if (node === undefined) return { refused: "its certificate names no node" };
+  if (node === undefined) return { refused: "its certificate does not name a node" };
   const wanted = border?.trustDomain ?? trustDomain;
-  if (node.trustDomain !== wanted) return { refused: `its certificate has another trust domain: ${node.trustDomain}` };
+  if (node.trustDomain !== wanted) return { refused: `its certificate is from another trust domain: ${node.trustDomain}` };
   const certificate = { nodeId: node.nodeId, clusterId: node.clusterId };
   return { ...plain, certificate, ...(border !== undefined && { border: border.clusterId }) };
 }

@@ -23,7 +23,7 @@ import { type LinkEvents, LinkStream, type StreamClock, TOKEN_HEADER, WireTraffi
 import { cutAfter, FabricListener, type ListenerOptions } from "./listener.io.ts";
 import { type FabricTls, trustDomainOf } from "./peer-identity.io.ts";
 
-/** Events for the machine, with ids as in `fabric/io-types.ts`. Of the transport's methods, only `stop` may call one before it returns. */
+/** Events for the state machine, with ids as in `fabric/io-types.ts`. `stop` is the only method of the transport that may emit events before it returns. */
 export interface TransportEvents {
   requested(call: CallId, request: FabricCallRequest, identity: PeerIdentity): void;
   /** Whether a peer with this identity is refused, regardless of the request. */
@@ -35,9 +35,9 @@ export interface TransportEvents {
   /** Returns the next frame for a link. Undefined when there is none now. */
   pull(link: LinkId): LinkFrame | undefined;
   closed(link: LinkId, detail: string): void;
-  /** A peer was refused before the machine received anything of it. */
+  /** Called when a peer was refused before the state machine received anything from it. */
   refused(why: string, address: string): void;
-  /** A node did not answer a request to exchange member tables, for this reason. */
+  /** Called when a node did not answer a request to exchange member tables. */
   unanswered(address: string, failure: PeerCallFailure): void;
 }
 
@@ -49,7 +49,7 @@ export interface TransportOptions extends Pick<ListenerOptions, "host" | "port" 
   readonly limits?: TransportLimits | undefined;
 }
 
-/** Binds and serves. Rejects with a message for operators if it cannot bind or is not allowed to. */
+/** Opens the listener and serves. Rejects with a message for operators if it cannot bind, or if the settings do not allow it. */
 export async function openFabricTransport(options: TransportOptions, events: TransportEvents): Promise<FabricTransport> {
   if (options.tls === undefined && !isPlaintextAllowed({ isLoopback: isLoopbackHost(options.host) }, options.isInsecure))
     throw new Error(
@@ -138,7 +138,7 @@ export class FabricTransport {
     return { ...this.#listener.service.counts(), connections, outgoingLinks: this.#outgoing.size, channels, refusedCalls };
   }
 
-  /** New connections use these certificates; open ones keep theirs. Throws if they are invalid, and then keeps the old ones. */
+  /** Replaces the certificates for new connections; open ones keep theirs. Throws, and keeps the old certificates, if the new ones are invalid. */
   setTls(tls: FabricTls): void {
     const [next, borders] = [dialTls(tls), borderTls(tls)];
     this.#listener.setTls(tls);
@@ -147,7 +147,7 @@ export class FabricTransport {
     this.#pool.renew();
   }
 
-  /** New calls use this token. Throws if it is invalid, and then keeps the old one. */
+  /** Replaces the token for new calls. Throws, and keeps the old token, if the new one is invalid. */
   setClusterToken(token: string): void {
     checkToken(token);
     this.#clusterToken = token;
@@ -175,7 +175,7 @@ export class FabricTransport {
     this.#listener.service.answer(call, response, why);
   }
 
-  /** Opens a link, to a node of `border` if it is given. Then calls `opened`, or `closed` if it fails. */
+  /** Opens a link, to a node of `border` if it is given. Afterwards calls `opened`, or `closed` if that fails. */
   openLink(link: LinkId, to: string, border?: string): void {
     const started = stallAwareNowMs();
     const tls = border === undefined ? this.#tls : this.#borderTls.get(border);
@@ -201,12 +201,12 @@ export class FabricTransport {
     this.#dials.get(link)?.cancel();
   }
 
-  /** Reads nothing of the link for this long, ±0.25 s. */
+  /** Stops reading from the link for this long, ±0.25 s. */
   restLink(link: LinkId, forMs: number): void {
     this.#links.get(link)?.rest(forMs);
   }
 
-  /** Ends open links, closes the listener, waits at most `deadlineMs`, and cuts the remaining connections. */
+  /** Ends open links, closes the listener, waits at most `deadlineMs`, and closes the remaining connections. */
   async stop(deadlineMs: number): Promise<void> {
     for (const dialled of this.#dials.values()) dialled.cancel();
     for (const link of this.#links.values()) link.close();

@@ -82,11 +82,11 @@ function withMembers<Message extends { readonly members: readonly MemberUpdateFi
   return { ...message, members: knownOf(message.members) };
 }
 
-/** Drops updates with an unknown status, of a newer version or invalid: no other field of the update can be used without it. */
+/** Drops updates whose status is unknown, because it is newer or invalid: without the status, no other field of an update can be used. */
 function knownOf(updates: readonly MemberUpdateFields[]): readonly MemberUpdate[] {
   return updates.flatMap((update) => {
     const status = MEMBER_STATUSES.find((word) => word === update.status);
-    // A newer version may have a higher score. It counts as our worst.
+    // A newer version may have higher scores. They are treated as our worst one.
     return status === undefined ? [] : [{ ...update, status, healthScore: Math.min(update.healthScore, WORST_SCORE) }];
   });
 }

@@ -41,7 +41,7 @@ export function encodeLinkFrame(frame: LinkFrame): Uint8Array {
   return encodeLinkRequest({ frame: { frame: fieldsOf(frame) } });
 }
 
-/** Throws for bytes that are not a frame. A frame of a kind that this version does not know is `unknown`. */
+/** Decodes a frame. Throws if the bytes are not a frame. The result is `unknown` for a kind of frame that this version does not know. */
 export function decodeLinkFrame(bytes: Uint8Array): LinkFrame {
   if (bytes.length === 0) throw invalid("frame", "is missing");
   const { frame: message } = decodeLinkRequest(bytes);
@@ -136,7 +136,7 @@ function fieldsOf(frame: Exclude<LinkFrame, { kind: "records" }>): LinkFrameFiel
 /** Number of buckets in a digest that has buckets. */
 const BORDER_BUCKETS = 256;
 
-/** Converts a frame that breaks no rule. */
+/** Converts a frame that has passed `checkLinkFrame`. */
 function spaceOf({ space }: SummarySpaceFrameFields): LinkFrame {
   switch (space.case) {
     case "vector":
@@ -165,7 +165,7 @@ function fieldsOfSpace(frame: ReplicationFrame): SpaceFields {
   }
 }
 
-/** Converts a frame that breaks no rule. Throws for lists of different lengths, and for a batch that is larger than any version sends. */
+/** Converts a frame that has passed `checkLinkFrame`. Throws for lists of different lengths, and for a batch that is larger than any version sends. */
 function borderOf({ border }: BorderFrameFields): LinkFrame {
   switch (border.case) {
     case "rules":
@@ -253,7 +253,7 @@ function writeFramed({ frame, clusterId, region }: RecordsFrame): Uint8Array {
   return framed;
 }
 
-/** Converts a frame that breaks no rule. Throws for more bytes of records than any version sends. */
+/** Converts a frame that has passed `checkLinkFrame`. Throws for more bytes of records than any version sends. */
 function recordsOf(fields: RecordsFrameFields): RecordsFrame {
   const { nodeId, generation, after, through, records, isComplete, isLast, floor, knownSeq, clusterId, region } = fields;
   let sizeBytes = 0;
@@ -272,7 +272,7 @@ const TENTH_MS = 100;
 /** About 6.8 years, in tenths of a second. */
 const MAX_TENTHS = 2 ** 31;
 
-/** Converts a frame that breaks no rule. Throws for lists of different lengths. */
+/** Converts a frame that has passed `checkLinkFrame`. Throws for lists of different lengths. */
 function vectorOf(vector: VectorFrameFields): VectorFrame {
   const { entries, digest, isPartial, isWanted, isOffer, saidMs, asOfMs } = vector;
   const short = shortEntriesOf(vector);

@@ -57,7 +57,7 @@ export type Reach = ReachFields;
 /** A member's report about itself. */
 export type MemberFacts = Omit<MemberUpdate, "status" | "incarnation" | "accuser">;
 
-/** Report about an origin that was forgotten although it has not left (`catalog/replica/lost-origins.ts`). */
+/** Report about an origin that was forgotten although its node has not left (`catalog/replica/lost-origins.ts`). */
 export type LostWord = LostOriginFields;
 
 /** The message of a call. Members with a status that this version does not know are omitted. */
@@ -65,7 +65,7 @@ type CallMessage<Kind, Message> = { readonly kind: Kind } & {
   readonly [F in keyof Message]: Message[F] extends readonly MemberUpdateFields[] ? readonly MemberUpdate[] : Message[F];
 };
 
-/** Requests of unary calls. The transport sends a request and passes the response to the machine, or reports that none arrived in time. */
+/** Requests of unary calls. The transport sends a request and passes the response to the state machine, or reports that none arrived in time. */
 export type FabricCallRequest =
   | CallMessage<"probe", ProbeRequestFields>
   | CallMessage<"probeIndirect", Omit<ProbeIndirectRequestFields, "timeout"> & { readonly timeoutMs: number }>
@@ -81,10 +81,10 @@ export type FabricCallResponse =
 export type MaintainRequest = Extract<FabricCallRequest, { readonly kind: "maintain" }>;
 export type MaintainResponse = Extract<FabricCallResponse, { readonly kind: "maintain" }>;
 
-/** A request to another node to change maintenance. */
+/** A request to another node to change maintenance overrides. */
 export type MaintenanceCall = Pick<MaintainRequest, "keys" | "isOn" | "reason" | "untilMs" | "principal" | "isForAll">;
 
-/** The result. Without a `response` it is unknown whether the node did anything. `refusal`: the node is reachable but rejects the request. */
+/** The result. Without a `response`, it is unknown whether the node applied the request. `refusal`: the node is reachable but rejects the request. */
 export interface MaintenanceResult {
   readonly response: MaintainResponse | undefined;
   readonly refusal?: string;
@@ -113,7 +113,7 @@ export interface Heartbeat {
 
 export type OriginDigest = OriginDigestFields;
 
-/** The policy version in force. `isNewer` decides which of two wins. */
+/** The policy version in force. `isNewer` decides which of two versions wins. */
 export type PolicyHead = VersionPlace;
 
 export const GOODBYES = [
@@ -228,8 +228,8 @@ export interface PeerIdentity {
   readonly clusterToken: string;
 }
 
-// Checks of messages beyond their shape: the rules of `fabric.proto`, and those that it leaves to the reader.
-/** Limits of `fabric.proto` that senders know too. A correct node never exceeds them. */
+// Checks of message contents: the rules of `fabric.proto`, and rules that it leaves to the receiver.
+/** Limits of `fabric.proto` that senders also apply. A correct node never exceeds them. */
 export const MESSAGE_BOUNDS = {
   /** Maximum length of a cluster token, in characters. */
   maxTokenLength: 1_024,
@@ -251,7 +251,7 @@ export function checked<Message>(message: Message, check: (message: Message, pro
   return message;
 }
 
-/** Sanitizes a peer's text for operators: cuts it and replaces characters that a terminal might interpret. Never a reason to refuse. */
+/** Sanitizes a peer's text for operators: cuts it and replaces characters that a terminal might interpret. Such a text never makes a message invalid. */
 export function detailField(text: string): string {
   return text.slice(0, MESSAGE_BOUNDS.maxDetailLength).replaceAll(/[^\x20-\x7e]/g, "?");
 }

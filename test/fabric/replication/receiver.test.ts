@@ -52,7 +52,7 @@ const REFUSALS: readonly {
   {
     what: "an origin that the peer puts elsewhere than itself",
     frame: (f) => ({ ...f, clusterId: "c9" }),
-    why: "the cluster or region differs from the peer's own",
+    why: "the cluster or region in the frame differs from the peer's",
   },
   {
     what: "an origin of another region",

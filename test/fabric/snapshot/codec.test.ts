@@ -74,7 +74,7 @@ test("the members of a cluster come back from their file; another node's or clus
     Uint8Array.from([...bytes, 0]),
     bytes.map((byte, i) => (i === 30 ? byte ^ 1 : byte)),
   ])
-    expect(() => readRosterFile(spoilt, SELF, 10)).toThrow("it is cut off or changed");
+    expect(() => readRosterFile(spoilt, SELF, 10)).toThrow("it is truncated or modified");
 });
 
 test("of members that no version writes none is taken, and no more than there is room for", () => {

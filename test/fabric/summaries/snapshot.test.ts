@@ -74,8 +74,8 @@ test("a file that is older than any source is kept brings nothing back: what was
 });
 
 test.each<readonly [string, (bytes: Uint8Array) => Uint8Array, string]>([
-  ["is cut off", (bytes) => bytes.subarray(0, -9), "it is cut off or changed at byte"],
-  ["was changed", (bytes) => bytes.with(bytes.length - 40, 1), "it is cut off or changed at byte"],
+  ["is cut off", (bytes) => bytes.subarray(0, -9), "it is truncated or modified at byte"],
+  ["was changed", (bytes) => bytes.with(bytes.length - 40, 1), "it is truncated or modified at byte"],
   ["is another node's", (bytes) => bytes, "it belongs to node a"],
 ])("of a file that %s nothing is taken", (_name, change, fault) => {
   const { world, a } = pair();

@@ -94,7 +94,7 @@ describe("links", () => {
   test("a cluster that has no border here is verified as a member, and comes by no gate", async () => {
     const from = await opened({ ...abroad(own, "us9a", "us9", "waymark"), clientCa: own.ca });
     expect(await came(from, eu, "eu1")).toBe("us9a of us9 by no gate");
-    expect(eu.refusals.at(-1)).toBe("says that it is of cluster us9 and means a border link; fabric.borders does not name that cluster");
+    expect(eu.refusals.at(-1)).toBe("a node of cluster us9 requested a border link, but fabric.borders does not name that cluster");
   });
 
   test("a node is no neighbour to whoever it calls, unless the border's authority and trust domain are its own", async () => {
@@ -132,7 +132,7 @@ test.each([
     const socket = connect({ host: "127.0.0.1", port: crowded.transport.port, rejectUnauthorized: false, ...shown });
     return socket.on("error", () => {});
   });
-  const refused = () => crowded.refusals.filter((why) => why === "too many connections by the gate of border jp1").length;
+  const refused = () => crowded.refusals.filter((why) => why === "too many connections through the gate of border jp1").length;
   await until("what is too much is refused", () => refused() === 24 && crowded.transport.counts().connections === 16);
   expect(await came(await opened(abroad(us, "us1x", "us1", "us.example")), crowded, "eu1")).toBe("us1x of us1 by us1");
   expect(await came(await opened(euTls("eu1y")), crowded, undefined)).toBe("eu1y of eu1 by no gate");

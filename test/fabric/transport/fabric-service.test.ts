@@ -123,7 +123,7 @@ test("a link is one with its first frame; one that says nothing is cut in time, 
   const silent = called("Link");
   expect([silent.orders, told]).toEqual([["headers 200"], []]);
   const next = called("Link");
-  expect(told).toEqual(["cut 1000", "refused link: no hello yet, and a new link needed the place", "cut 0"]);
+  expect(told).toEqual(["cut 1000", "refused link: closed before its hello to make room for a new link", "cut 0"]);
   next.call.data(HELLO);
   expect(told.slice(3)).toEqual(["opened", "received hello"]);
   expect(called("Link").orders[0]).toBe("trailers-only 200 grpc-status=8 grpc-message=too many links");
@@ -184,7 +184,7 @@ test("a service that stops takes nothing more, and turns nobody away", () => {
   const silent = called("Link");
   service.stop();
   for (const name of ["Probe", "Link"])
-    expect(called(name, TOKEN).orders[0]).toBe("trailers-only 200 grpc-status=14 grpc-message=stopping");
+    expect(called(name, TOKEN).orders[0]).toBe("trailers-only 200 grpc-status=14 grpc-message=the node is stopping");
   silent.call.data(Uint8Array.of(9, 9, 9, 9, 9));
   expect(told).toEqual(["cut 1000"]);
 });
