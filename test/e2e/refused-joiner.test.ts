@@ -83,7 +83,7 @@ const REFUSALS: readonly {
   readonly listener?: string;
   readonly why: string;
 }[] = [
-  { what: "another token", by: "token", joiner: token("j0", "a-token-of-another"), why: "another cluster token" },
+  { what: "another token", by: "token", joiner: token("j0", "a-token-of-another"), why: "different cluster token" },
   {
     what: "a certificate of another authority",
     by: "certificates",

@@ -97,7 +97,7 @@ test("--tls trusts the system's authorities, an address warns of nothing, and wh
   expect(distrusted.stderr).not.toContain("check that the server is running");
   const plain = await ask([], []);
   expect(plain.exit).toBe(3);
-  expect(plain.stderr).toContain("the server there speaks TLS: pass --ca");
+  expect(plain.stderr).toContain("the server requires TLS: pass its CA file with --ca");
   await using open = await startNodeProcess(["--ephemeral"]);
   const late = await ask([], trust(), open.grpc);
   expect(late.exit).toBe(3);
