@@ -101,7 +101,7 @@ test("--tls trusts the system's authorities, an address warns of nothing, and wh
   await using open = await startNodeProcess(["--ephemeral"]);
   const late = await ask([], trust(), open.grpc);
   expect(late.exit).toBe(3);
-  expect(late.stderr).toContain("the server does not speak TLS: leave out --tls and --ca");
+  expect(late.stderr).toContain("the server does not speak TLS: omit --tls and --ca");
   // It runs, so nobody is asked whether it does.
   expect(late.stderr).not.toContain("check that the server is running");
 });
