@@ -26,13 +26,13 @@ export const FABRIC_SETTINGS = {
     maxItems: NODE_BOUNDS.maxSeeds,
     default: [],
     flag: "--join <addresses>",
-    doc: "Fabric addresses (host:port) of nodes to contact first. One that answers is enough; this node learns the other members from it.",
+    doc: "Fabric addresses (host:port) of nodes to contact first. One that answers is enough: this node learns the other members from it.",
   }),
   joinTimeoutMs: ms({
     default: 5000,
     min: 100,
     max: HOUR_MS,
-    doc: "Time that a starting node waits for an answer from its seeds. After it, the node serves without peers, as soon as every seed has been asked or 30 s more have passed. It keeps trying to join.",
+    doc: "Time that a starting node waits for an answer from its seeds. After this time, the node serves without peers as soon as it has contacted every seed, or after 30 s more. It keeps trying to join.",
   }),
   onStop: choice({
     notForResolver: AT_RESOLVER.records,
@@ -45,7 +45,7 @@ export const FABRIC_SETTINGS = {
     notForResolver: AT_RESOLVER.fabric,
     ...PATH,
     flag: "--cluster-token-file <file>",
-    doc: "File with the token that nodes of this cluster present to each other: one line of 16 to 1024 printable characters. During a token change, a second line can hold another token that is accepted too. It is reread on SIGHUP.",
+    doc: "File with the token that nodes of this cluster present to each other: one line of 16 to 1024 printable characters. During a token change, a second line can contain another token that is also accepted. The file is reread on SIGHUP.",
   }),
   certFile: text({
     notForResolver: AT_RESOLVER.fabric,
@@ -109,7 +109,7 @@ export const FABRIC_SETTINGS = {
     default: 0,
     min: 0,
     max: DAY_MS,
-    doc: "Time after which a node announces its roles, labels and address again although they have not changed; at least fabric.interval. 0 means that it announces only changes.",
+    doc: "Time after which a node announces its roles, labels and address again even if they have not changed; at least fabric.interval. 0 means that it announces only changes.",
   }),
   orphanGraceMs: ms({
     default: 5 * MINUTE_MS,
@@ -131,13 +131,13 @@ export const FABRIC_SETTINGS = {
     default: MINUTE_MS,
     min: 100,
     max: HOUR_MS,
-    doc: "Tolerated clock difference. Stamps of a node whose clock is further ahead do not advance this node's clock, and this node refuses writes if its own clock is further from most others.",
+    doc: "Tolerated clock difference. Stamps of a node whose clock is further ahead do not advance this node's clock, and this node refuses writes if its own clock differs from most other clocks by more than this.",
   }),
   maxOriginRecords: int({
     default: 2_000_000,
     min: 1000,
     max: 100_000_000,
-    doc: "Maximum number of records kept of one other node. Above it, the copy of that node's records is partial: it is not in sync, is not forwarded to peers, and is fetched again from time to time.",
+    doc: "Maximum number of records stored per remote node. Above it, the copy of that node's records is partial: it is not in sync, is not forwarded to peers, and is fetched again periodically.",
   }),
   snapshotIntervalMs: ms({
     default: MINUTE_MS,

@@ -52,7 +52,7 @@ export function openSigningKeyFile(path: string, log: Log, check: (keys: Signing
         keys = read;
         return true;
       } catch (error) {
-        log.warn({ err: error, key_id: keys.key.keyId }, "cluster signing key not reloaded: keeping the previous key");
+        log.warn({ err: error, key_id: keys.key.keyId }, "cluster signing key reload failed, keeping the previous key");
         return false;
       }
     },
@@ -91,7 +91,7 @@ export function readSigningKeys(path: string, setting = SETTING): SigningKeys {
   return { key: signerOf(key), announcements };
 }
 
-/** If the path cannot be checked, it counts as present, and reading it reports the reason. */
+/** Whether the file is absent. A path that cannot be checked is considered present, so that reading it reports the reason. */
 function isAbsent(path: string): boolean {
   try {
     return statSync(path, { throwIfNoEntry: false }) === undefined;
