@@ -152,9 +152,7 @@ test("a table that is shown reads back as the same table, by commas or as JSON",
 });
 
 test("bounds are told in the unit they are written in", () => {
-  expect(problemsOf({ toml: '[fabric]\ninterval = "2h"\n' })).toEqual([
-    "fabric.interval: 2h is more than the maximum of 1m (file n.toml)",
-  ]);
+  expect(problemsOf({ toml: '[fabric]\ninterval = "2h"\n' })).toEqual(["fabric.interval: 2h is more than the maximum of 1m (file n.toml)"]);
 });
 
 const SUMMARY_KEY = `[[summary.keys]]\ncluster_id = "us-1"\nregion = "us"\npublic_key = "${"A".repeat(43)}="\n`;

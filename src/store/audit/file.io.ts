@@ -304,7 +304,11 @@ export class AuditFile implements ThreadOwner {
   #beyondHead(): ChainProblem | undefined {
     const number = Number(this.#sql.newest.get()?.["number"] ?? 0);
     if (number <= this.#head.number) return undefined;
-    return { kind: "altered", number, message: `record ${number} follows record ${this.#head.number}, which the log's metadata gives as the last record` };
+    return {
+      kind: "altered",
+      number,
+      message: `record ${number} follows record ${this.#head.number}, which the log's metadata gives as the last record`,
+    };
   }
 
   /** Returns the hash of a record that still exists, or of the anchor. */

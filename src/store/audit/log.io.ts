@@ -272,7 +272,8 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   }
 
   #accepted(): void {
-    if (this.#refusal !== undefined) this.#options.log.info({ pendingCount: this.#queue.pendingCount }, "audit log is accepting records again");
+    if (this.#refusal !== undefined)
+      this.#options.log.info({ pendingCount: this.#queue.pendingCount }, "audit log is accepting records again");
     this.#refusal = undefined;
     const { writtenCount } = this.#queue;
     for (const waiter of this.#waiters) if (waiter.takenCount <= writtenCount) waiter.resolve();
