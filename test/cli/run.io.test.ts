@@ -682,7 +682,7 @@ test("config show tells where each value came from; config validate reports ever
   expect(bad.exit).toBe(2);
   expect(bad.stderr).toContain("did you mean node.region?");
   expect(bad.stderr).toContain("dns.min_ttl");
-  expect(bad.stderr).toContain("fix these values first: contradicting settings and named files are checked afterwards\n");
+  expect(bad.stderr).toContain("fix these values first: contradictory settings and named files are checked afterwards\n");
 });
 
 test.each([

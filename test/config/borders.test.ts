@@ -102,7 +102,7 @@ test.each<[string, object, object[], string]>([
     "by token at a node with certificates",
     {},
     [NEAR],
-    "[0].trust.token_file: is for a fabric without certificates, but this node has fabric.cert_file; use ca_file",
+    "[0].trust.token_file: requires a fabric without certificates, but this node has fabric.cert_file; use ca_file",
   ],
   [
     "by token to another machine",

@@ -172,11 +172,11 @@ test.each([
   },
   {
     toml: `[dns]\nsummary_answers = true\nprocesses = 1\n[node]\nworkers = 2\n${SUMMARY_KEY}`,
-    says: "dns.summary_answers: needs node.workers 0, because read workers have no summaries (file n.toml)",
+    says: "dns.summary_answers: needs node.workers = 0, because read workers have no summaries (file n.toml)",
   },
   {
     toml: `[dns]\nsummary_answers = true\nprocesses = 1\n${SUMMARY_KEY}`,
-    says: "dns.summary_answers: needs dns.processes 0, because DNS processes have no summaries (file n.toml)",
+    says: "dns.summary_answers: needs dns.processes = 0, because DNS processes have no summaries (file n.toml)",
   },
   {
     toml: '[catalog]\nmin_lease_ttl = "1m"\n',
@@ -366,7 +366,7 @@ test.each([
   { toml: JWT('jwks_file = "f"\nalgorithms = ["none"]'), says: 'tenants.jwt.algorithms: "none" is not one of RS256' },
   { toml: JWT('jwks_file = "f"\nalgorithms = []'), says: "tenants.jwt: needs at least one of algorithms" },
   { toml: JWT('jwks_url = "ftp://x/jwks"'), says: "tenants.jwt.jwks_url: " },
-  { toml: PROXY("x-tenant", ""), says: "tenants.trusted_header: needs at least one address in from" },
+  { toml: PROXY("x-tenant", ""), says: "tenants.trusted_header: from needs at least one address" },
   { toml: PROXY("x-tenant", '"10.0.0.1/8"'), says: "tenants.trusted_header: 10.0.0.1/8 is neither an address nor a block" },
   { toml: PROXY("authorization", '"10.0.0.1"'), says: "tenants.trusted_header: authorization has another meaning" },
   { toml: '[[tenants.certificates]]\nprincipal = "*a*"', says: "tenants.certificates[0].principal: " },

@@ -163,7 +163,7 @@ export const VERBS: readonly VerbSpec[] = [
         isRepeatable: true,
       },
       { flags: "--tag <tag>", doc: "Tag that queries can filter by, such as canary or app:web.", isRepeatable: true },
-      { flags: "--capability <capability>", doc: "Ability that queries can filter by, such as gpu.", isRepeatable: true },
+      { flags: "--capability <capability>", doc: "Capability that queries can filter by, such as gpu.", isRepeatable: true },
       { flags: "--resource <resource>", doc: "Resource that the entry offers, which queries can filter by.", isRepeatable: true },
       { flags: "--metadata <key=value>", doc: "Free-form pair that is returned with the entry.", isRepeatable: true },
       { flags: "--alias <name>", doc: "Additional DNS name of the entry.", isRepeatable: true },
