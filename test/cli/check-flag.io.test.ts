@@ -43,7 +43,7 @@ test.each([
   expect(fake.callsOf("register").at(-1)?.request).toMatchObject({ entries: [{ checks: [want] }] });
 });
 
-const FORMS = "not grpc[:SERVICE], http[:/PATH], tcp, ";
+const FORMS = "expected grpc[:SERVICE], http[:/PATH], tcp, ";
 
 test.each([
   { text: "script:/bin/true", rule: FORMS },

@@ -46,7 +46,7 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
       PRINCIPAL,
       ...ACCESS,
       ...TIMES,
-      { flags: "--limit <count>", doc: "Largest number of records, newest first (default 100)." },
+      { flags: "--limit <count>", doc: "Maximum number of records, newest first (default 100)." },
     ],
     examples: [
       ["audit list", "list the newest 100 records"],

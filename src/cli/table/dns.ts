@@ -59,7 +59,7 @@ export const DNS_VERBS: readonly VerbSpec[] = [
     summary: "List the names in the catalog, including names that DNS cannot represent.",
     flags: [
       { flags: "--prefix <namespace>", doc: "Only names in this namespace and in all namespaces below it." },
-      { flags: "--limit <count>", doc: "Largest number of names (default all)." },
+      { flags: "--limit <count>", doc: "Maximum number of names (default all)." },
       { flags: "--page-token <token>", doc: "Continue after the page that returned this token.", mayBeEmpty: true },
     ],
     examples: [["dns list --prefix svc", "list all names in and below svc"]],

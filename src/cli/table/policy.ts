@@ -10,7 +10,7 @@ const ACTIONS = ["register", "ingest", "query", "watch", "export-summary", "admi
 const SCOPES = ["zone", "region", "global"] as const;
 /** Flags of lists in order of time, newest first. They show one page. */
 export const NEWEST_FLAGS: readonly FlagSpec[] = [
-  { flags: "--limit <count>", doc: "Largest number of results, newest first (default 100)." },
+  { flags: "--limit <count>", doc: "Maximum number of results, newest first (default 100)." },
   { flags: "--page-token <token>", doc: "Continue after the page that returned this token.", mayBeEmpty: true },
 ];
 

@@ -46,11 +46,19 @@ const FILTER_FLAGS: readonly FlagSpec[] = [
   },
   {
     flags: "--tag <tag>",
-    doc: "Only entries with this tag. If the flag is repeated, an entry must have all of the tags.",
+    doc: "Only entries with this tag. If the flag is repeated, an entry must have all of them.",
     isRepeatable: true,
   },
-  { flags: "--capability <capability>", doc: "Only entries with this capability. Of several, an entry must have all.", isRepeatable: true },
-  { flags: "--resource <resource>", doc: "Only entries with this resource. Of several, an entry must have all.", isRepeatable: true },
+  {
+    flags: "--capability <capability>",
+    doc: "Only entries with this capability. If the flag is repeated, an entry must have all of them.",
+    isRepeatable: true,
+  },
+  {
+    flags: "--resource <resource>",
+    doc: "Only entries with this resource. If the flag is repeated, an entry must have all of them.",
+    isRepeatable: true,
+  },
   { flags: "--cluster-id <id>", doc: "Only entries of this cluster." },
   { flags: "--region <region>", doc: "Only entries of this region." },
   {
@@ -62,7 +70,7 @@ const FILTER_FLAGS: readonly FlagSpec[] = [
   { flags: "--version-range <range>", doc: "Only functions whose version is in this npm range, such as ^1.2.0." },
 ];
 const PAGE_FLAGS: readonly FlagSpec[] = [
-  { flags: "--limit <count>", doc: "Largest number of results (default all)." },
+  { flags: "--limit <count>", doc: "Maximum number of results (default all)." },
   { flags: "--page-token <token>", doc: "Continue after the page that returned this token.", mayBeEmpty: true },
 ];
 
@@ -322,7 +330,7 @@ export const VERBS: readonly VerbSpec[] = [
         choices: ["load-aware", "round-robin", "random", "hash"],
       },
       { flags: "--hash-key <text>", doc: "With --policy hash: requests with equal keys get the same instance." },
-      { flags: "--limit <count>", doc: "Largest number of alternatives (default 4)." },
+      { flags: "--limit <count>", doc: "Maximum number of alternatives (default 4)." },
       { flags: "--explain", doc: "Show why each candidate has its rank." },
     ],
     examples: [
@@ -349,10 +357,14 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--namespace <namespace>", doc: "Only nodes with entries in this namespace or below it." },
       {
         flags: "--capability <capability>",
-        doc: "Only entries with this capability. Of several, an entry must have all.",
+        doc: "Only entries with this capability. If the flag is repeated, an entry must have all of them.",
         isRepeatable: true,
       },
-      { flags: "--resource <resource>", doc: "Only entries with this resource. Of several, an entry must have all.", isRepeatable: true },
+      {
+        flags: "--resource <resource>",
+        doc: "Only entries with this resource. If the flag is repeated, an entry must have all of them.",
+        isRepeatable: true,
+      },
       ...PAGE_FLAGS,
     ],
     examples: [["discovery cluster-map -o wide", "list every node with its addresses"]],

@@ -86,7 +86,7 @@ test.each([
   expect({ hosts: entries.map(({ entry }) => entry.targets.map(({ host }) => host)), problems, notes }).toEqual({
     hosts: [],
     problems: [],
-    notes: [`Service web: left out target ${note}`],
+    notes: [`Service web: target ${note.replace(": ", " was left out: ")}`],
   });
 });
 
