@@ -15,7 +15,7 @@ export const EXIT_MEANS: Readonly<Record<ExitCode, string>> = {
   [EXIT.notFound]: "not found",
 };
 
-/** An invalid command line. The message says what is valid. */
+/** An invalid command line. The message describes the valid form. */
 export class UsageError extends Error {}
 
 /** A failed command, with its own exit code and a message of one or more lines. */

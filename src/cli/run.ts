@@ -172,7 +172,7 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: CommandCall
 }
 
 async function connectOptions(flags: Flags, environment: Environment): Promise<ConnectOptions> {
-  /** The value of a flag, or of its environment variable. An empty variable counts as unset. */
+  /** The value of a flag, or of its environment variable. An empty variable is treated as unset. */
   const given = (flag: string) => {
     const text = flags.text(flag);
     const variable = `WAYMARK_${flag.toUpperCase()}`;

@@ -5,7 +5,7 @@ import { durationText } from "../lib/duration.ts";
 export interface Violation {
   /** Path of the field, for example `entries[3].targets[0].port`. */
   readonly field: string;
-  /** What is expected of the field. */
+  /** The rule that the field violates. */
   readonly description: string;
 }
 

@@ -105,7 +105,7 @@ export const DNS_SETTINGS = {
     doc: "Maximum number of A, AAAA, SRV, SVCB or HTTPS records in the record set of an answer. The records of each answer are selected again: the most preferred records first; among equally preferred ones, SRV records by the weights of their targets, and other types with equal probability. When absent, all records are returned. A view can set its own limit.",
   }),
   views: rows({
-    doc: "Views: which clients see which data, selected by the source address of a query. The longest matching prefix wins; among equal prefixes, the view that names the listener wins. A source without a view sees the data of callers without a credential, or nothing where tenants.anonymous is none.",
+    doc: "Views: which clients see which data, selected by the source address of a query. The view with the longest matching prefix is used; among equal prefixes, the view that names the listener. A source without a view sees the data of callers without a credential, or nothing where tenants.anonymous is none.",
     maxItems: MAX_DNS_VIEWS,
     fields: {
       listener: choice({

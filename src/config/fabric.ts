@@ -39,7 +39,7 @@ export const FABRIC_SETTINGS = {
     choices: ["leave", "keep"],
     default: "leave",
     flag: "--on-stop <action>",
-    doc: "Handling of this node's entries when it stops while other nodes of its cluster are alive. leave ends entries with a lease and hands static ones over to other nodes; keep leaves all entries until the node is back. A node without peers always keeps them.",
+    doc: "Handling of this node's entries when it stops while other nodes of its cluster are alive. leave ends entries with a lease and hands static ones over to other nodes; keep leaves all entries in the catalog until the node returns. A node without peers always keeps them.",
   }),
   clusterTokenFile: text({
     notForResolver: AT_RESOLVER.fabric,
@@ -137,7 +137,7 @@ export const FABRIC_SETTINGS = {
     default: 2_000_000,
     min: 1000,
     max: 100_000_000,
-    doc: "Maximum number of records stored per remote node. Above it, the copy of that node's records is partial: it is not in sync, is not forwarded to peers, and is fetched again periodically.",
+    doc: "Maximum number of records that are stored per remote node. Above it, the copy of that node's records is partial: it is not in sync, is not forwarded to peers, and is fetched again periodically.",
   }),
   snapshotIntervalMs: ms({
     default: MINUTE_MS,

@@ -2,7 +2,7 @@
 import { HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
 import { ADDRESS, bool, bytes, int, list, ms, PATH, text } from "./field.ts";
 
-/** Stands for the whole catalog in `resolver.namespaces`. */
+/** The item of `resolver.namespaces` that means the whole catalog. */
 export const EVERYTHING = "*";
 
 /** Values of `notForResolver`. */

@@ -213,7 +213,7 @@ const SETTINGS = {
       default: 100_000,
       min: 100,
       max: 10_000_000,
-      doc: "Number of registrations kept with their idempotency keys, so that a retry gets the same answer.",
+      doc: "Number of registrations that are stored with their idempotency keys, so that a retry returns the same answer.",
     }),
     tombstoneTtlMs: ms({
       default: HOUR_MS,

@@ -149,8 +149,8 @@ export class WatchFollower<Item = Entry> {
   readonly #seen: PayloadReader<Item>;
 
   /**
-   * `cursor` comes from an earlier run, or is empty. `tellsUnknown`: removals of unknown keys are emitted too. A reader that holds lost entries
-   * needs these events to learn that one was unregistered. `seen` is `readEntryPayload` or `readSummaryPayload`.
+   * `cursor` comes from an earlier run, or is empty. `tellsUnknown` means that removals of unknown keys are also emitted. A reader that holds
+   * lost entries needs these events to learn that one was unregistered. `seen` is `readEntryPayload` or `readSummaryPayload`.
    */
   constructor(cursor: string, { tellsUnknown = false, seen }: { readonly tellsUnknown?: boolean; readonly seen: PayloadReader<Item> }) {
     this.#portable = cursor;

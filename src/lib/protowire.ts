@@ -22,7 +22,7 @@ const eightView = new DataView(eightBytes.buffer);
 
 /** Size of the buffer that small arrays share, as with `Buffer.allocUnsafe`. It is zeroed, so that runs are repeatable. */
 const POOL_BYTES = 65_536;
-/** An array above this size gets its own buffer. */
+/** An array above this size has its own buffer. */
 const MAX_POOLED_BYTES = 8192;
 
 let pool = new ArrayBuffer(POOL_BYTES);
@@ -91,7 +91,7 @@ export function writeDouble(out: Uint8Array, at: number, value: number): number 
   return at + 8;
 }
 
-/** Size of a text in UTF-8; a lone surrogate counts as the three bytes of U+FFFD. */
+/** Size of a text in UTF-8; a lone surrogate is counted as the three bytes of U+FFFD. */
 export function utf8Size(text: string): number {
   let size = text.length;
   for (let i = 0; i < text.length; i++) {

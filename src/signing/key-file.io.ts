@@ -86,7 +86,7 @@ export function readSigningKeys(path: string, setting = SETTING): SigningKeys {
   if (announcements === undefined) throw new Error(`${setting}: ${path} contains a key announcement that cannot be read; create it again`);
   if (announcements.length > KEY_BOUNDS.maxAnnounced)
     throw new Error(
-      `${setting}: ${path} contains ${announcements.length} key announcements, more than ${KEY_BOUNDS.maxAnnounced}; remove the expired ones`,
+      `${setting}: ${path} contains ${announcements.length} key announcements, more than the maximum of ${KEY_BOUNDS.maxAnnounced}; remove the expired ones`,
     );
   return { key: signerOf(key), announcements };
 }

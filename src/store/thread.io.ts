@@ -95,7 +95,7 @@ function serveIn(name: OwnerName): { readonly thread: ThreadHandle; readonly por
 export type TransferBuffer = (buffer: ArrayBufferLike | undefined) => void;
 
 /**
- * The owner of a file, which runs in a thread. The caller's side calls its methods by name. Each takes one argument, and can mark buffers.
+ * The owner of a file, which runs in a thread. The caller's side calls its methods by name. Each method has one parameter, and can mark buffers.
  */
 export interface ThreadOwner {
   /** The answer to `open`. */

@@ -20,8 +20,8 @@ export interface EntryFile {
 }
 
 /**
- * Reads entries. Each document is an entry, a list of entries, or an object with such a list in `entries` or `items`. Field names are those of the
- * protos, in snake_case or camelCase. Enums can be given by their last word (`scope: zone`).
+ * Reads entries. Each document is an entry, a list of entries, or an object with such a list in `entries` or `items`. Fields have their names in
+ * the protos, in snake_case or camelCase. Enums can be given by their last word (`scope: zone`).
  */
 export function readEntryFile(text: string): EntryFile {
   const { places, problems: broken } = readDocuments(text);

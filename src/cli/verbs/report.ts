@@ -13,7 +13,7 @@ import type { TableColumn } from "../output.ts";
 import { MAX_PAGE, pagesOf } from "../pages.ts";
 import type { VerbFunction } from "../table/verb.ts";
 
-/** Largest number of concurrent calls. */
+/** Maximum number of concurrent calls. */
 const MAX_CALLS = 16;
 
 const HEALTHS = [

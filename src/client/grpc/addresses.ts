@@ -1,4 +1,4 @@
-/** Selects the addresses that a gRPC channel receives for a name: those of the entries that are fit for traffic, the nearest first. */
+/** Selects the addresses that a gRPC channel receives for a name: the addresses of the entries that are fit for traffic, the nearest first. */
 import type { Entry, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Candidate } from "../../consumer/endpoint.ts";
 import { isReachable } from "../../consumer/health-tiers.ts";

@@ -32,7 +32,7 @@ export const MESH_METRICS = {
   mesh_gossip_messages_total: counter(
     "messages",
     { direction: ["sent", "received"], outcome: ["ok", "failed", "refused"] },
-    "Probes and push-pulls: sent ones by outcome, and received ones by whether this node answered.",
+    "Probes and push-pulls. Sent ones are counted by outcome, and received ones by whether this node answered.",
   ),
   mesh_gossip_queue_updates: gauge("updates", {}, "Membership updates in the gossip queue."),
   mesh_gossip_fanout: gauge("nodes", {}, "Members reached by one gossip round: the configured number, or all members if there are fewer."),
@@ -63,17 +63,17 @@ export const MESH_METRICS = {
   mesh_orphans: gauge(
     "origins",
     { state: ["orphaned", "hidden"] },
-    "Source nodes that are gone, by whether their entries are still served (orphaned) or hidden.",
+    "Source nodes that are unreachable, by whether their entries are still served (orphaned) or hidden.",
   ),
   mesh_kept_origins: gauge(
     "origins",
     {},
-    "Source nodes that stopped with static entries that no other node took over. The entries are orphaned until the node is back.",
+    "Source nodes that stopped with static entries that no other node took over. The entries are orphaned until the node returns.",
   ),
   mesh_taken_over_entries_total: counter(
     "entries",
     {},
-    "Static entries of leaving nodes that this node took over. The event static_entries_… of a leaving node reports how many it handed over, left or ended.",
+    "Static entries of leaving nodes that this node took over. The event static_entries_… of a leaving node reports the numbers of entries that it handed over, left or ended.",
   ),
   mesh_foreign_links_total: counter(
     "links",
@@ -89,12 +89,12 @@ export const MESH_METRICS = {
   mesh_origin_repairs_total: counter(
     "origins",
     {},
-    "Source nodes whose records were fetched again, because a peer closer to them holds different records. Each case indicates a bug or a faulty disk.",
+    "Source nodes whose records were fetched again, because a peer closer to them has different records. Each case indicates a bug or a faulty disk.",
   ),
   mesh_origin_fetches_total: counter(
     "origins",
     { outcome: ["asked", "given", "held_back"] },
-    "Requests for more records of a source node: sent to peers (asked), answered for peers (given), or delayed because a peer asks too often (held_back).",
+    "Requests for more records of a source node: sent to peers (asked), answered for peers (given), or delayed because a peer sends them too often (held_back).",
   ),
   mesh_whole_transfers_total: counter(
     "origins",

@@ -84,7 +84,7 @@ export const METRICS = {
   waymark_connections_refused_total: counter(
     "connections",
     { listener: LISTENERS, reason: 20 },
-    "Connections refused or closed by the server, by reason: too many connections (limit), a failed TLS handshake, an idle client (silence), too many queued HTTP/1.1 requests (queued_requests), a response that the client did not read (unread_answer), unanswered pings or an expired grace period (lifetime), or HTTP/2 abuse such as ping_flood.",
+    "Connections refused or closed by the server, by reason: too many connections (limit), a failed TLS handshake, a new connection that sends nothing (silent), too many queued HTTP/1.1 requests (queued_requests), a response that the client did not read (unread_answer), unanswered pings or an expired grace period (lifetime), or HTTP/2 abuse such as ping_flood.",
   ),
   waymark_http_requests_total: counter(
     "requests",
@@ -206,7 +206,7 @@ export const METRICS = {
   dns_signatures_total: counter(
     "signatures",
     { outcome: ["made", "refused"] },
-    "DNSSEC signatures. refused: the limit of 5,000 per second was reached, so the client was asked to retry over TCP, or got SERVFAIL over TCP.",
+    "DNSSEC signatures. refused: the limit of 5,000 per second was reached, so the client was asked to retry over TCP, or received SERVFAIL over TCP.",
   ),
   dns_alias_conflicts_total: counter(
     "plans",
