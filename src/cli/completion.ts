@@ -25,7 +25,7 @@ function longFlag({ flags }: FlagSpec): string {
   return /--[a-z-]+/.exec(flags)?.[0] ?? flags;
 }
 
-/** Words that may follow a command path: its sub-commands and the choices of its first argument. */
+/** Words that can follow a command path: its subcommands and the choices of its first argument. */
 function wordsAfter(path: string): readonly CompletionWord[] {
   if (path === "help") return wordsAfter("");
   const words = new Map<string, string>();
@@ -63,7 +63,7 @@ function valuesOf(path: string): readonly { readonly names: readonly string[]; r
   });
 }
 
-/** Flags that are followed by a value. The next word is then not a word of the command. */
+/** Flags that are followed by a value, which is not a word of the command path. */
 function valueFlags(): readonly string[] {
   const all = [...VERBS.flatMap((verb) => verb.flags ?? []), ...GLOBAL_FLAGS].filter(({ flags }) => flags.includes("<"));
   return [...new Set(all.flatMap(({ flags }) => flags.match(/--[a-z-]+|^-\w(?=,)/g) ?? []))];

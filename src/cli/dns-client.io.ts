@@ -1,4 +1,4 @@
-/** A DNS client for the command line: one question over UDP or TCP, to any server. */
+/** A DNS client for the command line, which sends one query over UDP or TCP to any server. */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { connect } from "node:net";
@@ -58,14 +58,14 @@ function queryOf({ name, type }: DnsQuestion): Packet & { readonly id: number } 
   const questions = [{ type, name, class: "IN" }];
   // Without RD, resolvers refuse the query or answer only from their cache. Gateways ignore the flag.
   const flags = RECURSION_DESIRED;
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a type may be one that the library has no name for
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the library may have no name for the type
   return { type: "query", id: Math.floor(Math.random() * 0x1_0000), flags, questions, additionals: [opt] } as never;
 }
 
 async function askUdp({ host, port }: DnsQuestion, query: Packet & { readonly id: number }): Promise<DnsAnswer> {
   using socket = closing(createSocket(host.includes(":") ? "udp6" : "udp4"));
   const signal = AbortSignal.timeout(TIMEOUT_MS);
-  // A connected socket receives only packets of this server, and errors for a closed port.
+  // A connected socket receives packets only from this server, and reports an error for a closed port.
   socket.it.connect(port, host);
   await once(socket.it, "connect", { signal });
   socket.it.send(encode(query));

@@ -7,7 +7,7 @@ export function bytesText(type: string, bytes: Uint8Array): string {
     const text = FORMS[type]?.(data);
     if (text !== undefined) return text;
   } catch {
-    // The bytes are shorter than their length fields state.
+    // The data is shorter than its length fields specify.
   }
   return `\\# ${data.length} ${data.toString("hex")}`.trimEnd();
 }

@@ -11,7 +11,7 @@ import type { Environment, Terminal } from "./environment.ts";
 /** Folder with package.json and the files that are read at run time: the checkout, or `dist` of the package. */
 const FOLDER = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Reads at most `maxBytes`, and stops on interrupt, because the file can be a pipe or a device without an end. */
+/** Reads at most `maxBytes`, and stops on interrupt, because the file can be a pipe or an endless device. */
 async function readStream(stream: Readable, maxBytes: number, interrupt: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
@@ -37,7 +37,7 @@ async function readText(path: string, maxBytes: number, interrupt: AbortSignal):
   return readStream(stats.isFIFO() ? openPipe(path) : createReadStream(path), maxBytes, interrupt);
 }
 
-/** Opens a pipe as a socket, so that the event loop waits for a writer. A thread that waits would prevent the process from ending. */
+/** Opens a pipe as a socket, so that the event loop waits for a writer. A waiting thread would prevent the process from ending. */
 function openPipe(path: string): Readable {
   return new Socket({ fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), readable: true, writable: false });
 }
@@ -46,7 +46,7 @@ function terminal(stream: NodeJS.WriteStream): Terminal {
   return { write: (text) => void stream.write(text), isTty: stream.isTTY };
 }
 
-/** Creates the environment. `own` has the parts that only the entry point can provide. */
+/** Creates the environment. `own` contains the parts that only the entry point can provide. */
 export async function openEnvironment(
   own: Pick<
     Environment,

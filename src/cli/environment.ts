@@ -1,4 +1,4 @@
-/** The environment of a command: terminals, files, environment variables and the node. */
+/** The environment in which a command runs: terminals, files, environment variables and the node. */
 import type { PolicySet } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { EffectiveSettings } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
@@ -10,7 +10,7 @@ export interface Terminal {
   readonly isTty: boolean;
 }
 
-/** The facts of a node at the end of its start. */
+/** Information about a node at the end of its start. */
 export interface ReadyFacts {
   readonly nodeId: string;
   /** Listener name to `host:port`. */
@@ -59,7 +59,7 @@ export interface ChainReading {
   readonly detail: string;
 }
 
-/** Two key files of a cluster, of which one announces the other, and the validity period. */
+/** Two key files of a cluster, and the validity period. One key announces the other. */
 export interface KeyToAnnounce {
   readonly cluster: string;
   readonly keyFile: string;
@@ -85,27 +85,27 @@ export interface Environment {
   readonly stderr: Terminal;
   /** Aborts on SIGINT or SIGTERM. */
   readonly interrupt: AbortSignal;
-  /** Runs `act` after `delayMs`. The function that is returned cancels it. */
+  /** Runs `act` after `delayMs`. The returned function cancels it. */
   later(act: () => void, delayMs: number): () => void;
   /** Contents of a file as text; `-` is standard input. Throws when the file has more than `maxBytes`. */
   readText(path: string, maxBytes: number): Promise<string>;
   /** Contents of a file that belongs to Waymark itself, by its path in the package. */
   readOwn(path: string): Promise<string>;
-  /** A name as a DNS label, and a label as a name; undefined when there is no such label or name. */
+  /** Converts a name to a DNS label, and a label to a name. The result is undefined if there is no such label or name. */
   readonly labels: { encode(text: string): Promise<string | undefined>; decode(label: string): Promise<string | undefined> };
-  /** Reads a policy file with the rules of a node. */
+  /** Reads a policy file by the same rules as a node. */
   readPolicy(text: string): Promise<PolicyReading>;
   /** A policy set as the text of a file that `readPolicy` accepts. */
   writePolicy(policy: PolicySet, format: "yaml" | "json"): Promise<string>;
-  /** Warnings about the files of keys and tokens that settings name, one line each. */
+  /** Warnings about the key and token files that the settings name, one line each. */
   fileWarnings(settings: Settings): Promise<readonly string[]>;
-  /** Why a node could not start with the files that settings name, one line each. */
+  /** The reasons why a node could not start with the files that the settings name, one line each. */
   fileFaults(settings: Settings): Promise<readonly string[]>;
   /** Announces the next signing key of a cluster. Throws with a message that names the file and never its content. */
   announceKey(asked: KeyToAnnounce): Promise<AnnouncedKey>;
   /** Verifies the hash chain of an audit log in JSON Lines. */
   verifyAudit(text: string): Promise<ChainReading>;
-  /** Lets SIGHUP end the process, because this command runs no node. */
+  /** Lets SIGHUP end the process, because this command does not run a node. */
   runsNoNode(): void;
   /** Runs a node until it is stopped. Throws if it cannot start. */
   serve(request: ServeRequest): Promise<void>;

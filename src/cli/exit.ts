@@ -9,13 +9,13 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 export const EXIT_MEANS: Readonly<Record<ExitCode, string>> = {
   [EXIT.done]: "success",
   [EXIT.failed]: "the request failed, or a check found a fault",
-  [EXIT.usage]: "invalid command line or settings",
-  [EXIT.unreachable]: "server not reachable",
+  [EXIT.usage]: "the command line or the settings are invalid",
+  [EXIT.unreachable]: "the server is unreachable",
   [EXIT.denied]: "permission denied",
   [EXIT.notFound]: "not found",
 };
 
-/** An invalid command line. The message says what is valid. */
+/** An invalid command line. The message describes the valid form. */
 export class UsageError extends Error {}
 
 /** A failed command, with its own exit code and a message of one or more lines. */
@@ -49,7 +49,7 @@ function distrust(message: string): string | undefined {
   return undefined;
 }
 
-/** The error as lines to print: the failure, each invalid field, and what to try. */
+/** The error as lines to print: the failure, each invalid field, and advice. */
 export function errorLines(error: unknown): readonly string[] {
   if (!(error instanceof RequestError)) return (error instanceof Error ? error.message : String(error)).split("\n");
   const { violations, retryMs, isReachable, server, code } = error.facts;

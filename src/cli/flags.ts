@@ -70,7 +70,7 @@ export class Flags {
     return this.#parsed(name, wallMsOf, `a time such as ${A_TIME}, or a duration from now such as 2h`);
   }
 
-  /** The value of a flag; undefined when absent. Throws a UsageError with the expected form if the text does not parse. */
+  /** The value of a flag; undefined when absent. Throws a UsageError with the expected form if the text cannot be parsed. */
   #parsed(name: string, parse: (text: string) => number | undefined, expected: string): number | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;

@@ -1,4 +1,4 @@
-/** Output of a command: one document on stdout in the format of `-o`, and notes and errors on stderr. */
+/** The output of a command: one document on stdout in the format of `-o`, and notes and errors on stderr. */
 import { styleText } from "node:util";
 import { assert } from "../lib/errors.ts";
 import { visibleJson, visibleText } from "../lib/text/visible-text.ts";
@@ -9,7 +9,7 @@ export type OutputFormat = (typeof FORMATS)[number];
 
 export interface TableColumn<T> {
   readonly title: string;
-  /** Only with `-o wide`. */
+  /** Whether the column is shown only with `-o wide`. */
   readonly isWide?: boolean;
   readonly text: (row: T) => string;
 }
@@ -28,7 +28,7 @@ export interface OutputOptions {
   /** Use colour if the terminal can show it. */
   readonly wantsColor: boolean;
   readonly isQuiet: boolean;
-  /** For `-o yaml`; loaded only then. */
+  /** Used for `-o yaml`, and loaded only then. */
   readonly toYaml?: (json: unknown) => string;
   /** Called when the command prints its first output, or its watch has started. */
   readonly onBegun?: () => void;
@@ -111,12 +111,12 @@ export class CommandOutput {
     this.#print(text);
   }
 
-  /** Prints notes on stderr, one line each; nothing with --quiet. A single write keeps the lines together. */
+  /** Prints notes on stderr, one line each, or nothing with --quiet. A single write keeps the lines together. */
   note(...lines: readonly string[]): void {
     if (!this.#options.isQuiet) this.#options.stderr.write(lines.map((line) => `${plain(line)}\n`).join(""));
   }
 
-  /** Prints an error on stderr, also with --quiet. */
+  /** Prints an error on stderr, even with --quiet. */
   error(text: string): void {
     const { stderr } = this.#options;
     const head = this.#hasColorOn(stderr) ? styleText("red", "error:", { validateStream: false }) : "error:";
@@ -130,7 +130,7 @@ export class CommandOutput {
 
   #yaml(json: unknown): string {
     const { toYaml } = this.#options;
-    assert(toYaml !== undefined, "the yaml writer is loaded before it is used");
+    assert(toYaml !== undefined, "the YAML writer is not loaded");
     return toYaml(json);
   }
 

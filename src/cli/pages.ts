@@ -2,9 +2,9 @@
 import type { Flags } from "./flags.ts";
 import type { CommandOutput } from "./output.ts";
 
-/** The largest page of a server, which reduces a larger limit silently. */
+/** The largest page of a server. A server silently reduces a larger limit to this. */
 export const MAX_PAGE = 1000;
-/** The largest limit that a request can hold. */
+/** The largest limit that a request can contain. */
 const MAX_COUNT = 2_147_483_647;
 
 interface ListPage {

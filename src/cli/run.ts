@@ -63,7 +63,7 @@ function buildProgram(
     const command = settle(parent.command(words.at(-1) ?? "", { isDefault: spec.isDefault === true }), environment);
     describe(command, spec);
     command.action(async () => {
-      // commander would report a missing flag before an unknown one, so this check is ours.
+      // commander would report a missing flag before an unknown one, so missing flags are checked here.
       const missing = missingError(command);
       if (missing !== undefined) command.error(missing);
       await action(spec, command, command.args);
@@ -111,11 +111,11 @@ function optionOf({ flags, doc, choices, isRequired, isRepeatable, mayBeEmpty, i
   if (choices) option.choices(choices);
   // A flag without a value means the same if it is repeated.
   if (option.isBoolean() || option.negate) return option;
-  // commander's own check of the choices runs for each value.
+  // commander's own check against the choices runs for each value.
   const parseOne = option.parseArg;
   option.argParser((value: string, before: unknown) => {
     parseOne?.(value, undefined);
-    // An empty value often comes from an unset shell variable. If it were accepted, the command would do something other than it appears to.
+    // An empty value often comes from an unset shell variable. If it were accepted, the command would not do what it appears to do.
     if (value === "" && mayBeEmpty !== true) throw new InvalidArgumentError(IS_EMPTY);
     if (isRepeatable) return [...(Array.isArray(before) ? (before as readonly unknown[]) : []), value];
     if (before !== undefined && isOverridable !== true) throw new InvalidArgumentError(IS_TWICE);
@@ -172,7 +172,7 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: CommandCall
 }
 
 async function connectOptions(flags: Flags, environment: Environment): Promise<ConnectOptions> {
-  /** The value of a flag, or of its environment variable. An empty variable counts as unset. */
+  /** The value of a flag, or of its environment variable. An empty variable is treated as unset. */
   const given = (flag: string) => {
     const text = flags.text(flag);
     const variable = `WAYMARK_${flag.toUpperCase()}`;
@@ -183,7 +183,7 @@ async function connectOptions(flags: Flags, environment: Environment): Promise<C
   const timeout = flags.text("timeout");
   const timeoutMs = timeout === undefined ? undefined : (parseDurationMs(timeout) ?? 0);
   if (timeoutMs !== undefined && (timeoutMs < 1 || timeoutMs > MAX_TIMER_MS))
-    throw new UsageError(`invalid --timeout ${timeout}: expected a duration such as 500ms or 30s, at most 24 days`);
+    throw new UsageError(`invalid --timeout ${timeout}: expected a duration of at most 24 days, such as 500ms or 30s`);
   const { text: token, source: tokenSource } = given("token");
   if (token !== undefined && !isToken(token)) throw new UsageError(`${tokenSource} is not a token: ${TOKEN_RULE}`);
   const [ca, cert, key] = [given("ca"), given("cert"), given("key")];
@@ -196,7 +196,7 @@ async function connectOptions(flags: Flags, environment: Environment): Promise<C
   return { servers, ...(timeoutMs !== undefined && { timeoutMs }), ...(token !== undefined && { token }), ...(tls && { tls }) };
 }
 
-/** Whether `WAYMARK_TLS` turns TLS on. Throws for an unknown value, so that a typing error does not send a token in plain text. */
+/** Whether `WAYMARK_TLS` turns TLS on. Throws for an unknown value, so that a typo cannot cause a token to be sent in plain text. */
 function saysTls(text: string): boolean {
   if (text === "1" || text === "true") return true;
   if (text === "" || text === "0" || text === "false") return false;

@@ -14,7 +14,7 @@ export function keyWords(key: EntryKey | undefined): string {
   return key === undefined ? "" : `${key.namespace} ${key.name} ${key.instanceId}`;
 }
 
-/** The parts of `namespace/name/instance`. Undefined for other text, such as a name or an instance with a slash. */
+/** The parts of `namespace/name/instance`. Undefined for other text, including names and instances with a slash. */
 export function splitKey(text: string): { readonly namespace: string; readonly name: string; readonly instanceId: string } | undefined {
   const [namespace = "", name = "", instanceId = "", ...more] = text.split("/");
   return namespace === "" || name === "" || instanceId === "" || more.length > 0 ? undefined : { namespace, name, instanceId };
@@ -35,13 +35,13 @@ export const ENTRY_COLUMNS: readonly TableColumn<Entry>[] = [
   { title: "TARGETS", text: ({ targets }) => targets.map(targetText).join(", ") },
 ];
 
-/** Milliseconds below ten seconds, otherwise seconds; empty when absent. */
+/** A duration in milliseconds below ten seconds, otherwise in seconds; empty when absent. */
 export function shortDuration(duration: Duration | undefined): string {
   if (duration === undefined) return "";
   const ms = durationMs(duration);
   return ms < 10_000 ? `${Math.round(ms)}ms` : `${Math.round(ms / 1000)}s`;
 }
 
-/** The predicate of a message about a server without summaries. */
+/** The end of a message about a server without summaries, after its name. */
 export const HOLDS_NONE =
-  "keeps no summaries: set fabric.borders, summary.keys or summary.signing_key_file in the settings of a node to enable them";
+  "stores no summaries: set fabric.borders, summary.keys or summary.signing_key_file in the settings of a node to enable them";

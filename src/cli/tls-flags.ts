@@ -1,4 +1,4 @@
-/** Reads the certificates and keys that flags name, and checks them before a server is asked, so that the message can name the flag. */
+/** Reads the certificates and keys that flags name, and checks them before a server is called, so that the message can name the flag. */
 import type { TlsFiles } from "../client/connect-options.ts";
 import { findTlsFault } from "../client/tls.io.ts";
 import { MAX_PEM_BYTES } from "../lib/named-file.io.ts";
@@ -6,9 +6,9 @@ import { type Environment, readInput } from "./environment.ts";
 import { UsageError } from "./exit.ts";
 
 interface TlsFlagFile {
-  /** The flag or variable that names it. */
+  /** The flag or variable that names the file. */
   readonly source: string;
-  /** The name of the file; undefined without one. */
+  /** The name of the file; undefined if the flag is absent. */
   readonly text: string | undefined;
 }
 

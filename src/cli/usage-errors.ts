@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { findNearest } from "../lib/nearest.ts";
 import { GROUPS, VERBS } from "./table/verbs.ts";
 
-/** Errors of a flag that do not depend on its value. The message does not repeat the value, which may be a token. */
+/** Errors about a flag that do not depend on its value. The messages do not contain the value, which may be a token. */
 export const IS_EMPTY = "is empty";
 export const IS_TWICE = "is given twice";
 
@@ -42,7 +42,7 @@ export function pathOf(command: Command | null): string {
 
 function unknownCommand(word: string, group: Command | null): string {
   const near = suggestion(word, group?.commands.map((command) => command.name()) ?? []);
-  // A word that exists in another group is a better suggestion than a similar word in this group.
+  // The same word in another group is a better suggestion than a similar word in this group.
   const isElsewhere = VERBS.some(({ path }) => path.endsWith(` ${word}`));
   return `error: unknown command '${word}'${near === "" || isElsewhere ? elsewhere(word) : near}\n`;
 }

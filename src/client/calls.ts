@@ -1,4 +1,4 @@
-/** The interface between the client and its parts: calls, streams, the servers they use, and the connection to one server. */
+/** The interface between the client and its parts: calls, streams, the servers that they use, and the connection to one server. */
 import type { DescMessage, DescMethodServerStreaming, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { checkOptions, FUNCTION, type OptionRule, type OptionRules, SIGNAL, TEXT, TIMEOUT } from "./option-rules.ts";
 
@@ -11,7 +11,7 @@ export interface ServerChannel {
     request: MessageShape<I>,
     options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
   ): Promise<MessageShape<O>>;
-  /** Ends when the server ends the stream, and throws when the stream fails. Leaving the loop cancels the stream. */
+  /** The iteration ends when the server ends the stream, and throws when the stream fails. Leaving the loop cancels the stream. */
   serverStream<I extends DescMessage, O extends DescMessage>(
     method: DescMethodServerStreaming<I, O>,
     request: MessageShape<I>,
@@ -46,7 +46,7 @@ export function checkStreamOptions(call: string, options: StreamOptions): void {
 
 /** Options of `callWithSummary`. */
 export interface SummaryCallOptions {
-  /** Namespace of a service that the cluster exports. It speeds up finding the ingress when clusters export many services. */
+  /** Namespace of a service that the cluster exports. With it, the ingress is found faster when clusters export many services. */
   readonly namespace?: string;
   /** Name of that service. */
   readonly service?: string;

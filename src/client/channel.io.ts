@@ -33,7 +33,8 @@ const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
 const CHANNEL_OPTIONS = {
   "grpc.keepalive_time_ms": 30_000,
   "grpc.keepalive_timeout_ms": 10_000,
-  // After a lost connection, the next call opens a new channel. A shared or kept channel would reject calls until its own backoff ends.
+  // After a lost connection, the next call opens a new channel. A channel that is shared or reused would reject calls until its own backoff
+  // ends.
   "grpc.use_local_subchannel_pool": 1,
   "grpc.max_receive_message_length": MAX_RECEIVE_BYTES,
   // An HTTP proxy from the environment is meant for web pages, and must not be used between a client and a server on the same machine.
@@ -42,7 +43,7 @@ const CHANNEL_OPTIONS = {
 
 const NEEDED_NODE = 24;
 
-/** A server that sends nothing during a whole call is considered lost if the call took at least this long. */
+/** A server that sends nothing during a whole call is considered lost if the call lasted at least this long. */
 const SILENT_MS = 1000;
 
 /** The messages of grpc-js for a call that was not sent on any connection. */
@@ -80,7 +81,7 @@ export function connect(options: ConnectOptions): Client {
 /** A grpc-js channel and its calls. It is retired when its connection is lost, and closed when its last call has ended. */
 class ChannelConnection {
   readonly client: GrpcClient;
-  /** When the server last sent anything, in monotonic ms. */
+  /** Time at which the server last sent anything, in monotonic ms. */
   lastReceivedMonoMs = Number.NEGATIVE_INFINITY;
   #callCount = 0;
   #isGivenUp = false;
@@ -114,8 +115,8 @@ class ChannelConnection {
   }
 
   #closeIdle(): void {
-    // Closed in the next turn of the event loop: grpc-js starts looking up the address one turn late, and a channel that is closed before that
-    // connects all the same, and stays connected.
+    // The channel is closed in the next turn of the event loop, because grpc-js starts looking up the address one turn late. A channel that is
+    // closed before that would still connect, and stay connected.
     if (this.#isGivenUp && this.#callCount === 0) setImmediate(() => this.client.close());
   }
 }
@@ -131,7 +132,7 @@ class GrpcChannel implements DirectedChannel {
   /** The grpc-js target: the server, or the addresses passed to `aim`. */
   #target: string;
   #connection: ChannelConnection | undefined;
-  /** Whether the server speaks TLS. Undefined until it is checked. */
+  /** Whether the server speaks TLS. Undefined until this is checked. */
   #speaksTls: Promise<boolean> | undefined;
 
   constructor(server: string, channelCredentials: ChannelCredentials, { token, tls, timeoutMs = DEFAULT_TIMEOUT_MS }: GrpcChannelOptions) {
@@ -194,7 +195,7 @@ class GrpcChannel implements DirectedChannel {
     const cancel = (): void => call.cancel();
     if (signal?.aborted === true) cancel();
     signal?.addEventListener("abort", cancel, { once: true });
-    // A stream has no deadline, but its connection must be up in time. After that, silence means that nothing changes.
+    // A stream has no deadline, but its connection must be established in time. After that, silence means that nothing has changed.
     let isMute = false;
     const opening = setTimeout(() => {
       isMute = !connection.isUp;
@@ -210,14 +211,14 @@ class GrpcChannel implements DirectedChannel {
     } finally {
       clearTimeout(opening);
       signal?.removeEventListener("abort", cancel);
-      // After the reader has left, the error event of the cancellation needs a listener.
+      // When the reader has left, the error event of the cancellation still needs a listener.
       call.on("error", () => {});
       call.cancel();
       connection.callEnded();
     }
   }
 
-  /** Calls in progress keep their connection. */
+  /** Sets the addresses for the next calls. Calls in progress keep their connection. */
   aim(addresses: readonly string[]): void {
     const target = targetAt(this.server, addresses);
     if (target === this.#target) return;
@@ -249,7 +250,7 @@ class GrpcChannel implements DirectedChannel {
     return decodeFailure({ code: status.DEADLINE_EXCEEDED, message, details: undefined, isReachable: false, isSent: false, server });
   }
 
-  /** Throws the failure. If a plain-text call reached a TLS server, throws that cause instead, because neither side reports it. */
+  /** Throws the failure. If a plain-text call was sent to a TLS server, throws this cause instead, because neither side reports it. */
   async #fail(failure: unknown): Promise<never> {
     if (failure instanceof RequestError && !this.#isTls && !failure.facts.isReachable && maySpeakTls(failure.message)) {
       this.#speaksTls ??= speaksTls(this.server);
@@ -258,7 +259,7 @@ class GrpcChannel implements DirectedChannel {
     throw failure;
   }
 
-  /** `unary` is set for a call with a deadline. */
+  /** Converts a failure to a RequestError. `unary` is set for a call with a deadline. */
   #failure(
     error: ServiceError,
     connection: ChannelConnection,
@@ -267,7 +268,7 @@ class GrpcChannel implements DirectedChannel {
     const details = error.metadata.get("grpc-status-details-bin")[0];
     const isTransport = error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED;
     if (!isTransport) connection.received();
-    // A blocked server keeps its connection until grpc-js has waited 40 s for a ping. Until then every call would fail.
+    // The connection to a blocked server stays open until grpc-js has waited 40 s for the answer to a ping. Until then, every call would fail.
     const isSilent = unary !== undefined && error.code === status.DEADLINE_EXCEEDED && isSilentSince(unary.beganMonoMs, connection);
     const isReachable = connection.isUp || !isTransport;
     if (!isReachable || isSilent) this.#giveUp(connection);
@@ -290,12 +291,12 @@ function isSilentSince(beganMonoMs: number, { lastReceivedMonoMs }: ChannelConne
 /** Returns the message of a failure. For a deadline, grpc-js reports its internal state, so that message is replaced. */
 function messageOf({ code, details, message }: ServiceError, timeoutMs: number | undefined): string {
   const isOwn = code === status.DEADLINE_EXCEEDED && details.startsWith("Deadline exceeded");
-  // Rounded up to the requested timeout, because earlier attempts used a little of it.
+  // The time is rounded up to the requested timeout, because earlier attempts used a little of it.
   if (isOwn && timeoutMs !== undefined) return `no answer within ${durationText(roundedUp(timeoutMs))}`;
   return transportWords(details === "" ? message : details);
 }
 
-/** Rounds up to a tenth of a second, or to a millisecond up to 100 ms. */
+/** Rounds up to a tenth of a second, or up to 100 ms to a millisecond. */
 function roundedUp(ms: number): number {
   const step = ms > 100 ? 100 : 1;
   return Math.ceil(ms / step) * step;

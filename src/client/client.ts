@@ -41,7 +41,7 @@ import { nodesNamedIn, RetryBudget } from "./servers/server-list.ts";
 export interface ClientOptions {
   /** Default deadline of a call. */
   readonly timeoutMs: number;
-  /** How long the answer of a one-off lookup is fresh. */
+  /** Time for which the answer of a one-off lookup is fresh. */
   readonly lookupTtlMs: number;
   /** Monotonic clock. */
   readonly nowMs: () => number;
@@ -88,10 +88,10 @@ export type ServiceClient<S extends DescService> = {
   readonly [K in keyof S["method"] as MethodFunction<S["method"][K]> extends never ? never : K]: MethodFunction<S["method"][K]>;
 };
 
-/** Least remaining time of the deadline for a retry on another server. */
+/** Minimum time before the deadline for a retry on another server. */
 const LEAST_TRY_MS = 100;
 /**
- * Waits before retries on other servers. They are short, because another server is probably available, and random, because all clients of a
+ * Waits before retries on other servers. They are short, because another server is probably available. They are random, because all clients of a
  * lost server switch at the same time.
  */
 const RETRY = { baseMs: 50, maxMs: 1000 } as const;
@@ -128,8 +128,8 @@ export class Client implements WatchingCalls {
   }
 
   /**
-   * Calls a unary method. If a server is unavailable, the call is retried once on each other server, if a retry is safe: for a read, a
-   * renewal, a removal, a registration with an idempotency key, or a call that certainly had no effect. Retries are at most a tenth of the
+   * Calls a unary method. If a server is unavailable, the call is retried once on each other server, if a retry is safe: for a read, a renewal,
+   * a removal, a registration with an idempotency key, or a call that certainly had no effect. The number of retries is at most a tenth of the
    * calls, plus an initial budget of ten (`RetryBudget`). Throws the last `RequestError`.
    */
   async call<I extends DescMessage, O extends DescMessage>(
@@ -182,9 +182,9 @@ export class Client implements WatchingCalls {
   }
 
   /**
-   * Chooses an entry of a name and one of its ports, without a watch. The answer of a server is cached for `lookupTtlMs`, and for as long as
-   * no server answers. Undefined when no entry can be chosen. With `autoSummaryRedirect`, the entry can be in another cluster to which the
-   * servers redirect the name. Throws a `RequestError`.
+   * Chooses an entry of a name and one of its ports, without a watch. The answer of a server is cached for `lookupTtlMs`, or longer while no
+   * server answers. Undefined when no entry can be chosen. With `autoSummaryRedirect`, the entry can be in another cluster to which the servers
+   * redirect the name. Throws a `RequestError`.
    */
   async resolve(namespace: string, name: string, options: ResolveOptions = {}): Promise<Choice | undefined> {
     checkResolveOptions(options);
@@ -281,7 +281,7 @@ export class Client implements WatchingCalls {
     return this.#servers.beside(refused, this.#options.nowMs());
   }
 
-  /** Closes the connections to servers that are no longer known. Calls in progress are not cut. */
+  /** Closes the connections to servers that are no longer known. Calls in progress are not interrupted. */
   dropUnlisted(): void {
     const listed = new Set(this.#servers.list());
     for (const [server, channel] of this.#channels) {
@@ -319,7 +319,7 @@ export class Client implements WatchingCalls {
     }
   }
 
-  /** A resolver rejected a write. The nodes that its error names are added as discovered servers, if discovery is enabled. */
+  /** Handles the rejection of a write by a resolver. The nodes that its error names are added as discovered servers, if discovery is enabled. */
   #refusedWrites(server: string, { facts }: RequestError): void {
     const nowMs = this.#options.nowMs();
     if (this.#options.startFinding !== undefined) this.#servers.named(nodesNamedIn(facts.metadata["urls"] ?? ""), nowMs);
@@ -393,7 +393,7 @@ function serviceClient<S extends DescService>(service: S, client: Client): Servi
     else if (isStream(method))
       functions[method.localName] = (request: RequestInit, options?: CallOptions) => client.stream(method, request, options);
   }
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- one function for each method that the type names, made above
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the code above made one function for each method that the type names
   return functions as ServiceClient<S>;
 }
 

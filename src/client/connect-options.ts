@@ -31,15 +31,15 @@ export interface ConnectOptions {
   readonly token?: string;
   /** TLS files. Connections are plain text when absent. */
   readonly tls?: TlsFiles;
-  /** Default deadline of a call, and time limit for connecting a stream, in ms. Default: 10,000. */
+  /** Default deadline of a call, and time limit for establishing a stream, in ms. Default: 10,000. */
   readonly timeoutMs?: number;
   /** Whether to discover other nodes and resolvers from the servers and use them too. Default: true. If false, only `servers` are used. */
   readonly findServers?: boolean;
   /** Time between two discovery requests, in ms, at least 1000. Default: 30,000. Each wait is 0.5 to 1.5 times this value, at random. */
   readonly refreshMs?: number;
   /**
-   * How long `client.resolve` answers from a cached response, in ms, from 0 to 1 h. Default: 5000. For twice as long after that, it still
-   * answers from the cache and refreshes it in the background.
+   * Time for which `client.resolve` answers from a cached response, in ms, from 0 to 1 h. Default: 5000. For twice this time after that, it
+   * still answers from the cache and refreshes it in the background.
    */
   readonly lookupTtlMs?: number;
   /**
@@ -63,7 +63,7 @@ export const DEFAULT_TIMEOUT_MS = 10_000;
 export const DEFAULT_REFRESH_MS = 30_000;
 export const DEFAULT_LOOKUP_TTL_MS = 5000;
 const LEAST_REFRESH_MS = 1000;
-/** The random wait can be 1.5 times as long. */
+/** A timer can wait this long even with the random factor of 1.5. */
 const MAX_REFRESH_MS = Math.floor(MAX_TIMER_MS / 2);
 
 const RULES: OptionRules<ConnectOptions> = {
@@ -147,7 +147,7 @@ function checkClusters(clusters: unknown): void {
 
 const TLS_FILES: readonly string[] = ["ca", "cert", "key"] satisfies readonly (keyof TlsFiles)[];
 
-/** Rejects unknown fields, because a misspelt `ca` would have the effect of `{}`, which trusts the CAs of the system. */
+/** Rejects unknown fields, because a misspelled `ca` would have the effect of `{}`, which trusts the CAs of the system. */
 function checkTls(where: string, tls: unknown): void {
   if (tls === undefined) return;
   if (typeof tls !== "object" || !tls || Array.isArray(tls) || ArrayBuffer.isView(tls))

@@ -9,7 +9,7 @@ import { RequestError, SPEAKS_NO_TLS, type Violation } from "./request-error.ts"
 export interface FailedCall {
   readonly code: number;
   readonly message: string;
-  /** `grpc-status-details-bin`, when the server sent it. */
+  /** The header `grpc-status-details-bin`, if the server sent it. */
   readonly details: Uint8Array | undefined;
   readonly isReachable: boolean;
   readonly isSilent?: boolean;
@@ -35,7 +35,7 @@ export function transportWords(text: string): string {
   if (!/^No connection established\b|Resolution note:/.test(text)) return text;
   // OpenSSL's messages end in a line feed.
   const last = /Last error: (?:Error: )?(.*?)\.?\s*(?:Resolution note:|$)/s.exec(text)?.[1]?.trim() ?? "";
-  // OpenSSL could not parse the answer as TLS.
+  // OpenSSL could not parse the server's answer as TLS.
   if (/wrong version number|packet length too long/.test(last)) return SPEAKS_NO_TLS;
   // The server answered in another protocol, such as HTTP/1.1.
   if (last.startsWith("Protocol error")) return NO_GRPC;

@@ -21,20 +21,20 @@ import { RequestError } from "./request-error.ts";
 export interface FollowOptions {
   /** Ends the iteration. */
   readonly signal: AbortSignal;
-  /** Called when a stream broke, or was rejected because the server is full, and another attempt follows after `waitMs`. For logs. */
+  /** Called, for logs, when a stream has broken or was rejected because the server is full. Another attempt follows after `waitMs`. */
   readonly onBreak?: (error: Error, waitMs: number) => void;
   /** Uniform in [0, 1), for jitter. */
   readonly chance?: () => number;
   /**
-   * Whether to wait if the client's only known server cannot be reached at the first attempt. By default `follow` throws in this case. With
-   * several known servers it always tries the next one.
+   * Whether to wait if the client's only known server cannot be reached at the first attempt. By default, `follow` throws in this case. With
+   * several known servers, it always tries the next one.
    */
   readonly waitsForServer?: boolean;
   /** Whether to report removals of keys that were never reported, or were already removed. Default: false. */
   readonly tellsUnknown?: boolean;
   /**
-   * Replaces a stream that was up to date once, and then received nothing for this long, in ms. Default: five bookmark intervals, at least
-   * 10 s. A stream that is not up to date yet has 90 s, because a server that lacks changes of the cursor waits up to 60 s for them.
+   * Time without a message, in ms, after which a stream that has been up to date is replaced. Default: five bookmark intervals, at least 10 s.
+   * For a stream that is not up to date yet it is 90 s, because a server that lacks changes of the cursor waits up to 60 s for them.
    */
   readonly silentMs?: number;
 }
@@ -57,9 +57,9 @@ const DEFAULT_BOOKMARK_MS = 10_000;
 const CATCHING_UP_MS = 90_000;
 
 /**
- * Yields every change of the matching entries, starting with the current entries. Each change is reported once. After a broken stream it
- * resumes by cursor, on the next server if one is unavailable. If a server is full, only the watch moves to another server. Throws a
- * `RequestError` when the watch is rejected, and a TypeError or RangeError that names an invalid option.
+ * Yields every change of the matching entries, starting with the current entries. Each change is reported once. After a broken stream, it
+ * resumes from its cursor, and on the next server if the current one is unavailable. If a server is full, only the watch moves to another
+ * server. Throws a `RequestError` when the watch is rejected, and a TypeError or RangeError that names an invalid option.
  */
 export function follow(
   client: ClientCalls,
@@ -108,7 +108,7 @@ async function* following<Item>(
   const { silentMs = silentMsOf(request) } = options;
   const follower = new WatchFollower(request.cursor ?? "", { tellsUnknown, seen });
   let hasOpened = false;
-  /** Servers that are full for this watch. They still serve other calls, so only the watch leaves them. */
+  /** Servers that are full for this watch. They still serve other calls, so only the watch moves to another server. */
   const full = new Set<string>();
   while (!signal.aborted) {
     const server = serverFor(client, full);
@@ -165,7 +165,7 @@ export function isFull(error: unknown): error is RequestError {
   return error instanceof RequestError && error.facts.code === "RESOURCE_EXHAUSTED";
 }
 
-/** Ends a stream when its server is silent for too long. The time that the reader needs does not count. */
+/** Ends a stream when its server is silent for too long. The time that the reader needs is not counted. */
 class SilenceTimeout {
   readonly #given: AbortSignal;
   readonly #abort = new AbortController();
@@ -185,7 +185,7 @@ class SilenceTimeout {
     return this.#abort.signal;
   }
 
-  /** Starts the time limit for the next message. */
+  /** Starts the timeout for the next message. */
   await(withinMs: number): void {
     this.#cancel = later(() => {
       this.isTooLong = true;
@@ -193,7 +193,7 @@ class SilenceTimeout {
     }, withinMs);
   }
 
-  /** Stops the time limit, because a message arrived. */
+  /** Stops the timeout, because a message has arrived. */
   end(): void {
     this.#cancel();
   }
@@ -226,7 +226,7 @@ function silenceFailure(server: string): RequestError {
   return new RequestError("the server was silent for too long", facts);
 }
 
-/** Whether a retry may help: the server is unavailable, restarts, drains, or has cut the stream. */
+/** Whether a retry may help: the server is unavailable, is restarting or draining, or has closed the stream. */
 function isPassing(error: unknown): error is RequestError {
   const passing = ["UNKNOWN", "INTERNAL", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"];
   return error instanceof RequestError && (error.isAway || passing.includes(error.facts.code));

@@ -1,6 +1,6 @@
 /** The public exports of the package. */
 
-// Request and response messages. Other messages are in `waymark/gen/*`.
+// These are the request and response messages. Other messages are in `waymark/gen/*`.
 export * from "../../gen/waymark/catalog/v1/delta_pb.js";
 export * from "../../gen/waymark/catalog/v1/entry_pb.js";
 export * from "../../gen/waymark/catalog/v1/peer_pb.js";

@@ -8,7 +8,7 @@ export interface OptionRule {
   readonly Wrong: typeof RangeError | typeof TypeError;
 }
 
-/** One rule for each option of `T`. An option without a rule does not compile. */
+/** One rule for each option of `T`. Code with an option that has no rule does not compile. */
 export type OptionRules<T> = { readonly [K in keyof Required<T>]: OptionRule };
 
 /** A number of milliseconds. */
@@ -17,7 +17,7 @@ export function lengthRule(leastMs: number, mostMs: number): OptionRule {
   return { isRight, what: `a number of milliseconds from ${leastMs} to ${mostMs}`, Wrong: RangeError };
 }
 
-/** A time that a timer can wait. Fractions of a millisecond are allowed. */
+/** A time for which a timer can wait. Fractions of a millisecond are allowed. */
 export const TIMEOUT: OptionRule = {
   isRight: (value) => typeof value === "number" && value > 0 && value <= MAX_TIMER_MS,
   what: `a number of milliseconds from 1 to ${MAX_TIMER_MS}`,
@@ -42,8 +42,8 @@ export function enumRule(values: Readonly<Record<string, string | number>>, name
 }
 
 /**
- * Throws a TypeError or RangeError that names the invalid or unknown option. `call` is the function that was called. An option set to
- * undefined counts as absent.
+ * Throws a TypeError or RangeError that names the invalid or unknown option. `call` is the function that was called. An option that is set to
+ * undefined is treated as absent.
  */
 export function checkOptions<T>(call: string, options: T, rules: OptionRules<T>): void {
   if (typeof options !== "object" || options === null)
@@ -57,7 +57,7 @@ export function checkOptions<T>(call: string, options: T, rules: OptionRules<T>)
   }
 }
 
-/** Returns a value as error messages show it, shortened to 256 characters. */
+/** Returns a value in the form for error messages, shortened to 256 characters. */
 export function kindOf(value: unknown): string {
   if (value === undefined || value === null || typeof value === "number") return String(value);
   return typeof value === "string" ? JSON.stringify(value.slice(0, 256)) : `of type ${Array.isArray(value) ? "array" : typeof value}`;

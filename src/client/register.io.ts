@@ -34,11 +34,11 @@ export type RegistrationEvent =
   | { readonly kind: "updated"; readonly leaseId: string; readonly server: string }
   /** An attempt failed. The next attempt follows after `waitMs`. */
   | { readonly kind: "retrying"; readonly waitMs: number; readonly error: Error }
-  /** The registration has ended, because no retry can succeed, for example without a permission. */
+  /** The registration has ended, because no retry can succeed, for example because a permission is missing. */
   | { readonly kind: "failed"; readonly error: Error }
   /** The server rejected a report. The lease was renewed without it. */
   | { readonly kind: "reportRefused"; readonly error: Error }
-  /** The handle was closed. `isUnregistered` is false when no server answered; the entries then end with their lease. */
+  /** The handle was closed. `isUnregistered` is false if no server answered; the entries then expire with their lease. */
   | { readonly kind: "closed"; readonly isUnregistered: boolean };
 
 /** Options of `register`. */
@@ -48,7 +48,7 @@ export interface RegisterOptions {
    * this time.
    */
   readonly ttlMs?: number;
-  /** Whether to retry until a server accepts the registration. By default `register` gives up after the client's `timeoutMs`. */
+  /** Whether to retry until a server accepts the registration. By default, `register` gives up after the client's `timeoutMs`. */
   readonly waitsForServer?: boolean;
   /** Closes the handle, as `close` does, without waiting for a server. */
   readonly signal?: AbortSignal;
@@ -79,9 +79,9 @@ interface PendingUpdate {
   readonly isRepair: boolean;
 }
 
-/** Most keys in one call, from the protos. Several updates together can remove more. */
+/** Maximum number of keys in one call, from the protos. Several updates together can remove more keys. */
 const MOST_KEYS = 1000;
-/** Share of the TTL that a renewal can wait for its answer. */
+/** Share of the TTL for which a renewal can wait for its answer. */
 const CALL_SHARE = 0.25;
 const LEAST_CALL_MS = 100;
 const DEFAULT_TTL_MS = 30_000;
@@ -105,7 +105,7 @@ export async function register(
 
 /** A registration that is kept alive until it is closed. */
 export class RegistrationHandle implements AsyncDisposable {
-  /** Resolves at the first registration, and rejects when it has failed for good. */
+  /** Resolves at the first registration, and rejects when the registration has failed permanently. */
   readonly begun: Promise<void>;
   readonly #client: ClientCalls;
   readonly #options: RegisterOptions;
@@ -114,7 +114,7 @@ export class RegistrationHandle implements AsyncDisposable {
   readonly #id = randomUUID();
   readonly #abort = new AbortController();
   readonly #first = Promise.withResolvers<void>();
-  /** When the attempts for the first registration end. */
+  /** Time at which the attempts for the first registration end. */
   #giveUpMonoMs: number;
   /** Updates in the order of the calls. The first one is in progress. */
   readonly #updates: PendingUpdate[] = [];
@@ -134,7 +134,7 @@ export class RegistrationHandle implements AsyncDisposable {
     this.#machine = new Registration(Math.random, now());
     this.#giveUpMonoMs = this.#endOfTries();
     this.begun = this.#first.promise;
-    // The caller of `begun` gets the error. Without a caller it must not count as unhandled.
+    // The caller of `begun` gets the error. Without a caller, the rejection must not be reported as unhandled.
     this.begun.catch(() => {});
     options.signal?.addEventListener("abort", this.#onAbort, { once: true });
     if (options.signal?.aborted === true) this.#onAbort();
@@ -155,10 +155,10 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   /**
-   * Reports health and load of an instance. A new health is sent immediately, and load with the next renewal; only the last value of each is
-   * sent. Without `instanceId`, the report applies to all entries of the handle. Later registrations keep the reported values. An invalid
-   * value, such as an error rate above 1, or an unknown instance ID changes nothing and emits a `reportRefused` event. Throws a TypeError
-   * for a field other than `health` and `load`.
+   * Reports health and load of an instance. New health is sent immediately, and load with the next renewal; only the last value of each is sent.
+   * Without `instanceId`, the report applies to all entries of the handle. Later registrations keep the reported values. An invalid value, such
+   * as an error rate above 1, or an unknown instance ID changes nothing and emits a `reportRefused` event. Throws a TypeError for a field other
+   * than `health` and `load`.
    */
   report(report: InstanceReport, instanceId?: string): void {
     checkOptions("report", report, REPORT_RULES);
@@ -190,8 +190,7 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   /**
-   * Ends the lease with its entries, and closes the handle. Never throws: if no server can remove the entries now, they end with their
-   * lease.
+   * Ends the lease with its entries, and closes the handle. Never throws: if no server can remove the entries now, they expire with their lease.
    */
   close(): Promise<void> {
     this.#closed ??= this.#close();
@@ -206,7 +205,7 @@ export class RegistrationHandle implements AsyncDisposable {
     return entries.map((entry) => withKind(sendable(EntrySchema, entry, this.#client.writeServer)));
   }
 
-  /** When an operation that starts now is given up. */
+  /** Time at which an operation that starts now is given up. */
   #endOfTries(): number {
     return this.#options.waitsForServer === true ? Number.POSITIVE_INFINITY : now().monoMs + this.#client.timeoutMs;
   }
@@ -383,7 +382,7 @@ export class RegistrationHandle implements AsyncDisposable {
       if (isLeaseUnknown(error)) return this.#input({ kind: "renewed", isExpired: true, ttlMs: undefined });
       if (failure.isPassing && this.#isWanted(update)) return this.#input({ kind: "updateFailed", failure });
       update?.done.reject(error);
-      // Another repair would fail in the same way. A newer update still has to do the work of this one.
+      // Another repair would fail in the same way. A newer update must still do the work of this one.
       if (update?.isRepair === true && this.#updates[0] === update) this.#entries.withoutDoubt();
     }
     if (update !== undefined && this.#updates[0] === update) this.#updates.shift();
@@ -401,7 +400,7 @@ export class RegistrationHandle implements AsyncDisposable {
     const { register: put, unregister } = DiscoveryService.method;
     const merged = this.#entries.merged(update.entries);
     const toPut = this.#entries.toPut(merged);
-    // A repeated put has no further effect, so it needs no idempotency key. An empty list is sent too, so that the server rejects it.
+    // A repeated put has no further effect, so it needs no idempotency key. An empty list is also sent, so that the server rejects it.
     if (toPut.length > 0 || merged.length === 0)
       await this.#client.callAt(server, put, { leaseId, entries: [...toPut] }, this.#callOptions()).catch((error: unknown) => {
         if (!(error instanceof RequestError) || (error.facts.isSent && isPassing(error))) this.#entries.mayHavePut(toPut);
@@ -431,7 +430,7 @@ export class RegistrationHandle implements AsyncDisposable {
     for (const update of this.#updates.splice(0)) update.done.reject(error);
   }
 
-  /** Starts the next update. Without one, if a server may have applied an update that was given up, it repairs the entries. */
+  /** Starts the next update. If there is none, but a server may have applied an update that was given up, starts a repair of the entries. */
   #startNext(): void {
     if (this.#updates.length === 0 && this.#entries.isInDoubt) this.#updates.push(this.#repair());
     this.#entries.prune(this.#waiting());
@@ -446,7 +445,7 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   /**
-   * Calls the server that holds the lease, because only this server can end it. Any node could remove the entries by key, but it would also
+   * Calls the server of the lease, because only this server can end the lease. Any node could remove the entries by key, but it would also
    * remove entries that a newer process has registered under the same keys.
    */
   async #unregister({ leaseId, server }: { readonly leaseId: string; readonly server: string }): Promise<boolean> {
@@ -456,12 +455,12 @@ export class RegistrationHandle implements AsyncDisposable {
       return true;
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
-      // The lease has ended, and its entries with it.
+      // The lease has ended, and its entries have been removed with it.
       return isLeaseUnknown(error);
     }
   }
 
-  /** An error that is not a server's answer is a bug in this program, and retries do not help. */
+  /** An error that does not come from a call is a bug in this program, so retries do not help. */
   #failureOf(error: unknown): RegistrationFailure {
     this.#lastError = error instanceof Error ? error : new Error(String(error));
     if (!(error instanceof RequestError)) return { isPassing: false, isDenied: false, retryMs: undefined };
@@ -485,7 +484,7 @@ function checkList(call: string, entries: unknown): void {
   if (!Array.isArray(entries)) throw new TypeError(`${call}: invalid entries ${kindOf(entries)}: expected a list`);
 }
 
-/** Sets the kind that the server would give the key, because reports must name it. */
+/** Sets the kind that the server would set in the key, because reports must contain it. */
 function withKind(entry: Entry): Entry {
   const { key, detail } = entry;
   if (key?.kind === EntryKind.UNSPECIFIED) key.kind = EntryKind[enumName(detail.case ?? "service")];

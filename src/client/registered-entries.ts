@@ -1,4 +1,4 @@
-/** The entries that a handle keeps registered, their reports, and the changes that a server still needs. */
+/** The entries that a handle keeps registered, their reports, and the changes that have not been sent to a server yet. */
 import { clone, equals } from "@bufbuild/protobuf";
 import { type Entry, type EntryKey, EntrySchema, HealthStatus, type LoadReport } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { EntryReport } from "../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -13,13 +13,13 @@ interface ReportedState {
 export class RegisteredEntries {
   /** The entries as accepted by a server. */
   #kept: readonly Entry[];
-  /** Reports that were not sent yet, by key. */
+  /** Reports that have not been sent yet, by key. */
   readonly #reports = new Map<string, ReportedState>();
   /** Reports in a call that is in progress. They are merged into the entries when a server accepts them. */
   readonly #sent = new Map<string, ReportedState>();
   /** Keys in a put that a server may have applied. */
   readonly #unsure = new Map<string, EntryKey>();
-  /** Keys that may be under the lease but are no longer wanted. */
+  /** Keys of entries that are no longer wanted but may still be under the lease. */
   readonly #left = new Map<string, EntryKey>();
 
   constructor(entries: readonly Entry[]) {
@@ -46,7 +46,7 @@ export class RegisteredEntries {
     const saysHealth = report.health !== HealthStatus.UNSPECIFIED;
     const isOverridden = new Set<string>();
     for (const entry of waiting.filter(isMeant)) {
-      // The values in an update are older than the report. The update may already be in progress, so the report is sent as well.
+      // The values in an update are older than the report. The update may already be in progress, so the report is also sent.
       if (report.load !== undefined && entry.load !== undefined) entry.load = report.load;
       if (!saysHealth || entry.health === HealthStatus.UNSPECIFIED) continue;
       entry.health = report.health;
@@ -62,18 +62,18 @@ export class RegisteredEntries {
     return isUrgent;
   }
 
-  /** Whether a health must be sent. */
+  /** Whether a change of health must be sent. */
   get hasNewHealth(): boolean {
     return this.#kept.some((entry) => this.#reports.get(idOf(entry))?.health !== undefined);
   }
 
-  /** Returns the entries for a registration, including all reports. The reports then count as sent. */
+  /** Returns the entries for a registration, including all reports, and marks the reports as sent. */
   registration(): readonly Entry[] {
     this.#send();
     return this.#kept.map((entry) => Object.assign(clone(EntrySchema, entry), this.#sent.get(idOf(entry))));
   }
 
-  /** Returns the pending reports. They then count as sent. */
+  /** Returns the pending reports, and marks them as sent. */
   reports(): readonly (ReportedState & { readonly key: EntryKey })[] {
     this.#send();
     return this.#kept.flatMap((entry) => {
@@ -93,7 +93,7 @@ export class RegisteredEntries {
     this.#sent.clear();
   }
 
-  /** No server has accepted the sent reports. They are sent again, except where a newer value exists. */
+  /** No server has accepted the sent reports. They are sent again, unless there is a newer value. */
   returned(): void {
     for (const [text, report] of this.#sent) this.#reports.set(text, { ...report, ...this.#reports.get(text) });
     this.#sent.clear();
@@ -111,7 +111,7 @@ export class RegisteredEntries {
     }
   }
 
-  /** Returns the entries of an update, with the last health and load where an entry sets none. */
+  /** Returns the entries of an update. An entry that sets no health or load has its last one. */
   merged(wanted: readonly Entry[]): readonly Entry[] {
     const kept = byText(this.#kept);
     return wanted.map((entry) => {

@@ -10,12 +10,12 @@ import { returnMs } from "../lib/backoff.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 import type { Violation } from "./request-error.ts";
 
-/** How a call failed, as far as the machine needs to know. */
+/** The properties of a failed call that the machine needs. */
 export interface RegistrationFailure {
   /** Whether a retry may succeed: the server is unavailable, is overloaded, or did not answer in time. */
   readonly isPassing: boolean;
   /**
-   * Whether the server denies access to the caller. If it accepted the caller before, it may do so again, because a wrong policy can be
+   * Whether the server denies access to the caller. If it has accepted the caller before, it may do so again, because a wrong policy can be
    * reverted.
    */
   readonly isDenied: boolean;
@@ -84,7 +84,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   #state: RegistrationState;
   #attempt = 1;
   #failures = 0;
-  /** When the pending update is due while the lease is held. NEVER when no update is pending. */
+  /** Time at which the pending update is due while the lease is held. NEVER if no update is pending. */
   #updateMonoMs = NEVER;
   #updateFailures = 0;
   #wasRegistered = false;
@@ -238,7 +238,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   }
 
   #registerAgain({ leaseId, server }: ClientLease, why: "expired" | "server", time: Time, out: RegistrationOutput[]): void {
-    // A server that lost one lease lost the leases of all its clients, so they must not all register at the same time.
+    // A server that has lost one lease has lost the leases of all its clients, so they must not all register at the same time.
     const spreadMs = why === "expired" ? returnMs(0, this.#random()) : 0;
     this.#failures = 0;
     this.#state = { kind: "registering", sentMonoMs: undefined, atMonoMs: time.monoMs + spreadMs };
@@ -247,9 +247,9 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   }
 }
 
-// The rules of `EntryReport` and `LoadReport` in the protos, as far as a value can violate them.
+// The rules of `EntryReport` and `LoadReport` in the protos that a value can violate.
 
-/** The greatest value of each number. The least is 0. */
+/** The maximum of each number. The minimum is 0. */
 const MOST = { errorRate: ["error_rate", 1], latencyMs: ["latency_ms", 1e9], utilization: ["utilization", 1] } as const satisfies Partial<
   Record<keyof LoadReport, readonly [string, number]>
 >;

@@ -33,8 +33,8 @@ export function created<S extends DescMessage>(schema: S, given: MessageInitShap
 }
 
 /**
- * Creates the message as the server will decode it: a copy whose fields have the declared types, also where the program passed a string for
- * a number. Throws as `created` and `requestBytes` do.
+ * Creates the message as the server will decode it: a copy whose fields have the declared types, even if the program passed a string for a
+ * number. Throws as `created` and `requestBytes` do.
  */
 export function sendable<S extends DescMessage>(schema: S, given: MessageInitShape<S>, server: string): MessageShape<S> {
   const message = created(schema, given, server);
@@ -59,15 +59,15 @@ export function wrongRequest(message: string, violations: readonly Violation[], 
   return new RequestError(message, { ...facts, code: "INVALID_ARGUMENT", violations, server }, cause);
 }
 
-/** By message, its fields and oneofs by their TypeScript names. */
+/** The fields and oneofs of each message, by their TypeScript names. */
 const MEMBERS = new WeakMap<DescMessage, ReadonlyMap<string, DescField | DescOneof>>();
 
 /**
- * Returns the first name that is not a field of the message. protobuf-es ignores such names, and with a misspelled filter a request would
- * match everything. Messages from `create` are not checked.
+ * Returns the first name that is not a field of the message. protobuf-es ignores such names, so a request with a misspelled filter would match
+ * everything. Messages from `create` are not checked.
  */
 function unknownField(schema: DescMessage, given: unknown, path = ""): Violation | undefined {
-  // Messages of protobuf itself have other accepted forms.
+  // Messages of protobuf itself can have other forms.
   if (!isRecord(given) || given["$typeName"] !== undefined || schema.typeName.startsWith("google.protobuf.")) return undefined;
   const members = membersOf(schema);
   for (const [name, value] of Object.entries(given)) {

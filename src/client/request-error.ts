@@ -5,13 +5,13 @@ import { durationText } from "../lib/duration.ts";
 export interface Violation {
   /** Path of the field, for example `entries[3].targets[0].port`. */
   readonly field: string;
-  /** What is expected of the field. */
+  /** The rule that the field violates. */
   readonly description: string;
 }
 
-/** A plain-text call reached a server that requires TLS. */
+/** The message for a plain-text call to a server that requires TLS. */
 export const SPEAKS_TLS = "the server speaks TLS, but the client connected in plain text";
-/** A TLS call reached a server without TLS. */
+/** The message for a TLS call to a server without TLS. */
 export const SPEAKS_NO_TLS = "the server does not speak TLS";
 
 /** Details of a failed call. */

@@ -57,7 +57,7 @@ const ANSWER_MS = 1000;
 /** Whether a server speaks TLS. Used for a hint in an error, not for decisions. `server` is `host:port`, with brackets around IPv6. */
 export function speaksTls(server: string): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
-  // Nothing is sent and nothing received is trusted, so the certificate is not checked.
+  // The certificate is not checked, because nothing is sent, and received data is not trusted.
   const socket = nodeTls.connect({ ...placeOf(server), rejectUnauthorized: false });
   socket.setTimeout(ANSWER_MS, () => resolve(false));
   socket.on("secureConnect", () => resolve(true));

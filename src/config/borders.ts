@@ -5,7 +5,7 @@ import { MINUTE_MS } from "../lib/duration.ts";
 import { ADDRESS, ID, int, list, ms, PATH, PUBLIC_KEY, text } from "./field.ts";
 import { requiredTable, rows, type ValueOf } from "./field-table.ts";
 
-/** Maximum number of clusters of other regions, and of their regions: a node reports each region to the other nodes of its own. */
+/** Maximum number of clusters of other regions, and of their regions. A node reports each such region to the other nodes of its own region. */
 const MAX_BORDERS = 64;
 const MAX_BORDER_REGIONS = 32;
 
@@ -17,7 +17,7 @@ const NAMESPACES = {
   what: "a namespace (which includes all namespaces below it), or a namespace followed by .* (only the namespaces below it)",
   default: [],
 } as const;
-/** Cluster ids that a certificate can contain (SPIFFE-ID, section 2.2). */
+/** Cluster ids that can occur in a certificate (SPIFFE-ID, section 2.2). */
 const IN_CERTIFICATE = /^(?!\.{1,2}$)[A-Za-z0-9._-]+$/;
 
 const TRUST = requiredTable({
@@ -25,7 +25,7 @@ const TRUST = requiredTable({
   fields: {
     caFile: text({
       ...PATH,
-      doc: "PEM file with the CAs that issue the certificates of the other cluster's nodes. They are trusted for links of this border only. It is reread on SIGHUP.",
+      doc: "PEM file with the CAs that issue the certificates of the other cluster's nodes. They are trusted for links of this border only. The file is reread on SIGHUP.",
     }),
     trustDomain: text({
       pattern: /^[a-z0-9._-]{1,255}$/,
@@ -34,7 +34,7 @@ const TRUST = requiredTable({
     }),
     tokenFile: text({
       ...PATH,
-      doc: "File with a token that both sides present in place of certificates, on loopback only: one line as in fabric.cluster_token_file, and a second line during a change. It is reread on SIGHUP.",
+      doc: "File with a token that both sides present in place of certificates, on loopback only: one line as in fabric.cluster_token_file, and a second line while the token is being changed. The file is reread on SIGHUP.",
     }),
   },
   required: [],
@@ -46,14 +46,14 @@ const TRUST = requiredTable({
 });
 
 export const BORDERS = rows({
-  doc: "Clusters of other regions with which this cluster exchanges summaries of services. Both sides must configure each other, and all nodes of a cluster that have borders should have the same ones.",
+  doc: "Clusters of other regions with which this cluster exchanges summaries of services. Each side must configure the other one, and all nodes of a cluster that have borders should have the same ones.",
   maxItems: MAX_BORDERS,
   fields: {
     clusterId: text({ ...ID, default: "", doc: "Id of the other cluster." }),
     region: text({
       ...ID,
       default: "",
-      doc: "Region of the other cluster. Nodes and messages that place the cluster in another region are refused.",
+      doc: "Region of the other cluster. Nodes and messages that claim another region for the cluster are refused.",
     }),
     addresses: list({
       pattern: ADDRESS,
@@ -66,15 +66,15 @@ export const BORDERS = rows({
     keys: list({
       ...PUBLIC_KEY,
       default: [],
-      doc: "Ed25519 public keys of the other cluster's signatures, each as in summary.keys[].public_key. They are used in addition to the keys that summary.keys lists for the cluster.",
+      doc: "Ed25519 public keys that verify the other cluster's signatures, each as in summary.keys[].public_key. They are used in addition to the keys that summary.keys lists for the cluster.",
     }),
-    import: list({ ...NAMESPACES, doc: "Namespaces whose summaries from this border are shown here; all when empty." }),
+    import: list({ ...NAMESPACES, doc: "Namespaces whose summaries from this border are shown on this cluster's nodes; all when empty." }),
     export: list({ ...NAMESPACES, doc: "Namespaces whose summaries are sent over this border, if policy exports them; all when empty." }),
     batchIntervalMs: ms({
       default: 200,
       min: 0,
       max: MINUTE_MS,
-      doc: "Time that a changed summary waits, so that several are sent in one batch. Beacons and withdrawals are not delayed.",
+      doc: "Time that a changed summary waits before it is sent, so that several are sent in one batch. Beacons and withdrawals are not delayed.",
     }),
     bytesPerSecond: int({
       default: 0,
@@ -103,7 +103,7 @@ export interface BorderPlace {
   readonly keys: readonly { readonly clusterId: string; readonly region: string }[];
 }
 
-/** Errors in the borders of a node in this place, each with its path below `fabric.borders`. */
+/** Errors in the borders of a node in this cluster and region, each with its path below `fabric.borders`. */
 export function borderProblems(
   borders: readonly BorderSettings[],
   here: BorderPlace,
@@ -117,7 +117,7 @@ export function borderProblems(
   }
   const regions = new Set(borders.map(({ region }) => region));
   if (regions.size > MAX_BORDER_REGIONS)
-    problems.push(["", `there are ${regions.size} regions, more than ${MAX_BORDER_REGIONS}, the most allowed`]);
+    problems.push(["", `there are ${regions.size} regions, more than the maximum of ${MAX_BORDER_REGIONS}`]);
   return problems;
 }
 
@@ -139,6 +139,6 @@ function problemOf(
     return [".region", `is ${region}, but summary.keys[${key}].region is ${here.keys[key]?.region} for the same cluster ${clusterId}`];
   if ((caFile !== undefined) === here.hasCertificate) return undefined;
   return here.hasCertificate
-    ? [".trust.token_file", "is for a fabric without certificates, but this node has fabric.cert_file; use ca_file"]
+    ? [".trust.token_file", "requires a fabric without certificates, but this node has fabric.cert_file; use ca_file"]
     : [".trust.ca_file", "needs fabric.cert_file, fabric.key_file and fabric.ca_file, because both sides present certificates"];
 }

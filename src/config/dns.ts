@@ -18,7 +18,7 @@ export const DNS_SETTINGS = {
   enabled: bool({ default: true, doc: "Run the DNS gateway." }),
   host: text({
     ...HOST,
-    doc: "Address that the DNS gateway binds to; listen.host when absent. If it is 0.0.0.0 or ::, UDP answers are sent from the address that was asked; on Linux this holds for the first 64 addresses of the machine.",
+    doc: "Address that the DNS gateway binds to; listen.host when absent. If it is 0.0.0.0 or ::, each UDP answer is sent from the address that the query was sent to; on Linux, this works for the first 64 addresses of the machine.",
   }),
   udpPort: port({ default: 17_453, flag: "--dns-port <port>", doc: "UDP port of the DNS gateway; 0 means any free port." }),
   tcpPort: port({ doc: "TCP port of the DNS gateway; the UDP port when absent." }),
@@ -49,7 +49,7 @@ export const DNS_SETTINGS = {
     default: 5000,
     min: 0,
     max: DAY_MS,
-    doc: "Maximum TTL of an answer that contains an ORPHANED entry or comes from a resolver's possibly stale data. It also applies where dns.min_ttl is larger.",
+    doc: "Maximum TTL of an answer that contains an ORPHANED entry or comes from a resolver's possibly stale data. It applies even if dns.min_ttl is larger.",
   }),
   srvPriority: choice({
     choices: ["health", "target"],
@@ -64,7 +64,7 @@ export const DNS_SETTINGS = {
   rate: int({
     min: 0,
     max: 10_000_000,
-    doc: `Maximum number of complete UDP answers per second to one network (/24 for IPv4, /56 for IPv6) and class, because source addresses can be forged. The classes are answers, names without the type asked for, names that do not exist, and errors. Above the limit, every second query is answered with TC=1 (retry over TCP) and the others are dropped; queries with a valid cookie are exempt. 0 means no limit. When absent, it is ${DNS_RATE_BEYOND_LOOPBACK} if the gateway listens beyond loopback, else 0.`,
+    doc: `Maximum number of complete UDP answers per second to one network (/24 for IPv4, /56 for IPv6) and class, because source addresses can be forged. The classes are answers, names without the requested type, names that do not exist, and errors. Above the limit, every second query is answered with TC=1 (retry over TCP) and the others are dropped; queries with a valid cookie are exempt. 0 means no limit. When absent, it is ${DNS_RATE_BEYOND_LOOPBACK} if the gateway listens beyond loopback, else 0.`,
   }),
   rateNetworks: int({
     default: 100_000,
@@ -73,10 +73,10 @@ export const DNS_SETTINGS = {
     doc: "Number of counters for dns.rate, one per network and class. Above it, the least recently used counter is dropped.",
   }),
   cookieSecretFile: text({
-    doc: "File with the secret for server cookies (RFC 9018): one line of 32 hex digits, and an optional second line with the previous secret. All gateways behind one address need the same file. It is reread on a reload. When absent, each node generates its own secret.",
+    doc: "File with the secret for server cookies (RFC 9018): one line of 32 hex digits, and an optional second line with the previous secret. All gateways behind one address need the same file. The file is reread on SIGHUP. When absent, each node generates its own secret.",
   }),
   dnssecKeyFile: text({
-    doc: "File with the keys that sign all zones (DNSSEC, ECDSA P-256): a PEM private key, and an optional second one for a key rollover. The first key signs everything; the second is published in DNSKEY and also signs DNSKEY, CDS and CDNSKEY. All gateways need the same file. It is reread on a reload. When absent, zones are not signed.",
+    doc: "File with the keys that sign all zones (DNSSEC, ECDSA P-256): a PEM private key, and an optional second one for a key rollover. The first key signs everything; the second is published in DNSKEY and also signs DNSKEY, CDS and CDNSKEY. All gateways need the same file. The file is reread on SIGHUP. When absent, zones are not signed.",
   }),
   planBytes: bytes({
     default: 67_108_864,
@@ -89,11 +89,11 @@ export const DNS_SETTINGS = {
     min: 0,
     max: 64,
     default: 0,
-    doc: "Number of DNS processes. They share the DNS ports, and no other part of the node then answers DNS, except over HTTP. Each has its own copy of the catalog. Linux only. 0 means that the node or its read workers answer DNS.",
+    doc: "Number of DNS processes. They share the DNS ports, and the rest of the node then answers DNS only over HTTP. Each has its own copy of the catalog. Linux only. 0 means that the node or its read workers answer DNS.",
   }),
   summaryAnswers: bool({
     default: false,
-    doc: "Answer A, AAAA and SRV queries for a name without local entries with the ingress of the cluster that Resolve would redirect to. It needs summary.keys or fabric.borders, or summary.resolver_scopes on a resolver. node.workers and dns.processes must be 0, because summaries exist only in the main thread.",
+    doc: "Answer A, AAAA and SRV queries for a name without local entries with the ingress of the cluster that Resolve would redirect to. This requires summary.keys or fabric.borders, or on a resolver summary.resolver_scopes. node.workers and dns.processes must be 0, because summaries exist only in the main thread.",
   }),
   allowExternalNames: bool({
     default: false,
@@ -102,27 +102,27 @@ export const DNS_SETTINGS = {
   answerLimit: int({
     min: 1,
     max: 4096,
-    doc: "Maximum number of A, AAAA, SRV, SVCB or HTTPS records in the record set of an answer. Each answer has a new selection: the most preferred records first, then SRV by the weights of targets and other types with equal probability. When absent, all records are returned. A view can set its own limit.",
+    doc: "Maximum number of A, AAAA, SRV, SVCB or HTTPS records in the record set of an answer. The records of each answer are selected again: the most preferred records first; among equally preferred ones, SRV records by the weights of their targets, and other types with equal probability. When absent, all records are returned. A view can set its own limit.",
   }),
   views: rows({
-    doc: "Views: which clients see which data, selected by the source address of a query. The longest matching prefix wins; among equal prefixes, the view that names the listener wins. A source without a view sees the data of callers without a credential, or nothing where tenants.anonymous is none.",
+    doc: "Views: which clients see which data, selected by the source address of a query. The view with the longest matching prefix is used; among equal prefixes, the view that names the listener. A source without a view sees the data of callers without a credential, or nothing where tenants.anonymous is none.",
     maxItems: MAX_DNS_VIEWS,
     fields: {
       listener: choice({
         choices: ["udp", "tcp", "dot", "doh"],
-        doc: "Listener that the query arrives on; any except doh when absent. dot is DNS over TLS, doh is DNS over HTTP. A view applies to doh only if it says so, because a proxy forwards queries of all its clients from its own address. Source addresses can be forged over UDP, but not over the others.",
+        doc: "Listener that receives the query; any except doh when absent. dot is DNS over TLS, doh is DNS over HTTP. A view applies to doh only if it names doh, because a proxy forwards queries of all its clients from its own address. Source addresses can be forged over UDP, but not over the other transports.",
       }),
       prefixes: list({
         ...BLOCK,
         maxItems: MAX_DNS_PREFIXES,
         default: [],
-        doc: "Addresses and CIDR blocks that use this view. An IPv4-mapped IPv6 address counts as the IPv4 address.",
+        doc: "Addresses and CIDR blocks that use this view. An IPv4-mapped IPv6 address is treated as the IPv4 address.",
       }),
       tenant: text({ ...ID, doc: "Tenant of the view; none when absent." }),
       cluster: text({ ...ID, doc: "Cluster of the view; this node's when absent." }),
       region: text({
         ...ID,
-        doc: "Region of these clients; SRV records prefer near targets. When absent, it is node.region if zone is set, and otherwise no target counts as nearer.",
+        doc: "Region of these clients; SRV records prefer near targets. When absent, it is node.region if zone is set; otherwise, all targets are considered equally near.",
       }),
       zone: text({ ...ID, doc: "Zone of these clients within the region." }),
       answerLimit: int({
@@ -152,7 +152,9 @@ export const DNS_SETTINGS = {
         default: "hmac-sha256",
         doc: "Signature algorithm.",
       }),
-      secretFile: text({ doc: "File with the secret: one line of base64 that decodes to at least 16 bytes. It is reread on a reload." }),
+      secretFile: text({
+        doc: "File with the secret: one line of base64 that decodes to at least 16 bytes. The file is reread on SIGHUP.",
+      }),
       tenant: text({ ...ID, doc: "Tenant of the view; none when absent." }),
       cluster: text({ ...ID, doc: "Cluster of the view; this node's when absent." }),
       region: text({ ...ID, doc: "Region for SRV priorities, as in dns.views." }),
@@ -164,6 +166,6 @@ export const DNS_SETTINGS = {
     ...BLOCK,
     maxItems: 256,
     default: [],
-    doc: "Addresses and CIDR blocks of forwarders that query for many clients. They are exempt from dns.rate, and the client subnet (ECS) of a query is used only if the query comes from one of them. Name only forwarders whose address cannot be forged on the network.",
+    doc: "Addresses and CIDR blocks of forwarders that query for many clients. They are exempt from dns.rate, and the client subnet (ECS) of a query is used only if the query comes from one of them. List only forwarders whose addresses cannot be forged on the network.",
   }),
 } as const;

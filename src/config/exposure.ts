@@ -1,4 +1,4 @@
-/** Checks which access the settings protect and which they leave open, before a node opens any listener. */
+/** Checks, before a node opens any listener, which access the settings protect and which they leave open. */
 import { blockHolds, isLoopbackHost, parsePlainBlock } from "../lib/addresses.ts";
 import type { Settings } from "./settings.ts";
 
@@ -59,7 +59,7 @@ export function exposureFaults(settings: Settings): readonly string[] {
   const open = openHost(settings);
   if (open !== undefined && settings.tls.certFile === undefined && !hasCredentials(settings) && !settings.listen.insecure)
     faults.push(
-      `refusing to listen on ${open.host} (${open.setting}): neither TLS nor a credential is configured, so every client that reaches the node would have full access. ` +
+      `refusing to listen on ${open.host} (${open.setting}): neither TLS nor a credential is configured, so every client that can reach the node would have full access. ` +
         "Configure tls.cert_file and tls.key_file, or tenants.credentials or tenants.jwt; or listen on 127.0.0.1; " +
         "or pass --insecure if the network is trusted",
     );
@@ -76,7 +76,7 @@ export function exposureWarnings(settings: Settings): readonly string[] {
   if (dns.enabled) warnings.push(...dnsWarnings(settings, access));
   if (isLoopbackHost(listen.host)) return warnings;
   if (access === "all")
-    warnings.push(`tenants.anonymous = "all" on ${listen.host}: every client that reaches the node can write; set "read" or "none"`);
+    warnings.push(`tenants.anonymous = "all" on ${listen.host}: every client that can reach the node can write; set "read" or "none"`);
   if (tls.certFile !== undefined && !hasCredentials(settings))
     warnings.push(
       "tls.cert_file without credentials: connections are encrypted, but callers are not authenticated; configure tls.ca_file, tenants.credentials or tenants.jwt",
@@ -98,13 +98,13 @@ function dnsWarnings({ dns, node }: Settings, access: "none" | "read" | "all"): 
       const views = [...new Set(wide.map(({ i }) => `dns.views[${i}]`))];
       const networks = wide.map(({ prefix }) => prefix).join(", ");
       warnings.push(
-        `${views.join(" and ")} ${views.length === 1 ? "gives" : "give"} the view of tenant ${tenant} to ${networks}: every client that reaches the gateway gets the data of that tenant; list the tenant's networks instead`,
+        `${views.join(" and ")} ${views.length === 1 ? "gives" : "give"} the view of tenant ${tenant} to ${networks}: every client that can reach the gateway gets the data of that tenant; list the tenant's networks instead`,
       );
     }
   }
   for (const wide of wholeFamilies(dns.trustedForwarders.map((prefix) => ({ prefix }))))
     warnings.push(
-      `dns.trusted_forwarders has ${wide.map(({ prefix }) => prefix).join(", ")}: dns.rate does not apply there, and every client that reaches the gateway can choose a view by client subnet; list the addresses of your forwarders`,
+      `dns.trusted_forwarders has ${wide.map(({ prefix }) => prefix).join(", ")}: dns.rate does not apply to these addresses, and every client that can reach the gateway can choose a view by client subnet; list the addresses of your forwarders`,
     );
   if (node.mode === "resolver" && dns.transferKeys.length > 0)
     warnings.push(
@@ -125,7 +125,7 @@ interface ExposureRow {
   readonly prefix: string;
 }
 
-/** The widest of these prefixes, for each address family that they cover completely together. */
+/** The widest of these prefixes, for each address family that the prefixes together cover completely. */
 function wholeFamilies<R extends ExposureRow>(rows: readonly R[]): readonly (readonly R[])[] {
   const blocks = rows.flatMap((row) => {
     const block = parsePlainBlock(row.prefix);
@@ -161,7 +161,7 @@ function trustWarnings({ fabric, policy, node }: Settings): readonly string[] {
   return warnings;
 }
 
-/** Warnings about borders with clusters whose own summaries are refused. They can still forward summaries of others. */
+/** Warnings about borders with clusters whose own summaries are refused. These clusters can still forward summaries of other clusters. */
 function borderWarnings({ fabric, summary, node }: Settings): readonly string[] {
   if (node.mode === "resolver" || fabric.enabled === false || !summary.requireSignatures) return [];
   const named = new Set(summary.keys.map(({ clusterId }) => clusterId));
@@ -176,7 +176,7 @@ function borderWarnings({ fabric, summary, node }: Settings): readonly string[] 
 
 /** The first client-facing listen address that is not on loopback. */
 function openHost({ dns, listen }: Settings): { readonly setting: string; readonly host: string } | undefined {
-  // DNS has no credentials, so its address counts like the address of any other listener.
+  // DNS has no credentials, so its address is checked like the address of any other listener.
   const hosts = [
     { setting: "listen.host", host: listen.host },
     { setting: "dns.host", host: dns.enabled && dns.host !== undefined ? dns.host : listen.host },

@@ -43,7 +43,7 @@ function readTable<F extends FieldTable>(raw: unknown, { fields, required, check
     }
     const parsed = setting.parse(value);
     if ("value" in parsed) values[name] = parsed.value;
-    // An error about a secret describes the valid form and never contains the value.
+    // An error about a secret describes the valid form, and never contains the value.
     else if (setting.secret === true) faults.push({ at: [key], message: `is not ${setting.what ?? setting.type}` });
     else faults.push(...within(key, parsed.faults));
   }
@@ -57,7 +57,7 @@ function readTable<F extends FieldTable>(raw: unknown, { fields, required, check
 
 /** The end of an error about an unknown key: a suggestion. */
 function rightKey(unknown: string, keys: readonly string[], fields: FieldTable): string {
-  // The key belongs into an inner table and was written next to it.
+  // The key is valid only in an inner table, but was written next to that table.
   const table = Object.entries(fields).find(([, { type, fields: inside = {} }]) => type === "table" && Object.hasOwn(inside, unknown));
   return table === undefined ? didYouMean(unknown, keys) : `; did you mean ${fileKey(table[0])}.${unknown}?`;
 }
@@ -74,7 +74,7 @@ function fieldsOf<F extends FieldTable>({ fields, required }: TableOptions<F>): 
   return Object.fromEntries(named);
 }
 
-/** The table in the form of a file, without absent fields and with secrets masked. */
+/** The table as written in a file, without absent fields and with secrets masked. */
 function shownTable<F extends FieldTable>(table: TableOf<F>, { fields }: TableOptions<F>): Record<string, unknown> {
   const shown: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(fields)) {
@@ -90,18 +90,18 @@ function shownValue(value: unknown, setting: SettingField<unknown>): unknown {
   return typeof value === "number" ? setting.toText(value) : value;
 }
 
-/** Parses JSON from the environment. Other text can contain a secret, so `parse` gets and refuses only its length. */
+/** Parses JSON from the environment. Text that is not JSON can contain a secret, so only its length is passed to `parse`, which refuses it. */
 function tableOf(raw: string): unknown {
   return fromJson(raw, `${raw.length} characters that are not JSON`);
 }
 
-/** A table that may be absent. */
+/** An optional table. */
 export function record<F extends FieldTable>(options: TableOptions<F>): SettingField<TableOf<F> | undefined> {
   const kind = requiredTable(options);
   return { ...kind, default: undefined, toText: (value) => (value === undefined ? "" : kind.toText(value)) };
 }
 
-/** A table in a table that requires it. */
+/** A table that is required inside another table. */
 export function requiredTable<F extends FieldTable>(options: TableOptions<F>): SettingField<TableOf<F>> {
   const unset = Object.entries(options.fields).map(([name, setting]) => [name, setting.default]);
   const shown = (value: TableOf<F>) => shownTable(value, options);
@@ -129,7 +129,7 @@ export function rows<F extends FieldTable>(options: TableOptions<F>): SettingFie
     fields: fieldsOf(options),
     parse: (raw) => {
       if (!Array.isArray(raw)) return refused("is not a list of tables");
-      if (raw.length > maxItems) return refused(`${raw.length} tables are more than ${maxItems}, the most allowed`);
+      if (raw.length > maxItems) return refused(`${raw.length} tables are more than the maximum of ${maxItems}`);
       const tables: TableOf<F>[] = [];
       const faults: FieldFault[] = [];
       for (const [i, each] of raw.entries()) {

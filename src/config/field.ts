@@ -8,7 +8,7 @@ export interface SettingFieldOptions<T> {
   readonly default?: T;
   /** Its effect, unit and default, and when to change it, in one to three sentences. */
   readonly doc: string;
-  /** The reason why a resolver refuses the setting, on which it would have no effect. Nodes refuse the group `resolver`. */
+  /** The reason why a resolver refuses the setting, which would have no effect there. Nodes refuse the group `resolver`. */
   readonly notForResolver?: string;
   /** A secret is never printed. */
   readonly secret?: boolean;
@@ -36,15 +36,15 @@ export interface SettingField<T> extends SettingFieldOptions<T> {
   readonly min?: number;
   readonly max?: number;
   readonly choices?: readonly string[];
-  /** A valid text in words, for "is not …". */
+  /** A description of valid text, for "is not …". */
   readonly what?: string;
   /** The settings inside a table, by their name in files. */
   readonly fields?: Readonly<Record<string, { readonly setting: SettingField<unknown>; readonly isRequired: boolean }>>;
   /** Parses a value as read from a file. */
   parse(raw: unknown): ParsedValue<T>;
   /**
-   * Converts text from the environment or a flag to the form in a file. Invalid text is returned unchanged, so that `parse` refuses it.
-   * JSON with a repeated key gives a `DuplicateKey`.
+   * Converts text from the environment or a flag to the form in a file. Invalid text is returned unchanged, so that `parse` refuses it. JSON
+   * with a repeated key becomes a `DuplicateKey`.
    */
   fromText(raw: string): unknown;
   /** The value as a person would write it. */
@@ -53,7 +53,7 @@ export interface SettingField<T> extends SettingFieldOptions<T> {
   shown?(value: T): unknown;
 }
 
-/** A fault of the value as a whole. */
+/** A fault in the value as a whole. */
 export function refused(message: string): { readonly faults: readonly FieldFault[] } {
   return { faults: [{ at: [], message }] };
 }
@@ -65,7 +65,7 @@ function shown(raw: unknown): string {
   return JSON.stringify(raw) ?? String(raw);
 }
 
-/** A row. `D` is the type of its default: undefined when it has none. */
+/** A row. `D` is the type of its default, or `undefined` if it has none. */
 function row<T, D extends T | undefined>(
   options: SettingFieldOptions<D>,
   kind: Omit<SettingField<T>, keyof SettingFieldOptions<T>>,
@@ -77,10 +77,10 @@ function row<T, D extends T | undefined>(
 
 type NumberOptions<D> = SettingFieldOptions<D> & { readonly min: number; readonly max: number };
 
-/** A number within the bounds of its row. A fault shows the value and the bound in the unit that people write. */
+/** Checks a number against the bounds of its row. A fault shows the value and the bound in the unit that people write. */
 function within(value: number, { min, max }: NumberOptions<unknown>, toText: (value: number) => string): ParsedValue<number> {
-  if (value < min) return refused(`${toText(value)} is less than ${toText(min)}, the smallest allowed`);
-  if (value > max) return refused(`${toText(value)} is more than ${toText(max)}, the largest allowed`);
+  if (value < min) return refused(`${toText(value)} is less than the minimum of ${toText(min)}`);
+  if (value > max) return refused(`${toText(value)} is more than the maximum of ${toText(max)}`);
   return { value };
 }
 
@@ -113,7 +113,7 @@ export function port<D extends number | undefined = undefined>(options: SettingF
   return { ...int({ ...options, min: 0, max: 65_535 }), type: "port" };
 }
 
-/** A duration. People write `30s`; code holds milliseconds under a name that ends in `Ms`. */
+/** A duration. People write `30s`; in code, it is a number of milliseconds with a name that ends in `Ms`. */
 export function ms<D extends number | undefined = undefined>(options: NumberOptions<D>): SettingField<number | D> {
   return row<number, D>(options, {
     type: "duration",
@@ -167,9 +167,9 @@ export function bool<D extends boolean | undefined = undefined>(options: Setting
 }
 
 interface TextRule {
-  /** A valid text matches this. */
+  /** Valid text matches this pattern. */
   readonly pattern?: RegExp;
-  /** The pattern in words, for "is not …". */
+  /** A description of the pattern, for "is not …". */
   readonly what?: string;
 }
 
@@ -200,7 +200,7 @@ export const ADDRESS =
 /** An address to bind to. */
 export const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
 
-/** For text values, which have one form everywhere. */
+/** For text values, which are written alike in files, in the environment and in flags. */
 const AS_WRITTEN = { fromText: (raw: string) => raw, toText: (value: string) => value } as const;
 
 /** Text. */
@@ -240,14 +240,14 @@ export function list(options: WithDefault<readonly string[]> & ListRule): Settin
     type: "list of text",
     parse: (raw) => {
       if (!Array.isArray(raw)) return refused(`${shown(raw)} is not a list`);
-      if (raw.length > maxItems) return refused(`${raw.length} items are more than ${maxItems}, the most allowed`);
+      if (raw.length > maxItems) return refused(`${raw.length} items are more than the maximum of ${maxItems}`);
       const value: string[] = [];
       const keys = new Set<string>();
       for (const item of raw) {
         const parsed = parseText(item, options);
         if ("faults" in parsed) return parsed;
         const key = itemKey(parsed.value);
-        if (keys.has(key)) return refused(`${shown(parsed.value)} is there twice`);
+        if (keys.has(key)) return refused(`${shown(parsed.value)} appears twice`);
         keys.add(key);
         value.push(parsed.value);
       }
@@ -270,13 +270,13 @@ export function fromJson(raw: string, otherwise: string): unknown {
 interface PairsRule {
   readonly maxItems: number;
   readonly name: RegExp;
-  /** A valid name in words, for "is not …". */
+  /** A description of valid names, for "is not …". */
   readonly nameWhat: string;
   /** In characters. */
   readonly maxValueLength: number;
 }
 
-/** The pairs of `a=b,c=d`; undefined when the text has another form. */
+/** The pairs of `a=b,c=d`; undefined if the text has another form. */
 function writtenPairs(raw: string): readonly (readonly [name: string, value: string])[] | undefined {
   const parts = raw.split(",").map((part) => part.trim());
   if (parts.some((part) => !/^[^=]+=/.test(part))) return undefined;
@@ -289,7 +289,7 @@ function repeatedName(raw: string): string | undefined {
   return names.find((name, at) => names.indexOf(name) < at);
 }
 
-/** A table of texts. In the environment and in flags it is JSON, as for every table, or `a=b,c=d`. */
+/** A table of texts. In the environment and in flags, it is written as JSON, like every table, or as `a=b,c=d`. */
 export function pairs(options: WithDefault<Readonly<Record<string, string>>> & PairsRule): SettingField<Readonly<Record<string, string>>> {
   return {
     ...options,
@@ -316,16 +316,16 @@ function parsePairs(
   { maxItems, name: namePattern, nameWhat, maxValueLength }: PairsRule,
 ): ParsedValue<Readonly<Record<string, string>>> {
   const repeated = typeof raw === "string" ? repeatedName(raw) : undefined;
-  if (repeated !== undefined) return refused(`the name ${repeated} is there twice`);
+  if (repeated !== undefined) return refused(`the name ${repeated} appears twice`);
   if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return refused(`${shown(raw)} is not a table of name = "text"`);
   const entries = Object.entries(raw);
-  if (entries.length > maxItems) return refused(`${entries.length} pairs are more than ${maxItems}, the most allowed`);
+  if (entries.length > maxItems) return refused(`${entries.length} pairs are more than the maximum of ${maxItems}`);
   const value: [string, string][] = [];
   for (const [name, item] of entries) {
     if (!namePattern.test(name)) return refused(`name ${shown(name)} is not ${nameWhat}`);
     if (typeof item !== "string") return refused(`${name} = ${shown(item)} is not text`);
     if (item.length > maxValueLength)
-      return refused(`the value of ${name} has ${item.length} characters, more than ${maxValueLength}, the most allowed`);
+      return refused(`the value of ${name} has ${item.length} characters, more than the maximum of ${maxValueLength}`);
     value.push([name, item]);
   }
   return { value: Object.fromEntries(value) };

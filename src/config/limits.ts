@@ -9,19 +9,25 @@ const PER_MINUTE = { default: 0, min: 0, max: 1_000_000_000 } as const;
 const RATE_SETTINGS = {
   readsPerMinute: int({
     ...PER_MINUTE,
-    doc: "Reads per minute of one tenant; callers without a tenant are counted by principal, or else by address. 0 means no limit.",
+    doc: "Maximum number of reads per minute by one tenant; callers without a tenant are counted by principal, or else by address. 0 means no limit.",
   }),
   writesPerMinute: int({
     ...PER_MINUTE,
-    doc: "Writes per minute, without lease renewals, of one tenant, or else principal, or else address; 0 means no limit.",
+    doc: "Maximum number of writes per minute, without lease renewals, by one tenant, or else principal, or else address; 0 means no limit.",
   }),
-  namespaceReadsPerMinute: int({ ...PER_MINUTE, doc: "Reads per minute from one namespace by all callers together; 0 means no limit." }),
-  namespaceWritesPerMinute: int({ ...PER_MINUTE, doc: "Writes per minute to one namespace by all callers together; 0 means no limit." }),
+  namespaceReadsPerMinute: int({
+    ...PER_MINUTE,
+    doc: "Maximum number of reads per minute from one namespace by all callers together; 0 means no limit.",
+  }),
+  namespaceWritesPerMinute: int({
+    ...PER_MINUTE,
+    doc: "Maximum number of writes per minute to one namespace by all callers together; 0 means no limit.",
+  }),
   watches: int({
     default: 0,
     min: 0,
     max: 10_000_000,
-    doc: "Open watches of one tenant, or else principal, or else address; 0 means no limit.",
+    doc: "Maximum number of open watches of one tenant, or else principal, or else address; 0 means no limit.",
   }),
   windowMs: ms({
     default: 60_000,
@@ -75,7 +81,7 @@ export const LIMIT_SETTINGS = {
     default: 64,
     min: 16,
     max: RECORD_BOUNDS.maxIdLength,
-    doc: `Maximum length of the id of a region, zone, cluster, node or tenant in an entry of a client, in characters. Ids of nodes themselves, of tokens and of policies have at most ${NODE_BOUNDS.maxIdLength} characters.`,
+    doc: `Maximum length of the id of a region, zone, cluster, node or tenant in an entry of a client, in characters. The ids in node settings, tokens and policies have at most ${NODE_BOUNDS.maxIdLength} characters.`,
   }),
   maxHostLength: int({
     default: 253,

@@ -1,4 +1,4 @@
-/** Loads settings from a file, the environment and flags, which are passed as values. */
+/** Loads settings from a file, the environment and flags. The caller passes the contents of all three. */
 import { parse as parseToml, TomlError } from "smol-toml";
 import { assert } from "../lib/errors.ts";
 import { DuplicateKey, readJson } from "../lib/formats/json-lines.ts";
@@ -61,7 +61,7 @@ export function loadConfig({ file, env, flags }: SettingSource): LoadResult {
 type SourceValue = SettingProblem | { readonly row: SettingRow; readonly raw: unknown; readonly source: string };
 
 function repeated(source: string, { path, key }: DuplicateKey, ...above: readonly string[]): SettingProblem {
-  return { path: pathText([...above, ...path]), message: `the name ${key} is there twice`, source };
+  return { path: pathText([...above, ...path]), message: `the name ${key} appears twice`, source };
 }
 
 /** `tenants.credentials[2].roles`. */
@@ -134,7 +134,7 @@ function* envSays(env: SettingSource["env"]): Generator<SourceValue> {
 
 function nearestVariable(name: string): string {
   const word = name.slice("WAYMARK_".length);
-  // Only the group is missing in the name.
+  // Only the group is missing from the name.
   const same = ENV_NAMES.find((known) => known.endsWith(`__${word}`));
   const words = ENV_NAMES.map((known) => known.slice("WAYMARK_".length));
   return same === undefined ? didYouMean(word, words, "WAYMARK_") : `; did you mean ${same}?`;
@@ -165,12 +165,12 @@ export function listSettings(effective: EffectiveSettings): readonly ShownSettin
   });
 }
 
-/** The same for programs, as an object by path. */
+/** The same list for programs, as an object by path. */
 export function settingsDocument(effective: EffectiveSettings): Record<string, { readonly value: string; readonly origin: string }> {
   return Object.fromEntries(listSettings(effective).map(({ path, value, origin }) => [path, { value, origin }]));
 }
 
-/** A problem as one line: `listen.grpc_port: 70000 is more than 65535, the largest allowed (flag --grpc-port)`. */
+/** A problem as one line: `listen.grpc_port: 70000 is more than the maximum of 65535 (flag --grpc-port)`. */
 export function problemText({ path, message, source }: SettingProblem): string {
   return `${path === "" ? "" : `${path}: `}${message} (${source})`;
 }

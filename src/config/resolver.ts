@@ -2,7 +2,7 @@
 import { HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
 import { ADDRESS, bool, bytes, int, list, ms, PATH, text } from "./field.ts";
 
-/** In `resolver.namespaces`: the whole catalog. */
+/** The item of `resolver.namespaces` that means the whole catalog. */
 export const EVERYTHING = "*";
 
 /** Values of `notForResolver`. */
@@ -10,13 +10,13 @@ export const AT_RESOLVER = {
   entry: "a resolver has no NODE entry",
   fabric: "a resolver has no fabric links; it reads from resolver.upstreams",
   policy: "a resolver has the policy of its upstreams",
-  records: "a resolver holds no entries of its own",
+  records: "a resolver has no entries of its own",
 } as const;
 
 const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 /** More than an hour would be too long for a catalog that changes. */
 const TTL = { min: 1000, max: HOUR_MS } as const;
-/** Minimum memory per entry of resolver.max_entries, in bytes. The counters of requests per name use up to half of it. */
+/** Minimum memory per entry of resolver.max_entries, in bytes. The counters of requests per name use up to half of this memory. */
 export const LEAST_ENTRY_BYTES = 64;
 
 export const RESOLVER_SETTINGS = {
@@ -64,13 +64,13 @@ export const RESOLVER_SETTINGS = {
     default: HOUR_MS,
     min: 0,
     max: 30 * 24 * HOUR_MS,
-    doc: "Time that fetched answers are served, marked stale, while no upstream answers; 0 means without limit. Followed namespaces are served without limit.",
+    doc: "Time that fetched answers are still served, marked stale, while no upstream responds; 0 means no limit. Followed namespaces are served without limit.",
   }),
   guardHoldMs: ms({
     default: 5 * MINUTE_MS,
     min: 1000,
     max: 24 * HOUR_MS,
-    doc: "Time that lookups still return, ranked last, the entries of a name that lost more than half of its entries at the same time by expiry.",
+    doc: "If more than half of the entries of a name expire at the same time, lookups still return them for this time, ranked last.",
   }),
   maxEntries: int({
     default: 1_000_000,
@@ -82,7 +82,7 @@ export const RESOLVER_SETTINGS = {
     default: 1_073_741_824,
     min: 1_048_576,
     max: 1_099_511_627_776,
-    doc: `Memory for followed and fetched entries and their bookkeeping; at least ${LEAST_ENTRY_BYTES} bytes per entry of resolver.max_entries. Configured and watched namespaces stay in the cache; of the rest, the least requested names are removed first. The default fits a process of 2 GiB.`,
+    doc: `Memory for followed and fetched entries and their bookkeeping; at least ${LEAST_ENTRY_BYTES} bytes per entry of resolver.max_entries. Configured and watched namespaces stay in the cache; among all others, the least requested names are removed first. The default fits a process of 2 GiB.`,
   }),
   seedOnStart: bool({
     default: true,
@@ -98,7 +98,7 @@ export const RESOLVER_SETTINGS = {
     default: 300_000,
     min: 10_000,
     max: 24 * HOUR_MS,
-    doc: "Period in which the digest of each followed namespace is compared once with the upstream's digest. A namespace that differs is fetched completely.",
+    doc: "Interval at which the digest of each followed namespace is compared with the upstream's digest. A namespace that differs is fetched completely.",
   }),
   tokenFile: text({
     ...PATH,

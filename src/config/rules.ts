@@ -16,10 +16,10 @@ import { hasUpstreamTls } from "./exposure.ts";
 import { LEAST_ENTRY_BYTES } from "./resolver.ts";
 import { SETTING_ROWS, type Settings, valueOfRow } from "./settings.ts";
 
-/** The path of a setting, and the error in relation to other settings. */
+/** The path of a setting, and how it conflicts with other settings. */
 type BrokenRule = readonly [path: string, message: string];
 
-/** The reason why clients cannot connect to this host, which can have a zone id. */
+/** The reason why clients cannot connect to this host. The host can have a zone id. */
 function hostFault(host: string): string | undefined {
   const reason = uncallableReason(host);
   if (reason !== undefined) return `${reason}; no client can connect to it`;
@@ -37,16 +37,16 @@ export function brokenRules(settings: Settings): readonly BrokenRule[] {
   if (tls.keyFile !== undefined && tls.certFile === undefined) refuse("tls.key_file", "needs tls.cert_file too");
   if (tls.requireClientCert && tls.caFile === undefined)
     refuse("tls.require_client_cert", "needs tls.ca_file, with the CAs of client certificates");
-  if (tls.caFile !== undefined && tls.certFile === undefined) refuse("tls.ca_file", "needs tls.cert_file and tls.key_file too");
+  if (tls.caFile !== undefined && tls.certFile === undefined) refuse("tls.ca_file", "also needs tls.cert_file and tls.key_file");
   const files = [fabric.certFile, fabric.keyFile, fabric.caFile];
   if (files.some((file) => file !== undefined) && files.includes(undefined))
     refuse("fabric.cert_file", "needs fabric.key_file and fabric.ca_file: nodes verify each other, so set all three or none");
   const sizeBytes = factsBytes(settings.node.roles, settings.node.labels);
   if (sizeBytes > NODE_BOUNDS.maxFactsBytes)
-    refuse("node.labels", `has ${sizeBytes} bytes together with node.roles, more than ${NODE_BOUNDS.maxFactsBytes}, the most allowed`);
+    refuse("node.labels", `has ${sizeBytes} bytes together with node.roles, more than the maximum of ${NODE_BOUNDS.maxFactsBytes}`);
   if (fabric.enabled === false && fabric.seeds.length > 0) refuse("fabric.seeds", "needs fabric.enabled");
   if (fabric.metadataRefreshMs > 0 && fabric.metadataRefreshMs < fabric.intervalMs)
-    refuse("fabric.metadata_refresh", "must be 0 or at least fabric.interval");
+    refuse("fabric.metadata_refresh", "must be 0, or at least fabric.interval");
   if (fabric.pingTimeoutMs >= fabric.intervalMs) refuse("fabric.ping_timeout", "must be less than fabric.interval");
   // Every node must hide the entries of a source node before any node forgets that they ended (semantics.md, Orphans).
   const { orphanGraceMs, originForgetMs } = fabric;
@@ -85,11 +85,11 @@ function summaryAnswerProblems({ dns, node, summary, fabric }: Settings): readon
   const path = "dns.summary_answers";
   if (!dns.summaryAnswers) return [];
   if (node.mode === "resolver" && summary.resolverScopes.length === 0)
-    return [[path, "needs summary.resolver_scopes on a resolver, which has no data of other clusters without it"]];
+    return [[path, "needs summary.resolver_scopes on a resolver: without it, a resolver has no data of other clusters"]];
   if (node.mode !== "resolver" && summary.keys.length === 0 && fabric.borders.length === 0)
     return [[path, "needs summary.keys or fabric.borders: without them, the node has no data of other clusters"]];
-  const alone: readonly BrokenRule[] = node.workers > 0 ? [[path, "needs node.workers 0, because read workers have no summaries"]] : [];
-  return dns.processes > 0 ? [...alone, [path, "needs dns.processes 0, because DNS processes have no summaries"]] : alone;
+  const alone: readonly BrokenRule[] = node.workers > 0 ? [[path, "needs node.workers = 0, because read workers have no summaries"]] : [];
+  return dns.processes > 0 ? [...alone, [path, "needs dns.processes = 0, because DNS processes have no summaries"]] : alone;
 }
 
 /** Reverse zones must be blocks that end at a label, be distinct, and not be zones of services. */
@@ -100,7 +100,7 @@ function reverseProblems({ dns }: Settings): readonly BrokenRule[] {
     const path = "dns.reverse_zones";
     if (parseBlock(text) === undefined) return [[path, `${text} is neither an address nor a block without bits set after its prefix`]];
     if (zone === undefined)
-      return [[path, `${text} is no zone: its prefix must be /8, /16 or /24 of IPv4, or /4 to /124 of IPv6 in steps of 4`]];
+      return [[path, `${text} is not a zone: its prefix must be /8, /16 or /24 of IPv4, or /4 to /124 of IPv6 in steps of 4`]];
     if (seen.has(zone)) return [[path, `${text} is the zone ${zone}, which is configured twice`]];
     seen.add(zone);
     return [];
@@ -120,7 +120,7 @@ function viewProblems({ dns }: Settings): readonly BrokenRule[] {
       seen.set(key, i);
     }
   if (seen.size <= MAX_DNS_PREFIXES) return [];
-  return [["dns.views", `has ${seen.size} prefixes in total, more than ${MAX_DNS_PREFIXES}, the most allowed`]];
+  return [["dns.views", `has ${seen.size} prefixes in total, more than the maximum of ${MAX_DNS_PREFIXES}`]];
 }
 
 /** Transfer keys must have distinct names. */
@@ -135,7 +135,7 @@ function transferKeyProblems({ dns }: Settings): readonly BrokenRule[] {
   return [];
 }
 
-/** The minimum lease TTL must not exceed the default, nor the default the maximum. */
+/** The minimum lease TTL must not exceed the default, and the default must not exceed the maximum. */
 function leaseProblems({ catalog }: Settings): readonly BrokenRule[] {
   const { minLeaseTtlMs, defaultLeaseTtlMs, maxLeaseTtlMs } = catalog;
   const pairs = [
@@ -182,7 +182,7 @@ function modeProblems(settings: Settings): readonly BrokenRule[] {
   if (tlsCertFile !== undefined && !hasUpstreamTls(settings))
     problems.push(["resolver.tls_cert_file", "needs resolver.tls or resolver.tls_ca_file, which turn TLS on"]);
   if (settings.summary.resolverNamespaces.length > 0 && settings.summary.resolverScopes.length === 0)
-    problems.push(["summary.resolver_namespaces", "needs summary.resolver_scopes, the channels whose summaries are followed"]);
+    problems.push(["summary.resolver_namespaces", "needs summary.resolver_scopes, which lists the channels whose summaries are followed"]);
   if (node.mode === "resolver") problems.push(...resolverProblems(settings));
   return [...problems, ...uselessSettings(settings)];
 }
@@ -203,9 +203,9 @@ function resolverProblems(settings: Settings): readonly BrokenRule[] {
   return problems;
 }
 
-const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or leave it out';
+const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or remove the setting';
 
-/** Settings without effect in this mode. They are refused, because their intended effect would be missing. */
+/** Settings that have no effect in this mode. They are refused, because the user expects an effect. */
 function uselessSettings(settings: Settings): readonly BrokenRule[] {
   const { mode } = settings.node;
   return SETTING_ROWS.flatMap((row): BrokenRule[] => {
@@ -219,7 +219,7 @@ function isOfResolver(path: string): boolean {
   return path.startsWith("resolver.") || path.startsWith("summary.resolver_");
 }
 
-/** Whether a value differs from the default. If absence means automatic, off does not count as a difference. */
+/** Whether a value differs from the default. If absence means automatic, off is not a difference. */
 function asksForSomething(byDefault: unknown, value: unknown): boolean {
   if (byDefault === undefined && value === false) return false;
   return JSON.stringify(value) !== JSON.stringify(byDefault);

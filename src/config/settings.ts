@@ -19,7 +19,7 @@ const CHECK_SETTINGS = {
   enabled: bool({
     notForResolver: `${AT_RESOLVER.records} and runs no checks`,
     default: false,
-    doc: "Run the checks of entries that are registered on this node. While it is false, registrations that contain checks are refused, so that no check is accepted and then ignored.",
+    doc: "Run the checks of entries that are registered on this node. When false, registrations that contain checks are refused, so that no check is accepted and then ignored.",
   }),
   allowed: list({
     pattern: /^[0-9a-fA-F:.]{2,45}(?:\/\d{1,3})?$/,
@@ -30,7 +30,7 @@ const CHECK_SETTINGS = {
   }),
 } as const;
 
-/** Access to endpoints that belong to no namespace, so that policy does not cover them. */
+/** Access to endpoints that policy does not cover, because they are not part of a namespace. */
 const ENDPOINT_ACCESS = ["on", "authenticated", "off"] as const;
 
 /**
@@ -43,7 +43,7 @@ const SETTINGS = {
       choices: ["node", "resolver"],
       default: "node",
       flag: "--mode <mode>",
-      doc: "Kind of process to start: a node of the cluster, or a resolver, which is a cache that reads from resolver.upstreams and answers lookups in their place.",
+      doc: "Kind of process to start: a node of the cluster, or a resolver, which is a cache that reads from resolver.upstreams and answers lookups for them.",
     }),
     id: text({
       ...ID,
@@ -118,7 +118,7 @@ const SETTINGS = {
       what: "a host name, an IPv4 address or an IPv6 address",
       itemKey: (host) => host.toLowerCase().replace(/\.$/, ""),
       default: [],
-      doc: "Names accepted in the `Host` header of plain HTTP requests, in addition to loopback names and this node's addresses. The check protects against DNS rebinding, where a web page points its own name at this node. Every name is accepted with TLS, and also with tenants.anonymous = none unless tenants.trusted_header is set.",
+      doc: "Names accepted in the `Host` header of plain HTTP requests, in addition to loopback names and this node's addresses. The check protects against DNS rebinding, where a web page points its own name at this node. The check does not apply with TLS, nor with tenants.anonymous = none unless tenants.trusted_header is set.",
     }),
     corsOrigins: list({
       pattern: /^https?:\/\/[A-Za-z0-9.[\]:-]{1,253}$/,
@@ -130,7 +130,7 @@ const SETTINGS = {
     insecure: bool({
       default: false,
       flag: "--insecure",
-      doc: "Listen on addresses other than loopback although neither TLS nor a credential is configured. Every client that reaches the node then has the access of tenants.anonymous.",
+      doc: "Listen on addresses other than loopback even if neither TLS nor a credential is configured. Every client that can reach the node then has the access of tenants.anonymous.",
     }),
   },
   server: {
@@ -169,7 +169,7 @@ const SETTINGS = {
       default: 0,
       min: 0,
       max: DAY_MS,
-      doc: "Age, ±10 %, at which the server asks a gRPC client to reconnect (GOAWAY); 0 means never. Set it to rebalance long-lived connections after nodes were added.",
+      doc: "Age, ±10 %, at which the server asks a gRPC client to reconnect (GOAWAY); 0 means never. Set it to rebalance long-lived connections after nodes have been added.",
     }),
     maxConnectionAgeGraceMs: ms({
       default: 60_000,
@@ -213,7 +213,7 @@ const SETTINGS = {
       default: 100_000,
       min: 100,
       max: 10_000_000,
-      doc: "Number of registrations kept with their idempotency keys, so that a retry gets the same answer.",
+      doc: "Number of registrations that are stored with their idempotency keys, so that a retry returns the same answer.",
     }),
     tombstoneTtlMs: ms({
       default: HOUR_MS,
@@ -255,7 +255,7 @@ const SETTINGS = {
       default: 268_435_456,
       min: 1_048_576,
       max: 1_099_511_627_776,
-      doc: "Maximum size of the audit log. Above it, the oldest records are deleted whatever their age.",
+      doc: "Maximum size of the audit log. Above it, the oldest records are deleted regardless of their age.",
     }),
     file: text({
       ...PATH,
@@ -281,7 +281,7 @@ const SETTINGS = {
       itemKey: (scope) => scope.replace(/=.*/, ""),
       default: [],
       flag: "--log-scopes <scopes>",
-      doc: "Components with their own log level, such as dns=debug,server.grpc=trace. A component without a level gets debug.",
+      doc: "Components with their own log level, such as dns=debug,server.grpc=trace. A component without a level has the level debug.",
     }),
     logFormat: choice({ choices: ["json", "text"], default: "json", doc: "Log format: one JSON object per line, or text for people." }),
     metricsAccess: choice({
@@ -317,7 +317,7 @@ export const SETTING_ROWS: readonly SettingRow[] = Object.entries<Readonly<Recor
     }),
 );
 
-/** Settings with a value for each row: one that the row's `parse` returned, or the row's default. */
+/** The settings with a value for each row: either returned by the row's `parse`, or the row's default. */
 export function settingsOf(valueOf: (row: SettingRow) => unknown): Settings {
   const groups: Record<string, Record<string, unknown>> = {};
   for (const row of SETTING_ROWS) (groups[row.group] ??= {})[row.name] = valueOf(row);

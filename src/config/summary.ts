@@ -29,7 +29,7 @@ export const SUMMARY_SETTINGS = {
   includeUnscoped: bool({
     notForResolver: AT_RESOLVER.records,
     default: true,
-    doc: "Whether a namespace whose rule lists no export scopes, or that has no rule, is exported on the channel of summary.export_scope. When off, only scopes that a rule lists are exported.",
+    doc: "Export namespaces that have no rule, or whose rule lists no export scopes, on the channel of summary.export_scope. When off, only scopes that a rule lists are exported.",
   }),
   exportIntervalMs: ms({
     notForResolver: AT_RESOLVER.records,
@@ -49,13 +49,13 @@ export const SUMMARY_SETTINGS = {
     default: 120_000,
     min: 3000,
     max: HOUR_MS,
-    doc: "Time that a beacon of a cluster confirms its summaries; after it they are stale. Readers may cache a summary on the channel global for this time, one on region for half of it, and one on zone for a quarter. A beacon is sent every third of it. Use the same value in all clusters.",
+    doc: "Time for which a beacon of a cluster confirms its summaries; after that, they are stale. Readers may cache a summary on the channel global for this time, on region for half of it, and on zone for a quarter. Beacons are sent at intervals of a third of this time. Use the same value in all clusters.",
   }),
   staleKeepMs: ms({
     default: 10 * MINUTE_MS,
     min: 0,
     max: DAY_MS,
-    doc: "Time that the summaries of a cluster without beacons are shown as stale before they are dropped.",
+    doc: "Time that the summaries of a cluster are shown as stale, while no beacon arrives, before they are dropped.",
   }),
   maxClockSkewMs: ms({
     default: 10 * MINUTE_MS,
@@ -68,7 +68,7 @@ export const SUMMARY_SETTINGS = {
     default: 30_000,
     min: 1000,
     max: HOUR_MS,
-    doc: "Time between two rounds that remove expired data: old withdrawals, sources that are gone, and traces of ended summaries.",
+    doc: "Time between two rounds that remove expired data: old withdrawals, sources that are gone, and the remaining data of summaries that have ended.",
   }),
   storeForwardMs: ms({
     notForResolver: AT_RESOLVER.records,
@@ -87,7 +87,7 @@ export const SUMMARY_SETTINGS = {
   signingKeyFile: text({
     notForResolver: AT_RESOLVER.records,
     ...PATH,
-    doc: "PEM file with the Ed25519 private key that signs this cluster's summaries. Only nodes with this file export. It is reread on SIGHUP.",
+    doc: "PEM file with the Ed25519 private key that signs this cluster's summaries. Only nodes with this file export. The file is reread on SIGHUP.",
   }),
   requireSignatures: bool({
     default: true,
@@ -107,7 +107,7 @@ export const SUMMARY_SETTINGS = {
     doc: "Namespaces, including those below them, whose summaries a resolver follows. When empty, resolver.namespaces is used, or all namespaces if that is empty too. Only for a resolver.",
   }),
   keys: rows({
-    doc: "Public keys of other clusters, and of this cluster for nodes that do not sign, each with the cluster's region. A cluster cannot add a region by its own statements. Keys of a neighbour can be listed in fabric.borders[].keys instead; the keys of both places are used.",
+    doc: "Public keys of other clusters, and of this cluster for nodes that do not sign, each with the cluster's region. A cluster's own messages cannot add a region. Keys of a neighbour can be listed in fabric.borders[].keys instead; the keys of both places are used.",
     fields: {
       clusterId: text({ ...ID, default: "", doc: "Id of the cluster that signs with this key." }),
       region: text({ ...ID, default: "", doc: "Region of the cluster." }),

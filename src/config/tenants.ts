@@ -1,4 +1,4 @@
-/** Settings of callers' identity and access: the group `tenants` of SETTINGS in `settings.ts`. */
+/** Settings for the identity and access of callers: the group `tenants` of SETTINGS in `settings.ts`. */
 import { parseBlock } from "../lib/addresses.ts";
 import { bool, choice, ID, list, ms, PATH, text } from "./field.ts";
 import { record, rows } from "./field-table.ts";
@@ -18,9 +18,9 @@ export const TENANT_SETTINGS = {
   mode: bool({ default: false, doc: "Isolate tenants: a caller without a credential gets no tenant, not even tenants.default." }),
   anonymous: choice({
     choices: ["none", "read", "all"],
-    doc: "Access of callers without a credential over gRPC and HTTP. none: only health checks. read: reads. all: everything that needs no role, and everything at all while no credentials are configured. When absent, it is all on loopback without configured credentials, else read. For DNS, none means that only sources with a view (dns.views) get answers.",
+    doc: "Access of callers without a credential over gRPC and HTTP. none: only health checks. read: reads. all: everything that needs no role, or everything if no credentials are configured. When absent, it is all on loopback without configured credentials, else read. For DNS, none means that only sources with a view (dns.views) get answers.",
   }),
-  default: text({ ...ID, doc: "Tenant of callers whose credential names none." }),
+  default: text({ ...ID, doc: "Tenant of callers whose credential names no tenant." }),
   allowRequestOverride: bool({
     default: false,
     doc: "Allow callers without a credential to read with the view of the tenant and cluster named in their request.",
@@ -79,7 +79,7 @@ export const TENANT_SETTINGS = {
         default: "",
         doc: "Required value of the claim `aud`, or of one of its items.",
       }),
-      jwksFile: text({ ...PATH, doc: "File with the issuer's public keys (JWKS). It is reread when it changes." }),
+      jwksFile: text({ ...PATH, doc: "File with the issuer's public keys (JWKS). The file is reread when it changes." }),
       jwksUrl: text({
         pattern: /^https?:\/\/[^\s]{1,2000}$/,
         what: "an http or https URL",
@@ -125,8 +125,8 @@ export const TENANT_SETTINGS = {
     },
     required: ["name", "from"],
     check: ({ name, from }) => {
-      if (KNOWN_HEADERS.has(name)) return `${name} has another meaning; choose another name`;
-      if (from.length === 0) return "needs at least one address in from";
+      if (KNOWN_HEADERS.has(name)) return `${name} already has another meaning; choose a different name`;
+      if (from.length === 0) return "from needs at least one address";
       const wrong = from.find((block) => parseBlock(block) === undefined);
       return wrong === undefined ? undefined : `${wrong} is neither an address nor a block without bits set after its prefix`;
     },

@@ -3,7 +3,7 @@
  * as it is; for some more TTLs it is used while it is refreshed; after that, callers wait for a new answer.
  */
 
-/** `fresh`: use as it is. `stale`: use, and refresh. `miss`: fetch first. */
+/** `fresh`: use the answer. `stale`: use the answer, and refresh it. `miss`: fetch an answer first. */
 export type AnswerState = "fresh" | "stale" | "miss";
 
 /** Number of TTLs after the first during which a stale answer is used. */

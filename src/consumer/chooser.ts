@@ -1,5 +1,5 @@
 /**
- * Chooses repeatedly among the endpoints of one name, while endpoints are added and removed (semantics.md, Selection). It follows the rules
+ * Makes repeated choices among the endpoints of one name, while endpoints are added and removed (semantics.md, Selection). It follows the rules
  * of `select`, and also uses the outcomes of this program's own calls to each endpoint.
  */
 import { fnv64 } from "../lib/hash64.ts";
@@ -11,8 +11,8 @@ import { LEVELS, LevelScheduler, type RankOptions, SELECT_POLICY, shareLevels } 
 import { EndpointPool, type PoolOptions } from "./pool.ts";
 
 /**
- * `region` and `zone` are the preferred location; empty means no preference. `start` differs between programs, so that not all start with
- * the same endpoint.
+ * `region` and `zone` are the preferred location; empty means no preference. `start` differs between programs, so that not all of them start
+ * with the same endpoint.
  */
 export interface ChooserOptions extends RankOptions, PoolOptions {}
 
@@ -20,12 +20,12 @@ export interface ChooserOptions extends RankOptions, PoolOptions {}
 export interface ChoiceRequest<C extends Candidate> {
   /** HASH: the same key selects the same endpoint while that endpoint exists and is usable. */
   readonly hashKey: string;
-  /** Endpoints that were tried already. */
+  /** Endpoints that have already been tried. */
   readonly avoid: ReadonlySet<Endpoint<C>> | undefined;
 }
 
 const NO_WISHES = { hashKey: "", avoid: undefined };
-/** Number of draws that may fall on an endpoint to avoid. After that, any other endpoint is used. */
+/** Maximum number of draws. If all of them yield an endpoint to avoid, any other endpoint is used. */
 const MOST_TRIES = 8;
 
 /**
@@ -33,7 +33,7 @@ const MOST_TRIES = 8;
  * `remove` cost O(log n).
  */
 export class Chooser<C extends Candidate> {
-  // HOT: with many names, a chooser is not in the processor cache when it is used. The fields that each choice reads are in one cache line.
+  // HOT: with many names, a chooser is not in the processor cache when it is used, so the fields that each choice reads are in one cache line.
   /**
    * The pool of the only level that receives traffic, while no ejection can end and no level has changed. Undefined otherwise, and for HASH.
    */
@@ -42,7 +42,7 @@ export class Chooser<C extends Candidate> {
   #byLoadCount = 0;
   readonly #options: ChooserOptions;
   readonly #byKey = new Map<string, Endpoint<C>>();
-  /** By rank. Undefined for tiers and levels that never had an endpoint. */
+  /** Pools by rank. Undefined for tiers and levels that never had an endpoint. */
   readonly #pools: (EndpointPool<C> | undefined)[] = [];
   /** Number of endpoints per level, including endpoints that cannot be chosen. */
   readonly #all = new Float64Array(LEVELS);
@@ -62,7 +62,8 @@ export class Chooser<C extends Candidate> {
   #nowMonoMs = 0;
   #nextReturnMs = NEVER;
   /**
-   * A flag and not a time, because V8 stores a number that is not a small integer as a separate object, which `choose` would have to load.
+   * This is a flag and not a time, because V8 stores a number that is not a small integer as a separate object, which `choose` would have to
+   * load.
    */
   #isAnyEjected = false;
 
@@ -114,7 +115,7 @@ export class Chooser<C extends Candidate> {
     return known;
   }
 
-  /** Removes the entry with this key, if it exists. Calls to its endpoint can still end. */
+  /** Removes the entry with this key, if it exists. Calls to its endpoint may still be in progress. */
   remove(key: string): void {
     const endpoint = this.#byKey.get(key);
     if (endpoint === undefined) return;
@@ -123,11 +124,11 @@ export class Chooser<C extends Candidate> {
   }
 
   /**
-   * Returns the endpoint for one call. Undefined if there is none: no entry, all in MAINTENANCE, or all to be avoided. The caller supplies
-   * the time and the random numbers in [0, 1).
+   * Returns the endpoint for one call. Undefined if there is none, because there is no entry, all are in MAINTENANCE, or all must be avoided.
+   * The caller supplies the time and the random numbers in [0, 1).
    */
   choose(time: Time, random: () => number, wishes: ChoiceRequest<C> = NO_WISHES): Endpoint<C> | undefined {
-    // HOT: runs once per call of a client (bench/resolve.ts); at most 1 µs, and creates no object.
+    // HOT: runs once per call of a client (bench/resolve.ts), needs at most 1 µs, and creates no object.
     const quick = this.#quick;
     if (quick === undefined || wishes.avoid !== undefined) return this.#chooseAnew(time, random, wishes);
     this.#choiceCount += 1;
@@ -216,7 +217,7 @@ export class Chooser<C extends Candidate> {
     this.#settle(pool);
   }
 
-  /** After a pool's members have changed, too many may be ejected. */
+  /** Readmits members of a pool whose members have changed, because too many may be ejected. */
   #settle(pool: EndpointPool<C>): void {
     pool.readmit(this.#nowMonoMs);
     this.#noteReturn(pool);
@@ -227,7 +228,7 @@ export class Chooser<C extends Candidate> {
     this.#isAnyEjected = this.#nextReturnMs !== NEVER;
   }
 
-  /** Evaluates the endpoints that report errors now or reported errors before. */
+  /** Evaluates the endpoints that report errors or have reported errors. */
   #judge(unjudged: ReadonlySet<Endpoint<C>>, time: Time): void {
     this.#nowMonoMs = time.monoMs;
     this.#unjudged = undefined;

@@ -1,8 +1,8 @@
-/** When a client renews its lease, and when the lease counts as lost (docs/guides/clients.md, Keeping alive). */
+/** Computes when a client must renew its lease, and when it considers the lease lost (docs/guides/clients.md, Keeping alive). */
 
 /**
- * A renewal is due after a third of the TTL, or up to a quarter of that earlier, so that leases that started together are not renewed
- * together.
+ * A renewal is due after a third of the TTL, or up to a quarter of that earlier, so that leases that started at the same time are not renewed at
+ * the same time.
  */
 const RENEWAL_SHARE = 1 / 3;
 const RENEWAL_SPREAD = 0.25;
@@ -16,16 +16,18 @@ export interface ClientLease {
   readonly server: string;
   /** Undefined for a lease that never expires. */
   readonly ttlMs: number | undefined;
-  /** Time of the last successful request. The TTL runs at least from then, because a server counts from the receipt of the request. */
+  /**
+   * Time at which the last successful request was sent. The server counts the TTL from the receipt of the request, so not from an earlier time.
+   */
   readonly sinceMonoMs: number;
 }
 
-/** When the next renewal is due. `random` is uniform in [0, 1). */
+/** Time at which the next renewal is due. `random` is uniform in [0, 1). */
 export function renewalMonoMs({ sinceMonoMs, ttlMs = ENDLESS_TTL_MS }: ClientLease, random: number): number {
   return sinceMonoMs + ttlMs * RENEWAL_SHARE * (1 - RENEWAL_SPREAD * random);
 }
 
-/** When the lease counts as lost unless a renewal succeeds before. */
+/** Time at which the client considers the lease lost unless a renewal succeeds before. */
 export function leaseLostMonoMs({ sinceMonoMs, ttlMs = ENDLESS_TTL_MS }: ClientLease): number {
   return sinceMonoMs + ttlMs * LOST_SHARE;
 }

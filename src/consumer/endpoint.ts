@@ -13,7 +13,7 @@ export interface Candidate {
   readonly view: ZoneLocality & {
     readonly health: HealthNumber;
     readonly targets: readonly WeightedTarget[];
-    /** Whether callers reach it through its node while it has no target. Default: no. */
+    /** Whether callers use its node to reach it if it has no target. Default: no. */
     readonly isHosted?: boolean;
     readonly load: ReportedLoad | undefined;
   };
@@ -37,13 +37,14 @@ const FORGIVEN_AFTER_MS = 600_000;
 /** Largest share of a level that can be ejected at the same time. One endpoint can always be ejected. */
 const MOST_EJECTED = 0.1;
 
-/** Most endpoints of a level that can be ejected at the same time. Never the last one. */
+/** Maximum number of endpoints of a level that can be ejected at the same time. The last one is never ejected. */
 export function mostEjected(levelSize: number): number {
   return Math.min(levelSize - 1, Math.max(1, Math.floor(levelSize * MOST_EJECTED)));
 }
 
 /**
- * The same object represents an endpoint while its key exists, whatever changes. Its fields belong to the chooser; readers use `candidate`.
+ * An endpoint of the chooser. The same object represents it while its key exists, even if its fields change. Only the chooser uses these fields;
+ * readers use `candidate`.
  */
 export class Endpoint<C extends Candidate> {
   // HOT: with 100,000 endpoints, a chosen endpoint is not in the processor cache. The fields that a choice reads come first, in one cache line
@@ -53,10 +54,10 @@ export class Endpoint<C extends Candidate> {
   #only: TargetOf<C> | undefined;
   #preferred: readonly TargetOf<C>[] = [];
   readonly key: string;
-  /** `rankOf` the candidate. */
+  /** The result of `rankOf` for the candidate. */
   rank = 0;
   weight = 1;
-  /** Undefined before its first call. */
+  /** Observations of its calls. Undefined before its first call. */
   seen: ObservedCalls | undefined;
   /** Index among the members of its pool that can be chosen, or -1. */
   index = -1;
@@ -105,7 +106,7 @@ export class Endpoint<C extends Candidate> {
     return this.tier < TIERS;
   }
 
-  /** Whether its load is known, from its own report or from calls. */
+  /** Whether its load is known, from its own reports or from calls. */
   get isKnown(): boolean {
     return this.candidate.view.load !== undefined || this.seen?.isKnown === true;
   }

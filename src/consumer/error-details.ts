@@ -1,8 +1,8 @@
-/** Reads the details of a failed call. They may be forged or damaged, so details that cannot be decoded count as absent. */
+/** Reads the details of a failed call. They may be forged or damaged, so details that cannot be decoded are ignored. */
 import { type DescMessage, fromBinary, type MessageShape } from "@bufbuild/protobuf";
 import { type Any, anyUnpack } from "@bufbuild/protobuf/wkt";
 
-/** Undefined for a detail of another type, and for bytes that cannot be decoded. */
+/** Decodes a detail. Undefined for a detail of another type, and for bytes that cannot be decoded. */
 export function unpackDetail<D extends DescMessage>(detail: Any, schema: D): MessageShape<D> | undefined {
   try {
     return anyUnpack(detail, schema);
@@ -11,7 +11,7 @@ export function unpackDetail<D extends DescMessage>(detail: Any, schema: D): Mes
   }
 }
 
-/** Undefined for absent bytes, and for bytes that cannot be decoded. */
+/** Finds a message among the details. Undefined for absent bytes, and for bytes that cannot be decoded. */
 export function findMessage<D extends DescMessage>(bytes: Uint8Array | undefined, schema: D): MessageShape<D> | undefined {
   if (bytes === undefined) return undefined;
   try {

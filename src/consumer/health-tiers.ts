@@ -1,4 +1,7 @@
-/** Which entries can receive traffic, and in which order (semantics.md, Selection). Resolve, clients, gRPC names and DNS all use this file. */
+/**
+ * Defines which entries can receive traffic, and in which order (semantics.md, Selection). Resolve, clients, gRPC names and DNS all use this
+ * file.
+ */
 import { KIND } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
 
 /** The health of an entry as its number in the proto. */
@@ -17,8 +20,9 @@ const HEALTH_TIERS = 3;
 export const TIERS = 2 * HEALTH_TIERS;
 
 /**
- * Indexed by the number of the health. `tier` is for choices: the lowest tier that has an entry wins. `listed` is for complete lists, such as
- * DNS answers: lower comes first. Orphaned entries come after all others, because they may no longer exist, and MAINTENANCE is last, because DNS never shows it.
+ * Indexed by the number of the health. `tier` is for choices: the lowest tier that has an entry is used. `listed` is for complete lists, such as
+ * DNS answers: lower numbers come first. Orphaned entries come after all others, because they may no longer exist, and MAINTENANCE is last,
+ * because DNS never shows it.
  */
 const HEALTHS = [
   { text: "unknown", tier: 0, listed: 0 },
@@ -29,7 +33,7 @@ const HEALTHS = [
   { text: "orphaned", tier: 2, listed: 3 },
 ] as const;
 
-/** The tier of an entry. Entries without a target come after all entries with a target, whatever their health. */
+/** The tier of an entry. Entries without a target come after all entries with a target, regardless of health. */
 export function tierOf({ health, hasTarget }: Fitness): number {
   const { tier } = HEALTHS[health];
   return hasTarget || tier === TIERS ? tier : HEALTH_TIERS + tier;

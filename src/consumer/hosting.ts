@@ -1,6 +1,5 @@
 /**
- * How a node is reached, and how the functions and queues without targets that it hosts are called. Resolve, clients and DNS all use this
- * file.
+ * Determines the addresses of a node, and of the functions and queues without targets that it hosts. Resolve, clients and DNS all use this file.
  */
 import { serverPort } from "../lib/protocols.ts";
 import { type HealthNumber, isDrained, isHosted } from "./health-tiers.ts";
@@ -18,7 +17,7 @@ interface HostNode {
   readonly health: HealthNumber;
 }
 
-/** The field `detail` of a NODE entry, decoded or as in its message. */
+/** The field `detail` of a NODE entry, either decoded or in the form of its message. */
 interface NodeDetail {
   readonly value?: object | undefined;
 }
@@ -30,9 +29,9 @@ interface HostedEntry {
   readonly nodeId: string;
 }
 
-/** The fabric URL is for other nodes only (`src/services/node-entry.ts`). */
+/** Scheme of the fabric URL, which only other nodes use (`src/services/node-entry.ts`). */
 const FABRIC_SCHEME = "fabric";
-/** Scheme, host in brackets, other host, port. */
+/** Groups: scheme, host in brackets, other host, port. */
 const URL_PARTS = /^(?:([a-z][a-z0-9+.-]*):\/\/|(?!.*:\/\/))(?:[^@/?#]*@)?(?:\[([^\]]+)\]|([^:/?#]+))(?::(\d{1,5})(?!\d))?/i;
 
 /** Whether an entry is called through its node. */
@@ -41,15 +40,14 @@ export function isCalledAtNode({ key, health, targets, nodeId }: HostedEntry): b
 }
 
 /**
- * Returns the node of an entry that is called through it, among the entries of its node ID. Undefined if an operator took the node out of
- * traffic.
+ * Returns the node through which an entry is called, among the entries of its node ID. Undefined if an operator put the node into maintenance.
  */
 export function hostOf<N extends HostNode>({ key }: HostedEntry, nodes: Iterable<N>): N | undefined {
   for (const node of nodes) if (node.key?.clusterId === key?.clusterId && !isDrained(node)) return node;
   return undefined;
 }
 
-/** Returns the targets at which the entries that a node hosts are called. */
+/** Returns the targets for calls of the entries that a node hosts. */
 export function hostTargets(detail: NodeDetail): readonly AdvertisedTarget[] {
   return advertisedTargets(detail).filter(({ port, protocol }) => port > 0 && protocol !== FABRIC_SCHEME);
 }

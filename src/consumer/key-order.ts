@@ -10,12 +10,12 @@ export interface Keyed {
 const BLOCK_SIZE = 256;
 const HALF = BLOCK_SIZE >>> 1;
 
-/** Put and remove cost O(log n) plus moving one block; a step of the cursor costs O(1). Keys are unique. */
+/** Members in key order. Put and remove cost O(log n) plus moving one block, and a step of the cursor costs O(1). Keys are unique. */
 export class KeyOrder<M extends Keyed> {
   // Sorted blocks in order. Only an empty order has an empty block.
   readonly #blocks: M[][] = [[]];
   #size = 0;
-  // The cursor is on member `#index` of `#block`, which is block number `#number`. The index is -1 before all members.
+  // The cursor is on member `#index` of `#block`, which is block number `#number`. The index is -1 if the cursor is before all members.
   #block: M[];
   #number = 0;
   #index = -1;
@@ -58,13 +58,13 @@ export class KeyOrder<M extends Keyed> {
     if (number === this.#number && index <= this.#index) this.#move(number, this.#index - 1);
     if (block.length > 0 || this.#blocks.length === 1) return;
     this.#blocks.splice(number, 1);
-    // The removed block does not have the cursor, except before all members.
+    // The cursor is in the removed block only if it is before all members.
     if (number < this.#number) this.#move(this.#number - 1, this.#index);
     else if (number === this.#number) this.#move(0, -1);
   }
 
   /**
-   * Moves the cursor to the next member, or from the last one to the first. Undefined if there are none. HOT: once per round-robin choice
+   * Moves the cursor to the next member, or from the last one to the first. Undefined if there are none. HOT: runs once per round-robin choice
    * (bench/resolve.ts).
    */
   next(): M | undefined {
@@ -91,7 +91,7 @@ export class KeyOrder<M extends Keyed> {
     this.#move(number, left - 1);
   }
 
-  /** Moves the cursor so that the member with the next higher key is next, or the first one after the last. */
+  /** Moves the cursor so that the member with the next higher key is next, or the first member if there is no higher key. */
   placeAfter(key: string): void {
     const number = this.#numberOf(key);
     const block = this.#blockAt(number);
@@ -111,13 +111,13 @@ export class KeyOrder<M extends Keyed> {
 
   #blockAt(number: number): M[] {
     const block = this.#blocks[number];
-    assert(block !== undefined, "a key order has the block that it names", { number });
+    assert(block !== undefined, "block number is outside the key order", { number });
     return block;
   }
 
   /** The last block that starts at or before the key, or the first block. */
   #numberOf(key: string): number {
-    // Snapshots and lists add their members in key order.
+    // The last block is checked first, because snapshots and lists add their members in key order.
     const last = this.#blocks.length - 1;
     if ((this.#blocks[last]?.[0]?.key ?? "") <= key) return last;
     return Math.max(0, firstIndex(this.#blocks.length, (number) => (this.#blocks[number]?.[0]?.key ?? "") > key) - 1);

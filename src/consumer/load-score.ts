@@ -10,17 +10,17 @@ export interface ReportedLoad {
   readonly observedWallMs: number;
 }
 
-/** Half-life of a load report, and of this program's observations. Older data counts less. */
+/** Half-life of a load report, and of this program's observations. Older data has less weight. */
 const LOAD_HALF_LIFE_MS = 60_000;
-/** The load of an entry without data: between idle and full. */
+/** The load of an entry without data, between idle and full. */
 export const UNKNOWN_LOAD = 0.5;
 /** The latency and the number of clients at which their part of the score is half. */
 const HALF_LATENCY_MS = 100;
 const HALF_CLIENTS = 100;
-/** Largest weight of the client count in a report. It counts less than the other values, because a client may be idle. */
+/** Largest weight of the client count in a report. It has less weight than the other values, because a client may be idle. */
 const CLIENTS_WEIGHT = 0.25;
 /**
- * Half-life of earlier reports in the score of an entry. Reports are seconds old: without smoothing, all callers would switch from one entry
+ * Half-life of earlier reports in the score of an entry. Reports are seconds old, so without smoothing, all callers would switch from one entry
  * to another with each report.
  */
 const REPORTS_HALF_LIFE_MS = 10_000;
@@ -40,17 +40,17 @@ export function hasHighErrorRate(load: ReportedLoad | undefined): boolean {
   return load !== undefined && load.errorRate >= FAULTY_ERROR_RATE;
 }
 
-/** Returns how much longer a report ejects its entry, in ms. 0 or less if it does not. */
+/** Returns the time for which a report still ejects its entry, in ms. 0 or less if it does not eject the entry. */
 export function errorEjectionMs(load: ReportedLoad | undefined, nowWallMs: number): number {
   return load === undefined || !hasHighErrorRate(load) ? 0 : load.observedWallMs + LOAD_HALF_LIFE_MS - nowWallMs;
 }
 
 /**
- * Smooths the reports of one entry into one score. The first report counts in full. The weight of a later report depends on the time since
+ * Smooths the reports of one entry into one score. The first report has its full weight. The weight of a later report depends on the time since
  * the previous one.
  */
 export class SmoothedReports {
-  /** The smoothed score, not faded by the age of the last report. */
+  /** The smoothed score, before it is faded by the age of the last report. */
   score = UNKNOWN_LOAD;
   #last: ReportedLoad | undefined;
 
@@ -69,7 +69,7 @@ export class SmoothedReports {
     else this.score += (score - this.score) * (1 - 2 ** (-ageMs / REPORTS_HALF_LIFE_MS));
   }
 
-  /** When the last report was made. */
+  /** The time of the last report. */
   get observedWallMs(): number {
     return this.#last?.observedWallMs ?? 0;
   }
@@ -77,7 +77,7 @@ export class SmoothedReports {
 
 /** The score of a new report. */
 function reportedScore(load: ReportedLoad): number {
-  // The parts combine like probabilities of rejection: one full part makes the entry full, even if the others are idle.
+  // The parts are combined like probabilities of rejection: if one part is full, the entry is full, even if the other parts are idle.
   const headroom =
     (1 - share(load.utilization)) *
     (1 - share(load.errorRate)) *
@@ -86,7 +86,7 @@ function reportedScore(load: ReportedLoad): number {
   return 1 - headroom;
 }
 
-/** Fades a score by its age. A negative age comes from a clock that is ahead; such a score counts as new. */
+/** Fades a score by its age. A negative age comes from a clock that is ahead, and is treated as 0. */
 function faded(score: number, ageMs: number): number {
   return score === UNKNOWN_LOAD ? score : UNKNOWN_LOAD + (score - UNKNOWN_LOAD) * 2 ** (-Math.max(0, ageMs) / LOAD_HALF_LIFE_MS);
 }
@@ -99,7 +99,7 @@ function saturating(value: number, half: number): number {
   return value <= 0 ? 0 : value / (value + half);
 }
 
-/** Half-life of one call's weight in the observations, as Finagle's default decay time of 10 s. */
+/** Half-life of a call's weight in the observations. It is 10 s, like Finagle's default decay time. */
 const CALL_HALF_LIFE_MS = 10_000;
 /** A single failed call is weak evidence, so the share of failed calls is computed as if one more call had succeeded. */
 const TRUSTED_CALLS = 1;
@@ -110,7 +110,7 @@ const TRUSTED_CALLS = 1;
  * https://twitter.github.io/finagle/guide/Clients.html#power-of-two-choices-p2c-least-loaded).
  */
 export class ObservedCalls {
-  /** Calls that have started and not ended. */
+  /** Number of calls in progress. */
   inFlightCount = 0;
   /** Negative before the first successful call. */
   #latencyMs = -1;
@@ -142,13 +142,13 @@ export class ObservedCalls {
     return 1 - this.#failed / (this.#calls + TRUSTED_CALLS);
   }
 
-  /** When a call ended last. */
+  /** Time at which the last call ended. */
   get lastMonoMs(): number {
     return this.#lastMonoMs;
   }
 }
 
-/** How many numbers `noteLoad` writes for one entry. */
+/** Number of values that `noteLoad` writes for one entry. */
 export const LOAD_NUMBERS = 8;
 const REPORTED = 0;
 const REPORTED_WALL_MS = 1;
@@ -158,8 +158,8 @@ const SEEN_MONO_MS = 4;
 const IN_FLIGHT = 5;
 
 /**
- * Writes the known load of an entry to `numbers`, starting at `at`. HOT: the entries that a choice compares are not in the processor cache.
- * Their numbers are in one cache line. As objects they were in ten lines, and a choice among 100,000 took three times as long
+ * Writes the known load of an entry to `numbers`, starting at `at`. HOT: the entries that a choice compares are not in the processor cache, so
+ * their numbers are in one cache line. As objects, they used ten lines, and a choice among 100,000 entries took three times as long
  * (bench/resolve.ts).
  */
 export function noteLoad(numbers: number[], at: number, { reports, seen, weight }: KnownLoad): void {
@@ -182,13 +182,13 @@ interface KnownLoad {
 /** External inputs of a load comparison. */
 interface LoadContext {
   readonly time: Time;
-  /** The typical latency of the service. It is neither good nor bad. */
+  /** The typical latency of the service, which is neither good nor bad. */
   readonly typicalMs: number;
   /** The mean weight of the compared entries. An entry of twice the weight can have twice as many calls in flight. */
   readonly meanWeight: number;
 }
 
-/** The room of an entry for one more call, from the numbers of `noteLoad`. Of two entries, the one with more room is better. */
+/** The headroom of an entry for one more call, from the numbers of `noteLoad`. Of two entries, the one with more headroom is better. */
 export function headroomOf(numbers: readonly number[], at: number, { time, typicalMs, meanWeight }: LoadContext): number {
   const reported = faded(numbers[at + REPORTED] ?? UNKNOWN_LOAD, time.wallMs - (numbers[at + REPORTED_WALL_MS] ?? 0));
   const latencyMs = numbers[at + LATENCY_MS] ?? -1;
@@ -202,8 +202,8 @@ const EQUAL_ROOM = 0.5;
 const STEEPNESS = 4;
 
 /**
- * The probability that an entry with headroom `room` keeps a call instead of the other entry. A comparison would give all calls to one of two equal entries at a time,
- * and noise would cancel the weights. A probability, with a range in which it stays 1, avoids both.
+ * The probability that an entry with headroom `room` keeps a call instead of the other entry. A plain comparison would send all calls to one of
+ * two equal entries at a time, and noise would cancel the weights. A probability that is 1 within a range avoids both.
  */
 export function keepProbability(room: number, otherRoom: number): number {
   const enough = EQUAL_ROOM * otherRoom;

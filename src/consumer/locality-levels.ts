@@ -22,7 +22,7 @@ export function levelText(level: number, prefer: ZoneLocality): string | undefin
 }
 const LEVEL_TEXTS = ["same zone", "same region", "elsewhere"] as const;
 
-/** 0 for the same zone, 1 for the same region, 2 for elsewhere or without a preference. A zone counts only in the preferred region. */
+/** 0 for the same zone, 1 for the same region, 2 for elsewhere or without a preference. A zone is compared only in the preferred region. */
 export function levelOf(place: ZoneLocality, prefer: ZoneLocality): number {
   const isInRegion = prefer.region === "" || place.region === prefer.region;
   if (isInRegion && prefer.zone !== "" && place.zone === prefer.zone) return 0;
@@ -59,7 +59,8 @@ export function idealRank(options: RankOptions): number {
 export const FIT_RANK = LEVELS - 1;
 
 /**
- * A level is assumed to have room for this multiple of its share of the traffic, so that the loss of a few entries moves no traffic away.
+ * A level is assumed to have capacity for this multiple of its share of the traffic, so that the loss of a few entries does not move traffic
+ * away.
  */
 const OVERPROVISIONING = 1.4;
 
@@ -68,8 +69,8 @@ const OVERPROVISIONING = 1.4;
  * chosen. `choosable` has the number of choosable entries of the best tier per level, and `all` the number of all entries per level.
  *
  * A level with a share h of choosable entries gets at most 1.4 × h of all traffic, and the rest spills over to the next level. If the levels
- * together cannot take all the traffic, their shares are scaled up to sum to 1. This is Envoy's algorithm for priority levels, without its
- * rounding to percent (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority).
+ * together have no capacity for all the traffic, their shares are scaled up so that they sum to 1. This is Envoy's algorithm for priority
+ * levels, without its rounding to percent (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority).
  */
 export function shareLevels(choosable: ArrayLike<number>, all: ArrayLike<number>, shares: Float64Array): void {
   let total = 0;
@@ -89,7 +90,7 @@ export function shareLevels(choosable: ArrayLike<number>, all: ArrayLike<number>
 
 /** Selects levels in proportion to their shares, evenly spread and without randomness, so that even a few choices match the shares. */
 export class LevelScheduler {
-  // As in nginx's smooth weighted round robin.
+  // Current weights, as in nginx's smooth weighted round robin.
   readonly #current = new Float64Array(LEVELS);
 
   /** Returns the next level. At least one share must be above 0. */

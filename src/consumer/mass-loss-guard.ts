@@ -1,22 +1,22 @@
 /**
- * Holds entries of a name when most of them vanish together (semantics.md, Resolver 16). If a name loses more than half of its entries
- * within a short time, because they expired or a snapshot does not list them, probably its registry has failed and not its instances. The
- * caller shows held entries as ORPHANED. Resolvers and clients follow the same rule.
+ * Holds entries of a name when most of them vanish together (semantics.md, Resolver 16). If a name loses more than half of its entries within a
+ * short time, because they expired or a snapshot does not list them, it is more likely that its registry has failed than that its instances
+ * have. The caller shows held entries as ORPHANED. Resolvers and clients follow the same rule.
  */
 import { NEVER } from "../lib/machine.ts";
 
 export interface GuardOptions {
-  /** A name with fewer entries is not guarded, because two of two entries may well end together. */
+  /** A name with fewer entries is not guarded, because it is not unusual that two of two entries end together. */
   readonly minEntries: number;
-  /** Losses within this time of each other are counted together. */
+  /** Losses within a window of this length are counted together. */
   readonly windowMs: number;
-  /** How long an entry is held. */
+  /** Time for which an entry is held. */
   readonly holdMs: number;
 }
 
 export const GUARD_DEFAULTS: GuardOptions = { minEntries: 3, windowMs: 30_000, holdMs: 300_000 };
 
-/** An entry that a name has lost, or an entry that is no longer held. */
+/** An entry that a name has lost, or that is no longer held. */
 export interface GuardedEntry<E> {
   /** Groups entries of one service: kind, namespace and name as one string. */
   readonly name: string;
@@ -25,23 +25,23 @@ export interface GuardedEntry<E> {
 }
 
 interface LostEntry<E> {
-  /** Undefined if it was released for lack of room. The loss still counts. */
+  /** Undefined if it was released for lack of room. The loss is still counted. */
   entry: E | undefined;
   readonly atMonoMs: number;
 }
 
 interface GuardedName<E> {
-  /** Losses within the window that may be false, by key. Held entries count here together with later losses. */
+  /** Losses within the window that may be false, by key. Held entries are counted together with later losses. */
   readonly lost: Map<string, LostEntry<E>>;
   /** The entries of `lost` that are not held yet, but will be if too many losses follow. */
   readonly waiting: Map<string, LostEntry<E>>;
-  /** By key. `atMonoMs` is the start of the hold. */
+  /** Held entries by key. `atMonoMs` is the start of the hold. */
   readonly held: Map<string, LostEntry<E>>;
-  /** Entries that certainly ended within the window. They count in the former size of the name. */
+  /** Number of entries that certainly ended within the window. They are included in the former size of the name. */
   endedCount: number;
 }
 
-/** An item with an expiry time. All items of a queue last equally long, so the queue is ordered by time. */
+/** An item with an expiry time. All items of a queue have the same lifetime, so the queue is ordered by time. */
 interface DueExpiry {
   readonly name: string;
   /** Undefined for an entry that certainly ended. */
@@ -50,7 +50,7 @@ interface DueExpiry {
 }
 
 /**
- * The guard has no size limit of its own. Its entries existed before, so the room that they used is free. If the owner needs that room, it
+ * The guard has no size limit of its own. Its entries existed before, so the room that they used is available. If the owner needs that room, it
  * calls `releaseOldest`.
  */
 export class MassLossGuard<E> {
@@ -71,17 +71,17 @@ export class MassLossGuard<E> {
     this.#onForgotten = onForgotten;
   }
 
-  /** Entries that are held, or remembered because they may have to be held. */
+  /** Number of entries that are held, or remembered because they may have to be held. */
   get keptCount(): number {
     return this.#keptCount;
   }
 
-  /** Entries that are held now. */
+  /** Number of entries that are held now. */
   get heldCount(): number {
     return this.#heldCount;
   }
 
-  /** Entries that should have been held, but were released early for lack of room. */
+  /** Number of entries that should have been held, but were released early for lack of room. */
   get unheldCount(): number {
     return this.#unheldCount;
   }
@@ -157,15 +157,15 @@ export class MassLossGuard<E> {
     return released;
   }
 
-  /** When the next hold ends. */
+  /** Time at which the next hold ends. */
   nextDeadlineMs(): number {
     const first = this.#holds.first;
     return first === undefined ? NEVER : first.atMonoMs + this.#options.holdMs;
   }
 
   /**
-   * Releases the entry that has been held or remembered for the longest time, because its room is needed, and returns it. Its loss still
-   * counts for the other entries of its name. Undefined if nothing is kept.
+   * Releases the entry that has been held or remembered for the longest time, because its room is needed, and returns it. Its loss is still
+   * counted for the other entries of its name. Undefined if nothing is kept.
    */
   releaseOldest(): GuardedEntry<E> | undefined {
     const waiting = this.#firstOf(this.#waiting, "waiting");

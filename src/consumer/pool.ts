@@ -9,32 +9,32 @@ import { type RotationState, WeightedRotation } from "./rotation.ts";
 /** How a pool chooses. */
 export interface PoolOptions {
   readonly policy: SelectPolicy;
-  /** In [0, 1): the position in key order of the first turn. */
+  /** The position in key order of the first turn, in [0, 1). */
   readonly start: number;
 }
 
 /** Weight of a new latency in the typical latency. */
 const TYPICAL_GAIN = 1 / 16;
 
-/** Put, remove, eject and readmit cost O(log n). */
+/** The endpoints of one tier and level. Put, remove, eject and readmit cost O(log n). */
 export class EndpointPool<C extends Candidate> {
   // HOT: the fields that a choice reads come first, in one cache line.
   readonly #policy: SelectPolicy;
   #knownCount = 0;
-  /** The members that can be chosen, in no order. */
+  /** The members that can be chosen, in no particular order. */
   readonly #members: Endpoint<C>[] = [];
-  /** The load of each member (`noteLoad`). A plain array, because V8 stores a short typed array far from its object. */
+  /** The load of each member (`noteLoad`). It is a plain array, because V8 stores a short typed array far from its object. */
   readonly #loads: number[] = [];
   /** Undefined while all weights are equal. */
   #weights: WeightTree | undefined;
   #totalWeight = 0;
-  /** The typical latency of the service here. 0 before the first successful call. */
+  /** The typical latency of the service in this level. 0 before the first successful call. */
   #typicalMs = 0;
-  /** HASH: two halves of a hash for each member, each a small integer. */
+  /** For HASH: the two halves of each member's hash, each a small integer. */
   readonly #hashes: number[] = [];
   /** Number of members that report too many errors, including ejected members. */
   #faultyCount = 0;
-  /** Ordered by the end of the ejection, latest first. */
+  /** Ejected members, ordered by the end of the ejection, latest first. */
   readonly #ejected: Endpoint<C>[] = [];
   readonly #rotation: WeightedRotation<Endpoint<C>> | undefined;
 
@@ -76,7 +76,7 @@ export class EndpointPool<C extends Candidate> {
     else this.#take(endpoint);
   }
 
-  /** Updates the load numbers of an endpoint after its load has changed. `wasKnown` is its previous `isKnown`. */
+  /** Updates the load numbers of an endpoint after its load has changed. `wasKnown` is the previous value of `isKnown`. */
   noteLoad(endpoint: Endpoint<C>, wasKnown: boolean): void {
     if (endpoint.index === -1) return;
     this.#knownCount += Number(endpoint.isKnown) - Number(wasKnown);
@@ -93,8 +93,8 @@ export class EndpointPool<C extends Candidate> {
   }
 
   /**
-   * Ejects a member that reports too many errors, if enough members of the level remain, or readmits it. If more than half of the level
-   * reports too many errors, no member is ejected for it, because the others could not serve all calls.
+   * Ejects a member that reports too many errors, if enough members of the level remain, or readmits it. If more than half of the level reports
+   * too many errors, no member is ejected for errors, because the others could not serve all calls.
    */
   judge(endpoint: Endpoint<C>, time: Time): void {
     const total = this.size + this.#ejected.length;
@@ -121,7 +121,8 @@ export class EndpointPool<C extends Candidate> {
   }
 
   /**
-   * Readmits members whose ejection has ended. If too many are still ejected, because members were removed, readmits those over the limit.
+   * Readmits members whose ejection has ended. If too many are still ejected, because members were removed, also readmits the members over the
+   * limit.
    */
   readmit(nowMonoMs: number): void {
     for (;;) {
@@ -252,8 +253,8 @@ export class EndpointPool<C extends Candidate> {
 }
 
 /**
- * The score of an endpoint for a hash key, from the hash of that key and the two halves of the endpoint's hash. The lowest score wins
- * (rendezvous hashing, Thaler and Ravishankar, 1998), so a change moves only the keys of the endpoint that was added or removed.
+ * The score of an endpoint for a hash key, from the hash of that key and the two halves of the endpoint's hash. The endpoint with the lowest
+ * score is chosen (rendezvous hashing, Thaler and Ravishankar, 1998), so a change moves only the keys of the endpoint that was added or removed.
  */
 export function rendezvous(keyHash: Hash64, high: number, low: number): number {
   return mixedFraction(keyHash.high ^ high, keyHash.low ^ low);
@@ -302,7 +303,7 @@ export class WeightTree {
 
   /** Returns the index for a number in [0, 1), where each index covers a part of that range in proportion to its weight. */
   draw(drawn: number): number {
-    // HOT: twice per choice.
+    // HOT: runs twice per choice.
     let left = drawn * this.#total;
     let index = 0;
     for (let step = this.#sums.length - 1; step > 0; step >>>= 1) {

@@ -8,7 +8,7 @@ export class NameRotation {
   readonly levels = new LevelScheduler();
   /** Rotation state of each pool, by rank. */
   readonly pools = new Array<RotationState | undefined>(TIERS * LEVELS).fill(undefined);
-  /** In [0, 1): the position in key order of the first turn. */
+  /** The position in key order of the first turn, in [0, 1). */
   readonly start: number;
 
   constructor(start: number) {
@@ -26,10 +26,10 @@ export class NameRotation {
 /** Difference between the start positions of consecutive names. Its multiples, modulo 1, are evenly spread over [0, 1). */
 const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
-/** The rotation state of the most recently requested names. `most` bounds the sum of their sizes. */
+/** The rotation state of the most recently requested names. `most` is the maximum sum of their sizes. */
 export class RotationCache {
   readonly #most: number;
-  /** Least recently used first. */
+  /** Rotation state by name, the least recently used first. */
   readonly #byName = new Map<string, NameRotation>();
   #size = 0;
   #forgotten = 0;

@@ -5,7 +5,7 @@
  */
 import { type Keyed, KeyOrder } from "./key-order.ts";
 
-/** The position of a lane. The lane's next turn depends on nothing else. */
+/** The position of a lane, which alone determines the lane's next turn. */
 export interface LaneState {
   /**
    * nginx's `current_weight` of the member that is next in the lane. The members before it in key order have had their turn in this round.
@@ -22,13 +22,13 @@ interface WeightLane<M extends Keyed> {
   readonly weight: number;
   readonly members: KeyOrder<M>;
   current: number;
-  /** Whether it has not had a turn yet. */
+  /** Whether the lane has not had a turn yet. */
   isNew: boolean;
 }
 
-/** Put and remove cost O(log n), and a turn O(number of different weights). */
+/** A weighted rotation. Put and remove cost O(log n), and a turn costs O(number of different weights). */
 export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
-  /** In [0, 1): the position in key order of the first turn of a lane. */
+  /** The position in key order of the first turn of a lane, in [0, 1). */
   readonly #start: number;
   #earlier: RotationState | undefined;
   readonly #lanes: WeightLane<M>[] = [];
@@ -70,7 +70,7 @@ export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
 
   /** Returns the member whose turn it is. Undefined if there are none. */
   next(): M | undefined {
-    // HOT: once per choice (bench/resolve.ts). Usually all weights are equal.
+    // HOT: runs once per choice (bench/resolve.ts). Usually, all weights are equal.
     if (this.#hasNewLane) this.#place();
     if (this.#only !== undefined) return this.#only.next();
     let best: WeightLane<M> | undefined;
@@ -83,7 +83,8 @@ export class WeightedRotation<M extends Keyed & { readonly weight: number }> {
     }
     if (best === undefined) return undefined;
     const chosen = best.members.next();
-    // When the last member of a lane has had its turn, all have had equally many, so the next member starts with the same value.
+    // When the last member of a lane has had its turn, all members have had the same number of turns, so the next member starts with the same
+    // value.
     if (best.members.isAtEnd) best.current -= this.#totalWeight;
     return chosen;
   }

@@ -1,6 +1,6 @@
 /**
- * Chooses one of several entries for one answer, and ranks the others after it (Resolve; semantics.md, Selection). It needs only a few
- * fields of an entry. A client that chooses repeatedly uses a `Chooser`, which follows the same rules.
+ * Chooses one of several entries for one answer of Resolve, and ranks the others after it (semantics.md, Selection). It needs only a few fields
+ * of an entry. A client that chooses repeatedly uses a `Chooser`, which follows the same rules.
  */
 import { fnv64, type Hash64 } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
@@ -15,14 +15,14 @@ import type { NameRotation } from "./rotation-cache.ts";
 export interface SelectOptions extends RankOptions {
   /** HASH: the same key selects the same entry while that entry exists and is usable. */
   readonly hashKey: string;
-  /** The rotation state of these candidates. It is changed. */
+  /** The rotation state of these candidates, which the choice changes. */
   readonly turns: NameRotation;
   /** Returns a random number in [0, 1), for random choices. */
   readonly random: () => number;
   readonly time: Time;
-  /** Number of wanted entries: the chosen one and the alternatives. */
+  /** Number of requested entries: the chosen one and the alternatives. */
   readonly limit: number;
-  /** If the candidates are a sample: the number of all entries by `rankOf`, or numbers in the same proportion. */
+  /** The number of all entries by `rankOf`, or numbers in the same proportion, if the candidates are a sample. */
   readonly counts: readonly number[] | undefined;
   /** Whether to explain the rank of each candidate and its reason. */
   readonly explain: boolean;
@@ -50,12 +50,12 @@ interface CandidateRank<C extends Candidate> {
   readonly detail: string;
 }
 
-/** Most candidates that a choice explains. */
+/** Maximum number of candidates that a choice explains. */
 export const MAX_EXPLAINED = 1000;
 
 interface RatedCandidate<C extends Candidate> {
   readonly endpoint: Endpoint<C>;
-  /** Lower is better, among equal ranks. */
+  /** Order among equal ranks; lower is better. */
   readonly score: number;
 }
 
@@ -138,7 +138,8 @@ function scoreOf<C extends Candidate>({ candidate, key, weight }: Endpoint<C>, o
     case SELECT_POLICY.ROUND_ROBIN:
       return 0;
     case SELECT_POLICY.RANDOM:
-      // Sorting by an exponential of rate `weight` draws without replacement in proportion to weight (Efraimidis and Spirakis, 2006).
+      // Sorting by exponentially distributed numbers with the rate `weight` draws without replacement in proportion to the weight (Efraimidis
+      // and Spirakis, 2006).
       return -Math.log(1 - options.random()) / weight;
     case SELECT_POLICY.HASH:
       return rendezvous(keyHash, ...halvesOf(key));

@@ -1,5 +1,5 @@
 /**
- * Priority and weight of targets, with the meaning of DNS SRV records (RFC 2782), except that a weight of 0 means that no weight is set. If
+ * Priority and weight of targets. They have the meaning of DNS SRV records (RFC 2782), except that a weight of 0 means that no weight is set. If
  * no target of an entry and priority has a weight, all have equal shares. If some have a weight, targets without a weight get no traffic.
  */
 
@@ -10,7 +10,7 @@ export interface WeightedTarget {
 
 /** Returns the targets of the lowest priority. The others are used when these do not answer. */
 export function preferredTargets<T extends WeightedTarget>(targets: readonly T[]): readonly T[] {
-  // HOT: once per entry of a snapshot. Most entries have one target.
+  // HOT: runs once per entry of a snapshot. Most entries have one target.
   if (targets.length < 2) return targets;
   let lowest = Infinity;
   for (const target of targets) lowest = Math.min(lowest, target.priority);
@@ -24,7 +24,7 @@ function totalWeight(targets: readonly WeightedTarget[]): number {
 }
 
 /**
- * The weights of targets for a reader that sees only these targets, such as a client of SRV records. A weight is 0 only if another target of
+ * The weights of targets for a reader that receives only these targets, such as a client of SRV records. A weight is 0 only if another target of
  * the same entry and priority has a weight, because HAProxy sends no traffic to a server with weight 0, and responds with 503 if all servers
  * have weight 0.
  */

@@ -1,13 +1,13 @@
 /**
- * Keys received from a lost server after the last portable cursor. The next server sends them again if they exist. If it does not, the lost
- * server took those changes with it and no removal follows, so the reader needs a snapshot (semantics.md, Watch 3).
+ * Keys received from a lost server after the last portable cursor. The next server sends existing ones again. If it does not send a key, the
+ * change was lost with the server and no removal follows, so the reader needs a snapshot (semantics.md, Watch 3).
  */
 
-/** Most keys since the last portable cursor. Above it, the next server is asked for a snapshot. */
+/** Maximum number of keys since the last portable cursor. Above it, a snapshot is requested from the next server. */
 const MAX_KEYS = 100_000;
 
 export class UnconfirmedKeys {
-  /** Keys received since the portable cursor. Another server sends them again. */
+  /** Keys received since the portable cursor, which another server sends again. */
   readonly #sinceCheckpoint = new Set<string>();
   readonly #unconfirmed = new Set<string>();
 
@@ -56,7 +56,7 @@ export class UnconfirmedKeys {
     this.#unconfirmed.clear();
   }
 
-  /** Whether, at an END or a bookmark, the reader holds keys that the server does not know. It then needs a snapshot. */
+  /** Whether, at an END or a bookmark, the reader has keys that the server does not know. If so, it needs a snapshot. */
   get hasUnconfirmed(): boolean {
     return this.#unconfirmed.size > 0;
   }

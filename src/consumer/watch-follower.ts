@@ -1,6 +1,6 @@
 /**
- * Follows a watch across broken streams, as a state machine: it applies messages to the set of keys that the reader holds, and emits each
- * change once, even if the server repeats it. The caller opens the streams and waits (`client/follow.io.ts`).
+ * Follows a watch across broken streams. This state machine applies messages to the set of keys that the reader has, and emits each change once,
+ * even if the server repeats it. The caller opens the streams and waits (`client/follow.io.ts`).
  */
 import { create } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
@@ -14,7 +14,10 @@ import { UnconfirmedKeys } from "./unconfirmed-keys.ts";
 
 /** An event of a watch of entries or of summaries. */
 export type FollowEvent<Item = Entry> =
-  /** The entry is new or has changed. `isStaged`: it belongs to a snapshot that is not complete yet; `synced` follows when it is. */
+  /**
+   * The entry is new or has changed. `isStaged`: it is part of a snapshot that is not complete yet; `synced` follows when the snapshot is
+   * complete.
+   */
   | {
       readonly kind: "put";
       readonly isNew: boolean;
@@ -33,7 +36,10 @@ export type FollowEvent<Item = Entry> =
       readonly deltaId: string;
       readonly revision: bigint;
     }
-  /** All changes up to this point were sent. Follows each snapshot and each bookmark. `cursor` resumes from here on any server. */
+  /**
+   * All changes up to this point have been sent. This event follows each snapshot and each bookmark. A watch can resume here with `cursor` on
+   * any server.
+   */
   | {
       readonly kind: "synced";
       readonly isSnapshot: boolean;
@@ -41,7 +47,7 @@ export type FollowEvent<Item = Entry> =
       readonly revision: bigint;
       readonly heldCount: number;
       /**
-       * Upper bound of the age of the server's data at this message, in ms. Infinite if the server reports none, as the first version does
+       * Upper bound of the age of the server's data at this message, in ms. Infinite if the server reports none; servers of the first version do
        * not.
        */
       readonly ageMs: number;
@@ -53,7 +59,7 @@ export type FollowEvent<Item = Entry> =
       readonly servedBy: string;
     };
 
-/** The first IDs of the nodes that a server cannot reach although they may accept writes, and the total number of such nodes. */
+/** Nodes that a server cannot reach although they may accept writes: their total number, and the first of their IDs. */
 export type UnreachableSample = Pick<UnreachableNodes, "count" | "nodeIds">;
 
 /**
@@ -66,11 +72,11 @@ export type RemovalCause = "unregistered" | "expired" | "origin_away" | "no_matc
 interface HeldItem {
   readonly key: EntryKey;
   readonly deltaId: string;
-  /** Distinguishes a repetition from a change that keeps the delta ID (`ReadItem`). */
+  /** Distinguishes a repetition from a change with the same delta ID (`ReadItem`). */
   readonly state: number;
 }
 
-/** The key and item of a delta that puts something. */
+/** The key and item of a delta that puts an item. */
 export interface ReadItem<Item> {
   readonly key: EntryKey;
   readonly item: Item;
@@ -108,7 +114,7 @@ export const readEntryPayload: PayloadReader<Entry> = (payload) => {
 /** By number. */
 const CHANNELS: Readonly<Record<number, string>> = { [Scope.ZONE]: "zone", [Scope.REGION]: "region", [Scope.GLOBAL]: "global" };
 
-/** The key has the channel as the instance ID and the source as the cluster ID, as in a REMOVE. */
+/** As in a REMOVE, the instance ID of the key is the channel, and the cluster ID is the source. */
 export const readSummaryPayload: PayloadReader<ServiceSummary> = (payload) => {
   if (payload.case !== "summary") return undefined;
   const { kind, namespace, serviceId, scope, sourceCluster, stale } = payload.value;
@@ -128,7 +134,7 @@ export class WatchFollower<Item = Entry> {
   /** The reader's items by key, with only the fields needed to recognize a repetition. */
   readonly #held = new Map<string, HeldItem>();
   #staged: StagedSnapshot | undefined;
-  /** Whether all of the reader's items came from this follower. False after a start from a cursor. */
+  /** Whether all of the reader's items were emitted by this follower. False after a start from a cursor. */
   #knowsAll: boolean;
   /** A cursor that every server accepts. Empty requests a snapshot. */
   #portable: string;
@@ -143,8 +149,8 @@ export class WatchFollower<Item = Entry> {
   readonly #seen: PayloadReader<Item>;
 
   /**
-   * `cursor` comes from an earlier run, or is empty. `tellsUnknown`: removals of unknown keys are emitted too. A reader that holds lost
-   * entries needs them to learn that one was unregistered. `seen`: `readEntryPayload` or `readSummaryPayload`.
+   * `cursor` comes from an earlier run, or is empty. `tellsUnknown` means that removals of unknown keys are also emitted. A reader that holds
+   * lost entries needs these events to learn that one was unregistered. `seen` is `readEntryPayload` or `readSummaryPayload`.
    */
   constructor(cursor: string, { tellsUnknown = false, seen }: { readonly tellsUnknown?: boolean; readonly seen: PayloadReader<Item> }) {
     this.#portable = cursor;
@@ -163,7 +169,7 @@ export class WatchFollower<Item = Entry> {
     return this.#portable;
   }
 
-  /** Whether the reader holds entries that this server does not know. The stream must then be opened again with a snapshot. */
+  /** Whether the reader has entries that this server does not know. If so, the stream must be opened again with a snapshot. */
   get hasUnconfirmed(): boolean {
     return this.#isDoubtful;
   }
@@ -204,8 +210,8 @@ export class WatchFollower<Item = Entry> {
   }
 
   /**
-   * Records that the stream ended or failed. An unfinished snapshot is discarded. `isAway`: the server may return as another process, which
-   * does not know its short cursors. Returns the wait before the next attempt, in ms.
+   * Records that the stream ended or failed. An unfinished snapshot is discarded. `isAway` means that the server may return as another process,
+   * which does not know its short cursors. Returns the wait before the next attempt, in ms.
    */
   broken(chance: number, { retryMs, isAway }: { readonly retryMs?: number | undefined; readonly isAway: boolean }): number {
     this.#staged = undefined;

@@ -1,4 +1,4 @@
-/** Wait before the next attempt: exponential backoff with full jitter. */
+/** Computes the wait before the next attempt: exponential backoff with full jitter. */
 
 export interface BackoffOptions {
   /** Upper bound of the first wait. */
@@ -19,10 +19,10 @@ const LATE_SHARE = 0.6;
 const RETURN = { baseMs: 250, maxMs: 12_000 } as const;
 
 /**
- * Wait of a client before it tries to reconnect to a lost server. While its waits grow they have full jitter, which spreads the clients
- * that the server lost at the same time. Clients that have reached the longest wait are spread already, and longer waits between two tries
- * mean fewer tries per second: a tenth of the clients connect in the first second after the server's return, where full jitter would cause
- * a fifth.
+ * Wait of a client before it tries to reconnect to a lost server. While the waits grow, they have full jitter, which spreads the clients that
+ * lost the server at the same time. Clients that have reached the longest wait are already spread, so their waits have less jitter: longer waits
+ * mean fewer attempts per second. A tenth of the clients connect in the first second after the server's return; with full jitter, it would be a
+ * fifth.
  */
 export function returnMs(attempt: number, chance: number): number {
   const isLongest = RETURN.baseMs * 2 ** Math.min(attempt, 30) >= RETURN.maxMs;

@@ -16,7 +16,7 @@ export const RECORD_BOUNDS = {
   maxHostLength: 253,
   maxAliasLength: 253,
   maxTargets: 1000,
-  /** Applies to each of tags, capabilities, resources and aliases, and to every list in a detail. */
+  /** Applies to the lists of tags, capabilities, resources and aliases, and to every list in a detail. */
   maxListItems: 1000,
   maxMetadataPairs: 1000,
   maxMetadataKeyLength: 256,
@@ -41,7 +41,7 @@ export const NODE_BOUNDS = {
   maxRoles: 16,
   maxTransports: 16,
   maxProtocolVersions: 16,
-  /** Clusters other than its own whose policy it accepts. */
+  /** Other clusters whose policy the node accepts. */
   maxPolicyFrom: 256,
   /** Fabric addresses through which to join. */
   maxSeeds: 1000,
@@ -50,7 +50,7 @@ export const NODE_BOUNDS = {
   maxLabelKeyLength: 63,
   /** In characters. */
   maxLabelValueLength: 256,
-  /** Roles and labels together, in bytes of UTF-8: every member of the cluster keeps them, and they travel in one message. */
+  /** Roles and labels together, in bytes of UTF-8: every member of the cluster stores them, and one message contains them all. */
   maxFactsBytes: 8_192,
 } as const;
 
@@ -76,7 +76,7 @@ export function factsBytes(roles: readonly string[], labels: Readonly<Record<str
   return size;
 }
 
-/** Bounds of a policy: of its files, of the store that keeps it, and of the messages in which peers send it. */
+/** Bounds of a policy in files, in the store, and in messages between peers. */
 export const POLICY_BOUNDS = {
   /** A policy file, in bytes. A set of 10,000 rules has about 3 MB. */
   maxFileBytes: 8 * 1024 * 1024,

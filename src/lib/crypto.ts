@@ -19,7 +19,7 @@ export function sha256Halves(text: string): Hash64 {
   return { high: digest.readUInt32BE(0), low: digest.readUInt32BE(4) };
 }
 
-/** Whether the bytes are equal. The time depends on where they differ, so this is not for secrets. */
+/** Whether the bytes are equal. The time depends on where they differ, so this function must not be used for secrets. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
 }
@@ -52,7 +52,7 @@ export class Ed25519PublicKey {
 
   /** Accepts any 32 bytes. If they are not a point of the curve, the key verifies nothing. */
   constructor(raw: Uint8Array) {
-    assert(raw.length === ED25519_BYTES.publicKey, "an Ed25519 public key must have 32 bytes", { length: raw.length });
+    assert(raw.length === ED25519_BYTES.publicKey, "an Ed25519 public key has 32 bytes", { length: raw.length });
     // `slice` of a Buffer would not copy.
     this.raw = new Uint8Array(raw);
     this.#key = createPublicKey({ key: Buffer.concat([PUBLIC_KEY_PREFIX, raw]), format: "der", type: "spki" });
@@ -76,7 +76,7 @@ export class Ed25519PrivateKey {
     this.#key = key;
   }
 
-  /** The 64 bytes of the signature, always the same for the same bytes. Costs about 25 µs. */
+  /** Returns the 64 bytes of the signature, which is always the same for the same bytes. Costs about 25 µs. */
   sign(bytes: Uint8Array): Uint8Array {
     return new Uint8Array(sign(undefined, bytes, this.#key));
   }
@@ -95,9 +95,9 @@ export function ed25519PrivateKey(pem: string): Ed25519PrivateKey | undefined {
   }
 }
 
-// Base64 with the url alphabet and no padding (RFC 4648 §5).
+// Base64 with the URL alphabet and without padding (RFC 4648 §5).
 
-/** The bytes; undefined if encoding them does not return the same text: another alphabet, padding, spare bits. */
+/** Returns the bytes; undefined if encoding them does not return the same text, because it has another alphabet, padding or spare bits. */
 export function decodeBase64url(text: string): Uint8Array | undefined {
   const bytes = Buffer.from(text, "base64url");
   return bytes.toString("base64url") === text ? bytes : undefined;

@@ -9,7 +9,7 @@ export const DAY_MS = 24 * HOUR_MS;
 
 const DURATION_UNITS = { ms: 1, s: 1000, m: MINUTE_MS, h: HOUR_MS, d: DAY_MS } as const;
 
-/** Upper bound of a known age. An unknown age is counted from 1970, and no node has run for this long. */
+/** Upper bound of a known age. An unknown age is counted from 1970 and so is larger, and no node has run for this long. */
 const MAX_AGE_MS = 20 * 365 * DAY_MS;
 
 export function isKnownAge(ageMs: number): boolean {

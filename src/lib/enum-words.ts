@@ -6,7 +6,7 @@
 /** The contract's name of a word. */
 export type EnumName<W extends string> = W extends `${infer First}-${infer Rest}` ? `${Uppercase<First>}_${EnumName<Rest>}` : Uppercase<W>;
 
-/** The contract's name of one of our words. `tsc` refuses a word if the enum that is indexed by it has no such value. */
+/** The contract's name of one of our words. `tsc` refuses a word if the enum has no such value. */
 export function enumName<const W extends string>(word: W): EnumName<W> {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the expression implements the type
   return word.toUpperCase().replaceAll("-", "_") as EnumName<W>;
@@ -21,7 +21,7 @@ export function enumValue<E extends ProtoEnum>(values: E, word: string | undefin
   return (word === undefined ? 0 : (values[enumName(word)] ?? 0)) as E[keyof E];
 }
 
-/** The word for a value. Empty for 0, and the number for a value that only a newer program knows. */
+/** The word for a value. Empty for 0, and the number for a value that only a newer version knows. */
 export function enumWord(values: ProtoEnum, value: number): string {
   return value === 0
     ? ""

@@ -93,7 +93,7 @@ export class WaymarkError extends Error {
   }
 }
 
-/** A `WaymarkError` as plain values for another thread, without its stack and cause, which are never sent to clients. */
+/** A `WaymarkError` as plain values for another thread. It lacks the stack and the cause, which are never sent to clients. */
 export interface SentError {
   readonly reason: ErrorReason;
   /** Without the reason. */
@@ -105,24 +105,24 @@ export function sentError({ reason, message, details }: WaymarkError): SentError
   return { reason, text: message.slice(`${reason}: `.length), details: { ...details, cause: undefined } };
 }
 
-/** The error again, in the receiving thread. */
+/** Restores the error in the receiving thread. */
 export function receivedError({ reason, text, details }: SentError): WaymarkError {
   return new WaymarkError(reason, text, details);
 }
 
-/** `invalid_argument` that names the field and the rule it broke. */
+/** Returns an `invalid_argument` error that names the field and the violated rule. */
 export function invalid(field: string, description: string): WaymarkError {
   return new WaymarkError("invalid_argument", `${field}: ${description}`, { violations: [{ field, description }] });
 }
 
-/** The error that a caller gets for a bug of this program. It reveals only that the call failed. */
+/** Returns the error that a caller gets for a bug in this program. It reveals only that the call failed. */
 export function failedInside(): WaymarkError {
   return new WaymarkError("internal", "the server failed on this request; its log has the request id");
 }
 
 /**
- * A bug of this program, found by `assert`. If all changes of the call were reverted (`isUndone`), only that call fails. Otherwise the
- * process ends, so that it restarts with clean state. Code that catches errors and continues must call `rethrowInvariant` first.
+ * A bug in this program, found by `assert`. If all changes of the call were reverted (`isUndone`), only that call fails. Otherwise, the process
+ * exits, so that it restarts with a clean state. Code that catches errors and continues must call `rethrowInvariant` first.
  */
 export class InvariantError extends Error {
   /** Set by code that reverted all changes since the call began. */
@@ -139,7 +139,7 @@ export function rethrowInvariant(error: unknown): void {
   if (error instanceof InvariantError && !error.isUndone) throw error;
 }
 
-/** Checks an invariant of the program. It is never used on input from outside. */
+/** Checks an invariant of the program. Must not be used for input from outside. */
 export function assert(condition: boolean, message: string, facts: Readonly<Record<string, unknown>> = {}): asserts condition {
   if (!condition) throw new InvariantError(`assertion failed: ${message} ${JSON.stringify(facts)}`);
 }

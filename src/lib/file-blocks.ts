@@ -49,7 +49,10 @@ export function readBlock(bytes: Uint8Array, at: number, index: number): FileBlo
   return { kind: bytes[at + HEAD_BYTES - 1] ?? 0, payload: bytes.subarray(at + HEAD_BYTES, end), end };
 }
 
-/** Why this node cannot use a file with this first block; empty if it can. Throws `invalid_argument` for content that no version writes. */
+/**
+ * Returns the reason why this node cannot use a file with this first block; empty if it can. Throws `invalid_argument` for content that no
+ * version writes.
+ */
 export function ownerFault({ payload }: Pick<FileBlock, "payload">, self: FileOwner, knownFormat: number): string {
   const { format, nodeId, clusterId } = objectOf(payload);
   if (format !== knownFormat) return `it has the format ${String(format)}, which this version of waymark does not know`;

@@ -9,8 +9,7 @@ export interface Hash64 {
 const START: Hash64 = { high: 0xcbf29ce4, low: 0x84222325 };
 
 /**
- * Hash of the text's UTF-16 code units, low byte first. It can continue from another hash, to cover several texts. HOT: runs for each
- * query.
+ * Hash of the text's UTF-16 code units, low byte first. To cover several texts, it can continue from another hash. HOT: runs for each query.
  */
 export function fnv64(text: string, from: Hash64 = START): Hash64 {
   let high = from.high | 0;
@@ -39,7 +38,10 @@ export function hashHex(hash: Hash64): string {
   return hash.high.toString(16).padStart(8, "0") + hash.low.toString(16).padStart(8, "0");
 }
 
-/** The hash spread evenly over all its bits, as a number in [0, 1). FNV alone leaves texts close together that differ only at their end. */
+/**
+ * The hash as a number in [0, 1), spread evenly over all its bits. With FNV alone, texts that differ only at their end have hashes close
+ * together.
+ */
 export function hashFraction(hash: Hash64): number {
   return mixedFraction(hash.high, hash.low);
 }
@@ -89,8 +91,8 @@ export class Sum64 {
 }
 
 /**
- * A slot for a text in a table, whose size is a power of two, and the hash from which the slot is computed. Texts with the same slot must
- * do no harm, because anybody can find such texts. HOT.
+ * A slot for a text in a table, whose size is a power of two, and the hash from which the slot is computed. Texts with the same slot must cause
+ * no harm, because such texts are easy to find. HOT.
  */
 export function tableSlot(text: string, places: number): { readonly place: number; readonly hash: number } {
   let hash = 0;

@@ -1,7 +1,7 @@
-/** Hybrid logical clock: wall time that never moves back and never repeats, in one safe integer. */
+/** Hybrid logical clock: wall time that never moves backwards and never repeats, in one safe integer. */
 import { assert, WaymarkError } from "./errors.ts";
 
-/** Stamps per millisecond. If a millisecond needs more, it uses stamps of the next one. */
+/** Stamps per millisecond. If a millisecond needs more, the clock uses stamps of the next one. */
 const PER_MS = 2048;
 
 /**
@@ -10,7 +10,7 @@ const PER_MS = 2048;
  */
 export const MAX_STAMP = Date.UTC(2100, 0, 1) * PER_MS;
 
-/** Wall time of a stamp, in ms. It is ahead by the milliseconds whose stamps the clock has used early. */
+/** Wall time of a stamp, in ms. If the clock has used stamps of later milliseconds, this time is ahead by them. */
 export function hlcWallMs(stamp: number): number {
   return Math.floor(stamp / PER_MS);
 }
@@ -26,7 +26,7 @@ export function isStamp(stamp: number): boolean {
 }
 
 function beyondStamps(whose: string): WaymarkError {
-  return new WaymarkError("clock_skew", `${whose} is in the year 2100 or later: no record can have a later stamp`);
+  return new WaymarkError("clock_skew", `${whose} has reached the last valid stamp, at the beginning of the year 2100`);
 }
 
 export class Hlc {
@@ -34,7 +34,7 @@ export class Hlc {
 
   /** Continues after `last`, the newest known stamp of an earlier process instance; 0 if there is none. */
   constructor(last = 0) {
-    assert(isStamp(last), "the first value of the clock must be a stamp", { last });
+    assert(isStamp(last), "the first value of the clock is not a stamp", { last });
     this.#last = last;
   }
 

@@ -26,7 +26,7 @@ export interface Log {
 export interface RootLog extends Log {
   /** Number of lines dropped because stderr was not read. */
   droppedCount(): number;
-  /** Ends the log at the end of the process: waits at most 1 s until buffered lines are written, and drops later lines. */
+  /** Closes the log at the end of the process: waits at most 1 s until buffered lines are written, and drops later lines. */
   end(): Promise<void>;
 }
 
@@ -46,10 +46,10 @@ const MAX_TEXT_CHARS = 2048;
 const MAX_MESSAGE_CHARS = 512;
 const MAX_BUFFER_BYTES = 1024 * 1024;
 const STDERR_FD = 2;
-/** Time for writing buffered lines at the end. A reader that has ended or is blocked must not keep the process alive. */
+/** Time limit for writing buffered lines at the end. A reader that has ended or is blocked must not keep the process alive. */
 const END_MS = 1000;
 
-/** Opens the process's log. Buffered lines above 1 MiB are dropped and counted, never waited for. */
+/** Opens the process's log. Above 1 MiB of buffered lines, further lines are dropped and counted, and nothing waits for them. */
 export function openLog(options: LogOptions): RootLog {
   const sink = options.write === undefined ? openStderr() : { write: options.write, end: () => Promise.resolve(), droppedCount: () => 0 };
   const isText = (options.format ?? (process.stderr.isTTY ? "text" : "json")) === "text";
@@ -86,8 +86,8 @@ function componentLog(root: Logger, logger: Logger, component: string, { scopes,
 }
 
 function openStderr(): { write: (line: string) => void; end: () => Promise<void>; droppedCount: () => number } {
-  // Not synchronous: a blocked reader of stderr would block every stream of this node.
-  // With a `minLength` of 0 it would not report when everything is written.
+  // Writing is not synchronous, because a blocked reader of stderr would block every stream of this node. With a `minLength` of 0, the
+  // destination would not report when everything is written.
   const stderr = destination({ fd: STDERR_FD, sync: false, minLength: 1, maxLength: MAX_BUFFER_BYTES });
   let dropped = 0;
   let isEnded = false;
@@ -123,7 +123,7 @@ function bounded(fields: Record<string, unknown>): Record<string, unknown> {
   return result;
 }
 
-/** The line, shortened if it is above the bound. A shortened line keeps its level, time, component and message. */
+/** Returns the line, shortened if it is above the bound. A shortened line still has its level, time, component and message. */
 function cut(line: string): string {
   if (line.length <= MAX_LINE_BYTES && Buffer.byteLength(line) <= MAX_LINE_BYTES) return line;
   const { level, time, component, msg } = parsed(line);

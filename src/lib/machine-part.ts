@@ -17,11 +17,11 @@ export interface MachinePart<In extends OfKind, Out> {
   look?(time: Time, out: Out[]): void;
   /** Monotonic ms at which `look` has work to do; `NEVER` if it has none. */
   nextDeadlineMs?(): number;
-  /** The machine begins: it may now send. */
+  /** The machine begins, and may send from now on. */
   begin?(time: Time, out: Out[]): void;
   /** The machine accepts no new work from now on. */
   drain?(time: Time, out: Out[]): void;
-  /** The process was blocked for this time, which must not count against others. */
+  /** Postpones deadlines of others by the time for which this process was blocked. */
   postpone?(byMs: number, time: Time): void;
 }
 
@@ -30,7 +30,7 @@ type PartHandler<In, Out> = (input: In, time: Time, out: Out[]) => void;
 /** The parts of a machine, in the order in which they run. */
 export class MachineParts<In extends OfKind, Out extends OfKind> {
   #all: readonly MachinePart<In, Out>[] = [];
-  /** Built once from the list, so that an input costs one lookup. */
+  /** Built once from the list, so that each input costs one lookup. */
   readonly #handlers = new Map<string, PartHandler<In | Out, Out>[]>();
   #looks: readonly ((time: Time, out: Out[]) => void)[] = [];
   #deadlines: readonly (() => number)[] = [];

@@ -1,4 +1,4 @@
-/** The contract of every protocol machine: it gets time, random numbers and input, and returns commands for its shell. */
+/** The contract of every protocol machine, which receives time, random numbers and input, and returns commands for its shell. */
 
 /** Two clocks: `monoMs` measures durations, `wallMs` is the date. They are never compared with each other. */
 export interface Time {
@@ -6,7 +6,7 @@ export interface Time {
   readonly wallMs: number;
 }
 
-/** The deadline of a machine that waits for nothing. */
+/** The deadline of a machine that has no deadline. */
 export const NEVER = Number.POSITIVE_INFINITY;
 
 export interface Machine<Input, Output> {
@@ -19,7 +19,7 @@ export interface Machine<Input, Output> {
 /** Options whose defaults are in a table, which documents each option and its value in one place. */
 export type OptionsOf<Table> = { readonly [Name in keyof Table]: number };
 
-/** Runs work that yields between slices in one step. A shell that must not block the event loop iterates over the slices itself. */
+/** Runs sliced work to its end in one step. A shell that must not block the event loop iterates over the slices itself. */
 export function runThrough<T>(work: Generator<void, T>): T {
   for (let step = work.next(); ; step = work.next()) if (step.done === true) return step.value;
 }

@@ -24,8 +24,8 @@ export function readNamedFile({ setting, path, maxBytes }: NamedFile): Buffer {
 }
 
 /**
- * Reads a file of PEM certificates. TLS treats a file without certificates, or with an unreadable one, as a shorter list, and then does not
- * trust the peers that the operator meant. Throws like `readNamedFile`.
+ * Reads a file of PEM certificates. Without this check, TLS would treat a file without certificates, or with an unreadable one, as a shorter
+ * list, and would not trust the peers that the operator intended. Throws like `readNamedFile`.
  */
 export function readCertificates(setting: string, path: string): Buffer {
   const bytes = readNamedFile({ setting, path, maxBytes: MAX_PEM_BYTES });
@@ -35,17 +35,17 @@ export function readCertificates(setting: string, path: string): Buffer {
 }
 
 /**
- * Why the content of a file is not a list of PEM certificates, as text that follows the file's name. Other content between them is ignored,
- * as in TLS.
+ * Returns the reason why the content of a file is not a list of PEM certificates, as text that follows the file's name. Other content between
+ * certificates is ignored, as in TLS.
  */
 export function certificatesFault(bytes: Buffer): string | undefined {
   const blocks = bytes
     .toString("latin1")
     .split("-----BEGIN ")
     .filter((block) => /^(?:X509 |TRUSTED )?CERTIFICATE-----/.test(block));
-  if (blocks.length === 0) return "holds no certificate in PEM";
+  if (blocks.length === 0) return "contains no certificate in PEM format";
   const bad = blocks.findIndex((block) => !isCertificate(`-----BEGIN ${block}`));
-  return bad < 0 ? undefined : `holds ${blocks.length} certificates in PEM, and number ${bad + 1} cannot be read`;
+  return bad < 0 ? undefined : `contains ${blocks.length} certificates in PEM format, and number ${bad + 1} cannot be read`;
 }
 
 function isCertificate(pem: string): boolean {

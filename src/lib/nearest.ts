@@ -19,8 +19,8 @@ function distance(a: string, b: string): number {
 }
 
 /**
- * The candidate nearest to `word`; undefined if none is near, so that more than one in `alike` of its letters differs. On a tie the first
- * wins.
+ * The candidate nearest to `word`; undefined if more than one in `alike` of the letters differs in every candidate. On a tie, the first one is
+ * returned.
  */
 export function findNearest(word: string, candidates: readonly string[], alike = 2): string | undefined {
   let nearest: string | undefined;

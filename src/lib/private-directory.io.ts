@@ -4,8 +4,8 @@ import { dirname } from "node:path";
 
 /**
  * Creates the directory (mode 700), and its parents, if it is missing. Throws the system's error if it cannot be created. It does not use
- * `recursive`: Node's own implementation never returns in places where the system creates no directories, such as /proc, which may contain
- * the home of a user without one.
+ * `recursive`, because Node's own implementation never returns in places where the system creates no directories, such as /proc, which can be
+ * configured as the home of a user that has none.
  */
 export function makePrivateDirectory(directory: string): void {
   const isThere = () => statSync(directory, { throwIfNoEntry: false })?.isDirectory() === true;

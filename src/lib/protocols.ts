@@ -9,7 +9,7 @@ export type TransportProtocol = "tcp" | "udp" | "sctp";
 
 export interface Protocol {
   readonly transport: TransportProtocol;
-  /** Protocol id that clients negotiate in TLS, from IANA's ALPN registry (RFC 7301). Absent if clients negotiate none. */
+  /** Protocol id that clients negotiate in TLS, from IANA's ALPN registry (RFC 7301). Absent if clients do not negotiate the protocol. */
   readonly alpn?: "http/1.1" | "h2" | "h3";
   /** Default port of the protocol. Absent if it has none. */
   readonly port?: number;
@@ -63,8 +63,8 @@ export function isProtocolWord(word: string): word is keyof typeof PROTOCOLS {
 }
 
 /**
- * The properties of a protocol name, which may have upper case letters. An unknown name is an application protocol over TCP that gRPC
- * channels never call.
+ * The properties of a protocol, by its name in upper or lower case. An unknown name is an application protocol over TCP that gRPC channels never
+ * call.
  */
 export function protocolOf(word: string): Protocol {
   const canonical = protocolWord(word);

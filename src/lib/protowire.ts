@@ -1,6 +1,6 @@
 /**
  * Protobuf's wire format for hot paths: writing at an offset, and reading with every bound checked
- * (https://protobuf.dev/programming-guides/encoding/). Reading any bytes ends normally or throws one WaymarkError.
+ * (https://protobuf.dev/programming-guides/encoding/). Reading never fails in any other way than by throwing a WaymarkError.
  */
 import { invalid, WaymarkError } from "./errors.ts";
 
@@ -22,7 +22,7 @@ const eightView = new DataView(eightBytes.buffer);
 
 /** Size of the buffer that small arrays share, as with `Buffer.allocUnsafe`. It is zeroed, so that runs are repeatable. */
 const POOL_BYTES = 65_536;
-/** An array above this size gets its own buffer. */
+/** An array above this size has its own buffer. */
 const MAX_POOLED_BYTES = 8192;
 
 let pool = new ArrayBuffer(POOL_BYTES);
@@ -78,7 +78,8 @@ export function writeVarint64(out: Uint8Array, at: number, value: bigint): numbe
 
 /** Writes only the bytes, without tag or length. Returns the offset after them. */
 export function writeBytes(out: Uint8Array, at: number, bytes: Uint8Array): number {
-  // HOT: the bytes are mostly empty, and the call of `set` alone costs as much as a field (bench `versions`, keys that come and go).
+  // HOT: the bytes are mostly empty, and the call of `set` alone costs as much as a field (bench `versions`, with keys that are added and
+  // removed).
   if (bytes.length > 0) out.set(bytes, at);
   return at + bytes.length;
 }
@@ -90,7 +91,7 @@ export function writeDouble(out: Uint8Array, at: number, value: number): number 
   return at + 8;
 }
 
-/** Size of a text in UTF-8; a lone surrogate counts as the three bytes of U+FFFD. */
+/** Size of a text in UTF-8; a lone surrogate is counted as the three bytes of U+FFFD. */
 export function utf8Size(text: string): number {
   let size = text.length;
   for (let i = 0; i < text.length; i++) {
@@ -114,7 +115,7 @@ function isLowSurrogate(text: string, at: number): boolean {
 export function writeText(out: Uint8Array, at: number, text: string): number {
   const length = text.length;
   let to = writeVarint(out, at, length);
-  // HOT: names are ASCII and short; encodeInto costs about 100 ns per call, this loop 1 ns per character (bench/codec.ts).
+  // HOT: names are ASCII and short; encodeInto costs about 100 ns per call, and this loop 1 ns per character (bench/codec.ts).
   for (let i = 0; i < length; i++) {
     const unit = text.charCodeAt(i);
     if (unit >= 0x80) return writeUtf8(out, at, text);
@@ -149,7 +150,7 @@ export function closeLength(out: Uint8Array, start: number, end: number): number
   return end + extra;
 }
 
-// Whole fields of messages, as generated code writes and reads them. As in proto3, empty, zero and false values are not written.
+// Complete fields of messages, as generated code writes and reads them. As in proto3, empty, zero and false values are not written.
 
 export function writeTextField(out: Uint8Array, at: number, tag: number, text: string): number {
   return text === "" ? at : writeText(out, writeVarint(out, at, tag), text);
@@ -182,7 +183,7 @@ function writeFixed32(out: Uint8Array, at: number, value: number): number {
 }
 
 export function writeDoubleField(out: Uint8Array, at: number, tag: number, value: number): number {
-  // In protobuf, minus zero is different from the default zero.
+  // In protobuf, minus zero differs from the default zero.
   return Object.is(value, 0) ? at : writeDouble(out, writeVarint(out, at, tag), value);
 }
 
@@ -300,8 +301,7 @@ export class WireReader {
   /** End of the current message. */
   end: number;
   /**
-   * Whether `varint` returned a number from 2^31 on. It is returned unchanged, also for fields for which protobuf uses only the low 32
-   * bits.
+   * Whether `varint` returned a number from 2^31 on. It is returned unchanged, even for fields for which protobuf uses only the low 32 bits.
    */
   hasWide = false;
 
@@ -333,7 +333,7 @@ export class WireReader {
       value += (byte & 127) * scale;
       if (byte < 128) {
         if (value >= TWO_31) {
-          // Eight bytes of seven bits may exceed 2^53; the sum is then inexact but never small again.
+          // Eight bytes of seven bits can exceed 2^53. The sum is then inexact, but never becomes small again.
           if (value > Number.MAX_SAFE_INTEGER) throw malformed("varint above 2^53", this.at);
           this.hasWide = true;
         }
@@ -347,7 +347,7 @@ export class WireReader {
     throw malformed("truncated varint", this.at);
   }
 
-  /** A varint of any 64-bit value as a number: exact up to 2^53, and never small above it, so that rules refuse it. */
+  /** A varint of any 64-bit value as a number: exact up to 2^53, and never small for larger values, so that rules refuse them. */
   number(): number {
     const { bytes, end } = this;
     let value = 0;
@@ -515,8 +515,8 @@ export function readPair(reader: WireReader, into: Record<string, string>): void
 /** The value of a list that has no items yet. `grown` replaces it by another list. */
 export const NO_ITEMS: never[] = [];
 
-/** A list with one more item. The given list must not be used afterwards. */
-// HOT: V8 gives a list room for 17 items with the first `push`, and most lists of an entry have one or two items (bench/register.ts).
+/** Returns a list with one more item. The given list must not be used afterwards. */
+// HOT: with the first `push`, V8 allocates room for 17 items, but most lists of an entry have one or two items (bench/register.ts).
 export function grown<T>(items: T[], item: T): T[] {
   const [first] = items;
   if (items.length === 0) return [item];
@@ -525,7 +525,7 @@ export function grown<T>(items: T[], item: T): T[] {
   return items;
 }
 
-/** Refuses one more item if there are `max` items. */
+/** Refuses another item if there are already `max` items. */
 export function mayGrow(count: number, max: number, field: string): void {
   if (count >= max) throw invalid(field, `has more than ${max} items`);
 }
@@ -556,14 +556,14 @@ export function hasField(bytes: Uint8Array, field: number): boolean {
   return false;
 }
 
-/** Longest text that `shortText` creates: from 13 characters on, V8 creates a rope instead of a string. */
+/** Longest text that `shortText` creates. From 13 characters on, V8 creates a rope instead of a flat string. */
 const MAX_SHORT_BYTES = 12;
 const SHORT_TEXTS = 1024;
 /** The last short texts, each at the index that is computed from its bytes. */
 const lastTexts: string[] = Array.from({ length: SHORT_TEXTS }, () => "");
 
 /** A text of ASCII; undefined if it has other characters. */
-// HOT: a TextDecoder call costs 105 ns, a step here 2 ns. Most short texts are soon read again: a new string for each was a third of the
+// HOT: a call of TextDecoder costs 105 ns, a step here 2 ns. Most short texts are soon read again, and a new string for each was a third of the
 // garbage of reading an entry.
 function shortText(bytes: Uint8Array, start: number, end: number): string | undefined {
   let hash = 0;

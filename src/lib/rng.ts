@@ -47,7 +47,7 @@ export class Rng {
 
   /** A whole number, 0 ≤ x < n, for 1 ≤ n ≤ 2^53. */
   int(n: number): number {
-    assert(Number.isSafeInteger(n) && n >= 1, "rng.int needs a positive whole number", { n });
+    assert(Number.isSafeInteger(n) && n >= 1, "rng.int without a positive whole number", { n });
     return Math.floor(this.next() * n);
   }
 }
@@ -64,8 +64,8 @@ function hashText(text: string, offset: number): number {
 }
 
 /**
- * Number of random words requested from the system in one call: a request of four bytes costs more than a microsecond, one of four thousand
- * only a little more.
+ * Number of random words requested from the system in one call: a request of four bytes costs more than a microsecond, and a request of four
+ * thousand bytes only a little more.
  */
 const WORDS = 1024;
 

@@ -1,6 +1,6 @@
 /**
  * Ports on which several threads of this process listen. The kernel distributes connections and datagrams among them (SO_REUSEPORT): each
- * connection, and each address that sends datagrams, belongs to one of them.
+ * connection, and each address that sends datagrams, is assigned to one of them.
  */
 import { createSocket, type SocketOptions, type Socket as UdpSocket } from "node:dgram";
 import { once } from "node:events";
@@ -8,14 +8,14 @@ import { createServer, type Server } from "node:net";
 import { assert } from "./errors.ts";
 
 /**
- * How a thread binds the port. The `first` thread must find it free. A `further` thread joins the threads that have it, and must know its
- * number.
+ * How a thread binds the port. For the `first` thread, the port must be free. A `further` thread joins the threads that have the port, and must
+ * know its number.
  *
- * The kernel lets every process of this user join a shared port, and would send a part of the connections to another node that was started
- * on the same port by mistake. So the first thread binds the port exclusively before it shares it: this fails if any process has the port,
- * shared or not. It also finds a free number for port 0; for UDP, the kernel could otherwise choose a number that other processes share.
- * Between both steps the port is free for a few microseconds. A process that binds it in this time keeps it, and the second step fails,
- * unless that process shares it too.
+ * The kernel lets every process of this user join a shared port, and would send some of the connections to another node that was started on the
+ * same port by mistake. So the first thread binds the port exclusively before it shares it, which fails if any process has the port, shared or
+ * not. It also finds a free number for port 0; for UDP, the kernel could otherwise choose a number that other processes share. Between the two
+ * steps, the port is free for a few microseconds. If another process binds it in this time, the second step fails, unless that process also
+ * shares the port.
  */
 export type PortSharing = "first" | "further";
 
@@ -52,7 +52,7 @@ async function freeTcpPort({ host, port }: ListeningPort): Promise<number> {
   const server = createServer();
   await listenOn(server, { host, port });
   const address = server.address();
-  assert(address !== null && typeof address === "object", "a listening TCP server must have an address");
+  assert(address !== null && typeof address === "object", "a listening TCP server has an address");
   server.close();
   return address.port;
 }

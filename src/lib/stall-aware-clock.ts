@@ -1,16 +1,16 @@
 /**
- * The clock for deadlines of other nodes and clients: a pause of this process's own event loop hardly counts (semantics.md, Deadlines and
- * standstills).
+ * The clock for deadlines of other nodes and clients, on which a pause of this process's own event loop is hardly counted (semantics.md,
+ * Deadlines and standstills).
  */
 
-/** The time for which a pause counts at most. The event loop was paused if a reading of the clock is late by more than this. */
+/** The part of a pause that is counted at most. The event loop was paused if a reading of the clock is late by more than this. */
 const STANDSTILL_MS = 250;
-/** The shell must read the clock this often, because a longer time without a reading counts as a pause. */
+/** The shell must read the clock at this interval, because a longer time without a reading is treated as a pause. */
 export const STALL_CHECK_MS = 100;
 
-/** Stall-aware milliseconds have two readings: `nowMs` sets a deadline, and the deadline is due when `dueMs` reaches it. */
+/** A clock of stall-aware milliseconds with two readings: deadlines are set by `nowMs`, and are due when `dueMs` reaches them. */
 export interface StallAwareClock {
-  /** The stall-aware time now. A deadline that is renewed now gets its whole time from here. */
+  /** The stall-aware time now. A deadline that is renewed now gets its full time, counted from this reading. */
   nowMs(monoMs: number): number;
   /** Deadlines up to this value are due. Just after a pause it is behind `nowMs`. */
   dueMs(monoMs: number): number;
@@ -25,16 +25,16 @@ export interface ProcessPause {
 }
 
 /**
- * While the event loop is paused, messages that others sent in time wait in the sockets. When it continues, timers run first. So a pause
- * counts for at most 250 ms, and deadlines are due 250 ms later until this time has passed and the messages have been read, or until the
- * next pause. A loop that pauses again and again therefore ends things later, but it does end them. With a single reading for both, a
- * deadline that is renewed just after a pause would end 250 ms early.
+ * While the event loop is paused, messages that others sent in time wait in the sockets. When it continues, timers run first. So at most 250 ms
+ * of a pause are counted. After it, deadlines are due 250 ms later, until this time has passed and the messages have been read, or until the
+ * next pause. If a loop pauses repeatedly, deadlines are therefore reached later, but they are reached. With a single reading for both, a
+ * deadline that is renewed just after a pause would be reached 250 ms early.
  */
 export class StallTracker implements StallAwareClock {
   #seenMonoMs: number | undefined;
   #last: ProcessPause = { endMonoMs: Number.NEGATIVE_INFINITY, lengthMs: 0 };
   #graceMs = 0;
-  /** The time until the last reading that does not count. */
+  /** The time up to the last reading that is not counted. */
   #skippedMs = 0;
 
   nowMs(monoMs: number): number {

@@ -32,7 +32,7 @@ export function stallAwareDueMs(): number {
   return clockOfLoop().dueMs(performance.now());
 }
 
-/** Whether the event loop was paused until a moment ago, so that messages from others are possibly not read yet. */
+/** Whether a pause of the event loop has just ended, so that messages from others may not have been read yet. */
 export function isJustResumed(): boolean {
   stallAwareNowMs();
   return clock.isJustResumed;
@@ -45,8 +45,8 @@ export function lastPause(): ProcessPause {
 }
 
 /**
- * Length of the last pause of the event loop in ms, if it ended less than `agoMs` before this time, otherwise 0. HOT: runs for each DNS
- * query over UDP.
+ * Length of the last pause of the event loop in ms if it ended less than `agoMs` before this time; otherwise 0. HOT: runs for each DNS query
+ * over UDP.
  */
 export function recentPauseMs(monoMs: number, agoMs: number): number {
   clockOfLoop().nowMs(monoMs);
@@ -60,7 +60,7 @@ export interface StallAwareTimeout {
   clear(): void;
 }
 
-/** Like `setTimeout`, by the stall-aware clock: a timeout that would end during a pause gets its remaining time afterwards. */
+/** Like `setTimeout`, but by the stall-aware clock: a timeout that would expire during a pause gets its remaining time afterwards. */
 export function stallAwareTimeout(callback: () => void, delayMs: number): StallAwareTimeout {
   let dueMs = stallAwareNowMs() + delayMs;
   let timer: NodeJS.Timeout;
@@ -87,11 +87,11 @@ export function sharedOriginMs(): number {
   return Math.min(...Array.from({ length: 8 }, () => -performance.now() + Number(process.hrtime.bigint()) / 1e6));
 }
 
-// A timer for any delay: Node's own timers accept delays from 0 to 24 days.
+// Timers for any delay. Node's own timers accept delays from 0 to 24 days.
 
 /**
- * Runs `act` after `delayMs`, or as soon as possible if the delay is negative. A delay longer than Node's timers never ends. The returned
- * function cancels it.
+ * Runs `act` after `delayMs`, or as soon as possible if the delay is negative. A delay longer than the maximum of Node's timers never ends. The
+ * returned function cancels it.
  */
 export function later(act: () => void, delayMs: number): () => void {
   if (delayMs > MAX_TIMER_MS) return () => {};

@@ -1,9 +1,12 @@
 /** Versions of FUNCTION entries, and npm-style ranges of versions such as `^1.2.0`. */
-// Imports only this class, because the whole library has 47 files, which every start of a node or a query would load.
+// Only this class is imported, because the whole library has 47 files, which every start of a node or a query would load.
 import Range from "semver/classes/range.js";
 import { invalid } from "./errors.ts";
 
-/** Maximum number of remembered results. A catalog has few versions, and parsing a version costs more than the rest of a filter. */
+/**
+ * Maximum number of remembered results. Results are remembered because a catalog has few versions, and parsing a version costs more than the
+ * rest of a filter.
+ */
 const MAX_KNOWN = 256;
 const MAX_RANGE_LENGTH = 128;
 

@@ -1,4 +1,4 @@
-/** The entry point of the command line: passes argv, handles signals and sets the exit code. */
+/** The entry point of the command line, which passes argv, handles signals and sets the exit code. */
 
 import { openEnvironment } from "../cli/environment.io.ts";
 import type { ServeRequest } from "../cli/environment.ts";
@@ -20,7 +20,7 @@ process.on("SIGTERM", onSignal);
 // A reader such as `head` may close the pipe early, which is not an error.
 process.stdout.on("error", () => process.exit(0));
 
-/** How long a process may continue to run after its node has stopped or failed, in ms. The node has closed everything by then. */
+/** Maximum time that the process keeps running after its node has stopped or failed, in ms. The node has closed everything by then. */
 const CLOSE_MS = 1000;
 
 async function serve(request: ServeRequest): Promise<void> {

@@ -1,13 +1,13 @@
-/** Keeps the ticks of Node as fast as they are at the start. */
+/** Keeps the ticks of Node as fast as they are when the process starts. */
 import { createHook } from "node:async_hooks";
 
 let kept: object | undefined;
 
 /**
- * Keeps one tick of `process.nextTick` for the lifetime of the process. V8 makes a tick fast while it remembers the object shapes of a tick,
- * and a garbage collection drops every shape that no object has. After that, Node 24 needs ten times as long for each tick, permanently: 245
- * ns instead of 24, and a query uses about ten ticks. Whether this happens depends on the time of the first full collection: a node with a
- * policy file was slow, and one without was not. docs/decisions/0011 has the measurements.
+ * Keeps one tick of `process.nextTick` for the lifetime of the process. A tick is fast while V8 remembers the object shapes of a tick, and a
+ * garbage collection drops every shape that no object has. After that, Node 24 permanently needs ten times as long for each tick: 245 ns instead
+ * of 24 ns, and a query uses about ten ticks. Whether this happens depends on the time of the first full collection: a node with a policy file
+ * was slow, and a node without one was not. docs/decisions/0011 has the measurements.
  */
 export function keepTick(): void {
   const hook = createHook({

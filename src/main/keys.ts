@@ -1,4 +1,4 @@
-/** Announcing a key, for the command line, which cannot import the signing room. */
+/** Announces a key for the command line, which cannot import the signing room. */
 import type { AnnouncedKey, KeyToAnnounce } from "../cli/environment.ts";
 import { announcementPem, signAnnouncement } from "../signing/codec.ts";
 import { readSigningKeys } from "../signing/key-file.io.ts";

@@ -5,10 +5,10 @@ import { verifyLines } from "../policy/audit/line.ts";
 import { decodePolicySet, encodePolicySet } from "../policy/set/codec.ts";
 import { formatPolicyFile, readPolicyFile } from "../policy/set/file.ts";
 
-/** Reads a policy file as a node would, at this time. */
+/** Reads a policy file as a node would read it now. */
 export function readPolicy(text: string): PolicyReading {
   const { set, problems } = readPolicyFile(text, { nowWallMs: Date.now() });
-  // Used only when the server reports a fault that cannot be found in the file alone. The text is then parsed again.
+  // Used only when the server reports a fault that cannot be found from the file alone, so the text is parsed again then.
   const lineOf = (path: string): number => {
     const steps = path.split(/[.[\]]+/).filter((step) => step !== "");
     return readDocuments(text).places[0]?.line(steps.map((step) => (/^\d+$/.test(step) ? Number(step) : step))) ?? 0;

@@ -29,8 +29,8 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
   try {
     const onceStarted = async (grpc: string): Promise<void> => {
       await beforeReady?.(grpc);
-      // Node writes its compile cache when it ends, but kill -9 would prevent that. Writing it now costs time at the first start and saves
-      // time at later ones.
+      // Node writes its compile cache when the process exits, but not after kill -9. Writing it now costs time at the first start and saves time
+      // at later ones.
       flushCompileCache();
       collectFirst();
     };
@@ -43,7 +43,7 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
   }
   if (!interrupt.aborted) onReady(node);
   if (!interrupt.aborted) await once(interrupt, "abort");
-  // A node that is stopping no longer reads its files again.
+  // A node that is stopping does not reread its files.
   heedHangUp(() => {});
   await node.stop();
   await log.end();

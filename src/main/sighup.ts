@@ -1,5 +1,5 @@
 /**
- * Handles SIGHUP. For a process that runs a node it means that files must be read again, and never ends the process. It ends every other
+ * Handles SIGHUP. In a process that runs a node, the signal makes the node reread its files, and never ends the process. It ends every other
  * command.
  */
 let isAsked = false;
@@ -13,7 +13,7 @@ export function holdHangUp(): void {
   process.on("SIGHUP", hear);
 }
 
-/** Lets SIGHUP end this process, because it runs no node. A remembered signal ends it now. */
+/** Lets SIGHUP end this process, because it runs no node. A signal that was remembered ends it now. */
 export function letHangUpEnd(): void {
   process.off("SIGHUP", hear);
   if (isAsked) process.kill(process.pid, "SIGHUP");

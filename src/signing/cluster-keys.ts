@@ -7,23 +7,24 @@ import { CONTEXT, isSignedBy, keyIdOf, type SignedBytes } from "./signer.ts";
 /** A configured public key of a cluster. */
 export interface ClusterKey {
   readonly cluster: string;
-  /** The same in all keys of a cluster. */
+  /** Region of the cluster, the same in all of its keys. */
   readonly region: string;
   /** 32 bytes. */
   readonly publicKey: Uint8Array;
 }
 
-/** Why an announcement is not valid here. */
+/** The reason why an announcement is not valid on this node. */
 export type KeyRefusal = "unsigned" | "unknown_key" | "bad_signature" | "stale" | "conflict" | "limit";
 
 export interface KeyBounds {
-  /** Most verified announcements of a cluster. */
+  /** Maximum number of verified announcements of a cluster. */
   readonly maxAnnounced: number;
   /**
-   * Most pending announcements of a cluster, which may become valid, for example when their signer becomes known. They are not verified.
+   * Maximum number of pending announcements of a cluster. They are not verified, and may become valid, for example when their signer becomes
+   * known.
    */
   readonly maxWaiting: number;
-  /** Most announcements between a key and a configured key. */
+  /** Maximum number of announcements between a key and a configured key. */
   readonly maxDepth: number;
   readonly maxAnnouncementBytes: number;
 }
@@ -37,7 +38,7 @@ export interface KeyClaim extends KeyAnnouncement {
 
 /** A claim whose signature is valid. */
 interface VerifiedClaim extends KeyClaim {
-  /** Parsed once. */
+  /** The announced key, parsed once. */
   readonly key: Ed25519PublicKey;
 }
 
@@ -54,11 +55,14 @@ export class ClusterKeys {
   region = "";
   readonly #bounds: KeyBounds;
   #configured: ReadonlyMap<string, Ed25519PublicKey> = new Map();
-  /** Each after the claims of its signer. */
+  /** Verified claims, each after the claims of its signer. */
   #rooted: VerifiedClaim[] = [];
-  /** Oldest first. */
+  /** Pending claims, oldest first. */
   #waiting: KeyClaim[] = [];
-  /** The signing key of each verified claim. Pending claims are tried again with each announcement, and a signature check costs 70 µs. */
+  /**
+   * The signing key of each verified claim. It is stored because pending claims are checked again with each announcement, and a signature check
+   * costs 70 µs.
+   */
   readonly #verified = new WeakMap<KeyClaim, Ed25519PublicKey>();
 
   constructor(bounds: KeyBounds) {
@@ -66,7 +70,7 @@ export class ClusterKeys {
   }
 
   /**
-   * Replaces the configured keys. Announcements under a key that is no longer configured become pending, as if they were not verified.
+   * Replaces the configured keys. Announcements under a key that is no longer configured become pending again, as if they had not been verified.
    * `isForeign` returns whether a key ID is configured for another cluster.
    */
   configure(keys: readonly ClusterKey[], isForeign: IsForeign): void {
@@ -91,8 +95,8 @@ export class ClusterKeys {
   }
 
   /**
-   * Keeps an announcement of this cluster, or returns the reason for its rejection. An announcement that may become valid stays pending
-   * until its signer is known, its key is free, or there is room.
+   * Stores an announcement of this cluster, or returns the reason for its rejection. An announcement that may become valid stays pending until
+   * its signer is known, its key is free, or there is room.
    */
   announce(claim: KeyClaim, wallMs: number, isForeign: IsForeign): KeyRefusal | undefined {
     const isSame = ({ sealed }: KeyClaim) =>
@@ -107,7 +111,7 @@ export class ClusterKeys {
     return refused;
   }
 
-  /** Tries the pending announcements again, until none of them makes progress. */
+  /** Checks the pending announcements again, until none of them makes progress. */
   retryPending(isForeign: IsForeign): void {
     for (let before = -1; before !== this.#waiting.length; ) {
       before = this.#waiting.length;
@@ -117,7 +121,7 @@ export class ClusterKeys {
     }
   }
 
-  /** The keys that are valid at this time, by ID. Configured keys come first, and each other key after the key that announced it. */
+  /** The keys that are valid at this time, by ID. Configured keys come first, and each other key follows the key that announced it. */
   countingAt(wallMs: number): ReadonlyMap<string, Ed25519PublicKey> {
     const active = this.#rooted.filter((claim) => claim.notBeforeWallMs <= wallMs && wallMs < claim.notAfterWallMs);
     const known = this.#knownBy(active);
@@ -156,7 +160,7 @@ export class ClusterKeys {
     return known;
   }
 
-  /** Keeps a claim if its signature is valid. */
+  /** Stores a claim if its signature is valid. */
   #root(claim: KeyClaim, isForeign: IsForeign): KeyRefusal | undefined {
     const known = this.#knownBy(this.#rooted);
     const signer = known.get(claim.signedBy);
@@ -166,7 +170,7 @@ export class ClusterKeys {
     if (isForeign(claim.keyId)) return "conflict";
     const key = known.get(claim.keyId)?.key ?? announcedKey(claim);
     if (key === undefined) return "bad_signature";
-    // Two keys with the same ID: an attacker who creates both needs 2^32 attempts to find the second.
+    // The keys have the same ID. An attacker who creates both needs 2^32 attempts to find the second.
     if (!equalBytes(key.raw, claim.publicKey)) return "conflict";
     this.#rooted.push({ ...claim, key });
     return undefined;
@@ -179,7 +183,7 @@ export class ClusterKeys {
     return true;
   }
 
-  /** Keeps the claims whose signer is still known, without checking signatures again. Returns the rest. */
+  /** Stores the claims whose signer is still known, without checking signatures again. Returns the rest. */
   #rootedAgain(claims: readonly VerifiedClaim[]): readonly KeyClaim[] {
     let rest = claims;
     for (let before = -1; before !== rest.length; ) {
@@ -200,7 +204,7 @@ function mayWait(refused: KeyRefusal | undefined): boolean {
   return refused !== undefined && refused !== "bad_signature";
 }
 
-/** Returns the announced key, if it is sound and its holder has signed for it. */
+/** Returns the announced key if it is sound and its holder has signed the announcement. */
 function announcedKey({ publicKey, holder }: KeyClaim): Ed25519PublicKey | undefined {
   if (!isSoundPublicKey(publicKey)) return undefined;
   const key = new Ed25519PublicKey(publicKey);

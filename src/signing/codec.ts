@@ -10,7 +10,7 @@ import {
 import { WaymarkError } from "../lib/errors.ts";
 import { CONTEXT, keyIdOf, type SignedBytes, type SigningKey } from "./signer.ts";
 
-/** A cluster announces a key that it will sign with. */
+/** The announcement by a cluster of a key with which it will sign. */
 export interface KeyAnnouncement {
   readonly cluster: string;
   readonly keyId: string;
@@ -27,7 +27,7 @@ export interface KeyAnnouncement {
 
 const utf8 = new TextEncoder();
 
-/** Decodes an announcement. Undefined when the bytes are malformed, or contradict themselves. */
+/** Decodes an announcement. Undefined when the bytes are malformed or contradictory. */
 export function readAnnouncement(signed: Uint8Array): KeyAnnouncement | undefined {
   const fields = whole<KeyAnnouncementFields>(decodeKeyAnnouncement, signed);
   if (fields === undefined) return undefined;
@@ -51,7 +51,7 @@ function whole<Fields>(decode: (bytes: Uint8Array) => Fields, bytes: Uint8Array)
 /** The inputs of a new announcement. */
 export interface NewAnnouncement {
   readonly cluster: string;
-  /** The announced key. Its secret is needed, because its holder must agree. */
+  /** The announced key. Its secret is needed, because the holder of the key must also sign. */
   readonly key: SigningKey;
   /** A key of the cluster that others already trust. */
   readonly by: SigningKey;
@@ -59,7 +59,7 @@ export interface NewAnnouncement {
   readonly notAfterWallMs: number;
 }
 
-/** Announces a key. */
+/** Creates and signs the announcement of a key. */
 export function signAnnouncement({ cluster, key, by, notBeforeWallMs, notAfterWallMs }: NewAnnouncement): SignedBytes {
   const signed = encodeKeyAnnouncement({
     clusterId: cluster,

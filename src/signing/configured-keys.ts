@@ -15,13 +15,13 @@ export interface KeyRow {
 export interface RemoteClusterKeys {
   readonly clusterId: string;
   readonly region: string;
-  /** Each in base64. */
+  /** Public keys in base64. */
   readonly keys: readonly string[];
 }
 
-/** Most clusters whose keys a node knows: as many as sources. */
+/** Maximum number of clusters whose keys a node knows. It equals the maximum number of sources. */
 export const MAX_KEY_CLUSTERS = 256;
-/** Most keys of a cluster in the settings: enough for a key rotation. */
+/** Maximum number of keys of a cluster in the settings. This is enough for a key rotation. */
 export const MAX_KEYS_A_CLUSTER = 8;
 
 export interface NamedKey extends ClusterKey {
@@ -64,7 +64,8 @@ export function clusterKeys(settings: KeySettings, own: { readonly clusterId: st
     const count = (counts.get(cluster) ?? 0) + 1;
     counts.set(cluster, count);
     if (cluster === "") refuse(at.cluster, "must name a cluster");
-    else if (count === MAX_KEYS_A_CLUSTER + 1) refuse(at.cluster, `exceeds the limit of ${MAX_KEYS_A_CLUSTER} keys for cluster ${cluster}`);
+    else if (count === MAX_KEYS_A_CLUSTER + 1)
+      refuse(at.cluster, `exceeds the limit of ${MAX_KEYS_A_CLUSTER} keys per cluster for ${cluster}`);
     else if (counts.size === MAX_KEY_CLUSTERS + 1 && count === 1)
       refuse(at.cluster, `exceeds the limit of ${counted(MAX_KEY_CLUSTERS, "cluster")} with keys`);
     const known = regions.get(cluster);
@@ -76,8 +77,8 @@ export function clusterKeys(settings: KeySettings, own: { readonly clusterId: st
     if (publicKey.length !== 32 || publicKey.toString("base64") !== text)
       refuse(at.text, "must be 32 bytes in base64; print it with: openssl pkey -in FILE -pubout -outform DER | tail -c 32 | base64");
     else if (other !== undefined)
-      refuse(at.text, `is the same key as ${other.at.key}; a key belongs to one cluster, and can be listed once`);
-    else if (!isSoundPublicKey(publicKey)) refuse(at.text, "is not an Ed25519 public key, or is a weak one for which anyone can sign");
+      refuse(at.text, `is the same key as ${other.at.key}; a key belongs to one cluster, and can be listed only once`);
+    else if (!isSoundPublicKey(publicKey)) refuse(at.text, "is not an Ed25519 public key, or is a weak key for which anyone can sign");
     return problems.length === before ? [{ cluster, region, publicKey, path: at.key }] : [];
   });
   return { keys, problems };

@@ -86,12 +86,12 @@ export function readSigningKeys(path: string, setting = SETTING): SigningKeys {
   if (announcements === undefined) throw new Error(`${setting}: ${path} contains a key announcement that cannot be read; create it again`);
   if (announcements.length > KEY_BOUNDS.maxAnnounced)
     throw new Error(
-      `${setting}: ${path} contains ${announcements.length} key announcements, more than ${KEY_BOUNDS.maxAnnounced}; remove the expired ones`,
+      `${setting}: ${path} contains ${announcements.length} key announcements, more than the maximum of ${KEY_BOUNDS.maxAnnounced}; remove the expired ones`,
     );
   return { key: signerOf(key), announcements };
 }
 
-/** If the path cannot be checked, it counts as present, and reading it reports the reason. */
+/** Whether the file is absent. A path that cannot be checked is considered present, so that reading it reports the reason. */
 function isAbsent(path: string): boolean {
   try {
     return statSync(path, { throwIfNoEntry: false }) === undefined;

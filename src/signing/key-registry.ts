@@ -8,7 +8,7 @@ import type { Time } from "../lib/machine.ts";
 import { type ClusterKey, ClusterKeys, claimOf, type KeyBounds, type KeyClaim, type KeyRefusal } from "./cluster-keys.ts";
 import { isSignedBy, keyIdOf, type SignatureContext, type SignedBytes } from "./signer.ts";
 
-/** Changes of removed clusters that are remembered. For older versions, all clusters count as changed. */
+/** Maximum number of removed clusters whose changes are remembered. For older versions, all clusters are considered changed. */
 const MAX_CHANGED_CLUSTERS = 1024;
 
 /** A key in the listing for operators. */
@@ -37,7 +37,7 @@ interface CountedKeys extends StablePeriod {
 export class KeyRegistry {
   readonly #bounds: KeyBounds;
   #clusters: ReadonlyMap<string, ClusterKeys> = new Map();
-  /** The cluster of each configured key ID. */
+  /** The cluster of each configured key, by key ID. */
   #configured: ReadonlyMap<string, string> = new Map();
   /** The result of the last evaluation of each cluster. */
   readonly #counted = new Map<string, CountedKeys>();
@@ -45,7 +45,7 @@ export class KeyRegistry {
   readonly #changedAt = new BoundedMap<string, number>(MAX_CHANGED_CLUSTERS, (_cluster, version) => {
     this.#forgotten = version;
   });
-  /** Changes up to this version are forgotten. */
+  /** Changes up to this version have been forgotten. */
   #forgotten = 0;
   #version = 0;
   /** A period in which no key becomes valid or expires. */
@@ -113,8 +113,8 @@ export class KeyRegistry {
   }
 
   /**
-   * Keeps an announcement signed by a key of its cluster that is configured or was announced itself. If the signer is not known yet, the
-   * result is `unknown_key`, and the announcement stays pending if its cluster has a configured key.
+   * Stores an announcement that is signed by a configured or announced key of its cluster. If the signer is not known yet, the result is
+   * `unknown_key`, and the announcement stays pending if its cluster has a configured key.
    */
   announce({ signed, signature }: SignedBytes, { wallMs }: Pick<Time, "wallMs">): KeyRefusal | undefined {
     if (signature.length === 0) return "unsigned";
@@ -132,8 +132,8 @@ export class KeyRegistry {
   }
 
   /**
-   * The announcements to publish, for these clusters or all: the verified ones that have not expired, as received, each after its signer's
-   * announcement.
+   * The announcements to publish, for these clusters or for all: verified announcements that have not expired, as received, each after the
+   * announcement of its signer.
    */
   announcements(wallMs: number, of: Iterable<string> = this.#clusters.keys()): readonly SignedBytes[] {
     return [...of]
@@ -142,14 +142,14 @@ export class KeyRegistry {
       .map(({ sealed }) => sealed);
   }
 
-  /** Records changes caused by time. A repeated or early call has no effect. The clock may have been set back. */
+  /** Records changes caused by the passing of time. A repeated or early call has no effect. The clock may have been set back. */
   tick({ wallMs }: Pick<Time, "wallMs">): void {
     if (isWithin(wallMs, this.#steady)) return;
     for (const [cluster, counted] of this.#counted) if (!isWithin(wallMs, counted)) this.#look(cluster, wallMs);
     this.#noteSteady();
   }
 
-  /** The number of the last change, for `changedSince`. While it is the same, `announcements` are the same too. */
+  /** The number of the last change, for `changedSince`. While it is the same, `announcements` are also the same. */
   version(): number {
     return this.#version;
   }
@@ -164,7 +164,7 @@ export class KeyRegistry {
     return [...this.#changedAt].filter(([, at]) => at > version).map(([cluster]) => cluster);
   }
 
-  /** Lists all keys by cluster: the configured ones first, then each announcement. */
+  /** Lists all keys by cluster: the configured keys first, then each announcement. */
   list(wallMs: number): readonly ListedKey[] {
     return [...this.#clusters].flatMap(([cluster, keys]) => {
       const { region } = keys;
@@ -186,8 +186,8 @@ export class KeyRegistry {
   }
 
   /**
-   * Evaluates the keys of one cluster, and until when the result is valid. An announcement of one cluster does not cause the evaluation of
-   * others.
+   * Evaluates the keys of one cluster, and the time until which the result is valid. An announcement of one cluster does not cause the
+   * evaluation of others.
    */
   #look(cluster: string, wallMs: number): void {
     const keys = this.#clusters.get(cluster);

@@ -6,7 +6,7 @@ const P = 2n ** 255n - 19n;
 const D = 37_095_705_934_669_439_343_138_083_508_754_565_189_542_113_879_843_219_016_388_785_533_085_940_283_555n;
 const SIGN_BIT = 1n << 255n;
 
-/** A number modulo P. Fractions avoid division, which is as slow as exponentiation. */
+/** A number modulo P as a fraction, which avoids division. Division is as slow as exponentiation. */
 interface Fraction {
   readonly over: bigint;
   readonly under: bigint;
@@ -26,7 +26,7 @@ export function isSoundPublicKey(raw: Uint8Array): boolean {
   // Euler's criterion decides whether such an x exists. Both points with x = 0, for which the power is 0, have a small order.
   if (power(xx.over * xx.under, (P - 1n) / 2n) !== 1n) return false;
   for (let times = 0; times < 3; times++) y = doubled(y);
-  // The neutral point is the only one with y = 1.
+  // The neutral point is the only point with y = 1.
   return y.over !== y.under;
 }
 

@@ -1,12 +1,12 @@
 /** Signs and verifies bytes with the key of a cluster (docs/design/summaries.md, Keys). */
 import { type Ed25519PrivateKey, type Ed25519PublicKey, sha256Hex } from "../lib/crypto.ts";
 
-/** The purpose of a signature. It is part of the signed bytes, so that the signature of a heartbeat is not valid for a summary. */
+/** The purpose of a signature. It is part of the signed bytes, so that, for example, the signature of a heartbeat is not valid for a summary. */
 export const CONTEXT = {
   SUMMARY: "waymark.summary.v1",
   BEACON: "waymark.beacon.v1",
   KEY: "waymark.key.v1",
-  /** The signature is never published. It is only the input of a number (`opaqueTag`). */
+  /** The signature is never published. It is only used to compute a number (`opaqueTag`). */
   TAG: "waymark.tag.v1",
   /** The holder of a key permits a cluster to announce it. */
   KEY_HOLDER: "waymark.key-holder.v1",
@@ -25,7 +25,7 @@ export interface SignedBytes {
   readonly signature: Uint8Array;
 }
 
-/** Signs for a cluster. */
+/** A key that signs for a cluster. */
 export interface ClusterSigner {
   readonly keyId: string;
   /** Returns the 64 bytes of the signature. Costs about 25 µs. */

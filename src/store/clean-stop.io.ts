@@ -1,7 +1,7 @@
 /**
- * The seal of a clean stop: a checksum of the whole database file, which exists only while no node runs. The next start detects any byte
- * that changed in between. After a crash there is no seal, and only SQLite's own checks and the checksums of rows apply. At every moment a
- * file has its seal or its log, so a file with neither has lost its log. `commit-watermark.io.ts` detects an incomplete log.
+ * The seal of a clean stop: a checksum of the whole database file, which exists only while no node is running. The next start detects any byte
+ * that has changed since then. After a crash there is no seal, and only SQLite's own checks and the checksums of rows are used. At every moment,
+ * a file has its seal or its log, so a file with neither has lost its log. `commit-watermark.io.ts` detects an incomplete log.
  */
 import {
   closeSync,
@@ -36,7 +36,7 @@ function sumPath(path: string): string {
   return path.replace(/\.db$/, ".sum");
 }
 
-/** `<crc32> <size in bytes>` of a file. Costs one read of the file, at about 2 GB/s from the page cache. */
+/** Returns `<crc32> <size in bytes>` of a file. Costs one read of the file, at about 2 GB/s from the page cache. */
 function fileSum(path: string): string {
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   const descriptor = openSync(path, "r");
@@ -54,12 +54,12 @@ function fileSum(path: string): string {
   }
 }
 
-/** Size of every seal, so that one can overwrite another without more disk space. */
+/** Size of every seal. It is fixed, so that one seal can overwrite another without additional disk space. */
 const SEAL_BYTES = 40;
 
 /**
- * Where the seal is stored while a node runs. The file reserves its disk space, so that a stop can seal the database although the disk is
- * full.
+ * Path at which the seal is stored while a node is running. The file reserves disk space, so that a stop can seal the database even if the disk
+ * is full.
  */
 function sparePath(path: string): string {
   return `${sumPath(path)}.new`;
@@ -115,7 +115,7 @@ export function unsealCleanStop(path: string): void {
 
 /** Moves the log into the file and empties it. Throws when the disk fails: the log is then unchanged, and nothing is lost. */
 export function emptyLog(db: DatabaseSync): void {
-  if (db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] !== 0) throw new Error("the checkpoint failed: the database is busy");
+  if (db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] !== 0) throw new Error("checkpoint of a busy database");
 }
 
 /**
@@ -129,10 +129,10 @@ export function closeSealed(path: string, db: DatabaseSync): boolean {
     sealCleanStop(path);
     isSealed = true;
   } catch {
-    // The next start works without the seal, as after a crash.
+    // The next start works without the seal, as it does after a crash.
   }
   db.close();
-  // SQLite removes a log that it can still empty. The file is then complete, which an empty log indicates.
+  // If SQLite can still empty the log, it removes the log. The file is complete then, which an empty log indicates.
   if (!isSealed && !existsSync(`${path}-wal`)) writeFileSync(`${path}-wal`, "", { mode: 0o600 });
   return isSealed;
 }

@@ -1,6 +1,6 @@
 /**
- * The number of the last commit that is on disk, in a small file next to its database: `journal.mark` next to `journal.db`. SQLite reads a log that is
- * empty or cut short as a log with fewer commits. A database whose last commit is below the watermark has lost acknowledged commits.
+ * The number of the last commit that is on disk, in a small file next to its database: `journal.mark` next to `journal.db`. SQLite reads a log
+ * that is empty or truncated as a log with fewer commits. A database whose last commit is below the watermark has lost acknowledged commits.
  *
  * The watermark is written only after the commit is on disk, so it is never ahead of the database. After a power cut it may be behind, or missing.
  */
@@ -56,7 +56,7 @@ export class CommitWatermark {
     });
   }
 
-  /** Syncs the last number to disk, unless the last sync was less than `everyMs` ago. */
+  /** Syncs the last number to disk, unless the last sync was less than `everyMs` before. */
   sync(everyMs = 0): void {
     const nowMs = performance.now();
     if (this.#isSynced || nowMs - this.#syncedMs < everyMs) return;
@@ -76,7 +76,7 @@ export class CommitWatermark {
     return descriptor;
   }
 
-  /** `isComplete`: the database no longer needs a log, and its seal replaces the watermark. */
+  /** `isComplete` means that the database no longer needs a log, and that its seal replaces the watermark. */
   close(isComplete: boolean): void {
     this.#try(() => {
       if (this.#descriptor !== undefined) closeSync(this.#descriptor);

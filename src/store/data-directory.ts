@@ -1,6 +1,6 @@
 /**
- * The files of a data directory, which survive a restart. Everything else is only in memory. The modules that own the files import their
- * names from here. docs/guides/persistence.md has the same list for operators, and a test compares the two.
+ * The files of a data directory, which survive a restart. All other data is only in memory. The modules that own the files import the names from
+ * here. docs/guides/persistence.md has the same list for operators, and a test compares the two.
  */
 export const DATA_FILES = {
   /**
@@ -28,7 +28,7 @@ export const DATA_FILES = {
   control: "control.db",
   /** An SQLite database: the audit log. Its owner is `store/audit/`. */
   audit: "audit.db",
-  /** Empty. It exists once the node has had a peer. Its owner is `node/fabric/members-file.io.ts`. */
+  /** An empty file, which exists once the node has had a peer. Its owner is `node/fabric/members-file.io.ts`. */
   hadPeers: "had-peers",
   /** The last published serials of the DNS zones, so that they never decrease. Its owner is `node/zone-serials.io.ts`. */
   zoneSerials: "zone-serials",

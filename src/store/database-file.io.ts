@@ -1,4 +1,4 @@
-/** A Waymark SQLite file before the first write: locked, created completely, or checked without changing it. */
+/** Prepares a Waymark SQLite file for the first write: locks it, creates it completely, or checks it without changing it. */
 import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -8,7 +8,7 @@ import { hasSeal, readSeal, sealCleanStop, syncDirectory } from "./clean-stop.io
 import { readWatermark } from "./commit-watermark.io.ts";
 import { walDamage } from "./wal-check.ts";
 
-/** Why a directory or file is not used. */
+/** The reason why a directory or file is not used. */
 export type FileFault = "corrupt" | "other_format" | "in_use" | "other_node" | "disk_full" | "unreadable";
 
 /** How a database file of one kind is recognized and created. */
@@ -26,19 +26,19 @@ export interface DatabaseFormat {
 }
 
 /**
- * The format of all database files, in the SQLite header. 1 is every version before the first release. Only the current format is read
- * (decision 31).
+ * The format of all database files, in the SQLite header. 1 is the format of every version before the first release. Only the current format is
+ * read (decision 31).
  */
 export const STORED_FORMAT = 2;
 
-/** SQLite's codes for a disk that cannot be read (10), a full disk (13), and a side file that cannot be created (14). */
+/** SQLite's error codes for a disk that cannot be read (10), a full disk (13), and a side file that cannot be created (14). */
 const DISK_CODES: readonly number[] = [10, 13, 14];
 const SQLITE_BUSY = 5;
 const SQLITE_FULL = 13;
-/** With less free space, a file system counts as full: SQLite's side file alone uses 32 KiB. */
+/** Free space below which a file system is considered full: SQLite's side file alone uses 32 KiB. */
 const LEAST_ROOM_BYTES = 64 << 10;
 
-/** A file that must not be used, and that was not changed. The message has the fault and a remedy. */
+/** Thrown for a file that must not be used, and that was not changed. The message contains the fault and a remedy. */
 export class FileRefusedError extends Error {
   readonly problem: FileFault;
 
@@ -60,13 +60,13 @@ export function fileBytes(path: string): number {
 
 /**
  * Creates the directory (mode 700) if it is missing, and locks the database against other processes. Returns the function that unlocks it.
- * Throws `FileRefusedError` when another process has the lock. The lock is SQLite's exclusive file lock: the kernel releases it however the
- * process ends, so no lock is ever stale.
+ * Throws `FileRefusedError` when another process has the lock. The lock is SQLite's exclusive file lock. The kernel releases it in any case when
+ * the process ends, so no lock is ever stale.
  */
 export function lockDatabase(directory: string, { name }: Pick<DatabaseFormat, "name">): () => void {
   makePrivateDirectory(directory);
   const pidPath = join(directory, `${name}.pid`);
-  // A separate file, because we read the database's header, and closing any descriptor of a locked file drops its POSIX lock.
+  // The lock is on a separate file, because we read the database's header, and closing any descriptor of a locked file drops its POSIX lock.
   const lock = new DatabaseSync(join(directory, `${name}.lock`), { timeout: 0 });
   try {
     lock.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
@@ -79,7 +79,7 @@ export function lockDatabase(directory: string, { name }: Pick<DatabaseFormat, "
   try {
     writeFileSync(pidPath, `${process.pid}\n`);
   } catch {
-    // Only the error message for another process is then less specific. A full disk must not prevent a node from starting.
+    // Without the content, only the error message for another process is less specific. A full disk must not prevent a node from starting.
   }
   return () => {
     rmSync(pidPath, { force: true });
@@ -92,7 +92,7 @@ function readHolder(pidPath: string): string {
     const pid = readFileSync(pidPath, "utf8").trim();
     if (pid !== "") return `process ${pid}`;
   } catch {
-    // The file was not written, or cannot be read. Only the lock itself matters.
+    // The file was not written or cannot be read, which is harmless, because only the lock itself matters.
   }
   return "another process";
 }
@@ -116,7 +116,7 @@ export function createIfMissing(path: string, format: DatabaseFormat, fill: (db:
   closeSync(openSync(temporary, "wx", 0o600));
   const db = new DatabaseSync(temporary);
   try {
-    // The log is enabled after everything is written. Otherwise, if closing failed to empty the log, the file would have no tables.
+    // The log is enabled after everything has been written. Otherwise, the file would have no tables if closing failed to empty the log.
     db.exec(`PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; BEGIN; ${format.schema}`);
     db.exec(`PRAGMA application_id = ${format.applicationId}; PRAGMA user_version = ${STORED_FORMAT}`);
     fill(db);
@@ -167,7 +167,7 @@ function checkWatermark(path: string, format: DatabaseFormat, db: DatabaseSync):
   if (last >= watermark) return;
   throw lostLog(
     path,
-    `${path}-wal is cut short: it ends with commit ${last}, but commit ${watermark} had been written to disk (${format.name}.mark)`,
+    `${path}-wal is truncated: it ends with commit ${last}, but commit ${watermark} had been written to disk (${format.name}.mark)`,
   );
 }
 
@@ -194,7 +194,7 @@ export function damageText(path: string, problem: string): string {
   return `${path} is damaged: ${problem}; it was left unchanged: restore a backup, or move the directory away to start empty`;
 }
 
-/** Returns what to throw for a read error. Errors of the disk give no information about the file, and all other errors mean damage. */
+/** Returns the error to throw for a read error. Disk errors give no information about the file, and all other errors indicate damage. */
 export function refusalOf(path: string, error: unknown): unknown {
   if (error instanceof FileRefusedError || !(error instanceof Error)) return error;
   return DISK_CODES.includes(sqliteCode(error)) ? error : damaged(path, error.message, error);
@@ -226,11 +226,11 @@ export function refusedBy(error: unknown, directory: string): FileRefusedError {
 }
 
 export interface InspectOptions {
-  /** Whether a file that has lost its log, or a part of it, is accepted. */
+  /** Whether a file that has lost its log or a part of it is accepted. */
   readonly takesAsItIs: boolean;
 }
 
-/** A file that is open for reading. Checks everything that does not need its rows. Nothing on disk changes. */
+/** A file that is open for reading. The constructor makes all checks that do not need the rows. Nothing on disk changes. */
 export class FileInspection {
   readonly #path: string;
   readonly #hadShm: boolean;
@@ -245,8 +245,8 @@ export class FileInspection {
     const logDamage = walBytes === 0 ? undefined : walDamage(readFileSync(`${path}-wal`));
     if (logDamage !== undefined) throw damaged(path, logDamage);
     this.#hadShm = existsSync(`${path}-shm`);
-    // Without a log the file is complete, and is read without locks or side files. With a log, a read-only connection cannot checkpoint, so
-    // log and file are unchanged when it closes.
+    // Without a log, the file is complete, and is read without locks or side files. With a log, the connection is read-only and cannot
+    // checkpoint, so the log and the file are unchanged when it closes.
     this.db = new DatabaseSync(walBytes === 0 ? new URL(`${pathToFileURL(path).href}?immutable=1`) : path, { readOnly: true });
     try {
       const check = this.db.prepare("PRAGMA quick_check(1)").get();
@@ -298,7 +298,7 @@ interface OpenOptions<T> extends InspectOptions {
 
 /**
  * Locks the file, creates it if it is missing, checks it, and opens it for writing. `found` is the result of `check`. Throws `FileRefusedError`,
- * without changes, when the file is in use, damaged, or of another format.
+ * without changes, when the file is in use, is damaged, or has another format.
  */
 export function openDatabase<T>(format: DatabaseFormat, { directory, file, fill, check, takesAsItIs }: OpenOptions<T>) {
   const path = join(directory, file);
@@ -316,7 +316,7 @@ export function openDatabase<T>(format: DatabaseFormat, { directory, file, fill,
 }
 
 /**
- * Returns a function that runs `body` in one transaction of `db`, and rolls it back if `body` throws. HOT: once per batch; `exec` cost 1.3
+ * Returns a function that runs `body` in one transaction of `db`, and rolls it back if `body` throws. HOT: runs once per batch. `exec` cost 1.3
  * µs more.
  */
 export function transactions(db: DatabaseSync): (body: () => void) => void {

@@ -5,9 +5,9 @@ import { performance } from "node:perf_hooks";
 
 /** Number of bytes that are collected for one write. */
 const WRITE_BYTES = 1 << 20;
-/** Number of bytes per read: Node reads less than 2 GiB at a time. */
+/** Number of bytes per read, because Node reads less than 2 GiB at a time. */
 const READ_BYTES = 1 << 30;
-/** How long restoring runs before it yields to the event loop, in ms. */
+/** Time for which restoring runs before it yields to the event loop, in ms. */
 const SLICE_MS = 5;
 
 /**
@@ -40,7 +40,7 @@ export async function writeSnapshotFile(
       } else await new Promise((resolve) => setImmediate(resolve));
     }
     if (gathered.length > 0) await file.writev(gathered);
-    // Set before the rename, because a crash must not leave a file that looks newer than its content.
+    // The time is set before the rename, because a crash must not leave a file that appears newer than its content.
     if (rightWallMs !== undefined) await file.utimes(rightWallMs / 1000, rightWallMs / 1000);
     await file.sync();
     await rename(temporary, path);
@@ -55,8 +55,8 @@ export async function writeSnapshotFile(
 }
 
 /**
- * Returns the content of the file, and when it was last known to be current. Undefined when there is no file. Rejects when it has more than
- * `maxBytes`.
+ * Returns the content of the file, and the time at which it was last known to be current. Undefined when there is no file. Rejects when it has
+ * more than `maxBytes`.
  */
 export async function readSnapshotFile(
   path: string,
@@ -65,11 +65,11 @@ export async function readSnapshotFile(
   try {
     await using file = await open(path, "r");
     const { size, mtimeMs } = await file.stat();
-    if (size > maxBytes) throw new RangeError(`it has ${size} bytes, more than ${maxBytes}`);
+    if (size > maxBytes) throw new RangeError(`it has ${size} bytes, more than the maximum of ${maxBytes}`);
     const bytes = Buffer.allocUnsafeSlow(size);
     for (let at = 0; at < size; ) {
       const { bytesRead } = await file.read(bytes, at, Math.min(size - at, READ_BYTES), at);
-      if (bytesRead === 0) throw new Error("it was truncated while it was read");
+      if (bytesRead === 0) throw new Error("it was truncated while it was being read");
       at += bytesRead;
     }
     return { bytes, savedWallMs: mtimeMs };
@@ -89,7 +89,7 @@ export async function setAsideSnapshotFile(path: string): Promise<void> {
   await rename(path, `${path}.ignored`);
 }
 
-/** Runs the work of restoring a file in slices: at each `yield` the event loop can run. Resolves with the generator's result. */
+/** Runs the work of restoring a file in slices: at each `yield`, the event loop can run. Resolves with the generator's result. */
 export async function inSlices<T>(work: Generator<unknown, T>): Promise<T> {
   let untilMonoMs = performance.now() + SLICE_MS;
   for (let step = work.next(); ; step = work.next()) {

@@ -4,7 +4,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { keepCompiled } from "../lib/v8/compile-cache.io.ts";
 import type { ServeFunction, ThreadData, ThreadOrder } from "./thread.io.ts";
 
-// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- thread.io.ts is the only starter and hands over this type
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only thread.io.ts starts this module, and it passes this type
 const { ended } = workerData as ThreadData;
 process.once("exit", () => {
   Atomics.store(ended, 0, 1);
@@ -15,7 +15,7 @@ async function host({ module, port }: Exclude<ThreadOrder, "end">): Promise<void
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each owner's module exports this
   const { serve } = (await import(module)) as { readonly serve: ServeFunction };
   serve(port);
-  // Flushed now, because a kill -9 leaves no time for it at the end.
+  // The cache is flushed now, because kill -9 would leave no time for it at the end.
   flushCompileCache();
 }
 

@@ -1,12 +1,12 @@
 /**
- * Threads that own database files. The store calls methods of the owner of a file, in order, and each call gets one answer. Owners that
- * rarely wait for a disk share a thread, because a thread costs 13 MB.
+ * Threads that own database files. The store calls methods of a file's owner, in order, and each call gets one answer. Owners that rarely wait
+ * for a disk share a thread, because a thread uses 13 MB of memory.
  */
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { assert, type ErrorReason, WaymarkError } from "../lib/errors.ts";
 import { FileRefusedError, messageOf } from "./database-file.io.ts";
 
-/** How long an exiting process waits for its threads, in ms: longer than an fsync of a healthy disk takes. */
+/** Time for which an exiting process waits for its threads, in ms. It is longer than an fsync of a healthy disk. */
 const LAST_CLOSE_MS = 2000;
 
 /**
@@ -18,7 +18,7 @@ const THREADS = { journal: "journal", audit: "records", control: "records" } as 
 /** The folders of `src/store/` whose `worker.io.ts` is an owner's module. */
 export type OwnerName = keyof typeof THREADS;
 
-/** The start data of a thread: the word that it sets to 1 when it has ended. */
+/** The start data of a thread: the number that it sets to 1 when it has ended. */
 export interface ThreadData {
   readonly ended: Int32Array;
 }
@@ -41,7 +41,7 @@ const running = new Set<ThreadHandle>();
 /**
  * Closes the files of all threads when the process ends by `process.exit` or an exception. Otherwise Node would close their databases, and
  * SQLite would remove the logs of files without a seal, so that the next start would report lost logs. A process that would have to wait too
- * long ends as by `kill -9`, which leaves the logs in place.
+ * long ends as if by `kill -9`, which leaves the logs in place.
  */
 function closeThreads(): void {
   const endMs = performance.now() + LAST_CLOSE_MS;
@@ -95,7 +95,7 @@ function serveIn(name: OwnerName): { readonly thread: ThreadHandle; readonly por
 export type TransferBuffer = (buffer: ArrayBufferLike | undefined) => void;
 
 /**
- * The owner of a file, which runs in a thread. The caller's side calls its methods by name. Each takes one argument, and can mark buffers.
+ * The owner of a file, which runs in a thread. The caller's side calls its methods by name. Each method has one parameter, and can mark buffers.
  */
 export interface ThreadOwner {
   /** The answer to `open`. */
@@ -122,7 +122,7 @@ type ThreadReply =
   | { readonly kind: "notice"; readonly message: string };
 
 interface PendingReply {
-  // Declared as a method, so that a promise of the call's own type fits. Only the called thread resolves it.
+  // This is declared as a method, so that a promise of the call's own type can be assigned. Only the called thread resolves it.
   resolve(answer: unknown): void;
   readonly reject: (error: Error) => void;
 }
@@ -132,7 +132,7 @@ export class ThreadCalls<O extends ThreadOwner, R> {
   readonly #port: MessagePort;
   readonly #name: OwnerName;
   readonly #onNotice: (message: string) => void;
-  /** In the order of the calls, which is the order of the answers. */
+  /** Pending replies, in the order of the calls, which is the order of the answers. */
   readonly #waiting: PendingReply[] = [];
   readonly #exited: Promise<void>;
   #broken: WaymarkError | undefined;
@@ -147,7 +147,7 @@ export class ThreadCalls<O extends ThreadOwner, R> {
     const onError = (error: Error) => this.#break(`the ${name} thread failed: ${error.message}`, error);
     thread.worker.once("error", onError);
     const exited = new Promise<void>((resolve) => thread.worker.once("exit", resolve));
-    // When the port closes, the owner has released its file. When the thread ends with its last owner, that is awaited too, because a thread
+    // When the port closes, the owner has released its file. If the thread ends with its last owner, its end is also awaited, because a thread
     // uses memory.
     this.#exited = new Promise((resolve) => {
       port.once("close", () => {
@@ -173,12 +173,12 @@ export class ThreadCalls<O extends ThreadOwner, R> {
     return this.#ask<OwnerAnswer<O, Name>>(method, request, transfer);
   }
 
-  /** Makes the thread close its file, and resolves when it has ended. Also resolves when it has ended before. */
+  /** Makes the thread close its file, and resolves when the thread has ended, even if it had already ended. */
   async close(): Promise<void> {
     try {
       await this.#ask("close", undefined, []);
     } catch (error) {
-      // The thread has already ended, and holds no file.
+      // The thread has already ended, and has no open file.
       if (!(error instanceof WaymarkError)) throw error;
     }
     await this.#exited;
@@ -210,7 +210,7 @@ export class ThreadCalls<O extends ThreadOwner, R> {
 }
 
 export interface ThreadServeOptions {
-  /** Whether the owner ends when any method throws. By default it ends only after a failed opening and `close`. */
+  /** Whether the owner ends when any method throws. By default, it ends only after a failed opening and after `close`. */
   readonly endsOnFailure?: boolean;
   /** Runs after each answer that does not end the owner. */
   readonly afterAnswer?: () => void;
@@ -224,9 +224,9 @@ export type ServeFunction = (port: MessagePort) => void;
 
 /**
  * Opens the owner of a file with the first request, and then answers every call with the result or the error of its method. The port closes
- * after `close`, and when the first call fails.
+ * after `close`, or if the first call fails.
  */
-// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it names what the caller opens with, which no parameter shows
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it is the type of the caller's open request, which no parameter shows
 export function serving<R>(
   openOwner: (request: R, notify: NotifyCaller) => ThreadOwner,
   { endsOnFailure = false, afterAnswer = () => {} }: ThreadServeOptions = {},
@@ -257,7 +257,7 @@ export function serving<R>(
         post({ kind: "answer", answer }, moved);
       } catch (error) {
         isOver = owner === undefined || endsOnFailure || method === "close";
-        // Closed before the answer, because callers may inspect the directory or open it again.
+        // The file is closed before the answer, because callers may inspect the directory or open it again.
         if (isOver && method !== "close") owner?.close();
         post(failureOf(error));
       }

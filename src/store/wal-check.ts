@@ -1,6 +1,6 @@
 /**
- * Distinguishes a damaged SQLite write-ahead log from a log that a crash cut off. SQLite itself treats the first invalid frame as the end,
- * so a flipped bit would silently undo every batch after it. Layout: https://www.sqlite.org/fileformat2.html#the_write_ahead_log.
+ * Distinguishes a damaged SQLite write-ahead log from a log that was truncated by a crash. SQLite itself treats the first invalid frame as the
+ * end, so a flipped bit would silently undo every batch after it. Layout: https://www.sqlite.org/fileformat2.html#the_write_ahead_log.
  */
 
 const HEAD_BYTES = 32;
@@ -10,8 +10,8 @@ const MAGIC = 0x377f0682;
 type WalSum = readonly [number, number];
 
 /**
- * Returns the damage of `log`. Undefined if a writer can have left it in this state. A last batch that is cut off is not damage, because a
- * crash may have come before it was acknowledged. Damage in the last two batches looks the same; the watermark detects it
+ * Returns the damage of `log`. Undefined if a writer can have left the log in this state. An incomplete last batch is not damage, because a
+ * crash may have occurred before it was acknowledged. Damage in the last two batches looks the same; the watermark detects it
  * (`commit-watermark.io.ts`).
  */
 export function walDamage(log: Uint8Array): string | undefined {
@@ -37,7 +37,7 @@ export function walDamage(log: Uint8Array): string | undefined {
       brokenAt ??= at;
       commitsInRun = 0;
     } else if (brokenAt !== undefined && view.getUint32(at + 4) !== 0 && ++commitsInRun === 2) {
-      // A second commit follows a first one only when the first was on disk and kept.
+      // A second commit can follow a first one only if the first was on disk and was kept.
       return `its log is damaged at byte ${brokenAt}, and acknowledged batches follow`;
     }
     before = [view.getUint32(at + 16), view.getUint32(at + 20)];
@@ -58,7 +58,7 @@ interface ChecksumRange {
 
 function checksum(view: DataView, { from, at, end, isLittleEndian }: ChecksumRange): WalSum {
   let [first, second] = from;
-  // HOT: 16 MiB of log is two million iterations at a start after a crash.
+  // HOT: 16 MiB of log needs two million iterations at a start after a crash.
   for (let word = at; word < end; word += 8) {
     first = (first + view.getUint32(word, isLittleEndian) + second) >>> 0;
     second = (second + view.getUint32(word + 4, isLittleEndian) + first) >>> 0;

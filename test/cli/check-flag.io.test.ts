@@ -43,7 +43,7 @@ test.each([
   expect(fake.callsOf("register").at(-1)?.request).toMatchObject({ entries: [{ checks: [want] }] });
 });
 
-const FORMS = "not grpc[:SERVICE], http[:/PATH], tcp, ";
+const FORMS = "expected grpc[:SERVICE], http[:/PATH], tcp, ";
 
 test.each([
   { text: "script:/bin/true", rule: FORMS },
@@ -52,10 +52,10 @@ test.each([
   { text: "http:", rule: "nothing follows the colon; write http[:/PATH]" },
   { text: "http:healthz", rule: "the path healthz does not start with / or has a character that is not printable ASCII" },
   { text: "http:/a b", rule: "the path /a b does not start with / or has a character that is not printable ASCII" },
-  { text: "tcp:80", rule: "tcp has nothing after a colon" },
-  { text: "ttl:30s", rule: "ttl has nothing after a colon" },
-  { text: "alias", rule: "not alias:NAMESPACE/NAME/INSTANCE; names with a slash need a file and waymark apply" },
-  { text: "alias:a/b/c/d", rule: "not alias:NAMESPACE/NAME/INSTANCE; names with a slash need a file and waymark apply" },
+  { text: "tcp:80", rule: "tcp must not have anything after a colon" },
+  { text: "ttl:30s", rule: "ttl must not have anything after a colon" },
+  { text: "alias", rule: "expected alias:NAMESPACE/NAME/INSTANCE; for names with a slash, use a file and waymark apply" },
+  { text: "alias:a/b/c/d", rule: "expected alias:NAMESPACE/NAME/INSTANCE; for names with a slash, use a file and waymark apply" },
   { text: "alias:a/b/c,kind=thing", rule: "kind=thing is none of service, " },
   { text: "tcp,", rule: " is none of target=…, interval=…, timeout=…, failing=…, passing=…" },
   { text: "tcp,tls", rule: "tls is none of target=…" },
@@ -72,8 +72,8 @@ test.each([
   { text: "tcp,failing=0", rule: "failing=0 is not a whole number from 1 to 10" },
   { text: "tcp,passing=11", rule: "passing=11 is not a whole number from 1 to 10" },
   { text: "tcp,passing=1.5", rule: "passing=1.5 is not a whole number from 1 to 10" },
-  { text: "http,status=99", rule: "status=99 is not a status such as 204, nor a range such as 200-399" },
-  { text: "http,status=300-200", rule: "status=300-200 is not a status such as 204, nor a range such as 200-399" },
+  { text: "http,status=99", rule: "status=99 is neither a status such as 204 nor a range such as 200-399" },
+  { text: "http,status=300-200", rule: "status=300-200 is neither a status such as 204 nor a range such as 200-399" },
 ])("--check $text is refused: $rule", async ({ text, rule }) => {
   const { exit, stderr } = await registering(text);
   expect(exit).toBe(2);

@@ -77,7 +77,7 @@ test("lag of a server that has no other nodes is that of its cache", async () =>
   const { exit, stdout } = await waymark(["discovery", "lag", "-o", "json", "--server", fake.address]);
   expect([exit, JSON.parse(stdout)]).toEqual([0, expect.objectContaining({ entries: "12", lag: "2s", upstream: "a:1" })]);
   const said = async () => (await waymark(["discovery", "lag", "--server", fake.address])).stderr;
-  expect(await said()).toBe("this resolver reads a:1, and its cache is 2s behind\n");
+  expect(await said()).toBe("this resolver reads from a:1, and its cache is 2s behind\n");
   fake.cache.set("cacheStats", () => ({}));
-  expect(await said()).toMatch(/^this resolver reaches none of its upstreams, and its cache was never complete; GET \/readyz/);
+  expect(await said()).toMatch(/^this resolver cannot reach any of its upstreams, and its cache was never complete; GET \/readyz/);
 });

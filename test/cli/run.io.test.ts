@@ -307,7 +307,7 @@ test("a server that is none is named as it was given, by variable or by flag", a
 test.each([
   { argv: ["discovery", "status", "--ca", "none.pem"], env: {}, says: "cannot read --ca none.pem: " },
   { argv: ["discovery", "status"], env: { WAYMARK_CA: "none.pem" }, says: "cannot read WAYMARK_CA none.pem: " },
-  { argv: ["discovery", "status"], env: { WAYMARK_CA: "no.pem" }, says: "WAYMARK_CA no.pem: holds no certificate" },
+  { argv: ["discovery", "status"], env: { WAYMARK_CA: "no.pem" }, says: "WAYMARK_CA no.pem: contains no certificate" },
   { argv: ["serve", "--config", "none.toml"], env: {}, says: "cannot read --config none.toml: " },
   { argv: ["config", "validate", "--config", "none.toml"], env: {}, says: "cannot read --config none.toml: " },
   { argv: ["config", "validate", "none.toml"], env: {}, says: "cannot read none.toml: " },
@@ -639,7 +639,7 @@ test.each([
   { argv: ["--join", "10.0.0.1:17421,[fd00::1]:17421"], exit: 0, says: "" },
   { argv: ["--join", "10.0.0.1"], exit: 2, says: '"10.0.0.1" is not an address such as "10.0.0.1:17421"' },
   { argv: ["--fabric-port", "0"], exit: 0, says: "" },
-  { argv: ["--fabric-port", "70000"], exit: 2, says: "70000 is more than 65535" },
+  { argv: ["--fabric-port", "70000"], exit: 2, says: "70000 is more than the maximum of 65535" },
   { argv: ["--mode", "cache"], exit: 2, says: "Allowed choices are node, resolver" },
   { argv: ["--mode", "resolver"], exit: 2, says: "resolver.upstreams: is empty; a resolver needs at least one server to read from" },
   { argv: ["--mode", "resolver", "--upstream", ""], exit: 2, says: "error: --upstream is empty" },
@@ -682,7 +682,7 @@ test("config show tells where each value came from; config validate reports ever
   expect(bad.exit).toBe(2);
   expect(bad.stderr).toContain("did you mean node.region?");
   expect(bad.stderr).toContain("dns.min_ttl");
-  expect(bad.stderr).toContain("fix these values first: contradicting settings and named files are checked afterwards\n");
+  expect(bad.stderr).toContain("fix these values first: contradictory settings and named files are checked afterwards\n");
 });
 
 test.each([

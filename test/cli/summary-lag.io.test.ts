@@ -75,9 +75,9 @@ test("a cluster in which no live node has the key says that it exports nothing",
 test("a node without summaries is told by which settings it would have some", async () => {
   fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true }));
   const report = await waymark(["report", "export-lag", "--server", fake.address]);
-  expect([report.exit, report.stderr]).toEqual([1, expect.stringContaining("n1 keeps no summaries: set")]);
+  expect([report.exit, report.stderr]).toEqual([1, expect.stringContaining("n1 stores no summaries: set")]);
   const borders = await waymark(["discovery", "lag", "--borders", "--server", fake.address]);
-  expect([borders.exit, borders.stderr]).toEqual([0, expect.stringContaining("n1 keeps no summaries")]);
+  expect([borders.exit, borders.stderr]).toEqual([0, expect.stringContaining("n1 stores no summaries")]);
   const both = await waymark(["discovery", "lag", "--borders", "--links", "--server", fake.address]);
   expect([both.exit, both.stderr]).toEqual([2, expect.stringContaining("exclude each other")]);
 });

@@ -25,11 +25,11 @@ const rubbish = Buffer.from("no certificate");
 const damaged = Buffer.from(`${authority.cert}${authority.cert.replace("MII", "###")}`);
 
 test.each([
-  { tls: { ca: rubbish }, says: "connect: tls.ca holds no certificate in PEM" },
-  { tls: { ca: new Uint8Array() }, says: "connect: tls.ca holds no certificate in PEM" },
-  { tls: { ca: Buffer.from(leaf.key) }, says: "connect: tls.ca holds no certificate in PEM" },
-  { tls: { ca: damaged }, says: "connect: tls.ca holds 2 certificates in PEM, and number 2 cannot be read" },
-  { tls: { cert: rubbish, key: Buffer.from(leaf.key) }, says: "connect: tls.cert holds no certificate in PEM" },
+  { tls: { ca: rubbish }, says: "connect: tls.ca contains no certificate in PEM format" },
+  { tls: { ca: new Uint8Array() }, says: "connect: tls.ca contains no certificate in PEM format" },
+  { tls: { ca: Buffer.from(leaf.key) }, says: "connect: tls.ca contains no certificate in PEM format" },
+  { tls: { ca: damaged }, says: "connect: tls.ca contains 2 certificates in PEM format, and number 2 cannot be read" },
+  { tls: { cert: rubbish, key: Buffer.from(leaf.key) }, says: "connect: tls.cert contains no certificate in PEM format" },
   { tls: { cert: Buffer.from(leaf.cert), key: rubbish }, says: "connect: tls.key contains no unencrypted private key in PEM" },
   {
     tls: { cert: Buffer.from(leaf.cert), key: Buffer.from(authority.issue("b").key) },

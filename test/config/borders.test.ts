@@ -85,7 +85,7 @@ test.each<[string, object, object[], string]>([
     "0.trust: trust_domain needs ca_file",
   ],
   ["with keys", {}, [{ ...US, keys: [KEY, `${"B".repeat(43)}=`] }], ""],
-  ["with a key twice", {}, [{ ...US, keys: [KEY, KEY] }], `0.keys: "${KEY}" is there twice`],
+  ["with a key twice", {}, [{ ...US, keys: [KEY, KEY] }], `0.keys: "${KEY}" appears twice`],
   [
     "with a key of another form",
     {},
@@ -102,7 +102,7 @@ test.each<[string, object, object[], string]>([
     "by token at a node with certificates",
     {},
     [NEAR],
-    "[0].trust.token_file: is for a fabric without certificates, but this node has fabric.cert_file; use ca_file",
+    "[0].trust.token_file: requires a fabric without certificates, but this node has fabric.cert_file; use ca_file",
   ],
   [
     "by token to another machine",
@@ -127,14 +127,9 @@ test.each<[string, object, object[], string]>([
     "in too many regions",
     {},
     Array.from({ length: 33 }, (_, i) => ({ ...US, cluster_id: `c${i}`, region: `r${i}` })),
-    ": there are 33 regions, more than 32, the most allowed",
+    ": there are 33 regions, more than the maximum of 32",
   ],
-  [
-    "too many",
-    {},
-    Array.from({ length: 65 }, (_, i) => ({ ...US, cluster_id: `c${i}` })),
-    ": 65 tables are more than 64, the most allowed",
-  ],
+  ["too many", {}, Array.from({ length: 65 }, (_, i) => ({ ...US, cluster_id: `c${i}` })), ": 65 tables are more than the maximum of 64"],
   [
     "a pattern in the middle",
     {},

@@ -80,7 +80,7 @@ test.each(SETTING_ROWS.filter(({ path }) => /^resolver\.|^summary\.resolver_/.te
       return loaded.ok ? [] : loaded.problems.map(problemText);
     };
     expect(problemsAtNode(otherTextOf(row))).toContain(
-      `${row.path}: is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or leave it out (environment ${row.env})`,
+      `${row.path}: is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or remove the setting (environment ${row.env})`,
     );
     if (row.setting.default !== undefined) expect(problemsAtNode(row.setting.toText(row.setting.default))).toEqual([]);
   },

@@ -111,8 +111,8 @@ test("wrong files of certificates are told by their flags, before a server is as
   writeFileSync(words, "SECRET");
   const [one, other] = [authority.issue("one"), authority.issue("other")];
   for (const { flags, says } of [
-    { flags: ["--ca", words], says: `--ca ${words}: holds no certificate` },
-    { flags: [...trust(), "--cert", words, "--key", one.keyFile], says: `--cert ${words}: holds no certificate` },
+    { flags: ["--ca", words], says: `--ca ${words}: contains no certificate` },
+    { flags: [...trust(), "--cert", words, "--key", one.keyFile], says: `--cert ${words}: contains no certificate` },
     { flags: [...trust(), "--cert", one.certFile, "--key", words], says: `--key ${words}: contains no unencrypted private key` },
     {
       flags: [...trust(), "--cert", one.certFile, "--key", other.keyFile],

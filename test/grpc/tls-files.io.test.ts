@@ -38,7 +38,7 @@ test("authorities that are none when they are read again are reported, and none 
     onError: (error) => void heard.push(String(error)),
   });
   watch.reload();
-  expect(heard).toEqual([`Error: tls.ca_file: ${files.clientCaFile} holds no certificate in PEM`]);
+  expect(heard).toEqual([`Error: tls.ca_file: ${files.clientCaFile} contains no certificate in PEM format`]);
   watch.stop();
   rmSync(folder, { recursive: true });
 });

@@ -53,13 +53,13 @@ test.each([
     what: "a key of two clusters",
     rows: [row(0), row(0, { clusterId: "b" })],
     at: "[1].public_key",
-    says: "is the same key as summary.keys[0]; a key belongs to one cluster, and can be listed once",
+    says: "is the same key as summary.keys[0]; a key belongs to one cluster, and can be listed only once",
   },
   {
     what: "more keys of a cluster than its bound",
     rows: many(MAX_KEYS_A_CLUSTER + 1, () => ({})),
     at: `[${MAX_KEYS_A_CLUSTER}].cluster_id`,
-    says: "exceeds the limit of 8 keys for cluster a",
+    says: "exceeds the limit of 8 keys per cluster for a",
   },
   {
     what: "more clusters than their bound",
@@ -98,7 +98,7 @@ test.each([
     what: "a key that summary.keys names for another cluster",
     keys: [row(1, { clusterId: "b" })],
     borders: [border([0, 1])],
-    problem: ["fabric.borders[0].keys[1]", "is the same key as summary.keys[0]; a key belongs to one cluster, and can be listed once"],
+    problem: ["fabric.borders[0].keys[1]", "is the same key as summary.keys[0]; a key belongs to one cluster, and can be listed only once"],
   },
   {
     what: "a key of two borders",
@@ -106,7 +106,7 @@ test.each([
     borders: [border([0]), border([0], { clusterId: "b" })],
     problem: [
       "fabric.borders[1].keys[0]",
-      "is the same key as fabric.borders[0].keys[0]; a key belongs to one cluster, and can be listed once",
+      "is the same key as fabric.borders[0].keys[0]; a key belongs to one cluster, and can be listed only once",
     ],
   },
   {
@@ -119,13 +119,13 @@ test.each([
     what: "more keys of a cluster than its bound, both lists together",
     keys: many(MAX_KEYS_A_CLUSTER, () => ({})),
     borders: [border([0, MAX_KEYS_A_CLUSTER])],
-    problem: ["fabric.borders[0].cluster_id", "exceeds the limit of 8 keys for cluster a"],
+    problem: ["fabric.borders[0].cluster_id", "exceeds the limit of 8 keys per cluster for a"],
   },
   {
     what: "a key for which anybody can sign",
     keys: [],
     borders: [{ ...border([]), keys: [`${"A".repeat(43)}=`] }],
-    problem: ["fabric.borders[0].keys[0]", "is not an Ed25519 public key, or is a weak one for which anyone can sign"],
+    problem: ["fabric.borders[0].keys[0]", "is not an Ed25519 public key, or is a weak key for which anyone can sign"],
   },
 ])("$what: a border is refused", ({ keys, borders, problem }) => {
   expect(clusterKeys({ keys, borders }, OWN).problems).toEqual([problem]);
@@ -152,5 +152,5 @@ test.each([
 ])("%s is no key: %s", (hex) => {
   const { keys, problems } = clusterKeys({ keys: [row(0, { publicKey: base64(Buffer.from(hex, "hex")) })] }, OWN);
   expect(keys).toEqual([]);
-  expect(problems).toEqual([["summary.keys[0].public_key", "is not an Ed25519 public key, or is a weak one for which anyone can sign"]]);
+  expect(problems).toEqual([["summary.keys[0].public_key", "is not an Ed25519 public key, or is a weak key for which anyone can sign"]]);
 });

@@ -118,7 +118,7 @@ test("an announcement that is broken, one too many, and a key that announces its
     expect(() => readSigningKeys(written(`${first}${bad}`))).toThrow(/contains a key announcement that cannot be read; create it again$/);
   const many = (count: number) => written(`${first}${announced().repeat(count)}`);
   expect(readSigningKeys(many(16)).announcements).toHaveLength(16);
-  expect(() => readSigningKeys(many(17))).toThrow(/contains 17 key announcements, more than 16; remove the expired ones$/);
+  expect(() => readSigningKeys(many(17))).toThrow(/contains 17 key announcements, more than the maximum of 16; remove the expired ones$/);
   const file = at("same", first);
   expect(() => announceKey({ cluster: "a", keyFile: file, byFile: file, notBeforeWallMs: 0, notAfterWallMs: 1 })).toThrow(
     /cannot announce itself$/,

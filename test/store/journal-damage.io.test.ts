@@ -86,7 +86,7 @@ function refused(message: RegExp, problem = "corrupt") {
 }
 
 /** The error for a log that is cut short. */
-const CUT_SHORT = /has lost its log: .*journal\.db-wal is cut short: .*put the log back, or start with --new-generation/;
+const CUT_SHORT = /has lost its log: .*journal\.db-wal is truncated: .*put the log back, or start with --new-generation/;
 
 function watermarkIn(directory: string): string {
   return readFileSync(join(directory, "journal.mark"), "latin1");

@@ -20,7 +20,7 @@ test("what was written whole is read; there is never a part of it", async () => 
   expect(await writeSnapshotFile(path, blocks(3, 2), options)).toBe(300_000);
   expect((await readSnapshotFile(path, 1e6))?.bytes).toEqual(readFileSync(path));
   expect(statSync(path).mode & 0o777).toBe(0o600);
-  await expect(readSnapshotFile(path, 1000)).rejects.toThrow("it has 300000 bytes, more than 1000");
+  await expect(readSnapshotFile(path, 1000)).rejects.toThrow("it has 300000 bytes, more than the maximum of 1000");
   await touchSnapshotFile(path, 5000);
   expect(await readSnapshotFile(path, 1e6)).toMatchObject({ savedWallMs: 5000 });
   await setAsideSnapshotFile(path);

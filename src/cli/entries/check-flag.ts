@@ -1,4 +1,4 @@
-/** The flag `--check` of `register`: one check of an entry as text. */
+/** Parses the flag `--check` of `register`, which describes one check of an entry. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { KIND_WORDS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
@@ -13,22 +13,22 @@ type CheckInit = MessageInitShape<typeof CheckSchema>;
 
 type CheckCase = NonNullable<NonNullable<CheckInit["probe"]>["case"]>;
 
-/** A kind of the contract that has no row does not compile. */
+/** This does not compile if a kind of the contract has no row. */
 const KINDS: Readonly<Record<CheckCase, { readonly form: string; readonly options: readonly string[] }>> = CHECK_FLAG_KINDS;
 
 const MAX_LOOKS = 10;
 const STATUS = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/;
 
 /**
- * Reads `KIND[:SUBJECT][,OPTION=VALUE…]`, such as `http:/healthz,interval=10s,timeout=2s`. The subject is the path of `http`, the service of `grpc`, or
- * `namespace/name/instance` of `alias`; it has no comma. Throws a UsageError that names the flag and the rule. Rules that depend on the entry, such as the names of its targets, are left
- * to the server.
+ * Reads `KIND[:SUBJECT][,OPTION=VALUE…]`, such as `http:/healthz,interval=10s,timeout=2s`. The subject is the path of `http`, the service of
+ * `grpc`, or `namespace/name/instance` of `alias`; it cannot contain a comma. Throws a UsageError that names the flag and the rule. The server
+ * checks rules that depend on the entry, such as the names of its targets.
  */
 export function parseCheck(text: string): CheckInit {
   const [head = "", ...rest] = text.split(",");
   const colon = head.indexOf(":");
   const kind = colon === -1 ? head : head.slice(0, colon);
-  if (!isKind(kind)) throw wrong(text, `not ${checkForms()}, with options after commas`);
+  if (!isKind(kind)) throw wrong(text, `expected ${checkForms()}, followed by options that begin with commas`);
   const subject = colon === -1 ? undefined : head.slice(colon + 1);
   const options = optionsOf(text, kind, rest);
   const intervalMs = durationOf(text, options, "interval", HOUR_MS);
@@ -61,7 +61,7 @@ function probeOf(text: string, { kind, subject, options }: ParsedProbe): NonNull
       return { case: "http", value: { path: subject ?? "", tls, ...statusesOf(text, options.get("status")) } };
     case "tcp":
     case "ttl":
-      if (subject !== undefined) throw wrong(text, `${kind} has nothing after a colon`);
+      if (subject !== undefined) throw wrong(text, `${kind} must not have anything after a colon`);
       return { case: kind, value: {} };
     case "alias":
       return { case: "alias", value: { key: aliasOf(text, subject ?? "", options.get("kind")) } };
@@ -70,7 +70,8 @@ function probeOf(text: string, { kind, subject, options }: ParsedProbe): NonNull
 
 function aliasOf(text: string, subject: string, kind: string | undefined) {
   const names = splitKey(subject);
-  if (names === undefined) throw wrong(text, "not alias:NAMESPACE/NAME/INSTANCE; names with a slash need a file and waymark apply");
+  if (names === undefined)
+    throw wrong(text, "expected alias:NAMESPACE/NAME/INSTANCE; for names with a slash, use a file and waymark apply");
   if (kind !== undefined && !KIND_WORDS.some((word) => word === kind))
     throw wrong(text, `kind=${kind} is none of ${KIND_WORDS.join(", ")}`);
   return { kind: kind === undefined ? EntryKind.SERVICE : enumValue(EntryKind, kind), ...names };
@@ -80,7 +81,7 @@ function statusesOf(text: string, status: string | undefined): { readonly status
   if (status === undefined) return {};
   const [, min, max = min] = STATUS.exec(status) ?? [];
   if (min === undefined || Number(min) > Number(max))
-    throw wrong(text, `status=${status} is not a status such as 204, nor a range such as 200-399`);
+    throw wrong(text, `status=${status} is neither a status such as 204 nor a range such as 200-399`);
   return { statusMin: Number(min), statusMax: Number(max) };
 }
 
@@ -90,7 +91,7 @@ function optionsOf(text: string, kind: CheckCase, given: readonly string[]): Rea
   for (const option of given) {
     const at = option.indexOf("=");
     const name = at === -1 ? option : option.slice(0, at);
-    // `tls` alone is a fact; every other option has a value.
+    // Only `tls` has no value.
     const isWhole = name === "tls" ? at === -1 : at !== -1 && at < option.length - 1;
     if (!known.includes(name) || !isWhole)
       throw wrong(text, `${option} is none of ${known.map((one) => (one === "tls" ? one : `${one}=…`)).join(", ")}`);
@@ -109,7 +110,7 @@ function durationOf(text: string, options: ReadonlyMap<string, string>, name: st
   return lengthMs;
 }
 
-/** 0 when it is not given, for the default of the server. */
+/** Returns 0 when the option is absent, which selects the server's default. */
 function looksOf(text: string, options: ReadonlyMap<string, string>, name: string): number {
   const written = options.get(name);
   if (written === undefined) return 0;

@@ -1,4 +1,4 @@
-/** Reads entry files for `apply`: the JSON form of the protos, checked field by field so that every problem has its line. */
+/** Reads entry files for `apply`. They have the JSON form of the protos, and are checked field by field so that every problem has its line. */
 import { type DescField, type DescMessage, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator } from "@bufbuild/protovalidate";
@@ -20,8 +20,8 @@ export interface EntryFile {
 }
 
 /**
- * Reads entries. Each document is an entry, a list of entries, or an object with such a list in `entries` or `items`. Field names are those of the
- * protos, in snake_case or camelCase. Enums can be given by their last word (`scope: zone`).
+ * Reads entries. Each document is an entry, a list of entries, or an object with such a list in `entries` or `items`. Fields have their names in
+ * the protos, in snake_case or camelCase. Enums can be given by their last word (`scope: zone`).
  */
 export function readEntryFile(text: string): EntryFile {
   const { places, problems: broken } = readDocuments(text);
@@ -42,7 +42,7 @@ function entryPlaces(place: DocumentNode): readonly DocumentNode[] {
   const { value } = place;
   if (Array.isArray(value)) return value.map((_, index) => place.at(index));
   if (typeof value !== "object" || value === null) return [place];
-  // A query prints its entries as `items`.
+  // The output of a query has its entries in `items`.
   for (const [name, list] of Object.entries(value))
     if ((name === "entries" || name === "items") && Array.isArray(list)) return list.map((_, index) => place.at(name).at(index));
   return [place];
@@ -62,7 +62,7 @@ export function checkEntries(found: readonly FileEntry[], problems: LineProblem[
     if (result.kind === "error") refuse(result.error.message);
     const sizeBytes = toBinary(EntrySchema, entry).length;
     if (sizeBytes > RECORD_BOUNDS.maxEntryBytes)
-      refuse(`is ${sizeBytes} bytes encoded; at most ${RECORD_BOUNDS.maxEntryBytes} are allowed`);
+      refuse(`has ${sizeBytes} bytes in encoded form; at most ${RECORD_BOUNDS.maxEntryBytes} are allowed`);
     const key = keyOf(entry);
     const first = firstOfKey.get(key);
     if (first === undefined) firstOfKey.set(key, place);
@@ -71,7 +71,7 @@ export function checkEntries(found: readonly FileEntry[], problems: LineProblem[
   });
 }
 
-/** Rules about lengths and counts, which are left to the server, because its settings may differ from the defaults in the protos. */
+/** Rules about lengths and counts. Only the server checks them, because its settings may differ from the defaults in the protos. */
 const SIZE_RULES: ReadonlySet<string> = new Set(["string.max_len", "string.max_bytes", "repeated.max_items", "map.max_pairs"]);
 
 /** The identity of an entry, without the cluster. */

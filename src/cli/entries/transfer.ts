@@ -1,4 +1,7 @@
-/** Registers the entries of a file: reports problems, compares with the catalog, registers under one static lease, and removes old entries. */
+/**
+ * Registers the entries of a file: reports problems, compares the entries with the catalog, registers them under one static lease, and removes
+ * old ones.
+ */
 import { clone, type JsonValue, type MessageInitShape, type MessageShape, toBinary, toJson } from "@bufbuild/protobuf";
 import { type Entry, EntryKeySchema, EntrySchema, HealthStatus, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { type CatalogQueryRequestSchema, DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -24,11 +27,11 @@ export interface EntryTransfer {
   readonly isDryRun: boolean;
   /** Namespaces to compare with: exactly these, or those below a prefix. */
   readonly namespaces: readonly ({ readonly namespace: string } | { readonly namespacePrefix: string })[];
-  /** Whether an entry of the catalog may be removed if the file lacks it. */
+  /** Whether an entry of the catalog may be removed if it is missing from the file. */
   readonly isPrunable: (entry: Entry) => boolean;
   /** Also register unchanged entries, so that they move under this lease. */
   readonly claimsUnchanged: boolean;
-  /** More facts for the JSON document. */
+  /** Additional fields of the JSON document. */
   readonly facts?: Readonly<Record<string, unknown>>;
 }
 
@@ -113,7 +116,7 @@ async function apply(
 }
 
 interface BatchSending<T> {
-  /** The field of the request with the items, as error paths name it. */
+  /** The name, in error paths, of the request field with the items. */
   readonly field: string;
   readonly sizeOf: (item: T) => number;
   /** The name of an item in messages. */

@@ -16,7 +16,7 @@ import type { FileEntry } from "../entries/file.ts";
 import type { EndpointGroup, KubernetesService, LocatedObject, SliceEndpoint } from "./objects.ts";
 
 export interface KubernetesOptions {
-  /** Kubernetes namespace `ns` becomes `<prefix>.ns`. */
+  /** The Kubernetes namespace `ns` becomes `<prefix>.ns`. */
   readonly namespacePrefix: string;
   /** Name of the owner, kept in the metadata of each entry. */
   readonly importer: string;
@@ -36,7 +36,7 @@ const NAME = /^[A-Za-z0-9._:/@+-]{1,128}$/;
 interface ServiceFacts {
   readonly namespace: string;
   readonly name: string;
-  /** Undefined when the input has only its slices. */
+  /** Undefined if the input has only the EndpointSlices of the Service. */
   readonly service: LocatedObject<KubernetesService> | undefined;
   readonly options: KubernetesOptions;
   readonly notes: Set<string>;
@@ -58,7 +58,7 @@ export class ServiceEntries {
     this.#facts = facts;
   }
 
-  /** Returns the entries for the requested kinds of addresses. `groups` has the endpoints; undefined if the input has none. */
+  /** Returns the entries for the requested kinds of addresses. `groups` has the endpoints, and is undefined if the input has none. */
   make(groups: readonly EndpointGroup[] | undefined): readonly FileEntry[] {
     const { service, options, name, notes } = this.#facts;
     if (service?.value.spec.type === "ExternalName") return [{ entry: this.#external(service.value), place: service.place }];
@@ -72,7 +72,7 @@ export class ServiceEntries {
       if (groups !== undefined) entries.push(...this.#ofEndpoints(groups));
       else if (service !== undefined && !entries.some(({ entry }) => entry.key?.instanceId === CLUSTER_INSTANCE))
         entries.push({ entry: this.#ofName(service.value), place: service.place });
-    } else if (entries.length === 0) notes.add(`Service ${name}: left out: it has none of the requested addresses`);
+    } else if (entries.length === 0) notes.add(`Service ${name} was left out: it has none of the requested addresses`);
     return entries;
   }
 
@@ -88,7 +88,7 @@ export class ServiceEntries {
   #ofName({ spec: { clusterIP, ports } }: KubernetesService): Entry {
     const { namespace, name, options } = this.#facts;
     const host = `${name}.${namespace}.svc.${options.clusterDomain}`;
-    // The name of a headless Service resolves to the pods, so the port is the port of the pods.
+    // The name of a headless Service resolves to its pods, so the port is the pods' port.
     const isHeadless = clusterIP === "None";
     const entry = this.#entry(CLUSTER_INSTANCE, {});
     const reached = ports?.map((port) => (isHeadless && typeof port.targetPort === "number" ? { ...port, port: port.targetPort } : port));
@@ -96,7 +96,7 @@ export class ServiceEntries {
     return entry;
   }
 
-  /** One entry for all endpoints, with the addresses of the load balancer or Service; empty without such addresses. */
+  /** Returns one entry for all endpoints, with the addresses of the load balancer or Service; no entry without such addresses. */
   #fronted(instanceId: string, hosts: readonly string[], { value, place }: LocatedObject<KubernetesService>): readonly FileEntry[] {
     if (hosts.length === 0) return [];
     const entry = this.#entry(instanceId, {});
@@ -186,7 +186,7 @@ export class ServiceEntries {
   }
 }
 
-/** The name of the pod if it is a valid instance id, otherwise the first address. */
+/** The name of the pod if it is a valid instance id; otherwise, the first address. */
 function instanceOf({ targetRef, addresses }: SliceEndpoint): string {
   const pod = targetRef?.name;
   return typeof pod === "string" && NAME.test(pod) ? pod : (addresses[0] ?? "");
@@ -231,9 +231,8 @@ function addTarget(targets: Target[], target: Target): void {
 }
 
 /**
- * Maps readiness to health. Unset conditions mean ready, and serving defaults to ready (Kubernetes defaults). A terminating
- * endpoint is usable as long as it serves, but not preferred. With `isReadyAnyway`, the Service publishes its endpoints
- * regardless of their conditions.
+ * Maps readiness to health. As in Kubernetes, unset conditions mean ready, and `serving` defaults to `ready`. A terminating endpoint is usable
+ * as long as it serves, but not preferred. `isReadyAnyway` means that the Service publishes its endpoints regardless of their conditions.
  */
 function healthOf({ conditions }: SliceEndpoint, isReadyAnyway: boolean): HealthStatus {
   if (isReadyAnyway) return HealthStatus.HEALTHY;
@@ -254,7 +253,7 @@ interface PortWords {
   readonly appProtocol?: string | null | undefined;
 }
 
-/** The protocol of a port: UDP or SCTP itself; over TCP, `appProtocol`, or the start of the port's name. */
+/** The protocol of a port: UDP or SCTP itself; for TCP, `appProtocol`, or the first part of the port's name. */
 function protocolOf({ name, protocol, appProtocol }: PortWords): string {
   if (protocol === "UDP" || protocol === "SCTP") return protocolWord(protocol);
   const app = appProtocol?.replace(/^kubernetes\.io\//, "");

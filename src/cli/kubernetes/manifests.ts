@@ -63,7 +63,7 @@ interface ListedAs {
   readonly apiVersion: string;
 }
 
-/** Collects a document, or an item of a list that is `listedAs`. A list inside a list is not read as a list. */
+/** Collects a document, or an item of a list, whose kind and version are `listedAs`. A list inside a list is not read as a list. */
 function collect(place: DocumentNode, found: ManifestObjects, listedAs?: ListedAs): void {
   const { value } = place;
   if (Array.isArray(value) && value.length > 0 && listedAs === undefined) {
@@ -78,7 +78,7 @@ function collect(place: DocumentNode, found: ManifestObjects, listedAs?: ListedA
     found.problems.push({ line: place.line(), message: "is not a Kubernetes object: kind or apiVersion is missing" });
   } else if (kind.endsWith("List") && Array.isArray(items) && listedAs === undefined) {
     const list = place.at("items");
-    // The items of a `List` name their kinds. A `ServiceList` has Services.
+    // The items of a `List` have their own kinds. The items of a `ServiceList` are Services.
     const one = kind === "List" ? { kind: "", apiVersion: "" } : { kind: kind.slice(0, -"List".length), apiVersion };
     for (const index of items.keys()) collect(list.at(index), found, one);
   } else collectObject(place, { kind, apiVersion }, found);
@@ -95,7 +95,7 @@ function collectObject(place: DocumentNode, { kind, apiVersion }: ListedAs, foun
     const slice = check(place, SLICE, { kind, found });
     if (slice) found.slices.push({ value: slice, place });
   } else {
-    // Other API groups, such as Knative's, have a kind "Service" too.
+    // Other API groups, such as Knative's, also have a kind "Service".
     const isOurs = kind === "Service" || kind === "EndpointSlice" || kind === "Endpoints";
     const name = isOurs ? `${kind} of ${apiVersion}` : kind.slice(0, 128);
     found.ignored.set(name, (found.ignored.get(name) ?? 0) + 1);
@@ -129,7 +129,8 @@ function addOnce<T extends KubernetesService | KubernetesEndpoints>(
   const { namespace, name } = object.value.metadata;
   const key = objectKey(namespace, name);
   const first = known.get(key);
-  if (first) found.problems.push({ line: object.place.line(), message: `${kind} ${name}: is also at line ${first.place.line()}` });
+  if (first)
+    found.problems.push({ line: object.place.line(), message: `${kind} ${name}: the same object is also at line ${first.place.line()}` });
   else known.set(key, object);
 }
 
@@ -141,7 +142,7 @@ function makeEntries(found: ManifestObjects, options: KubernetesOptions): readon
     const maker = new ServiceEntries({ namespace, name, service: found.services.get(key), options, notes: found.notes });
     const made = maker.make(groupsOf.get(key));
     for (const { entry } of made) entry.targets = entry.targets.filter(({ host }) => isCallable(host, `Service ${name}`, found.notes));
-    // Without a target the entry would be served as healthy, although no client can connect to it.
+    // An entry without a target would be served as healthy, although no client can connect to it.
     entries.push(...made.filter(({ entry }) => entry.targets.length > 0));
   }
   return entries;
@@ -149,17 +150,17 @@ function makeEntries(found: ManifestObjects, options: KubernetesOptions): readon
 
 function isCallable(host: string, subject: string, notes: Set<string>): boolean {
   const reason = uncallableReason(host);
-  if (reason !== undefined) notes.add(`${subject}: left out target ${host}: ${reason}`);
+  if (reason !== undefined) notes.add(`${subject}: target ${host} was left out: ${reason}`);
   return reason === undefined;
 }
 
-/** The endpoints of each Service: from its EndpointSlices, otherwise from its Endpoints. If a Service has both, they are equal. */
+/** The endpoints of each Service: from its EndpointSlices, or else from its Endpoints. If a Service has both, they are equal. */
 function endpointGroups(found: ManifestObjects): ReadonlyMap<string, readonly EndpointGroup[]> {
   const slicesOf = new Map<string, LocatedObject<EndpointSlice>[]>();
   for (const slice of found.slices) {
     const { namespace, labels, name } = slice.value.metadata;
     const service = labels?.[SERVICE_LABEL];
-    if (service === undefined) found.notes.add(`EndpointSlice ${name}: left out, it names no Service (label ${SERVICE_LABEL})`);
+    if (service === undefined) found.notes.add(`EndpointSlice ${name} was left out: it names no Service (label ${SERVICE_LABEL})`);
     else if (!DNS_LABEL.test(service))
       found.problems.push({ line: slice.place.line(), message: `EndpointSlice ${name}: label ${SERVICE_LABEL}: not a DNS label` });
     else slicesOf.set(objectKey(namespace, service), [...(slicesOf.get(objectKey(namespace, service)) ?? []), slice]);

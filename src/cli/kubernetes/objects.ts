@@ -5,17 +5,18 @@ import type { DocumentNode } from "../../lib/formats/documents.ts";
 
 export const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
-/** Whether a target may have the host: an IPv4 address, or a DNS name of labels of at most 63 characters, with or without a trailing dot. */
+/** Whether a target may have this host: an IPv4 address, or a DNS name of labels of at most 63 characters, with or without a trailing dot. */
 function isHostName(name: string): boolean {
   const host = name.replace(/\.$/, "");
-  // No top-level domain is a number, so this is an address or a typing error (RFC 3696, section 2).
+  // No top-level domain is a number, so this is an address or a typo (RFC 3696, section 2).
   if (/(?:^|\.)\d+$/.test(host)) return isIpv4(name);
   return host.length <= 253 && host.split(".").every((label) => /^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label));
 }
 
 const text = (what: string) =>
   z.string({ error: (issue) => (issue.input === undefined ? `${what} is missing` : `${what} is not text (quote it)`) });
-const dnsLabel = (what: string) => text(what).regex(DNS_LABEL, { error: `${what} is not a DNS label: a-z, 0-9 and -, at most 63` });
+const dnsLabel = (what: string) =>
+  text(what).regex(DNS_LABEL, { error: `${what} is not a DNS label: allowed are a-z, 0-9 and -, at most 63 characters` });
 const portNumber = z
   .int({ error: "port is not a whole number" })
   .min(1, { error: "port is less than 1" })
@@ -65,7 +66,7 @@ export const SERVICE = z.object({
       if (type !== "ExternalName" || isHostName(externalName ?? "")) return;
       const message = externalName
         ? `${JSON.stringify(externalName.slice(0, 64))} is not a DNS name`
-        : "is missing: an ExternalName has one";
+        : "is missing: a Service of type ExternalName needs one";
       context.addIssue({ code: "custom", path: ["externalName"], message });
     }),
   status: z

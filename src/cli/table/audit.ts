@@ -6,7 +6,7 @@ import type { FlagSpec, VerbSpec } from "./verb.ts";
 const PRINCIPAL: FlagSpec = { flags: "--principal <name>", doc: "Only operations of this principal." };
 const ACCESS: readonly FlagSpec[] = [
   { flags: "--namespace <namespace>", doc: "Only operations on exactly this namespace." },
-  { flags: "--reason <reason>", doc: "Only this outcome, such as viewer_denied or rate_limited." },
+  { flags: "--reason <reason>", doc: "Only operations with this outcome, such as viewer_denied or rate_limited." },
 ];
 const TIMES: readonly FlagSpec[] = [
   { flags: "--since <when>", doc: "Start: a time such as 2026-01-31T12:00:00Z, or a duration before now such as 1h." },
@@ -14,7 +14,7 @@ const TIMES: readonly FlagSpec[] = [
 ];
 const KIND: FlagSpec = {
   flags: "--kind <kind>",
-  doc: "access: reads, writes and operator actions; policy: changes of rules (default both).",
+  doc: "Log to read. access: reads, writes and operator actions; policy: changes of rules (default both).",
   choices: ["access", "policy"],
 };
 
@@ -33,7 +33,7 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
     summary: "List reads and writes, and the requests that were refused, newest first.",
     flags: [PRINCIPAL, ...ACCESS, ...TIMES, ...NEWEST_FLAGS],
     examples: [
-      ["discovery access-audit --namespace svc.market --reason viewer_denied", "list the callers that may not see svc.market"],
+      ["discovery access-audit --namespace svc.market --reason viewer_denied", "list the callers that were not allowed to see svc.market"],
       ["discovery access-audit --principal team-a --since 1h -o json", "list what team-a did in the last hour"],
     ],
     load: async () => (await audit()).accessAudit,
@@ -46,7 +46,7 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
       PRINCIPAL,
       ...ACCESS,
       ...TIMES,
-      { flags: "--limit <count>", doc: "Largest number of records, newest first (default 100)." },
+      { flags: "--limit <count>", doc: "Maximum number of records, newest first (default 100)." },
     ],
     examples: [
       ["audit list", "list the newest 100 records"],
@@ -76,10 +76,13 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
     summary: "Verify the hash chain of the server's audit log, or of a JSON Lines copy of it.",
     args: [{ name: "[file]", doc: "JSON Lines file; - reads standard input. Without a file, the server verifies its own log." }],
     flags: [
-      { flags: "--known <number:hash>", doc: "Also require this record: last_number and last_hash printed by an earlier verification." },
+      {
+        flags: "--known <number:hash>",
+        doc: "Also require that the log contains this record: last_number and last_hash printed by an earlier verification.",
+      },
     ],
     examples: [
-      ["audit verify", "exit with 0 if no record was altered, removed or moved"],
+      ["audit verify", "exit with code 0 if no record was altered, removed or moved"],
       ["audit verify --known 4711:9f86d0…", "also verify that the log was not rewritten since an earlier verification"],
       ["audit verify audit.jsonl", "verify a copy of the log without a server"],
     ],

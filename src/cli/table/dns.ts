@@ -21,10 +21,10 @@ export const DNS_VERBS: readonly VerbSpec[] = [
       { flags: "--target <host>", doc: "Host of the service: an IP address or a DNS name.", isRepeatable: true },
       { flags: "--scope <scope>", doc: "How far the entry is replicated (default zone).", choices: ["local", "zone", "region", "global"] },
       { flags: "--tag <tag>", doc: "Tag that queries can filter by, such as canary or app:web.", isRepeatable: true },
-      { flags: "--capability <capability>", doc: "Ability that queries can filter by, such as gpu.", isRepeatable: true },
+      { flags: "--capability <capability>", doc: "Capability that queries can filter by, such as gpu.", isRepeatable: true },
       { flags: "--metadata <key=value>", doc: "Free-form pair that is returned with the entry.", isRepeatable: true },
       { flags: "--priority <number>", doc: "Priority of the targets; clients try lower values first (default 0)." },
-      { flags: "--weight <number>", doc: "Weight of each target (default 0, which means not set and counts as 1)." },
+      { flags: "--weight <number>", doc: "Weight of each target (default 0, which means not set and is treated as 1)." },
       { flags: "--ttl <duration>", doc: "How long DNS caches may keep the records (default as for register)." },
       { flags: "--alias <name>", doc: "Additional DNS name of the entry.", isRepeatable: true },
       {
@@ -59,7 +59,7 @@ export const DNS_VERBS: readonly VerbSpec[] = [
     summary: "List the names in the catalog, including names that DNS cannot represent.",
     flags: [
       { flags: "--prefix <namespace>", doc: "Only names in this namespace and in all namespaces below it." },
-      { flags: "--limit <count>", doc: "Largest number of names (default all)." },
+      { flags: "--limit <count>", doc: "Maximum number of names (default all)." },
       { flags: "--page-token <token>", doc: "Continue after the page that returned this token.", mayBeEmpty: true },
     ],
     examples: [["dns list --prefix svc", "list all names in and below svc"]],
@@ -83,8 +83,8 @@ export const DNS_VERBS: readonly VerbSpec[] = [
     path: "dns resolve",
     summary: "Query the DNS gateway of the node, or any other DNS server.",
     args: [
-      { name: "<name>", doc: "Name, such as cartservice.k8s.default.waymark. Put @host:port before it to query that DNS server." },
-      { name: "[words...]", doc: "Record type (default A), and +tcp to query over TCP. After @host:port, the name comes first." },
+      { name: "<name>", doc: "Name to query, such as cartservice.k8s.default.waymark. Put @host:port before it to query that DNS server." },
+      { name: "[words...]", doc: "Record type (default A), and +tcp to query over TCP. After @host:port, the name precedes them." },
     ],
     flags: [{ flags: "--dns-server <host:port>", doc: "DNS server to query (default: the DNS listener of the node)." }],
     examples: [
@@ -96,9 +96,9 @@ export const DNS_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "dns explain",
-    summary: "Show the answer that the DNS gateway gives you, and the reasons for it.",
+    summary: "Show the answer that the DNS gateway would return to you, and the reasons for it.",
     args: [
-      { name: "<name>", doc: "Name, such as cartservice.k8s.default.waymark." },
+      { name: "<name>", doc: "Name to explain, such as cartservice.k8s.default.waymark." },
       { name: "[type]", doc: "Record type (default A)." },
     ],
     flags: [
@@ -118,8 +118,8 @@ export const DNS_VERBS: readonly VerbSpec[] = [
         "dns explain cartservice.k8s.default.waymark",
         "show view, policy, health and TTL, and how long caches may keep entries in maintenance",
       ],
-      ["dns explain db.svc.prod.waymark SRV --tenant green", "as an operator, explain the answer for the tenant green"],
-      ["dns explain db.svc.prod.waymark --source 10.20.7.1", "as an operator, explain the answer for the client 10.20.7.1"],
+      ["dns explain db.svc.prod.waymark SRV --tenant green", "explain the answer for the tenant green, as an operator"],
+      ["dns explain db.svc.prod.waymark --source 10.20.7.1", "explain the answer for the client 10.20.7.1, as an operator"],
     ],
     load: async () => (await names()).explain,
   },

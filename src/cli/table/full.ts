@@ -10,8 +10,8 @@ const SETTING_FLAGS = SETTING_ROWS.flatMap(({ setting, path }): FlagSpec[] =>
         {
           flags: setting.flag,
           doc: `${setting.doc} (setting ${path})`,
-          // A list is refused when it is given twice, because the first half would be lost silently, and when it is empty, because a node
-          // whose --join is an unset variable would start alone.
+          // A list is refused if it is given twice, because the first list would be lost silently. It is also refused if it is empty, because a
+          // node whose --join is an unset variable would start alone.
           ...(!setting.type.startsWith("list") && { mayBeEmpty: true, isOverridable: true }),
           ...(setting.choices && { choices: setting.choices }),
         },

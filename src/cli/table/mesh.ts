@@ -58,7 +58,7 @@ export const MESH_VERBS: readonly VerbSpec[] = [
     path: "mesh peers explain",
     summary: "Show the history of a member: which nodes reported it as failed, how they probed it, and the result.",
     args: [{ name: "<node>", doc: "Id of the member, such as node-3." }],
-    examples: [["mesh peers explain node-3", "show why node-3 counts as dead"]],
+    examples: [["mesh peers explain node-3", "show why node-3 is considered dead"]],
     load: async () => (await mesh()).explain,
   },
   {
@@ -73,7 +73,7 @@ export const MESH_VERBS: readonly VerbSpec[] = [
       ["discovery lag", "compare the node's copy of each source node with the newest known revision"],
       ["discovery lag --links", "list the links, and which of them have not caught up"],
       ["discovery lag --sources", "list which clusters are stale, and which exceed a limit"],
-      ["discovery lag -o json", "print all of it as JSON"],
+      ["discovery lag -o json", "print all data as JSON"],
     ],
     load: async () => (await mesh()).lag,
   },

@@ -5,12 +5,12 @@ const FILE: ArgSpec = { name: "<file>", doc: "Policy set in YAML or JSON; - read
 const REASON: FlagSpec = { flags: "--reason <text>", doc: "Reason, recorded in the history and the audit log." };
 const TICKET: FlagSpec = { flags: "--ticket <id>", doc: "Change ticket, recorded in the history and the audit log." };
 const DRY_RUN: FlagSpec = { flags: "--dry-run", doc: "Show what would change without changing anything." };
-const EXPECT: FlagSpec = { flags: "--expect <number>", doc: "Fail unless this is the number of the newest version." };
+const EXPECT: FlagSpec = { flags: "--expect <number>", doc: "Fail unless the newest version has this number." };
 const ACTIONS = ["register", "ingest", "query", "watch", "export-summary", "admin"] as const;
 const SCOPES = ["zone", "region", "global"] as const;
-/** Flags of lists that go back in time. They show one page. */
+/** Flags of lists in order of time, newest first. They show one page. */
 export const NEWEST_FLAGS: readonly FlagSpec[] = [
-  { flags: "--limit <count>", doc: "Largest number of results, newest first (default 100)." },
+  { flags: "--limit <count>", doc: "Maximum number of results, newest first (default 100)." },
   { flags: "--page-token <token>", doc: "Continue after the page that returned this token.", mayBeEmpty: true },
 ];
 
@@ -20,7 +20,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
   {
     path: "discovery policy",
     summary: "Show which policy set is in force on the server, and which one is the newest.",
-    args: [{ name: "[what]", doc: "Subject: only status, which is the default.", choices: ["status"] }],
+    args: [{ name: "[what]", doc: "Subject to show; status is the only one, and the default.", choices: ["status"] }],
     examples: [["discovery policy", "show the number, label, rules and checksum of the set in force"]],
     load: async () => (await policy()).status,
   },
@@ -30,7 +30,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
     args: [FILE],
     flags: [{ flags: "--offline", doc: "Check only the file, and skip the checks that need a server." }],
     examples: [
-      ["namespace policy validate policy.yaml", "exit with 0 if there are no errors; print warnings"],
+      ["namespace policy validate policy.yaml", "exit with code 0 if there are no errors; print warnings"],
       ["namespace policy validate policy.yaml --offline", "check without a server, for example in a CI pipeline"],
     ],
     load: async () => (await policy()).validate,
@@ -94,14 +94,14 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "namespace policy explain",
-    summary: "Explain why an action is allowed or denied for a viewer. The exit code is 0 for either verdict.",
+    summary: "Explain why an action is allowed or denied for a viewer. The exit code is 0 in both cases.",
     flags: [
       { flags: "--namespace <namespace>", doc: "Namespace of the action.", isRequired: true },
       { flags: "--action <action>", doc: "Action to explain (default query).", choices: ACTIONS },
       { flags: "--viewer <cluster/tenant>", doc: "Viewer to explain for; either part can be empty (default the caller)." },
       { flags: "--viewer-cluster <id>", doc: "Cluster part of --viewer." },
       { flags: "--viewer-tenant <id>", doc: "Tenant part of --viewer." },
-      { flags: "--scope <scope>", doc: "With --action export-summary: scope of the summary (default global).", choices: SCOPES },
+      { flags: "--scope <scope>", doc: "Scope of the summary, with --action export-summary (default global).", choices: SCOPES },
       { flags: "--at <time>", doc: "Time of the action, such as 2026-01-31T12:00:00Z (default now)." },
     ],
     examples: [

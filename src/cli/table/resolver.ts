@@ -5,7 +5,7 @@ const cache = () => import("../verbs/resolver.ts");
 
 const BELOW = { name: "[namespaces...]", doc: "Namespaces, each including the namespaces below it (default all)." };
 
-/** `group`: words before the verb. Statistics and resync are among the verbs about entries too. */
+/** `group` is the word before the verb. The verbs for statistics and resync are also in the group of verbs about entries. */
 function statsVerb(group: "resolver" | "discovery"): VerbSpec {
   return {
     path: `${group} cache-stats`,
@@ -22,7 +22,7 @@ function resyncVerb(group: "resolver" | "discovery"): VerbSpec {
     args: [BELOW],
     examples: [
       [`${group} resync`, "fetch all followed namespaces again"],
-      [`${group} resync svc.market`, "fetch one namespace, and the namespaces below it, again"],
+      [`${group} resync svc.market`, "fetch one namespace and the namespaces below it again"],
     ],
     load: async () => (await cache()).resync,
   };

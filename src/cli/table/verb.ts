@@ -9,7 +9,7 @@ export type CompletionShell = "bash" | "zsh" | "fish";
 
 export interface VerbContext {
   readonly environment: Environment;
-  /** Positional arguments, without absent optional arguments at the end. */
+  /** Positional arguments. Optional arguments that are absent at the end are left out. */
   readonly args: readonly string[];
   readonly flags: Flags;
   readonly out: CommandOutput;
@@ -17,7 +17,7 @@ export interface VerbContext {
   readonly client: () => Client;
   /** `--tenant`, as the viewer of a read. */
   readonly viewer: { readonly viewer?: { readonly tenantId: string } };
-  /** The completion script of a shell. It is passed in, because verbs must not import the table of verbs, which it is made from. */
+  /** The completion script of a shell. It is passed in, because it is made from the table of verbs, which verbs must not import. */
   readonly completionOf: (shell: CompletionShell) => Promise<string>;
 }
 
@@ -25,15 +25,15 @@ export interface VerbContext {
 export type VerbFunction = (context: VerbContext) => Promise<ExitCode | undefined>;
 
 export interface FlagSpec {
-  /** In the form of commander: `-f, --file <file>`. */
+  /** The flags in the form of commander: `-f, --file <file>`. */
   readonly flags: string;
   readonly doc: string;
   readonly isRepeatable?: true;
   readonly choices?: readonly string[];
   readonly isRequired?: true;
-  /** If the flag is repeated, the last value counts, so that a script can override a command line. For other flags, repetition is an error. */
+  /** If the flag is repeated, the last value is used, so that a script can override a command line. Other flags must not be repeated. */
   readonly isOverridable?: true;
-  /** An empty value has a meaning. For other flags it is an error, because it usually comes from an unset shell variable. */
+  /** An empty value has a meaning. For other flags, an empty value is an error, because it usually comes from an unset shell variable. */
   readonly mayBeEmpty?: true;
 }
 
@@ -47,10 +47,10 @@ export interface ArgSpec {
 export interface VerbSpec {
   /** Words after `waymark`. */
   readonly path: string;
-  /** The verb needs no server, so the client is not loaded. */
+  /** Whether the verb needs no server, so that the client is not loaded. */
   readonly isAlone?: true;
   readonly summary: string;
-  /** The group runs this verb if no other word follows. */
+  /** Whether the group runs this verb if no other word follows. */
   readonly isDefault?: true;
   readonly args?: readonly ArgSpec[];
   readonly flags?: readonly FlagSpec[];

@@ -19,7 +19,7 @@ import type { FlagSpec, VerbSpec } from "./verb.ts";
 const SCOPE_WORDS = ["local", "zone", "region", "global"] as const;
 const HEALTH_WORDS = ["healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
 
-/** The kinds that summaries cover: all but nodes. */
+/** The kinds that summaries cover: all kinds except nodes. */
 const SUMMARISED_WORDS = KIND_WORDS.filter((word) => word !== "node");
 
 const SCOPE_FLAG = { flags: "--scope <scope>", doc: "How far the entries are replicated (default zone).", choices: SCOPE_WORDS } as const;
@@ -27,7 +27,7 @@ const DRY_RUN = { flags: "--dry-run", doc: "Show what would change without chang
 const NAME_FLAGS: readonly FlagSpec[] = [
   { flags: "--namespace <namespace>", doc: "Namespace of the entry, such as svc.market." },
   { flags: "--name <name>", doc: "Name of the service, function, topic, queue, cache or node." },
-  { flags: "--instance <id>", doc: "Id that tells apart the entries of one name, such as web-1." },
+  { flags: "--instance <id>", doc: "Id that distinguishes the entries of one name, such as web-1." },
 ];
 const KIND_FLAG: FlagSpec = { flags: "--kind <kind>", doc: "Kind of the entry (default service).", choices: KIND_WORDS };
 const FILTER_FLAGS: readonly FlagSpec[] = [
@@ -41,12 +41,24 @@ const FILTER_FLAGS: readonly FlagSpec[] = [
   },
   {
     flags: "--scope <scope>",
-    doc: "Only entries of this node (local), its cluster (zone), its region, or all (global), whose own scope is at least as wide.",
+    doc: "Only entries of this node (local), of its cluster (zone), of its region (region), or of all nodes (global), whose own scope is at least this wide.",
     choices: SCOPE_WORDS,
   },
-  { flags: "--tag <tag>", doc: "Only entries with this tag. Of several tags, an entry must have all.", isRepeatable: true },
-  { flags: "--capability <capability>", doc: "Only entries with this capability. Of several, an entry must have all.", isRepeatable: true },
-  { flags: "--resource <resource>", doc: "Only entries with this resource. Of several, an entry must have all.", isRepeatable: true },
+  {
+    flags: "--tag <tag>",
+    doc: "Only entries with this tag. If the flag is repeated, an entry must have all of them.",
+    isRepeatable: true,
+  },
+  {
+    flags: "--capability <capability>",
+    doc: "Only entries with this capability. If the flag is repeated, an entry must have all of them.",
+    isRepeatable: true,
+  },
+  {
+    flags: "--resource <resource>",
+    doc: "Only entries with this resource. If the flag is repeated, an entry must have all of them.",
+    isRepeatable: true,
+  },
   { flags: "--cluster-id <id>", doc: "Only entries of this cluster." },
   { flags: "--region <region>", doc: "Only entries of this region." },
   {
@@ -58,7 +70,7 @@ const FILTER_FLAGS: readonly FlagSpec[] = [
   { flags: "--version-range <range>", doc: "Only functions whose version is in this npm range, such as ^1.2.0." },
 ];
 const PAGE_FLAGS: readonly FlagSpec[] = [
-  { flags: "--limit <count>", doc: "Largest number of results (default all)." },
+  { flags: "--limit <count>", doc: "Maximum number of results (default all)." },
   { flags: "--page-token <token>", doc: "Continue after the page that returned this token.", mayBeEmpty: true },
 ];
 
@@ -74,7 +86,7 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--config <file>", doc: "Settings file, .toml or .json. Without it, settings come from flags and the environment." },
       {
         flags: "--demo",
-        doc: "Load the demo catalog, an online shop with twelve services, before the node becomes ready. Every start loads it again.",
+        doc: "Load the demo catalog, an online shop with twelve services, before the node becomes ready. It is loaded again at every start.",
       },
     ],
     examples: [
@@ -159,7 +171,7 @@ export const VERBS: readonly VerbSpec[] = [
         isRepeatable: true,
       },
       { flags: "--tag <tag>", doc: "Tag that queries can filter by, such as canary or app:web.", isRepeatable: true },
-      { flags: "--capability <capability>", doc: "Ability that queries can filter by, such as gpu.", isRepeatable: true },
+      { flags: "--capability <capability>", doc: "Capability that queries can filter by, such as gpu.", isRepeatable: true },
       { flags: "--resource <resource>", doc: "Resource that the entry offers, which queries can filter by.", isRepeatable: true },
       { flags: "--metadata <key=value>", doc: "Free-form pair that is returned with the entry.", isRepeatable: true },
       { flags: "--alias <name>", doc: "Additional DNS name of the entry.", isRepeatable: true },
@@ -282,9 +294,9 @@ export const VERBS: readonly VerbSpec[] = [
         isRepeatable: true,
         choices: SUMMARISED_WORDS,
       },
-      { flags: "--scope <scope>", doc: "Only summaries whose scope is at least this wide.", choices: SCOPE_WORDS },
+      { flags: "--scope <scope>", doc: "Only summaries with at least this scope.", choices: SCOPE_WORDS },
       { flags: "--region <region>", doc: "Only clusters in this region. Repeat the flag to accept several.", isRepeatable: true },
-      { flags: "--ingress", doc: "Also show the addresses where clusters accept calls from other regions." },
+      { flags: "--ingress", doc: "Also show the addresses at which clusters accept calls from other regions." },
       { flags: "--by-region", doc: "Add up the clusters of a region: one line per service and region." },
       ...PAGE_FLAGS,
       { flags: "--watch", doc: "Print the current summaries, then every change." },
@@ -294,7 +306,10 @@ export const VERBS: readonly VerbSpec[] = [
     ],
     examples: [
       ["discovery summary --prefix svc --region us", "show what the clusters of a region export"],
-      ["discovery summary cart --namespace svc.shop --ingress", "show which clusters have a service, and where they accept calls"],
+      [
+        "discovery summary cart --namespace svc.shop --ingress",
+        "show which clusters have a service, and the addresses at which they accept calls",
+      ],
       ["discovery summary --watch -o json", "follow all summaries, one JSON object per line"],
     ],
     load: async () => (await import("../verbs/summary.ts")).summary,
@@ -311,11 +326,11 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--prefer-zone <zone>", doc: "Prefer endpoints in this zone." },
       {
         flags: "--policy <policy>",
-        doc: "How to choose among the endpoints (default load-aware).",
+        doc: "Policy for choosing among the endpoints (default load-aware).",
         choices: ["load-aware", "round-robin", "random", "hash"],
       },
       { flags: "--hash-key <text>", doc: "With --policy hash: requests with equal keys get the same instance." },
-      { flags: "--limit <count>", doc: "Largest number of alternatives (default 4)." },
+      { flags: "--limit <count>", doc: "Maximum number of alternatives (default 4)." },
       { flags: "--explain", doc: "Show why each candidate has its rank." },
     ],
     examples: [
@@ -336,16 +351,20 @@ export const VERBS: readonly VerbSpec[] = [
     flags: [
       {
         flags: "--scope <scope>",
-        doc: "local: only this node; zone: nodes of its cluster; region: of its region; global: all nodes (the default).",
+        doc: "Which nodes to list. local: only this node; zone: nodes of its cluster; region: nodes of its region; global: all nodes (default).",
         choices: SCOPE_WORDS,
       },
       { flags: "--namespace <namespace>", doc: "Only nodes with entries in this namespace or below it." },
       {
         flags: "--capability <capability>",
-        doc: "Only entries with this capability. Of several, an entry must have all.",
+        doc: "Only entries with this capability. If the flag is repeated, an entry must have all of them.",
         isRepeatable: true,
       },
-      { flags: "--resource <resource>", doc: "Only entries with this resource. Of several, an entry must have all.", isRepeatable: true },
+      {
+        flags: "--resource <resource>",
+        doc: "Only entries with this resource. If the flag is repeated, an entry must have all of them.",
+        isRepeatable: true,
+      },
       ...PAGE_FLAGS,
     ],
     examples: [["discovery cluster-map -o wide", "list every node with its addresses"]],
@@ -357,7 +376,7 @@ export const VERBS: readonly VerbSpec[] = [
     flags: [
       {
         flags: "--scope <scope>",
-        doc: "zone: nodes of the same cluster; region: of other clusters in this region; global: of other regions.",
+        doc: "Which nodes to list. zone: nodes of the same cluster; region: nodes of other clusters in this region; global: nodes of other regions.",
         choices: SCOPE_WORDS,
       },
       { flags: "--region <region>", doc: "Only nodes of this region." },
@@ -423,11 +442,11 @@ export const GLOBAL_FLAGS: readonly FlagSpec[] = [
   { flags: "--ca <file>", doc: "PEM file with the CAs to trust; turns TLS on (WAYMARK_CA)." },
   { flags: "--cert <file>", doc: "PEM file with the certificate of this client (WAYMARK_CERT)." },
   { flags: "--key <file>", doc: "PEM file with the private key for --cert (WAYMARK_KEY)." },
-  { flags: "--tenant <id>", doc: "Read as this tenant, if the server permits it (WAYMARK_TENANT)." },
+  { flags: "--tenant <id>", doc: "Tenant whose view of the catalog to read, if the server permits it (WAYMARK_TENANT)." },
   { flags: "-o, --output <format>", doc: "Output format (default table).", choices: ["table", "wide", "json", "yaml"] },
   { flags: "--timeout <duration>", doc: `Time limit of a request (default ${durationText(DEFAULT_TIMEOUT_MS)}).` },
   { flags: "--no-color", doc: "Do not use colour, even on a terminal (NO_COLOR)." },
-  { flags: "--quiet", doc: "Print only errors on stderr, no notes." },
+  { flags: "--quiet", doc: "Print only errors on stderr, not notes." },
 ];
 
 /** The verbs of `config`, and of its synonym `mesh config`. */
@@ -439,7 +458,7 @@ function configVerbs(group: string): readonly VerbSpec[] {
       summary: "Check a settings file: each value, settings that contradict each other, and the files that it names.",
       args: [{ name: "[file]", doc: "Settings file, .toml or .json." }],
       flags: [{ flags: "--config <file>", doc: "The settings file, for the same command line as serve." }],
-      examples: [[`${group} validate node.toml`, "exit with 0 if the file is valid"]],
+      examples: [[`${group} validate node.toml`, "exit with code 0 if the file is valid"]],
       load: async () => (await import("../verbs/config.ts")).validate,
     },
     {

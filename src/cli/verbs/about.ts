@@ -1,4 +1,4 @@
-/** Verbs about the program itself: version, help and completion. */
+/** The verbs about the program itself: version, help and completion. */
 import { EXIT, UsageError } from "../exit.ts";
 import type { VerbFunction } from "../table/verb.ts";
 

@@ -28,9 +28,9 @@ const MIN_INTERVAL_MS = 100;
 const FIRST_PAGE = 100;
 /** Number of logs whose newest record a watch remembers. */
 const MAX_MARKS = 16;
-/** Clock difference between two nodes that a watch tolerates when it fails over, without losing records. */
+/** Clock difference between two nodes that a watch tolerates without losing records when it fails over. */
 const CLOCKS_APART_MS = 60_000;
-/** Close to the longest string of V8. */
+/** Slightly below the maximum string length of V8. */
 const MAX_LOG_BYTES = 384 * 1024 * 1024;
 
 type AuditLogKind = "access" | "policy";
@@ -47,7 +47,7 @@ function logsOf(flags: Flags): readonly AuditLogKind[] {
 
 type AuditQuery = ReturnType<typeof queryOf>;
 
-/** The filter of a request. `--until` is absent for verbs without that flag. */
+/** The filter of a request. Verbs without the flag `--until` have no end. */
 function queryOf(flags: Flags) {
   const now = Date.now();
   const [sinceMs, untilMs] = [flags.pastMs("since", now), flags.pastMs("until", now)];
@@ -152,7 +152,7 @@ export const watch: VerbFunction = async ({ environment, flags, out, client }) =
   }
 };
 
-/** Tolerates an unreachable server. Throws for any other error. */
+/** Reads records, and tolerates an unreachable server. Throws any other error. */
 async function patiently(read: () => Promise<readonly AuditRecord[]>, note: (text: string) => void): Promise<readonly AuditRecord[]> {
   try {
     return await read();
@@ -168,7 +168,7 @@ interface LogReading {
   /** Newest first. */
   readonly fresh: readonly AuditRecord[];
   readonly marks: readonly AuditRecord[];
-  /** For a log other than the one polled before: start of the records that are new. Undefined for the same log. */
+  /** If the log is not the one that was polled before: the start of the new records. Undefined if it is the same log. */
   readonly from: string | undefined;
 }
 
@@ -185,7 +185,7 @@ interface FollowedLogs {
  */
 class AuditFollower {
   readonly #of: FollowedLogs;
-  /** The newest record of each log found by a poll, most recent log first. The hash of a record covers all records before it. */
+  /** The newest record of each log that a poll has found, most recent log first. The hash of a record covers all records before it. */
   readonly #marks = new Map<AuditLogKind, readonly AuditRecord[]>();
 
   constructor(of: FollowedLogs) {
@@ -206,7 +206,8 @@ class AuditFollower {
     for (const [log, { marks, from }] of looks) {
       this.#marks.set(log, marks);
       const why = "the server started a new log, or another server answers";
-      if (from !== undefined) this.#of.note(`the ${log} log has changed: ${why}; printing its records ${from}, some perhaps again`);
+      if (from !== undefined)
+        this.#of.note(`the ${log} log has changed: ${why}; printing its records ${from}, possibly some of them again`);
     }
     return newestFirst([...looks.values()].flatMap(({ fresh }) => fresh)).toReversed();
   }
@@ -228,7 +229,7 @@ class AuditFollower {
       if (known !== undefined || records.some((record) => isBefore(record) && wallMs(record) < oldestMs - CLOCKS_APART_MS)) break;
     }
     const isOther = last !== undefined && (known === undefined ? found.some(isBefore) : !isSame(known, last));
-    // In a log that was never polled, records older than the last one returned are not new.
+    // In a log that was never polled, records that are older than the last returned one are not new.
     const fromMs = isOther && known === undefined ? wallMs(last) - CLOCKS_APART_MS : Number.NEGATIVE_INFINITY;
     const replaced = isOther ? known : last;
     const others = marks.filter((mark) => replaced === undefined || !isSame(mark, replaced));
@@ -260,7 +261,7 @@ export const verify: VerbFunction = async ({ environment, args, flags, out, clie
       : await environment.verifyAudit(await readInput(environment, file, MAX_LOG_BYTES));
   const { isIntact, checked, firstNumber, lastNumber, lastHash, fault, faultNumber, detail } = reading;
   const json = { intact: isIntact, checked, firstNumber, lastNumber, lastHash, fault, faultNumber, detail };
-  // The same JSON as protobuf, whether the server or the command verified the log.
+  // The JSON is the same, in protobuf's form, whether the server or the command verified the log.
   const document = { ...json, fault: `AUDIT_FAULT_${isIntact ? "NONE" : fault.toUpperCase()}` };
   out.document(document, factTable(json));
   if (!isIntact) out.error(`audit log verification failed: ${fault} at record ${faultNumber}: ${detail}`);

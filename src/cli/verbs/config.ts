@@ -1,4 +1,4 @@
-/** Verbs that check and show settings, and the loading of settings for `serve`. */
+/** The verbs that check and show settings. Also loads the settings for `serve`. */
 
 import { exposureFaults, exposureWarnings } from "../../config/exposure.ts";
 import { type EffectiveSettings, listSettings, loadConfig, problemText, type SettingSource, settingsDocument } from "../../config/load.ts";
@@ -16,7 +16,7 @@ async function readSettings(environment: Environment, name: string, source?: "--
   return { name, format, text: await readInput(environment, name, MAX_CONFIG_BYTES, source) };
 }
 
-/** Reasons for which a node with valid settings would not start: it would be exposed by accident, or a file that the settings name is invalid. */
+/** Reasons why a node with valid settings would not start: it would be exposed by accident, or a file that the settings name is invalid. */
 async function startFaults(environment: Environment, settings: Settings): Promise<readonly string[]> {
   return [...exposureFaults(settings), ...(await environment.fileFaults(settings))];
 }
@@ -71,7 +71,7 @@ export const validate: VerbFunction = async ({ environment, args, flags, out }) 
   if (out.isMachine) out.json({ valid: isValid, problems, warnings });
   else for (const problem of problems) out.error(problemText(problem));
   for (const warning of warnings) out.note(`warning: ${warning}`);
-  if (!loaded.ok) out.note("fix these values first: contradicting settings and named files are checked afterwards");
+  if (!loaded.ok) out.note("fix these values first: contradictory settings and named files are checked afterwards");
   if (isValid) out.note(`${name} is valid`);
   return isValid ? EXIT.done : EXIT.usage;
 };

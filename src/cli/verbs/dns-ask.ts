@@ -1,4 +1,4 @@
-/** `dns resolve`: a DNS client. With @server it prints all sections of the answer, like dig. */
+/** `dns resolve`: a DNS client. With @server, it prints all sections of the answer, like dig. */
 
 import { findNearest } from "../../lib/nearest.ts";
 import { visibleText } from "../../lib/text/visible-text.ts";
@@ -49,7 +49,7 @@ const EXTENDED_ERRORS: Readonly<Record<number, string>> = {
   30: "Invalid Query Type",
 };
 
-/** The question in the arguments after the server. Throws a UsageError. */
+/** Parses the question in the arguments after the server. Throws a UsageError. */
 export function questionOf(words: readonly string[]): { readonly name: string; readonly type: string; readonly isTcp: boolean } {
   const [name = "", type = "A", ...more] = words.filter((word) => !isTcpWord(word));
   if (more.length > 0) throw new UsageError(`unexpected ${more.join(" ")}: expected [@server] NAME [TYPE] [+tcp]`);
@@ -60,7 +60,7 @@ function isTcpWord(word: string): boolean {
   return word.toLowerCase() === "+tcp";
 }
 
-/** The name of a record type, which can also be given as `TYPE33`. Throws a UsageError. */
+/** Returns the name of a record type, which can also be given as `TYPE33`. Throws a UsageError. */
 function typeOf(type: string): string {
   const upper = type.toUpperCase();
   if (Object.hasOwn(ASKED_TYPES, upper)) return upper;
@@ -74,7 +74,7 @@ function typeOf(type: string): string {
   );
 }
 
-/** `host`, `host:port` or `[v6]:port`; undefined for another text. */
+/** Parses `host`, `host:port` or `[v6]:port`; undefined for other text. */
 export function placeOf(text: string): Pick<DnsQuestion, "host" | "port"> | undefined {
   const match =
     /^(?:\[(?<v6>[0-9A-Fa-f:.]+)\]|(?<host>[^[\]:]+))(?::(?<port>\d{1,5}))?$/.exec(text) ?? /^(?<v6>[0-9A-Fa-f:.]+)$/.exec(text);
@@ -94,7 +94,7 @@ export async function askOf({ isTcp, server, name, type, ...place }: DnsQueryReq
   const number = numberOf(type);
   const asked = { ...place, name: name.replace(/\.$/, "") || ".", type: number === undefined ? type : `UNKNOWN_${number}` };
   const reply = await askDns(asked, isTcp).catch((error: unknown) => {
-    const advice = "check the address and port (waymark discovery status shows those of a node), and that no firewall blocks UDP or TCP";
+    const advice = "check the address and port (waymark discovery status shows them for a node), and that no firewall blocks UDP or TCP";
     throw new CommandError(`no answer from the DNS server at ${server}\n${advice}`, EXIT.unreachable, error);
   });
   // The library's types lack this field.
@@ -106,7 +106,7 @@ function numberOf(type: string): number | undefined {
   return type.startsWith("TYPE") ? Number(type.slice("TYPE".length)) : undefined;
 }
 
-/** The data of the records of a type. Names end without a dot. */
+/** The data of the records of a type. Names have no trailing dot. */
 export function dataOf(reply: DnsReply, type: string): readonly string[] {
   const number = numberOf(type);
   // dns-packet has no name for some types. Apart from the requested records, an answer has only CNAME records.
@@ -190,7 +190,7 @@ function dataText(data: unknown, type: string, end = "."): string {
 }
 
 function fieldText(field: string, value: unknown, end: string): string {
-  // The library accepts no other value.
+  // The library accepts only this value.
   if (field === "protocol") return "3";
   if (value instanceof Uint8Array) return Buffer.from(value).toString(field === "digest" ? "hex" : "base64");
   if (field === "value") return JSON.stringify(String(value));

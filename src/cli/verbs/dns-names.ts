@@ -61,7 +61,7 @@ function endpointOf(name: string, flags: Flags) {
   };
 }
 
-/** A whole number, 0 by default. */
+/** Parses a whole number; the default is 0. */
 function numberOf(flags: Flags, name: "priority" | "weight"): number {
   const text = flags.text(name) ?? "0";
   const number = /^\d{1,5}$/.test(text) ? Number(text) : MAX_NUMBER + 1;
@@ -106,8 +106,8 @@ export const unregister: VerbFunction = async ({ args, flags, out, client }) => 
   if (answer.removed > 0) return EXIT.done;
   out.error(
     namespace === ""
-      ? "nothing was removed: there is no alias with this name; to remove a service, add --namespace and --port"
-      : "nothing was removed: dns register created no service with this name, protocol and port",
+      ? "nothing was removed: no alias has this name; to remove a service, add --namespace and --port"
+      : "nothing was removed: no service that dns register created has this name, protocol and port",
   );
   return EXIT.notFound;
 };

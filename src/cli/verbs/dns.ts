@@ -41,13 +41,13 @@ function checkName(name: string): void {
     throw new UsageError(`invalid DNS name ${shown}: allowed characters are letters, digits, - _ * / and dots`);
 }
 
-/** Whether the name and its labels have the lengths of a DNS name. A dot at the end does not count. */
+/** Whether the name and its labels have valid lengths for DNS. A trailing dot is not counted. */
 function isDnsName(name: string): boolean {
   const labels = name.replace(/\.$/, "");
   return name === "." || (labels.length <= 253 && labels.split(".").every((label) => label.length > 0 && label.length <= 63));
 }
 
-/** The error for an answer without records of the type. */
+/** Returns the error for an answer without records of the type. */
 function failed({ name, type, server, rcode }: Record<"name" | "rcode" | "server" | "type", string>): CommandError {
   switch (rcode) {
     case "NOERROR":

@@ -85,7 +85,7 @@ class MemberPrinter {
   readonly #held = new Map<string, Peer>();
   /** Node ids in the snapshot that is arriving; undefined between snapshots. */
   #listed: Set<string> | undefined;
-  /** Where to resume after an interruption. */
+  /** Cursor from which to resume after an interruption. */
   cursor = "";
   /** Whether every member was printed once. */
   isCurrent = false;
@@ -112,7 +112,7 @@ class MemberPrinter {
 
   #forget(nodeId: string): void {
     const peer = this.#held.get(nodeId);
-    // After an interruption the server may remove a member that was never printed.
+    // After an interruption, the server may remove a member that was never printed.
     if (peer === undefined) return;
     this.#held.delete(nodeId);
     this.#line("forgotten", peer);
@@ -154,7 +154,7 @@ export const explain: VerbFunction = async ({ args, out, client }) => {
     out.note(`${peer.nodeId} is ${enumWord(PeerStatus, peer.status)} at incarnation ${peer.incarnation}${seen}`);
     if (peer.accuser !== "")
       out.note(`reported as failed by ${peer.accuser}${confirmedBy.length === 0 ? "" : `, confirmed by ${confirmedBy.join(", ")}`}`);
-    if (suspicionEndsAt !== undefined) out.note(`it counts as dead from ${timeText(suspicionEndsAt)} unless it refutes the report`);
+    if (suspicionEndsAt !== undefined) out.note(`it will be considered dead at ${timeText(suspicionEndsAt)} unless it refutes the report`);
   }
   out.document(json, { columns: EVENT_COLUMNS, rows: events, whenEmpty: "no events on record" });
 };
@@ -215,7 +215,7 @@ const nodeLag: VerbFunction = async ({ flags, out, client }) => {
   if (flags.isOn("borders")) out.document(json, borderTable(answer));
   else if (flags.isOn("sources")) out.document(json, sourceTable(answer));
   else if (flags.isOn("links")) out.document(json, { columns: LINK_COLUMNS, rows: answer.links, whenEmpty: "no links to other nodes" });
-  else out.document(json, { columns: ORIGIN_COLUMNS, rows: answer.origins, whenEmpty: "no source nodes: nothing was ever registered" });
+  else out.document(json, { columns: ORIGIN_COLUMNS, rows: answer.origins, whenEmpty: "no source nodes: no entry was ever registered" });
 };
 
 function whereOf(flags: Flags): { readonly clusterId: string; readonly region: string } {

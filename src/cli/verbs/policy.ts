@@ -81,7 +81,7 @@ export const apply: VerbFunction = async ({ environment, args, flags, out, clien
   return EXIT.done;
 };
 
-/** The flags of apply and rollback, as fields of a request. */
+/** The flags of `apply` and `rollback`, as fields of a request. */
 function changeOf(flags: Flags) {
   return {
     dryRun: flags.isOn("dryRun"),
@@ -107,7 +107,7 @@ function stageOf(flags: Flags) {
   return clusterIds.length === 0 ? undefined : ({ by: { case: "clusters", value: { clusterIds } } } as const);
 }
 
-/** Applies a change of policy. Errors name the lines of the file. After a version conflict, the error says what to do. */
+/** Applies a policy change. Errors name the lines of the file. The error of a version conflict contains advice. */
 async function changing<T>(file: string, reading: PolicyReading, change: () => Promise<T>): Promise<T> {
   try {
     return await change();
@@ -197,7 +197,7 @@ async function versionOf(client: Client, number: number): Promise<PolicySet> {
   throw new CommandError(`version ${number} is not in the history`, EXIT.notFound);
 }
 
-/** A reading without a file: its problems have no lines. */
+/** The reading if there is no file, so that problems have no lines. */
 const NO_FILE: PolicyReading = { policy: undefined, problems: [], lineOf: () => 0 };
 
 export const rollback: VerbFunction = async ({ flags, out, client }) => {
@@ -335,7 +335,7 @@ function problemsJson(problems: readonly PolicyReadingProblem[]) {
   return problems.map((problem) => ({ ...problem, severity: `SEVERITY_${problem.severity.toUpperCase()}` }));
 }
 
-/** The problems found in the file and by the server, sorted by line, without duplicates. An unknown severity counts as an error. */
+/** The problems found in the file and by the server, sorted by line, without duplicates. An unknown severity is treated as an error. */
 function allProblems(
   { problems, lineOf }: PolicyReading,
   answer: { readonly problems: readonly Problem[] },

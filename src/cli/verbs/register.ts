@@ -24,7 +24,7 @@ import { keyWords } from "../texts.ts";
 const DEFAULT_KEEP_TTL_MS = 30_000;
 const RETRY = { baseMs: 250, maxMs: 5000 } as const;
 
-/** The flags that identify an entry, in addition to its kind. */
+/** The flags that identify an entry together with its kind. */
 const NAMES = ["namespace", "name", "instance"] as const;
 
 function keyOf(flags: Flags) {
@@ -115,8 +115,8 @@ interface KeptRegistration {
 const CHECK_INTERVAL_MS = 10_000;
 
 /**
- * Renews the lease at a third of its TTL, registers again if the lease has expired, and unregisters at the end. Each renewal also reports for the
- * `ttl` checks of the entry, so the period is at most a third of their shortest interval.
+ * Renews the lease at a third of its TTL, registers again if the lease has expired, and unregisters at the end. Each renewal also reports the
+ * health of the entry's `ttl` checks, so the period is at most a third of their shortest interval.
  */
 async function keep({ environment, out, client }: VerbContext, { request, ttlMs, leaseId: first }: KeptRegistration): Promise<ExitCode> {
   const { interrupt } = environment;
@@ -152,7 +152,7 @@ function ttlIntervalMs({ probe, interval }: Check): readonly number[] {
   return [interval === undefined ? CHECK_INTERVAL_MS : durationMs(interval)];
 }
 
-/** Whether another attempt may succeed: the server is unreachable, or too busy to answer in time. */
+/** Whether another attempt may succeed, because the server is unreachable or too busy to answer in time. */
 function isPassing(error: unknown): error is RequestError {
   return error instanceof RequestError && (error.isAway || ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"].includes(error.facts.code));
 }

@@ -13,7 +13,7 @@ import type { TableColumn } from "../output.ts";
 import { MAX_PAGE, pagesOf } from "../pages.ts";
 import type { VerbFunction } from "../table/verb.ts";
 
-/** Largest number of concurrent calls. */
+/** Maximum number of concurrent calls. */
 const MAX_CALLS = 16;
 
 const HEALTHS = [
@@ -30,7 +30,7 @@ export const namespaceHealth: VerbFunction = async ({ flags, out, client, viewer
   const entries = await readAll(client(), filter);
   const summaries = await readSummaries(client(), filter);
   const groups = Map.groupBy(entries, ({ key }) => key?.namespace ?? "");
-  // Requested namespaces, and namespaces with summaries of other clusters, get a row even without entries.
+  // Requested namespaces, and namespaces with summaries of other clusters, have a row even without entries.
   const others = summaries?.byNamespace.keys() ?? [];
   for (const each of [...(namespace === "" ? [] : [namespace]), ...others]) if (!groups.has(each)) groups.set(each, []);
   const isWanted = ([, group]: readonly [string, readonly Entry[]]) =>
@@ -54,7 +54,7 @@ async function readSummaries(client: Client, filter: ReportFilter): Promise<Know
   const { summaryQuery } = DiscoveryService.method;
   const read = (pageToken: string) => client.call(summaryQuery, { ...filter, limit: MAX_PAGE, pageToken });
   try {
-    // A node without cluster keys still has summaries of its own cluster, and rejects only this scope.
+    // A node without cluster keys rejects only this scope. It still has summaries of its own cluster.
     await client.call(summaryQuery, { ...filter, scope: Scope.GLOBAL, limit: 1 });
     for await (const page of pagesOf(read)) items.push(...page.items);
   } catch (error) {
@@ -129,7 +129,10 @@ const COLUMNS: readonly TableColumn<ReportRow>[] = [
   { title: "REASON", text: ({ reason }) => reason },
 ];
 
-/** The number of services without a summary, with the policy rule that withholds them. If export is allowed, the scope of their entries is narrower, or no node exports. */
+/**
+ * The number of services without a summary, with the policy rule that withholds them. If the policy allows the export, the scope of the entries
+ * is narrower, or no node exports.
+ */
 function withheldText({ summaries }: ReportRow): string {
   if (summaries === undefined || summaries.withheld === 0) return "-";
   const { withheld, exportAllowed, exportReason, policyNumber, policyRule } = summaries;

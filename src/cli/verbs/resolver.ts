@@ -28,8 +28,8 @@ function lagText({ upstream, lag }: CacheStatsResponse): string {
   const lagMs = lag && Math.round(durationMs(lag));
   const behind = lagMs === undefined ? "its cache was never complete" : `its cache is ${durationText(lagMs)} behind`;
   if (upstream === "")
-    return `this resolver reaches none of its upstreams, and ${behind}; GET /readyz on its HTTP listener shows the reason`;
-  return `this resolver reads ${upstream}, and ${behind}`;
+    return `this resolver cannot reach any of its upstreams, and ${behind}; GET /readyz on its HTTP listener shows the reason`;
+  return `this resolver reads from ${upstream}, and ${behind}`;
 }
 
 function showStats(out: Parameters<VerbFunction>[0]["out"], answer: CacheStatsResponse): void {
@@ -46,7 +46,7 @@ function showStats(out: Parameters<VerbFunction>[0]["out"], answer: CacheStatsRe
 
 export const resync: VerbFunction = async ({ args, out, client }) => {
   const answer = await client().call(ResolverService.method.resync, { namespaces: [...args] });
-  const none = "this resolver follows no namespace with entries; names that it fetched are fetched again at their next lookup";
+  const none = "this resolver follows no namespace with entries; names that it has fetched will be fetched again at their next lookup";
   print(out, answer.entries === 0n ? none : `${entries(answer, "was", "were")} fetched again`, wholeJson(ResyncResponseSchema, answer));
 };
 

@@ -26,7 +26,7 @@ export const serve: VerbFunction = async ({ environment, flags, out }) => {
   const hasDemo = flags.isOn("demo");
   const isTls = tls.certFile !== undefined;
   if (hasDemo && node.mode === "resolver") throw new UsageError("--demo requires a node: a resolver accepts no registrations");
-  // A plain-text client of the node itself registers the demo catalog. Its code is loaded on demand.
+  // A plain-text client in the node's own process registers the demo catalog. Its code is loaded on demand.
   if (hasDemo && isTls) throw new UsageError("--demo requires a node without TLS");
   await environment.serve({
     effective,
@@ -57,8 +57,9 @@ function resolverLines(nodeId: string, listeners: ListenerAddresses, settings: S
 const isTlsOf = ({ tls }: Settings): boolean => tls.certFile !== undefined;
 
 /**
- * Flags with which a command reaches this node and is allowed to `access` the catalog; empty when the defaults of the command line suffice.
- * Values that the node does not know are placeholders in capitals. Over TLS the host is the advertised one, because the certificate is for it.
+ * Flags with which a command can connect to this node and is allowed to `access` the catalog; empty if the defaults of the command line suffice.
+ * Values that the node does not know are placeholders in capital letters. With TLS, the host is the advertised host, because the certificate is
+ * for that host.
  */
 function connectionFlags({ grpc = "" }: ListenerAddresses, settings: Settings, access: "read" | "write"): string {
   const { tls, listen } = settings;
@@ -86,7 +87,7 @@ function placesText(listeners: ListenerAddresses, isTls: boolean): string {
   return places.filter((place) => place !== "").join(", ");
 }
 
-/** Notes on the addresses of a node that just started, and commands to try. */
+/** Notes about the addresses of a node that has just started, and commands to try. */
 function readyLines(
   nodeId: string,
   {

@@ -9,7 +9,7 @@ import type { TableColumn } from "../output.ts";
 import { readPages } from "../pages.ts";
 import type { VerbFunction } from "../table/verb.ts";
 
-/** A key that is valid for longer belongs in the settings. */
+/** A key that must be valid for longer should be in the settings. */
 const MAX_FOR_MS = 3650 * DAY_MS;
 
 const KEY_COLUMNS: readonly TableColumn<ClusterKey>[] = [
@@ -53,7 +53,7 @@ export const announce: VerbFunction = async ({ environment, flags, out }) => {
   out.note(
     `${announcedBy} announces ${keyId} of ${cluster} from ${notBefore} until ${notAfter}. Next steps:`,
     `1. append this block to ${keyFile} and to ${newKeyFile}, and send SIGHUP to every signing node of ${cluster}`,
-    `2. run waymark summary keys list --cluster-id ${cluster} against a node of each other region; when all of them show ${keyId}, replace ${keyFile} by ${newKeyFile} and send SIGHUP again`,
+    `2. run waymark summary keys list --cluster-id ${cluster} against a node of each other region; when all of them show ${keyId}, replace ${keyFile} with ${newKeyFile} and send SIGHUP again`,
     `3. before ${notAfter}, add public_key = "${publicKey}" to summary.keys, or to fabric.borders[].keys, of every node, and then remove the old key`,
   );
 };

@@ -59,7 +59,7 @@ function refusedText(refused: SourceLag["refused"]): string {
 
 /** The borders as a table. */
 export function borderTable({ borders, servedBy, exports }: PeerServiceLagResponse): OutputTable<BorderLag> {
-  const whenEmpty = exports === undefined ? noneHeld(servedBy) : `${servedBy} has no border in its settings (fabric.borders)`;
+  const whenEmpty = exports === undefined ? noneHeld(servedBy) : `${servedBy} has no borders in its settings (fabric.borders)`;
   return { columns: BORDER_COLUMNS, rows: borders, whenEmpty };
 }
 
@@ -73,7 +73,7 @@ function noneHeld(servedBy: string): string {
   return `${servedBy} ${HOLDS_NONE}`;
 }
 
-/** Prints in a sentence whether the cluster exports summaries, and the age of the oldest pending change. */
+/** Prints a sentence with whether the cluster exports summaries, and the age of the oldest pending change. */
 export function noteExports(
   out: CommandOutput,
   { servedBy, borders }: Pick<PeerServiceLagResponse, "borders" | "servedBy">,

@@ -86,7 +86,7 @@ async function query({ flags, out, client, viewer }: VerbContext, serviceId: str
   noteMore(out, answer);
 }
 
-/** The summaries of a service in one set of regions, added up over its clusters. */
+/** The sum of the summaries of a service in one set of regions, over all clusters. */
 interface RegionSum {
   readonly namespace: string;
   readonly serviceId: string;
@@ -131,7 +131,10 @@ function sumJson(sum: RegionSum) {
   };
 }
 
-/** One row per service and set of regions. If a cluster has several summaries of a service, the one with the most endpoints counts, because the others cover parts of it. */
+/**
+ * One row per service and set of regions. If a cluster has several summaries of a service, the one with the most endpoints is used, because the
+ * others cover parts of it.
+ */
 function summedByRegion(items: readonly ServiceSummary[]): readonly RegionSum[] {
   const sums = new Map<string, RegionSum>();
   for (const item of items) {

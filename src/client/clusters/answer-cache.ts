@@ -1,4 +1,4 @@
-/** Requests about other clusters. Nodes have the answers. If a resolver serves the reads, it is asked first. */
+/** Requests about other clusters, which nodes can answer. If a resolver serves the reads, the request is sent to it first. */
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { BoundedMap } from "../../lib/bounded-map.ts";
@@ -15,7 +15,7 @@ export interface AnswerFrom<T> {
   readonly from: string;
 }
 
-/** Returns the first answer that is not empty, or undefined. Throws a `RequestError`. */
+/** Returns the first answer that is not empty; undefined if there is none. Throws a `RequestError`. */
 export async function askedOf<I extends DescMessage, O extends DescMessage>(
   client: Client,
   method: DescMethodUnary<I, O>,
@@ -62,7 +62,7 @@ export class OwnCluster {
   }
 }
 
-/** Most answers of each kind. The least recently used answer is dropped first. */
+/** Maximum number of answers of each kind. The least recently used answer is dropped first. */
 const MAX_KEPT = 1000;
 
 interface CacheRow<T> {
@@ -72,7 +72,7 @@ interface CacheRow<T> {
 
 /** A cache of answers, each with its own expiry time. */
 export class AnswerCache<T> {
-  /** The least recently used first. */
+  /** Answers by id, the least recently used first. */
   readonly #rows = new BoundedMap<string, CacheRow<T>>(MAX_KEPT);
 
   /** Returns the last answer, and whether it is still fresh. */

@@ -1,4 +1,4 @@
-/** How other clusters are reached: with or without TLS, with which credentials, and with which check of their server certificates. */
+/** Determines how other clusters are called: with or without TLS, with which credentials, and with which check of their server certificates. */
 
 import dns from "node:dns";
 import { isIP } from "node:net";
@@ -12,7 +12,7 @@ import { clusterNameFault, nearFault } from "./ingress-urls.ts";
 import type { ClusterAccessRules } from "./other-clusters.ts";
 import type { DirectedChannel, ServerProbeResult } from "./proven-channel.ts";
 
-/** How one cluster is called. */
+/** The credentials for one cluster, and the check of its servers. */
 interface ClusterCredentials {
   readonly credentials: ChannelCredentials;
   readonly token?: string;
@@ -44,7 +44,7 @@ function namedAccess(clusterId: string, { tls, token, serverName }: ClusterAcces
   return { credentials, tls, checkServerIdentity, ...(token !== undefined && { token }) };
 }
 
-/** A cluster for which the program has no credentials. CA certificates are not credentials, so the home cluster's CAs apply. */
+/** The access to a cluster for which the program has no credentials. CA certificates are not credentials, so the home cluster's CAs are used. */
 function strangeAccess(clusterId: string, home: TlsFiles | undefined): ClusterCredentials {
   if (home === undefined) return { credentials: credentialsOf(undefined) };
   const tls = { ...(home.ca && { ca: home.ca }) };
@@ -58,7 +58,7 @@ function namesCluster(clusterId: string): CheckIdentity {
   };
 }
 
-/** Looks up the addresses of a name. Fails if one of them is nearer than the server that named it. */
+/** Looks up the addresses of a name. Fails if one of them is on this machine or this link, although the server that named it is not. */
 async function addressesOf(server: string, from: string): Promise<ServerProbeResult> {
   const { host } = splitHostPort(server);
   if (isIP(host) !== 0) return { addresses: [host] };

@@ -1,4 +1,4 @@
-/** grpc-js targets for a server at given addresses: the server is called by its name, but the name is not looked up. */
+/** grpc-js targets for a server at fixed addresses: the server is called by its name, but the name is not looked up. */
 import { experimental } from "@grpc/grpc-js";
 import { placeOf } from "../tls.io.ts";
 
@@ -28,7 +28,7 @@ class FixedAddresses implements experimental.Resolver {
   }
 
   /**
-   * Returns the addresses only once, because the channel asks again after each failure and would retry the same addresses without a pause.
+   * Returns the addresses only once, because the channel requests them after each failure, and would retry the same addresses without a pause.
    * The listener must not be called before this method returns.
    */
   updateResolution(): void {
@@ -40,7 +40,7 @@ class FixedAddresses implements experimental.Resolver {
     });
   }
 
-  /** The channel is idle, and can ask for the addresses again. */
+  /** The channel is idle, and may request the addresses again. */
   destroy(): void {
     this.#isSent = false;
   }

@@ -1,4 +1,4 @@
-/** Calls on an ingress of a cluster that the program names. Service summaries name the ingress. */
+/** Calls to an ingress of a cluster that the program names. The ingress is found in service summaries. */
 
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceSummary } from "../../../gen/waymark/catalog/v1/summary_pb.js";
@@ -13,7 +13,7 @@ import type { RedirectParts } from "./redirect-cache.ts";
 const PAGE_LIMIT = 1000;
 const MAX_PAGES = 200;
 const INGRESS_LIMIT = 16;
-/** An ingress is cached for at least this time, however short the TTL of its summary is, so that not every call queries it again. */
+/** Minimum time for which an ingress is cached, even if the TTL of its summary is shorter, so that not every call queries it again. */
 const MIN_TTL_MS = 1000;
 
 export class IngressCalls {
@@ -84,7 +84,7 @@ export class IngressCalls {
 }
 
 /**
- * How long the ingress from these summaries may be used: for the shortest TTL, and while at least one summary is valid. The expiry of one
+ * Time for which the ingress from these summaries may be used: the shortest TTL, while at least one summary is valid. The expiry of one
  * service's summary must not remove the ingress of the others.
  */
 function keptMsOf(summaries: readonly ServiceSummary[]): number {

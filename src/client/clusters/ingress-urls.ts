@@ -1,14 +1,14 @@
 /**
- * Decides which URLs of another cluster may be called. A server can pass on URLs from an untrusted source, so URLs that point to the
- * program's own machine are rejected.
+ * Decides which URLs of another cluster may be called. A server can forward URLs from an untrusted source, so URLs that point to the program's
+ * own machine are rejected.
  */
 import { isHost, splitHostPort, unsafeHostReason } from "../../lib/addresses.ts";
 import { nodeOfSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/certificates/spiffe.ts";
 import { protocolOf, serverPort } from "../../lib/protocols.ts";
 
-/** Longest URL that is read. */
+/** Maximum length of a URL that is read. */
 const MAX_URL_LENGTH = 512;
-/** Most URLs of a cluster that are read. */
+/** Maximum number of URLs of a cluster that are read. */
 const MAX_URLS = 16;
 
 export interface IngressOptions {
@@ -19,9 +19,9 @@ export interface IngressOptions {
 }
 
 export interface IngressUrls {
-  /** Each as `host:port`: gRPC servers first, in the order in which they were named. */
+  /** The servers that may be called, each as `host:port`: gRPC servers first, in the order in which they were named. */
   readonly servers: readonly string[];
-  /** The faults of the rejected URLs, in words. */
+  /** The faults of the rejected URLs, as text for an error. */
   readonly faults: readonly string[];
 }
 
@@ -60,7 +60,7 @@ export function nearFault(host: string, from: string): string | undefined {
   return unsafeHostReason(host, splitHostPort(from).host);
 }
 
-// Checks whether a server certificate names a cluster, as node certificates do: `spiffe://<trust
+// Checks whether a server certificate names a cluster. Node certificates have the form `spiffe://<trust
 // domain>/waymark/cluster/<cluster>/node/<node>`.
 
 /**

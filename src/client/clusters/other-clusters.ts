@@ -1,4 +1,4 @@
-/** The clients of other clusters, created when a cluster is first called through a set of URLs. */
+/** The clients of other clusters, each created when a cluster is first called through a set of URLs. */
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { Client, type ClientOptions } from "../client.ts";
 import { RequestError, unreachedFailure } from "../request-error.ts";
@@ -6,16 +6,16 @@ import { ServerList } from "../servers/server-list.ts";
 import { type IngressUrls, ingressIn } from "./ingress-urls.ts";
 import { type DirectedChannel, ProvenChannel, type ServerProbeResult } from "./proven-channel.ts";
 
-/** Most clients with open connections. The least recently used one is closed first. */
+/** Maximum number of clients with open connections. The least recently used one is closed first. */
 const MAX_PLACES = 32;
 
-/** How other clusters are reached. */
+/** Rules for the connections to other clusters. */
 export interface ClusterAccessRules {
   /** Whether the cluster is called over TLS. */
   isTls(clusterId: string): boolean;
   /**
-   * Opens a connection with the credentials for this cluster, if there are any. They are sent only to servers whose certificate names the
-   * cluster.
+   * Opens a connection with the credentials for this cluster, if there are any. The credentials are sent only to servers whose certificate names
+   * the cluster.
    */
   open(clusterId: string, server: string): DirectedChannel;
   /** Checks a server that `from` named. No credentials are sent. */
@@ -35,7 +35,7 @@ export interface ClusterAddress {
 
 export interface ClusterClient {
   readonly client: Client;
-  /** Throws the failure of a call with the cluster and the faults of its URLs added. Throws other errors unchanged. */
+  /** Adds the cluster and the faults of its URLs to the failure of a call, and throws it. Throws other errors unchanged. */
   readonly thrown: (error: unknown) => never;
 }
 
@@ -44,8 +44,8 @@ export class OtherClusters {
   readonly #ways: ClusterAccessRules;
   readonly #options: ClientOptions;
   /**
-   * By cluster and servers, the least recently used first. A second set of URLs for a cluster gets its own client, so that it does not end
-   * the calls of the first.
+   * Clients by cluster and servers, the least recently used first. A second set of URLs for a cluster has its own client, so that the calls of
+   * the first set do not end.
    */
   readonly #known = new BoundedMap<string, ClusterClient>(MAX_PLACES, (_place, { client }) => client.close());
 
@@ -55,7 +55,7 @@ export class OtherClusters {
     this.#options = options;
   }
 
-  /** Returns the client of a cluster. Its calls try the URLs in turn. Throws a `RequestError` when none of the URLs can be used. */
+  /** Returns the client of a cluster. Its calls try the URLs one after the other. Throws a `RequestError` when none of the URLs can be used. */
   at(located: ClusterAddress): ClusterClient {
     const { clusterId, from } = located;
     const ingress = ingressIn(located.urls, { from, isTls: this.#ways.isTls(clusterId) });

@@ -8,7 +8,7 @@ import { RequestError, unreachedFailure } from "../request-error.ts";
 /** An ingress that cannot be verified within this time is skipped. */
 const PROOF_MS = 2000;
 
-/** The fault of a server's addresses or certificate, or its addresses if it has none. */
+/** The fault of a server's addresses or certificate, or the server's addresses if there is no fault. */
 export type ServerProbeResult = { readonly fault: string } | { readonly addresses: readonly string[] };
 
 /**
@@ -88,7 +88,7 @@ export class ProvenChannel implements ServerChannel {
     if (answer.clusterId !== clusterId) throw unreachedFailure(`the server belongs to cluster ${answer.clusterId}`, this.server);
   }
 
-  /** After a loss, the address may belong to another server, so the next call verifies it again. */
+  /** After a connection is lost, the address may belong to another server, so the next call verifies the server again. */
   #lost(error: unknown): never {
     if (error instanceof RequestError && error.isAway) this.#proof = undefined;
     throw error;

@@ -1,4 +1,4 @@
-/** `resolve` in other clusters, to which servers redirect names that have no choosable entry here. */
+/** Runs `resolve` in other clusters. Servers redirect to them if no entry of a name can be chosen in this cluster. */
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Client } from "../client.ts";
@@ -8,13 +8,13 @@ import { RequestError } from "../request-error.ts";
 import { AnswerCache, askedOf, type OwnCluster } from "./answer-cache.ts";
 import type { ClusterAddress, OtherClusters } from "./other-clusters.ts";
 
-/** Most redirects that one `resolve` follows. */
+/** Maximum number of redirects that one `resolve` follows. */
 const MAX_REDIRECTS = 2;
-/** A name keeps its target cluster for at least this time, while the target is offered and answers. */
+/** Minimum time for which a name keeps its target cluster, if servers still redirect to the target and it answers. */
 const HOLD_MS = 30_000;
 /** After all clusters failed, the failure is cached for this time. */
 const FAILED_MS = 1000;
-/** Most clusters that a request can list as visited (discovery.proto), including the client's own. */
+/** Maximum number of clusters that a request can list as visited (discovery.proto), including the client's own. */
 const MAX_VISITED = 8;
 const CLUSTER_ID = /^[A-Za-z0-9._:/@+-]{1,64}$/;
 
@@ -33,7 +33,7 @@ interface KnownRedirect {
 interface RedirectAttempts {
   readonly choice?: Choice | undefined;
   readonly failure?: RequestError | undefined;
-  /** The client that is asked for the next cluster. */
+  /** The client that requests the next cluster. */
   readonly asker: Client;
 }
 
@@ -41,7 +41,7 @@ export interface RedirectParts {
   readonly home: Client;
   readonly own: OwnCluster;
   readonly clusters: OtherClusters;
-  /** How long the answer that no cluster has the name, or that a cluster has no known ingress, is cached. */
+  /** Time for which the client caches the answer that no cluster has the name, or that a cluster has no known ingress. */
   readonly lookupTtlMs: number;
   /** Monotonic clock. */
   readonly nowMs: () => number;
@@ -87,7 +87,7 @@ export class RedirectCache {
     return undefined;
   }
 
-  /** Tries a cluster. If it has no entry, it is asked for the next cluster. If it fails, the client that named it is asked again. */
+  /** Tries a cluster. If it has no entry, its servers are asked for the next cluster. If it fails, the servers that named it are asked again. */
   async #tryAt(
     target: RedirectTarget,
     { asker }: RedirectAttempts,
@@ -105,7 +105,7 @@ export class RedirectCache {
 
   /**
    * Returns the next cluster after the first one. A cluster that has no entry, or does not answer, may know fewer other clusters than the
-   * client's own cluster, so that one is asked too.
+   * client's own cluster, so that cluster is also asked.
    */
   async #next(asker: Client, wanted: LookupName, visited: readonly string[]): Promise<RedirectTarget | undefined> {
     const { home } = this.#parts;
@@ -142,8 +142,8 @@ export class RedirectCache {
   }
 
   /**
-   * Returns the previous target, if the client's own cluster still names it when other clusters are excluded; otherwise the cluster that is
-   * named now.
+   * Returns the previous target if the client's own cluster still names it when other clusters are excluded. Otherwise, returns the cluster that
+   * is named now.
    */
   async #sameIfOffered(wanted: LookupName, named: RedirectTarget | undefined, before: string): Promise<RedirectTarget | undefined> {
     const others: string[] = [];

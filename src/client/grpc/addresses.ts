@@ -1,4 +1,4 @@
-/** The addresses that a gRPC channel receives for a name: the addresses of the entries that are fit for traffic, the nearest first. */
+/** Selects the addresses that a gRPC channel receives for a name: the addresses of the entries that are fit for traffic, the nearest first. */
 import type { Entry, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Candidate } from "../../consumer/endpoint.ts";
 import { isReachable } from "../../consumer/health-tiers.ts";
@@ -24,7 +24,7 @@ export interface ServiceName {
 
 /** The rule for namespaces and names, for errors. A name that contains a slash cannot be used as a target. */
 export const SERVICE_NAME_RULE =
-  'expected namespace/name, as in waymark:///svc.market/web; a namespace has 1 to 200 of a-z, 0-9, "." and "-", and a name 1 to 128 of A-Z, a-z, 0-9 and "._:@+-"';
+  'expected namespace/name, as in waymark:///svc.market/web; a namespace has 1 to 200 characters of a-z, 0-9, "." and "-", and a name has 1 to 128 characters of A-Z, a-z, 0-9 and "._:@+-"';
 
 /** Parses the path of `waymark:///namespace/name`. Undefined for any other text. */
 export function parseServiceName(path: string): ServiceName | undefined {
@@ -50,7 +50,7 @@ export function addressesOf(entries: Iterable<Entry>, place: ZoneLocality, draw:
   return ranked.filter(({ rank }) => tierIn(rank) === best).map(({ entry, targets }) => addressed(entry, targets));
 }
 
-/** Leaves out the load, so that a load report does not update the channel. */
+/** Omits the load, so that a load report does not update the channel. */
 function addressed({ key, health, region, zone }: Entry, targets: readonly Target[]): AddressedEntry {
   return {
     key: `${key?.instanceId}\0${key?.clusterId}`,

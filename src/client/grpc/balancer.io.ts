@@ -1,7 +1,7 @@
 /**
- * The load-balancing policy `waymark` for grpc-js channels. It selects as a live map does: by levels of nearness, by weight within a level,
- * and without endpoints that fail repeatedly (semantics.md, Selection). An endpoint without a connection counts as an unhealthy entry.
- * Importing this module registers the policy.
+ * The load-balancing policy `waymark` for grpc-js channels. It selects as a live map does: by levels of nearness, by weight within a level, and
+ * without endpoints that fail repeatedly (semantics.md, Selection). An endpoint without a connection is treated as an unhealthy entry. Importing
+ * this module registers the policy.
  */
 import { type ChannelOptions, connectivityState, experimental, status } from "@grpc/grpc-js";
 import { Chooser } from "../../consumer/chooser.ts";
@@ -12,11 +12,11 @@ import type { AddressedEntry } from "./addresses.ts";
 
 const POLICY = "waymark";
 /**
- * Attribute of the name resolver's answer that carries the entries of its endpoints. The name excludes it from the identity of a connection,
- * so channels share connections although it differs.
+ * Attribute of the name resolver's answer with the entries of its endpoints. Its name excludes it from the identity of a connection, so channels
+ * share connections even if it differs.
  */
 export const NAMED_ATTRIBUTE = `${experimental.SUBCHANNEL_ARGS_EXCLUDE_KEY_PREFIX}.${POLICY}`;
-/** The number of MAINTENANCE. Such an entry is not chosen, but counts as a member of its level. */
+/** The number of MAINTENANCE. Such an entry is not chosen, but is counted as a member of its level. */
 const NOT_CHOOSABLE = 4;
 /** Status codes after which the call might have succeeded on another endpoint. */
 const FAULTS: ReadonlySet<status> = new Set([status.UNAVAILABLE, status.DEADLINE_EXCEEDED]);
@@ -78,14 +78,14 @@ class BalancedEndpoint implements Candidate {
 /** The balancer of one channel. It connects to each endpoint of the levels that receive traffic. */
 class WaymarkBalancer implements experimental.LoadBalancer {
   readonly #channel: experimental.ChannelControlHelper;
-  /** Differs between channels, so that not all start with the same endpoint. */
+  /** The start position, which differs between channels, so that not all of them start with the same endpoint. */
   readonly #start = Math.random();
   #members = new Map<string, BalancedEndpoint>();
   #options: RankOptions = { policy: SELECT_POLICY.ROUND_ROBIN, region: "", zone: "" };
   #chooser = new Chooser<BalancedEndpoint>({ ...this.#options, start: this.#start });
   #state: connectivityState = IDLE;
   #lastError = "";
-  /** True while members are added and removed, when their states do not describe the whole. */
+  /** True while members are being added and removed, because their states are incomplete then. */
   #isChanging = false;
 
   constructor(channel: experimental.ChannelControlHelper) {
@@ -111,11 +111,11 @@ class WaymarkBalancer implements experimental.LoadBalancer {
   }
 
   exitIdle(): void {
-    // The balancer connects by itself.
+    // Nothing to do, because the balancer connects without a request.
   }
 
   resetBackoff(): void {
-    // The connections have their own backoff.
+    // Nothing to do, because the connections have their own backoff.
   }
 
   destroy(): void {
@@ -162,7 +162,7 @@ class WaymarkBalancer implements experimental.LoadBalancer {
       if (member?.leaf !== leaf) return;
       this.#chooser.put(member);
       if (this.#isChanging) return;
-      // The registry may already know that the endpoint has ended.
+      // The endpoint may already have been removed from the registry.
       if (this.#state === READY && state !== READY) this.#channel.requestReresolution();
       this.#settle();
     };

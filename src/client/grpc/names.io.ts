@@ -1,7 +1,6 @@
 /**
- * Service names for grpc-js channels: `waymark:///namespace/name`. Importing this module registers the scheme
- * (`experimental.registerResolver` of grpc-js). A watch keeps the addresses of a channel current. The loss of all Waymark servers does not
- * change the addresses.
+ * Service names for grpc-js channels: `waymark:///namespace/name`. Importing this module registers the scheme (`experimental.registerResolver`
+ * of grpc-js). A watch keeps the addresses of a channel up to date. The loss of all Waymark servers does not change the addresses.
  */
 
 import { experimental, Metadata, status } from "@grpc/grpc-js";
@@ -18,8 +17,8 @@ import { NAMED_ATTRIBUTE, NamedEndpoints } from "./balancer.io.ts";
 const SCHEME = "waymark";
 const NOWHERE = { region: "", zone: "" };
 /**
- * Environment variable with the servers, separated by commas, for targets that name none when `resolveNamesBy` is not used. The command line
- * reads it too.
+ * Environment variable with the servers, separated by commas, for targets that name no servers if `resolveNamesBy` is not used. The command line
+ * also reads this variable.
  */
 const SERVERS_VARIABLE = "WAYMARK_SERVER";
 const DEFAULT_SERVERS = "127.0.0.1";
@@ -28,8 +27,8 @@ const DEFAULT_SERVERS = "127.0.0.1";
 let ownClient: Client | undefined;
 
 /**
- * Sets the client that resolves `waymark:///namespace/name` for channels opened from now on. Use it for a token, TLS, or servers that only
- * the program knows. The program must close the client after its channels. Undefined removes the client. Throws a TypeError for any other
+ * Sets the client that resolves `waymark:///namespace/name` for channels opened from now on. Use it for a token, TLS, or servers that only the
+ * program knows. The program must close its channels first, and then the client. Undefined removes the client. Throws a TypeError for any other
  * value.
  */
 export function resolveNamesBy(client: Client | undefined): void {
@@ -38,7 +37,7 @@ export function resolveNamesBy(client: Client | undefined): void {
 }
 
 /**
- * An untyped program can pass any value. A client is recognized by its methods, because a client of another copy of the package also works.
+ * An untyped program can pass any value. A client is recognized by its methods, because a client from another copy of the package also works.
  */
 function isClient(client: unknown): boolean {
   return typeof client === "object" && client !== null && "serverBeside" in client;
@@ -89,7 +88,7 @@ interface SharedWatch {
 class WaymarkNames implements experimental.Resolver {
   readonly #target: experimental.GrpcUri;
   readonly #listener: experimental.ResolverListener;
-  /** Gives each channel its own lasting order of equally near entries. */
+  /** Gives each channel its own stable order of equally near entries. */
   readonly #salt = fnv64(String(Math.random()));
   #watch: SharedWatch | undefined;
   /** The last addresses that the channel received. */
@@ -105,7 +104,9 @@ class WaymarkNames implements experimental.Resolver {
     return parseServiceName(path)?.name ?? path;
   }
 
-  /** The channel needs addresses, at first and after a lost connection. The listener must not be called before this method returns. */
+  /**
+   * Called when the channel needs addresses: at first, and after a lost connection. The listener must not be called before this method returns.
+   */
   updateResolution(): void {
     this.#sentText = "";
     if (this.#watch !== undefined && this.#watch.map.error === undefined) {
@@ -126,7 +127,8 @@ class WaymarkNames implements experimental.Resolver {
         if (this.#watch?.map !== map || map.isReady) return;
         const facts = error instanceof RequestError ? error.facts : undefined;
         if (facts !== undefined) tried.add(facts.server);
-        // Report a failure only after every server was tried. The map keeps trying after that, and so do calls that wait for a ready channel.
+        // A failure is reported only after every server was tried. After that, the map keeps trying, and so do calls that wait for a ready
+        // channel.
         if (facts !== undefined && (!tried.has(client.server) || client.serverBeside(tried) !== undefined)) return;
         const what = facts?.isReachable === true ? "accepted the watch" : "answered";
         this.#refuse(`no Waymark server ${what}: ${facts === undefined ? "" : `${facts.server}: `}${error.message}`);

@@ -17,9 +17,9 @@ export interface ResolveOptions {
   readonly kind?: EntryKind;
   /** How to choose. Default: LOAD_AWARE. */
   readonly policy?: ResolvePolicy;
-  /** For the policy HASH: the same key selects the same entry while that entry exists and is fit for traffic. */
+  /** Key for the policy HASH: the same key selects the same entry while that entry exists and is fit for traffic. */
   readonly hashKey?: string;
-  /** Choices that were tried already. Another endpoint is chosen, or none. */
+  /** Choices that have already been tried. Another endpoint is chosen, or none. */
   readonly avoid?: readonly Choice[];
 }
 
@@ -58,7 +58,7 @@ export class Choice {
   #beganMonoMs: number | undefined;
 
   /** `group` and `chooser` selected the endpoint. `now` is the clock of the calls. */
-  // HOT: once per `resolve`, which creates no other object.
+  // HOT: runs once per `resolve`, which creates no other object.
   constructor(
     endpoint: Endpoint<LiveEntry>,
     target: Target | undefined,
@@ -74,7 +74,7 @@ export class Choice {
     this.#now = now;
   }
 
-  /** The chosen entry, as it was at the choice. */
+  /** The chosen entry, as it was when it was chosen. */
   // Read only on demand, because it costs a cache miss.
   get entry(): Entry {
     return this.#candidate.entry;
@@ -100,7 +100,7 @@ export class Choice {
     this.#group.latencies.add(latencyMs);
   }
 
-  /** Records a failure that another endpoint might not have: the call was rejected, cut, or not answered in time. */
+  /** Records a failure that might not occur on another endpoint: the call was rejected, interrupted, or not answered in time. */
   failed(): void {
     if (this.#end() === undefined) return;
     this.#chooser.failed(this.endpoint, this.#now());
@@ -137,8 +137,8 @@ const NOWHERE: ZoneLocality = { region: "", zone: "" };
 const chance: { random: () => number; place: ZoneLocality } = { random: Math.random, place: NOWHERE };
 
 /**
- * Chooses among the entries of a name. Undefined when there are none, when all are in MAINTENANCE, or when all were tried. HOT:
- * bench/resolve.ts.
+ * Chooses among the entries of a name. Undefined when there are none, when all are in MAINTENANCE, or when all were tried. HOT
+ * (bench/resolve.ts).
  */
 export function chosenFrom(group: NamedEntries, options: ResolveOptions, { place, now, nodesOf }: ClientContext): Choice | undefined {
   const { policy = ResolvePolicy.LOAD_AWARE, hashKey = "", avoid } = options;

@@ -1,7 +1,7 @@
 /**
- * The entries of a watch, as a map that is complete at all times: a snapshot becomes visible only when it is complete, and when most entries
- * of a name vanish together, they are kept for a while (`consumer/mass-loss-guard.ts`). Does no I/O and does not wait; `watch.io.ts` opens
- * the streams.
+ * The entries of a watch, as a map that is complete at all times: a snapshot becomes visible only when it is complete, and when most entries of
+ * a name vanish together, they are held for some time (`consumer/mass-loss-guard.ts`). Does no I/O and does not wait; `watch.io.ts` opens the
+ * streams.
  */
 import { type Entry, type EntryKey, type EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { GUARD_DEFAULTS, type GuardOptions, MassLossGuard } from "../../consumer/mass-loss-guard.ts";
@@ -19,7 +19,7 @@ export type LiveChange =
 /** How current a live map is. */
 export interface Freshness {
   /**
-   * Upper bound of the age of the map's entries, in ms. Infinite before the first snapshot is complete, and when the server reports no age.
+   * Upper bound of the age of the map's entries, in ms. Infinite before the first snapshot is complete, and if the server reports no age.
    */
   readonly ageMs: number;
   /**
@@ -27,8 +27,8 @@ export interface Freshness {
    */
   readonly isStale: boolean;
   /**
-   * Nodes that `ageMs` does not cover: the server considers them dead, but they may still accept writes that the map lacks. Undefined when
-   * there are none, and before the first snapshot is complete.
+   * Nodes that `ageMs` does not cover: the server considers them dead, but they may still accept writes that are missing from the map. Undefined
+   * when there are none, and before the first snapshot is complete.
    */
   readonly unreachable: UnreachableSample | undefined;
   /** Number of entries that are kept as ORPHANED or in MAINTENANCE, because they vanished together with most others of their name. */
@@ -42,8 +42,8 @@ export interface LiveEntriesOptions {
   readonly staleAfterMs: number;
   readonly guard?: GuardOptions;
   /**
-   * Most entries that can be held or remembered as lost, or the largest size that the map had, if that is greater. Above it, the oldest are
-   * dropped.
+   * Maximum number of entries that can be held or remembered as lost; the largest size that the map has had if that is greater. Above it, the
+   * oldest are dropped.
    */
   readonly minKept?: number;
 }
@@ -53,7 +53,7 @@ type EntryEvent = Exclude<FollowEvent, SyncedEvent>;
 
 /** Default of `minKept`. */
 const MIN_KEPT = 10_000;
-/** Causes after which the instance of an entry may still be running. */
+/** Causes of removal after which the instance of an entry may still be running. */
 const DOUBTFUL: ReadonlySet<RemovalCause> = new Set(["expired", "absent"]);
 
 /** Counts for a name: choices, choices made by load, and the calls that the program reported. */
@@ -64,7 +64,7 @@ export interface CountsOfName extends NameStats {
 }
 
 export class LiveEntries {
-  /** Namespace to name to the name's groups, one per kind. Most names have one kind. */
+  /** The groups of each name, one per kind, by namespace and name. Most names have one kind. */
   readonly #names = new Map<string, Map<string, NamedEntries>>();
   readonly #guard: MassLossGuard<Entry>;
   readonly #staleAfterMs: number;
@@ -72,7 +72,7 @@ export class LiveEntries {
   readonly #staged = new Map<string, EntryEvent>();
   readonly #minKept: number;
   #size = 0;
-  /** The largest number of entries at one time, without held ones. */
+  /** The largest number of entries so far, without held ones. */
   #peak = 0;
   #lastSync: (Pick<SyncedEvent, "ageMs" | "isStale" | "servedBy" | "unreachable"> & { readonly atMonoMs: number }) | undefined;
   #changes = new Map<string, LiveChange>();
@@ -88,7 +88,7 @@ export class LiveEntries {
     return this.#size;
   }
 
-  /** Whether a snapshot was complete once. Before that, an empty map has no meaning. */
+  /** Whether a snapshot has been completed. Before that, an empty map has no meaning. */
   get isReady(): boolean {
     return this.#lastSync !== undefined;
   }
@@ -98,7 +98,7 @@ export class LiveEntries {
     if (event.kind !== "synced") {
       const key = entryKeyText(event.key);
       if (event.isStaged || this.#lastSync === undefined) {
-        // Deleted and set again, so that the events stay in the order of the last event per key.
+        // The key is deleted and set again, so that the events stay in the order of the last event per key.
         this.#staged.delete(key);
         this.#staged.set(key, event);
         return [];
@@ -114,7 +114,7 @@ export class LiveEntries {
     return this.#takeChanges();
   }
 
-  /** Removes held entries whose time is over. */
+  /** Removes held entries whose hold has ended. */
   tick({ monoMs }: Time): readonly LiveChange[] {
     for (const { key, entry } of this.#guard.tick(monoMs)) this.#forget(key, entry.key, "expired");
     return this.#takeChanges();
@@ -198,7 +198,7 @@ export class LiveEntries {
   #hold(text: string, entry: Entry): void {
     const { key } = entry;
     if (key === undefined) return;
-    // An entry that was taken out of traffic stays out of traffic.
+    // An entry in maintenance stays in maintenance, so that it receives no traffic.
     const orphan: Entry = entry.health === HealthStatus.MAINTENANCE ? entry : { ...entry, health: HealthStatus.ORPHANED };
     const group = this.#groupOf(key);
     if (group.find(text) === undefined) this.#size += 1;

@@ -1,7 +1,6 @@
 /**
- * The cache of one-off lookups. A name is fresh for the TTL; for twice that time after it, the cached answer is used and refreshed in the
- * background; later lookups wait for a new answer. While no server answers, nothing is dropped. Does no I/O; `lookups.io.ts` makes the
- * queries.
+ * The cache of one-off lookups. An answer is fresh for the TTL. For twice that time after it, the cached answer is used and refreshed in the
+ * background. Later lookups wait for a new answer. While no server answers, nothing is dropped. Does no I/O; `lookups.io.ts` makes the queries.
  */
 import { create } from "@bufbuild/protobuf";
 import { type Entry, EntryKeySchema, type EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -28,7 +27,7 @@ export class LookupCache {
   readonly #ttlMs: number;
   readonly #maxNames: number;
   readonly #entries = new LiveEntries({ staleAfterMs: Number.POSITIVE_INFINITY });
-  /** By name, the least recently used first. */
+  /** Lookups by name, the least recently used first. */
   readonly #known = new Map<string, KnownLookup>();
 
   constructor({ ttlMs, maxNames, time }: { readonly ttlMs: number; readonly maxNames: number; readonly time: Time }) {
@@ -59,7 +58,7 @@ export class LookupCache {
     return answerState(monoMs - known.fetchedMonoMs, this.#ttlMs);
   }
 
-  /** Whether the name was answered before, at any time. */
+  /** Whether the name has ever been answered. */
   isKnown(name: LookupName): boolean {
     return this.#known.has(idOf(name));
   }
@@ -75,8 +74,8 @@ export class LookupCache {
   }
 
   /**
-   * Stores a complete answer for a name, with the nodes through which its hosted entries are called. Entries that are missing from the
-   * answer may be held for a while, as after a snapshot.
+   * Stores a complete answer for a name, with the nodes through which its hosted entries are called. Entries that are missing from the answer
+   * may be held for some time, as after a snapshot.
    */
   take(name: LookupName, { items, nodes = [] }: { readonly items: readonly Entry[]; readonly nodes?: readonly Entry[] }, time: Time): void {
     this.#entries.tick(time);

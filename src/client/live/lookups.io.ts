@@ -9,9 +9,9 @@ import type { CountsOfName } from "./live-entries.ts";
 import { LookupCache, type LookupName } from "./lookup-cache.ts";
 import type { WatchingCalls } from "./watch.io.ts";
 
-/** Most names in the cache. The least recently used name is dropped first. */
+/** Maximum number of names in the cache. The least recently used name is dropped first. */
 const MAX_NAMES = 1000;
-/** Most names in a request. */
+/** Maximum number of names in a request. */
 const MAX_ASKED_NAMES = 1000;
 
 export class OneOffLookups {
@@ -61,7 +61,7 @@ export class OneOffLookups {
       const request = { namespace: NODES_NAMESPACE, names, kinds: [EntryKind.NODE] };
       if (names.length > 0) for await (const node of new Query(this.#client, request)) nodes.push(node);
     } catch (error) {
-      // Known entries stay while no server answers.
+      // Known entries are kept while no server answers.
       if (error instanceof RequestError && error.isAway && this.#lookups.isKnown(name)) return;
       throw error;
     }

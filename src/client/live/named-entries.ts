@@ -14,13 +14,13 @@ export interface LiveEntry extends Candidate {
 
 /** Counts for one name since the map was opened. */
 export interface NameStats {
-  /** Answers of `resolve`. */
+  /** Number of choices that `resolve` returned. */
   readonly choices: number;
-  /** Answers that were chosen by load. */
+  /** Number of choices that were made by load. */
   readonly choicesByLoad: number;
-  /** Calls that the program reported as successful. */
+  /** Number of calls that the program reported as successful. */
   readonly succeeded: number;
-  /** Calls that the program reported as failed. */
+  /** Number of calls that the program reported as failed. */
   readonly failed: number;
   /** Latencies of the successful calls. */
   readonly latencyMs: LatencyHistogram;
@@ -38,14 +38,17 @@ export class NamedEntries {
   readonly kind: EntryKind;
   /** The entries of another kind under the same namespace and name. */
   next: NamedEntries | undefined;
-  /** By key as a string. */
+  /** Entries by key as a string. */
   readonly live = new Map<string, Entry>();
-  /** Entries that are gone but still shown as ORPHANED. */
+  /** Entries that have vanished but are still shown as ORPHANED. */
   readonly held = new Map<string, Entry>();
   readonly latencies = new LatencyCounts();
   succeededCount = 0;
   failedCount = 0;
-  /** By policy, each created at its first use. The default one also has its own field, because each pointer step costs a cache miss. */
+  /**
+   * Choosers by policy, each created at its first use. The default chooser also has its own field, because following each pointer costs a cache
+   * miss.
+   */
   readonly #choosers = new Map<SelectPolicy, Chooser<LiveEntry>>();
   #usual: Chooser<LiveEntry> | undefined;
   /** The location for which the choosers were created. */
@@ -88,7 +91,7 @@ export class NamedEntries {
     yield* this.held.values();
   }
 
-  /** HOT: once per `resolve` (bench/resolve.ts), so it creates nothing when the chooser exists. */
+  /** HOT: runs once per `resolve` (bench/resolve.ts), so it creates nothing if the chooser exists. */
   chooser(policy: SelectPolicy, { random, place }: ChoiceInputs): Chooser<LiveEntry> {
     if (this.#place !== place) this.#moveTo(place);
     if (policy === DEFAULT_POLICY && this.#usual !== undefined) return this.#usual;
@@ -118,7 +121,7 @@ export class NamedEntries {
     return { choices, byLoad };
   }
 
-  /** The location of the program has changed, so the choosers must be created again. */
+  /** Sets a new location of the program, for which the choosers must be created again. */
   #moveTo(place: ZoneLocality): void {
     this.#earlier = this.#counts();
     this.#choosers.clear();
@@ -148,7 +151,7 @@ function candidateOf(key: string, entry: Entry): LiveEntry {
 
 // A histogram of latencies with cumulative buckets, as in Prometheus.
 
-/** Upper bounds of the buckets in ms. One more bucket has the slower calls. */
+/** Upper bounds of the buckets in ms. One more bucket contains the slower calls. */
 const LATENCY_ENDS_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
 
 /** Latencies in cumulative buckets, as in Prometheus. */

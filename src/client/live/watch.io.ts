@@ -17,23 +17,23 @@ import { type CountsOfName, type Freshness, type LiveChange, LiveEntries } from 
 /** Options of `watch`. */
 export interface WatchOptions {
   /**
-   * Whether to wait for a server that is unreachable at first, or asks to retry later. By default `watch` gives up after the client's
+   * Whether to wait for a server that is unreachable at first, or asks to retry later. By default, `watch` gives up after the client's
    * `timeoutMs`.
    */
   readonly waitsForServer?: boolean;
   /** Closes the map. */
   readonly signal?: AbortSignal;
-  /** Replaces a stream after this much silence, in ms; see `follow`. Default: five bookmark intervals, at least 10 s. */
+  /** Time without a message, in ms, after which a stream is replaced; see `follow`. Default: five bookmark intervals, at least 10 s. */
   readonly silentMs?: number;
   /** Called with each group of changes that became visible together. It must not throw. */
   readonly onChange?: (changes: readonly LiveChange[]) => void;
-  /** Called when a stream broke and another one follows after `waitMs`. It must not throw. */
+  /** Called when a stream has broken. Another stream is opened after `waitMs`. It must not throw. */
   readonly onBreak?: (error: Error, waitMs: number) => void;
 }
 
 const RULES: OptionRules<WatchOptions> = { waitsForServer: FLAG, signal: SIGNAL, silentMs: TIMEOUT, onChange: FUNCTION, onBreak: FUNCTION };
 
-/** Bookmark interval when the request has none. An idle server confirms in each interval that no change is missing. */
+/** Bookmark interval if the request has none. An idle server confirms in each interval that no change is missing. */
 const BOOKMARK_MS = 3000;
 /** Bookmark intervals of silence after which the map is stale. */
 const SILENT_INTERVALS = 3;
@@ -60,7 +60,7 @@ export async function watch(client: WatchingCalls, request: WatchRequest, option
     options.onBreak?.(error, waitMs);
     if (!isFull(error)) return;
     full.add(error.facts.server);
-    // All servers answered and are full, and none suggested a time for a retry, so waiting does not help.
+    // All servers answered that they are full, and none suggested a time for a retry, so waiting does not help.
     if (error.facts.retryMs === undefined && client.serverBeside(full) === undefined) refusal.reject(error);
   };
   const map = new LiveMap(client, request, { ...options, onBreak });
@@ -73,7 +73,9 @@ export async function watch(client: WatchingCalls, request: WatchRequest, option
   return map;
 }
 
-/** A live map of the entries that match a filter. Lookups in it send no request, and continue with the last entries while no server answers. */
+/**
+ * A live map of the entries that match a filter. Lookups in the map send no requests, and use the last known entries while no server answers.
+ */
 export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChange[]> {
   /** Resolves when the first snapshot is complete. */
   readonly ready: Promise<void>;
@@ -84,13 +86,13 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
   readonly #first = Promise.withResolvers<void>();
   readonly #queues = new Set<ChangeQueue>();
   readonly #following: Promise<void>;
-  /** HOT: one object for all choices. */
+  /** HOT: one object is used for all choices. */
   readonly #here: { place: ZoneLocality | undefined; readonly now: () => Time; readonly nodesOf: NodesOf } = {
     place: undefined,
     now: sharedNow,
     nodesOf: (nodeId) => this.#nodes?.named(NODES_NAMESPACE, nodeId, EntryKind.NODE) ?? [],
   };
-  /** The nodes, followed since the map first showed an entry that is called through its node. */
+  /** The nodes, which are followed from the time when the map first shows an entry that is called through its node. */
   #nodes: LiveMap | undefined;
   /** Resolves when the nodes are known, or when waiting for them any longer is useless. */
   #nodesKnown: Promise<void> = Promise.resolve();
@@ -104,7 +106,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     const { bookmarkInterval = durationFromMs(BOOKMARK_MS) } = create(CatalogWatchRequestSchema, request);
     this.#entries = new LiveEntries({ staleAfterMs: SILENT_INTERVALS * durationMs(bookmarkInterval) });
     this.ready = this.#first.promise;
-    // The caller of `ready` gets the error. Without a caller it must not count as unhandled.
+    // The caller of `ready` gets the error. Without a caller, the rejection must not be reported as unhandled.
     this.ready.catch(() => {});
     options.signal?.addEventListener("abort", this.#onAbort, { once: true });
     if (options.signal?.aborted === true) this.#abort.abort();
@@ -121,7 +123,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     return this.#entries.isReady;
   }
 
-  /** The reason why the map is no longer updated; it keeps its last entries. Undefined while it is updated, and after `close`. */
+  /** The reason why the map, which keeps its last entries, is no longer updated. Undefined while it is being updated, and after `close`. */
   get error(): Error | undefined {
     return this.#error;
   }
@@ -236,7 +238,10 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     for (const queue of this.#queues) queue.wake();
   }
 
-  /** If a server rejects this watch, or does not answer in time, choices of entries that are called through their node have no target. */
+  /**
+   * Follows the nodes. If a server rejects this watch, or does not answer in time, choices of entries that are called through their node have no
+   * target.
+   */
   #followNodes(): void {
     const known = Promise.withResolvers<void>();
     const cancel = later(known.resolve, this.#client.timeoutMs);
@@ -301,7 +306,7 @@ const TIME = { monoMs: 0, wallMs: 0 };
 const WALL_FOR_MS = 100;
 let wallReadMonoMs = Number.NEGATIVE_INFINITY;
 
-/** HOT: returns the same object each time, so the caller must use it immediately. Reading a clock costs 40 ns. */
+/** HOT: returns the same object each time, because reading a clock costs 40 ns. The caller must use the object immediately. */
 function sharedNow(): Time {
   const monoMs = performance.now();
   TIME.monoMs = monoMs;

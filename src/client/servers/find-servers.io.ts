@@ -1,4 +1,7 @@
-/** Requests other servers from a client's servers, repeatedly while the client is open. `server-list.ts` decides which of them are used. */
+/**
+ * Discovers other servers by requests to a client's servers, repeatedly while the client is open. `server-list.ts` decides which of them are
+ * used.
+ */
 
 import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -21,7 +24,7 @@ const FIRST_MS = 1000;
 /** A discovered server that does not answer within this time is not used. */
 const PROOF_MS = 2000;
 const PAGE_LIMIT = 1000;
-/** Most pages of each list. The first pages of a larger cluster have enough nodes. */
+/** Maximum number of pages of each list. The first pages of a larger cluster have enough nodes. */
 const MAX_PAGES = 4;
 
 export class ServerFinder {
@@ -56,7 +59,7 @@ export class ServerFinder {
     try {
       await this.#ask();
     } catch (error) {
-      // Known servers stay, because one server that does not answer gives no information about the others.
+      // Known servers are kept, because one server that does not answer gives no information about the others.
       if (!(error instanceof RequestError)) throw error;
     }
     this.#schedule(this.#options.refreshMs * (0.5 + this.#options.random()));
@@ -92,7 +95,7 @@ export class ServerFinder {
     if (proven.length > 0) this.#servers.proven(proven, performance.now());
   }
 
-  /** Whether a server answers from here and belongs to the cluster. */
+  /** Whether a server is reachable from here and belongs to the cluster. */
   async #isOf(clusterId: string, server: string): Promise<boolean> {
     const options = { timeoutMs: PROOF_MS, signal: this.#abort.signal };
     try {

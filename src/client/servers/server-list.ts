@@ -44,9 +44,9 @@ interface FailedServer {
 }
 
 const REST = { baseMs: 250, maxMs: 10_000 } as const;
-/** A discovered server is forgotten after this time without being listed. It is long because a partitioned node lists few servers. */
+/** Time after which a discovered server is forgotten if it is no longer listed. It is long because a partitioned node lists few servers. */
 const FORGET_MS = 600_000;
-/** Most discovered servers. The nearest are kept. */
+/** Maximum number of discovered servers. The nearest are kept. */
 export const MAX_FOUND = 64;
 /** Servers of each kind that are verified before they are needed. */
 const PROVEN_WANTED = { node: 4, resolver: 2 } as const;
@@ -60,12 +60,12 @@ export class ServerList {
   #writer: string;
   /** Servers that rejected writes: resolvers among the seeds. */
   readonly #readOnly = new Set<string>();
-  /** The resolver for reads. Without one, the write server also serves reads. */
+  /** The resolver for reads. If there is none, the write server also serves reads. */
   #reader: string | undefined;
 
   constructor({ seeds, place, random }: ServersOptions) {
     const [first] = seeds;
-    if (first === undefined) throw new RangeError("a client needs at least one server");
+    if (first === undefined) throw new RangeError("client without a server");
     this.seeds = seeds;
     this.#place = place;
     this.#random = random;
@@ -109,7 +109,7 @@ export class ServerList {
     return seeds.find((server) => !this.#rests(server, monoMs)) ?? seeds[0];
   }
 
-  /** Records that the server serves only reads. It keeps the reads, and writes switch to the next server. */
+  /** Records that the server serves only reads. It still serves reads, and writes switch to the next server. */
   refusedWrites(server: string, monoMs: number): void {
     this.#readOnly.add(server);
     if (this.#writer !== server) return;
@@ -235,7 +235,7 @@ export class ServerList {
     return (this.#failed.get(server)?.restsUntilMonoMs ?? Number.NEGATIVE_INFINITY) > monoMs;
   }
 
-  /** 0 in the same zone, 1 in the same region, 2 elsewhere. A zone belongs to one region. */
+  /** 0 in the same zone, 1 in the same region, 2 elsewhere. A zone is part of one region. */
   #distance({ region, zone }: ZoneLocality): number {
     if (this.#place === undefined || region !== this.#place.region) return 2;
     return zone === this.#place.zone ? 0 : 1;
@@ -262,7 +262,7 @@ export function resolversFor(entries: readonly Entry[]): readonly FoundServer[] 
   return serversOf(entries, "resolver");
 }
 
-/** Most URLs that are read from a rejection. */
+/** Maximum number of URLs that are read from a rejection. */
 const MAX_URLS = 4;
 
 /**
@@ -284,12 +284,12 @@ function serversOf(entries: readonly Entry[], kind: FoundServer["kind"]): readon
 }
 
 // The retry budget of a client (gRPC A6, "Throttling Retry Attempts and Hedged RPCs"; Finagle's `RetryBudget`). Each call earns a tenth of a
-// token and each retry costs one token, so retries are at most a tenth of the calls, plus the initial tokens. In an outage the tokens run out,
-// so the clients do not multiply the traffic to the remaining servers.
+// token, and each retry costs one token. So the number of retries is at most a tenth of the calls, plus the initial tokens. In an outage the
+// tokens run out, so the clients do not multiply the traffic to the remaining servers.
 
 /** Tokens earned per call, which is the long-term share of retries per call. */
 const EARNED = 0.1;
-/** Most tokens, and the initial number. This many calls in a row can fail over before any call has succeeded. */
+/** Maximum and initial number of tokens. This many calls in a row can fail over before any call has succeeded. */
 const MOST = 10;
 
 export class RetryBudget {
@@ -300,7 +300,7 @@ export class RetryBudget {
     this.#tokens = Math.min(MOST, this.#tokens + EARNED);
   }
 
-  /** Takes a token for one retry, if there is one. */
+  /** Spends a token for one retry, if there is one. */
   spend(): boolean {
     // Because of rounding, ten times 0.1 is a little less than 1.
     if (this.#tokens < 1 - 1e-9) return false;

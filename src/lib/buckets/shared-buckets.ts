@@ -1,14 +1,14 @@
 /**
- * Token buckets that threads share, as exact as the buckets of a single thread (`token-bucket.ts`). They are in shared memory: a table of
- * slots of 64 bits. Each slot has 24 bits of the key's hash, and in the other 40 bits the time at which the bucket is full. A slot is
- * changed as a whole, by compare-and-exchange, and a thread that finds it changed tries again. So no thread ever waits for another, and a
- * thread that ends leaves no incomplete change.
+ * Token buckets that threads share, as exact as the buckets of a single thread (`token-bucket.ts`). They are in shared memory: a table of slots
+ * of 64 bits. Each slot has 24 bits of the key's hash, and in the other 40 bits the time at which the bucket is full. A slot is changed as a
+ * whole, by compare-and-exchange. A thread tries again if another thread has changed the slot meanwhile. So no thread ever waits for another,
+ * and a thread that ends leaves no incomplete change.
  *
- * A key can be in any of the eight slots of its group. A new key uses the slot that was full the earliest, which loses nothing if one of
- * the eight is full now. Otherwise the bucket nearest to full is dropped, and is full when its key is used again. Two threads that add the
- * same new key at the same moment choose the same slot, because times only increase, so one of them tries again and finds the slot of the
- * other. Times decrease only when a token is returned or when a bucket that is not full is dropped. If a key gets two slots in such a
- * moment, the emptier one counts.
+ * A key can be in any of the eight slots of its group. A new key uses the slot that was full the earliest, which loses nothing if one of the
+ * eight is full now. Otherwise, the bucket nearest to full is dropped, and is full when its key is used again. Two threads that add the same new
+ * key at the same moment choose the same slot, because times only increase, so one of them tries again and finds the slot of the other. Times
+ * decrease only when a token is returned or when a bucket that is not full is dropped. If a key gets two slots at such a moment, the emptier one
+ * is used.
  */
 import type { Hash64 } from "../hash64.ts";
 import { type HashKey, keyedHash } from "./keyed-hash.ts";
@@ -30,8 +30,8 @@ const GROUP_SLOTS = 8;
  */
 const SLOTS_A_KEY = 4;
 /**
- * Times are stored modulo this, in units of at most a sixteenth of a millisecond: two years, if a token is refilled in a millisecond or
- * more.
+ * Times are stored modulo this number, in units of at most a sixteenth of a millisecond. The span is two years if refilling a token needs a
+ * millisecond or more.
  */
 const SPAN = 2 ** 40;
 const UNITS_A_MS = 16;
@@ -41,7 +41,7 @@ const UNITS_A_MS = 16;
  */
 const MAX_AHEAD_WINDOWS = 4;
 
-/** Memory for the buckets of this many keys, all full. */
+/** Allocates memory for the buckets of this many keys, all of them full. */
 export function bucketTable(maxKeys: number): SharedArrayBuffer {
   const slotCount = 2 ** Math.ceil(Math.log2(Math.max(GROUP_SLOTS, maxKeys * SLOTS_A_KEY)));
   return new SharedArrayBuffer(slotCount * BigInt64Array.BYTES_PER_ELEMENT);
@@ -52,7 +52,8 @@ export class SharedBuckets implements KeyedBuckets {
   readonly #originMs: number;
   readonly #slots: BigInt64Array;
   /**
-   * The same slots. The first half of each has the lower 32 bits of the time; the second has 24 bits of the hash above 8 bits of the time.
+   * The same slots. The first half of each slot has the lower 32 bits of the time. The second half has 24 bits of the hash, followed by the
+   * upper 8 bits of the time.
    */
   readonly #halves: Int32Array;
   readonly #groupMask: number;
@@ -85,7 +86,7 @@ export class SharedBuckets implements KeyedBuckets {
     return this.#slots.reduce((count, slot) => (slot === 0n ? count : count + 1), 0);
   }
 
-  // HOT: runs for each rate-limited call, if threads share the limits.
+  // HOT: runs for each rate-limited call if threads share the limits.
   take(key: string, monoMs: number): number {
     const hash = keyedHash(key, this.#hashKey);
     this.#nowUnits = Math.round((monoMs + this.#originMs) / this.#unitMs);
@@ -131,7 +132,7 @@ export class SharedBuckets implements KeyedBuckets {
     }
   }
 
-  /** How far after now a slot is full; below 0 if it is full. A time far in the future is from the previous span. */
+  /** Time until a slot is full; below 0 if it is full now. A time far in the future is from the previous span. */
   #aheadOf(low: number, high: number): number {
     if (high === 0 && low === 0) return -SPAN;
     const aheadUnits = modulo((high & 0xff) * 2 ** 32 + (low >>> 0) - this.#nowUnits);

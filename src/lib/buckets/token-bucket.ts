@@ -41,7 +41,7 @@ export interface BucketOptions {
   /** Tokens in a full bucket, and the number refilled in one window. At least 1. */
   readonly limit: number;
   readonly windowMs: number;
-  /** Number of stored buckets; at least 2. A bucket that was dropped to make room is full when its key is used again. */
+  /** Maximum number of stored buckets; at least 2. A bucket that was dropped to make room is full when its key is used again. */
   readonly maxKeys: number;
 }
 
@@ -49,13 +49,13 @@ export interface BucketOptions {
 export interface KeyedBuckets {
   /** Number of buckets stored now. It is bounded. */
   readonly size: number;
-  /** Consumes one token and returns 0, or consumes nothing and returns the ms until there will be one. */
+  /** Consumes one token and returns 0. If there is none, consumes nothing and returns the ms until there is one. */
   take(key: string, monoMs: number): number;
   /** Returns a consumed token, because the call was refused for another reason. */
   giveBack(key: string): void;
 }
 
-/** Buckets of one thread. It stores at most `maxKeys`, and drops the half used longest ago. */
+/** Buckets of one thread. It stores at most `maxKeys` buckets, and drops the least recently used half. */
 export class TokenBuckets implements KeyedBuckets {
   readonly #options: BucketOptions;
   readonly #halfCount: number;
@@ -87,7 +87,7 @@ export class TokenBuckets implements KeyedBuckets {
     this.#find(key).take(0, -1);
   }
 
-  /** The bucket of a key. It moves to the young generation. */
+  /** Returns the bucket of a key, and moves it to the young generation. */
   #find(key: string): TokenBucket {
     const young = this.#young.get(key);
     if (young !== undefined) return young;

@@ -33,7 +33,7 @@ export interface AlternativeNames {
 
 /**
  * Reads `X509Certificate.subjectAltName`. Node writes a name that contains a comma, a quote or a similar character as a JSON string
- * (CVE-2021-44532). Such a name keeps its quotes, so it is never mistaken for a valid name. Undefined if the text cannot be parsed
+ * (CVE-2021-44532). The quotes are not removed, so such a name is never mistaken for a valid one. Undefined if the text cannot be parsed
  * completely.
  */
 export function readAlternativeNames(text: string): AlternativeNames | undefined {

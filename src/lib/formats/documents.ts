@@ -1,5 +1,6 @@
 /**
- * YAML and JSON documents with the line of every value, for readers of files that users write. Its limits protect against malicious files.
+ * YAML and JSON documents with the line of every value, for readers of files that users write. The limits in this file protect against malicious
+ * files.
  */
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
 import { findDuplicateKey, JsonPositions } from "./json-lines.ts";
@@ -13,7 +14,7 @@ export interface LineProblem {
 /** Returns the line of the value at a path, or of the nearest existing part above it. */
 type LineLocator = (path: readonly PropertyKey[]) => number;
 
-/** A part of a document: its value and its path. Lines are computed only on request, because few values are wrong. */
+/** A part of a document: its value and its path. Lines are computed only on request, because few values are invalid. */
 export class DocumentNode {
   readonly value: unknown;
   readonly #path: readonly PropertyKey[];
@@ -30,7 +31,7 @@ export class DocumentNode {
     return this.#locator([...this.#path, ...path]);
   }
 
-  /** An item of a list, or the member of a map with this name. */
+  /** Returns an item of a list, or the member of a map with this name. */
   at(step: PropertyKey): DocumentNode {
     const value: unknown = typeof this.value === "object" && this.value !== null ? Reflect.get(this.value, step) : undefined;
     return new DocumentNode(value, [...this.#path, step], this.#locator);
@@ -47,7 +48,7 @@ export interface ParsedDocuments {
 const MAX_ALIASES = 100;
 /** Longest YAML text. Parsing it with positions needs a hundred times its size in memory. */
 const MAX_YAML_CHARS = 8 * 1024 * 1024;
-/** Maximum nesting depth: deeper than any real manifest, and not too deep for recursive readers. */
+/** Maximum nesting depth. It is deeper than any real manifest, but not too deep for recursive readers. */
 const MAX_DEPTH = 64;
 
 /**
@@ -123,7 +124,7 @@ function readYaml(text: string): ParsedDocuments {
   return { places, problems: problems.slice(0, MAX_PROBLEMS) };
 }
 
-/** The parser's messages without repetitions: for a text that is nested too deeply it has one message per level. */
+/** The parser's messages without repetitions: for text that is nested too deeply, it has one message per level. */
 function syntaxProblems({ errors }: Document, lines: LineCounter): readonly LineProblem[] {
   const deep = errors.find(({ message }) => message.includes("call stack"));
   if (deep !== undefined) return [{ line: lines.linePos(deep.pos[0]).line, message: TOO_DEEP }];
@@ -155,7 +156,7 @@ function yamlChild(node: Node | undefined, step: PropertyKey): { readonly node: 
 }
 
 /**
- * Whether a value is nested too deeply. It works level by level, so that no depth overflows the stack. An alias to itself ends at the
+ * Whether a value is nested too deeply. It works level by level, so that no depth overflows the stack. An alias that contains itself exceeds the
  * limit.
  */
 function isTooDeep(value: unknown): boolean {

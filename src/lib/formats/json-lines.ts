@@ -22,7 +22,7 @@ export class JsonPositions {
     this.#text = text;
   }
 
-  /** Offset of the value at a path (for a value in a map, of its key), or of the nearest existing part above it. */
+  /** Offset of the value at a path, or of the nearest existing part above it. For a value in a map, it is the offset of the key. */
   offset(path: readonly PropertyKey[]): number {
     let value = skipSpace(this.#text, 0);
     let shown = value;
@@ -111,7 +111,7 @@ function skipValue(text: string, from: number): number {
   return text.length;
 }
 
-/** Offset of the quote that ends the string which starts at `from`. */
+/** Offset of the closing quote of the string that starts at `from`. */
 function endOfString(text: string, from: number): number {
   let at = from + 1;
   while (at < text.length && text[at] !== '"') at += text[at] === "\\" ? 2 : 1;

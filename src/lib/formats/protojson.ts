@@ -1,6 +1,6 @@
 /**
- * Converts encoded answers to JSON without creating their messages: protobuf's JSON mapping (https://protobuf.dev/programming-guides/json/)
- * from bytes to bytes. Forms that our services do not write are left to the library.
+ * Converts encoded answers to JSON without creating their messages: protobuf's JSON mapping (https://protobuf.dev/programming-guides/json/) from
+ * bytes to bytes. The library converts forms that our services do not write.
  */
 import { type DescEnum, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
@@ -12,7 +12,10 @@ import { tagOf, WIRE, type WireType } from "../protowire.ts";
  */
 export type JsonText = (encoded: Uint8Array) => string | undefined;
 
-/** How a value was written: not at all, so the library must convert the message; as the default of its type; as another value. */
+/**
+ * The outcome of writing a value: not written, so that the library must convert the message; written as the default of its type; or written as
+ * another value.
+ */
 const LEFT = 0;
 const DEFAULT = 1;
 const WRITTEN = 2;
@@ -51,7 +54,7 @@ interface MessagePlan {
   numbers: ReadonlySet<number>;
 }
 
-/** Fields with larger numbers are not worth a table. */
+/** Highest field number. A table for larger numbers would be too large. */
 const MAX_FIELD_NUMBER = 1_000;
 
 /** Size of an answer's JSON above which the scratch buffer grows. */
@@ -73,7 +76,7 @@ export function jsonTextOf(desc: DescMessage): JsonText | undefined {
 }
 
 /**
- * Bytes and a position in them. Bytes beyond the end are read as zeros, so a reader checks afterwards whether the position is still inside.
+ * Bytes and a position in them. Bytes beyond the end are read as zeros, so a reader must check afterwards whether the position is still inside.
  */
 class WireInput {
   readonly bytes: Uint8Array;
@@ -225,7 +228,7 @@ const [MINUS, POINT, CAPITAL_Z, SMALL_S] = [0x2d, 0x2e, 0x5a, 0x73];
 const [OPEN, CLOSE, OPEN_LIST, CLOSE_LIST] = [0x7b, 0x7d, 0x5b, 0x5d];
 
 /**
- * Writes a message: first finds the position of each field, then writes the fields in order. For a singular field the last value counts,
+ * Writes a message: first finds the position of each field, then writes the fields in order. For a singular field, the last value is used,
  * because views append their values to stored entries. Returns whether the message was written.
  */
 // HOT: runs for each message inside an answer. bench/query.ts
@@ -257,8 +260,8 @@ function writeFound(input: WireInput, out: JsonOutput, { fields }: MessagePlan, 
 }
 
 /**
- * The offset after the tag of each field's value (for a list its first value), by index; 0 if absent. Nested messages use the entries after
- * them.
+ * For each field, by index: the offset after the tag of its value, or of the first value of a list; 0 if the field is absent. Nested messages
+ * use the entries after these.
  */
 let places = new Int32Array(256);
 let placesTop = 0;
@@ -358,7 +361,7 @@ function planOf(desc: DescMessage, known: Map<string, MessagePlan>): MessagePlan
 
 function fieldPlan(field: DescField, place: number, sorted: readonly DescField[], known: Map<string, MessagePlan>): FieldPlan | undefined {
   const value = valuePlan(field, known);
-  // Keys of other types have their own JSON form as names.
+  // Keys of other types have a different JSON form as names.
   const key = field.fieldKind === "map" && field.mapKey === ScalarType.STRING ? scalarPlan(field.mapKey) : undefined;
   if (value === undefined || (field.fieldKind === "map" && key === undefined)) return undefined;
   const kind = kindOf(field);
@@ -525,7 +528,7 @@ const NANOS_TAG = tagOf(2, WIRE.VARINT);
 const [MIN_SECONDS, MAX_SECONDS] = [-62_135_596_800, 253_402_300_799];
 const DAY_SECONDS = 86_400;
 
-// HOT: runs twice for each entry. Date's own text of each costs a tenth of an answer.
+// HOT: runs twice for each entry. Formatting both with Date would cost a tenth of an answer.
 function writeTimestamp(input: WireInput, out: JsonOutput, end: number): boolean {
   if (!readTime(input, end)) return false;
   const { seconds, nanos } = time;

@@ -32,7 +32,7 @@ export const MESH_METRICS = {
   mesh_gossip_messages_total: counter(
     "messages",
     { direction: ["sent", "received"], outcome: ["ok", "failed", "refused"] },
-    "Probes and push-pulls: sent ones by outcome, and received ones by whether this node answered.",
+    "Probes and push-pulls. Sent ones are counted by outcome, and received ones by whether this node answered.",
   ),
   mesh_gossip_queue_updates: gauge("updates", {}, "Membership updates in the gossip queue."),
   mesh_gossip_fanout: gauge("nodes", {}, "Members reached by one gossip round: the configured number, or all members if there are fewer."),
@@ -40,7 +40,7 @@ export const MESH_METRICS = {
   mesh_replication_lag_seconds: gauge(
     "seconds",
     {},
-    "Maximum possible age of other nodes' entries on this node: the time since the slowest peer confirmed that nothing is missing. Before the node is ready, it is the age of its snapshot, or the time since 1970 without a snapshot. Normal is 1 to 2, or 5 to 10 if not every node has a link to every other.",
+    "Maximum possible age of other nodes' entries on this node: the time since the slowest peer confirmed that nothing is missing. Before the node is ready, it is the age of its snapshot, or the time since 1970 without a snapshot. Normal values are 1 to 2, or 5 to 10 if some pairs of nodes have no link.",
   ),
   mesh_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Replication links, by state."),
   mesh_border_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Links to clusters of other regions, by state."),
@@ -63,17 +63,17 @@ export const MESH_METRICS = {
   mesh_orphans: gauge(
     "origins",
     { state: ["orphaned", "hidden"] },
-    "Source nodes that are gone, by whether their entries are still served (orphaned) or hidden.",
+    "Source nodes that are unreachable, by whether their entries are still served (orphaned) or hidden.",
   ),
   mesh_kept_origins: gauge(
     "origins",
     {},
-    "Source nodes that stopped with static entries that no other node took over. The entries are orphaned until the node is back.",
+    "Source nodes that stopped with static entries that no other node took over. The entries are orphaned until the node returns.",
   ),
   mesh_taken_over_entries_total: counter(
     "entries",
     {},
-    "Static entries of leaving nodes that this node took over. The event static_entries_… of a leaving node reports how many it handed over, left or ended.",
+    "Static entries of leaving nodes that this node took over. The event static_entries_… of a leaving node reports the numbers of entries that it handed over, left or ended.",
   ),
   mesh_foreign_links_total: counter(
     "links",
@@ -84,22 +84,22 @@ export const MESH_METRICS = {
   mesh_digest_exchanges_total: counter(
     "origins",
     { outcome: ["equal", "differed"] },
-    "Source nodes whose live records were compared with a peer by digest, by result.",
+    "Source nodes whose live records were compared with a peer's records by digest, by result.",
   ),
   mesh_origin_repairs_total: counter(
     "origins",
     {},
-    "Source nodes whose records were fetched again, because a peer closer to them holds different records. Each case is a bug or a bad disk.",
+    "Source nodes whose records were fetched again, because a peer closer to them has different records. Each case indicates a bug or a faulty disk.",
   ),
   mesh_origin_fetches_total: counter(
     "origins",
     { outcome: ["asked", "given", "held_back"] },
-    "Requests for more records of a source node: sent to peers (asked), answered for peers (given), or delayed because a peer asks too often (held_back).",
+    "Requests for more records of a source node: sent to peers (asked), answered for peers (given), or delayed because a peer sends them too often (held_back).",
   ),
   mesh_whole_transfers_total: counter(
     "origins",
     {},
-    "Complete transfers of a source node's records to a peer that is new, was away for long, or repairs its copy.",
+    "Complete transfers of a source node's records to a peer that is new, was disconnected for a long time, or is repairing its copy.",
   ),
   mesh_records_total: counter("records", { direction: ["sent", "received"] }, "Records sent to and received from other nodes."),
   mesh_applied_records_total: counter(
@@ -107,17 +107,21 @@ export const MESH_METRICS = {
     {},
     "Records received from other nodes that changed this node's data. The other received records were already known.",
   ),
-  mesh_refused_records_total: counter("records", {}, "Records of other nodes that were refused, each by itself."),
+  mesh_refused_records_total: counter("records", {}, "Records of other nodes that were refused individually."),
   mesh_partial_origins: gauge(
     "origins",
     {},
-    "Source nodes with refused records, here or on a linked peer, if no other peer sent the records. They are not in sync and not forwarded.",
+    "Source nodes with records that this node or a linked peer refused, and that no other peer has sent. These source nodes are not in sync, and their records are not forwarded.",
   ),
-  mesh_clock_skew_total: counter("stamps", {}, "Stamps of other nodes that were too far ahead to advance this node's clock."),
+  mesh_clock_skew_total: counter(
+    "stamps",
+    {},
+    "Stamps of other nodes that did not advance this node's clock, because they were too far ahead.",
+  ),
   mesh_refused_total: counter(
     "refusals",
     { what: ["peer", "link", "border", "own_call", "call", "stranger", "origin", "policy", "unknown_frame"] },
-    "Refused connections, calls, links, records and policies of other nodes. own_call counts calls that this node did not make because too many were in flight.",
+    "Connections, calls, links, records and policies of other nodes that were refused. own_call counts calls that this node did not make because too many were in flight.",
   ),
   mesh_policy_not_taken: gauge(
     "number",
@@ -144,9 +148,13 @@ export const MESH_METRICS = {
     },
     "Refused membership updates, by reason.",
   ),
-  mesh_member_conflicts: gauge("nodes", {}, "New members that wait because another member has their address or id."),
-  mesh_refutations_total: counter("times", {}, "Times that this node refuted a report that it is suspect, dead or at another address."),
-  mesh_join_attempts_total: counter("rounds", {}, "Rounds in which this node asked its seeds for the member list."),
+  mesh_member_conflicts: gauge("nodes", {}, "New members that must wait because another member has their address or id."),
+  mesh_refutations_total: counter(
+    "times",
+    {},
+    "Number of times that this node refuted a report that it is suspect, dead or at another address.",
+  ),
+  mesh_join_attempts_total: counter("rounds", {}, "Rounds in which this node requested the member list from its seeds."),
   mesh_events_total: counter("events", { event: 100 }, "Mesh events, by their name in the log."),
 } as const;
 
@@ -155,12 +163,12 @@ export const SUMMARY_METRICS = {
   discovery_summary_exports_total: counter(
     "summaries",
     { outcome: ["exported", "withdrawn", "failed"] },
-    "Summaries that this node made for its cluster: exported, withdrawn, or failed because the key is missing, there is no room, or no other cluster would accept them.",
+    "Summaries that this node created for its cluster: exported, withdrawn, or failed because the key is missing, there is no room, or no other cluster would accept them.",
   ),
   discovery_summary_hold_downs_total: counter(
     "changes",
     {},
-    "Changes of a service that were delayed, so that its summary is sent at most once per summary.hold_down.",
+    "Changes of services whose summary was delayed, because it is sent at most once per summary.hold_down.",
   ),
   discovery_summary_refusals_total: counter(
     "summaries",
@@ -172,17 +180,17 @@ export const SUMMARY_METRICS = {
   discovery_summaries: gauge(
     "summaries",
     { state: ["fresh", "stale", "dropped"] },
-    "Summaries held, by the state of their source: stale means that no beacon arrived within its TTL.",
+    "Stored summaries, by the state of their source: stale means that no beacon arrived within its TTL.",
   ),
   discovery_summary_clusters: gauge(
     "clusters",
     { state: ["fresh", "stale", "gone"] },
-    "Clusters of other regions by state: clusters for which this node's settings have a key, or a border if summary.require_signatures is off. stale: no beacon arrived within the TTL. gone: no data of the cluster is shown any more, or ever was.",
+    "Clusters of other regions by state: clusters for which this node's settings have a key, or a border if summary.require_signatures is off. stale: no beacon arrived within the TTL. gone: no data of the cluster is shown any more, or none was ever shown.",
   ),
   discovery_summary_exporters: gauge(
     "nodes",
     {},
-    "Live nodes known to export this cluster's summaries. 0: the cluster exports nothing. Absent if the cluster is not meant to export (summary.export_enabled).",
+    "Live nodes that are known to export this cluster's summaries. 0: the cluster exports nothing. Absent if exporting is not configured for the cluster (summary.export_enabled).",
     "largest",
   ),
   summary_export_lag_seconds: gauge(

@@ -22,7 +22,7 @@ export const METRICS = {
     "Build information; the value is always 1, and the labels have the versions.",
     "own",
   ),
-  waymark_ready: gauge("1", {}, "1 while /readyz answers 200, else 0.", "own"),
+  waymark_ready: gauge("1", {}, "1 while /readyz returns 200, else 0.", "own"),
   waymark_catalog_entries: gauge("entries", { kind: KIND_WORDS, scope: SCOPES }, "Live entries in the catalog, by kind and scope.", "own"),
   waymark_catalog_tombstones: gauge("records", {}, "Tombstones in the catalog.", "own"),
   waymark_catalog_revision: gauge("revision", {}, "Latest catalog revision of this node.", "own"),
@@ -46,20 +46,25 @@ export const METRICS = {
   waymark_checks_not_run: gauge(
     "checks",
     {},
-    "Checks that have not run for three of their intervals, because more checks are due than the node can run. They have no health and the failure NOT_RUN.",
+    "Checks that have not run for three of their intervals, because more checks are due than the node can run. They have no health, and their failure is NOT_RUN.",
   ),
   waymark_checks_doubting: gauge(
     "1",
     {},
     "1 during self-preservation, because most checks of a tenant, or of most tenants, changed state at the same time. Meanwhile the previous states are kept.",
   ),
-  waymark_checks_doubts_total: counter("doubts", {}, "Times that this node entered self-preservation."),
+  waymark_checks_doubts_total: counter("doubts", {}, "Number of times that this node entered self-preservation."),
   waymark_check_probes_in_flight: gauge("probes", {}, "Running check probes; at most 256."),
-  waymark_check_probes_waiting: gauge("checks", {}, "Due checks that wait for one of the 256 concurrent probes or for a name look-up."),
+  waymark_check_probes_waiting: gauge("checks", {}, "Due checks that wait for one of the 256 probe slots or for a name lookup."),
   waymark_check_outcomes_total: counter("outcomes", { outcome: ["passed", "failed"] }, "Results of probes and renewals of checks."),
   waymark_check_turns_total: counter("turns", {}, "State changes of checks."),
   waymark_watch_streams: gauge("streams", {}, "Open watch streams."),
-  waymark_watch_lag_revisions: gauge("revisions", {}, "Revisions by which the slowest watch stream is behind this node.", "largest"),
+  waymark_watch_lag_revisions: gauge(
+    "revisions",
+    {},
+    "Number of revisions by which the slowest watch stream is behind this node.",
+    "largest",
+  ),
   waymark_journal_commit_ms: histogram("ms", DELAY_MS, {}, "Time from passing a batch to the journal until it is on disk."),
   waymark_journal_batch_records: histogram("records", COUNTS, {}, "Records per journal batch."),
   waymark_journal_pending_records: gauge("records", {}, "Records that wait to be written to the journal."),
@@ -79,7 +84,7 @@ export const METRICS = {
   waymark_connections_refused_total: counter(
     "connections",
     { listener: LISTENERS, reason: 20 },
-    "Connections refused or closed by the server, by reason: too many connections (limit), a failed TLS handshake, silence, too many queued HTTP/1.1 requests (queued_requests), an unread answer (unread_answer), unanswered pings or an expired grace period (lifetime), or HTTP/2 abuse such as ping_flood.",
+    "Connections refused or closed by the server, by reason: too many connections (limit), a failed TLS handshake, a new connection that sends nothing (silent), too many queued HTTP/1.1 requests (queued_requests), a response that the client did not read (unread_answer), unanswered pings or an expired grace period (lifetime), or HTTP/2 abuse such as ping_flood.",
   ),
   waymark_http_requests_total: counter(
     "requests",
@@ -90,7 +95,7 @@ export const METRICS = {
     "ms",
     BLOCK_MS,
     {},
-    "Longest time per second for which the event loop of a thread was blocked, so that requests were delayed. The measured time can be up to 20 ms too short.",
+    "Longest time for which the event loop of a thread was blocked in the last second, which delayed requests. The measured time can be up to 20 ms too short.",
   ),
   waymark_read_workers: gauge("threads", {}, "Read workers that serve callers.", "own"),
   waymark_read_workers_ended_total: counter("threads", {}, "Read workers that ended before the node stopped."),
@@ -100,7 +105,7 @@ export const METRICS = {
   waymark_metric_label_overflow_total: counter(
     "values",
     { metric: 100 },
-    "Label values counted as `other` because the label had reached its maximum number of values.",
+    "Label values that were counted as `other`, because their label had reached its maximum number of values.",
   ),
   rpc_requests_total: counter(
     "requests",
@@ -123,7 +128,7 @@ export const METRICS = {
   discovery_delta_dropped_total: counter(
     "deltas",
     {},
-    "Deltas not sent to a watch but replaced by a snapshot, because the cursor of the watch was too old.",
+    "Deltas that were replaced by a snapshot, because the cursor of the watch was too old.",
   ),
   discovery_cache_hit_rate: gauge(
     "ratio",
@@ -147,7 +152,7 @@ export const METRICS = {
   discovery_cache_upstream_faults_total: counter(
     "faults",
     { reason: ["cluster", "region", "loop", "chain", "policy", "garbled"] },
-    "Resolver: upstream faults. cluster, region, loop, chain: the upstream was refused for this reason. policy: it named a policy version that no server has sent. garbled: it sent invalid data.",
+    "Resolver: upstream faults. cluster, region, loop, chain: the upstream was refused for this reason. policy: it referred to a policy version that no server has sent. garbled: it sent invalid data.",
   ),
   discovery_cache_age_ms: gauge("ms", {}, "Resolver: maximum possible age of followed data; -1 while it is unknown.", "largest"),
   discovery_policy_denials_total: counter(
@@ -173,7 +178,7 @@ export const METRICS = {
   waymark_quota_refusals_total: counter(
     "requests",
     { holder: ["namespace", "tenant"], bound: ["entries", "watches", "bytes", "checks"] },
-    "Requests refused because of a quota, by holder (namespace or tenant) and exceeded bound.",
+    "Requests refused because of a quota, by owner of the quota (namespace or tenant) and exceeded bound.",
   ),
   dns_queries_total: counter("queries", { qtype: QTYPES, rcode: RCODES, transport: ["udp", "tcp", "dot", "doh"] }, "DNS queries answered."),
   dns_query_latency_ms: histogram("ms", LATENCY_MS, {}, "Time from the last byte of a DNS query until its answer is handed to the socket."),
@@ -190,18 +195,18 @@ export const METRICS = {
   dns_plans_bytes: gauge(
     "bytes",
     {},
-    "Memory of prepared answers: at most `dns.plan_bytes` for answers with records, and in addition at most 2,000 answers without records. An estimate that is rather too high than too low.",
+    "Memory of prepared answers: at most `dns.plan_bytes` for answers with records, and in addition at most 2,000 answers without records. This estimate is more likely to be too high than too low.",
   ),
   dns_plans_made_total: counter(
     "plans",
     {},
-    "Answers prepared because none was cached for the question or the data behind it had changed.",
+    "Answers that were prepared because none was cached for the question, or because its data had changed.",
   ),
   dns_plans_dropped_total: counter("plans", {}, "Prepared answers dropped, or not cached, for lack of room."),
   dns_signatures_total: counter(
     "signatures",
     { outcome: ["made", "refused"] },
-    "DNSSEC signatures. refused: the limit of 5,000 per second was reached, so the client was asked to retry over TCP, or got SERVFAIL over TCP.",
+    "DNSSEC signatures. refused: the limit of 5,000 per second was reached, so the client was asked to retry over TCP, or received SERVFAIL over TCP.",
   ),
   dns_alias_conflicts_total: counter(
     "plans",
@@ -217,7 +222,7 @@ export const METRICS = {
   dns_transfer_crowded_names_total: counter(
     "names",
     {},
-    "Names with more than 4,096 instances or targets in zone transfers. They are sent in part, and a secondary can mistake the part for the complete set.",
+    "Names with more than 4,096 instances or targets in zone transfers. Only a part of each is sent, and a secondary can mistake the part for the complete set.",
   ),
   dns_dropped_total: counter(
     "packets",
@@ -233,7 +238,7 @@ export type CounterName = NamesOf<"counter">;
 export type GaugeName = NamesOf<"gauge">;
 export type HistogramName = NamesOf<"histogram">;
 type LabelValueOf<B> = B extends readonly (infer V extends string)[] ? V : string;
-/** All labels of a metric, with the values that its row allows. */
+/** All labels of a metric, each with a value that the row allows. */
 export type LabelsOf<N extends MetricName> = { readonly [L in keyof Rows[N]["labels"]]: LabelValueOf<Rows[N]["labels"][L]> };
 
 /** The value for one set of labels. Frequent callers keep the object. */
@@ -268,7 +273,7 @@ export class Histogram {
     this.counts = new Float64Array(buckets.length + 1);
   }
 
-  // HOT: per call and per DNS answer; a scan of ≤ 15 bounds is cheaper than a search (20 ns).
+  // HOT: runs for each call and each DNS answer. A scan of ≤ 15 bounds is cheaper than a search (20 ns).
   observe(value: number): void {
     let at = 0;
     while (value > (this.buckets[at] ?? Number.POSITIVE_INFINITY)) at++;
@@ -288,7 +293,7 @@ export type MetricFamily =
 
 const METRIC_NAMES: readonly MetricName[] = Object.keys(METRICS).filter(isMetricName);
 
-/** Rows with up to this many label sets start with all of them at zero, so that rates do not start with a jump. */
+/** A row with at most this many label sets starts with all of them at zero, so that rates do not start with a jump. */
 const MAX_STARTING_SERIES = 64;
 
 /** The values of METRICS. A process has one instance. */

@@ -8,8 +8,8 @@ export type LabelBound = readonly string[] | number;
 type LabelBounds = Readonly<Record<string, LabelBound>>;
 
 /**
- * The value of a scrape if several threads have one: the sum, the maximum, or the value of the scraped thread. The last is for values that
- * every thread has for the node as a whole.
+ * How a scrape combines the values of several threads: their sum, their maximum, or the value of the scraped thread. The last is for values that
+ * are the same in every thread, because they describe the node as a whole.
  */
 export type ThreadAggregation = "sum" | "largest" | "own";
 
@@ -19,17 +19,17 @@ export interface MetricRow<T extends MetricType = MetricType, L extends LabelBou
   readonly unit: string;
   readonly help: string;
   readonly labels: L;
-  /** Of a histogram: upper bounds of the buckets, ascending. +Inf is added. */
+  /** Upper bounds of a histogram's buckets, ascending. +Inf is added. */
   readonly buckets?: readonly number[];
   readonly across: ThreadAggregation;
 }
 
-/** The row of a metric that only grows. */
+/** Returns the row of a metric that only increases. */
 export function counter<const L extends LabelBounds>(unit: string, labels: L, help: string): MetricRow<"counter", L> {
   return { type: "counter", unit, help, labels, across: "sum" };
 }
 
-/** The row of a metric that goes up and down. */
+/** Returns the row of a metric that can increase and decrease. */
 export function gauge<const L extends LabelBounds>(
   unit: string,
   labels: L,
@@ -39,7 +39,7 @@ export function gauge<const L extends LabelBounds>(
   return { type: "gauge", unit, help, labels, across };
 }
 
-/** The row of a metric that counts observations by bucket. */
+/** Returns the row of a metric that counts observations by bucket. */
 export function histogram<const L extends LabelBounds>(
   unit: string,
   buckets: readonly number[],
@@ -49,5 +49,5 @@ export function histogram<const L extends LabelBounds>(
   return { type: "histogram", unit, help, labels, buckets, across: "sum" };
 }
 
-/** The value of a bounded label after its bound is reached. */
+/** The value of a bounded label once its bound is reached. */
 export const OTHER = "other";

@@ -46,7 +46,7 @@ export function valuesOf(metrics: Pick<Metrics, "collect">): MetricsValues {
   return { texts, numbers: Float64Array.from(numbers) };
 }
 
-/** Another thread's part of the sum. */
+/** The contribution of another thread to the sum. */
 export interface OtherMetrics {
   /** Replaces all values of the thread. */
   set(values: MetricsValues): void;
@@ -64,13 +64,13 @@ interface PlacedValue {
 }
 
 /**
- * The sum of the values of this thread and of the values received from others. Counters never decrease between scrapes, although a thread's
- * latest values can be missing, or the thread can have ended. The bounds of labels apply to the sum, and a value keeps its label.
+ * The sum of the values of this thread and of the values received from others. Counters never decrease between scrapes, even if a thread's
+ * latest values are missing or the thread has ended. The bounds of labels apply to the sum, and the label of a value never changes.
  */
 export class MetricsSum {
   readonly #own: Metrics;
   readonly #ownPlaces = new Map<string, SummedMetric>();
-  /** Counts of ended threads. It has every label of the sum. */
+  /** Counts of ended threads, with every label of the sum. */
   readonly #ended = new Metrics();
   readonly #others = new Map<OtherMetrics, readonly PlacedValue[]>();
   /** Sums of histograms at the last scrape: adding in a different order rounds differently, so a sum could decrease. */
@@ -80,7 +80,7 @@ export class MetricsSum {
     this.#own = own;
   }
 
-  /** Adds a new thread, whose values are zero. */
+  /** Adds a new thread. Its values are zero. */
   begin(): OtherMetrics {
     const places = new Map<string, SummedMetric>();
     const other: OtherMetrics = {

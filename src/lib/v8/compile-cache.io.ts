@@ -1,13 +1,13 @@
-/** Stores the code that Node compiles, so that the next start need not compile it again. */
+/** Stores the code that Node compiles, so that the next start does not have to compile it again. */
 import { existsSync } from "node:fs";
 import { enableCompileCache } from "node:module";
 import { isAbsolute, join } from "node:path";
 
 /**
- * Enables the compile cache. Call it in the program and in each thread before anything large is loaded; a static import next to the call
- * would be compiled before it. Compiling is half of a command's time and of a node's start time. A later start trusts the stored code, so
- * it is in the user's own cache folder (XDG Base Directory Specification); any user could put code into the system's temporary folder.
- * Without a cache folder, or if it cannot be created, nothing is stored.
+ * Enables the compile cache. Call it in the program and in each thread before anything large is loaded; a static import next to the call would
+ * be compiled before it. Compiling is half of a command's time and of a node's start time. A later start trusts the stored code, so it is stored
+ * in the user's own cache folder (XDG Base Directory Specification). Any user could put code into the system's temporary folder. Without a cache
+ * folder, or if it cannot be created, nothing is stored.
  */
 export async function keepCompiled(): Promise<void> {
   const { XDG_CACHE_HOME = "", HOME = "" } = process.env;

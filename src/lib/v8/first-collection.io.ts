@@ -1,4 +1,4 @@
-/** Frees the garbage that loading the program has left, once, before a node serves its first client. */
+/** Frees the garbage from loading the program, once, before a node serves its first client. */
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
@@ -14,8 +14,8 @@ function isCollector(value: unknown): value is NodeJS.GCFunction {
 
 /**
  * Collects all garbage and returns its pages to the system, if the heap is small. V8 does neither by itself in an idle node
- * (docs/decisions/0011). Only the kind of collection that V8 runs before it gives up shrinks the young generation: after a usual
- * collection, an empty node is as large as before.
+ * (docs/decisions/0011). The young generation shrinks only in the kind of collection that V8 runs as a last resort before it runs out of memory.
+ * After an ordinary collection, an empty node is as large as before.
  */
 export function collectFirst(): void {
   if (getHeapStatistics().used_heap_size > MAX_HEAP_BYTES) return;

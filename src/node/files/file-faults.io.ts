@@ -157,8 +157,8 @@ function tlsFaults(prefix: TlsPrefix, { certFile, keyFile, caFile }: TlsSettings
   read("ca_file", caFile);
   const isCertFit = cert === undefined || isFit({ cert });
   const isKeyFit = key === undefined || isFit({ key });
-  if (!isCertFit) faults.push(`${prefix}cert_file: ${certFile} contains no certificate in PEM`);
-  if (!isKeyFit) faults.push(`${prefix}key_file: ${keyFile} contains no unencrypted private key in PEM`);
+  if (!isCertFit) faults.push(`${prefix}cert_file: ${certFile} contains no certificate in PEM format`);
+  if (!isKeyFit) faults.push(`${prefix}key_file: ${keyFile} contains no unencrypted private key in PEM format`);
   if (cert && key && isCertFit && isKeyFit && !isFit({ cert, key }))
     faults.push(`${prefix}key_file: ${keyFile} does not match the certificate ${certFile}`);
   return faults;

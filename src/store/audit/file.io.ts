@@ -1,8 +1,8 @@
 /**
- * The audit log's SQLite file: records in a hash chain, appended in groups, with the oldest pruned. Each record is also a line of the
- * JSON-lines file, if one is configured (`stream.io.ts`). The database is a separate file, so that its fsyncs and its damage do not affect
- * the node's decisions. A person with write access to the file can write a whole new chain, or cut its start and end and adjust `meta`. To
- * detect this, keep a chain head elsewhere (the JSON-lines file has every one).
+ * The audit log's SQLite file. Records form a hash chain, are appended in groups, and the oldest are pruned. Each record is also a line of the
+ * JSON-lines file, if one is configured (`stream.io.ts`). The database is a separate file, so that its fsyncs and its damage do not affect the
+ * node's decisions. A person with write access to the file can write a completely new chain, or cut off its start and end and adjust `meta`. To
+ * detect this, store a chain head elsewhere (the JSON-lines file contains all of them).
  */
 
 import { DatabaseSync } from "node:sqlite";
@@ -27,9 +27,9 @@ import type { ThreadOwner } from "../thread.io.ts";
 import { AuditStream } from "./stream.io.ts";
 
 export interface AuditFileOptions {
-  /** Undefined keeps the log in memory, until the process ends. */
+  /** Directory of the file. Undefined keeps the log in memory until the process ends. */
   readonly directory: string | undefined;
-  /** Older records are pruned. At least an hour. */
+  /** Age above which records are pruned. At least an hour. */
   readonly retentionMs: number;
   /** Approximate limit of the log's size on disk. The oldest records are pruned first. */
   readonly maxBytes: number;
@@ -47,7 +47,7 @@ export interface AuditState {
   readonly usedBytes: number;
   /** Lines that could not be written to the JSON-lines file. */
   readonly fileLostCount: number;
-  /** Why the last lines could not be written to that file. Empty when they were written, or without a file. */
+  /** The reason why the last lines could not be written to that file. Empty if they were written, or without a file. */
   readonly fileFault: string;
   /** Whether lines are being written to that file. */
   readonly isFileBusy: boolean;
@@ -55,12 +55,12 @@ export interface AuditState {
 
 /** Which records to read, newest first. */
 export interface AuditScan {
-  /** Only records with lower numbers. Undefined starts at the newest. */
+  /** Only records with lower numbers. Undefined starts at the newest record. */
   readonly before: number | undefined;
-  /** Only records with higher numbers. 0 reads to the oldest. */
+  /** Only records with higher numbers. 0 reads up to the oldest record. */
   readonly above: number;
   readonly limit: number;
-  /** The scan ends with the record that reaches this size, in bytes of canonical records. */
+  /** Size at which the scan ends, with the record that reaches it, in bytes of canonical records. */
   readonly maxBytes: number;
   readonly filter: AuditFilter;
 }
@@ -69,7 +69,7 @@ export interface AuditSlice {
   readonly records: readonly AuditRecord[];
   /** Bytes of the canonical records. */
   readonly sizeBytes: number;
-  /** Where the next slice starts. Undefined when there are no more records. */
+  /** Number before which the next slice starts. Undefined when there are no more records. */
   readonly nextBefore: number | undefined;
 }
 
@@ -88,16 +88,16 @@ CREATE TABLE life (one INTEGER PRIMARY KEY CHECK (one = 1), is_open INTEGER NOT 
 `,
 };
 /**
- * A slice of the log ends after this many rows, or with the row that reaches this many bytes. It takes about 10 ms, after which a waiting
+ * A slice of the log ends after this many rows, or with the row that reaches this many bytes. A slice needs about 10 ms. After it, a waiting
  * batch is written.
  */
 const SLICE_ROWS = 2000;
 const SLICE_BYTES = 2 * 1024 * 1024;
 /** Rows pruned in one transaction. */
 const PRUNE_ROWS = 1000;
-/** How long pruning can delay a batch. */
+/** Maximum time by which pruning can delay a batch. */
 const PRUNE_MS = 50;
-/** How often old records are searched for while none are written. */
+/** Interval at which old records are pruned while no records are written. */
 const PRUNE_EVERY_MS = 60_000;
 
 type SqlRow = Readonly<Record<string, unknown>>;
@@ -127,12 +127,12 @@ function prepareAll(db: DatabaseSync) {
 /**
  * The open file. Methods throw SQLite's errors unchanged; a failed change leaves no trace.
  *
- * While records are written, the file is marked as open, and a log that is not empty exists next to it. A clean stop removes the mark before
- * it removes the log. A file that has the mark, but no log or a log that is cut short, has lost its last records. It is still opened,
- * because evidence must remain readable. The chain then skips at least one number, so that every verification finds the gap.
+ * While records are being written, the file is marked as open, and a non-empty write-ahead log exists next to it. A clean stop removes the mark
+ * before it removes that log. A file with the mark, but with a missing or truncated log, has lost its last records. It is still opened, because
+ * evidence must remain readable. The chain then skips at least one number, so that every verification finds the gap.
  */
 export class AuditFile implements ThreadOwner {
-  /** `lostAfter`: number of the last record before the lost records. Undefined if none are lost. */
+  /** `lostAfter` is the number of the last record before the lost records. Undefined if none are lost. */
   readonly opened: { readonly state: AuditState; readonly isTailWhole: boolean; readonly lostAfter: number | undefined };
   readonly #retentionMs: number;
   readonly #maxBytes: number;
@@ -150,7 +150,9 @@ export class AuditFile implements ThreadOwner {
   #head: ChainPoint;
   #anchor: ChainPoint;
 
-  /** Creates missing files. Throws `FileRefusedError`, without changes, when the file is in use, damaged, or of a newer program. */
+  /**
+   * Creates missing files. Throws `FileRefusedError`, without changes, when the file is in use, is damaged, or was written by a newer program.
+   */
   constructor({ directory, retentionMs, maxBytes, file }: AuditFileOptions) {
     this.#retentionMs = retentionMs;
     this.#maxBytes = maxBytes;
@@ -181,7 +183,10 @@ export class AuditFile implements ThreadOwner {
     this.#stream?.reopen();
   }
 
-  /** Whether the newest record is the last one written. The chain always continues from the last one written, so a loss remains visible. */
+  /**
+   * Whether the newest record is the last record that was written. The chain always continues from the last written record, so a loss remains
+   * visible.
+   */
   #isTailWhole(): boolean {
     const newest = this.#sql.newest.get();
     if (newest === undefined) return this.#head.number === this.#anchor.number;
@@ -221,7 +226,7 @@ export class AuditFile implements ThreadOwner {
     try {
       while (this.#pruneSlice(Date.now() - this.#retentionMs) && performance.now() < endMs);
     } catch {
-      // The disk fails: old records stay until it accepts writes again. Failed batches are reported.
+      // If the disk fails, old records remain until it accepts writes again. Failed batches are reported.
     }
   }
 
@@ -234,7 +239,7 @@ export class AuditFile implements ThreadOwner {
     let last: SqlRow | undefined;
     let count = 0;
     for (const row of this.#sql.oldest.iterate(PRUNE_ROWS)) {
-      // The newest record stays, so that the head can always be compared with a record.
+      // The newest record is never removed, so that the head can always be compared with a record.
       if (row["number"] === this.#head.number || !isDue(row)) break;
       last = row;
       count++;
@@ -277,7 +282,7 @@ export class AuditFile implements ThreadOwner {
 
   /** Checks a slice of the chain after `last` (default: the anchor) up to `head` (default: the newest record now). */
   verify({ last, head = this.#head }: { readonly last: ChainPoint | undefined; readonly head: ChainPoint | undefined }) {
-    // Records that were pruned since the last slice were valid; otherwise the check would have ended.
+    // Records that were pruned since the last slice were valid. Otherwise, the check would have ended.
     const from = last === undefined || last.number < this.#anchor.number ? this.#anchor : last;
     const check = new ChainCheck(this.#anchor, from);
     const slice = new SliceCounter();
@@ -299,7 +304,11 @@ export class AuditFile implements ThreadOwner {
   #beyondHead(): ChainProblem | undefined {
     const number = Number(this.#sql.newest.get()?.["number"] ?? 0);
     if (number <= this.#head.number) return undefined;
-    return { kind: "altered", number, message: `record ${number} is after record ${this.#head.number}, which the log states as its last` };
+    return {
+      kind: "altered",
+      number,
+      message: `record ${number} follows record ${this.#head.number}, which the log's metadata gives as the last record`,
+    };
   }
 
   /** Returns the hash of a record that still exists, or of the anchor. */
@@ -312,10 +321,11 @@ export class AuditFile implements ThreadOwner {
   close(): void {
     clearInterval(this.#pruning);
     try {
-      // The checkpoint comes first. The log is then overwritten from its start, within its space, so a full disk does not prevent it.
+      // The checkpoint comes first. After it, the write-ahead log is overwritten from its start, within its existing space, so that a full disk
+      // does not prevent the write.
       if (this.#directory !== undefined && isOpenIn(this.#db)) this.#db.exec("PRAGMA wal_checkpoint; UPDATE life SET is_open = 0");
     } catch {
-      // The disk fails, and SQLite keeps the log.
+      // The disk has failed, and SQLite keeps the write-ahead log.
     }
     this.#close();
     // The thread continues until the last line is written.
@@ -329,7 +339,7 @@ export class AuditFile implements ThreadOwner {
     this.#head = head;
   }
 
-  /** Called before the first record. Writes something into the log, and only then marks the file as open. */
+  /** Called before the first record. First writes something into the write-ahead log, and then marks the file as open. */
   #markOpen(first: () => void = () => {}): void {
     if (this.#isMarkedOpen || this.#directory === undefined) return;
     this.#sql.transaction(() => {
@@ -338,7 +348,7 @@ export class AuditFile implements ThreadOwner {
     });
     syncDirectory(this.#directory);
     const moved = this.#db.prepare("PRAGMA wal_checkpoint(PASSIVE)").get();
-    if (moved?.["busy"] !== 0 || moved["log"] !== moved["checkpointed"]) throw new Error("the checkpoint was not completed");
+    if (moved?.["busy"] !== 0 || moved["log"] !== moved["checkpointed"]) throw new Error("the checkpoint is incomplete");
     this.#isMarkedOpen = true;
   }
 }
@@ -369,7 +379,7 @@ function openOnDisk(directory: string) {
   const check = (db: DatabaseSync, path: string): number | undefined => {
     pointsOf(prepareAll(db).meta.get(), path);
     const { last, watermark } = lastCommits(path, AUDIT, db);
-    // An empty log has no data: SQLite creates one when it opens the file.
+    // An empty write-ahead log has no data, because SQLite creates one when it opens the file.
     return watermark > last || (fileBytes(`${path}-wal`) === 0 && isOpenIn(db)) ? watermark : undefined;
   };
   const { found, path, db, unlock } = openDatabase(AUDIT, {

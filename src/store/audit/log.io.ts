@@ -11,22 +11,22 @@ import { messageOf } from "../database-file.io.ts";
 import { ThreadCalls } from "../thread.io.ts";
 import type { AuditFile, AuditFileOptions, AuditState } from "./file.io.ts";
 
-/** Most events queued for the disk. Further events are lost and counted, and the loss is recorded in the log. */
+/** Maximum number of events queued for the disk. Further events are lost and counted, and the loss is recorded in the log. */
 const MAX_PENDING = 10_000;
-/** Most events in one transaction. This many queued events start one immediately. */
+/** Maximum number of events in one transaction. When this many events are queued, a transaction starts immediately. */
 const MAX_BATCH = 1000;
-/** How long an event waits for others to share its fsync, unless a caller waits for it. */
+/** Time for which an event waits for others that can share its fsync, unless a caller waits for the event. */
 const GATHER_MS = 50;
-/** How long to wait after a failed write. */
+/** Wait after a failed write. */
 const RETRY_MS = 1000;
 const MAX_PAGE_RECORDS = 1000;
 /**
- * A page ends with the record that reaches this size. Even with the largest record it is well below the default limit of clients (4 MiB).
+ * A page ends with the record that reaches this size. Even with the largest record, a page is well below the default limit of clients (4 MiB).
  */
 const MAX_PAGE_BYTES = 1024 * 1024;
-/** How soon after a batch the state of its lines is checked. */
+/** Time after a batch at which the state of its lines is checked. */
 const LOOK_MS = 500;
-/** How often the node logs that the file cannot be written. */
+/** Interval at which the node logs that the file cannot be written. */
 const LOG_EVERY_MS = 60_000;
 
 /** Without a directory, the thread of the log starts with the first event. */
@@ -36,11 +36,11 @@ export interface AuditLogOptions extends AuditFileOptions {
 }
 
 export interface AuditRead {
-  /** Only records with lower numbers, for the page after another. */
+  /** Only records with lower numbers, to read the page after another page. */
   readonly before?: number | undefined;
   /** Only records with higher numbers, for following the log. */
   readonly above?: number | undefined;
-  /** From 1 to 1000. A page of large records has fewer: it ends at 1 MiB. */
+  /** Maximum number of records, from 1 to 1000. A page of large records has fewer, because it ends at 1 MiB. */
   readonly limit: number;
   readonly filter: AuditFilter;
 }
@@ -48,24 +48,24 @@ export interface AuditRead {
 export interface AuditPage {
   /** Newest first. */
   readonly records: readonly AuditRecord[];
-  /** The next page is before this number. Undefined on the last page. */
+  /** The next page has the records before this number. Undefined on the last page. */
   readonly nextBefore: number | undefined;
 }
 
 export interface AuditCheck {
-  /** Undefined when every record is as it was written. */
+  /** The first fault. Undefined when every record is as it was written. */
   readonly problem: ChainProblem | undefined;
   readonly checkedCount: number;
   /** The point after which the chain was checked. */
   readonly anchor: ChainPoint;
-  /** The point up to which the chain was checked. Keep it elsewhere, and pass it to a later check. */
+  /** The point up to which the chain was checked. Store it elsewhere, and pass it to a later check. */
   readonly head: ChainPoint;
 }
 
 /**
- * Opens `audit.db` in a directory, creates missing files, and locks it against other processes until it is closed. The chain continues where
- * it ended. Rejects with `store_unavailable`, without changes on disk, when the file is in use, was written by a newer program, or is
- * damaged as a file; `metadata.problem` has the reason. A chain that was tampered with is opened, and `verify` then reports the place.
+ * Opens `audit.db` in a directory, creates missing files, and locks it against other processes until it is closed. The chain continues where it
+ * ended. Rejects with `store_unavailable`, without changes on disk, when the file is in use, was written by a newer program, or is damaged as a
+ * file; `metadata.problem` has the reason. A log whose chain was tampered with is opened, and `verify` reports the position.
  */
 export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> {
   const log = new AuditLog(options);
@@ -76,7 +76,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
 type AuditCalls = ThreadCalls<AuditFile, AuditFileOptions>;
 
 interface FlushWaiter {
-  /** The waiter is answered when this many events are written. */
+  /** The caller that waits is answered when this many events have been written. */
   readonly takenCount: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
@@ -91,11 +91,11 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   #calls: Promise<AuditCalls> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isWriting = false;
-  /** Why the last batch could not be written. Undefined when it was written. */
+  /** The reason why the last batch could not be written. Undefined when it was written. */
   #refusal: string | undefined;
   #looking: NodeJS.Timeout | undefined;
   #fileFault = "";
-  /** When the node last logged that the file cannot be written. Undefined while it can. */
+  /** Time at which the node last logged that the file cannot be written. Undefined while the file can be written. */
   #fileLoggedMs: number | undefined;
   #closed: Promise<void> | undefined;
 
@@ -111,7 +111,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     return this.#calls;
   }
 
-  /** Why records are queued or lines are lost, as text for operators. Empty without a fault. */
+  /** The reason why records are queued or lines are lost, as text for operators. Empty without a fault. */
   get fault(): string {
     if (this.#refusal !== undefined) return `records cannot be written and are queued: ${this.#refusal}`;
     return this.#fileFault === "" ? "" : `audit.file cannot be written, lines are lost: ${this.#fileFault}`;
@@ -155,8 +155,8 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   }
 
   /**
-   * Checks the whole chain in slices, while records are still accepted. `known`: heads of earlier checks, or numbers and hashes of lines
-   * that left the node; the log must still have these records or have pruned them. Costs 8 µs per record, on the log's own thread.
+   * Checks the whole chain in slices, while records are still accepted. `known` has the heads of earlier checks, or the numbers and hashes of
+   * lines that left the node. The log must still have these records or have pruned them. Costs 8 µs per record, on the log's own thread.
    */
   async verify(known: readonly ChainPoint[] = []): Promise<AuditCheck> {
     await this.#written();
@@ -174,7 +174,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
 
   /** Opens the JSON-lines file again (SIGHUP). */
   reopenFile(): void {
-    // Without a thread there is no file. A thread that has ended was reported before.
+    // Without a thread, there is no file. A thread that has ended has already been reported.
     this.#calls
       ?.then((calls) => calls.call("reopen"))
       .then(() => this.#lookSoon())
@@ -200,7 +200,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     const { head, anchor } = opened.state;
     log.info({ directory, recordCount: head.number - anchor.number, newest: head.number }, "audit log opened");
     if (opened.lostAfter !== undefined) this.#reportLostLog(opened.lostAfter);
-    else if (!opened.isTailWhole) log.error({ directory, newest: head.number }, "audit log does not end with its last written record");
+    else if (!opened.isTailWhole) log.error({ directory, newest: head.number }, "audit log is missing its last written records");
     return calls;
   }
 
@@ -209,8 +209,8 @@ export class AuditLog implements AuditSink, AsyncDisposable {
    */
   #reportLostLog(newest: number): void {
     const { directory, log } = this.#options;
-    log.error({ directory, newest }, "audit log has lost its last records: audit.db-wal is missing or cut short");
-    const detail = `the records after record ${newest} are lost: audit.db-wal was missing or cut short at the start after a crash`;
+    log.error({ directory, newest }, "audit log has lost its last records: audit.db-wal is missing or truncated");
+    const detail = `the records after record ${newest} are lost: audit.db-wal was missing or truncated when the node started after a crash`;
     this.record({ ...LOSS, atWallMs: Date.now(), reason: "audit_log_lost", detail });
   }
 
@@ -272,7 +272,8 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   }
 
   #accepted(): void {
-    if (this.#refusal !== undefined) this.#options.log.info({ pendingCount: this.#queue.pendingCount }, "audit log accepts records again");
+    if (this.#refusal !== undefined)
+      this.#options.log.info({ pendingCount: this.#queue.pendingCount }, "audit log is accepting records again");
     this.#refusal = undefined;
     const { writtenCount } = this.#queue;
     for (const waiter of this.#waiters) if (waiter.takenCount <= writtenCount) waiter.resolve();
@@ -281,7 +282,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
 
   #refused(error: unknown): void {
     this.#metrics.inc("waymark_audit_failures_total", {});
-    // Logged once and not for each batch: the metric has the count.
+    // The failure is logged once and not for each batch. A metric counts the batches.
     if (this.#refusal === undefined) this.#options.log.error({ error: messageOf(error) }, "audit log write failed, records are queued");
     this.#refusal = messageOf(error);
     const refusal = new WaymarkError("store_unavailable", "the audit log could not be written", { retryMs: RETRY_MS, cause: error });
@@ -296,19 +297,19 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     const { file, log } = this.#options;
     if (fileFault === "" && this.#fileLoggedMs !== undefined) {
       this.#fileLoggedMs = undefined;
-      log.info({ file, lostCount: fileLostCount }, "audit file accepts lines again");
+      log.info({ file, lostCount: fileLostCount }, "audit file is accepting lines again");
     } else if (fileFault !== "" && nowMs - (this.#fileLoggedMs ?? Number.NEGATIVE_INFINITY) >= LOG_EVERY_MS) {
       this.#fileLoggedMs = nowMs;
       log.error({ file, lostCount: fileLostCount, error: fileFault }, "audit file write failed, lines are lost (audit.file)");
     }
   }
 
-  /** Checks the state of the lines soon, and again while some are being written, because no caller waits for them. */
+  /** Checks the state of the lines soon, and again while some lines are being written, because no caller waits for them. */
   #lookSoon(): void {
     if (this.#options.file === undefined || this.#closed !== undefined || this.#looking !== undefined) return;
     this.#looking = setTimeout(() => {
       this.#looking = undefined;
-      // A thread that has ended is reported by the next write.
+      // The next write reports a thread that has ended.
       this.#look().catch(rethrowInvariant);
     }, LOOK_MS).unref();
   }

@@ -2,9 +2,9 @@
 import { constants, type FileHandle, open } from "node:fs/promises";
 import { messageOf } from "../database-file.io.ts";
 
-/** Most text queued for a slow file, in UTF-16 units. Further lines are lost. */
+/** Maximum length of the text queued for a slow file, in UTF-16 units. Further lines are lost. */
 const MAX_WAITING_LENGTH = 16 << 20;
-/** Flags to open an existing file. They never wait for a reader: a named pipe without one is an ordinary failure. */
+/** Flags to open an existing file. With them, opening never waits for a reader: a named pipe without a reader is an ordinary failure. */
 export const APPENDING = constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK;
 
 /** One file, written in order. No method throws, and only `close` waits. */
@@ -24,7 +24,7 @@ export class AuditStream {
     this.#path = path;
   }
 
-  /** The system's message why the last lines could not be written. Empty when they were written. */
+  /** The system's error for the last lines that could not be written. Empty if the last lines were written. */
   get fault(): string {
     return this.#fault;
   }
@@ -51,13 +51,13 @@ export class AuditStream {
     this.#start();
   }
 
-  /** Opens the path again, for a file that was moved away. The result is known soon after. */
+  /** Opens the path again, for a file that was moved away. The result is known a short time later. */
   reopen(): void {
     this.#mustReopen = true;
     this.#start();
   }
 
-  /** Resolves when all lines so far are written or lost, and the file is closed. */
+  /** Resolves when all lines so far have been written or lost, and the file is closed. */
   async close(): Promise<void> {
     await this.#writing;
     await this.#closeHandle();
@@ -95,7 +95,7 @@ export class AuditStream {
       this.#fault = "";
       return true;
     } catch (error) {
-      // The disk is full, or the file is not accessible or missing. The caller counts the lines, and the next lines try the path again.
+      // The disk is full, or the file is missing or inaccessible. The caller counts the lines, and the next lines try the path again.
       this.#fault = messageOf(error);
       await this.#closeHandle();
       return false;
@@ -108,7 +108,7 @@ export class AuditStream {
     try {
       await handle?.close();
     } catch {
-      // A disk may report a failed write only now. It does not report which lines failed, so one is counted.
+      // A disk may report a failed write only now, and does not report which lines failed, so one line is counted.
       this.#lostCount++;
     }
   }

@@ -1,8 +1,11 @@
-/** A fence identifies one holder of a right, for example one leader. A write with a fence below the greatest one seen must be rejected. */
+/**
+ * A fence identifies one holder of a right, for example one leader. A write must be rejected if its fence is lower than the greatest fence seen
+ * so far.
+ */
 export interface FenceToken {
   /** The version of the failover that moved the right to another cluster. Currently 0. */
   readonly failoverVersion: number;
-  /** The epoch of the control store. An operator raises it after the store was replaced or restored from a backup. */
+  /** The epoch of the control store. An operator increases it after the store was replaced or restored from a backup. */
   readonly storeEpoch: number;
   /** The number of the holder within that epoch of the store: 1, 2, 3, … */
   readonly number: number;

@@ -41,7 +41,7 @@ export interface SwapRequest {
 const ABOVE_KEYS = "\u007f";
 
 export interface ControlFileOptions extends InspectOptions {
-  /** Undefined for an in-memory database, which ends with the process. */
+  /** Directory of the file. Undefined for an in-memory database, which ends with the process. */
   readonly directory: string | undefined;
   readonly bounds: StoreBounds;
 }
@@ -80,16 +80,18 @@ export class ControlFile implements ThreadOwner {
   #items: number;
   #removals: number;
   #totalBytes: number;
-  /** Whether nothing was written since the file was opened. */
+  /** Whether nothing has been written since the file was opened. */
   #isSealed = true;
 
-  /** Creates missing files. Throws `FileRefusedError`, without changes, when the file is in use, damaged, or of a newer program. */
+  /**
+   * Creates missing files. Throws `FileRefusedError`, without changes, when the file is in use, is damaged, or was written by a newer program.
+   */
   constructor({ directory, bounds, takesAsItIs }: ControlFileOptions) {
     this.#bounds = bounds;
     this.#opened = directory === undefined ? openInMemory() : openOnDisk(directory, { takesAsItIs });
     this.#sql = prepareAll(this.#opened.db);
     const [position, usage] = [this.#sql.position.get(), this.#sql.usage.get()];
-    // When a file that lost its last revisions is accepted, their numbers are not reused.
+    // If a file that has lost its last revisions is accepted, their numbers are not reused.
     this.#revision = Math.max(Number(position?.["revision"]), this.#opened.watermark);
     this.#floor = Number(position?.["floor"]);
     this.#items = Number(usage?.["items"]);
@@ -125,7 +127,7 @@ export class ControlFile implements ThreadOwner {
     return { isReset, changes, revision: isAll ? storeRevision : (rows.at(-1)?.version ?? from), isCurrent: isAll, storeRevision };
   }
 
-  /** Swaps as `ControlStore.compareAndSwap` does. The swap is on disk when this returns. */
+  /** Works like `ControlStore.compareAndSwap`. The swap is on disk when this returns. */
   compareAndSwap({ key, expectedVersion, value }: SwapRequest): SwapResult {
     const row = this.#sql.byKey.get(key);
     const held = row === undefined ? undefined : readRow(row, this.#opened.path).item;
@@ -157,12 +159,12 @@ export class ControlFile implements ThreadOwner {
     return { isSwapped: true, version: next };
   }
 
-  /** Leaves one complete file with its seal, if the disk permits it. */
+  /** Closes the database, and leaves one complete file with its seal if the disk permits it. */
   close(): void {
     this.#opened.close();
   }
 
-  /** Called before the first change. Syncs something into the log, and then moves the seal of the last stop away. */
+  /** Called before the first change. Writes something to the log, syncs it, and then moves the seal of the last stop away. */
   #unseal(): void {
     if (!this.#isSealed) return;
     this.#sql.transaction(() => this.#sql.meta.run(this.#revision, this.#floor));
@@ -209,7 +211,7 @@ function openOnDisk(directory: string, options: InspectOptions): OpenDatabase {
   return { path, db, unseal: () => unsealCleanStop(path), watermark: readWatermark(path), noteRevision: note, close };
 }
 
-/** For callers in the same thread. SQLite returns a separate buffer for each value, so values can be moved to another thread. */
+/** Used by callers in the same thread. SQLite returns a separate buffer for each value, so other callers can move values to another thread. */
 const keep: TransferBuffer = () => {};
 
 /** Throws `FileRefusedError` when a row is damaged, or is newer than the revision of the store. */
@@ -234,7 +236,7 @@ function readRow(row: SqlRow, path: string): StoreChange {
   return { key, version, item: bytes === undefined ? undefined : { key, value: bytes, version } };
 }
 
-/** Reads rows until a page is full. `isAll` when there were no more. */
+/** Reads rows until a page is full. `isAll` is true when there were no more rows. */
 function readPage(
   found: Iterable<SqlRow>,
   { limit, path }: { readonly limit: number; readonly path: string },

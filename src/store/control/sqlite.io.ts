@@ -94,7 +94,7 @@ class SqliteStore implements ControlStore {
     checkKey(key);
     this.#checkOpen();
     checkValue(key, value);
-    // A copy, because the caller may change its own bytes.
+    // The value is copied, because the caller may change its own bytes.
     const copy = value === undefined ? undefined : Uint8Array.from(value);
     const swap = await this.#asked.compareAndSwap({ key, expectedVersion, value: copy });
     if (swap.isSwapped) this.#watches.changed();

@@ -1,14 +1,14 @@
-/** Watches of a store. Each has a revision, and reads the changes after it when its reader asks. */
+/** Watches of a store. Each watch has a revision, and reads the changes after it when its reader requests them. */
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { StoreChanges, StoreWatch } from "./store.ts";
 
-/** How far a watch has read. */
+/** The position up to which a watch has read. */
 export interface WatchPosition {
   /** Changes up to this revision were returned. */
   readonly afterRevision: number;
   /**
-   * The reader needs no removal up to this revision. If the store has forgotten later removals, the watch must start over. Undefined before
-   * the first changes. In the pages after a reset it is ahead of `afterRevision`.
+   * The reader needs no removals up to this revision. If the store has forgotten later removals, the watch must start over. Undefined before the
+   * first changes. In the pages after a reset, it is ahead of `afterRevision`.
    */
   readonly completeTo: number | undefined;
 }
@@ -103,7 +103,7 @@ class OpenStoreWatch implements StoreWatch {
     return this.#read(this.#prefix, this.#position).then(
       (found) => this.#take(found, wakesBefore),
       (error: unknown) => {
-        // The store was closed, and the watch with it. The reader gets all other errors.
+        // The store was closed, and the watch was closed with it. The reader gets all other errors.
         if (this.#isClosed && error instanceof WaymarkError) return undefined;
         throw error;
       },
@@ -113,7 +113,7 @@ class OpenStoreWatch implements StoreWatch {
   #take(found: FoundChanges, wakesBefore: number): StoreChanges | Promise<StoreChanges | undefined> | undefined {
     if (this.#isClosed) return undefined;
     const { isReset, changes, revision, isCurrent, storeRevision } = found;
-    // Advances even when nothing was found, so that the changes of other prefixes are not read again.
+    // The position advances even if nothing was found, so that the changes of other prefixes are not read again.
     const completeTo = isReset ? storeRevision : Math.max(this.#position.completeTo ?? 0, revision);
     this.#position = { afterRevision: revision, completeTo };
     if (isReset || changes.length > 0) return { isReset, changes, revision, isCurrent };

@@ -1,13 +1,13 @@
 /**
- * The interface of a `ControlStore`, which keeps, by key, values that must be the same for all readers (policies, leases, flags).
+ * The interface of a `ControlStore`, which stores by key the values that must be the same for all readers (policies, leases, flags).
  *
  * - Order: every change has a revision: 1, 2, 3, …, one sequence for the whole store. It never decreases, and no number is used twice. An
  *   item's version is the revision of its last change, so one version always has the same content.
- * - Atomicity: a swap happens completely or not at all, and only if the item was not changed since `expectedVersion`. Each page of a list
- *   shows one point in time; several pages do not. There are no transactions over several keys.
+ * - Atomicity: a swap happens completely or not at all, and only if the item was not changed since `expectedVersion`. Each page of a list shows
+ *   one point in time; different pages can show different points in time. There are no transactions over several keys.
  * - Durability: an acknowledged swap is on disk. After `store_unavailable` it may or may not have happened, so read first.
- * - A watch reports the newest change of each key, ordered by revision, and no change before it is durable. It may leave out earlier changes
- *   of the same key.
+ * - A watch reports the newest change of each key, ordered by revision, and no change before it is durable. It may omit earlier changes of the
+ *   same key.
  */
 
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
@@ -15,18 +15,18 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 
 /** Keys are printable ASCII, so that every store orders them the same way, by their bytes. */
 export const MAX_KEY_LENGTH = 512;
-/** One version of a policy fits. */
+/** Maximum size of a value, in which one version of a policy fits. */
 export const MAX_VALUE_BYTES = POLICY_BOUNDS.maxVersionBytes;
-/** Most items in a page of a list, and most changes in one step of a watch. */
+/** Maximum number of items in a page of a list, and of changes in one step of a watch. */
 export const MAX_PAGE_ITEMS = 1000;
-/** A page ends early when its values reach this size. It has at least one item. */
+/** Size of values at which a page ends early. A page has at least one item. */
 export const MAX_PAGE_BYTES = 16 * 1024 * 1024;
 
 export interface StoreBounds {
   readonly maxItems: number;
-  /** Keys and values together. */
+  /** Maximum size of all keys and values together. */
   readonly maxTotalBytes: number;
-  /** Removals that are remembered for watches that resume. A watch that is further behind starts over. */
+  /** Maximum number of removals that are remembered for watches that resume. A watch that is further behind starts over. */
   readonly maxRemovals: number;
 }
 
@@ -34,7 +34,7 @@ export const STORE_BOUNDS: StoreBounds = { maxItems: 100_000, maxTotalBytes: 102
 
 export interface StoreItem {
   readonly key: string;
-  /** Opaque bytes. Neither side changes them after they were passed. */
+  /** Opaque bytes. Neither side changes them after they have been passed. */
   readonly value: Uint8Array;
   readonly version: number;
 }
@@ -43,7 +43,7 @@ export interface StoreItem {
 export type SwapResult =
   /** `version` is the item's new version, or the revision of its removal. */
   | { readonly isSwapped: true; readonly version: number }
-  /** Nothing changed, because the item has this other version; 0 when it is absent. */
+  /** Nothing has changed, because the item has this different version; 0 if it is absent. */
   | { readonly isSwapped: false; readonly version: number };
 
 export interface StorePage {
@@ -70,19 +70,19 @@ export interface StorePageRequest {
 
 /** One step of a watch. */
 export interface StoreChanges {
-  /** Whether the reader must discard its items. All items follow, in this step and the next ones. */
+  /** Whether the reader must discard its items. All items follow, in this step and the next steps. */
   readonly isReset: boolean;
   /** Ordered by version. Empty only when `isReset` is true and there are no items. */
   readonly changes: readonly StoreChange[];
   /** The revision to resume from. */
   readonly revision: number;
-  /** Whether these are all changes up to now. */
+  /** Whether these changes are all changes up to now. */
   readonly isCurrent: boolean;
 }
 
 export interface StoreWatch extends Disposable {
   /**
-   * Returns the next changes, as soon as there are any. Undefined once the watch is closed. One call at a time. Rejects with
+   * Returns the next changes, as soon as there are any. Undefined once the watch is closed. Only one call can be in progress. Rejects with
    * `store_unavailable` as `get` does; the next call then continues from the same position.
    */
   next(): Promise<StoreChanges | undefined>;
@@ -104,23 +104,23 @@ export interface ControlStore extends AsyncDisposable {
    */
   compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<SwapResult>;
   /**
-   * Returns changes of items whose key starts with `prefix`, after `fromRevision`. The watch starts with `isReset` when that is 0, too old,
-   * or above the revision of this store.
+   * Returns changes of items whose key starts with `prefix`, after `fromRevision`. The watch starts with `isReset` if `fromRevision` is 0, too
+   * old, or above the revision of this store.
    */
   watch(prefix: string, fromRevision: number): StoreWatch;
-  /** Answers the calls made before, then closes. Idempotent. */
+  /** Answers all earlier calls, and then closes. Idempotent. */
   close(): Promise<void>;
 }
 
 const KEY = /^[\x21-\x7e]*$/;
 
-/** Throws `invalid_argument` for a text that cannot be a key. */
+/** Throws `invalid_argument` for text that cannot be a key. */
 export function checkKey(key: string): void {
   if (key === "") throw invalid("key", "must have 1 to 512 characters");
   checkPrefix(key, "key");
 }
 
-/** Throws `invalid_argument` for a text that no key can start with. */
+/** Throws `invalid_argument` for text that cannot be the start of a key. */
 export function checkPrefix(prefix: string, field = "prefix"): void {
   if (prefix.length > MAX_KEY_LENGTH) throw invalid(field, `must have at most ${MAX_KEY_LENGTH} characters, got ${prefix.length}`);
   if (!KEY.test(prefix))
@@ -142,7 +142,7 @@ export interface StoreUse {
 /** Throws `quota_exceeded` for a value that is too large. */
 export function checkValue(key: string, value: Uint8Array | undefined): void {
   if (value !== undefined && value.length > MAX_VALUE_BYTES)
-    throw new WaymarkError("quota_exceeded", `the value of ${key} has ${value.length} bytes, at most ${MAX_VALUE_BYTES} are allowed`);
+    throw new WaymarkError("quota_exceeded", `the value of ${key} has ${value.length} bytes; at most ${MAX_VALUE_BYTES} are allowed`);
 }
 
 /**
@@ -156,10 +156,10 @@ export function checkRoom(
 ): void {
   const { key, value, freedBytes } = item;
   if (freedBytes === undefined && use.items >= bounds.maxItems)
-    throw new WaymarkError("quota_exceeded", `the store is full: it has ${use.items} items, the limit, so ${key} was not added`);
+    throw new WaymarkError("quota_exceeded", `the store is full: it has the maximum of ${use.items} items, so ${key} was not added`);
   const totalBytes = use.totalBytes + key.length + value.length - (freedBytes ?? 0);
   if (totalBytes > bounds.maxTotalBytes) {
-    const message = `the store would hold ${totalBytes} bytes with ${key}, at most ${bounds.maxTotalBytes} are allowed`;
+    const message = `the store would have ${totalBytes} bytes with ${key}; at most ${bounds.maxTotalBytes} are allowed`;
     throw new WaymarkError("quota_exceeded", message);
   }
 }

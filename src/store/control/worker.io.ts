@@ -1,4 +1,4 @@
-/** The owner of the control store's file, for its thread. A slow fsync blocks this thread, and no client stream. */
+/** The owner of the control store's file, for its thread. A slow fsync blocks this thread, but no client stream. */
 import { serving } from "../thread.io.ts";
 import { ControlFile, type ControlFileOptions } from "./file.io.ts";
 

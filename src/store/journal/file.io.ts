@@ -1,4 +1,4 @@
-/** The journal's SQLite file before the first write: created completely, or checked and read without changing it. */
+/** Prepares the journal's SQLite file for the first write: creates it completely, or checks and reads it without changing it. */
 import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
@@ -50,7 +50,7 @@ export class JournalReader {
   #rows = 0;
   readonly meta: JournalMeta;
   readonly leases: readonly NumberedLease[];
-  /** Names of earlier process instances that other nodes may know, the latest first. */
+  /** Names of earlier process instances that other nodes may know, latest first. */
   readonly earlierBoots: readonly string[];
 
   constructor(directory: string, options: InspectOptions) {
@@ -72,7 +72,7 @@ export class JournalReader {
    */
   next(onRow: (row: JournalRow) => void): Uint8Array<ArrayBuffer> | undefined {
     try {
-      // One value for many rows. A result row and a buffer for each took four times as long.
+      // The query returns one value for many rows. A result row and a buffer for each row took four times as long.
       const rows = this.#next.get(this.#afterSeq, REPLAY_ROWS)?.["rows"];
       if (!(rows instanceof Uint8Array)) return this.#end();
       const damage = visitRows(rows, { afterSeq: this.#afterSeq, crc32 }, (row) => {
@@ -119,7 +119,7 @@ function readMeta(db: DatabaseSync, path: string): JournalMeta {
   };
 }
 
-/** These names are sent to peers, which would reject every message of a node with an invalid name. */
+/** Reads and checks the names of process instances. They are sent to peers, which would reject every message of a node with an invalid name. */
 function readStarts(db: DatabaseSync, path: string): readonly string[] {
   const boots = db
     .prepare("SELECT boot FROM starts ORDER BY number DESC")

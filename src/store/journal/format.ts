@@ -10,7 +10,7 @@ export interface NumberedLease extends BatchLease {
   readonly lease: number;
 }
 
-/** The stored facts about the node of a directory. */
+/** The stored data about the node of a directory. */
 export interface JournalMeta extends SeqNumbers {
   readonly nodeId: string;
   readonly generation: number;
@@ -72,7 +72,7 @@ class RowWriter {
   }
 
   /** Writes a string. Returns its size in bytes. */
-  // HOT: twice per row. Keys and IDs are ASCII, and `encodeInto` with the view that it needs costs as much as the rest of a row
+  // HOT: runs twice per row. Keys and IDs are ASCII, and `encodeInto`, with the view that it needs, costs as much as the rest of a row
   // (bench/register.ts).
   #utf8(value: string, at: number): number {
     const bytes = this.#bytes;
@@ -84,7 +84,7 @@ class RowWriter {
     return value.length;
   }
 
-  /** Returns the bytes written. The capacity was an upper bound. */
+  /** Returns the written bytes, because the capacity was only an upper bound. */
   finish(): ArrayBuffer {
     return this.#buffer.transfer(this.#at);
   }
@@ -204,7 +204,7 @@ export interface BatchMarks extends SeqNumbers {
   readonly putCount: number;
 }
 
-/** The numbers of an encoded batch that its reader needs before the parts. */
+/** Returns the numbers of an encoded batch that its reader needs before the parts. */
 export function batchMarks(buffer: ArrayBuffer): BatchMarks {
   const reader = new RowReader(buffer, 0);
   const [lastSeq, floor] = [reader.f64(), reader.f64()];
@@ -238,7 +238,7 @@ export interface RowDamage {
 
 /**
  * Calls `onRow` for each of the rows in `chunk`, in their on-disk layout, after checking that the row is complete, that seqs ascend from
- * `afterSeq`, and that the checksum is right. Returns the first damage, after visiting the rows before it.
+ * `afterSeq`, and that the checksum is correct. Returns the first damage, after visiting the rows before it.
  */
 export function visitRows(
   chunk: Uint8Array,
@@ -277,11 +277,11 @@ export function sealRow(row: Uint8Array, lease: number, crc32: (bytes: Uint8Arra
 /** Decodes checked rows into puts. `leaseId` returns the ID for a lease number, or undefined when that lease has ended. */
 export function decodeRows(chunk: Uint8Array, leaseId: (lease: number) => string | undefined, onRow: (put: RestoredPut) => void): void {
   const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-  // HOT: per row at a restart (bench/restart.ts). Creating the views of `visitRows` here as well cost a quarter more.
+  // HOT: runs for each row at a restart (bench/restart.ts). Creating the views of `visitRows` here would cost a quarter more.
   for (let at = 0; at < chunk.length; ) {
     const keyEnd = at + ROW.KEY + view.getUint32(at + ROW.KEY_BYTES, true);
     const end = keyEnd + view.getUint32(at + ROW.RECORD_BYTES, true);
-    assert(end <= chunk.length, "a checked row is cut off", { at, end, chunkBytes: chunk.length });
+    assert(end <= chunk.length, "a checked row is incomplete", { at, end, chunkBytes: chunk.length });
     onRow({
       seq: view.getFloat64(at + ROW.SEQ, true),
       record: chunk.subarray(keyEnd, end),

@@ -9,18 +9,18 @@ import { decodeRows, encodeBatch, type NumberedLease } from "./format.ts";
 import type { Journal, JournalStats, RestoredJournal } from "./journal.ts";
 import type { CommitResult, FileState, JournalThread, OpenRequest } from "./worker.io.ts";
 
-/** Most bytes that can be queued for the disk. Above it, the next batch is rejected. A single batch is never too large. */
+/** Maximum number of bytes queued for the disk. Above it, the next batch is rejected. A single batch is never too large. */
 const MAX_QUEUED_BYTES = 64 << 20;
 /** Suggested time before a rejected write is retried. */
 const RETRY_MS = 1000;
 /** Number of commits in the latency statistics. */
 const LATENCY_RING = 1024;
-/** Chunks requested before the first one arrives: the thread reads the next one while this one is decoded. */
+/** Number of chunks requested in advance, so that the thread reads the next chunk while the current one is being decoded. */
 const REPLAY_AHEAD = 2;
 
 export interface JournalOptions {
   readonly directory: string;
-  /** From the settings. If undefined, the ID stored in the directory, or the result of `newNodeId` for a new directory. */
+  /** The node ID from the settings. If undefined, the ID stored in the directory is used, or for a new directory the result of `newNodeId`. */
   readonly nodeId: string | undefined;
   readonly newNodeId: () => string;
   /** Returns a positive integer that this node has never used before. */
@@ -31,7 +31,7 @@ export interface JournalOptions {
 
 /**
  * Opens a data directory, creates it if it is missing, and locks it against other processes until the journal is closed. Rejects with
- * `store_unavailable`, without changes on disk, when the directory is in use, damaged, belongs to another node, or was written by a newer
+ * `store_unavailable`, without changes on disk, when the directory is in use, is damaged, belongs to another node, or was written by a newer
  * program; `metadata.problem` has the reason.
  */
 export async function openJournal(options: JournalOptions): Promise<Journal> {
@@ -128,7 +128,7 @@ class DiskJournal implements Journal {
       decodeRows(rows, (lease) => this.#leaseIds.get(lease), onRow);
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
-      // The row has a valid checksum, but contents that no version writes.
+      // The row has a valid checksum, but its content is not written by any version.
       const message = damageText(`${this.#options.directory}/journal.db`, `a row cannot be read: ${error.message}`);
       throw new WaymarkError("store_unavailable", message, { cause: error, metadata: { problem: "corrupt" } });
     }
@@ -153,7 +153,7 @@ class DiskJournal implements Journal {
   #checkRoom(): void {
     if (this.#closed !== undefined) throw new WaymarkError("store_unavailable", "the journal is closing");
     if (this.#queuedBytes <= MAX_QUEUED_BYTES) return;
-    const message = `${this.#queuedBytes} bytes are already queued for the disk, at most ${MAX_QUEUED_BYTES} are allowed`;
+    const message = `${this.#queuedBytes} bytes are already queued for the disk; at most ${MAX_QUEUED_BYTES} are allowed`;
     throw new WaymarkError("store_unavailable", message, { retryMs: RETRY_MS });
   }
 
@@ -167,12 +167,12 @@ class DiskJournal implements Journal {
       const wasFailing = this.#numbers.isFailing;
       this.#numbers.state = state;
       if (fault === undefined) {
-        if (wasFailing) this.#options.log.info({ failureCount: this.#numbers.failures }, "journal accepts writes again");
+        if (wasFailing) this.#options.log.info({ failureCount: this.#numbers.failures }, "journal is accepting writes again");
         this.#numbers.written(size, { commitMs, batchMs: performance.now() - startMs });
         return;
       }
-      // Logged once, and not for each rejected batch: /metrics/persistence has the count.
-      if (!wasFailing) this.#options.log.error({ error: fault }, "journal rejects writes");
+      // The failure is logged once and not for each rejected batch. /metrics/persistence has their number.
+      if (!wasFailing) this.#options.log.error({ error: fault }, "journal is rejecting writes");
       const publicFault = withoutPlace(fault, this.#options.directory);
       this.#numbers.failed(publicFault);
       throw new WaymarkError("store_unavailable", `the journal could not be written: ${publicFault}`, { retryMs: RETRY_MS });

@@ -7,18 +7,18 @@ import type { BatchLease, RestoredPut, WriteBatch } from "../../catalog/batch.ts
 import type { JournalMeta } from "./format.ts";
 
 /**
- * The contents of a directory when it was opened. The generation is new if the directory was empty, if a new one is forced, and always
- * without a disk. Otherwise it is the same as at the previous start. Rows keep their seqs in a new generation.
+ * The contents of a directory when it was opened. The generation is new if the directory was empty, if a new generation is forced, and always
+ * without a disk. Otherwise, it is the same as at the previous start. Rows keep their seqs in a new generation.
  */
 export interface RestoredJournal extends JournalMeta {
   readonly leases: readonly BatchLease[];
   /** The name of this process instance, unique among all starts of all directories. Durable when `nameStart` resolves. */
   readonly boot: string;
-  /** Names of earlier process instances that other nodes may know, the latest first, at most 1,000. Undefined without a disk. */
+  /** Names of earlier process instances that other nodes may know, latest first, at most 1,000. Undefined without a disk. */
   readonly earlierBoots: readonly string[] | undefined;
 }
 
-/** For `/metrics/persistence`. */
+/** The values of `/metrics/persistence`. */
 export interface JournalStats {
   readonly formatVersion: number;
   /** Batches made durable since the start. */
@@ -36,7 +36,7 @@ export interface JournalStats {
   readonly commitP99Ms: number;
   /** Failed batches since the start. */
   readonly failures: number;
-  /** Batches that were passed to the thread and not answered yet. */
+  /** Batches that were passed to the thread and have not been answered yet. */
   readonly queueDepth: number;
   /** Size of the file, without the log. */
   readonly fileBytes: number;
@@ -53,13 +53,13 @@ export interface Journal extends AsyncDisposable {
   readonly restored: RestoredJournal;
   /**
    * Passes every row to `onRow`, ordered by seq, and then opens the file for writing. Must be called once, before `write`. Rejects with
-   * `store_unavailable` when a row is damaged (the files are then unchanged), and when the number of this boot cannot be written. Costs
-   * about 1 µs per row, and memory for two thousand rows.
+   * `store_unavailable` when a row is damaged (the files are then unchanged) or the number of this boot cannot be written. Costs about 1 µs per
+   * row, and memory for two thousand rows.
    */
   replay(onRow: (row: RestoredPut) => void): Promise<void>;
   /**
-   * Resolves when the batch is on disk. Batches are written in the order of the calls, and a failed one does not stop the following ones.
-   * Rejects with `store_unavailable` (`retryMs` set) when the write fails; no part of the batch is then kept. `batch` is copied before this
+   * Resolves when the batch is on disk. Batches are written in the order of the calls, and a failed batch does not stop the following ones.
+   * Rejects with `store_unavailable` (`retryMs` set) when the write fails; no part of the batch is then stored. `batch` is copied before this
    * returns.
    */
   write(batch: WriteBatch): Promise<void>;
@@ -69,11 +69,11 @@ export interface Journal extends AsyncDisposable {
    */
   renewGeneration(generation: number): Promise<void>;
   /**
-   * Stores the name of this process instance, and resolves when it is on disk. Must be called once, after `replay` and before the name is
-   * sent to other nodes. A process that ends earlier leaves no name. Rejects with `store_unavailable` when the write fails.
+   * Stores the name of this process instance, and resolves when it is on disk. Must be called once, after `replay` and before the name is sent
+   * to other nodes. A process that ends earlier stores no name. Rejects with `store_unavailable` when the write fails.
    */
   nameStart(): Promise<void>;
   stats(): JournalStats;
-  /** Answers the batches already passed in, then closes. Idempotent. */
+  /** Answers all earlier batches, and then closes. Idempotent. */
   close(): Promise<void>;
 }

@@ -1,7 +1,7 @@
 /**
- * Finds the number (a seq or a lease number) under which a name is stored, by a hash of the name. It uses 12 bytes per slot in typed arrays.
- * An index on disk was rejected, because its random pages would multiply the bytes written per batch. The hash only proposes candidates, and
- * the caller confirms one against the stored name, so a collision costs a lookup and never data.
+ * Finds the number (a seq or a lease number) under which a name is stored, by a hash of the name. It uses 12 bytes per slot in typed arrays. It
+ * is not an index on disk, because the random pages of an index would multiply the bytes written per batch. The hash only proposes candidates,
+ * and the caller confirms one against the stored name, so a collision costs a lookup but never loses data.
  */
 import { mix32 } from "../../lib/hash64.ts";
 
@@ -12,11 +12,11 @@ const MIN_SLOTS = 1024;
 const MAX_FILL_RATIO = 0.7;
 
 /**
- * Seeded FNV-1a with a final mix, over the bytes from `from` to `to`. The seed prevents clients from choosing names with colliding hashes.
+ * Seeded FNV-1a hash with a final mix, over the bytes from `from` to `to`. The seed prevents clients from choosing names with colliding hashes.
  */
 export function hashBytes(bytes: Uint8Array, seed: number, from = 0, to = bytes.length): number {
   let hash = (seed ^ 0x811c9dc5) | 0;
-  // HOT: per row written and replayed.
+  // HOT: runs for each row that is written or replayed.
   for (let i = from; i < to; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
   return mix32(hash);
 }
@@ -78,7 +78,7 @@ export class KeyTable {
     return value > 0 ? value : undefined;
   }
 
-  /** Adds a name that is known to be absent. For filling the table, outside of any unit. */
+  /** Adds a name that is known to be absent. It is used to fill the table, outside of any unit. */
   add(hash: number, value: number): void {
     if (this.#used + 1 > this.#values.length * MAX_FILL_RATIO) this.#grow(this.#size + 1);
     this.#write(

@@ -1,4 +1,4 @@
-/** The thread that owns the journal's file. A slow fsync blocks this thread, and no client stream. */
+/** The thread that owns the journal's file. A slow fsync blocks this thread, but no client stream. */
 import { WATERMARK_SYNC_MS } from "../commit-watermark.io.ts";
 import { FileRefusedError, lockDatabase, messageOf, refusedBy } from "../database-file.io.ts";
 import { type NotifyCaller, serving, type ThreadOwner, type TransferBuffer } from "../thread.io.ts";
@@ -6,16 +6,16 @@ import { createJournalFile, JOURNAL, JournalReader } from "./file.io.ts";
 import type { JournalMeta, NumberedLease } from "./format.ts";
 import { JournalIndex, JournalWriter } from "./writer.io.ts";
 
-/** A log above this size is checkpointed in idle time. */
+/** Size of the log above which it is checkpointed in idle time. */
 const IDLE_CHECKPOINT_BYTES = 1 << 20;
-/** A log above this size is checkpointed immediately, which bounds it. */
+/** Size of the log above which it is checkpointed immediately, so that its size is bounded. */
 const FORCED_CHECKPOINT_BYTES = 16 << 20;
-/** The thread is idle when no batch has arrived for this time. */
+/** Time without a batch after which the thread is idle. */
 const IDLE_MS = 100;
 
 export interface OpenRequest {
   readonly directory: string;
-  /** From the settings. Undefined keeps the ID stored in the directory. */
+  /** The node ID from the settings. Undefined keeps the ID that is stored in the directory. */
   readonly nodeId: string | undefined;
   /** Used when the directory is new and the settings have no ID. */
   readonly freshNodeId: string;
@@ -37,13 +37,13 @@ export interface FileState {
 
 /** The result of a change. */
 export interface CommitResult {
-  /** Why the write failed. Undefined when it is on disk. */
+  /** The reason why the write failed. Undefined if it is on disk. */
   readonly fault: string | undefined;
   readonly commitMs: number;
   readonly state: FileState;
 }
 
-/** The open directory: first read, then written to. */
+/** The open directory, which is first read and then written to. */
 export class JournalThread implements ThreadOwner {
   readonly opened: { readonly meta: JournalMeta; readonly leases: readonly NumberedLease[]; readonly earlierBoots: readonly string[] };
   readonly #request: OpenRequest;
@@ -73,7 +73,7 @@ export class JournalThread implements ThreadOwner {
       if (nodeId !== undefined && nodeId !== meta.nodeId) {
         throw new FileRefusedError(
           "other_node",
-          `the settings say node ${nodeId}, but data directory ${directory} belongs to node ${meta.nodeId}: change one of the two`,
+          `node.id is ${nodeId}, but data directory ${directory} belongs to node ${meta.nodeId}: change one of the two`,
         );
       }
       for (const lease of leases) this.#index.addLease(lease);
@@ -89,14 +89,14 @@ export class JournalThread implements ThreadOwner {
     this.#idle = setTimeout(() => this.#tidy(), IDLE_MS).unref();
   }
 
-  /** Returns the next rows, in one buffer. Undefined at the end, where the file is opened for writing. Throws `FileRefusedError`. */
+  /** Returns the next rows, in one buffer. Undefined at the end, when the file is opened for writing. Throws `FileRefusedError`. */
   next(_request: undefined, move: TransferBuffer) {
     try {
       const rows = this.#writer === undefined ? this.#reader.next((row) => this.#index.addRow(row)) : undefined;
       if (rows === undefined && this.#writer === undefined) {
         this.#reader.close();
         this.#writer = new JournalWriter(this.#request.directory, this.#index);
-        // Must happen before other nodes can see the number or generation of this boot, which must never be reused.
+        // This must happen before other nodes can receive the number or generation of this boot, which must never be reused.
         this.#writer.begin(this.#meta);
       }
       move(rows?.buffer);
@@ -157,7 +157,7 @@ export class JournalThread implements ThreadOwner {
       this.#writer?.heal();
       return true;
     } catch {
-      return false; // The disk still fails. The error of the batch was reported, and the next batch or idle time retries.
+      return false; // The disk still fails. The error of the batch has been reported, and the next batch or the next idle time retries.
     }
   }
 

@@ -21,13 +21,13 @@ import {
 } from "./format.ts";
 import { hashBytes, KeyTable } from "./key-table.ts";
 
-/** Most process instances whose names are kept. */
+/** Maximum number of process instances whose names are kept. */
 const MAX_STARTS = 1000;
 
-/** Rows written by one statement. With one row per statement, a batch of a hundred rows takes a tenth longer. */
+/** Number of rows written by one statement. With one row per statement, a batch of a hundred rows needs a tenth more time. */
 const ROWS_AT_ONCE = 10;
 
-/** The stored numbers of keys and leases. Filled while the file is read, and updated by the writer. */
+/** The stored numbers of keys and leases. It is filled while the file is being read, and updated by the writer. */
 export class JournalIndex {
   /** Seqs of rows, by the hash of the key. */
   readonly keys = new KeyTable();
@@ -66,7 +66,7 @@ export class JournalIndex {
   }
 }
 
-/** Statements prepared once per connection. */
+/** Prepares the statements, once per connection. */
 function prepareAll(db: DatabaseSync) {
   return {
     transaction: transactions(db),
@@ -83,16 +83,16 @@ function prepareAll(db: DatabaseSync) {
   };
 }
 
-/** Writes batches. Every method can throw an error of SQLite. The file then has exactly the batches that did not throw. */
+/** Writes batches. Every method can throw an error of SQLite. The file then has exactly the batches for which no error was thrown. */
 export class JournalWriter {
   readonly #path: string;
   readonly #index: JournalIndex;
   readonly #db: DatabaseSync;
   readonly #sql: ReturnType<typeof prepareAll>;
   readonly #watermark: CommitWatermark;
-  /** The number of the last commit. It is never below the watermark, even if a file that lost commits is accepted. */
+  /** The number of the last commit. It is never below the watermark, even if a file that has lost commits is accepted. */
   #lastCommit: number;
-  /** Whether the log may have parts of a failed batch, which only a later commit or a reset removes. */
+  /** Whether the log may contain parts of a failed batch, which only a later commit or a reset removes. */
   #isLogSuspect = false;
   /** All lower lease numbers are in use. Needed when `nextLease` has passed the highest number. */
   #nextFree = NO_LEASE + 1;
@@ -101,7 +101,7 @@ export class JournalWriter {
     this.#path = journalPath(directory);
     this.#index = index;
     this.#db = openForWriting(this.#path);
-    // The thread schedules checkpoints itself, see `checkpoint`.
+    // The thread schedules checkpoints itself; see `checkpoint`.
     this.#db.exec("PRAGMA wal_autocheckpoint = 0");
     this.#sql = prepareAll(this.#db);
     this.#watermark = new CommitWatermark(this.#path);
@@ -130,7 +130,7 @@ export class JournalWriter {
     return fileBytes(this.#path);
   }
 
-  /** Moves the log into the file and starts a new log. Throws if the disk fails; nothing is lost then. */
+  /** Moves the log into the file and starts a new log. Throws if the disk fails; no data is lost in this case. */
   checkpoint(): void {
     emptyLog(this.#db);
     this.#isLogSuspect = false;
@@ -143,19 +143,19 @@ export class JournalWriter {
     this.syncWatermark();
   }
 
-  /** Syncs the watermark to disk, unless the last sync was less than `everyMs` ago. */
+  /** Syncs the watermark to disk, unless the last sync was less than `everyMs` before. */
   syncWatermark(everyMs?: number): void {
     this.#watermark.sync(everyMs);
   }
 
   /**
-   * Must be called after a failed batch. If only its fsync failed, the whole batch is in the log, and a restart would find it. A commit in
-   * its place removes it. Throws while the disk still fails.
+   * Must be called after a failed batch. If only its fsync failed, the whole batch is in the log, and a restart would find it. A commit at the
+   * same position overwrites it. Throws while the disk still fails.
    */
   heal(): void {
     this.#isLogSuspect = true;
     this.#commit(() => {});
-    // The log is emptied too, so that a later check for damage does not find remains of the batch after the new commit.
+    // The log is also emptied, so that a later check for damage does not find remains of the batch after the new commit.
     this.checkpoint();
   }
 
@@ -164,7 +164,7 @@ export class JournalWriter {
     return this.#isLogSuspect;
   }
 
-  /** Leaves one complete file with its seal, if the disk permits it. Otherwise the log remains next to the file. */
+  /** Closes the database, and leaves one complete file with its seal if the disk permits it. Otherwise, the log remains next to the file. */
   close(): void {
     if (this.#db.isOpen) this.#watermark.close(closeSealed(this.#path, this.#db));
   }
@@ -222,18 +222,18 @@ export class JournalWriter {
   #visitor(rows: JournalRow[]) {
     const sql = this.#sql;
     const index = this.#index;
-    /** Numbers of the leases that this batch has named. */
+    /** Numbers of the leases that this batch has referred to. */
     const numbers = new Map([["", NO_LEASE]]);
     const leaseNumber = (id: string): number => {
       const named = numbers.get(id);
       if (named !== undefined) return named;
       const lease = index.leases.find(index.hashText(id), (number) => sql.isLease.get(number, id) !== undefined);
-      if (lease === undefined) throw new Error(`a row names lease ${id}, which was never written`);
+      if (lease === undefined) throw new Error(`a row refers to lease ${id}, which was never written`);
       numbers.set(id, lease);
       return lease;
     };
     const deleteRow = (seq: number, key: Uint8Array): boolean => {
-      // The same batch has put the key before.
+      // The same batch has already put the key.
       if (rows.some((row) => row.seq === seq)) this.#insert(rows);
       return sql.deleteRow.run(seq, key.length, key).changes === 1;
     };

@@ -66,7 +66,7 @@ test.each([
 test("an instance at an address that no client can connect to is left out with a note", () => {
   const { entries, notes } = read(slice("ports: [{ port: 80 }]\nendpoints:\n  - addresses: [10.0.0.1]\n  - addresses: [240.0.0.1]"));
   expect(entries.map(({ entry }) => entry.targets.map(({ host }) => host))).toEqual([["10.0.0.1"]]);
-  expect(notes).toEqual(["Service web: left out target 240.0.0.1: a reserved address"]);
+  expect(notes).toEqual(["Service web: target 240.0.0.1 was left out: a reserved address"]);
 });
 
 test.each([
@@ -86,7 +86,7 @@ test.each([
   expect({ hosts: entries.map(({ entry }) => entry.targets.map(({ host }) => host)), problems, notes }).toEqual({
     hosts: [],
     problems: [],
-    notes: [`Service web: left out target ${note}`],
+    notes: [`Service web: target ${note.replace(": ", " was left out: ")}`],
   });
 });
 
@@ -323,7 +323,7 @@ test.each([
 
 test("a Service without the addresses that were asked for is left out, and told", () => {
   const { entries, notes } = read(service("  clusterIP: None\n  ports: [{ port: 80 }]"), "cluster", "load-balancer");
-  expect({ entries, notes }).toEqual({ entries: [], notes: ["Service web: left out: it has none of the requested addresses"] });
+  expect({ entries, notes }).toEqual({ entries: [], notes: ["Service web was left out: it has none of the requested addresses"] });
 });
 
 test("a Service whose slices are empty has no entry: nobody answers", () => {

@@ -110,7 +110,7 @@ test.each([
   { target: "waymark:///web", says: 'waymark: invalid service name "web": expected namespace/name, as in waymark:///svc.market/web' },
   {
     target: "waymark:///SVC.market/web",
-    says: "expected namespace/name, as in waymark:///svc.market/web; a namespace has 1 to 200 of a-z",
+    says: "expected namespace/name, as in waymark:///svc.market/web; a namespace has 1 to 200 characters of a-z",
   },
   {
     target: "waymark://127.0.0.1:1/svc.market/web",

@@ -50,7 +50,7 @@ test("the authorities of borders go along with the certificates of the fabric, w
   expect(read?.borders?.map(({ clusterId, trustDomain }) => `${clusterId} ${trustDomain}`)).toEqual(["us0 waymark", "us1 us.example"]);
   expect(read?.clientCa).toEqual(Buffer.from(tls.clientCa));
   expect(() => readTlsAndBorders(settings, bordersOf({ ca_file: ONE }), self)).toThrow(
-    `fabric.borders[0].trust.ca_file: ${ONE} holds no certificate in PEM`,
+    `fabric.borders[0].trust.ca_file: ${ONE} contains no certificate in PEM format`,
   );
   expect(readTlsAndBorders(SETTINGS, [], self)).toBeUndefined();
 });

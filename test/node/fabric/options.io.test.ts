@@ -50,7 +50,7 @@ test("how far and how often news is told, and how long a suspect has, are settin
   const { membership, lifecycle } = fabricOptions(settings(said));
   expect(membership).toMatchObject({ fanout: 5, retransmitMult: 7, refreshMs: 30_000, suspicionMinMs: 40_000 });
   expect(lifecycle.suspicionWindowMs).toBe(240_000);
-  expect(() => settings({ metadata_refresh: "500ms" })).toThrow("must be 0 or at least fabric.interval");
+  expect(() => settings({ metadata_refresh: "500ms" })).toThrow("must be 0, or at least fabric.interval");
 });
 
 test("more links leave room for as many of others", () => {

@@ -191,7 +191,7 @@ test.each([
   },
   {
     settings: { ...summary(SIGNING, keyRow(2, { cluster_id: "ap1" })), ...keyed([keyRow(3), keyRow(2)]) },
-    says: ["fabric.borders[0].keys[1] is the same key as summary.keys[0]; a key belongs to one cluster, and can be listed once"],
+    says: ["fabric.borders[0].keys[1] is the same key as summary.keys[0]; a key belongs to one cluster, and can be listed only once"],
   },
   {
     settings: { ...summary(SIGNING, keyRow(2, { region: "ap" })), ...keyed([keyRow(3)]) },
@@ -206,7 +206,7 @@ test.each([
     settings: { fabric: { ...OF_NODE, ...borders({ ca_file: absent }, { ca_file: FILES.words }).fabric } },
     says: [
       `fabric.borders[0].trust.ca_file: ${absent}: ENOENT`,
-      `fabric.borders[1].trust.ca_file: ${FILES.words} holds no certificate in PEM`,
+      `fabric.borders[1].trust.ca_file: ${FILES.words} contains no certificate in PEM format`,
     ],
   },
 ])("config validate and serve refuse what a start needs and a file is not: $says", async ({ settings, says }) => {
@@ -247,15 +247,15 @@ function large(name: string): string {
 
 const CSR = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n";
 const NO_AUTHORITIES: readonly { readonly what: string; readonly path: string; readonly says: string }[] = [
-  { what: "a private key", path: FILES.key, says: "holds no certificate in PEM" },
-  { what: "settings", path: file("n.toml", "[node]\n"), says: "holds no certificate in PEM" },
-  { what: "a request for a certificate", path: file("csr.pem", CSR), says: "holds no certificate in PEM" },
-  { what: "nothing", path: file("empty.pem", ""), says: "holds no certificate in PEM" },
-  { what: "a certificate in DER", path: der("ca.der", authority.cert), says: "holds no certificate in PEM" },
+  { what: "a private key", path: FILES.key, says: "contains no certificate in PEM format" },
+  { what: "settings", path: file("n.toml", "[node]\n"), says: "contains no certificate in PEM format" },
+  { what: "a request for a certificate", path: file("csr.pem", CSR), says: "contains no certificate in PEM format" },
+  { what: "nothing", path: file("empty.pem", ""), says: "contains no certificate in PEM format" },
+  { what: "a certificate in DER", path: der("ca.der", authority.cert), says: "contains no certificate in PEM format" },
   {
     what: "a certificate and a broken one",
     path: file("half.pem", `${authority.cert}\n${authority.cert.replace(/\n.{20}/, "\n")}`),
-    says: "holds 2 certificates in PEM, and number 2 cannot be read",
+    says: "contains 2 certificates in PEM format, and number 2 cannot be read",
   },
 ];
 

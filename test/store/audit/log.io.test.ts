@@ -112,7 +112,7 @@ test.each([
   const errors: string[] = [];
   {
     await using log = await openLog(directory.path, { log: { info: () => {}, error: (_fields, message) => errors.push(message) } });
-    expect(errors).toEqual(["audit log has lost its last records: audit.db-wal is missing or cut short"]);
+    expect(errors).toEqual(["audit log has lost its last records: audit.db-wal is missing or truncated"]);
     expect((await log.verify()).problem).toMatchObject({ kind: "truncated_head", number: 1, message: `records 1 to ${lost} are missing` });
     expect((await log.read({ limit: 9, filter: EVERY_AUDIT })).records).toMatchObject([
       {
@@ -202,7 +202,7 @@ test("rows cut off the end stay missed after the chain went on", async () => {
   tamper(directory.path, "DELETE FROM records WHERE number = 3");
   const errors: string[] = [];
   await using log = await openLog(directory.path, { log: { info: () => {}, error: (_fields, message) => errors.push(message) } });
-  expect(errors).toEqual(["audit log does not end with its last written record"]);
+  expect(errors).toEqual(["audit log is missing its last written records"]);
   await recordAll(log, ["four"]);
   expect((await log.verify()).problem).toMatchObject({ kind: "missing", number: 3 });
 });
@@ -311,7 +311,7 @@ test("a file that takes no lines is said once, every line of it counted, and kee
   rmdirSync(file);
   await recordAll(log, ["three"]);
   await until("it is written", () => log.fault === "");
-  expect(said).toEqual(["audit log opened", "audit file write failed, lines are lost (audit.file)", "audit file accepts lines again"]);
+  expect(said).toEqual(["audit log opened", "audit file write failed, lines are lost (audit.file)", "audit file is accepting lines again"]);
   expect(metrics.counter("waymark_audit_file_lost_total", {}).value).toBe(2);
 });
 

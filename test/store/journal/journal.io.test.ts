@@ -116,7 +116,7 @@ test("the node id is the directory's; settings that say another are refused", as
   expect(kept.restored.nodeId).toBe("eu-1");
   await kept.close();
   await expect(open(directory.path, { nodeId: "eu-2" })).rejects.toThrow(
-    `the settings say node eu-2, but data directory ${directory.path} belongs to node eu-1`,
+    `node.id is eu-2, but data directory ${directory.path} belongs to node eu-1`,
   );
   await (await open(directory.path, { nodeId: "eu-1" })).close();
 });

@@ -135,7 +135,7 @@ export enum DiscoveryDelta_Action {
   UNSPECIFIED = 0,
 
   /**
-   * Store the payload. The reader probably does not have this key yet.
+   * Store the payload. The key is usually new to the reader.
    *
    * @generated from enum value: ACTION_CREATE = 1;
    */
@@ -196,7 +196,7 @@ export enum DiscoveryDelta_Cause {
   ORIGIN_AWAY = 3,
 
   /**
-   * The entry still exists, but it no longer matches the filter, or its owners changed.
+   * The entry still exists, but it no longer matches the filter, or its owners have changed.
    *
    * @generated from enum value: CAUSE_NO_MATCH = 4;
    */

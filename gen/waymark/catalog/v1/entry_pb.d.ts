@@ -107,8 +107,8 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
 
   /**
    * Share of the traffic among targets of equal priority, as in RFC 2782. 0 to 65535. 0 means that no weight is set,
-   * which counts as 1. However, if another target of the same entry and priority has a weight, a target with 0 receives
-   * no traffic.
+   * which is treated as 1. However, if another target of the same entry and priority has a weight, a target with 0
+   * receives no traffic.
    *
    * @generated from field: uint32 weight = 5;
    */
@@ -242,7 +242,7 @@ export declare const FunctionDetailSchema: GenMessage<FunctionDetail>;
  */
 export declare type TopicDetail = Message<"waymark.catalog.v1.TopicDetail"> & {
   /**
-   * Patterns of the subjects that the topic carries. A pattern consists of words joined by dots, for example
+   * Patterns that match the subjects of the topic. A pattern consists of words joined by dots, for example
    * `orders.*.created`. `*` matches exactly one word. `#` matches any number of words, including none. `>` matches one
    * or more words and is allowed only at the end. At most 64 patterns, each of 1 to 256 characters.
    *
@@ -422,8 +422,8 @@ export declare type GrpcCheck = Message<"waymark.catalog.v1.GrpcCheck"> & {
 export declare const GrpcCheckSchema: GenMessage<GrpcCheck>;
 
 /**
- * Checks an HTTP/1.1 server by sending `GET`. The status of the response decides. The check does not follow redirects:
- * the status of the redirect itself counts.
+ * Checks an HTTP/1.1 server by sending `GET`. The check passes or fails by the status of the response. It does not
+ * follow redirects, but uses the status of the redirect itself.
  *
  * @generated from message waymark.catalog.v1.HttpCheck
  */
@@ -465,7 +465,7 @@ export declare type HttpCheck = Message<"waymark.catalog.v1.HttpCheck"> & {
 export declare const HttpCheckSchema: GenMessage<HttpCheck>;
 
 /**
- * Checks that a TCP connection can be opened, and closes it again.
+ * Opens a TCP connection and closes it again. The check passes if the connection can be opened.
  *
  * @generated from message waymark.catalog.v1.TcpCheck
  */
@@ -480,7 +480,7 @@ export declare const TcpCheckSchema: GenMessage<TcpCheck>;
 
 /**
  * A check that the program itself must renew. Each report about the entry in `Renew` or `KeepAlive` renews it, and so
- * does each registration of the entry. The check fails when it was not renewed for `interval`.
+ * does each registration of the entry. The check fails if it is not renewed for `interval`.
  *
  * @generated from message waymark.catalog.v1.TtlCheck
  */
@@ -495,7 +495,7 @@ export declare const TtlCheckSchema: GenMessage<TtlCheck>;
 
 /**
  * Uses the health of another entry, as the node that runs the check knows it. Results of alias checks of the other
- * entry are not included, so an alias covers one step only. The check adopts HEALTHY and DEGRADED. It fails for
+ * entry are not included, so alias checks cannot be chained. The check adopts HEALTHY and DEGRADED. It fails for
  * CRITICAL and MAINTENANCE, when the other entry does not exist, and when the tenant of this entry is not allowed to
  * see the namespace of the other entry. ORPHANED does not change the result, because the program of the other entry may
  * still be healthy.
@@ -649,8 +649,8 @@ export declare type CheckState = Message<"waymark.catalog.v1.CheckState"> & {
   httpStatus: number;
 
   /**
-   * Last result of a check with the failure NOT_RUN; otherwise unset. The last result continues to count, so the health
-   * of the entry does not change.
+   * Last result of a check with the failure NOT_RUN; otherwise unset. The last result is still used, so the health of
+   * the entry does not change.
    *
    * @generated from field: waymark.catalog.v1.HealthStatus last_health = 4;
    */
@@ -664,7 +664,7 @@ export declare type CheckState = Message<"waymark.catalog.v1.CheckState"> & {
 export declare const CheckStateSchema: GenMessage<CheckState>;
 
 /**
- * A maintenance that was started with DiscoveryService.SetMaintenance. While it lasts, the health of the entry is
+ * Maintenance that was started with DiscoveryService.SetMaintenance. During maintenance, the health of the entry is
  * MAINTENANCE. When it ends, the client's reports and the checks determine the health again.
  *
  * @generated from message waymark.catalog.v1.Maintenance
@@ -700,8 +700,8 @@ export declare const MaintenanceSchema: GenMessage<Maintenance>;
  * The bytes of a stored entry (Record.entry, in journals and between nodes) have a fixed order, on which readers rely.
  * `key` is the first field, and `load`, `registered_at` and `updated_at` (16 to 18) are the last fields; readers reject
  * any other order. The bytes before `load` are the content of the entry. Writers encode the content in the order of the
- * field numbers, and map pairs in the order of their keys, so that equal content has equal bytes. A new field therefore
- * gets a number from 26 on and is written before `load`. Requests and responses may use any order.
+ * field numbers, and map pairs in the order of their keys, so that equal content has equal bytes. New fields therefore
+ * have numbers from 26 on, and are written before `load`. Requests and responses may use any order.
  *
  * @generated from message waymark.catalog.v1.Entry
  */
@@ -1074,7 +1074,7 @@ export enum HealthStatus {
   HEALTHY = 1,
 
   /**
-   * The instance works, but clients should prefer other instances.
+   * The instance is working, but clients should prefer other instances.
    *
    * @generated from enum value: HEALTH_STATUS_DEGRADED = 2;
    */

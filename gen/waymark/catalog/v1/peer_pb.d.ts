@@ -57,8 +57,8 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
   status: PeerStatus;
 
   /**
-   * Incarnation number of the member. The member increases it to refute a suspicion. A statement about a higher
-   * incarnation replaces all statements about lower ones.
+   * Incarnation number of the member. The member increases it to refute a suspicion. Information about a higher
+   * incarnation replaces all information about lower ones.
    *
    * @generated from field: uint64 incarnation = 6;
    */
@@ -79,7 +79,7 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
   address: string;
 
   /**
-   * Time of the member's last sign of life that the serving node knows. Absent when there was none.
+   * Time of the member's last sign of life that is known to the serving node. Absent when there was none.
    *
    * @generated from field: google.protobuf.Timestamp last_seen = 9;
    */

@@ -12,7 +12,7 @@ import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
 export declare const file_waymark_catalog_v1_reason: GenFile;
 
 /**
- * The reason of a failed call. `ErrorInfo.reason` carries the name without the prefix, for example `LEASE_NOT_FOUND`.
+ * The reason of a failed call. `ErrorInfo.reason` contains the name without the prefix, for example `LEASE_NOT_FOUND`.
  * The status message starts with the same word in lower case. Programs must match the reason, because the text of a
  * message can change.
  *
@@ -63,7 +63,7 @@ export enum Reason {
   QUOTA_EXCEEDED = 5,
 
   /**
-   * NOT_FOUND. The node does not hold the lease.
+   * NOT_FOUND. The node does not have the lease.
    *
    * @generated from enum value: REASON_LEASE_NOT_FOUND = 6;
    */
@@ -84,14 +84,14 @@ export enum Reason {
   VERSION_CONFLICT = 8,
 
   /**
-   * UNAVAILABLE. The call needs the store, and the store does not accept writes at the moment.
+   * UNAVAILABLE. The call needs the store, which currently rejects writes.
    *
    * @generated from enum value: REASON_STORE_UNAVAILABLE = 9;
    */
   STORE_UNAVAILABLE = 9,
 
   /**
-   * UNAVAILABLE. The call needs a leader, and there is none at the moment.
+   * UNAVAILABLE. The call needs a leader, and there is currently none.
    *
    * @generated from enum value: REASON_NO_LEADER = 10;
    */
@@ -105,7 +105,7 @@ export enum Reason {
   DRAINING = 11,
 
   /**
-   * UNAVAILABLE. The server is starting, has not caught up with its peers, or reaches no upstream. Retry, or use
+   * UNAVAILABLE. The server is starting, has not caught up with its peers, or cannot reach any upstream. Retry, or use
    * another server.
    *
    * @generated from enum value: REASON_NOT_READY = 12;
@@ -134,14 +134,14 @@ export enum Reason {
   INTERNAL = 15,
 
   /**
-   * DEADLINE_EXCEEDED. The deadline of the call passed.
+   * DEADLINE_EXCEEDED. The deadline of the call has passed.
    *
    * @generated from enum value: REASON_DEADLINE_EXCEEDED = 16;
    */
   DEADLINE_EXCEEDED = 16,
 
   /**
-   * FAILED_PRECONDITION. The shard has a new owner. The error details carry the newer map.
+   * FAILED_PRECONDITION. The shard has a new owner. The error details contain the newer map.
    *
    * @generated from enum value: REASON_WRONG_EPOCH = 17;
    */
@@ -201,9 +201,9 @@ export enum Reason {
   IN_MAINTENANCE = 24,
 
   /**
-   * FAILED_PRECONDITION. The server is a resolver, which accepts no writes and serves neither earlier policies nor
-   * policy drafts. `ErrorInfo.metadata` has the addresses of up to 4 nodes under the key `urls`, separated by spaces.
-   * Call one of these nodes.
+   * FAILED_PRECONDITION. The server is a resolver, which rejects writes and serves neither earlier policies nor policy
+   * drafts. `ErrorInfo.metadata` has the addresses of up to 4 nodes under the key `urls`, separated by spaces. Call one
+   * of these nodes.
    *
    * @generated from enum value: REASON_READ_ONLY = 25;
    */
@@ -211,7 +211,7 @@ export enum Reason {
 
   /**
    * UNAVAILABLE. The node on which the entry is registered is unreachable or did not answer in time. Retry when it is
-   * back.
+   * reachable again.
    *
    * @generated from enum value: REASON_ORIGIN_AWAY = 26;
    */

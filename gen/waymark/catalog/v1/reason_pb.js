@@ -19,7 +19,7 @@ export const ReasonSchema = /*@__PURE__*/
   enumDesc(file_waymark_catalog_v1_reason, 0);
 
 /**
- * The reason of a failed call. `ErrorInfo.reason` carries the name without the prefix, for example `LEASE_NOT_FOUND`.
+ * The reason of a failed call. `ErrorInfo.reason` contains the name without the prefix, for example `LEASE_NOT_FOUND`.
  * The status message starts with the same word in lower case. Programs must match the reason, because the text of a
  * message can change.
  *

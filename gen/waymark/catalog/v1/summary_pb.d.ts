@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/summary.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// Summaries of services, which clusters exchange.
+// Summaries of services. Clusters exchange them.
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -94,9 +94,9 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   latencyBandMs?: LatencyBand | undefined;
 
   /**
-   * How long a reader may use the summary, and any choice based on it, before it queries again. This is `summary.ttl`
-   * of the source cluster for scope GLOBAL, half of it for REGION and a quarter for ZONE. It does not determine when
-   * the summary becomes `stale`. At most 24 h.
+   * How long a reader may use the summary, and any choice based on it, before it queries again. For scope GLOBAL, this
+   * is `summary.ttl` of the source cluster; for REGION, it is half of that, and for ZONE a quarter. It does not
+   * determine when the summary becomes `stale`. At most 24 h.
    *
    * @generated from field: google.protobuf.Duration ttl = 7;
    */
@@ -154,8 +154,8 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   kind: EntryKind;
 
   /**
-   * Version of the summary. Among summaries of the same service, source cluster and scope, the highest version wins.
-   * Among equal versions, the summary with the higher `exporter` wins. At most 2^52.
+   * Version of the summary. Among summaries of the same service, source cluster and scope, the highest version takes
+   * precedence. Among equal versions, the summary with the higher `exporter` takes precedence. At most 2^52.
    *
    * @generated from field: uint64 version = 15;
    */
@@ -192,9 +192,9 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   withdrawn: boolean;
 
   /**
-   * True when the serving node received no beacon of the source cluster for `summary.ttl`, whatever the scope. A beacon
-   * confirms the summaries of its cluster for that long. The serving node sets this field; the signed bytes do not
-   * include it.
+   * True when the serving node has received no beacon of the source cluster for `summary.ttl`, regardless of the scope.
+   * A beacon confirms the summaries of its cluster for that time. The serving node sets this field; the signed bytes do
+   * not include it.
    *
    * @generated from field: bool stale = 20;
    */

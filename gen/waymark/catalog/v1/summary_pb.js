@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/summary.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// Summaries of services, which clusters exchange.
+// Summaries of services. Clusters exchange them.
 
 import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";

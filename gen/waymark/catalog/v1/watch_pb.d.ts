@@ -6,12 +6,12 @@
 //
 // A watch starts with a snapshot: one message with BEGIN, any number of messages with CONTINUE, and one message with
 // END. An item that is not listed between BEGIN and END does not exist. The server then sends deltas, each of which
-// stores an item (CREATE, UPDATE) or removes one (REMOVE). A bookmark states that the reader has received every change
-// up to its cursor. The server sends a bookmark at least every `bookmark_interval`. A reader resumes with the last
-// cursor that it received. If the server cannot resume from that cursor, the watch starts with a snapshot again.
+// stores an item (CREATE, UPDATE) or removes one (REMOVE). A bookmark confirms that the reader has received every
+// change up to its cursor. The server sends a bookmark at least every `bookmark_interval`. A reader resumes with the
+// last cursor that it received. If the server cannot resume from that cursor, the watch starts with a snapshot again.
 //
 // Requests have the fields `cursor` (17) and `bookmark_interval` (18). Responses have `deltas` (1), `revision` (2),
-// `cursor` (3), `snapshot` (5), `bookmark` (7), `served_by` (10) and `age` (11). Where they apply, responses also have
+// `cursor` (3), `snapshot` (5), `bookmark` (7), `served_by` (10) and `age` (11). If applicable, responses also have
 // `portable_cursor` (4), `replaces` (6), `count` (8), `digest` (9), `stale` (12), `source` (13), `policy_epoch` (14),
 // `via` (15), `heard` (16) and `unreachable_nodes` (17). These names and numbers have the same meaning in every watch.
 
@@ -25,8 +25,8 @@ export declare const file_waymark_catalog_v1_watch: GenFile;
 
 /**
  * Nodes of the cluster that were declared dead without having announced that they would leave, such as nodes behind a
- * network partition. They may still accept writes, and these writes are missing in the response. A node is no longer
- * listed when it returns, when it leaves, or when the cluster forgets it after `fabric.origin_forget`. A node that
+ * network partition. They may still accept writes, and these writes are missing from the response. A node is no longer
+ * listed when it returns, when it leaves, or when the cluster forgets it after `fabric.origin_forget`. A node that has
  * announced a restart is listed only after a minute.
  *
  * @generated from message waymark.catalog.v1.UnreachableNodes

@@ -14,14 +14,14 @@ export declare const file_waymark_control_v1_fence: GenFile;
 
 /**
  * Fencing token of one holder of an exclusive right, for example of a leader. A later holder has a greater fence. A
- * write is rejected when its fence is smaller than the greatest fence that was seen. Fences are compared by
+ * write is rejected when its fence is smaller than the greatest fence seen so far. Fences are compared by
  * failover_version, then by store_epoch, then by number.
  *
  * @generated from message waymark.control.v1.Fence
  */
 export declare type Fence = Message<"waymark.control.v1.Fence"> & {
   /**
-   * Version of the failover that moved the right to another cluster. It is always 0 at present.
+   * Version of the failover that moved the right to another cluster. Currently always 0.
    *
    * @generated from field: uint64 failover_version = 1;
    */

@@ -51,7 +51,7 @@ export declare type PeerEvent = Message<"waymark.control.v1.PeerEvent"> & {
   path: PeerEventPath;
 
   /**
-   * Incarnation of the member at the event.
+   * Incarnation of the member at the time of the event.
    *
    * @generated from field: uint64 incarnation = 5;
    */
@@ -231,8 +231,8 @@ export declare type PeerDelta = Message<"waymark.control.v1.PeerDelta"> & {
     case: "peer";
   } | {
     /**
-     * Identifier of the node, for REMOVE. The serving node forgot the member, or the member no longer matches the
-     * filter.
+     * Identifier of the node, for REMOVE. The serving node has forgotten the member, or the member no longer matches
+     * the filter.
      *
      * @generated from field: string removed = 6;
      */
@@ -305,7 +305,7 @@ export declare type PeerServiceWatchResponse = Message<"waymark.control.v1.PeerS
   bookmark: boolean;
 
   /**
-   * On END and bookmarks: number of members that the reader should have.
+   * Number of members that the reader should have. Present on END and bookmarks.
    *
    * @generated from field: uint64 count = 8;
    */
@@ -479,15 +479,15 @@ export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
 
   /**
    * Number of records of the origin that the serving node rejected since it last had the complete origin. A record that
-   * is rejected twice counts twice.
+   * is rejected twice is counted twice.
    *
    * @generated from field: uint64 refused = 8;
    */
   refused: bigint;
 
   /**
-   * Why the origin is incomplete on the serving node: the reason for which its first record was rejected, or the peer
-   * that rejected records that no other peer has sent. Empty when the origin is complete.
+   * Why the origin is incomplete on the serving node: the reason why its first record was rejected, or the peer that
+   * rejected records that no other peer has sent. Empty when the origin is complete.
    *
    * @generated from field: string why_partial = 9;
    */
@@ -535,8 +535,8 @@ export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
   incoming: boolean;
 
   /**
-   * True when the serving node has received everything that the peer had when the link came up. False while the serving
-   * node lacks records that the peer has and that it rejected.
+   * True when the serving node has received all records that the peer had when the link came up. False while records of
+   * the peer are missing because the serving node rejected them.
    *
    * @generated from field: bool caught_up = 5;
    */
@@ -544,15 +544,15 @@ export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
 
   /**
    * Upper bound on the number of changes that the peer has and the serving node does not have. If records of an origin
-   * were rejected, all records of that origin count.
+   * were rejected, all records of that origin are counted.
    *
    * @generated from field: uint64 behind = 6;
    */
   behind: bigint;
 
   /**
-   * How long the serving node has been behind the peer. Absent when it is not behind, and when the missing records are
-   * records that it rejected.
+   * How long the serving node has been behind the peer. Absent when it is not behind, and when it rejected all of the
+   * missing records.
    *
    * @generated from field: google.protobuf.Duration behind_for = 7;
    */
@@ -608,8 +608,8 @@ export declare type ExportLag = Message<"waymark.control.v1.ExportLag"> & {
   detail: string;
 
   /**
-   * Age of the oldest change that is due to a neighbour cluster and that the neighbour has not accepted yet. Zero when
-   * nothing is due.
+   * Age of the oldest change that must be sent to a neighbour cluster and that the neighbour has not accepted yet. Zero
+   * when there is none.
    *
    * @generated from field: google.protobuf.Duration lag = 4;
    */
@@ -657,15 +657,16 @@ export declare type BorderLag = Message<"waymark.control.v1.BorderLag"> & {
   links: number;
 
   /**
-   * Number of links between the whole region of the serving node and the region of the neighbour, as far as other nodes
-   * have reported them to the serving node.
+   * Number of links between the whole region of the serving node and the region of the neighbour, including the links
+   * that other nodes have reported to the serving node.
    *
    * @generated from field: uint32 region_links = 4;
    */
   regionLinks: number;
 
   /**
-   * Age of the oldest change that is due to the neighbour and that it has not accepted yet. Absent when nothing is due.
+   * Age of the oldest change that must be sent to the neighbour and that it has not accepted yet. Absent when there is
+   * none.
    *
    * @generated from field: google.protobuf.Duration due_for = 5;
    */
@@ -679,16 +680,16 @@ export declare type BorderLag = Message<"waymark.control.v1.BorderLag"> & {
   unsent: bigint;
 
   /**
-   * Time at which the neighbour was last verified to have everything that the serving node exports to it. Absent when
-   * it was not verified since the link came up.
+   * Time at which it was last verified that the neighbour has all summaries that the serving node exports to it. Absent
+   * when this has not been verified since the link came up.
    *
    * @generated from field: google.protobuf.Timestamp exported_equal_at = 7;
    */
   exportedEqualAt?: Timestamp | undefined;
 
   /**
-   * Time at which the serving node was last verified to have everything that the neighbour exports to it. Absent when
-   * it was not verified since the link came up.
+   * Time at which it was last verified that the serving node has all summaries that the neighbour exports to it. Absent
+   * when this has not been verified since the link came up.
    *
    * @generated from field: google.protobuf.Timestamp imported_equal_at = 8;
    */
@@ -786,7 +787,7 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
   ready: boolean;
 
   /**
-   * Why the node is ready, or why it is not ready.
+   * Why the node is ready or not ready.
    *
    * @generated from field: string detail = 3;
    */
@@ -957,7 +958,7 @@ export declare type ClusterKey = Message<"waymark.control.v1.ClusterKey"> & {
 
   /**
    * True when the key is currently valid. An announced key is valid between `not_before` and `not_after`, and only
-   * while the key that announced it is valid too.
+   * while the key that announced it is also valid.
    *
    * @generated from field: bool counts = 8;
    */
@@ -1234,14 +1235,14 @@ export enum SourceState {
   FRESH = 1,
 
   /**
-   * No beacon of the cluster was received for its ttl. Its summaries are shown as stale.
+   * No beacon of the cluster was received within its ttl. Its summaries are shown as stale.
    *
    * @generated from enum value: SOURCE_STATE_STALE = 2;
    */
   STALE = 2,
 
   /**
-   * No beacon of the cluster was received for even longer (`summary.stale_keep`). Its summaries are not shown.
+   * The summaries of the cluster have been stale for longer than `summary.stale_keep`. They are not shown.
    *
    * @generated from enum value: SOURCE_STATE_DROPPED = 3;
    */
@@ -1286,9 +1287,9 @@ export declare const PeerService: GenService<{
     output: typeof PeerServiceWatchResponseSchema;
   },
   /**
-   * Returns one member and its recent history: which node suspected it, how the suspicion arose, and what followed.
-   * Fails with NOT_FOUND when the node does not know the member. While the node has not caught up, it fails with
-   * NOT_READY instead.
+   * Returns one member and its recent history: which node suspected it, the cause of the suspicion, and the events that
+   * followed. Fails with NOT_FOUND when the node does not know the member. While the node has not caught up, it fails
+   * with NOT_READY instead.
    *
    * @generated from rpc waymark.control.v1.PeerService.Get
    */
@@ -1310,7 +1311,7 @@ export declare const PeerService: GenService<{
   /**
    * Returns the signing keys of clusters that the serving node trusts: the keys in its settings (`summary.keys`,
    * `fabric.borders[].keys`), and the keys that were announced under these keys. A node without settings for summaries
-   * knows no keys.
+   * has no keys.
    *
    * @generated from rpc waymark.control.v1.PeerService.Keys
    */

@@ -83,7 +83,7 @@ export declare const RegisterRequestSchema: GenMessage<RegisterRequest>;
 export declare type RegisterResponse = Message<"waymark.discovery.v1.RegisterResponse"> & {
   /**
    * Identifier of the lease, for Renew, KeepAlive and Unregister. Its form is `<node_id>/<token>`, where `node_id` is
-   * the node that holds the lease.
+   * the node of the lease.
    *
    * @generated from field: string lease_id = 1;
    */
@@ -188,7 +188,7 @@ export declare const RenewRequestSchema: GenMessage<RenewRequest>;
  */
 export declare type RenewResponse = Message<"waymark.discovery.v1.RenewResponse"> & {
   /**
-   * Leases that this node does not hold, and leases with an entry that the caller is no longer allowed to register. The
+   * Leases that are not on this node, and leases with an entry that the caller is no longer allowed to register. The
    * client must register their entries again.
    *
    * @generated from field: repeated string expired_lease_ids = 1;
@@ -244,7 +244,7 @@ export declare const KeepAliveRequestSchema: GenMessage<KeepAliveRequest>;
  */
 export declare type KeepAliveResponse = Message<"waymark.discovery.v1.KeepAliveResponse"> & {
   /**
-   * Leases that this node does not hold, and leases with an entry that the caller is no longer allowed to register. The
+   * Leases that are not on this node, and leases with an entry that the caller is no longer allowed to register. The
    * client must register their entries again.
    *
    * @generated from field: repeated string expired_lease_ids = 1;
@@ -330,8 +330,9 @@ export declare const UnregisterResponseSchema: GenMessage<UnregisterResponse>;
  */
 export declare type SetMaintenanceRequest = Message<"waymark.discovery.v1.SetMaintenanceRequest"> & {
   /**
-   * Keys of entries of this cluster, each listed at most one time. A key that is not registered is also accepted while
-   * the cluster still remembers its last removal. At most 1000, or the node's setting `limits.max_request_entries`.
+   * Keys of entries of this cluster, each listed at most one time. A key that is not registered is also accepted as
+   * long as the cluster has the tombstone of its last removal. At most 1000, or the node's setting
+   * `limits.max_request_entries`.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKey keys = 1;
    */
@@ -350,9 +351,9 @@ export declare type SetMaintenanceRequest = Message<"waymark.discovery.v1.SetMai
    * True starts the maintenance, false ends it. Starting it again replaces reason and end.
    *
    * A caller with `mesh.operate` starts it as an operator, any other caller as the owner of the entries. Both can be in
-   * effect at the same time. Maintenance by an owner also ends when another principal registers the key. False ends
-   * both when an operator sends it. When an owner sends it, it ends only the owner's maintenance, and is rejected while
-   * only an operator's maintenance is in effect.
+   * effect at the same time. Maintenance by an owner also ends when another principal registers the key. If an operator
+   * sends false, both end. If an owner sends false, only the owner's maintenance ends, and the request is rejected
+   * while only an operator's maintenance is in effect.
    *
    * @generated from field: bool on = 3;
    */
@@ -427,7 +428,7 @@ export declare type MaintenanceRefusal = Message<"waymark.discovery.v1.Maintenan
 export declare const MaintenanceRefusalSchema: GenMessage<MaintenanceRefusal>;
 
 /**
- * Result of a request to start or end maintenance.
+ * Result of starting or ending maintenance.
  *
  * @generated from message waymark.discovery.v1.SetMaintenanceResponse
  */
@@ -504,7 +505,7 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
   kinds: EntryKind[];
 
   /**
-   * Matches entries whose scope is at least this wide and whose node is near enough: LOCAL means this node, ZONE this
+   * Matches entries whose scope is at least this wide and whose node is within it: LOCAL means this node, ZONE this
    * cluster, REGION this region, and GLOBAL any node. Unset matches every entry in the catalog of the serving node.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 5;
@@ -752,17 +753,17 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   servedBy: string;
 
   /**
-   * Upper bound on the age of the data: the time since the slowest peer confirmed that this node has received
-   * everything. Zero on a node without peers. On a node that has not received anything from its peers yet, it is the
-   * time since 1970. It does not cover `unreachable_nodes`, because such a node may have accepted writes at any time
-   * since the cluster lost contact with it.
+   * Upper bound on the age of the data: the time since the slowest peer confirmed that this node has received all
+   * changes. Zero on a node without peers. On a node that has not received anything from its peers yet, it is the time
+   * since 1970. It does not cover `unreachable_nodes`, because such a node may have accepted writes at any time since
+   * the cluster lost contact with it.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
   age?: Duration | undefined;
 
   /**
-   * With `explain`: one item for each entry that was considered, at most 1000.
+   * One item for each entry that was considered, at most 1000. Present only with `explain`.
    *
    * @generated from field: repeated waymark.discovery.v1.Explanation explanation = 8;
    */
@@ -770,8 +771,8 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
 
   /**
    * True when the response may lack data that other servers have, because the server is not in sync with its peers or
-   * upstreams. On a node, this means that the age is above 60 s or unknown: the node is cut off or still starting. In a
-   * healthy cluster, the age is at most about 10 s.
+   * upstreams. On a node, this means that the age is above 60 s or unknown, because the node is partitioned or still
+   * starting. In a healthy cluster, the age is at most about 10 s.
    *
    * @generated from field: bool stale = 9;
    */
@@ -852,7 +853,7 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
   kinds: EntryKind[];
 
   /**
-   * Matches entries whose scope is at least this wide and whose node is near enough; see CatalogQueryRequest. Unset
+   * Matches entries whose scope is at least this wide and whose node is within it; see CatalogQueryRequest. Unset
    * matches every entry in the catalog of the serving node.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 5;
@@ -1024,8 +1025,8 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
   snapshot: Snapshot;
 
   /**
-   * On BEGIN: the namespaces whose content the snapshot replaces. Empty means that the snapshot replaces all data of
-   * the reader.
+   * The namespaces whose content the snapshot replaces. Empty means that the snapshot replaces all data of the reader.
+   * Set only on BEGIN.
    *
    * @generated from field: repeated string replaces = 6;
    */
@@ -1039,15 +1040,15 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
   bookmark: boolean;
 
   /**
-   * With `with_digest`, on END and bookmarks: number of entries that the reader should have.
+   * Number of entries that the reader should have. Present on END and bookmarks of a watch with `with_digest`.
    *
    * @generated from field: uint64 count = 8;
    */
   count: bigint;
 
   /**
-   * With `with_digest`, on END and bookmarks: digest of the entries that the reader should have. It is the sum, modulo
-   * 2^64, of the first 8 bytes (big-endian) of SHA-256 over the `delta_id` of each entry.
+   * Digest of the entries that the reader should have: the sum, modulo 2^64, of the first 8 bytes (big-endian) of
+   * SHA-256 over the `delta_id` of each entry. Present on END and bookmarks of a watch with `with_digest`.
    *
    * @generated from field: fixed64 digest = 9;
    */
@@ -1100,7 +1101,7 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
   via: string[];
 
   /**
-   * Nodes whose writes may be missing in the response; see CatalogQueryResponse. Absent when there are none. Present
+   * Nodes whose writes may be missing from the response; see CatalogQueryResponse. Absent when there are none. Present
    * only in messages that have `served_by`.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 17;
@@ -1233,9 +1234,9 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
 export declare const ResolveRequestSchema: GenMessage<ResolveRequest>;
 
 /**
- * Another cluster that has the service and accepts calls on at least one URL. Summaries contain no versions, so after a
- * request with `version_range` that cluster may have no instance that matches. Call it with the same range. If it has
- * no match, call this server again with that cluster in `visited_clusters`.
+ * Another cluster that has the service and accepts calls on at least one URL. Summaries contain no versions, so for a
+ * request with `version_range`, that cluster may have no matching instance. Call it with the same range. If it has no
+ * match, call this server again with that cluster in `visited_clusters`.
  *
  * @generated from message waymark.discovery.v1.Redirect
  */
@@ -1276,7 +1277,7 @@ export declare type Redirect = Message<"waymark.discovery.v1.Redirect"> & {
   ttl?: Duration | undefined;
 
   /**
-   * True when this server has received no sign of life from the cluster for some time.
+   * True when the summary of the cluster is stale, because this server has received no recent beacon from the cluster.
    *
    * @generated from field: bool stale = 6;
    */
@@ -1346,7 +1347,7 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
   age?: Duration | undefined;
 
   /**
-   * With `explain`: one item for each candidate, at most 1000.
+   * One item for each candidate, at most 1000. Present only with `explain`.
    *
    * @generated from field: repeated waymark.discovery.v1.Explanation explanation = 8;
    */
@@ -1367,7 +1368,7 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
   source: Source;
 
   /**
-   * Nodes whose writes may be missing in the response; see CatalogQueryResponse. Absent when there are none.
+   * Nodes whose writes may be missing from the response; see CatalogQueryResponse. Absent when there are none.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 11;
    */
@@ -1513,7 +1514,7 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
   source: Source;
 
   /**
-   * Nodes whose writes may be missing in the response; see CatalogQueryResponse. Absent when there are none.
+   * Nodes whose writes may be missing from the response; see CatalogQueryResponse. Absent when there are none.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 10;
    */
@@ -1628,7 +1629,7 @@ export declare type ListPeersResponse = Message<"waymark.discovery.v1.ListPeersR
   source: Source;
 
   /**
-   * Nodes whose writes may be missing in the response; see CatalogQueryResponse. Absent when there are none.
+   * Nodes whose writes may be missing from the response; see CatalogQueryResponse. Absent when there are none.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 8;
    */
@@ -1709,7 +1710,7 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
 
   /**
    * Time at which the cluster last exported or withdrew a summary of the namespace. Absent when no such time is known,
-   * and where `summaries_exported` is always 0.
+   * and on servers on which `summaries_exported` is always 0.
    *
    * @generated from field: google.protobuf.Timestamp last_export_at = 6;
    */
@@ -1788,8 +1789,8 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
   policyRule: string;
 
   /**
-   * True when the policy and the settings currently allow summaries of the namespace to be exported. False where
-   * `summaries_exported` is always 0.
+   * True when the policy and the settings currently allow summaries of the namespace to be exported. False on servers
+   * on which `summaries_exported` is always 0.
    *
    * @generated from field: bool export_allowed = 17;
    */
@@ -1797,15 +1798,15 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
 
   /**
    * Reason of `export_allowed`: a reason that PolicyService.Explain returns for EXPORT_SUMMARY, or `export_disabled`,
-   * `namespace_not_exported` or `unscoped_not_exported`, which refer to settings of the group `summary`. Empty where
-   * `summaries_exported` is always 0.
+   * `namespace_not_exported` or `unscoped_not_exported`, which refer to settings of the group `summary`. Empty on
+   * servers on which `summaries_exported` is always 0.
    *
    * @generated from field: string export_reason = 18;
    */
   exportReason: string;
 
   /**
-   * Nodes whose writes may be missing in the response; see CatalogQueryResponse. Absent when there are none.
+   * Nodes whose writes may be missing from the response; see CatalogQueryResponse. Absent when there are none.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 19;
    */
@@ -1925,8 +1926,8 @@ export declare type ServerInfoResponse = Message<"waymark.discovery.v1.ServerInf
   staticEntriesEnded: bigint;
 
   /**
-   * On a resolver: identifiers of the resolver itself and of the resolvers through which it receives its data, nearest
-   * first. Empty on a node.
+   * Identifiers of the resolver itself and of the resolvers through which it receives its data, nearest first. Empty on
+   * a node.
    *
    * @generated from field: repeated string via = 13;
    */
@@ -1942,11 +1943,11 @@ export declare const ServerInfoResponseSchema: GenMessage<ServerInfoResponse>;
 /**
  * How Resolve chooses among the instances of a name.
  *
- * An instance in MAINTENANCE is never chosen and is never an alternative. The best health wins: HEALTHY and unset, then
- * DEGRADED, then CRITICAL and ORPHANED. Instances of that health form three levels: the preferred zone, the preferred
- * region, and all others. The traffic goes to the nearest level first. A level receives at most 1.4 times the share of
- * its instances that have that health, and the remaining calls go to the next level. The policy chooses an instance
- * within a level. HASH does not use levels.
+ * An instance in MAINTENANCE is never chosen and is never an alternative. Only instances with the best health are
+ * chosen: HEALTHY and unset, then DEGRADED, then CRITICAL and ORPHANED. They form three levels: the preferred zone, the
+ * preferred region, and all others. The nearest level receives traffic first. A level receives at most 1.4 times the
+ * share of its instances that have that health, and the next level receives the remaining calls. The policy chooses an
+ * instance within a level. HASH does not use levels.
  *
  * @generated from enum waymark.discovery.v1.ResolvePolicy
  */
@@ -1960,7 +1961,7 @@ export enum ResolvePolicy {
 
   /**
    * Draws two different instances by weight, and prefers the instance that is much less loaded. The weight of a load
-   * report halves every 60 seconds. Instances that report 50 % errors or more are excluded: at most a tenth of the
+   * report is halved every 60 seconds. Instances that report 50 % errors or more are excluded: at most a tenth of the
    * level or one instance, and none if more than half of the level report that many errors. If no instance has reported
    * its load, this policy behaves as RESOLVE_POLICY_ROUND_ROBIN.
    *
@@ -1983,8 +1984,8 @@ export enum ResolvePolicy {
   RANDOM = 3,
 
   /**
-   * Uses a rendezvous hash of `hash_key`. A key always selects the same instance while that instance exists, from any
-   * locality. HEALTHY and DEGRADED are treated alike, so that a key does not move when its instance becomes DEGRADED.
+   * Uses a rendezvous hash of `hash_key`. A key selects the same instance from any locality, as long as that instance
+   * exists. HEALTHY and DEGRADED are treated alike, so that a key does not move when its instance becomes DEGRADED.
    *
    * @generated from enum value: RESOLVE_POLICY_HASH = 4;
    */
@@ -2011,9 +2012,9 @@ export declare const ResolvePolicySchema: GenEnum<ResolvePolicy>;
 export declare const DiscoveryService: GenService<{
   /**
    * Registers entries under a lease. The server stores all entries of a request or none. Any caller can call it; the
-   * policy decides which namespaces the caller can write. Fails with DISCOVERY_ACCESS_DENIED when the caller is not
-   * allowed to write a namespace or a key, LEASE_NOT_FOUND, QUOTA_EXCEEDED, CLOCK_SKEW, CHECKS_DISABLED when an entry
-   * has checks and the node runs no checks, and STORE_UNAVAILABLE when the journal accepts no writes.
+   * policy determines the namespaces to which the caller can write. Fails with DISCOVERY_ACCESS_DENIED when the caller
+   * is not allowed to write a namespace or a key, LEASE_NOT_FOUND, QUOTA_EXCEEDED, CLOCK_SKEW, CHECKS_DISABLED when an
+   * entry has checks and the node runs no checks, and STORE_UNAVAILABLE when the journal rejects writes.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Register
    */
@@ -2060,8 +2061,8 @@ export declare const DiscoveryService: GenService<{
   },
   /**
    * Starts or ends the maintenance of entries. During maintenance, every reader sees the health MAINTENANCE, so that no
-   * client chooses the entry. The maintenance belongs to the key: it survives registrations, restarts and a move to
-   * another node of the cluster. It is forgotten when the key has been unregistered for longer than the setting
+   * client chooses the entry. The maintenance is stored with the key: it survives registrations, restarts and a move to
+   * another node of the cluster. It is removed when the key has been unregistered for longer than the setting
    * `catalog.tombstone_ttl`.
    *
    * A caller can set it for entries of its own principal, and for all entries with the role `mesh.operate`. The node on
@@ -2105,7 +2106,7 @@ export declare const DiscoveryService: GenService<{
    * Chooses one endpoint of a service by a ResolvePolicy. When a name has more than 1,000 instances, each call
    * considers a different sample of them, healthy instances first, so that every instance can be chosen. Fails with
    * NOT_FOUND when no instance matches, and with IN_MAINTENANCE when all matching instances are in maintenance. While
-   * the node may hold only a part of the catalog, it fails with NOT_READY in both cases.
+   * the node may have only a part of the catalog, it fails with NOT_READY in both cases.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Resolve
    */

@@ -236,11 +236,11 @@ export const ResolvePolicySchema = /*@__PURE__*/
 /**
  * How Resolve chooses among the instances of a name.
  *
- * An instance in MAINTENANCE is never chosen and is never an alternative. The best health wins: HEALTHY and unset, then
- * DEGRADED, then CRITICAL and ORPHANED. Instances of that health form three levels: the preferred zone, the preferred
- * region, and all others. The traffic goes to the nearest level first. A level receives at most 1.4 times the share of
- * its instances that have that health, and the remaining calls go to the next level. The policy chooses an instance
- * within a level. HASH does not use levels.
+ * An instance in MAINTENANCE is never chosen and is never an alternative. Only instances with the best health are
+ * chosen: HEALTHY and unset, then DEGRADED, then CRITICAL and ORPHANED. They form three levels: the preferred zone, the
+ * preferred region, and all others. The nearest level receives traffic first. A level receives at most 1.4 times the
+ * share of its instances that have that health, and the next level receives the remaining calls. The policy chooses an
+ * instance within a level. HASH does not use levels.
  *
  * @generated from enum waymark.discovery.v1.ResolvePolicy
  */

@@ -184,7 +184,7 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
   items: ServiceSummary[];
 
   /**
-   * With `include_ingress`: URLs by identifier of the source cluster, for the clusters of this page.
+   * URLs by identifier of the source cluster, for the clusters of this page. Present only with `include_ingress`.
    *
    * @generated from field: map<string, waymark.discovery.v1.IngressUrls> ingress = 2;
    */
@@ -219,8 +219,8 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
   revision: bigint;
 
   /**
-   * Upper bound on the age of the data; see CatalogQueryResponse. It does not cover the time since the source clusters
-   * sent their last beacons; `stale` of each summary does.
+   * Upper bound on the age of the data; see CatalogQueryResponse. It does not include the time since the source
+   * clusters sent their last beacons; see `stale` of each summary.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
@@ -257,7 +257,7 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
   via: string[];
 
   /**
-   * Nodes whose writes may be missing in the response; see CatalogQueryResponse. Absent when there are none.
+   * Nodes whose writes may be missing from the response; see CatalogQueryResponse. Absent when there are none.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 12;
    */
@@ -439,7 +439,7 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
   cursor: string;
 
   /**
-   * Portable cursor. It resumes the watch on any node of the cluster. A resolver sends none.
+   * Portable cursor. It resumes the watch on any node of the cluster. A resolver does not send it.
    *
    * @generated from field: string portable_cursor = 4;
    */
@@ -453,7 +453,8 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
   snapshot: Snapshot;
 
   /**
-   * On BEGIN: the namespaces whose content the snapshot replaces. Empty means everything.
+   * The namespaces whose content the snapshot replaces. Empty means that the snapshot replaces all data of the reader.
+   * Set only on BEGIN.
    *
    * @generated from field: repeated string replaces = 6;
    */
@@ -467,15 +468,15 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
   bookmark: boolean;
 
   /**
-   * With `with_digest`, on END and bookmarks: number of summaries that the reader should have.
+   * Number of summaries that the reader should have. Present on END and bookmarks of a watch with `with_digest`.
    *
    * @generated from field: uint64 count = 8;
    */
   count: bigint;
 
   /**
-   * With `with_digest`, on END and bookmarks: digest of the summaries that the reader should have, computed as in
-   * CatalogWatchResponse.
+   * Digest of the summaries that the reader should have, computed as in CatalogWatchResponse. Present on END and
+   * bookmarks of a watch with `with_digest`.
    *
    * @generated from field: fixed64 digest = 9;
    */
@@ -536,7 +537,7 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
   heard: HeardCluster[];
 
   /**
-   * Nodes whose writes may be missing in the response; see CatalogQueryResponse. Absent when there are none. Present
+   * Nodes whose writes may be missing from the response; see CatalogQueryResponse. Absent when there are none. Present
    * only in messages that have `served_by`.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 17;

@@ -123,7 +123,7 @@ export declare type Endpoint = Message<"waymark.dns.v1.Endpoint"> & {
   priority: number;
 
   /**
-   * Weight of each target, as in RFC 2782. 0 to 65535. 0 means that no weight is set, which counts as 1.
+   * Weight of each target, as in RFC 2782. 0 to 65535. 0 means that no weight is set, which is treated as 1.
    *
    * @generated from field: uint32 weight = 11;
    */
@@ -266,7 +266,7 @@ export declare const RegisterNameResponseSchema: GenMessage<RegisterNameResponse
  */
 export declare type UnregisterNameRequest = Message<"waymark.dns.v1.UnregisterNameRequest"> & {
   /**
-   * With `namespace`, the name of a service. Otherwise an alias, as it was registered. 1 to 253 characters of
+   * The name of a service if `namespace` is set. Otherwise, an alias as it was registered. 1 to 253 characters of
    * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string name = 1;
@@ -469,7 +469,7 @@ export declare const ListNamesResponseSchema: GenMessage<ListNamesResponse>;
  */
 export declare type DescribeNameRequest = Message<"waymark.dns.v1.DescribeNameRequest"> & {
   /**
-   * With `namespace`, the name of entries. Otherwise a DNS name or an alias, with or without the zone. 1 to 255
+   * The name of entries if `namespace` is set. Otherwise, a DNS name or an alias, with or without the zone. 1 to 255
    * characters.
    *
    * @generated from field: string name = 1;
@@ -586,8 +586,8 @@ export declare type ResolveNameRequest = Message<"waymark.dns.v1.ResolveNameRequ
   recordType: string;
 
   /**
-   * Viewer on whose behalf the server answers. Callers with the role `mesh.operate` can name any viewer, other callers
-   * only where the settings of the server allow it. Absent means the caller.
+   * Viewer on whose behalf the server answers. Callers with the role `mesh.operate` can name any viewer; other callers
+   * can do so only if the settings of the server allow it. Absent means the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 3;
    */
@@ -602,7 +602,7 @@ export declare type ResolveNameRequest = Message<"waymark.dns.v1.ResolveNameRequ
 
   /**
    * Client for which the server answers. The question has the locality of this client, and the rights of `viewer` if
-   * that is set, or otherwise of the client's view in `dns.views`. Requires the role `mesh.operate`. Absent means the
+   * that is set, or else of the client's view in `dns.views`. Requires the role `mesh.operate`. Absent means the
    * address of the caller, with the rights of the caller.
    *
    * @generated from field: waymark.dns.v1.NameSource source = 5;
@@ -630,7 +630,7 @@ export declare type NameReason = Message<"waymark.dns.v1.NameReason"> & {
   topic: string;
 
   /**
-   * The reason as a text for people.
+   * The reason as text for people.
    *
    * @generated from field: string detail = 2;
    */
@@ -644,7 +644,7 @@ export declare type NameReason = Message<"waymark.dns.v1.NameReason"> & {
 export declare const NameReasonSchema: GenMessage<NameReason>;
 
 /**
- * A DNS response. It is not truncated to the size of a packet; only `dns.answer_limit` of its view limits it.
+ * A DNS response. It is not truncated to the size of a packet, and is limited only by `dns.answer_limit` of its view.
  *
  * @generated from message waymark.dns.v1.ResolveNameResponse
  */
@@ -685,7 +685,7 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
   authoritative: boolean;
 
   /**
-   * With `explain`: the reasons for the response.
+   * The reasons for the response. Present only with `explain`.
    *
    * @generated from field: repeated waymark.dns.v1.NameReason reasons = 6;
    */
@@ -713,8 +713,8 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
 export declare const ResolveNameResponseSchema: GenMessage<ResolveNameResponse>;
 
 /**
- * Manages the DNS names of catalog entries. A name exists as long as its entry exists, whichever service registered the
- * entry.
+ * Manages the DNS names of catalog entries. A name exists as long as its entry exists, regardless of the service that
+ * registered the entry.
  *
  * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_RATE_LIMITED, DEADLINE_EXCEEDED and, while the
  * server starts or stops, NOT_READY or DRAINING. The comment of each rpc lists further reasons.
@@ -770,7 +770,7 @@ export declare const DnsService: GenService<{
   },
   /**
    * Returns the response that the DNS gateway of this server would send, whether or not the gateway is enabled. Fails
-   * with NOT_READY where the gateway would answer SERVFAIL.
+   * with NOT_READY if the gateway would answer SERVFAIL.
    *
    * @generated from rpc waymark.dns.v1.DnsService.ResolveName
    */

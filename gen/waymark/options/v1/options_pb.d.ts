@@ -2,7 +2,8 @@
 // @generated from file waymark/options/v1/options.proto (package waymark.options.v1, syntax proto3)
 /* eslint-disable */
 
-// Options that describe properties of rpcs. The server reads them from the descriptors and has no tables of its own.
+// Options that describe properties of rpcs. The server reads them from the descriptors, and has no separate tables of
+// these properties.
 
 import type { GenEnum, GenExtension, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -29,7 +30,7 @@ export declare type Access = Message<"waymark.options.v1.Access"> & {
 
   /**
    * Name of a request field that contains a namespace. A caller with the role `owner:<namespace>` for this namespace,
-   * or for a namespace above it, can call the rpc without `role`. Empty means that owners have no special right.
+   * or for a namespace above it, can call the rpc without `role`. Empty means that owners have no special rights.
    *
    * @generated from field: string owner_of = 2;
    */
@@ -193,7 +194,7 @@ export enum Cost {
   FREE = 1,
 
   /**
-   * The call counts as a read. Such a call does not change anything.
+   * The call counts as a read. It does not change anything.
    *
    * @generated from enum value: COST_READ = 2;
    */

@@ -2,7 +2,8 @@
 // @generated from file waymark/options/v1/options.proto (package waymark.options.v1, syntax proto3)
 /* eslint-disable */
 
-// Options that describe properties of rpcs. The server reads them from the descriptors and has no tables of its own.
+// Options that describe properties of rpcs. The server reads them from the descriptors, and has no separate tables of
+// these properties.
 
 import { enumDesc, extDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";

@@ -298,7 +298,7 @@ export declare type Change = Message<"waymark.policy.v1.Change"> & {
   examples: EntryKey[];
 
   /**
-   * Some of the viewers that gain or lose sight of the namespace, at most 5. Empty for WITHDRAW, and when the rules
+   * Some of the viewers that gain or lose access to the namespace, at most 5. Empty for WITHDRAW, and when the rules
    * about owners cause the change, because the change then affects every viewer.
    *
    * @generated from field: repeated waymark.catalog.v1.Viewer viewers = 5;
@@ -340,7 +340,7 @@ export declare const ValidatePolicyRequestSchema: GenMessage<ValidatePolicyReque
 export declare type ValidatePolicyResponse = Message<"waymark.policy.v1.ValidatePolicyResponse"> & {
   /**
    * The problems in the order of the rules. At most about 1000 errors and 1000 warnings. If there are more of either,
-   * the last error or the last warning says so.
+   * the last error or the last warning reports this.
    *
    * @generated from field: repeated waymark.policy.v1.Problem problems = 1;
    */
@@ -466,7 +466,7 @@ export declare type ApplyPolicyRequest = Message<"waymark.policy.v1.ApplyPolicyR
 export declare const ApplyPolicyRequestSchema: GenMessage<ApplyPolicyRequest>;
 
 /**
- * The changes by the applied set.
+ * The changes that the applied set makes.
  *
  * @generated from message waymark.policy.v1.ApplyPolicyResponse
  */
@@ -590,7 +590,7 @@ export declare type RollbackPolicyRequest = Message<"waymark.policy.v1.RollbackP
 export declare const RollbackPolicyRequestSchema: GenMessage<RollbackPolicyRequest>;
 
 /**
- * The changes by the rollback.
+ * The changes that the rollback makes.
  *
  * @generated from message waymark.policy.v1.RollbackPolicyResponse
  */
@@ -721,7 +721,7 @@ export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStat
   nextEdgeAt?: Timestamp | undefined;
 
   /**
-   * Message that two nodes applied a version at the same time, with the version that won. Empty otherwise.
+   * A message if two nodes applied a version at the same time, with the version that takes precedence. Empty otherwise.
    *
    * @generated from field: string conflict = 11;
    */
@@ -770,8 +770,8 @@ export declare type WatchPolicyRequest = Message<"waymark.policy.v1.WatchPolicyR
 export declare const WatchPolicyRequestSchema: GenMessage<WatchPolicyRequest>;
 
 /**
- * Position of a version in the order of versions. The version with the higher number wins. Among equal numbers, the
- * higher `hlc` wins, and among equal stamps, the higher `node_id`.
+ * Position of a version in the order of versions. The version with the higher number takes precedence. Among equal
+ * numbers, the higher `hlc` takes precedence, and among equal stamps, the higher `node_id`.
  *
  * @generated from message waymark.policy.v1.PolicyPlace
  */
@@ -1110,7 +1110,8 @@ export declare type PolicyVersion = Message<"waymark.policy.v1.PolicyVersion"> &
   nodeId: string;
 
   /**
-   * True when a different set, which another node applied at the same time, won this version number.
+   * True when another node applied a different set with this version number at the same time, and that set takes
+   * precedence.
    *
    * @generated from field: bool superseded = 12;
    */
@@ -1268,7 +1269,7 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   principal: string;
 
   /**
-   * Address from which the call came. At most 128 characters.
+   * Address of the caller. At most 128 characters.
    *
    * @generated from field: string source = 4;
    */
@@ -1580,7 +1581,7 @@ export declare const VerifyAuditRequestSchema: GenMessage<VerifyAuditRequest>;
  */
 export declare type VerifyAuditResponse = Message<"waymark.policy.v1.VerifyAuditResponse"> & {
   /**
-   * True when no record was changed and none is missing.
+   * True when no record was changed or removed.
    *
    * @generated from field: bool intact = 1;
    */
@@ -1630,7 +1631,7 @@ export declare type VerifyAuditResponse = Message<"waymark.policy.v1.VerifyAudit
   faultNumber: bigint;
 
   /**
-   * The value that was found, and the value that was expected.
+   * The value that was found and the value that was expected.
    *
    * @generated from field: string detail = 8;
    */
@@ -1907,7 +1908,7 @@ export declare const AuditFaultSchema: GenEnum<AuditFault>;
  *
  * A node runs one call of ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls are queued, and callers
  * are served in turn. If the policy sets of the queued calls are too large, a new call fails with
- * DISCOVERY_RATE_LIMITED, whatever the roles of its caller.
+ * DISCOVERY_RATE_LIMITED, regardless of the roles of its caller.
  *
  * @generated from service waymark.policy.v1.PolicyService
  */
@@ -1987,8 +1988,8 @@ export declare const PolicyService: GenService<{
     output: typeof WatchPolicyResponseSchema;
   },
   /**
-   * Returns whether a viewer is allowed to do something in a namespace, and why. Requires the role mesh.read, or the
-   * role `owner:<namespace>` for the namespace of the request.
+   * Returns whether a viewer is allowed to perform an operation in a namespace, and the reason. Requires the role
+   * mesh.read, or the role `owner:<namespace>` for the namespace of the request.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.Explain
    */

@@ -371,7 +371,7 @@ export const AuditFault = /*@__PURE__*/
  *
  * A node runs one call of ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls are queued, and callers
  * are served in turn. If the policy sets of the queued calls are too large, a new call fails with
- * DISCOVERY_RATE_LIMITED, whatever the roles of its caller.
+ * DISCOVERY_RATE_LIMITED, regardless of the roles of its caller.
  *
  * @generated from service waymark.policy.v1.PolicyService
  */

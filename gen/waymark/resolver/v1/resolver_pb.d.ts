@@ -2,7 +2,7 @@
 // @generated from file waymark/resolver/v1/resolver.proto (package waymark.resolver.v1, syntax proto3)
 /* eslint-disable */
 
-// The cache of a resolver, and the lookup of a name, which nodes answer too.
+// The cache of a resolver, and the lookup of a name, which nodes also answer.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -145,8 +145,8 @@ export declare type ResolveResponse = Message<"waymark.resolver.v1.ResolveRespon
   cursor: string;
 
   /**
-   * Nodes whose writes may be missing in the response; see waymark.discovery.v1.CatalogQueryResponse. Absent when there
-   * are none.
+   * Nodes whose writes may be missing from the response; see waymark.discovery.v1.CatalogQueryResponse. Absent when
+   * there are none.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 8;
    */
@@ -208,7 +208,7 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
   staleServes: bigint;
 
   /**
-   * Number of lookups that were answered from the cache with the result that the name does not exist.
+   * Number of lookups for which the cache had the result that the name does not exist.
    *
    * @generated from field: uint64 negative_hits = 5;
    */
@@ -222,7 +222,7 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
   hitRate: number;
 
   /**
-   * Age of the oldest entry. Absent when there are no entries, and while the age is unknown.
+   * Age of the oldest entry. Absent when there are no entries or the age is unknown.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
@@ -237,8 +237,8 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
   cursor: string;
 
   /**
-   * Time since the followed entries were last in sync with the upstream. 0 when they are in sync. Absent when they
-   * never were.
+   * Time since the followed entries were last in sync with the upstream. 0 when they are in sync. Absent when they have
+   * never been in sync.
    *
    * @generated from field: google.protobuf.Duration lag = 9;
    */
@@ -276,7 +276,7 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
   evictions: bigint;
 
   /**
-   * Address of the server from which the cache is updated. Empty when the resolver reaches no server.
+   * Address of the server from which the cache is updated. Empty when the resolver cannot reach any server.
    *
    * @generated from field: string upstream = 14;
    */
@@ -411,7 +411,7 @@ export declare const EvictResponseSchema: GenMessage<EvictResponse>;
 
 /**
  * Reads and manages the cache of a resolver. To follow a namespace means to keep its entries current with a watch. To
- * fetch a name means to query a server for it on demand. A node has no cache: there, Resolve answers from the node's
+ * fetch a name means to query a server for it on demand. A node has no such cache: Resolve answers from the node's
  * replica of the catalog, and all other calls fail with RESOLVER_DISABLED.
  *
  * Calls can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED,
@@ -423,7 +423,7 @@ export declare const ResolverService: GenService<{
   /**
    * Returns a page of the entries of a name, as CatalogQuery does for this name and kind. The page is empty for a name
    * that does not exist or that the caller is not allowed to see. Fails with TOO_STALE when the data is older than
-   * `max_staleness`, and with NOT_READY when a resolver does not know the name and reaches no server.
+   * `max_staleness`, and with NOT_READY when a resolver does not know the name and cannot reach any server.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Resolve
    */
@@ -445,8 +445,8 @@ export declare const ResolverService: GenService<{
   /**
    * Fetches the followed entries in or below the namespaces again, and returns when all of them have arrived. Until
    * then, lookups return the previous entries. Fetched names become stale, and are fetched again at their next lookup.
-   * Requires the role mesh.operate. Fails with NOT_READY when the resolver reaches no server, when 100 such calls are
-   * already running, and after 60 s; fetching then continues in the background.
+   * Requires the role mesh.operate. Fails with NOT_READY when the resolver cannot reach any server, when 100 such calls
+   * are already running, and after 60 s; fetching then continues in the background.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Resync
    */

@@ -2,7 +2,7 @@
 // @generated from file waymark/resolver/v1/resolver.proto (package waymark.resolver.v1, syntax proto3)
 /* eslint-disable */
 
-// The cache of a resolver, and the lookup of a name, which nodes answer too.
+// The cache of a resolver, and the lookup of a name, which nodes also answer.
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
@@ -91,7 +91,7 @@ export const EvictResponseSchema = /*@__PURE__*/
 
 /**
  * Reads and manages the cache of a resolver. To follow a namespace means to keep its entries current with a watch. To
- * fetch a name means to query a server for it on demand. A node has no cache: there, Resolve answers from the node's
+ * fetch a name means to query a server for it on demand. A node has no such cache: Resolve answers from the node's
  * replica of the catalog, and all other calls fail with RESOLVER_DISABLED.
  *
  * Calls can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED,
