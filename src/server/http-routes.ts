@@ -17,7 +17,7 @@ import { type RpcStatus, refusal } from "./status.ts";
 export interface ReadyCheck {
   readonly name: string;
   readonly ok: boolean;
-  /** Explanation for people. If not ok, it says why. */
+  /** Explanation for people. If not ok, it contains the reason. */
   readonly detail: string;
 }
 
@@ -63,7 +63,7 @@ const MAX_QUERY_CHARS = 4096;
 const MAX_PARAMETERS = 16;
 const JSON_TYPE = "application/json; charset=utf-8";
 
-/** A response without its route, as routes and errors make it. */
+/** A response without its `route`. Routes and errors return this form. */
 export type RouteResponse = Omit<HttpResponse, "route">;
 
 /** A row of the route table. */
@@ -140,7 +140,7 @@ function rowOf(
     answer: async (values, request) => {
       const special = Object.keys(rpcWith).find((parameter) => values[parameter] !== undefined);
       const method = methods.get(special === undefined ? rpc : (rpcWith[special] ?? rpc));
-      assert(method !== undefined, "a route refers to an rpc of its service", { path });
+      assert(method !== undefined, "the service of a route has its rpc", { path });
       const answered = await method.route(request.arrival, values, (context) => answer(values, context));
       if (answered.kind === "pieces") return { status: 200, contentType: JSON_TYPE, headers: NO_STORE, body: answered.pieces };
       const { page, steady } = answered;
@@ -168,7 +168,7 @@ export class HttpRoutes {
     const later = Object.entries(LATER).filter(([path]) => !(OPTIONAL_PATHS.has(path) && providedPaths.has(path)));
     const rows = [...later, ...Object.entries(nodeRows(sources)), ...serviceRows];
     this.#rows = new Map(rows);
-    assert(this.#rows.size === rows.length, "a path has one row: if a service provides a route of LATER, delete the row from LATER");
+    assert(this.#rows.size === rows.length, "each path has one row: delete the row from LATER if a service provides the route");
   }
 
   /** Never rejects. */

@@ -54,8 +54,8 @@ function fieldOf(desc: DescMessage, key: string): DescField | undefined {
 }
 
 /**
- * Returns the error for a field given under both of its names, or for two fields of which only one can be set. The parser does not report
- * their place.
+ * Returns the error for a field that is given under both of its names, or for two fields of which only one can be set. The parser does
+ * not report the location of these errors.
  */
 function conflictingFields(desc: DescMessage, value: JsonObject, path: string): FieldViolation | undefined {
   const used = new Map<DescField | DescOneof, string>();

@@ -152,7 +152,7 @@ export function anonymousRefused(access: "none" | "read", verb: "call" | "write"
   return new WaymarkError("unauthenticated", `a credential is required for ${verb}s on this node: tenants.anonymous is "${access}"`);
 }
 
-/** Error for a caller without a credential of a service that always requires one. */
+/** Error for a call without a credential to a service that always requires one. */
 export function credentialWanted(service: string): WaymarkError {
   return new WaymarkError("unauthenticated", `${service} requires a credential on this node`);
 }

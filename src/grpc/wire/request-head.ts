@@ -110,7 +110,7 @@ const MAX_TIMEOUT_MS = 10 * 365 * 86_400_000;
 const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
 const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
 
-/** Largest number that the header may have: eight digits. */
+/** Maximum number in the header: eight digits. */
 const MAX_VALUE = 99_999_999;
 
 /**
@@ -128,7 +128,8 @@ export function parseTimeout(text: string | undefined): number | WaymarkError | 
 }
 
 /**
- * Returns the header for a timeout in ms, rounded up so that the server never gives up before the client. An elapsed timeout becomes 1 ns.
+ * Returns the header value for a timeout in ms, rounded up so that the server never gives up before the client. An elapsed timeout
+ * becomes 1 ns.
  */
 export function formatTimeout(timeoutMs: number): string {
   if (timeoutMs <= 0) return "1n";

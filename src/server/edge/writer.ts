@@ -88,7 +88,7 @@ export async function writeJson(
   if (out.writableLength > 0) await untilFlushed(response, body.length, to);
 }
 
-/** Resolves when the connection accepted a short response that has ended, or is closed. */
+/** Resolves when the connection has accepted a complete short response, or has closed. */
 async function untilFlushed(response: EdgeResponse, sizeBytes: number, { unread, address }: AnswerRecipient): Promise<void> {
   const waiting = unread.add(sizeBytes, address, () => abort(response));
   const out: Writable = response;
@@ -146,7 +146,7 @@ export async function writeAnswer(
     const out: Writable = response;
     out.end();
   } finally {
-    // Ends a producer that has more data. At its end this does nothing. Its errors no longer matter.
+    // Stops a producer that has more data, and does nothing if the producer has finished. Its errors no longer matter.
     chunks?.return?.().catch(() => {});
   }
 }
@@ -166,8 +166,8 @@ function sendHeaders(response: EdgeResponse): void {
 }
 
 /**
- * Writes bytes of an answer. Resolves when the connection accepted them, or is closed. Until then they count as unread, and each accepted slice is
- * progress.
+ * Writes bytes of an answer. Resolves when the connection has accepted them, or has closed. Until then they count as unread, and each
+ * accepted slice counts as progress.
  */
 async function writeBytes(
   response: EdgeResponse,
@@ -190,7 +190,7 @@ async function writeBytes(
   waiting.end();
 }
 
-/** Resolves when the connection accepted the slice, or is closed. */
+/** Resolves when the connection has accepted the slice, or has closed. */
 async function writeSlice(response: EdgeResponse, slice: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
   const out: Writable = response;
   const { promise, resolve } = Promise.withResolvers<undefined>();
