@@ -147,7 +147,7 @@ export class TaskMachine implements Machine<TaskInput, TaskOrder> {
     }
   }
 
-  /** A paused task continues in the next turn of the event loop. */
+  /** Returns a paused task continues in the next turn of the event loop. */
   nextDeadlineMs(): number {
     return this.pausedCount > 0 ? 0 : NEVER;
   }

@@ -37,9 +37,9 @@ export interface HttpSources {
   readiness(): ReadinessReport | Promise<ReadinessReport>;
   /** Returns the metrics as text, in the format that the `Accept` header requests. */
   scrape(accept: string): Promise<{ readonly contentType: string; readonly body: string }>;
-  /** The node's settings with their sources. Secrets are masked. */
+  /** Returns the node's settings with their sources. Secrets are masked. */
   settings(): JsonValue;
-  /** State of the journal. Undefined when the node runs without one. */
+  /** Returns the state of the journal. Undefined when the node runs without a journal. */
   persistence(): JsonValue | undefined | Promise<JsonValue>;
 }
 
@@ -105,7 +105,7 @@ const LATER: Readonly<Record<string, PathRow>> = {
 /** Routes in `LATER` that nodes with summaries provide. Resolvers have no summaries. */
 const OPTIONAL_PATHS: ReadonlySet<string> = new Set(["/discovery/summary"]);
 
-/** The node's own routes, which have no rpc. */
+/** Returns the node's own routes, which have no rpc. */
 function nodeRows(sources: HttpSources): Readonly<Record<string, PathRow>> {
   return {
     "/healthz": { parameters: [], answer: () => aliveAnswer(sources.isAlive?.() !== false) },
@@ -171,7 +171,7 @@ export class HttpRoutes {
     assert(this.#rows.size === rows.length, "each path has one row: delete the row from LATER if a service provides the route");
   }
 
-  /** Never rejects. */
+  /** Answers a request. Never rejects. */
   async answer(request: HttpRequest): Promise<HttpResponse> {
     const path = pathOf(request.target);
     const found = this.#rows.get(path);
@@ -190,7 +190,10 @@ export class HttpRoutes {
     }
   }
 
-  /** An invalid credential is rejected even if none is required. Otherwise its sender would believe that it was authenticated. */
+  /**
+   * Checks the caller of a route. An invalid credential is rejected even if none is required. Otherwise its sender would believe that it
+   * was authenticated.
+   */
   async #checkCaller(path: string, { role }: PathRow, arrival: CallArrival): Promise<void> {
     const caller = await this.#chain.identify(arrival, this.#nameOf(path, arrival));
     if (role !== undefined) demandRole(caller, role);
@@ -203,7 +206,7 @@ export class HttpRoutes {
   }
 }
 
-/** HTTP 405 with `Allow`, for a route or an rpc. */
+/** Returns HTTP 405 with `Allow`, for a route or an rpc. */
 export function methodNotAllowed(allow: string, method: string): RouteResponse {
   const error = new WaymarkError("invalid_argument", `method ${method.slice(0, 20)} is not allowed here; use ${allow}`);
   return { ...errorAnswer(refusal(error), 405), headers: { ...NO_STORE, allow } };

@@ -118,7 +118,7 @@ function unknownField(desc: DescMessage, key: string, path: string): FieldViolat
   return { field: joined(path, shown(key)), description: `unknown field of ${desc.name}` };
 }
 
-/** `choices`: the enum of the value, if it has one. */
+/** Returns the error that decoding the value reports. `choices`: the enum of the value, if it has one. */
 function faultOfWhole(desc: DescMessage, value: JsonValue, path: string, choices?: DescEnum): FieldViolation | undefined {
   try {
     fromJson(desc, value, { ignoreUnknownFields: false });
@@ -136,7 +136,7 @@ const WELL_KNOWN: Readonly<Record<string, string>> = {
   "google.protobuf.Timestamp": 'a time such as "2026-01-31T12:00:00Z"',
 };
 
-/** The parser's message without the type path, which the field path replaces. */
+/** Returns the parser's message without the type path, which the field path replaces. */
 function parserMessage(error: unknown, choices: DescEnum | undefined): string {
   const text = error instanceof Error ? error.message : "unreadable";
   const words = /from JSON: (.*)$/s.exec(text)?.[1] ?? text;

@@ -41,7 +41,7 @@ function certificateOf(socket: Socket): PeerCertificate | undefined {
   };
 }
 
-/** Node's types declare an Error, but the value is OpenSSL's code, such as `SELF_SIGNED_CERT_IN_CHAIN`. */
+/** Returns the error as text. Node's types declare an Error, but the value is OpenSSL's code, such as `SELF_SIGNED_CERT_IN_CHAIN`. */
 function errorText(error: unknown): string {
   if (typeof error === "string") return error;
   return error instanceof Error ? error.message : "not authorised";

@@ -34,8 +34,8 @@ export class CheckAdmission {
   }
 
   /**
-   * Throws `checks_disabled` for an entry with checks on a node that runs none. Call it before other validation, which does not matter
-   * then.
+   * Throws `checks_disabled` for an entry with checks on a node that runs none. Must be called before other validation, which is
+   * irrelevant in this case.
    */
   checkEnabled({ checks }: WithChecks, index: number): void {
     if (checks.length === 0 || this.#parts.isEnabled) return;

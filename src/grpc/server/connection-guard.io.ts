@@ -39,7 +39,7 @@ export interface GuardedConnection {
   readonly meter: ConnectionMeter;
   /** The connection's share of the event loop. */
   readonly turns: SchedulerShare;
-  /** Calls whose request has not fully arrived. Each is cancelled when its request takes too long. */
+  /** Calls whose request has not fully arrived. Each is cancelled when its request does not arrive in time. */
   readonly arriving: Set<PendingRequest>;
   /** Reports that one of the connection's streams is long-lived, such as a watch. Call `lastingClosed` when the stream ends. */
   lastingOpened(): void;
@@ -347,7 +347,7 @@ function isUnanswered(stream: ServerHttp2Stream): boolean {
   return stream.aborted || !stream.writableFinished;
 }
 
-/** The timeout in the gRPC or Connect header of a request. */
+/** Returns the timeout in the gRPC or Connect header of a request. */
 function timeoutOf(headers: IncomingHttpHeaders): number | undefined {
   const grpc = parseTimeout(firstOf(headers["grpc-timeout"]));
   if (typeof grpc === "number") return grpc;

@@ -64,7 +64,7 @@ export interface MethodCall {
   readonly isGone: boolean;
   /** Whether the server has ended the call, or the stream is gone. */
   readonly isOver: boolean;
-  /** The value of a request header by lower-case name. It includes the headers of the protocol. */
+  /** Returns the value of a request header by lower-case name. It includes the headers of the protocol. */
   header(name: string): string | undefined;
   /**
    * Registers a function that is called once when the call ends without its handler. When the deadline has passed, that function may still

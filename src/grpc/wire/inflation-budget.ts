@@ -20,7 +20,7 @@ export interface InflationLimits {
   readonly gainPerSecond: number;
   readonly burstBytes: number;
   /**
-   * Compressed bytes that may be read per second, and the maximum that can accumulate. Reading a byte takes up to 0.1 µs, whatever its
+   * Compressed bytes that may be read per second, and the maximum that can accumulate. Reading a byte needs up to 0.1 µs, whatever its
    * inflated size.
    */
   readonly workPerSecond: number;
@@ -55,7 +55,10 @@ export const INFLATION_LIMITS: InflationLimits = {
  */
 const FREE_RATIO = 16;
 const FREE_BYTES = 4_096;
-/** A compressed message of up to this size is read in at most 0.1 ms. The same number of bytes of small uncompressed calls takes longer. */
+/**
+ * A compressed message of up to this size is read in at most 0.1 ms. The same number of bytes of small uncompressed calls needs more
+ * time.
+ */
 export const FREE_WORK_BYTES = 1_024;
 
 /**
@@ -120,7 +123,7 @@ export class InflationBudget {
     return this.#waiting.length;
   }
 
-  /** Whether a connection has so many waiting messages that its further messages are rejected. */
+  /** Whether further messages of a connection are rejected because it already has too many waiting messages. */
   isCrowdedBy(owner: object): boolean {
     return (this.#accounts.get(owner)?.waitingCount ?? 0) >= this.#limits.maxWaitingEach;
   }
@@ -214,15 +217,15 @@ export class InflationBudget {
     ticket.claim.decided(false);
   }
 
-  /** In bytes of gain. Compressed bytes are scaled by the ratio of the two allowed rates. */
+  /** Returns the cost in bytes of gain. Compressed bytes are scaled by the ratio of the two allowed rates. */
   #costOf({ gainBytes, workBytes }: Pick<InflationTicket, "gainBytes" | "workBytes">): number {
     return gainBytes + (workBytes * this.#limits.gainPerSecond) / this.#limits.workPerSecond;
   }
 
   /**
-   * The start tag of the connection's next message, in bytes that could have been gained since time 0: the connection's earlier costs, but
-   * not before now. A connection that keeps sending messages therefore moves behind the waiting ones (start-time fair queueing: Goyal, Vin,
-   * Cheng 1996).
+   * Returns the start tag of the connection's next message, in bytes that could have been gained since time 0: the connection's earlier
+   * costs, but not before now. A connection that keeps sending messages therefore moves behind the waiting ones (start-time fair
+   * queueing: Goyal, Vin, Cheng 1996).
    */
   #chargedUntil(owner: object, monoMs: number): number {
     return Math.max(this.#accounts.get(owner)?.chargedUntil ?? 0, (monoMs * this.#limits.gainPerSecond) / 1_000);

@@ -350,7 +350,7 @@ export class MessageAssembler {
 
   /** Releases the buffered bytes. */
   drop(): void {
-    this.#room?.buffer.transfer(0); // Frees the memory now: after a flood, the garbage collector may not run for minutes.
+    this.#room?.buffer.transfer(0); // Frees the memory now: after a flood, the garbage collector might not run for minutes.
     this.#hold(NOTHING, undefined);
   }
 
@@ -412,19 +412,19 @@ function startsWhole(chunk: Uint8Array): boolean {
   return chunk.length >= PREFIX_BYTES && chunk.length >= PREFIX_BYTES + sizeIn(chunk);
 }
 
-/** Error for a compressed message without an encoding. */
+/** Returns the error for a compressed message without an encoding. */
 function unagreed(): WaymarkError {
   return new WaymarkError("internal", "the message is marked as compressed, but the headers have no grpc-encoding");
 }
 
-/** Error for a message that is larger than its receiver accepts. */
+/** Returns the error for a message that is larger than its receiver accepts. */
 function tooLarge(sizeBytes: number, maxBytes: number): WaymarkError {
   return new WaymarkError("quota_exceeded", `message too large: it has ${sizeBytes} bytes, and the limit is ${maxBytes}`, {
     metadata: { max_bytes: String(maxBytes), bytes: String(sizeBytes) },
   });
 }
 
-/** Error for bytes that are not gRPC messages. */
+/** Returns the error for bytes that are not gRPC messages. */
 function malformed(description: string): WaymarkError {
   return new WaymarkError("invalid_argument", description, { violations: [{ field: "request", description }] });
 }

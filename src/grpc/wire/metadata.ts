@@ -43,12 +43,12 @@ const CONNECTION_NAMES: ReadonlySet<string> = new Set([
 export class GrpcMetadata implements Iterable<readonly [string, MetadataValue]> {
   readonly #entries: (readonly [string, MetadataValue])[] = [];
 
-  /** The first value of a lower-case name. */
+  /** Returns the first value of a lower-case name. */
   get(name: string): MetadataValue | undefined {
     return this.#entries.find(([each]) => each === name)?.[1];
   }
 
-  /** All values of a lower-case name, in order. */
+  /** Returns all values of a lower-case name, in order. */
   getAll(name: string): readonly MetadataValue[] {
     return this.#entries.filter(([each]) => each === name).map(([, value]) => value);
   }

@@ -93,12 +93,12 @@ export function fieldOf(name: string, headers: HeaderBlock, fields: readonly str
   return fields.filter((_, at) => at % 2 === 1 && fields[at - 1]?.toLowerCase() === name).join(", ");
 }
 
-/** The first value of a field as node:http2 reports it. */
+/** Returns the first value of a field as node:http2 reports it. */
 export function firstOf(value: string | readonly string[] | undefined): string | undefined {
   return typeof value === "object" ? value[0] : value;
 }
 
-/** The encoding in a `grpc-encoding` header: undefined for none, "unknown" for an unsupported one. */
+/** Returns the encoding in a `grpc-encoding` header: undefined for none, "unknown" for an unsupported one. */
 export function encodingOf(header: string | undefined): MessageEncoding | "unknown" | undefined {
   if (header === undefined || header === "identity") return undefined;
   return header === "gzip" || header === "deflate" ? header : "unknown";
@@ -140,7 +140,7 @@ export function formatTimeout(timeoutMs: number): string {
   return `${Math.min(MAX_VALUE, Math.ceil(timeoutMs / 3_600_000))}H`;
 }
 
-/** Error for a call whose deadline has passed. */
+/** Returns the error for a call whose deadline has passed. */
 export function expired(): WaymarkError {
   return new WaymarkError("deadline_exceeded", "the deadline passed before the response was ready");
 }

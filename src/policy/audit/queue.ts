@@ -48,7 +48,7 @@ export class AuditQueue {
   /** Accepts an event, or drops and counts it if the queue is full. */
   push(event: AuditEvent): "taken" | "lost" {
     this.#lastWallMs = event.atWallMs;
-    this.#tellLoss();
+    this.#recordLoss();
     if (this.#isFullFor(event)) {
       this.#lostCount++;
       return "lost";
@@ -60,7 +60,7 @@ export class AuditQueue {
   /** Returns the oldest events, at most `maxEvents`. Returns the same events until they are written. */
   takeBatch(maxEvents: number): readonly AuditEvent[] {
     if (this.#batch.length === 0) {
-      this.#tellLoss();
+      this.#recordLoss();
       this.#batch = this.#waiting.splice(0, maxEvents);
     }
     return this.#batch;
@@ -72,11 +72,11 @@ export class AuditQueue {
     this.#writtenCount += this.#batch.length;
     for (const { subjects } of this.#batch) this.#subjectChars -= subjects.length;
     this.#batch = [];
-    this.#tellLoss();
+    this.#recordLoss();
   }
 
   /** Records a loss as soon as there is room, and before all later events. */
-  #tellLoss(): void {
+  #recordLoss(): void {
     if (this.#lostCount === 0 || this.pendingCount >= this.#maxEvents) return;
     this.#add({ ...LOSS, atWallMs: this.#lastWallMs, reason: "audit_overflow", detail: `${counted(this.#lostCount, "event")} lost` });
     this.#lostCount = 0;

@@ -142,7 +142,10 @@ export class Tenants {
     return { ...credential.identity, address };
   }
 
-  /** The duration of the map lookup reveals nothing, because a caller cannot choose a SHA-256. The comparison takes constant time. */
+  /**
+   * Finds a credential. The duration of the map lookup reveals nothing, because a caller cannot choose a SHA-256. The comparison needs
+   * constant time.
+   */
   #find(scheme: CredentialScheme, token: string): Credential | undefined {
     const digest = sha256Hex(token);
     const found = this.#credentials.get(`${scheme} ${digest}`);

@@ -35,10 +35,10 @@ export interface QuotaChange {
 }
 
 export interface QuotaPorts {
-  /** The limits of a namespace and of a tenant; 0 means no limit. */
+  /** Returns the limits of a namespace and of a tenant; 0 means no limit. */
   namespaceQuota(namespace: string): NamespaceQuota;
   tenantQuota(tenant: string): HolderQuota;
-  /** The visible entries here, as counted by the catalog. */
+  /** Returns the usage by visible entries on this node, as counted by the catalog. */
   namespaceUsage(namespace: string): NamespaceUsage;
   tenantUsage(tenant: string): NamespaceUsage & { readonly checks?: number };
   /** Whether a caller may see a namespace. If not, its refusals do not contain the namespace's usage. */
@@ -161,7 +161,7 @@ export class NamespaceQuotas {
     });
   }
 
-  /** Number of open watches of a holder. */
+  /** Returns the number of open watches of a holder. */
   watchCount(holder: QuotaHolder, name: string): number {
     return this.#ledger(holder).watches.get(name) ?? 0;
   }

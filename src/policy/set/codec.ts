@@ -43,7 +43,7 @@ const ITEM_BYTES = 32;
 /** Memory of a decoded rule or window, in bytes. */
 const OBJECT_BYTES = 256;
 
-/** Approximate size of a set in memory, in bytes. Cost: O(items of its lists). */
+/** Returns the approximate size of a set in memory, in bytes. Cost: O(items of its lists). */
 export function memorySizeOf({ rules }: WireSet): number {
   let sizeBytes = 0;
   const addTexts = (texts: readonly string[]): void => {

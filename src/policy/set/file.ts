@@ -24,8 +24,9 @@ export interface ParsedPolicyFile {
 }
 
 /**
- * Reads a policy file with one document, and validates its set. Keys are those of `NamespacePolicy` in snake_case; scopes are `local`,
- * `zone`, `region`, `global`; times are in RFC 3339. Never throws. Cost: 10,000 rules of JSON in 0.3 s, of YAML in several seconds.
+ * Reads a policy file with one document, and validates its set. Keys are the fields of `NamespacePolicy` in snake_case; scopes are
+ * `local`, `zone`, `region`, `global`; times are in RFC 3339. Never throws. Cost: 10,000 rules of JSON in 0.3 s, of YAML in several
+ * seconds.
  */
 export function readPolicyFile(text: string, known: ValidationFacts = {}): ParsedPolicyFile {
   const sizeBytes = UTF8.encode(text).length;
@@ -204,7 +205,7 @@ class PolicyFileReader {
     return true;
   }
 
-  /** Reads a list of viewers, and warns if it is empty: an empty list means all callers, which authors may not expect. */
+  /** Reads a list of viewers, and warns if it is empty: an empty list means all callers, which authors might not expect. */
   #viewers(spot: FieldSpot): readonly string[] {
     const { value } = spot.place;
     if (Array.isArray(value) && value.length === 0) {

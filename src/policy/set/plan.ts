@@ -7,9 +7,9 @@ import { mayBeSeen, Policy, type RecordSource, type Viewer } from "./verdict.ts"
 
 /** The live catalog, and the tenants that are known to read from it. */
 export interface CatalogFacts {
-  /** Namespaces with entries, sorted. */
+  /** Returns the namespaces with entries, sorted. */
   namespaces(): readonly string[];
-  /** Number of entries in exactly this namespace. */
+  /** Returns the number of entries in exactly this namespace. */
   count(namespace: string): number;
   /** Returns at most `max` keys of the namespace. */
   examples(namespace: string, max: number): readonly EntryKey[];
@@ -200,7 +200,7 @@ class Planner {
     return outcome;
   }
 
-  /** The known viewers, and the viewers that either rule names. */
+  /** Returns the known viewers, and the viewers that either rule names. */
   *#candidates(was: NamespaceRule | undefined, is: NamespaceRule | undefined): Generator<Viewer, void> {
     for (const viewer of this.#viewers) yield viewer;
     const own = this.#terms.self.clusterId;

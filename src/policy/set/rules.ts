@@ -76,7 +76,7 @@ export class RuleTrie {
   }
 
   /**
-   * Returns the rule of a namespace: the rule with the longest prefix, where `p.*` takes precedence over `p` for namespaces below p.
+   * Returns the rule of a namespace: the rule with the longest prefix, where `p.*` has precedence over `p` for namespaces below p.
    * Cost: O(labels).
    */
   find(namespace: string): NamespaceRule | undefined {
@@ -171,7 +171,7 @@ export function edgesOf({ rules }: PolicySet): readonly number[] {
 
 /**
  * Returns a rule with its lists sorted, because their order has no meaning. The order of windows is kept, because the last of several
- * windows with equal starts takes precedence.
+ * windows with equal starts has precedence.
  */
 export function canonicalRule(rule: NamespaceRule): NamespaceRule {
   return {

@@ -41,7 +41,7 @@ export interface ApplyTerms {
   readonly changeTicket: string;
   /**
    * Whether this is the initial version of a node that knows no version, or only an earlier initial version. Every version applied on
-   * other nodes takes precedence over it.
+   * other nodes has precedence over it.
    */
   readonly isInitial?: boolean;
 }

@@ -1,5 +1,5 @@
 /**
- * Decides when the policy file of a node is put in force, and when the cluster's policy takes precedence over it (semantics.md, Policy).
+ * Decides when the policy file of a node is put in force, and when the cluster's policy has precedence over it (semantics.md, Policy).
  */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { PolicySet } from "../set/rules.ts";
@@ -28,7 +28,7 @@ export class PolicyFile {
   /**
    * `member`: an edit of the file creates a new version for all nodes. `alone`: the new node is ready, and has not reached the nodes that
    * it had to join. `newcomer`: the node is not ready yet, and its cluster may have a policy. In the states `alone` and `newcomer`, an
-   * edit creates only an initial version: the policy of the cluster takes precedence over it.
+   * edit creates only an initial version: the policy of the cluster has precedence over it.
    */
   #standing: "newcomer" | "alone" | "member" = "member";
 

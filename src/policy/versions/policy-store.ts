@@ -171,7 +171,7 @@ export class PolicyStore {
   }
 
   /**
-   * Stamps the initial version of this node. It is then an ordinary version, and no initial version of another node takes precedence over
+   * Stamps the initial version of this node. It is then an ordinary version, and no initial version of another node has precedence over
    * it.
    */
   *establish(): PolicyTask<void> {
@@ -433,7 +433,7 @@ interface AdoptedVersion {
   readonly wallMs: number;
 }
 
-const TOLD = { kind: "policy", namespace: "", outcome: "allowed", rule: "", requestId: "" } as const;
+const POLICY_EVENT = { kind: "policy", namespace: "", outcome: "allowed", rule: "", requestId: "" } as const;
 
 export function appliedEvent({ version, before, reason, actor, wallMs }: AppliedVersion): AuditEvent {
   const { number, ruleCount, checksum } = version;
@@ -441,19 +441,31 @@ export function appliedEvent({ version, before, reason, actor, wallMs }: Applied
   const action = reason === "applied" ? "policy.apply" : "policy.rollback";
   const detail = detailOf(`version ${number} with ${counted(ruleCount, "rule")}`, version);
   const subjects = subjectOf("policy", number);
-  return { ...TOLD, atWallMs: wallMs, principal, tenant, source: address, action, reason, before, after: checksum, detail, subjects };
+  return {
+    ...POLICY_EVENT,
+    atWallMs: wallMs,
+    principal,
+    tenant,
+    source: address,
+    action,
+    reason,
+    before,
+    after: checksum,
+    detail,
+    subjects,
+  };
 }
 
-/** The audit events of the adopted version, and of the version that it superseded. */
+/** Returns the audit events of the adopted version, and of the version that it superseded. */
 export function takenEvents({ version, before, superseded, conflict: conflictText, via, wallMs }: AdoptedVersion): readonly AuditEvent[] {
   const { number, ruleCount, nodeId, principal, checksum } = version;
-  const told = { ...TOLD, atWallMs: wallMs, tenant: "", source: "", after: checksum, subjects: subjectOf("policy", number) };
+  const common = { ...POLICY_EVENT, atWallMs: wallMs, tenant: "", source: "", after: checksum, subjects: subjectOf("policy", number) };
   const from = `adopted from node ${nodeId} through node ${via.nodeId} of cluster ${via.clusterId}`;
   const detail = detailOf(`version ${number} with ${counted(ruleCount, "rule")}, ${from}`, version);
-  const taken: AuditEvent = { ...told, principal, action: "policy.adopt", reason: "adopted", before, detail };
+  const taken: AuditEvent = { ...common, principal, action: "policy.adopt", reason: "adopted", before, detail };
   if (superseded === undefined) return [taken];
   const lost = { principal: superseded.principal, action: "policy.supersede", reason: "superseded" };
-  return [taken, { ...told, ...lost, before: superseded.checksum, detail: conflictText }];
+  return [taken, { ...common, ...lost, before: superseded.checksum, detail: conflictText }];
 }
 
 function detailOf(what: string, { reason, changeTicket }: PolicyVersion): string {

@@ -19,11 +19,11 @@ export interface VersionPlace {
   readonly checksum: string;
 }
 
-/** The position before all versions. Every version takes precedence over it. */
+/** The position before all versions. Every version has precedence over it. */
 export const NO_PLACE: VersionPlace = { number: 0, hlc: 0, nodeId: "", checksum: "" };
 
 /**
- * Whether `a` takes precedence over `b`: by number, then stamp, then node id. The checksum only decides between versions that no correct
+ * Whether `a` has precedence over `b`: by number, then stamp, then node id. The checksum only decides between versions that no correct
  * node makes.
  */
 export function isNewer(a: VersionPlace, b: VersionPlace): boolean {

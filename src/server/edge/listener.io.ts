@@ -407,7 +407,10 @@ function queryFault(target: string): WaymarkError | undefined {
   }
 }
 
-/** Connect answers a wrong method, media type or HTTP version with a status alone. This response also names the accepted values. */
+/**
+ * Returns the response to a wrong method, media type or HTTP version. Connect answers these with a status alone; this response also names
+ * the accepted values.
+ */
 function plainRefusal(answer: UniversalServerResponse, handler: UniversalHandler, request: EdgeRequest): RouteResponse | undefined {
   switch (answer.status) {
     case 405:

@@ -264,7 +264,7 @@ export class EdgeSockets {
 
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
-/** Header size as HTTP/2 counts it: 32 bytes per field in addition to its name and value. */
+/** Returns the header size as HTTP/2 counts it: 32 bytes per field in addition to its name and value. */
 function listSize({ rawHeaders }: EdgeRequest): number {
   let size = 16 * rawHeaders.length;
   for (const text of rawHeaders) size += text.length;

@@ -152,7 +152,8 @@ export async function writeAnswer(
 }
 
 /**
- * Connect encodes more characters of `grpc-message` than gRPC specifies. Clients that follow the specification would show `%3A` to people.
+ * Encodes `grpc-message` again. Connect encodes more characters than gRPC specifies, and clients that follow the specification would show
+ * `%3A` to people.
  */
 function respelled(trailer: Headers): Headers {
   const message = trailer.get("grpc-message");

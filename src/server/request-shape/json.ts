@@ -191,12 +191,12 @@ class NameScan {
     };
   }
 
-  /** Path of a field in the innermost message, or path of the innermost list. */
+  /** Returns the path of a field in the innermost message, or path of the innermost list. */
   #pathOf(field: FieldShape, top: OpenValue): string {
     return `${this.#above(top.fields === undefined ? 2 : 1)}${field.name}`;
   }
 
-  /** Path of the open values, without the innermost `count` values. */
+  /** Returns the path of the open values, without the innermost `count` values. */
   #above(count: number): string {
     return this.#open.slice(0, -count).map(partOf).join("");
   }

@@ -54,7 +54,7 @@ export interface MessageShapePlan {
   readonly singleCount: number;
 }
 
-/** Requests of up to this many bytes are decoded without a check. Decoding the empty items that fit into them takes a few milliseconds. */
+/** Requests of up to this many bytes are decoded without a check. Decoding the empty items that fit into them needs a few milliseconds. */
 export const MAX_UNSEEN_BYTES = 16_384;
 
 /** Decoding this many additional items needs a hundredth of a second. */
@@ -136,7 +136,7 @@ function isMany({ fieldKind }: DescField): boolean {
   return fieldKind === "list" || fieldKind === "map";
 }
 
-/** A map is a list of messages with a key and a value. */
+/** Returns the plan of a pair. A map is a list of messages with a key and a value. */
 function pairOf(mapKey: ScalarType, value: FieldShape): MessageShapePlan {
   const key = { name: "key", place: 0, wire: wireOf(mapKey), isMap: false, bound: undefined, message: undefined };
   const byNumber = [undefined, key, { ...value, name: "value", place: 1, isMap: false, bound: undefined }];
@@ -287,7 +287,7 @@ export class UndecodedRequest {
     this.#decode = decode;
   }
 
-  /** The message, or the error if its bytes cannot be decoded. */
+  /** Returns the message, or the error if its bytes cannot be decoded. */
   read(): Message | WaymarkError {
     return this.#decode(this.#bytes);
   }
