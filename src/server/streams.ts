@@ -132,7 +132,7 @@ abstract class OpenStream implements KnownStream {
   }
 
   #goOn(admitted: AdmittedStream): void {
-    if (this.isOver) return; // The client closed the stream meanwhile.
+    if (this.isOver) return; // The client closed the stream in the meantime.
     this.#begin(admitted);
     this.exchange.resume();
   }

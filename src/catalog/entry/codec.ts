@@ -163,7 +163,7 @@ export class EntryStamper {
     checkStamps(entry, problems);
     if (contentBytes > PROTOCOL_BOUNDS.maxEntryBytes) problems.add("entry", tooLarge(contentBytes, PROTOCOL_BOUNDS));
     if (bytes.length > MAX_SEALED_BYTES)
-      problems.add("entry", `has ${bytes.length} bytes with load and times, at most ${MAX_SEALED_BYTES} are allowed`);
+      problems.add("entry", `has ${bytes.length} bytes with load and times; at most ${MAX_SEALED_BYTES} are allowed`);
     problems.throwIfAny();
     const { key, registeredAt, updatedAt } = entry;
     if (key === undefined || registeredAt === undefined || updatedAt === undefined || bytes[0] !== ENTRY_TAG.key) {
@@ -311,7 +311,7 @@ function checkStamps(entry: EntryFields, problems: FieldProblems): void {
 }
 
 function tooLarge(sizeBytes: number, bounds: EntryBounds): string {
-  return `has ${sizeBytes} bytes when encoded, at most ${bounds.maxEntryBytes} are allowed`;
+  return `has ${sizeBytes} bytes when encoded; at most ${bounds.maxEntryBytes} are allowed`;
 }
 
 /**

@@ -229,14 +229,15 @@ export class FieldProblems {
   text(text: string, maxLength: number, field: string): void {
     if (text === "") this.add(field, "is empty");
     else if (text.length > maxLength && codePointsOf(text) > maxLength) {
-      this.add(field, `has ${codePointsOf(text)} characters, at most ${maxLength}`);
+      this.add(field, `must have at most ${maxLength} characters, has ${codePointsOf(text)}`);
     } else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
   /** The text must be well-formed and have at most this many bytes. */
   bytes(text: string, maxBytes: number, field: string): void {
     // A character has at most three bytes, so short values need no count.
-    if (text.length * 3 > maxBytes && utf8Size(text) > maxBytes) this.add(field, `has ${utf8Size(text)} bytes, at most ${maxBytes}`);
+    if (text.length * 3 > maxBytes && utf8Size(text) > maxBytes)
+      this.add(field, `must have at most ${maxBytes} bytes, has ${utf8Size(text)}`);
     else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
@@ -246,7 +247,7 @@ export class FieldProblems {
   }
 
   items(count: number, max: number, field: string): void {
-    if (count > max) this.add(field, `has ${count} items, at most ${max}`);
+    if (count > max) this.add(field, `must have at most ${max} items, has ${count}`);
   }
 
   unique(items: readonly string[], field: string): void {

@@ -140,10 +140,11 @@ export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord
   if (unregisteredHlc !== undefined && unregisteredHlc > head.hlc)
     throw malformed(`unregistered_hlc ${unregisteredHlc} is after hlc ${head.hlc}`);
   if (head.principal.length > MAX_PRINCIPAL_LENGTH)
-    throw malformed(`principal has ${head.principal.length} characters, at most ${MAX_PRINCIPAL_LENGTH}`);
+    throw malformed(`principal has ${head.principal.length} characters; at most ${MAX_PRINCIPAL_LENGTH} are allowed`);
   if (body === undefined) throw malformed("it has neither an entry nor a tombstone");
   const unknownBytes = unknown === undefined ? 0 : unknown.record.length + unknown.tombstone.length;
-  if (unknownBytes > MAX_UNKNOWN_BYTES) throw malformed(`it has ${unknownBytes} bytes of unknown fields, at most ${MAX_UNKNOWN_BYTES}`);
+  if (unknownBytes > MAX_UNKNOWN_BYTES)
+    throw malformed(`it has ${unknownBytes} bytes of unknown fields; at most ${MAX_UNKNOWN_BYTES} are allowed`);
   const orders = operators === undefined && owners === undefined ? undefined : { operators, owners };
   const known = { ...head, reach: reach as Scope, unregisteredHlc, orders, unknown }; // Checked just above.
   return body.body === BODY.ENTRY ? { ...known, body: body.body, entry: body.entry } : { ...known, body: body.body, key: body.key };

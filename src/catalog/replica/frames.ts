@@ -315,7 +315,8 @@ export class FrameReceiver {
   #readEntry(record: WireRecord & { body: typeof BODY.ENTRY }, origin: Origin): StoredRecord {
     const stamped = this.#stamper.entryOfStored(record.entry);
     if (this.#stamper.isSealed !== true) checkMaker(stamped, origin);
-    if ((stamped.version ?? record.hlc) !== record.hlc) throw invalid("hlc", `${record.hlc} is not the version ${stamped.version}`);
+    if ((stamped.version ?? record.hlc) !== record.hlc)
+      throw invalid("hlc", `${record.hlc} differs from the entry's version ${stamped.version}`);
     if (!this.#mayBeHere(stamped.scope, origin)) throw new OutOfReach(SCOPE_NAMES[stamped.scope]);
     if (!this.#hasRoom(stamped.key, origin))
       throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records of one origin`);
@@ -362,8 +363,8 @@ function checkMaker(stamped: StoredEntry, origin: Origin): void {
   const { nodeId, clusterId, region } = stamped.traits;
   if (nodeId !== origin.nodeId) throw invalid("node_id", `${nodeId} is not the frame's origin ${origin.nodeId}`);
   if (origin.clusterId !== "" && clusterId !== origin.clusterId)
-    throw invalid("cluster_id", `${clusterId} is not the origin's ${origin.clusterId}`);
-  if (origin.region !== "" && region !== origin.region) throw invalid("region", `${region} is not the origin's ${origin.region}`);
+    throw invalid("cluster_id", `${clusterId} is not the origin's cluster ${origin.clusterId}`);
+  if (origin.region !== "" && region !== origin.region) throw invalid("region", `${region} is not the origin's region ${origin.region}`);
   // In DNS, a node of another cluster could otherwise appear under the name of a node of this cluster.
   if (stamped.namespace === NODES_NAMESPACE && stamped.name !== origin.nodeId)
     throw invalid(
@@ -381,7 +382,7 @@ const MAX_WHY = 200;
  */
 class OutOfReach extends WaymarkError {
   constructor(scope: string) {
-    super("invalid_argument", `scope: ${scope} never leaves its origin's reach`);
+    super("invalid_argument", `scope: ${scope} does not include this node`);
   }
 }
 

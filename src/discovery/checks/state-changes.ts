@@ -18,7 +18,7 @@ const NONE: readonly WatchedCheck[] = [];
 
 /** The beginning or end of self-preservation. */
 export interface SelfPreservationChange extends CheckEvidence {
-  /** Undefined for self-preservation of all owners' checks; its evidence counts owners. */
+  /** Undefined for self-preservation of all owners' checks. In this case the evidence is about owners. */
   readonly owner: string | undefined;
   readonly isSelfPreserving: boolean;
 }

@@ -74,7 +74,9 @@ const OFFER_COUNT = 1000;
 const OFFER_MS = 2000;
 /** Time for which a node gets no offers after it refused an offer or was too slow. */
 const OFFER_PAUSE_MS = 500;
-/** Time without any node to which records can be offered, after which the hand-over ends and the remaining records stay. */
+/**
+ * Time without any node to which records can be offered, after which the hand-over ends and the remaining records are kept on this node.
+ */
 const ALONE_MS = 500;
 
 export class HandOver {

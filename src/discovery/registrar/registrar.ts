@@ -233,7 +233,7 @@ export class Registrar {
 
   /**
    * Ends a lease with all its entries or, if `keys` is given, only these keys of the lease. Returns the removed keys. Throws
-   * `lease_not_found`. A key that has since been registered under another lease or on another node stays registered there.
+   * `lease_not_found`. A key that has since been registered under another lease or on another node remains registered there.
    */
   unregisterLease(caller: Caller, leaseId: string, time: Time, keys?: readonly KeyText[]): readonly KeyText[] {
     if (this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller)) throw unknownLease(leaseId);

@@ -62,7 +62,7 @@ export interface MethodCall {
   readonly timeoutMs: number | undefined;
   /** Whether the client cancelled the call or the connection is lost. No response can be sent then. */
   readonly isGone: boolean;
-  /** Whether the server has ended the call, or the stream is gone. */
+  /** Whether the server has ended the call, or the stream is closed. */
   readonly isOver: boolean;
   /** Returns the value of a request header by lower-case name. It includes the headers of the protocol. */
   header(name: string): string | undefined;

@@ -20,7 +20,7 @@ export const NODE_STREAM_LIMITS = { streamResetBurst: 1e9, streamResetRate: 1e9,
 
 /** Assumed number of concurrent calls of a client, in addition to long-lived streams. */
 const OPEN_CALLS = 256;
-/** A call with a shorter deadline would also fail without a pause, so its reset always counts. */
+/** A call with a shorter deadline would also fail without a pause, so its reset is always counted. */
 const MIN_TIMEOUT_MS = 50;
 /** Assumed timeout of calls without a deadline, because the client's own timeout is unknown. */
 const UNKNOWN_TIMEOUT_MS = 250;

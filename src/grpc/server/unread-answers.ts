@@ -48,7 +48,7 @@ export interface UnreadPorts {
   readonly onCut?: (address: string) => void;
 }
 
-/** Reading within this time counts as reading now: a slow client does not read in every ms. */
+/** If a client has read something within this time, it is treated as reading now: a slow client does not read in every ms. */
 const READING_MS = 1_000;
 
 export class UnreadAnswers {

@@ -102,7 +102,7 @@ class RunningInflation implements Inflation {
 
   release(): void {
     this.#isReleased = true;
-    // While zlib's thread writes into the memory, the memory stays charged.
+    // The memory remains charged while zlib's thread writes into it.
     if (!this.#isAtWork) this.#budget.release(this.#ticket, performance.now());
   }
 

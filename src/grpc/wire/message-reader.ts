@@ -205,7 +205,7 @@ export class MessageReader {
     this.#wait(WAITS.inflation);
     inflation.onResult = (inflated) => {
       if (this.#state === "over") return;
-      this.#inflated = inflated; // The listener may have paused meanwhile.
+      this.#inflated = inflated; // The listener may have paused in the meantime.
       this.#goOn(WAITS.inflation);
     };
   }

@@ -104,7 +104,9 @@ export interface AuditSink {
    * counted.
    */
   record(event: AuditEvent): void;
-  /** Resolves when all events so far are on disk. Rejects with `store_unavailable` if the disk fails; the events then stay in the queue. */
+  /**
+   * Resolves when all events so far are on disk. Rejects with `store_unavailable` if the disk fails; the events then remain in the queue.
+   */
   durable(): Promise<void>;
 }
 
@@ -379,7 +381,7 @@ export class RefusalAudit {
     this.#pending.delete(key);
     if (pending.count === 0) return;
     this.#sink.record(refusalEvent(pending.newest, pending.count, time));
-    // The next record comes at least a second after this one.
+    // The next record is written at least a second after this one.
     if (this.#pending.size < this.#maxKeys) this.#pending.set(key, { ...pending, lastRecordMonoMs: time.monoMs, count: 0 });
   }
 }

@@ -126,7 +126,7 @@ export class Tenants {
   #byBearer(header: string, address: string): Caller | Promise<Caller> {
     if (header.length > MAX_TOKEN_LENGTH + BEARER_WORD) throw unauthenticated(`token is longer than ${MAX_TOKEN_LENGTH} characters`);
     const token = BEARER.exec(header)?.[1];
-    if (token === undefined) throw unauthenticated("authorization header must be Bearer and one token");
+    if (token === undefined) throw unauthenticated('authorization header must have the form "Bearer <token>"');
     const credential = this.#find("bearer", token);
     if (credential !== undefined) return { ...credential.identity, address };
     const { tokens } = this.#options;

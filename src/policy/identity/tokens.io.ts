@@ -95,7 +95,7 @@ export class TokenVerifier implements TokenPort {
 
   #verifyOnce(token: string, digest: string): Promise<CallerIdentity> {
     if (this.#pending.size >= MAX_PENDING) {
-      throw new WaymarkError("discovery_rate_limited", "too many tokens are being verified; try again later", { retryMs: 1_000 });
+      throw new WaymarkError("discovery_rate_limited", "too many tokens are being verified; retry later", { retryMs: 1_000 });
     }
     const verified = this.#verify(token, digest).finally(() => this.#pending.delete(digest));
     this.#pending.set(digest, verified);
@@ -160,7 +160,7 @@ function refusalOf(thrown: unknown): WaymarkError {
   if (thrown instanceof errors.JWKSNoMatchingKey) return unauthenticated("token is signed with a key that the issuer does not publish");
   if (thrown instanceof errors.JWKSMultipleMatchingKeys)
     return unauthenticated("token has no key id, and more than one of the issuer's keys match");
-  if (thrown instanceof errors.JWSSignatureVerificationFailed) return unauthenticated("token's signature is wrong");
+  if (thrown instanceof errors.JWSSignatureVerificationFailed) return unauthenticated("token has an invalid signature");
   // All other errors of jose concern the token's form, as does a TypeError for a header that specifies another kind of key.
   return unauthenticated("token is malformed or of an unsupported kind");
 }
@@ -169,13 +169,13 @@ function claimRefusal({ claim, reason }: errors.JWTClaimValidationFailed): strin
   if (reason === "missing") return `token has no claim ${claim}`;
   switch (claim) {
     case "iss":
-      return "token is from another issuer";
+      return "token is from an unexpected issuer";
     case "aud":
-      return "token is for another audience";
+      return "token is for an unexpected audience";
     case "nbf":
       return "token is not valid yet";
     default:
-      return `token's claim ${claim} is wrong`;
+      return `token has an invalid claim ${claim}`;
   }
 }
 

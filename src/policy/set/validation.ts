@@ -78,7 +78,7 @@ export class PolicyProblems<P extends PolicyProblem> {
     this.counts[severity] += 1;
     if (this.counts[severity] <= MAX_PROBLEMS) this.list.push(problem);
     else if (this.counts[severity] === MAX_PROBLEMS + 1)
-      this.list.push({ ...problem, path: "", message: `there are more ${severity}s: these are the first` });
+      this.list.push({ ...problem, path: "", message: `there are more ${severity}s: only the first ${MAX_PROBLEMS} are listed` });
   }
 
   /** Whether no more errors would be reported. */
@@ -170,7 +170,7 @@ class SetCheck {
     }
     // The shortest namespace below the prefix adds a dot and a letter.
     if (isBelow && prefix.length + 2 > PROTOCOL_BOUNDS.maxNamespaceLength)
-      this.#warn(path, `never applies: no namespace is long enough to be below ${quoted(prefix)}`);
+      this.#warn(path, `never applies: every namespace below ${quoted(prefix)} would be too long`);
     return true;
   }
 
@@ -205,7 +205,7 @@ class SetCheck {
     const { nowWallMs } = this.#known;
     const isOver =
       nowWallMs !== undefined && windows.length > 0 && windows.every(({ endsWallMs = nowWallMs + 1 }) => endsWallMs <= nowWallMs);
-    if (isOver) this.#warn(path, "all windows are over: summaries of this namespace are no longer exported");
+    if (isOver) this.#warn(path, "all windows have ended: summaries of this namespace are no longer exported");
   }
 
   #time(wallMs: number, path: string): boolean {

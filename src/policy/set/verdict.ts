@@ -250,7 +250,9 @@ export type OnDenied = (
   denial: { readonly action: PolicyAction; readonly namespace: string; readonly verdict: PolicyVerdict },
 ) => void;
 
-/** The reason that callers receive for a namespace that they cannot see, whichever rule hides it, and even if no rule covers it. */
+/**
+ * The reason that callers receive for a namespace that they cannot see, regardless of which rule hides it, and even if no rule covers it.
+ */
 export const HIDDEN_REASON: VerdictReason = "viewer_denied";
 
 /** Returns the error for a call that names a namespace that its caller cannot see. */

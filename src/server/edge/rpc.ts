@@ -96,7 +96,7 @@ export function prepareRequest(
 }
 
 /**
- * Removes a well-formed timeout from the headers and returns it. An invalid timeout stays, and Connect rejects it in the form of its
+ * Removes a well-formed timeout from the headers and returns it. An invalid timeout is kept, and Connect rejects it in the form of its
  * protocol.
  */
 function takeTimeout(header: Headers): number | undefined {
