@@ -50,14 +50,14 @@ export interface WriteBatch extends SeqNumbers {
   readonly endedLeases: readonly string[];
 }
 
-/** Returns the journal's row of an own record. */
+/** Returns the journal's row of a record of this node. */
 export function rowOf({ slab }: Pick<Replica, "slab">, stored: StoredRecord): Uint8Array {
   const { body } = stored;
   if (body === BODY.ENTRY) return encodeRecord(stored, { body, entry: slab.view(stored.at, stored.sizeBytes) });
   return encodeRecord(stored, { body, key: keyParts(stored.key) });
 }
 
-/** Returns the journal's content for an own record. */
+/** Returns the journal's content for a record of this node. */
 export function putOf(replica: Pick<Replica, "slab">, leases: Pick<Leases, "leaseOf">, stored: StoredRecord): BatchPut {
   const leaseId = stored.body === BODY.ENTRY ? (leases.leaseOf(stored.key) ?? "") : "";
   return { key: stored.key, seq: stored.seq, record: rowOf(replica, stored), leaseId };

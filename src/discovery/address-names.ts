@@ -19,7 +19,7 @@ interface AddressedKey {
 
 export class AddressNames {
   readonly #blocks: readonly AddressBlock[];
-  /** By address, then by key, so that the entries of a name are adjacent. */
+  /** Items sorted by address, then by key, so that the entries of a name are adjacent. */
   readonly #byAddress = new SortedBlocks<AddressedKey>((a, b) => a.address < b.address || (a.address === b.address && a.key < b.key));
   readonly #byKey = new SortedBlocks<AddressedKey>((a, b) => a.key < b.key || (a.key === b.key && a.address < b.address));
 

@@ -89,7 +89,8 @@ export interface CallArrival extends ConnectionPeer {
    */
   isLimited?: boolean;
   /**
-   * The error with which `judgeHeaders` found the caller over its limit. The call is answered with it, even if something else is wrong too.
+   * The error with which `judgeHeaders` rejected the caller for exceeding its limit. The call is answered with this error, even if there
+   * is another error.
    */
   overLimit?: WaymarkError;
   /**
@@ -162,8 +163,8 @@ export class CallChain {
   }
 
   /**
-   * Registers `leave`, which is called once when the server drains, for streams that only their client would end. Returns a function that
-   * removes it.
+   * Registers `leave`, which is called once when the server drains, for streams that otherwise only their client would end. Returns a
+   * function that removes it.
    */
   onDrain(leave: (error: WaymarkError) => void): () => void {
     this.#leavers.add(leave);

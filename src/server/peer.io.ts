@@ -12,7 +12,7 @@ const known = new WeakMap<object, ConnectionPeer>();
  * it.
  */
 export function identifyPeer(connection: object, socket: Socket): ConnectionPeer {
-  // Without port. An IPv4 address has its plain form on a dual-stack socket too.
+  // The address has no port. An IPv4 address is in plain form even on a dual-stack socket.
   const peer = { address: withoutMapping(socket.remoteAddress ?? ""), certificate: certificateOf(socket) };
   known.set(connection, peer);
   return peer;

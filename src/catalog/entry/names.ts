@@ -68,7 +68,7 @@ export function isControlNamespace(namespace: string): boolean {
   return namespaceCovers(CONTROL_NAMESPACE, namespace);
 }
 
-/** Whether ordinary clients cannot register in a namespace. `rules.ts` defines which callers can. */
+/** Whether a namespace is reserved, so that ordinary clients cannot register in it. `rules.ts` defines which callers can. */
 export function isReservedNamespace(namespace: string): boolean {
   return isControlNamespace(namespace) || namespace === NODE_NAMESPACE;
 }
@@ -273,7 +273,7 @@ export class FieldProblems {
     if (!(value >= min && value <= max)) this.add(field, `${value} must be ${min} to ${max}`);
   }
 
-  /** The value must be one of an enum with the numbers 0 to `last`. */
+  /** The value must be a number of an enum with the numbers 0 to `last`. */
   known(value: number, last: number, noun: string, field: string): void {
     if (!(value >= 0 && value <= last) && !this.#isOfRecord) this.add(field, `${value} is not ${noun}`);
   }

@@ -31,7 +31,7 @@ export interface EntryFilter {
   readonly versions: VersionRange | undefined;
   /** Present for a resolver, which has no LOCAL entries: only entries with a wider scope, below any of these prefixes. */
   readonly resolved: NamespacePrefixes | undefined;
-  /** Present for readers of summaries that filter them. */
+  /** Present for readers that filter summaries. */
   readonly summaries: SummaryFilterFields | undefined;
 }
 

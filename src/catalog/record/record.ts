@@ -166,8 +166,8 @@ export function nameOfKey(key: KeyText): string {
 }
 
 /**
- * Whether a key names this cluster. HOT: runs at least once for each record that is put, removed or received (`versions`, keys that come
- * and go).
+ * Whether the cluster in a key is this cluster. HOT: runs at least once for each record that is put, removed or received (`versions`,
+ * keys that come and go).
  */
 export function isKeyOf(clusterId: string, key: KeyText): boolean {
   return key.endsWith(clusterId) && key[key.length - clusterId.length - 1] === SEPARATOR;

@@ -26,7 +26,7 @@ export class KeysLeft {
   readonly #hashes: Uint32Array;
   #count = 0;
 
-  /** Starts with the entries of an origin. Undefined if not all of its entries are known here, or if there are too many. */
+  /** Creates the collection for an origin. Undefined if not all entries of the origin are known here, or if there are too many. */
   static of(origin: Origin): KeysLeft | undefined {
     const through = Math.max(origin.through, origin.log.lastOrder);
     return settledOf(origin) < through || origin.log.size > MAX_LOST_KEYS ? undefined : new KeysLeft(through, origin.log.size);

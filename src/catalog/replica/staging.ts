@@ -5,7 +5,7 @@ import { KeyShards } from "../key-shards.ts";
 import type { CatalogRecord, KeyText } from "../record/record.ts";
 import type { StoredRecord, StoredRecordFields } from "../record/stored-record.ts";
 
-/** The content of an own record before it has a seq. `bytes` are the encoded entry. */
+/** The content of a record of this node before it has a seq. `bytes` are the encoded entry. */
 export interface OwnPut
   extends Omit<StoredRecordFields, "origin" | "seq" | "firstSeq" | "filterSeq" | "body" | "reach" | "at" | "sizeBytes"> {
   readonly bytes: Uint8Array;

@@ -35,7 +35,8 @@ export interface CursorGap {
 /** Time to wait for changes that a cursor covers and that no live node sends. After that time they are considered lost. */
 export const MAX_WAIT_MS = 60_000;
 /**
- * Maximum number of keys that are withheld while this server is behind. Above it the reader gets a snapshot when this server has caught up.
+ * Maximum number of keys that are withheld while this server is behind. If it is exceeded, the reader gets a snapshot when this server
+ * has caught up.
  */
 const MAX_HELD_KEYS = 10_000;
 

@@ -22,7 +22,7 @@ export interface AdmissionParts {
   readonly clusterId: string;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
-  /** Whether the entry of this key, as this node knows it, has alias checks. False if it does not exist. */
+  /** Whether the entry of this key has alias checks, as far as this node knows. False if the entry does not exist. */
   readonly hasAlias: (key: KeyText) => boolean;
 }
 

@@ -56,11 +56,11 @@ export interface ChecksParts {
   /** Returns the `entryOwner` of this node's own record of a key. */
   readonly ownerOf: (key: KeyText) => string;
   /**
-   * Returns the entry that an alias check of an own entry follows. Undefined if it does not exist, or if it is hidden from the
+   * Returns the entry that an alias check of an entry of this node follows. Undefined if it does not exist, or if it is hidden from the
    * registrant.
    */
   readonly aliasOf: (key: AliasKey, own: KeyText) => AliasTarget | undefined;
-  /** Writes the states of the checks of an own entry. Throws if the record cannot be stamped. */
+  /** Writes the check states of an entry of this node. Throws if the record cannot be stamped. */
   readonly write: (key: KeyText, states: readonly CheckState[], time: Time) => void;
 }
 

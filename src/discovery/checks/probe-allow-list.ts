@@ -47,7 +47,7 @@ const SPECIAL: readonly AddressBlock[] = [
 export class ProbeAllowList {
   readonly #allowed: readonly AddressBlock[];
 
-  /** Texts that are not blocks allow nothing. */
+  /** Texts that are not address blocks are ignored. */
   constructor(allowed: readonly string[]) {
     this.#allowed = blocksOf(allowed);
   }

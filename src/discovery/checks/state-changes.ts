@@ -9,7 +9,7 @@ import { type CheckEvidence, SelfPreservation } from "./self-preservation.ts";
 import type { CheckOutcome } from "./threshold.ts";
 import type { WatchedCheck } from "./watched-checks.ts";
 
-/** How long a due state change waits for simultaneous ones, in ms. */
+/** Time for which a due state change waits for simultaneous changes, in ms. */
 const GATHER_MS = 1000;
 /** Minimum number of owners. With fewer, two owners whose programs are down would already be most of them. */
 const MIN_OWNERS = 4;

@@ -1,4 +1,4 @@
-/** The checks of own entries that this node watches, and their known states. */
+/** The checks that this node watches for its own entries, and their known states. */
 import {
   type Check,
   type CheckResults,

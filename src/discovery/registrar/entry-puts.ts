@@ -26,7 +26,7 @@ export interface PutParts extends Pick<EntryRemovalParts, "gate" | "hlc" | "leas
   readonly stamper: EntryStamper;
   /** Called when a lease has lost its last key to another lease. */
   readonly onEmptied: (leaseId: string) => void;
-  /** Called with the overrides that apply to an own entry from this time on. */
+  /** Called with the overrides that apply to an entry of this node from this time on. */
   readonly onOrders: (key: KeyText, orders: MaintenanceOverrides, time: Time) => void;
 }
 
@@ -64,8 +64,8 @@ export class EntryPuts {
   }
 
   /**
-   * Whether readers see an own record, or will see it when it is on disk. A staged record that keeps its stamp may be superseded by a
-   * record of another node.
+   * Whether readers see a record of this node, or will see it when it is on disk. A staged record that keeps its stamp may be superseded
+   * by a record of another node.
    */
   #isSeen(own: StoredRecord): boolean {
     if (own.revision !== 0) return this.#replica.view(own.key) === own;
@@ -100,7 +100,7 @@ export class EntryPuts {
     this.#rewrite(key, time, { change });
   }
 
-  /** Returns the health that the client of an own record last reported, without the effect of checks and overrides. */
+  /** Returns the health that the client of a record of this node last reported, without the effect of checks and overrides. */
   healthOf(own: StoredRecord): Health {
     return this.#inputsOf(own).reported;
   }
@@ -131,7 +131,7 @@ export class EntryPuts {
     return withHealthInputs(stamped, { reported: stamped.health, states, maintenance });
   }
 
-  /** Returns the health inputs of an own record, except its maintenance. HOT: usually reads only two bits. */
+  /** Returns the health inputs of a record of this node, except its maintenance. HOT: usually reads only two bits. */
   #inputsOf(own: StoredRecord): Omit<HealthInputs, "maintenance"> & { readonly checkCount: number } {
     if (!own.mayHaveChecks && own.orders === undefined && own.health !== HEALTH.MAINTENANCE)
       return { reported: own.health, states: [], checkCount: 0 };
@@ -187,7 +187,7 @@ export class EntryPuts {
 
 /** The data of a put in addition to the stamped entry. */
 interface PutDetails {
-  /** The live own record of the key. */
+  /** This node's live record of the key. */
   readonly before: StoredRecord | undefined;
   readonly principal: string;
   readonly load: LoadView | undefined;
@@ -247,7 +247,7 @@ export class FunctionIds {
     this.#replica = replica;
   }
 
-  /** Applies the changes since the last call. HOT: once per change; for all kinds but functions it only reads the kind. */
+  /** Applies the changes since the last call. HOT: once per change; except for functions, it only reads the kind. */
   refresh(): void {
     const replica = this.#replica;
     if (this.#staged.size > MAX_SPARE + 2 * replica.staged.length) this.#forgetWritten();

@@ -109,8 +109,8 @@ export class EntryRemovals {
   }
 
   /**
-   * Ends own live records that are hidden by another node's `unregistered` or by a tombstone summary. A key that has been put again since
-   * then is kept; under a tombstone summary, a leased entry is kept too. Returns the number of changes.
+   * Ends this node's live records that are hidden by another node's `unregistered` or by a tombstone summary. A key that has been put
+   * again since then is kept; under a tombstone summary, a leased entry is kept too. Returns the number of changes.
    */
   superseded(keys: readonly KeyText[], time: Time): number {
     let ended = 0;
@@ -142,9 +142,9 @@ export class EntryRemovals {
   }
 
   /**
-   * Ends own entries because the node leaves: at most `maxCount` with a seq above `after`. Returns the seq from which to continue, or
-   * undefined at the end. To keep batches small, the caller continues only when the staged records are durable. Records for which `stays`
-   * is true are kept.
+   * Ends this node's entries because the node leaves: at most `maxCount` with a seq above `after`. Returns the seq from which to
+   * continue, or undefined at the end. To keep batches small, the caller continues only when the staged records are durable. Records for
+   * which `stays` is true are kept.
    */
   own(after: number, maxCount: number, time: Time, stays: (stored: StoredRecord) => boolean): number | undefined {
     const { replica } = this.#parts;
@@ -166,8 +166,8 @@ export class EntryRemovals {
   }
 
   /**
-   * Ends an own record that another node now owns. The tombstone's stamp is one step above the record's stamp, so it is below the stamp
-   * of every later write of the key, including this node's own writes if the entry returns to it.
+   * Ends a record of this node that another node now owns. The tombstone's stamp is one step above the record's stamp, so it is below the
+   * stamp of every later write of the key, including this node's own writes if the entry returns to it.
    */
   handedOver(stored: StoredRecord): void {
     this.#addTombstone(stored, BODY.EXPIRED, stored.hlc + 1);
@@ -283,7 +283,7 @@ function countedHlc(record: StoredRecord | undefined): number {
 interface LostEntriesParts {
   readonly replica: Pick<Replica, "own">;
   readonly undo: UndoLog;
-  /** Puts a live own record again, unchanged except for its number and stamp. */
+  /** Puts a live record of this node again, unchanged except for its number and stamp. */
   readonly putAgain: (key: KeyText, time: Time) => void;
 }
 
@@ -301,8 +301,8 @@ class LostEntries {
   }
 
   /**
-   * Whether an own record that a tombstone summary hides is kept. The node's own entry is put again immediately, a client's entry at its
-   * next renewal.
+   * Whether a record of this node that a tombstone summary hides is kept. The node's own entry is put again immediately, a client's entry
+   * at its next renewal.
    */
   keeps(key: KeyText, lease: { readonly id: string; readonly isStatic: boolean }, time: Time): boolean {
     if (isOfNodes(keyParts(key).namespace)) this.#parts.putAgain(key, time);

@@ -84,7 +84,7 @@ export class HandOver {
   /** Records to be offered, oldest first. */
   #queue: OwnedEntry[] = [];
   readonly #pendingOffers = new Map<string, PendingOffer>();
-  /** Node id to the monotonic ms until which it gets no offers. */
+  /** Monotonic ms until which a node gets no offers, by node id. */
   readonly #pausedUntilMs = new Map<string, number>();
   /**
    * Records that were offered to a node that neither accepted nor refused them in time. If that node was only paused, it may still accept
@@ -101,7 +101,7 @@ export class HandOver {
     this.#parts = parts;
   }
 
-  /** Whether an own record is handed over instead of ended. Counts static records that cannot be handed over. */
+  /** Whether a record of this node is handed over instead of ended. Counts static records that cannot be handed over. */
   stays(stored: StoredRecord): boolean {
     if (!this.#isStatic(stored)) return false;
     if (stored.scope === SCOPE.LOCAL) this.localEndedCount += 1;
@@ -130,8 +130,8 @@ export class HandOver {
   }
 
   /**
-   * Returns the number of own records that still have to be handed over, and the number of these records that another node may have
-   * received without this node's knowledge. O(own records).
+   * Returns the number of this node's records that still have to be handed over, and the number of these records that another node may
+   * have received without this node's knowledge. O(records of this node).
    */
   untaken(): { readonly leftCount: number; readonly unansweredCount: number } {
     const offered = new Set([...this.#pendingOffers.values()].flatMap(({ storedRecords }) => storedRecords.map(({ stored }) => stored)));
@@ -216,8 +216,8 @@ export class HandOver {
   // ---- the receiving node ----
 
   /**
-   * Puts records that their node offers as own records, except records that were written or unregistered since then. Returns their
-   * number.
+   * Puts records that another node offers as records of this node, except records that were written or unregistered since then. Returns
+   * their number.
    */
   take({ nodeId, generation }: { readonly nodeId: string; readonly generation: number }, seqs: readonly number[], time: Time): number {
     const origin = this.#parts.replica.origins.get(`${nodeId}/${generation}`);

@@ -1,4 +1,7 @@
-/** Load reports of own entries. This node keeps each report, and sends it to other nodes only if it differs enough (semantics.md, Load). */
+/**
+ * Load reports of this node's entries. This node keeps each report, and sends it to other nodes only if it differs enough (semantics.md,
+ * Load).
+ */
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { Health, KeyText } from "../../catalog/record/record.ts";
 import { hasHighErrorRate, loadScore } from "../../consumer/load-score.ts";
@@ -20,7 +23,7 @@ export interface RenewalResult {
 
 /**
  * A report of high load is sent again after this time even if its band did not change: readers halve its weight every minute, and would
- * otherwise call the instance again.
+ * Minimum score of a report of high load.
  */
 const HIGH_LOAD_REPEAT_MS = 30_000;
 /** A report with this score or more is a report of high load. */

@@ -1,6 +1,7 @@
 /**
- * Maintenance of own entries (semantics.md, Maintenance): executes maintenance overrides, adopts overrides in records of other nodes, and
- * ends overrides whose time is over. Overrides are part of the key's newest record on this node, whether an entry or a tombstone.
+ * Maintenance of this node's entries (semantics.md, Maintenance): executes maintenance overrides, adopts overrides in records of other
+ * nodes, and ends overrides whose time is over. Overrides are part of the key's newest record on this node, whether an entry or a
+ * tombstone.
  */
 import { hasNewerOverride, isInForce, type MaintenanceOverrides, overridesOf } from "../../catalog/record/maintenance.ts";
 import { BODY, HEALTH, type KeyText } from "../../catalog/record/record.ts";
@@ -60,7 +61,10 @@ export class MaintenanceWriter {
     this.#parts = parts;
   }
 
-  /** Records when the overrides of an own entry end; the overrides may only be staged. Ends up to `sinceMs` have already been processed. */
+  /**
+   * Records when the overrides of an entry of this node end; the overrides may only be staged. Ends up to `sinceMs` have already been
+   * processed.
+   */
   note(key: KeyText, orders: MaintenanceOverrides, sinceMs: number): void {
     const endMs = nextEndMs(orders, sinceMs);
     if (endMs === undefined) return;
@@ -117,7 +121,7 @@ export class MaintenanceWriter {
     return this.#parts.hlc.stampAbove(Math.max(knownHlc, Math.min(own.hlc, MAX_STAMP - 1)), time.wallMs);
   }
 
-  /** Adopts newer overrides for own live entries from received records of other nodes. */
+  /** Adopts newer overrides for this node's live entries from received records of other nodes. */
   adopt(keys: readonly KeyText[], time: Time): void {
     if (!this.#parts.replica.hasOrders) return;
     for (const key of keys) this.#adopting.add(key);

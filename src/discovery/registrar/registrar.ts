@@ -84,7 +84,7 @@ export interface EntryObserver {
   committed(keys: readonly KeyText[], time: Time): void;
   /** Called when all staged changes were undone. */
   aborted(): void;
-  /** Called when the client of an own entry registered it again, or reported its health or load, even if nothing changed. */
+  /** Called when the client of an entry of this node registered it again, or reported its health or load, even if nothing changed. */
   reported(key: KeyText, time: Time): void;
 }
 
@@ -131,7 +131,7 @@ export class Registrar {
   #newLeases: BatchLease[] = [];
   #forget: KeyText[] = [];
   #batchedSeq: number;
-  /** Observers of own entries with checks. They are notified from the moment they are added. */
+  /** Observers of this node's entries with checks. They are notified from the moment they are added. */
   readonly followers = new Set<EntryObserver>();
   /** The keys of the batch in flight that may have checks, or may have had checks. */
   #mayBeChecked: readonly KeyText[] = [];
@@ -268,7 +268,7 @@ export class Registrar {
     return [...found.keys()];
   }
 
-  /** Ends all own entries except those to be handed over, in slices, because the node leaves: see `EntryRemovals.own`. */
+  /** Ends all entries of this node except those to be handed over, in slices, because the node leaves: see `EntryRemovals.own`. */
   endOwn(after: number, maxCount: number, time: Time): number | undefined {
     return this.endings.own(after, maxCount, time, (stored) => this.handOver.stays(stored));
   }
@@ -352,7 +352,10 @@ export class Registrar {
     this.#maintenance.restored();
   }
 
-  /** Stores the results of an own entry's checks, one state per check. Throws `clock_skew` if the record cannot be stamped. */
+  /**
+   * Stores the results of the checks of one of this node's entries, one state per check. Throws `clock_skew` if the record cannot be
+   * stamped.
+   */
   found(key: KeyText, states: readonly CheckState[], time: Time): void {
     this.#whole(() => this.#puts.found(key, states, time));
   }

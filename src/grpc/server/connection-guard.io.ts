@@ -93,8 +93,8 @@ export type CutReason = ExceededLimit | "lifetime" | "unread_answer";
  */
 const BACKLOG_MS = 500;
 /**
- * For this time after a pause, resets count as late calls, even on a busy machine. A pause explains only a limited number of resets, so a
- * longer time would not explain more.
+ * For this time after a pause, resets are treated as late calls, even on a busy machine. A pause explains only a limited number of
+ * resets, so a longer time would not explain more.
  */
 const LATE_CALLS_MS = 5_000;
 
@@ -200,7 +200,7 @@ export class ConnectionGuard {
     const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<WatchedSession>();
     slice.add(watched);
     this.#connections.set(session, connection);
-    // Prepended, so that it runs before the listener serves the stream.
+    // This listener is prepended, so that it runs before the listener that serves the stream.
     session.prependListener("stream", (stream, headers, _flags, fields: readonly string[]) => {
       onStream();
       this.#opened(watched, stream, headers);

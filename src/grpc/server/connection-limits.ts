@@ -14,8 +14,8 @@ export interface ConnectionLimits extends ResetLimits {
   /** Bytes that opened no stream and carried no message: WINDOW_UPDATE, PRIORITY, empty DATA, unknown frames, padding. */
   readonly uselessBytesPerSecond: number;
   /**
-   * Requests that are rejected while they are still being sent. For each, up to one flow-control window of data may still arrive, and does
-   * not count as useless.
+   * Requests that are rejected while they are still being sent. For each, up to one flow-control window of data may still arrive, and is
+   * not counted as useless.
    */
   readonly brokenUploadsPerSecond: number;
   /** Bytes that arrived on served streams and have not been read: they may turn out to be messages. */
@@ -87,7 +87,7 @@ const FREE_HEADER_BYTES = 4_096;
 const FIELD_BYTES = 32;
 
 /**
- * A client acknowledges the data it reads with WINDOW_UPDATE, so a share of the written bytes never counts as useless: written bytes
+ * A client acknowledges the data that it reads with WINDOW_UPDATE frames, so a number of useless bytes is allowed: the written bytes
  * divided by this number.
  */
 const WRITTEN_SHARE = 2;
@@ -161,7 +161,7 @@ export class ConnectionMeter {
     this.#last = { ...opened, usefulBytes: 0, streamCount: 0, refusalCount: 0, brokenUploads: 0 };
   }
 
-  /** Response bytes that were passed to HTTP/2 and are not known to be read. */
+  /** Response bytes that were passed to HTTP/2 and are not known to have been read. */
   get pendingBytes(): number {
     return this.#pendingBytes;
   }

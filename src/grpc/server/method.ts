@@ -15,7 +15,10 @@ interface AnyMethod {
    * the call. If absent, the call ends with the error. Servers also authenticate, limit and count these calls here.
    */
   refused?(error: WaymarkError, call: MethodCall): void;
-  /** Limits for the call's request, where they differ from the server's. Called before anything is read. May throw to reject the call. */
+  /**
+   * Returns the limits for the call's request, if they differ from the server's limits. Called before anything is read. May throw to
+   * reject the call.
+   */
   boundsFor?(call: MethodCall): AssemblyBounds;
 }
 

@@ -219,7 +219,7 @@ export class ServerCall implements MethodCall, MessageSink {
     if (this.#isExpired && this.#request === "reading" && !this.isOver) this.#refuse(expired());
   }
 
-  /** Called by the shell when a chunk of the request arrived. */
+  /** Called by the shell when a chunk of the request arrives. */
   data(chunk: Uint8Array): void {
     if (this.#request !== "reading") return; // Data after a rejection is dropped.
     const isFirst = !this.#hasBegun;
@@ -395,7 +395,7 @@ export class ServerCall implements MethodCall, MessageSink {
   }
 }
 
-/** Rejects a call with a number of requests that its kind does not allow. The code is the one in gRPC's statuscodes.md. */
+/** Rejects a call with a number of requests that its kind does not allow. The code is specified in gRPC's statuscodes.md. */
 function notOne(fault: string): WaymarkError {
   return new WaymarkError("unimplemented", `${fault}; this method requires exactly one`);
 }

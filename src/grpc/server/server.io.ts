@@ -157,7 +157,7 @@ export class GrpcServer {
   }
 
   #arrived(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, fields: readonly string[]): void {
-    // Must be first and on every stream: an "error" event without a listener ends the process.
+    // This listener must be added first and to every stream: an "error" event without a listener ends the process.
     stream.on("error", ignore);
     const { session } = stream;
     const connection = session === undefined ? undefined : this.#guard.connectionOf(session);
@@ -265,7 +265,7 @@ interface IncomingStream {
   readonly connection: GuardedConnection;
 }
 
-/** Without `date`: gRPC does not use it, and Node formats it for every response. */
+/** Omits the `date` header: gRPC does not use it, and Node would format it for every response. */
 const WITH_TRAILERS = { waitForTrailers: true, sendDate: false } as const;
 
 const CALL: unique symbol = Symbol("waymark call");

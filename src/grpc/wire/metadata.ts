@@ -1,6 +1,6 @@
 /**
- * The metadata of a call: the headers and trailers of the application (gRPC over HTTP/2, "Custom-Metadata"). Values are printable ASCII, or
- * bytes if the name ends in `-bin`, which are sent in base64.
+ * The metadata of a call: the headers and trailers of the application (gRPC over HTTP/2, "Custom-Metadata"). Values are printable ASCII.
+ * If the name ends in `-bin`, the value is bytes, which are sent in base64.
  */
 import { assert, invalid } from "../../lib/errors.ts";
 

@@ -66,7 +66,7 @@ export class TokenVerifier implements TokenPort {
   /** Reads the keys now, and periodically until `close`. Rejects if a file cannot be read, so that a wrong path is found at startup. */
   async open(): Promise<void> {
     await this.#keys.open();
-    // Calls refresh old keys. Streams that were opened with a token make no further calls, so a timer refreshes the keys too.
+    // Each call refreshes old keys. A stream that was opened with a token makes no further calls, so a timer also refreshes the keys.
     this.#timer = setInterval(() => void this.reread(), MAX_KEYS_AGE_MS).unref();
   }
 

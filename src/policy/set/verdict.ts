@@ -63,7 +63,7 @@ export function epochOf({ number, checksum }: { readonly number: number; readonl
 
 /** A compiled policy in force, or none. Immutable except for its cache of verdicts. */
 export class Policy {
-  /** Undefined if no policy was ever configured; then everything is allowed. */
+  /** Undefined if no policy was ever configured. In this case everything is allowed. */
   readonly set: PolicySet | undefined;
   /** Number of the version; 0 without one. */
   readonly number: number;

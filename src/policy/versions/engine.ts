@@ -142,7 +142,7 @@ export class PolicyEngine {
     return this.#newest;
   }
 
-  /** Number of the newest version, even if it cannot be read or is not in force here; 0 without a version. */
+  /** Number of the newest version, even if it cannot be read or is not in force here; 0 if there is no version. */
   get newestNumber(): number {
     return this.#kept.at(-1)?.number ?? 0;
   }

@@ -50,9 +50,12 @@ export interface ChangeAuthor {
   readonly tenant: string;
   /** Address from which the call came. Empty for the node itself. */
   readonly address: string;
-  /** The namespaces whose rules it may change (`foreignChangeSlices`). Undefined if it may change all rules, and the set itself. */
+  /**
+   * The namespaces whose rules the author may change (`foreignChangeSlices`). Undefined if the author may change all rules, and the set
+   * itself.
+   */
   readonly owns: OwnershipTest | undefined;
-  /** Whether it may read the rules of other owners. Then a refusal names the rule. */
+  /** Whether the author may read the rules of other owners. If so, a refusal names the rule. */
   readonly mayRead: boolean;
 }
 

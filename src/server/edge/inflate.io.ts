@@ -14,7 +14,7 @@ import type { EdgeCall } from "./call.ts";
  */
 const inflating = new AsyncLocalStorage<EdgeCall>();
 
-/** Runs `serve`; within it, messages are inflated for this call. The query of a GET declares whether it is compressed. */
+/** Runs `serve`. While it runs, messages are inflated for this call. The query of a GET declares whether it is compressed. */
 export function withInflation<T>(call: EdgeCall, isGet: boolean, serve: () => T): T {
   const { header } = call.arrival;
   return !isGet &&

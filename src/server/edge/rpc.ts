@@ -200,7 +200,7 @@ function readFault(error: ConnectError, context: HandlerContext, call: EdgeCall)
   return fault === undefined ? readingRefusal(error) : invalid(fault.field, fault.description);
 }
 
-/** Returns the JSON of a GET. Undefined if it is compressed: the call then has it. */
+/** Returns the JSON of a GET. Undefined if it is compressed, because the call then provides the inflated text. */
 function messageOf(url: string): string | undefined {
   const { searchParams: query } = new URL(url);
   if ((query.get("compression") ?? "identity") !== "identity") return undefined;

@@ -80,7 +80,7 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
   #waiting: PendingPull | undefined;
   #onRoomy: (() => void) | undefined;
   #reading: PromiseWithResolvers<undefined> | undefined;
-  /** How the stream ended. Connect gets it once, after the waiting responses. */
+  /** How the stream ended. Connect receives the end once, after the waiting responses. */
   #ended: { readonly error: ConnectError | undefined } | undefined;
   #gone: () => void = () => {};
 

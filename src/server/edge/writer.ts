@@ -204,7 +204,7 @@ async function writeSlice(response: EdgeResponse, slice: Uint8Array, signal: Abo
   signal?.removeEventListener("abort", settle);
 }
 
-/** Ends an answer that its client does not read: over HTTP/1.1 with its connection, over HTTP/2 with its stream. */
+/** Aborts an answer that its client does not read: over HTTP/1.1 by closing its connection, over HTTP/2 by closing its stream. */
 function abort(response: EdgeResponse): void {
   if (response instanceof ServerResponse) response.destroy();
   else response.stream.close(constants.NGHTTP2_CANCEL);
