@@ -23,10 +23,10 @@ export interface RenewalResult {
 
 /**
  * A report of high load is sent again after this time even if its band did not change: readers halve its weight every minute, and would
- * Minimum score of a report of high load.
+ * otherwise call the instance again.
  */
 const HIGH_LOAD_REPEAT_MS = 30_000;
-/** A report with this score or more is a report of high load. */
+/** Minimum score of a report of high load. */
 const HIGH_LOAD_SCORE = 0.75;
 const LATENCY_BANDS = 64;
 const CLIENT_BANDS = 10;
