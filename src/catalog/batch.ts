@@ -1,5 +1,6 @@
 /**
- * The changes of a node that become durable together: the registrar makes them, and the journal stores them and returns them at a restart.
+ * The changes of a node that become durable together: the registrar creates them, and the journal stores them and returns them at a
+ * restart.
  */
 
 import type { Leases } from "./leases.ts";
@@ -30,7 +31,7 @@ export interface BatchLease {
   readonly grantedWallMs: number;
 }
 
-/** The numbers from which assignment continues. */
+/** The numbers from which the assignment of seqs continues. */
 export interface SeqNumbers {
   /** The highest assigned seq, whether or not its row is in the journal. */
   readonly lastSeq: number;
@@ -40,23 +41,23 @@ export interface SeqNumbers {
 
 /** A batch of changes. Its fields are applied in their order. */
 export interface WriteBatch extends SeqNumbers {
-  /** Keys whose collected tombstones are dropped. They come first, because the same batch may put such a key again. */
+  /** Keys whose collected tombstones are dropped. They are applied first, because the same batch may put such a key again. */
   readonly forget: readonly string[];
   /** Newly granted leases. */
   readonly leases: readonly BatchLease[];
-  /** Ascending by seq, only the newest put of each key. A lease that a put names is in `leases` or was in an earlier batch. */
+  /** Puts in ascending order of seq, only the newest put of each key. The lease of a put is in `leases` or was in an earlier batch. */
   readonly puts: readonly BatchPut[];
   readonly endedLeases: readonly string[];
 }
 
-/** The journal's row of an own record. */
+/** Returns the journal's row of a record of this node. */
 export function rowOf({ slab }: Pick<Replica, "slab">, stored: StoredRecord): Uint8Array {
   const { body } = stored;
   if (body === BODY.ENTRY) return encodeRecord(stored, { body, entry: slab.view(stored.at, stored.sizeBytes) });
   return encodeRecord(stored, { body, key: keyParts(stored.key) });
 }
 
-/** The journal's content for an own record. */
+/** Returns the journal's content for a record of this node. */
 export function putOf(replica: Pick<Replica, "slab">, leases: Pick<Leases, "leaseOf">, stored: StoredRecord): BatchPut {
   const leaseId = stored.body === BODY.ENTRY ? (leases.leaseOf(stored.key) ?? "") : "";
   return { key: stored.key, seq: stored.seq, record: rowOf(replica, stored), leaseId };

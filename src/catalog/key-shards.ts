@@ -5,17 +5,17 @@
 
 const SHARDS = 64;
 /**
- * Number of maps for many keys. With one map per shard, the tables of 100,000 keys fit into the young generation, which copies each of them
- * twice; that cost 4 % of a registration.
+ * Number of maps when there are many keys. If each shard had its own map, the tables for 100,000 keys would fit into the young
+ * generation, which copies each of them twice. This added 4 % to the cost of a registration.
  */
 const MAPS = 16;
-/** Largest size of a single map. A map of this size is copied quickly. */
+/** Maximum size of a single map. A map of this size is copied quickly. */
 const MAX_FEW = 1024;
 const NONE: readonly never[] = [];
-/** Number of characters at the end of a key that decide its shard. */
+/** Number of characters at the end of a key that determine its shard. */
 const HASHED_LETTERS = 24;
 
-/** The shard of a key; below `SHARDS`. */
+/** Returns the shard of a key, a number below `SHARDS`. */
 export function shardOf(key: string): number {
   let hash = 0;
   for (let i = Math.max(0, key.length - HASHED_LETTERS); i < key.length; i++) hash = (hash * 31 + key.charCodeAt(i)) | 0;
@@ -46,7 +46,7 @@ export class KeyShards<K extends string, V extends object | number | string | tr
     return this.#sought;
   }
 
-  /** Sets the value of a key. Without a value the key is removed. */
+  /** Sets the value of a key. If the value is undefined, removes the key. */
   // HOT: runs for every change of a record.
   replace(key: K, value: V | undefined): void {
     if (value === undefined && this.#size === 0) return;
@@ -67,7 +67,7 @@ export class KeyShards<K extends string, V extends object | number | string | tr
     this.#sought = this.#soughtMap?.get(key);
   }
 
-  /** All keys, in no particular order. */
+  /** Returns all keys, in no particular order. */
   *keys(): Generator<K> {
     if (this.#few !== undefined) yield* this.#few.keys();
     for (const map of this.#maps) yield* map.keys();

@@ -1,25 +1,25 @@
 /**
- * Maps keys to owners and owners to keys, in 35–52 B per key and 11–22 B per owner, in addition to the strings. This holds for one owner
- * with a million keys as well as for a million owners with one key each.
+ * Maps keys to owners and owners to keys, using 35–52 B per key and 11–22 B per owner, in addition to the strings. These figures apply to
+ * one owner with a million keys as well as to a million owners with one key each.
  */
 import type { KeyText } from "./record/record.ts";
 
 const NONE = -1;
 const START_CAPACITY = 16;
 /**
- * Number of parts of the hash table. A table that grows is rebuilt in one turn of the event loop, 25 ms for a million keys; a part needs a
- * sixteenth of that.
+ * Number of parts of the hash table. A table that grows is rebuilt in one turn of the event loop. Rebuilding a table of a million keys
+ * would block it for 25 ms; rebuilding a part needs a sixteenth of that time.
  */
 const PARTS = 16;
 /** The upper four bits of a hash select the part. */
 const PART_SHIFT = 28;
-/** Placeholder table. Each hash has a part, so this is never used; it replaces a check. */
+/** Placeholder table, which replaces a check for undefined. Each hash has a part, so it is never used. */
 const NO_TABLE = new Int32Array(1).fill(NONE);
 
 /** Keys linked to owners, which are small integers. Every operation is O(1), except those that return a list. */
 export class LeaseKeys {
   readonly #seed: number;
-  // A hash table with open addressing and linear probing: a Map costs 28–56 B per key, and needs a Set per owner in addition.
+  // A hash table with open addressing and linear probing. A Map costs 28–56 B per key, and would also need a Set per owner.
   readonly #tables = Array.from({ length: PARTS }, () => new Int32Array(START_CAPACITY).fill(NONE));
   /** Number of links in each part. */
   readonly #sizes = new Int32Array(PARTS);
@@ -37,7 +37,7 @@ export class LeaseKeys {
    */
   #hashedKey: KeyText | undefined;
   #hash = 0;
-  // Indexed by owner: its newest link and its number of links.
+  // Indexed by owner: the owner's newest link and its number of links.
   #heads = new Int32Array(START_CAPACITY).fill(NONE);
   #counts = new Int32Array(START_CAPACITY);
 
@@ -52,7 +52,8 @@ export class LeaseKeys {
   }
 
   /**
-   * Slots of each table and of each list, 4 B each. A full one is rebuilt with twice as many slots, in the turn in which it becomes full.
+   * Number of slots of each table and of each list, 4 B each. A full table or list is rebuilt with twice as many slots, in the turn in
+   * which it becomes full.
    */
   get slots(): { readonly tables: readonly number[]; readonly lists: readonly number[] } {
     const lists = [this.#hashes, this.#owners, this.#next, this.#previous, this.#heads, this.#counts];
@@ -111,7 +112,7 @@ export class LeaseKeys {
     this.#closeGap(table, place);
   }
 
-  /** The owner's keys, newest first. */
+  /** Returns the owner's keys, newest first. */
   listOf(owner: number): readonly KeyText[] {
     const keys: KeyText[] = [];
     for (let link = this.#heads[owner] ?? NONE; link !== NONE; link = this.#next[link] ?? NONE) {
@@ -140,7 +141,7 @@ export class LeaseKeys {
     return this.#tables[hash >>> PART_SHIFT] ?? NO_TABLE;
   }
 
-  /** Position of the key's link in the table of its part, or the empty position for it. */
+  /** Returns the position of the key's link in the table of its part, or the empty position for it. */
   #find(table: Int32Array, key: KeyText, hash: number): number {
     const mask = table.length - 1;
     let place = spread(hash) & mask;
@@ -169,7 +170,8 @@ export class LeaseKeys {
   }
 
   #linkTo(owner: number, link: number): void {
-    // Neither list grows together with the other or with a list of links: if each owner has one key, there are as many owners as links.
+    // Neither list grows at the same time as the other or as a list of links: if each owner has one key, there are as many owners as
+    // links.
     this.#heads = withRoom(this.#heads, owner, 4, NONE);
     this.#counts = withRoom(this.#counts, owner, 5);
     const head = this.#heads[owner] ?? NONE;
@@ -216,7 +218,7 @@ export class LeaseKeys {
     table[hole] = NONE;
   }
 
-  /** A table twice as large, with the same links. */
+  /** Returns a table twice as large, with the same links. */
   #rehashed(old: Int32Array): Int32Array<ArrayBuffer> {
     const table = new Int32Array(old.length * 2).fill(NONE);
     const mask = table.length - 1;
@@ -230,7 +232,7 @@ export class LeaseKeys {
   }
 }
 
-/** FNV-1a, 32 bits, over code units, from a seed. */
+/** Returns the FNV-1a hash, 32 bits, over code units, from a seed. */
 function hashOf(key: string, seed: number): number {
   let hash = 0x811c9dc5 ^ seed;
   for (let i = 0; i < key.length; i += 1) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
@@ -242,7 +244,10 @@ function spread(hash: number): number {
   return (hash ^ (hash >>> 15)) >>> 0;
 }
 
-/** A list with room for this index. It grows before it is full, by some sixteenths of its length. New slots are filled with `empty`. */
+/**
+ * Returns a list with room for this index. It grows by some sixteenths of its length before it is full. New slots are filled with
+ * `empty`.
+ */
 function withRoom(from: Int32Array<ArrayBuffer>, index: number, sixteenths: number, empty = 0): Int32Array<ArrayBuffer> {
   let list = from;
   while (index >= list.length - sixteenths * (list.length >>> 4)) {

@@ -1,6 +1,6 @@
 /**
  * Leases of this node: their holders, keys and deadlines, and their renewal (semantics.md, Leases and life).
- * `discovery/registrar/registrar.ts` decides who may renew.
+ * `discovery/registrar/registrar.ts` decides which callers may renew a lease.
  */
 import { assert } from "../lib/errors.ts";
 import { DeadlineHeap } from "../lib/heap.ts";
@@ -23,15 +23,15 @@ export interface Lease extends LeaseTerms {
 }
 
 /**
- * Deadlines that one `expire` examines. The bound keeps turns of the event loop short when a million leases were renewed at the same
- * moment.
+ * Maximum number of deadlines that one `expire` examines. The bound keeps turns of the event loop short when a million leases were
+ * renewed at the same moment.
  */
 const EXPIRE_STEPS = 4096;
 
 /**
- * Grants, renews and ends leases, and finds the lease of each key. A renewal only writes the new deadline; the heap is updated when the old
- * deadline is due, at most once per ttl. Costs about 90 B per lease (measured with 1M leases), in addition to the strings of ids; for keys
- * see `LeaseKeys`.
+ * Grants, renews and ends leases, and finds the lease of each key. A renewal only writes the new deadline; the heap is updated when the
+ * old deadline is due, at most once per ttl. A lease costs about 90 B (measured with 1M leases), in addition to the strings of ids; for
+ * the cost of keys, see `LeaseKeys`.
  */
 export class Leases {
   readonly #slotOf = new Map<string, number>();
@@ -44,7 +44,7 @@ export class Leases {
   readonly #freeSlots: number[] = [];
   /** Ids of leases that will expire and can no longer be renewed. */
   readonly #lost = new Set<string>();
-  // Has a deadline for each expiring lease. It is never later than the true one.
+  // Contains a deadline for each lease that can expire. It is never later than the true deadline.
   readonly #heap = new DeadlineHeap();
   readonly #keys: LeaseKeys;
 
@@ -60,7 +60,7 @@ export class Leases {
 
   /** Grants a lease with one full ttl from now. It is also used at a restart. The id must be new. */
   grant(id: string, terms: LeaseTerms, monoMs: number): void {
-    assert(id !== "" && !this.#slotOf.has(id), "a granted lease must have a new id", { id });
+    assert(id !== "" && !this.#slotOf.has(id), "a granted lease has a new id", { id });
     const slot = this.#freeSlots.pop() ?? this.#ids.length;
     this.#slotOf.set(id, slot);
     this.#ids[slot] = id;
@@ -104,8 +104,8 @@ export class Leases {
   }
 
   /**
-   * Renews the lease for one full ttl from now. A deadline never moves back. Returns the ttl: Infinity for a static lease, undefined for an
-   * unknown lease. A lease past its deadline is known until `expire` returns it and `end` removes it. O(1).
+   * Renews the lease for one full ttl from now. A deadline never moves back. Returns the ttl: Infinity for a static lease, undefined for
+   * an unknown lease. A lease past its deadline remains known until `expire` returns it and `end` removes it. O(1).
    */
   renew(id: string, monoMs: number): number | undefined {
     const slot = this.#slotOf.get(id);
@@ -117,7 +117,8 @@ export class Leases {
   }
 
   /**
-   * Prevents further renewals of a lease. Its client gets an error at its next renewal, and the keys of the lease stay until it expires.
+   * Prevents further renewals of a lease. Its client gets an error at its next renewal, and the keys of the lease remain until it
+   * expires.
    */
   lose(id: string): void {
     this.#lost.add(id);
@@ -135,48 +136,48 @@ export class Leases {
   /** Moves the key to an existing lease. Returns the id of the key's former lease, if any. */
   attach(id: string, key: KeyText): string | undefined {
     const slot = this.#slotOf.get(id);
-    assert(slot !== undefined, "a key must be attached to an existing lease", { id, key });
+    assert(slot !== undefined, "a key is attached to an existing lease", { id, key });
     const before = this.#keys.attach(key, slot);
     if (before !== slot) this.#marks[slot] = 0;
     return before === undefined || before === slot ? undefined : this.#ids[before];
   }
 
-  /** Stores a number above 0 for the keys of a lease. It is deleted when the lease gets another key. */
+  /** Stores a number above 0 for the keys of a lease. The number is deleted when the lease gets another key. */
   mark(id: string, mark: number): void {
     const slot = this.#slotOf.get(id);
     if (slot !== undefined) this.#marks[slot] = mark;
   }
 
-  /** The number that `mark` stored; 0 if there is none. */
+  /** Returns the number that `mark` stored; 0 if there is none. */
   markOf(id: string): number {
     const slot = this.#slotOf.get(id);
     return slot === undefined ? 0 : (this.#marks[slot] ?? 0);
   }
 
-  /** Removes the key from its lease. A key without a lease is ignored. The lease stays, even without keys. */
+  /** Removes the key from its lease. A key without a lease is ignored. The lease remains, even without keys. */
   detach(key: KeyText): void {
     this.#keys.detach(key);
   }
 
-  /** Id of the key's lease. */
+  /** Returns the id of the key's lease. */
   leaseOf(key: KeyText): string | undefined {
     const slot = this.#keys.ownerOf(key);
     return slot === undefined ? undefined : this.#ids[slot];
   }
 
-  /** Principal of a lease; undefined when the lease is unknown. */
+  /** Returns the principal of a lease. Undefined for an unknown lease. */
   principalOfLease(id: string): string | undefined {
     const slot = this.#slotOf.get(id);
     return slot === undefined ? undefined : this.#principals[slot];
   }
 
-  /** The keys of a lease, in a deterministic order that callers must not rely on. Empty for an unknown lease. */
+  /** Returns the keys of a lease, in a deterministic order on which callers must not rely. Empty for an unknown lease. */
   keysOf(id: string): readonly KeyText[] {
     const slot = this.#slotOf.get(id);
     return slot === undefined ? [] : this.#keys.listOf(slot);
   }
 
-  /** Ids of all leases, in the order in which they were granted. */
+  /** Returns the ids of all leases, in the order in which they were granted. */
   ids(): Iterable<string> {
     return this.#slotOf.keys();
   }
@@ -196,9 +197,9 @@ export class Leases {
   }
 
   /**
-   * At most `maxCount` leases whose deadline is not after `monoMs`, earliest known deadline first. They still exist: get their keys and
-   * call `end` for each before the next call, otherwise it returns them again. The work is bounded: call it until `nextDeadlineMs` is in
-   * the future.
+   * Returns at most `maxCount` leases whose deadline is not after `monoMs`, earliest known deadline first. They still exist: the caller
+   * must get their keys and call `end` for each lease before the next call, which otherwise returns them again. The work is bounded, so
+   * the caller must repeat the call until `nextDeadlineMs` is in the future.
    */
   expire(monoMs: number, maxCount: number): readonly string[] {
     const expired: string[] = [];
@@ -219,7 +220,7 @@ export class Leases {
     return expired;
   }
 
-  /** Time of the next `expire`. It may be early, but is never late. NEVER if no lease expires. */
+  /** Time of the next `expire`. It may be early, but is never late. NEVER if no lease can expire. */
   nextDeadlineMs(): number {
     return this.#heap.nextDeadlineMs();
   }

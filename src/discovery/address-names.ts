@@ -1,5 +1,5 @@
 /**
- * Indexes which entries have a target at an address, for the address blocks of DNS reverse zones. An entry without an address in these
+ * Indexes the entries that have a target at an address, for the address blocks of DNS reverse zones. An entry without an address in these
  * blocks costs nothing.
  */
 import type { EntryView } from "../catalog/entry/view.ts";
@@ -9,17 +9,17 @@ import { advertisedTargets } from "../consumer/hosting.ts";
 import { type AddressBlock, blockHolds, type IpAddress, parseAddress } from "../lib/addresses.ts";
 
 /**
- * An entry at an address. With its positions in both lists it needs about 80 bytes, which is the whole cost of a name in a reverse zone.
+ * An entry at an address. With its positions in both lists it needs about 80 bytes, which is the total cost of a name in a reverse zone.
  */
 interface AddressedKey {
-  /** In the form of `addressText`. */
+  /** The address in the form of `addressText`. */
   readonly address: string;
   readonly key: KeyText;
 }
 
 export class AddressNames {
   readonly #blocks: readonly AddressBlock[];
-  /** By address, then by key, so that the entries of a name are adjacent. */
+  /** Items sorted by address, then by key, so that the entries of a name are adjacent. */
   readonly #byAddress = new SortedBlocks<AddressedKey>((a, b) => a.address < b.address || (a.address === b.address && a.key < b.key));
   readonly #byKey = new SortedBlocks<AddressedKey>((a, b) => a.key < b.key || (a.key === b.key && a.address < b.address));
 
@@ -27,19 +27,20 @@ export class AddressNames {
     this.#blocks = blocks;
   }
 
-  /** Keys of the entries at this address, whether visible or not, grouped by name (`nameOfKey`), in key order. */
+  /** Returns the keys of the entries at this address, whether visible or not, grouped by name (`nameOfKey`), in key order. */
   *namesAt(address: IpAddress): Generator<readonly [name: string, keys: Iterable<KeyText>]> {
     const text = addressText(address);
     let [next] = this.#at(text, "");
     while (next !== undefined) {
       const name = nameOfKey(next.key);
       yield [name, this.#keysOf(text, name)];
-      // The caller may read only a few entries of a name, so the next name is found by a search instead of a walk over the rest.
+      // The caller may read only a few entries of a name, so the next name is found by a search, without a walk over the rest of the
+      // entries.
       [next] = this.#at(text, `${name}\u0001`);
     }
   }
 
-  /** All indexed addresses without duplicates, in the form of `addressText`. */
+  /** Returns all indexed addresses without duplicates, in the form of `addressText`. */
   *addresses(): Generator<string> {
     let last: string | undefined;
     for (const { address } of this.#byAddress.from(() => true)) {
@@ -48,7 +49,7 @@ export class AddressNames {
     }
   }
 
-  /** The keys of all entries with an indexed address, possibly with duplicates. */
+  /** Returns the keys of all entries with an indexed address, possibly with duplicates. */
   keys(): readonly KeyText[] {
     return this.#byKey.list().map(({ key }) => key);
   }
@@ -81,7 +82,7 @@ export class AddressNames {
     return found;
   }
 
-  /** The items at an address, starting at a key. */
+  /** Returns the items at an address, starting at a key. */
   *#at(address: string, from: string): Generator<AddressedKey> {
     for (const placed of this.#byAddress.from((each) => each.address > address || (each.address === address && each.key >= from))) {
       if (placed.address !== address) return;
@@ -104,7 +105,7 @@ export class AddressNames {
   }
 }
 
-/** An address as short text: one character per byte. */
+/** Returns an address as short text: one character per byte. */
 export function addressText(address: IpAddress): string {
   return String.fromCharCode(...address);
 }

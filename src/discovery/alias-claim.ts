@@ -1,6 +1,7 @@
 /**
- * An alias claims a name that may belong to others. The claim counts if the entry's registrant may write there. This is decided from fields
- * of the record, so that every node of a cluster agrees, and by the current policy (semantics.md, DNS).
+ * An alias claims a name that may belong to other entries. The claim is valid if the entry's registrant may write in the namespace of the
+ * name. The decision depends on fields of the record, so that every node of a cluster agrees, and on the current policy (semantics.md,
+ * DNS).
  */
 import { isReservedNamespace } from "../catalog/entry/names.ts";
 import type { Scope } from "../catalog/entry/scope.ts";
@@ -8,7 +9,7 @@ import type { CatalogRecord } from "../catalog/record/record.ts";
 import type { Policy } from "../policy/set/verdict.ts";
 import { mayBeSeen } from "../policy/set/verdict.ts";
 
-/** The registrant's properties in a claim. */
+/** The properties of the registrant that a claim contains. */
 interface AliasClaimant {
   readonly scope: Scope;
   readonly clusterId: string;
@@ -28,13 +29,13 @@ export interface ParsedAliasClaim extends AliasClaimant {
 const SEPARATOR = "\0";
 const ADMINS = "admin";
 
-/** The claim of a record with an alias that matches that name. */
+/** Returns the claim that a record makes with an alias that matches that name. */
 export function claimOf({ namespace, scope, traits }: CatalogRecord, name: string): ParsedAliasClaim {
   const { clusterId, region, tenantId, registeredByAdmin: isAdmins } = traits;
   return { namespace, name, scope, clusterId, region, tenant: tenantId, isAdmins };
 }
 
-/** The registrant's properties in all claims of a record, as text. */
+/** Returns the properties of the registrant that all claims of a record contain, as text. */
 export function claimantOf({ scope, traits }: CatalogRecord): string {
   const { clusterId, region, tenantId, registeredByAdmin: isAdmins } = traits;
   return [scope, clusterId, region, tenantId, isAdmins ? ADMINS : ""].join(SEPARATOR);
@@ -45,7 +46,7 @@ export function isSingleLabel(alias: string, zones: readonly string[]): boolean 
   return namesOf(alias, zones).some((name) => !name.includes("."));
 }
 
-/** The names that an alias matches: the alias itself, and the alias without one of the zones. */
+/** Returns the names that an alias matches: the alias itself, and the alias without one of the zones. */
 export function namesOf(alias: string, zones: readonly string[]): readonly string[] {
   return [alias, ...zones.flatMap((zone) => (alias.endsWith(`.${zone}`) ? alias.slice(0, -zone.length - 1) : []))];
 }
@@ -58,9 +59,9 @@ export function readClaimant(text: string): AliasClaimant {
 }
 
 /**
- * Whether the claim counts on a node of cluster `here`: the record's cluster may write the namespace of the name, its tenant may see it,
- * and no rule gives the name to others. A single-label name is above all namespaces, so it needs an admin. Names of the control plane
- * cannot be claimed.
+ * Whether the claim is valid on a node of cluster `here`: the record's cluster may write in the namespace of the name, its tenant may see
+ * the namespace, and no rule gives the name to others. A single-label name is above all namespaces, so the registrant must be an admin.
+ * Names of the control plane cannot be claimed.
  */
 export function isRightful(policy: Policy, { name, scope, clusterId, region, tenant, isAdmins }: ParsedAliasClaim, here: string): boolean {
   if (!isAdmins && !name.includes(".")) return false;
@@ -69,7 +70,7 @@ export function isRightful(policy: Policy, { name, scope, clusterId, region, ten
     const suffix = name.slice(at);
     if (isReservedNamespace(suffix)) return false;
     if (policy.set !== undefined) {
-      // The name itself, and the levels above its namespace, may be namespaces too; there only a rule can deny the claim.
+      // The name itself, and the levels above its namespace, may also be namespaces. There, only a rule can deny the claim.
       const isOwn = depth === 1 || policy.ruleOf(suffix) !== undefined;
       if (isOwn && !mayBeSeen(policy, { namespace: suffix, scope }, from, here)) return false;
       if (isOwn && !policy.viewer(suffix, { clusterId, tenant }).allowed) return false;

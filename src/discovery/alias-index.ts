@@ -1,20 +1,20 @@
 /**
- * Indexes which entries have which aliases, and by what right. The instances of a service usually have the same alias and adjacent keys, so
- * one run represents all of them: an alias of three instances needs about 180 bytes, including its text. With a set of keys per alias and a
- * list of aliases per key it took 1,300 (bench/memory.ts).
+ * Indexes which entries have which aliases, and by what right. The instances of a service usually have the same alias and adjacent keys,
+ * so one run represents all of them: an alias of three instances needs about 180 bytes, including its text. With a set of keys per alias
+ * and a list of aliases per key, it needed 1,300 bytes (bench/memory.ts).
  */
 
 import { isAtOrBelow, isEndBefore, SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 import { type KeyText, nameOfKey } from "../catalog/record/record.ts";
 import { firstIndex } from "../lib/bisect.ts";
 
-/** Most keys in a run. */
+/** Maximum number of keys in a run. */
 const RUN_SIZE = 32;
-/** Most claimant texts that are shared. Beyond this many, the same text is stored more than once. */
+/** Maximum number of claimant texts that are shared. Above this number, the same text is stored more than once. */
 const MAX_CLAIMANTS = 1024;
 /**
- * Most runs searched to find out whether a claim is new. Beyond this many a claim is treated as new, which ends some DNS plans
- * unnecessarily.
+ * Maximum number of runs that are searched to determine whether a claim is new. After this many runs, a claim is treated as new, which
+ * ends some DNS plans unnecessarily.
  */
 const MAX_SEARCHED_RUNS = 64;
 
@@ -22,9 +22,9 @@ const MAX_SEARCHED_RUNS = 64;
 export interface AliasRun {
   /** In plain form. */
   readonly alias: string;
-  /** The registrant that all these claims name (`claimantOf`). */
+  /** The registrant in all these claims (`claimantOf`). */
   readonly claimant: string;
-  /** At least one, in order. */
+  /** At least one key, in order. */
   readonly keys: readonly KeyText[];
 }
 
@@ -45,7 +45,7 @@ export interface AliasChange {
 const NO_CHANGE: AliasChange = { aliases: new Set(), claimed: [] };
 
 export class AliasIndex {
-  /** In key order. The nth list has the nth alias of each entry, so that its runs do not overlap. */
+  /** Runs in key order. The nth list has the nth alias of each entry, so that its runs do not overlap. */
   readonly #lists: SortedBlocks<AliasRun>[] = [];
   /** The same runs, in the order of the ends of their aliases. */
   readonly runs = new SortedBlocks<AliasRun>(isRunBefore);
@@ -57,7 +57,7 @@ export class AliasIndex {
     this.#onRun = onRun;
   }
 
-  /** Sets the aliases of an entry, in plain form; none if the entry is gone. Cost: its old and new aliases. */
+  /** Sets the aliases of an entry, in plain form. Without aliases, removes the entry. Cost: O(its old and new aliases). */
   set(key: KeyText, aliases: ReadonlySet<string>, claimant: string): AliasChange {
     // HOT: once per change. Most entries have no aliases.
     if (aliases.size === 0 && this.#lists.length === 0) return NO_CHANGE;
@@ -74,12 +74,12 @@ export class AliasIndex {
     return { aliases: had.union(aliases), claimed: [...came, ...went.map(({ alias }) => alias)] };
   }
 
-  /** Keys of the entries with this alias. */
+  /** Returns the keys of the entries with this alias. */
   *keysOf(alias: string): Generator<KeyText> {
     for (const { keys } of this.runsOf(alias)) yield* keys;
   }
 
-  /** The entries with this alias, in runs, among all runs or some. */
+  /** Returns the entries with this alias, in runs, among all runs or some. */
   *runsOf(alias: string, among = this.runs): Generator<AliasRun> {
     for (const run of among.from((each) => !isEndBefore(each.alias, alias))) {
       if (run.alias !== alias) return;
@@ -98,7 +98,7 @@ export class AliasIndex {
     return first !== undefined && isAtOrBelow(first.alias, suffix);
   }
 
-  /** All aliases without duplicates. */
+  /** Returns all aliases without duplicates. */
   *aliases(): Generator<string> {
     let last: string | undefined;
     for (const { alias } of this.runs.from(() => true)) {
@@ -107,18 +107,18 @@ export class AliasIndex {
     }
   }
 
-  /** The keys of all entries with aliases. */
+  /** Returns the keys of all entries with aliases. */
   keys(): readonly KeyText[] {
     return this.#lists[0]?.list().flatMap(({ keys }) => keys) ?? [];
   }
 
-  /** The claims, among all runs or some, of aliases that are `suffix` or end in `.suffix`. May contain duplicates. */
+  /** Returns the claims, among all runs or some, of aliases that are `suffix` or end in `.suffix`. May contain duplicates. */
   claimsBelow(suffix: string, among = this.runs): Generator<AliasClaim> {
     const runs = among.from(({ alias }) => !isEndBefore(alias, suffix));
     return this.#claimsOf(runs, ({ alias }) => isAtOrBelow(alias, suffix));
   }
 
-  /** All claims. May contain duplicates. */
+  /** Returns all claims. May contain duplicates. */
   claims(): Generator<AliasClaim> {
     return this.#claimsOf(
       this.runs.from(() => true),
@@ -126,7 +126,7 @@ export class AliasIndex {
     );
   }
 
-  /** The claims of the leading runs for which `suits` is true. */
+  /** Returns the claims of the leading runs for which `suits` is true. */
   *#claimsOf(runs: Iterable<AliasRun>, suits: (run: AliasRun) => boolean): Generator<AliasClaim> {
     let last: AliasRun | undefined;
     for (const run of runs) {
@@ -138,7 +138,7 @@ export class AliasIndex {
     }
   }
 
-  /** The runs with this key, one for each of its aliases. */
+  /** Returns the runs with this key, one for each of its aliases. */
   #runsOf(key: KeyText): readonly AliasRun[] {
     const runs: AliasRun[] = [];
     for (const list of this.#lists) {
@@ -162,7 +162,7 @@ export class AliasIndex {
     return false;
   }
 
-  /** Replaces the runs of an entry. Returns those added aliases that had no claim by this right. */
+  /** Replaces the runs of an entry. Returns the added aliases that had no claim by this right. */
   #replace(key: KeyText, before: readonly AliasRun[], aliases: readonly string[], claimant: string): readonly string[] {
     const stays = (n: number) => before[n]?.alias === aliases[n] && before[n]?.claimant === claimant;
     // All removals come before the additions, because an alias may move to another list.
@@ -174,7 +174,7 @@ export class AliasIndex {
     return (this.#lists[n] ??= new SortedBlocks<AliasRun>((a, b) => firstKey(a) < firstKey(b)));
   }
 
-  /** Adds a claim. Returns whether it is the first of its alias and right, as far as `#isClaimed` knows. */
+  /** Adds a claim. Returns whether it is the first claim of its alias and right, as far as `#isClaimed` can determine. */
   #add(list: SortedBlocks<AliasRun>, own: AliasRun, key: KeyText): "first" | "further" {
     const isAfter = (run: AliasRun) => firstKey(run) > key;
     const before = list.before(isAfter);
@@ -217,7 +217,7 @@ export function isRunBefore(a: AliasRun, b: AliasRun): boolean {
   return isEndBefore(a.alias, b.alias) || (a.alias === b.alias && firstKey(a) < firstKey(b));
 }
 
-/** The namespace of the entries of a run. */
+/** Returns the namespace of the entries of a run. */
 export function namespaceOfRun(run: AliasRun): string {
   return namespaceOf(firstKey(run));
 }
@@ -234,7 +234,7 @@ function runOf(alias: string, claimant: string, keys: readonly KeyText[]): Alias
   return { alias, claimant, keys };
 }
 
-/** Whether the entries of both may be in one run. */
+/** Whether the entries of both runs may be in one run. */
 function isAlike(a: AliasRun, b: AliasRun): boolean {
   const [aKey, bKey] = [a.keys[0], b.keys[0]];
   return (
@@ -242,7 +242,7 @@ function isAlike(a: AliasRun, b: AliasRun): boolean {
   );
 }
 
-/** The run with one more key, split in halves if it is full. */
+/** Returns the run with one more key, split in halves if it is full. */
 function withKey({ alias, claimant, keys }: AliasRun, key: KeyText): readonly AliasRun[] {
   // `toSpliced` and `slice` make arrays without unused capacity.
   const more = keys.toSpliced(indexIn(keys, key), 0, key);
@@ -255,13 +255,13 @@ function without({ alias, claimant, keys }: AliasRun, key: KeyText): readonly Al
   return keys.length === 1 ? [] : [runOf(alias, claimant, keys.toSpliced(keys.indexOf(key), 1))];
 }
 
-/** The parts of a run before and after the key, with the key's own run between them. */
+/** Returns the parts of a run before and after the key, with the key's own run between them. */
 function splitAt({ alias, claimant, keys }: AliasRun, key: KeyText, own: AliasRun): readonly AliasRun[] {
   const at = indexIn(keys, key);
   return [runOf(alias, claimant, keys.slice(0, at)), own, runOf(alias, claimant, keys.slice(at))];
 }
 
-/** The index of a key in a sorted list, or the index at which it would be inserted. */
+/** Returns the index of a key in a sorted list, or the index at which it would be inserted. */
 function indexIn(keys: readonly KeyText[], key: KeyText): number {
   return firstIndex(keys.length, (index) => (keys[index] ?? "") >= key);
 }

@@ -1,6 +1,6 @@
 /**
- * The instances of a name that Resolve chooses from: a sample of a name with many instances, the requested versions, and the endpoints of
- * hosted instances.
+ * The instances of a name from which Resolve chooses: a sample of a name with many instances, the requested versions, and the endpoints
+ * of hosted instances.
  */
 
 import { topicPatterns } from "../catalog/entry/codec.ts";
@@ -18,10 +18,10 @@ import { invalid } from "../lib/errors.ts";
 import { fnv64, hashFraction } from "../lib/hash64.ts";
 import { lacksVersion, VersionRange } from "../lib/versions.ts";
 
-/** The inputs that decide which part of a name with many instances is sampled. */
+/** The inputs that determine which part of a name with many instances is sampled. */
 export interface SampleOptions extends RankOptions {
   readonly hashKey: string;
-  /** ROUND_ROBIN: number of earlier choices. */
+  /** For ROUND_ROBIN: number of earlier choices. */
   readonly turn: number;
   readonly random: () => number;
   /** Number of wanted entries. */
@@ -29,8 +29,8 @@ export interface SampleOptions extends RankOptions {
 }
 
 /**
- * The part of a name with many instances that these options choose from. Each ROUND_ROBIN turn and each random number selects another part,
- * a hash key always the same one.
+ * Returns the part of a name with many instances from which these options choose. Each ROUND_ROBIN turn and each random number selects
+ * another part. A hash key always selects the same part.
  */
 export function samplingOf(options: SampleOptions): NameSampling {
   const rank = (record: CatalogRecord) => rankOf(fitnessOf(record), record.traits, options);
@@ -46,7 +46,7 @@ export function samplingOf(options: SampleOptions): NameSampling {
   }
 }
 
-/** The inputs for the tier of a record, read without decoding it. */
+/** Returns the inputs for the tier of a record, read without decoding it. */
 function fitnessOf(record: CatalogRecord): Fitness {
   return { health: viewHealth(record), hasTarget: record.traits.ports !== NO_PORTS || isHosted(record.kind) };
 }
@@ -57,8 +57,9 @@ export function healthRank(record: CatalogRecord): number {
 }
 
 /**
- * Returns a test whether a FUNCTION's version is in an npm-style range such as `^1.2.0`. Undefined for an empty range, which contains all
- * versions. Text that is not a version is in no range. Throws `invalid_argument` for text that is not a range, and for another kind.
+ * Returns a test of whether a FUNCTION's version is in an npm-style range such as `^1.2.0`. Undefined for an empty range, which contains
+ * all versions. A text that is not a version is in no range. Throws `invalid_argument` for a text that is not a range, and for another
+ * kind.
  */
 export function versionTest(kind: Kind, range: string): ((version: string) => boolean) | undefined {
   if (range === "") return undefined;
@@ -67,14 +68,14 @@ export function versionTest(kind: Kind, range: string): ((version: string) => bo
   return (version) => wanted.has(version);
 }
 
-/** The explanation of a candidate that its version excluded. */
+/** Returns the explanation of a candidate that was excluded because of its version. */
 export function explainVersion({ key, view }: { readonly key: KeyText; readonly view: EntryView }, range: string) {
   return { key, kept: false, reason: "version_range", detail: lacksVersion(versionOf({ detail: view.read("detail") }), range) };
 }
 
 /**
- * Gives hosted entries the advertised endpoints of their nodes as targets. `find` returns the NODE entries of a node id. Cost: one call of
- * `find` per node.
+ * Gives hosted entries the advertised endpoints of their nodes as targets. `find` returns the NODE entries of a node id. Cost: one call
+ * of `find` per node.
  */
 export function withHosts(entries: readonly EntryView[], find: (nodeId: string) => readonly EntryView[]): readonly EntryView[] {
   const byNode = new Map<string, readonly EntryView[]>();
@@ -87,7 +88,7 @@ export function withHosts(entries: readonly EntryView[], find: (nodeId: string) 
     if (!isCalledAtNode(entry)) return entry;
     const node = hostOf(entry, nodesOf(entry.nodeId));
     const targets = node === undefined ? [] : hostTargets(node.read("detail"));
-    // The answer depends on both entries, so it may be cached only as long as both allow.
+    // The answer depends on both entries, so it may be cached only as long as both ttls allow.
     return targets.length === 0 ? entry : { ...entry, targets, ttlMs: leastOf(entry.ttlMs, node?.ttlMs) };
   });
 }
@@ -96,14 +97,14 @@ function leastOf(a: number | undefined, b: number | undefined): number | undefin
   return a === undefined || b === undefined ? (a ?? b) : Math.min(a, b);
 }
 
-// The part of a query's filter that needs the entry itself: the subjects that a TOPIC carries.
+// The part of a query's filter that requires the decoded entry: the subjects of a TOPIC.
 
-/** Number of compared words that cost as much as another record. */
+/** Number of compared words that cost as much as one more record. */
 const STEPS_A_RECORD = 256;
 
 /**
- * Returns a test whether a pattern of the topic matches the subject. Throws `invalid_argument` for text that is not a subject, and if the
- * filter excludes topics.
+ * Returns a test of whether a pattern of the topic matches the subject. Throws `invalid_argument` for a text that is not a subject, and
+ * if the filter excludes topics.
  */
 export function subjectTest(subject: string, { kindMask, versions }: EntryFilter, replica: Replica): EntryTest {
   if (versions !== undefined)

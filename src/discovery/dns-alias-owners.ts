@@ -1,6 +1,6 @@
 /**
- * The records that have given names in DNS, in key order, from the index of names: the list for a query by alias or host. It is exact, so
- * no other record is examined.
+ * Lists the records that have given names in DNS, in key order, from the index of names, for a query by alias or host. The list is exact,
+ * so no other record is examined.
  */
 
 import type { EntryIndex } from "../catalog/query/entry-index.ts";
@@ -20,7 +20,7 @@ export interface RequestedNames {
   readonly hosts: readonly string[];
 }
 
-/** More than a page examines, so that a page ends before the list does if there are more records. */
+/** More than a page examines. If there are more records, a page therefore ends before the list does. */
 const MOST = SCAN_BUDGET + 1;
 
 export type AliasNames = Pick<DnsNames, "keysOf" | "lookups" | "namesBelow" | "view">;
@@ -37,7 +37,7 @@ export function namedIn(names: AliasNames, lookup: EntryIndex): AliasNames {
   };
 }
 
-/** Opens the list at the start of a page. Cost: the records with such an alias, and the namespaces at or below a host. */
+/** Opens the list at the start of a page. Cost: O(records with such an alias + namespaces at or below a host). */
 export function openAliasOwners(
   requested: RequestedNames,
   names: AliasNames,
@@ -68,7 +68,10 @@ function* keysOf(aliases: Iterable<string>, names: AliasNames): Generator<KeyTex
   for (const alias of aliases) yield* names.keysOf(alias);
 }
 
-/** The smallest wanted texts above another text, sorted and without duplicates: as many as a page can need. Cost: the texts. */
+/**
+ * Returns the smallest wanted texts above another text, sorted and without duplicates, at most as many as a page can need. Cost:
+ * O(texts).
+ */
 function least<T extends string>(texts: Iterable<T>, after: string, isWanted: (text: T) => boolean): readonly T[] {
   let kept: T[] = [];
   let end: T | undefined;

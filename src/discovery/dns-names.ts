@@ -1,6 +1,6 @@
 /**
  * The index that DNS needs in addition to entries: which names have names below them, and which entries have an alias. Whether an alias
- * counts is decided for each question, by the current policy (`alias-claim.ts`).
+ * is valid is decided for each question, by the current policy (`alias-claim.ts`).
  */
 
 import { decodeEntry } from "../catalog/entry/codec.ts";
@@ -19,65 +19,69 @@ import { type ViewerClass, VisibleNames } from "./visible-names.ts";
 
 /** Field number of Entry.aliases. */
 const ALIASES = 9;
-/** Most aliases below one name that are checked. With more, the name counts as existing. */
+/** Maximum number of aliases below one name that are checked. If there are more, the name is assumed to exist. */
 const MAX_CLAIMS = 256;
 
-/** Number of hidden namespaces and claims that a search skips before a list of the visible ones is made. */
+/** Number of hidden namespaces and claims that a search skips before a list of the visible ones is created. */
 const MAX_SKIPPED = 8;
 
-/** Most services of one alias that an answer uses. The first in key order wins, unless DNS cannot spell its name. */
+/**
+ * Maximum number of services of one alias that an answer uses. The first in key order has precedence, unless DNS cannot express its
+ * name.
+ */
 const MAX_ALIAS_SERVICES = 4;
 
-/** The part of the catalog that the asking viewer may see. */
+/** The part of the catalog that the viewer of a question may see. */
 export interface NameView {
   readonly sees: (namespace: string) => boolean;
   readonly counts: (claim: ParsedAliasClaim) => boolean;
-  /** Whether an alias of this name is visible, whichever entry has it. Undefined if every alias is. */
+  /** Whether an alias of this name is visible, regardless of which entry has it. Undefined if every alias is visible. */
   readonly seesName?: (name: string) => boolean;
   /**
-   * The class of the viewer, so that the time of a search does not depend on entries hidden from it. Undefined if nothing is hidden, or if
-   * the time does not matter.
+   * The class of the viewer, so that the time of a search does not depend on entries that are hidden from the viewer. Undefined if
+   * nothing is hidden, or if the time does not matter.
    */
   readonly viewerClass?: ViewerClass | undefined;
 }
 
 export interface FoundAlias {
   readonly records: readonly CatalogRecord[];
-  /** Whether there are more: another `at` may find others. */
+  /** Whether there are more records: another `at` may find different ones. */
   readonly isSample: boolean;
 }
 
 /**
- * A resolver's entries that look-ups find although they are not in the replica. Their bytes are in its slab, and none of their keys is
- * visible there.
+ * Entries of a resolver that lookups find although they are not in the replica. Their bytes are in its slab, and none of their keys is
+ * visible in the replica.
  */
 export interface SupplementaryEntries {
   readonly lookup: EntryIndex;
-  /** Whether look-ups show entries of a namespace. */
+  /** Whether lookups show entries of a namespace. */
   shows(namespace: string): boolean;
-  /** Keys that were added or removed since the last call. */
+  /** Returns the keys that were added or removed since the last call. */
   takeTouched(): Iterable<KeyText>;
 }
 
-/** Is notified of each change that affects names in DNS, immediately after it. */
+/** Receives each change that affects names in DNS, immediately after the change. */
 export interface NameObserver {
   /** An entry of a name was added, removed or changed. `name`: as in `nameOfKey`. */
   entryChanged(name: string): void;
-  /** An entry that has or had this alias was added, removed or changed. In plain form. */
+  /** An entry that has or had this alias was added, removed or changed. `alias`: in plain form. */
   aliasChanged(alias: string): void;
   /**
-   * An entry that has or had a target at this address was added, removed or changed. In the form of `addressText`; only in reverse zones.
+   * An entry that has or had a target at this address was added, removed or changed. `address`: in the form of `addressText`. Called only
+   * for addresses in reverse zones.
    */
   addressChanged(address: string): void;
-  /** A namespace, or the claim of an alias, at this name or below it was added or removed. In plain form. */
+  /** A namespace, or the claim of an alias, was added or removed at this name or below it. `suffix`: in plain form. */
   belowChanged(suffix: string): void;
-  /** The node of an origin became reachable or unreachable, so that its entries are answered differently, though no record has changed. */
+  /** The node of an origin became reachable or unreachable, so the answers for its entries change although no record has changed. */
   originChanged(id: string): void;
-  /** It is unknown which names changed. */
+  /** Called when it is unknown which names changed. */
   everythingChanged(): void;
 }
 
-/** The used parts of a replica. */
+/** The parts of a replica that this index uses. */
 export type NamedReplica = Pick<
   Replica,
   "changesSince" | "collectedRevision" | "lookup" | "origins" | "revision" | "slab" | "view" | "winner"
@@ -126,23 +130,23 @@ export class DnsNames {
     return isSingleLabel(plainName(alias), this.#zones);
   }
 
-  /** Notifies the observer of all changes from now on, as long as this object exists. */
+  /** Notifies the observer of all changes from now on, for the lifetime of this object. */
   follow(follower: NameObserver): void {
     this.#followers.add(follower);
   }
 
-  /** All aliases of all entries, in plain form, whether they count or not. */
+  /** Returns all aliases of all entries, in plain form, whether valid or not. */
   aliases(): Iterable<string> {
     return this.#aliases.aliases();
   }
 
-  /** The claims of all aliases, whether they count or not, for each name that they match. May contain duplicates. */
+  /** Returns the claims of all aliases, whether valid or not, for each name that they match. May contain duplicates. */
   *claims(): Generator<ParsedAliasClaim> {
     for (const { alias, namespace, claimant } of this.#aliases.claims())
       for (const name of namesOf(alias, this.#zones)) yield { ...readClaimant(claimant), namespace, name };
   }
 
-  /** All addresses in reverse zones, in the form of `addressText`. */
+  /** Returns all addresses in reverse zones, in the form of `addressText`. */
   addresses(): Iterable<string> {
     return this.#addresses?.addresses() ?? [];
   }
@@ -152,7 +156,7 @@ export class DnsNames {
     if (this.#replica.revision !== this.#revision) this.refresh();
   }
 
-  /** Indexes the changes since the last call. Cost: the changed records. */
+  /** Indexes the changes since the last call. Cost: O(changed records). */
   refresh(): void {
     const touched = new Set<string>();
     let touchCount = 0;
@@ -168,9 +172,9 @@ export class DnsNames {
       this.#notify((follower) => follower.entryChanged(nameOfKey(key)));
       this.#set(key, this.#known(key));
     }
-    // A revision without a touched record belongs to an origin, unless a record was touched twice.
+    // A revision without a touched record is a change of an origin, unless a record was touched twice.
     if (this.#followers.size > 0 && touchCount < this.#replica.revision - this.#revision) this.#notifyOrigins();
-    // Records that were dropped since then, for example with a forgotten origin, are not among the changes.
+    // Records that were dropped since the last call, for example with a forgotten origin, are not among the changes.
     if (this.#revision < this.#replica.collectedRevision) this.#sweep(touched);
     this.#revision = this.#replica.revision;
     for (const namespace of touched)
@@ -223,7 +227,7 @@ export class DnsNames {
     let claims = 0;
     for (const { alias, namespace, claimant } of this.#aliases.claimsBelow(suffix, seen?.runs)) {
       const name = alias.slice(0, alias.length - zoneChars);
-      // A large number of hidden names must not count as existence.
+      // A large number of hidden names must not be treated as evidence that the name exists.
       if (!isSeen(namespace) || seesName?.(name) === false) {
         const seenNow = made();
         if (seenNow !== undefined) return this.#isAbove(suffix, zoneChars, view, seenNow);
@@ -237,9 +241,9 @@ export class DnsNames {
   }
 
   /**
-   * Visible records that rightly have the name of that zone as an alias, with or without the zone, in key order. Of many services with the
-   * alias only the first few are returned, and the services whose own name is the parent of the alias. Of many records of a service a
-   * sample is returned, if `sampling` is given. Cost: the records with the alias.
+   * Returns visible records that validly have the name of that zone as an alias, with or without the zone, in key order. If many services
+   * have the alias, only the first few are returned, and the services whose own name is the parent of the alias. If a service has many
+   * records, a sample is returned if `sampling` is given. Cost: O(records with the alias).
    */
   findAlias(name: string, zone: string, view: NameView, sampling?: NameSampling): FoundAlias {
     // HOT: once per question for a name that does not exist.
@@ -259,7 +263,7 @@ export class DnsNames {
     return { records: sampled.flat().toSorted(byKey), isSample };
   }
 
-  /** Keys of entries in namespaces that the viewer sees. Also tests a few other namespaces, so that `sees` can report them. */
+  /** Returns the keys of entries in namespaces that the viewer sees. Also tests a few other namespaces, so that `sees` can report them. */
   #keysSeen(aliases: readonly string[], view: NameView, seen = this.#seen.find(view.viewerClass)): ReadonlySet<KeyText> {
     const keys = new Set<KeyText>();
     let skippedCount = 0;
@@ -282,7 +286,7 @@ export class DnsNames {
     return viewerClass && this.#seen.make(viewerClass, { namespaces: this.#namespaces, runs: this.#aliases.runs });
   }
 
-  /** The visible entry of a key. */
+  /** Returns the visible entry of a key. */
   view(key: KeyText): CatalogRecord | undefined {
     const shown = this.#replica.view(key);
     if (shown !== undefined || this.#supplementary === undefined) return shown;
@@ -290,19 +294,19 @@ export class DnsNames {
     return record !== undefined && this.#supplementary.shows(record.namespace) ? record : undefined;
   }
 
-  /** Keys of the entries that have this alias, whether visible or not. In plain form. */
+  /** Returns the keys of the entries that have this alias, whether visible or not. `alias`: in plain form. */
   keysOf(alias: string): Iterable<KeyText> {
     return this.#aliases.keysOf(alias);
   }
 
-  /** Keys of the services and nodes that have a target at this address, whether visible or not, grouped by name. */
+  /** Returns the keys of the services and nodes that have a target at this address, whether visible or not, grouped by name. */
   namesAt(address: IpAddress): Iterable<readonly [name: string, keys: Iterable<KeyText>]> {
     return this.#addresses?.namesAt(address) ?? NONE;
   }
 
   /**
-   * Namespaces with entries, and aliases with the namespaces of their entries, that are `suffix` or end in `.suffix`. In plain form. May
-   * contain duplicates.
+   * Returns namespaces with entries, and aliases with the namespaces of their entries, that are `suffix` or end in `.suffix`. They are in
+   * plain form, and may contain duplicates.
    */
   *namesBelow(suffix: string): Generator<{ readonly namespace: string; readonly alias: string | undefined }> {
     for (const namespace of this.#namespacesBelow(suffix)) yield { namespace, alias: undefined };
@@ -321,7 +325,7 @@ export class DnsNames {
     }
   }
 
-  /** The entry of a key, including a supplementary entry that is not visible now. */
+  /** Returns the entry of a key, including a supplementary entry that is not visible now. */
   #known(key: KeyText): CatalogRecord | undefined {
     return this.#replica.view(key) ?? this.#supplementary?.lookup.find(key);
   }
@@ -376,7 +380,7 @@ export class DnsNames {
 const NONE: readonly never[] = [];
 const NO_ALIASES: ReadonlySet<string> = new Set();
 
-/** The form in which names are compared. */
+/** Returns the form in which names are compared. */
 export function plainName(name: string): string {
   return name.toLowerCase().replace(/\.$/, "");
 }
@@ -389,7 +393,7 @@ function serviceOf({ kind, namespace, name }: CatalogRecord): string {
   return `${namespace}\0${kind}\0${name}`;
 }
 
-/** Whether the alias is one label below the service's own name, and so belongs to the service. */
+/** Whether the alias is one label below the service's own name, and is therefore reserved for the service. */
 function isAliasBelow(alias: string, [record]: readonly CatalogRecord[]): boolean {
   return record !== undefined && alias.slice(alias.indexOf(".") + 1) === `${record.name}.${record.namespace}`;
 }

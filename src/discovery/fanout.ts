@@ -1,23 +1,26 @@
 /**
- * Finds the watchers that a change affects, by the namespace or prefix that they follow or because they follow everything, and queues them
- * to be woken.
+ * Finds the watchers that a change affects, by the namespace or prefix that they follow or because they follow everything, and queues
+ * them to be woken.
  */
 
 import type { WatchFeed } from "../catalog/watch/feed.ts";
 import { type NamedReader, NameIndex, type NameIndexBounds } from "../catalog/watch/name-index.ts";
 
-/** An open stream, as the fan-out sees it. */
+/** An open stream, from the point of view of the fan-out. */
 export interface WatchStream {
-  /** Its queue of messages. The fan-out reads which changes affect it and when its bookmark is due; a policy change reads its position. */
+  /**
+   * The stream's queue of messages. The fan-out reads which changes affect it and when its bookmark is due; a policy change reads its
+   * position.
+   */
   readonly feed: Pick<WatchFeed, "bookmarkDueMonoMs" | "isTelling" | "reader" | "refresh" | "revision" | "settledRevision">;
-  /** Whether it is in the queue to be woken. Only the fan-out writes it. */
+  /** Whether the stream is in the queue to be woken. Only the fan-out writes this field. */
   isReady: boolean;
   wake(): void;
-  /** Ends the stream: when it is woken, it sends the last position to resume from, and then closes. */
+  /** Ends the stream: when the stream is woken, it sends its last position for resuming, and then closes. */
   stop(): void;
 }
 
-/** Is notified of events that affect all watchers, for watchers in other threads. */
+/** Receives events that affect all watchers, for watchers in other threads. */
 export interface FanoutObserver {
   readiesAll(): void;
   ends(): void;
@@ -29,15 +32,15 @@ export class Fanout {
   readonly #prefix = new Map<string, Set<WatchStream>>();
   readonly #everything = new Set<WatchStream>();
   readonly #watchers = new Set<WatchStream>();
-  /** The watchers that are woken only by changes of their names, by their reader. */
+  /** The watchers that are woken only by changes of their names, by reader. */
   readonly #named = new Map<NamedReader, Set<WatchStream>>();
   #names: NameIndex | undefined;
   /**
-   * The watchers to wake, in order, each at most once. HOT: bench/watch.ts; a single Set cost a quarter of the fan-out, because taking its
-   * first element skips all elements that were removed before.
+   * The watchers to wake, in order, each at most once. HOT: bench/watch.ts; a single Set cost a quarter of the fan-out, because removing
+   * its first element skips all elements that were removed before.
    */
   #ready: WatchStream[] = [];
-  /** The watchers being woken, and the number already woken. */
+  /** The watchers that are being woken, and the number already woken. */
   #waking: WatchStream[] = [];
   #wokenCount = 0;
   #isEnding = false;
@@ -56,7 +59,7 @@ export class Fanout {
     return this.#names?.nameCount ?? 0;
   }
 
-  /** Whether all watchers were asked to end. */
+  /** Whether all watchers have been asked to end. */
   get isEnding(): boolean {
     return this.#isEnding;
   }
@@ -97,26 +100,27 @@ export class Fanout {
   }
 
   /**
-   * The watcher is up to date, so from now on only changes affect it. If its filter has names, changes of other names no longer wake it.
+   * Called when the watcher is up to date, so that from now on only changes affect it. If its filter has names, changes of other names no
+   * longer wake it.
    */
   narrow(watcher: WatchStream): void {
     const { reader } = watcher.feed;
     const { names, namespace, prefix } = reader.options.filter;
     if (names.length === 0 || !this.#watchers.has(watcher)) return;
     this.#names ??= new NameIndex(reader.replica, this.#nameBounds);
-    // If the index is full, every change of its namespace still wakes the watcher.
+    // If the index is full, every change in its namespace still wakes the watcher.
     if (!this.#named.has(reader) && !this.#names.add(reader)) return;
     join(this.#named, reader, watcher);
     this.#everything.delete(watcher);
     leave(this.#exact, namespace, watcher);
     leave(this.#prefix, prefix, watcher);
-    // Changes of its names may have been matched before, for other watchers of its reader. They will not be matched again, so this watcher
-    // is woken for them now.
+    // Changes of its names may already have been matched for other watchers of its reader. They will not be matched again, so this
+    // watcher is woken for them now.
     if (this.#names.isBehind) this.#readyOne(watcher);
   }
 
   /**
-   * Queues the watchers affected by changes in these namespaces. Cost: the affected watchers, not all watchers. If many changes arrive
+   * Queues the watchers affected by changes in these namespaces. Cost: O(affected watchers), not O(watchers). If many changes arrive
    * together, watchers by name are matched in slices: see `offerMore`.
    */
   changed(namespaces: Iterable<string>): void {
@@ -132,14 +136,14 @@ export class Fanout {
   }
 
   /**
-   * Continues to match changes with watchers by name. Call it once per turn, because `take` returns no watcher until all changes are
-   * matched.
+   * Continues to match changes with watchers by name. Must be called once per turn, because `take` returns no watcher until all changes
+   * have been matched.
    */
   offerMore(): void {
     this.#names?.offer((reader) => this.#readyAll(this.#named.get(reader)));
   }
 
-  /** Queues the watchers whose bookmark is due. Cost: one comparison per watcher, so call it at most a few times per second. */
+  /** Queues the watchers whose bookmark is due. Cost: one comparison per watcher, so it should be called at most a few times per second. */
   due(monoMs: number): void {
     this.#names?.tidy();
     for (const watcher of this.#watchers) if (watcher.feed.bookmarkDueMonoMs <= monoMs) this.#readyOne(watcher);
@@ -152,7 +156,8 @@ export class Fanout {
   }
 
   /**
-   * Ends all watchers, each with a position to resume from on another node. A watcher added later ends too: its stream was admitted before.
+   * Ends all watchers, each with a position for resuming on another node. A watcher that is added after this call also ends, because its
+   * stream was admitted before the call.
    */
   end(): void {
     this.#isEnding = true;
@@ -164,7 +169,7 @@ export class Fanout {
     this.#onAgain();
   }
 
-  /** The watcher has not processed all changes yet, or has a message to send. */
+  /** Queues the watcher again, because it has not processed all changes yet, or has a message to send. */
   again(watcher: WatchStream): void {
     if (!this.#watchers.has(watcher)) return;
     this.#readyOne(watcher);
@@ -172,7 +177,8 @@ export class Fanout {
   }
 
   /**
-   * Returns the next watcher to wake. Returns none until all changes were matched by name, so that a woken watcher processes them together.
+   * Returns the next watcher to wake. Returns undefined until all changes have been matched by name, so that a woken watcher processes
+   * them together.
    */
   take(): WatchStream | undefined {
     if (this.#names?.isBehind === true) return undefined;
@@ -183,7 +189,7 @@ export class Fanout {
         this.#wokenCount = 0;
       }
       const watcher = this.#waking[this.#wokenCount++];
-      // The watcher was removed meanwhile.
+      // The watcher has been removed in the meantime.
       if (watcher?.isReady !== true) continue;
       watcher.isReady = false;
       return watcher;

@@ -11,7 +11,7 @@ import { MAX_SCOPES_LENGTH } from "../catalog/watch/feed.ts";
 import type { NamespaceRule } from "../policy/set/rules.ts";
 import type { Policy, Viewer } from "../policy/set/verdict.ts";
 
-/** The namespaces of which a viewer must be notified, sorted. */
+/** The namespaces about which a viewer must be notified, sorted. */
 export interface VisibilityDiff {
   readonly gained: readonly string[];
   readonly lost: readonly string[];
@@ -19,7 +19,7 @@ export interface VisibilityDiff {
 
 type NamespaceChange = "gained" | "lost" | "same";
 
-/** A viewer with namespaces that are not evaluated yet. */
+/** A viewer with namespaces that have not been evaluated yet. */
 interface PendingViewer {
   readonly viewer: string;
   /** By group of namespaces. */
@@ -35,7 +35,9 @@ const NONE: VisibilityDiff = { gained: [], lost: [] };
 export class PolicyDiff {
   readonly #before: Policy;
   readonly #after: Policy;
-  /** Number of each group of namespaces, by the deciding rule of each policy. Split over many maps, because a growing map is copied. */
+  /**
+   * Number of each group of namespaces, by the deciding rule of each policy. It is split over many maps, because a growing map is copied.
+   */
   readonly #groups: Map<NamespaceRule | undefined, Map<NamespaceRule | undefined, number>>[] = [];
   /** One namespace of each group. Its verdict applies to the whole group. */
   readonly #examples: string[] = [];
@@ -48,7 +50,7 @@ export class PolicyDiff {
     this.#after = after;
   }
 
-  /** Call this only before the first query, in sorted order. `isHeld`: a watch can have entries of the namespace. */
+  /** Adds a namespace. Must be called only before the first query, in sorted order. `isHeld`: a watch can have entries of the namespace. */
   add(name: string, isHeld: boolean): void {
     if (isControlNamespace(name)) return;
     const [before, after] = [this.#before.ruleOf(name), this.#after.ruleOf(name)];
@@ -63,12 +65,12 @@ export class PolicyDiff {
     this.#namespaces.push({ name, group, isHeld });
   }
 
-  /** Whether all namespaces are evaluated for a viewer. */
+  /** Whether all namespaces have been evaluated for a viewer. */
   isJudged(viewer: Viewer): boolean {
     return this.#byViewer.has(idOf(viewer));
   }
 
-  /** Evaluates at most `maxCount` groups and namespaces for a viewer. Returns whether all are evaluated. */
+  /** Evaluates at most `maxCount` groups and namespaces for a viewer. Returns whether all have been evaluated. */
   judge(viewer: Viewer, maxCount: number): boolean {
     const id = idOf(viewer);
     if (this.#byViewer.has(id)) return true;
@@ -91,13 +93,13 @@ export class PolicyDiff {
     return true;
   }
 
-  /** The added namespaces that the viewer sees only after the change, and those with `isHeld` that it saw only before. */
+  /** Returns the added namespaces that the viewer sees only after the change, and those with `isHeld` that it saw only before. */
   of(viewer: Viewer): VisibilityDiff {
     this.judge(viewer, Number.POSITIVE_INFINITY);
     return this.#byViewer.get(idOf(viewer)) ?? NONE;
   }
 
-  /** The change of one namespace for the viewer, whether it was added or not. */
+  /** Returns the change of one namespace for the viewer, whether or not the namespace was added. */
   changeOf(namespace: string, viewer: Viewer): NamespaceChange {
     const [did, does] = [this.#before.viewer(namespace, viewer).allowed, this.#after.viewer(namespace, viewer).allowed];
     return did === does ? "same" : does ? "gained" : "lost";
@@ -108,7 +110,10 @@ function idOf({ clusterId, tenant }: Viewer): string {
   return `${clusterId}\0${tenant}`;
 }
 
-/** The namespaces of a sorted list that the filter covers. If there are too many to list, returns only enough to show that. */
+/**
+ * Returns the namespaces of a sorted list that the filter covers. If there are too many to list, returns only enough to show that there
+ * are too many.
+ */
 export function coveredIn(sorted: readonly string[], filter: EntryFilter): readonly string[] {
   const { namespace } = filter;
   if (namespace !== "" && sorted[nameIndex(sorted, namespace)] !== namespace) return [];

@@ -11,7 +11,7 @@ import type { CatalogReads } from "./reads.ts";
 
 const ENTRIES_A_SLICE = 1000;
 
-/** `viewers`: the known viewers. `channels`: as in the facts. */
+/** Returns the facts that a dry run needs. `viewers`: the known viewers. `channels`: as in the facts. */
 export function catalogFactsForPlan(
   { lookup, origins }: Replica,
   { node }: Pick<CatalogReads, "node">,
@@ -30,7 +30,7 @@ export function catalogFactsForPlan(
   };
 }
 
-/** Yields in slices, so that other work can run in between. Entries changed meanwhile are read in their new state. */
+/** Yields in slices, so that other work can run in between. Entries that change in the meantime are read in their new state. */
 function* catalogEntries(origins: Replica["origins"]): Generator<PlanEntry> {
   for (const { log } of origins.values()) {
     let afterSeq = 0;
@@ -49,7 +49,7 @@ function* catalogEntries(origins: Replica["origins"]): Generator<PlanEntry> {
   }
 }
 
-/** Every cluster with a node in the catalog, with its region. */
+/** Returns every cluster with a node in the catalog, with its region. */
 export function regionsOf({ lookup }: Replica): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   const nodes = new ListCursor(lookup.ofKind(KIND.NODE));

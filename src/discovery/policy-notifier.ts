@@ -1,6 +1,6 @@
 /**
- * Performs the second half of a policy change: all records follow the new policy, and each watch of a node or read worker is notified of
- * changes in the namespaces it may see.
+ * Performs the second half of a policy change, after all records follow the new policy: notifies each watch of a node or read worker of
+ * changes in the namespaces that the watch may see.
  */
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { WatchReader } from "../catalog/watch/reader.ts";
@@ -23,16 +23,16 @@ export interface PolicyChange {
 /** Cost of one watch, in records, for the limit of a step. */
 const RECORDS_A_WATCH = 16;
 
-/** Create it when the change begins. Call `show` when all records follow the new policy, and then `step` until it returns true. */
+/** Created when the change begins. Call `show` when all records follow the new policy, and then `step` until it returns true. */
 export class PolicyNotifier {
   readonly #parts: NotifierParts;
   readonly #after: Policy;
   readonly #diff: PolicyDiff;
   #stage: "held" | "group" | "notify" = "held";
-  /** Sorted copies of the namespaces with visible entries: when the change began, and after `show`. */
+  /** Sorted copies of the namespaces with visible entries: from the start of the change, and after `show`. */
   readonly #before: readonly string[];
   #shown: readonly string[] = [];
-  /** How many entries of `#before` and `#shown` are grouped. */
+  /** Number of entries of `#before` and `#shown` that have been grouped. */
   readonly #grouped = { held: 0, shown: 0 };
   #watchers: readonly WatchStream[] = [];
   #notifiedCount = 0;
@@ -100,8 +100,9 @@ export class PolicyNotifier {
   }
 
   /**
-   * Includes namespaces that became empty before the watch was informed. A namespace that became visible is sent again completely, so that
-   * no earlier removal reaches the watch. A namespace that became hidden is sent only if the watch can have entries of it.
+   * Notifies a watch, including of namespaces that became empty before the watch was notified. A namespace that became visible is sent
+   * again completely, so that no earlier removal reaches the watch. A namespace that became hidden is sent only if the watch can have
+   * entries of it.
    */
   #notify(watcher: WatchStream, viewer: Viewer): void {
     const { replica, fanout } = this.#parts;
@@ -112,7 +113,7 @@ export class PolicyNotifier {
       known = [gained, lost].flatMap((namespaces) => coveredIn(namespaces, reader.options.filter));
       this.#changedByReader.set(reader, known);
     }
-    // It is no longer known which other namespaces the watch may hold.
+    // It is no longer known which other namespaces the watch may have.
     const isForgotten = settledRevision < replica.emptied.forgottenRevision;
     const emptied = isForgotten ? [] : replica.emptied.since(settledRevision);
     const isChanged = (namespace: string) => reader.mayHoldNamespace(namespace) && this.#diff.changeOf(namespace, viewer) !== "same";

@@ -1,5 +1,6 @@
 /**
- * Runs policy changes one after another, on a replica or on a copy of one. Between two changes it gives watches time to reach their END.
+ * Runs policy changes one after another, on a replica or on a copy of a replica. Between two changes it gives watches time to reach their
+ * END.
  */
 
 import { BODY, keyParts } from "../catalog/record/record.ts";
@@ -14,7 +15,7 @@ import { WatchAck } from "./watch-ack.ts";
 /** Number of a change in this process, starting at 1. */
 export type ChangeNumber = number;
 
-/** Longest time of one slice, in ms: normally, and after a change has run for LATE_AFTER_MS. */
+/** Maximum time of one slice, in ms: normally, and after a change has run for LATE_AFTER_MS. */
 const SLICE_MS = 5;
 const LATE_SLICE_MS = 15;
 const LATE_AFTER_MS = 1500;
@@ -25,11 +26,14 @@ export interface SwitchQueueParts extends SwitchParts {
   readonly policies: PolicySource;
 }
 
-/** A copy of the replica with its own readers. A change is complete only when its copies have notified them. */
+/** A copy of the replica with its own readers. A change is complete only when each copy has notified its readers. */
 export interface SwitchObserver {
-  /** A change begins; change numbers increase. A follower added later is not notified of the rest of this change. */
+  /**
+   * Called when a change begins. Change numbers increase. A follower that is added during a change is not notified of the rest of the
+   * change.
+   */
   begins(change: ChangeNumber): void;
-  /** All records follow the policy of the change. */
+  /** Called when all records follow the policy of the change. */
   shows(change: ChangeNumber): void;
   /** Whether the copy has shown the last change, and has notified all its watches. */
   readonly isShown: boolean;
@@ -40,26 +44,27 @@ export interface SwitchObserver {
 interface RunningChange {
   readonly number: ChangeNumber;
   readonly work: PolicySwitch;
-  /** The start of its first slice. */
+  /** The start of the first slice of the change. */
   sinceMonoMs: number | undefined;
-  /** Whether it is complete here, while copies may still be working. */
+  /** Whether the change is complete here, while copies may still be working. */
   isThrough: boolean;
 }
 
 /**
- * A policy in force is shown immediately: the change waits only for the previous change, not for watches to be notified. Putting the next
- * policy in force waits for the watches too. The driver calls `step` in slices of the event loop, and updates names and listeners when a
- * change has ended. A replica calls `look` when another policy may be in force. A copy calls `begin` and `show` as its feed demands.
+ * A policy in force is shown immediately: the change waits only for the previous change, not until watches have been notified. Putting
+ * the next policy in force also waits for the watches. The driver calls `step` in slices of the event loop, and updates names and
+ * listeners when a change has ended. A replica calls `look` when another policy may be in force. A copy calls `begin` and `show` as its
+ * feed demands.
  */
 export class SwitchQueue {
-  /** The current copies. When one is removed, call `onFollowed`. */
+  /** The current copies. `onFollowed` must be called when one is removed. */
   readonly followers = new Set<SwitchObserver>();
-  /** Called when a follower made progress or was removed, and when a copy received more of its feed: `step` may have work again. */
+  /** Called when a follower has made progress or was removed, and when a copy has received more of its feed: `step` may have work again. */
   onFollowed: () => void = () => {};
   readonly #parts: SwitchQueueParts;
   readonly #watchAck: WatchAck;
   #running: RunningChange | undefined;
-  /** While a change runs: another policy may have come into force since the change began. */
+  /** Whether another policy may have come into force since the running change began. */
   #isNextDue = false;
   /** The new policy of the last change. */
   #target: Policy;
@@ -71,7 +76,7 @@ export class SwitchQueue {
     this.#watchAck = new WatchAck(parts.fanout);
   }
 
-  /** Call this if all records follow the policy in force and there are no watches, so that nothing has to change. */
+  /** Must be called if all records follow the policy in force and there are no watches, so that nothing has to change. */
   start(): void {
     const { reads, policies } = this.#parts;
     this.#target = policies.policy;
@@ -80,7 +85,7 @@ export class SwitchQueue {
     reads.settle(this.#target);
   }
 
-  /** Call this when another policy may be in force. Returns the number of the change that shows it, which may already be complete. */
+  /** Must be called when another policy may be in force. Returns the number of the change that shows it, which may already be complete. */
   look(): ChangeNumber {
     this.#parts.reads.notePolicy();
     if (this.#running === undefined) return this.#beginNext() ? this.#shown + 1 : this.#shown;
@@ -88,13 +93,15 @@ export class SwitchQueue {
     return this.#shown + 2;
   }
 
-  /** The replica that this copy follows begins this change to the policy in force. The previous change is complete here. */
+  /**
+   * Called when the replica that this copy follows begins this change to the policy in force. The previous change must be complete here.
+   */
   begin(number: ChangeNumber): void {
-    assert(this.#running === undefined, "a policy change begins before the previous one is complete on this copy", { number });
+    assert(this.#running === undefined, "the previous policy change is complete on this copy", { number });
     this.#begin(number, true);
   }
 
-  /** All records of a copy follow the policy of the change. */
+  /** Called when all records of a copy follow the policy of the change. */
   show(): void {
     this.#running?.work.show();
   }
@@ -109,7 +116,7 @@ export class SwitchQueue {
     if (!running.isThrough) {
       if (!this.#work(running, maxCount)) return false;
       running.isThrough = true;
-      // Some watches may have paused because this change was pending for them.
+      // Some watches may have paused because they had not been notified of this change.
       this.#parts.fanout.all();
       if (this.isWaiting) return true;
     }
@@ -138,7 +145,7 @@ export class SwitchQueue {
     return this.#shown;
   }
 
-  /** Longest time of a slice that begins now, in ms. */
+  /** Returns the maximum time of a slice that begins now, in ms. */
   sliceMs({ monoMs }: Clock): number {
     const running = this.#running;
     if (running === undefined) return SLICE_MS;
@@ -147,20 +154,23 @@ export class SwitchQueue {
   }
 
   /**
-   * Whether another policy may be put in force: the previous change is complete, and all watches except slow ones have been notified. Ask
-   * again at `nextDeadlineMs`.
+   * Whether another policy may be put in force: the previous change is complete, and all watches except slow ones have been notified. If
+   * false, call it again at `nextDeadlineMs`.
    */
   isAcknowledged(time: Clock): boolean {
     if (this.#running !== undefined) return false;
     return this.#watchAck.isOver(time, ![...this.followers].some(({ isAcknowledged }) => !isAcknowledged));
   }
 
-  /** Monotonic ms at which to call `isAcknowledged` again. NEVER if no caller waits, and while a change runs, which must end first. */
+  /**
+   * Monotonic ms at which to call `isAcknowledged` again. NEVER if no caller waits, and while a change runs, because the change must end
+   * first.
+   */
   nextDeadlineMs(): number {
     return this.#running === undefined ? this.#watchAck.nextDeadlineMs() : NEVER;
   }
 
-  /** Begins a change if there is another policy. Returns whether there was. */
+  /** Begins a change if there is another policy. Returns whether a change began. */
   #beginNext(): boolean {
     if (this.#target === this.#parts.policies.policy) return false;
     this.#begin(this.#shown + 1, false);
@@ -190,20 +200,20 @@ export class SwitchQueue {
   }
 }
 
-// A change from one policy to the next first touches the records whose visibility changed, then notifies every watch of changes in the
-// namespaces it may see.
+// A change from one policy to the next first touches the records whose visibility changed. It then notifies every watch of changes in the
+// namespaces that the watch may see.
 
 interface SwitchParts extends NotifierParts {
   /** This node's cluster. */
   readonly clusterId: string;
 }
 
-/** Whether a policy makes a record visible: the cluster of its origin must be an owner of its namespace. */
+/** Whether a policy makes a record visible: the cluster of the record's origin must be an owner of its namespace. */
 export function isAdmitted(policy: Policy, stored: StoredRecord, clusterId: string): boolean {
   return mayBeSeen(policy, stored, sourceOf(stored), clusterId);
 }
 
-/** The source of a record. A received tombstone has only its key and its origin. */
+/** Returns the source of a record. A received tombstone has only its key and its origin. */
 function sourceOf({ body, traits, key, origin }: StoredRecord): RecordSource {
   if (body === BODY.ENTRY) return traits;
   return origin.clusterId === "" ? { clusterId: keyParts(key).clusterId, region: origin.region } : origin;
@@ -215,8 +225,8 @@ export class PolicySwitch {
   readonly #change: PolicyChange;
   readonly #notifier: PolicyNotifier;
   /**
-   * The origins to touch, each up to its last seq at the start of the change: later records already follow the new policy. Undefined for a
-   * copy, whose records are touched by the replica that it follows.
+   * The origins to touch, each up to its last seq at the start of the change: later records already follow the new policy. Undefined for
+   * a copy, because the replica that it follows touches the records.
    */
   readonly #origins: { readonly origin: Origin; readonly until: number; after: number }[] | undefined;
 
@@ -229,7 +239,7 @@ export class PolicySwitch {
     this.#origins = isCopy ? undefined : origins();
   }
 
-  /** Whether all records follow the new policy, and readers see what it allows. */
+  /** Whether all records follow the new policy, and readers see everything that it allows. */
   get isShown(): boolean {
     return this.#notifier.isShown;
   }
@@ -239,7 +249,7 @@ export class PolicySwitch {
     return this.#origins === undefined && !this.isShown;
   }
 
-  /** All records follow the new policy. */
+  /** Called when all records follow the new policy. */
   show(): void {
     this.#notifier.show();
   }

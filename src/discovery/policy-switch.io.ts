@@ -3,10 +3,10 @@ import { performance } from "node:perf_hooks";
 import { NEVER } from "../lib/machine.ts";
 import type { ChangeNumber, SwitchQueue } from "./policy-switch-queue.ts";
 
-/** Number of records, or the equal cost, between two reads of the clock. */
+/** Number of records, or of units of equal cost, between two reads of the clock. */
 const STEP_COUNT = 128;
 
-/** A queue of changes: of a node, or of a copy of its replica. */
+/** A queue of changes, of a node or of a copy of its replica. */
 type PolicyChangeQueue = Pick<
   SwitchQueue,
   "isAcknowledged" | "isRunning" | "isWaiting" | "look" | "nextDeadlineMs" | "onFollowed" | "shown" | "sliceMs" | "step"
@@ -25,7 +25,7 @@ export class PolicySwitcher {
     queue.onFollowed = () => this.#go();
   }
 
-  /** Call this when another policy may be in force. Resolves when every listener uses it. */
+  /** Must be called when another policy may be in force. Resolves when every listener uses it. */
   async run(): Promise<void> {
     const change = this.#queue.look();
     this.#go();
@@ -50,7 +50,7 @@ export class PolicySwitcher {
   }
 
   /**
-   * Runs a slice of work, and schedules the next one for the following turn of the event loop. No slices run while the change waits for
+   * Runs a slice of work, and schedules the next slice for the following turn of the event loop. No slices run while the change waits for
    * copies.
    */
   #slice(): void {

@@ -1,4 +1,4 @@
-/** The reads that all listeners share: pages, readers for watches, nodes and status. All of them use the same policy verdict (P11). */
+/** The reads that all listeners share: pages, readers for watches, nodes and status. All reads use the same policy verdict (P11). */
 import { decodeEntry } from "../catalog/entry/codec.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../catalog/entry/names.ts";
 import { SCOPE } from "../catalog/entry/scope.ts";
@@ -43,11 +43,11 @@ import {
   visibilityOf,
 } from "../policy/set/verdict.ts";
 
-/** Most bytes of encoded entries in one page: well below the default limit of gRPC clients (4 MiB). */
+/** Maximum bytes of encoded entries in one page: well below the default limit of gRPC clients (4 MiB). */
 const MAX_PAGE_BYTES = 1024 * 1024;
 /**
- * Most characters in total of the filters of open watches. One filter may have 150,000, and 50,000 watches may be open. Filters up to
- * SHORT_FILTER are not counted.
+ * Maximum total number of characters in the filters of open watches. One filter may have 150,000, and 50,000 watches may be open. Filters
+ * up to SHORT_FILTER are not counted.
  */
 const MAX_FILTER_CHARS = 128 * 1024 * 1024;
 const SHORT_FILTER = 1024;
@@ -57,10 +57,11 @@ const PENDING_RETRY_MS = 500;
 /** Digits of the hash of a policy's epoch in the holder of short cursors, which has at most 64 characters. */
 const EPOCH_HASH_LENGTH = 12;
 
-/** The lists of entries that a resolver answers from. On a node, all entries are in the lookup of its replica. */
+/** The lists of entries from which a resolver answers. On a node, all entries are in the lookup of its replica. */
 export interface ResolverAnswerLists {
   /**
-   * The lists of all entries of a namespace and of the namespaces below it, without common keys. An empty text means all namespaces.
+   * Returns the lists of all entries of a namespace and of the namespaces below it, without common keys. An empty text means all
+   * namespaces.
    */
   of(namespace: string): readonly EntryIndex[];
   /** Whether an entry of these lists may be shown. */
@@ -77,9 +78,9 @@ export interface QueryPageRequest {
   readonly isExplained: boolean;
   /** Distinguishes the lists of different methods in tokens. */
   readonly salt: string;
-  /** A further test that excludes entries. Its terms are part of the salt. */
+  /** A further test that excludes entries. Its parameters are part of the salt. */
   readonly test?: EntryTest | undefined;
-  /** As in `QueryOptions`. Its terms are part of the salt. */
+  /** As in `QueryOptions`. Its parameters are part of the salt. */
   readonly open?: QueryOptions["open"];
 }
 
@@ -104,7 +105,7 @@ export interface ReadsPolicy {
   readonly onDenied: OnDenied;
   /** Set on a resolver only. */
   readonly lists?: ResolverAnswerLists | undefined;
-  /** For summaries: namespaces that only the watches of resolvers can see. Hiding them from other readers is not a denial. */
+  /** For summaries: namespaces that only the watches of resolvers can see. Hiding them from other readers does not count as a denial. */
   readonly hides?: (namespace: string) => boolean;
 }
 
@@ -113,9 +114,9 @@ interface EffectiveRule {
   readonly verdict: PolicyVerdict;
   /** The label of the rule, or of the set. */
   readonly version: string;
-  /** Undefined without a rule, and for a caller that may not see the namespace. */
+  /** Undefined without a rule, and for a caller that cannot see the namespace. */
   readonly rule: NamespaceRule | undefined;
-  /** Of the version in force; 0 if there is none. */
+  /** Number of the version in force; 0 if there is none. */
   readonly number: number;
 }
 
@@ -126,28 +127,28 @@ export class CatalogReads {
   readonly #onDenied: OnDenied;
   readonly #lists: ResolverAnswerLists | undefined;
   readonly #hides: ReadsPolicy["hides"];
-  /** Identifies other state than records and policy that changes answers. Empty if there is none. */
+  /** Identifies state other than records and policy that changes answers. Empty if there is none. */
   #answers = "";
   readonly #readers = new Map<string, SharedReader>();
-  /** Characters of the names of readers with long filters. */
+  /** Total number of characters in the names of readers with long filters. */
   #filterChars = 0;
   /** Number of policy changes and settlements in this thread. */
   #policyRevision = 0;
   #boot: { readonly version: number; readonly text: string };
   #versionPolicy: Policy;
-  /** The policy that all records already follow. */
+  /** The policy that all records follow. */
   #shownPolicy: Policy;
-  /** The policy that every watch has been notified of. */
+  /** The policy about which every watch has been notified. */
   #settledPolicy: Policy;
   #visible: { readonly of: Policy; readonly visible: VisiblePolicy };
   /**
-   * Policies that came into force since `#settledPolicy`: watches may have read under any of them. A node waits until the watches know the
-   * previous policy.
+   * Policies that came into force since `#settledPolicy`: watches may have read under any of them. A node waits until the watches know
+   * the previous policy.
    */
   #unsettled: readonly Policy[] = [];
-  /** Policies that came into force since `#shownPolicy`: records that arrived since may follow any of them. */
+  /** Policies that came into force since `#shownPolicy`: records that arrived since then may follow any of them. */
   #unshown: readonly Policy[] = [];
-  /** The prefixes below which records may follow other owners than the ones in the policy in force, for one version of the policy. */
+  /** The prefixes below which records may follow owners other than the ones in the policy in force, for one version of the policy. */
   #reowned = { version: -1, prefixes: new NamespacePrefixes([]) };
 
   constructor(replica: Replica, node: ReaderNode, policy: ReadsPolicy) {
@@ -155,7 +156,7 @@ export class CatalogReads {
     this.#lists = policy.lists;
     this.#hides = policy.hides;
     this.#policies = policy.policies;
-    // A new node without a policy hides everything. That is not a denial.
+    // A new node without a policy hides everything, which does not count as a denial.
     this.#onDenied = (caller, denial) => {
       if (!policy.policies.policy.isPending) policy.onDenied(caller, denial);
     };
@@ -193,8 +194,8 @@ export class CatalogReads {
   }
 
   /**
-   * Refuses a watch that resumes from a portable cursor until the watches of this node have been notified of its first policy. Before that,
-   * a cursor leads only to a snapshot, and after a restart of all nodes every reader would resume at that moment.
+   * Refuses a watch that resumes from a portable cursor until the watches of this node have been notified of its first policy. Before
+   * that, a cursor could only be answered with a snapshot, and after a restart of all nodes every reader would resume at that moment.
    */
   checkResume(): void {
     if (this.#settledPolicy.isPending)
@@ -212,7 +213,7 @@ export class CatalogReads {
     return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
   }
 
-  /** The verdict on a namespace under the policy in force. The rule is returned only to a caller that may see the namespace. */
+  /** Returns the verdict on a namespace under the policy in force. The rule is returned only to a caller that may see the namespace. */
   rule(caller: Caller, namespace: string): EffectiveRule {
     const verdict = this.verdict(caller, namespace);
     const { policy } = this.#policies;
@@ -237,9 +238,7 @@ export class CatalogReads {
     throw hiddenError("namespace", namespace);
   }
 
-  /**
-   * Reports to the audit log that an answer from another node leaves out those of these namespaces that the policy hides from the caller.
-   */
+  /** Reports to the audit log that an answer from another node omits the namespaces of this list that the policy hides from the caller. */
   noteHidden(caller: Caller, namespaces: readonly string[]): void {
     for (const namespace of namespaces) {
       const verdict = this.verdict(caller, namespace);
@@ -247,20 +246,20 @@ export class CatalogReads {
     }
   }
 
-  /** Changes immediately with every policy, and again when the policy has settled. */
+  /** A number that changes immediately with every policy, and again when the policy has settled. */
   get policyRevision(): number {
     this.#note(this.#policies.policy);
     return this.#policyRevision;
   }
 
-  /** Call this when another policy may be in force, before any record arrives under it. */
+  /** Must be called when another policy may be in force, before any record arrives under it. */
   notePolicy(): void {
     this.#note(this.#policies.policy);
   }
 
   /**
-   * Notes that records are shown differently, although neither they nor the policy changed; `name` identifies the new state. Earlier
-   * cursors lead to a snapshot. The caller refreshes the affected watches in the same turn.
+   * Records that the answers changed although neither the records nor the policy did; `name` identifies the new state. Earlier cursors
+   * are answered with a snapshot. The caller must refresh the affected watches in the same turn.
    */
   noteAnswers(name: string): void {
     if (name === this.#answers) return;
@@ -278,7 +277,7 @@ export class CatalogReads {
 
   /**
    * Whether every watch has been notified of the policy in force. Until then a watch may have skipped changes that it will still receive,
-   * so cursors lead only to a snapshot.
+   * so cursors are answered only with a snapshot.
    */
   get isSettled(): boolean {
     return this.#policies.policy === this.#settledPolicy;
@@ -296,7 +295,7 @@ export class CatalogReads {
     return this.#visible.visible;
   }
 
-  /** Notes that all records follow the owner rules of this policy. */
+  /** Records that all records of the catalog follow the owner rules of this policy. */
   show(policy: Policy): void {
     this.#shownPolicy = policy;
     const { policy: inForce } = this.#policies;
@@ -305,19 +304,19 @@ export class CatalogReads {
     this.#policyRevision += 1;
   }
 
-  /** The viewer of a reader. Undefined for a resolver, and after the reader is released. */
+  /** Returns the viewer of a reader. Undefined for a resolver, and after the reader is released. */
   viewerOf(reader: WatchReader): Viewer | undefined {
     return this.#readers.get(reader.options.name)?.viewer;
   }
 
-  /** Notes that every watch has been notified of this policy. */
+  /** Records that every watch has been notified of this policy. */
   settle(policy: Policy): void {
     this.#settledPolicy = policy;
     this.#unsettled = policy === this.#policies.policy ? [] : this.#unsettled.slice(this.#unsettled.indexOf(policy) + 1);
     this.#policyRevision += 1;
   }
 
-  /** A page in key order. Throws `invalid_argument` for a token of another filter. */
+  /** Returns a page in key order. Throws `invalid_argument` for a token of another filter. */
   page(caller: Caller, request: QueryPageRequest): PageAnswer {
     const { filter, limit, token, isExplained, salt } = request;
     // HOT: most queries have one page, so the hash is computed only if there is a next page.
@@ -349,8 +348,8 @@ export class CatalogReads {
   }
 
   /**
-   * Identifies the entries that a watch with this request shows this caller. A cursor of one watch is valid for another only if both texts
-   * are equal. HOT: once per query.
+   * Returns a text that identifies the entries that a watch with this request shows this caller. A cursor of one watch is valid for
+   * another only if both texts are equal. HOT: once per query.
    */
   readerText(caller: Caller, { filter, isNamesOnly }: Omit<ReaderRequest, "withDigest">): string {
     // A resolver reports which namespaces it holds up to its cursor, and no viewer's rule hides entries from it.
@@ -361,8 +360,8 @@ export class CatalogReads {
   }
 
   /**
-   * Returns the cursor. While a policy is being put in force, it is unknown what its reader has received, so the result leads only to a
-   * snapshot.
+   * Returns the cursor. While a policy is being put in force, it is unknown which changes its reader has received, so the result can only
+   * be answered with a snapshot.
    */
   placed(cursor: WatchCursor): WatchCursor | undefined {
     if (this.isSettled) return cursor;
@@ -373,7 +372,7 @@ export class CatalogReads {
   reader(caller: Caller, request: ReaderRequest): WatchReader {
     const text = this.readerText(caller, request);
     const isResolved = request.filter.resolved !== undefined;
-    // The whole text, because a forged hash could give one tenant the reader of another.
+    // The name contains the whole text, because a forged hash could give one tenant the reader of another.
     const name = `${isResolved ? filterText(request.filter, text) : text} ${request.withDigest}`;
     let shared = this.#readers.get(name);
     if (shared === undefined) {
@@ -423,19 +422,19 @@ export class CatalogReads {
     this.#filterChars += chars;
   }
 
-  /** The namespaces that a caller sees, for scans that the audit log does not record. */
+  /** Returns a test for the namespaces that a caller sees, for scans that are not recorded in the audit log. */
   allowed(caller: Caller): (namespace: string) => boolean {
     return this.#shown(this.#policies.policy.set === undefined ? seesAll : visibilityOf(this, caller));
   }
 
-  /** A record's entry as plain values. Cost: a decode. */
+  /** Returns a record's entry as plain values. Cost: one decode. */
   entry(record: CatalogRecord): EntryView {
     return decodeEntry(this.replica.slab.view(record.at, record.sizeBytes), record.origin.life);
   }
 
   /**
-   * All visible records in key order, in slices. A slice costs a bounded part of a turn, has at most `SLICE_BYTES` of entries, and is valid
-   * only in the turn in which it was read. If the filter names a hidden namespace, this is recorded in the audit log.
+   * Returns all visible records in key order, in slices. A slice costs a bounded part of a turn, has at most `SLICE_BYTES` of entries,
+   * and is valid only in the turn in which it was read. If the filter names a hidden namespace, this is recorded in the audit log.
    */
   scan(caller: Caller, filter: EntryFilter): Iterable<readonly CatalogRecord[]> {
     const { namespace } = filter;
@@ -444,7 +443,7 @@ export class CatalogReads {
     return this.#pages(caller, filter, { limit: SLICE_RECORDS, maxBytes: SLICE_BYTES });
   }
 
-  /** Visible records, one page at a time. The content of a page is decided when the page is requested. */
+  /** Returns visible records, one page at a time. The content of a page is determined when the page is requested. */
   *#pages(caller: Caller, filter: EntryFilter, { limit, maxBytes = Infinity }: PageBounds): Generator<readonly CatalogRecord[]> {
     for (let afterKey: string | undefined = ""; afterKey !== undefined; ) {
       const options = { limit, afterKey, self: this.node, allowed: this.allowed(caller), explain: false };
@@ -455,7 +454,7 @@ export class CatalogReads {
     }
   }
 
-  /** Visible entries of one name, or a sample if the name has many entries (`findInstances`). */
+  /** Returns visible entries of one name, or a sample if the name has many entries (`findInstances`). */
   find<T>(caller: Caller, name: InstanceName, options: FindOptions<T>): FoundInstances<T> {
     const verdict = this.verdict(caller, name.namespace);
     if (verdict.allowed) return this.#found(name, options);
@@ -483,7 +482,7 @@ export class CatalogReads {
     return { ...page, records: page.records.filter(isAdmitted), considered };
   }
 
-  /** NODE entries. With `namespaceFilter`, only those of nodes with entries in that namespace or below it. */
+  /** Returns NODE entries. With `namespaceFilter`, returns only the nodes that have entries in that namespace or below it. */
   nodes(caller: Caller, request: Omit<QueryPageRequest, "salt" | "isExplained">, namespaceFilter: string): PageAnswer {
     const answer = this.page(caller, { ...request, isExplained: false, salt: `nodes\0${namespaceFilter}` });
     if (namespaceFilter === "") return answer;
@@ -492,8 +491,8 @@ export class CatalogReads {
   }
 
   /**
-   * Whether a viewer must still be notified of a new verdict on a namespace, or of new owner rules for its records; a resolver only of the
-   * latter.
+   * Whether a viewer must still be notified of a new verdict on a namespace, or of new owner rules for its records. A resolver is
+   * notified only of new owner rules.
    */
   #isChanged(namespace: string, viewer: Viewer | undefined): boolean {
     const { policy } = this.#policies;
@@ -505,12 +504,15 @@ export class CatalogReads {
     return this.#followed.some((followed) => !hasSameOwners(followed, policy, namespace));
   }
 
-  /** The policies other than the one in force that records may follow. */
+  /** The policies that records may follow, other than the policy in force. */
   get #followed(): readonly Policy[] {
     return [this.#shownPolicy, ...this.#unshown].filter((followed) => followed !== this.#policies.policy);
   }
 
-  /** Whether a namespace that the filter covers may have new owners. A namespace whose records were all hidden until now is in no list. */
+  /**
+   * Whether a namespace that the filter covers may have new owners. The lists do not contain a namespace whose records were all hidden
+   * until now.
+   */
   #mayHaveOtherOwners({ namespace, prefix, resolved }: EntryFilter): boolean {
     if (namespace !== "") return false;
     const version = this.policyRevision;
@@ -523,8 +525,8 @@ export class CatalogReads {
   }
 
   /**
-   * Cost: the namespaces that the reader may hold, once per version of the policy. Namespaces that appear meanwhile stop the reader's
-   * scans.
+   * Whether the reader has any pending change. Cost: O(namespaces that the reader may hold), once per version of the policy. Namespaces
+   * that appear in the meantime stop the reader's scans.
    */
   #hasAnyPending(name: string): boolean {
     const shared = this.#readers.get(name);
@@ -544,11 +546,11 @@ export class CatalogReads {
   }
 
   /**
-   * The holder of short cursors: the process and the state of its policy, so that all threads of a node use one text for one state. The
-   * text may recur when a policy is put in force again. A cursor of that holder still skips no change: its reader received entries by the
-   * same rules, and records whose owner rules changed in between were touched since. A reader may have skipped changes only while a policy
-   * is being put in force. During that time the holder contains both epochs, and cursors lead to a snapshot (`placed`); afterwards it
-   * contains one epoch, and so differs. HOT: once per message.
+   * Returns the holder of short cursors: the process and the state of its policy, so that all threads of a node use one text for one
+   * state. The text may recur when a policy is put in force again. Even then, a cursor of that holder skips no change: its reader
+   * received entries by the same rules, and records whose owner rules changed in between have been touched since. A reader may have
+   * skipped changes only while a policy is being put in force. During that time the holder contains both epochs, and cursors are answered
+   * with a snapshot (`placed`). After that time the holder contains one epoch, and therefore differs. HOT: once per message.
    */
   #bootOf(boot: string): string {
     const version = this.policyRevision;
@@ -565,7 +567,7 @@ export class CatalogReads {
     return this.#answers === "" ? epoch : `${epoch}+${this.#answers}`;
   }
 
-  /** The wanted nodes that have an entry in the namespace or below it. Stops when all are found. */
+  /** Returns the wanted nodes that have an entry in the namespace or below it. Stops when all have been found. */
   #holders(caller: Caller, prefix: string, wanted: ReadonlySet<string>): ReadonlySet<string> {
     const found = new Set<string>();
     for (const records of this.#pages(caller, { ...ANY, prefix }, { limit: HOLDERS_PAGE })) {
@@ -578,7 +580,7 @@ export class CatalogReads {
 
 interface PageBounds {
   readonly limit: number;
-  /** Maximum bytes of encoded entries. A page has at least one entry. */
+  /** Maximum bytes of encoded entries. A page always has at least one entry. */
   readonly maxBytes?: number;
 }
 
@@ -596,7 +598,7 @@ function keptChars(name: string): number {
 /** The filter of NODE entries. */
 export const NODES: EntryFilter = { ...ANY, namespace: NODES_NAMESPACE, kindMask: 1 << KIND.NODE };
 
-/** Number of records that fit, at least one. */
+/** Returns the number of records that fit, at least one. */
 function countWithin(records: readonly CatalogRecord[], maxBytes: number): number {
   let bytes = 0;
   for (let i = 0; i < records.length; i++) {

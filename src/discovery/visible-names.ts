@@ -1,17 +1,17 @@
 /**
  * The namespaces and alias claims that a class of viewers can see. A search in these lists skips no hidden items, so its time does not
- * reveal how many are hidden (semantics.md, DNS). Lists are made only for classes that would have to skip more than a few items.
+ * reveal how many items are hidden (semantics.md, DNS). Lists are created only for classes that would have to skip more than a few items.
  */
 
 import { isEndBefore, SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 
-/** A class of viewers, who all see the same entries. */
+/** A class of viewers that all see the same entries. */
 export interface ViewerClass {
   readonly key: string;
   /** Changes whenever the visible entries change. */
   readonly version: () => number;
   readonly sees: (namespace: string) => boolean;
-  /** Whether an alias of this name is visible, whichever entry has it. */
+  /** Whether an alias of this name is visible, regardless of which entry has it. */
   readonly seesName: (name: string) => boolean;
 }
 
@@ -28,7 +28,7 @@ interface ClaimForm<R extends object> {
   readonly namesOf: (run: R) => readonly string[];
 }
 
-/** Most classes for which lists are made. For other classes all items are searched. */
+/** Maximum number of classes for which lists are created. For other classes all items are searched. */
 const MAX_CLASSES = 32;
 
 interface CachedNames<R extends object> extends NameLists<R> {
@@ -44,13 +44,13 @@ export class VisibleNames<R extends object> {
     this.#form = form;
   }
 
-  /** The items that a class sees, if a valid list exists. */
+  /** Returns the items that a class sees, if a valid list exists. */
   find(viewerClass: ViewerClass | undefined): NameLists<R> | undefined {
     const seen = viewerClass && this.#classes.get(viewerClass.key);
     return seen !== undefined && isFresh(seen) ? seen : undefined;
   }
 
-  /** Makes the lists of a class. Returns undefined if too many classes have lists. Cost: a verdict for each item. */
+  /** Creates the lists of a class. Returns undefined if too many classes have lists. Cost: a verdict for each item. */
   make(viewerClass: ViewerClass, { namespaces, runs }: NameLists<R>): NameLists<R> | undefined {
     for (const [key, seen] of this.#classes) if (!isFresh(seen)) this.#classes.delete(key);
     if (this.#classes.size === MAX_CLASSES) return undefined;
@@ -67,13 +67,13 @@ export class VisibleNames<R extends object> {
     return made;
   }
 
-  /** Notes that a namespace was added or removed. */
+  /** Records that a namespace was added or removed. */
   setNamespace(namespace: string, isThere: boolean): void {
     for (const { viewerClass, namespaces } of this.#fresh())
       if (viewerClass.sees(namespace)) set(namespaces, namespace, isThere, isEndBefore);
   }
 
-  /** Notes that a claim was added or removed. */
+  /** Records that a claim was added or removed. */
   setRun(run: R, isThere: boolean): void {
     for (const { viewerClass, runs } of this.#fresh()) if (this.#sees(viewerClass, run)) set(runs, run, isThere, this.#form.isBefore);
   }

@@ -6,16 +6,16 @@ import type { Fanout } from "./fanout.ts";
  * Time after a flush for which further changes are collected. The first change is sent immediately, and the delay under load is bounded.
  */
 const GATHER_MS = 2;
-/** Time between two searches for due bookmarks. A stream that promises a bookmark by a deadline asks for it this much earlier. */
+/** Time between two searches for due bookmarks. A stream that promises a bookmark by a deadline requests it this much earlier. */
 const BOOKMARK_TICK_MS = 200;
 
 type Clock = Pick<Time, "monoMs">;
 
-/** The driver waits for the time that `look` or `woken` returns, wakes as many watchers as a turn may hold, and then calls `woken`. */
+/** The driver waits for the time that `look` or `woken` returns, wakes as many watchers as a turn may contain, and then calls `woken`. */
 export class WakeupScheduler {
   readonly #fanout: Pick<Fanout, "due" | "hasPendingWork">;
   #flushedMonoMs = Number.NEGATIVE_INFINITY;
-  /** Some watcher must be woken, and the driver has been informed. */
+  /** Whether a watcher must be woken and the driver has been informed. */
   #isScheduled = false;
   #bookmarkMonoMs: number;
 
@@ -25,7 +25,7 @@ export class WakeupScheduler {
   }
 
   /**
-   * Call this when some watchers may be ready. Returns the ms after which to wake them, 0 for the end of this turn of the event loop;
+   * Must be called when watchers may be ready. Returns the ms after which to wake them, 0 for the end of this turn of the event loop, or
    * undefined if there is nothing to do.
    */
   look({ monoMs }: Clock): number | undefined {
@@ -35,7 +35,8 @@ export class WakeupScheduler {
   }
 
   /**
-   * Call this after watchers were woken or changes were matched. Returns, as `look` does, when to wake the next ones: 0 until none is left.
+   * Must be called after watchers were woken or changes were matched. Returns, as `look` does, when to wake the next watchers: 0 until
+   * none is left.
    */
   woken({ monoMs }: Clock): number | undefined {
     if (this.#fanout.hasPendingWork) return 0;
@@ -44,7 +45,7 @@ export class WakeupScheduler {
     return undefined;
   }
 
-  /** Queues watchers with due bookmarks. Call `look` afterwards. */
+  /** Queues watchers with due bookmarks. `look` must be called afterwards. */
   tick({ monoMs }: Clock): void {
     if (monoMs < this.#bookmarkMonoMs) return;
     this.#bookmarkMonoMs = monoMs + BOOKMARK_TICK_MS;

@@ -4,10 +4,10 @@
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Fanout } from "./fanout.ts";
 
-/** Longest time after a change that the next one waits for watches. It waits only while some of them make progress. */
+/** Maximum time for which the next change waits for watches after a change. It waits only while some of them make progress. */
 const ACK_TIMEOUT_MS = 10_000;
 const NO_PROGRESS_MS = 1000;
-/** Time between two checks of that progress. */
+/** Time between two checks for progress. */
 const CHECK_INTERVAL_MS = 20;
 
 type Clock = Pick<Time, "monoMs">;
@@ -18,7 +18,7 @@ interface UnackedWatches {
   readonly positions: number;
 }
 
-/** The revision that watches must reach, and the deadline for it. */
+/** The revision that watches must reach, and the deadline for reaching it. */
 interface AwaitedChange {
   readonly revision: number;
   readonly untilMonoMs: number;
@@ -34,12 +34,15 @@ export class WatchAck {
     this.#fanout = fanout;
   }
 
-  /** Notes that a change is complete, and that watches have to reach this revision. */
+  /** Records that a change is complete, and that watches have to reach this revision. */
   begin(revision: number, { monoMs }: Clock): void {
     this.#change = { revision, untilMonoMs: monoMs + ACK_TIMEOUT_MS, wait: undefined };
   }
 
-  /** Whether all watches except slow ones have received the change, here and in other threads. Ask again at `nextDeadlineMs`. */
+  /**
+   * Whether all watches except slow ones have received the change, here and in other threads. If false, call it again at
+   * `nextDeadlineMs`.
+   */
   isOver({ monoMs }: Clock, isAckedElsewhere = true): boolean {
     const change = this.#change;
     if (change === undefined) return true;

@@ -1,9 +1,9 @@
-/** Runs the fan-out on the event loop: wakes ready watchers in slices, so that ten thousand of them do not block the loop. */
+/** Runs the fan-out on the event loop: wakes ready watchers in slices, so that ten thousand watchers do not block the loop. */
 import type { Time } from "../lib/machine.ts";
 import type { Fanout } from "./fanout.ts";
 import { WakeupScheduler } from "./wakeup-scheduler.ts";
 
-/** Longest time of one slice, and most watchers in it. Their messages are written together after the slice. */
+/** Maximum time of one slice, and maximum number of watchers in it. Their messages are written together after the slice. */
 const SLICE_MS = 2;
 const SLICE_WATCHERS = 256;
 
@@ -20,7 +20,7 @@ export class WatchWaker {
     this.#arm();
   }
 
-  /** Call this when some watchers may be ready. */
+  /** Must be called when watchers may be ready. */
   kick(): void {
     this.#schedule(this.#wakeups.look(this.#now()));
   }

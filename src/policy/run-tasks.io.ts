@@ -40,7 +40,7 @@ export class TaskRunner {
     this.#ports = ports;
   }
 
-  /** Begins the task before it returns. */
+  /** Runs a task. The task begins before this function returns. */
   run<T>(work: PolicyTask<T>): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const ended = (how: TaskResult) => {

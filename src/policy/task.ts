@@ -1,7 +1,7 @@
 /**
- * Work on the policy that has to wait for the store, for the audit log or for watches. A machine runs it: it sends orders to the store and
- * receives the answers as inputs, so that node and simulator run the same code, each with its own store. Inside the machine a piece of work
- * is a generator, which yields a request and continues with the answer.
+ * Work on the policy that has to wait for the store, for the audit log or for watches. A machine runs the work: it sends orders to the
+ * store and receives the answers as inputs, so that node and simulator run the same code, each with its own store. Inside the machine, a
+ * piece of work is a generator that yields a request and continues with the answer.
  */
 import { assert } from "../lib/errors.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
@@ -12,12 +12,12 @@ export type StoreRequest =
   /** Puts or removes the value if the item has the expected version. Version 0 means that there is no item. */
   | { readonly kind: "swap"; readonly key: string; readonly expectedVersion: number; readonly value: Uint8Array | undefined };
 
-/** What must happen before a task can continue. */
+/** A condition or store operation for which a task waits. */
 export type TaskRequest =
   | StoreRequest
   /** Waits until all audit records so far are on disk. */
   | { readonly kind: "audited" }
-  /** Sent when another policy may be in force. Waits until every listener shows it. */
+  /** Sent when another policy may be in force. Waits until every listener uses it. */
   | { readonly kind: "shown" }
   /** Waits until the previous change is complete, and watches have been notified of it. */
   | { readonly kind: "heard" };
@@ -48,38 +48,38 @@ export type TaskAsk =
   /** Requests the current time. */
   | { readonly kind: "time" }
   /**
-   * Waits, in the order of requests, until no other task holds the lock, and holds it until `turnOver`. A task that already holds it may
-   * request it again, and must then release it as often.
+   * Waits, in the order of requests, until no other task holds the lock, and then holds it until `turnOver`. A task that already holds
+   * the lock may request it again, and must then release it the same number of times.
    */
   | { readonly kind: "turn" }
   | { readonly kind: "turnOver" };
 
-/** Work that can wait. A bare `yield` lets other work run in the event loop. */
+/** Work that can wait. A `yield` without a value lets other work run in the event loop. */
 export type PolicyTask<T> = Generator<TaskAsk | void, T, TaskReply>;
 type TaskReply = TaskAnswer | { readonly kind: "time"; readonly time: Time };
 
 export function* getItem(key: string): PolicyTask<StoredItem | undefined> {
   const answer = yield { kind: "get", key };
-  assert(answer.kind === "item", "a get is answered by an item");
+  assert(answer.kind === "item", "the answer to a get is an item");
   return answer.item;
 }
 
 export function* page(prefix: string, after: string): PolicyTask<StoredPage> {
   const answer = yield { kind: "list", prefix, after };
-  assert(answer.kind === "page", "a list is answered by a page");
+  assert(answer.kind === "page", "the answer to a list is a page");
   return answer.page;
 }
 
 /** Returns whether the item had the expected version, so that it now has the value. */
 export function* swap(key: string, expectedVersion: number, value: Uint8Array | undefined): PolicyTask<boolean> {
   const answer = yield { kind: "swap", key, expectedVersion, value };
-  assert(answer.kind === "swapped", "a swap is answered by its result");
+  assert(answer.kind === "swapped", "the answer to a swap is its result");
   return answer.isSwapped;
 }
 
 export function* time(): PolicyTask<Time> {
   const answer = yield { kind: "time" };
-  assert(answer.kind === "time", "a question for the time is answered by the time");
+  assert(answer.kind === "time", "the answer to a time request is the time");
   return answer.time;
 }
 
@@ -94,14 +94,14 @@ export function* alone<T>(work: () => PolicyTask<T>): PolicyTask<T> {
   }
 }
 
-/** Number of a request without an answer yet, counted from 1. */
+/** Number of a request that has not been answered yet, counted from 1. */
 export type RequestId = number;
 
 /** The result of a task. */
 export type TaskResult = { readonly result: unknown } | { readonly error: unknown };
 
 export type TaskInput =
-  /** Runs the task up to its first request or pause. `ended` is called once, possibly later. */
+  /** Runs the task up to its first request or pause. `ended` is called once, possibly in a later turn. */
   | { readonly kind: "begin"; readonly work: PolicyTask<unknown>; readonly ended: (ended: TaskResult) => void }
   /** The answer to an order. */
   | { readonly kind: "answered"; readonly ask: RequestId; readonly answer: TaskAnswer }
@@ -125,11 +125,11 @@ const OVER = { kind: "over" } as const;
 /** Runs tasks concurrently: sends orders to the store, and receives the answers as inputs. */
 export class TaskMachine implements Machine<TaskInput, TaskOrder> {
   #lastAsk = 0;
-  /** Waiting tasks by their request. */
+  /** Waiting tasks by the id of their request. */
   readonly #asking = new Map<RequestId, RunningTask>();
   /** Tasks that continue in a later turn of the event loop, in this order. */
   readonly #paused: RunningTask[] = [];
-  /** The task that holds the lock, how often it acquired it, and the tasks that wait for it. */
+  /** The task that holds the lock, the number of times that it acquired the lock, and the tasks that wait for it. */
   #alone: RunningTask | undefined;
   #depth = 0;
   readonly #queue: RunningTask[] = [];
@@ -147,7 +147,7 @@ export class TaskMachine implements Machine<TaskInput, TaskOrder> {
     }
   }
 
-  /** A paused task continues in the next turn of the event loop. */
+  /** Returns a paused task continues in the next turn of the event loop. */
   nextDeadlineMs(): number {
     return this.pausedCount > 0 ? 0 : NEVER;
   }
@@ -157,14 +157,14 @@ export class TaskMachine implements Machine<TaskInput, TaskOrder> {
     return this.#paused.length;
   }
 
-  /** Whether no task is running. */
+  /** Whether no task is running or waiting. */
   get isAtRest(): boolean {
     return this.#asking.size === 0 && this.#paused.length === 0 && this.#queue.length === 0;
   }
 
   #answered(ask: RequestId, answer: TaskAnswer, now: Time, out: TaskOrder[]): void {
     const running = this.#asking.get(ask);
-    assert(running !== undefined, "a request is answered once");
+    assert(running !== undefined, "the answered request is pending");
     this.#asking.delete(ask);
     const { work } = running;
     this.#go(running, () => (answer.kind === "failed" ? work.throw(answer.error) : work.next(answer)), now, out);
@@ -190,7 +190,7 @@ export class TaskMachine implements Machine<TaskInput, TaskOrder> {
     }
   }
 
-  /** The immediate answer. Undefined if the task has to wait. */
+  /** Returns the immediate answer. Undefined if the task has to wait. */
   #reply(running: RunningTask, ask: TaskAsk | void, now: Time, out: TaskOrder[]): TaskReply | undefined {
     switch (ask?.kind) {
       case undefined:
@@ -233,7 +233,7 @@ export class TaskMachine implements Machine<TaskInput, TaskOrder> {
 
   /** Releases the lock. The next task continues in its own turn of the event loop. */
   #turnOver(running: RunningTask): void {
-    assert(this.#alone === running, "only the task that holds the turn ends it");
+    assert(this.#alone === running, "the task holds the lock that it releases");
     this.#depth -= 1;
     if (this.#depth > 0) return;
     this.#alone = this.#queue.shift();

@@ -10,7 +10,7 @@ export interface WebRules {
    * Whether any `Host` is accepted: with TLS the certificate identifies this node, and without anonymous access a page has no credential.
    */
   readonly takesAnyHost: boolean;
-  /** Names and addresses of this node without port, in addition to the address that a connection came to. */
+  /** Names and addresses of this node without port, in addition to the local address of the connection. */
   readonly hosts: readonly string[];
   /** Origins whose pages are allowed, as browsers send them: `https://ui.example`. */
   readonly corsOrigins: readonly string[];
@@ -23,12 +23,12 @@ export interface WebRequest {
   readonly path: string;
   readonly origin: string | undefined;
   readonly fetchSite: string | undefined;
-  /** The address of this node that the connection came to. */
+  /** The local address of the connection. */
   readonly localAddress: string;
   readonly isWrite: boolean;
 }
 
-/** Paths for health checks and scrapes. They are open under any host, and show no entries. */
+/** Paths for health checks and scrapes. They accept any host, and expose no entries. */
 const OPEN_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/metrics"]);
 
 /** Wildcard addresses. A node may listen on them, but no client uses them as a host. */

@@ -36,13 +36,13 @@ export interface CallName {
 /** The functions and settings that the chain needs. All functions are synchronous, and none may throw unless its comment allows it. */
 export interface ChainPorts {
   now(): Time;
-  /** Calls `act` after `delayMs`. The returned function cancels it. Does nothing for a delay that is longer than any timer. */
+  /** Calls `act` after `delayMs`. The returned function cancels it. Does nothing if the delay exceeds the maximum of a timer. */
   readonly later: (act: () => void, delayMs: number) => () => void;
   /** The time budget that all streams share in one turn of the event loop. */
   readonly turn: TurnBudget;
   /** Identifies the caller. Returns a promise only if this requires waiting. Throws or rejects with WaymarkError `unauthenticated`. */
   identify(header: HeaderReader, peer: ConnectionPeer): Caller | Promise<Caller>;
-  /** Maximum number of items of lists in requests, from the node's settings. */
+  /** Maximum lengths of lists in requests, from the node's settings. */
   readonly listBounds: ListBounds;
   /** Limits on registered names. If absent: the largest values that a node can be configured with. */
   readonly bounds?: Parameters<typeof requestCheckOf>[1];
@@ -50,9 +50,9 @@ export interface ChainPorts {
   readonly anonymous?: "none" | "read" | "all";
   /** Services that always require a credential, regardless of `anonymous`. */
   readonly knownOnly?: ReadonlySet<string> | undefined;
-  /** Prefix of the ids of calls that bring no id. It is unique to this process. */
+  /** Prefix of the ids generated for calls without a request id. It is unique to this process. */
   readonly idPrefix: string;
-  /** Counts the calls that ended. */
+  /** Counters and latencies of completed calls. */
   readonly metrics: Pick<Metrics, "counter" | "histogram">;
   /** Called when a handler threw something other than a WaymarkError. It must log the error with its stack. */
   onBug(fault: unknown, call: CallName): void;
@@ -89,7 +89,8 @@ export interface CallArrival extends ConnectionPeer {
    */
   isLimited?: boolean;
   /**
-   * The error with which `judgeHeaders` found the caller over its limit. The call is answered with it, even if something else is wrong too.
+   * The error with which `judgeHeaders` rejected the caller for exceeding its limit. The call is answered with this error, even if there
+   * is another error.
    */
   overLimit?: WaymarkError;
   /**
@@ -97,7 +98,7 @@ export interface CallArrival extends ConnectionPeer {
    * it itself. Used when a response requires waiting.
    */
   onDeadline(expire: () => void): (() => void) | undefined;
-  /** Calls `gone` when the client cancels the call or its connection closes. It may also be called after the response. */
+  /** Calls `gone` when the client cancels the call or its connection closes. `gone` may also be called after the response. */
   onGone?(gone: () => void): void;
 }
 
@@ -116,7 +117,7 @@ export interface AdmittedStream {
 
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 
-/** Returns the sent id if it consists of 1–128 printable ASCII characters without spaces, else undefined. */
+/** Returns the client's request id if it consists of 1–128 printable ASCII characters without spaces. Otherwise undefined. */
 export function sentRequestId(header: HeaderReader): string | undefined {
   const sent = header("x-request-id");
   return sent !== undefined && REQUEST_ID.test(sent) ? sent : undefined;
@@ -162,8 +163,8 @@ export class CallChain {
   }
 
   /**
-   * Registers `leave`, which is called once when the server drains, for streams that only their client would end. Returns a function that
-   * removes it.
+   * Registers `leave`, which is called once when the server drains, for streams that otherwise only their client would end. Returns a
+   * function that removes it.
    */
   onDrain(leave: (error: WaymarkError) => void): () => void {
     this.#leavers.add(leave);
@@ -171,8 +172,8 @@ export class CallChain {
   }
 
   /**
-   * Identifies the caller, and reports a rejection to the ports. Throws or rejects with WaymarkError `unauthenticated`, also for a caller
-   * without a credential if the settings require one and the call is not for everyone.
+   * Identifies the caller, and reports a rejection to the ports. Throws or rejects with WaymarkError `unauthenticated`, including when
+   * the caller has no credential, the settings require one, and the call is not open to everyone.
    */
   // HOT: once per request; a caller that is identified synchronously needs no promise.
   identify(
@@ -226,14 +227,14 @@ export class MethodChain {
   readonly #requiredAccess: RequiredAccess;
   /** Returns the error for callers without a credential, whatever their roles. Undefined when no credential is required. */
   readonly #wantsCredential: (() => WaymarkError) | undefined;
-  /** Undefined when no limit is set, or none for this method. */
+  /** Undefined when no limit applies to this method. */
   readonly #limit: ((context: CallContext) => void) | undefined;
-  /** By transport, encoding and code. */
+  /** Keyed by transport, encoding and code. */
   readonly #counts = new Map<string, CallCounts>();
 
   constructor(chain: CallChain, desc: DescMethod, handler: MethodHandler | undefined) {
     const rpc = `${desc.parent.typeName}/${desc.name}`;
-    assert(handler === undefined || handler.kind === desc.methodKind, "a handler has the method kind of its rpc", { rpc });
+    assert(handler === undefined || handler.kind === desc.methodKind, "the handler matches the method kind of its rpc", { rpc });
     this.#chain = chain;
     this.#ports = chain.ports;
     this.desc = desc;
@@ -398,7 +399,7 @@ export class MethodChain {
     const handler = this.handler;
     if (handler === undefined || handler.kind !== "unary") throw unimplemented(this.path);
     this.checkRequest(request);
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the desc decoded it, so its type is the handler's.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it was decoded with the method's descriptor, so it has the handler's type.
     const answer = handler.handle(request as never, context);
     if (answer instanceof Promise) {
       this.#await(answer, exchange, context);
@@ -422,7 +423,7 @@ export class MethodChain {
       isOpen = false;
       forget?.();
       if (response === undefined) {
-        // The handler checks the owner here instead of the chain, so its rejection has not been recorded yet.
+        // Here the handler checks the owner, not the chain, so the rejection has not been recorded yet.
         const isDenied = thrown instanceof WaymarkError && thrown.reason === "discovery_access_denied";
         if (this.#requiredAccess.isForOwners && isDenied) this.#reportRefused(thrown, context.caller, context.requestId);
         return this.#refuse(thrown, exchange, context.requestId, context.time);
@@ -469,8 +470,8 @@ export class MethodChain {
   }
 
   /**
-   * Answers an HTTP route of this method after the same checks as its calls. `parameters` contains the fields that decide access. Rejects if
-   * the call is rejected.
+   * Answers an HTTP route of this method after the same checks as a call. `parameters` contains the fields that determine access. Rejects
+   * if the call is rejected.
    */
   async route<T>(arrival: CallArrival, parameters: object, answer: (context: CallContext) => T | Promise<T>): Promise<T> {
     const began = this.#ports.now();
@@ -554,8 +555,8 @@ function asRefusal(thrown: unknown): WaymarkError | undefined {
 }
 
 /**
- * Returns a function that consumes tokens of the caller. Callers with the role of the method are not limited, so that a flood cannot lock
- * operators out.
+ * Returns a function that consumes the caller's rate limit tokens. Callers with the role of the method are not limited, so that a flood
+ * cannot lock operators out.
  */
 function limitOf(
   { limit }: ChainPorts,

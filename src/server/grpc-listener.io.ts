@@ -25,13 +25,13 @@ export interface GrpcListenerOptions extends ListeningPort {
   readonly tls?: ListenerTlsFiles | undefined;
   readonly limits: GrpcLimits;
   readonly log: Pick<Log, "info" | "warn">;
-  /** Shared by all listeners of a node. Default: an inflater of its own. */
+  /** Shared by all listeners of a node. Default: a new inflater. */
   readonly inflater?: Inflater | undefined;
   /** Counts connections that were rejected ("limit"), closed by the guard, or whose TLS handshake failed. */
   readonly onCut?: ((reason: CutReason | "limit" | "handshake") => void) | undefined;
 }
 
-/** Binds the port and serves. Rejects with a message that names host:port when it cannot. */
+/** Binds the port and serves. If it cannot bind, rejects with a message that names host:port. */
 export async function startGrpcListener(options: GrpcListenerOptions): Promise<GrpcListener> {
   const { chain, limits, log, onCut } = options;
   const server = new GrpcServer({
@@ -113,7 +113,7 @@ export class GrpcListener {
   async #stop(deadlineMs: number): Promise<void> {
     this.drain();
     this.acceptor.close();
-    this.#options.health.end(draining()); // Only their clients would end these watches.
+    this.#options.health.end(draining()); // Otherwise only the clients would end these watches.
     // Connections that are open after the deadline are closed below, and not counted as violations.
     this.#server.drain(Number.POSITIVE_INFINITY);
     await this.acceptor.allClosed(deadlineMs);

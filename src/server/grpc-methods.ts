@@ -14,7 +14,7 @@ import { type SentRequest, UndecodedRequest } from "./request-shape/plan.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
 import { RequestStream, SourceStream, type StreamExchange } from "./streams.ts";
 
-/** For a service with its own request limit: the number of largest requests that may be buffered incompletely, over all connections. */
+/** For a service with its own request limit: how many incomplete requests of the maximum size may be buffered, over all connections. */
 const MAX_HELD_REQUESTS = 1_024;
 
 /** Returns one method for each rpc of the services. */

@@ -17,7 +17,7 @@ import { type RpcStatus, refusal } from "./status.ts";
 export interface ReadyCheck {
   readonly name: string;
   readonly ok: boolean;
-  /** Explanation for people. If not ok, it says why. */
+  /** Explanation for people. If not ok, it contains the reason. */
   readonly detail: string;
 }
 
@@ -37,9 +37,9 @@ export interface HttpSources {
   readiness(): ReadinessReport | Promise<ReadinessReport>;
   /** Returns the metrics as text, in the format that the `Accept` header requests. */
   scrape(accept: string): Promise<{ readonly contentType: string; readonly body: string }>;
-  /** The node's settings with their sources. Secrets are masked. */
+  /** Returns the node's settings with their sources. Secrets are masked. */
   settings(): JsonValue;
-  /** State of the journal. Undefined when the node runs without one. */
+  /** Returns the state of the journal. Undefined when the node runs without a journal. */
   persistence(): JsonValue | undefined | Promise<JsonValue>;
 }
 
@@ -63,7 +63,7 @@ const MAX_QUERY_CHARS = 4096;
 const MAX_PARAMETERS = 16;
 const JSON_TYPE = "application/json; charset=utf-8";
 
-/** A response without its route, as routes and errors make it. */
+/** A response without its `route`. Routes and errors return this form. */
 export type RouteResponse = Omit<HttpResponse, "route">;
 
 /** A row of the route table. */
@@ -105,7 +105,7 @@ const LATER: Readonly<Record<string, PathRow>> = {
 /** Routes in `LATER` that nodes with summaries provide. Resolvers have no summaries. */
 const OPTIONAL_PATHS: ReadonlySet<string> = new Set(["/discovery/summary"]);
 
-/** The node's own routes, which have no rpc. */
+/** Returns the node's own routes, which have no rpc. */
 function nodeRows(sources: HttpSources): Readonly<Record<string, PathRow>> {
   return {
     "/healthz": { parameters: [], answer: () => aliveAnswer(sources.isAlive?.() !== false) },
@@ -140,7 +140,7 @@ function rowOf(
     answer: async (values, request) => {
       const special = Object.keys(rpcWith).find((parameter) => values[parameter] !== undefined);
       const method = methods.get(special === undefined ? rpc : (rpcWith[special] ?? rpc));
-      assert(method !== undefined, "a route refers to an rpc of its service", { path });
+      assert(method !== undefined, "the service of a route has its rpc", { path });
       const answered = await method.route(request.arrival, values, (context) => answer(values, context));
       if (answered.kind === "pieces") return { status: 200, contentType: JSON_TYPE, headers: NO_STORE, body: answered.pieces };
       const { page, steady } = answered;
@@ -168,10 +168,10 @@ export class HttpRoutes {
     const later = Object.entries(LATER).filter(([path]) => !(OPTIONAL_PATHS.has(path) && providedPaths.has(path)));
     const rows = [...later, ...Object.entries(nodeRows(sources)), ...serviceRows];
     this.#rows = new Map(rows);
-    assert(this.#rows.size === rows.length, "a path has one row: if a service provides a route of LATER, delete the row from LATER");
+    assert(this.#rows.size === rows.length, "each path has one row: delete the row from LATER if a service provides the route");
   }
 
-  /** Never rejects. */
+  /** Answers a request. Never rejects. */
   async answer(request: HttpRequest): Promise<HttpResponse> {
     const path = pathOf(request.target);
     const found = this.#rows.get(path);
@@ -190,7 +190,10 @@ export class HttpRoutes {
     }
   }
 
-  /** An invalid credential is rejected even if none is required. Otherwise its sender would believe that it was authenticated. */
+  /**
+   * Checks the caller of a route. An invalid credential is rejected even if none is required. Otherwise its sender would believe that it
+   * was authenticated.
+   */
   async #checkCaller(path: string, { role }: PathRow, arrival: CallArrival): Promise<void> {
     const caller = await this.#chain.identify(arrival, this.#nameOf(path, arrival));
     if (role !== undefined) demandRole(caller, role);
@@ -203,7 +206,7 @@ export class HttpRoutes {
   }
 }
 
-/** HTTP 405 with `Allow`, for a route or an rpc. */
+/** Returns HTTP 405 with `Allow`, for a route or an rpc. */
 export function methodNotAllowed(allow: string, method: string): RouteResponse {
   const error = new WaymarkError("invalid_argument", `method ${method.slice(0, 20)} is not allowed here; use ${allow}`);
   return { ...errorAnswer(refusal(error), 405), headers: { ...NO_STORE, allow } };

@@ -54,8 +54,8 @@ function fieldOf(desc: DescMessage, key: string): DescField | undefined {
 }
 
 /**
- * Returns the error for a field given under both of its names, or for two fields of which only one can be set. The parser does not report
- * their place.
+ * Returns the error for a field that is given under both of its names, or for two fields of which only one can be set. The parser does
+ * not report the location of these errors.
  */
 function conflictingFields(desc: DescMessage, value: JsonObject, path: string): FieldViolation | undefined {
   const used = new Map<DescField | DescOneof, string>();
@@ -118,7 +118,7 @@ function unknownField(desc: DescMessage, key: string, path: string): FieldViolat
   return { field: joined(path, shown(key)), description: `unknown field of ${desc.name}` };
 }
 
-/** `choices`: the enum of the value, if it has one. */
+/** Returns the error that decoding the value reports. `choices`: the enum of the value, if it has one. */
 function faultOfWhole(desc: DescMessage, value: JsonValue, path: string, choices?: DescEnum): FieldViolation | undefined {
   try {
     fromJson(desc, value, { ignoreUnknownFields: false });
@@ -136,7 +136,7 @@ const WELL_KNOWN: Readonly<Record<string, string>> = {
   "google.protobuf.Timestamp": 'a time such as "2026-01-31T12:00:00Z"',
 };
 
-/** The parser's message without the type path, which the field path replaces. */
+/** Returns the parser's message without the type path, which the field path replaces. */
 function parserMessage(error: unknown, choices: DescEnum | undefined): string {
   const text = error instanceof Error ? error.message : "unreadable";
   const words = /from JSON: (.*)$/s.exec(text)?.[1] ?? text;

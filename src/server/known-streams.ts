@@ -1,5 +1,6 @@
 /**
- * Open streams of callers that a credential authenticated. When credentials change, each of these streams is checked again, some at a time.
+ * Open streams of callers that were authenticated by a credential. When credentials change, all these streams are checked again in
+ * batches.
  */
 
 export interface KnownStream {
@@ -7,14 +8,14 @@ export interface KnownStream {
   checkCaller(): void;
 }
 
-/** Streams checked in one go. Each check needs some microseconds, during which other calls wait. */
+/** Maximum number of streams in a batch. Each check needs a few microseconds, during which other calls wait. */
 const CHECKED_AT_A_TIME = 100;
 
 export class KnownStreams {
   /** Calls `act` in a later turn of the event loop. */
   readonly #later: (act: () => void) => void;
   readonly #open = new Set<KnownStream>();
-  /** The streams that are still to check. Undefined when all were checked since the last change of credentials. */
+  /** The streams that have not been checked yet. Undefined when all have been checked since the last change of credentials. */
   #left: Iterator<KnownStream> | undefined;
 
   constructor(later: (act: () => void) => void) {

@@ -38,7 +38,7 @@ export function openScraper(metrics: ScrapedMetrics, refresh?: () => Promise<voi
 function buildRegistry({ Registry, collectDefaultMetrics }: typeof Library, contentType: RegistryContentType, metrics: ScrapedMetrics) {
   const registry = new Registry<RegistryContentType>();
   registry.setContentType(contentType);
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the registry only calls `get`, which its types cannot say (its own Histogram cannot be given counts).
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the registry calls only `get`, which its types cannot express (prom-client's Histogram does not accept counts).
   for (const family of families(metrics)) registry.registerMetric(family as unknown as Metric);
   collectDefaultMetrics({ register: registry });
   return registry;

@@ -12,7 +12,7 @@ const known = new WeakMap<object, ConnectionPeer>();
  * it.
  */
 export function identifyPeer(connection: object, socket: Socket): ConnectionPeer {
-  // Without port. An IPv4 address has its plain form on a dual-stack socket too.
+  // The address has no port. An IPv4 address is in plain form even on a dual-stack socket.
   const peer = { address: withoutMapping(socket.remoteAddress ?? ""), certificate: certificateOf(socket) };
   known.set(connection, peer);
   return peer;
@@ -41,7 +41,7 @@ function certificateOf(socket: Socket): PeerCertificate | undefined {
   };
 }
 
-/** Node's types declare an Error, but the value is OpenSSL's code, such as `SELF_SIGNED_CERT_IN_CHAIN`. */
+/** Returns the error as text. Node's types declare an Error, but the value is OpenSSL's code, such as `SELF_SIGNED_CERT_IN_CHAIN`. */
 function errorText(error: unknown): string {
   if (typeof error === "string") return error;
   return error instanceof Error ? error.message : "not authorised";

@@ -124,12 +124,12 @@ function clip(text: string, maxChars: number): string {
 /** Time that a client of a draining server should wait before it retries on another node. */
 const DRAIN_RETRY_MS = 1_000;
 
-/** Error for a stream whose credential has expired. */
+/** Returns the error for a stream whose credential has expired. */
 export function outlived(): WaymarkError {
   return new WaymarkError("unauthenticated", "the credential of this stream has expired; reopen the stream with a new credential");
 }
 
-/** Error for a stream whose credential is no longer valid, or now identifies another caller. */
+/** Returns the error for a stream whose credential is no longer valid, or now identifies another caller. */
 export function withdrawn(): WaymarkError {
   return new WaymarkError(
     "unauthenticated",
@@ -137,22 +137,22 @@ export function withdrawn(): WaymarkError {
   );
 }
 
-/** Error for a call to a server that drains. */
+/** Returns the error for a call to a server that drains. */
 export function draining(): WaymarkError {
   return new WaymarkError("draining", "this node is draining; retry on another node", { retryMs: DRAIN_RETRY_MS });
 }
 
-/** Error for a method that this server does not have: a later version implements it, or the server is a resolver. */
+/** Returns the error for a method that this server does not have: a later version implements it, or the server is a resolver. */
 export function unimplemented(path: string): WaymarkError {
   return new WaymarkError("unimplemented", `this server does not implement ${path}`);
 }
 
-/** Error for a caller without a credential if the settings require one. */
+/** Returns the error for a caller without a credential if the settings require one. */
 export function anonymousRefused(access: "none" | "read", verb: "call" | "write"): WaymarkError {
   return new WaymarkError("unauthenticated", `a credential is required for ${verb}s on this node: tenants.anonymous is "${access}"`);
 }
 
-/** Error for a caller without a credential of a service that always requires one. */
+/** Returns the error for a call without a credential to a service that always requires one. */
 export function credentialWanted(service: string): WaymarkError {
   return new WaymarkError("unauthenticated", `${service} requires a credential on this node`);
 }

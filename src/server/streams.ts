@@ -35,7 +35,7 @@ export interface StreamExchange {
   fail(status: RpcStatus, requestId: string): void;
 }
 
-/** The common part of all streams: they are admitted, now or later, and end once. */
+/** The common part of all streams: a stream is admitted, immediately or after a wait, and ends exactly once. */
 abstract class OpenStream implements KnownStream {
   protected readonly method: MethodChain;
   protected readonly exchange: StreamExchange;
@@ -132,7 +132,7 @@ abstract class OpenStream implements KnownStream {
   }
 
   #goOn(admitted: AdmittedStream): void {
-    if (this.isOver) return; // The client closed the stream meanwhile.
+    if (this.isOver) return; // The client closed the stream in the meantime.
     this.#begin(admitted);
     this.exchange.resume();
   }
@@ -159,7 +159,8 @@ abstract class OpenStream implements KnownStream {
 }
 
 /**
- * A stream with one request and a source of responses. One response is in flight at a time; the next is pulled when HTTP/2 has accepted it.
+ * A stream with one request and a source of responses. One response is in flight at a time; the next is pulled when HTTP/2 has accepted
+ * the previous one.
  */
 export class SourceStream extends OpenStream {
   #source: StreamSource | undefined;
@@ -177,7 +178,7 @@ export class SourceStream extends OpenStream {
   }
 
   protected override begin(context: CallContext, request: Message | undefined): void {
-    assert(request !== undefined, "a source has a request");
+    assert(request !== undefined, "a server stream has a request");
     this.#source = this.method.openSource(request, context);
     this.exchange.begin(context);
     this.#source.attach(
@@ -192,7 +193,7 @@ export class SourceStream extends OpenStream {
     this.#source?.close();
   }
 
-  /** Ends the stream after the response in flight, and pulls no more. */
+  /** Ends the stream after the response in flight, and stops pulling. */
   #endNext(error: unknown): void {
     if (this.isOver || this.#ending !== undefined) return;
     this.#ending = { error };

@@ -10,12 +10,12 @@ export interface TurnPorts {
   readonly onEnd: (act: () => void) => void;
 }
 
-/** Time limit per turn. It is enough for some tens of pages of 16 KiB. */
+/** Time limit per turn, in ms. It is enough for a few dozen pages of 16 KiB. */
 const MAX_MS = 2;
 
 export class TurnBudget {
   readonly #ports: TurnPorts;
-  /** Undefined while no act has run in this turn. */
+  /** Undefined until a callback has run in this turn. */
   #endMonoMs: number | undefined;
   #waiting: (() => void)[] = [];
 
@@ -23,7 +23,7 @@ export class TurnBudget {
     this.#ports = ports;
   }
 
-  /** Returns whether this turn has time left and no act waits. If not, pass the act to `wait`. */
+  /** Returns whether this turn has time left and no callback waits. If not, pass the callback to `wait`. */
   mayAct(): boolean {
     if (this.#endMonoMs === undefined) {
       this.#begin();
@@ -32,7 +32,7 @@ export class TurnBudget {
     return this.#waiting.length === 0 && this.#ports.nowMs() < this.#endMonoMs;
   }
 
-  /** Runs the act in one of the next turns, in order. The caller limits the number of waiting acts. */
+  /** Runs the callback in one of the next turns, in order. The caller limits the number of waiting callbacks. */
   wait(act: () => void): void {
     this.#waiting.push(act);
   }
@@ -44,7 +44,7 @@ export class TurnBudget {
     return endMonoMs;
   }
 
-  /** Acts that are added while others run wait behind the ones that already wait. */
+  /** Callbacks that are added while others run wait behind the callbacks that already wait. */
   #endTurn(): void {
     this.#endMonoMs = undefined;
     if (this.#waiting.length === 0) return;

@@ -188,7 +188,7 @@ test("a route has the role, the limit and the count of its rpc", async () => {
 
 test("no path has two rows: neither of two services, nor of one that was to come later", async () => {
   const twice = scraped(() => ({ kind: "page", page: {} }));
-  await expect(ask({ target: "/readyz", services: [twice, twice] })).rejects.toThrow("a path has one row");
+  await expect(ask({ target: "/readyz", services: [twice, twice] })).rejects.toThrow("each path has one row");
 });
 
 test("a draining node answers no route of a service, and says where it is well", async () => {

@@ -148,7 +148,9 @@ test.each([
 ])("the JSON route refuses $asked by its own names, with what would be right", ({ asked, says }) => {
   expect(() => askRoute(peerService(served(THREE()).parts), { path: "/control/peers", parameters: asked, time: TIME })).toThrow(says);
   expect(() => served(THREE()).list({ statuses: [PeerStatus.DEAD, PeerStatus.UNSPECIFIED] })).toThrow("statuses[1]: must be one of ALIVE");
-  expect(() => served(THREE()).list({ statuses: Array<PeerStatus>(5).fill(PeerStatus.DEAD) })).toThrow("statuses: has 5 items, at most 4");
+  expect(() => served(THREE()).list({ statuses: Array<PeerStatus>(5).fill(PeerStatus.DEAD) })).toThrow(
+    "statuses: must have at most 4 items, has 5",
+  );
 });
 
 test("a member's scope is how it stands to the serving node", () => {

@@ -139,7 +139,7 @@ test.each([
   { method: "validatePolicy", request: {}, says: "policy: is required" },
   { method: "applyPolicy", request: { policy: {}, stage: {} }, says: "stage.by" },
   { method: "applyPolicy", request: { policy: {}, stage: { percent: 101 } }, says: "stage.percent" },
-  { method: "applyPolicy", request: { policy: {}, reason: "x".repeat(1025) }, says: "reason: has 1025 characters, at most 1024" },
+  { method: "applyPolicy", request: { policy: {}, reason: "x".repeat(1025) }, says: "reason: must have at most 1024 characters, has 1025" },
   { method: "rollbackPolicy", request: { changeTicket: "x".repeat(129) }, says: "change_ticket" },
   { method: "rollbackPolicy", request: { toNumber: "18446744073709551615" }, says: "to_number" },
   { method: "rollbackPolicy", request: {}, says: "not_found" },
@@ -200,7 +200,7 @@ test("validate stops at a thousand errors from decoding or from the rules, and r
   expect(found).toHaveLength(804); // 800 windows and 4 namespaces
   const most = problemsOf(await ask("validatePolicy", { policy: manyWindows("Wrong", 10) }));
   expect(most).toHaveLength(1001);
-  expect(most.at(-1)).toMatchObject({ message: "there are more errors: these are the first" });
+  expect(most.at(-1)).toMatchObject({ message: "there are more errors: only the first 1000 are listed" });
   await expect(ask("applyPolicy", { policy: manyWindows("Wrong", 10) })).rejects.toThrow("(and 1000 more)");
 });
 

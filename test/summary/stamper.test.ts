@@ -87,7 +87,7 @@ test("a record with another stamp than its version is refused, so that a peer ca
   expect(other.hear(frame, node)).toMatchObject({
     kind: "applied",
     changedCount: 0,
-    refused: [{ message: `invalid_argument: hlc: ${SUMMARY.version + 1} is not the version ${SUMMARY.version}` }],
+    refused: [{ message: `invalid_argument: hlc: ${SUMMARY.version + 1} differs from the entry's version ${SUMMARY.version}` }],
   });
 });
 

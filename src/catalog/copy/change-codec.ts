@@ -1,6 +1,6 @@
 /**
  * The operations that a replica sends to its copies, in order. Numbers, texts and bytes are in three lists, because such lists are the
- * cheapest to send to another thread. A fourth list contains rare values of other forms.
+ * cheapest to send to another thread. A fourth list contains the rare values of other types.
  */
 import { assert } from "../../lib/errors.ts";
 
@@ -21,11 +21,11 @@ export const OP = {
   /** FORGET forgets an origin; READMIT accepts a forgotten origin again. */
   FORGET: 7,
   READMIT: 8,
-  /** While a copy is made: stores a record with its bookkeeping. */
+  /** Stores a record with its bookkeeping, while a copy is being made. */
   PLACE: 9,
   /** Completes the copy. */
   START: 10,
-  /** A mark of another component: its number, and the values that the component writes. */
+  /** A mark of another component: its number, followed by the values that the component writes. */
   MARK: 11,
   /** Replaces all records of a key with one record. Only on a resolver. */
   SUPERSEDE: 12,
@@ -84,7 +84,7 @@ export class MessageBuffer {
     this.#sizeBytes = end;
   }
 
-  /** Everything written since the last call. */
+  /** Returns everything written since the last call. */
   take(): ChangeMessage {
     const lists = { texts: this.#texts, values: this.#values };
     const message = { numbers: Float64Array.from(this.#numbers), bytes: this.#bytes.slice(0, this.#sizeBytes), ...lists };
@@ -113,18 +113,18 @@ export class MessageBufferReader {
 
   number(): number {
     const number = this.#message.numbers[this.#number++];
-    assert(number !== undefined, "a feed message ends before all of its fields are read");
+    assert(number !== undefined, "a feed message has another number to read");
     return number;
   }
 
   text(): string {
     const text = this.#message.texts[this.#text++];
-    assert(text !== undefined, "a feed message ends before all of its fields are read");
+    assert(text !== undefined, "a feed message has another text to read");
     return text;
   }
 
   value(): unknown {
-    assert(this.#value < this.#message.values.length, "a feed message ends before all of its fields are read");
+    assert(this.#value < this.#message.values.length, "a feed message has another value to read");
     return this.#message.values[this.#value++];
   }
 

@@ -12,14 +12,14 @@ import type { Replica } from "../replica/replica.ts";
 import { type ChangeMessage, MessageBufferReader, OP } from "./change-codec.ts";
 import { LIVES, NO_VIEW, UNSURE_VIEW } from "./replica-feed.ts";
 
-/** A copy drops nothing by age: the feed says which records are dropped. */
+/** A copy drops nothing by age: the feed determines which records are dropped. */
 const NO_TIME: Time = { monoMs: 0, wallMs: 0 };
 
 export interface ReplicaCopyOptions {
   /** An empty replica of the same node. */
   readonly replica: Replica;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
-  /** Called at each mark of the feed, when everything before it is applied. It reads the values that belong to the mark. */
+  /** Called at each mark of the feed, when everything before the mark has been applied. It reads the values of the mark. */
   readonly onMark?: (number: number, reader: Pick<MessageBufferReader, "number" | "text" | "value">) => void;
   /** Called when the copy has just become complete. */
   readonly onWhole?: () => void;
@@ -79,7 +79,7 @@ export class ReplicaCopy {
         onMark?.(reader.number(), reader);
         return;
       default:
-        assert(false, "unknown operation in the feed of a replica copy", { what });
+        assert(false, "each operation in the feed of a replica copy is known", { what });
     }
   }
 
@@ -91,7 +91,7 @@ export class ReplicaCopy {
     const origin = index === 0 ? replica.self : (this.#origins[index] ?? replica.origin(nodeId, generation));
     this.#origins[index] = origin;
     if (origin.generation !== generation) {
-      // Digests sum delta ids, which contain the generation.
+      // Digests are sums over delta ids, which contain the generation.
       replica.digests.forget();
       replica.renameSelf(generation);
     }
@@ -122,7 +122,7 @@ export class ReplicaCopy {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed contains the text of a key
     const key = reader.text() as KeyText;
     const stored = this.#held(key, origin);
-    assert(stored !== undefined, "the feed of a replica copy changes a record that the copy does not have", { key, origin: origin.id });
+    assert(stored !== undefined, "the copy has the record that its feed changes", { key, origin: origin.id });
     if (what === OP.TOUCH) replica.touch(stored, this.#pendingTouchOf(key, pending));
     else replica.withdraw(stored, NO_TIME, this.#pendingTouchOf(key, pending));
   }
@@ -133,7 +133,7 @@ export class ReplicaCopy {
     const key = reader.text() as KeyText;
     if (!this.isWhole) return replica.unplace(key, origin);
     const stored = this.#held(key, origin);
-    assert(stored !== undefined, "the feed of a replica copy drops a record that the copy does not have", { key, origin: origin.id });
+    assert(stored !== undefined, "the copy has the record that its feed drops", { key, origin: origin.id });
     replica.drop(stored);
   }
 
@@ -161,7 +161,7 @@ export class ReplicaCopy {
 
   #originAt(index: number): Origin {
     const origin = this.#origins[index];
-    assert(origin !== undefined, "the feed of a replica copy refers to an origin that it has not defined", { index });
+    assert(origin !== undefined, "the feed of the copy has defined the origin", { index });
     return origin;
   }
 

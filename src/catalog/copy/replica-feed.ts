@@ -1,7 +1,7 @@
 /**
  * Sends every change of a replica to one copy: first the stored records, in slices and in order of change, and then every change in the
- * order in which it is made. A copy that has applied all of it answers every reader as the replica would, and accepts each of the replica's
- * cursors, because it has the same revisions.
+ * order in which it is made. A copy that has applied all changes answers every reader as the replica would, and accepts each of the
+ * replica's cursors, because it has the same revisions.
  */
 import { encodeRecord } from "../record/codec.ts";
 import { BODY, keyParts, type OriginStatus } from "../record/record.ts";
@@ -12,7 +12,7 @@ import { type ChangeMessage, MessageBuffer, OP } from "./change-codec.ts";
 
 /** The state of an origin as a number. */
 export const LIVES: readonly OriginStatus[] = ["live", "orphaned", "hidden"];
-/** Written in place of the origin of the view in between: there was no view, or it is unknown which view there was. */
+/** Written in place of the origin of an intermediate view, if there was no view or it is unknown which view there was. */
 export const NO_VIEW = -1;
 export const UNSURE_VIEW = -2;
 
@@ -27,11 +27,11 @@ interface CopiedOrigin {
 export interface ReplicaFeedOptions {
   readonly replica: Replica;
   /**
-   * Whether a copy that is being made cannot be complete yet, whichever records it has: some records do not follow the policy yet, or other
-   * components have more to mark.
+   * Whether a copy that is being made cannot be complete yet, regardless of its records: some records do not follow the policy yet, or
+   * other components still have to write marks.
    */
   readonly isHeldUp: () => boolean;
-  /** Called before anything is written. Marks that it writes come first. */
+  /** Called before anything is written. Marks that it writes precede everything else. */
   readonly onWrite?: () => void;
 }
 
@@ -42,7 +42,7 @@ export class ReplicaFeed implements ReplicaObserver {
   readonly #out = new MessageBuffer();
   readonly #origins = new Map<Origin, CopiedOrigin>();
   #originCount = 0;
-  /** While the copy is made: it has every record that was last touched up to this revision. */
+  /** While the copy is being made: the copy has every record that was last touched up to this revision. Undefined after that. */
   #placedRevision: number | undefined = 0;
 
   /** Follows the replica until `close`. */
@@ -78,8 +78,8 @@ export class ReplicaFeed implements ReplicaObserver {
   }
 
   /**
-   * The operations since the last call. While the copy is made, they contain at most about `maxCount` records. A complete copy must receive
-   * all of them before any reader of the replica receives one of their changes.
+   * Returns the operations since the last call. While the copy is being made, they contain at most about `maxCount` records. A complete
+   * copy must receive all of them before any reader of the replica receives one of their changes.
    */
   take(maxCount: number): ChangeMessage {
     this.#onWrite();
@@ -101,7 +101,7 @@ export class ReplicaFeed implements ReplicaObserver {
       return true;
     });
     this.#placedRevision = placed;
-    // Touches and removals that are still pending on many records would have to be copied half done.
+    // Touches and removals that are still pending on many records would be only partly copied.
     if (count === maxCount || replica.sweeps.isOwed || replica.isForgetting || this.#isHeldUp()) return;
     const { revision, collectedRevision, forgotten, localNamespaces } = replica;
     this.#out.numbers(OP.START, revision, collectedRevision, forgotten.size, localNamespaces.size);
@@ -110,8 +110,8 @@ export class ReplicaFeed implements ReplicaObserver {
   }
 
   #place(stored: StoredRecord): void {
-    // A record of a forgotten origin is being dropped, and is gone before the copy is complete. Its origin may then be known again, as
-    // another one.
+    // A record of a forgotten origin is being dropped, and will be removed before the copy is complete. After that, its origin may become
+    // known again, as a new origin.
     if (this.#replica.origins.get(stored.origin.id) !== stored.origin) return;
     const { revision, bornRevision, filterRevision } = stored;
     const index = this.#writeOrigin(stored.origin);
@@ -132,7 +132,7 @@ export class ReplicaFeed implements ReplicaObserver {
   supersedes(next: StoredRecord, any: StoredRecord | undefined): void {
     this.#onWrite();
     if (!this.isWhole) {
-      // The next record is placed later, and the record that it supersedes may be placed already.
+      // The next record is placed later, and the record that it supersedes may already have been placed.
       if (any !== undefined && any.origin !== next.origin) this.drops(any);
       return;
     }
@@ -192,7 +192,7 @@ export class ReplicaFeed implements ReplicaObserver {
     this.#out.bytes(encodeRecord(stored, statement));
   }
 
-  /** Sends the origins of all records of a key, because they decide which record is visible. */
+  /** Sends the origins of all records of a key, because they determine which record is visible. */
   #writeOriginsOf(any: StoredRecord | undefined): void {
     for (const { origin } of any?.peers ?? []) this.#writeOrigin(origin);
   }

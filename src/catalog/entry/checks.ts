@@ -28,7 +28,7 @@ export type CheckState = Omit<CheckStateFields, "lastHealth"> & Partial<Pick<Che
 export type CheckKind = Exclude<Check["probe"]["case"], undefined>;
 
 interface CheckKindRow {
-  /** Whether it connects to a target of its entry, within a timeout. A check without a target has neither `target` nor `timeout`. */
+  /** Whether the check connects to a target of its entry, within a timeout. A check without a target has neither `target` nor `timeout`. */
   readonly looksAtTarget: boolean;
   /** Default for the number of consecutive failures that make the check critical. */
   readonly failing: number;
@@ -86,7 +86,7 @@ export function timesOf(check: CheckFields): CheckTimes {
   };
 }
 
-/** The HTTP statuses that pass, both bounds inclusive. */
+/** Returns the HTTP statuses that pass, both bounds inclusive. */
 export function statusesOf(http: { readonly statusMin: number; readonly statusMax: number }): {
   readonly min: number;
   readonly max: number;
@@ -94,20 +94,20 @@ export function statusesOf(http: { readonly statusMin: number; readonly statusMa
   return { min: http.statusMin || DEFAULT_STATUS_MIN, max: http.statusMax || DEFAULT_STATUS_MAX };
 }
 
-/** The target of a check. Undefined if the entry has no target of that name, and for checks without a target. */
+/** Returns the target of a check. Undefined if the entry has no target of that name, and for checks without a target. */
 export function targetOf(check: CheckFields, targets: readonly TargetFields[]): TargetFields | undefined {
   if (!looksAtTarget(check)) return undefined;
   return check.target === "" ? targets[0] : targets.find(({ name }) => name === check.target);
 }
 
-/** The checks and results in a finished entry or its content. The cost is one decoding. */
+/** Returns the checks and results in a finished entry or its content. Cost: one decode. */
 export function checksOf(sealed: Uint8Array): CheckResults {
   return readEntry(sealed).entry;
 }
 
 /**
- * The worst of the client's reported health and the check results, in the order MAINTENANCE, CRITICAL, DEGRADED, HEALTHY. A check that is
- * not run counts with its last health.
+ * Returns the worst of the client's reported health and the check results, in the order MAINTENANCE, CRITICAL, DEGRADED, HEALTHY. For a
+ * check that is not run, its last health is used.
  */
 export function worstOf(reported: number, states: readonly CheckState[]): number {
   let worst = reported;
@@ -115,20 +115,20 @@ export function worstOf(reported: number, states: readonly CheckState[]): number
   return worst;
 }
 
-/** The health that the client reported. A version of Waymark without checks sets only the health that readers see. */
+/** Returns the health that the client reported. A version of Waymark without checks sets only the health that readers see. */
 export function reportedOf({ reportedHealth, health }: Pick<CheckResults, "health" | "reportedHealth">): Health {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- from an own record, which this node wrote
   return (reportedHealth === HEALTH.UNSET ? health : reportedHealth) as Health;
 }
 
-/** The states in the form in which an entry stores them: one for each check, or none while no state is known. */
+/** Returns the states in the form in which an entry stores them: one for each check, or none while no state is known. */
 export function storedStates(states: readonly CheckState[]): readonly CheckState[] {
   return states.every(({ health, failure }) => health === HEALTH.UNSET && failure === FAILURE.NONE) ? [] : states;
 }
 
 /**
- * The identity of a check as text: its fields, and the address of its target. A new registration keeps the results of checks whose identity
- * is unchanged.
+ * Returns the identity of a check as text: its fields, and the address of its target. A new registration keeps the results of checks
+ * whose identity is unchanged.
  */
 export function identityOf(check: Check, targets: readonly TargetFields[]): string {
   const { host, port } = targetOf(check, targets) ?? {};
@@ -138,7 +138,7 @@ export function identityOf(check: Check, targets: readonly TargetFields[]): stri
   );
 }
 
-/** For each check, the state of the identical earlier check. Each earlier check is used once. */
+/** Returns for each check the state of the identical earlier check. Each earlier check is used once. */
 export function carriedStates(now: WithChecks, before: Pick<CheckResults, "checks" | "targets" | "checkStates">): readonly CheckState[] {
   const known = before.checks.map((check) => identityOf(check, before.targets));
   return now.checks.map((check) => {

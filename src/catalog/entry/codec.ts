@@ -48,22 +48,25 @@ import {
   writeTail,
 } from "./view.ts";
 
-/** The fields that the serving node sets in every entry, whatever the client sent. All ids are parsed and have at most 64 characters. */
+/**
+ * The fields that the serving node sets in every entry, regardless of the client's values. All ids are parsed and have at most 64
+ * characters.
+ */
 export interface Stamp {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly region: string;
-  /** Default zone for entries that name none. */
+  /** Default zone for entries without a zone. */
   readonly zone: string;
   /** Empty for a caller without a tenant. */
   readonly tenantId: string;
   /** True if the caller has the role mesh.admin. Entries with aliases record it. Absent means false. */
   readonly registeredByAdmin?: boolean;
-  /** Time at which the request arrived. It replaces the missing time of measurement in a load report. */
+  /** Time at which the request arrived. It is used as the time of measurement if a load report has none. */
   readonly receivedWallMs: number;
 }
 
-/** A checked, stamped and encoded entry without load and times. `finishEntry` adds these. */
+/** A checked, stamped and encoded entry without load and times. `finishEntry` adds load and times. */
 export interface StampedEntry {
   readonly key: KeyText;
   readonly kind: Kind;
@@ -86,13 +89,13 @@ export interface StoredEntry extends StampedEntry {
   readonly version?: number;
 }
 
-/** Enough bytes for all stamped fields: a key and five parsed ids. */
+/** Sufficient number of bytes for all stamped fields: a key and five parsed ids. */
 const STAMPS_ROOM = 8192;
 
-/** Largest size of an entry with load and times that a record can store. */
+/** Maximum size of an entry with load and times that a record can store. */
 const MAX_SEALED_BYTES = 32_767;
 
-/** Largest size of the states of four checks: each has a tag, a length, a health, a failure and a status. */
+/** Maximum size of the states of four checks. Each has a tag, a length, a health, a failure and a status. */
 const CHECK_STATES_ROOM = 48;
 
 const NO_STATES: readonly never[] = [];
@@ -119,7 +122,7 @@ export class EntryStamper {
     this.#problems = new FieldProblems(options.bounds);
   }
 
-  /** Longest ttl that an entry may recommend. */
+  /** Maximum ttl that an entry may recommend. */
   get maxTtlMs(): number {
     return this.#bounds.maxEntryTtlMs;
   }
@@ -149,9 +152,9 @@ export class EntryStamper {
   }
 
   /**
-   * Reads a finished entry of the journal or of another node, which is already stamped. Throws `invalid_argument` for an entry that no node
-   * can have stored, so that only the invalid record is refused. The settings of this node are not applied. An unknown health value, from a
-   * newer version, counts as unset.
+   * Reads a finished entry of the journal or of another node, which is already stamped. Throws `invalid_argument` for an entry that no
+   * node can have stored, so that only the invalid record is rejected. The settings of this node are not applied. An unknown health
+   * value, from a newer version, is treated as unset.
    */
   entryOfStored(bytes: Uint8Array): StoredEntry {
     const { entry, contentBytes } = readEntry(bytes);
@@ -160,7 +163,7 @@ export class EntryStamper {
     checkStamps(entry, problems);
     if (contentBytes > PROTOCOL_BOUNDS.maxEntryBytes) problems.add("entry", tooLarge(contentBytes, PROTOCOL_BOUNDS));
     if (bytes.length > MAX_SEALED_BYTES)
-      problems.add("entry", `has ${bytes.length} bytes with load and times, at most ${MAX_SEALED_BYTES} are allowed`);
+      problems.add("entry", `has ${bytes.length} bytes with load and times; at most ${MAX_SEALED_BYTES} are allowed`);
     problems.throwIfAny();
     const { key, registeredAt, updatedAt } = entry;
     if (key === undefined || registeredAt === undefined || updatedAt === undefined || bytes[0] !== ENTRY_TAG.key) {
@@ -184,8 +187,8 @@ export class EntryStamper {
   }
 
   /**
-   * Moves a stored entry to another node of its cluster. All other bytes stay, including load and times. Throws `invalid_argument` if the
-   * entry would become too large.
+   * Moves a stored entry to another node of its cluster. All other bytes are kept, including load and times. Throws `invalid_argument` if
+   * the entry would become too large.
    */
   storedAtNode(bytes: Uint8Array, nodeId: string): { readonly stamped: StoredEntry; readonly bytes: Uint8Array } {
     const moved = withNode(bytes, nodeId);
@@ -231,7 +234,7 @@ export class EntryStamper {
   }
 
   #entryKey(key: EntryKeyFields, kind: Kind, clusterId: string): EntryKey {
-    // Namespaces and names repeat over many, mostly consecutive keys; instances do not.
+    // Namespaces and names repeat over many, mostly consecutive keys. Instances do not.
     if (key.namespace !== this.#namespace) this.#namespace = this.#traits.text(key.namespace);
     if (key.name !== this.#name) this.#name = this.#traits.text(key.name);
     return { kind, namespace: this.#namespace, name: this.#name, instanceId: key.instanceId, clusterId };
@@ -251,7 +254,7 @@ export class EntryStamper {
 const UPPER_CASE = /[A-Z]/;
 
 /**
- * Converts the protocols of the targets to lower case, so that all readers see the same value. An empty protocol means `tcp` and stays
+ * Converts the protocols of the targets to lower case, so that all readers see the same value. An empty protocol means `tcp` and is kept
  * empty.
  */
 function withPlainProtocols(entry: EntryFields): EntryFields {
@@ -260,8 +263,8 @@ function withPlainProtocols(entry: EntryFields): EntryFields {
 }
 
 /**
- * A stamped entry with these health inputs, with one state for each check. All other bytes stay. If the entry would be too large, the
- * reason of the maintenance is left out. Throws `quota_exceeded` if it is too large without the reason.
+ * Returns a stamped entry with these health inputs, with one state for each check. All other bytes are kept. If the entry would be too
+ * large, the reason of the maintenance is omitted. Throws `quota_exceeded` if the entry is too large even without the reason.
  */
 export function withHealthInputs(stamped: StampedEntry, condition: HealthInputs): StampedEntry {
   const { maintenance } = condition;
@@ -275,7 +278,9 @@ export function withHealthInputs(stamped: StampedEntry, condition: HealthInputs)
   return { ...stamped, health: shownHealth(condition), content };
 }
 
-/** The key in a request, with this cluster's id if the request names no cluster. Throws `invalid_argument` for an invalid key. */
+/**
+ * Returns the key in a request, with this cluster's id if the request contains no cluster. Throws `invalid_argument` for an invalid key.
+ */
 export function parseKey(key: EntryKeyFields, path: string, clusterId: string, bounds: EntryBounds): KeyText {
   const problems = new FieldProblems(bounds);
   checkEntryKey(key, problems);
@@ -284,7 +289,7 @@ export function parseKey(key: EntryKeyFields, path: string, clusterId: string, b
   return keyText({ ...key, kind, clusterId: key.clusterId === "" ? clusterId : key.clusterId });
 }
 
-/** A load report of a request. Throws `invalid_argument`. */
+/** Returns the load report in a request. Throws `invalid_argument` for an invalid report. */
 export function parseLoad(load: LoadReportFields, path: string, receivedWallMs: number, bounds: EntryBounds): LoadView {
   const problems = new FieldProblems(bounds);
   checkLoadReport(load, problems);
@@ -306,10 +311,12 @@ function checkStamps(entry: EntryFields, problems: FieldProblems): void {
 }
 
 function tooLarge(sizeBytes: number, bounds: EntryBounds): string {
-  return `has ${sizeBytes} bytes when encoded, at most ${bounds.maxEntryBytes} are allowed`;
+  return `has ${sizeBytes} bytes when encoded; at most ${bounds.maxEntryBytes} are allowed`;
 }
 
-/** The content followed by load and times. The result parses as one `Entry`, and its first `content.length` bytes are the content. */
+/**
+ * Returns the content followed by load and times. The result parses as one `Entry`, and its first `content.length` bytes are the content.
+ */
 export function finishEntry(content: Uint8Array, tail: EntryTail): Uint8Array {
   const tailBytes = writeTail(tailScratch, 0, tail);
   const sealed = takeBytes(content.length + tailBytes);
@@ -320,7 +327,7 @@ export function finishEntry(content: Uint8Array, tail: EntryTail): Uint8Array {
 
 const tailScratch = new Uint8Array(MAX_TAIL_BYTES);
 
-/** Size of the leading key field with its tag. A watch with `names_only` copies only these bytes. */
+/** Returns the size of the leading key field with its tag. A watch with `names_only` copies only these bytes. */
 export function keyPrefixBytes(bytes: Uint8Array): number {
   const reader = new WireReader(bytes);
   const tag = reader.tag();
@@ -334,19 +341,19 @@ export function decodeMessage(bytes: Uint8Array): Entry {
   return fromBinary(EntrySchema, bytes);
 }
 
-/** The function_id in an entry's content or in a finished entry. Empty for other kinds. */
+/** Returns the function_id in an entry's content or in a finished entry. Empty for other kinds. */
 export function functionId(bytes: Uint8Array): string {
   const { detail } = readEntry(bytes).entry;
   return detail.case === "function" ? detail.value.functionId : "";
 }
 
-/** Subject patterns of a finished TOPIC entry. Empty for other kinds. */
+/** Returns the subject patterns of a finished TOPIC entry. Empty for other kinds. */
 export function topicPatterns(bytes: Uint8Array): readonly string[] {
   const { detail } = readEntry(bytes).entry;
   return detail.case === "topic" ? detail.value.patterns : [];
 }
 
-/** The bit mask of these fields, as `readEntry` expects it. */
+/** Returns the bit mask of these fields, as `readEntry` expects it. */
 function fieldBits(...names: readonly (keyof typeof ENTRY_TAG)[]): number {
   return names.reduce((bits, name) => bits | (1 << (ENTRY_TAG[name] >> 3)), 0);
 }

@@ -1,4 +1,4 @@
-/** Changes single fields of a finished entry and keeps all other bytes, so that fields of newer versions survive. */
+/** Changes single fields of a finished entry and keeps all other bytes, so that fields of newer versions are preserved. */
 import {
   ENTRY_TAG,
   type MaintenanceFields,
@@ -31,20 +31,20 @@ function withText(sealed: Uint8Array, tag: number, text: string): Uint8Array {
 export interface HealthInputs {
   /** The health that the client reported. */
   readonly reported: Health;
-  /** The results of its checks. */
+  /** The results of the entry's checks. */
   readonly states: readonly CheckState[];
   readonly maintenance: MaintenanceFields | undefined;
 }
 
-/** The health that readers see. */
+/** Returns the health that readers see. */
 export function shownHealth({ reported, states, maintenance }: HealthInputs): Health {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the result is one of the health values that were passed in
   return maintenance === undefined ? (worstOf(reported, states) as Health) : HEALTH.MAINTENANCE;
 }
 
 /**
- * The content of an entry, without its tail, with these health inputs. Without checks and maintenance, the bytes are the same as after the
- * client's registration.
+ * Returns the content of an entry, without its tail, with these health inputs. Without checks and maintenance, the bytes are the same as
+ * after the client's registration.
  */
 export function applyHealthInputs(content: Uint8Array, hasChecks: boolean, condition: HealthInputs): Uint8Array {
   const { reported, states, maintenance } = condition;
@@ -73,8 +73,8 @@ function numberField(tag: number, value: number): Uint8Array {
 }
 
 /**
- * Replaces the first field with this tag, or inserts the field before the first field with a higher tag, as our encoder would. All further
- * fields with this tag are removed. An empty `field` only removes.
+ * Replaces the first field with this tag, or inserts the field before the first field with a higher tag, as Waymark's encoder would. All
+ * further fields with this tag are removed. If `field` is empty, the fields are only removed.
  */
 function replaced(sealed: Uint8Array, tag: number, field: Uint8Array): Uint8Array {
   const out = takeBytes(sealed.length + field.length);

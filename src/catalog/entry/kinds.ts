@@ -1,5 +1,5 @@
 /** The kinds of entry, one row each: the DNS labels of the kind, and the rules of its detail that the contract cannot express. */
-// Imports only this function, because the whole library has 47 files.
+// Only this function is imported, because the whole library has 47 files.
 import parseSemver from "semver/functions/parse.js";
 import { type DetailFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { KIND, type Kind } from "../record/record.ts";
@@ -7,15 +7,15 @@ import type { FieldProblems } from "./names.ts";
 import { quoted } from "./names.ts";
 import { PATTERN_RULE, parsePattern } from "./topic-patterns.ts";
 
-/** The source of an entry: a client (reserved namespaces are refused), this node itself, or a stored record. */
+/** The source of an entry: a client (reserved namespaces are rejected), this node itself, or a stored record. */
 export type EntrySource = "client" | "node" | "record";
 
 export interface KindRow {
-  /** Labels of its names in DNS (`_svc._tcp.<name>…`). Answers use the first label. Empty if the kind has no names in DNS. */
+  /** Labels of the kind's names in DNS (`_svc._tcp.<name>…`). Answers use the first label. Empty if the kind has no names in DNS. */
   readonly dnsLabels: readonly string[];
   /**
-   * Adds the problems of a detail of this kind, beyond the contract's rules. A word that this version does not know comes from another
-   * version: a client's entry with it is refused, but a record with it is stored and passed on.
+   * Adds the problems of a detail of this kind that the contract's rules do not cover. A word that this version does not know comes from
+   * another version: a client's entry with such a word is rejected, but a record with it is stored and passed on.
    */
   readonly check?: (detail: DetailFields, problems: FieldProblems, writer: EntrySource) => void;
 }
@@ -36,7 +36,7 @@ export const DELIVERY_GUARANTEES = ["at-most-once", "at-least-once", "exactly-on
 /** The highest number of a kind. The numbers start at 1 and have no gaps. */
 export const LAST_KIND = Math.max(...Object.values(KIND));
 
-/** The kind with this number on the wire, or undefined for a number that this version does not know. */
+/** Returns the kind with this number on the wire. Undefined for a number that this version does not know. */
 export function findKind(wire: number): Kind | undefined {
   return wire >= 1 && wire <= LAST_KIND && Number.isInteger(wire) ? (wire as Kind) : undefined;
 }

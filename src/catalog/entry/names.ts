@@ -8,21 +8,23 @@ import { counted } from "../../lib/text/visible-text.ts";
 
 /** Dot-separated lower-case labels, at most 63 characters per label and 200 in total. */
 export type Namespace = string & { readonly __brand: "Namespace" };
-/** Name, instance id, tag, capability or resource: 1 to 128 of `[A-Za-z0-9._:/@+-]`. */
+/** A name, instance id, tag, capability or resource: 1 to 128 of `[A-Za-z0-9._:/@+-]`. */
 export type Name = string & { readonly __brand: "Name" };
 
 /** Bounds of one entry and one request. Lengths are in characters unless the name says bytes. */
 export interface EntryBounds extends Readonly<Record<keyof typeof RECORD_BOUNDS, number>> {
-  /** These bounds are not one node's settings but the highest limits that a node can configure. Error messages mention it. */
+  /**
+   * Whether these bounds are the highest limits that any node can configure, instead of one node's settings. Error messages mention this.
+   */
   readonly isOfAnyNode?: true;
 }
 
-/** Bounds of existing records, whichever node wrote them. The table is in `lib/bounds.ts`. */
+/** Bounds of existing records, regardless of which node wrote them. The table is in `lib/bounds.ts`. */
 export const PROTOCOL_BOUNDS: EntryBounds = { ...RECORD_BOUNDS, isOfAnyNode: true };
 
 /**
- * Bounds of a request that registers nothing. Its names may be as long as any node may store, even if this node permits its own clients
- * less. The number of names in a request is limited by this node's setting.
+ * Returns the bounds of a request that registers nothing. Its names may be as long as any node may store, even if this node has lower
+ * limits for its own clients. The number of names in a request is limited by this node's setting.
  */
 export function askedBounds({ maxRequestEntries, maxRequestBytes }: EntryBounds): EntryBounds {
   return { ...PROTOCOL_BOUNDS, maxRequestEntries, maxRequestBytes };
@@ -36,24 +38,24 @@ export const NODES_NAMESPACE = "discovery.nodes";
 export const DNS_ZONES_KEY = "waymark.dns.zones";
 /** The namespace in which resolvers register themselves. `rules.ts` defines their permitted entries. */
 export const RESOLVERS_NAMESPACE = "discovery.resolvers";
-/** Reserved, because its names would collide with `<node>.node.<zone>` in DNS. */
+/** A reserved namespace, because its names would collide with `<node>.node.<zone>` in DNS. */
 const NODE_NAMESPACE = "node";
 
-/** Parses a namespace. Throws `invalid_argument` that names `field`. */
+/** Parses a namespace. Throws an `invalid_argument` error for `field`. */
 export function parseNamespace(text: string, field: string, bounds: EntryBounds): Namespace {
   if (!isNamespace(text, bounds)) throw invalid(field, namespaceRule(text, bounds));
   return text as Namespace; // The only cast to Namespace.
 }
 
-/** Parses a name. Throws `invalid_argument` that names `field`. */
+/** Parses a name. Throws an `invalid_argument` error for `field`. */
 export function parseName(text: string, field: string, bounds: EntryBounds): Name {
   if (!isName(text, bounds.maxNameLength)) throw invalid(field, nameRule(text, bounds.maxNameLength, bounds));
   return text as Name; // The only cast to Name.
 }
 
 /**
- * Whether a prefix covers a namespace, on label boundaries: `svc.market` covers `svc.market.eu`, not `svc.marketing`. An empty prefix
- * covers all.
+ * Whether a prefix covers a namespace, on label boundaries: `svc.market` covers `svc.market.eu`, but not `svc.marketing`. An empty prefix
+ * covers all namespaces.
  */
 export function namespaceCovers(prefix: string, namespace: string): boolean {
   if (prefix === "") return true;
@@ -66,7 +68,7 @@ export function isControlNamespace(namespace: string): boolean {
   return namespaceCovers(CONTROL_NAMESPACE, namespace);
 }
 
-/** Whether ordinary clients cannot register in a namespace. `rules.ts` defines which callers can. */
+/** Whether a namespace is reserved, so that ordinary clients cannot register in it. `rules.ts` defines which callers can. */
 export function isReservedNamespace(namespace: string): boolean {
   return isControlNamespace(namespace) || namespace === NODE_NAMESPACE;
 }
@@ -95,8 +97,8 @@ function charBits(): Uint8Array {
 }
 
 /**
- * Whether a text has at most `maxLength` characters, all of them in `chars`. True for the empty text. HOT: a loop is three times as fast as
- * a regular expression.
+ * Whether a text has at most `maxLength` characters, and all of them are in `chars`. True for the empty text. HOT: a loop is three times
+ * as fast as a regular expression.
  */
 export function consistsOf(text: string, chars: Chars, maxLength: number): boolean {
   const length = text.length;
@@ -129,15 +131,15 @@ export function isNamespace(text: string, bounds: EntryBounds): boolean {
   return true;
 }
 
-/** A value for an error message: quoted, shortened, and with control characters escaped. */
+/** Formats a value for an error message: quoted, shortened, and with control characters escaped. */
 export function quoted(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }
 
-/** Follows a bound that is higher than the settings of most nodes and than the contract. */
+/** Text that follows a bound that is higher than the contract and the settings of most nodes. */
 const OF_ANY_NODE = " (the highest limit that a node can configure)";
 
-/** The rule for a name. `bounds` is set if the length is one of its bounds. */
+/** Returns the rule for a name. `bounds` is set if the length is one of its bounds. */
 export function nameRule(text: string, maxLength: number, bounds?: EntryBounds): string {
   const isOfAnyNode = bounds?.isOfAnyNode === true && (maxLength === bounds.maxNameLength || maxLength === bounds.maxIdLength);
   const rule = `1 to ${maxLength} characters of [A-Za-z0-9._:/@+-]${isOfAnyNode ? OF_ANY_NODE : ""}`;
@@ -149,7 +151,7 @@ export function namespaceRule(text: string, bounds: EntryBounds): string {
   return `${quoted(text)} (${counted(text.length, "character")}) must be dot-separated labels of [a-z0-9-], not starting or ending with a hyphen, at most ${bounds.maxLabelLength} characters per label and ${bounds.maxNamespaceLength} in total${bounds.isOfAnyNode === true ? OF_ANY_NODE : ""}`;
 }
 
-// Collects the problems of one message, and has the basic checks that the contract's rules consist of (`gen/…_rules.ts` calls them).
+// Collects the problems of one message, and provides the basic checks for the contract's rules (`gen/…_rules.ts` calls them).
 
 const NANOS_PER_SECOND = 1_000_000_000;
 /** End of the year 9999, the highest time of a Timestamp. */
@@ -160,14 +162,14 @@ const ADDRESS = /^(?:[A-Za-z0-9._-]{1,253}|\[(?=[^\]]{1,253}\])[0-9A-Fa-f:.]+(?:
 
 export class FieldProblems {
   readonly bounds: EntryBounds;
-  /** Number of problems. Only the first ones are kept. */
+  /** Number of problems. Only the first ones are stored. */
   count = 0;
   readonly #violations: FieldViolation[] = [];
   readonly #isOfRecord: boolean;
   /** The last valid namespace. HOT: entries of one request mostly have the same namespace (bench/register.ts). */
   #goodNamespace: string | undefined;
 
-  /** With `isOfRecord`, an unknown enum value is accepted: it comes from a newer version, and is stored and passed on. */
+  /** If `isOfRecord` is set, an unknown enum value is accepted, because it comes from a newer version. It is stored and passed on. */
   constructor(bounds: EntryBounds, isOfRecord = false) {
     this.bounds = bounds;
     this.#isOfRecord = isOfRecord;
@@ -178,7 +180,7 @@ export class FieldProblems {
     if (this.#violations.length < MAX_VIOLATIONS) this.#violations.push({ field, description });
   }
 
-  /** Puts `prefix` before the fields of all problems that were added since `count` was `before`. */
+  /** Adds `prefix` before the fields of all problems that were added since `count` was `before`. */
   under(before: number, prefix: string): void {
     for (let i = before; i < this.#violations.length; i++) {
       const violation = this.#violations[i];
@@ -186,7 +188,7 @@ export class FieldProblems {
     }
   }
 
-  /** Throws `invalid_argument` with all problems, if there are any, and clears them. `prefix` goes before every field. */
+  /** Throws `invalid_argument` with all problems, if there are any, and clears them. `prefix` is added before every field. */
   throwIfAny(prefix = ""): void {
     if (this.count === 0) return;
     this.under(0, prefix);
@@ -227,14 +229,15 @@ export class FieldProblems {
   text(text: string, maxLength: number, field: string): void {
     if (text === "") this.add(field, "is empty");
     else if (text.length > maxLength && codePointsOf(text) > maxLength) {
-      this.add(field, `has ${codePointsOf(text)} characters, at most ${maxLength}`);
+      this.add(field, `must have at most ${maxLength} characters, has ${codePointsOf(text)}`);
     } else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
   /** The text must be well-formed and have at most this many bytes. */
   bytes(text: string, maxBytes: number, field: string): void {
     // A character has at most three bytes, so short values need no count.
-    if (text.length * 3 > maxBytes && utf8Size(text) > maxBytes) this.add(field, `has ${utf8Size(text)} bytes, at most ${maxBytes}`);
+    if (text.length * 3 > maxBytes && utf8Size(text) > maxBytes)
+      this.add(field, `must have at most ${maxBytes} bytes, has ${utf8Size(text)}`);
     else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
@@ -244,13 +247,13 @@ export class FieldProblems {
   }
 
   items(count: number, max: number, field: string): void {
-    if (count > max) this.add(field, `has ${count} items, at most ${max}`);
+    if (count > max) this.add(field, `must have at most ${max} items, has ${count}`);
   }
 
   unique(items: readonly string[], field: string): void {
     const { length } = items;
     if (length < 2) return;
-    // HOT: most entries have few tags; a Set pays off only from about ten on.
+    // HOT: most entries have few tags, and a Set is faster only for about ten or more.
     if (length <= 8) {
       for (let i = 1; i < length; i++) {
         for (let j = 0; j < i; j++) if (items[i] === items[j]) this.add(`${field}[${i}]`, `${quoted(items[i] ?? "")} is listed twice`);
@@ -265,12 +268,12 @@ export class FieldProblems {
     }
   }
 
-  /** The value must be from `min` to `max`; NaN is refused. */
+  /** The value must be from `min` to `max`; NaN is rejected. */
   range(value: number, min: number, max: number, field: string): void {
     if (!(value >= min && value <= max)) this.add(field, `${value} must be ${min} to ${max}`);
   }
 
-  /** The value must be one of an enum with the numbers 0 to `last`. */
+  /** The value must be a number of an enum with the numbers 0 to `last`. */
   known(value: number, last: number, noun: string, field: string): void {
     if (!(value >= 0 && value <= last) && !this.#isOfRecord) this.add(field, `${value} is not ${noun}`);
   }
@@ -295,7 +298,7 @@ function codePointsOf(text: string): number {
   return count;
 }
 
-// The forms of `Target.host`: an IPv4 or IPv6 literal, or a DNS name.
+// The forms of `Target.host`: an IPv4 literal, an IPv6 literal, or a DNS name.
 
 const MAX_DNS_LABEL_LENGTH = 63;
 const COLON = 58;
@@ -304,7 +307,7 @@ const NINE = 57;
 
 type HostForm = "ipv4" | "ipv6" | "name";
 
-/** The form of a host, or undefined for other text, such as `host:port` or four numbers out of range. */
+/** Returns the form of a host. Undefined for other text, such as `host:port` or four numbers out of range. */
 export function findHostForm(host: string, maxLength: number): HostForm | undefined {
   const length = host.length;
   if (length === 0 || !consistsOf(host, CHARS.HOST, maxLength)) return undefined;
@@ -318,7 +321,7 @@ export function findHostForm(host: string, maxLength: number): HostForm | undefi
       continue;
     }
     const labelLength = i - labelStart;
-    // A dot may end a name, which is then absolute.
+    // A name may end in a dot, which makes it absolute.
     if (labelLength === 0) return i === length && i > 1 && host.charCodeAt(i - 2) !== DOT ? "name" : undefined;
     if (labelLength > MAX_DNS_LABEL_LENGTH) return undefined;
     // No top-level domain is a number, so this is an address or a typing error (RFC 3696, section 2).

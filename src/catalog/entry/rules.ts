@@ -1,8 +1,8 @@
 /**
- * The rules of an entry. Generated code checks the contract's rules, because protovalidate's CEL costs 50 times as much;
- * test/catalog/entry/rules.test.ts proves that both agree. This file has the rules that only code can express: unique target names, hosts
- * that clients can connect to, reserved namespaces, a detail that matches its kind, metadata that Waymark uses, the required fields of a
- * record. `kinds.ts` has the rules of each detail.
+ * The rules of an entry. Generated code checks the contract's rules, because protovalidate's CEL needs 50 times as long;
+ * test/catalog/entry/rules.test.ts proves that both agree. This file contains the rules that only code can express: unique target names,
+ * hosts that clients can connect to, reserved namespaces, a detail that matches its kind, metadata that Waymark uses, and the required
+ * fields of a record. `kinds.ts` contains the rules of each detail.
  */
 
 import type { EntryFields, EntryKeyFields, TargetFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
@@ -43,7 +43,10 @@ export function checkEntry(entry: EntryFields, problems: FieldProblems, writer: 
   if (problems.count !== before) problems.under(before, `${detail.case}.`);
 }
 
-/** The kind of an entry: the given kind, otherwise the kind of its detail, otherwise SERVICE. Valid after `checkEntry` found no problem. */
+/**
+ * Returns the kind of an entry: the given kind, otherwise the kind of its detail, otherwise SERVICE. Valid after `checkEntry` has found
+ * no problem.
+ */
 export function kindOf(key: EntryKeyFields, detail: EntryFields["detail"]): Kind {
   return findKind(key.kind) ?? (detail.case === undefined ? KIND.SERVICE : KIND_OF_DETAIL[detail.case]);
 }
@@ -67,7 +70,7 @@ function checkTargetHosts(targets: readonly TargetFields[], problems: FieldProbl
   for (let i = 0; i < targets.length; i++) {
     const host = targets[i]?.host ?? "";
     const reason = uncallableReason(host);
-    // The contract's rules refuse all other text.
+    // The contract's rules reject all other text.
     if (reason !== undefined && findHostForm(host, problems.bounds.maxHostLength) !== undefined)
       problems.add(`targets[${i}].host`, `${quoted(host)} is ${reason}; no client can connect to it`);
   }
@@ -105,10 +108,11 @@ function checkMetadata(metadata: Readonly<Record<string, string>>, problems: Fie
     problems.add(`metadata[${quoted(METADATA_KEY.IMPORT)}]`, nameRule(importer, maxNameLength, problems.bounds));
 }
 
-// The namespaces of the control plane, and the permitted writers of each (semantics.md, Names and bounds). No caller can write in any other
-// namespace below `discovery`. The policy filters none of these namespaces, and no quota applies there, so each row has its own bounds.
+// The namespaces of the control plane, and the permitted writers of each (semantics.md, Names and bounds). No caller can write in any
+// other namespace below `discovery`. The policy filters none of these namespaces, and quotas do not apply to them, so each row has its
+// own bounds.
 
-/** A namespace in which each node writes its own entry, and no client writes. */
+/** A namespace in which each node writes its own entry, and clients do not write. */
 interface NodesNamespace {
   readonly writers: "nodes";
 }
@@ -122,7 +126,7 @@ export interface RoleNamespace {
   readonly maxEntries: number;
   /** Maximum size in bytes of an encoded entry without load and times. */
   readonly maxEntryBytes: number;
-  /** Longest ttl of a lease. This is how long the entry of a crashed program stays. */
+  /** Maximum ttl of a lease, which is the time for which the entry of a crashed program remains. */
   readonly maxTtlMs: number;
 }
 
@@ -134,12 +138,15 @@ const CONTROL_NAMESPACES: ReadonlyMap<string, ControlNamespace> = new Map<string
   [RESOLVERS_NAMESPACE, { writers: "mesh.resolve", check: checkResolver, maxEntries: 256, maxEntryBytes: 8192, maxTtlMs: 300_000 }],
 ]);
 
-/** Whether only nodes write in a namespace, each its own entry. */
+/** Whether only nodes write in a namespace, each node its own entry. */
 export function isOfNodes(namespace: string): boolean {
   return CONTROL_NAMESPACES.get(namespace)?.writers === "nodes";
 }
 
-/** The row of a namespace in which callers with a role may register. Undefined for all others. HOT: mostly it compares a few characters. */
+/**
+ * Returns the row of a namespace in which callers with a role may register. Undefined for all others. HOT: usually it compares only a few
+ * characters.
+ */
 export function findRoleNamespace(namespace: string): RoleNamespace | undefined {
   const row = isControlNamespace(namespace) ? CONTROL_NAMESPACES.get(namespace) : undefined;
   return row === undefined || row.writers === "nodes" ? undefined : row;

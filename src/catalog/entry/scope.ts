@@ -1,12 +1,12 @@
 /** The order of scopes, and which nodes may store which records (semantics.md, Scopes). */
 
-/** Ordered as on the wire: unset 0 < LOCAL 1 < ZONE 2 < REGION 3 < GLOBAL 4. */
+/** The scopes with their numbers on the wire, in ascending order: unset 0 < LOCAL 1 < ZONE 2 < REGION 3 < GLOBAL 4. */
 export const SCOPE = { UNSET: 0, LOCAL: 1, ZONE: 2, REGION: 3, GLOBAL: 4 } as const;
 export type Scope = (typeof SCOPE)[keyof typeof SCOPE];
 
 export const SCOPE_NAMES = ["unspecified", "local", "zone", "region", "global"] as const;
 
-/** The wider of two scopes. */
+/** Returns the wider of two scopes. */
 export function widest(a: Scope, b: Scope): Scope {
   return a > b ? a : b;
 }
@@ -19,13 +19,13 @@ interface OriginLocality {
   readonly region: string;
 }
 
-/** The relation of two nodes, by their clusters and regions. */
+/** Returns the relation of two nodes, by their clusters and regions. */
 export function relationOf(a: OriginLocality, b: OriginLocality): Exclude<OriginRelation, "self"> {
   if (a.clusterId === b.clusterId) return "cluster";
   return a.region === b.region ? "region" : "remote";
 }
 
-/** The narrowest scope in which a record of one location reaches the other. */
+/** Returns the narrowest scope in which a record at one location reaches the other location. */
 export function scopeBetween(a: OriginLocality, b: OriginLocality): Scope {
   return { cluster: SCOPE.ZONE, region: SCOPE.REGION, remote: SCOPE.GLOBAL }[relationOf(a, b)];
 }

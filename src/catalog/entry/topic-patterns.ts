@@ -1,4 +1,4 @@
-/** Subject patterns of topics, and the match of patterns and subjects. */
+/** Subject patterns of topics, and the matching of subjects with patterns. */
 
 /** The words of a pattern. `*` matches one word, `#` any number of words, including none. */
 export type TopicPattern = readonly string[];
@@ -6,25 +6,25 @@ export type TopicPattern = readonly string[];
 export const PATTERN_RULE =
   "must be words separated by dots, where * matches one word, # any number of words, and > at the end one or more words";
 export const SUBJECT_RULE = "must be words separated by dots, without *, # or >";
-/** Longer words and patterns are refused before any comparison. */
+/** Maximum length. Longer subjects and patterns are rejected before any comparison. */
 const MAX_LENGTH = 256;
 const WORD = /^[^.*#>\s\p{Cc}]+$/u;
 
-/** The words of a pattern, or undefined for text that is not a pattern. */
+/** Returns the words of a pattern. Undefined for text that is not a pattern. */
 export function parsePattern(text: string): TopicPattern | undefined {
   if (text.length > MAX_LENGTH) return undefined;
   const words = patternWords(text);
   return words.every((word) => word === "*" || word === "#" || WORD.test(word)) ? words : undefined;
 }
 
-/** The words of a valid pattern. A `>` at the end is like `#`, as in NATS, but matches at least one word. */
+/** Returns the words of a valid pattern. A `>` at the end is treated like `#`, as in NATS, but matches at least one word. */
 export function patternWords(text: string): TopicPattern {
   const words = text.split(".");
   if (words.at(-1) === ">") words.splice(-1, 1, "*", "#");
   return words;
 }
 
-/** The words of a subject, or undefined for text that is not a subject. */
+/** Returns the words of a subject. Undefined for text that is not a subject. */
 export function parseSubject(text: string): readonly string[] | undefined {
   if (text.length > MAX_LENGTH) return undefined;
   const words = text.split(".");
@@ -35,7 +35,7 @@ export function parseSubject(text: string): readonly string[] | undefined {
 export function matchesSubject(pattern: TopicPattern, subject: readonly string[], tally = { steps: 0 }): boolean {
   let at = 0;
   let position = 0;
-  // The last `#`, and the index of the subject's word after the words that it covers so far.
+  // The last `#`, and the index of the first subject word after the words that it covers so far.
   let tail: { readonly at: number; position: number } | undefined;
   while (position < subject.length) {
     tally.steps += 1;
@@ -49,7 +49,8 @@ export function matchesSubject(pattern: TopicPattern, subject: readonly string[]
     } else if (tail === undefined) {
       return false;
     } else {
-      // The last `#` covers one more word. Earlier ones need not be tried again, because the last one can cover all words that they leave.
+      // The last `#` covers one more word. Earlier ones need not be tried again, because the last `#` can cover all words that they
+      // leave.
       tail.position += 1;
       position = tail.position;
       at = tail.at + 1;

@@ -24,7 +24,7 @@ export interface LoadView extends Omit<LoadReportFields, "observedAt"> {
 /** Fields that may be large and that few readers need. */
 export type LargeFields = Pick<EntryFields, "aliases" | "capabilities" | "detail" | "metadata" | "tags">;
 
-/** The fields of an entry that answers need from every instance of a name. `read` returns the others. */
+/** The fields of an entry that answers need from every instance of a name. `read` returns the other fields. */
 export interface EntryView extends Pick<EntryFields, "nodeId" | "region" | "targets" | "zone"> {
   readonly key: EntryKey;
   readonly scope: Scope;
@@ -33,21 +33,21 @@ export interface EntryView extends Pick<EntryFields, "nodeId" | "region" | "targ
   /** The health that readers see: ORPHANED while the origin is unreachable. */
   readonly health: Health;
   readonly load: LoadView | undefined;
-  /** When its node last changed any field of it, by that node's clock. Undefined if it is unknown. */
+  /** Time at which the entry's node last changed any of its fields, by that node's clock. Undefined if it is unknown. */
   readonly updatedWallMs?: number | undefined;
   /**
-   * Decodes a large field on each call. For an entry of the catalog, call it only in the turn of the event loop that read the entry,
-   * because the bytes are not kept.
+   * Decodes a large field on each call. For an entry of the catalog, it must be called in the same turn of the event loop in which the
+   * entry was read, because the bytes are not kept.
    */
   readonly read: <F extends keyof LargeFields>(field: F) => LargeFields[F];
 }
 
-/** The version of a FUNCTION. Empty without a version and for other kinds. */
+/** Returns the version of a FUNCTION. Empty without a version and for other kinds. */
 export function versionOf({ detail }: Pick<EntryFields, "detail">): string {
   return detail.case === "function" ? detail.value.version : "";
 }
 
-/** An entry that is built from targets, for an answer about a name that has no entry in the catalog. */
+/** Returns an entry built from targets, for an answer about a name that has no entry in the catalog. */
 export function viewOfPlaces(
   targets: readonly TargetView[],
   facts: Pick<EntryView, "health" | "key" | "region" | "scope" | "ttlMs">,
@@ -55,7 +55,7 @@ export function viewOfPlaces(
   return { nodeId: "", zone: "", ...facts, load: undefined, targets, read: (field) => newEntry()[field] };
 }
 
-// The words under which an entry is found by transport and port. They are computed once, when the entry arrives, so that a query need not
+// The words by which an entry is found by transport and port. They are computed once, when the entry arrives, so that a query need not
 // decode the entry.
 
 /** The leading space distinguishes these words from any name. */
@@ -63,7 +63,7 @@ const TRANSPORT_WORDS = { tcp: " tcp", udp: " udp", sctp: " sctp" } as const sat
 
 export const TRANSPORTS: readonly TransportProtocol[] = ["tcp", "udp", "sctp"];
 
-/** The words of an entry whose targets are unnamed, have ports and use TCP, as for most entries. */
+/** The words of an entry whose targets are unnamed, have ports and use TCP, which is true for most entries. */
 export const PLAIN_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp];
 /** The words of an entry without targets. DNS lists its TXT records under TCP, and no query uses the second word. */
 export const NO_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp, " none"];
@@ -82,7 +82,7 @@ export function transportOf({ protocol }: Pick<TargetView, "protocol">): Transpo
   return protocolOf(protocol).transport;
 }
 
-/** The word for a named port, or for a transport. */
+/** Returns the word for a named port, or for a transport. */
 export function portWord(transport: TransportProtocol, port?: string): string {
   if (port === undefined) return TRANSPORT_WORDS[transport];
   // HOT: most ports use TCP, and an unchanged name costs nothing (bench/codec.ts).
@@ -94,7 +94,7 @@ export function hasPort({ port }: { readonly port: number }): boolean {
   return port !== 0;
 }
 
-/** The words of the targets' transports and named ports. Port names are unique in an entry. */
+/** Returns the words of the targets' transports and named ports. Port names are unique in an entry. */
 export function portWords(targets: readonly Pick<TargetView, "name" | "port" | "protocol">[]): readonly string[] {
   if (targets.length === 0) return NO_PORTS;
   if (targets.every((target) => target.name === "" && hasPort(target) && transportOf(target) === "tcp")) return PLAIN_PORTS;
@@ -120,10 +120,10 @@ export interface EntryTail {
 const TIME_BYTES = 24;
 /** Size of a health with its tag. */
 const ORPHANED_BYTES = 4;
-/** Largest size of a tail. */
+/** Maximum size of a tail. */
 export const MAX_TAIL_BYTES = LOAD_REPORT_MAX_BYTES + 2 * TIME_BYTES;
 
-/** Writes load and times; `out` must have `MAX_TAIL_BYTES` after `start`. Returns the offset after them. */
+/** Writes load and times. `out` must have `MAX_TAIL_BYTES` after `start`. Returns the offset after the written bytes. */
 export function writeTail(out: Uint8Array, start: number, { load, registeredWallMs, updatedWallMs }: EntryTail): number {
   const at = load === undefined ? start : writeLoad(out, start, load);
   return writeTimeField(
@@ -134,20 +134,20 @@ export function writeTail(out: Uint8Array, start: number, { load, registeredWall
   );
 }
 
-/** Writes an entry's load; needs `LOAD_REPORT_MAX_BYTES`. Returns the offset after it. */
+/** Writes an entry's load. `out` must have `LOAD_REPORT_MAX_BYTES` after `start`. Returns the offset after the written bytes. */
 export function writeLoad(out: Uint8Array, start: number, load: LoadView): number {
   return writeLoadReport(out, start, ENTRY_TAG.load, { ...load, observedAt: timeOf(load.observedWallMs) });
 }
 
-/** Load as plain values. `receivedWallMs` replaces a missing time of measurement. */
+/** Returns load as plain values. `receivedWallMs` is used if the time of measurement is missing. */
 export function loadViewOf(report: LoadReportFields, receivedWallMs: number): LoadView {
   const { observedAt, ...load } = copyLoadReport(report);
   return { ...load, observedWallMs: observedAt === undefined ? receivedWallMs : timeMs(observedAt) };
 }
 
 /**
- * The registration time of a finished entry. `from` is the end of its content. HOT: decoding the whole entry costs ten times as much
- * (bench/codec.ts).
+ * Returns the registration time of a finished entry. `from` is the end of its content. HOT: decoding the whole entry costs ten times as
+ * much (bench/codec.ts).
  */
 export function readRegisteredMs(sealed: Uint8Array, from: number): number {
   const reader = new WireReader(sealed, from);
@@ -160,8 +160,8 @@ export function readRegisteredMs(sealed: Uint8Array, from: number): number {
 }
 
 /**
- * The recommended ttl of a finished entry, in ms; undefined if it has none. HOT: runs for each entry of a list of services; only this is
- * decoded.
+ * Returns the recommended ttl of a finished entry, in ms. Undefined if it has none. HOT: runs for each entry of a list of services, and
+ * decodes only this field.
  */
 export function readTtlMs(sealed: Uint8Array): number | undefined {
   const reader = new WireReader(sealed);
@@ -175,8 +175,8 @@ export function readTtlMs(sealed: Uint8Array): number | undefined {
 }
 
 /**
- * The latency in the load of a finished entry, in ms; 0 if it has none. `from` is the end of its content. HOT: runs for each entry of a
- * service that is counted for a summary.
+ * Returns the latency in the load of a finished entry, in ms; 0 if it has none. `from` is the end of its content. HOT: runs for each
+ * entry of a service that is counted for a summary.
  */
 export function readLatencyMs(sealed: Uint8Array, from: number): number {
   const reader = new WireReader(sealed, from);
@@ -184,17 +184,20 @@ export function readLatencyMs(sealed: Uint8Array, from: number): number {
   return !reader.isDone() && reader.tag() === ENTRY_TAG.load ? readLoadReport(reader).latencyMs : 0;
 }
 
-/** The parts of an entry in the form of `shownBytes`: the stored bytes, and the fields that a view appended. */
+/** The parts of an entry in the form of `shownBytes`: the stored bytes, and the fields that a view has appended. */
 interface StoredView {
   /** Bytes of the entry as its origin stored it. */
   readonly storedBytes: number;
-  /** Whether its origin was unreachable. */
+  /** Whether the entry's origin was unreachable. */
   readonly isOrphaned: boolean;
-  /** A load report that is newer than the stored one. */
+  /** A load report that is newer than the stored report. */
   readonly load: LoadView | undefined;
 }
 
-/** The bytes of an entry as a view shows it: fields that are not in the stored bytes are appended. `readShown` separates them again. */
+/**
+ * Returns the bytes of an entry as a view shows it: fields that are not in the stored bytes are appended. `readShown` separates them
+ * again.
+ */
 export function shownBytes(stored: Uint8Array, isOrphaned: boolean, load: LoadView | undefined): Uint8Array {
   const out = new Uint8Array(stored.length + ORPHANED_BYTES + (load === undefined ? 0 : LOAD_REPORT_MAX_BYTES));
   out.set(stored);

@@ -7,7 +7,7 @@ import { type NamespaceUsage, UsageTable } from "../replica/namespace-digest.ts"
 import { ListCursor, OrderedRecords, Postings } from "./ordered-records.ts";
 import { SortedNames } from "./sorted-blocks.ts";
 
-/** The fields of a record that decide its lists and sums, besides its key. A record has these fields itself. */
+/** The fields of a record that determine its lists and sums, in addition to its key. A record has these fields itself. */
 export type IndexFields = Pick<CatalogRecord, "traits" | "scope" | "contentBytes">;
 
 const KIND_COUNT = LAST_KIND + 1;
@@ -34,17 +34,17 @@ export class EntryIndex {
     return this.all.size;
   }
 
-  /** The records of one kind, in key order. */
+  /** Returns the records of one kind, in key order. */
   ofKind(kind: Kind): OrderedRecords {
     return this.#kinds[kind] ?? this.all;
   }
 
-  /** The record shown for this key, if any. O(log n). */
+  /** Returns the record shown for this key, if any. O(log n). */
   find(key: string): CatalogRecord | undefined {
     return this.all.find(key);
   }
 
-  /** A cursor over all records in key order. */
+  /** Returns a cursor over all records in key order. */
   cursor(): ListCursor {
     return new ListCursor(this.all);
   }
@@ -54,29 +54,29 @@ export class EntryIndex {
     return this.#namespaces;
   }
 
-  /** Number of records in exactly this namespace. */
+  /** Returns the number of records in exactly this namespace. */
   namespaceCount(namespace: string): number {
     return this.#usage.ofNamespace(namespace).entries;
   }
 
-  /** Number of the records in exactly this namespace, and their content bytes. */
+  /** Returns the number of the records in exactly this namespace, and their content bytes. */
   namespaceUsage(namespace: string): NamespaceUsage {
     return this.#usage.ofNamespace(namespace);
   }
 
-  /** Number and content bytes of the records that callers of this tenant registered. */
+  /** Returns the number and content bytes of the records that callers of this tenant registered. */
   tenantUsage(tenant: string): NamespaceUsage {
     return this.#usage.ofTenant(tenant);
   }
 
-  /** Number of records with this kind and scope. */
+  /** Returns the number of records with this kind and scope. */
   count(kind: Kind, scope: Scope): number {
     return this.#counts[kind * SCOPE_COUNT + scope] ?? 0;
   }
 
   /**
-   * Shows the record for its key, and replaces the record shown now, if any. `before` are the indexed fields at the last call for this key;
-   * needed only if the shown object was changed in place since then.
+   * Shows the record for its key, and replaces the currently shown record, if any. `before` are the indexed fields at the last call for
+   * this key; it is needed only if the shown object has been changed in place since then.
    */
   put(record: CatalogRecord, before?: IndexFields): void {
     const old = this.all.find(record.key);
@@ -89,7 +89,10 @@ export class EntryIndex {
     }
   }
 
-  /** Updates the lists after the shown record was changed in place. `before` are its former fields. Costs only the lists that differ. */
+  /**
+   * Updates the lists after the shown record was changed in place. `before` are its former fields. Only the lists that differ are
+   * updated.
+   */
   update(record: CatalogRecord, before: IndexFields): void {
     if (before.scope !== record.scope) {
       this.#count(record.kind, before.scope, -1);
@@ -107,7 +110,7 @@ export class EntryIndex {
   }
 
   /**
-   * Stops showing a record for this key. `before` as in `put`. Unknown keys are ignored. Returns the number of records left in the
+   * Stops showing a record for this key. `before` as in `put`. Unknown keys are ignored. Returns the number of remaining records in the
    * namespace.
    */
   remove(record: CatalogRecord, before: IndexFields = record): number {
@@ -128,7 +131,7 @@ export class EntryIndex {
   }
 
   #replace(old: CatalogRecord, record: CatalogRecord, before: IndexFields): void {
-    // Equal keys have the same kind and name, so only removed terms need to be deleted.
+    // Equal keys have the same kind and name, so only removed terms have to be deleted.
     removeGone(this.tags, old, before.traits.tags, record.traits.tags);
     removeGone(this.capabilities, old, before.traits.capabilities, record.traits.capabilities);
     removeGone(this.resources, old, before.traits.resources, record.traits.resources);

@@ -1,4 +1,4 @@
-/** The filter of a query or a watch, its text and hash, and the one check whether a record matches it (semantics.md, Scopes). */
+/** The filter of a query or a watch, its text and hash, and the single check of whether a record matches it (semantics.md, Scopes). */
 import { textHash } from "../../lib/hash64.ts";
 import { lacksVersion, type VersionRange } from "../../lib/versions.ts";
 import { namespaceCovers } from "../entry/names.ts";
@@ -13,11 +13,11 @@ export interface EntryFilter {
   readonly namespace: string;
   /** This namespace and the namespaces below it, on label boundaries. */
   readonly prefix: string;
-  /** Any of these names; in code-unit order. */
+  /** Any of these names, in code-unit order. */
   readonly names: readonly string[];
   /** Any of these kinds: bit `1 << kind`. */
   readonly kindMask: number;
-  /** At least this scope, and a record from within this locality. UNSET filters neither. */
+  /** At least this scope, and a record from within this locality. UNSET filters by neither. */
   readonly scope: Scope;
   /** All of these capabilities. */
   readonly capabilities: readonly string[];
@@ -25,21 +25,21 @@ export interface EntryFilter {
   readonly resources: readonly string[];
   readonly clusterId: string;
   readonly region: string;
-  /** Any of these, by the health that readers see: bit `1 << health`. */
+  /** Any of these health values, as readers see them: bit `1 << health`. */
   readonly healthMask: number;
-  /** Only functions whose version is in the range. `kindMask` is then FUNCTION. */
+  /** Only functions whose version is in the range. If set, `kindMask` is FUNCTION. */
   readonly versions: VersionRange | undefined;
   /** Present for a resolver, which has no LOCAL entries: only entries with a wider scope, below any of these prefixes. */
   readonly resolved: NamespacePrefixes | undefined;
-  /** Present for readers of summaries that filter them. */
+  /** Present for readers that filter summaries. */
   readonly summaries: SummaryFilterFields | undefined;
 }
 
 /** Filter fields that only apply to summaries. A filter of entries has none of them. */
 export interface SummaryFilterFields {
-  /** At least this channel, wherever the source is. `EntryFilter.scope` would also filter by locality. */
+  /** At least this channel, regardless of the location of the source. `EntryFilter.scope` would also filter by locality. */
   readonly channel: Scope;
-  /** A source in any of these regions; in code-unit order. Empty means anywhere. */
+  /** A source in any of these regions, in code-unit order. Empty means any region. */
   readonly regions: readonly string[];
 }
 
@@ -83,7 +83,7 @@ export type ExclusionReason =
   | "health"
   | "version_range";
 
-/** The fields that a filter compares, besides the health that readers see. */
+/** The fields that a filter compares, in addition to the health that readers see. */
 export type FilterFields = Pick<CatalogRecord, "namespace" | "name" | "kind" | "scope" | "traits"> & {
   readonly origin: Pick<OriginRef, "nodeId">;
 };
@@ -93,7 +93,7 @@ export function matches(filter: EntryFilter, record: CatalogRecord, self: NodeLo
   return whyNot(filter, record, self, viewHealth(record)) === undefined;
 }
 
-/** The first reason to exclude a record that is seen with this health, or undefined. Allocates nothing. */
+/** Returns the first reason to exclude a record that is seen with this health, or undefined. Allocates nothing. */
 export function whyNot(filter: EntryFilter, record: FilterFields, self: NodeLocality, health: Health): ExclusionReason | undefined {
   const { traits } = record;
   if (!coversNamespace(filter, record.namespace)) return "namespace";
@@ -109,7 +109,7 @@ export function whyNot(filter: EntryFilter, record: FilterFields, self: NodeLoca
   if (!hasAll(traits.capabilities, filter.capabilities)) return "capabilities";
   if (!hasAll(traits.tags, filter.tags)) return "tags";
   if (!hasAll(traits.resources, filter.resources)) return "resources";
-  // This check is the last one: its reason means that all other checks passed.
+  // This check is the last one, because its reason implies that all other checks passed.
   if (filter.versions !== undefined && !filter.versions.has(traits.version)) return "version_range";
   return undefined;
 }
@@ -119,13 +119,13 @@ function whyNoSummary({ channel, regions }: SummaryFilterFields, { scope, traits
   return regions.length === 0 || regions.includes(traits.region) ? undefined : "region";
 }
 
-/** Whether entries of this namespace can be part of the answer. */
+/** Whether entries of this namespace can be in the answer. */
 export function coversNamespace(filter: EntryFilter, namespace: string): boolean {
   if (filter.namespace !== "" && filter.namespace !== namespace) return false;
   return namespaceCovers(filter.prefix, namespace) && filter.resolved?.covers(namespace) !== false;
 }
 
-/** The sorted names that the filter covers. A namespace that the filter names exactly is included even if it does not exist. */
+/** Returns the sorted names that the filter covers. A namespace that the filter names exactly is included even if it does not exist. */
 export function* coveredNamespaces(names: Pick<SortedNames, "from">, filter: EntryFilter): Generator<string> {
   const { namespace } = filter;
   if (namespace !== "") {
@@ -147,14 +147,15 @@ export function* coveredNamespaces(names: Pick<SortedNames, "from">, filter: Ent
 }
 
 /**
- * The smallest text at which namespaces that the filter covers may begin, for a filter without `namespace`. Undefined if it covers none.
+ * Returns the smallest text at which namespaces that the filter covers may begin, for a filter without `namespace`. Undefined if the
+ * filter covers none.
  */
 export function namespacesStart({ prefix, resolved }: EntryFilter): string | undefined {
   const start = resolved === undefined ? "" : resolved.start;
   return start === undefined || start > prefix ? start : prefix;
 }
 
-/** The same, above a namespace that the filter does not cover. */
+/** Like `namespacesStart`, but above a namespace that the filter does not cover. */
 export function namespacesAbove({ prefix, resolved }: EntryFilter, namespace: string): string | undefined {
   if (prefix !== "" && namespace < prefix) return prefix;
   // Names such as `p-x` are between `p` and `p.y`.
@@ -164,7 +165,7 @@ export function namespacesAbove({ prefix, resolved }: EntryFilter, namespace: st
   return resolved.startAbove(namespace);
 }
 
-/** A reason as text, with the values that were compared. */
+/** Returns a reason as text, with the values that were compared. */
 export function dropDetail(filter: EntryFilter, record: CatalogRecord, reason: ExclusionReason): string {
   const { traits } = record;
   switch (reason) {
@@ -202,7 +203,7 @@ function leastScope({ scope, resolved, summaries }: EntryFilter): Scope {
   return resolved === undefined ? least : widest(least, SCOPE.ZONE);
 }
 
-/** Whether the filter only filters by namespace. A resolver's filter also counts as such. */
+/** Whether the filter filters only by namespace. This includes a resolver's filter. */
 export function isNamespaceOnly(filter: EntryFilter): boolean {
   return filterText({ ...filter, namespace: "", prefix: "", resolved: undefined }, "") === filterText(ANY, "");
 }
@@ -212,20 +213,20 @@ const PART = "\u0001";
 const ITEM = "\u0002";
 
 /**
- * A stable fingerprint of the filter, 16 hex digits: the same on every node and after a restart. It does not cover viewer, limit and page.
- * The order of lists matters. `salt` distinguishes the lists of different methods.
+ * Returns a stable fingerprint of the filter, 16 hex digits: the same on every node and after a restart. It does not include viewer,
+ * limit and page. The order of lists matters. `salt` distinguishes the lists of different methods.
  */
 export function filterHash(filter: EntryFilter, salt = ""): string {
   return textHash(filterText(filter, salt));
 }
 
-/** The text behind `filterHash`. Different filters have different texts. HOT: runs for each query. */
+/** Returns the text from which `filterHash` is computed. Different filters have different texts. HOT: runs for each query. */
 export function filterText(filter: EntryFilter, salt: string): string {
   const { names, capabilities, tags, resources, versions } = filter;
   const scalars = `${filter.kindMask}${ITEM}${filter.scope}${ITEM}${filter.healthMask}`;
   const place = `${filter.clusterId}${PART}${filter.region}`;
   const lists = `${joined(names)}${PART}${joined(capabilities)}${PART}${joined(tags)}${PART}${joined(resources)}`;
-  // Only filters with a range have this part, so that cursors of other watches stay valid on nodes without version ranges.
+  // Only filters with a version range have this part, so that cursors of other watches remain valid on nodes without version ranges.
   const range = versions === undefined ? "" : `${PART}${versions.text}`;
   // Only resolvers have this part, for the same reason.
   const resolved = filter.resolved === undefined ? "" : `${PART}resolved${PART}${joined(filter.resolved.list)}`;

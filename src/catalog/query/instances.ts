@@ -1,6 +1,6 @@
 /**
- * Chooses the instances of a name that an answer considers, so that each is chosen in turn and a name with many instances costs at most a
- * thousand.
+ * Chooses the instances of a name that an answer considers, so that each instance is chosen equally often and a name with many instances
+ * costs at most a thousand records.
  */
 import { assert } from "../../lib/errors.ts";
 import { type CatalogRecord, type EntryKey, KIND, type Kind } from "../record/record.ts";
@@ -14,12 +14,12 @@ const MAX_RANKED = 100_000;
 
 const KINDS = Object.values(KIND);
 
-/** Step of `at` from one choice to the next. Its multiples are spread evenly over any number of parts. */
+/** Increment of `at` from one choice to the next. Its multiples are spread evenly over any number of parts. */
 export const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
 /**
- * A name of one kind. With `onlyInstanceId`, only its instances with this id, of any cluster. The field is not called `instanceId`, because
- * a whole key is an `InstanceName` too.
+ * A name of one kind. With `onlyInstanceId`, only its instances with this id, of any cluster. The field is not called `instanceId`,
+ * because a whole key is also an `InstanceName`.
  */
 export type InstanceName = Pick<EntryKey, "kind" | "namespace" | "name"> & { readonly onlyInstanceId?: string | undefined };
 
@@ -32,51 +32,54 @@ export type QueriedName = WholeName & { readonly kind?: Kind };
 /**
  * How a name with many instances is sampled. `at` is in [0, 1). `spread` selects every n-th instance in key order, so the sample is
  * representative, and with evenly distributed values of `at` each instance is chosen equally often. `stretch` selects neighbours in key
- * order; when one instance comes or goes, a stretch changes by one or two instances.
+ * order; when one instance is added or removed, a stretch changes by one or two instances.
  */
 export interface NameSampling {
   readonly form: "spread" | "stretch";
   readonly at: number;
   /** A small whole number. Records of a lower rank are considered before records of a higher rank. */
   readonly rank: (record: CatalogRecord) => number;
-  /** Number of ranks in a tier. The considered records of a tier are of all its ranks, about as many of each. 1 by default. */
+  /**
+   * Number of ranks in a tier. The considered records of a tier include about the same number of records of each of its ranks. Default:
+   * 1.
+   */
   readonly ranksPerTier?: number;
   /** The best possible rank. A sample with enough records of this rank is used directly; otherwise the ranks of all instances are read. */
   readonly ideal: number;
   readonly wanted: number;
   /** The worst rank that is still fit for traffic. */
   readonly fit: number;
-  /** Maximum number of records to consider. MAX_INSTANCES by default. */
+  /** Maximum number of records to consider. Default: MAX_INSTANCES. */
   readonly most?: number;
-  /** Names with up to this many instances are not sampled. `most` by default. */
+  /** Names with up to this many instances are not sampled. Default: `most`. */
   readonly whole?: number;
 }
 
 export interface NameInstances {
   /** In no particular order. */
   readonly records: readonly CatalogRecord[];
-  /** Number of all instances of the name. It exceeds `records` for a sample. */
+  /** Number of all instances of the name. For a sample, it is larger than the length of `records`. */
   readonly count: number;
-  /** A `spread` sample has one of this many instances. 1 if all are considered. */
+  /** A `spread` sample contains one of this many instances. 1 if all are considered. */
   readonly stride: number;
-  /** For a sample: the number of examined records of each rank. They are all instances, or representative. */
+  /** For a sample: the number of examined records of each rank. The examined records are all instances, or are representative. */
   readonly ranks: readonly number[] | undefined;
 }
 
 /**
- * All instances of a name, or a sample of them. The cost is at most `most` records, and the ranks of all instances if too few of the best
- * rank are found.
+ * Returns all instances of a name, or a sample of them. Cost: at most `most` records, plus the ranks of all instances if too few
+ * instances of the best rank are found.
  */
 export function sampleInstances(lookup: EntryIndex, name: InstanceName, sampling: NameSampling): NameInstances {
   return sampled(instanceRange(lookup, name), sampling);
 }
 
-/** Number of the instances of a name. The cost is a search. */
+/** Returns the number of instances of a name. Cost: one search. */
 export function instanceCount(lookup: EntryIndex, name: InstanceName): number {
   return instanceRange(lookup, name).count;
 }
 
-/** Number of the instances of a name. The cost is a search for each requested kind. */
+/** Returns the number of instances of a name. Cost: one search for each requested kind. */
 export function askedCount(lookup: EntryIndex, { kind, namespace, name }: QueriedName): number {
   if (kind !== undefined) return instanceCount(lookup, { kind, namespace, name });
   return KINDS.reduce((sum, each) => sum + instanceCount(lookup, { kind: each, namespace, name }), 0);
@@ -85,7 +88,8 @@ export function askedCount(lookup: EntryIndex, { kind, namespace, name }: Querie
 export interface FindOptions<T> {
   readonly sampling: NameSampling;
   /**
-   * Whether a record fits the answer, judged by the record alone, because it may be called for all instances. Absent means that all fit.
+   * Whether a record fits the answer. It is judged by the record alone, because it may be called for all instances. If absent, all
+   * records fit.
    */
   readonly suits?: ((record: CatalogRecord) => boolean) | undefined;
   /** Builds a part of the answer from a fitting record. */
@@ -96,14 +100,14 @@ export interface FindOptions<T> {
 export interface FoundInstances<T> {
   readonly found: readonly T[];
   readonly isSample: boolean;
-  /** For a sample: numbers in the proportion of the fitting instances of each rank. */
+  /** For a sample: numbers in the same proportion as the fitting instances of each rank. */
   readonly ranks: readonly number[] | undefined;
 }
 
 /**
- * Builds the parts of an answer from the instances of one name. A name with many instances is sampled. If no record of the sample both fits
- * and can receive traffic, all instances are examined, best rank first and from an index that `at` selects, until there are enough for an
- * answer. The cost is `read` of the records found, and `suits` of all.
+ * Builds the parts of an answer from the instances of one name. A name with many instances is sampled. If no record of the sample both
+ * fits and can receive traffic, all instances are examined, best rank first and from an index that `at` selects, until there are enough
+ * for an answer. Cost: `read` of the found records, and `suits` of all.
  */
 export function findInstances<T>(lookup: EntryIndex, name: InstanceName, { sampling, suits, read }: FindOptions<T>): FoundInstances<T> {
   const { records, count, ranks } = sampleInstances(lookup, name, sampling);
@@ -115,7 +119,7 @@ export function findInstances<T>(lookup: EntryIndex, name: InstanceName, { sampl
     return { found: suited.map(read), isSample, ranks: ranks && suitedRanks(ranks, { records, suited }, sampling) };
   const all = allInstances(lookup, name).filter(suits);
   const best = new BestRanks(sampling, sampling.most ?? MAX_INSTANCES);
-  // In key order from an index that `at` selects, so that each instance has a chance.
+  // The records are in key order from an index that `at` selects, so that each instance has a chance.
   const first = Math.floor(sampling.at * all.length);
   for (const part of [all.slice(first), all.slice(0, first)]) for (const record of part) best.add(record);
   const found = best.take();
@@ -127,11 +131,14 @@ export function findJoined<T>(lookups: readonly EntryIndex[], name: InstanceName
   const all = lookups.filter((lookup) => instanceCount(lookup, name) > 0).map((lookup) => findInstances(lookup, name, options));
   const [one] = all;
   if (one !== undefined && all.length === 1) return one;
-  // Counts of ranks exist only for samples, and counts of several lists cannot be weighed against each other.
+  // Only samples have counts of ranks, and counts of several lists cannot be weighed against each other.
   return { found: all.flatMap(({ found }) => found), isSample: all.some(({ isSample }) => isSample), ranks: undefined };
 }
 
-/** The number of fitting records of each rank, if the share of fitting records is the same among all seen records as in the sample. */
+/**
+ * Returns the number of fitting records of each rank, assuming that the share of fitting records is the same among all seen records as in
+ * the sample.
+ */
 function suitedRanks(
   seen: readonly number[],
   taken: { readonly records: readonly CatalogRecord[]; readonly suited: readonly CatalogRecord[] },
@@ -168,19 +175,19 @@ function sampled(range: InstanceRange, sampling: NameSampling): NameInstances {
     for (let i = 0; i < limit && !best.isEnough(enough); i++) best.add(range.at((first + i) % count));
     return { records: best.take(), count, stride, ranks: best.counts };
   }
-  // First the class of indices that `at` selects, then the next classes.
+  // Selects the class of indices that `at` determines, and then the next classes.
   const first = Math.floor(sampling.at * stride);
   for (let i = 0; i < stride && best.seenCount < limit && !best.isEnough(enough); i++)
     for (let index = (first + i) % stride; index < count; index += stride) best.add(range.at(index));
   return { records: best.take(), count, stride, ranks: best.counts };
 }
 
-/** All instances of a name, in key order. The cost is their number. */
+/** Returns all instances of a name, in key order. Cost: O(instances). */
 export function allInstances(lookup: EntryIndex, name: InstanceName): readonly CatalogRecord[] {
   return instanceRange(lookup, name).all();
 }
 
-/** Keeps the best `most` of the records that it receives; within a tier, about as many of each rank. */
+/** Keeps the best `most` of the records that it receives. Within a tier, it keeps about as many of each rank. */
 class BestRanks {
   readonly #sampling: NameSampling;
   readonly #most: number;
@@ -225,13 +232,13 @@ class BestRanks {
   }
 }
 
-/** At most `count` of the records, evenly spread over them, so that they are representative. */
+/** Returns at most `count` of the records, evenly spread over them, so that they are representative. */
 function spreadOver(records: readonly CatalogRecord[], count: number): readonly CatalogRecord[] {
   if (records.length <= count) return records;
   return Array.from({ length: count }, (_, i) => existing(records[Math.floor((i * records.length) / count)]));
 }
 
-/** The largest share of the room for each of several lists, so that shorter lists leave the rest to the others. */
+/** Returns the largest share of the room for each of several lists, such that shorter lists leave the rest to the others. */
 function evenShare(lengths: readonly number[], room: number): number {
   let left = room;
   for (const [i, length] of lengths.toSorted((a, b) => a - b).entries()) {
@@ -301,6 +308,6 @@ class BlockRange implements InstanceRange {
 }
 
 function existing(record: CatalogRecord | undefined): CatalogRecord {
-  assert(record !== undefined, "an index below the count must have a record");
+  assert(record !== undefined, "an index below the count has a record");
   return record;
 }

@@ -1,4 +1,4 @@
-/** Records in key order, in sorted blocks with a directory: the form of every list of the lookup. */
+/** Records in key order, in sorted blocks with a directory. Every list of the lookup has this form. */
 
 import { assert } from "../../lib/errors.ts";
 import type { CatalogRecord, KeyText } from "../record/record.ts";
@@ -7,14 +7,14 @@ import type { CatalogRecord, KeyText } from "../record/record.ts";
 export const BLOCK_SIZE = 256;
 
 /**
- * V8 grows an array by half and 16 slots. Here, short arrays grow by exactly one slot, because V8's growth would triple a list of ten. Half
- * a block grows to 209 slots, and then to a whole block, because V8 would allocate 331 slots. Measured with 1M records put in random order:
- * 9 % less memory.
+ * Arrays shorter than this number grow by one slot at a time. V8 grows an array by half and 16 slots, which would triple a list of ten.
+ * Half a block grows to 209 slots, and then to a whole block, because V8 would allocate 331 slots. Measured with 1M records put in random
+ * order: 9 % less memory.
  */
 const EXACT_GROWTH_BELOW = 32;
 const WHOLE_FROM = 209;
 
-/** Index of the first record with a key ≥ `key` in a sorted array. */
+/** Returns the index of the first record with a key ≥ `key` in a sorted array. */
 export function lowerBound(records: readonly CatalogRecord[], key: string): number {
   let low = 0;
   let high = records.length;
@@ -27,7 +27,7 @@ export function lowerBound(records: readonly CatalogRecord[], key: string): numb
   return low;
 }
 
-/** The array with `record` at `index`: the same array, or a copy with more capacity. */
+/** Returns the array with `record` at `index`: the same array, or a copy with more capacity. */
 function inserted(records: CatalogRecord[], index: number, record: CatalogRecord): CatalogRecord[] {
   const { length } = records;
   if (length < EXACT_GROWTH_BELOW) return records.toSpliced(index, 0, record);
@@ -40,7 +40,7 @@ function inserted(records: CatalogRecord[], index: number, record: CatalogRecord
   return roomy;
 }
 
-/** A copy with capacity for a whole block: V8 keeps the capacity of an array that is shortened by less than a half. */
+/** Returns a copy with capacity for a whole block: V8 keeps the capacity of an array that is shortened by less than half. */
 function withRoom(records: readonly CatalogRecord[]): CatalogRecord[] {
   const roomy = records.concat(records.slice(0, BLOCK_SIZE - records.length));
   roomy.length = records.length;
@@ -70,7 +70,7 @@ export class OrderedRecords {
   #soughtIndex = 0;
   #sought: CatalogRecord | undefined;
 
-  /** A list of the records of a sorted array without repeated keys. */
+  /** Returns a list of the records of a sorted array without repeated keys. */
   static from(records: readonly CatalogRecord[]): OrderedRecords {
     const list = new OrderedRecords();
     for (const record of records) list.put(record);
@@ -86,12 +86,12 @@ export class OrderedRecords {
     return this.#blocks.length;
   }
 
-  /** The records of one block, in order; for `ListCursor`. */
+  /** Returns the records of one block, in order; for `ListCursor`. */
   block(index: number): readonly CatalogRecord[] {
     return this.#blocks[index] ?? [];
   }
 
-  /** Index of the block that contains `key` or would contain it. */
+  /** Returns the index of the block that contains `key` or would contain it. */
   blockOf(key: string): number {
     const floors = this.#floors;
     let low = 0;
@@ -123,8 +123,8 @@ export class OrderedRecords {
   }
 
   /**
-   * Whether the position of the key is the last one sought or the next one; if so, sets it. HOT: programs register entries in the order of
-   * their keys, and then three comparisons find the position (bench/register.ts).
+   * Whether the key is at the last sought position or the next one; if so, sets the position. HOT: programs register entries in the order
+   * of their keys, so three comparisons find the position (bench/register.ts).
    */
   #isNear(key: string): boolean {
     const block = this.block(this.#soughtBlock);
@@ -139,7 +139,7 @@ export class OrderedRecords {
     return true;
   }
 
-  /** Forgets the last position, because blocks have changed. */
+  /** Clears the last position, because blocks have changed. */
   #forgetPlace(): void {
     this.#soughtKey = undefined;
     this.#soughtBlock = 0;
@@ -199,7 +199,7 @@ export class OrderedRecords {
     return "removed";
   }
 
-  /** Merges a small block with a neighbour, so that the number of blocks stays proportional to the number of records. */
+  /** Merges a small block with a neighbour, so that the number of blocks remains proportional to the number of records. */
   #join(at: number, block: CatalogRecord[]): void {
     if (this.#blocks.length === 1 || block.length > BLOCK_SIZE / 4) return;
     const left = at === 0 ? 0 : at - 1;
@@ -212,8 +212,8 @@ export class OrderedRecords {
   }
 
   /**
-   * Approximate number of records with fromKey ≤ key < toKey. Exact within one block; otherwise the error is at most one block at either
-   * end.
+   * Returns the approximate number of records with fromKey ≤ key < toKey. The number is exact within one block. Otherwise the error is at
+   * most one block at either end.
    */
   estimateRange(fromKey: string, toKey: string): number {
     if (fromKey >= toKey) return 0;
@@ -227,9 +227,9 @@ export class OrderedRecords {
   }
 }
 
-/** Returns records in key order and can jump. */
+/** Iterates over records in key order, and can seek. */
 export interface RecordCursor {
-  /** The next record, or undefined at the end. */
+  /** Returns the next record, or undefined at the end. */
   next(): CatalogRecord | undefined;
   /** Moves to the first record with a key ≥ `key`, forward or backward. */
   seek(key: string): void;
@@ -237,7 +237,7 @@ export interface RecordCursor {
 
 /**
  * Reads an OrderedRecords or a sorted array without an allocation for each element. Starts at the first record. Valid until the list
- * changes; call `seek` again after a change.
+ * changes; after a change, `seek` must be called again.
  */
 export class ListCursor implements RecordCursor {
   readonly #list: OrderedRecords | undefined;
@@ -255,7 +255,7 @@ export class ListCursor implements RecordCursor {
       this.#blockIndex = this.#list.blockOf(key);
       this.#records = this.#list.block(this.#blockIndex);
     }
-    // HOT: for most names and tags, all records follow the key, and each comparison reads another key's text.
+    // HOT: for most names and tags, all records are after the key, and each comparison reads another key's text.
     const isBefore = (this.#records[0]?.key ?? key) >= key;
     this.#index = isBefore ? 0 : lowerBound(this.#records, key);
   }
@@ -276,12 +276,15 @@ export class ListCursor implements RecordCursor {
 // Maps terms to records: the lists for names, tags, capabilities and resources.
 
 /**
- * The smallest form for the number of records of a term. A million names with one instance each must not cost one list object each, and ten
- * instances need one exact array.
+ * The smallest form for the number of records of a term. A million names with one instance each must not need one list object each, and
+ * ten instances need one array without spare capacity.
  */
 type PostingList = CatalogRecord | CatalogRecord[] | OrderedRecords;
 
-/** A long list becomes an array again only well below the size of a block, so that one record that comes and goes does not rebuild it. */
+/**
+ * A long list is converted back to an array only well below the size of a block, so that adding and removing one record does not rebuild
+ * it.
+ */
 const SHRINK_AT = BLOCK_SIZE / 2;
 
 const NO_RECORDS: readonly CatalogRecord[] = [];
@@ -295,7 +298,7 @@ export class Postings {
     return this.#byTerm.size;
   }
 
-  /** Number of records under the term. */
+  /** Returns the number of records under the term. */
   count(term: string): number {
     const posting = this.#byTerm.get(term);
     if (posting === undefined) return 0;
@@ -303,7 +306,7 @@ export class Postings {
     return Array.isArray(posting) ? posting.length : 1;
   }
 
-  /** Approximate number of the term's records with fromKey ≤ key < toKey. */
+  /** Returns the approximate number of the term's records with fromKey ≤ key < toKey. */
   estimateRange(term: string, fromKey: string, toKey: string): number {
     const posting = this.#byTerm.get(term);
     if (posting instanceof OrderedRecords) return posting.estimateRange(fromKey, toKey);
@@ -311,7 +314,7 @@ export class Postings {
     return Math.max(0, lowerBound(records, toKey) - lowerBound(records, fromKey));
   }
 
-  /** The term's records in key order. Do not keep the list, because it changes in place. */
+  /** Returns the term's records in key order. The list must not be kept, because it changes in place. */
   list(term: string): OrderedRecords | readonly CatalogRecord[] {
     const posting = this.#byTerm.get(term);
     return posting instanceof OrderedRecords ? posting : arrayOf(posting);
@@ -366,7 +369,7 @@ export class Postings {
       if (posting[index]?.key !== record.key) return;
       posting.splice(index, 1);
       const [first, second] = posting;
-      assert(first !== undefined, "an array posting must have two records or more", { term });
+      assert(first !== undefined, "an array posting has at least two records", { term });
       if (second === undefined) this.#byTerm.set(term, first);
     }
   }

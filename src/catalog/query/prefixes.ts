@@ -21,10 +21,7 @@ export class NamespacePrefixes {
     this.#starts = this.list.flatMap((prefix) => (prefix === "" ? [""] : [prefix, `${prefix}.`])).toSorted();
   }
 
-  /**
-   * Whether a namespace is one of the prefixes or below one. The cost is the labels of the namespace. HOT: runs for each change and
-   * resolver.
-   */
+  /** Whether a namespace is one of the prefixes or below one. Cost: O(labels of the namespace). HOT: runs for each change and resolver. */
   covers(namespace: string): boolean {
     if (namespace === this.#last) return this.#isLastCovered;
     const isCovered = this.#isBelow(namespace);
@@ -32,7 +29,7 @@ export class NamespacePrefixes {
     return isCovered;
   }
 
-  /** Whether there may be a covered namespace that is this prefix or below it. The cost is the labels of the prefix. */
+  /** Whether there may be a covered namespace that is this prefix or below it. Cost: O(labels of the prefix). */
   meets(prefix: string): boolean {
     if (this.#isBelow(prefix) || prefix === "") return this.list.length > 0;
     const below = `${prefix}.`;
@@ -46,12 +43,12 @@ export class NamespacePrefixes {
     return false;
   }
 
-  /** The smallest text above a namespace at which covered namespaces may begin. Undefined if there is none. */
+  /** Returns the smallest text above a namespace at which covered namespaces may begin. Undefined if there is none. */
   startAbove(namespace: string): string | undefined {
     return this.#starts[firstIndex(this.#starts.length, (index) => (this.#starts[index] ?? "") > namespace)];
   }
 
-  /** The smallest text at which covered namespaces may begin. Undefined without prefixes. */
+  /** The smallest text at which covered namespaces may begin. Undefined if there are no prefixes. */
   get start(): string | undefined {
     return this.#starts[0];
   }

@@ -20,21 +20,21 @@ import { MergeCursor } from "./merge.ts";
 import type { Postings } from "./ordered-records.ts";
 import { ListCursor, type RecordCursor } from "./ordered-records.ts";
 
-/** Maximum number of records that a page examines. At this limit the page ends early, with a key to continue from. */
+/** Maximum number of records that a page examines. At this limit the page ends early, with a key from which to continue. */
 export const SCAN_BUDGET = 10_000;
-/** The same limit if the entry of each matching record is decoded. */
+/** Limit that replaces `SCAN_BUDGET` if the entry of each matching record is decoded. */
 const TEST_BUDGET = 2000;
 /** Maximum number of records that a page explains. */
 const MAX_CONSIDERED = 1000;
 
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1000;
-/** If a list is this short, no shorter list is searched for. */
+/** If a list has at most this many records, no shorter list is searched for. */
 const SHORT = 64;
 
 /**
- * A further check of records that match the filter. It returns the reason to exclude the record, if any, and its cost beyond examining a
- * record, in records. It may decode the entry.
+ * A further check of records that match the filter. It returns the reason to exclude the record, if any, and its cost, measured in
+ * examined records, in addition to examining the record. It may decode the entry.
  */
 export type EntryTest = (record: CatalogRecord) => {
   readonly fault?: { readonly reason: "subject"; readonly detail: string };
@@ -52,13 +52,13 @@ export interface QueryOptions {
    */
   readonly allowed: (namespace: string) => boolean;
   /**
-   * Also explain for each considered record why it is kept or dropped. The page then reads only by names or namespaces, so that it includes
-   * the records that the other filters drop.
+   * Whether to explain for each considered record why it is kept or dropped. If set, the page reads only by names or namespaces, so that
+   * it includes the records that the other filters drop.
    */
   readonly explain: boolean;
   readonly scanBudget?: number;
   readonly test?: EntryTest | undefined;
-  /** Opens a list with every match that the reader may see, instead of a list of the lookup. Its terms are not part of the filter. */
+  /** Opens a list with every match that the reader may see, instead of a list of the lookup. Its conditions are not part of the filter. */
   readonly open?: ((start: PageStart) => RecordCursor) | undefined;
 }
 
@@ -80,12 +80,12 @@ export interface QueryPage {
   readonly considered: readonly ConsideredEntry[] | undefined;
 }
 
-/** The effective `limit` of a list request, which is not negative: 0 means 100, and values above 1000 mean 1000. */
+/** Returns the effective `limit` of a list request, which is not negative: 0 means 100, and values above 1000 mean 1000. */
 export function pageLimit(limit: number): number {
   return limit === 0 ? DEFAULT_LIMIT : Math.min(limit, MAX_LIMIT);
 }
 
-/** One page of the matching records. The cost is the records examined in the smallest matching list, at most the scan budget. */
+/** Returns one page of the matching records. Cost: the records examined in the smallest matching list, at most the scan budget. */
 export function queryPage(lookup: EntryIndex, filter: EntryFilter, options: QueryOptions): QueryPage {
   const { limit, self, allowed, afterKey, test } = options;
   const scanBudget = options.scanBudget ?? (test === undefined ? SCAN_BUDGET : TEST_BUDGET);
@@ -133,8 +133,8 @@ export function queryPage(lookup: EntryIndex, filter: EntryFilter, options: Quer
 }
 
 /**
- * One page of the union of several lists without a common key. Each of their pages is known up to its end, and the joined page up to the
- * first of these ends. The cost is `queryPage` for each list.
+ * Returns one page of the union of several lists without a common key. Each of their pages is complete up to its end, and the joined page
+ * up to the first of these ends. Cost: `queryPage` for each list.
  */
 export function joinedPage(lookups: readonly EntryIndex[], filter: EntryFilter, options: QueryOptions): QueryPage {
   const [first] = lookups;
@@ -149,7 +149,9 @@ export function joinedPage(lookups: readonly EntryIndex[], filter: EntryFilter, 
   return { records, nextKey, considered };
 }
 
-/** Whether a record must not be mentioned. A resolver gets no information about LOCAL entries, not even that they were left out. */
+/**
+ * Whether a record must not be mentioned. A resolver gets no information about LOCAL entries, including the fact that they were omitted.
+ */
 function isSecret({ resolved }: EntryFilter, { scope }: CatalogRecord): boolean {
   return resolved !== undefined && scope === SCOPE.LOCAL;
 }
@@ -160,8 +162,8 @@ function note(considered: ConsideredEntry[] | undefined, record: CatalogRecord, 
 }
 
 /**
- * The next namespace that the filter covers and the reader may see. Each hidden namespace costs one call of `allowed` and no scan budget,
- * because a page that ended among them would have to name one of them in its token.
+ * Returns the next namespace that the filter covers and the reader may see. Each hidden namespace costs one call of `allowed` and no scan
+ * budget, because a page that ended among hidden namespaces would reveal one of them in its token.
  */
 function nextNamespace(
   lookup: EntryIndex,
@@ -187,13 +189,13 @@ function nextNamespace(
   return undefined;
 }
 
-/** A lower bound of all matching keys. */
+/** Returns a lower bound of all matching keys. */
 function startKey(filter: EntryFilter): string {
   if (filter.namespace !== "") return `${filter.namespace}\0`;
   return namespacesStart(filter) ?? filter.prefix;
 }
 
-/** The smallest list that contains every match. Undefined if nothing can match. */
+/** Opens the smallest list that contains every match. Undefined if nothing can match. */
 function openSource(lookup: EntryIndex, filter: EntryFilter, isExplaining: boolean): RecordCursor | undefined {
   const namesCount = filter.names.length === 0 ? Infinity : sum(filter.names, (name) => lookup.names.count(name));
   if (namesCount <= SHORT || (isExplaining && namesCount < Infinity)) return openNames(lookup, filter.names);
@@ -237,7 +239,10 @@ function openSmallest(lookup: EntryIndex, filter: EntryFilter): RecordCursor | u
   return least === 0 ? undefined : open();
 }
 
-/** Every matching key is in [from, to). With a prefix, this range includes keys such as `p-x`, which are skipped. */
+/**
+ * Returns the range [from, to) that contains every matching key. With a prefix, this range includes keys such as `p-x`, which are
+ * skipped.
+ */
 function bounds(filter: EntryFilter): readonly [string, string] {
   if (filter.namespace !== "") return [`${filter.namespace}\0`, `${filter.namespace}\u0001`];
   return filter.prefix === "" ? ["", "\uffff"] : [filter.prefix, `${filter.prefix}/`];
@@ -262,7 +267,7 @@ function sum<T>(items: readonly T[], count: (item: T) => number): number {
 
 // Opaque page tokens of all lists: the last key of a page, and a hash of its filter.
 
-/** Longest accepted token, as in the proto. The longest key makes a token of half this length. */
+/** Maximum length of an accepted token, as in the proto. The longest key makes a token of half this length. */
 export const MAX_TOKEN_LENGTH = 8192;
 
 const VERSION = 1;
@@ -273,7 +278,9 @@ const CHECK_BYTES = 4;
 /** Separates the version from the hash of the filter. */
 const PART = "\u0001";
 
-/** The token for the page after `lastKey`. Keys are ASCII and bounded by `names.ts`. HOT: runs for each page that has a next page. */
+/**
+ * Returns the token for the page after `lastKey`. Keys are ASCII and bounded by `names.ts`. HOT: runs for each page that has a next page.
+ */
 export function encodePageToken(lastKey: string, hash: string): string {
   const bytes = new Uint8Array(HEADER_BYTES + lastKey.length + CHECK_BYTES);
   bytes[0] = VERSION;
@@ -290,13 +297,13 @@ function writeUint32(bytes: Uint8Array, at: number, value: number): void {
 }
 
 /**
- * The key after which a page starts; empty for an empty token. Refuses a token of another filter, and text that is not a token of this
- * version, with `invalid_argument` on `page_token`. A forged token can only choose a start, and reveals nothing that a query would not
- * return.
+ * Returns the key after which a page starts; empty for an empty token. Throws `invalid_argument` on `page_token` for a token of another
+ * filter, and for text that is not a token of this version. A forged token can only choose a start, and reveals nothing that a query
+ * would not return.
  */
 export function decodePageToken(token: string, hash: string): string {
   if (token === "") return "";
-  if (token.length > MAX_TOKEN_LENGTH) throw invalid("page_token", `has ${token.length} characters, at most ${MAX_TOKEN_LENGTH}`);
+  if (token.length > MAX_TOKEN_LENGTH) throw invalid("page_token", `must have at most ${MAX_TOKEN_LENGTH} characters, has ${token.length}`);
   const bytes = decodeBase64url(token);
   if (bytes === undefined || bytes.length <= HEADER_BYTES + CHECK_BYTES || bytes[0] !== VERSION) throw unreadableToken();
   const keyEnd = bytes.length - CHECK_BYTES;
@@ -318,7 +325,7 @@ function checksum(hash: string, key: string): number {
   return (high ^ low) >>> 0;
 }
 
-/** The error for text that is not a token of this version. */
+/** Returns the error for text that is not a token of this version. */
 export function unreadableToken(): Error {
   return invalid("page_token", "is not a token of this server; pass next_page_token unchanged, or start again without a token");
 }

@@ -6,8 +6,8 @@ import { firstIndex } from "../../lib/bisect.ts";
 import { assert } from "../../lib/errors.ts";
 
 /**
- * Most items of a block. A block is copied whenever it changes, because an array that grows in place has a third more capacity than it
- * needs.
+ * Maximum number of items in a block. A block is copied whenever it changes, because an array that grows in place has a third more
+ * capacity than it needs.
  */
 const BLOCK_SIZE = 64;
 
@@ -16,7 +16,7 @@ export class SortedBlocks<T extends object | string | number> {
   /** There is at least one block, and only a single block may be empty. */
   readonly #blocks: T[][] = [[]];
 
-  /** No two items of the list may be equal in this order. `items` are the initial items, in order. */
+  /** `isBefore`: a strict order in which no two items of the list are equal. `items`: the initial items, in order. */
   constructor(isBefore: (a: T, b: T) => boolean, items: readonly T[] = []) {
     this.#isBefore = isBefore;
     for (let at = 0; at < items.length; at += BLOCK_SIZE) this.#blocks[at / BLOCK_SIZE] = items.slice(at, at + BLOCK_SIZE);
@@ -36,14 +36,14 @@ export class SortedBlocks<T extends object | string | number> {
     else this.#blocks.splice(at, 1, grown.slice(0, grown.length >>> 1), grown.slice(grown.length >>> 1));
   }
 
-  /** Removes an item that is in the list: this very object. */
+  /** Removes an item of the list. `item` must be the same object. */
   remove(item: T): void {
     const { at, index } = this.#find(item);
     this.#blocks[at] = this.#block(at).toSpliced(index, 1);
     if (!this.#join(at)) this.#join(at - 1);
   }
 
-  /** Replaces an item of the list. HOT: mostly the new item has the same neighbours, and nothing is moved or copied. */
+  /** Replaces an item of the list. HOT: usually the new item has the same neighbours, and nothing is moved or copied. */
   replace(item: T, next: T): void {
     const { at, index } = this.#find(item);
     const block = this.#block(at);
@@ -58,8 +58,8 @@ export class SortedBlocks<T extends object | string | number> {
   }
 
   /**
-   * The items in order, from the first that `isReached` accepts. `isReached` must accept all items after it too. Valid until the list
-   * changes.
+   * Returns the items in order, starting with the first that `isReached` accepts. `isReached` must also accept all items after it. Valid
+   * until the list changes.
    */
   *from(isReached: (item: T) => boolean): Generator<T> {
     const start = this.#placeOf(isReached);
@@ -72,19 +72,19 @@ export class SortedBlocks<T extends object | string | number> {
     }
   }
 
-  /** The first item that `isReached` accepts. `isReached` must accept all items after it too. */
+  /** Returns the first item that `isReached` accepts. `isReached` must also accept all items after it. */
   first(isReached: (item: T) => boolean): T | undefined {
     const { at, index } = this.#placeOf(isReached);
     return this.#block(at)[index] ?? this.#block(at + 1)[0];
   }
 
-  /** The last item that `isReached` does not accept. */
+  /** Returns the last item that `isReached` does not accept. */
   before(isReached: (item: T) => boolean): T | undefined {
     const { at, index } = this.#placeOf(isReached);
     return this.#block(at)[index - 1];
   }
 
-  /** A copy of all items. */
+  /** Returns a copy of all items. */
   list(): readonly T[] {
     return this.#blocks.flat();
   }
@@ -97,11 +97,11 @@ export class SortedBlocks<T extends object | string | number> {
     const place = this.#placeOf((other) => !this.#isBefore(other, item));
     const isAtEnd = place.index === this.#block(place.at).length;
     const found = isAtEnd ? { at: place.at + 1, index: 0 } : place;
-    assert(this.#block(found.at)[found.index] === item, "a removed item must be at its position in the list", found);
+    assert(this.#block(found.at)[found.index] === item, "a removed item is at its position in the list", found);
     return found;
   }
 
-  /** The position before all items that `isReached` accepts: the end of a block rather than the start of the next. */
+  /** Returns the position before all items that `isReached` accepts: the end of a block instead of the start of the next. */
   #placeOf(isReached: (item: T) => boolean): { readonly at: number; readonly index: number } {
     const accepts = (item: T | undefined) => item === undefined || isReached(item);
     const at = Math.max(0, firstIndex(this.#blocks.length, (each) => accepts(this.#block(each)[0])) - 1);
@@ -109,7 +109,7 @@ export class SortedBlocks<T extends object | string | number> {
     return { at, index: firstIndex(block.length, (each) => accepts(block[each])) };
   }
 
-  /** Merges a block with the next one if both are short, so that the number of blocks stays proportional to the number of items. */
+  /** Merges a block with the next one if both are short, so that the number of blocks remains proportional to the number of items. */
   #join(at: number): boolean {
     const [first, second] = [this.#blocks[at], this.#blocks[at + 1]];
     if (first === undefined || second === undefined) return false;
@@ -134,18 +134,18 @@ export class SortedNames {
     this.#names.remove(name);
   }
 
-  /** The names from a given name on. Valid until a name is added or removed. */
+  /** Returns the names starting with a given name. Valid until a name is added or removed. */
   from(first: string): Generator<string> {
     return this.#names.from((name) => name >= first);
   }
 
-  /** A copy of all names. */
+  /** Returns a copy of all names. */
   list(): readonly string[] {
     return this.#names.list();
   }
 }
 
-/** Index of the first name ≥ `name` in a sorted list, in code-unit order. */
+/** Returns the index of the first name ≥ `name` in a sorted list, in code-unit order. */
 export function nameIndex(names: readonly string[], name: string): number {
   let low = 0;
   let high = names.length;
@@ -157,12 +157,12 @@ export function nameIndex(names: readonly string[], name: string): number {
   return low;
 }
 
-// DNS names in the order of their ends. In this order a name is followed by all names below it. Names are in plain form.
+// DNS names in the order of their ends. In this order, a name is followed by all names below it. Names are in plain form.
 
 const DOT = 0x2e;
 
 /**
- * Whether a name comes before another one. HOT: runs about twenty times for each registered alias, and for each query that needs a plan.
+ * Whether a name comes before another name. HOT: runs about twenty times for each registered alias, and for each query that needs a plan.
  */
 export function isEndBefore(a: string, b: string): boolean {
   const [aLength, bLength] = [a.length, b.length];
@@ -170,7 +170,7 @@ export function isEndBefore(a: string, b: string): boolean {
   for (let back = 1; back <= shared; back++) {
     const [aCode, bCode] = [a.charCodeAt(aLength - back), b.charCodeAt(bLength - back)];
     if (aCode === bCode) continue;
-    // No character orders before a dot, so no other name is between a name and the names below it.
+    // No character sorts before a dot, so no other name is between a name and the names below it.
     return aCode === DOT || (bCode !== DOT && aCode < bCode);
   }
   return aLength < bLength;
@@ -180,7 +180,7 @@ export function isAtOrBelow(name: string, suffix: string): boolean {
   return name.endsWith(suffix) && (name.length === suffix.length || name.charCodeAt(name.length - suffix.length - 1) === DOT);
 }
 
-/** The name and all names above it, which are its suffixes at dots. */
+/** Returns the name and all names above it, which are its suffixes at dots. */
 export function* suffixesOf(name: string): Generator<string> {
   for (let at = 0; ; ) {
     yield name.slice(at);

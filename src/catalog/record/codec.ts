@@ -1,5 +1,5 @@
 /**
- * Reads and writes `waymark.fabric.v1.Record` without generated code: a row of the journal, and the content of a replication frame. The
+ * Reads and writes `waymark.fabric.v1.Record` without generated code, for rows of the journal and the content of replication frames. The
  * bytes of an entry are copied; they are not decoded and encoded again.
  */
 import { readEntryKey, roomEntryKey, writeEntryKey } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
@@ -28,12 +28,12 @@ import { BODY, type CatalogRecord, type EntryKey } from "./record.ts";
 /** The highest seq. It is the same on every node and leaves room for arithmetic. */
 export const MAX_SEQ = 2 ** 52;
 
-/** Whether a number from outside is a possible seq or generation. */
+/** Whether a number from outside is a valid seq or generation. */
 export function isSeq(n: number): boolean {
   return Number.isSafeInteger(n) && n >= 0 && n <= MAX_SEQ;
 }
 
-/** Largest size of a record's unknown fields, which are stored too. */
+/** Maximum size of a record's unknown fields, which are also stored. */
 const MAX_UNKNOWN_BYTES = 16_384;
 
 /** Maximum length of a record's principal, in UTF-16 units. */
@@ -47,17 +47,17 @@ export type RecordBody =
   /** The causes of tombstones have the numbers of `Tombstone.Cause`. */
   | { readonly body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED; readonly key: EntryKey };
 
-/** The fields of a record besides its body. The principal has at most 512 characters. */
+/** The fields of a record in addition to its body. The principal has at most 512 characters. */
 export type RecordHead = Pick<
   CatalogRecord,
   "seq" | "hlc" | "reach" | "filterSeq" | "firstSeq" | "principal" | "unregisteredHlc" | "orders"
 >;
 
-/** Unknown fields of a newer version. They are unchanged, so that they can be passed on. */
+/** Unknown fields from a newer version. They are kept unchanged, so that they can be passed on. */
 export interface UnknownFields {
   /** Unknown fields of the record. */
   readonly record: Uint8Array;
-  /** Unknown fields of its tombstone. */
+  /** Unknown fields of the record's tombstone. */
   readonly tombstone: Uint8Array;
 }
 
@@ -66,11 +66,11 @@ export type WireRecord = RecordHead & RecordBody & { readonly unknown?: UnknownF
 /** Encodes a record. */
 export function encodeRecord(head: RecordHead, body: RecordBody, unknown: UnknownFields = NO_UNKNOWN): Uint8Array {
   const { seq, hlc, filterSeq, firstSeq } = head;
-  assert(seq > 0 && Number.isSafeInteger(seq) && hlc >= 0 && Number.isSafeInteger(hlc), "a record must have a seq and an hlc", {
+  assert(seq > 0 && Number.isSafeInteger(seq) && hlc >= 0 && Number.isSafeInteger(hlc), "a record has a seq and an hlc", {
     seq,
     hlc,
   });
-  assert(filterSeq <= seq && firstSeq <= seq, "the earlier seqs of a record must not be above its own", { seq, filterSeq, firstSeq });
+  assert(filterSeq <= seq && firstSeq <= seq, "the earlier seqs of a record are not above its own", { seq, filterSeq, firstSeq });
   const { orders } = head;
   const headBytes = FIXED_BYTES + 3 * head.principal.length + overridesRoom(orders) + unknown.record.length + unknown.tombstone.length;
   const out = takeBytes(headBytes + (body.body === BODY.ENTRY ? body.entry.length : roomEntryKey(body.key)));
@@ -97,8 +97,8 @@ function writeBody(out: Uint8Array, start: number, body: RecordBody, unknown: Ui
 
 /**
  * Decodes a record. The entry's bytes are a view, and are not parsed yet (`EntryStamper.entryOfStored`). Throws `invalid_argument` for
- * malformed bytes, for numbers after which no node could continue, and unless these conditions hold: seqs start at 1, an earlier seq is not
- * after the record's own seq, the reach is known, and there is exactly one body.
+ * malformed bytes, for numbers after which no node could continue, and unless these conditions are met: seqs start at 1, an earlier seq
+ * is not after the record's own seq, the reach is known, and there is exactly one body.
  */
 export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord {
   const reader = new WireReader(bytes);
@@ -140,10 +140,11 @@ export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord
   if (unregisteredHlc !== undefined && unregisteredHlc > head.hlc)
     throw malformed(`unregistered_hlc ${unregisteredHlc} is after hlc ${head.hlc}`);
   if (head.principal.length > MAX_PRINCIPAL_LENGTH)
-    throw malformed(`principal has ${head.principal.length} characters, at most ${MAX_PRINCIPAL_LENGTH}`);
+    throw malformed(`principal has ${head.principal.length} characters; at most ${MAX_PRINCIPAL_LENGTH} are allowed`);
   if (body === undefined) throw malformed("it has neither an entry nor a tombstone");
   const unknownBytes = unknown === undefined ? 0 : unknown.record.length + unknown.tombstone.length;
-  if (unknownBytes > MAX_UNKNOWN_BYTES) throw malformed(`it has ${unknownBytes} bytes of unknown fields, at most ${MAX_UNKNOWN_BYTES}`);
+  if (unknownBytes > MAX_UNKNOWN_BYTES)
+    throw malformed(`it has ${unknownBytes} bytes of unknown fields; at most ${MAX_UNKNOWN_BYTES} are allowed`);
   const orders = operators === undefined && owners === undefined ? undefined : { operators, owners };
   const known = { ...head, reach: reach as Scope, unregisteredHlc, orders, unknown }; // Checked just above.
   return body.body === BODY.ENTRY ? { ...known, body: body.body, entry: body.entry } : { ...known, body: body.body, key: body.key };
@@ -152,7 +153,7 @@ export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord
 const NOTHING = new Uint8Array();
 const NO_UNKNOWN: UnknownFields = { record: NOTHING, tombstone: NOTHING };
 
-/** Returns a copy, because the argument is a view of a frame. */
+/** Joins bytes. Returns a copy, because the argument is a view of a frame. */
 function joined(before: Uint8Array = NOTHING, more: Uint8Array): Uint8Array {
   const both = new Uint8Array(before.length + more.length);
   both.set(before);

@@ -1,4 +1,4 @@
-/** Maintenance overrides of a key, as its records carry them (semantics.md, Maintenance). */
+/** Maintenance overrides of a key, as stored in its records (semantics.md, Maintenance). */
 import { MAINTENANCE_ORDER_LAST_FIELD, MAINTENANCE_ORDER_TAG, RECORD_TAG } from "../../../gen/waymark/fabric/v1/record_tags.ts";
 import { isStamp, MAX_STAMP } from "../../lib/hlc.ts";
 import {
@@ -23,16 +23,16 @@ export interface MaintenanceOverride {
   readonly hlc: number;
   readonly isOn: boolean;
   readonly reason: string;
-  /** When it ends automatically, in ms of wall clock since 1970. 0 means that it lasts until it is switched off. */
+  /** Time at which the override ends automatically, in ms of wall clock since 1970. 0 means that it lasts until it is switched off. */
   readonly untilMs: number;
-  /** The principal that set it. Empty for anonymous. An end that follows from a registration keeps this value. */
+  /** The principal that set the override. Empty for anonymous. An end that results from a registration keeps this value. */
   readonly giver: string;
 }
 
 /**
- * The maintenance overrides in the records of a key. Of all overrides by operators, the one with the highest stamp counts; so does the
- * newest of all overrides by owners. Neither replaces the other, because an owner must not end maintenance that an operator has set, not
- * even by a concurrent override.
+ * The maintenance overrides in the records of a key. Among the overrides by operators, the one with the highest stamp applies; among the
+ * overrides by owners, the newest one applies. Neither replaces the other, because an owner must not end maintenance that an operator has
+ * set, not even by a concurrent override.
  */
 export interface MaintenanceOverrides {
   /** Applies to the entries of all principals. */
@@ -41,12 +41,12 @@ export interface MaintenanceOverrides {
   readonly owners?: MaintenanceOverride | undefined;
 }
 
-/** Whether the maintenance is active at this time. An override that has ended stays stored, so that an older one does not count again. */
+/** Whether the maintenance is active at this time. An override that has ended remains stored, so that an older one does not apply again. */
 export function isInForce(order: MaintenanceOverride | undefined, wallMs: number): order is MaintenanceOverride {
   return order !== undefined && order.isOn && (order.untilMs === 0 || order.untilMs > wallMs);
 }
 
-/** The override that applies to an entry of this principal at this time. An operator's override has precedence. */
+/** Returns the override that applies to an entry of this principal at this time. An operator's override has precedence. */
 export function lastingOverride(
   orders: MaintenanceOverrides | undefined,
   principal: string,
@@ -58,8 +58,8 @@ export function lastingOverride(
 }
 
 /**
- * The overrides that remain after this principal has registered the key: an override of another owner has ended. The end is stamped one
- * step above the override, not by the clock, so that all nodes compute the same end, and so that it ends nothing newer.
+ * Returns the overrides that remain after this principal has registered the key: an override of another owner has ended. The end is
+ * stamped one step above the override, not by the clock, so that all nodes compute the same end, and so that it ends nothing newer.
  */
 export function overridesFor(principal: string, orders: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
   const owners = orders?.owners;
@@ -68,7 +68,7 @@ export function overridesFor(principal: string, orders: MaintenanceOverrides | u
   return { ...orders, owners: end };
 }
 
-/** The overrides that this entry's record carries, given the known ones. An override of another owner has ended if the entry is newer. */
+/** Returns the overrides in this entry's record, given the known ones. An override of another owner has ended if the entry is newer. */
 export function overridesOf(
   { principal, hlc }: { readonly principal: string; readonly hlc: number },
   orders: MaintenanceOverrides | undefined,
@@ -76,19 +76,19 @@ export function overridesOf(
   return hlc > (orders?.owners?.hlc ?? Number.POSITIVE_INFINITY) ? overridesFor(principal, orders) : orders;
 }
 
-/** Whether `a` has an override that is newer than the corresponding one of `b`. */
+/** Whether `a` has an override that is newer than the corresponding override of `b`. */
 export function hasNewerOverride(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): a is MaintenanceOverrides {
   return a !== b && (isNewer(a?.operators, b?.operators) || isNewer(a?.owners, b?.owners));
 }
 
-/** The newest overrides of both. Returns `a` itself if `b` adds nothing. */
+/** Returns the newest overrides of both. Returns `a` itself if `b` adds nothing. */
 export function newerOverrides(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
   if (!hasNewerOverride(b, a)) return a;
   if (!hasNewerOverride(a, b)) return b;
   return { operators: newerOrder(a.operators, b.operators), owners: newerOrder(a.owners, b.owners) };
 }
 
-/** Whether `a` replaces `b`. Two nodes can assign the same stamp; then all nodes choose the same override, an end before a start. */
+/** Whether `a` replaces `b`. If two nodes assign the same stamp, all nodes choose the same override, an end before a start. */
 function isNewer(a: MaintenanceOverride | undefined, b: MaintenanceOverride | undefined): a is MaintenanceOverride {
   if (a === undefined || b === undefined) return a !== undefined;
   return a.hlc === b.hlc ? wordsOf(a) > wordsOf(b) : a.hlc > b.hlc;
@@ -103,7 +103,7 @@ function wordsOf({ isOn, untilMs, reason, giver }: MaintenanceOverride): string 
   return `${isOn ? 0 : 1} ${String(untilMs).padStart(16, "0")} ${giver.length} ${giver}${reason}`;
 }
 
-/** Upper bound of the encoded size of the overrides with their tags. */
+/** Returns the upper bound of the encoded size of the overrides with their tags. */
 export function overridesRoom(orders: MaintenanceOverrides | undefined): number {
   return orders === undefined ? 0 : roomOrder(orders.operators) + roomOrder(orders.owners);
 }
@@ -143,8 +143,8 @@ export function readOverride(reader: WireReader): MaintenanceOverride {
   reader.leave(outer);
   if (!isStamp(hlc) || hlc === 0) throw misplaced(`maintenance override with the stamp ${hlc}`);
   if (utf8Size(reason) > MAX_REASON_BYTES)
-    throw misplaced(`maintenance override with a reason of ${utf8Size(reason)} bytes, at most ${MAX_REASON_BYTES}`);
+    throw misplaced(`maintenance override with a reason of ${utf8Size(reason)} bytes; at most ${MAX_REASON_BYTES} are allowed`);
   if (giver.length > MAX_GIVER_LENGTH)
-    throw misplaced(`maintenance override with a giver of ${giver.length} characters, at most ${MAX_GIVER_LENGTH}`);
+    throw misplaced(`maintenance override with a giver of ${giver.length} characters; at most ${MAX_GIVER_LENGTH} are allowed`);
   return { hlc, isOn: on !== 0, reason, untilMs, giver };
 }

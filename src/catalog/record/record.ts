@@ -1,7 +1,7 @@
 /**
  * The newest statement of one origin about one key: a live entry or a tombstone. It is plain mutable state of the replica, and all other
- * code only reads it. The bytes of entries are in the slab, and filterable values in shared `SharedTraits`, so that a record costs one
- * small object.
+ * code only reads it. The bytes of entries are in the slab, and filterable values in shared `SharedTraits`, so that a record costs only
+ * one small object.
  */
 import { KIND as KIND_NUMBERS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import type { Scope } from "../entry/scope.ts";
@@ -51,7 +51,7 @@ export type BodyKind = (typeof BODY)[keyof typeof BODY];
 /** The state of an origin on this node (semantics.md, Orphans). */
 export type OriginStatus = "live" | "orphaned" | "hidden";
 
-/** A node in one generation; `id` is `<node_id>/<generation>`. */
+/** A node in one generation. `id` is `<node_id>/<generation>`. */
 export interface OriginRef {
   readonly id: string;
   readonly nodeId: string;
@@ -59,7 +59,7 @@ export interface OriginRef {
   readonly life: OriginStatus;
   /** The cluster of its node. Empty or absent while unknown. */
   readonly clusterId?: string;
-  /** Its records up to this seq stay hidden (`lost-marks.ts`). Absent or 0 means none. */
+  /** The origin's records up to this seq remain hidden (`lost-marks.ts`). Absent or 0 means none. */
   readonly markedSeq?: number;
 }
 
@@ -73,7 +73,7 @@ export interface CatalogRecord {
   readonly seq: number;
   /** Hybrid logical clock stamp: wall ms × 2048 + counter. */
   readonly hlc: number;
-  /** Seq at which this origin put the key after it had been absent. */
+  /** Seq at which this origin put the key after the key had been absent. */
   readonly firstSeq: number;
   /** Seq of the last change of a filterable field. */
   readonly filterSeq: number;
@@ -89,8 +89,8 @@ export interface CatalogRecord {
   /** The principal that registered it. Empty for anonymous. */
   readonly principal: string;
   /**
-   * Stamp of the `unregistered` tombstone of this origin that this record replaced; in a tombstone, the stamp of the newest one that its
-   * origin knew. Undefined if there is none.
+   * Stamp of the `unregistered` tombstone of this origin that this record replaced. In a tombstone, the stamp of the newest such
+   * tombstone that its origin knew. Undefined if there is none.
    */
   readonly unregisteredHlc?: number | undefined;
   /** The newest maintenance overrides of the key that its origin knew. */
@@ -104,8 +104,8 @@ export interface CatalogRecord {
 }
 
 /**
- * The health that readers see: the registered health, or ORPHANED while the origin is unreachable. An entry in maintenance stays in
- * maintenance (semantics.md, Maintenance).
+ * Returns the health that readers see: the registered health, or ORPHANED while the origin is unreachable. An entry in maintenance
+ * remains in maintenance (semantics.md, Maintenance).
  */
 export function viewHealth({ health, origin }: Pick<CatalogRecord, "health"> & { readonly origin: Pick<OriginRef, "life"> }): Health {
   return shownWhile(origin.life, health);
@@ -120,12 +120,12 @@ export function shownWhile(life: OriginStatus, health: Health): Health {
 const SEPARATOR = "\0";
 
 export function keyText(key: EntryKey): KeyText {
-  // The only cast to KeyText: the parts were parsed in names.ts and cannot contain the separator. `join` makes one flat string of 48 bytes;
-  // a template would keep a tree of pieces alive in the map, 217 more bytes per key (measured at 500k keys).
+  // The only cast to KeyText: the parts were parsed in names.ts and cannot contain the separator. `join` makes one flat string of 48
+  // bytes. A template would keep a tree of string pieces in memory, 217 more bytes per key (measured at 500k keys).
   return [key.namespace, key.name, key.kind, key.instanceId, key.clusterId].join(SEPARATOR) as KeyText;
 }
 
-/** The parts of a key text; the reverse of `keyText`. */
+/** Returns the parts of a key text. The reverse of `keyText`. */
 export function keyParts(key: KeyText): EntryKey {
   const [namespace, name, kind, instanceId, clusterId] = key.split(SEPARATOR);
   return {
@@ -138,7 +138,8 @@ export function keyParts(key: KeyText): EntryKey {
 }
 
 /**
- * Readable form of a key: `namespace/name/instance`. HOT: runs for each written entry (audit); `keyParts` would cost three times as much.
+ * Returns the readable form of a key: `namespace/name/instance`. HOT: runs for each written entry (audit); `keyParts` would cost three
+ * times as much.
  */
 export function keyLabel(key: KeyText): string {
   const name = key.indexOf(SEPARATOR);
@@ -151,25 +152,28 @@ export function namespaceOfKey(key: KeyText): string {
   return key.slice(0, key.indexOf(SEPARATOR));
 }
 
-/** The cluster of a key. HOT: runs several times for each change of a summary; `keyParts` costs five times as much. */
+/** Returns the cluster of a key. HOT: runs several times for each change of a summary; `keyParts` costs five times as much. */
 export function clusterOfKey(key: KeyText): string {
   return key.slice(key.lastIndexOf(SEPARATOR) + 1);
 }
 
-/** The name of a key as text: `namespace \0 name \0 kind`, the prefix of each of its keys. HOT: runs for each change on a resolver. */
+/**
+ * Returns the name of a key as text: `namespace \0 name \0 kind`, the prefix of each of its keys. HOT: runs for each change on a
+ * resolver.
+ */
 export function nameOfKey(key: KeyText): string {
   return key.slice(0, key.lastIndexOf(SEPARATOR, key.lastIndexOf(SEPARATOR) - 1));
 }
 
 /**
- * Whether a key names this cluster. HOT: runs at least once for each record that is put, removed or received (`versions`, keys that come
- * and go).
+ * Whether the cluster in a key is this cluster. HOT: runs at least once for each record that is put, removed or received (`versions`,
+ * keys that come and go).
  */
 export function isKeyOf(clusterId: string, key: KeyText): boolean {
   return key.endsWith(clusterId) && key[key.length - clusterId.length - 1] === SEPARATOR;
 }
 
-/** `<node_id>/<generation>/<seq>`: the same on every node. */
+/** Returns `<node_id>/<generation>/<seq>`, which is the same on every node. */
 export function deltaId(record: Pick<CatalogRecord, "origin" | "seq">): string {
   return `${record.origin.id}/${record.seq}`;
 }

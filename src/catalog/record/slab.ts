@@ -1,6 +1,6 @@
 /**
- * Stores byte strings in a few large buffers. An entry of 150 bytes costs 459 bytes in its own Buffer, and 160 bytes here. Blocks are
- * multiples of 16 bytes. Free blocks are chained through their own bytes, so an empty slab uses no heap, however full it was.
+ * Stores byte strings in a few large buffers. An entry of 150 bytes needs 459 bytes in its own Buffer, and 160 bytes here. The sizes of
+ * blocks are multiples of 16 bytes. Free blocks are chained through their own bytes, so an empty slab uses no heap, however full it was.
  */
 import { assert } from "../../lib/errors.ts";
 
@@ -8,14 +8,14 @@ const CHUNK_BYTES = 1_048_576;
 const UNIT_BYTES = 16;
 const UNITS_PER_CHUNK = CHUNK_BYTES / UNIT_BYTES;
 const WORDS_PER_UNIT = UNIT_BYTES / 4;
-/** Maximum number of chunks. Addresses stay below 2^31, so that V8 treats them as small integers: 32 GiB. */
+/** Maximum number of chunks, 32 GiB in total. Addresses remain below 2^31, so that V8 treats them as small integers. */
 const MAX_CHUNKS = 32_768;
-/** Enough for an entry of 16 KiB with load and times. */
+/** Sufficient for an entry of 16 KiB with load and times. */
 const DEFAULT_MAX_BYTES = 65_536;
 /** Below this size a loop is faster than `set`, which costs 45 ns for any size; measured on Node 24. */
 const LOOP_BYTES = 32;
 const NONE = -1;
-/** Words of a free block: the next free block of its size, the previous one, its size in units. */
+/** Words of a free block: the next free block of its size, the previous one, and its size in units. */
 const NEXT = 0;
 const PREVIOUS = 1;
 const UNITS = 2;
@@ -48,7 +48,7 @@ export class Slab {
 
   /** Accepts byte strings of up to `maxBytes`, at most one chunk of 1 MiB. */
   constructor(maxBytes = DEFAULT_MAX_BYTES) {
-    assert(maxBytes >= 1 && maxBytes <= CHUNK_BYTES, "slab blocks must fit a chunk", { maxBytes });
+    assert(maxBytes >= 1 && maxBytes <= CHUNK_BYTES, "slab blocks fit into a chunk", { maxBytes });
     this.#maxUnits = unitsOf(maxBytes);
     this.#heads = new Int32Array(this.#maxUnits + 1).fill(NONE);
   }
@@ -57,7 +57,7 @@ export class Slab {
   put(bytes: Uint8Array): number {
     const size = bytes.length;
     const units = unitsOf(size);
-    assert(size > 0 && units <= this.#maxUnits, "slab cannot store this size", { size, maxBytes: this.#maxUnits * UNIT_BYTES });
+    assert(size > 0 && units <= this.#maxUnits, "the slab can store this size", { size, maxBytes: this.#maxUnits * UNIT_BYTES });
     const at = this.#take(units);
     const chunk = this.#chunk(at);
     chunk.liveUnits += units;
@@ -68,11 +68,11 @@ export class Slab {
     return at;
   }
 
-  /** Frees a byte string. `at` is the address that `put` returned, `sizeBytes` the size that was put. */
+  /** Frees a byte string. `at` is the address that `put` returned, and `sizeBytes` the size of the stored bytes. */
   free(at: number, sizeBytes: number): void {
     const units = unitsOf(sizeBytes);
     const chunk = this.#chunk(at);
-    assert(units <= chunk.liveUnits, "slab block freed twice or with another size", { at, sizeBytes });
+    assert(units <= chunk.liveUnits, "a slab block is freed once and with its size", { at, sizeBytes });
     chunk.liveUnits -= units;
     this.#usedUnits -= units;
     this.#link(at, units);
@@ -90,7 +90,7 @@ export class Slab {
     return offset + sizeBytes;
   }
 
-  /** A view of the stored bytes. Read them before they are freed, and do not keep the view. */
+  /** Returns a view of the stored bytes. The caller must read them before they are freed, and must not keep the view. */
   view(at: number, sizeBytes: number): Uint8Array {
     const start = offsetOf(at);
     return this.#chunk(at).bytes.subarray(start, start + sizeBytes);
@@ -111,7 +111,10 @@ export class Slab {
     return { chunks, usedBytes, freeBytes: chunks * CHUNK_BYTES - usedBytes };
   }
 
-  /** A block of this many units: a free block of this size, otherwise undivided space, the front of a larger free block, or a new chunk. */
+  /**
+   * Allocates a block of this many units: a free block of this size, otherwise undivided space, the front of a larger free block, or a
+   * new chunk.
+   */
   #take(units: number): number {
     const head = this.#heads[units] ?? NONE;
     if (head !== NONE) return this.#takeFree(head, units);
@@ -146,7 +149,7 @@ export class Slab {
     const empty = this.#empty.pop();
     if (empty !== undefined) this.#current = empty;
     else {
-      assert(this.#chunks.length < MAX_CHUNKS, "slab is full", { chunks: this.#chunks.length });
+      assert(this.#chunks.length < MAX_CHUNKS, "the slab has room for another chunk", { chunks: this.#chunks.length });
       const buffer = new ArrayBuffer(CHUNK_BYTES);
       this.#current = this.#chunks.length;
       this.#chunks.push({ bytes: new Uint8Array(buffer), words: new Int32Array(buffer), liveUnits: 0 });
@@ -167,7 +170,7 @@ export class Slab {
     const { words } = this.#chunk(base);
     for (let unit = 0; unit < UNITS_PER_CHUNK; ) {
       const units = words[unit * WORDS_PER_UNIT + UNITS] ?? 0;
-      assert(units > 0, "slab chunk is not completely divided into blocks", { index, unit });
+      assert(units > 0, "a slab chunk is completely divided into blocks", { index, unit });
       this.#unlink(base + unit, units);
       unit += units;
     }
@@ -179,7 +182,7 @@ export class Slab {
     const word = wordOf(at);
     words[word + UNITS] = units;
     words[word + PREVIOUS] = NONE;
-    // Only the end of a chunk can be larger than any request. It is listed with the largest size and used piece by piece.
+    // Only the end of a chunk can be larger than any request. It is listed under the largest size and used piece by piece.
     const listed = Math.min(units, this.#maxUnits);
     const next = this.#heads[listed] ?? NONE;
     words[word + NEXT] = next;
@@ -199,7 +202,7 @@ export class Slab {
 
   #chunk(at: number): SlabChunk {
     const chunk = this.#chunks[chunkOf(at)];
-    assert(chunk !== undefined, "not an address of this slab", { at });
+    assert(chunk !== undefined, "the address is in this slab", { at });
     return chunk;
   }
 }

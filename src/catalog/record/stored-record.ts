@@ -21,30 +21,30 @@ import {
 } from "./record.ts";
 import type { Slab } from "./slab.ts";
 
-/** An origin as this node knows it. */
+/** An origin from the point of view of this node. */
 export interface Origin extends OriginRef {
   /** The id of this node's own origin changes with its generation (`startNewGeneration`). All other ids are constant. */
   id: string;
   generation: number;
-  /** The cluster of its node. Empty while unknown. */
+  /** The cluster of the origin's node. Empty while unknown. */
   clusterId: string;
   region: string;
   life: OriginStatus;
   markedSeq: number;
-  /** All of its newest records up to this seq are stored here. This is its entry in the version vector. */
+  /** All of the origin's newest records up to this seq are stored here. This is its entry in the version vector. */
   through: number;
   /** Present while the stored records differ from those that the origin had at `through`; see `settledOf`. */
   unsettled?: IncompleteRange | undefined;
   /**
-   * Present while this node has refused some of its records. The origin is *partial* until it has arrived whole (semantics.md,
+   * Present while this node has refused some of the origin's records. The origin is *partial* until it has arrived whole (semantics.md,
    * Replication).
    */
   lacks?: Lacking | undefined;
   /** Only in a summary replica: no node writes as this origin any more, so other origins publish its records. */
   isTakenOver?: boolean;
-  /** Whether its node named its cluster on a direct link. Then no node of another cluster can replace it. */
+  /** Whether the origin's node reported its cluster on a direct link. If so, no node of another cluster can replace the origin. */
   isAtHome?: true;
-  /** This node has more changes of the origin than the origin's node ever wrote, so its tombstones ended nothing. */
+  /** Whether this node has more changes of the origin than the origin's node ever wrote, so that its tombstones ended nothing. */
   isDisproved?: true;
   /** Present while records that a whole transfer did not list are being withdrawn. */
   closing?: ClosingTransfer | undefined;
@@ -55,13 +55,13 @@ export interface Origin extends OriginRef {
 }
 
 /**
- * A whole transfer whose last frame has arrived. It is in progress, and the version vector does not advance, until all records that it did
- * not list are withdrawn.
+ * A whole transfer whose last frame has arrived. The transfer remains in progress, and the version vector does not advance, until all
+ * records that it did not list have been withdrawn.
  */
 export interface ClosingTransfer {
-  /** Everything up to this seq has arrived, with this transfer or after it. The version vector advances to it at the end. */
+  /** Everything up to this seq has arrived, with this transfer or after it. The version vector advances to this seq at the end. */
   reached: number;
-  /** The highest seq that its senders knew. */
+  /** The highest seq that the senders of the transfer knew. */
   knownSeq: number;
   /** The sender's floor: tombstones at or below it were not sent. */
   readonly floor: number;
@@ -70,16 +70,16 @@ export interface ClosingTransfer {
 /** Records of an origin that were refused since the origin was last complete. */
 export interface Lacking {
   readonly count: number;
-  /** The reason for which the first of them was refused. */
+  /** The reason for which the first of these records was refused. */
   readonly why: string;
-  /** Whether the refusals were before this node's restart. Their details are not stored. */
+  /** Whether the records were refused before this node's restart. Their details are not stored. */
   readonly isFromBefore?: boolean;
 }
 
 /**
- * The range of seqs in which records may be missing or old. Frames carry only newest records, so a frame that was cut at `through` lacks
- * the keys that had changed again by then. Of the keys touched after `from`, some may be missing or old here until everything up to `until`
- * has arrived.
+ * The range of seqs in which records may be missing or old. Frames contain only the newest records, so a frame that was cut at `through`
+ * lacks the keys that had changed again by then. Some of the keys touched after `from` may be missing or old here until everything up to
+ * `until` has arrived.
  */
 export interface IncompleteRange {
   readonly from: number;
@@ -87,16 +87,17 @@ export interface IncompleteRange {
 }
 
 /**
- * The seq up to which the origin's records are stored as they were on the origin: two nodes that are settled at one seq have the same
- * records. For a partial origin the missing records are unknown, so this is 0: a reader that moves to another node gets all records again.
+ * Returns the seq up to which the origin's records are stored as they were on the origin: two nodes that are settled at one seq have the
+ * same records. For a partial origin the missing records are unknown, so this is 0: a reader that moves to another node gets all records
+ * again.
  */
 export function settledOf(origin: Origin): number {
   return origin.lacks === undefined ? tiedTo(origin) : 0;
 }
 
 /**
- * The seq up to which nothing is missing that the origin had; keys that frames left out are still expected. For a dead origin they may
- * never arrive.
+ * Returns the seq up to which no record of the origin is missing, except keys that frames omitted, which are still expected. For a dead
+ * origin they may never arrive.
  */
 export function heldThrough(origin: Origin): number {
   return origin.life === "live" ? tiedTo(origin) : origin.through;
@@ -108,8 +109,8 @@ function tiedTo({ unsettled, through }: Origin): number {
 }
 
 /**
- * Whether the stored records count as complete at the origin's seq. Keys that a dead origin's frames left out may never arrive, and then
- * the replicas must agree on the records that exist.
+ * Whether the stored records are considered complete at the origin's seq. Keys that were omitted from a dead origin's frames may never
+ * arrive, so the replicas must agree on the existing records.
  */
 export function isFirm(origin: Origin): boolean {
   if (origin.lacks !== undefined || origin.closing !== undefined) return false;
@@ -117,8 +118,8 @@ export function isFirm(origin: Origin): boolean {
 }
 
 /**
- * The seq up to which everything of the origin has been received, so records up to it are not new. It is the origin's entry in the version
- * vector, or the next value of that entry.
+ * Returns the seq up to which everything of the origin has been received, so records up to it are not new. It is the origin's entry in
+ * the version vector, or the next value of that entry.
  */
 export function takenThrough({ closing, through }: Origin): number {
   return closing?.reached ?? through;
@@ -140,7 +141,7 @@ export function followClosing(origin: Origin, closing: ClosingTransfer, through:
   holdAbove(origin, Math.max(closing.reached, closing.knownSeq));
 }
 
-/** Notes that records above the version vector were received, while the other records of that transfer are still expected. */
+/** Records that changes above the version vector were received, while the other records of their transfer are still expected. */
 export function holdAbove(origin: Origin, knownSeq: number): void {
   const until = Math.max(origin.unsettled?.until ?? 0, knownSeq);
   if (until > origin.through) origin.unsettled = { from: tiedTo(origin), until };
@@ -155,7 +156,7 @@ export interface StoredRecordFields extends Omit<CatalogRecord, "origin" | "revi
   readonly hasChecks?: boolean | undefined;
 }
 
-/** The fields of an entry that was read from its record, from the journal or another node. Puts its bytes into the slab. */
+/** Returns the fields of an entry that was read from its record, from the journal or another node. Stores its bytes in the slab. */
 export function entryFields(
   record: RecordHead & { readonly entry: Uint8Array },
   stamped: StoredEntry,
@@ -173,7 +174,7 @@ export function entryFields(
   };
 }
 
-/** Fields of newer versions, by stored record. Few records have any, so they need no space in the other records. */
+/** Fields of newer versions, by stored record. Few records have such fields, so the other records need no space for them. */
 const unknownFields = new WeakMap<StoredRecord, UnknownFields>();
 
 export function unknownOf(stored: StoredRecord): UnknownFields | undefined {
@@ -184,7 +185,7 @@ export function keepUnknown(stored: StoredRecord, unknown: UnknownFields): void 
   unknownFields.set(stored, unknown);
 }
 
-/** Maintenance overrides by stored record. Few records have any, so they need no space in the other records. */
+/** Maintenance overrides by stored record. Few records have overrides, so the other records need no space for them. */
 const ordersOf = new WeakMap<StoredRecord, MaintenanceOverrides>();
 
 /** Bits of the packed small fields. Packing saves 40 B per record, which is 40 MB for 1M entries. */
@@ -217,14 +218,17 @@ export class StoredRecord implements CatalogRecord {
   readonly name: string;
   readonly origin: Origin;
   seq: number;
-  /** The stamp in two small integers. One number of its size would need a box of 16 B, and one more object for each garbage collection. */
+  /**
+   * The stamp in two small integers. A single number of its size would need a box of 16 B, which is one more object for each garbage
+   * collection.
+   */
   #hlcHigh: number;
   #hlcLow: number;
   firstSeq: number;
   filterSeq: number;
   traits: SharedTraits;
   principal: string;
-  /** Undefined instead of 0, because a number field that is mostly 0 would cost every record its own box. */
+  /** Undefined instead of 0, because a number field that is usually 0 would cost every record its own box. */
   unregisteredHlc: number | undefined;
   at: number;
   /** This node's revision of the last touch. 0 while staged, -1 once dropped. */
@@ -232,11 +236,11 @@ export class StoredRecord implements CatalogRecord {
   /** Revision at which the key appeared in this stored record. A cursor before it has not seen the key (CREATE). */
   bornRevision = 0;
   /**
-   * Revision of the last change of a field that filters use. For a hidden record, the revision at which it was hidden, or 0 if it was never
-   * visible.
+   * Revision of the last change of a field that filters use. For a hidden record, the revision at which it was hidden, or 0 if it was
+   * never visible.
    */
   filterRevision = 0;
-  /** All stored records of this key in view order. The list is shared by them. Undefined while there is only one record. */
+  /** All stored records of this key in view order. The records share the list. Undefined while there is only one record. */
   peers: StoredRecord[] | undefined = undefined;
   #bits: number;
   #sizes: number;
@@ -294,9 +298,7 @@ export class StoredRecord implements CatalogRecord {
   get orders(): MaintenanceOverrides | undefined {
     return (this.#bits & HAS_ORDERS) === 0 ? undefined : ordersOf.get(this);
   }
-  /**
-   * The result of the replica owner's check of this content, in five bits. 0 before the check, and again after a newer record replaces it.
-   */
+  /** The replica owner's verdict on this content, in five bits. 0 before the check, and again after a newer record replaces the content. */
   get finding(): number {
     return (this.#bits >> FINDING_SHIFT) & FINDING_BITS;
   }
@@ -315,13 +317,15 @@ export class StoredRecord implements CatalogRecord {
     this.#bits = (this.#bits & ~(THREE_BITS << SHOWN_SHIFT)) | (viewHealth(this) << SHOWN_SHIFT);
   }
 
-  /** Changes an entry into an `expired` tombstone with the same seq. The size of its content stays, because the lookup still counts it. */
+  /**
+   * Changes an entry into an `expired` tombstone with the same seq. The size of its content is kept, because the lookup still counts it.
+   */
   expire(): void {
     this.#bits = (this.#bits & ~(3 << BODY_SHIFT)) | (BODY.EXPIRED << BODY_SHIFT);
     this.#sizes &= SIZE_MASK;
   }
 
-  /** Copies the content of a newer record of the same key and origin. The bookkeeping stays. */
+  /** Copies the content of a newer record of the same key and origin. The bookkeeping is kept. */
   become(next: StoredRecord): void {
     this.seq = next.seq;
     this.#hlcHigh = next.#hlcHigh;
@@ -355,15 +359,15 @@ function pack(fields: StoredRecordFields): number {
   );
 }
 
-/** The record of the given origin for the key of `any`. */
+/** Returns the record of the given origin for the key of `any`. */
 export function recordOf(any: StoredRecord | undefined, origin: Origin): StoredRecord | undefined {
   if (any?.peers === undefined) return any?.origin === origin ? any : undefined;
   return any.peers.find((stored) => stored.origin === origin);
 }
 
 /**
- * Adds a stored record to the list of its key, which contains `any`. It is inserted in order, because sorting the list each time would be
- * slow when thousands of origins have one key.
+ * Adds a stored record to the list of its key, which contains `any`. The record is inserted in order, because sorting the list each time
+ * would be slow when thousands of origins have one key.
  */
 export function join(any: StoredRecord, stored: StoredRecord): void {
   any.peers ??= [any];
@@ -384,7 +388,7 @@ export function leave(stored: StoredRecord): StoredRecord | undefined {
   return peers[0];
 }
 
-/** Revision of the last touch of the key of `any`. */
+/** Returns the revision of the last touch of the key of `any`. */
 export function lastTouchOf(any: StoredRecord | undefined): number {
   if (any?.peers === undefined) return any?.revision ?? 0;
   let last = 0;

@@ -7,7 +7,7 @@ import type { CatalogRecord, SharedTraits } from "./record.ts";
 export type FilterTraits = Pick<CatalogRecord, "scope" | "health" | "traits">;
 
 /**
- * Whether all filterable fields are equal: scope, health, tags, capabilities, resources, cluster, region, version. It decides whether a
+ * Whether all filterable fields are equal: scope, health, tags, capabilities, resources, cluster, region, version. If they differ, a
  * change advances a record's `filterSeq`. Shared traits are compared by identity.
  */
 export function sameFilter(a: FilterTraits, b: FilterTraits): boolean {
@@ -38,30 +38,31 @@ const ROW_BITS = 8;
 const ROW_SLOTS = 1 << ROW_BITS;
 
 /**
- * Interns traits and short texts by content. Sharing only saves memory. Traits are in a table of fixed size, in which the newer of two with
- * the same hash stays; texts are in a map that is emptied when it is full. So unique tags of a hostile client cost at most this much.
+ * Interns traits and short texts by content. Sharing only saves memory. Traits are in a table of fixed size, in which the newer of two
+ * with the same hash is kept. Texts are in a map that is emptied when it is full. The unique tags of a hostile client therefore cost at
+ * most this much memory.
  */
 export class TraitsPool {
   readonly #maxSize: number;
-  /** A row of slots is created when it is first used: most pools contain little, and all slots together need 512 KiB and 0.3 ms. */
+  /** A row of slots is created when it is first used: most pools contain few items, and all slots together need 512 KiB and 0.3 ms. */
   readonly #rows: ((SharedTraits | undefined)[] | undefined)[];
   readonly #texts = new Map<string, string>();
 
   /** Stores at most `maxSize` traits, a power of two, and as many texts. */
   constructor(maxSize = 65_536) {
-    assert(maxSize > 0 && (maxSize & (maxSize - 1)) === 0, "traits pool size must be a power of two", { maxSize });
+    assert(maxSize > 0 && (maxSize & (maxSize - 1)) === 0, "the traits pool size is a power of two", { maxSize });
     this.#maxSize = maxSize;
     this.#rows = new Array<undefined>(Math.ceil(maxSize / ROW_SLOTS)).fill(undefined);
   }
 
-  /** Number of stored traits and texts, at most twice the given size. The cost is one step per slot of the rows in use. */
+  /** Returns the number of stored traits and texts, at most twice the given size. Cost: one step per slot of the rows in use. */
   size(): number {
     let traits = 0;
     for (const row of this.#rows) for (const slot of row ?? []) if (slot !== undefined) traits++;
     return traits + this.#texts.size;
   }
 
-  /** The shared copy of these traits, which is created if needed. The given lists are not kept. */
+  /** Returns the shared copy of these traits, which is created if needed. The given lists are not kept. */
   intern(fields: DirectTraits, version: string, ports: readonly string[]): SharedTraits {
     // HOT: runs for each stamped entry; a text key for a Map costs 0.4 µs more than hashing and comparing the parts (bench/codec.ts).
     const slot = hashOf(fields, version, ports) & (this.#maxSize - 1);
@@ -85,7 +86,7 @@ export class TraitsPool {
     return traits;
   }
 
-  /** The shared copy of a text. Used for namespaces and names, which many keys repeat. */
+  /** Returns the shared copy of a text. Used for namespaces and names, which many keys repeat. */
   text(text: string): string {
     const known = this.#texts.get(text);
     if (known !== undefined) return known;
@@ -114,7 +115,7 @@ function sameTraits(a: SharedTraits, b: DirectTraits): boolean {
   );
 }
 
-/** Hashes traits. Of the ids only node, zone and tenant are hashed: they differ when the other ids differ. */
+/** Hashes traits. Of the ids only node, zone and tenant are hashed, because they differ if the other ids differ. */
 function hashOf(fields: DirectTraits, version: string, ports: readonly string[]): number {
   let hash = hashText(hashText(0, fields.nodeId), fields.zone);
   hash = hashText(hash, fields.tenantId);
@@ -139,7 +140,7 @@ function hashText(start: number, text: string): number {
   return Math.imul(hash, 31);
 }
 
-/** The traits of a tombstone that was read from its record, where filterable fields are not stored. */
+/** The traits of a tombstone that was read from its record, which does not contain filterable fields. */
 export const NO_TRAITS: SharedTraits = {
   tags: NOTHING,
   capabilities: NOTHING,

@@ -1,14 +1,17 @@
 /**
- * Records in the order of their last change: by this node's revision, or by their origin's seq. The log is append-only. A slot is stale
- * when its record has changed again, and stale slots are dropped chunk by chunk. So reading the changes since n costs the number of
- * changes, not the size of the catalog (docs/architecture.md, The idea).
+ * Records in the order of their last change: by this node's revision, or by their origin's seq. The log is append-only. A slot becomes
+ * stale when its record changes again, and stale slots are dropped chunk by chunk. The cost of reading the changes since n is therefore
+ * the number of changes, not the size of the catalog (docs/architecture.md, The idea).
  */
 
-/** Slots of a chunk. This also bounds the work of one append or retire. */
+/** Number of slots in a chunk. This also bounds the work of one append or retire. */
 const CHUNK_SLOTS = 2048;
 
 interface LogChunk<T> {
-  /** Ascending over the whole log, each minus `base`. A full chunk is packed: this saves 4 bytes for each record of each log. */
+  /**
+   * Numbers in ascending order over the whole log, each minus `base`. A full chunk is packed, which saves 4 bytes for each record of each
+   * log.
+   */
   orders: number[] | Uint32Array;
   /** 0 while the chunk is not packed. */
   base: number;
@@ -55,7 +58,7 @@ export class ChangeLog<T> {
   append(order: number, record: T): void {
     let last = this.#chunks.at(-1);
     if (last !== undefined && last.orders.length >= CHUNK_SLOTS && last.live < last.orders.length / 2) {
-      // The chunk is full of stale slots, and a later `retire` may never shorten it.
+      // The chunk is full of stale slots, and it may never be shortened by a later `retire`.
       this.#compact(this.#chunks.length - 1);
       last = this.#chunks.at(-1);
     }
@@ -72,7 +75,8 @@ export class ChangeLog<T> {
   }
 
   /**
-   * Adds a record whose number may lie between others, as when a transfer repairs an old gap. O(chunk) when the number is not the highest.
+   * Adds a record whose number may be between others, for example when a transfer repairs an old gap. O(chunk) if the number is not the
+   * highest.
    */
   insert(order: number, record: T): void {
     const last = this.#chunks.at(-1);
@@ -95,7 +99,7 @@ export class ChangeLog<T> {
     }
   }
 
-  /** Marks the slot at `order` as stale. Call it after the record's number has changed. */
+  /** Marks the slot at `order` as stale. Must be called after the record's number has changed. */
   retire(order: number): void {
     this.#live -= 1;
     const index = this.#chunkAfter(order - 1);
@@ -103,7 +107,7 @@ export class ChangeLog<T> {
     if (chunk === undefined) return;
     chunk.live -= 1;
     if (index === this.#chunks.length - 1) {
-      // If the last chunk is half stale, compacting it keeps a log of few, busy keys about as short as its number of keys.
+      // If the last chunk is half stale, it is compacted, so that a log of a few busy keys remains about as short as its number of keys.
       if (chunk.orders.length >= CHUNK_SLOTS && chunk.live < chunk.orders.length / 2) this.#compact(index);
       return;
     }
@@ -111,8 +115,8 @@ export class ChangeLog<T> {
   }
 
   /**
-   * Visits records with a number above `after`, ascending, until `visit` returns false.
-   * The cost is the number of passed slots, of which at most three quarters are stale.
+   * Visits records with a number above `after`, ascending, until `visit` returns false. Cost: the number of passed slots, of which at
+   * most three quarters are stale.
    */
   forEachSince(after: number, visit: (record: T, order: number) => boolean): void {
     const first = this.#chunkAfter(after);
@@ -129,7 +133,7 @@ export class ChangeLog<T> {
     }
   }
 
-  /** A copy of all records in order. Use it when the loop changes the log. */
+  /** Returns a copy of all records in order. It is needed if a loop changes the log. */
   list(): readonly T[] {
     const records: T[] = [];
     this.forEachSince(Number.NEGATIVE_INFINITY, (record) => {
@@ -139,7 +143,7 @@ export class ChangeLog<T> {
     return records;
   }
 
-  /** Index of the first chunk that may contain a number above `after`. */
+  /** Returns the index of the first chunk that may contain a number above `after`. */
   #chunkAfter(after: number): number {
     let low = 0;
     let high = this.#chunks.length;
@@ -194,7 +198,7 @@ export class ChangeLog<T> {
   }
 }
 
-/** The highest number of a chunk; -1 for a chunk without slots. */
+/** Returns the highest number of a chunk; -1 for a chunk without slots. */
 function lastOf({ orders, base }: LogChunk<unknown>): number {
   // HOT: runs about ten times per change. With `at`, and a callback in `pack`, a change of a log of 500,000 took twice as long.
   return orders.length === 0 ? -1 : base + (orders[orders.length - 1] ?? 0);
@@ -213,7 +217,7 @@ function pack(chunk: LogChunk<unknown>): void {
 
 const MAX_UINT32 = 2 ** 32 - 1;
 
-/** The numbers of a chunk as a plain array that can be changed. */
+/** Returns the numbers of a chunk as a plain array that can be changed. */
 function unpacked(chunk: LogChunk<unknown>): number[] {
   const { orders, base } = chunk;
   const plain = Array.isArray(orders) ? orders : Array.from(orders, (order) => base + order);
@@ -222,7 +226,7 @@ function unpacked(chunk: LogChunk<unknown>): number[] {
   return plain;
 }
 
-/** Index of the first number above `value` in an ascending list. */
+/** Returns the index of the first number above `value` in an ascending list. */
 function upperBound(values: ArrayLike<number>, value: number): number {
   let low = 0;
   let high = values.length;

@@ -1,6 +1,6 @@
 /**
- * Replication between replicas: builds the frames of an origin for a peer, and applies received frames (semantics.md, Replication). It only
- * converts records to and from bytes; the fabric owns the links and schedules them.
+ * Replication between replicas: builds the frames of an origin for a peer, and applies received frames (semantics.md, Replication). It
+ * only converts records to and from bytes. The fabric owns the links and schedules the frames.
  */
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
@@ -36,19 +36,22 @@ export interface OriginFrame {
   readonly through: number;
   /** Encoded `waymark.fabric.v1.Record`, ascending by seq. */
   readonly records: readonly Uint8Array[];
-  /** Part of a whole transfer: all live records, and the tombstones above `floor`. The receiver removes keys that are not listed. */
+  /**
+   * Whether the frame is part of a whole transfer: all live records, and the tombstones above `floor`. The receiver removes keys that are
+   * not listed.
+   */
   readonly isComplete: boolean;
   /**
-   * The highest seq that the sender knows. Absent if it equals `through`. A key that changed again beyond `through` is not in the frame, so
-   * the receiver then has less than the origin had at `through` (`IncompleteRange`).
+   * The highest seq that the sender knows. Absent if it equals `through`. A key that changed again after `through` is not in the frame,
+   * so the receiver then has fewer records than the origin had at `through` (`IncompleteRange`).
    */
   readonly knownSeq?: number;
-  /** The last frame of a whole transfer. */
+  /** Whether this is the last frame of a whole transfer. */
   readonly isLast: boolean;
   readonly floor: number;
 }
 
-/** Maximum number of records examined for one frame. The limit is needed because the receiver may be allowed none of them. */
+/** Maximum number of records examined for one frame. The limit is needed because the receiver might be allowed to receive none of them. */
 const MAX_LOOKED = 10_000;
 
 /** The receiver of a frame. */
@@ -58,10 +61,10 @@ export interface FrameReceiverSide {
 }
 
 /**
- * The next frame of an origin for a peer that has everything up to `after`. It contains at least one record if any examined record
- * qualifies, then as many as the budget allows, and none above `upTo`. A peer below the floor gets a whole transfer: call again with
- * `isComplete` and the last `through` until `isLast`. Start again if the floor meanwhile passes the `through` at which the transfer began,
- * because listed records may have been removed since then, and their tombstones collected.
+ * Returns the next frame of an origin for a peer that has everything up to `after`. The frame contains at least one record if any
+ * examined record qualifies, as many records as the budget allows, and none above `upTo`. A peer below the floor gets a whole transfer:
+ * the caller must call again with `isComplete` and the last `through` until `isLast`. The caller must start again if the floor passes the
+ * `through` at which the transfer began, because listed records may have been removed since then, and their tombstones collected.
  */
 export function buildFrame(
   replica: Replica,
@@ -79,7 +82,8 @@ export function buildFrame(
   let isCut = false;
   let lookedCount = 0;
   origin.log.forEachSince(after, (stored, seq) => {
-    // During a whole transfer this node has records above its version vector. If it passed these on, the receiver would not see the gap.
+    // During a whole transfer this node has records above its version vector. If it passed them on, the receiver would not detect the
+    // gap.
     if (seq > upTo) return false;
     isCut = lookedCount === MAX_LOOKED;
     if (isCut) return false;
@@ -109,12 +113,13 @@ export function buildFrame(
   };
 }
 
-/** The form in which a peer may receive a record: the record itself, a tombstone if the peer is now out of reach, or undefined. */
+/** Returns the form in which a peer may receive a record: the record itself, a tombstone if the peer is now out of reach, or undefined. */
 function encodeFor(replica: Replica, stored: StoredRecord, link: FrameReceiverSide): Uint8Array | undefined {
   if (!mayHold(stored.reach, link.relation)) return undefined;
   const key = keyParts(stored.key);
-  // No record returns to its origin's cluster through another cluster, because the nodes there would assume that they had everything.
-  // A tombstone may be for a key of another cluster, written by nodes that permit removals from anywhere; such a tombstone ends nothing.
+  // No record returns to its origin's cluster through another cluster, because the nodes there would assume that they had everything. A
+  // tombstone may have a key of another cluster if it was written by nodes that permit removals from anywhere; such a tombstone ends
+  // nothing.
   const home = stored.origin.clusterId === "" ? key.clusterId : stored.origin.clusterId;
   if (link.relation !== "cluster" && link.relation !== "self" && home === link.clusterId) return undefined;
   if (stored.body !== BODY.ENTRY) return encodeRecord(stored, { body: stored.body, key }, unknownOf(stored));
@@ -128,18 +133,21 @@ function encodeFor(replica: Replica, stored: StoredRecord, link: FrameReceiverSi
 
 export type FrameResult =
   | Readonly<Pick<FrameOutcome, "kind" | "refused" | "superseded" | "maxHlc" | "beyondHlc" | "changedCount">>
-  /** The records in between are unknown here: send again from `knows`. */
+  /** The records in between are unknown here: the peer must send again from `knows`. */
   | { readonly kind: "gap"; readonly knows: number }
   /** The origin is forgotten or is this node's own, or the frame is invalid. */
   | { readonly kind: "refused" };
 
 /** Reads entries from the bytes of records. */
 export interface EntryReader extends Pick<EntryStamper, "entryOfStored"> {
-  /** Entries name and carry the signature of their maker, so any node may accept them and pass them on under its own origin. */
+  /**
+   * Whether entries contain and carry the signature of their maker, so that any node may accept them and pass them on under its own
+   * origin.
+   */
   readonly isSealed?: boolean;
 }
 
-/** A reader of signed entries. */
+/** Returns a reader of signed entries. */
 export function sealed(stamper: EntryReader): EntryReader {
   return { isSealed: true, entryOfStored: (bytes) => stamper.entryOfStored(bytes) };
 }
@@ -166,7 +174,8 @@ export class FrameReceiver {
 
   /**
    * Accepts the next whole transfer of this origin although the version vector covers it, because the digests of both sides differ at
-   * `through`. Stored records that it does not list end, and listed records that are missing are installed. Valid for one transfer.
+   * `through`. Stored records that the transfer does not list are ended, and listed records that are missing are installed. Valid for one
+   * transfer.
    */
   repair(originId: string, through: number): void {
     this.#repairs.set(originId, through);
@@ -182,7 +191,7 @@ export class FrameReceiver {
     if (id === self.id || this.#replica.forgotten.has(id) || !isSound(frame)) return { kind: "refused" };
     const origin = this.#replica.origin(frame.nodeId, frame.generation, place);
     const taken = new FrameOutcome(time.wallMs + maxSkewMs);
-    // Whole transfers are applied one after the other. A node that is still behind after this transfer requests another.
+    // Whole transfers are applied one after the other. A node that is still behind after this transfer requests another one.
     if (frame.isComplete && origin.closing !== undefined) return taken;
     const isGap = frame.isComplete ? !this.#continues(frame, origin) : frame.after > takenThrough(origin);
     if (isGap) return { kind: "gap", knows: origin.through };
@@ -205,12 +214,12 @@ export class FrameReceiver {
   }
 
   /**
-   * Records covered by the version vector are stored, or were removed and their tombstones collected. A late frame must not restore them
-   * (P5).
+   * Returns the seq up to which received records are skipped. Records covered by the version vector are stored, or were removed and their
+   * tombstones collected. A late frame must not restore the removed ones (P5).
    */
   #knownIn(frame: OriginFrame, origin: Origin): number {
     const repaired = frame.isComplete ? this.#repairs.get(origin.id) : undefined;
-    // A tombstone above the common state was collected, so it is possible that the sender does not know that removal.
+    // A tombstone above the common state was collected, so the sender might not know of that removal.
     if (repaired === undefined || origin.floor > repaired) return takenThrough(origin);
     return 0;
   }
@@ -229,8 +238,8 @@ export class FrameReceiver {
     }
     if (record.unknown !== undefined) keepUnknown(stored, record.unknown);
     taken.stamp(stored.hlc);
-    // A tombstone may have the same seq as the entry that is stored here, because a sender that does not know the removal sends the entry
-    // under its old seq.
+    // The stored tombstone may have the same seq as the received entry, because a sender that does not know of the removal sends the
+    // entry under its old seq.
     const transfer = frame.isComplete ? this.#transfers.get(origin.id) : undefined;
     if (stored.body === BODY.ENTRY) transfer?.list(stored.key);
     if (known < origin.through && stored.body === BODY.ENTRY) this.#replica.undoEnd(stored);
@@ -246,8 +255,8 @@ export class FrameReceiver {
   }
 
   /**
-   * Whether a frame is the next frame of its whole transfer; the first frame starts the transfer. If a frame were lost, the keys that it
-   * listed would count as removed.
+   * Whether a frame is the next frame of its whole transfer. The first frame starts the transfer. If a frame were lost, the keys that it
+   * listed would be treated as removed.
    */
   #continues({ after, through, knownSeq = through }: OriginFrame, origin: Origin): boolean {
     let transfer = this.#transfers.get(origin.id);
@@ -258,7 +267,7 @@ export class FrameReceiver {
       transfer = new WholeTransfer(origin);
       this.#transfers.set(origin.id, transfer);
     }
-    // An origin that was forgotten meanwhile starts again with a new object.
+    // An origin that was forgotten in the meantime starts again with a new object.
     if (transfer?.through !== after || transfer.origin !== origin) return false;
     transfer.through = through;
     return true;
@@ -281,7 +290,7 @@ export class FrameReceiver {
       else moveThrough(origin, frame.through, frame.knownSeq ?? 0);
       return;
     }
-    // The version vector advances only at the end, when all removals have arrived too: an interrupted transfer has not reported any
+    // The version vector advances only at the end, when all removals have also arrived: an interrupted transfer has not reported any
     // removal.
     if (!frame.isLast) {
       holdAbove(origin, frame.knownSeq ?? frame.through);
@@ -295,7 +304,7 @@ export class FrameReceiver {
   }
 
   #storedOf(record: WireRecord, origin: Origin): StoredRecord {
-    // Only a signed record may end signed records. A node's unsigned statement cannot.
+    // Only a signed record may end signed records. An unsigned statement of a node cannot.
     if (this.#stamper.isSealed === true && (record.body === BODY.UNREGISTERED || record.unregisteredHlc !== undefined))
       throw invalid("unregistered", "signed entries cannot be ended by an unsigned unregister");
     if (record.body === BODY.ENTRY) return this.#readEntry(record, origin);
@@ -306,7 +315,8 @@ export class FrameReceiver {
   #readEntry(record: WireRecord & { body: typeof BODY.ENTRY }, origin: Origin): StoredRecord {
     const stamped = this.#stamper.entryOfStored(record.entry);
     if (this.#stamper.isSealed !== true) checkMaker(stamped, origin);
-    if ((stamped.version ?? record.hlc) !== record.hlc) throw invalid("hlc", `${record.hlc} is not the version ${stamped.version}`);
+    if ((stamped.version ?? record.hlc) !== record.hlc)
+      throw invalid("hlc", `${record.hlc} differs from the entry's version ${stamped.version}`);
     if (!this.#mayBeHere(stamped.scope, origin)) throw new OutOfReach(SCOPE_NAMES[stamped.scope]);
     if (!this.#hasRoom(stamped.key, origin))
       throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records of one origin`);
@@ -331,8 +341,8 @@ export class FrameReceiver {
   }
 
   /**
-   * This node's own record that the tombstone ends: the staged record, or the record before it, which becomes current again if the staged
-   * batch is refused.
+   * Returns this node's own record that the tombstone ends: the staged record, and the record before it, which becomes current again if
+   * the staged batch is refused.
    */
   #superseded(stored: StoredRecord): readonly StoredRecord[] {
     const endedHlc = endsBeforeHlc(stored);
@@ -341,20 +351,20 @@ export class FrameReceiver {
     return own.filter((each) => each.body === BODY.ENTRY && each.hlc < endedHlc).slice(0, 1);
   }
 
-  /** This node's own live record of the key, if it does not apply these maintenance overrides yet. */
+  /** Returns this node's own live record of the key, if it does not apply these maintenance overrides yet. */
   #reordered({ key, orders }: StoredRecord): readonly StoredRecord[] {
     const own = this.#replica.own(key);
     return own?.body === BODY.ENTRY && hasNewerOverride(orders, own.orders) ? [own] : [];
   }
 }
 
-/** Checks that an entry names the origin of its record as its node. */
+/** Checks that an entry's node is the origin of its record. */
 function checkMaker(stamped: StoredEntry, origin: Origin): void {
   const { nodeId, clusterId, region } = stamped.traits;
   if (nodeId !== origin.nodeId) throw invalid("node_id", `${nodeId} is not the frame's origin ${origin.nodeId}`);
   if (origin.clusterId !== "" && clusterId !== origin.clusterId)
-    throw invalid("cluster_id", `${clusterId} is not the origin's ${origin.clusterId}`);
-  if (origin.region !== "" && region !== origin.region) throw invalid("region", `${region} is not the origin's ${origin.region}`);
+    throw invalid("cluster_id", `${clusterId} is not the origin's cluster ${origin.clusterId}`);
+  if (origin.region !== "" && region !== origin.region) throw invalid("region", `${region} is not the origin's region ${origin.region}`);
   // In DNS, a node of another cluster could otherwise appear under the name of a node of this cluster.
   if (stamped.namespace === NODES_NAMESPACE && stamped.name !== origin.nodeId)
     throw invalid(
@@ -366,10 +376,13 @@ function checkMaker(stamped: StoredEntry, origin: Origin): void {
 /** Maximum length of a stored reason, in characters. */
 const MAX_WHY = 200;
 
-/** A record whose scope excludes this node (P1). Its sender should not have sent it, so nothing is missing without it. */
+/**
+ * The error for a record whose scope excludes this node (P1). Its sender should not have sent it, so nothing is missing without the
+ * record.
+ */
 class OutOfReach extends WaymarkError {
   constructor(scope: string) {
-    super("invalid_argument", `scope: ${scope} never leaves its origin's reach`);
+    super("invalid_argument", `scope: ${scope} does not include this node`);
   }
 }
 
@@ -381,19 +394,19 @@ function isSound({ generation, after, through, floor, knownSeq = 0 }: OriginFram
 /** The result of one frame. */
 class FrameOutcome {
   readonly kind = "applied";
-  /** The reasons of the records that were refused individually. */
+  /** The reasons for which individual records were refused. */
   readonly refused: WaymarkError[] = [];
   /**
-   * This node's own live records that a received record affects: an `unregistered` tombstone hides them, or it carries a newer maintenance
-   * override. The caller must process them immediately (`Registrar.applyRemoteChanges`).
+   * This node's own live records that are affected by a received record, because an `unregistered` tombstone hides them, or because it
+   * contains a newer maintenance override. The caller must process them immediately (`Registrar.applyRemoteChanges`).
    */
   readonly superseded: StoredRecord[] = [];
-  /** Stamps for the clock: the newest stamp within the bound of the wall clock, and the newest beyond it. */
+  /** Stamps for the clock: the newest stamp within the bound of the wall clock, and the newest stamp beyond it. */
   maxHlc = 0;
   beyondHlc = 0;
-  /** Number of records that changed something here. */
+  /** Number of records that changed something on this node. */
   changedCount = 0;
-  /** Number of refused records that belong on this node. */
+  /** Number of refused records that this node should have. */
   lackCount = 0;
   readonly #latestWallMs: number;
   readonly #keys = new Set<KeyText>();

@@ -1,6 +1,6 @@
 /**
  * The keys of a lost origin's entries when it was forgotten, as hashes of four bytes per key. A tombstone of any other key ended none of
- * the origin's records. Two keys with the same hash count as one, so a tombstone may be kept unnecessarily, but none is missed.
+ * the origin's records. Two keys with the same hash are treated as one, so a tombstone may be kept unnecessarily, but none is missed.
  */
 import { firstIndex } from "../../lib/bisect.ts";
 import { mix32 } from "../../lib/hash64.ts";
@@ -8,13 +8,13 @@ import { BODY, type KeyText } from "../record/record.ts";
 import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
 
 /**
- * Maximum number of keys remembered for one lost origin, 1 MiB. For an origin with more keys, every tombstone may have ended one of its
+ * Maximum number of keys remembered for one lost origin, 1 MiB. If an origin has more keys, any tombstone may have ended one of its
  * records.
  */
 export const MAX_LOST_KEYS = 262_144;
 
 export interface LostKeys {
-  /** The seq of the origin to which the keys belong. */
+  /** The seq of the origin at which it had the keys. */
   readonly through: number;
   /** In ascending order. */
   readonly hashes: Uint32Array;
@@ -26,7 +26,7 @@ export class KeysLeft {
   readonly #hashes: Uint32Array;
   #count = 0;
 
-  /** Undefined if not all entries of the origin are known here, or if there are too many. */
+  /** Creates the collection for an origin. Undefined if not all entries of the origin are known here, or if there are too many. */
   static of(origin: Origin): KeysLeft | undefined {
     const through = Math.max(origin.through, origin.log.lastOrder);
     return settledOf(origin) < through || origin.log.size > MAX_LOST_KEYS ? undefined : new KeysLeft(through, origin.log.size);
@@ -46,7 +46,7 @@ export class KeysLeft {
   }
 }
 
-/** FNV-1a over the key's UTF-16 code units, finished as in MurmurHash3. It is part of the protocol and must never change. */
+/** Returns FNV-1a over the key's UTF-16 code units, finished as in MurmurHash3. This hash is part of the protocol and must never change. */
 export function keyHash(key: KeyText): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
@@ -59,7 +59,7 @@ export function hasHash({ hashes }: LostKeys, hash: number): boolean {
 
 const HASH_BYTES = 4;
 
-/** Little-endian bytes, for messages and files. */
+/** Returns little-endian bytes, for messages and files. */
 export function bytesOfKeys({ hashes }: LostKeys): Uint8Array {
   const bytes = new Uint8Array(hashes.length * HASH_BYTES);
   const view = new DataView(bytes.buffer);
@@ -67,7 +67,7 @@ export function bytesOfKeys({ hashes }: LostKeys): Uint8Array {
   return bytes;
 }
 
-/** Undefined for bytes that are not such a list. */
+/** Parses such bytes. Undefined for bytes that are not such a list. */
 export function keysOfBytes(bytes: Uint8Array, through: number): LostKeys | undefined {
   if (bytes.length % HASH_BYTES !== 0 || bytes.length > MAX_LOST_KEYS * HASH_BYTES) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

@@ -1,4 +1,4 @@
-/** Applies marks: records of lost origins up to their marks stay hidden (semantics.md, Orphans). */
+/** Applies marks: records of lost origins up to their marks remain hidden (semantics.md, Orphans). */
 
 import { BODY } from "../record/record.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
@@ -6,7 +6,7 @@ import type { LostOrigins } from "./lost-origins.ts";
 import type { TouchSweeps } from "./touch-sweeps.ts";
 import { isMarked } from "./view.ts";
 
-/** The parts of a replica that the marks use. */
+/** The parts of a replica that marks use. */
 export interface Marking {
   readonly lost: LostOrigins;
   readonly self: Origin;
@@ -15,8 +15,8 @@ export interface Marking {
 }
 
 /**
- * Hides the records below the marks that were added since the last call; `sweep` executes the change. Returns whether records of this node
- * are among them. In that case, this node puts its leased entries again and ends the others (`Endings.superseded`).
+ * Hides the records below the marks that were added since the last call; `sweep` executes the change. Returns whether records of this
+ * node are among them. If so, this node puts its leased entries again and ends the others (`Endings.superseded`).
  */
 export function applyMarks(replica: Marking): boolean {
   const { lost, self } = replica;
@@ -34,8 +34,9 @@ export function applyMarks(replica: Marking): boolean {
 }
 
 /**
- * This node's own entries that a mark hides, above a seq and among a bounded number of records, and the seq from which to continue. `next`
- * is undefined at the end. Entries with a newer staged record are included, because the hidden entry remains if that record is refused.
+ * Returns this node's own entries that a mark hides, above a seq and among a bounded number of records, and the seq from which to
+ * continue. `next` is undefined at the end. Entries with a newer staged record are included, because the hidden entry remains if that
+ * record is refused.
  */
 export function ownMarked(
   { self }: Pick<Marking, "self">,

@@ -1,7 +1,7 @@
 /**
- * Origins that were forgotten and have not left. They may return with entries that were unregistered meanwhile, so nodes keep tombstones
- * for them, or marks if there is no room for tombstones (semantics.md, Orphans). No clock is involved: of two statements, the higher number
- * wins.
+ * Origins that were forgotten and have not left. They may return with entries that were unregistered in the meantime, so nodes keep
+ * tombstones for them, or marks if there is no room for tombstones (semantics.md, Orphans). No clock is involved: of two statements, the
+ * one with the higher number has precedence.
  */
 
 import type { KeyText } from "../record/record.ts";
@@ -14,7 +14,7 @@ export interface LostOrigin {
   readonly generation: number;
   /** The seq of the origin when it was forgotten. */
   readonly through: number;
-  /** Records up to this seq stay hidden; 0 for none. Tombstones are kept for the origin while this is below `through`. */
+  /** Records up to this seq remain hidden; 0 for none. Tombstones are kept for the origin while this is below `through`. */
   readonly mark: number;
 }
 
@@ -26,8 +26,8 @@ const MAX_ALL_KEYS = 1_048_576;
 export class LostOrigins {
   readonly #byId = new Map<string, LostOrigin>();
   /**
-   * Ids of origins that returned and have possibly not received all changes yet. The value is true for an origin whose node is in a later
-   * generation, to which no mark applies.
+   * Ids of origins that returned and might lack some changes. The value is true for an origin whose node is in a later generation, to
+   * which no mark applies.
    */
   readonly #back = new Map<string, boolean>();
   /** Tombstones that ended a record of an origin that was forgotten here. */
@@ -92,7 +92,7 @@ export class LostOrigins {
     return this.#isOf(stored.key, "surely") || (this.#enders.has(stored) && this.#isOf(stored.key, "maybe"));
   }
 
-  /** `maybe` includes origins whose keys are not all known. */
+  /** Whether a lost origin has this key (`surely`), or may have it because its keys are not all known (`maybe`). */
   #isOf(key: KeyText, how: "surely" | "maybe"): boolean {
     const hash = how === "surely" ? keyHash(key) : 0;
     for (const [id, { through, mark }] of this.#byId) {
@@ -103,7 +103,7 @@ export class LostOrigins {
     return false;
   }
 
-  /** Merges a statement about a lost origin from any node: the higher numbers win. */
+  /** Merges a statement about a lost origin from any node. The higher numbers have precedence. */
   note({ nodeId, generation, through, mark }: LostOrigin): void {
     const id = `${nodeId}/${generation}`;
     const held = this.#byId.get(id);
@@ -118,15 +118,15 @@ export class LostOrigins {
   }
 
   /**
-   * Marks all lost origins, because tombstones can no longer be kept: all records that these origins wrote before they were forgotten stay
-   * hidden. One origin can be left unmarked.
+   * Marks all lost origins, because tombstones can no longer be kept: all records that these origins wrote before they were forgotten
+   * remain hidden. One origin can be excluded.
    */
   markAll(exceptId?: string): void {
     for (const { nodeId, generation, through } of this.list)
       if (`${nodeId}/${generation}` !== exceptId) this.note({ nodeId, generation, through, mark: through });
   }
 
-  /** Marks an origin that has an entry whose end its node does not know, because the tombstone is being dropped. */
+  /** Marks an origin that has an entry whose end is unknown to its node, because the tombstone is being dropped. */
   markAs({ nodeId, generation, through, log }: Origin): void {
     const mark = Math.max(through, log.lastOrder);
     this.note({ nodeId, generation, through: mark, mark });
@@ -160,8 +160,8 @@ export class LostOrigins {
   }
 
   /**
-   * Handles a change of a member. A node that returned must receive all changes that it missed, also in a later generation, in which its
-   * records may continue. The statement about a node that has left is dropped, and so are marks of its earlier generations.
+   * Handles a change of a member. A node that returned must receive all changes that it missed, even in a later generation, in which its
+   * records may continue. The statement about a node that has left is dropped, as are marks of its earlier generations.
    */
   memberChanged({ nodeId, generation }: Pick<LostOrigin, "nodeId" | "generation">, status: string): void {
     if (status === "dead") return;
@@ -176,7 +176,7 @@ export class LostOrigins {
     }
   }
 
-  /** Stops waiting for returned nodes: all nodes have been in sync for long enough to have received all changes. Marks stay. */
+  /** Stops waiting for returned nodes, because all nodes have been in sync for long enough to have received all changes. Marks are kept. */
   settle(): void {
     for (const [id, isLater] of this.#back) {
       const { nodeId, generation, mark } = this.#byId.get(id) ?? { nodeId: "", generation: 0, mark: 0 };
@@ -202,7 +202,7 @@ export class LostOrigins {
     this.#byId.delete(id);
   }
 
-  /** An origin that has only a mark, otherwise the oldest origin. */
+  /** Returns an origin that has only a mark, otherwise the oldest origin. */
   #eldest(): string {
     for (const [id, { through, mark }] of this.#byId) if (through === mark) return id;
     return this.#byId.keys().next().value ?? "";

@@ -1,7 +1,7 @@
 /**
  * Count and digest of the visible entries of each namespace: the sum modulo 2^64 of the first 8 bytes, big-endian, of SHA-256(delta_id)
- * (semantics.md, Watch 9). A sum is kept up to date from the first time that a reader requests it. So a bookmark costs only the namespaces
- * that it covers, and a node without such readers hashes nothing.
+ * (semantics.md, Watch 9). A sum is kept up to date from the first time that a reader requests it. The cost of a bookmark therefore
+ * depends only on the namespaces that it covers, and a node without such readers hashes nothing.
  */
 
 import { BoundedMap } from "../../lib/bounded-map.ts";
@@ -71,7 +71,7 @@ function deltaOf(counted: string): string {
   return isLocal(counted) ? counted.slice(LOCAL_MARK.length) : counted;
 }
 
-/** The delta id of an entry, with a prefix if the entry is LOCAL. */
+/** Returns the delta id of an entry, with a prefix if the entry is LOCAL. */
 function countedOf(entry: DigestEntry): string {
   return entry.scope === SCOPE.LOCAL ? `${LOCAL_MARK}${idOf(entry)}` : idOf(entry);
 }
@@ -79,7 +79,7 @@ function countedOf(entry: DigestEntry): string {
 /** A namespace whose first summation is in progress. */
 interface PendingSum {
   readonly sums: NamespaceSums;
-  /** Keys up to this one are in the sum, which is kept up to date for them. */
+  /** Keys up to this key are in the sum, which is kept up to date for them. */
   upTo: string;
 }
 
@@ -101,7 +101,7 @@ export class NamespaceDigests {
       const entry = next();
       if (entry === undefined) {
         this.#filling.delete(namespace);
-        // Any caller may request any name, so a name without entries is not kept; summing it again costs nothing.
+        // Any caller may request any name, so the sum of a name without entries is not kept; summing it again costs nothing.
         if (filling.sums.all.count > 0) this.#sums.set(namespace, filling.sums);
         return count;
       }
@@ -118,7 +118,7 @@ export class NamespaceDigests {
     this.#filling.clear();
   }
 
-  /** Count and sum of the namespace; undefined when it is not tracked. With `isShared`, LOCAL entries are left out. */
+  /** Returns count and sum of the namespace. Undefined if the namespace is not tracked. With `isShared`, LOCAL entries are excluded. */
   find(namespace: string, isShared = false): ViewDigest | undefined {
     return this.#sums.get(namespace)?.view(isShared);
   }
@@ -132,7 +132,7 @@ export class NamespaceDigests {
     return this.#filling.has(namespace);
   }
 
-  /** The form of a record that the sums count, for `viewChanged`. Undefined if no reader has requested its namespace. */
+  /** Returns the form of a record that the sums include, for `viewChanged`. Undefined if no reader has requested its namespace. */
   trackedDelta(record: CatalogRecord | undefined): string | undefined {
     return record !== undefined && this.#isFollowed(record.namespace) ? countedOf(record) : undefined;
   }
@@ -146,7 +146,7 @@ export class NamespaceDigests {
   viewChanged({ namespace, key }: Pick<CatalogRecord, "namespace" | "key">, before: string | undefined, after: string | undefined): void {
     if (before === after) return;
     const filling = this.#filling.get(namespace);
-    // The running summation adds later keys when it reaches them, as they are at that time.
+    // The running summation adds later keys when it reaches them, in their state at that time.
     const sums = filling === undefined || key > filling.upTo ? this.#sums.get(namespace) : filling.sums;
     if (sums === undefined) return;
     if (before !== undefined) sums.subtract(before);
@@ -172,7 +172,7 @@ interface UsageSum {
 
 const NOTHING: NamespaceUsage = { entries: 0, bytes: 0 };
 
-/** The fields of an entry that count for usage. */
+/** The fields of an entry that affect usage. */
 interface UsageFields {
   readonly traits: Pick<SharedTraits, "tenantId">;
   readonly contentBytes: number;
@@ -186,7 +186,7 @@ export class UsageTable {
     return this.#namespaces.get(namespace) ?? NOTHING;
   }
 
-  /** Usage of entries that callers of this tenant registered. */
+  /** Returns the usage of entries that callers of this tenant registered. */
   ofTenant(tenant: string): NamespaceUsage {
     return this.#tenants.get(tenant) ?? NOTHING;
   }
@@ -221,24 +221,24 @@ function subtract(sums: KeyShards<string, UsageSum>, name: string, bytes: number
   if (sum.entries === 0) sums.replace(name, undefined);
 }
 
-// Namespaces that lost their last visible entry, and the revision of that loss. A reader that is behind may still have entries of them.
+// Namespaces that lost their last visible entry, and the revision of the loss. A reader that is behind may still have entries of them.
 
-/** Maximum number of names kept. Nothing is known about namespaces that emptied before the oldest kept name. */
+/** Maximum number of names that are kept. Nothing is known about namespaces that became empty before the oldest kept name. */
 const MAX_NAMES = 4096;
 
 export class EmptiedNamespaces {
-  /** In the order in which the namespaces emptied. */
+  /** Revisions in the order in which the namespaces became empty. */
   readonly #revisions = new BoundedMap<string, number>(MAX_NAMES, (_namespace, revision) => {
     this.#forgottenRevision = revision;
   });
   #forgottenRevision = 0;
 
-  /** Names that emptied up to this revision may be missing. */
+  /** Names of namespaces that became empty up to this revision may be missing. */
   get forgottenRevision(): number {
     return this.#forgottenRevision;
   }
 
-  /** Starts after a revision. Nothing is known about namespaces that emptied up to it. */
+  /** Starts after a revision. Nothing is known about namespaces that became empty up to it. */
   startAt(revision: number): void {
     this.#revisions.clear();
     this.#forgottenRevision = revision;
@@ -248,7 +248,7 @@ export class EmptiedNamespaces {
     this.#revisions.set(namespace, revision);
   }
 
-  /** The namespaces that emptied after a revision, whether or not they have entries again. */
+  /** Returns the namespaces that became empty after a revision, whether or not they have entries again. */
   since(revision: number): readonly string[] {
     if (this.#revisions.size === 0) return [];
     return [...this.#revisions].filter(([, at]) => at > revision).map(([namespace]) => namespace);

@@ -8,14 +8,14 @@ import { ENTRIES } from "./touch-sweeps.ts";
 
 /**
  * Converts all records of this node, including staged records, to records of a new generation, in one step and with the same seqs and
- * stamps. A row of the journal has no generation, so no row is written again. The records of the old generation on other nodes now belong
- * to another origin: newer records win, and an `unregistered` among them still hides older records here, so no removed entry returns. Each
- * own record gets a pending touch, which `Replica.sweep` executes.
+ * stamps. A row of the journal contains no generation, so no row is written again. The records of the old generation on other nodes now
+ * belong to another origin: newer records have precedence, and an `unregistered` tombstone among them still hides older records here, so
+ * no removed entry returns. Each own record gets a pending touch, which `Replica.sweep` executes.
  */
 export function startNewGeneration(replica: Replica, generation: number): void {
   const { self, digests, sweeps } = replica;
-  assert(generation > self.generation, "a new generation must be above the previous one", { generation });
-  // Digests sum delta ids, which contain the generation.
+  assert(generation > self.generation, "a new generation is above the previous one", { generation });
+  // Digests are sums over delta ids, which contain the generation.
   digests.forget();
   replica.renameSelf(generation);
   sweeps.scheduleTouch(self, { ...ENTRIES, withEnds: true, before: "renamed" });

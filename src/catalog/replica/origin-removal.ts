@@ -1,6 +1,6 @@
 /**
- * Forgets an origin: its id immediately, its records in slices (semantics.md, Orphans). If its node returns, it is a new origin here and
- * starts from 0. Its entries are already hidden. Each record is dropped together with the records that it kept hidden.
+ * Forgets an origin: its id immediately, and its records in slices (semantics.md, Orphans). If its node returns, it is a new origin here
+ * and starts from 0. Its entries are already hidden. Each record is dropped together with the records that it kept hidden.
  */
 import type { Time } from "../../lib/machine.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
@@ -19,7 +19,7 @@ export class OriginRemoval {
   readonly #origin: Origin;
   readonly #replica: RemovalReplica;
   readonly #take: (stored: StoredRecord) => void;
-  /** The node will never return as this origin. */
+  /** Whether the node will never return as this origin. */
   readonly #isOver: boolean;
   readonly #keys: KeysLeft | undefined;
 
@@ -47,10 +47,11 @@ export class OriginRemoval {
       return true;
     });
     const { lost } = this.#replica;
-    // Marks come before any removal, so that no entry ended by these records is visible in between. A disproved origin ended nothing.
+    // Marks are added before any removal, so that no entry ended by these records is visible in between. A disproved origin ended
+    // nothing.
     if (this.#origin.isDisproved !== true && storedRecords.some((stored) => this.#isNeeded(stored))) lost.markAll(this.#origin.id);
     for (const stored of storedRecords) this.#drop(stored, time);
-    // Until then, any tombstone may have ended a record of this origin.
+    // Until the removal is complete, any tombstone may have ended a record of this origin.
     if (this.isDone && this.#keys !== undefined) lost.noteKeys(this.#origin.id, this.#keys.all);
     applyMarks(this.#replica);
     return storedRecords.length;
@@ -76,13 +77,13 @@ export class OriginRemoval {
     const hidden = hiddenBy(stored);
     const unregisteredHlc = isNarrowing(stored) ? 0 : endsBeforeHlc(stored);
     this.#take(stored);
-    // Entries that it unregistered stay removed (P6), unless the origin is disproved. This node's own records are not ended here; their
-    // leases end them.
+    // Entries that the record unregistered remain removed (P6), unless the origin is disproved. This node's own records are not ended
+    // here, because their leases end them.
     const isLeft = (older: StoredRecord) =>
       older.hlc >= unregisteredHlc || this.#origin.isDisproved === true || endsBeside(older, older.hlc + 1).length > 0;
     for (const older of hidden) {
       if (older.origin === self || isLeft(older)) this.#replica.touch(older);
-      // The node of that entry has not received its end and would restore the entry.
+      // The node of that entry has not received the end of the entry, and would restore it.
       else if (older.origin.life !== "live") lost.markAs(older.origin);
       else this.#replica.withdraw(older, time);
     }

@@ -7,13 +7,13 @@ import { LostOrigins } from "./lost-origins.ts";
 /** Maximum number of forgotten origins whose ids are remembered. */
 const MAX_FORGOTTEN = 10_000;
 
-/** The cluster and region of an origin. They decide over which links its records may travel. */
+/** The cluster and region of an origin, which determine over which links its records may be sent. */
 export interface OriginLocation {
   readonly clusterId: string;
   readonly region: string;
 }
 
-/** Whether an origin is known to be of another cluster than `here`. */
+/** Whether an origin is known to belong to a cluster other than `here`. */
 export function isOfOtherCluster({ clusterId }: OriginLocation, here: string): boolean {
   return clusterId !== "" && clusterId !== here;
 }
@@ -31,7 +31,7 @@ export class OriginTable {
     return this.#forgotten;
   }
 
-  /** The origin with this id. It is added if it is unknown. Its first known location never changes. */
+  /** Returns the origin with this id, and adds it if it is unknown. Its first known location never changes. */
   take(nodeId: string, generation: number, place: OriginLocation | undefined): Origin {
     const id = `${nodeId}/${generation}`;
     let origin = this.#known.get(id);
@@ -61,12 +61,12 @@ export class OriginTable {
     this.remember(origin.id);
   }
 
-  /** Records that the origin was forgotten, perhaps in an earlier process. */
+  /** Records that the origin was forgotten, possibly in an earlier process. */
   remember(id: string): void {
     this.#forgotten.set(id, true);
   }
 
-  /** Accepts frames of the origin again, from 0 on. */
+  /** Accepts frames of the origin again, starting from 0. */
   restoreOrigin(id: string): void {
     this.#forgotten.delete(id);
   }

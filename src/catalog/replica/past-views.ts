@@ -1,6 +1,6 @@
 /**
- * Remembers how recently touched keys were seen before each touch, to find out whether a reader at an earlier revision has a key
- * (semantics.md, Watch 2). It is a ring of the newest touches. For older touches nothing is known, and readers then receive more changes
+ * Remembers how recently touched keys were seen before each touch, to determine whether a reader at an earlier revision has a key
+ * (semantics.md, Watch 2). It is a ring of the newest touches. Nothing is known about older touches, so readers then receive more changes
  * than they need.
  */
 
@@ -22,7 +22,7 @@ import { NO_TRAITS } from "../record/traits.ts";
 /** Maximum number of touches that are remembered, about 120 bytes each. */
 const DEFAULT_TOUCHES = 16_384;
 
-/** How the view before a touch relates to the current record. `renamed` means that it had another generation. */
+/** The relation of the view before a touch to the current record. `renamed` means that it had another generation. */
 export type PriorView = "seen" | "renamed";
 
 /** Several changes happened before the record was touched. A reader that read in between may have seen any of their results. */
@@ -32,9 +32,9 @@ export const UNSURE = "unsure";
 export const NO_REVISION = Number.MAX_SAFE_INTEGER;
 const NO_ORIGIN: OriginRef = { id: "", nodeId: "", generation: 0, life: "live" };
 
-/** The view of a key changed at a revision, and the key has not been touched for that change yet (semantics.md, Watch 2). */
+/** A change of a key's view at a revision for which the key has not been touched yet (semantics.md, Watch 2). */
 export interface PendingTouch {
-  /** How the view before that change relates to the current record. */
+  /** The relation of the view before that change to the current record. */
   readonly before: PriorView;
   /** The revision of the change; `NO_REVISION` if no touch is pending. */
   readonly since: number;
@@ -80,7 +80,7 @@ export interface ReadSpan {
   readonly at: number;
 }
 
-/** The position of a reader. It has each key as the key was seen at some revision from `settled` to `until`. */
+/** The position of a reader. The reader has each key as it was seen at some revision from `settled` to `until`. */
 export interface ReaderPosition {
   readonly settled: number;
   readonly until: number;
@@ -93,7 +93,7 @@ export type ReaderView = "unknown" | "nothing" | "same" | "other";
 
 export class PastViews {
   readonly #max: number;
-  /** The remembered touches, by revision modulo their number. */
+  /** The remembered touches, indexed by revision modulo their number. */
   readonly #views: PastView[] = [];
   /** The revision before the first remembered touch. */
   #start = 0;
@@ -151,7 +151,7 @@ export class PastViews {
     if (isSame) view.since = NO_REVISION;
   }
 
-  /** The view that a reader of the filter has of a key whose last touch is `revision`. `now` is the key's current view. */
+  /** Returns the view that a reader of the filter has of a key whose last touch is `revision`. `now` is the key's current view. */
   holding(revision: number, now: StoredRecord | undefined, place: ReaderPosition, filter: EntryFilter, self: NodeLocality): ReaderView {
     if (revision <= place.until) return "unknown";
     const held = this.#held(revision, place);
@@ -167,8 +167,8 @@ export class PastViews {
   }
 
   /**
-   * The first touch of the key after the reader last received it, and whether nothing that decides on the key's visibility had changed by
-   * then.
+   * Returns the first touch of the key after the reader last received it, and whether everything that determines the key's visibility was
+   * unchanged until then.
    */
   #held(
     revision: number,
@@ -183,7 +183,7 @@ export class PastViews {
         const look = reads.find(({ from, to }) => touch > from && touch <= to);
         // The key had several views, and it is unknown which of them the reader received.
         if (look === undefined) return undefined;
-        // The read skipped the key if it had been touched again by then.
+        // The read skipped the key if it had been touched again by that time.
         if (revision > look.at) {
           lookedAt = look.at;
           break;
@@ -205,14 +205,14 @@ export class PastViews {
   }
 }
 
-/** Whether the view in between matched: within one page the previous record counts, otherwise the view after the change. */
+/** Whether the intermediate view matched: within one page the previous record is used, otherwise the view after the change. */
 function mayHaveMatched(filter: EntryFilter, view: PastView, self: NodeLocality): boolean {
   const { before, between, healthSince } = view;
   if (before !== "nothing" && whyNot(filter, view, self, healthSince) === undefined) return true;
   return typeof between === "object" && whyNot(filter, between, self, between.health) === undefined;
 }
 
-/** A copy of the fields, because the view of the record may change before the copy is needed. */
+/** Returns a copy of the fields, because the view of the record may change before the copy is needed. */
 function shownOf(record: CatalogRecord): ShownFields {
   const { namespace, name, kind, scope, traits, origin } = record;
   return { namespace, name, kind, scope, traits, origin, health: viewHealth(record) };

@@ -25,12 +25,12 @@ import { carriedHlc, knownEndHlc, Tombstones, type TombstonesOptions } from "./t
 import { TouchSweeps } from "./touch-sweeps.ts";
 import { compareForView, isOfKeysCluster, isShown, reachOf, winnerOf } from "./view.ts";
 
-/** Time for a copy's tombstones. A copy collects no tombstone by age. */
+/** The time at which tombstones arrive in a copy. A copy collects no tombstone by age. */
 const BEFORE_ALL: Time = { monoMs: 0, wallMs: 0 };
 
 export interface ReplicaOptions extends TombstonesOptions {
   readonly generation: number;
-  /** The highest seq that this origin has assigned. Each seq is used once. */
+  /** The highest seq that this origin has assigned. Each seq is used only once. */
   readonly lastSeq: number;
   readonly floor: number;
   /** The cluster and region of this node. Required as soon as the node has links. */
@@ -40,7 +40,8 @@ export interface ReplicaOptions extends TombstonesOptions {
 }
 
 /**
- * Receives each change of a replica immediately before it is made, in order. This is enough to keep an exact copy (`src/catalog/copy/`).
+ * Receives each change of a replica immediately before it is made, in order. This information is sufficient to maintain an exact copy
+ * (`src/catalog/copy/`).
  */
 export interface ReplicaObserver {
   /** A record is installed. `any` is one of the records stored for its key. */
@@ -75,10 +76,10 @@ export class Replica {
   readonly localNamespaces = new Set<string>();
   /** Pending touches and removals that affect many records. `sweep` executes them. */
   readonly sweeps = new TouchSweeps(this, () => this.passRevision());
-  /** Why keys ended, where the records do not contain the cause, as for records received from another server. */
+  /** The cause of a key's removal, if the records do not contain it, for example for records received from another server. */
   readonly causes = new WeakMap<StoredRecord, ChangeCause>();
   /**
-   * Keys that were unregistered after they had expired, so that no reader saw them any more. Readers get another REMOVE for such a key,
+   * Keys that were unregistered after they had expired and were no longer visible to readers. Readers get another REMOVE for such a key,
    * because they may keep expired entries for a while.
    */
   readonly endedAgain = new WeakSet<StoredRecord>();
@@ -90,10 +91,10 @@ export class Replica {
   /** Number of origins forgotten in this process. */
   forgottenCount = 0;
   readonly #tombstones: Tombstones;
-  /** Whether a record may be seen at all. A record that the owner rule denies is stored, but hidden. */
+  /** Whether a record may be visible. A record that the owner rule denies is stored, but hidden. */
   #admits: ((stored: StoredRecord) => boolean) | undefined;
   readonly #origins = new OriginTable();
-  /** One stored record of every key that has records but no view: tombstones, hidden orphans. */
+  /** One stored record of every key that has records but no view, such as tombstones and hidden orphans. */
   readonly #absent = new KeyShards<KeyText, StoredRecord>();
   readonly #byRevision = new ChangeLog<StoredRecord>((stored) => stored.revision);
   #revision = 0;
@@ -138,35 +139,35 @@ export class Replica {
     return this.#tombstones.count;
   }
 
-  /** Ids of forgotten origins. A cursor that names one of them needs a snapshot. */
+  /** Ids of forgotten origins. A cursor that contains one of them needs a snapshot. */
   get forgotten(): ReadonlyMap<string, true> {
     return this.#origins.forgotten;
   }
 
-  /** The forgotten origins that may return, and their marks. Code that adds a mark calls `applyMarks`. */
+  /** The forgotten origins that may return, and their marks. Code that adds a mark must call `applyMarks`. */
   get lost(): LostOrigins {
     return this.#origins.lost;
   }
 
-  /** The origin with this id. It is added if it is unknown. Its first known location never changes. */
+  /** Returns the origin with this id, and adds it if it is unknown. Its first known location never changes. */
   origin(nodeId: string, generation: number, place?: OriginLocation): Origin {
     return this.#origins.take(nodeId, generation, place);
   }
 
-  /** The record that readers see for the key. */
+  /** Returns the record that readers see for the key. */
   view(key: KeyText): CatalogRecord | undefined {
     return this.lookup.find(key);
   }
 
-  /** This node's own newest record of the key: the staged record if there is one. */
+  /** Returns this node's own newest record of the key: the staged record if there is one. */
   own(key: KeyText): StoredRecord | undefined {
     return this.#staging.find(key) ?? recordOf(this.#any(key), this.self);
   }
 
   /**
-   * The newest maintenance overrides in records of the key (semantics.md, Maintenance). Records of every origin of the key's cluster count,
-   * including staged records and tombstones, so the next registration of the key applies the overrides on any node. HOT: if no record has
-   * an override, there is no lookup.
+   * Returns the newest maintenance overrides in records of the key (semantics.md, Maintenance). Records of every origin of the key's
+   * cluster are used, including staged records and tombstones, so the next registration of the key applies the overrides on any node.
+   * HOT: if no record has an override, there is no lookup.
    */
   newestOrders(key: KeyText): MaintenanceOverrides | undefined {
     if (!this.hasOrders) return undefined;
@@ -175,24 +176,24 @@ export class Replica {
     return newest;
   }
 
-  /** All records of the key, in view order, without staged records. */
+  /** Returns all records of the key, in view order, without staged records. */
   records(key: KeyText): readonly StoredRecord[] {
     const any = this.#any(key);
     return any === undefined ? [] : (any.peers ?? [any]);
   }
 
-  /** The record that readers see for a stored record's key. */
+  /** Returns the record that readers see for a stored record's key. */
   winner(stored: StoredRecord): StoredRecord | undefined {
     if (stored.peers !== undefined) return winnerOf(stored.peers, this.#admits);
     return stored.body === BODY.ENTRY && isShown(stored) && this.isAdmitted(stored) ? stored : undefined;
   }
 
-  /** Whether the owner rule permits the record to be seen; for a tombstone, whether the entry that it ended could be seen. */
+  /** Whether the owner rule permits the record to be visible. For a tombstone, whether the entry that it ended could be visible. */
   isAdmitted(stored: StoredRecord): boolean {
     return this.#admits === undefined || this.#admits(stored);
   }
 
-  /** Sets the check for which records may be seen. The caller touches the records whose verdict changes. */
+  /** Sets the check of which records may be visible. The caller must touch the records whose verdict changes. */
   setAdmission(admits: ((stored: StoredRecord) => boolean) | undefined): void {
     this.#admits = admits;
   }
@@ -203,7 +204,7 @@ export class Replica {
   }
 
   // ---- own records: stage, commit, abort ----
-  /** Assigns a seq to a put and stages it. It stays invisible until `commit`. */
+  /** Assigns a seq to a put and stages it. The record remains invisible until `commit`. */
   stagePut(put: OwnPut): StoredRecord {
     const before = this.own(put.key);
     const wasLive = before !== undefined && before.body === BODY.ENTRY;
@@ -236,10 +237,10 @@ export class Replica {
   }
 
   /**
-   * Assigns a seq to a tombstone of this node for a key that has records of any origin here, and stages it. `unregistered` hides older
-   * records of every origin, so its reach is as wide as the widest of them. `expired` ends this node's own record and has that
-   * record's stamp. The tombstone also carries the newest known unregister of the key, because a node that receives that unregister
-   * later would show older records again. It carries the key's maintenance overrides too.
+   * Assigns a seq to a tombstone of this node for a key that has records of any origin here, and stages the tombstone. `unregistered`
+   * hides older records of every origin, so its reach is as wide as the widest of them. `expired` ends this node's own record and has
+   * that record's stamp. The tombstone also contains the newest known unregister of the key, because a node that receives that unregister
+   * after the tombstone would otherwise show older records again. It also contains the key's maintenance overrides.
    */
   stageTombstone(
     of: TombstoneFields,
@@ -269,21 +270,21 @@ export class Replica {
     this.self.through = Math.max(this.self.through, through);
   }
 
-  /** Drops all staged records, because their batch was refused. Their seqs stay used (semantics.md, Durability). */
+  /** Drops all staged records, because their batch was refused. Their seqs are not reused (semantics.md, Durability). */
   abort(): void {
     for (const stored of this.#staging.take(this.lastSeq)) if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
   }
 
-  /** Drops the staged records above a seq, because the call that staged them failed. Earlier staged records stay. */
+  /** Drops the staged records above a seq, because the call that staged them failed. Earlier staged records are kept. */
   unstage(after: number): void {
     for (const stored of this.#staging.takeAfter(after)) if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
   }
 
   // ---- records of any origin ----
   /**
-   * Installs a record that is no longer staged, was received, or comes from the journal. A record that is not newer than the stored record
-   * of its origin is skipped. Does not move the version vector. Returns whether anything changed. A copy passes the pending touch of the
-   * key, as the copied replica computed it.
+   * Installs a record that is no longer staged, was received, or comes from the journal. A record that is not newer than the stored
+   * record of its origin is skipped. Does not advance the version vector. Returns whether anything changed. A copy passes the pending
+   * touch of the key, as the copied replica computed it.
    */
   install(next: StoredRecord, time: Time, copied?: PendingTouch): boolean {
     const seen = this.lookup.find(next.key);
@@ -294,7 +295,7 @@ export class Replica {
       return false;
     }
     const pending = copied ?? this.sweeps.pendingFor(any);
-    // HOT: without the check of the size, each record allocates an iterator.
+    // HOT: without the check of the size, each record would allocate an iterator.
     if (this.followers.size > 0) for (const follower of this.followers) follower.installs(next, any, pending);
     this.#note(next);
     const isEndedAgain = seen === undefined && this.#endsAgain(next, any);
@@ -310,7 +311,7 @@ export class Replica {
     stored.origin.log.insert(stored.seq, stored);
     this.#moveTo(stored, revision);
     if (stored.body !== BODY.ENTRY) this.#addTombstone(stored, isEndedAgain, time);
-    // Applies also when the filterable fields are unchanged, because the policy may now hide a record that it showed before.
+    // This applies even if the filterable fields are unchanged, because the policy may now hide a record that it showed before.
     if (!this.#review(stored.key, seen, seenDelta, stored)) stored.filterRevision = wasSeen(seen, pending) ? revision : hiddenSince;
     return true;
   }
@@ -332,8 +333,8 @@ export class Replica {
   }
 
   /**
-   * Replaces all records stored for the key with one record, whatever their origins and seqs. Used for a record from another server's view
-   * of the key, when nothing else about the key is known.
+   * Replaces all records stored for the key with one record, regardless of their origins and seqs. Used for a record from another
+   * server's view of the key, when nothing else about the key is known.
    */
   supersede(next: StoredRecord, time: Time): void {
     const seen = this.lookup.find(next.key);
@@ -380,7 +381,7 @@ export class Replica {
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = stored.filterRevision;
     const revision = this.past.note(++this.#revision, lastTouchOf(stored), seen, pending);
-    // Its origin may be in a later generation now. Of equal stamps of one node, the later generation comes first.
+    // Its origin may now be in a later generation. Of equal stamps of one node, the later generation comes first.
     if (pending.before === "renamed") stored.peers?.sort(compareForView);
     stored.filterRevision = revision;
     this.#moveTo(stored, revision);
@@ -398,7 +399,8 @@ export class Replica {
   }
 
   /**
-   * Drops a tombstone with the same seq as the given entry, so that the entry can be installed: it ended here, but is live on its origin.
+   * Drops a tombstone with the same seq as the given entry, so that the entry can be installed: it was ended here, but is live on its
+   * origin.
    */
   undoEnd({ key, origin, seq }: StoredRecord): void {
     const held = recordOf(this.#any(key), origin);
@@ -472,7 +474,7 @@ export class Replica {
     this.#byRevision.forEachSince(revision, visit);
   }
 
-  /** Namespaces touched since the last call. Their watchers must be notified. */
+  /** Returns the namespaces touched since the last call. Their watchers must be notified. */
   takeTouched(): ReadonlySet<string> {
     const touched = this.#touched;
     if (touched.size > 0) this.#touched = new Set();
@@ -480,14 +482,14 @@ export class Replica {
   }
 
   /**
-   * Collects tombstones older than their ttl, or above max(minTombstones, live records), oldest first; at most `maxCount`. Returns the keys
-   * of this node's own tombstones, so that the journal can drop them.
+   * Collects tombstones that are older than their ttl, or in excess of max(minTombstones, live records), oldest first; at most
+   * `maxCount`. Returns the keys of this node's own tombstones, so that the journal can drop them.
    */
   collect(time: Time, maxCount: number, by: "age" | "count" = "age"): readonly KeyText[] {
     const own: KeyText[] = [];
     this.#tombstones.collect(time, { liveCount: this.lookup.size, maxCount, by }, (stored) => {
       if (stored.origin === this.self) {
-        // The key was put again, and the new row is on its way to the journal, so the journal must not drop the row.
+        // The key was put again, and its new row is about to be written to the journal, so the journal must not drop the row.
         if (this.#staging.find(stored.key) !== undefined) return false;
         own.push(stored.key);
       }
@@ -503,17 +505,17 @@ export class Replica {
     return this.#tombstones.nextCollectMonoMs();
   }
 
-  /** Keeps origins forgotten that an earlier process forgot. Call this before any record of another node is here. */
+  /** Restores the origins that an earlier process forgot. Must be called before any record of another node is stored. */
   resumeForgotten(ids: readonly string[]): void {
     for (const id of ids) this.#origins.remember(id);
   }
 
   /**
-   * Forgets an origin (semantics.md, Orphans) and drops `maxCount` of its records now; `sweep` drops the rest. `isOver` means that its node
-   * never returns as this origin.
+   * Forgets an origin (semantics.md, Orphans) and drops `maxCount` of its records now; `sweep` drops the rest. `isOver` means that its
+   * node never returns as this origin.
    */
   forgetOrigin(origin: Origin, time: Time, isOver = false, maxCount = Number.POSITIVE_INFINITY): void {
-    assert(origin !== this.self, "a node cannot forget itself");
+    assert(origin !== this.self, "the forgotten origin is not this node");
     // The records of one origin may have ended records of the other, so only one origin is removed at a time.
     while (this.isForgetting) this.sweep(Number.POSITIVE_INFINITY, time);
     this.setLife(origin, "hidden");
@@ -544,7 +546,7 @@ export class Replica {
     return true;
   }
 
-  /** Accepts frames of a forgotten origin again, from 0 on, because it is a live member again (semantics.md, Orphans). */
+  /** Accepts frames of a forgotten origin again, starting from 0, because it is a live member again (semantics.md, Orphans). */
   restoreOrigin(nodeId: string, generation: number): void {
     const id = `${nodeId}/${generation}`;
     for (const follower of this.followers) follower.restoresOrigin(id);
@@ -581,7 +583,7 @@ export class Replica {
     this.#touched.add(stored.namespace);
   }
 
-  /** Updates lookup, absent list and digests for the key's winner. Returns whether there is a winner. */
+  /** Updates lookup, absent list and digests for the key's visible record. Returns whether there is one. */
   #review(key: KeyText, seen: CatalogRecord | undefined, seenDelta: string | undefined, any: StoredRecord): boolean {
     const winner = this.winner(any);
     if (winner !== undefined) {

@@ -5,11 +5,11 @@ import { KeyShards } from "../key-shards.ts";
 import type { CatalogRecord, KeyText } from "../record/record.ts";
 import type { StoredRecord, StoredRecordFields } from "../record/stored-record.ts";
 
-/** The content of an own record before it has a seq. `bytes` are the encoded entry. */
+/** The content of a record of this node before it has a seq. `bytes` are the encoded entry. */
 export interface OwnPut
   extends Omit<StoredRecordFields, "origin" | "seq" | "firstSeq" | "filterSeq" | "body" | "reach" | "at" | "sizeBytes"> {
   readonly bytes: Uint8Array;
-  /** A reach that is wider than its scope and the records stored here require. */
+  /** A reach that is wider than the put's scope and the records stored here require. */
   readonly reach?: Scope;
   /** Whether a filterable field differs from this node's current record of the key. */
   readonly isFilterChange: boolean;
@@ -21,8 +21,8 @@ export type TombstoneFields = Pick<
   "key" | "namespace" | "name" | "kind" | "scope" | "reach" | "health" | "traits" | "principal"
 >;
 
-/** The tombstone that ends `of`. */
-// HOT: one literal; spreading its parts costs 1 % of the time of an entry that comes and goes (`versions`).
+/** Returns the tombstone that ends `of`. */
+// HOT: one literal; spreading its parts costs 1 % of the time needed to add and remove an entry (`versions`).
 export function endOf(
   of: TombstoneFields,
   end: Pick<StoredRecordFields, "origin" | "body" | "reach" | "seq" | "hlc" | "firstSeq" | "unregisteredHlc" | "orders">,
@@ -52,8 +52,8 @@ export function endOf(
 }
 
 /**
- * The stamp of a record that carries an unregister. It must be above that unregister, because otherwise the record would only narrow the
- * key's scope (`isNarrowing`).
+ * Returns the stamp of a record that carries an unregister. The stamp must be above that unregister, because otherwise the record would
+ * only narrow the key's scope (`isNarrowing`).
  */
 export function stampWith(hlc: number, unregisteredHlc: number | undefined): number {
   return unregisteredHlc === undefined || unregisteredHlc < hlc ? hlc : Math.min(unregisteredHlc + 1, MAX_STAMP);
@@ -69,7 +69,7 @@ export class RecordStaging {
     this.#lastSeq = lastSeq;
   }
 
-  /** The highest assigned seq. The seq of a refused record stays used. */
+  /** The highest assigned seq. The seq of a refused record is not reused. */
   get lastSeq(): number {
     return this.#lastSeq;
   }
@@ -84,7 +84,7 @@ export class RecordStaging {
     return this.#lastSeq;
   }
 
-  /** The newest staged record of a key. */
+  /** Returns the newest staged record of a key. */
   find(key: KeyText): StoredRecord | undefined {
     return this.#byKey.get(key);
   }
@@ -95,7 +95,7 @@ export class RecordStaging {
     return stored;
   }
 
-  /** Removes the records above a seq, oldest first, because the call that staged them failed. Their seqs stay used. */
+  /** Removes the records above a seq, oldest first, because the call that staged them failed. Their seqs are not reused. */
   takeAfter(seq: number): readonly StoredRecord[] {
     const after = this.#storedRecords.findIndex((stored) => stored.seq > seq);
     const taken = after < 0 ? [] : this.#storedRecords.splice(after);

@@ -6,7 +6,7 @@ import type { StoredRecord } from "../record/stored-record.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { endsBeforeHlc, endsEarlierGeneration, isNarrowing } from "./view.ts";
 
-/** The position of a tombstone in the order of arrival. It stays when its key is put again, until it is compacted. */
+/** The position of a tombstone in the order of arrival. If its key is put again, the slot remains until it is compacted. */
 interface TombstoneSlot {
   readonly stored: StoredRecord;
   readonly seq: number;
@@ -17,7 +17,7 @@ export interface CollectBounds {
   readonly liveCount: number;
   /** Maximum number of slots to examine. */
   readonly maxCount: number;
-  /** With `count`, a tombstone is not dropped for its age while there is room. */
+  /** With `count`, a tombstone is not dropped because of its age while there is room. */
   readonly by: "age" | "count";
 }
 
@@ -55,7 +55,7 @@ export class Tombstones {
   add(stored: StoredRecord, time: Time): void {
     this.count += 1;
     this.#slots.push({ stored, seq: stored.seq, addedMonoMs: time.monoMs });
-    // Keys that come and go leave slots behind a young tombstone, and these slots would stay until its ttl ends.
+    // Keys that are added and removed leave slots behind a young tombstone, and these slots would remain until its ttl ends.
     if (this.#slots.length - this.#first > 2 * this.count + SPARE_SLOTS) this.#compact((slot) => !isStale(slot));
   }
 
@@ -64,18 +64,18 @@ export class Tombstones {
     this.#first = 0;
   }
 
-  /** Latest time of the next `collect`. NEVER if there are no tombstones. */
+  /** Time by which `collect` must be called next. NEVER if there are no tombstones. */
   nextCollectMonoMs(): number {
     const slot = this.#slots[this.#first];
     return slot === undefined ? NEVER : slot.addedMonoMs + this.#options.tombstoneTtlMs;
   }
 
   /**
-   * Passes tombstones to `drop`, oldest first: those older than their ttl, or above max(minTombstones, live records). If `drop` returns
-   * false, the tombstone is tried again later. At most `maxCount` are examined. Two kinds are kept: a tombstone that hides an older record
-   * of another origin, and, while there is room, a tombstone whose stamp is in the future, because a node that puts its key again must know
-   * it. While an origin is lost, all tombstones are kept. Without room, only those are kept that may have ended an entry of a lost origin;
-   * if no other tombstone can be dropped, a mark replaces them.
+   * Passes tombstones to `drop`, oldest first: those older than their ttl, or in excess of max(minTombstones, live records). If `drop`
+   * returns false, the tombstone is tried again at another call. At most `maxCount` are examined. Two kinds are kept: a tombstone that
+   * hides an older record of another origin, and, while there is room, a tombstone whose stamp is in the future, because a node that puts
+   * its key again must know it. While an origin is lost, all tombstones are kept. If there is no room, only the tombstones are kept that
+   * may have ended an entry of a lost origin; if no other tombstone can be dropped, a mark replaces them.
    */
   collect(time: Time, bounds: CollectBounds, drop: (stored: StoredRecord) => boolean): void {
     const limit = Math.max(this.#options.minTombstones, bounds.liveCount);
@@ -112,9 +112,9 @@ export class Tombstones {
   }
 
   /**
-   * Whether another origin's unregister of the key makes this tombstone redundant, because a record that carries it stays. This node's own
-   * tombstone stays, because the node's next record of the key continues from it. Otherwise each of two nodes could drop its tombstone in
-   * favour of the other's, and both would forget the unregister.
+   * Whether another origin's unregister of the key makes this tombstone redundant, because a record that carries the unregister is kept.
+   * This node's own tombstone is kept, because the node's next record of the key continues from it. Otherwise each of two nodes could
+   * drop its tombstone in favour of the other's, and both would forget the unregister.
    */
   #givesWay(stored: StoredRecord, endedHlc: number): boolean {
     if (stored.body !== BODY.EXPIRED || stored.origin.nodeId === this.#options.nodeId) return false;
@@ -130,17 +130,17 @@ function isStale({ stored, seq }: TombstoneSlot): boolean {
 }
 
 /**
- * The newest unregister that the successor of `before` must carry, as long as the key has a record. The successor may be the only record
- * that other nodes ever receive, and the age of the unregister cannot be derived from a stamp.
+ * Returns the newest unregister that the successor of `before` must carry, as long as the key has a record. The successor may be the only
+ * record that other nodes ever receive, and the age of the unregister cannot be derived from a stamp.
  */
 export function carriedHlc(before: StoredRecord | undefined): number | undefined {
   return before === undefined ? undefined : endsBeforeHlc(before) || undefined;
 }
 
 /**
- * The newest unregister that a tombstone of this node carries: the newest of the record `before` and all records stored for the key. The
- * tombstone may reach a third node before those records, and that node would show again the entries that they hide. Tombstones that only
- * narrow the scope do not count.
+ * Returns the newest unregister that a tombstone of this node carries: the newest of the record `before` and all records stored for the
+ * key. The tombstone may reach a third node before those records, and that node would otherwise show the entries that they hide again.
+ * Tombstones that only narrow the scope are ignored.
  */
 export function knownEndHlc(before: StoredRecord | undefined, records: readonly StoredRecord[]): number | undefined {
   let newest = carriedHlc(before) ?? 0;
@@ -148,12 +148,12 @@ export function knownEndHlc(before: StoredRecord | undefined, records: readonly 
   return newest || undefined;
 }
 
-/** Records of the key whose unregisters keep this one hidden. */
+/** Returns the records of the key whose unregisters keep this record hidden. */
 export function endersOf({ body, hlc, peers }: StoredRecord): readonly StoredRecord[] {
   return body === BODY.ENTRY ? (peers ?? []).filter((peer) => endsBeforeHlc(peer) > hlc) : [];
 }
 
-/** Other records of the key that permanently hide records stamped before `hlc`. Tombstones of a disproved origin ended nothing. */
+/** Returns other records of the key that permanently hide records stamped before `hlc`. Tombstones of a disproved origin ended nothing. */
 export function endsBeside(stored: StoredRecord, hlc: number): readonly StoredRecord[] {
   const ends = (peer: StoredRecord) => endsBeforeHlc(peer) >= hlc && !isNarrowing(peer) && peer.origin.isDisproved !== true;
   return (stored.peers ?? []).filter((peer) => peer !== stored && ends(peer));
@@ -163,7 +163,7 @@ function isHiding(record: StoredRecord): boolean {
   return record.peers !== undefined && hiddenBy(record).length > 0;
 }
 
-/** Entries that this record hides, through its unregister, or because it belongs to a later generation of their node. */
+/** Returns entries that this record hides, through its unregister, or because it belongs to a later generation of their node. */
 export function hiddenBy(record: StoredRecord): readonly StoredRecord[] {
   const { peers } = record;
   if (peers === undefined) return [];

@@ -1,7 +1,7 @@
 /**
- * Pending work on many records. Touches are pending when the visibility of records may have changed through the state, the mark or the
- * generation of their origin. Removals are pending when a whole transfer did not list records. The work is executed in slices. Until it is
- * complete, some views are outdated, so no reader gets a confirmation that it has everything.
+ * Pending work on many records. Touches are pending when the visibility of records may have changed because of the state, the mark or the
+ * generation of their origin. Removals are pending when a whole transfer did not list records. The work is executed in slices. Until it
+ * is complete, some views are outdated, so no reader gets a confirmation that it has everything.
  */
 import type { Time } from "../../lib/machine.ts";
 import { BODY } from "../record/record.ts";
@@ -9,15 +9,15 @@ import type { Origin, StoredRecord } from "../record/stored-record.ts";
 import { NO_PENDING_TOUCH, NO_REVISION, type PendingTouch, type PriorView, UNSURE } from "./past-views.ts";
 import type { WholeTransfer } from "./whole-transfer.ts";
 
-/** The records of an origin to touch. */
+/** The records of an origin that must be touched. */
 export interface TouchSpan {
   /** Only records with a seq above this number are touched. */
   readonly after: number;
   /** Only records with a seq up to this number are touched. */
   readonly until: number;
-  /** Whether to include its tombstones, because the entries that they end must be computed again. */
+  /** Whether to include the origin's tombstones, because the entries that they end must be computed again. */
   readonly withEnds: boolean;
-  /** The view before the change. "seen" by default. */
+  /** The view before the change. Default: "seen". */
   readonly before?: PriorView;
 }
 
@@ -32,7 +32,7 @@ interface TouchSweep {
   readonly isAgain: boolean;
 }
 
-/** All entries of an origin, including entries that arrive meanwhile. */
+/** All entries of an origin, including entries that arrive during the sweep. */
 export const ENTRIES: TouchSpan = { after: 0, until: Number.POSITIVE_INFINITY, withEnds: false };
 
 /** The parts of a replica that sweeps use. */
@@ -61,7 +61,7 @@ export class TouchSweeps {
     return this.#byOrigin.size + this.#closing.size > 0;
   }
 
-  /** The pending touch of a stored record's key. The first touch records it. Call this before any other change of the key. */
+  /** Returns the pending touch of a stored record's key. The first touch records it. Must be called before any other change of the key. */
   pendingFor(any: StoredRecord | undefined): PendingTouch {
     // HOT: runs for each installed record.
     if (this.#byOrigin.size === 0 || any === undefined) return NO_PENDING_TOUCH;
@@ -72,7 +72,9 @@ export class TouchSweeps {
     return { before, since, between: others.length > 0 || sweep.isAgain ? UNSURE : this.#replica.winner(any) };
   }
 
-  /** The pending touch for a touch that has another cause. If the key has further pending touches, the view in between is unknown. */
+  /**
+   * Returns the pending touch for a touch that has another cause. If the key has further pending touches, the view in between is unknown.
+   */
   pendingWith(any: StoredRecord, other = NO_PENDING_TOUCH): PendingTouch {
     const { before, since } = this.pendingFor(any);
     return since === NO_REVISION ? other : { before: earlier(before, other.before), since: Math.min(since, other.since), between: UNSURE };
@@ -89,8 +91,8 @@ export class TouchSweeps {
   }
 
   /**
-   * Schedules a touch of an origin's records. If a sweep of the origin is in progress, only some records have been touched by it, so all
-   * records are touched again from the first.
+   * Schedules a touch of an origin's records. If a sweep of the origin is in progress, it has touched only some records, so all records
+   * are touched again from the first.
    */
   scheduleTouch(origin: Origin, span: TouchSpan): void {
     if (origin.log.size === 0) return;
@@ -109,15 +111,15 @@ export class TouchSweeps {
   }
 
   /**
-   * Closes a received whole transfer: records that it does not list are withdrawn, and then the version
-   * vector advances. Without such records, it advances immediately.
+   * Closes a received whole transfer: records that it does not list are withdrawn, and then the version vector advances. If there are no
+   * such records, it advances immediately.
    */
   close(transfer: WholeTransfer): void {
     if (transfer.isDone) transfer.close();
     else this.#closing.add(transfer);
   }
 
-  /** Origins whose whole transfer was closed since the last call, if it was not closed with its last frame. */
+  /** Returns the origins whose whole transfer was closed since the last call, if it was not closed with its last frame. */
   takeClosed(): readonly Origin[] {
     const closed = this.#closed;
     if (closed.length > 0) this.#closed = [];
@@ -179,7 +181,7 @@ function isOf({ withEnds }: TouchSweep, { body }: StoredRecord): boolean {
   return withEnds || body === BODY.ENTRY;
 }
 
-/** Combines two changes: the relation of the view before both changes to the current record. */
+/** Combines two changes. Returns the relation of the view before both changes to the current record. */
 function earlier(one: PriorView, other: PriorView): PriorView {
   return one === "renamed" ? one : other;
 }

@@ -3,11 +3,11 @@
 import { SCOPE, type Scope, widest } from "../entry/scope.ts";
 import { BODY, type CatalogRecord, isKeyOf } from "../record/record.ts";
 
-/** The fields that decide which records a record ends. */
+/** The fields that determine which records a record ends. */
 type EndingFields = Pick<CatalogRecord, "key" | "body" | "reach" | "origin" | "hlc">;
 
 /**
- * Order of one key's records: newest stamp first; of equal stamps, entries before tombstones, then the higher node id, and for one node
+ * Compares one key's records: newest stamp first; of equal stamps, entries before tombstones, then the higher node id, and for one node
  * the later generation.
  */
 export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
@@ -18,10 +18,10 @@ export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
 }
 
 /**
- * The stamp below which records of the key stay hidden, whatever their origin; 0 means none. It is the stamp of an `unregistered`
- * tombstone, of the tombstone that this record replaced, or of the newest one that its node knew when it ended the key. A record that no
- * other node receives ends no records of other nodes: those nodes could not stamp above it, and this node would hide entries that all
- * others show. A record of a cluster other than the key's ends nothing either.
+ * Returns the stamp below which records of the key remain hidden, regardless of their origin; 0 means none. It is the stamp of an
+ * `unregistered` tombstone, of the tombstone that this record replaced, or of the newest tombstone that its node knew when it ended the
+ * key. A record that no other node receives ends no records of other nodes: those nodes could not stamp above it, and this node would
+ * hide entries that all others show. A record of a cluster other than the key's ends nothing either.
  */
 export function endsBeforeHlc(record: Pick<CatalogRecord, "key" | "origin" | "body" | "hlc" | "reach" | "unregisteredHlc">): number {
   if (record.reach === SCOPE.LOCAL) return 0;
@@ -30,9 +30,9 @@ export function endsBeforeHlc(record: Pick<CatalogRecord, "key" | "origin" | "bo
 }
 
 /**
- * Whether the record's origin belongs to the cluster that its key names. Only such an origin may end records of the key, because no other
- * cluster has entries there. The result depends only on key and origin, so all nodes agree. An origin of unknown cluster counts as
- * belonging.
+ * Whether the record's origin belongs to the cluster in its key. Only such an origin may end records of the key, because no other cluster
+ * has entries there. The result depends only on key and origin, so all nodes agree. An origin of unknown cluster is assumed to belong to
+ * it.
  */
 export function isOfKeysCluster({ key, origin }: Pick<CatalogRecord, "key" | "origin">): boolean {
   const { clusterId = "" } = origin;
@@ -40,8 +40,9 @@ export function isOfKeysCluster({ key, origin }: Pick<CatalogRecord, "key" | "or
 }
 
 /**
- * The widest reach of `least` and all entries stored for a key. Every node that received one of these entries must receive the new record.
- * Otherwise a key that moves to another node with a narrower scope would remain on nodes that only its earlier record reached.
+ * Returns the widest reach of `least` and all entries stored for a key. Every node that received one of these entries must receive the
+ * new record. Otherwise a key that moves to another node with a narrower scope would remain on nodes that only its earlier record
+ * reached.
  */
 export function reachOf(records: readonly Pick<CatalogRecord, "body" | "reach">[], least: Scope): Scope {
   let reach = least;
@@ -58,24 +59,27 @@ export function isNarrowing({ body, hlc, unregisteredHlc }: Pick<CatalogRecord, 
 }
 
 /**
- * Whether a tombstone from a later generation of an entry's node also ends that entry, once the entry's generation is no longer the node's
- * current one. The tombstone replaced the node's statement about the key, up to its stamp. When a node continues in a new generation, other
- * nodes store its records twice, but its leases end only once. Records of a node's current generation are ended only by that node, and no
- * cluster ends records under another cluster's keys.
+ * Whether a tombstone from a later generation of an entry's node also ends that entry, when the entry's generation is no longer the
+ * node's current one. The tombstone replaced the node's statement about the key, up to its stamp. When a node continues in a new
+ * generation, other nodes store its records twice, but its leases end only once. Records of a node's current generation are ended only by
+ * that node, and no cluster ends records under another cluster's keys.
  */
 export function endsEarlierGeneration(end: EndingFields, entry: Pick<CatalogRecord, "origin" | "hlc">): boolean {
   if (end.origin.nodeId !== entry.origin.nodeId || end.origin.generation <= entry.origin.generation) return false;
   return isEndForEarlier(end) && end.hlc >= entry.hlc;
 }
 
-/** A record that no other node receives, or a record of a cluster other than the key's, ends only its own origin's record. */
+/**
+ * Whether the end also applies to earlier generations. A record that no other node receives, or a record of a cluster other than the
+ * key's, ends only its own origin's record.
+ */
 function isEndForEarlier(end: EndingFields): boolean {
   return end.body !== BODY.ENTRY && end.reach !== SCOPE.LOCAL && isOfKeysCluster(end);
 }
 
 /**
- * Returns `endsEarlierGeneration` for a list of records, which are in view order. Call the function for entries in that order. The total
- * cost is one pass over the records.
+ * Returns `endsEarlierGeneration` for a list of records in view order. The returned function must be called for entries in that order.
+ * The total cost is one pass over the records.
  */
 function endedGenerations(records: readonly CatalogRecord[]): (entry: CatalogRecord) => boolean {
   let next = 0;
@@ -94,9 +98,10 @@ function endedGenerations(records: readonly CatalogRecord[]): (entry: CatalogRec
 }
 
 /**
- * The record that readers see for a key, or undefined. `records` are sorted by `compareForView`. An unregister hides every older record of
- * any origin, even if its own origin has put the key again since. An `expired` tombstone by itself ends only records of its own node, and a
- * LOCAL tombstone only records of its own origin. Records of hidden origins, and records that `admits` refuses, are skipped.
+ * Returns the record that readers see for a key, or undefined. `records` are sorted by `compareForView`. An unregister hides every older
+ * record of any origin, even if its own origin has put the key again since then. An `expired` tombstone by itself ends only records of
+ * its own node, and a LOCAL tombstone only records of its own origin. Records of hidden origins, and records that `admits` refuses, are
+ * skipped.
  */
 export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits: (record: T) => boolean = () => true): T | undefined {
   let endedHlc = 0;
@@ -109,7 +114,7 @@ export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits:
   return undefined;
 }
 
-/** Whether the record is at or below its origin's mark. */
+/** Whether the seq of the record is at or below its origin's mark. */
 export function isMarked({ seq, origin }: { readonly seq: number; readonly origin: { readonly markedSeq?: number } }): boolean {
   return seq <= (origin.markedSeq ?? 0);
 }
@@ -120,8 +125,8 @@ export function isShown(record: Pick<CatalogRecord, "seq" | "origin">): boolean 
 }
 
 /**
- * The entry that readers would see if its node returned: it is hidden because its node has been unreachable too long, and it has not ended.
- * `records` are sorted as for `winnerOf`.
+ * Returns the entry that readers would see if its node returned: it is hidden because its node has been unreachable for too long, and it
+ * has not ended. `records` are sorted as for `winnerOf`.
  */
 export function hiddenOrphanOf<T extends CatalogRecord>(records: readonly T[]): T | undefined {
   let endedHlc = 0;

@@ -1,7 +1,7 @@
 /**
- * A whole transfer of an origin: the keys that it listed, and the stored records that it did not list. Records are checked with each frame,
- * so that the last frame need not check all of them. Unlisted records are then withdrawn in slices (`TouchSweeps`), and only then the
- * version vector advances.
+ * A whole transfer of an origin: the keys that it listed, and the stored records that it did not list. Records are checked with each
+ * frame, so that the last frame need not check all of them. After that, unlisted records are withdrawn in slices (`TouchSweeps`), and
+ * only then does the version vector advance.
  */
 
 import { KeyShards } from "../key-shards.ts";
@@ -25,7 +25,7 @@ export class WholeTransfer implements ClosingTransfer {
   readonly #listed = new KeyShards<string, true>();
   /** Records that were stored when the frame that covers them arrived, and were not listed by then. */
   #missing: StoredRecord[] = [];
-  /** Number of `#missing` records that were checked. */
+  /** Number of `#missing` records that have been checked. */
   #looked = 0;
   /** After everything has arrived, all records from this seq up to `through` must be checked. Undefined while `#missing` is complete. */
   #again: number | undefined;
@@ -78,7 +78,7 @@ export class WholeTransfer implements ClosingTransfer {
     origin.closing = this;
   }
 
-  /** Whether all unlisted records are gone. */
+  /** Whether all unlisted records have been withdrawn. */
   get isDone(): boolean {
     return this.#looked >= this.#missing.length && this.#again === undefined;
   }

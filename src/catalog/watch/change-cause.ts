@@ -1,4 +1,4 @@
-/** The cause of a REMOVE: why a key was removed. A reader may keep entries for a while that only expired. */
+/** The cause of a REMOVE: why a key was removed. A reader may keep entries that only expired for a while. */
 import { BODY } from "../record/record.ts";
 import type { StoredRecord } from "../record/stored-record.ts";
 import { endsBeforeHlc, isNarrowing, isShown } from "../replica/view.ts";
@@ -7,14 +7,14 @@ import { endsBeforeHlc, isNarrowing, isShown } from "../replica/view.ts";
 export const CAUSE = { NONE: 0, UNREGISTERED: 1, EXPIRED: 2, ORIGIN_AWAY: 3, NO_MATCH: 4 } as const;
 export type ChangeCause = (typeof CAUSE)[keyof typeof CAUSE];
 
-/** `stored` is the record whose touch removed the key. */
+/** Returns the cause of a removal. `stored` is the record whose touch removed the key. */
 export function causeOf(stored: StoredRecord): ChangeCause {
   const ended = endedHlc(stored);
   if (stored.body === BODY.ENTRY) {
     if (ended > stored.hlc) return CAUSE.UNREGISTERED;
     return isShown(stored) ? CAUSE.NO_MATCH : CAUSE.ORIGIN_AWAY;
   }
-  // If there are several tombstones, the newest counts, because the key may have been put again in between.
+  // If there are several tombstones, the newest is used, because the key may have been put again in between.
   const { body, hlc, unregisteredHlc } = stored.peers?.find((peer) => peer.body !== BODY.ENTRY) ?? stored;
   if (body === BODY.UNREGISTERED || ended > hlc) return CAUSE.UNREGISTERED;
   if (isNarrowing({ body, hlc, unregisteredHlc })) return CAUSE.NO_MATCH;
@@ -22,7 +22,7 @@ export function causeOf(stored: StoredRecord): ChangeCause {
   return unregisteredHlc !== undefined && hlc === unregisteredHlc + 1 ? CAUSE.UNREGISTERED : CAUSE.EXPIRED;
 }
 
-/** Records of the key with an older stamp than this are unregistered. */
+/** Returns the stamp below which records of the key are unregistered. */
 function endedHlc({ peers }: StoredRecord): number {
   let ended = 0;
   for (const peer of peers ?? []) if (!isNarrowing(peer)) ended = Math.max(ended, endsBeforeHlc(peer));

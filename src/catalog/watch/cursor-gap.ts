@@ -1,7 +1,7 @@
 /**
- * The difference between a reader whose cursor comes from another server and the readers of this server: the changes that it still needs,
- * and the changes that must not be sent yet (semantics.md, Watch 3 and 4). A node computes it from the logs of its origins (`resume.ts`); a
- * resolver remembers bookmarks instead.
+ * The difference between a reader whose cursor comes from another server and the readers of this server: the changes that the reader
+ * still needs, and the changes that must not be sent yet (semantics.md, Watch 3 and 4). A node computes the difference from the logs of
+ * its origins (`resume.ts`). A resolver remembers bookmarks instead.
  */
 import type { Time } from "../../lib/machine.ts";
 import { matches } from "../query/filter.ts";
@@ -10,32 +10,33 @@ import type { PortableCursor } from "./cursor.ts";
 import { ACTION, type WatchChange, type WatchReader } from "./reader.ts";
 
 /**
- * How this server compares with a cursor: `behind` while it may still receive the reader's changes, `covered` when it knows them, `lost` if
- * the cursor covers changes that no node knows any more.
+ * The state of this server compared with a cursor: `behind` while it may still receive the reader's changes, `covered` when it knows
+ * them, `lost` if the cursor covers changes that no node knows any more.
  */
 export type CursorCoverage = "behind" | "covered" | "lost";
 
 export interface CursorGap {
-  /** The reader gets all changes since this revision, in addition to those that `take` returns. */
+  /** The revision since which the reader gets all changes, in addition to the changes that `take` returns. */
   readonly from: number;
   /** Whether `take` has returned everything. */
   readonly isFilled: boolean;
   /** Whether the policy is still the one under which the reader received its entries. */
   readonly isOfPolicy: boolean;
   readonly held: WithheldKeys;
-  /** Whether the difference can still be sent; otherwise the reader needs a snapshot. */
+  /** Whether the difference can still be sent. If not, the reader needs a snapshot. */
   isTellable(): boolean;
   coverage(time: Time, isReady: boolean): CursorCoverage;
-  /** The next part of the difference, at least one change if there is any. */
+  /** Returns the next part of the difference, at least one change if there is any. */
   take(budgetBytes: number): WatchChange[];
   /** Whether the reader cannot have a newer state of the key. Other keys are checked again when this server has caught up. */
   maySend(change: WatchChange): boolean;
 }
 
-/** How long to wait for changes that a cursor covers and that no live node sends. After that time they count as lost. */
+/** Time to wait for changes that a cursor covers and that no live node sends. After that time they are considered lost. */
 export const MAX_WAIT_MS = 60_000;
 /**
- * Maximum number of keys that are withheld while this server is behind. Above it the reader gets a snapshot when this server has caught up.
+ * Maximum number of keys that are withheld while this server is behind. If it is exceeded, the reader gets a snapshot when this server
+ * has caught up.
  */
 const MAX_HELD_KEYS = 10_000;
 
@@ -58,7 +59,7 @@ export class WithheldKeys {
     this.#keys.delete(key);
   }
 
-  /** Withheld keys, in their current view. An empty list means that none is left. */
+  /** Returns withheld keys, in their current view. An empty list means that none is left. */
   take(budgetBytes: number): WatchChange[] {
     const changes: WatchChange[] = [];
     const { replica, options, node } = this.#reader;
@@ -85,7 +86,9 @@ export class WithheldKeys {
 
 /** The source of portable cursors for the readers of a server that is not a node. */
 export interface CursorSource {
-  /** A cursor that is valid everywhere, for a reader whose state equals a query result here. Empty if there is no such cursor now. */
+  /**
+   * Returns a cursor that is valid everywhere, for a reader whose state equals a query result here. Empty if there is no such cursor now.
+   */
   readonly portableCursor: (hash: string, policyEpoch: string) => string;
   gap(cursor: PortableCursor, reader: WatchReader, time: Time): CursorGap;
 }

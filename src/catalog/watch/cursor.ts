@@ -1,6 +1,7 @@
 /**
- * The text form of cursors, which are positions of readers (semantics.md, Watch 3). A short cursor has its holder and a revision, a few
- * bytes in every message. A portable cursor has a version vector with each origin's state, and is valid on every node of the cluster.
+ * The text form of cursors, which are positions of readers (semantics.md, Watch 3). A short cursor contains its holder and a revision, a
+ * few bytes in every message. A portable cursor contains a version vector with each origin's state, and is valid on every node of the
+ * cluster.
  */
 
 import { decodeBase64url, sha256 } from "../../lib/crypto.ts";
@@ -31,12 +32,12 @@ export interface CursorOrigin {
 export interface PortableCursor {
   readonly kind: "portable";
   readonly clusterId: string;
-  /** Identifies the filter, the viewer class and the options that decide which entries a reader has. */
+  /** Identifies the filter, the viewer class and the options that determine which entries a reader has. */
   readonly readerHash: string;
   readonly policyEpoch: string;
   /**
    * The origin whose LOCAL entries the reader may have. Absent if it has no LOCAL entries for the reader. Other nodes do not have these
-   * entries, although vectors cover them. A resolver's cursor names its node differently (`resolverPlace`).
+   * entries, although vectors cover them. A resolver's cursor identifies its node differently (`resolverPlace`).
    */
   readonly local?: string;
   readonly origins: readonly CursorOrigin[];
@@ -47,9 +48,9 @@ export type WatchCursor = ShortCursor | PortableCursor;
 const [AT, WITHOUT] = ["at ", "without "];
 
 /**
- * The source of a resolver's cursor, for the field `local`. Such a cursor lacks the LOCAL entries of that origin, and the records that they
- * hide there; `hides` is true if there are any in the resolver's namespaces. With another list of namespaces the resolver can continue on
- * the same node, whatever is LOCAL there.
+ * Returns the source of a resolver's cursor, for the field `local`. Such a cursor does not include the LOCAL entries of that origin, and
+ * the records that they hide there; `hides` is true if there are any in the resolver's namespaces. With another list of namespaces the
+ * resolver can continue on the same node, regardless of its LOCAL entries.
  */
 export function resolverPlace(originId: string, hides: boolean): string {
   return `${hides ? WITHOUT : AT}${originId}`;
@@ -60,7 +61,7 @@ export function isSamePlace(one: string | undefined, other: string | undefined):
   return one === other || (isBare(one) && isBare(other)) || (isOfResolver(one) && isOfResolver(other) && originOf(one) === originOf(other));
 }
 
-/** The same cursor, without the name of a source that hides nothing. */
+/** Returns the same cursor, without the name of a source that hides nothing. */
 export function withoutBarePlace(cursor: PortableCursor): PortableCursor {
   const { kind, clusterId, readerHash, policyEpoch, origins } = cursor;
   return isBare(cursor.local) ? { kind, clusterId, readerHash, policyEpoch, origins } : cursor;
@@ -81,19 +82,19 @@ function originOf(local: string): string {
 
 const LIVES: readonly OriginStatus[] = ["live", "orphaned", "hidden"];
 const CHECK_BYTES = 4;
-/** Maximum number of origins in a portable cursor. A cursor with more origins does not come from this service. */
+/** Maximum number of origins in a portable cursor. A cursor with more origins was not issued by this service. */
 const MAX_ORIGINS = 10_000;
 const FIELD = { CLUSTER: 1, READER: 2, POLICY: 3, NODE: 4, GENERATION: 5, SEQ: 6, LIFE: 7, SETTLED: 8, LOCAL: 9 } as const;
 
 /**
- * The holder of a short cursor: this process, and a reader (`ReaderOptions.hash`). Without a reader, the cursor only expresses how new an
- * answer is.
+ * Returns the holder of a short cursor: this process, and a reader (`ReaderOptions.hash`). Without a reader, the cursor only expresses
+ * how recent an answer is.
  */
 export function shortHolder(boot: string, readerHash?: string): string {
   return readerHash === undefined ? boot : `${boot}-${readerHash}`;
 }
 
-/** Texts of the short cursors of one holder. HOT: runs for each message and filter; bench/watch.ts. */
+/** The texts of the short cursors of one holder. HOT: runs for each message and filter; bench/watch.ts. */
 export class ShortCursorTexts {
   readonly #head: string;
   readonly #headHash: Hash64;
@@ -132,7 +133,7 @@ export function portableCursorText(cursor: Omit<PortableCursor, "kind">): string
   return `p1.${Buffer.from(bytes.buffer, 0, at + CHECK_BYTES).toString("base64url")}`;
 }
 
-/** Throws `invalid_argument` for text that is not a cursor of this service: forged, truncated, or in an unknown form. */
+/** Parses a cursor. Throws `invalid_argument` for text that is not a cursor of this service: forged, truncated, or in an unknown form. */
 export function parseCursor(text: string): WatchCursor {
   if (text.startsWith("s2.")) return parseShort(text);
   if (text.startsWith("p1.")) return parsePortable(text);
@@ -160,7 +161,7 @@ function parsePortable(text: string): PortableCursor {
   try {
     return readPortable(body);
   } catch {
-    // The checksum is right, so another program wrote this text. The exact error does not matter.
+    // The checksum is correct, so another program wrote this text. The exact error does not matter.
     throw malformed();
   }
 }

@@ -1,6 +1,6 @@
 /**
- * One watch stream: a cursor, a reader, and the work before deltas: a snapshot, a scoped snapshot, or the difference to a portable cursor
- * (semantics.md, Watch). It has no queue; it reads from the replica when the next message is requested.
+ * One watch stream: a cursor, a reader, and the work that precedes deltas: a snapshot, a scoped snapshot, or the difference to a portable
+ * cursor (semantics.md, Watch). The stream has no queue; it reads from the replica when the next message is requested.
  */
 import type { Time } from "../../lib/machine.ts";
 import { queryPage } from "../query/query.ts";
@@ -23,7 +23,7 @@ export interface FeedStart {
 
 type FeedPhase =
   | { readonly kind: "live" }
-  /** Pages of a snapshot; a scoped snapshot has `scopes`. `after` is the last key sent. */
+  /** Sends the pages of a snapshot; a scoped snapshot has `scopes`. `after` is the last key sent. */
   | {
       readonly kind: "pages";
       readonly scopes: readonly string[] | undefined;
@@ -32,14 +32,14 @@ type FeedPhase =
       isBegun: boolean;
       readonly sent: SentPages;
     }
-  /** The pages are sent. Changes since BEGIN that the pages did not include follow, and then END. */
+  /** The pages have been sent. Changes since BEGIN that the pages did not include follow, and then END. */
   | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly sent: SentPages }
-  /** The difference between a portable cursor and the records of this replica, origin by origin. */
+  /** Sends the difference between a portable cursor and the records of this replica, origin by origin. */
   | { readonly kind: "gap"; readonly gap: CursorGap }
   /** A snapshot is due, but this node is behind the reader's cursor, so the snapshot would restore removed keys. */
   | { readonly kind: "waiting"; readonly gap: CursorGap };
 
-/** Maximum total length of namespaces in one message (semantics.md, Watch 10). Above it the stream sends a full snapshot. */
+/** Maximum total length of the namespaces in one message (semantics.md, Watch 10). Above this length the stream sends a full snapshot. */
 export const MAX_SCOPES_LENGTH = 4096;
 /** A string above every key. */
 const LAST_KEY = "\u{10FFFF}";
@@ -48,8 +48,8 @@ const PAGE_ENTRIES = 256;
 /** Maximum number of reads remembered for a reader that lags. */
 const MAX_LOOKS = 64;
 /**
- * How much earlier or later a resolver may send a bookmark, so that the bookmark has a cursor that is valid everywhere. The upstream of a
- * resolver sends a bookmark every second.
+ * Maximum time by which a resolver may send a bookmark earlier or later, so that the bookmark has a cursor that is valid everywhere. The
+ * upstream of a resolver sends a bookmark every second.
  */
 const [MAX_EARLY_MS, MAX_LATE_MS] = [500, 1250];
 const NO_LOOKS: readonly ReadSpan[] = [];
@@ -63,8 +63,8 @@ export class WatchFeed {
   /** Every key's changes up to this revision have been sent. */
   #settled: number;
   /**
-   * The reader has each key as the key was seen at some revision from `#settled` up to this one. Infinity if another node may have sent it
-   * a later change.
+   * The reader has each key as the key was seen at some revision from `#settled` up to this one. Infinity if another node may have sent
+   * the reader a later change.
    */
   #until: number;
   /** The reads between `#settled` and `#until`. */
@@ -72,11 +72,11 @@ export class WatchFeed {
   #bookmarkDueMonoMs: number;
   /** Namespaces that must be sent again. Undefined if there are none. */
   #scopes: Set<string> | undefined;
-  /** Total length of their names. Above the bound, everything is sent again. */
+  /** Total length of the names in `#scopes`. Above the bound, everything is sent again. */
   #scopesLength = 0;
   /** Present while this node is behind the reader's cursor: the records that must not be sent, and the keys to check again. */
   #behind: CursorGap | undefined;
-  /** `next` returned nothing but has not examined everything. Call it again after the other streams. */
+  /** Whether `next` returned nothing although it has not examined everything. The caller must call it again after the other streams. */
   isUnfinished = false;
   /** Number of times that this stream was too old for deltas and started again with a snapshot. */
   restartCount = 0;
@@ -91,17 +91,17 @@ export class WatchFeed {
     this.#phase = this.#startPhase(start, time);
   }
 
-  /** The revision up to which everything has been sent. The lag is measured from it. */
+  /** The revision up to which everything has been sent. The lag is measured from this revision. */
   get revision(): number {
     return this.#quietThrough();
   }
 
-  /** The revision up to which every key has been sent to the reader. It is below `revision` until all pending keys are sent. */
+  /** The revision up to which every key has been sent to the reader. It is below `revision` until all pending keys have been sent. */
   get settledRevision(): number {
     return this.#settled === this.#revision ? this.#quietThrough() : this.#settled;
   }
 
-  /** Monotonic ms at which `next` returns a bookmark even without a change. */
+  /** Monotonic ms at which `next` returns a bookmark even if nothing has changed. */
   get bookmarkDueMonoMs(): number {
     return this.#bookmarkDueMonoMs;
   }
@@ -140,7 +140,7 @@ export class WatchFeed {
     );
   }
 
-  /** The next message, or undefined if there is nothing to send now. `isReady` means that this node has caught up with a peer. */
+  /** Returns the next message, or undefined if there is nothing to send now. `isReady` means that this node has caught up with a peer. */
   next(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     this.isUnfinished = false;
     this.#skipQuiet();
@@ -168,8 +168,8 @@ export class WatchFeed {
   }
 
   /**
-   * The last message before a stop, with the cursor for another node. Undefined if the stream has no position that such a cursor can
-   * express.
+   * Returns the last message before a stop, with the cursor for another node. Undefined if the stream has no position that such a cursor
+   * can express.
    */
   farewell(time: Time, isReady: boolean): FeedMessage | undefined {
     const isLive = this.#phase.kind === "live" && this.#behind === undefined && this.#scopes === undefined;
@@ -192,7 +192,7 @@ export class WatchFeed {
     return { kind: gap.isTellable() ? "gap" : "waiting", gap };
   }
 
-  /** Starts a snapshot, as soon as this node knows as much as the reader's cursor. */
+  /** Starts a snapshot when this node knows as much as the reader's cursor. */
   #restart(time: Time, isReady: boolean): void {
     this.restartCount += 1;
     const gap = this.#phase.kind === "gap" ? this.#phase.gap : this.#behind;
@@ -228,7 +228,7 @@ export class WatchFeed {
     if (this.#until <= this.reader.replica.revision) this.#until = Math.max(this.#until, revision);
   }
 
-  /** The stream's position, or a later one if nothing that concerns the reader happened in between. */
+  /** Returns the stream's position, or a later one if nothing relevant to the reader has happened in between. */
   #quietThrough(): number {
     const isPlain = this.#phase.kind === "live" && this.#behind === undefined && this.#settled === this.#revision;
     return isPlain ? this.reader.quietThrough(this.#revision) : this.#revision;
@@ -274,7 +274,7 @@ export class WatchFeed {
     return true;
   }
 
-  /** Adds entries after `phase.after`, of one namespace if it is given. Returns whether these were all. */
+  /** Adds entries after `phase.after`, of one namespace if it is given. Returns whether these were all entries. */
   #fillPage(phase: FeedPhase & { kind: "pages" }, namespace: string, changes: WatchChange[], budgetBytes: number): boolean {
     const { reader } = this;
     const { filter, allowed } = reader.options;
@@ -302,7 +302,7 @@ export class WatchFeed {
     const { reader } = this;
     const scopes = phase.scopes === undefined ? undefined : new Set(phase.scopes);
     const place = { from: this.#revision, ...this.#place };
-    // Changes that happened before the page, while the reader could not see the namespace, do not concern the reader.
+    // Changes that happened before the page, while the reader could not see the namespace, are not relevant to the reader.
     const pageOf = (stored: StoredRecord) => (scopes?.has(stored.namespace) === false ? undefined : phase.sent.of(stored.key, place));
     const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, { ...this.#place, pageOf });
     this.#moveTo(to);
@@ -340,13 +340,13 @@ export class WatchFeed {
   }
 
   /**
-   * Sends deltas while this node is behind the reader's cursor: without a cursor or bookmark, and without keys for which the reader may
-   * have a newer state.
+   * Sends deltas while this node is behind the reader's cursor. The deltas have no cursor or bookmark, and omit keys for which the reader
+   * may have a newer state.
    */
   #catchUp(gap: CursorGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
     const standing = gap.coverage(time, isReady);
-    // The reader may know a withdrawn namespace that this node does not know yet.
+    // The reader may know of a withdrawn namespace that this node does not know of yet.
     if (standing === "lost" || !gap.isOfPolicy || (standing === "covered" && gap.held.isOverflown)) {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
@@ -359,7 +359,7 @@ export class WatchFeed {
       sendable.push(...gap.held.take(budgetBytes));
       if (sendable.length === 0) {
         this.#behind = undefined;
-        // A bookmark is due immediately, so that the reader learns that it has caught up, and gets cursors of this node.
+        // A bookmark is due immediately, so that the reader learns that it has caught up, and receives cursors of this node.
         this.#bookmarkDueMonoMs = Number.NEGATIVE_INFINITY;
         return this.next(time, budgetBytes, isReady);
       }
@@ -381,8 +381,8 @@ export class WatchFeed {
   }
 
   /**
-   * Whether a bookmark is due. A resolver has a cursor that is valid everywhere only from a bookmark of its upstream until the next change,
-   * so it sends its own bookmark then, a little early or late.
+   * Whether a bookmark is due. A resolver has a cursor that is valid everywhere only between a bookmark of its upstream and the next
+   * change, so it sends its own bookmark during that time, a little early or late.
    */
   #isBookmarkDue({ monoMs }: Time): boolean {
     const { isAtPlace } = this.reader.options;
@@ -415,7 +415,7 @@ function lengthOf(names: readonly string[]): number {
   return names.reduce((sum, { length }) => sum + length, 0);
 }
 
-/** The beginning of a snapshot: a full one, or one of these namespaces. */
+/** Returns the beginning of a snapshot: a full one, or a snapshot of these namespaces. */
 function snapshotPhase(scopes?: readonly string[]): FeedPhase {
   return { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, sent: new SentPages() };
 }

@@ -1,24 +1,26 @@
 /**
- * Finds the readers that a change concerns by its name. If ten thousand readers watch fifty names each, a change is offered only to the few
- * that watch its name, and they find it without examining the other changes (semantics.md, Watch 12).
+ * Finds the readers for which a change is relevant, by its name. If ten thousand readers watch fifty names each, a change is offered only
+ * to the few that watch its name, and they find it without examining the other changes (semantics.md, Watch 12).
  */
 import type { EntryFilter } from "../query/filter.ts";
 import type { StoredRecord } from "../record/stored-record.ts";
 import type { Replica } from "../replica/replica.ts";
 
-/** Maximum number of touches that are kept for a reader. With more touches since its position, it reads the log of all changes. */
+/** Maximum number of touches that are kept for a reader. If there are more touches since its position, it reads the log of all changes. */
 const MAX_TOUCHES = 64;
 
-/** Maximum number of names of one reader. Adding them blocks the event loop for as long as encoding a watch message does. */
+/** Maximum number of names of one reader. Adding them blocks the event loop for as long as encoding a watch message. */
 const MAX_READER_NAMES = 1000;
-/** Maximum number of names of all readers, about 50 bytes each. A name counts once for each reader. */
+/** Maximum number of names of all readers, about 50 bytes each. A name is counted once for each reader. */
 const MAX_NAMES = 1_048_576;
 /** Number of names of removed readers that are deleted in one step: with each further reader that is removed, and by each `tidy`. */
 const REMOVED_AT_A_TIME = 64;
 const TIDIED_AT_A_TIME = 8192;
-/** Changes and touches that are offered in one turn of the event loop: two to five ms. HOT: bench/fleet.ts. */
+/**
+ * Maximum number of changes and touches that are offered in one turn of the event loop, at a cost of two to five ms. HOT: bench/fleet.ts.
+ */
 const OFFERED_AT_A_TIME = 4096;
-/** Factor by which the next turn offers more, while changes arrive faster than they are offered. */
+/** Factor by which the next turn offers more while changes arrive faster than they are offered. */
 const FASTER = 2;
 /** Factor by which the next turn otherwise offers less. It is so close to 1 that the index catches up before it falls behind again. */
 const SLOWER = 0.95;
@@ -27,7 +29,7 @@ const SLOWER = 0.95;
 export interface NamedReader {
   readonly options: { readonly filter: Pick<EntryFilter, "names"> };
   mayHoldNamespace(namespace: string): boolean;
-  /** Only the index sets it. */
+  /** Set only by the index. */
   touches: NamedTouches | undefined;
 }
 
@@ -44,7 +46,7 @@ interface NameTouch {
 export class NamedTouches {
   readonly #index: NameIndex;
   readonly #touches: NameTouch[] = [];
-  /** Every touch after this revision, and up to the index's revision, is here. */
+  /** The list contains every touch after this revision, up to the index's revision. */
   #since: number;
 
   constructor(index: NameIndex, since: number) {
@@ -57,12 +59,12 @@ export class NamedTouches {
     if (touch.revision <= this.#since) return true;
     const isFirst = this.#touches.at(-1)?.after !== touch.after;
     this.#touches.push(touch);
-    // Half of them are removed in one step, because shifting each one costs more than all the other work.
+    // Half of the touches are removed in one step, because removing each one separately costs more than all the other work.
     if (this.#touches.length > MAX_TOUCHES) this.#since = this.#touches.splice(0, MAX_TOUCHES / 2).at(-1)?.revision ?? this.#since;
     return isFirst;
   }
 
-  /** The revision up to which no key of these names was touched after `from`; `from` itself if that is unknown. */
+  /** Returns the revision up to which no key of these names was touched after `from`. Returns `from` itself if that is unknown. */
   quietThrough(from: number): number {
     if (!this.#covers(from)) return from;
     const next = this.#touches[this.#indexAfter(from)];
@@ -76,7 +78,7 @@ export class NamedTouches {
       const touch = this.#touches[i];
       if (touch === undefined) break;
       const { stored, revision } = touch;
-      // A record that was touched again since then comes later in the list.
+      // A record that has been touched again since then is at a later position in the list.
       if (stored.revision === revision && !visit(stored, revision)) break;
     }
     return true;
@@ -109,14 +111,14 @@ export const NAME_INDEX_BOUNDS: NameIndexBounds = {
 export class NameIndex {
   readonly replica: Replica;
   readonly #bounds: NameIndexBounds;
-  /** Readers by name. A set for each name costs nine times as much as the single reader that most names have. */
+  /** Readers by name. A set for each name would cost nine times as much as the single reader that most names have. */
   readonly #byName = new Map<string, NamedReader | Set<NamedReader>>();
   readonly #readers = new Set<NamedReader>();
-  /** Removed readers, each with the number of its names that are deleted. */
+  /** Removed readers, each with the number of its names that have been deleted. */
   readonly #removed = new Map<NamedReader, number>();
   #nameCount = 0;
   #through: number;
-  /** In the current round, touches up to this revision were offered. */
+  /** Touches up to this revision have been offered in the current round. */
   #offered: number;
   /** Number of revisions that the last slice had to offer, if it could not offer all of them. */
   #behind = Number.POSITIVE_INFINITY;
@@ -132,19 +134,19 @@ export class NameIndex {
   }
 
   /**
-   * Touches up to this revision were offered. It advances at the end of a round, which offers touches until none is left: in the middle of
-   * a round, a record that is touched again is skipped at its old position, and still has to be offered at its new one.
+   * Touches up to this revision have been offered. It advances at the end of a round, which offers touches until none is left: in the
+   * middle of a round, a record that is touched again is skipped at its old position, and still has to be offered at its new one.
    */
   get through(): number {
     return this.#through;
   }
 
-  /** Some touches up to this revision are unknown, because their records were dropped before they were offered. */
+  /** Some touches up to this revision are unknown, because their records were dropped before they could be offered. */
   get lostThrough(): number {
     return this.#lostThrough;
   }
 
-  /** Number of stored names, each counted once per reader. Names of removed readers count until they are deleted. */
+  /** Number of stored names, each counted once per reader. Names of removed readers are included until they are deleted. */
   get nameCount(): number {
     return this.#nameCount;
   }
@@ -162,7 +164,7 @@ export class NameIndex {
     return true;
   }
 
-  /** Stops offers to the reader. When thousands are removed in one turn, most of their names are deleted later. */
+  /** Stops offering touches to the reader. When thousands are removed in one turn, most of their names are deleted in later turns. */
   remove(reader: NamedReader): void {
     if (!this.#readers.delete(reader)) return;
     reader.touches = undefined;
@@ -214,9 +216,9 @@ export class NameIndex {
   }
 
   /**
-   * Offers touches to the readers of their names, and calls `concerns` for each reader that they concern. Offers only as many as one turn
-   * of the event loop permits, and the rest when it is called again, until `isBehind` is false. A reader that waits until then reads once,
-   * and gets everything that is new to it.
+   * Offers touches to the readers of their names, and calls `concerns` for each reader for which they are relevant. Offers only as many
+   * as one turn of the event loop permits, and the rest when it is called again, until `isBehind` is false. A reader that waits until
+   * then reads once, and gets everything that is new to it.
    */
   offer(concerns: (reader: NamedReader) => void): void {
     if (this.isBehind && !this.#offerSome(concerns)) return;
@@ -225,7 +227,7 @@ export class NameIndex {
     this.#behind = Number.POSITIVE_INFINITY;
   }
 
-  /** Returns whether all touches are offered. */
+  /** Returns whether all touches have been offered. */
   #offerSome(concerns: (reader: NamedReader) => void): boolean {
     const { collectedRevision, revision: newest } = this.replica;
     if (collectedRevision > Math.max(this.#offered, this.#lostThrough)) {
@@ -244,7 +246,7 @@ export class NameIndex {
     return isAll;
   }
 
-  /** Adapts the size of slices, so that watches are notified in the end however fast changes arrive. */
+  /** Adapts the size of slices, so that watches are eventually notified however fast changes arrive. */
   #keepPace(behind: number): number {
     this.#pace = behind > this.#behind ? this.#pace * FASTER : Math.max(1, this.#pace * SLOWER);
     this.#behind = behind;

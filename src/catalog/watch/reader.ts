@@ -1,6 +1,6 @@
 /**
- * The state that all equal streams share: filter, viewer class and options of a reader, and the messages already built for it. So one
- * change for a thousand equal watches is found and encoded only once.
+ * The state that all equal streams share: filter, viewer class and options of a reader, and the messages that have been built for it. A
+ * change for a thousand equal watches is therefore found and encoded only once.
  */
 
 import { SCOPE } from "../entry/scope.ts";
@@ -24,7 +24,10 @@ export type SnapshotPhase = (typeof SNAPSHOT)[keyof typeof SNAPSHOT];
 
 export interface WatchChange {
   readonly action: ChangeAction;
-  /** The record to put, or for REMOVE any record of the key. Encode it in the same turn of the event loop, because its bytes may move. */
+  /**
+   * The record to put, or for REMOVE any record of the key. It must be encoded in the same turn of the event loop, because its bytes may
+   * move.
+   */
   readonly record: CatalogRecord;
   readonly revision: number;
   /** For REMOVE: why the key was removed. */
@@ -42,8 +45,8 @@ export interface FeedMessage {
   readonly isBookmark: boolean;
   readonly digest: ViewDigest | undefined;
   /**
-   * The encoded message, after the first stream has encoded it; streams that share the message share it. HOT: a WeakMap cost 10 % of
-   * bench/watch.ts.
+   * The encoded message, after the first stream has encoded it. Streams that share the message share these bytes. HOT: a WeakMap cost 10
+   * % of bench/watch.ts.
    */
   encoded: Buffer | undefined;
 }
@@ -52,22 +55,30 @@ export interface ReaderOptions {
   readonly filter: EntryFilter;
   /** Identifies filter, viewer and options. Streams with equal names share a reader. */
   readonly name: string;
-  /** Identifies filter, viewer and `isNamesOnly`. It decides only for which readers a cursor is valid, because it can be forged. */
+  /**
+   * Identifies filter, viewer and `isNamesOnly`. It is used only to decide for which readers a cursor is valid, because it can be forged.
+   */
   readonly hash: string;
   /** Whether the reader may see a namespace. Called once for each namespace and scan. */
   readonly allowed: (namespace: string) => boolean;
-  /** Whether a policy change in a namespace still has to be sent to the reader. Absent means never. */
+  /** Whether a policy change in a namespace still has to be sent to the reader. If absent, never. */
   readonly isOwed?: (namespace: string) => boolean;
   /**
-   * The same for any namespace of which it may have entries. While this is true, the reader's state differs from a query result, so the
-   * stream sends no END and no bookmark.
+   * Whether a policy change still has to be sent for any namespace of which the reader may have entries. While this is true, the reader's
+   * state differs from a query result, so the stream sends no END and no bookmark.
    */
   readonly isOwedAny?: () => boolean;
-  /** Changes with the verdicts. HOT: a function, not a getter, because each options object with its own getter has its own hidden class. */
+  /**
+   * Changes with the verdicts. HOT: a function instead of a getter, because each options object with its own getter has its own hidden
+   * class.
+   */
   readonly policyEpoch: () => string;
   readonly isNamesOnly: boolean;
   readonly withDigest: boolean;
-  /** The cursor that is valid everywhere, or an empty string. Absent on a node, which builds it from the version vector of its replica. */
+  /**
+   * Returns the cursor that is valid everywhere, or an empty string. Absent on a node, which builds the cursor from the version vector of
+   * its replica.
+   */
   readonly portableCursor?: ((hash: string, policyEpoch: string) => string) | undefined;
   /** Whether there is such a cursor now. Absent on a node, which always has one. */
   readonly isAtPlace?: (() => boolean) | undefined;
@@ -80,18 +91,18 @@ export interface ReaderNode extends NodeLocality {
 
 /** Approximate size of a change in a message, without the bytes of its entry: tag, delta id, namespace, revision, time. */
 const CHANGE_BYTES = 96;
-/** Number of kept messages, so that readers at different positions can share them. */
+/** Number of kept messages. Readers at different positions can therefore share them. */
 const KEPT_MESSAGES = 4;
 
-/** Maximum number of records examined in one scan. The limit is needed because few of the records may concern the reader. */
+/** Maximum number of records examined in one scan. The limit is needed because few of the records may be relevant to the reader. */
 const MAX_LOOKED = 10_000;
-/** Maximum number of entries added to a digest in one turn of the event loop, because each is hashed. */
+/** Maximum number of entries added to a digest in one turn of the event loop, because each entry is hashed. */
 const MAX_SUMMED = 4000;
 
 const NO_NAMES: readonly string[] = [];
 const NO_CURSOR = { policyEpoch: "", local: undefined, origins: [], text: "" };
 
-/** The next message of a reader, which covers everything up to `to`. With `isShort`, not everything was examined. */
+/** The next message of a reader, which covers everything up to `to`. If `isShort` is set, not everything has been examined. */
 interface LiveRange {
   readonly message: FeedMessage | undefined;
   readonly to: number;
@@ -106,16 +117,16 @@ interface ReaderState extends ReaderPosition, LiveRange {
 }
 
 export interface ScanOptions extends ReaderPosition {
-  /** The reader's position for a key that a page has sent. Undefined for other keys. */
+  /** Returns the reader's position for a key that a page has sent. Undefined for other keys. */
   readonly pageOf?: (stored: StoredRecord) => ReaderPosition | undefined;
   readonly isAhead?: boolean;
 }
 
 export interface ScanResult {
   readonly changes: WatchChange[];
-  /** Every change up to this revision is in `changes` or does not concern the reader. */
+  /** Every change up to this revision is in `changes` or is not relevant to the reader. */
   readonly to: number;
-  /** Whether records remain, because the scan reached its bound. */
+  /** Whether records remain because the scan reached its bound. */
   readonly isShort: boolean;
 }
 
@@ -127,7 +138,7 @@ export class WatchReader {
   touches: NamedTouches | undefined;
   /** Number of open streams of this reader. */
   streamCount = 0;
-  /** Messages built at `#keptRevision`. The next change makes them useless. */
+  /** Messages built at `#keptRevision`. They become useless with the next change. */
   #kept: ReaderState[] = [];
   #keptRevision = 0;
   #shortCursors: { readonly boot: string; readonly texts: ShortCursorTexts } | undefined;
@@ -151,9 +162,9 @@ export class WatchReader {
   }
 
   /**
-   * This node's origin, if it has had LOCAL entries in the reader's namespaces. Another node has other LOCAL entries, and a reader with a
-   * wider scope sees there the records that the LOCAL entries hide here. This also applies to a resolver, which does not receive LOCAL
-   * entries. A resolver's cursors name this node in any case, because its next list of namespaces may be a different one.
+   * This node's origin, if it has had LOCAL entries in the reader's namespaces. Another node has other LOCAL entries, and there a reader
+   * with a wider scope sees the records that the LOCAL entries hide here. This also applies to a resolver, which does not receive LOCAL
+   * entries. A resolver's cursors identify this node in any case, because its next list of namespaces may be a different one.
    */
   get local(): string | undefined {
     const { filter, allowed } = this.options;
@@ -164,7 +175,7 @@ export class WatchReader {
     return hasLocal ? self.id : undefined;
   }
 
-  /** The portable cursor at the current version vector, for a reader that has everything up to it. */
+  /** Returns the portable cursor at the current version vector, for a reader that has everything up to it. */
   portableCursor(): string {
     const { portableCursor, hash, policyEpoch } = this.options;
     return portableCursor === undefined ? this.#vectorCursor() : portableCursor(hash, policyEpoch());
@@ -172,7 +183,7 @@ export class WatchReader {
 
   #vectorCursor(): string {
     const policyEpoch = this.options.policyEpoch();
-    // The revision is not enough as a cache key: the vector and an origin's state can change without a record.
+    // The revision is not sufficient as a cache key: the vector and an origin's state can change without a record.
     const { local } = this;
     const isSame = this.#portable.policyEpoch === policyEpoch && this.#portable.local === local;
     if (!isSame || !isVector(this.#portable.origins, this.replica.origins)) {
@@ -184,7 +195,7 @@ export class WatchReader {
     return this.#portable.text;
   }
 
-  /** The message that continues from `from`. All streams at that position share it. */
+  /** Returns the message that continues from `from`. All streams at that position share it. */
   live(from: number, budgetBytes: number, place: ReaderPosition): LiveRange {
     const { revision } = this.replica;
     if (from === revision) return { message: undefined, to: revision, isShort: false };
@@ -224,9 +235,9 @@ export class WatchReader {
   }
 
   /**
-   * Changes after `from`, each key once, in its current view: at least one change, then as many as the budget allows. Keys that a page has
-   * sent in their current state are skipped. A reader with `isAhead`, whose cursor comes from another node, may have keys that were never
-   * visible here; it gets a REMOVE for them.
+   * Returns changes after `from`, each key once, in its current view: at least one change, and as many as the budget allows. Keys that a
+   * page has sent in their current state are skipped. A reader with `isAhead`, whose cursor comes from another node, may have keys that
+   * were never visible here; it gets a REMOVE for them.
    */
   scan(from: number, budgetBytes: number, options: ScanOptions): ScanResult {
     const { pageOf, isAhead = false } = options;
@@ -246,7 +257,7 @@ export class WatchReader {
       }
       const place = pageOf?.(stored) ?? options;
       const isNews = revision > place.settled;
-      // If the key were skipped, it would not count as changed when the namespace is later sent to the reader.
+      // If the key were skipped, it would not be treated as changed when the namespace is sent to the reader later.
       isCut = isNews && this.options.isOwed?.(stored.namespace) === true;
       if (isCut) return false;
       const change = isNews && allowed(stored.namespace) ? this.#changeOf(stored, revision, place, isAhead) : undefined;
@@ -267,17 +278,20 @@ export class WatchReader {
     if (this.touches?.visitSince(from, visit) !== true) this.replica.changesSince(from, visit);
   }
 
-  /** The revision up to which nothing that may concern the reader happened after `from`, as far as that is known without a scan. */
+  /**
+   * Returns the revision up to which nothing that may be relevant to the reader happened after `from`, as far as that is known without a
+   * scan.
+   */
   quietThrough(from: number): number {
     return this.touches?.quietThrough(from) ?? from;
   }
 
-  /** The change that a reader at that position gets for the key of a touched record, or undefined. */
+  /** Returns the change that a reader at that position gets for the key of a touched record, or undefined. */
   #changeOf(stored: StoredRecord, revision: number, place: ReaderPosition, isAhead: boolean): WatchChange | undefined {
     const { filter } = this.options;
     const winner = this.replica.winner(stored);
     const isSeen = winner !== undefined && matches(filter, winner, this.node);
-    // The filter's conditions on a key are part of its conditions on a record.
+    // The filter's conditions on a key are a subset of its conditions on a record.
     if (!isSeen && !this.mayHoldKey(stored)) return undefined;
     // If several origins have the key, it is sent only at its newest touch.
     if (stored.peers?.some((peer) => peer.revision > revision) === true) return undefined;
@@ -294,22 +308,22 @@ export class WatchReader {
 
   /** Whether a reader with an unknown view may have a key that it should not have now. */
   #mayHold(stored: StoredRecord, winner: StoredRecord | undefined, { settled }: ReaderPosition, isAhead: boolean): boolean {
-    // The reader never had the key if no filterable field has changed since its position (filter_seq). With several origins it may have had
-    // another origin's record. A key that was already hidden at the reader's position is not sent either.
+    // The reader never had the key if no filterable field has changed since its position (filter_seq). If there are several origins, it
+    // may have had another origin's record. A key that was already hidden at the reader's position is not sent either.
     if (stored.peers !== undefined || stored.filterRevision > settled) return true;
     return winner !== stored && isAhead && this.replica.isAdmitted(stored);
   }
 
   /**
-   * Whether a change is sent without regard to the reader's view. A resolver receives every touched key, including keys that it never had
-   * and keys that are unchanged, because a reader that received an intermediate state may move to it from another node. For a key that only
+   * Whether a change is sent regardless of the reader's view. A resolver receives every touched key, including keys that it never had and
+   * keys that are unchanged, because a reader that received an intermediate state may move to it from another node. For a key that only
    * an owner rule hides, a resolver is treated like any other reader.
    */
   #isAlwaysSent(stored: StoredRecord, winner: StoredRecord | undefined): boolean {
     return this.options.filter.resolved !== undefined && (winner !== undefined || this.replica.isAdmitted(stored));
   }
 
-  /** Why the key of a touched record was removed. */
+  /** Returns the reason why the key of a touched record was removed. */
   causeOf(stored: StoredRecord): ChangeCause {
     return (stored.body === BODY.ENTRY ? undefined : this.replica.causes.get(stored)) ?? causeOf(stored);
   }
@@ -336,7 +350,7 @@ export class WatchReader {
     return coversNamespace(this.options.filter, namespace);
   }
 
-  /** Approximate size of a change in a message. */
+  /** Returns the approximate size of a change in a message. */
   sizeOf(change: WatchChange): number {
     const { record } = change;
     if (change.action === ACTION.REMOVE || this.options.isNamesOnly) return CHANGE_BYTES + record.key.length;
@@ -374,7 +388,7 @@ export class WatchReader {
     });
   }
 
-  /** Count and digest of the entries that the reader should now have. Undefined if it did not request them. */
+  /** Returns count and digest of the entries that the reader should now have. Undefined if it did not request them. */
   digest(): ViewDigest | undefined {
     if (!this.options.withDigest) return undefined;
     const { digests, lookup } = this.replica;
@@ -430,7 +444,10 @@ function placeOf(origin: Origin): CursorOrigin {
   return settled === seq ? { nodeId, generation, seq, life } : { nodeId, generation, seq, settled, life };
 }
 
-/** The seq up to which this node may have sent records. During a whole transfer it has, and has sent, records above its version vector. */
+/**
+ * Returns the seq up to which this node may have sent records. During a whole transfer it has, and has sent, records above its version
+ * vector.
+ */
 function sentSeq({ unsettled, through, log }: Origin): number {
   return unsettled === undefined ? through : Math.max(through, log.lastOrder);
 }

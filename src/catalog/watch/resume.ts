@@ -20,13 +20,13 @@ export function isAhead(cursor: PortableCursor, replica: Replica): boolean {
   return cursor.origins.some(({ nodeId, generation, seq }) => settledIn(replica, `${nodeId}/${generation}`) < seq);
 }
 
-/** How long to wait for the rest of a cut frame. */
+/** Time to wait for the rest of a cut frame, in ms. */
 const MAX_UNSETTLED_MS = 5000;
 
 interface OriginRange {
   readonly origin: Origin;
   after: number;
-  /** Whether the reader knows another state of the origin. Then the origin's keys are sent again. */
+  /** Whether the reader knows another state of the origin. If so, the origin's keys are sent again. */
   readonly isLifeChanged: boolean;
 }
 
@@ -34,17 +34,20 @@ export class ResumeGap implements CursorGap {
   readonly #reader: WatchReader;
   readonly #cursor: PortableCursor;
   readonly #sinceMonoMs: number;
-  /** By origin id, the seq up to which records may have been sent to the reader. */
+  /** Seq up to which records may have been sent to the reader, by origin id. */
   readonly #sent = new Map<string, number>();
-  /** By origin id, the seq up to which the reader has received everything. */
+  /** Seq up to which the reader has received everything, by origin id. */
   readonly #known = new Map<string, number>();
   readonly #stretches: OriginRange[] = [];
-  /** Keys that the ranges do not send are sent as they change after this revision. */
+  /** Keys that the ranges do not include are sent when they change after this revision. */
   readonly from: number;
   readonly held: WithheldKeys;
   /** Origins of which this node knew less than the cursor at the start. */
   readonly #late = new Set<string>();
-  /** Whether the cursor comes from a node with the same LOCAL entries: from this node, or from a node without any for the reader. */
+  /**
+   * Whether the cursor comes from a node with the same LOCAL entries: from this node, or from a node without any LOCAL entries for the
+   * reader.
+   */
   readonly #isOfPlace: boolean;
 
   constructor(cursor: PortableCursor, reader: WatchReader, time: Time) {
@@ -85,7 +88,7 @@ export class ResumeGap implements CursorGap {
     for (const { origin, after } of this.#stretches) {
       const known = this.#known.get(origin.id);
       if (replica.origins.get(origin.id) !== origin) return false;
-      // Records that a whole transfer did not list are withdrawn in slices. Some may be gone already, without a record.
+      // Records that a whole transfer did not list are withdrawn in slices. Some may already have been withdrawn, without a record.
       const floor = Math.max(origin.floor, origin.closing?.floor ?? 0);
       if (known !== undefined && floor > Math.max(known, after)) return false;
     }
@@ -101,23 +104,26 @@ export class ResumeGap implements CursorGap {
       const id = `${nodeId}/${generation}`;
       const origin = replica.origins.get(id);
       if (origin !== undefined && settledOf(origin) >= seq) {
-        // The records arrived since then, without removals up to the floor, so the reader may have keys that were removed before this node
-        // received their removal.
+        // The records have arrived since then, without removals up to the floor, so the reader may have keys that were removed before
+        // this node received their removal.
         if (this.#late.has(id) && origin.floor > seq) isLost = true;
         continue;
       }
-      // A cursor above this node's own seq comes from a journal that was lost.
+      // A cursor above this node's own seq was issued before a journal was lost.
       if (origin === replica.self || replica.forgotten.has(id)) isLost = true;
       else if (origin === undefined && isReady && nodeId === node.nodeId) isLost = true;
       else if (hasWaited && (!this.#mayGrow(origin) || (settled === 0 && this.#isAbroad(origin)))) isLost = true;
-      // The rest of a cut frame either comes immediately or never: it was lost with its node, or a node claimed too much.
+      // The rest of a cut frame either arrives immediately or never: it was lost with its node, or a node claimed too much.
       else if (isOverdue && origin !== undefined && origin.through >= seq) isLost = true;
       else return "behind";
     }
     return isLost ? "lost" : "covered";
   }
 
-  /** Refused records of another cluster on the cursor's node may never come. That cluster must not delay readers here. */
+  /**
+   * Whether the origin belongs to another cluster. Its records that the cursor's node refused may never arrive, and that cluster must not
+   * delay readers here.
+   */
   #isAbroad(origin: Origin | undefined): boolean {
     return origin !== undefined && isOfOtherCluster(origin, this.#reader.node.clusterId);
   }
@@ -168,7 +174,7 @@ export class ResumeGap implements CursorGap {
   #changeOf(stored: StoredRecord, isLifeChanged: boolean): WatchChange | undefined {
     const { replica, options, node } = this.#reader;
     if (!options.allowed(stored.namespace) || !this.#reader.mayHoldKey(stored)) return undefined;
-    // For a hidden origin that the reader does not know, only unregisters matter.
+    // For a hidden origin that the reader does not know, only unregisters are relevant.
     if (stored.origin.life === "hidden" && stored.body === BODY.ENTRY && !this.#known.has(stored.origin.id)) return undefined;
     const winner = replica.view(stored.key);
     if (winner !== undefined && matches(options.filter, winner, node)) {
@@ -187,7 +193,7 @@ export class ResumeGap implements CursorGap {
   }
 }
 
-/** The seq up to which an origin's records are stored here as they were on the origin; 0 if that is unknown. */
+/** Returns the seq up to which an origin's records are stored here as they were on the origin; 0 if that is unknown. */
 function settledIn({ origins }: Replica, id: string): number {
   const origin = origins.get(id);
   return origin === undefined ? 0 : settledOf(origin);

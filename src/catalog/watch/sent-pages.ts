@@ -2,7 +2,7 @@
 import { firstIndex } from "../../lib/bisect.ts";
 import type { ReaderPosition } from "../replica/past-views.ts";
 
-/** Maximum number of ranges of keys that are remembered: enough for a snapshot of a million entries that change all the time. */
+/** Maximum number of key ranges that are remembered: enough for a snapshot of a million entries that change all the time. */
 const MAX_STRETCHES = 4096;
 
 interface PageRange extends ReaderPosition {
@@ -27,8 +27,8 @@ export class SentPages {
   }
 
   /**
-   * The reader's position for a key that a page has sent. Undefined above the last page, or if the reader has received every key's changes
-   * since then. Changes have been sent up to `from`, and for every key up to `settled`.
+   * Returns the reader's position for a key that a page has sent. Undefined above the last page, or if the reader has received every
+   * key's changes since then. Changes have been sent up to `from`, and for every key up to `settled`.
    */
   of(
     key: string,
@@ -40,7 +40,7 @@ export class SentPages {
     return from <= stretch.until ? stretch : { settled: stretch.settled, until: from, reads };
   }
 
-  /** Merges each two neighbouring ranges into one, whose keys were sent at one of their two revisions. */
+  /** Merges each pair of neighbouring ranges into one range whose keys were sent at one of the two revisions. */
   #merge(): void {
     const merged: PageRange[] = [];
     for (let i = 0; i < this.#stretches.length; i += 2) {

@@ -22,7 +22,7 @@ export interface AdmissionParts {
   readonly clusterId: string;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
-  /** Whether the entry of this key, as this node knows it, has alias checks. False if it does not exist. */
+  /** Whether the entry of this key has alias checks, as far as this node knows. False if the entry does not exist. */
   readonly hasAlias: (key: KeyText) => boolean;
 }
 
@@ -34,8 +34,8 @@ export class CheckAdmission {
   }
 
   /**
-   * Throws `checks_disabled` for an entry with checks on a node that runs none. Call it before other validation, which does not matter
-   * then.
+   * Throws `checks_disabled` for an entry with checks on a node that runs none. Must be called before other validation, which is
+   * irrelevant in this case.
    */
   checkEnabled({ checks }: WithChecks, index: number): void {
     if (checks.length === 0 || this.#parts.isEnabled) return;

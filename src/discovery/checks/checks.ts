@@ -1,6 +1,6 @@
 /**
- * Runs the checks of the entries registered on this node: when each check runs, when its state changes, and what health its entry shows
- * (semantics.md, Checks). It opens no connections itself: it orders probes and receives their outcomes.
+ * Runs the checks of the entries registered on this node: decides when each check runs, when its state changes, and which health its
+ * entry shows (semantics.md, Checks). It opens no connections itself: it orders probes and receives their outcomes.
  */
 import { type Check, type CheckResults, type CheckState, FAILURE, storedStates, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH, type KeyText } from "../../catalog/record/record.ts";
@@ -24,16 +24,16 @@ import {
   type WatchedEntry,
 } from "./watched-checks.ts";
 
-/** Most probes in flight. */
+/** Maximum number of probes in flight. */
 export const MAX_IN_FLIGHT = 256;
 /**
- * Most concurrent name look-ups. The system resolver blocks one of the four threads in libuv's pool while it waits, and file reads use the
- * same threads.
+ * Maximum number of concurrent name lookups. The system resolver blocks one of the four threads in libuv's pool while it waits, and file
+ * reads use the same threads.
  */
 const MAX_LOOKUPS = 2;
-/** A check without an outcome for this number of its intervals counts as not run. */
+/** A check without an outcome for this number of its intervals is considered not run. */
 const NOT_RUN_INTERVALS = 3;
-/** Most checks examined, and most entries written, in one step. The rest follow in the next step. */
+/** Maximum number of checks examined, and of entries written, in one step. The rest follow in the next step. */
 const STEP_COUNT = 1000;
 /** A new check runs for the first time within this time, or within its interval if that is shorter. */
 const FIRST_MS = 1000;
@@ -51,18 +51,21 @@ export interface ChecksParts {
   readonly stallClock: StallAwareClock;
   /** A random number from 0 to below 1. */
   readonly random: () => number;
-  /** The checks of the live own record of a key, staged or visible. Undefined without a record. */
+  /** Returns the checks of this node's live record of a key, staged or visible. Undefined without a record. */
   readonly checkedOf: (key: KeyText) => CheckResults | undefined;
-  /** The `entryOwner` of this node's own record of a key. */
+  /** Returns the `entryOwner` of this node's own record of a key. */
   readonly ownerOf: (key: KeyText) => string;
-  /** The entry that an alias check of an own entry follows. Undefined if it does not exist, or if it is hidden from the registrant. */
+  /**
+   * Returns the entry that an alias check of an entry of this node follows. Undefined if it does not exist, or if it is hidden from the
+   * registrant.
+   */
   readonly aliasOf: (key: AliasKey, own: KeyText) => AliasTarget | undefined;
-  /** Writes the states of the checks of an own entry. Throws if the record cannot be stamped. */
+  /** Writes the check states of an entry of this node. Throws if the record cannot be stamped. */
   readonly write: (key: KeyText, states: readonly CheckState[], time: Time) => void;
 }
 
 /**
- * An order to probe. `probed` must be called with the same id. If the host is a name, `resolved` must be called when its look-up is over,
+ * An order to probe. `probed` must be called with the same id. If the host is a name, `resolved` must be called when its lookup is over,
  * possibly after the outcome.
  */
 export interface StartProbe {
@@ -84,7 +87,7 @@ const NO_ORDERS: readonly ProbeOutput[] = [];
 interface ProbeInFlight {
   readonly watch: WatchedCheck;
   readonly fromMonoMs: number;
-  /** This process was paused meanwhile, so the outcome is not reliable. */
+  /** Whether this process was paused during the probe, so that the outcome is not reliable. */
   isVoid: boolean;
 }
 
@@ -95,13 +98,13 @@ export class HealthChecks implements EntryObserver {
   /** When each check runs next. */
   readonly #heap = new DeadlineHeap();
   readonly #flights = new Map<number, ProbeInFlight>();
-  /** Slots of the running probes, which are listed in `#flights`. */
+  /** Slots of the running probes. The probes are listed in `#flights`. */
   readonly #probeSlots = new FairShareLimiter<WatchedCheck>({ slotCount: MAX_IN_FLIGHT, reservedCount: 0 });
-  /** A look-up cannot be stopped, so one slot stays free for owners without a running look-up. */
+  /** Slots of the running lookups. A lookup cannot be stopped, so one slot remains free for owners without a running lookup. */
   readonly #lookupSlots = new FairShareLimiter<WatchedCheck>({ slotCount: MAX_LOOKUPS, reservedCount: 1 });
-  /** Owners of the running look-ups, by the ids of their probes. */
+  /** Owners of the running lookups, by the ids of their probes. */
   readonly #lookupOwners = new Map<number, string>();
-  /** A check was queued, or a probe or look-up slot became free. */
+  /** Whether a check was queued, or a probe or lookup slot became free. */
   #mayLaunch = false;
   /** Entries whose records differ from the states of their checks. */
   readonly #unwritten = new Set<WatchedEntry>();
@@ -120,12 +123,12 @@ export class HealthChecks implements EntryObserver {
     return this.#stateChanges.doubt;
   }
 
-  /** The self-preservation changes since the last call. */
+  /** Returns the changes of self-preservation since the last call. */
   takeDoubtChanges(): readonly SelfPreservationChange[] {
     return this.#stateChanges.takeChanges();
   }
 
-  /** Number of checks of an owner's entries. */
+  /** Returns the number of checks of an owner's entries. */
   countOf(owner: string): number {
     return this.#stateChanges.countOf(owner);
   }
@@ -134,12 +137,12 @@ export class HealthChecks implements EntryObserver {
     return this.#flights.size;
   }
 
-  /** Number of checks that are due and wait for a probe or look-up slot. */
+  /** Number of checks that are due and wait for a probe or lookup slot. */
   get waitingCount(): number {
     return this.#probeSlots.waitingCount + this.#lookupSlots.waitingCount;
   }
 
-  /** Number of checks by state. `unwatched` ones do not run, because `checks.enabled` is false. O(checks). */
+  /** Returns the number of checks by state. `unwatched` checks do not run, because `checks.enabled` is false. O(checks). */
   counts(): Readonly<Record<"passing" | "failing" | "unknown" | "unwatched", number>> {
     const counts = { passing: 0, failing: 0, unknown: 0, unwatched: 0 };
     for (const { threshold } of this.#entries.list()) {
@@ -157,7 +160,7 @@ export class HealthChecks implements EntryObserver {
     return count;
   }
 
-  /** Reads the entries restored from disk. Call it once, before the first step. */
+  /** Reads the entries restored from disk. Must be called once, before the first step. */
   restored(keys: Iterable<KeyText>, time: Time): void {
     for (const key of keys) this.#read(key, time);
   }
@@ -176,7 +179,7 @@ export class HealthChecks implements EntryObserver {
     this.#mustReadAgain = true;
   }
 
-  /** Also called when the entry is registered. */
+  /** Passes the `ttl` checks of an entry. Called when the entry's client reports about it or registers it. */
   reported(key: KeyText, time: Time): void {
     for (const watch of this.#entries.find(key)?.watches ?? []) {
       if (watch.check.probe.case !== "ttl" || !this.#parts.isEnabled || this.#isEnded) continue;
@@ -211,12 +214,12 @@ export class HealthChecks implements EntryObserver {
     watch.outcomeMs = stallClock.nowMs(monoMs);
     const isRenewed = watch.check.probe.case === "ttl";
     // A state restored from disk is valid until the first outcome. After a restart, the probes of all entries are spread over their
-    // interval.
+    // intervals.
     const withinMs = watch.threshold.isKnown ? intervalMs : Math.min(FIRST_MS, intervalMs);
     this.#heap.set(watch.id, isRenewed ? stallClock.dueMonoMs(watch.outcomeMs + intervalMs) : monoMs + random() * withinMs);
   }
 
-  /** Notes whether the entry's record differs from the states of its checks. */
+  /** Records whether the entry's record differs from the states of its checks. */
   #note(entry: WatchedEntry): void {
     if (entry.watches.length > 0 && textOf(storedStates(this.#statesOf(entry))) !== entry.recorded) this.#unwritten.add(entry);
     else this.#unwritten.delete(entry);
@@ -229,8 +232,9 @@ export class HealthChecks implements EntryObserver {
   // ---- probes ----
 
   /**
-   * Does all due work, and returns the probes to start and to stop. Call it after each input and at `nextDeadlineMs`. `isCaughtUp`: the
-   * replica is complete, so that an entry missing on this node does not exist. HOT: once per input of the node, usually without any work.
+   * Does all due work, and returns the probes to start and to stop. Must be called after each input and at `nextDeadlineMs`.
+   * `isCaughtUp`: the replica is complete, so that an entry missing on this node does not exist. HOT: once per input of the node, usually
+   * without any work.
    */
   step(time: Time, isCaughtUp: boolean): readonly ProbeOutput[] {
     if (this.#isEnded || !this.#hasWork(time)) return NO_ORDERS;
@@ -271,7 +275,7 @@ export class HealthChecks implements EntryObserver {
     if (!isVoid) this.#conclude(watch, outcome, time);
   }
 
-  /** Reports that the look-up of an ordered probe is over. A second report has no effect. */
+  /** Reports that the lookup of an ordered probe is over. A second report has no effect. */
   resolved(id: number): void {
     const owner = this.#lookupOwners.get(id);
     if (owner === undefined) return;
@@ -280,12 +284,12 @@ export class HealthChecks implements EntryObserver {
     this.#mayLaunch = true;
   }
 
-  /** Call this after a pause of this process: probes in flight may have missed their answers. */
+  /** Must be called after a pause of this process, because probes in flight may have missed their answers. */
   onProcessPause(): void {
     for (const flight of this.#flights.values()) flight.isVoid = true;
   }
 
-  /** The node drains, so checks no longer run. */
+  /** Stops all checks, because the node drains. */
   end(): void {
     this.#isEnded = true;
   }
@@ -311,7 +315,7 @@ export class HealthChecks implements EntryObserver {
       case "http":
       case "tcp":
       case undefined:
-        // A kind of check that only a newer version of this program knows is not run; its entry shows no health for it.
+        // This version cannot run a kind of check that only a newer version knows; the entry shows no health for it.
         if (probeOf(watch) === undefined) return;
         if (watch.isWaiting) this.#checkQueued(watch, time);
         else this.#enqueue(watch);
@@ -324,8 +328,8 @@ export class HealthChecks implements EntryObserver {
   }
 
   /**
-   * Queues a check. A check of a named host is queued until both a look-up and a probe slot are free, so that no check holds one while it
-   * waits for the other.
+   * Queues a check. A check of a named host is queued until both a lookup slot and a probe slot are free, so that no check holds one slot
+   * while it waits for the other.
    */
   #enqueue(watch: WatchedCheck): void {
     watch.isWaiting = true;
@@ -354,7 +358,7 @@ export class HealthChecks implements EntryObserver {
       const preemptible = this.#probeSlots.preemptibleFor(owner);
       if (preemptible !== undefined) this.#preempt(preemptible, orders);
       const hasSlot = this.#probeSlots.tryAcquire(owner);
-      assert(hasSlot, "a look-up starts only when a probe slot is free", { owner });
+      assert(hasSlot, "a probe slot is free when a lookup starts", { owner });
       this.#launch(watch, time, orders);
     }
     for (;;) {
@@ -368,7 +372,7 @@ export class HealthChecks implements EntryObserver {
 
   #launch(watch: WatchedCheck, { monoMs }: Time, orders: ProbeOutput[]): void {
     const probe = probeOf(watch);
-    assert(probe !== undefined, "only checks that connect wait for a slot");
+    assert(probe !== undefined, "a check that waits for a slot has a probe");
     const { owner } = watch.entry;
     this.#heap.remove(watch.id);
     this.#probeId += 1;
@@ -436,7 +440,7 @@ function isNamed({ target }: WatchedCheck): boolean {
   return target !== undefined && isName(target.host);
 }
 
-/** In ms of the stall-aware clock. */
+/** Returns the time at which a check is considered not run, in ms of the stall-aware clock. */
 function notRunMs({ outcomeMs, times: { intervalMs } }: WatchedCheck): number {
   return outcomeMs + NOT_RUN_INTERVALS * intervalMs;
 }

@@ -1,7 +1,7 @@
 /**
- * Shares a fixed number of slots among owners. The waiting owner with the fewest slots gets the next one; owners with equally many take
- * turns. While another owner waits, one owner has at most a quarter of the slots, so that an owner with thousands of items delays only
- * itself.
+ * Shares a fixed number of slots among owners. The waiting owner with the fewest slots gets the next slot; owners with an equal number of
+ * slots take turns. While another owner waits, one owner has at most a quarter of the slots, so that an owner with thousands of items
+ * delays only itself.
  */
 import { assert } from "../../lib/errors.ts";
 
@@ -11,7 +11,7 @@ const SHARE = 0.25;
 export interface FairShareOptions {
   readonly slotCount: number;
   /**
-   * Slots that an owner with a full share leaves free while there is another owner. For work that cannot be stopped: without a free slot,
+   * Slots that an owner with a full share leaves free while there is another owner, for work that cannot be stopped: without a free slot,
    * an owner that begins to wait would have to wait until such work ends. Zero if work of the `preemptible` owner can be stopped instead.
    */
   readonly reservedCount: number;
@@ -29,9 +29,9 @@ export class FairShareLimiter<Item> {
   readonly #options: FairShareOptions;
   readonly #maxShare: number;
   readonly #shares = new Map<string, OwnerShare<Item>>();
-  /** Shares with waiting items, in the order of their next turn. */
+  /** Shares with waiting items, in the order of their turns. */
   readonly #turns = new Set<OwnerShare<Item>>();
-  /** A share with the most slots. Undefined when it must be found again. */
+  /** A share with the most slots. Undefined when it must be determined again. */
   #largest: OwnerShare<Item> | undefined;
   #usedCount = 0;
   #waitingCount = 0;
@@ -49,14 +49,14 @@ export class FairShareLimiter<Item> {
     return this.#waitingCount;
   }
 
-  /** Announces an item of this owner: other owners leave the reserved slots free until `unregister`. */
+  /** Registers an item of this owner: other owners leave the reserved slots free until `unregister`. */
   register(owner: string): void {
     this.#shareOf(owner).registeredCount += 1;
   }
 
   unregister(owner: string): void {
     const share = this.#shareOf(owner);
-    assert(share.registeredCount > 0, "an owner unregisters only its own registrations", { owner });
+    assert(share.registeredCount > 0, "the owner has a registration to remove", { owner });
     share.registeredCount -= 1;
     this.#forget(share);
   }
@@ -79,8 +79,8 @@ export class FairShareLimiter<Item> {
   }
 
   /**
-   * Assigns a slot to the next item and returns the item; its owner frees the slot with `release`. Undefined if no item may have a slot
-   * now. `isReady` is false for owners whose items cannot use a slot now.
+   * Assigns a slot to the next item and returns the item; its owner frees the slot with `release`. Undefined if no item can have a slot
+   * now. `isReady` returns false for owners whose items cannot use a slot now.
    */
   acquireNext(isReady: (owner: string) => boolean = () => true): Item | undefined {
     let next: OwnerShare<Item> | undefined;
@@ -92,7 +92,7 @@ export class FairShareLimiter<Item> {
     }
     if (next === undefined) return undefined;
     const [item] = next.waiting;
-    assert(item !== undefined, "a share in turn has waiting items", { owner: next.owner });
+    assert(item !== undefined, "a share in the queue has a waiting item", { owner: next.owner });
     next.waiting.delete(item);
     this.#waitingCount -= 1;
     this.#turns.delete(next);
@@ -101,7 +101,7 @@ export class FairShareLimiter<Item> {
     return item;
   }
 
-  /** Acquires a slot for an item that is not in the queue. Returns false if its owner may not have one now. */
+  /** Acquires a slot for an item that is not in the queue. Returns false if its owner must not have another slot now. */
   tryAcquire(owner: string): boolean {
     const share = this.#shareOf(owner);
     const canAcquire = this.#canAcquire(share);
@@ -112,7 +112,7 @@ export class FairShareLimiter<Item> {
 
   release(owner: string): void {
     const share = this.#shareOf(owner);
-    assert(share.usedCount > 0, "an owner releases only slots that it acquired", { owner });
+    assert(share.usedCount > 0, "the owner has a slot to release", { owner });
     share.usedCount -= 1;
     this.#usedCount -= 1;
     this.#largest = undefined;
@@ -121,14 +121,14 @@ export class FairShareLimiter<Item> {
     this.#forget(share);
   }
 
-  /** Whether no slot is free, and none can be freed for any owner. */
+  /** Whether no slot is free, and no slot can be freed for any owner. */
   get isExhausted(): boolean {
     return this.#preemptibleFor(0) === undefined && this.#freeCount === 0;
   }
 
   /**
-   * The owner with the most slots, if it should release one: none is free, and a waiting owner has at least two fewer. Each such release
-   * makes the numbers of slots more equal, so the releases end. Undefined if no release is needed.
+   * The owner with the most slots, if it should release one: no slot is free, and a waiting owner has at least two fewer. Each such
+   * release makes the numbers of slots more equal, so the releases come to an end. Undefined if no release is needed.
    */
   get preemptible(): string | undefined {
     for (const { usedCount } of this.#turns) {

@@ -1,7 +1,7 @@
 /**
- * Decides which addresses the checks of this node may connect to. Special-purpose addresses must be allowed by a block within them, because
- * otherwise a check would let a client reach private services through the node: on its own machine, the metadata service of a cloud, or a
- * whole network.
+ * Decides which addresses the checks of this node may connect to. A special-purpose address must be allowed by a block within its special
+ * block. Otherwise a check would let a client reach private services through the node: on the node's own machine, the metadata service of
+ * a cloud, or a whole network.
  */
 import {
   type AddressBlock,
@@ -13,7 +13,7 @@ import {
   uncallableReason,
 } from "../../lib/addresses.ts";
 
-/** Dangerous blocks of IANA's special-purpose registries (RFC 6890); then metadata services outside of 169.254.0.0/16. */
+/** Dangerous blocks of IANA's special-purpose registries (RFC 6890), followed by metadata services outside 169.254.0.0/16. */
 const SPECIAL_IPV4 = [
   "0.0.0.0/8",
   "127.0.0.0/8",
@@ -37,7 +37,7 @@ const SPECIAL_IPV6 = [
   "2001::/32",
 ];
 
-/** Every special block, with every IPv4 block also in each of its IPv6 forms. */
+/** Every special block. Every IPv4 block is also included in each of its IPv6 forms. */
 const SPECIAL: readonly AddressBlock[] = [
   ...blocksOf(SPECIAL_IPV4).flatMap(ipv4Forms),
   ...blocksOf(SPECIAL_IPV6),
@@ -47,7 +47,7 @@ const SPECIAL: readonly AddressBlock[] = [
 export class ProbeAllowList {
   readonly #allowed: readonly AddressBlock[];
 
-  /** Texts that are not blocks allow nothing. */
+  /** Texts that are not address blocks are ignored. */
   constructor(allowed: readonly string[]) {
     this.#allowed = blocksOf(allowed);
   }

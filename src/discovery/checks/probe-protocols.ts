@@ -7,10 +7,13 @@ import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
 import { type CheckOutcome, failed, PASSED } from "./threshold.ts";
 
-/** Most bytes of an answer that are read. */
+/** Maximum number of bytes of an answer that are read. */
 export const MAX_ANSWER_BYTES = 4096;
 
-/** An HTTP/1.1 request without credentials. Host and path were validated with the entry: they contain no spaces and no line breaks. */
+/**
+ * Returns an HTTP/1.1 request without credentials. Host and path were validated with the entry: they contain no spaces and no line
+ * breaks.
+ */
 export function httpRequest({ host, port, path }: { readonly host: string; readonly port: number; readonly path: string }): string {
   const fields = [`host: ${hostPort(host, port)}`, "user-agent: waymark-check", "accept: */*", "connection: close"];
   return `GET ${path} HTTP/1.1\r\n${fields.join("\r\n")}\r\n\r\n`;
@@ -28,7 +31,9 @@ export class StatusReader {
     return this.#sizeBytes > 0;
   }
 
-  /** Adds bytes. Returns the status if it is complete, or `malformed` if none can follow. Ignores bytes beyond the first 4 KiB. */
+  /**
+   * Adds bytes. Returns the status if it is complete, or `malformed` if no valid status can follow. Ignores bytes beyond the first 4 KiB.
+   */
   push(bytes: Uint8Array): number | "malformed" | undefined {
     const accepted = bytes.subarray(0, MAX_ANSWER_BYTES - this.#sizeBytes);
     this.#sizeBytes += accepted.length;
@@ -75,7 +80,10 @@ export interface HealthAnswer {
   readonly isMalformed: boolean;
 }
 
-/** `isGreeted`: the server's first frame was HTTP/2. A server that sends anything else does not speak gRPC. */
+/**
+ * Converts the result of a health check to an outcome. `isGreeted`: the server's first frame was HTTP/2. A server that sends anything
+ * else does not use gRPC.
+ */
 export function healthOutcome({ status, message, isFromServer, isMalformed }: HealthAnswer, isGreeted: boolean): CheckOutcome {
   if (isMalformed) return failed(FAILURE.MALFORMED);
   if (!isFromServer)

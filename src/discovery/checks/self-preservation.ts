@@ -5,24 +5,24 @@
  */
 import { NEVER } from "../../lib/machine.ts";
 
-/** With fewer checks than this, chance would look like a fault of the node. */
+/** Minimum number of checks. With fewer checks, chance would look like a fault of the node. */
 const MIN_CHECKS = 10;
-/** Self-preservation begins if more than this share of the checks change. */
+/** Self-preservation begins if more than this share of the checks changes state. */
 const SHARE = 0.5;
-/** State changes within this time count as simultaneous, in ms: the default interval of a check. */
+/** State changes within this time are considered simultaneous, in ms: the default interval of a check. */
 const WINDOW_MS = 10_000;
 /** Duration of self-preservation, in ms. No state changes during this time. */
 export const DOUBT_MS = 30_000;
 
 /**
- * The checks of one owner that give evidence about this node: all checks with a known state, except aliases. Or the owners of such checks,
- * each of them counted once.
+ * The checks of one owner that give evidence about this node: all checks with a known state, except aliases. For self-preservation of all
+ * owners: the owners of such checks, each counted once.
  */
 export interface CheckEvidence {
   readonly checkCount: number;
   /**
-   * Number of checks whose last outcome contradicts their state. For owners: the number of owners most of whose checks change state at the
-   * same time.
+   * Number of checks whose last outcome contradicts their state. For owners: the number of owners for which most checks change state at
+   * the same time.
    */
   readonly changingCount: number;
 }
@@ -33,12 +33,12 @@ export class SelfPreservation {
   #changedMonoMs: number[] = [];
   #untilMonoMs = NEVER;
   /**
-   * After self-preservation began, it does not begin again until most checks agree with their states. Otherwise a real outage would stay
-   * hidden.
+   * Whether self-preservation may begin. After it began, it does not begin again until most checks agree with their states, because
+   * otherwise a real outage would remain hidden.
    */
   #isArmed = true;
   #isSelfPreserving = false;
-  /** How often self-preservation began. */
+  /** Number of times that self-preservation began. */
   count = 0;
 
   /** `minCount`: self-preservation does not begin with fewer checks, or owners, than this. */
@@ -56,8 +56,8 @@ export class SelfPreservation {
   }
 
   /**
-   * Ends self-preservation if its time is over, and returns whether it did. Call it with each outcome too, so that it detects when most
-   * checks agree with their states.
+   * Ends self-preservation if its time is over, and returns whether it ended. Must also be called with each outcome, so that it detects
+   * when most checks agree with their states.
    */
   look(evidence: CheckEvidence, monoMs: number): boolean {
     const isOver = this.#isSelfPreserving && monoMs >= this.#untilMonoMs;
@@ -80,7 +80,7 @@ export class SelfPreservation {
     return changingCount + this.#changedMonoMs.length > checkCount * SHARE;
   }
 
-  /** Whether due state changes may be applied. Call it after `look`, if any are due. It may begin self-preservation. */
+  /** Whether due state changes may be applied. Must be called after `look`, if any are due. It may begin self-preservation. */
   mayTurn(evidence: CheckEvidence, monoMs: number): boolean {
     if (this.#isSelfPreserving) return false;
     if (!this.#isArmed || !this.#isEnough(evidence)) return true;
@@ -95,7 +95,7 @@ export class SelfPreservation {
     return evidence.checkCount >= this.#minCount && this.isMost(evidence);
   }
 
-  /** Notes that a check with a known state changed it. */
+  /** Records that a check with a known state changed its state. */
   turned(monoMs: number): void {
     this.#changedMonoMs.push(monoMs);
   }

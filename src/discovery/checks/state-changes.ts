@@ -1,7 +1,7 @@
 /**
  * Decides which checks change their state, and when. A state change waits briefly for others, because the node enters self-preservation
  * when most checks change at the same time. Each owner is judged by its own checks, so that one owner's programs cannot hold back the
- * checks of another. Self-preservation for all checks needs state changes of most owners, and several owners.
+ * checks of another. Self-preservation of all checks requires state changes of most owners, and several owners.
  */
 import { assert } from "../../lib/errors.ts";
 import { NEVER } from "../../lib/machine.ts";
@@ -9,16 +9,16 @@ import { type CheckEvidence, SelfPreservation } from "./self-preservation.ts";
 import type { CheckOutcome } from "./threshold.ts";
 import type { WatchedCheck } from "./watched-checks.ts";
 
-/** How long a due state change waits for simultaneous ones, in ms. */
+/** Time for which a due state change waits for simultaneous changes, in ms. */
 const GATHER_MS = 1000;
-/** With fewer owners, two owners whose programs are down would already be most of them. */
+/** Minimum number of owners. With fewer, two owners whose programs are down would already be most of them. */
 const MIN_OWNERS = 4;
 
 const NONE: readonly WatchedCheck[] = [];
 
-/** Self-preservation began or ended. */
+/** The beginning or end of self-preservation. */
 export interface SelfPreservationChange extends CheckEvidence {
-  /** Undefined for self-preservation of all owners' checks; its evidence counts owners. */
+  /** Undefined for self-preservation of all owners' checks. In this case the evidence is about owners. */
   readonly owner: string | undefined;
   readonly isSelfPreserving: boolean;
 }
@@ -29,7 +29,7 @@ const NO_CHANGES: readonly SelfPreservationChange[] = [];
 class OwnerStateChanges {
   readonly owner: string;
   readonly doubt = new SelfPreservation();
-  /** In the order in which they became due. */
+  /** Checks with a due state change, in the order in which they became due. */
   readonly due = new Set<WatchedCheck>();
   watchCount = 0;
   checkCount = 0;
@@ -53,7 +53,7 @@ export class StateChanges {
   readonly #pending = new Set<OwnerStateChanges>();
   /** Number of owners that have checks with a known state. */
   #knownCount = 0;
-  /** The owners most of whose checks contradict their state or changed it recently. */
+  /** The owners for which most checks contradict their state or changed it recently. */
   readonly #changing = new Set<OwnerStateChanges>();
   readonly #common = new SelfPreservation(MIN_OWNERS);
   #selfPreservationCount = 0;
@@ -67,12 +67,12 @@ export class StateChanges {
     return { isSelfPreserving, count: this.#selfPreservationCount };
   }
 
-  /** Number of checks of an owner, of all kinds. */
+  /** Returns the number of checks of an owner, of all kinds. */
   countOf(owner: string): number {
     return this.#owners.get(owner)?.watchCount ?? 0;
   }
 
-  /** The self-preservation changes since the last call. */
+  /** Returns the changes of self-preservation since the last call. */
   takeChanges(): readonly SelfPreservationChange[] {
     // HOT: once per input of the node.
     return this.#changes.length === 0 ? NO_CHANGES : this.#changes.splice(0);
@@ -118,7 +118,7 @@ export class StateChanges {
   /** Applies due state changes, and returns their checks. */
   turn(monoMs: number): readonly WatchedCheck[] {
     if (this.nextDeadlineMs() > monoMs) return NONE;
-    // Past state changes stop counting after a while, so the share of changing checks can fall without a new outcome.
+    // Past state changes are no longer counted after a while, so the share of changing checks can fall without a new outcome.
     for (const changes of new Set([...this.#pending, ...this.#changing])) this.#look(changes, monoMs);
     this.#lookAtCommon(monoMs);
     const turned = [...this.#pending].flatMap((changes) => this.#applyDue(changes, monoMs));
@@ -171,7 +171,7 @@ export class StateChanges {
     this.#changes.push({ owner, isSelfPreserving, checkCount, changingCount });
   }
 
-  /** Counts owners, each of them once. */
+  /** Evidence about owners, each counted once. */
   get #evidence(): CheckEvidence {
     return { checkCount: this.#knownCount, changingCount: this.#changing.size };
   }
@@ -204,7 +204,7 @@ export class StateChanges {
 
   #of({ entry: { owner } }: WatchedCheck): OwnerStateChanges {
     const changes = this.#owners.get(owner);
-    assert(changes !== undefined, "a check is added before its state changes", { owner });
+    assert(changes !== undefined, "a check whose state changes has been added", { owner });
     return changes;
   }
 

@@ -1,4 +1,4 @@
-/** The checks of own entries that this node watches, and their known states. */
+/** The checks that this node watches for its own entries, and their known states. */
 import {
   type Check,
   type CheckResults,
@@ -18,7 +18,7 @@ import { type CheckOutcome, CheckThreshold, DEGRADED, failed, PASSED } from "./t
 
 /** One check of one entry. */
 export interface WatchedCheck {
-  /** Reused after the watch is gone. */
+  /** Reused after the watch has been removed. */
   readonly id: number;
   readonly entry: WatchedEntry;
   readonly check: Check;
@@ -30,11 +30,11 @@ export interface WatchedCheck {
   readonly threshold: CheckThreshold;
   /** Time of its last outcome, in ms of the stall-aware clock. Before the first outcome, the time when the check was added. */
   outcomeMs: number;
-  /** The check is due and waits for a look-up or probe slot. */
+  /** Whether the check is due and waits for a lookup or probe slot. */
   isWaiting: boolean;
   /** When its state change became due, in monotonic ms. Undefined if none is due. */
   dueMonoMs: number | undefined;
-  /** The entry is gone, or no longer has this check. */
+  /** Whether the entry has ended, or no longer has this check. */
   isGone: boolean;
 }
 
@@ -44,7 +44,7 @@ export interface WatchedEntry {
   readonly owner: string;
   /** In the order of the entry's checks. */
   watches: readonly WatchedCheck[];
-  /** The check states in the own record, stored or about to be written. */
+  /** The check states in this node's record, stored or about to be written. */
   recorded: string;
 }
 
@@ -63,7 +63,7 @@ export class WatchedEntries {
   readonly #freeIds: number[] = [];
 
   find(key: KeyText): WatchedEntry | undefined {
-    // Most nodes watch no checks; then the key is not hashed.
+    // Most nodes watch no checks, and then the key is not hashed.
     return this.#byKey.size === 0 ? undefined : this.#byKey.get(key);
   }
 
@@ -71,7 +71,7 @@ export class WatchedEntries {
     return [...this.#byKey.keys()];
   }
 
-  /** O(checks). */
+  /** Returns all watched checks. O(checks). */
   *list(): Generator<WatchedCheck, undefined> {
     for (const { watches } of this.#byKey.values()) yield* watches;
   }
@@ -81,7 +81,7 @@ export class WatchedEntries {
   }
 
   /**
-   * Sets the checks in the record of a key; undefined if the record is gone. An unchanged check keeps its watch and its state. Returns
+   * Sets the checks in the record of a key; undefined if the record has ended. An unchanged check keeps its watch and its state. Returns
    * undefined if the key has and had no checks.
    */
   set(key: KeyText, checked: CheckResults | undefined, ownerOf: (key: KeyText) => string): CheckChanges | undefined {
@@ -126,26 +126,26 @@ export class WatchedEntries {
 }
 
 /**
- * The unit of fair sharing for probes, look-ups and self-preservation: the tenant of an entry or, without a tenant, the principal that
- * registered it.
+ * Returns the unit of fair sharing for probes, lookups and self-preservation: the tenant of an entry or, without a tenant, the principal
+ * that registered it.
  */
 export function entryOwner(tenant: string, principal: string): string {
   return tenant === "" ? `principal ${principal}` : `tenant ${tenant}`;
 }
 
-/** The states of the checks of an entry. */
+/** Returns the states of the checks of an entry. */
 export function statesOf({ watches }: WatchedEntry): readonly CheckState[] {
   return watches.map(({ threshold }) => threshold.state);
 }
 
-/** Equal for equal states. */
+/** Returns a text that is equal for equal states. */
 export function textOf(states: readonly CheckState[]): string {
   return states
     .map(({ health, failure, httpStatus, lastHealth = HEALTH.UNSET }) => `${health}/${failure}/${httpStatus}/${lastHealth}`)
     .join(" ");
 }
 
-// The outcome of an alias check is the health of another entry, as this node knows it.
+// The outcome of an alias check is the health of another entry, as far as this node knows it.
 
 /** The other entry: its record, if readers and the registrant may see it, and the results of its checks. */
 export interface AliasTarget {
@@ -153,7 +153,10 @@ export interface AliasTarget {
   readonly checked: CheckResults;
 }
 
-/** Undefined if the node of the other entry is unreachable: its program may still be healthy. */
+/**
+ * Returns the outcome of an alias check. Undefined if the node of the other entry is unreachable, because the program of the entry may
+ * still be healthy.
+ */
 export function aliasOutcome(other: AliasTarget | undefined): CheckOutcome | undefined {
   if (other === undefined) return failed(FAILURE.ALIAS);
   if (viewHealth(other.record) === HEALTH.ORPHANED) return undefined;
@@ -163,8 +166,8 @@ export function aliasOutcome(other: AliasTarget | undefined): CheckOutcome | und
 }
 
 /**
- * The health of an entry without its alias checks. Two nodes may accept entries that are aliases of each other at the same time. If alias
- * checks counted, neither could become healthy again once one of them was not.
+ * Returns the health of an entry without its alias checks. Two nodes may accept entries that are aliases of each other at the same time.
+ * If alias checks were included, neither entry could become healthy again after one of them became unhealthy.
  */
 function ownHealth({ record, checked: { checks, reportedHealth, checkStates, maintenance } }: AliasTarget): number {
   if (maintenance !== undefined || !checks.some(({ probe }) => probe.case === "alias")) return record.health;

@@ -6,12 +6,15 @@ import type { Registrar } from "./registrar.ts";
 
 /** Number of a batch in this process, starting at 1. */
 export type BatchNumber = number;
-/** Nothing is staged and no batch is in flight, so the caller's changes are already durable. */
+/**
+ * The batch number for a caller that need not wait: nothing is staged and no batch is in flight, so the caller's changes are already
+ * durable.
+ */
 export const NOTHING_TO_WAIT_FOR: BatchNumber = 0;
 
-/** Longest time between two ticks for leases and tombstones, in ms. */
+/** Maximum time between two ticks for leases and tombstones, in ms. */
 const MAX_TICK_INTERVAL_MS = 1000;
-/** Shortest time between two ticks, in ms, so that leases that expire shortly after each other end together. */
+/** Minimum time between two ticks, in ms, so that leases that expire shortly after each other are ended together. */
 const MIN_TICK_INTERVAL_MS = 5;
 
 type CommitTarget = Pick<Registrar, "abort" | "commit" | "hasWork" | "nextDeadlineMs" | "takeBatch" | "tick">;
@@ -35,9 +38,7 @@ export class CommitCycle {
     this.#tickedMonoMs = monoMs;
   }
 
-  /**
-   * Returns the number of the batch that will contain everything staged so far, or `NOTHING_TO_WAIT_FOR`. The batch may start later.
-   */
+  /** Returns the number of the batch that will contain everything staged so far, or `NOTHING_TO_WAIT_FOR`. The batch might start later. */
   durable(): BatchNumber {
     if (this.#registrar.hasWork) return this.#started + 1;
     return this.#flight === undefined ? NOTHING_TO_WAIT_FOR : this.#started;
@@ -51,7 +52,7 @@ export class CommitCycle {
     return this.#flight;
   }
 
-  /** The batch in flight is on disk, so its records become visible. Returns its number, for the callers that wait for it. */
+  /** Called when the batch in flight is on disk, so its records become visible. Returns its number, for the callers that wait for it. */
   landed(time: Time): BatchNumber {
     if (this.#flight !== undefined) this.#registrar.commit(this.#flight, time);
     this.#flight = undefined;
@@ -60,8 +61,9 @@ export class CommitCycle {
   }
 
   /**
-   * The batch in flight failed. It is undone, together with later staged records, which depend on it. Returns the number of the batch that
-   * would have contained those. Callers that wait for this number or the one before get the error.
+   * Called when the batch in flight has failed. The batch is undone, together with records that were staged after it, which depend on it.
+   * Returns the number of the batch that would have contained those later records. Callers that wait for this number or the previous one
+   * get the error.
    */
   refused(): BatchNumber {
     if (this.#flight !== undefined) this.#registrar.abort(this.#flight);

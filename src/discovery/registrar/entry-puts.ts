@@ -1,6 +1,6 @@
 /**
- * Puts entries of this node: stamped entries become staged records, and their keys are attached to leases. The undo log notes how to undo
- * this if the batch fails.
+ * Puts entries of this node: stamped entries become staged records, and their keys are attached to leases. The undo log contains the
+ * steps that undo this if the batch fails.
  */
 
 import { type CheckState, carriedStates, checksOf, reportedOf } from "../../catalog/entry/checks.ts";
@@ -24,16 +24,16 @@ import { type EntryRemovalParts, newestHlc } from "./entry-removals.ts";
 
 export interface PutParts extends Pick<EntryRemovalParts, "gate" | "hlc" | "leases" | "loads" | "replica" | "undo"> {
   readonly stamper: EntryStamper;
-  /** A lease has lost its last key to another lease. */
+  /** Called when a lease has lost its last key to another lease. */
   readonly onEmptied: (leaseId: string) => void;
-  /** These overrides apply to an own entry from this time on. */
+  /** Called with the overrides that apply to an entry of this node from this time on. */
   readonly onOrders: (key: KeyText, orders: MaintenanceOverrides, time: Time) => void;
 }
 
 /** The lease of a put. */
 export interface PutLease {
   readonly id: string;
-  /** The same call granted the lease, so undoing the grant also removes its keys. */
+  /** Whether the same call granted the lease, so that undoing the grant also removes its keys. */
   readonly isNew: boolean;
 }
 
@@ -41,7 +41,7 @@ export class EntryPuts {
   readonly #parts: PutParts;
   readonly #replica: Replica;
   readonly #leases: Leases;
-  /** Keys whose row must be written again although their record is unchanged: they moved to another lease. */
+  /** Keys whose row must be written again although their record is unchanged, because they moved to another lease. */
   readonly moved = new Set<KeyText>();
 
   constructor(parts: PutParts) {
@@ -50,7 +50,7 @@ export class EntryPuts {
     this.#leases = parts.leases;
   }
 
-  /** Puts a client's entry under a lease. Makes no new record if readers already see the same content. */
+  /** Puts a client's entry under a lease. Creates no new record if readers already see the same content. */
   put(caller: Caller, stamped: StampedEntry, lease: PutLease, time: Time): void {
     const own = this.#replica.own(stamped.key);
     const isLive = own !== undefined && own.body === BODY.ENTRY;
@@ -64,34 +64,34 @@ export class EntryPuts {
   }
 
   /**
-   * Whether readers see an own record, or will see it when it is on disk. A staged record that keeps its stamp may lose to a record of
-   * another node.
+   * Whether readers see a record of this node, or will see it when it is on disk. A staged record that keeps its stamp may be superseded
+   * by a record of another node.
    */
   #isSeen(own: StoredRecord): boolean {
     if (own.revision !== 0) return this.#replica.view(own.key) === own;
     return this.#replica.records(own.key).every((record) => record.origin === own.origin || compareForView(own, record) < 0);
   }
 
-  /** Puts the entry again unchanged with a new stamp, because its client renewed it although it was hidden. */
+  /** Puts the unchanged entry again with a new stamp, because its client renewed it although it was hidden. */
   rewrite(key: KeyText, time: Time): void {
     this.#rewrite(key, time, { change: unchanged, keepsStamp: false });
   }
 
-  // The methods below do not register the entry, so the record keeps its stamp. The key may have been registered on another node since,
-  // unknown to this node, and a later stamp would win over that registration.
+  // The methods below do not register the entry, so the record keeps its stamp. The key may have been registered on another node since
+  // then, unknown to this node, and a later stamp would supersede that registration.
 
-  /** Puts the entry again with the load that its client reported, and with its health if given. */
+  /** Puts the entry again with the load that its client reported, and with the reported health if given. */
   reported(key: KeyText, health: Health | undefined, time: Time): void {
     const change = (own: StoredRecord) => (health === undefined ? undefined : { ...this.#inputsOf(own), reported: health });
     this.#rewrite(key, time, { change });
   }
 
-  /** Puts the entry again with these overrides, or with the newest known for its key, as they apply at this time. */
+  /** Puts the entry again with these overrides, or with the newest overrides known for its key, as they apply at this time. */
   rewriteWithOverrides(key: KeyText, time: Time, orders?: MaintenanceOverrides): void {
     this.#rewrite(key, time, { change: unchanged, orders });
   }
 
-  /** Puts an entry with checks again with their results, one state per check. */
+  /** Puts an entry with checks again with the results of the checks, one state per check. */
   found(key: KeyText, states: readonly CheckState[], time: Time): void {
     const change = (own: StoredRecord) => {
       const inputs = this.#inputsOf(own);
@@ -100,7 +100,7 @@ export class EntryPuts {
     this.#rewrite(key, time, { change });
   }
 
-  /** The health that the client of an own record last reported, without the effect of checks and overrides. */
+  /** Returns the health that the client of a record of this node last reported, without the effect of checks and overrides. */
   healthOf(own: StoredRecord): Health {
     return this.#inputsOf(own).reported;
   }
@@ -120,8 +120,8 @@ export class EntryPuts {
   }
 
   /**
-   * A client's entry as readers see it: with the states of checks that did not change, and with the maintenance ordered for its key. A new
-   * registration must hide neither.
+   * Returns a client's entry as readers see it: with the states of checks that did not change, and with the maintenance that is in force
+   * for its key. A new registration must hide neither.
    */
   #asShown(stamped: StampedEntry, own: StoredRecord | undefined, maintenance: HealthInputs["maintenance"]): StampedEntry {
     const before = stamped.hasChecks && own?.mayHaveChecks === true ? checksOf(this.#bytesOf(own)) : undefined;
@@ -131,7 +131,7 @@ export class EntryPuts {
     return withHealthInputs(stamped, { reported: stamped.health, states, maintenance });
   }
 
-  /** The health inputs of an own record, except its maintenance. HOT: usually reads only two bits. */
+  /** Returns the health inputs of a record of this node, except its maintenance. HOT: usually reads only two bits. */
   #inputsOf(own: StoredRecord): Omit<HealthInputs, "maintenance"> & { readonly checkCount: number } {
     if (!own.mayHaveChecks && own.orders === undefined && own.health !== HEALTH.MAINTENANCE)
       return { reported: own.health, states: [], checkCount: 0 };
@@ -143,7 +143,7 @@ export class EntryPuts {
     return this.#replica.slab.view(own.at, own.sizeBytes);
   }
 
-  /** Moves a key to a lease. `isLive`: the key has an entry, whose row names the lease. */
+  /** Moves a key to a lease. `isLive`: the key has an entry, whose row contains the lease id. */
   attach(key: KeyText, { id, isNew }: PutLease, isLive: boolean): void {
     if (this.#leases.leaseOf(key) === id) return;
     const { undo, onEmptied } = this.#parts;
@@ -154,7 +154,7 @@ export class EntryPuts {
     }
     undo.push(() => this.#leases.has(old) && this.#leases.attach(old, key));
     if (isLive) this.moved.add(key);
-    // A lease that lost its last key to a new lease ends, and its next renewal reports this.
+    // A lease that lost its last key to a new lease ends, and its next renewal reports the end.
     if (this.#leases.find(old)?.keyCount === 0) onEmptied(old);
   }
 
@@ -187,7 +187,7 @@ export class EntryPuts {
 
 /** The data of a put in addition to the stamped entry. */
 interface PutDetails {
-  /** The live own record of the key. */
+  /** This node's live record of the key. */
   readonly before: StoredRecord | undefined;
   readonly principal: string;
   readonly load: LoadView | undefined;
@@ -196,11 +196,11 @@ interface PutDetails {
   readonly keepsStamp?: boolean;
 }
 
-/** How an entry is put again. */
+/** Options for putting an entry again. */
 interface RewriteOptions {
   /** Returns the new health inputs. Undefined if they do not change. */
   readonly change: (own: StoredRecord) => Omit<HealthInputs, "maintenance"> | undefined;
-  /** The overrides to apply. Undefined for the newest known ones. */
+  /** The overrides to apply. If undefined, the newest known overrides apply. */
   readonly orders?: MaintenanceOverrides | undefined;
   /** Default: true. */
   readonly keepsStamp?: boolean;
@@ -210,14 +210,14 @@ function unchanged(): undefined {
   return undefined;
 }
 
-/** The maintenance that an entry shows. Undefined if no override is in force. */
+/** Returns the maintenance that an entry shows. Undefined if no override is in force. */
 function shownOf(orders: MaintenanceOverrides | undefined, principal: string, { wallMs }: Time): HealthInputs["maintenance"] {
   const order = lastingOverride(orders, principal, wallMs);
   if (order === undefined) return undefined;
   return { reason: order.reason, until: order.untilMs === 0 ? undefined : timeOf(order.untilMs) };
 }
 
-// Indexes the names that have each function_id, among visible and staged entries: within a namespace of a cluster an id belongs to one
+// Indexes the names that have each function_id, among visible and staged entries: within a namespace of a cluster, an id has only one
 // name.
 
 /** The fields that identify a record or stamped entry. */
@@ -228,9 +228,9 @@ interface FunctionId {
   readonly name: string;
 }
 
-/** Most ids kept beyond twice the number of staged records, so that searching for durable ones is cheap. */
+/** Maximum number of ids kept in excess of twice the number of staged records, so that searching for durable ids is cheap. */
 const MAX_SPARE = 64;
-/** Most instances searched for the function_id of a name. Some have none. */
+/** Maximum number of instances that are searched for the function_id of a name, because some instances have none. */
 const MAX_LOOKED = 100;
 
 export class FunctionIds {
@@ -247,7 +247,7 @@ export class FunctionIds {
     this.#replica = replica;
   }
 
-  /** Applies the changes since the last call. HOT: once per change; for all kinds but functions it only reads the kind. */
+  /** Applies the changes since the last call. HOT: once per change; except for functions, it only reads the kind. */
   refresh(): void {
     const replica = this.#replica;
     if (this.#staged.size > MAX_SPARE + 2 * replica.staged.length) this.#forgetWritten();
@@ -256,16 +256,16 @@ export class FunctionIds {
       if (stored.kind === KIND.FUNCTION) this.#set(stored.key, replica.winner(stored));
       return true;
     });
-    // Records that were dropped since then, for example with a forgotten origin, are not among the changes.
+    // Records that were dropped since the last call, for example with a forgotten origin, are not among the changes.
     if (this.#revision < replica.collectedRevision)
       for (const key of this.#ofKey.keys()) if (replica.view(key) === undefined) this.#set(key, undefined);
     this.#revision = replica.revision;
   }
 
   /**
-   * A name has one function_id, and an id has one name in a namespace (semantics.md, Names and bounds). Throws `invalid_argument` if the
-   * entries of a registration break this, among themselves or with registered entries. Only instances of this cluster count, so that
-   * another cluster cannot block a name here. Notes the ids of accepted entries.
+   * Checks that a name has one function_id, and that an id has one name in a namespace (semantics.md, Names and bounds). Throws
+   * `invalid_argument` if the entries of a registration violate this rule, among themselves or with registered entries. Only instances of
+   * this cluster are compared, so that another cluster cannot block a name here. Records the ids of accepted entries.
    */
   check(stampedEntries: readonly StampedEntry[]): void {
     const accepted = new Map<StampedEntry, string>();
@@ -285,9 +285,9 @@ export class FunctionIds {
         );
       const other = nameOfId.get(`${namespace}\0${id}`);
       if (other !== undefined && other !== name)
-        throw invalid(field, `${id} is the id of ${other} in the same request; an id belongs to one name`);
+        throw invalid(field, `${id} is the id of ${other} in the same request; an id can have only one name`);
       const holder = this.otherName(stamped, id);
-      if (holder !== undefined) throw invalid(field, `${id} is the id of ${holder} in ${namespace}; an id belongs to one name`);
+      if (holder !== undefined) throw invalid(field, `${id} is the id of ${holder} in ${namespace}; an id can have only one name`);
       idOfName.set(`${namespace}\0${name}`, id);
       nameOfId.set(`${namespace}\0${id}`, name);
       accepted.set(stamped, id);
@@ -295,7 +295,7 @@ export class FunctionIds {
     for (const [stamped, id] of accepted) this.note(stamped, id);
   }
 
-  /** The function_id of the name's other instances in this cluster. */
+  /** Returns the function_id of the name's other instances in this cluster. */
   #heldId({ key, traits, ...name }: InstanceName & Pick<StampedEntry, "key" | "traits">): string | undefined {
     const { records } = sampleInstances(this.#replica.lookup, name, {
       form: "stretch",
@@ -315,8 +315,8 @@ export class FunctionIds {
   }
 
   /**
-   * Another name with this id in the same cluster and namespace. Of several names, the first in order, so that every node returns the same
-   * one.
+   * Returns another name with this id in the same cluster and namespace. If there are several names, returns the first in order, so that
+   * every node returns the same name.
    */
   otherName(of: NamedRecord, id: string): string | undefined {
     this.refresh();
@@ -328,7 +328,7 @@ export class FunctionIds {
     return holder === of.name ? undefined : holder;
   }
 
-  /** Notes an accepted registration of the id. */
+  /** Records an accepted registration of the id. */
   note(of: NamedRecord, id: string): void {
     this.#staged.set(scopedId(of, id), { key: of.key, name: of.name });
   }

@@ -26,14 +26,14 @@ export interface EntryRemovalParts {
 
 type RemovalBody = typeof BODY.EXPIRED | typeof BODY.UNREGISTERED;
 
-/** Stages tombstones and updates leases accordingly. The undo log notes how to undo this if the batch fails. */
+/** Stages tombstones and updates leases accordingly. The undo log contains the steps that undo this if the batch fails. */
 export class EntryRemovals {
   readonly #parts: EntryRemovalParts;
   #endedLeases: string[] = [];
   #endedStatic: KeyText[] = [];
   /** Keys given to `superseded` in a batch that failed. */
   #failedBatchKeys: KeyText[] = [];
-  /** Number of this node's static entries that other nodes ended since the start. */
+  /** Number of this node's static entries that other nodes have ended since the start. */
   endedStaticCount = 0;
   readonly lostEntries: LostEntries;
 
@@ -54,7 +54,7 @@ export class EntryRemovals {
     return ended;
   }
 
-  /** Forgets the leases that ended after the first `count`, because their call was undone. */
+  /** Forgets the leases that ended after the first `count` leases, because their call was undone. */
   forgetAfter(count: number): void {
     this.#endedLeases.length = count;
   }
@@ -73,7 +73,7 @@ export class EntryRemovals {
     return removed;
   }
 
-  /** Unregisters those keys that belong to the lease. Returns the removed keys. */
+  /** Unregisters the keys that are attached to the lease. Returns the removed keys. */
   ofLease(leaseId: string, keys: readonly KeyText[], time: Time): readonly KeyText[] {
     const { leases, replica } = this.#parts;
     const removed: KeyText[] = [];
@@ -87,8 +87,8 @@ export class EntryRemovals {
   }
 
   /**
-   * Ends an entry of a lease. If the key was registered on another node since then, it no longer belongs to the lease, and an
-   * `unregistered` would hide it there too, so only the own record ends, as `expired`. Returns how it ended.
+   * Ends an entry of a lease. If the key has been registered on another node, it no longer belongs to the lease, and an `unregistered`
+   * tombstone would hide the entry there too. In this case only this node's record ends, as `expired`. Returns how the entry ended.
    */
   #end(own: StoredRecord, body: RemovalBody, time: Time): RemovalBody {
     const end = body === BODY.UNREGISTERED && this.#isTakenOver(own) ? BODY.EXPIRED : body;
@@ -102,22 +102,22 @@ export class EntryRemovals {
     return isOfKeysCluster(shown) && compareForView(own, shown) > 0;
   }
 
-  /** Unregisters a key, whichever node's record readers see. */
+  /** Unregisters a key, regardless of which node's record readers see. */
   key(record: CatalogRecord, time: Time): void {
     this.#addTombstone(record, BODY.UNREGISTERED, this.#stampOf(record, BODY.UNREGISTERED, time));
     this.#release(record.key);
   }
 
   /**
-   * Ends own live records that are hidden by another node's `unregistered` or by a tombstone summary. A key that was put again since then
-   * stays; under a tombstone summary a leased entry stays too. Returns the number of changes.
+   * Ends this node's live records that are hidden by another node's `unregistered` or by a tombstone summary. A key that has been put
+   * again since then is kept; under a tombstone summary, a leased entry is kept too. Returns the number of changes.
    */
   superseded(keys: readonly KeyText[], time: Time): number {
     let ended = 0;
     for (const key of keys) {
       const own = this.#parts.replica.own(key);
       if (own === undefined) continue;
-      // Also if the newer record is only staged: if its batch fails, the older record remains, and is hidden.
+      // This also applies if the newer record is only staged: if its batch fails, the older record remains, and is hidden.
       this.#parts.undo.push(() => this.#failedBatchKeys.push(key));
       const isHidden = this.#isHidden(own);
       if (own.body !== BODY.ENTRY || !(isHidden || isMarked(own))) continue;
@@ -134,7 +134,7 @@ export class EntryRemovals {
     return ended;
   }
 
-  /** Looks again at the keys of `superseded` whose batch failed, because nothing else would end them. */
+  /** Processes again the keys of `superseded` whose batch failed, because nothing else would end them. */
   retry(time: Time): void {
     const keys = this.#failedBatchKeys;
     this.#failedBatchKeys = [];
@@ -142,8 +142,9 @@ export class EntryRemovals {
   }
 
   /**
-   * Ends own entries because the node leaves: at most `maxCount` with a seq above `after`. Returns the seq to continue from, or undefined
-   * at the end. To keep batches small, continue only when the staged records are durable. Records for which `stays` is true are kept.
+   * Ends this node's entries because the node leaves: at most `maxCount` with a seq above `after`. Returns the seq from which to
+   * continue, or undefined at the end. To keep batches small, the caller continues only when the staged records are durable. Records for
+   * which `stays` is true are kept.
    */
   own(after: number, maxCount: number, time: Time, stays: (stored: StoredRecord) => boolean): number | undefined {
     const { replica } = this.#parts;
@@ -165,8 +166,8 @@ export class EntryRemovals {
   }
 
   /**
-   * Ends an own record that another node now owns. The tombstone's stamp is one step above the record's, so it is below every later
-   * write of the key, including this node's own if the entry comes back to it.
+   * Ends a record of this node that another node now owns. The tombstone's stamp is one step above the record's stamp, so it is below the
+   * stamp of every later write of the key, including this node's own writes if the entry returns to it.
    */
   handedOver(stored: StoredRecord): void {
     this.#addTombstone(stored, BODY.EXPIRED, stored.hlc + 1);
@@ -180,13 +181,14 @@ export class EntryRemovals {
     leases.end(id);
     this.lostEntries.ended(id);
     this.#endedLeases.push(id);
-    // The lease keeps its deadline: one that had expired is due again immediately, and ends with the next batch.
+    // The lease keeps its deadline: a lease that had expired is due again immediately, and ends with the next batch.
     undo.push(() => leases.grant(id, { ttlMs, principal }, deadlineMonoMs - (ttlMs ?? 0)));
   }
 
   /**
-   * An expiry keeps the stamp of the own record, because a lease ends independently of clocks. If other nodes hold records of an earlier
-   * incarnation of this node, the expiry covers those up to that stamp, and none that this node did not know.
+   * Returns the stamp of a removal. An expiry keeps the stamp of this node's record, because a lease ends independently of clocks. If
+   * other nodes have records of an earlier incarnation of this node, the expiry covers the records up to that stamp, and none that this
+   * node did not know.
    */
   #stampOf(record: CatalogRecord, body: RemovalBody, time: Time): number {
     const { replica, hlc } = this.#parts;
@@ -210,7 +212,7 @@ export class EntryRemovals {
     return keys;
   }
 
-  /** Makes sure that the client that registered the key learns of its end: the next renewal does not find the lease. */
+  /** Ensures that the client that registered the key learns that it ended: the next renewal does not find the lease. */
   #informHolder(leaseId: string, key: KeyText): void {
     const { leases, undo, answers } = this.#parts;
     const lease = leases.find(leaseId);
@@ -255,16 +257,17 @@ export class EntryRemovals {
 }
 
 /**
- * Least distance of a write's stamp above the newest stamp of its key. Each hand-over between leaving nodes adds one step to the stamp,
- * possibly unseen by the node that writes meanwhile, so its stamp must be above this many steps.
+ * Minimum distance between the stamp of a write and the newest stamp of its key. Each hand-over between leaving nodes adds one step to
+ * the stamp, possibly without the knowledge of a node that writes the key in the meantime, so its stamp must be higher by this many
+ * steps.
  */
 const HAND_OVER_STEPS = 1024;
 
 /**
- * A lower bound for the stamp of the next write: the newest stamp of the key among records that show or end other records, staged ones
- * included, plus the steps of possible hand-overs; 0 if there is no such record. An `expired` tombstone counts only through the unregister
- * that it carries: it ends no record of other nodes, and one stamped by a fast clock would force every later write of the key above it.
- * Records of clusters other than the key's do not count either.
+ * Returns a lower bound for the stamp of the next write: the newest stamp of the key among records that show or end other records,
+ * including staged ones, plus the steps of possible hand-overs; 0 if there is no such record. An `expired` tombstone is considered only
+ * for the unregister that it carries: it ends no record of other nodes, and a tombstone stamped by a fast clock would force every later
+ * write of the key above it. Records of clusters other than the key's are not considered either.
  */
 export function newestHlc(replica: Pick<Replica, "records" | "own">, key: KeyText): number {
   let newest = countedHlc(replica.own(key));
@@ -280,13 +283,14 @@ function countedHlc(record: StoredRecord | undefined): number {
 interface LostEntriesParts {
   readonly replica: Pick<Replica, "own">;
   readonly undo: UndoLog;
-  /** Puts a live own record again, unchanged but with a new number and stamp. */
+  /** Puts a live record of this node again, unchanged except for its number and stamp. */
   readonly putAgain: (key: KeyText, time: Time) => void;
 }
 
 /**
- * Entries of this node that a tombstone summary hides, because the node was unreachable for so long that the tombstones for them are gone
- * (semantics.md, Orphans). An entry with a live lease is put again at the next renewal, which shows that its client still wants it.
+ * Entries of this node that a tombstone summary hides, because the node was unreachable for so long that the tombstones for them have
+ * been removed (semantics.md, Orphans). An entry with a live lease is put again at the next renewal, which proves that its client still
+ * wants it.
  */
 class LostEntries {
   readonly #parts: LostEntriesParts;
@@ -297,8 +301,8 @@ class LostEntries {
   }
 
   /**
-   * Whether an own record that a tombstone summary hides is kept. The node's own entry is put again immediately, a client's entry at its
-   * next renewal.
+   * Whether a record of this node that a tombstone summary hides is kept. The node's own entry is put again immediately, a client's entry
+   * at its next renewal.
    */
   keeps(key: KeyText, lease: { readonly id: string; readonly isStatic: boolean }, time: Time): boolean {
     if (isOfNodes(keyParts(key).namespace)) this.#parts.putAgain(key, time);

@@ -1,7 +1,7 @@
 /**
  * Hands the static entries of a leaving node over to another node of its cluster (semantics.md, Stop), because no client would register
  * them again. The leaving node offers its records. Another node puts them as its own, with a stamp one step higher. The leaving node ends
- * its own records when it sees the new ones. Later writes and unregisters on other nodes have stamps above both.
+ * its own records when it sees the new ones. Later writes and unregisters on other nodes have higher stamps than both.
  */
 
 import { checksOf } from "../../catalog/entry/checks.ts";
@@ -24,7 +24,7 @@ import type { QuotaGate } from "./write-authorization.ts";
 /** A node that may take over entries. */
 export interface HandOverTarget {
   readonly nodeId: string;
-  /** Number of offers that it refused. */
+  /** Number of offers that the node refused. */
   readonly refusals: number;
   /** Entries with checks are offered only to nodes that run checks. */
   readonly runsChecks: boolean;
@@ -45,17 +45,17 @@ export interface HandOverParts {
   readonly grant: (principal: string, time: Time) => string;
   /** Puts a key under a lease. `isLive`: this node already has a live record of the key. */
   readonly attach: (key: KeyText, leaseId: string, isLive: boolean) => void;
-  /** An entry with these overrides was taken over. */
+  /** Called when an entry with these overrides was taken over. */
   readonly onOrders: (key: KeyText, orders: MaintenanceOverrides) => void;
 }
 
-/** An own record at the time it was queued. Its stored record may have changed since. */
+/** An own record at the time when it was queued. The stored record may have changed since then. */
 interface OwnedEntry {
   readonly stored: StoredRecord;
   readonly seq: number;
   /**
-   * Which nodes it may be offered to. An entry with an unknown kind of check is offered to none, because this node cannot know which nodes
-   * run the check.
+   * The nodes to which the record may be offered. An entry with an unknown kind of check is offered to none, because this node cannot
+   * know which nodes run the check.
    */
   readonly offeredTo: "all" | "checking" | "none";
 }
@@ -68,13 +68,15 @@ interface PendingOffer {
 
 type AtNode = ReturnType<EntryStamper["storedAtNode"]>;
 
-/** Most records in one offer. */
+/** Maximum number of records in one offer. */
 const OFFER_COUNT = 1000;
 /** Time after which an offered record that was not taken over is offered to another node. */
 const OFFER_MS = 2000;
-/** Time for which a node gets no offers after it refused or was too slow. */
+/** Time for which a node gets no offers after it refused an offer or was too slow. */
 const OFFER_PAUSE_MS = 500;
-/** Time without any node to offer to, after which the hand-over ends and the remaining records stay. */
+/**
+ * Time without any node to which records can be offered, after which the hand-over ends and the remaining records are kept on this node.
+ */
 const ALONE_MS = 500;
 
 export class HandOver {
@@ -82,9 +84,12 @@ export class HandOver {
   /** Records to be offered, oldest first. */
   #queue: OwnedEntry[] = [];
   readonly #pendingOffers = new Map<string, PendingOffer>();
-  /** Node id to the monotonic ms until which it gets no offers. */
+  /** Monotonic ms until which a node gets no offers, by node id. */
   readonly #pausedUntilMs = new Map<string, number>();
-  /** Records that were offered to a node that neither took nor refused them in time. A node that was paused may still take them. */
+  /**
+   * Records that were offered to a node that neither accepted nor refused them in time. If that node was only paused, it may still accept
+   * them.
+   */
   readonly #unanswered = new Set<StoredRecord>();
   #servedMonoMs = 0;
   /** Number of records that other nodes have taken over. */
@@ -96,7 +101,7 @@ export class HandOver {
     this.#parts = parts;
   }
 
-  /** Whether an own record is handed over instead of ended. Counts static records that cannot be handed over. */
+  /** Whether a record of this node is handed over instead of ended. Counts static records that cannot be handed over. */
   stays(stored: StoredRecord): boolean {
     if (!this.#isStatic(stored)) return false;
     if (stored.scope === SCOPE.LOCAL) this.localEndedCount += 1;
@@ -113,7 +118,7 @@ export class HandOver {
 
   // ---- the leaving node ----
 
-  /** Own records that are still to be handed over. O(own records). */
+  /** Returns this node's records that still have to be handed over. O(own records). */
   left(): readonly StoredRecord[] {
     const { replica } = this.#parts;
     return replica.self.log
@@ -125,8 +130,8 @@ export class HandOver {
   }
 
   /**
-   * The number of own records still to be handed over, and how many of them another node may have received without this node knowing. O(own
-   * records).
+   * Returns the number of this node's records that still have to be handed over, and the number of these records that another node may
+   * have received without this node's knowledge. O(records of this node).
    */
   untaken(): { readonly leftCount: number; readonly unansweredCount: number } {
     const offered = new Set([...this.#pendingOffers.values()].flatMap(({ storedRecords }) => storedRecords.map(({ stored }) => stored)));
@@ -147,8 +152,8 @@ export class HandOver {
   }
 
   /**
-   * Stages the end of records that other nodes have taken over, and returns the next offers. `isOver`: no record is left, or no node to
-   * offer to.
+   * Stages the end of records that other nodes have taken over, and returns the next offers. `isOver`: no record remains, or no node to
+   * which records can be offered.
    */
   step(handOverTargets: readonly HandOverTarget[], time: Time): { readonly offers: readonly HandOverOffer[]; readonly isOver: boolean } {
     for (const [nodeId, pending] of this.#pendingOffers) this.#settle(nodeId, pending, handOverTargets, time);
@@ -184,7 +189,7 @@ export class HandOver {
   #settle(nodeId: string, pending: PendingOffer, handOverTargets: readonly HandOverTarget[], time: Time): void {
     const { replica, entryRemovals } = this.#parts;
     const storedRecords = pending.storedRecords.filter(({ stored, seq }) => {
-      // The record ended meanwhile, for example by an unregister.
+      // The record has ended in the meantime, for example because of an unregister.
       if (stored.body !== BODY.ENTRY || stored.seq !== seq || replica.own(stored.key) !== stored) return false;
       if (!this.#hasSuccessor(stored)) return true;
       entryRemovals.handedOver(stored);
@@ -204,14 +209,17 @@ export class HandOver {
     this.#queue.push(...storedRecords);
   }
 
-  /** Whether a live node has a live record of the key above ours, taken over or registered again. */
+  /** Whether a live node has a live record of the key above this node's record, taken over or registered again. */
   #hasSuccessor(own: StoredRecord): boolean {
     return this.#parts.replica.records(own.key).some((stored) => stored.origin !== own.origin && isEntryAbove(stored, own));
   }
 
   // ---- the receiving node ----
 
-  /** Puts records that their node offers as own ones, except those that were written or unregistered since. Returns their number. */
+  /**
+   * Puts records that another node offers as records of this node, except records that were written or unregistered since then. Returns
+   * their number.
+   */
   take({ nodeId, generation }: { readonly nodeId: string; readonly generation: number }, seqs: readonly number[], time: Time): number {
     const origin = this.#parts.replica.origins.get(`${nodeId}/${generation}`);
     const leaseIds = new Map<string, string>();
@@ -233,7 +241,10 @@ export class HandOver {
     return taken;
   }
 
-  /** The entry under this node's name, with the same times and with fields of newer versions kept. Undefined if this makes it too large. */
+  /**
+   * Returns the entry in the name of this node, with the same times and with fields of newer versions kept. Undefined if this makes the
+   * entry too large.
+   */
   #asOwn({ at, sizeBytes }: StoredRecord): AtNode | undefined {
     const { replica, stamper } = this.#parts;
     try {
@@ -259,7 +270,7 @@ export class HandOver {
   #mayTake(offered: StoredRecord): boolean {
     const { replica } = this.#parts;
     if (offered.body !== BODY.ENTRY || offered.scope === SCOPE.LOCAL || isReservedNamespace(offered.namespace)) return false;
-    // The stamp one step higher would be invalid, so every node would refuse the record.
+    // A stamp one step higher would be invalid, so every node would reject the record.
     if (offered.hlc >= MAX_STAMP) return false;
     const isLater = (stored: StoredRecord) => isEntryAbove(stored, offered) || endsBeforeHlc(stored) > offered.hlc;
     const own = replica.own(offered.key);
@@ -271,7 +282,10 @@ function mayOffer({ offeredTo }: OwnedEntry, { runsChecks }: HandOverTarget): bo
   return offeredTo === "all" || (offeredTo === "checking" && runsChecks);
 }
 
-/** Whether this is an entry above the given one, and permanent: the entry of a node that is gone may be hidden and forgotten later. */
+/**
+ * Whether this is an entry above the given one, and is permanent. An entry of an unreachable node is not permanent, because it may be
+ * hidden and forgotten.
+ */
 function isEntryAbove({ origin, body, hlc }: StoredRecord, than: StoredRecord): boolean {
   return body === BODY.ENTRY && origin.life === "live" && hlc > than.hlc;
 }

@@ -10,7 +10,7 @@ import type { Caller } from "../../policy/identity/caller.ts";
 export interface RetryIdentity {
   /** The `idempotency_key`. Empty if the request is never a retry. */
   readonly key: string;
-  /** Digest of all fields of the request. Empty without a key. */
+  /** Digest of all fields of the request. Empty if there is no key. */
   readonly digest: string;
 }
 
@@ -19,15 +19,15 @@ export const NO_ATTEMPT: RetryIdentity = { key: "", digest: "" };
 /** The fields of a registration. */
 export interface RegisterFields {
   readonly stampedEntries: readonly Pick<StampedEntry, "content">[];
-  /** Undefined for the default, or for the ttl of the joined lease. */
+  /** Undefined if the default, or the ttl of the joined lease, applies. */
   readonly ttlMs: number | undefined;
-  /** Empty for a new lease. */
+  /** Empty if the request needs a new lease. */
   readonly leaseId: string;
   readonly isStatic: boolean;
   readonly idempotencyKey: string;
 }
 
-/** Returns the identity of a request. The load in entries is not part of it. Computes no digest without a key. */
+/** Returns the identity of a request. The load in entries is not part of it. Computes no digest if there is no key. */
 export function attemptOf({ stampedEntries, ttlMs, leaseId, isStatic, idempotencyKey }: RegisterFields): RetryIdentity {
   if (idempotencyKey === "") return NO_ATTEMPT;
   // All hashes have the same length, so different lists of entries give different texts.
@@ -37,7 +37,7 @@ export function attemptOf({ stampedEntries, ttlMs, leaseId, isStatic, idempotenc
 
 const DIGEST_CHARS = 32;
 
-/** Returns the form in the journal. */
+/** Returns the form that is stored in the journal. */
 export function storedAttempt({ key, digest }: RetryIdentity): string {
   return `${key}${digest}`;
 }

@@ -1,6 +1,6 @@
 /**
- * Decides whether a caller may keep the entries of a lease: a renewal needs the same right as the registration (semantics.md, Leases and
- * life). Otherwise a caller that lost the right could keep its entries forever.
+ * Decides whether a caller may keep the entries of a lease: a renewal requires the same right as the registration (semantics.md, Leases
+ * and life). Otherwise a caller that lost the right could keep its entries forever.
  */
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
 import { findRoleNamespace } from "../../catalog/entry/rules.ts";
@@ -17,16 +17,16 @@ export interface LeaseRightsParts {
   readonly replica: Pick<Replica, "own">;
 }
 
-/** The properties of a caller that a verdict depends on, in addition to the policy and the lease. */
+/** The properties of a caller on which a verdict depends, in addition to the policy and the lease. */
 type LeaseCaller = Pick<Caller, "cluster" | "roles" | "tenant">;
 
-/** Most callers whose marks are kept under one policy. With more callers, leases are checked again. */
+/** Maximum number of callers whose marks are kept under one policy. With more callers, leases are checked again. */
 const MAX_CALLERS = 10_000;
 
 export class LeaseRights {
   readonly #publishing: WriteAuthorizer;
   readonly #parts: LeaseRightsParts;
-  /** A number for each caller under the current policy. A lease keeps the number of the caller that it was last checked for. */
+  /** A number for each caller under the current policy. A lease stores the number of the caller for which it was last checked. */
   readonly #marks = new Map<string, number>();
   #policy: Policy | undefined;
   #last: { readonly caller: LeaseCaller; readonly mark: number } | undefined;
@@ -39,7 +39,7 @@ export class LeaseRights {
 
   /**
    * Whether the caller could register all entries of the lease now. A refusal is reported to the audit log. The first check of a lease
-   * under a policy is O(its keys).
+   * under a policy is O(keys of the lease).
    */
   // HOT: once per renewal. The lease has nearly always been checked before, under the same policy and for the same caller.
   mayHold(caller: Caller, leaseId: string): boolean {
@@ -81,7 +81,7 @@ export class LeaseRights {
   }
 
   #mayKeepAll(caller: Caller, keys: readonly KeyText[]): boolean {
-    /** Namespaces where the caller may keep entries of every scope. */
+    /** Namespaces in which the caller may keep entries of every scope. */
     const open = new Set<string>();
     for (const key of keys) {
       const namespace = namespaceOfKey(key);
@@ -98,7 +98,7 @@ export class LeaseRights {
     return true;
   }
 
-  /** A function that reports to the audit log that the caller cannot keep such an entry. Undefined if it may. */
+  /** Returns a function that reports to the audit log that the caller cannot keep such an entry. Undefined if the caller may keep it. */
   #refusal(caller: Caller, entry: Pick<StampedEntry, "namespace" | "scope">): (() => void) | undefined {
     const { policies, onDenied, onRefused } = this.#publishing;
     const { namespace } = entry;
@@ -107,8 +107,8 @@ export class LeaseRights {
       const detail = `permission denied: only callers with the role ${writers} may keep entries in ${namespace}`;
       return () => onRefused({ caller, action: "renew", namespace, reason: "discovery_access_denied", detail });
     }
-    // Without a version in force no policy is configured, it has not arrived yet, or it cannot be read. Callers must not lose entries for
-    // that.
+    // If no version is in force, no policy is configured, the policy has not arrived yet, or it cannot be read. Callers must not lose
+    // entries for any of these reasons.
     if (policies.policy.number === 0) return undefined;
     const verdict = deniedPublishing(this.#publishing, caller, entry);
     return verdict && (() => onDenied(caller, { action: "register", namespace, verdict }));

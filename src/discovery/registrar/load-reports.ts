@@ -1,4 +1,7 @@
-/** Load reports of own entries. This node keeps each report, and sends it to other nodes only if it differs enough (semantics.md, Load). */
+/**
+ * Load reports of this node's entries. This node keeps each report, and sends it to other nodes only if it differs enough (semantics.md,
+ * Load).
+ */
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { Health, KeyText } from "../../catalog/record/record.ts";
 import { hasHighErrorRate, loadScore } from "../../consumer/load-score.ts";
@@ -23,11 +26,11 @@ export interface RenewalResult {
  * otherwise call the instance again.
  */
 const HIGH_LOAD_REPEAT_MS = 30_000;
-/** A report with this score or more is a report of high load. */
+/** Minimum score of a report of high load. */
 const HIGH_LOAD_SCORE = 0.75;
 const LATENCY_BANDS = 64;
 const CLIENT_BANDS = 10;
-/** Differs from the band of every report. */
+/** A value that differs from the band of every report. */
 const NO_BAND = -1;
 
 interface StoredReport {
@@ -36,7 +39,7 @@ interface StoredReport {
   sentMonoMs: number;
 }
 
-/** Is notified of each report that is kept or forgotten, in order, which is enough to maintain a copy. */
+/** Receives each report that is kept or forgotten, in order, which is enough to maintain a copy. */
 export interface LoadObserver {
   notes(key: KeyText, load: LoadView): void;
   forgets(key: KeyText): void;
@@ -48,14 +51,14 @@ export class LoadReports {
   readonly #intervalMs: number;
   readonly #byKey = new Map<KeyText, StoredReport>();
 
-  /** `intervalMs`: least time between two reports of one entry to other nodes. */
+  /** `intervalMs`: minimum time between two reports of one entry to other nodes. */
   constructor(intervalMs: number) {
     this.#intervalMs = intervalMs;
   }
 
   /**
-   * The last report, including one that was not sent to other nodes. HOT: once per entry of an answer; without reports the key is not
-   * hashed.
+   * Returns the last report, including a report that was not sent to other nodes. HOT: once per entry of an answer; without reports the
+   * key is not hashed.
    */
   of(key: KeyText): LoadView | undefined {
     return this.#byKey.size === 0 ? undefined : this.#byKey.get(key)?.load;
@@ -84,7 +87,7 @@ export class LoadReports {
     return true;
   }
 
-  /** Notes that the last report was not sent to other nodes, so that the next one counts as new. */
+  /** Records that the last report was not sent to other nodes, so that the next report is treated as new. */
   markUnsent(key: KeyText): void {
     const reported = this.#byKey.get(key);
     if (reported === undefined) return;

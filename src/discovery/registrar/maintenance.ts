@@ -1,6 +1,6 @@
 /**
- * Maintenance of own entries (semantics.md, Maintenance): executes maintenance overrides, adopts overrides that records of other nodes
- * carry, and ends overrides whose time is over. Overrides are part of the key's newest record on this node, whether an entry or a
+ * Maintenance of this node's entries (semantics.md, Maintenance): executes maintenance overrides, adopts overrides in records of other
+ * nodes, and ends overrides whose time is over. Overrides are part of the key's newest record on this node, whether an entry or a
  * tombstone.
  */
 import { hasNewerOverride, isInForce, type MaintenanceOverrides, overridesOf } from "../../catalog/record/maintenance.ts";
@@ -13,14 +13,14 @@ import type { Time } from "../../lib/machine.ts";
 import type { EntryPuts } from "./entry-puts.ts";
 import type { UndoLog } from "./undo-log.ts";
 
-/** The maintenance override that a call requests, or the end of one. */
+/** The maintenance override that a call requests, or a request to end one. */
 export interface RequestedOverride {
   readonly isOn: boolean;
-  /** At most 256 bytes of UTF-8. Empty for an end. */
+  /** At most 256 bytes of UTF-8. Empty for a request to end an override. */
   readonly reason: string;
-  /** As in `MaintenanceOverride`. 0 for an end. */
+  /** As in `MaintenanceOverride`. 0 for a request to end an override. */
   readonly untilMs: number;
-  /** The principal that requests it. */
+  /** The principal that requests the override. */
   readonly giver: string;
   /** Whether the principal acts as an operator, for the entries of all principals; otherwise only for its own. */
   readonly isOperator: boolean;
@@ -43,22 +43,28 @@ export interface MaintenanceParts {
 const CHANGED: OverrideOutcome = { kind: "changed" };
 const UNCHANGED: OverrideOutcome = { kind: "unchanged" };
 
-/** Most overrides that a tick ends, so that many that end together do not block the node. */
+/** Maximum number of overrides that a tick ends, so that many overrides that end together do not block the node. */
 const TICK_COUNT = 1000;
 
 export class MaintenanceWriter {
   readonly #parts: MaintenanceParts;
-  /** When the next override of an own entry ends, in ms of wall clock time. May contain keys whose override was replaced meanwhile. */
+  /**
+   * The times at which the next override of each own entry ends, in ms of wall clock time. May contain keys whose override has been
+   * replaced.
+   */
   readonly #ends = new Map<KeyText, number>();
   #nextEndMs = Number.POSITIVE_INFINITY;
-  /** Keys with possibly newer overrides than their own records carry. */
+  /** Keys with overrides that may be newer than the overrides in this node's records. */
   readonly #adopting = new Set<KeyText>();
 
   constructor(parts: MaintenanceParts) {
     this.#parts = parts;
   }
 
-  /** Notes when the overrides of an own entry end; they may be staged only. Ends up to `sinceMs` have been processed. */
+  /**
+   * Records when the overrides of an entry of this node end; the overrides may only be staged. Ends up to `sinceMs` have already been
+   * processed.
+   */
   note(key: KeyText, orders: MaintenanceOverrides, sinceMs: number): void {
     const endMs = nextEndMs(orders, sinceMs);
     if (endMs === undefined) return;
@@ -66,13 +72,16 @@ export class MaintenanceWriter {
     this.#nextEndMs = Math.min(this.#nextEndMs, endMs);
   }
 
-  /** To be called when the rows of the journal have been restored. Reads each own record. */
+  /** Must be called when the rows of the journal have been restored. Reads each own record. */
   restored(): void {
     const { replica } = this.#parts;
     for (const { key, orders } of replica.self.log.list()) if (orders !== undefined) this.note(key, orders, 0);
   }
 
-  /** Stages an override for keys that are or last were registered on this node. Throws `clock_skew` if it cannot be stamped. */
+  /**
+   * Stages an override for keys that are registered on this node, or were last registered on it. Throws `clock_skew` if it cannot be
+   * stamped.
+   */
   order(keys: readonly KeyText[], ordered: RequestedOverride, time: Time): readonly OverrideOutcome[] {
     return keys.map((key) => this.#order(key, ordered, time));
   }
@@ -104,22 +113,22 @@ export class MaintenanceWriter {
   }
 
   /**
-   * The stamp of a new override: above all known overrides of the key, and above the record, because a registration may have ended an older
-   * override.
+   * Returns the stamp of a new override: above all known overrides of the key, and above the record, because a registration may have
+   * ended an older override.
    */
   #stampOf(own: StoredRecord, known: MaintenanceOverrides | undefined, time: Time): number {
     const knownHlc = Math.max(known?.operators?.hlc ?? 0, known?.owners?.hlc ?? 0);
     return this.#parts.hlc.stampAbove(Math.max(knownHlc, Math.min(own.hlc, MAX_STAMP - 1)), time.wallMs);
   }
 
-  /** Adopts newer overrides for own live entries from received records of other nodes. */
+  /** Adopts newer overrides for this node's live entries from received records of other nodes. */
   adopt(keys: readonly KeyText[], time: Time): void {
     if (!this.#parts.replica.hasOrders) return;
     for (const key of keys) this.#adopting.add(key);
     this.#adoptNewer(time);
   }
 
-  /** Notes the overrides of an entry that was taken over from another node. This node may know newer ones. */
+  /** Records the overrides of an entry that was taken over from another node. This node may know newer ones. */
   taken(key: KeyText, orders: MaintenanceOverrides): void {
     this.note(key, orders, 0);
     this.#adopting.add(key);
@@ -171,7 +180,7 @@ const NOT_HERE: OverrideOutcome = { kind: "refused", reason: "not_found", detail
 function refusalOf(own: StoredRecord | undefined, replica: Replica, key: KeyText, ordered: RequestedOverride): OverrideOutcome | undefined {
   const seen = replica.view(key);
   if (own !== undefined && own.revision === 0 && own.body === BODY.ENTRY) return refusalOfOwner(own, ordered);
-  // Its client registered it on another node since the caller's node looked.
+  // The client registered the entry on another node after the caller's node looked it up.
   if (seen !== undefined && seen.origin !== replica.self)
     return {
       kind: "refused",
@@ -192,7 +201,7 @@ interface ReplacedOverrides {
   readonly isOwners: boolean;
 }
 
-/** The overrides that a request to begin maintenance replaces. Undefined if it changes nothing. */
+/** Returns the overrides that a request to begin maintenance replaces. Undefined if the request changes nothing. */
 function begun(
   known: MaintenanceOverrides | undefined,
   own: StoredRecord,
@@ -206,8 +215,8 @@ function begun(
 }
 
 /**
- * The overrides that a request to end maintenance replaces: an operator ends all overrides in force, an owner only the owners'. Undefined
- * if it changes nothing.
+ * Returns the overrides that a request to end maintenance replaces: an operator ends all overrides in force, an owner only the owners'
+ * overrides. Undefined if the request changes nothing.
  */
 function ended(
   known: MaintenanceOverrides | undefined,
@@ -219,7 +228,7 @@ function ended(
   const isOperators = isInForce(known?.operators, wallMs);
   if (isOperator ? isOperators || isOwners : isOwners) return { isOperators: isOperator && isOperators, isOwners };
   if (isOperators) return OF_OPERATOR;
-  // An older version of Waymark, which does not know overrides, may have written the entry in the state that an override gave it.
+  // An older version of Waymark, which does not know overrides, may have written the entry in the state that an override had set.
   const isLeft = known === undefined && own.body === BODY.ENTRY && own.health === HEALTH.MAINTENANCE;
   return isLeft ? { isOperators: isOperator, isOwners: !isOperator } : undefined;
 }
@@ -230,12 +239,12 @@ const OF_OPERATOR: OverrideOutcome = {
   detail: "an operator put the entry into maintenance: only callers with the role mesh.operate can end it",
 };
 
-/** The times at which the overrides end by themselves, in ms of wall clock time. */
+/** Returns the times at which the overrides end by themselves, in ms of wall clock time. */
 function endsOf({ operators, owners }: MaintenanceOverrides): readonly number[] {
   return [operators, owners].flatMap((order) => (order?.isOn === true && order.untilMs > 0 ? [order.untilMs] : []));
 }
 
-/** The first of these times after `sinceMs`. */
+/** Returns the first of these times after `sinceMs`. */
 function nextEndMs(orders: MaintenanceOverrides, sinceMs: number): number | undefined {
   const ends = endsOf(orders).filter((endMs) => endMs > sinceMs);
   return ends.length === 0 ? undefined : Math.min(...ends);

@@ -53,8 +53,8 @@ import {
 } from "./write-authorization.ts";
 
 /**
- * Which tombstones may be collected: old ones and those above the allowed number (`age`), only those above the allowed number (`count`), or
- * none.
+ * Decides which tombstones may be collected: old ones and those in excess of the allowed number (`age`), only those in excess of the
+ * allowed number (`count`), or none.
  */
 export type CollectsBy = "age" | "count" | "nothing";
 
@@ -66,25 +66,25 @@ export interface RegistrarOptions extends WriteAuthorizer {
   /** Number of remembered requests. */
   readonly maxIdempotencyKeys: number;
   /**
-   * Which tombstones may be collected now. Not by `age` while a node may still come back with a record that such a tombstone ends;
+   * Returns which tombstones may be collected now. Never `age` while a node may still return with a record that such a tombstone ends;
    * `nothing` while the lost origins are not known yet.
    */
   readonly collectsBy: () => CollectsBy;
-  /** The random part of a new lease id, about 16 characters. */
+  /** Returns the random part of a new lease id, about 16 characters. */
   readonly newToken: () => string;
   /** The clock of leases. Pauses of this process hardly advance it. */
   readonly stallClock: StallAwareClock;
 }
 
-/** Is notified of changes to own entries. The notifications can include entries without checks, so an observer reads the record. */
+/** Receives changes to own entries. The notifications can include entries without checks, so an observer reads the record. */
 export interface EntryObserver {
   /** Whether this key had checks at the last notification about it. */
   follows(key: KeyText): boolean;
-  /** The own records of these keys are durable, or their entries have ended. */
+  /** Called when this node's records of these keys are durable, or their entries have ended. */
   committed(keys: readonly KeyText[], time: Time): void;
-  /** All staged changes were undone. */
+  /** Called when all staged changes were undone. */
   aborted(): void;
-  /** The client of an own entry registered it again, or reported its health or load, even if nothing changed. */
+  /** Called when the client of an entry of this node registered it again, or reported its health or load, even if nothing changed. */
   reported(key: KeyText, time: Time): void;
 }
 
@@ -131,9 +131,9 @@ export class Registrar {
   #newLeases: BatchLease[] = [];
   #forget: KeyText[] = [];
   #batchedSeq: number;
-  /** Observers of own entries with checks. They are notified from the moment they are added. */
+  /** Observers of this node's entries with checks. They are notified from the moment they are added. */
   readonly followers = new Set<EntryObserver>();
-  /** The keys of the batch in flight that may have or have had checks. */
+  /** The keys of the batch in flight that may have checks, or may have had checks. */
   #mayBeChecked: readonly KeyText[] = [];
   /** Number of leases that expired since the start. */
   expiredCount = 0;
@@ -168,7 +168,7 @@ export class Registrar {
     });
   }
 
-  /** Whether records are staged that are in no batch yet. */
+  /** Whether records are staged that are not in a batch yet. */
   get hasWork(): boolean {
     return (
       this.#replica.lastSeq > this.#batchedSeq ||
@@ -179,7 +179,7 @@ export class Registrar {
     );
   }
 
-  /** Puts all entries under a lease, or none. The answer is valid once the next batch is durable. */
+  /** Puts all entries under a lease, or fails and puts none. The answer is valid when the next batch is durable. */
   register(caller: Caller, command: RegisterCommand, time: Time): RegisterResult {
     const attempt = attemptOf(command);
     const answered = this.#answers.find(caller, attempt, this.#options.stallClock.dueMs(time.monoMs));
@@ -201,8 +201,8 @@ export class Registrar {
   }
 
   /**
-   * The ttl of a request's lease in ms, rounded up. It also applies to entries without a ttl. Throws `invalid_argument` for a ttl out of
-   * bounds.
+   * Returns the ttl of a request's lease in ms, rounded up. It also applies to entries without a ttl. Throws `invalid_argument` for a ttl
+   * out of bounds.
    */
   ttlOf(leaseId: string, ttlMs: number | undefined, isStatic: boolean): number | undefined {
     if (ttlMs !== undefined) this.#checkTtl(ttlMs, isStatic);
@@ -233,7 +233,7 @@ export class Registrar {
 
   /**
    * Ends a lease with all its entries or, if `keys` is given, only these keys of the lease. Returns the removed keys. Throws
-   * `lease_not_found`. A key that was registered later, under another lease or on another node, stays registered there.
+   * `lease_not_found`. A key that has since been registered under another lease or on another node remains registered there.
    */
   unregisterLease(caller: Caller, leaseId: string, time: Time, keys?: readonly KeyText[]): readonly KeyText[] {
     if (this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller)) throw unknownLease(leaseId);
@@ -244,9 +244,9 @@ export class Registrar {
   }
 
   /**
-   * Removes keys, whichever node of this cluster registered them. Returns the keys that existed. Refuses the whole call if a key belongs to
-   * another principal. An expired key is marked as unregistered, because readers may still hold its entry. `onUnknown` is called before any
-   * removal if a key does not exist here, and may throw.
+   * Removes keys, regardless of which node of this cluster registered them. Returns the keys that existed. Refuses the whole call if a
+   * key was registered by another principal. An expired key is marked as unregistered, because readers may still hold its entry.
+   * `onUnknown` is called before any removal if a key does not exist here, and may throw.
    */
   unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time, onUnknown: () => void = () => {}): readonly KeyText[] {
     const found = new Map<KeyText, CatalogRecord>();
@@ -268,21 +268,21 @@ export class Registrar {
     return [...found.keys()];
   }
 
-  /** Ends all own entries except those to be handed over, in slices, because the node leaves: see `EntryRemovals.own`. */
+  /** Ends all entries of this node except those to be handed over, in slices, because the node leaves: see `EntryRemovals.own`. */
   endOwn(after: number, maxCount: number, time: Time): number | undefined {
     return this.entryRemovals.own(after, maxCount, time, (stored) => this.handOver.stays(stored));
   }
 
   /**
-   * Ends expired leases until 2,000 entries have ended. The last lease ends with all its entries, however many: otherwise its holder could
-   * renew the rest. Collects at most 2,000 old tombstones. The remaining work is due at the next call.
+   * Ends expired leases until 2,000 entries have ended. The last lease ends with all its entries, however many there are: otherwise its
+   * holder could renew the rest. Collects at most 2,000 old tombstones. The remaining work is due at the next call.
    */
   tick(time: Time): void {
     const dueMs = this.#options.stallClock.dueMs(time.monoMs);
     let left = TICK_COUNT;
     for (const id of this.#leases.expire(dueMs, TICK_COUNT)) {
       if (left <= 0) break;
-      // A lease without entries counts as one.
+      // A lease without entries is counted as one entry.
       left -= Math.max(1, this.entryRemovals.lease(id, BODY.EXPIRED, time).length);
       this.expiredCount += 1;
     }
@@ -293,7 +293,7 @@ export class Registrar {
     this.#answers.sweep(dueMs);
   }
 
-  /** The time from which a lease counts its ttl. Pauses of this process hardly advance it. */
+  /** Returns the time on the clock of leases. Pauses of this process hardly advance it. */
   leaseMs({ monoMs }: Time): number {
     return this.#options.stallClock.nowMs(monoMs);
   }
@@ -301,13 +301,13 @@ export class Registrar {
   /** Monotonic ms of the next work for `tick`. A pause of this process postpones it. */
   nextDeadlineMs(): number {
     const collectMonoMs = this.#replica.nextCollectMonoMs();
-    // Runs at every frame. `collectsBy` looks at all peers, so it is called only if there are tombstones.
+    // Runs for every frame. `collectsBy` examines all peers, so it is called only if there are tombstones.
     const mayCollect = collectMonoMs !== NEVER && this.#options.collectsBy() === "age";
     return Math.min(this.#options.stallClock.dueMonoMs(this.#leases.nextDeadlineMs()), mayCollect ? collectMonoMs : NEVER);
   }
 
   /**
-   * Applies a maintenance override to keys that are registered on this node. Returns one outcome per key, valid once the next batch is
+   * Applies a maintenance override to keys that are registered on this node. Returns one outcome per key, valid when the next batch is
    * durable.
    */
   orderMaintenance(keys: readonly KeyText[], ordered: RequestedOverride, time: Time): readonly OverrideOutcome[] {
@@ -315,9 +315,9 @@ export class Registrar {
   }
 
   /**
-   * The node that executes an override for the key: the one that registered it, or the one that remembers its last removal. Undefined if
-   * there is none, or if the caller cannot see the entry. Throws `discovery_access_denied` if the caller is not allowed to order
-   * maintenance for it.
+   * Returns the node that executes an override for the key: the node that registered it, or the node that remembers its last removal.
+   * Undefined if there is none, or if the caller cannot see the entry. Throws `discovery_access_denied` if the caller is not allowed to
+   * request maintenance for it.
    */
   orderTarget(caller: Caller, key: KeyText, field: string): OverrideTarget | undefined {
     const record = presentFor(this.#options, caller, endableRecord(this.#replica, key) ?? lastRemoval(this.#replica, key));
@@ -328,8 +328,8 @@ export class Registrar {
   }
 
   /**
-   * The keys of all entries that a node of this cluster registered, without the control plane's. Undefined for an unknown node. O(records
-   * of the node).
+   * Returns the keys of all entries that a node of this cluster registered, without the control plane's entries. Undefined for an unknown
+   * node. O(records of the node).
    */
   entriesOfNode(nodeId: string): { readonly keys: readonly KeyText[]; readonly isAway: boolean } | undefined {
     const { clusterId } = this.#options.source;
@@ -347,19 +347,22 @@ export class Registrar {
     this.#maintenance.adopt(keys, time);
   }
 
-  /** To be called when the rows of the journal have been restored. */
+  /** Must be called when the rows of the journal have been restored. */
   restored(): void {
     this.#maintenance.restored();
   }
 
-  /** Stores the results of an own entry's checks, one state per check. Throws `clock_skew` if the record cannot be stamped. */
+  /**
+   * Stores the results of the checks of one of this node's entries, one state per check. Throws `clock_skew` if the record cannot be
+   * stamped.
+   */
   found(key: KeyText, states: readonly CheckState[], time: Time): void {
     this.#whole(() => this.#puts.found(key, states, time));
   }
 
   // ---- batches ----
 
-  /** Everything staged since the last call, for the journal. Undefined if nothing is staged. */
+  /** Returns everything staged since the last call, for the journal. Undefined if nothing is staged. */
   takeBatch(): WriteBatch | undefined {
     if (!this.hasWork) return undefined;
     const takenSeq = this.#batchedSeq;
@@ -387,7 +390,7 @@ export class Registrar {
     return batch;
   }
 
-  /** The batch is on disk, so its records become visible. */
+  /** Called when the batch is on disk, so its records become visible. */
   commit(batch: WriteBatch, time: Time): void {
     this.#replica.commit(batch.lastSeq, time);
     this.#undo.forget(batch.lastSeq);
@@ -396,7 +399,7 @@ export class Registrar {
     this.#mayBeChecked = [];
   }
 
-  /** The batch failed. It is undone, together with everything staged after it. */
+  /** Called when the batch failed. It is undone, together with everything staged after it. */
   abort(batch: WriteBatch): void {
     this.#replica.abort();
     this.#undo.undo();
@@ -407,13 +410,13 @@ export class Registrar {
     this.#newLeases = [];
     this.entryRemovals.take();
     this.#puts.moved.clear();
-    // Collected tombstones are gone from memory in either case, so the journal must still drop them.
+    // Collected tombstones have been removed from memory in either case, so the journal must still drop them.
     this.#forget.push(...(batch.forget as KeyText[])); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the keys this class put there
   }
 
   // ---- the parts ----
 
-  /** Runs the call atomically: if it throws, its own changes are undone, and no others. */
+  /** Runs the call atomically: if it throws, its changes are undone, and no other changes. */
   #whole<T>(call: () => T): T {
     const [seq, mark, leaseCount, endedCount] = [this.#replica.lastSeq, this.#undo.mark, this.#newLeases.length, this.entryRemovals.count];
     try {

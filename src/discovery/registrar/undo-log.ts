@@ -2,7 +2,7 @@
 
 type UndoStep = () => void;
 
-/** Steps in the order of the changes. When a batch is on disk its steps are dropped; when a batch fails, all steps are undone. */
+/** Undo steps in the order of the changes. When a batch is on disk, its steps are dropped; when a batch fails, all steps are undone. */
 export class UndoLog {
   #open: UndoStep[] = [];
   #sealed: { readonly through: number; readonly steps: UndoStep[] }[] = [];
@@ -11,7 +11,7 @@ export class UndoLog {
     this.#open.push(step);
   }
 
-  /** The position of the next step. A call that fails is undone to its position at the start. */
+  /** The position of the next step. A failed call is undone back to the position at its start. */
   get mark(): number {
     return this.#open.length;
   }

@@ -17,15 +17,15 @@ import type { PolicyVerdict, RecordSource } from "../../policy/set/verdict.ts";
 import { hiddenError, mayPublish, type OnDenied, type PolicySource } from "../../policy/set/verdict.ts";
 
 export interface WriteAuthorizer {
-  /** The cluster that the owner rules apply to when this node publishes. */
+  /** The cluster to which the owner rules apply when this node publishes. */
   readonly source: RecordSource;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
-  /** Reports a refused write that the policy itself allows, for the audit log. */
+  /** Reports to the audit log a refused write that the policy itself allows. */
   readonly onRefused: (refusal: RefusedAct) => void;
 }
 
-/** A write of a caller to a record, and the request field that names it. */
+/** A caller's write to a record, and the request field that refers to the record. */
 export interface RequestedWrite {
   readonly action: "register" | "unregister" | "renew" | "maintenance";
   readonly field: string;
@@ -33,7 +33,7 @@ export interface RequestedWrite {
 
 /**
  * Throws `discovery_access_denied` if this node's cluster cannot publish the stamped entry, or if the caller cannot see its namespace:
- * whether the key is in use there would reveal its entries.
+ * otherwise the answer would reveal whether the key is in use there.
  */
 export function checkPublishing(
   publishing: WriteAuthorizer,
@@ -47,7 +47,7 @@ export function checkPublishing(
   if (denied === undefined) return;
   onDenied(caller, { action: "register", namespace, verdict: denied });
   const field = `entries[${index}].key.namespace`;
-  // Only callers that may see a namespace learn its owners and its rule.
+  // Only callers that may see a namespace may learn its owners and its rule.
   if (hiddenBy(publishing, caller, namespace) !== undefined) throw hiddenError(field, namespace);
   const { reason, rule } = policies.policy.source(namespace, source);
   const metadata = { namespace, reason, ...(rule !== "" && { rule }) };
@@ -59,8 +59,8 @@ export function checkPublishing(
 }
 
 /**
- * The verdict that forbids the entry: this node's cluster cannot publish it, or the caller cannot see its namespace. Undefined if it may
- * be published.
+ * Returns the verdict that forbids the entry: this node's cluster cannot publish it, or the caller cannot see its namespace. Undefined if
+ * the entry may be published.
  */
 export function deniedPublishing(
   { source, policies }: Pick<WriteAuthorizer, "policies" | "source">,
@@ -78,8 +78,8 @@ function hiddenBy({ policies }: Pick<WriteAuthorizer, "policies">, caller: Calle
 }
 
 /**
- * Returns the record, or undefined if it does not exist for the caller, because it belongs to another principal in a hidden namespace. Such
- * a refusal is reported.
+ * Returns the record. Undefined if the record does not exist for the caller because it is registered by another principal in a hidden
+ * namespace. Such a refusal is reported.
  */
 export function presentFor<R extends CatalogRecord>(
   { policies, onDenied }: WriteAuthorizer,
@@ -95,8 +95,8 @@ export function presentFor<R extends CatalogRecord>(
 }
 
 /**
- * Throws `discovery_access_denied` if the record belongs to another principal and the caller is neither an admin nor an owner of its
- * namespace. A node's own entry can only be changed by the node: on loopback every caller is an admin.
+ * Throws `discovery_access_denied` if the record is registered by another principal and the caller is neither an admin nor an owner of
+ * its namespace. Only the node itself can change a node's own entry: on loopback every caller is an admin.
  */
 export function checkOwner(
   publishing: Pick<WriteAuthorizer, "onRefused">,
@@ -123,9 +123,9 @@ function refused(
 }
 
 /**
- * Throws `discovery_access_denied` if the caller is not allowed to order maintenance for the record: it belongs to the control plane, or to
- * another principal and the caller lacks the role `mesh.operate`. Also throws if the record belongs to another cluster, because only nodes
- * of that cluster can execute the override.
+ * Throws `discovery_access_denied` if the caller is not allowed to request maintenance for the record: it belongs to the control plane,
+ * or is registered by another principal and the caller lacks the role `mesh.operate`. Also throws if the record belongs to another
+ * cluster, because only nodes of that cluster can execute the override.
  */
 export function checkMaintaining(publishing: WriteAuthorizer, caller: Caller, record: CatalogRecord, field: string): void {
   const write = { action: "maintenance", field } as const;
@@ -147,8 +147,8 @@ export function checkEnding(publishing: WriteAuthorizer, caller: Caller, record:
 }
 
 /**
- * Whether the caller may mark an expired key as unregistered: its principal may on the node where it expired, because no other node knows
- * the principal; owners of the namespace may on all nodes of its cluster.
+ * Whether the caller may mark an expired key as unregistered. Its principal may do so on the node where it expired, because no other node
+ * knows the principal; owners of the namespace may do so on all nodes of its cluster.
  */
 export function mayEndExpired({ source }: Pick<WriteAuthorizer, "source">, caller: Caller, record: CatalogRecord, isOwn: boolean): boolean {
   if (!isKeyOf(source.clusterId, record.key) || isOfNodes(record.namespace)) return false;
@@ -175,9 +175,9 @@ export function unknownLease(id: string): WaymarkError {
   );
 }
 
-// Checks who may register in the namespaces of the control plane, and how much (semantics.md, Names and bounds). `catalog/entry/rules.ts`
-// has the table. The rule on principals above applies there too, but without owners: not even an admin can change an entry of another
-// principal.
+// Checks which callers may register in the namespaces of the control plane, and how much (semantics.md, Names and bounds).
+// `catalog/entry/rules.ts` contains the table. The rule on principals above applies there too, but without owners: not even an admin can
+// change an entry of another principal.
 
 interface ControlWrite {
   readonly caller: Caller;
@@ -187,8 +187,8 @@ interface ControlWrite {
 }
 
 /**
- * Throws `unauthenticated` or `discovery_access_denied` for a caller without the role of a namespace, `invalid_argument` for an entry that
- * is too large or whose lease never ends or ends too late, and `quota_exceeded` if the principal would have too many entries.
+ * Throws `unauthenticated` or `discovery_access_denied` for a caller without the role of a namespace, `invalid_argument` for an entry
+ * that is too large or whose lease never ends or ends too late, and `quota_exceeded` if the principal would have too many entries.
  */
 export function checkControlWrites(publishing: Pick<WriteAuthorizer, "onRefused">, write: ControlWrite, replica: Replica): void {
   const written = new Map<string, RoleNamespace>();
@@ -235,7 +235,7 @@ function checkLease(ttlMs: number | undefined, namespace: string, { maxTtlMs }: 
   if (ttlMs > maxTtlMs) throw invalid("ttl", `must be at most ${maxTtlMs / 1000} s in ${namespace}, is ${ttlMs / 1000} s`);
 }
 
-/** O(entries of the namespace), which the limit keeps small. */
+/** Throws if the principal would have too many entries. O(entries of the namespace), which the limit keeps small. */
 function checkCount({ caller, stampedEntries }: ControlWrite, namespace: string, { maxEntries }: RoleNamespace, replica: Replica): void {
   const keys = keysOf(replica, namespace, caller.principal);
   const heldCount = keys.size;
@@ -248,7 +248,7 @@ function checkCount({ caller, stampedEntries }: ControlWrite, namespace: string,
   );
 }
 
-/** The live keys of a principal in exactly this namespace, including staged ones. */
+/** Returns the live keys of a principal in exactly this namespace, including staged ones. */
 function keysOf(replica: Replica, namespace: string, principal: string): Set<string> {
   const keys = new Set<string>();
   const cursor = replica.lookup.cursor();
@@ -265,17 +265,17 @@ function keysOf(replica: Replica, namespace: string, principal: string): Set<str
   return keys;
 }
 
-// Applies quotas to the registrar: a request is checked as a whole, and staged records count before they are visible.
+// Applies quotas to the registrar: a request is checked as a whole, and staged records are counted before they are visible.
 
-/** The live record of a key, staged or stored. It counts even if the owner rule hides it, because its principal still has it. */
+/** Returns the live record of a key, staged or stored. Includes a record that the owner rule hides, because its principal still has it. */
 export function currentRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
   const staged = stagedRecord(replica, key);
   return staged === undefined ? winnerOf(replica.records(key)) : liveOf(staged);
 }
 
 /**
- * The record that an unregister of the key ends: the live one, otherwise the record that would reappear with a node that was unreachable
- * for too long.
+ * Returns the record that an unregister of the key ends: the live record, otherwise the record that would reappear with a node that was
+ * unreachable for too long.
  */
 export function endableRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
   const staged = stagedRecord(replica, key);
@@ -284,7 +284,10 @@ export function endableRecord(replica: Replica, key: KeyText): CatalogRecord | u
   return winnerOf(records) ?? hiddenOrphanOf(records);
 }
 
-/** The tombstone of a key without an entry: the one with the newest maintenance overrides, otherwise the newest of the key's cluster. */
+/**
+ * Returns the tombstone of a key without an entry: the one with the newest maintenance overrides, otherwise the newest of the key's
+ * cluster.
+ */
 export function lastRemoval(replica: Replica, key: KeyText): CatalogRecord | undefined {
   const own = replica.own(key);
   const records = [...(own === undefined ? [] : [own]), ...replica.records(key)].filter(isOfKeysCluster);
@@ -292,7 +295,10 @@ export function lastRemoval(replica: Replica, key: KeyText): CatalogRecord | und
   return (orders && records.find((record) => !hasNewerOverride(orders, record.orders))) ?? records.find(({ body }) => body !== BODY.ENTRY);
 }
 
-/** The tombstone of a key that expired for readers. Undefined if the key ended in another way, has an entry, or has a staged record. */
+/**
+ * Returns the tombstone of a key that expired for readers. Undefined if the key ended in another way, has an entry, or has a staged
+ * record.
+ */
 export function expiredRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
   if (stagedRecord(replica, key) !== undefined || endableRecord(replica, key) !== undefined) return undefined;
   const [any] = replica.records(key);
@@ -311,7 +317,7 @@ function liveOf(staged: CatalogRecord): CatalogRecord | undefined {
 }
 
 export class QuotaGate {
-  /** Where staged usage is committed or aborted. */
+  /** The quotas in which staged usage is committed or aborted. */
   readonly quotas: NamespaceQuotas;
   readonly #replica: Replica;
 
@@ -330,7 +336,7 @@ export class QuotaGate {
     );
   }
 
-  /** The next staged record replaces the current one of the key, or removes it if `after` is undefined. */
+  /** Counts the next staged record, which replaces the current one of the key, or removes it if `after` is undefined. */
   stage(key: KeyText, after: StampedEntry | undefined): void {
     const { quotas } = this;
     if (!quotas.isSet) return;
@@ -339,13 +345,13 @@ export class QuotaGate {
   }
 
   #held(key: KeyText): QuotaEntry | undefined {
-    // Hidden records do not count against quotas.
+    // Hidden records are not counted against quotas.
     const staged = stagedRecord(this.#replica, key);
     const current = staged === undefined ? this.#replica.view(key) : liveOf(staged);
     return current === undefined ? undefined : weighed(current, current.contentBytes, this.#checkCount(current));
   }
 
-  /** Only entries of this node count, because each node runs the checks of its own entries. */
+  /** Returns the number of checks of an entry of this node, otherwise 0, because each node runs the checks of its own entries. */
   #checkCount(record: CatalogRecord): number {
     const { slab } = this.#replica;
     const own = this.#replica.own(record.key);

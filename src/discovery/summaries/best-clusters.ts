@@ -1,6 +1,6 @@
 /**
- * Chooses the cluster to which a caller is redirected whose name has no suitable instance here: finds the clusters that advertise the name,
- * and the best of them (docs/design/summaries.md, Reading).
+ * Chooses the cluster to which a caller is redirected if a name has no suitable instance here: finds the clusters that advertise the
+ * name, and the best of them (docs/design/summaries.md, Reading).
  */
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { CatalogRecord, EntryKey } from "../../catalog/record/record.ts";
@@ -11,7 +11,8 @@ import { chooseRedirect, type RedirectCandidate } from "../../summary/redirect.t
 import type { SummaryReads } from "./summary-reads.ts";
 
 /**
- * An answer may be cached for at least a second, as in DNS, however short the ttl of a summary is, so that clients do not ask in a loop.
+ * An answer may be cached for at least a second, as in DNS, however short the ttl of a summary is, so that clients do not retry in a
+ * loop.
  */
 const MIN_TTL_MS = 1000;
 
@@ -26,16 +27,16 @@ export interface ClusterRequest {
 }
 
 export interface BestCluster extends RedirectCandidate {
-  /** For how long the answer may be cached: within `notAfterWallMs`. */
+  /** Time for which the answer may be cached, within `notAfterWallMs`. */
   readonly ttlMs: number;
   /** Infinite if the summary has no end. */
   readonly notAfterWallMs: number;
 }
 
 export interface FoundClusters {
-  /** Undefined if the caller may see and follow none. */
+  /** Undefined if the caller may see and follow no cluster. */
   readonly best: BestCluster | undefined;
-  /** All sources considered: another heartbeat of one of them, or its loss, may change the choice. */
+  /** All considered sources. Another heartbeat of a source, or its loss, may change the choice. */
   readonly sources: readonly string[];
 }
 
@@ -49,7 +50,7 @@ export class BestClusters {
     this.#mayUse = mayUse;
   }
 
-  /** Cost: a decoding for each cluster that has the name. */
+  /** Finds the best cluster for a caller. Cost: one decode for each cluster that has the name. */
   find({ caller, name, visited, region, time }: ClusterRequest): FoundClusters {
     const { clusterId } = this.#summaries.reads.node;
     const isOther = ({ traits, scope }: CatalogRecord) => scope !== SCOPE.ZONE && !visited.includes(traits.clusterId);

@@ -15,7 +15,7 @@ import { DnsNames, type NameObserver, type NameView, plainName } from "../dns-na
 import { type BestCluster, BestClusters } from "./best-clusters.ts";
 import type { SummaryReads } from "./summary-reads.ts";
 
-/** Most endpoints of a cluster in an answer, as in a redirect. */
+/** Maximum number of endpoints of a cluster in an answer, as in a redirect. */
 const MAX_PLACES = 16;
 const HEALTH_OF: Readonly<Record<Band, Health>> = {
   [BAND.HEALTHY]: HEALTH.HEALTHY,
@@ -39,15 +39,15 @@ export interface ClusterNamesParts {
 
 export interface FoundCluster {
   /**
-   * Represents the cluster: its targets are the endpoints of the cluster's ingress, and its ttl is the summary's. Undefined if no cluster
-   * has the name.
+   * Represents the cluster: its targets are the endpoints of the cluster's ingress, and its ttl is the ttl of the summary. Undefined if
+   * no cluster has the name.
    */
   readonly entry: EntryView | undefined;
   /** Names, as in `nameOfKey`, that the answer depends on in addition to the name itself. */
   readonly rests: readonly string[];
   /**
-   * After this time the answer may change: the source is lost (`monoMs`), or the summary has ended (`wallMs`). Infinite if there is no such
-   * time.
+   * The time after which the answer may change, because the source is lost (`monoMs`) or the summary has ended (`wallMs`). Infinite if
+   * there is no such time.
    */
   readonly ends: Time;
 }
@@ -98,7 +98,10 @@ export class ClusterNames {
     return this.#names.hasNameUnder(suffix, zone, { ...view, sees, viewerClass: own });
   }
 
-  /** The best cluster for a name without a suitable instance here. `region`: the caller's region; undefined for the region of this node. */
+  /**
+   * Returns the best cluster for a name without a suitable instance here. `region`: the caller's region; undefined for the region of this
+   * node.
+   */
   find(caller: Caller, name: Pick<EntryKey, "kind" | "name" | "namespace">, region: string | undefined): FoundCluster {
     const { reads, sources } = this.#summaries;
     const time = this.now();
@@ -116,7 +119,7 @@ function nameOfBeacon(source: string): string {
   return nameOfKey(beaconKey(source));
 }
 
-/** It is unknown whether a lost cluster still exists, as with an orphan. */
+/** Returns the entry that represents a cluster. As with an orphan, it is unknown whether a lost cluster still exists. */
 function entryOf(name: Pick<EntryKey, "kind" | "name" | "namespace">, best: BestCluster, freshMs: number): EntryView {
   const targets = best.urls.slice(0, MAX_PLACES).flatMap((url) => advertisedTarget(url) ?? []);
   return viewOfPlaces(targets, {
@@ -129,8 +132,8 @@ function entryOf(name: Pick<EntryKey, "kind" | "name" | "namespace">, best: Best
 }
 
 /**
- * Whether a caller can be directed to the endpoint of a url. Another cluster's url must not use a name in our own zones, because our zones
- * decide its address, and some of these names resolve to any address.
+ * Whether a caller can be directed to the endpoint of a url. The url of another cluster must not use a name in this node's zones, because
+ * these zones decide its address, and some of these names resolve to any address.
  */
 function isSafeEndpoint(url: string, { hosts, zones }: Pick<ClusterNamesParts, "hosts" | "zones">): boolean {
   const { host = "", port = 0 } = advertisedTarget(url) ?? {};

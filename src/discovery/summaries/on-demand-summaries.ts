@@ -33,8 +33,8 @@ const SALT = "counted summaries";
 /** Separates the parts of a key and of a page position. */
 const SEPARATOR = "\0";
 /**
- * Entries that are counted between two yields, about 2 to 3 ms of work. Each visited service or namespace costs as much as `LOOK_COST`
- * entries.
+ * Number of entries that are counted between two yields, about 2 to 3 ms of work. Each visited service or namespace costs as much as
+ * `LOOK_COST` entries.
  */
 const COUNTED_AT_A_TIME = 2048;
 const LOOK_COST = 32;
@@ -67,8 +67,8 @@ export class OnDemandSummaries {
   }
 
   /**
-   * A page in the order of namespace, name and kind, the channel ZONE before REGION. It yields after each slice, so that the caller can let
-   * other work run. Throws `invalid_argument` for a token of another filter.
+   * Returns a page in the order of namespace, name and kind, with the channel ZONE before REGION. Yields after each slice, so that the
+   * caller can let other work run. Throws `invalid_argument` for a token of another filter.
    */
   *page(caller: Caller, request: OnDemandRequest, wallMs: number): Generator<undefined, OnDemandPage> {
     const hash = filterHash(request.filter, SALT);
@@ -86,8 +86,8 @@ export class OnDemandSummaries {
   }
 
   /**
-   * `last`: the position of the last item, if more items may follow. It never contains a hidden name, because callers can read it in the
-   * token.
+   * Returns the items of a page. `last`: the position of the last item, if more items may follow. It never contains a hidden name,
+   * because callers can read it in the token.
    */
   *#items(
     { filter, limit }: OnDemandRequest,
@@ -147,8 +147,8 @@ export class OnDemandSummaries {
   }
 
   /**
-   * A rule without export scopes exports a service only on the widest channel. Here, each of the two channels is treated as the widest in
-   * turn.
+   * Returns the channels on which services are exported now. A rule without export scopes exports a service only on the widest channel,
+   * so each of the two channels is treated as the widest in turn.
    */
   #outletsNow() {
     const { policy } = this.#policies;
@@ -168,7 +168,7 @@ function kindsOf({ kindMask }: EntryFilter): number {
   return kindMask === 0 ? SUMMARISED_MASK : kindMask & SUMMARISED_MASK;
 }
 
-/** The first key that the filter may match. */
+/** Returns the first key that the filter may match. */
 function firstKey({ namespace, prefix }: EntryFilter): string {
   return namespace === "" ? prefix : `${namespace}${SEPARATOR}`;
 }
@@ -177,7 +177,7 @@ function isPast(filter: EntryFilter, namespace: string): boolean {
   return filter.namespace === "" ? !namespace.startsWith(filter.prefix) : namespace !== filter.namespace;
 }
 
-/** The first record at or after a key. If the filter names a service, only its records count. */
+/** Returns the first record at or after a key. If the filter names a service, only its records are considered. */
 function firstFrom(lookup: EntryIndex, { names: [name] }: EntryFilter, from: string): CatalogRecord | undefined {
   const cursor = name === undefined ? lookup.cursor() : lookup.names.cursor(name);
   cursor.seek(from);

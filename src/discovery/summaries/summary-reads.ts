@@ -1,6 +1,6 @@
 /**
  * The reads of summaries: the catalog's reads over the second replica, which contains summaries and heartbeats of sources
- * (docs/design/summaries.md, Reading). So pages, cursors, watches and verdicts use the same code.
+ * (docs/design/summaries.md, Reading). Pages, cursors, watches and verdicts therefore use the same code.
  */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { ANY } from "../../catalog/query/filter.ts";
@@ -22,17 +22,17 @@ import { type ChangeNumber, PolicySwitch, type SwitchObserver } from "../policy-
 import { CatalogReads, type ResolverAnswerLists } from "../reads.ts";
 import { WatchAck } from "../watch-ack.ts";
 
-/** The states of the clusters that summaries are about. */
+/** The states of the clusters that the summaries describe. */
 export interface KnownSources {
-  /** Whether nothing was received from the source of the record for its ttl. */
+  /** Whether nothing has been received from the source of the record for its ttl. */
   isStale(record: CatalogRecord): boolean;
-  /** The stale sources that have any stored data. */
+  /** Returns the stale sources that have any stored data. */
   staleSources(): Iterable<string>;
-  /** For how long the source counts as fresh if nothing more is received. 0 for a lost source. */
+  /** Returns how long the source remains fresh if nothing more is received. 0 for a lost source. */
   freshMs(source: string): number;
-  /** Where the cluster accepts calls, by its last heartbeat. */
+  /** Returns the endpoints at which the cluster accepts calls, according to its last heartbeat. */
   ingressOf(source: string): readonly IngressNode[];
-  /** When data was last received from the sources, for nodes that read here on behalf of others. */
+  /** Returns when data was last received from the sources, for nodes that read here on behalf of other nodes. */
   ages(time: Time): readonly SourceAge[];
 }
 
@@ -52,9 +52,9 @@ export interface SummaryReadsParts {
   readonly now: () => Time;
 }
 
-/** Digits of the name of a set of stale sources. */
+/** Number of digits in the name of a set of stale sources. */
 const NAME_LENGTH = 12;
-/** Most summaries of one name: one per source and channel. */
+/** Maximum number of summaries of one name: one per source and channel. */
 const MAX_SUMMARIES = 1000;
 
 /** Follows policy changes: the queue of the catalog begins them, and `step` performs them in slices. */
@@ -80,7 +80,7 @@ export class SummaryReads implements SwitchObserver {
     this.reads = new CatalogReads(replica, node, { policies, onDenied, hides: isControlNamespace, ...(lists && { lists }) });
   }
 
-  /** The watches become ready, and end, together with the catalog's. */
+  /** Makes the watches become ready, and end, together with the catalog's watches. */
   follow(catalog: Pick<Fanout, "followers" | "isEnding">): void {
     const readiesAll = () => {
       this.fanout.all();
@@ -90,15 +90,15 @@ export class SummaryReads implements SwitchObserver {
     if (catalog.isEnding) this.fanout.end();
   }
 
-  /** Call this when records were touched, and `WatchWaker.kick` afterwards. */
+  /** Must be called when records were touched, followed by `WatchWaker.kick`. */
   changed(): void {
     const touched = this.#parts.replica.takeTouched();
     if (touched.size > 0) this.fanout.changed(touched);
   }
 
   /**
-   * Call this when these sources became stale or fresh. Watches receive the namespaces of their summaries again, because the records did
-   * not change.
+   * Must be called when these sources became stale or fresh. Watches receive the namespaces of the sources' summaries again, because the
+   * records did not change.
    */
   turned(sources: ReadonlySet<string>): void {
     const stale = [...this.sources.staleSources()].toSorted();
@@ -122,14 +122,14 @@ export class SummaryReads implements SwitchObserver {
     }
   }
 
-  /** Registers a callback for sources that become stale or fresh, for as long as this object exists. */
+  /** Registers a callback for sources that become stale or fresh, for the lifetime of this object. */
   onTurned(notify: (sources: ReadonlySet<string>) => void): void {
     this.#onTurned.push(notify);
   }
 
   /**
-   * The summaries of one name, of all sources and channels. None for a caller that may not see its namespace; this is not reported to the
-   * audit log, because the caller asked for entries.
+   * Returns the summaries of one name, from all sources and channels. Returns none for a caller that cannot see its namespace. This is
+   * not reported to the audit log, because the caller asked for entries.
    */
   named(caller: Caller, { kind, namespace, name }: Pick<EntryKey, "kind" | "name" | "namespace">): readonly CatalogRecord[] {
     const { replica, node } = this.#parts;
@@ -138,9 +138,9 @@ export class SummaryReads implements SwitchObserver {
     return queryPage(replica.lookup, filter, { limit: MAX_SUMMARIES, afterKey: "", self: node, allowed: seesAll, explain: false }).records;
   }
 
-  /** Another policy is in force: the records follow it, and then the watches are notified. */
+  /** Called when another policy is in force: first the records follow it, and then the watches are notified. */
   begins(_change: ChangeNumber): void {
-    assert(this.#running === undefined, "a policy change begins before the previous one is complete for summaries");
+    assert(this.#running === undefined, "the previous policy change is complete for summaries");
     const { replica, node, policies } = this.#parts;
     const change = { before: this.#target, after: policies.policy };
     this.#target = change.after;
@@ -148,7 +148,7 @@ export class SummaryReads implements SwitchObserver {
     this.#running = new PolicySwitch({ replica, reads: this.reads, fanout: this.fanout, clusterId: node.clusterId }, change);
   }
 
-  /** Which policy the catalog's records follow does not matter here. */
+  /** Does nothing, because the policy that the catalog's records follow does not matter here. */
   shows(): void {}
 
   /** Whether `step` has work to do. */
@@ -157,8 +157,8 @@ export class SummaryReads implements SwitchObserver {
   }
 
   /**
-   * Does `maxCount` units of a policy change. Returns whether a change was completed; then call `SwitchQueue.onFollowed`, and the actions
-   * after `changed`.
+   * Does `maxCount` units of a policy change. Returns whether a change was completed. The caller must then call `SwitchQueue.onFollowed`,
+   * and perform the actions that follow `changed`.
    */
   step(maxCount: number): boolean {
     if (this.#running?.step(maxCount) !== true) return false;
@@ -176,7 +176,7 @@ export class SummaryReads implements SwitchObserver {
     return this.#running === undefined && this.#watchAck.isOver(this.#parts.now());
   }
 
-  /** Cost: reads every summary when a source is lost or found. */
+  /** Returns the namespaces of the sources' summaries. Cost: reads every summary when a source is lost or found. */
   #namespacesOf(sources: ReadonlySet<string>): readonly string[] {
     const found = new Set<string>();
     const cursor = this.#parts.replica.lookup.cursor();
@@ -202,7 +202,7 @@ export function heldSources(held: HeldSummaries, now: () => Time): KnownSources 
   };
 }
 
-/** The sources from which nothing was received for their ttl. */
+/** Returns the sources from which nothing has been received for their ttl. */
 export function staleSourcesOf(held: HeldSummaries, time: Time): ReadonlySet<string> {
   return new Set(held.sources(time).flatMap(({ source, state }) => (state === "fresh" ? [] : [source])));
 }

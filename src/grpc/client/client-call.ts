@@ -1,5 +1,5 @@
 /**
- * The client side of one call: a state machine that decides which events are allowed in which order, for every kind of method, and with
+ * The client side of one call: a state machine that decides, for every kind of method, which events are allowed in which order and with
  * which status the call ends. It does no I/O: the shell reports the events of the HTTP/2 stream to it and passes the stream as a port.
  * Sources: gRPC over HTTP/2; statuscodes.md for wrong numbers of messages; http-grpc-status-mapping.md for responses without a status.
  */
@@ -34,7 +34,7 @@ export interface CallListener {
   metadata?(metadata: GrpcMetadata): void;
   /** Receives one message. If the method returns exactly one, this is called right before `closed`, and only if the call ended with OK. */
   message(bytes: Uint8Array): void;
-  /** Called once and last, when the call is over. */
+  /** Called exactly once, as the last event, when the call is over. */
   closed(result: CallResult): void;
 }
 
@@ -77,7 +77,7 @@ export class ClientCall implements MessageSink {
   #trailers: HeaderBlock | undefined;
   #trailerFields: readonly string[] = [];
   #hasData = false;
-  /** The message of a method that returns exactly one, until the status is known. */
+  /** The message of a method that returns exactly one message, until the status is known. */
   #answer: Uint8Array | undefined;
   readonly #deadlineMonoMs: number;
   readonly #cancelDeadline: (() => void) | undefined;
@@ -143,7 +143,7 @@ export class ClientCall implements MessageSink {
     this.#abort(CODES.CANCELLED, why);
   }
 
-  /** Called by the shell when the response headers arrived. `isEnd` is true when nothing follows them (Trailers-Only). */
+  /** Called by the shell when the response headers arrive. `isEnd` is true when nothing follows them (Trailers-Only). */
   response(headers: HeaderBlock, fields: readonly string[], isEnd: boolean): void {
     if (this.isOver) return;
     this.#headers = headers;
@@ -157,27 +157,27 @@ export class ClientCall implements MessageSink {
     else if (!isEnd) this.#reportMetadata(fields);
   }
 
-  /** Called by the shell when a chunk of the response arrived. */
+  /** Called by the shell when a chunk of the response arrives. */
   data(chunk: Uint8Array): void {
     if (this.isOver) return;
     this.#hasData = true;
     this.#reader.push(chunk);
   }
 
-  /** Called by the shell when the trailers arrived. `responseEnded` follows when all earlier data was delivered. */
+  /** Called by the shell when the trailers arrive. `responseEnded` follows when all earlier data has been delivered. */
   trailersCame(headers: HeaderBlock, fields: readonly string[]): void {
     this.#trailers = headers;
     this.#trailerFields = fields;
   }
 
-  /** Called by the shell when the server ended its direction. */
+  /** Called by the shell when the server ends its direction. */
   responseEnded(): void {
     if (this.isOver) return;
     this.#isEndedByServer = true;
     this.#reader.end();
   }
 
-  /** Called by the shell when the stream closed. */
+  /** Called by the shell when the stream closes. */
   closed(why: StreamClose): void {
     if (this.isOver || this.#isEndedByServer) return; // The reader still delivers the remaining messages and then the status.
     const sentStatus = this.#trailers === undefined ? undefined : statusIn(this.#trailers);

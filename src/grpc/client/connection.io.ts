@@ -1,6 +1,6 @@
 /**
  * A client's connection to one server on node:http2. It starts calls, enforces their limits, sends keepalive pings, and reports when the
- * server closes the connection (GOAWAY). client-call.ts has the rules of a call.
+ * server closes the connection (GOAWAY). client-call.ts contains the rules of a call.
  */
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
 import { addAbortSignal, type Duplex } from "node:stream";
@@ -14,9 +14,9 @@ import { requestFields } from "../wire/request-head.ts";
 import { HTTP2_ERROR } from "../wire/status.ts";
 import { type CallListener, type CallRequest, type CallResult, ClientCall } from "./client-call.ts";
 
-/** Limits of a connection. The names give the unit. */
+/** Limits of a connection. The names contain the unit. */
 export interface ClientLimits extends KeepaliveLimits {
-  /** Largest response message, also after inflation. */
+  /** Maximum size of a response message, before and after inflation. */
   readonly maxReceiveBytes: number;
   readonly maxSendBytes: number;
   /** Bytes of incomplete response messages, over all calls of the connection. */
@@ -28,7 +28,7 @@ export interface ClientLimits extends KeepaliveLimits {
   readonly maxHeaderListBytes: number;
   /** Initial flow-control window of a stream: bytes that the server can send before the client has read them. */
   readonly streamWindowBytes: number;
-  /** The flow-control window of all streams together. */
+  /** The flow-control window shared by all streams. */
   readonly connectionWindowBytes: number;
 }
 
@@ -39,7 +39,7 @@ export interface ConnectionOptions {
   readonly limits: ClientLimits;
   /** Limits on incomplete response messages that several connections share. They replace the ones in `limits`. */
   readonly bounds?: AssemblyBounds | undefined;
-  /** Inflates compressed responses. Without it, requests do not accept compressed responses. */
+  /** Inflates compressed responses. If absent, requests do not accept compressed responses. */
   readonly inflater?: Inflater | undefined;
   /** Whether requests declare gzip as their encoding. Only then can frames given to `writeFrame` be compressed. */
   readonly sendsGzip?: boolean | undefined;
@@ -72,8 +72,8 @@ export class ClientConnection {
   #whyLost = "the connection was lost";
   #lastStreamId = Number.POSITIVE_INFINITY;
   /**
-   * The server has answered a ping that was sent at this time. Initially the start of the connection, because nothing can have been sent
-   * earlier.
+   * The time at which the last ping with an answer was sent. Initially the start of the connection, because nothing can have been sent
+   * before it.
    */
   #answeredMs = performance.now();
 
@@ -119,8 +119,8 @@ export class ClientConnection {
   }
 
   /**
-   * Upper bound on the age of the data that is read now, in ms. The connection keeps the server's sending order, so this data was sent
-   * after the last ping whose answer has arrived, however slow the network is and however long this process was paused. Without
+   * Upper bound on the age of the data that is being read now, in ms. The connection keeps the server's sending order, so this data was
+   * sent after the last ping whose answer has arrived, however slow the network is and however long this process was paused. Without
    * `measuresDelay` the value grows without limit.
    */
   get delayMs(): number {
@@ -132,7 +132,7 @@ export class ClientConnection {
     return this.#isReady;
   }
 
-  /** Resolves when the server's SETTINGS arrive. Rejects when the connection is lost before. */
+  /** Resolves when the server's SETTINGS arrive. Rejects if the connection is lost before that. */
   ready(): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#isReady) resolve();
@@ -172,13 +172,13 @@ export class ClientConnection {
     return call;
   }
 
-  /** Accepts no new calls, and closes the connection when the open calls are over. */
+  /** Rejects new calls, and closes the connection when the open calls are over. */
   close(): void {
     this.#leave();
     if (!this.#session.destroyed) this.#session.close();
   }
 
-  /** Accepts no new calls, and closes the connection at the end of this event loop turn. Open calls end with UNAVAILABLE. */
+  /** Rejects new calls, and closes the connection at the end of this event loop turn. Open calls end with UNAVAILABLE. */
   destroy(): void {
     this.#leave();
     this.#session.destroy();
@@ -218,7 +218,7 @@ export class ClientConnection {
 
   #measure(): void {
     const sentMs = performance.now();
-    // Node sends no more pings while ten are unanswered, and passes an error here.
+    // Node sends no more pings while ten are unanswered, and passes an error to this callback.
     this.#session.ping((error) => {
       if (error === null) this.#answeredMs = sentMs;
     });
@@ -290,7 +290,7 @@ function refusedCall(
     later: () => () => {},
   };
   const call = new ClientCall({ ...parts, port, timeoutMs: undefined });
-  assert(code !== CODES.OK, "a refused call ends with an error");
+  assert(code !== CODES.OK, "a refused call has an error status");
   setImmediate(() => call.refuse({ code, message: why }));
   return call;
 }

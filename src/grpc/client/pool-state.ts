@@ -50,7 +50,7 @@ export class PoolState {
     return this.#callCount;
   }
 
-  /** Calls that were rejected because of a limit. */
+  /** Number of calls that were rejected because of a limit. */
   get refusedCount(): number {
     return this.#refusedCount;
   }
@@ -85,7 +85,10 @@ export class PoolState {
     return hasFailed && this.#forget(id);
   }
 
-  /** Removes a connection that accepts no more calls: the server sent GOAWAY, or the connection is lost or could not be opened. */
+  /**
+   * Removes a connection that accepts no more calls because the server sent GOAWAY, or because the connection is lost or could not be
+   * opened.
+   */
   left(id: ConnectionId): void {
     this.#forget(id);
   }

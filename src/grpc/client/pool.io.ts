@@ -29,14 +29,14 @@ export interface PooledRequest extends UnaryRequest {
   readonly timeoutMs: number;
 }
 
-/** The result of a pooled call, with its connection, or the reason why there was none. */
+/** The result of a pooled call, with its connection, or the reason why there was no connection. */
 export interface PooledAnswer extends UnaryAnswer {
   readonly connection: ClientConnection | undefined;
   /** The error with which `OpenConnection` rejected. */
   readonly dialError: unknown;
 }
 
-/** Time for the open calls of a connection that the pool has removed. Then the connection is closed. */
+/** Time for the open calls of a connection that the pool has removed. After that the connection is closed. */
 const DRAIN_MS = 60_000;
 
 interface PoolSlot {
@@ -54,7 +54,7 @@ export class ConnectionPool {
     this.#open = open;
   }
 
-  /** Counts, for metrics. */
+  /** Returns counts for metrics. */
   counts(): { readonly connections: number; readonly calls: number; readonly refused: number } {
     return { connections: this.#state.connectionCount, calls: this.#state.callCount, refused: this.#state.refusedCount };
   }

@@ -68,10 +68,12 @@ export interface TlsAcceptor {
 const BACKLOG = 1_024;
 /** Maximum duration of a TLS handshake, in ms. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
-/** Share of all connections that one address may have in TLS handshakes, so that silent clients leave room for others. */
+/** Share of the maximum number of connections that one address may use for TLS handshakes, so that silent clients leave room for others. */
 const HANDSHAKE_SHARE = 1 / 16;
 const MIN_HANDSHAKES = 8;
-/** Share of all connections that may be in TLS handshakes, so that a client with many addresses leaves room for others. */
+/**
+ * Share of the maximum number of connections that may be in TLS handshakes, so that a client with many addresses leaves room for others.
+ */
 const ALL_HANDSHAKES_SHARE = 1 / 4;
 
 /** Binds the port and accepts connections. Rejects with a message that names host:port and the flag when the address is unavailable. */
@@ -93,7 +95,7 @@ export async function openAcceptor(options: AcceptOptions): Promise<TlsAcceptor>
   secureServer?.on("tlsClientError", (error, socket) => handshakes.failed(error, socket));
   const server: Server = secureServer ?? createServer(accept);
   server.maxConnections = options.maxConnections;
-  // Counts raw sockets, so that TLS connections are counted before their handshake too.
+  // Counts raw sockets, so that TLS connections are counted even before their handshake.
   server.prependListener("connection", (socket: Socket) => {
     sockets.add(socket);
     socket.on("error", () => {}); // A reset by the peer; the "close" event that follows is handled.
@@ -133,8 +135,8 @@ class Handshakes {
   /** Handshakes in progress by address and port, because the TLS socket and the raw socket are different objects. */
   readonly #open = new Map<string, Socket>();
   /**
-   * Why the last handshake failed whose TLS socket no longer knew its peer's address. The raw socket knows the address; it closes right
-   * before or right after.
+   * Reason for the most recent handshake failure for which the TLS socket no longer knew its peer's address. The raw socket knows the
+   * address, and closes right before or right after the TLS socket.
    */
   #lastFault: string | undefined;
 
@@ -256,7 +258,7 @@ function openTls(material: TlsMaterial, protocols: readonly string[], named: Nam
 
 function boundAddress(server: Server): AddressInfo {
   const address = server.address();
-  assert(address !== null && typeof address === "object", "a TCP server that listens has an address");
+  assert(address !== null && typeof address === "object", "a listening TCP server has an address");
   return address;
 }
 

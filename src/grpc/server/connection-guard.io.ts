@@ -39,9 +39,9 @@ export interface GuardedConnection {
   readonly meter: ConnectionMeter;
   /** The connection's share of the event loop. */
   readonly turns: SchedulerShare;
-  /** Calls whose request has not fully arrived. Each is cancelled when its request takes too long. */
+  /** Calls whose request has not fully arrived. Each is cancelled when its request does not arrive in time. */
   readonly arriving: Set<PendingRequest>;
-  /** Announces that one of its streams is long-lived, such as a watch. Call `lastingClosed` when the stream ends. */
+  /** Reports that one of the connection's streams is long-lived, such as a watch. Call `lastingClosed` when the stream ends. */
   lastingOpened(): void;
   lastingClosed(): void;
   /** Whether the connection is closing or closed, by either side. Data that still arrives is not served. */
@@ -71,9 +71,9 @@ export interface ConnectionGuardOptions {
   readonly limits?: ConnectionLimits | undefined;
   /** Calls that may start in one turn of the event loop. */
   readonly turns?: TurnBounds | undefined;
-  /** Lifetime of a connection. If absent, connections stay open as long as their clients want. */
+  /** Lifetime of a connection. If absent, connections stay open until their clients close them. */
   readonly lifetime?: LifetimeLimits | undefined;
-  /** Time for a request to arrive, in ms. If absent, there is no limit. */
+  /** Maximum time for a request to arrive, in ms. If absent, there is no limit. */
   readonly arrivalMs?: number | undefined;
   /** Limits on the answers of all connections that clients have not read. Absent when each answer is counted separately. */
   readonly unread?: UnreadLimits | undefined;
@@ -88,13 +88,13 @@ export interface ConnectionGuardOptions {
 export type CutReason = ExceededLimit | "lifetime" | "unread_answer";
 
 /**
- * For this time after a pause, the length of the pause is added to the rates of a connection. Each rate is checked at least once in this
- * time.
+ * For this time after a pause, the allowed rates of a connection include the length of the pause. Each rate is checked at least once in
+ * this time.
  */
 const BACKLOG_MS = 500;
 /**
- * For this time after a pause, resets count as late calls, even on a busy machine. A pause explains only a limited number of resets, so a
- * longer time would not explain more.
+ * For this time after a pause, resets are treated as late calls, even on a busy machine. A pause explains only a limited number of
+ * resets, so a longer time would not explain more.
  */
 const LATE_CALLS_MS = 5_000;
 
@@ -135,7 +135,7 @@ export class ConnectionGuard {
     this.#timer = setInterval(() => this.#checkNext(), ROUND_MS / SLICES).unref();
   }
 
-  /** Streams open over all connections. */
+  /** Number of open streams over all connections. */
   get openStreams(): number {
     return this.#openStreams;
   }
@@ -145,7 +145,7 @@ export class ConnectionGuard {
     return this.#unread?.bytes ?? 0;
   }
 
-  /** Connections that are open. */
+  /** Number of open connections. */
   get size(): number {
     return this.#slices.reduce((sum, slice) => sum + slice.size, 0);
   }
@@ -161,7 +161,7 @@ export class ConnectionGuard {
   adopt(session: ServerHttp2Session): GuardedConnection {
     const isEnding = endInNextTurn(session);
     const socket = this.#accepting;
-    assert(socket !== undefined, "a session is created only while its socket is accepted");
+    assert(socket !== undefined, "a session is created only while its socket is being accepted");
     let isCut = false;
     const isOver = () => isCut || isEnding();
     const turns = this.turns.join();
@@ -196,11 +196,11 @@ export class ConnectionGuard {
     const { onStream, look } = unseenStreams(session, socket, meter);
     const life = new ConnectionLifetime(this.#lifetime, { nowMs: stallAwareNowMs(), chance: Math.random() });
     const watched: WatchedSession = { session, connection, resets, sample, look, life };
-    // Puts the session into the slice that is checked next, so that a flood from the start is stopped soon.
+    // Adds the session to the slice that is checked next, so that a flood that begins immediately is stopped soon.
     const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<WatchedSession>();
     slice.add(watched);
     this.#connections.set(session, connection);
-    // Prepended, so that it runs before the listener serves the stream.
+    // This listener is prepended, so that it runs before the listener that serves the stream.
     session.prependListener("stream", (stream, headers, _flags, fields: readonly string[]) => {
       onStream();
       this.#opened(watched, stream, headers);
@@ -239,7 +239,7 @@ export class ConnectionGuard {
     return this.#connections.get(session);
   }
 
-  /** Sends GOAWAY on every connection. Each closes when its open streams are over, and is destroyed after `graceMs`. */
+  /** Sends GOAWAY on every connection. Each connection closes when its open streams are over, and is destroyed after `graceMs`. */
   leaveAll(graceMs: number): void {
     for (const slice of this.#slices) for (const watched of slice) this.#carryOut(watched, watched.life.leave(stallAwareNowMs(), graceMs));
   }
@@ -276,7 +276,7 @@ export class ConnectionGuard {
         session.ping(() => {}); // Any received byte, including the ping's answer, proves that the client is alive.
         return;
       case "close":
-        // A client that has made no call waits for nothing and may never close its end. `destroy` also sends GOAWAY.
+        // A client that has made no call waits for no answer and may never close its end. `destroy` also sends GOAWAY.
         if (session.state.lastProcStreamID === 0) session.destroy();
         else session.close();
         return;
@@ -312,7 +312,7 @@ interface WatchedSession {
 }
 
 /**
- * Counts streams that Node refused because their headers were too many or too long. Clients number their streams 1, 3, 5, …, so each gap is
+ * Counts streams that Node refused because they had too many or too long headers. Clients number their streams 1, 3, 5, …, so each gap is
  * such a stream.
  */
 function unseenStreams(session: ServerHttp2Session, socket: Socket, meter: ConnectionMeter) {
@@ -331,7 +331,7 @@ function unseenStreams(session: ServerHttp2Session, socket: Socket, meter: Conne
   return { onStream, look };
 }
 
-/** The last pause of this process, if it ended less than `agoMs` ago. */
+/** Returns the last pause of this process, if it ended less than `agoMs` ago. */
 function pauseWithin(agoMs: number): ProcessPause | undefined {
   const pause = lastPause();
   return performance.now() - pause.endMonoMs < agoMs ? pause : undefined;
@@ -347,7 +347,7 @@ function isUnanswered(stream: ServerHttp2Stream): boolean {
   return stream.aborted || !stream.writableFinished;
 }
 
-/** The timeout in the gRPC or Connect header of a request. */
+/** Returns the timeout in the gRPC or Connect header of a request. */
 function timeoutOf(headers: IncomingHttpHeaders): number | undefined {
   const grpc = parseTimeout(firstOf(headers["grpc-timeout"]));
   if (typeof grpc === "number") return grpc;

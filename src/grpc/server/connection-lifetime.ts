@@ -1,7 +1,4 @@
-/**
- * Decides how long a connection lives: when it is pinged, when it is closed because it is idle or old, and when it is destroyed (gRPC's
- * keepalive.md).
- */
+/** Decides when a connection is pinged, when it is closed because it is idle or old, and when it is destroyed (gRPC's keepalive.md). */
 import { Keepalive, type KeepaliveLimits } from "../wire/keepalive.ts";
 
 export interface LifetimeLimits extends KeepaliveLimits {
@@ -9,7 +6,7 @@ export interface LifetimeLimits extends KeepaliveLimits {
   readonly idleTimeoutMs: number;
   /** A connection gets GOAWAY at this age ± 10 %, so that clients rebalance across the servers. 0: never. */
   readonly maxConnectionAgeMs: number;
-  /** Grace period for open calls after that GOAWAY. */
+  /** Grace period for open calls after the GOAWAY for age. */
   readonly maxConnectionAgeGraceMs: number;
 }
 
@@ -49,7 +46,7 @@ export class ConnectionLifetime {
   readonly #openedMs: number;
   #usedMs: number;
   #usedStreamCount = 0;
-  /** When the connection is destroyed if it has not closed by then. Undefined before GOAWAY. */
+  /** The time at which the connection is destroyed if it is still open. Undefined before GOAWAY. */
   #leavesUntilMs: number | undefined;
 
   /** `chance` is a number from 0 to 1 that spreads the ages of connections. */

@@ -1,21 +1,21 @@
 /**
- * Limits of one HTTP/2 connection: the rates that it may reach, and the name of each violation. The guard counts, samples and closes.
- * Attacks that nghttp2 and Node already stop (CONTINUATION floods, invalid frames) are not repeated here.
+ * Limits of one HTTP/2 connection: its maximum rates, and the name of each violation. The guard counts, samples and closes. Attacks that
+ * nghttp2 and Node already stop (CONTINUATION floods, invalid frames) are not handled here.
  */
 import type { ResetLimits } from "./reset-limiter.ts";
 import type { UnreadAnswer } from "./unread-answers.ts";
 
 /** Limits of one connection. */
 export interface ConnectionLimits extends ResetLimits {
-  /** PING frames beyond one per 64 bytes that we wrote: a client that measures bandwidth sends pings while it receives data. */
+  /** PING frames beyond one per 64 bytes written by the server: a client that measures bandwidth sends pings while it receives data. */
   readonly pingsPerSecond: number;
-  /** SETTINGS frames. A client sends one, or a few during the connection. */
+  /** SETTINGS frames. An honest client sends one, or a few over the life of the connection. */
   readonly settingsPerSecond: number;
   /** Bytes that opened no stream and carried no message: WINDOW_UPDATE, PRIORITY, empty DATA, unknown frames, padding. */
   readonly uselessBytesPerSecond: number;
   /**
-   * Requests that are rejected while they are still being sent. For each, up to one flow-control window of data may still arrive, and does
-   * not count as useless.
+   * Requests that are rejected while they are still being sent. For each, up to one flow-control window of data may still arrive, and is
+   * not counted as useless.
    */
   readonly brokenUploadsPerSecond: number;
   /** Bytes that arrived on served streams and have not been read: they may turn out to be messages. */
@@ -30,7 +30,10 @@ export interface ConnectionLimits extends ResetLimits {
   readonly silentTimeoutMs: number;
   /** Time from the first byte to the end of the client's preface and SETTINGS. */
   readonly prefaceTimeoutMs: number;
-  /** How long bytes may trickle in, on a connection without open streams, without completing a frame (such as half a HEADERS frame). */
+  /**
+   * Maximum time for which bytes may trickle in on a connection without open streams and without completing a frame (such as half a
+   * HEADERS frame).
+   */
   readonly trickleMs: number;
   /** A connection with more unread answer bytes than this, of which the client read none for `stuckMs`, is closed. */
   readonly stuckBytes: number;
@@ -72,19 +75,19 @@ export type ExceededLimit =
 /** Beyond this multiple of a per-second limit, the connection is closed immediately instead of at the next check. */
 const IMMEDIATE_FACTOR = 10;
 
-/** Upper estimate of the bytes on the wire for a stream's HEADERS and RST_STREAM. It is generous because tokens are long. */
+/** Upper estimate of the bytes on the wire for a stream's HEADERS and RST_STREAM. It is generous because tokens can be long. */
 const HEADER_BYTES = 8_192;
 
 /** Bytes that may arrive on a stream whose call waits to start or was rejected: HTTP/2's initial flow-control window. */
 const WINDOW_BYTES = 65_535;
 
-/** Header bytes of an honest call. Most of these headers were sent before and are only referred to. */
+/** Header bytes allowed per call. Most of these headers were sent before, and the call only refers to them. */
 const FREE_HEADER_BYTES = 4_096;
 /** Size of a header field in addition to its text (RFC 7541, section 4.1). */
 const FIELD_BYTES = 32;
 
 /**
- * A client acknowledges the data it reads with WINDOW_UPDATE, so a share of the written bytes never counts as useless: written bytes
+ * A client acknowledges the data that it reads with WINDOW_UPDATE frames, so a number of useless bytes is allowed: the written bytes
  * divided by this number.
  */
 const WRITTEN_SHARE = 2;
@@ -104,12 +107,12 @@ interface StallAwareNow {
 /** A measurement of the connection's socket. */
 export interface ConnectionSample {
   readonly monoMs: number;
-  /** Now, and the time up to which deadlines are due, by the stall-aware clock, for judging silence. If absent: `monoMs`. */
+  /** The current time, and the time up to which deadlines are due, by the stall-aware clock, for measuring silence. If absent: `monoMs`. */
   readonly patientMs?: number;
   readonly patientDueMs?: number;
   readonly bytesRead: number;
   readonly bytesWritten: number;
-  /** Length of a pause of this process that has just ended: data that arrived during the pause is read now. If absent: no pause. */
+  /** Length of a pause of this process that has just ended: data that arrived during the pause is being read now. If absent: no pause. */
   readonly pauseMs?: number;
   /** Calls that wait for their turn. Calls that wait until answers are read are counted in the meter. If absent: 0. */
   readonly waitingCalls?: number;
@@ -122,7 +125,7 @@ export interface ConnectionSample {
 export class ConnectionMeter {
   /** Streams open now. */
   openStreams = 0;
-  /** Request bytes that carried messages, since the connection began. */
+  /** Bytes of requests that carried messages, since the connection began. */
   usefulBytes = 0;
   /** Streams opened since the connection began. */
   streamCount = 0;
@@ -138,14 +141,14 @@ export class ConnectionMeter {
   #settingsCount = 0;
   #isGreeted = false;
   #pendingBytes = 0;
-  /** The share of this connection in the budget of its listener. Undefined when each answer has a share of its own. */
+  /** The share of this connection in the budget of its listener. Undefined when each answer has its own share. */
   readonly #unread: UnreadAnswer | undefined;
   #headerGainBytes = 0;
   /** Useless bytes beyond the rate. Reduced again when unread bytes turn out to be useful. */
   #uselessBytes = 0;
   /** Bytes that may still arrive for broken uploads. */
   #lateBytes = 0;
-  /** Calls that wait until answers are read. At most as many as may be open. */
+  /** Calls that wait until answers are read. Their maximum number is the limit on open calls. */
   readonly #parked: (() => void)[] = [];
   #last: ConnectionSample & Pick<ConnectionMeter, "usefulBytes" | "streamCount" | "refusalCount" | "brokenUploads">;
   #trickleSinceMs: number | undefined;
@@ -158,7 +161,7 @@ export class ConnectionMeter {
     this.#last = { ...opened, usefulBytes: 0, streamCount: 0, refusalCount: 0, brokenUploads: 0 };
   }
 
-  /** Response bytes that were passed to HTTP/2 and are not known to be read. */
+  /** Response bytes that were passed to HTTP/2 and are not known to have been read. */
   get pendingBytes(): number {
     return this.#pendingBytes;
   }
@@ -204,7 +207,7 @@ export class ConnectionMeter {
     return this.#settingsCount > this.#limits.settingsPerSecond * IMMEDIATE_FACTOR ? "settings_flood" : undefined;
   }
 
-  /** Checks the counts since the last check. It is called several times per second; additional calls do no harm. */
+  /** Checks the counts since the last check. It is called several times per second; additional calls have no side effects. */
   check(now: ConnectionSample): ExceededLimit | undefined {
     const last = this.#last;
     const since = { nowMs: now.patientMs ?? now.monoMs, dueMs: now.patientDueMs ?? now.patientMs ?? now.monoMs };
@@ -245,7 +248,7 @@ export class ConnectionMeter {
     return this.#begunMs === undefined ? dueMs - this.#opened.patientMs > silentTimeoutMs : dueMs - this.#begunMs > prefaceTimeoutMs;
   }
 
-  /** Subtracts the bytes of broken uploads. Bytes of them that have not arrived yet may arrive until the next check. */
+  /** Subtracts the bytes of broken uploads. Their bytes that have not arrived yet may arrive until the next check. */
   #withoutLate(bytes: number, broken: number, seconds: number): number {
     const fresh = Math.min(broken, this.#limits.brokenUploadsPerSecond * seconds) * WINDOW_BYTES;
     const late = Math.min(Math.max(0, bytes), this.#lateBytes + fresh);
@@ -278,20 +281,20 @@ export class ConnectionMeter {
 }
 
 // Gives every connection a share of each turn of the event loop. If a connection sends thousands of calls in a burst (libuv reads up to 2
-// MiB from a socket in one go), its calls wait behind each other. Several such connections take turns, so together they delay the others no
-// longer than one of them would. The unit of time is one turn.
+// MiB from a socket at a time), its calls wait behind each other. Several such connections take turns, so together they delay the others
+// no longer than one of them would. The unit of time is one turn.
 
-/** The share of one connection. `FairScheduler.join` makes it. */
+/** The share of one connection. `FairScheduler.join` creates it. */
 export interface SchedulerShare {
-  /** Acts in this turn. */
+  /** Number of callbacks that ran in this turn. */
   count: number;
   readonly waiting: (() => void)[];
 }
 
 export interface TurnBounds {
-  /** Acts of one share per turn. */
+  /** Maximum number of callbacks of one share per turn. */
   readonly each: number;
-  /** Acts of all shares together per turn. The first act of each share never waits. */
+  /** Maximum number of callbacks of all shares together per turn. The first callback of each share never waits. */
   readonly all: number;
 }
 
@@ -299,7 +302,7 @@ export class FairScheduler {
   readonly #bounds: TurnBounds;
   readonly #schedule: (endOfTurn: () => void) => void;
   #count = 0;
-  /** Shares that acted in this turn or wait. The share that has waited longest is first. */
+  /** Shares with callbacks that ran in this turn or wait. The share that has waited longest is first. */
   #active: SchedulerShare[] = [];
   #isScheduled = false;
 
@@ -314,8 +317,8 @@ export class FairScheduler {
     return { count: 0, waiting: [] };
   }
 
-  /** Returns whether the share may act now. If not, pass the act to `wait`. */
-  // HOT: once per call; acts that need not wait need no closure.
+  /** Returns whether a callback of the share may run now. If not, pass it to `wait`. */
+  // HOT: once per call; callbacks that need not wait need no closure.
   mayAct(share: SchedulerShare): boolean {
     if (share.waiting.length > 0) return false;
     if (share.count === 0) this.#activate(share);
@@ -325,7 +328,9 @@ export class FairScheduler {
     return true;
   }
 
-  /** Runs the act in one of the next turns, in order. The caller limits the number of waiting acts by its limit on open streams. */
+  /**
+   * Runs the callback in one of the next turns, in order. The caller limits the number of waiting callbacks by its limit on open streams.
+   */
   wait(share: SchedulerShare, act: () => void): void {
     share.waiting.push(act);
   }

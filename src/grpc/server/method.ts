@@ -11,24 +11,23 @@ interface AnyMethod {
   /** `/package.Service/Method`. */
   readonly path: string;
   /**
-   * Called when a call is rejected before its handler ran: its request or timeout cannot be read, or its deadline passed. It must end the
-   * call. Without it, the call ends with the error. Servers also authenticate, limit and count these calls here.
+   * Called when a call is rejected before its handler ran: its request or timeout cannot be read, or its deadline has passed. It must end
+   * the call. If absent, the call ends with the error. Servers also authenticate, limit and count these calls here.
    */
   refused?(error: WaymarkError, call: MethodCall): void;
-  /** Limits for the call's request, where they differ from the server's. Called before anything is read. May throw to reject the call. */
+  /**
+   * Returns the limits for the call's request, if they differ from the server's limits. Called before anything is read. May throw to
+   * reject the call.
+   */
   boundsFor?(call: MethodCall): AssemblyBounds;
 }
 
-/**
- * Returns the error if the headers alone are reason to reject the call, and undefined if the request decides. It is called once, and only
- * for a request that does not arrive in one piece or may be compressed, when the first piece has arrived. While the promise is pending,
- * nothing more is read.
- */
+/** A method with one request. */
 export interface SingleRequestMethod extends AnyMethod {
   readonly kind: "unary" | "server_streaming";
   /**
-   * Returns the error if the headers alone are reason to reject the call, and undefined if the request decides. It is called once, when the
-   * first piece of a request arrived that is incomplete or may be compressed. While the promise is pending, nothing more is read.
+   * Returns the error if the headers alone are a reason to reject the call, and undefined if the request decides. It is called once, when
+   * the first piece of a request has arrived that is incomplete or may be compressed. While the promise is pending, nothing more is read.
    */
   judgeHeaders?(call: MethodCall): WaymarkError | undefined | Promise<WaymarkError | undefined>;
   handle(request: Uint8Array, call: MethodCall): void;
@@ -48,11 +47,11 @@ export interface RequestReceiver {
   message(request: Uint8Array): void;
   /** The client has sent all its requests. */
   halfClosed(): void;
-  /** The received bytes are not a valid request, and delivery has ended. It must end the call. Without it, the call ends with the error. */
+  /** The received bytes are not a valid request, and delivery has ended. It must end the call. If absent, the call ends with the error. */
   failed?(error: WaymarkError): void;
 }
 
-/** Why a call ended that its handler did not end. */
+/** Why a call ended before its handler ended it. */
 export type Cancellation = "cancelled" | "deadline";
 
 /** The operations that a method's handler can perform on a call. On a call that is over, they do nothing. */
@@ -66,9 +65,9 @@ export interface MethodCall {
   readonly timeoutMs: number | undefined;
   /** Whether the client cancelled the call or the connection is lost. No response can be sent then. */
   readonly isGone: boolean;
-  /** Whether the server has ended the call, or the stream is gone. */
+  /** Whether the server has ended the call, or the stream is closed. */
   readonly isOver: boolean;
-  /** The value of a request header by lower-case name. It includes the headers of the protocol. */
+  /** Returns the value of a request header by lower-case name. It includes the headers of the protocol. */
   header(name: string): string | undefined;
   /**
    * Registers a function that is called once when the call ends without its handler. When the deadline has passed, that function may still
@@ -79,7 +78,7 @@ export interface MethodCall {
   pause(): void;
   /** Delivers requests again. */
   resume(): void;
-  /** Sends the response headers with metadata. Without this call, the headers are sent with the first message. */
+  /** Sends the response headers with metadata. If it is not called, the headers are sent with the first message. */
   sendMetadata(metadata?: GrpcMetadata): void;
   /**
    * Writes one message; `taken` is called when HTTP/2 has accepted it, which is the time to create the next message. Returns false when the
@@ -96,7 +95,7 @@ export interface MethodCall {
   end(trailers?: GrpcMetadata): void;
   /** Ends the call with the status for a thrown value. */
   fail(thrown: unknown): void;
-  /** Ends the call with a status. If nothing was sent before, the status is sent in the headers alone (Trailers-Only). */
+  /** Ends the call with a status. If nothing has been sent yet, the status is sent in the headers alone (Trailers-Only). */
   finish(status: GrpcStatus, metadata?: GrpcMetadata): void;
   /** Ends the call without a status: resets its stream with an HTTP/2 error code (RFC 9113, section 7). */
   reset(http2Code: number): void;

@@ -1,7 +1,7 @@
 /**
- * Limits how many streams of one HTTP/2 connection are reset before their answer was sent. HEADERS followed by RST_STREAM cost the
- * client nothing and never reach the limit on open streams (rapid reset, CVE-2023-44487). nghttp2 has its own limit, but it cannot know
- * that a pause of this process delayed a call until its client gave up.
+ * Limits how many streams of one HTTP/2 connection are reset before their answer is sent. HEADERS followed by RST_STREAM cost the client
+ * nothing and never reach the limit on open streams (rapid reset, CVE-2023-44487). nghttp2 has its own limit, but it does not know that a
+ * pause of this process delayed a call until its client gave up.
  */
 import { TokenBucket } from "../../lib/buckets/token-bucket.ts";
 import type { ProcessPause } from "../../lib/stall-aware-clock.ts";
@@ -13,16 +13,16 @@ export interface ResetLimits {
 }
 
 /**
- * Disables Node's own limits: they close the connection with INTERNAL_ERROR, and nothing is reported. Node rejects streams over the
- * limit on concurrent streams, and it counts streams that ended in the current event loop turn as open until the end of the turn.
+ * Disables Node's own limits: they close the connection with INTERNAL_ERROR and do not report it. Node rejects streams over the limit on
+ * concurrent streams, and it counts streams that ended in the current event loop turn as open until the end of the turn.
  */
 export const NODE_STREAM_LIMITS = { streamResetBurst: 1e9, streamResetRate: 1e9, maxSessionRejectedStreams: 1e9 } as const;
 
 /** Assumed number of concurrent calls of a client, in addition to long-lived streams. */
 const OPEN_CALLS = 256;
-/** A call with a shorter deadline would also fail without a pause, so its reset always counts. */
+/** A call with a shorter deadline would also fail without a pause, so its reset is always counted. */
 const MIN_TIMEOUT_MS = 50;
-/** Assumed for calls without a deadline, because the client's own timeout is unknown. */
+/** Assumed timeout of calls without a deadline, because the client's own timeout is unknown. */
 const UNKNOWN_TIMEOUT_MS = 250;
 
 export interface StreamReset {
@@ -57,7 +57,7 @@ export class ResetLimiter {
 
   /**
    * Counts a reset. `timeoutMs` is the timeout in the headers of the stream; `pause` is a pause that has just ended. A long-lived stream
-   * still counts as open. Returns whether the limit is exceeded.
+   * is still counted as open at this time. Returns whether the limit is exceeded.
    */
   reset({ monoMs, timeoutMs, pause }: StreamReset): boolean {
     if (pause !== undefined && this.#wasKeptWaiting(timeoutMs, pause)) return false;

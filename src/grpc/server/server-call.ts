@@ -14,7 +14,7 @@ import type { Cancellation, GrpcMethod, MethodCall, RequestReceiver } from "./me
 /** Parts that all calls of a server share. */
 export interface CallEnvironment {
   readonly bounds: AssemblyBounds;
-  /** Largest message that is sent, in bytes. */
+  /** Maximum size of a sent message, in bytes. */
   readonly maxSendBytes: number;
   /** Undefined when compressed requests are rejected. */
   readonly inflater: Inflater | undefined;
@@ -48,14 +48,14 @@ export class ServerCall implements MethodCall, MessageSink {
   readonly #environment: CallEnvironment;
   readonly #deadlineMonoMs: number | undefined;
   #metadata: GrpcMetadata | undefined;
-  /** `reading` until the client ended its direction; `refused` when further request data is discarded. */
+  /** `reading` until the client has ended its direction; `refused` when further request data is discarded. */
   #request: "reading" | "ended" | "refused" = "reading";
   #response: "none" | "begun" | "over" = "none";
   #writtenCount = 0;
-  /** Whether the first request of a stream was delivered. */
+  /** Whether the first request of a stream has been delivered. */
   #hasArrived = false;
   #reader: MessageReader | undefined;
-  /** The request of a method that has exactly one, until the client has ended its direction. */
+  /** The request of a method that accepts exactly one, until the client has ended its direction. */
   #onlyRequest: Uint8Array | undefined;
   /** Whether the first bytes of the request have arrived. */
   #hasBegun = false;
@@ -149,7 +149,7 @@ export class ServerCall implements MethodCall, MessageSink {
 
   sendMetadata(metadata?: GrpcMetadata): void {
     if (this.isOver) return;
-    assert(this.#response === "none", "response metadata is sent once, before the first message", { path: this.method.path });
+    assert(this.#response === "none", "response metadata has not been sent yet", { path: this.method.path });
     this.#response = "begun";
     this.#port.respond(metadata === undefined ? RESPONSE_HEADERS : withMetadata(RESPONSE_HEADERS, metadata), false);
   }
@@ -181,7 +181,7 @@ export class ServerCall implements MethodCall, MessageSink {
 
   end(trailers?: GrpcMetadata): void {
     if (this.isOver) return;
-    assert(this.#writtenCount > 0 || this.#mayAnswerNothing(), "a call with one response message ends with OK after that message", {
+    assert(this.#writtenCount > 0 || this.#mayAnswerNothing(), "a method with exactly one response message has sent it before OK", {
       path: this.method.path,
     });
     this.finish(OK, trailers);
@@ -219,7 +219,7 @@ export class ServerCall implements MethodCall, MessageSink {
     if (this.#isExpired && this.#request === "reading" && !this.isOver) this.#refuse(expired());
   }
 
-  /** Called by the shell when a chunk of the request arrived. */
+  /** Called by the shell when a chunk of the request arrives. */
   data(chunk: Uint8Array): void {
     if (this.#request !== "reading") return; // Data after a rejection is dropped.
     const isFirst = !this.#hasBegun;
@@ -244,13 +244,13 @@ export class ServerCall implements MethodCall, MessageSink {
     const goOn = (refusal: WaymarkError | undefined) => {
       if (refusal !== undefined && !this.isOver) this.#refuse(refusal);
       if (this.isOver)
-        this.#port.resume(); // Data that still arrives is dropped.
+        this.#port.resume(); // Further data is dropped.
       else this.#reader?.resume();
     };
     void judged.then(goOn);
   }
 
-  /** Called by the shell when the client ended its direction. */
+  /** Called by the shell when the client has ended its direction. */
   requestEnded(): void {
     const isWanted = this.#request === "reading";
     this.#request = "ended";
@@ -258,19 +258,20 @@ export class ServerCall implements MethodCall, MessageSink {
     if (isWanted) this.#reader?.end();
   }
 
-  /** Called by the shell when everything was sent. Returns the trailers. */
+  /** Called by the shell when everything has been sent. Returns the trailers. */
   trailers(): HeaderBlock {
     return this.#trailers;
   }
 
   /**
-   * Called by the shell when the trailers were sent. Resets the stream if the rest of the request is not needed (RFC 9113, section 8.1).
+   * Called by the shell when the trailers have been sent. Resets the stream if the rest of the request is not needed (RFC 9113, section
+   * 8.1).
    */
   trailersSent(): void {
     if (this.#request === "refused") this.#port.reset(HTTP2_ERROR.NO_ERROR);
   }
 
-  /** Called by the shell when the stream closed for any reason. */
+  /** Called by the shell when the stream has closed, for any reason. */
   closed(): void {
     const isCancelled = this.#response !== "over";
     this.#over(this.#trailers);
@@ -281,7 +282,7 @@ export class ServerCall implements MethodCall, MessageSink {
   message(bytes: Uint8Array): void {
     if (this.#listener === undefined) {
       if (this.#onlyRequest === undefined) this.#onlyRequest = bytes;
-      else this.#refuse(notOne("more than one request message arrived"));
+      else this.#refuse(notOne("the client sent more than one request message"));
       return;
     }
     if (!this.#hasArrived) this.#port.arrived();
@@ -296,7 +297,7 @@ export class ServerCall implements MethodCall, MessageSink {
   /** Called by the reader after the last request. */
   ended(): void {
     if (this.#listener === undefined) {
-      this.#run(this.#onlyRequest ?? notOne("no request message arrived"));
+      this.#run(this.#onlyRequest ?? notOne("the client sent no request message"));
       return;
     }
     this.#reader?.handled();
@@ -311,7 +312,7 @@ export class ServerCall implements MethodCall, MessageSink {
   failed(error: WaymarkError): void {
     if (this.#request === "reading") this.#request = "refused";
     if (this.#listener === undefined)
-      this.#refuse(this.#onlyRequest === undefined ? error : notOne("more than one request message arrived"));
+      this.#refuse(this.#onlyRequest === undefined ? error : notOne("the client sent more than one request message"));
     else if (this.#listener.failed === undefined) this.fail(error);
     else this.#listener.failed(error);
   }
@@ -324,13 +325,13 @@ export class ServerCall implements MethodCall, MessageSink {
       this.#refuse(request);
       return;
     }
-    assert(method.kind === "unary" || method.kind === "server_streaming", "only methods with one request are run");
+    assert(method.kind === "unary" || method.kind === "server_streaming", "the method has exactly one request");
     try {
       method.handle(request, this);
     } catch (thrown) {
       this.fail(thrown);
     }
-    // The responses may last long. A unary call is charged for its inflated request until it is answered.
+    // The responses may continue for a long time. A unary call is charged for its inflated request until it is answered.
     if (method.kind === "server_streaming") this.#stopReading();
     if (this.#response !== "over") this.#armDeadline();
   }
@@ -352,7 +353,7 @@ export class ServerCall implements MethodCall, MessageSink {
   /** Called before each message. Sends the headers before the first one. */
   #beginMessage(): void {
     if (this.#writtenCount > 0 && !this.#mayAnswerNothing())
-      assert(false, "a unary call has one response message", { path: this.method.path });
+      assert(false, "a unary call has sent one response message", { path: this.method.path });
     this.#writtenCount += 1;
     this.#reader?.handled();
     if (this.#response === "none") this.sendMetadata();
@@ -394,9 +395,9 @@ export class ServerCall implements MethodCall, MessageSink {
   }
 }
 
-/** Rejects a call with a number of requests that its kind does not allow. The code is the one in gRPC's statuscodes.md. */
+/** Rejects a call with a number of requests that its kind does not allow. The code is specified in gRPC's statuscodes.md. */
 function notOne(fault: string): WaymarkError {
-  return new WaymarkError("unimplemented", `${fault}; a call to this method has exactly one`);
+  return new WaymarkError("unimplemented", `${fault}; this method requires exactly one`);
 }
 
 function withMetadata(fields: HeaderBlock, metadata: GrpcMetadata): HeaderBlock {

@@ -1,6 +1,6 @@
 /**
  * A gRPC server on node:http2. It receives accepted sockets and serves methods on them, with a limit on every resource that a client can
- * use. server-call.ts has the rules of a call; connection-limits.ts and connection-lifetime.ts have the rules of a connection.
+ * use. server-call.ts contains the rules of a call; connection-limits.ts and connection-lifetime.ts contain the rules of a connection.
  */
 import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
@@ -19,28 +19,28 @@ import { NODE_STREAM_LIMITS } from "./reset-limiter.ts";
 import { type CallEnvironment, type CallPort, ServerCall } from "./server-call.ts";
 import type { UnreadLimits } from "./unread-answers.ts";
 
-/** Limits of a server. The names give the unit. */
+/** Limits of a server. The names contain the unit. */
 export interface ServerLimits extends LifetimeLimits {
-  /** Largest request message, also after inflation. */
+  /** Maximum size of a request message, before and after inflation. */
   readonly maxReceiveBytes: number;
   readonly maxSendBytes: number;
   /** Bytes of incomplete requests, over all connections. */
   readonly maxBufferedBytes: number;
-  /** Streams open over all connections. Further streams are rejected with `quota_exceeded`. */
+  /** Maximum number of open streams over all connections. Further streams are rejected with `quota_exceeded`. */
   readonly maxStreams: number;
   readonly maxStreamsPerConnection: number;
   /** Time from the start of a call to the end of its request. For a stream of requests: to the first request. */
   readonly requestTimeoutMs: number;
-  /** Largest HTTP/2 state of one connection (headers, unsent frames), in MiB. */
+  /** Maximum HTTP/2 state of one connection (headers, unsent frames), in MiB. */
   readonly maxSessionMemoryMiB: number;
   readonly maxHeaderPairs: number;
-  /** Frames of one connection that violate the protocol without ending the connection. */
+  /** Maximum number of frames of one connection that violate the protocol without ending the connection. */
   readonly maxInvalidFrames: number;
   /** Limit on header bytes that is advertised to clients (SETTINGS_MAX_HEADER_LIST_SIZE). nghttp2 accepts at most 64 KiB. */
   readonly maxHeaderListBytes: number;
   /** Initial flow-control window of a stream: bytes that a client can send before the server has read them. */
   readonly streamWindowBytes: number;
-  /** The flow-control window of all streams of a connection together. */
+  /** The flow-control window shared by all streams of a connection. */
   readonly connectionWindowBytes: number;
 }
 
@@ -65,9 +65,9 @@ export interface ServerOptions {
   readonly limits: ServerLimits;
   /** Limits whose violation closes a connection. */
   readonly connectionLimits?: ConnectionLimits | undefined;
-  /** Limits on the answers of all connections that clients have not read. If absent, there are none. */
+  /** Limits on unread answers, over all connections. If absent, there are no limits. */
   readonly unread?: UnreadLimits | undefined;
-  /** Inflates compressed requests. Without it they are rejected. */
+  /** Inflates compressed requests. If absent, compressed requests are rejected. */
   readonly inflater?: Inflater | undefined;
   /**
    * Returns the status for an error that ended a call: a value thrown by a handler, or a rejection by the server itself (`call` is
@@ -75,8 +75,8 @@ export interface ServerOptions {
    */
   readonly statusOf?: ((thrown: unknown, call: MethodCall | undefined) => GrpcStatus) | undefined;
   /**
-   * Called for each new connection. Returning false rejects it before a stream is read. The connection object can serve as a key for data
-   * about it.
+   * Called for each new connection. Returning false rejects the connection before any stream is read. The connection object can be used
+   * as a key for data about the connection.
    */
   readonly onConnection?: ((connection: GuardedConnection, socket: ServerHttp2Session["socket"]) => boolean) | undefined;
   /** Called when a connection was closed because of a limit. */
@@ -131,14 +131,14 @@ export class GrpcServer {
 
   /**
    * Sends GOAWAY to every client. Open calls are served; clients retry calls that cross the GOAWAY on another connection. A connection
-   * closes when its last call is over, and is destroyed after `graceMs`. Sockets that are accepted later are still served, so stop
-   * accepting before draining.
+   * closes when its last call is over, and is destroyed after `graceMs`. Sockets that are accepted after this call are still served, so
+   * stop accepting before draining.
    */
   drain(graceMs: number): void {
     this.#guard.leaveAll(graceMs);
   }
 
-  /** Stops the server's own timers. Call it when its sockets are closed. */
+  /** Stops the server's own timers. Call it when the server's sockets are closed. */
   stop(): void {
     this.#guard.stop();
     this.#http2.close();
@@ -157,7 +157,7 @@ export class GrpcServer {
   }
 
   #arrived(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, fields: readonly string[]): void {
-    // Must be first and on every stream: an "error" event without a listener ends the process.
+    // This listener must be added first and to every stream: an "error" event without a listener ends the process.
     stream.on("error", ignore);
     const { session } = stream;
     const connection = session === undefined ? undefined : this.#guard.connectionOf(session);
@@ -218,7 +218,7 @@ export class GrpcServer {
   }
 }
 
-/** A TLS client that did not negotiate HTTP/2 gets an answer, and has this time to close the connection. */
+/** A TLS client that did not negotiate HTTP/2 receives a response, and must then close the connection within this time. */
 const UNKNOWN_PROTOCOL_MS = 2_000;
 
 const TRAILERS_ONLY = { endStream: true, sendDate: false } as const;
@@ -232,8 +232,8 @@ function sessionOptions(limits: ServerLimits) {
     maxSessionInvalidFrames: limits.maxInvalidFrames,
     // Application metadata may repeat a field that HTTP allows once.
     strictSingleValueFields: false,
-    // By default, Node silently drops a field with spaces around its value. A wrong credential would then look like none, and two
-    // credentials like one.
+    // By default, Node silently drops a field with spaces around its value. The server would then treat a malformed credential as absent,
+    // and two credentials as one.
     strictFieldWhitespaceValidation: false,
     settings: {
       enablePush: false,
@@ -265,7 +265,7 @@ interface IncomingStream {
   readonly connection: GuardedConnection;
 }
 
-/** Without `date`: gRPC does not use it, and Node formats it for every response. */
+/** Omits the `date` header: gRPC does not use it, and Node would format it for every response. */
 const WITH_TRAILERS = { waitForTrailers: true, sendDate: false } as const;
 
 const CALL: unique symbol = Symbol("waymark call");
@@ -350,7 +350,7 @@ class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements CallPor
     const call = this.#call;
     if (this.isGone || call === undefined) return;
     this.stream.sendTrailers(nodeHeaders(call.trailers()));
-    // Node sends trailers in its own setImmediate. If the stream closed before, they would not be sent.
+    // Node sends trailers in a setImmediate callback. If the stream closed before that, they would be lost.
     if (!call.isRequestEnded) setImmediate(() => call.trailersSent());
   }
 }

@@ -38,7 +38,7 @@ export interface FileAcceptor extends TlsAcceptor {
   reloadTls(): void;
 }
 
-/** Like `openAcceptor`, with certificates that are read again when their files change, until the acceptor is closed. */
+/** Like `openAcceptor`, but reads the certificates again when their files change, until the acceptor is closed. */
 export async function openFileAcceptor({ tls, onReload, onReloadFailed, ...options }: FileAcceptOptions): Promise<FileAcceptor> {
   const acceptor = await openAcceptor({ ...options, tls: tls && readTls(tls) });
   const watch = tls && watchTls(tls, (material) => acceptor.setTls(material), { onReload, onError: onReloadFailed });
@@ -55,7 +55,10 @@ export interface TlsWatch {
   stop(): void;
 }
 
-/** Interval between checks of the files' times, in ms. A check costs three stat calls; inotify misses renames on network mounts. */
+/**
+ * Interval between checks of the files' modification times, in ms. A check costs three stat calls; inotify misses renames on network
+ * mounts.
+ */
 const POLL_MS = 10_000;
 
 /**

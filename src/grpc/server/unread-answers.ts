@@ -1,10 +1,11 @@
 /**
- * Answers that clients have not read yet, across all connections of a listener. A budget bounds their bytes, and each holder must make progress in
- * time. A client that reads nothing therefore costs at most an open connection and a part of this budget, whatever it requests.
- *
- * When the budget is exceeded, the holder with the largest product is cut: the unread bytes of all holders in its network, multiplied by the time
- * since its client last read something, which counts as at least 1 s. If products are equal, the holder with more unread bytes is cut. A client that reads
- * slowly is therefore kept while another client holds more, in few large or many small answers, and while another client reads nothing.
+ * Answers that clients have not read yet, across all connections of a listener. A budget bounds their bytes, and each holder must make
+ * progress in time. A client that reads nothing therefore uses at most an open connection and a part of this budget, whatever it
+ * requests.
+ * When the budget is exceeded, the holder with the largest product is cut: the unread bytes of all holders in its network, multiplied by
+ * the time since its client last read something, which counts as at least 1 s. If products are equal, the holder with more unread bytes
+ * is cut. A client that reads slowly is therefore kept while another client has more unread bytes, in few large or many small answers,
+ * and while another client reads nothing.
  */
 import { networkOf } from "../../lib/addresses.ts";
 
@@ -17,11 +18,11 @@ export interface UnreadLimits {
 
 /** A holder of unread bytes: an answer, a part of an answer, or a connection with all its answers. */
 export interface UnreadAnswer {
-  /** There are more bytes to read. */
+  /** Reports more bytes to read. */
   grow(sizeBytes: number): void;
-  /** The client read these bytes; 0 if it is not known yet which answer it read. */
+  /** Reports that the client read these bytes; 0 if it is not known yet which answer it read. */
   progress(sizeBytes: number): void;
-  /** The client read everything, or the answer was aborted. */
+  /** Reports that the client has read everything, or that the answer was aborted. */
   end(): void;
 }
 
@@ -47,13 +48,13 @@ export interface UnreadPorts {
   readonly onCut?: (address: string) => void;
 }
 
-/** Reading within this time counts as reading now: a slow client does not read in every ms. */
+/** If a client has read something within this time, it is treated as reading now: a slow client does not read in every ms. */
 const READING_MS = 1_000;
 
 export class UnreadAnswers {
   readonly #limits: UnreadLimits;
   readonly #ports: UnreadPorts;
-  /** Holders with unread bytes in the order of their last progress: the first has waited longest. */
+  /** Holders with unread bytes in the order of their last progress: the first holder has waited longest. */
   readonly #waiting = new Set<UnreadHolder>();
   readonly #networks = new Map<string, UnreadNetwork>();
   #bytes = 0;
@@ -88,7 +89,7 @@ export class UnreadAnswers {
     };
   }
 
-  /** Cuts the holders that made no progress in time. `dueMs`: stall-aware ms up to which deadlines are due. */
+  /** Cuts the holders that have not made progress in time. `dueMs`: stall-aware ms up to which deadlines are due. */
   check(dueMs: number): void {
     for (const holder of this.#waiting) {
       if (dueMs - holder.sinceMs < this.#limits.progressTimeoutMs) return;
@@ -122,7 +123,7 @@ export class UnreadAnswers {
     this.#bytes += sizeBytes;
   }
 
-  /** Cost: all waiting holders. */
+  /** Returns the holder with the largest product. Cost: O(waiting holders). */
   #heaviest(first: UnreadHolder): UnreadHolder {
     const nowMs = this.#ports.nowMs();
     let [heaviest, most] = [first, 0];

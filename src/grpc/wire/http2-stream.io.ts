@@ -57,19 +57,18 @@ export function isReset(stream: Http2Stream): boolean {
   return stream.destroyed || (stream.closed && stream.rstCode !== HTTP2_ERROR.NO_ERROR);
 }
 
-/** Casts for Node's types, which require mutable arrays. Node only reads them. */
+/** Casts a header block to Node's type, which requires mutable arrays. Node only reads them. */
 export function nodeHeaders(headers: HeaderBlock): NodeJS.Dict<string | string[]> {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the same object, without `readonly`.
   return headers as NodeJS.Dict<string | string[]>;
 }
 
 /**
- * Delays `session.destroy` to the end of the event loop turn in which it is called. Until then the session may emit more events. Returns a
- * function that returns whether the session is ending or destroyed.
- *
- * When Node refuses a stream because its headers are too many or too long, it frees their memory at the end of the event loop turn. If the
- * session is destroyed in the same turn and collected before its end, Node ends the whole process with "Assertion failed:
- * (current_nghttp2_memory_) == (0)" (seen with Node 24.21). The peer chooses its headers and has many ways to cause the session's
+ * Delays `session.destroy` to the end of the event loop turn in which it is called. Until then the session may emit more events. Returns
+ * a function that returns whether the session is ending or destroyed.
+ * When Node refuses a stream because it has too many or too long headers, it frees their memory at the end of the event loop turn. If the
+ * session is destroyed in the same turn and garbage-collected before the end of the turn, Node ends the whole process with "Assertion
+ * failed: (current_nghttp2_memory_) == (0)" (seen with Node 24.21). The peer chooses its headers and has many ways to cause the session's
  * destruction, for example GOAWAY, which Node itself handles. Therefore sessions are always destroyed in the next turn.
  */
 export function endInNextTurn(session: Http2Session): () => boolean {

@@ -1,7 +1,8 @@
 /**
- * Inflates compressed messages within one budget for all listeners that share it (inflation-budget.ts). The trailer of a gzip message declares the
- * inflated size: the message is charged and its memory allocated by this size, and it is rejected when its real size differs. In a message
- * with several members or trailing bytes, the last bytes declare something else; both are rejected, because their inflated size is unknown.
+ * Inflates compressed messages within one budget for all listeners that share it (inflation-budget.ts). The trailer of a gzip message
+ * declares the inflated size: the message is charged and its memory allocated by this size, and the message is rejected if its real size
+ * differs. In a message with several members or trailing bytes, the last bytes do not declare the total inflated size, so both are
+ * rejected.
  */
 import { gunzip, gunzipSync, inflate, type ZlibOptions } from "node:zlib";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
@@ -12,19 +13,19 @@ import type { CompressedMessage, InflateResult, Inflater, Inflation } from "./me
  * Messages up to this inflated size that also arrived in few bytes are inflated synchronously: passing them to zlib's thread costs more.
  */
 const SMALL_BYTES = 16 * 1_024;
-/** Maximum number of bytes that zlib produces from one byte. */
+/** Maximum number of bytes that zlib can produce from one byte. */
 const MAX_RATIO = 1_032;
 /** Size of the header and trailer of a gzip message. */
 const MIN_GZIP_BYTES = 18;
 /**
- * For incompressible data, gzip adds a thousandth of its size, and these bytes for a header with a file name. A message of twice its
- * inflated size plus these bytes is therefore invalid.
+ * For incompressible data, gzip adds a thousandth of the size, and up to `MAX_ADDED_BYTES` for a header with a file name. A message that
+ * is longer than `MAX_GROWTH` times its inflated size plus `MAX_ADDED_BYTES` is therefore invalid.
  */
 const MAX_GROWTH = 2;
 const MAX_ADDED_BYTES = 1_024;
 /** Explains why the size in the trailer of a gzip message may differ from its inflated size. */
 const UNSUPPORTED = "several gzip members, trailing bytes and truncated messages are not supported";
-/** Interval between two checks of the waiting messages, in ms. */
+/** Interval between checks of the waiting messages, in ms. */
 const CHECK_MS = 20;
 const RETRY_MS = 1_000;
 
@@ -101,7 +102,7 @@ class RunningInflation implements Inflation {
 
   release(): void {
     this.#isReleased = true;
-    // While zlib's thread writes into the memory, the memory stays charged.
+    // The memory remains charged while zlib's thread writes into it.
     if (!this.#isAtWork) this.#budget.release(this.#ticket, performance.now());
   }
 

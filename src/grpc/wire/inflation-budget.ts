@@ -1,15 +1,17 @@
 /**
  * The budget for compressed messages: the inflated bytes held at a time, the bytes per second that inflating may add to the bytes on the
  * wire, and the compressed bytes per second that may be read. A few kilobytes of gzip can become megabytes, and a few megabytes that
- * inflate to nothing take half a second to read. Therefore the connection that sends the most of them waits behind all others. Pure: the
- * caller passes the time, and the shell inflates.
+ * inflate to nothing need half a second to read. Therefore the connection that sends the most compressed data waits behind all others.
+ * Pure: the caller passes the time, and the shell inflates.
  */
 
 import { TokenBucket } from "../../lib/buckets/token-bucket.ts";
 
 /** Limits over all connections. */
 export interface InflationLimits {
-  /** Inflated bytes that are being made or not yet handled. When there are none, one message may exceed the limit. */
+  /**
+   * Maximum number of inflated bytes that are being produced or not yet processed. When there are none, one message may exceed the limit.
+   */
   readonly maxBytes: number;
   /**
    * Gained bytes allowed per second, and the maximum that can accumulate. The gain of a message is its inflated size minus its free size
@@ -18,7 +20,7 @@ export interface InflationLimits {
   readonly gainPerSecond: number;
   readonly burstBytes: number;
   /**
-   * Compressed bytes that may be read per second, and the maximum that can accumulate. Reading a byte takes up to 0.1 µs, whatever its
+   * Compressed bytes that may be read per second, and the maximum that can accumulate. Reading a byte needs up to 0.1 µs, whatever its
    * inflated size.
    */
   readonly workPerSecond: number;
@@ -53,7 +55,10 @@ export const INFLATION_LIMITS: InflationLimits = {
  */
 const FREE_RATIO = 16;
 const FREE_BYTES = 4_096;
-/** A compressed message of up to this size is read in at most 0.1 ms. The same number of bytes of small uncompressed calls takes longer. */
+/**
+ * A compressed message of up to this size is read in at most 0.1 ms. The same number of bytes of small uncompressed calls needs more
+ * time.
+ */
 export const FREE_WORK_BYTES = 1_024;
 
 /**
@@ -70,7 +75,7 @@ export interface InflationClaim {
   readonly wireBytes: number;
   /** Inflated size. */
   readonly inflatedBytes: number;
-  /** Called later and once for a claim that had to wait. */
+  /** Called once, in a later turn, for a claim that had to wait. */
   readonly decided: (isGranted: boolean) => void;
 }
 
@@ -96,7 +101,7 @@ interface OwnerAccount {
 export class InflationBudget {
   readonly #limits: InflationLimits;
   readonly #accounts = new WeakMap<object, OwnerAccount>();
-  /** In ascending order of price. */
+  /** Waiting claims in ascending order of price. */
   readonly #waiting: InflationTicket[] = [];
   #waitingBytes = 0;
   #usedBytes = 0;
@@ -109,7 +114,7 @@ export class InflationBudget {
     this.#work = new TokenBucket(limits.workBurstBytes, 1_000 / limits.workPerSecond);
   }
 
-  /** Inflated bytes that are being made or held. */
+  /** Number of inflated bytes that are being produced or held. */
   get usedBytes(): number {
     return this.#usedBytes;
   }
@@ -118,12 +123,12 @@ export class InflationBudget {
     return this.#waiting.length;
   }
 
-  /** Whether so many messages of a connection wait that its further messages are rejected. */
+  /** Whether further messages of a connection are rejected because it already has too many waiting messages. */
   isCrowdedBy(owner: object): boolean {
     return (this.#accounts.get(owner)?.waitingCount ?? 0) >= this.#limits.maxWaitingEach;
   }
 
-  /** Adds a claim. The ticket is granted, waits for `decided`, or is over, which means rejected. */
+  /** Adds a claim. The ticket is granted, waits for `decided`, or is over, which means that it was rejected. */
   claim(claim: InflationClaim, monoMs: number): InflationTicket {
     const gainBytes = Math.max(0, claim.inflatedBytes - Math.max(FREE_BYTES, claim.wireBytes * FREE_RATIO));
     const workBytes = claim.wireBytes <= FREE_WORK_BYTES ? 0 : claim.wireBytes;
@@ -136,7 +141,7 @@ export class InflationBudget {
     return ticket;
   }
 
-  /** Releases a claim whose message is handled or whose stream is gone. Further calls do nothing. */
+  /** Releases a claim whose message has been processed or whose stream is gone. Further calls do nothing. */
   release(ticket: InflationTicket, monoMs: number): void {
     if (ticket.state === "waiting") this.#leave(ticket);
     if (ticket.state === "granted") this.#usedBytes -= ticket.claim.inflatedBytes;
@@ -144,7 +149,7 @@ export class InflationBudget {
     this.#grantWaiting(monoMs);
   }
 
-  /** Grants the waiting claims that the budget allows now, and rejects some that waited too long. Called often while a claim waits. */
+  /** Grants the waiting claims that the budget allows now, and rejects some that have waited too long. Called often while a claim waits. */
   check(monoMs: number): void {
     const late = this.#waiting.filter((ticket) => ticket.untilMonoMs <= monoMs).slice(0, REFUSALS_A_CHECK);
     for (const ticket of late) this.#refuse(ticket);
@@ -212,15 +217,15 @@ export class InflationBudget {
     ticket.claim.decided(false);
   }
 
-  /** In bytes of gain. Compressed bytes are scaled by the ratio of the two allowed rates. */
+  /** Returns the cost in bytes of gain. Compressed bytes are scaled by the ratio of the two allowed rates. */
   #costOf({ gainBytes, workBytes }: Pick<InflationTicket, "gainBytes" | "workBytes">): number {
     return gainBytes + (workBytes * this.#limits.gainPerSecond) / this.#limits.workPerSecond;
   }
 
   /**
-   * The start tag of the connection's next message, in bytes that could have been gained since time 0: the connection's earlier costs, but
-   * not before now. A connection that keeps sending messages therefore moves behind the waiting ones (start-time fair queueing: Goyal, Vin,
-   * Cheng 1996).
+   * Returns the start tag of the connection's next message, in bytes that could have been gained since time 0: the connection's earlier
+   * costs, but not before now. A connection that keeps sending messages therefore moves behind the waiting ones (start-time fair
+   * queueing: Goyal, Vin, Cheng 1996).
    */
   #chargedUntil(owner: object, monoMs: number): number {
     return Math.max(this.#accounts.get(owner)?.chargedUntil ?? 0, (monoMs * this.#limits.gainPerSecond) / 1_000);

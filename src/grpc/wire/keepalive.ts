@@ -4,9 +4,9 @@
  */
 
 export interface KeepaliveLimits {
-  /** A connection is pinged when nothing arrived on it for this time. */
+  /** A connection is pinged when nothing has arrived on it for this time. */
   readonly keepaliveTimeMs: number;
-  /** A peer is considered dead when nothing arrived for this time after a ping. */
+  /** A peer is considered dead when nothing arrives for this time after a ping. */
   readonly keepaliveTimeoutMs: number;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Splits the bytes of a stream into messages and delivers them in order, as fast as the listener accepts them. Client and server use it.
+ * Splits the bytes of a stream into messages and delivers them in order, as fast as the listener accepts them. Used by client and server.
  */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { MessageEncoding } from "./request-head.ts";
@@ -10,7 +10,7 @@ export interface CompressedMessage {
   readonly bytes: Uint8Array;
   /** The connection of the message. The cost of inflating is charged to it. */
   readonly owner: object;
-  /** Largest inflated size of the message, in bytes. */
+  /** Maximum inflated size of the message, in bytes. */
   readonly maxMessageBytes: number;
 }
 
@@ -23,7 +23,7 @@ export interface Inflation {
   readonly result: InflateResult | undefined;
   /** Called once if `result` was not set immediately. Never called after `release`. */
   onResult: ((result: InflateResult) => void) | undefined;
-  /** Must be called when the message is handled or no longer wanted. Further calls do nothing. */
+  /** Must be called when the message has been processed or is no longer wanted. Further calls do nothing. */
   release(): void;
 }
 
@@ -35,7 +35,7 @@ export interface Inflater {
 /** Receives the messages of a stream. */
 export interface MessageSink {
   message(bytes: Uint8Array): void;
-  /** The peer has ended its direction, and every message was delivered. */
+  /** The peer has ended its direction, and every message has been delivered. */
   ended(): void;
   /** The received bytes are not a valid message. Delivery has ended. */
   failed(error: WaymarkError): void;
@@ -43,21 +43,21 @@ export interface MessageSink {
 
 export interface ReaderParts {
   readonly bounds: AssemblyBounds;
-  /** The encoding that the headers named. Undefined if they have not arrived or named none. */
+  /** The encoding that the headers declared. Undefined if the headers have not arrived or declared no encoding. */
   readonly encoding?: MessageEncoding | undefined;
-  /** Undefined when nothing can be inflated; a compressed message is then rejected. */
+  /** Undefined when nothing can be inflated. Compressed messages are then rejected. */
   readonly inflater: Inflater | undefined;
   /** The connection of the stream. The cost of inflating is charged to it. */
   readonly owner: object;
   readonly port: { pause(): void; resume(): void; defer(act: () => void): void };
 }
 
-/** Reasons why delivery may wait. */
+/** Reasons for delaying delivery. */
 const WAITS = { listener: 1, inflation: 2, turn: 4 } as const;
 
 /**
- * Maximum number of messages delivered in one go. If thousands of small messages arrive in one chunk, other streams get their turns in
- * between.
+ * Maximum number of messages delivered in one event loop turn. If thousands of small messages arrive in one chunk, other streams get
+ * their turns in between.
  */
 const MESSAGES_AT_ONCE = 128;
 
@@ -67,12 +67,12 @@ export class MessageReader {
   readonly #assembler: MessageAssembler;
   #encoding: MessageEncoding | undefined;
   #state: "open" | "ended" | "over" = "open";
-  /** The reasons why delivery waits now, as a sum of `WAITS`. */
+  /** The current reasons for delaying delivery, as a sum of `WAITS`. */
   #waits = 0;
   #inflation: Inflation | undefined;
   /** The inflated message until it is delivered. */
   #inflated: InflateResult | undefined;
-  /** Whether the message that was inflated last was delivered to the listener. */
+  /** Whether the message that was inflated last has been delivered to the listener. */
   #isInflationGiven = false;
   #isGiving = false;
 
@@ -88,7 +88,7 @@ export class MessageReader {
     return this.#state !== "open";
   }
 
-  /** Sets the encoding of compressed messages, which the headers named. */
+  /** Sets the encoding of compressed messages, which the headers declared. */
   useEncoding(encoding: MessageEncoding): void {
     this.#encoding = encoding;
     this.#assembler.allowCompressed();
@@ -113,7 +113,7 @@ export class MessageReader {
     this.#give();
   }
 
-  /** Stops delivery. The message that is being delivered now is the last one. */
+  /** Stops delivery. The message that is being delivered now is the last one before the pause. */
   pause(): void {
     this.#wait(WAITS.listener);
   }
@@ -132,7 +132,7 @@ export class MessageReader {
     this.#inflated = undefined;
   }
 
-  /** Releases the charge for the message that was delivered last, before the next message or `drop`. */
+  /** Releases the charge for the message that was delivered last. Called before the next message or `drop`. */
   handled(): void {
     if (!this.#isInflationGiven) return;
     this.#inflation?.release();
@@ -205,7 +205,7 @@ export class MessageReader {
     this.#wait(WAITS.inflation);
     inflation.onResult = (inflated) => {
       if (this.#state === "over") return;
-      this.#inflated = inflated; // The listener may have paused meanwhile.
+      this.#inflated = inflated; // The listener may have paused in the meantime.
       this.#goOn(WAITS.inflation);
     };
   }
@@ -270,11 +270,11 @@ export function sizeIn(prefix: Uint8Array): number {
 
 /** Limits on the bytes of incomplete messages, over all streams that share this object. */
 export interface AssemblyBounds {
-  /** Largest message in bytes, also after inflation. */
+  /** Maximum size of a message in bytes, before and after inflation. */
   readonly maxMessageBytes: number;
-  /** Bytes of incomplete messages over all streams. */
+  /** Maximum number of bytes of incomplete messages over all streams. */
   readonly maxBufferedBytes: number;
-  /** Bytes of memory that hold them now. The assemblers update it. */
+  /** Bytes of memory that incomplete messages use now. The assemblers update it. */
   bufferedBytes: number;
 }
 
@@ -288,20 +288,20 @@ export class MessageAssembler {
   readonly #bounds: AssemblyBounds;
   #mayBeCompressed: boolean;
   #isCompressed = false;
-  /** Bytes that were not delivered yet: a chunk that began with a complete message, or the beginning of `#room`. */
+  /** Bytes that have not been delivered yet: a chunk that began with a complete message, or the beginning of `#room`. */
   #held: Uint8Array = NOTHING;
-  /** The assembler's own memory. None of its bytes were delivered yet. */
+  /** The assembler's own memory. None of its bytes have been delivered yet. */
   #room: Uint8Array<ArrayBuffer> | undefined;
   /** This assembler's part of `bufferedBytes`. */
   #countedBytes = 0;
 
-  /** `mayBeCompressed` is set when the headers named an encoding. Check `isCompressed` for each message then. */
+  /** `mayBeCompressed` is set when the headers declared an encoding. The caller must then check `isCompressed` for each message. */
   constructor(bounds: AssemblyBounds, mayBeCompressed = false) {
     this.#bounds = bounds;
     this.#mayBeCompressed = mayBeCompressed;
   }
 
-  /** Allows compressed messages, because headers that arrived later named an encoding. */
+  /** Allows compressed messages, because headers that arrived after the constructor call declared an encoding. */
   allowCompressed(): void {
     this.#mayBeCompressed = true;
   }
@@ -312,8 +312,8 @@ export class MessageAssembler {
   }
 
   /**
-   * Adds a chunk. Throws `quota_exceeded` when its message is over the limit. When the shared buffer is full, it throws `quota_exceeded`
-   * for every chunk that does not begin with a complete message, so that small requests are answered while others fill the memory.
+   * Adds a chunk. Throws `quota_exceeded` when its message is over the limit. When the shared buffer is full, throws `quota_exceeded` for
+   * every chunk that does not begin with a complete message, so that small requests are answered while others fill the memory.
    */
   push(chunk: Uint8Array): void {
     if (chunk.length === 0) return;
@@ -343,18 +343,21 @@ export class MessageAssembler {
     return held.subarray(PREFIX_BYTES, end);
   }
 
-  /** Whether bytes of an incomplete message are buffered. At the end of a stream they are half a message. */
+  /** Whether bytes of an incomplete message are buffered. At the end of a stream this means that the last message is truncated. */
   isInside(): boolean {
     return this.#held.length > 0;
   }
 
   /** Releases the buffered bytes. */
   drop(): void {
-    this.#room?.buffer.transfer(0); // Frees the memory now: after a flood, the garbage collector may not run for minutes.
+    this.#room?.buffer.transfer(0); // Frees the memory now: after a flood, the garbage collector might not run for minutes.
     this.#hold(NOTHING, undefined);
   }
 
-  /** Returns the size of the message at the start of the buffered bytes, when its prefix is complete and valid. */
+  /**
+   * Returns the size of the message at the start of the buffered bytes. Undefined until its prefix is complete. Throws if the prefix is
+   * invalid.
+   */
   #messageBytes(): number | undefined {
     const held = this.#held;
     if (held.length < PREFIX_BYTES) return undefined;
@@ -385,7 +388,8 @@ export class MessageAssembler {
   }
 
   /**
-   * The memory doubles as it grows, but not beyond the message. A client that announces much and sends little therefore uses little memory.
+   * Returns memory for the message. The memory doubles as the message grows, but not beyond the message size. A client that announces
+   * much and sends little therefore uses little memory.
    */
   #roomFor(total: number): Uint8Array<ArrayBuffer> {
     const room = this.#room;
@@ -408,30 +412,30 @@ function startsWhole(chunk: Uint8Array): boolean {
   return chunk.length >= PREFIX_BYTES && chunk.length >= PREFIX_BYTES + sizeIn(chunk);
 }
 
-/** Error for a compressed message without an encoding. */
+/** Returns the error for a compressed message without an encoding. */
 function unagreed(): WaymarkError {
   return new WaymarkError("internal", "the message is marked as compressed, but the headers have no grpc-encoding");
 }
 
-/** Error for a message that is larger than its receiver accepts. */
+/** Returns the error for a message that is larger than its receiver accepts. */
 function tooLarge(sizeBytes: number, maxBytes: number): WaymarkError {
   return new WaymarkError("quota_exceeded", `message too large: it has ${sizeBytes} bytes, and the limit is ${maxBytes}`, {
     metadata: { max_bytes: String(maxBytes), bytes: String(sizeBytes) },
   });
 }
 
-/** Error for bytes that are not gRPC messages. */
+/** Returns the error for bytes that are not gRPC messages. */
 function malformed(description: string): WaymarkError {
   return new WaymarkError("invalid_argument", description, { violations: [{ field: "request", description }] });
 }
 
 /**
- * An HTTP/2 stream as the state machines of calls see it. The shell (`http2-stream.io.ts`) implements it over node:http2; tests
- * implement it over arrays.
+ * An HTTP/2 stream from the point of view of the state machines of calls. The shell (`http2-stream.io.ts`) implements it over node:http2;
+ * tests implement it over arrays.
  */
 /**
- * Called when HTTP/2 has accepted all written bytes: the peer's window and the socket had room for them. Node calls it with an error when
- * the stream is gone.
+ * Called when HTTP/2 has accepted all written bytes because the peer's window and the socket had room for them. Node calls it with an
+ * error when the stream is gone.
  */
 export type WriteCallback = (error?: Error | null) => void;
 
@@ -441,7 +445,7 @@ export interface StreamPort {
   readonly isGone: boolean;
   /** Writes DATA bytes. Returns false when the caller should wait for `onceWritable` before it writes more. */
   write(bytes: Uint8Array, taken?: WriteCallback): boolean;
-  /** Ends our direction after the written bytes, with these bytes as the last ones. */
+  /** Ends this side's direction after the written bytes, with these bytes as the last ones. */
   end(bytes?: Uint8Array): void;
   /** Resets the stream with an HTTP/2 error code (RFC 9113, section 7). Does nothing when the stream is over. */
   reset(http2Code: number): void;

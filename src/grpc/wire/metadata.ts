@@ -1,6 +1,6 @@
 /**
- * The metadata of a call: the headers and trailers of the application (gRPC over HTTP/2, "Custom-Metadata"). Values are printable ASCII, or
- * bytes if the name ends in `-bin`, which are sent in base64.
+ * The metadata of a call: the headers and trailers of the application (gRPC over HTTP/2, "Custom-Metadata"). Values are printable ASCII.
+ * If the name ends in `-bin`, the value is bytes, which are sent in base64.
  */
 import { assert, invalid } from "../../lib/errors.ts";
 
@@ -43,12 +43,12 @@ const CONNECTION_NAMES: ReadonlySet<string> = new Set([
 export class GrpcMetadata implements Iterable<readonly [string, MetadataValue]> {
   readonly #entries: (readonly [string, MetadataValue])[] = [];
 
-  /** The first value of a lower-case name. */
+  /** Returns the first value of a lower-case name. */
   get(name: string): MetadataValue | undefined {
     return this.#entries.find(([each]) => each === name)?.[1];
   }
 
-  /** All values of a lower-case name, in order. */
+  /** Returns all values of a lower-case name, in order. */
   getAll(name: string): readonly MetadataValue[] {
     return this.#entries.filter(([each]) => each === name).map(([, value]) => value);
   }
@@ -58,13 +58,13 @@ export class GrpcMetadata implements Iterable<readonly [string, MetadataValue]> 
   }
 
   /**
-   * Adds a value. The name consists of lower-case letters, digits, `_`, `.` and `-`, is not a name of the protocol and does not begin with
-   * `grpc-`. The value is printable ASCII; spaces around it are removed. If the name ends in `-bin`, the value is bytes. Anything else is a
-   * bug of the caller and fails an assertion. `metadataOf` reads metadata from outside.
+   * Adds a value. The name must consist of lower-case letters, digits, `_`, `.` and `-`, must not be a name of the protocol, and must not
+   * begin with `grpc-`. The value must be printable ASCII; spaces around it are removed. If the name ends in `-bin`, the value must be
+   * bytes. Anything else is a bug of the caller and fails an assertion. `metadataOf` reads metadata from outside.
    */
   add(name: string, value: MetadataValue): this {
     const isAllowed = NAME.test(name) && !name.startsWith("grpc-") && !PROTOCOL_NAMES.has(name) && !CONNECTION_NAMES.has(name);
-    assert(isAllowed, "applications must not set this metadata name", { name });
+    assert(isAllowed, "applications may set this metadata name", { name });
     assert(isBinaryName(name) === (typeof value !== "string"), "a metadata value is bytes if and only if its name ends in -bin", { name });
     assert(typeof value !== "string" || ASCII_VALUE.test(value), "a metadata value is printable ASCII", { name });
     this.#entries.push([name, typeof value === "string" ? value.trim() : value]);
@@ -107,7 +107,7 @@ export function metadataOf(fields: readonly string[]): GrpcMetadata {
   return GrpcMetadata.read(entries);
 }
 
-/** Adds metadata to a header block, each name with all its values in order. */
+/** Adds metadata to a header block. Each name has all its values in order. */
 export function addFields(block: Record<string, string | readonly string[]>, metadata: GrpcMetadata): void {
   for (const [name, value] of metadata) {
     const text = typeof value === "string" ? value : encodeBinary(value);

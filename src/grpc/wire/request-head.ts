@@ -93,12 +93,12 @@ export function fieldOf(name: string, headers: HeaderBlock, fields: readonly str
   return fields.filter((_, at) => at % 2 === 1 && fields[at - 1]?.toLowerCase() === name).join(", ");
 }
 
-/** The first value of a field as node:http2 reports it. */
+/** Returns the first value of a field as node:http2 reports it. */
 export function firstOf(value: string | readonly string[] | undefined): string | undefined {
   return typeof value === "object" ? value[0] : value;
 }
 
-/** The encoding in a `grpc-encoding` header: undefined for none, "unknown" for an unsupported one. */
+/** Returns the encoding in a `grpc-encoding` header: undefined for none, "unknown" for an unsupported one. */
 export function encodingOf(header: string | undefined): MessageEncoding | "unknown" | undefined {
   if (header === undefined || header === "identity") return undefined;
   return header === "gzip" || header === "deflate" ? header : "unknown";
@@ -110,7 +110,7 @@ const MAX_TIMEOUT_MS = 10 * 365 * 86_400_000;
 const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
 const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
 
-/** Largest number that the header may have: eight digits. */
+/** Maximum number in the header: eight digits. */
 const MAX_VALUE = 99_999_999;
 
 /**
@@ -128,7 +128,8 @@ export function parseTimeout(text: string | undefined): number | WaymarkError | 
 }
 
 /**
- * Returns the header for a timeout in ms, rounded up so that the server never gives up before the client. An elapsed timeout becomes 1 ns.
+ * Returns the header value for a timeout in ms, rounded up so that the server never gives up before the client. An elapsed timeout
+ * becomes 1 ns.
  */
 export function formatTimeout(timeoutMs: number): string {
   if (timeoutMs <= 0) return "1n";
@@ -139,7 +140,7 @@ export function formatTimeout(timeoutMs: number): string {
   return `${Math.min(MAX_VALUE, Math.ceil(timeoutMs / 3_600_000))}H`;
 }
 
-/** Error for a call whose deadline has passed. */
+/** Returns the error for a call whose deadline has passed. */
 export function expired(): WaymarkError {
   return new WaymarkError("deadline_exceeded", "the deadline passed before the response was ready");
 }

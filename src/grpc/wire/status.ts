@@ -88,7 +88,7 @@ export function encodeStatusMessage(message: string): string {
   return encoded;
 }
 
-/** Decodes a message. Invalid percent signs are kept, because gRPC forbids losing a status because of its message. */
+/** Decodes a message. Invalid percent signs are kept, because gRPC forbids losing a status because its message is invalid. */
 export function decodeStatusMessage(encoded: string): string {
   if (!encoded.includes("%")) return encoded;
   const bytes: number[] = [];

@@ -2,7 +2,7 @@
 import { equalBytes } from "../../lib/crypto.ts";
 import { CHAIN_START, type ChainPoint, chainHash, parseCanonical } from "./record.ts";
 
-/** A record as stored. `place` is the number under which it was found. */
+/** A record as stored. `place` is its number in the store. */
 export interface ChainedRecord {
   readonly place: number;
   readonly canonical: Uint8Array;
@@ -11,9 +11,9 @@ export interface ChainedRecord {
 
 export interface ChainProblem {
   readonly kind: "altered" | "missing" | "reordered" | "truncated_head" | "truncated_tail";
-  /** Number of the first record that differs from the written one. */
+  /** Number of the first record that differs from the record that was written. */
   readonly number: number;
-  /** Describes the found and the expected state for a person. */
+  /** Describes the actual and the expected state for a person. */
   readonly message: string;
 }
 
@@ -23,7 +23,7 @@ export class ChainCheck {
   readonly #anchor: ChainPoint;
   #problem: ChainProblem | undefined;
 
-  /** `last`: the record at which an earlier check stopped and this one continues. */
+  /** `last`: the record at which an earlier check stopped, and from which this check continues. */
   constructor(anchor: ChainPoint = CHAIN_START, last: ChainPoint = anchor) {
     this.#anchor = anchor;
     this.#last = last;
@@ -53,7 +53,7 @@ export class ChainCheck {
       return {
         kind: "altered",
         number,
-        message: `record ${number} follows record ${head.number}, which is the last one according to the log`,
+        message: `record ${number} follows record ${head.number}, but record ${head.number} is the last one according to the log`,
       };
     if (!equalBytes(hash, head.hash))
       return { kind: "altered", number, message: `the hash of record ${number} does not match the log's hash of its last record` };
@@ -66,7 +66,7 @@ export class ChainCheck {
     const parsed = parseCanonical(canonical);
     if (parsed === undefined) return { kind: "altered", number: place, message: `record ${place} cannot be read` };
     if (parsed.number !== place) {
-      const message = `record ${parsed.number} is stored in the place of record ${place}`;
+      const message = `record ${parsed.number} is stored under the number ${place}`;
       return { kind: "reordered", number: place, message };
     }
     if (!equalBytes(chainHash(this.#last.hash, canonical), hash)) {

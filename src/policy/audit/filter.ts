@@ -1,9 +1,9 @@
-/** Filters for audit records, and page tokens that stay valid while the log grows and is pruned. */
+/** Filters for audit records, and page tokens that remain valid while the log grows and is pruned. */
 import { decodePageToken, encodePageToken, unreadableToken } from "../../catalog/query/query.ts";
 import { textHash } from "../../lib/hash64.ts";
 import type { AuditEvent, AuditKind } from "./record.ts";
 
-/** A record matches if all fields match exactly. Empty texts and lists match everything. */
+/** A record matches if all fields match exactly. An empty text or list matches everything. */
 export interface AuditFilter {
   readonly kinds: readonly AuditKind[];
   readonly principal: string;
@@ -42,14 +42,14 @@ function filterHash(filter: AuditFilter): string {
   return textHash(["audit", kinds.toSorted().join(), principal, namespace, reason, fromWallMs ?? "", toWallMs ?? ""].join(PART));
 }
 
-/** The token of the page of records with numbers below `before`. Newer records do not move the page. */
+/** Returns the token of the page of records with numbers below `before`. Newer records do not move the page. */
 export function encodeAuditToken(before: number, filter: AuditFilter): string {
   return encodePageToken(`${before}`, filterHash(filter));
 }
 
 /**
- * The number that limits a page from above. Undefined for an empty token. Throws `invalid_argument` for a text that is not a token of this
- * filter.
+ * Returns the number that limits a page from above. Undefined for an empty token. Throws `invalid_argument` for a text that is not a
+ * token of this filter.
  */
 export function decodeAuditToken(token: string, filter: AuditFilter): number | undefined {
   if (token === "") return undefined;

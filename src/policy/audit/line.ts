@@ -1,9 +1,9 @@
-/** Audit records as lines of JSON, for files that other programs collect: writes them, and verifies a copy of a log. */
+/** Audit records as lines of JSON, for files that other programs collect. Writes the lines, and verifies a copy of a log. */
 import { equalBytes } from "../../lib/crypto.ts";
 import { ChainCheck, type ChainedRecord } from "./chain.ts";
 import { type AuditRecord, canonicalBytes, eventOf, HASH_BYTES, joinSubjects, splitSubjects } from "./record.ts";
 
-/** One object with every field, the names in snake_case and the hashes in hex; ends in a newline. */
+/** Returns one JSON object with every field, followed by a newline. Names are in snake_case and hashes in hex. */
 export function auditLine(record: AuditRecord): string {
   const { number, atWallMs, hash, previousHash, requestId, subjects, ...texts } = record;
   const at = new Date(atWallMs).toISOString();
@@ -13,13 +13,14 @@ export function auditLine(record: AuditRecord): string {
 
 export interface LinesReading {
   readonly isIntact: boolean;
-  /** Records up to the first fault. */
+  /** Number of records up to the first fault. */
   readonly checked: number;
   /** Number of the first record; 0 without records. */
   readonly firstNumber: number;
   readonly lastNumber: number;
   /**
-   * Hash of the last record in hex; empty without records. Compare it with the server's: a copy without the newest records is intact too.
+   * Hash of the last record in hex; empty without records. Compare it with the server's hash: a copy that lacks the newest records also
+   * counts as intact.
    */
   readonly lastHash: string;
   /** Kind of the first fault; empty if the copy is intact. */
@@ -28,7 +29,7 @@ export interface LinesReading {
   readonly detail: string;
 }
 
-/** The only form that `auditLine` writes. Without the Z, for example, JavaScript would read the same text as a local time. */
+/** The only format that `auditLine` writes. Without the Z, for example, JavaScript would read the text as a local time. */
 const AT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
 interface AuditLine {
@@ -83,7 +84,7 @@ function* linesOf(text: string): Generator<string> {
   }
 }
 
-/** The record of a line that `auditLine` wrote. Undefined for other lines. */
+/** Returns the record of a line that `auditLine` wrote. Undefined for other lines. */
 function parseLine(line: string): AuditLine | undefined {
   const fields = parseFields(line);
   const { number, at } = fields;
@@ -96,7 +97,7 @@ function parseLine(line: string): AuditLine | undefined {
   return { stored: { place: number, canonical: canonicalBytes(number, event), hash }, previousHash, hashText: String(fields["hash"]) };
 }
 
-/** The subjects of a line as one text. Undefined if the value is not a list of strings. */
+/** Returns the subjects of a line as one text. Undefined if the value is not a list of strings. */
 function subjectsOf(value: unknown): string | undefined {
   if (!Array.isArray(value)) return undefined;
   const subjects = value.filter((subject) => typeof subject === "string" && !subject.includes("\n"));

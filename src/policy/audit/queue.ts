@@ -13,14 +13,14 @@ export const LOSS = { ...NODE_ACT, action: "audit.lost" } as const;
  */
 const MAX_SUBJECT_CHARS = 32 * 1024 * 1024;
 
-/** Events in order. One batch of the oldest events is written at a time, and stays here until it is on disk. */
+/** Events in order. The oldest events are written in one batch at a time, and remain in the queue until they are on disk. */
 export class AuditQueue {
   readonly #maxEvents: number;
   readonly #waiting: AuditEvent[] = [];
   #batch: readonly AuditEvent[] = [];
-  /** Total length of the subjects of all events that are not written yet. */
+  /** Total length of the subjects of all events that have not been written yet. */
   #subjectChars = 0;
-  /** Events lost since the last record of a loss. */
+  /** Number of events lost since the loss was last recorded. */
   #lostCount = 0;
   #lastWallMs = 0;
   /** Number of accepted events, including records of losses. */
@@ -31,12 +31,12 @@ export class AuditQueue {
     this.#maxEvents = maxEvents;
   }
 
-  /** Number of events that are not written yet. */
+  /** Number of events that have not been written yet. */
   get pendingCount(): number {
     return this.#waiting.length + this.#batch.length;
   }
 
-  /** Number of accepted events. All of them are on disk when `writtenCount` is as high. */
+  /** Number of accepted events. All of them are on disk when `writtenCount` has reached this number. */
   get takenCount(): number {
     return this.#takenCount;
   }
@@ -45,10 +45,10 @@ export class AuditQueue {
     return this.#writtenCount;
   }
 
-  /** Accepts an event, or loses it if the queue is full. */
+  /** Accepts an event, or drops and counts it if the queue is full. */
   push(event: AuditEvent): "taken" | "lost" {
     this.#lastWallMs = event.atWallMs;
-    this.#tellLoss();
+    this.#recordLoss();
     if (this.#isFullFor(event)) {
       this.#lostCount++;
       return "lost";
@@ -57,26 +57,26 @@ export class AuditQueue {
     return "taken";
   }
 
-  /** The oldest events, at most `maxEvents`. Returns the same events until they are written. */
+  /** Returns the oldest events, at most `maxEvents`. Returns the same events until they are written. */
   takeBatch(maxEvents: number): readonly AuditEvent[] {
     if (this.#batch.length === 0) {
-      this.#tellLoss();
+      this.#recordLoss();
       this.#batch = this.#waiting.splice(0, maxEvents);
     }
     return this.#batch;
   }
 
-  /** Removes the batch, which is on disk. */
+  /** Removes the batch after it has been written to disk. */
   batchWritten(): void {
-    assert(this.#batch.length > 0, "no audit batch is being written");
+    assert(this.#batch.length > 0, "an audit batch is being written");
     this.#writtenCount += this.#batch.length;
     for (const { subjects } of this.#batch) this.#subjectChars -= subjects.length;
     this.#batch = [];
-    this.#tellLoss();
+    this.#recordLoss();
   }
 
   /** Records a loss as soon as there is room, and before all later events. */
-  #tellLoss(): void {
+  #recordLoss(): void {
     if (this.#lostCount === 0 || this.pendingCount >= this.#maxEvents) return;
     this.#add({ ...LOSS, atWallMs: this.#lastWallMs, reason: "audit_overflow", detail: `${counted(this.#lostCount, "event")} lost` });
     this.#lostCount = 0;

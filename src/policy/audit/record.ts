@@ -21,7 +21,7 @@ export interface AuditEvent {
   /** The principal of the caller; empty for an anonymous caller. */
   readonly principal: string;
   readonly tenant: string;
-  /** Address the call came from. */
+  /** Address from which the call came. */
   readonly source: string;
   /** `query`, `register`, `policy.apply`, … */
   readonly action: string;
@@ -46,10 +46,10 @@ export interface AuditEvent {
   readonly subjects: string;
 }
 
-/** Maximum number of subjects in one record. An operation with more subjects leaves further records. */
+/** Maximum number of subjects in one record. An operation with more subjects is recorded in several records. */
 export const MAX_SUBJECTS = 100;
 
-/** The text of a subject that is not an entry. No entry key has such a prefix, because namespaces contain no colon. */
+/** Returns the text of a subject that is not an entry. No entry key has such a prefix, because namespaces contain no colon. */
 export function subjectOf(sort: "lease" | "node" | "policy" | "zone", name: number | string): string {
   return `${sort}:${name}`;
 }
@@ -62,7 +62,7 @@ export function splitSubjects(subjects: string): readonly string[] {
   return subjects === "" ? [] : subjects.split("\n");
 }
 
-/** An operation of the node itself without further data. */
+/** The fields of an operation that the node itself performs, without further data. */
 export const NODE_ACT = {
   kind: "admin",
   principal: "",
@@ -78,7 +78,7 @@ export const NODE_ACT = {
   subjects: "",
 } as const satisfies Partial<AuditEvent>;
 
-/** The event of a caller's operation. */
+/** Returns the event of a caller's operation. */
 export function accessEvent(
   { principal, tenant, address }: Caller,
   act: Pick<AuditEvent, "action" | "namespace" | "outcome" | "reason" | "rule" | "detail"> &
@@ -90,7 +90,7 @@ export function accessEvent(
 
 /** An event with its position in the chain. */
 export interface AuditRecord extends AuditEvent {
-  /** 1, 2, 3, …; never used twice by one log. */
+  /** 1, 2, 3, …; a log never uses a number twice. */
   readonly number: number;
   /** SHA-256 over the previous hash and the canonical bytes. */
   readonly hash: Uint8Array;
@@ -99,13 +99,18 @@ export interface AuditRecord extends AuditEvent {
 
 /** Accepts operations for the audit log. */
 export interface AuditSink {
-  /** Never throws or blocks. The event is chained and on disk soon after. Events beyond the limit of the queue are lost and counted. */
+  /**
+   * Never throws or blocks. The event is chained and written to disk soon after. Events beyond the limit of the queue are dropped and
+   * counted.
+   */
   record(event: AuditEvent): void;
-  /** Resolves when all events so far are on disk. Rejects with `store_unavailable` if the disk fails; the events then stay in the queue. */
+  /**
+   * Resolves when all events so far are on disk. Rejects with `store_unavailable` if the disk fails; the events then remain in the queue.
+   */
   durable(): Promise<void>;
 }
 
-/** Longest text of each field, in UTF-16 units after escaping. A truncated text ends in an ellipsis. */
+/** Maximum length of each field, in UTF-16 units after escaping. A truncated text ends in an ellipsis. */
 const MAX_LENGTHS = {
   principal: 256,
   tenant: 128,
@@ -126,7 +131,8 @@ const MAX_SUBJECTS_LENGTH = MAX_SUBJECTS * (MAX_SUBJECT_LENGTH + 1);
 const MAX_DATE_MS = 8.64e15;
 type TextField = keyof typeof MAX_LENGTHS;
 
-// Control characters, line separators and changes of the reading direction: an audit line must be shown as it is.
+// Control characters, line separators and changes of the reading direction are escaped, because an audit line must be displayed exactly
+// as it is.
 // oxlint-disable-next-line no-control-regex -- the pattern looks for them
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/;
 const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "g");
@@ -135,7 +141,7 @@ const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "g");
 const UNPRINTABLE_SUBJECT = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/;
 
 function boundText(text: string, maxLength: number): string {
-  // Truncated before escaping as well, so that the cost is bounded by the stored length.
+  // Texts are also truncated before escaping, so that the cost is bounded by the stored length.
   let bounded = text.length > maxLength ? text.slice(0, maxLength) : text;
   if (UNPRINTABLE.test(bounded)) {
     bounded = bounded.replaceAll(EVERY_UNPRINTABLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
@@ -152,7 +158,7 @@ function boundSubjects(subjects: string): string {
   return joinSubjects(bounded.map((subject) => boundText(subject, MAX_SUBJECT_LENGTH)));
 }
 
-/** The event as stored: texts are bounded, control characters escaped as `\u001b`. HOT: per audited call, 1 µs. */
+/** Returns the event as stored: texts are bounded, and control characters are escaped as `\u001b`. HOT: per audited call, 1 µs. */
 export function boundEvent(event: AuditEvent): AuditEvent {
   const text = (field: TextField) => boundText(event[field], MAX_LENGTHS[field]);
   return {
@@ -182,7 +188,7 @@ export const NO_HASH: Uint8Array = new Uint8Array(HASH_BYTES);
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder("utf-8", { fatal: true });
 
-/** The fields in their canonical order, which never changes, after the number and the time. */
+/** The fields after the number and the time, in their canonical order, which never changes. */
 const FIELDS = [
   "kind",
   "principal",
@@ -202,7 +208,7 @@ const FIELDS = [
 type CanonicalField = (typeof FIELDS)[number];
 /** The first byte of canonical bytes. */
 const VERSION = 2;
-/** The version, then each field as four bytes of length (big-endian) and UTF-8. */
+/** Returns the version, then each field as four bytes of length (big-endian) and UTF-8. */
 export function canonicalBytes(number: number, event: AuditEvent): Uint8Array {
   const fields = [`${number}`, `${event.atWallMs}`, ...FIELDS.map((field) => event[field])];
   let maxBytes = 1;
@@ -219,7 +225,7 @@ export function canonicalBytes(number: number, event: AuditEvent): Uint8Array {
   return bytes.slice(0, at);
 }
 
-/** The number and event of canonical bytes. Undefined for other bytes. */
+/** Returns the number and event of canonical bytes. Undefined for other bytes. */
 export function parseCanonical(bytes: Uint8Array): { readonly number: number; readonly event: AuditEvent } | undefined {
   const fields = splitFields(bytes);
   if (fields === undefined) return undefined;
@@ -229,7 +235,7 @@ export function parseCanonical(bytes: Uint8Array): { readonly number: number; re
   return { number, event };
 }
 
-/** An event from its fields as texts. Undefined if a text is missing, or if its kind or outcome is unknown. */
+/** Returns an event from its fields as texts. Undefined if a text is missing, or if its kind or outcome is unknown. */
 export function eventOf(atWallMs: number, textOf: (field: CanonicalField, index: number) => unknown): AuditEvent | undefined {
   const texts: string[] = [];
   for (const [index, field] of FIELDS.entries()) {
@@ -260,12 +266,12 @@ function splitFields(bytes: Uint8Array): readonly string[] | undefined {
       at = end;
     }
   } catch {
-    return undefined; // Cut off inside a length, or not UTF-8.
+    return undefined; // The bytes are truncated inside a length, or are not UTF-8.
   }
   return fields.length === 2 + FIELDS.length ? fields : undefined;
 }
 
-/** The hash of a record, over the previous hash and the canonical bytes. */
+/** Returns the hash of a record, over the previous hash and the canonical bytes. */
 export function chainHash(previousHash: Uint8Array, canonical: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(HASH_BYTES + canonical.length);
   bytes.set(previousHash);
@@ -282,7 +288,7 @@ export interface ChainPoint {
 
 export const CHAIN_START: ChainPoint = { number: 0, hash: NO_HASH };
 
-/** The next record of a chain, and its canonical bytes. The event comes from `boundEvent`. */
+/** Returns the next record of a chain, and its canonical bytes. The event must come from `boundEvent`. */
 export function chainEvent(event: AuditEvent, after: ChainPoint): { readonly record: AuditRecord; readonly canonical: Uint8Array } {
   const number = after.number + 1;
   const canonical = canonicalBytes(number, event);
@@ -293,10 +299,10 @@ export function chainEvent(event: AuditEvent, after: ChainPoint): { readonly rec
 // Refusals in the audit log: at most one record per second and caller, because a flood of refused calls must leave a trace but not cause a
 // flood of records (semantics.md, Policy).
 
-/** Least time between two records of one caller. */
+/** Minimum time between two records of one caller. */
 const SPACING_MS = 1000;
 
-/** A refused operation: a call over a limit, by an unknown caller, or without the required role. */
+/** A refused operation: a call over a limit, by a caller that could not be identified, or without the required role. */
 export interface RefusedAct {
   readonly caller: Caller;
   readonly action: string;
@@ -304,14 +310,14 @@ export interface RefusedAct {
   readonly reason: string;
   /** Further information for a person; never contains the caller's credential. */
   readonly detail: string;
-  /** The entries that the caller must not write. */
+  /** The entries that the caller is not permitted to write. */
   readonly subjects?: string;
 }
 
 /** A caller's refusals since its last record. */
 interface PendingRefusals {
   lastRecordMonoMs: number;
-  /** Refusals that are not recorded yet. */
+  /** Number of refusals that have not been recorded yet. */
   count: number;
   newest: RefusedAct;
 }
@@ -322,7 +328,7 @@ export class RefusalAudit {
   /** In the order of each caller's last record. */
   readonly #pending = new Map<string, PendingRefusals>();
 
-  /** With more than `maxKeys` refused callers within a second, the oldest is recorded early and dropped. */
+  /** If more than `maxKeys` callers are refused within a second, the oldest caller is recorded early and dropped. */
   constructor(sink: Pick<AuditSink, "record">, maxKeys: number) {
     this.#sink = sink;
     this.#maxKeys = maxKeys;
@@ -333,11 +339,11 @@ export class RefusalAudit {
   }
 
   /**
-   * Records the first refusal of a caller immediately, and counts the refusals within the next second. `count`: number of refusals that
-   * were already counted elsewhere.
+   * Records the first refusal of a caller immediately, and counts the refusals within the next second. `count`: number of refusals,
+   * including refusals that were already counted elsewhere.
    */
   note(refusal: RefusedAct, time: Time, count = 1): void {
-    // By principal too: auditors search for denied principals, and an anonymous caller cannot forge one.
+    // The key contains the principal too: auditors search for denied principals, and an anonymous caller cannot forge one.
     const key = `${refusal.reason} ${callerKey(refusal.caller)} ${refusal.caller.principal}`;
     const known = this.#pending.get(key);
     if (known !== undefined && time.monoMs - known.lastRecordMonoMs < SPACING_MS) {
@@ -353,7 +359,7 @@ export class RefusalAudit {
     if (oldest !== undefined) this.#settle(oldest[0], oldest[1], time);
   }
 
-  /** Records the counted refusals whose second is over. An early or repeated tick changes nothing. */
+  /** Records the counted refusals whose second has passed. An early or repeated tick changes nothing. */
   tick(time: Time): void {
     for (const [key, pending] of this.#pending) {
       if (time.monoMs - pending.lastRecordMonoMs < SPACING_MS) return;
@@ -361,7 +367,7 @@ export class RefusalAudit {
     }
   }
 
-  /** Records all counted refusals, at the end. */
+  /** Records all counted refusals when the log is closed. */
   close(time: Time): void {
     for (const [key, pending] of this.#pending) this.#settle(key, pending, time);
   }
@@ -375,12 +381,12 @@ export class RefusalAudit {
     this.#pending.delete(key);
     if (pending.count === 0) return;
     this.#sink.record(refusalEvent(pending.newest, pending.count, time));
-    // The next record comes at least a second after this one.
+    // The next record is written at least a second after this one.
     if (this.#pending.size < this.#maxKeys) this.#pending.set(key, { ...pending, lastRecordMonoMs: time.monoMs, count: 0 });
   }
 }
 
 function refusalEvent({ caller, detail, ...act }: RefusedAct, count: number, time: Time): AuditEvent {
-  const told = count === 1 ? detail : `${detail}; ${count} calls refused`;
-  return accessEvent(caller, { ...act, outcome: "denied", rule: "", detail: told }, time);
+  const text = count === 1 ? detail : `${detail}; ${count} calls refused`;
+  return accessEvent(caller, { ...act, outcome: "denied", rule: "", detail: text }, time);
 }

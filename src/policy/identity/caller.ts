@@ -5,7 +5,8 @@ import { WaymarkError } from "../../lib/errors.ts";
 /** Roles of the mesh, weakest first. Each includes the previous ones. */
 const ORDERED_ROLES = ["mesh.read", "mesh.operate", "mesh.admin"] as const;
 /**
- * Reads for all callers of a resolver, whatever each of them may see. It is outside the order: no role includes it, and it includes none.
+ * Role that allows reads on behalf of all callers of a resolver, regardless of what each caller may see. It is not part of the order: no
+ * role includes it, and it includes none.
  */
 const RESOLVE_ROLE = "mesh.resolve";
 /** All roles of the mesh. */
@@ -15,7 +16,7 @@ export type MeshRole = (typeof MESH_ROLES)[number];
 /** Prefix of an owner's role: `owner:svc.market` may administer `svc.market` and the namespaces below it. */
 const OWNER = "owner:";
 
-/** An identity, whatever credential it comes from. It is equal for every call with that credential. */
+/** An identity, regardless of the type of its credential. It is equal for every call with that credential. */
 export interface CallerIdentity {
   /** The owner of the entries that the caller registers; empty for an anonymous caller. */
   readonly principal: string;
@@ -42,7 +43,7 @@ export function isSameIdentity(a: CallerIdentity, b: CallerIdentity): boolean {
   return isSameCaller && a.isAuthenticated === b.isAuthenticated && a.roles.join("\0") === b.roles.join("\0");
 }
 
-/** A caller without a credential. `roles` are the roles of all anonymous callers on this node. */
+/** Returns a caller without a credential. `roles` are the roles of all anonymous callers on this node. */
 export function anonymousCaller(cluster: string, address: string, roles: readonly string[] = []): Caller {
   return { principal: "", tenant: "", cluster, roles, isAuthenticated: false, address };
 }
@@ -82,14 +83,14 @@ export function isOwner({ roles }: Pick<CallerIdentity, "roles">): boolean {
   return roles.some((role) => role.startsWith(OWNER) && role !== OWNER);
 }
 
-/** The view that a request asks for; empty texts for none. */
+/** The view that a request specifies; empty texts for none. */
 export interface RequestedViewer {
   readonly clusterId: string;
   readonly tenantId: string;
 }
 
 /**
- * The caller whose view a read uses. The view in a request counts only for callers without a credential, and only if
+ * Returns the caller whose view a read uses. The view in a request is used only for callers without a credential, and only if
  * `tenants.allow_request_override` is on. The caller then has the view of that tenant and cluster, and keeps its principal and roles.
  */
 export function viewerOf<C extends CallerIdentity>(caller: C, asked: RequestedViewer | undefined, allowsOverride: boolean): C {
@@ -98,7 +99,7 @@ export function viewerOf<C extends CallerIdentity>(caller: C, asked: RequestedVi
   return { ...caller, cluster: asked.clusterId || caller.cluster, tenant: asked.tenantId || caller.tenant };
 }
 
-/** The refusal of a wrong credential. The message never contains the credential. */
+/** Returns the error for a wrong credential. The message never contains the credential. */
 export function unauthenticated(message: string): WaymarkError {
   return new WaymarkError("unauthenticated", message);
 }

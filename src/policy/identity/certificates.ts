@@ -11,7 +11,7 @@ export type PeerCertificate =
       readonly commonName: string;
       readonly expiresWallMs: number;
     }
-  /** The certificate is not signed by a CA that this node trusts, or not valid now; `why` is OpenSSL's error code. */
+  /** The certificate is not signed by a CA that this node trusts, or is not valid now. `why` is OpenSSL's error code. */
   | { readonly isTrusted: false; readonly why: string };
 
 const DNS_NAME = /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/;
@@ -30,12 +30,14 @@ export function checkCertificate(certificate: PeerCertificate, wallMs: number): 
   if (wallMs > certificate.expiresWallMs) throw unauthenticated("client certificate has expired since the connection was opened");
 }
 
-/** The principal of a certificate. Throws `unauthenticated` if `checkCertificate` does, or if the certificate has no usable name. */
+/**
+ * Returns the principal of a certificate. Throws `unauthenticated` if `checkCertificate` does, or if the certificate has no usable name.
+ */
 export function principalOf(certificate: PeerCertificate, wallMs: number): string {
   checkCertificate(certificate, wallMs);
   const names = readAlternativeNames(certificate.alternativeNames);
   if (names === undefined) throw unauthenticated("client certificate has alternative names that cannot be read");
-  // A quoted URI may begin with the SPIFFE scheme. It is treated as a SPIFFE id, so that it is refused instead of ignored.
+  // A quoted URI may begin with the SPIFFE scheme. It is treated as a SPIFFE id, so that it is rejected instead of ignored.
   const ids = names.uris.filter((uri) => uri.startsWith(SPIFFE) || uri.startsWith(`"${SPIFFE}`));
   if (ids.length > 1) throw unauthenticated("client certificate has more than one SPIFFE id");
   const [id] = ids;
@@ -47,7 +49,7 @@ export function principalOf(certificate: PeerCertificate, wallMs: number): strin
   // RFC 9525, section 2: the common name of a certificate with DNS names is ignored.
   if (names.dnsNames.length > 0) return dnsPrincipal(names.dnsNames);
   const { commonName } = certificate;
-  // A common name must not count as a SPIFFE id, because CAs verify the two differently.
+  // A common name must not be accepted as a SPIFFE id, because CAs verify the two differently.
   if (!isPrincipal(commonName) || commonName.startsWith(SPIFFE))
     throw unauthenticated(
       "client certificate has no SPIFFE id, no DNS name, and no common name of 1 to 256 printable characters without spaces",

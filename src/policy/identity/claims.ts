@@ -12,18 +12,18 @@ export interface ClaimNames {
   readonly roles: string;
 }
 
-/** The tenant and cluster of callers whose credential names none. */
+/** The tenant and cluster of callers whose credential does not specify them. */
 export interface IdentityDefaults {
   readonly tenant: string;
   readonly cluster: string;
 }
 
-/** Most roles read from a token, because identity providers may include many. */
+/** Maximum number of roles read from a token, because identity providers may include many. */
 const MAX_ROLES = 1000;
 
 export type TokenClaims = Readonly<Record<string, unknown>>;
 
-/** Throws `unauthenticated` for a claim with a wrong value. The message never contains the value. */
+/** Returns the identity in the claims. Throws `unauthenticated` for a claim with a wrong value. The message never contains the value. */
 export function identityOfClaims(claims: TokenClaims, names: ClaimNames, defaults: IdentityDefaults): CallerIdentity {
   const principal = claimOf(claims, names.principal);
   if (typeof principal !== "string" || !isPrincipal(principal))
@@ -56,7 +56,7 @@ function idOf(claims: TokenClaims, name: string): string | undefined {
   return value;
 }
 
-/** Reads roles from a list, or from words separated by spaces, as in OAuth's `scope`. Other words are ignored. */
+/** Reads roles from a list, or from words separated by spaces, as in OAuth's `scope`. Words that are not roles are ignored. */
 function rolesOf(value: unknown): readonly string[] {
   const words: readonly unknown[] = typeof value === "string" ? value.split(" ") : Array.isArray(value) ? value : [];
   const roles = words.slice(0, MAX_ROLES).filter((word): word is string => typeof word === "string" && isRole(word));

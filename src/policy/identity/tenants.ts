@@ -1,6 +1,6 @@
 /**
  * Maps credentials to callers, in this order: client certificate, bearer token or API key, the header of a trusted proxy, anonymous
- * (semantics.md, Policy). A wrong credential is refused and never ignored: a caller with a typing error in its token must not become an
+ * (semantics.md, Policy). A wrong credential is rejected and never ignored: a caller with a typing error in its token must not become an
  * anonymous caller that sees less.
  */
 import { isName } from "../../catalog/entry/names.ts";
@@ -31,7 +31,7 @@ export interface Credential {
   readonly identity: CallerIdentity;
 }
 
-/** The identity of callers whose certificate has a matching principal. `pattern` is used by `matchesPrincipal`. */
+/** The identity of callers whose certificate has a matching principal. `pattern` is a pattern of `matchesPrincipal`. */
 export interface CertificateRule {
   readonly pattern: string;
   readonly tenant: string | undefined;
@@ -40,8 +40,8 @@ export interface CertificateRule {
 }
 
 /**
- * Verifies signed tokens. Returns the identity directly for a token seen before, and a promise for a new one. Throws or rejects with
- * `unauthenticated`.
+ * Verifies signed tokens. Returns the identity directly for a token that was verified before, and a promise for a new token. Throws or
+ * rejects with `unauthenticated`.
  */
 export interface TokenPort {
   identityOf(token: string): CallerIdentity | Promise<CallerIdentity>;
@@ -49,7 +49,7 @@ export interface TokenPort {
 
 export interface TenantOptions {
   readonly isTenantMode: boolean;
-  /** The tenant and cluster of callers whose credential names none. */
+  /** The tenant and cluster of callers whose credential does not specify them. */
   readonly defaults: IdentityDefaults;
   /** Roles of callers without a credential. */
   readonly anonymousRoles: readonly string[];
@@ -62,11 +62,11 @@ export interface TenantOptions {
   readonly wallMs: () => number;
 }
 
-/** Longest token that is checked, in characters. */
+/** Maximum length of a token, in characters. Longer tokens are rejected without a check. */
 const MAX_TOKEN_LENGTH = 8_192;
 const BEARER = /^bearer +([^\s]+) *$/i;
 
-/** Identifies callers. Immutable: new settings make a new object. */
+/** Identifies callers. Immutable: new settings create a new object. */
 export class Tenants {
   readonly #options: TenantOptions;
   readonly #credentials: ReadonlyMap<string, Credential>;
@@ -80,7 +80,10 @@ export class Tenants {
     this.#anonymousTenant = options.isTenantMode ? "" : options.defaults.tenant;
   }
 
-  /** The caller of a request. A promise only for a signed token that was not seen before. Throws or rejects with `unauthenticated`. */
+  /**
+   * Returns the caller of a request, or a promise for a signed token that was not verified before. Throws or rejects with
+   * `unauthenticated`.
+   */
   identify(header: HeaderReader, peer: ConnectionPeer): Caller | Promise<Caller> {
     const { certificate, address } = peer;
     if (certificate !== undefined) {
@@ -123,7 +126,7 @@ export class Tenants {
   #byBearer(header: string, address: string): Caller | Promise<Caller> {
     if (header.length > MAX_TOKEN_LENGTH + BEARER_WORD) throw unauthenticated(`token is longer than ${MAX_TOKEN_LENGTH} characters`);
     const token = BEARER.exec(header)?.[1];
-    if (token === undefined) throw unauthenticated("authorization header must be Bearer and one token");
+    if (token === undefined) throw unauthenticated('authorization header must have the form "Bearer <token>"');
     const credential = this.#find("bearer", token);
     if (credential !== undefined) return { ...credential.identity, address };
     const { tokens } = this.#options;
@@ -139,7 +142,10 @@ export class Tenants {
     return { ...credential.identity, address };
   }
 
-  /** The duration of the map look-up reveals nothing, because a caller cannot choose a SHA-256. The comparison has constant time. */
+  /**
+   * Finds a credential. The duration of the map lookup reveals nothing, because a caller cannot choose a SHA-256. The comparison needs
+   * constant time.
+   */
   #find(scheme: CredentialScheme, token: string): Credential | undefined {
     const digest = sha256Hex(token);
     const found = this.#credentials.get(`${scheme} ${digest}`);

@@ -22,19 +22,19 @@ export interface TokenSettings {
 export interface TokenPorts {
   wallMs(): number;
   monoMs(): number;
-  /** The keys could not be read. The previous keys stay in use. */
+  /** Called when the keys could not be read. The previous keys remain in use. */
   onKeysFailed(error: unknown): void;
-  /** Other keys are in use from now on. Callers verified with the previous keys may have to authenticate again. */
+  /** Called when other keys are in use. Callers verified with the previous keys may have to authenticate again. */
   onKeysChanged(): void;
 }
 
-/** Most verified tokens that are cached. */
+/** Maximum number of verified tokens in the cache. */
 const MAX_REMEMBERED = 10_000;
-/** Most concurrent verifications: a flood of forged tokens must not exhaust the memory or the thread pool. */
+/** Maximum number of concurrent verifications: a flood of forged tokens must not exhaust the memory or the thread pool. */
 const MAX_PENDING = 1_000;
 /** Age at which keys are read again, in ms. A withdrawn key is accepted for at most this time. */
 const MAX_KEYS_AGE_MS = 300_000;
-/** Least time between two readings caused by tokens with unknown keys, in ms. */
+/** Minimum time between two reads of the keys caused by tokens with unknown keys, in ms. */
 const COOLDOWN_MS = 5_000;
 const FETCH_MS = 5_000;
 
@@ -47,7 +47,7 @@ export class TokenVerifier implements TokenPort {
   readonly #settings: TokenSettings;
   readonly #ports: TokenPorts;
   readonly #keys: IssuerKeys;
-  /** By the token's SHA-256, least recently used first. The tokens themselves are not stored. */
+  /** Verified tokens by the token's SHA-256, least recently used first. The tokens themselves are not stored. */
   readonly #remembered = new Map<string, VerifiedToken>();
   readonly #pending = new Map<string, Promise<CallerIdentity>>();
   #timer: NodeJS.Timeout | undefined;
@@ -63,10 +63,10 @@ export class TokenVerifier implements TokenPort {
     this.#keys = new IssuerKeys(settings, { ...ports, onChanged });
   }
 
-  /** Reads the keys, and again periodically until `close`. Rejects if a file cannot be read, so that a wrong path is found at the start. */
+  /** Reads the keys now, and periodically until `close`. Rejects if a file cannot be read, so that a wrong path is found at startup. */
   async open(): Promise<void> {
     await this.#keys.open();
-    // Calls refresh old keys. Streams that were opened with a token make no further calls, so a timer refreshes the keys too.
+    // Each call refreshes old keys. A stream that was opened with a token makes no further calls, so a timer also refreshes the keys.
     this.#timer = setInterval(() => void this.reread(), MAX_KEYS_AGE_MS).unref();
   }
 
@@ -74,7 +74,7 @@ export class TokenVerifier implements TokenPort {
     clearInterval(this.#timer);
   }
 
-  /** Reads the keys again now. Never rejects; if they cannot be read, the old ones stay in use. */
+  /** Reads the keys again now. Never rejects; if the keys cannot be read, the old ones remain in use. */
   reread(): Promise<void> {
     return this.#keys.readOnce();
   }
@@ -95,7 +95,7 @@ export class TokenVerifier implements TokenPort {
 
   #verifyOnce(token: string, digest: string): Promise<CallerIdentity> {
     if (this.#pending.size >= MAX_PENDING) {
-      throw new WaymarkError("discovery_rate_limited", "too many tokens are being verified; try again later", { retryMs: 1_000 });
+      throw new WaymarkError("discovery_rate_limited", "too many tokens are being verified; retry later", { retryMs: 1_000 });
     }
     const verified = this.#verify(token, digest).finally(() => this.#pending.delete(digest));
     this.#pending.set(digest, verified);
@@ -115,7 +115,7 @@ export class TokenVerifier implements TokenPort {
     try {
       return await this.#checked(token, this.#keys.current());
     } catch (thrown) {
-      // The token may be signed with a key that was published after the last reading.
+      // The token may be signed with a key that was published after the keys were last read.
       if (!(thrown instanceof errors.JWKSNoMatchingKey)) throw refusalOf(thrown);
     }
     await this.#keys.reread();
@@ -159,9 +159,9 @@ function refusalOf(thrown: unknown): WaymarkError {
   if (thrown instanceof errors.JOSEAlgNotAllowed) return unauthenticated("token is signed with an algorithm that is not allowed here");
   if (thrown instanceof errors.JWKSNoMatchingKey) return unauthenticated("token is signed with a key that the issuer does not publish");
   if (thrown instanceof errors.JWKSMultipleMatchingKeys)
-    return unauthenticated("token names no key, and more than one of the issuer's keys match");
-  if (thrown instanceof errors.JWSSignatureVerificationFailed) return unauthenticated("token's signature is wrong");
-  // All other errors of jose concern the token's form, and so does a TypeError for a header that names another kind of key.
+    return unauthenticated("token has no key id, and more than one of the issuer's keys match");
+  if (thrown instanceof errors.JWSSignatureVerificationFailed) return unauthenticated("token has an invalid signature");
+  // All other errors of jose concern the token's form, as does a TypeError for a header that specifies another kind of key.
   return unauthenticated("token is malformed or of an unsupported kind");
 }
 
@@ -169,13 +169,13 @@ function claimRefusal({ claim, reason }: errors.JWTClaimValidationFailed): strin
   if (reason === "missing") return `token has no claim ${claim}`;
   switch (claim) {
     case "iss":
-      return "token is from another issuer";
+      return "token is from an unexpected issuer";
     case "aud":
-      return "token is for another audience";
+      return "token is for an unexpected audience";
     case "nbf":
       return "token is not valid yet";
     default:
-      return `token's claim ${claim} is wrong`;
+      return `token has an invalid claim ${claim}`;
   }
 }
 
@@ -183,7 +183,7 @@ interface KeyPorts extends TokenPorts {
   onChanged(): void;
 }
 
-/** The issuer's public keys, from a file or a URL, read again periodically. A failed reading leaves the earlier keys in use. */
+/** The issuer's public keys, from a file or a URL. They are read again periodically. If a read fails, the earlier keys remain in use. */
 class IssuerKeys {
   readonly #settings: TokenSettings;
   readonly #ports: KeyPorts;
@@ -198,7 +198,7 @@ class IssuerKeys {
   }
 
   async open(): Promise<void> {
-    // A missing file is a mistake in the settings. An issuer that does not answer may start after this node.
+    // A missing file is a mistake in the settings. An issuer that does not respond may start after this node.
     if (this.#settings.jwksFile !== undefined) await this.#read();
     else await this.reread();
   }
@@ -219,7 +219,7 @@ class IssuerKeys {
     if (this.#set === undefined || this.#ports.monoMs() - this.#readMonoMs >= COOLDOWN_MS) await this.readOnce();
   }
 
-  /** Reads the keys again, or waits for the current reading. Never rejects. */
+  /** Reads the keys again, or waits for the current read. Never rejects. */
   readOnce(): Promise<void> {
     this.#reading ??= this.#read()
       .catch((error: unknown) => this.#ports.onKeysFailed(error))
@@ -256,7 +256,7 @@ function keySetOf(text: string, from: string): JWTVerifyGetKey {
     // jose checks the form and makes a copy, so the cast is safe.
     return createLocalJWKSet(JSON.parse(text) as JSONWebKeySet); // oxlint-disable-line typescript/no-unsafe-type-assertion
   } catch {
-    // The parser's message is omitted: it shows the content, which may belong to another file than intended.
+    // The parser's message is omitted: it would show the content, which may be from a file other than the intended one.
     throw new Error(`${from} is not a JWKS: expected JSON with a list of keys`);
   }
 }

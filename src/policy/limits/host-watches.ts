@@ -1,30 +1,30 @@
 /**
- * Counts the open watches of a node whose calls arrive on several threads. The main thread counts them, so that their limits are exact for
- * all threads together: a worker asks before it opens a watch, and reports when the watch ends.
+ * Counts the open watches of a node whose calls arrive on several threads. The main thread counts them, so that the limits are exact for
+ * all threads together: a worker requests permission before it opens a watch, and reports when the watch ends.
  */
 import { receivedError, type SentError, sentError, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../identity/caller.ts";
 
-/** From a worker to the main thread. */
+/** A message from a worker to the main thread. */
 export type WatchNews =
-  /** Requests to open a watch. `namespace` is empty if the watch counts for none. The worker never uses an id twice. */
+  /** Requests to open a watch. `namespace` is empty if the watch does not count toward any namespace. The worker never uses an id twice. */
   | { readonly kind: "open"; readonly id: number; readonly caller: Caller; readonly namespace: string }
   | { readonly kind: "close"; readonly id: number };
 
-/** From the main thread to the worker that asked. */
+/** The response of the main thread to the worker that sent the request. */
 export interface WatchVerdict {
   readonly id: number;
   /** The reason why the watch must not open. Undefined if it is counted now. */
   readonly refused: SentError | undefined;
 }
 
-/** Counts, in the main thread, the watches that workers have open. */
+/** Counts in the main thread the open watches of the workers. */
 export class HostWatches {
   readonly #open: (caller: Caller, namespace: string) => () => void;
-  /** The functions that end the count of each open watch, by worker and id. */
+  /** Functions that stop counting an open watch, by worker and id. */
   readonly #workers = new Map<number, Map<number, () => void>>();
 
-  /** `open` counts a watch until the returned function is called, or throws WaymarkError to refuse it. */
+  /** `open` counts a watch until the returned function is called, or throws WaymarkError to refuse the watch. */
   constructor(open: (caller: Caller, namespace: string) => () => void) {
     this.#open = open;
   }
@@ -44,7 +44,7 @@ export class HostWatches {
     return undefined;
   }
 
-  /** Ends the count of a worker's watches, because the worker has ended. */
+  /** Stops counting a worker's watches, because the worker has ended. */
   forget(worker: number): void {
     for (const close of this.#workers.get(worker)?.values() ?? []) close();
     this.#workers.delete(worker);
@@ -68,7 +68,7 @@ interface PendingWatch {
   readonly reject: (error: WaymarkError) => void;
 }
 
-/** Asks, in a worker, before each watch opens. */
+/** Requests permission from the main thread before each watch opens. Used in a worker. */
 export class WorkerWatches {
   readonly #send: (news: WatchNews) => void;
   readonly #asked = new Map<number, PendingWatch>();
@@ -78,12 +78,12 @@ export class WorkerWatches {
     this.#send = send;
   }
 
-  /** Number of watches that wait for an answer. */
+  /** Number of watches that wait for a response. */
   get size(): number {
     return this.#asked.size;
   }
 
-  /** Resolves, once the watch is counted, to the function that ends the count. Rejects with the main thread's refusal. */
+  /** When the watch is counted, resolves to the function that stops counting it. Rejects with the main thread's refusal. */
   open(caller: Caller, namespace: string): Promise<() => void> {
     this.#lastId += 1;
     const id = this.#lastId;
@@ -91,7 +91,7 @@ export class WorkerWatches {
     return new Promise((resolve, reject) => this.#asked.set(id, { resolve, reject }));
   }
 
-  /** Processes an answer of the main thread. */
+  /** Processes a response of the main thread. */
   take({ id, refused }: WatchVerdict): void {
     const asked = this.#asked.get(id);
     this.#asked.delete(id);

@@ -1,6 +1,6 @@
 /**
  * Quotas: limits on the entries, bytes, watches and checks of a namespace and of a tenant (semantics.md, Policy). Counts the entries
- * visible on this node, and the staged ones that are not yet on disk. A lowered quota removes nothing, but refuses additions.
+ * visible on this node, and the staged entries that are not on disk yet. A lowered quota removes nothing, but refuses additions.
  */
 
 import { isControlNamespace } from "../../catalog/entry/names.ts";
@@ -18,32 +18,32 @@ export interface HolderQuota extends NamespaceQuota {
 export type QuotaBound = keyof HolderQuota;
 export type QuotaHolder = "namespace" | "tenant";
 
-/** The facts of an entry that quotas count. */
+/** The properties of an entry that quotas count. */
 export interface QuotaEntry {
   readonly namespace: string;
-  /** Empty if the entry counts for no tenant. */
+  /** Empty if the entry does not count toward any tenant. */
   readonly tenant: string;
   readonly bytes: number;
   /** Number of checks that this node runs for the holder. */
   readonly checks: number;
 }
 
-/** An entry put, replaced or removed. */
+/** An entry that is put, replaced or removed. */
 export interface QuotaChange {
   readonly before: QuotaEntry | undefined;
   readonly after: QuotaEntry | undefined;
 }
 
 export interface QuotaPorts {
-  /** The limits of a namespace and of a tenant; 0 means no limit. */
+  /** Returns the limits of a namespace and of a tenant; 0 means no limit. */
   namespaceQuota(namespace: string): NamespaceQuota;
   tenantQuota(tenant: string): HolderQuota;
-  /** The visible entries here, as counted by the catalog. */
+  /** Returns the usage by visible entries on this node, as counted by the catalog. */
   namespaceUsage(namespace: string): NamespaceUsage;
   tenantUsage(tenant: string): NamespaceUsage & { readonly checks?: number };
   /** Whether a caller may see a namespace. If not, its refusals do not contain the namespace's usage. */
   sees(caller: Caller, namespace: string): boolean;
-  /** Whether any quota is set. If none is, nothing is checked or counted. */
+  /** Whether any quota is set. If not, nothing is checked or counted. */
   isSet(): boolean;
   onRefusal(refusal: LimitRefusal, holder: QuotaHolder, bound: QuotaBound): void;
 }
@@ -89,7 +89,7 @@ export class NamespaceQuotas {
     this.#ports = ports;
   }
 
-  /** Whether any quota is set. If none is, changes need not be reported here. */
+  /** Whether any quota is set. If not, changes need not be reported here. */
   get isSet(): boolean {
     return this.#ports.isSet();
   }
@@ -99,7 +99,7 @@ export class NamespaceQuotas {
     return this.#staged.length;
   }
 
-  /** Checks the additions of a request as a whole, before any of them is staged. Throws `quota_exceeded`. */
+  /** Checks the additions of a request as a whole, before any of them is staged. Throws `quota_exceeded` if they exceed a quota. */
   check(caller: Caller, changes: readonly QuotaChange[]): void {
     const namespaces = new Map<string, QuotaSum>();
     const tenants = new Map<string, QuotaSum>();
@@ -111,13 +111,13 @@ export class NamespaceQuotas {
     for (const [name, sum] of tenants) this.#checkSum(caller, { holder: "tenant", name, sum });
   }
 
-  /** Counts a change that got its number and is being written to the journal. */
+  /** Counts a change that has received its number and is being written to the journal. */
   stage(seq: number, change: QuotaChange): void {
     this.#staged.push({ seq, change });
     this.#apply(change, 1);
   }
 
-  /** Stops counting the changes up to this number: they are visible, and the catalog counts them. */
+  /** Stops counting the changes up to this number: they are visible, so the catalog counts them. */
   commit(through: number): void {
     let done = 0;
     for (const { seq, change } of this.#staged) {
@@ -145,8 +145,8 @@ export class NamespaceQuotas {
   }
 
   /**
-   * Counts an open watch until the returned function is called. `namespace` may be a prefix, which counts as a namespace, or empty for a
-   * watch of all namespaces. Throws `quota_exceeded`.
+   * Counts an open watch until the returned function is called. `namespace` may be a prefix, which is counted like a namespace, or empty
+   * for a watch of all namespaces. Throws `quota_exceeded`.
    */
   openWatch(caller: Caller, namespace: string): () => void {
     const { tenant } = caller;
@@ -161,7 +161,7 @@ export class NamespaceQuotas {
     });
   }
 
-  /** Number of open watches of a holder. */
+  /** Returns the number of open watches of a holder. */
   watchCount(holder: QuotaHolder, name: string): number {
     return this.#ledger(holder).watches.get(name) ?? 0;
   }
@@ -226,11 +226,11 @@ export class NamespaceQuotas {
   }): WaymarkError {
     const { caller, holder, name, bound, current, added, max, action, namespace } = over;
     const detail = `${holder} ${JSON.stringify(name)} has ${current} of at most ${max} ${bound}`;
-    const isTold = holder === "tenant" || this.#ports.sees(caller, name);
+    const mayShowUsage = holder === "tenant" || this.#ports.sees(caller, name);
     this.#ports.onRefusal({ caller, action, namespace, reason: "quota_exceeded", detail }, holder, bound);
-    const metadata = { [holder]: name, bound, max: `${max}`, ...(isTold && { current: `${current}` }) };
-    const told = isTold ? detail : `${holder} ${JSON.stringify(name)} may have at most ${max} ${bound}`;
-    return new WaymarkError("quota_exceeded", `${told}; this request would add ${added}`, { metadata });
+    const metadata = { [holder]: name, bound, max: `${max}`, ...(mayShowUsage && { current: `${current}` }) };
+    const text = mayShowUsage ? detail : `${holder} ${JSON.stringify(name)} may have at most ${max} ${bound}`;
+    return new WaymarkError("quota_exceeded", `${text}; this request would add ${added}`, { metadata });
   }
 }
 

@@ -1,6 +1,7 @@
 /**
- * Rate limits: how often one caller may read and write, how often all callers together may in one namespace, and how many watches a caller
- * may have open (semantics.md, Policy). A call uses one token of its caller, and one of each namespace that it affects.
+ * Rate limits: how often one caller may read and write, how often all callers together may read and write in one namespace, and how many
+ * watches a caller may have open (semantics.md, Policy). A call uses one token of its caller, and one token of each namespace that it
+ * affects.
  */
 
 import { networkOf } from "../../lib/addresses.ts";
@@ -18,9 +19,9 @@ export interface RateLimits {
   readonly namespaceWritesPerMinute: number;
   /** Open streams of one caller. */
   readonly watches: number;
-  /** A full bucket holds as many tokens as are refilled in this time. */
+  /** A full bucket contains as many tokens as are refilled in this time. */
   readonly windowMs: number;
-  /** Most buckets of each kind: tenants and principals, addresses, and namespaces, each for reads and for writes. */
+  /** Maximum number of buckets of each kind: tenants and principals, addresses, and namespaces, each for reads and for writes. */
   readonly maxKeys: number;
 }
 
@@ -31,7 +32,7 @@ export type CallCost = "read" | "write";
 export interface LimitRefusal {
   readonly caller: Caller;
   readonly action: CallCost | "watch";
-  /** The namespace that was over its limit; empty if the caller was. */
+  /** The namespace that was over its limit. Empty if the caller was over its limit. */
   readonly namespace: string;
   readonly reason: "rate_limited" | "quota_exceeded";
   /** Describes the limit for a person. */
@@ -39,9 +40,9 @@ export interface LimitRefusal {
 }
 
 const MINUTE_MS = 60_000;
-/** Most cached errors. */
+/** Maximum number of cached errors. */
 const MAX_ERRORS = 1000;
-/** How long to wait before opening a watch again. It is unknown when another watch will end. */
+/** Delay before a client should open a watch again. It is unknown when another watch will end. */
 const WATCH_RETRY_MS = 5_000;
 
 export class RateLimiter {
@@ -80,15 +81,15 @@ export class RateLimiter {
     return this.#watches.size;
   }
 
-  /** Uses a token of the caller. Throws `discovery_rate_limited`. HOT: once per call if a limit is set. */
+  /** Uses a token of the caller. Throws `discovery_rate_limited` if the caller has none left. HOT: once per call if a limit is set. */
   admit(caller: Caller, cost: CallCost, monoMs: number): void {
     const waitMs = this.#callers[cost]?.take(caller, monoMs) ?? 0;
     if (waitMs > 0) throw this.#refused({ caller, action: cost, namespace: "", waitMs });
   }
 
   /**
-   * Uses a token of each namespace that an admitted call affects. If a namespace has none left, uses no token, returns the caller's token
-   * too, and throws `discovery_rate_limited`.
+   * Uses a token of each namespace that an admitted call affects. If a namespace has no tokens left, uses no token, gives the caller's
+   * token back, and throws `discovery_rate_limited`.
    */
   admitIn(namespaces: Iterable<string>, caller: Caller, cost: CallCost, monoMs: number): void {
     const buckets = this.#namespaces[cost];
@@ -151,7 +152,7 @@ export class RateLimiter {
   }
 }
 
-/** Whether any limit is set. Without one, no call needs to be checked. */
+/** Whether any limit is set. If not, calls need not be checked. */
 export function areLimitsSet(limits: RateLimits): boolean {
   const { readsPerMinute, writesPerMinute, namespaceReadsPerMinute, namespaceWritesPerMinute, watches } = limits;
   return [readsPerMinute, writesPerMinute, namespaceReadsPerMinute, namespaceWritesPerMinute, watches].some((limit) => limit > 0);
@@ -186,7 +187,7 @@ class CallerBuckets {
   }
 }
 
-/** The key of a caller's bucket: its tenant, otherwise its principal, otherwise its address. */
+/** Returns the key of a caller's bucket: its tenant, otherwise its principal, otherwise its address. */
 export function callerKey(caller: Caller): string {
   if (caller.tenant !== "") return `tenant ${caller.tenant}`;
   return caller.principal === "" ? `address ${networkOf(caller.address)}` : `principal ${caller.principal}`;
@@ -197,16 +198,19 @@ function callerText(caller: Caller): string {
   return caller.principal === "" ? "this address" : "this principal";
 }
 
-/** Options of a bucket with the tokens of one window, and at least one token, because otherwise it would never admit a call. */
+/**
+ * Returns the options of a bucket with the tokens of one window, and at least one token, because otherwise the bucket would never admit a
+ * call.
+ */
 function bucketOptions({ windowMs, maxKeys }: RateLimits, perMinute: number): BucketOptions {
   const limit = Math.max(1, (perMinute * windowMs) / MINUTE_MS);
   return { limit, windowMs: (limit * MINUTE_MS) / perMinute, maxKeys };
 }
 
-/** Ends a watch that was not counted. */
+/** Stops counting a watch that was never counted. */
 const NOTHING = (): void => undefined;
 
-/** Returns a function that runs `act` only at the first call. */
+/** Returns a function that runs `act` only on the first call. */
 export function once(act: () => void): () => void {
   let isDone = false;
   return () => {

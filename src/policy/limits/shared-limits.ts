@@ -1,11 +1,11 @@
-/** Limits that several threads enforce together: their buckets are in shared memory. */
+/** Limits that several threads enforce together. The buckets are in shared memory. */
 
 import type { HashKey } from "../../lib/buckets/keyed-hash.ts";
 import { bucketTable, SharedBuckets } from "../../lib/buckets/shared-buckets.ts";
 import { type BucketOptions, type KeyedBuckets, TokenBuckets } from "../../lib/buckets/token-bucket.ts";
 import { InvariantError } from "../../lib/errors.ts";
 
-/** Makes the buckets of one kind. Every kind has a name, which is the same in all threads. */
+/** Makes the buckets of one kind. Each kind has a name that is the same in all threads. */
 export type MakeBuckets = (sort: string, options: BucketOptions) => KeyedBuckets;
 
 /** Created once, and passed to each thread at its start: it can be cloned, and the clones share the same memory. */
@@ -20,8 +20,8 @@ export interface SharedLimits {
 export const ownBuckets: MakeBuckets = (_sort, options) => new TokenBuckets(options);
 
 /**
- * Buckets of one of `of` processes, which share no memory. Each process has an equal part of the rate, so that all together never exceed
- * the whole. A key whose calls all reach one process has only that part.
+ * Makes the buckets of one of `of` processes, which share no memory. Each process gets an equal part of the rate, so that all processes
+ * together never exceed the whole rate. A key whose calls all reach one process is limited to that part.
  */
 export function partBuckets(of: number): MakeBuckets {
   return (_sort, options) => {
@@ -42,7 +42,7 @@ export function shareLimits(hashKey: HashKey, needs: (makeBuckets: MakeBuckets) 
   return { hashKey, tables };
 }
 
-/** Buckets in shared memory. Adding `originMs` to this thread's monotonic ms gives the time of a clock common to all threads. */
+/** Makes buckets in shared memory. Adding `originMs` to this thread's monotonic ms gives the time of a clock common to all threads. */
 export function sharedBuckets({ hashKey, tables }: SharedLimits, originMs: number): MakeBuckets {
   return (sort, options) => {
     const table = tables.get(sort);

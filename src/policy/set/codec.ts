@@ -43,7 +43,7 @@ const ITEM_BYTES = 32;
 /** Memory of a decoded rule or window, in bytes. */
 const OBJECT_BYTES = 256;
 
-/** Approximate size of a set in memory, in bytes. Cost: O(items of its lists). */
+/** Returns the approximate size of a set in memory, in bytes. Cost: O(items of its lists). */
 export function memorySizeOf({ rules }: WireSet): number {
   let sizeBytes = 0;
   const addTexts = (texts: readonly string[]): void => {
@@ -64,7 +64,7 @@ function decodeRule(wire: NamespacePolicy, path: string, problems: PolicyProblem
     owners: wire.owners,
     visibility: wire.visibility,
     visibilityTenants: wire.visibilityTenants,
-    exportScopes: wire.exportScopes as readonly number[] as readonly Scope[], // `validate` refuses unknown scopes by path.
+    exportScopes: wire.exportScopes as readonly number[] as readonly Scope[], // `validate` reports unknown scopes by path.
     allowSummaries: wire.allowSummaries,
     cutoverWindows: wire.cutoverWindows.map((window, index) => decodeWindow(window, `${path}.cutover_windows[${index}]`, problems)),
     policyVersion: wire.policyVersion,
@@ -75,7 +75,7 @@ function decodeRule(wire: NamespacePolicy, path: string, problems: PolicyProblem
 
 function decodeWindow(wire: WireWindow, path: string, problems: PolicyProblems<PolicyProblem>): CutoverWindow {
   if (wire.startsAt === undefined) problems.add({ path: `${path}.starts_at`, severity: "error", message: "is required" });
-  // A time out of range stays out of range, and `validate` refuses it.
+  // A time out of range remains out of range, and `validate` reports it.
   return {
     startsWallMs: wire.startsAt === undefined ? 0 : timeMs(wire.startsAt),
     endsWallMs: wire.endsAt === undefined ? undefined : timeMs(wire.endsAt),
@@ -128,10 +128,10 @@ function encodeScope(scope: Scope): WireScope {
   return WireScope[enumName(SCOPE_NAMES[scope])];
 }
 
-/** Most clusters that a stage may name. */
+/** Maximum number of clusters in a stage. */
 const MAX_CLUSTERS = 1000;
 
-/** Undefined if the request has no stage. Throws `invalid_argument`. */
+/** Decodes a stage. Undefined if the request has no stage. Throws `invalid_argument`. */
 export function decodeStage(wire: WireStage | undefined): RolloutStage | undefined {
   if (wire === undefined) return undefined;
   const { by } = wire;

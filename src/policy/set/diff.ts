@@ -5,9 +5,9 @@ import { BELOW, type CutoverWindow, type NamespaceRule, type PolicySet } from ".
 export interface FieldChange {
   /** Name of the field in a policy file: `visibility_tenants`. */
   readonly field: string;
-  /** Removed items of a list, or the value before. At most 20. */
+  /** Removed items of a list, or the previous value. At most 20. */
   readonly removed: readonly string[];
-  /** Added items of a list, or the value after. At most 20. */
+  /** Added items of a list, or the new value. At most 20. */
   readonly added: readonly string[];
 }
 
@@ -24,8 +24,8 @@ const MAX_ITEMS = 20;
 const RULES_A_SLICE = 1000;
 
 /**
- * The changed fields of the set itself, then every changed rule, by pattern. The order of rules and lists does not count. Yields after each
- * thousand rules.
+ * Returns the changed fields of the set itself, then every changed rule, by pattern. The order of rules and of list items is ignored.
+ * Yields after every thousand rules.
  */
 export function* diffSlices(before: PolicySet | undefined, after: PolicySet): Generator<void, readonly RuleChange[]> {
   const changes: RuleChange[] = [];
@@ -47,7 +47,7 @@ export function* diffSlices(before: PolicySet | undefined, after: PolicySet): Ge
   return changes;
 }
 
-/** The rule that would apply to the namespaces of a pattern if the pattern had no rule. Undefined if there is none. */
+/** Returns the rule that would apply to the namespaces of a pattern if the pattern had no rule. Undefined if there is none. */
 export function findParent(pattern: string, ruleOf: ReadonlyMap<string, NamespaceRule>): NamespaceRule | undefined {
   const isBelow = pattern.endsWith(BELOW);
   let prefix = prefixOf(pattern);
@@ -118,8 +118,9 @@ const FOREIGN_SET = "the set changes default_allow, or no set is in force";
 export type OwnershipTest = (namespace: string) => boolean;
 
 /**
- * The reason why an owner must not replace `before` with `after`. Undefined if it may: an owner may change the rules at and below its
- * namespace, except quota and priority. Yields between slices of work. The text names one rule, which may be hidden from the caller.
+ * Returns the reason why an owner must not replace `before` with `after`. Undefined if the change is allowed: an owner may change the
+ * rules at and below its namespace, except quota and priority. Yields between slices of work. The text names one rule, which may be
+ * hidden from the caller.
  */
 export function* foreignChangeSlices(
   before: PolicySet | undefined,
@@ -142,8 +143,8 @@ export interface SetOutline {
 }
 
 /**
- * The reason why an owner must not replace `before` with a set with this outline, regardless of the contents of its rules. Undefined if the
- * rules decide. The text names one rule, as above. Cost: O(patterns).
+ * Returns the reason why an owner must not replace `before` with a set with this outline, regardless of the contents of its rules.
+ * Undefined if the rules decide. The text names one rule, as above. Cost: O(patterns).
  */
 export function foreignOutline(
   before: PolicySet | undefined,
@@ -172,7 +173,7 @@ function ruleMap(set: PolicySet | undefined): ReadonlyMap<string, NamespaceRule>
   return new Map((set?.rules ?? []).map((rule) => [rule.pattern, rule]));
 }
 
-/** Quota and priority at a pattern, from its own rule or the parent rule. They protect other tenants from the owner. */
+/** Returns the quota and priority at a pattern, from its own rule or the parent rule. They protect other tenants from the owner. */
 function boundsOf(pattern: string, ruleOf: ReadonlyMap<string, NamespaceRule>): string {
   const rule = ruleOf.get(pattern) ?? findParent(pattern, ruleOf);
   if (rule === undefined) return "0/0/0/0";

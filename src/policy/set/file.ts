@@ -24,8 +24,9 @@ export interface ParsedPolicyFile {
 }
 
 /**
- * Reads a policy file with one document, and validates its set. Keys as in `NamespacePolicy`, in snake_case; scopes as `local`, `zone`,
- * `region`, `global`; times in RFC 3339. Never throws. Cost: 10,000 rules of JSON in 0.3 s, of YAML in several seconds.
+ * Reads a policy file with one document, and validates its set. Keys are the fields of `NamespacePolicy` in snake_case; scopes are
+ * `local`, `zone`, `region`, `global`; times are in RFC 3339. Never throws. Cost: 10,000 rules of JSON in 0.3 s, of YAML in several
+ * seconds.
  */
 export function readPolicyFile(text: string, known: ValidationFacts = {}): ParsedPolicyFile {
   const sizeBytes = UTF8.encode(text).length;
@@ -34,7 +35,7 @@ export function readPolicyFile(text: string, known: ValidationFacts = {}): Parse
   if (broken.length > 0) return { set: undefined, problems: broken.map(({ line, message }) => problemAt(line, "", message)) };
   const [place, second] = places;
   if (place === undefined) return refused(1, "is empty: a policy needs at least the key version");
-  if (second !== undefined) return refused(second.line(), "a second document begins here: a policy file must have exactly one");
+  if (second !== undefined) return refused(second.line(), "a second document begins here: a policy file must contain exactly one document");
   const reader = new PolicyFileReader();
   const set = reader.set(place);
   const isWhole = !hasErrors(reader.problems.list);
@@ -90,7 +91,7 @@ function refused(line: number, message: string): ParsedPolicyFile {
   return { set: undefined, problems: [problemAt(line, "", message)] };
 }
 
-/** The line of a path such as `rules[3].cutover_windows[0].ends_at`. */
+/** Returns the line of a path such as `rules[3].cutover_windows[0].ends_at`. */
 function lineOf(place: DocumentNode, path: string): number {
   const steps = path.split(/[.[\]]+/).filter((step) => step !== "");
   return place.line(steps.map((step) => (/^\d+$/.test(step) ? Number(step) : step)));
@@ -119,7 +120,7 @@ const SCOPE_WORDS: ReadonlyMap<unknown, Scope> = new Map([
   ["global", SCOPE.GLOBAL],
 ]);
 
-/** A value, and its path for messages. */
+/** A value in the file, with its path for messages. */
 interface FieldSpot {
   readonly place: DocumentNode;
   readonly path: string;
@@ -204,7 +205,7 @@ class PolicyFileReader {
     return true;
   }
 
-  /** Reads a list of viewers, and warns about an empty one: it means all callers, which authors may not expect. */
+  /** Reads a list of viewers, and warns if it is empty: an empty list means all callers, which authors might not expect. */
   #viewers(spot: FieldSpot): readonly string[] {
     const { value } = spot.place;
     if (Array.isArray(value) && value.length === 0) {

@@ -5,19 +5,22 @@ import type { EntryKey } from "../../catalog/record/record.ts";
 import { exportScopesAt, type NamespaceRule, type PolicySet } from "./rules.ts";
 import { mayBeSeen, Policy, type RecordSource, type Viewer } from "./verdict.ts";
 
-/** The live catalog, and the tenants that are known to read it. */
+/** The live catalog, and the tenants that are known to read from it. */
 export interface CatalogFacts {
-  /** Namespaces with entries, sorted. */
+  /** Returns the namespaces with entries, sorted. */
   namespaces(): readonly string[];
-  /** Number of entries in exactly this namespace. */
+  /** Returns the number of entries in exactly this namespace. */
   count(namespace: string): number;
-  /** At most `max` of its keys. */
+  /** Returns at most `max` keys of the namespace. */
   examples(namespace: string, max: number): readonly EntryKey[];
-  /** Known tenants, each with the cluster that it reads from. The plan adds the viewers that rules name. */
+  /** Returns the known tenants, each with the cluster that it reads from. The plan adds the viewers that rules name. */
   viewers(): readonly Viewer[];
-  /** The channels on which this cluster exports a namespace whose rule lists these scopes, by the settings. */
+  /** Returns the channels on which the settings export a namespace of this cluster whose rule lists these scopes. */
   channels(listed: readonly Scope[]): readonly Scope[];
-  /** Every entry in the catalog, including entries that owner rules hide now. May be read slowly, while entries are added and removed. */
+  /**
+   * Returns every entry in the catalog, including entries that owner rules hide now. The caller may read slowly, while entries are added
+   * and removed.
+   */
   entries(): Iterable<PlanEntry>;
 }
 
@@ -28,7 +31,10 @@ export interface PlanEntry {
   readonly key: () => EntryKey;
 }
 
-/** `hide`, `show`: some viewer no longer, or newly, sees the namespace. `withdraw`: its summary may no longer leave this cluster. */
+/**
+ * `hide`, `show`: at least one viewer no longer sees, or newly sees, the namespace. `withdraw`: its summary may no longer leave this
+ * cluster.
+ */
 export type PlanEffect = "hide" | "show" | "withdraw";
 
 export interface PlannedChange {
@@ -39,8 +45,8 @@ export interface PlannedChange {
   /** At most 5. */
   readonly examples: readonly EntryKey[];
   /**
-   * Some of the viewers that it is hidden from or shown to; at most 5. Empty for `withdraw`, and if owner rules hide or show it for all
-   * viewers.
+   * Some of the viewers from which the namespace is hidden or to which it is shown; at most 5. Empty for `withdraw`, and if owner rules
+   * hide or show the namespace for all viewers.
    */
   readonly viewers: readonly Viewer[];
 }
@@ -60,15 +66,15 @@ export interface PlanTerms {
 
 const MAX_CHANGES = 1000;
 const MAX_EXAMPLES = 5;
-/** Verdicts between two yields: about 2 ms, at most 10. */
+/** Number of verdicts between two yields. They take about 2 ms, at most 10 ms. */
 const VERDICTS_A_SLICE = 2000;
 
-/** The changes that a pair of rules, old and new, makes for the namespaces under both. */
+/** The changes that an old and a new rule together cause for the namespaces to which both apply. */
 type PairOutcome = readonly { readonly effect: PlanEffect; readonly viewers: readonly Viewer[] }[];
 
 /**
- * The changes that `after` would make; `before` undefined means no policy. Yields every few ms of work, and uses the same verdicts as every
- * read (P11). Cost: namespaces × their labels, and distinct pairs of rules × viewers.
+ * Returns the changes that `after` would make. If `before` is undefined, there is no previous policy. Yields every few ms of work, and
+ * uses the same verdicts as every read (P11). Cost: namespaces × their labels, and distinct pairs of rules × viewers.
  */
 export function* planChanges(before: PolicySet | undefined, after: PolicySet, terms: PlanTerms): Generator<void, PolicyPlan> {
   // New policy objects, so that the cached verdicts of the policies in force are not dropped.
@@ -103,7 +109,10 @@ interface CountedChange extends PlannedChange {
   readonly examples: EntryKey[];
 }
 
-/** Entries that owner rules hide from all viewers, or show again, because of their source. Cost: all entries, if a rule has owners. */
+/**
+ * Returns the changes for entries that owner rules hide from all viewers, or show again, because of their source. Cost: all entries, if a
+ * rule has owners.
+ */
 function* ownerChanges(
   was: Policy,
   is: Policy,
@@ -132,7 +141,7 @@ function* ownerChanges(
   return found;
 }
 
-/** Whether owner rules hide an entry. Entries without a rule do not count: the default hides them, and the viewers' verdicts show that. */
+/** Whether owner rules hide an entry. False for entries without a rule: the default hides them, and the viewers' verdicts reflect that. */
 function isHiddenByOwners(policy: Policy, entry: PlanEntry, here: string): boolean {
   return policy.source(entry.namespace, entry.from).reason === "owner_denied" && !mayBeSeen(policy, entry, entry.from, here);
 }
@@ -191,7 +200,7 @@ class Planner {
     return outcome;
   }
 
-  /** The known viewers, and those that either rule names. */
+  /** Returns the known viewers, and the viewers that either rule names. */
   *#candidates(was: NamespaceRule | undefined, is: NamespaceRule | undefined): Generator<Viewer, void> {
     for (const viewer of this.#viewers) yield viewer;
     const own = this.#terms.self.clusterId;
@@ -205,7 +214,7 @@ class Planner {
     return this.#exported(this.#before, namespace).some((scope) => !after.includes(scope));
   }
 
-  /** The channels on which summaries leave this cluster. Summaries of narrower scopes never leave it. */
+  /** Returns the channels on which summaries leave this cluster. Summaries of narrower scopes never leave it. */
   #exported(policy: Policy, namespace: string): readonly Scope[] {
     const { self, wallMs, catalog } = this.#terms;
     const rule = policy.ruleOf(namespace);

@@ -6,14 +6,14 @@ import type { Scope } from "../../catalog/entry/scope.ts";
 import { sha256Hex } from "../../lib/crypto.ts";
 import { runThrough } from "../../lib/machine.ts";
 
-/** A time span, `[startsWallMs, endsWallMs)`, with its own rule for exports. */
+/** A time span, `[startsWallMs, endsWallMs)`, with its own rules for exports. */
 export interface CutoverWindow {
   readonly startsWallMs: number;
   /** Undefined if open-ended. */
   readonly endsWallMs: number | undefined;
-  /** Scopes that may be exported inside the window. Empty for the rule's scopes. */
+  /** Scopes that may be exported inside the window. Empty if the rule's scopes apply. */
   readonly exportScopes: readonly Scope[];
-  /** Undefined for the rule's value. */
+  /** Undefined if the rule's value applies. */
   readonly allowSummaries: boolean | undefined;
 }
 
@@ -24,17 +24,17 @@ export interface NamespaceQuota {
   readonly bytes: number;
 }
 
-/** The rule of one namespace and those below it. The rule of `p.*` applies only to the namespaces below p. */
+/** The rule of a namespace and the namespaces below it. The rule of `p.*` applies only to the namespaces below p. */
 export interface NamespaceRule {
   /** `p` or `p.*`. */
   readonly pattern: string;
-  /** Clusters or regions; empty means unrestricted. */
+  /** Clusters or regions that own the namespace; empty means unrestricted. */
   readonly owners: readonly string[];
-  /** Clusters that may see the namespace. If `visibilityTenants` is empty too, all callers may. */
+  /** Clusters that may see the namespace. If both this and `visibilityTenants` are empty, all callers may see it. */
   readonly visibility: readonly string[];
   /** Tenants that may see the namespace. */
   readonly visibilityTenants: readonly string[];
-  /** Scopes that may be exported. Empty for all. */
+  /** Scopes that may be exported; empty means all. */
   readonly exportScopes: readonly Scope[];
   readonly allowSummaries: boolean;
   readonly cutoverWindows: readonly CutoverWindow[];
@@ -53,7 +53,7 @@ export interface PolicySet {
   readonly rules: readonly NamespaceRule[];
 }
 
-/** The end of a pattern for descendants only. */
+/** The suffix of a pattern that applies only to namespaces below another. */
 export const BELOW = ".*";
 
 interface TrieBranch {
@@ -62,7 +62,7 @@ interface TrieBranch {
   readonly children: Map<string, TrieBranch>;
 }
 
-/** Finds rules by longest prefix, with a trie of labels. Patterns are distinct; `validation.ts` refuses sets with duplicates. */
+/** Finds rules by longest prefix, with a trie of labels. Patterns are distinct: `validation.ts` rejects sets with duplicates. */
 export class RuleTrie {
   readonly #root: TrieBranch = newBranch();
 
@@ -75,7 +75,10 @@ export class RuleTrie {
     }
   }
 
-  /** The rule of a namespace: the one with the longest prefix, where `p.*` wins over `p` for namespaces below p. Cost: its labels. */
+  /**
+   * Returns the rule of a namespace: the rule with the longest prefix, where `p.*` has precedence over `p` for namespaces below p.
+   * Cost: O(labels).
+   */
   find(namespace: string): NamespaceRule | undefined {
     let branch = this.#root;
     let best: NamespaceRule | undefined;
@@ -91,7 +94,7 @@ export class RuleTrie {
     }
   }
 
-  /** The rules whose patterns begin with this namespace. Cost: its labels, and the found rules. */
+  /** Returns the rules whose patterns begin with this namespace. Cost: O(labels + found rules). */
   *under(namespace: string): Generator<NamespaceRule> {
     let branch: TrieBranch | undefined = this.#root;
     for (const label of namespace.split(".")) branch = branch?.children.get(label);
@@ -121,7 +124,10 @@ function newBranch(): TrieBranch {
   return { self: undefined, below: undefined, children: new Map() };
 }
 
-/** The active window with the latest start; of equal starts, the last in the list. Undefined if none is active. */
+/**
+ * Returns the active window with the latest start. If starts are equal, returns the last window in the list. Undefined if no window is
+ * active.
+ */
 export function activeWindow(windows: readonly CutoverWindow[], wallMs: number): CutoverWindow | undefined {
   let active: CutoverWindow | undefined;
   for (const window of windows) {
@@ -131,13 +137,16 @@ export function activeWindow(windows: readonly CutoverWindow[], wallMs: number):
   return active;
 }
 
-/** Scopes that a rule allows to export at a time: the scopes of its active window if it names any, otherwise its own. Empty for all. */
+/**
+ * Returns the scopes that a rule allows to export at a time: the scopes of its active window if the window has any, otherwise the rule's
+ * own. Empty for all.
+ */
 export function exportScopesAt(rule: Pick<NamespaceRule, "cutoverWindows" | "exportScopes">, wallMs: number): readonly Scope[] {
   const window = activeWindow(rule.cutoverWindows, wallMs);
   return window !== undefined && window.exportScopes.length > 0 ? window.exportScopes : rule.exportScopes;
 }
 
-/** The next start or end of a window after `wallMs`. Undefined if there is none. */
+/** Returns the next start or end of a window after `wallMs`. Undefined if there is none. */
 export function nextEdge(windows: readonly CutoverWindow[], wallMs: number): number | undefined {
   let next: number | undefined;
   for (const { startsWallMs, endsWallMs } of windows) {
@@ -148,7 +157,7 @@ export function nextEdge(windows: readonly CutoverWindow[], wallMs: number): num
   return next;
 }
 
-/** Every time at which a window of any rule starts or ends, ascending. */
+/** Returns every time at which a window of any rule starts or ends, in ascending order. */
 export function edgesOf({ rules }: PolicySet): readonly number[] {
   const edges = new Set<number>();
   for (const { cutoverWindows } of rules) {
@@ -161,8 +170,8 @@ export function edgesOf({ rules }: PolicySet): readonly number[] {
 }
 
 /**
- * A rule with its lists sorted, because their order has no meaning. The order of windows is kept: of windows with equal starts, the last
- * wins.
+ * Returns a rule with its lists sorted, because their order has no meaning. The order of windows is kept, because the last of several
+ * windows with equal starts has precedence.
  */
 export function canonicalRule(rule: NamespaceRule): NamespaceRule {
   return {
@@ -187,8 +196,8 @@ export function canonicalRule(rule: NamespaceRule): NamespaceRule {
 const RULES_A_SLICE = 1000;
 
 /**
- * The canonical text of a set, which is equal for sets with the same meaning: JSON with the fields in a fixed order, and the rules sorted
- * by pattern. Yields after each thousand rules. Cost: 10,000 rules in about 50 ms.
+ * Returns the canonical text of a set, which is equal for sets with the same meaning: JSON with the fields in a fixed order, and the
+ * rules sorted by pattern. Yields after every thousand rules. Cost: 10,000 rules in about 50 ms.
  */
 export function* canonicalSlices({ version, defaultAllow, rules }: PolicySet): Generator<void, string> {
   const sorted = rules.toSorted((a, b) => (a.pattern < b.pattern ? -1 : a.pattern > b.pattern ? 1 : 0));
@@ -200,7 +209,7 @@ export function* canonicalSlices({ version, defaultAllow, rules }: PolicySet): G
   return `{"version":${JSON.stringify(version)},"defaultAllow":${defaultAllow},"rules":[${parts.join(",")}]}`;
 }
 
-/** SHA-256 of a set's canonical text, in lower-case hex. */
+/** Returns the SHA-256 of a set's canonical text, in lower-case hex. */
 export function checksumOf(set: PolicySet): string {
   return sha256Hex(runThrough(canonicalSlices(set)));
 }

@@ -10,13 +10,13 @@ import { BELOW, type CutoverWindow, canonicalRule, type NamespaceRule, type Poli
 export interface PolicyProblem {
   /** Path of the field, for example `rules[3].cutover_windows[0].ends_at`. */
   readonly path: string;
-  /** A set with errors is refused. Warnings are only reported. */
+  /** A set with errors is rejected. Warnings are only reported. */
   readonly severity: "error" | "warning";
   /** The fault, with the value and the correct form. */
   readonly message: string;
 }
 
-/** Facts that the caller knows in addition to the set. Rules that need an undefined field are not checked. */
+/** Facts that the caller knows in addition to the set. A check is skipped if a fact that it needs is undefined. */
 export interface ValidationFacts {
   /** The clusters and regions that exist. */
   readonly clusters?: ReadonlySet<string> | undefined;
@@ -27,26 +27,26 @@ export interface ValidationFacts {
 
 export const SET_BOUNDS = {
   maxRules: 10_000,
-  /** Items of each list of a rule. */
+  /** Maximum number of items in each list of a rule. */
   maxItems: 1000,
-  /** Cutover windows of a rule. */
+  /** Maximum number of cutover windows of a rule. */
   maxWindows: 256,
   /** Maximum number of cutover windows in all rules. */
   maxSetWindows: 20_000,
   /** Maximum number of owners and viewers in all rules. */
   maxSetIds: 250_000,
-  /** Characters of an author's label, for a set or a rule. */
+  /** Maximum number of characters in an author's label, for a set or a rule. */
   maxLabelLength: 128,
 } as const;
 
-/** Most problems reported of each severity; one more reports that there are others. */
+/** Maximum number of problems reported of each severity. One more problem reports that there are others. */
 const MAX_PROBLEMS = 1000;
-/** 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can express. */
+/** 9999-12-31T23:59:59.999Z, the latest time that RFC 3339 can express. */
 export const MAX_WALL_MS = 253_402_300_799_999;
-/** 0001-01-01T00:00:00Z, the first time that RFC 3339 can express. */
+/** 0001-01-01T00:00:00Z, the earliest time that RFC 3339 can express. */
 export const MIN_WALL_MS = -62_135_596_800_000;
 
-/** Every problem of a set, in the order of its rules. Cost: 10,000 rules in about 40 ms. */
+/** Returns every problem of a set, in the order of its rules. Cost: 10,000 rules in about 40 ms. */
 export function validate(set: PolicySet, known: ValidationFacts = {}): readonly PolicyProblem[] {
   return runThrough(validateSlices(set, known));
 }
@@ -78,7 +78,7 @@ export class PolicyProblems<P extends PolicyProblem> {
     this.counts[severity] += 1;
     if (this.counts[severity] <= MAX_PROBLEMS) this.list.push(problem);
     else if (this.counts[severity] === MAX_PROBLEMS + 1)
-      this.list.push({ ...problem, path: "", message: `there are more ${severity}s: these are the first` });
+      this.list.push({ ...problem, path: "", message: `there are more ${severity}s: only the first ${MAX_PROBLEMS} are listed` });
   }
 
   /** Whether no more errors would be reported. */
@@ -89,7 +89,7 @@ export class PolicyProblems<P extends PolicyProblem> {
 
 const RULES_A_SLICE = 250;
 
-/** The rules and the default of the set, for comparing one rule with others. */
+/** The rules and the default of the set, for comparing a rule with the others. */
 interface OtherRules {
   readonly ruleOf: ReadonlyMap<string, NamespaceRule>;
   readonly defaultAllow: boolean;
@@ -168,9 +168,9 @@ class SetCheck {
       this.#error(path, `${quoted(pattern)} belongs to the control plane, to which policies do not apply`);
       return false;
     }
-    // The shortest namespace below adds a dot and a letter.
+    // The shortest namespace below the prefix adds a dot and a letter.
     if (isBelow && prefix.length + 2 > PROTOCOL_BOUNDS.maxNamespaceLength)
-      this.#warn(path, `never applies: no namespace is long enough to be below ${quoted(prefix)}`);
+      this.#warn(path, `never applies: every namespace below ${quoted(prefix)} would be too long`);
     return true;
   }
 
@@ -205,7 +205,7 @@ class SetCheck {
     const { nowWallMs } = this.#known;
     const isOver =
       nowWallMs !== undefined && windows.length > 0 && windows.every(({ endsWallMs = nowWallMs + 1 }) => endsWallMs <= nowWallMs);
-    if (isOver) this.#warn(path, "all windows are over: summaries of this namespace are no longer exported");
+    if (isOver) this.#warn(path, "all windows have ended: summaries of this namespace are no longer exported");
   }
 
   #time(wallMs: number, path: string): boolean {
@@ -243,7 +243,10 @@ class SetCheck {
       this.#warn(path, `repeats the rule of ${parent.pattern}: removing it would change nothing`);
   }
 
-  /** Warns about a rule for `p.*` if `p` itself is open, or has entries that no rule covers: often the rule was meant for `p` too. */
+  /**
+   * Warns about a rule for `p.*` if `p` itself is open, or has entries that no rule covers: the author probably intended the rule for `p`
+   * too.
+   */
   #uncovered(rule: NamespaceRule, path: string, { ruleOf, defaultAllow }: OtherRules): void {
     if (!rule.pattern.endsWith(BELOW)) return;
     const namespace = rule.pattern.slice(0, -BELOW.length);
@@ -278,8 +281,8 @@ class SetCheck {
 }
 
 /**
- * Warnings for rules of `after` whose lists of viewers lost their last item. Without viewers the namespace is visible to all callers, which
- * an author who removes a tenant from a list rarely intends (P10).
+ * Returns warnings for rules of `after` whose lists of viewers lost their last item. Without viewers the namespace is visible to all
+ * callers, which an author who removes a tenant from a list rarely intends (P10).
  */
 export function openedRules(before: PolicySet | undefined, after: PolicySet): readonly PolicyProblem[] {
   const wasLimited = new Set((before?.rules ?? []).filter(isLimited).map(({ pattern }) => pattern));
@@ -301,13 +304,13 @@ function timeText(wallMs: number): string {
   return new Date(wallMs).toISOString();
 }
 
-/** The refusal of a set: `invalid_argument` with its errors. */
+/** Returns the error for a rejected set: `invalid_argument` with the errors of the set. */
 export function refuseSet(problems: readonly PolicyProblem[]): WaymarkError {
   const violations = problems
     .filter(({ severity }) => severity === "error")
     .map(({ path, message }) => ({ field: path === "" ? "policy" : `policy.${path}`, description: message }));
   const [first] = violations;
-  if (first === undefined) return invalid("policy", "was refused without a reported error");
+  if (first === undefined) return invalid("policy", "was rejected without a reported error");
   const more = violations.length === 1 ? "" : ` (and ${violations.length - 1} more)`;
   return new WaymarkError("invalid_argument", `${first.field}: ${first.description}${more}`, {
     violations: violations.slice(0, MAX_VIOLATIONS),

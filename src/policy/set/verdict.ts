@@ -1,5 +1,5 @@
 /**
- * The verdicts of the policy: the only code that decides what a query, a watch, a DNS answer, a dry run or `Explain` shows (semantics.md,
+ * The verdicts of the policy. No other code decides the results of a query, a watch, a DNS answer, a dry run or `Explain` (semantics.md,
  * Policy; P11).
  */
 import { CONTROL_NAMESPACE, isControlNamespace, namespaceCovers } from "../../catalog/entry/names.ts";
@@ -38,7 +38,7 @@ export interface PolicyVerdict {
   readonly untilWallMs: number | undefined;
 }
 
-/** The cluster and region that a record comes from. */
+/** The cluster and region of a record's source. */
 export interface RecordSource {
   readonly clusterId: string;
   readonly region: string;
@@ -53,23 +53,23 @@ export interface Viewer {
 const DISABLED: PolicyVerdict = said(true, "policy_disabled", "");
 const CONTROL: PolicyVerdict = said(true, "control_plane", "");
 const NEVER_SUMMARISED: PolicyVerdict = said(false, "control_plane", "");
-/** Most cached verdicts, over all viewers. When there are more, all are dropped. */
+/** Maximum number of cached verdicts, over all viewers. When the maximum is exceeded, all are dropped. */
 const MAX_KEPT = 200_000;
 
-/** The epoch of a version: see `Policy.epoch`. */
+/** Returns the epoch of a version: see `Policy.epoch`. */
 export function epochOf({ number, checksum }: { readonly number: number; readonly checksum: string }): string {
   return checksum === "" ? `${number}` : `${number}-${checksum.slice(0, 12)}`;
 }
 
 /** A compiled policy in force, or none. Immutable except for its cache of verdicts. */
 export class Policy {
-  /** Undefined if no policy was ever configured; then everything is allowed. */
+  /** Undefined if no policy was ever configured. In this case everything is allowed. */
   readonly set: PolicySet | undefined;
   /** Number of the version; 0 without one. */
   readonly number: number;
-  /** SHA-256 of the set's canonical text; empty if the set belongs to no version. */
+  /** SHA-256 of the set's canonical text. Empty if the set is not from a version. */
   readonly checksum: string;
-  /** Whether this node does not know its cluster's policy yet. Then reads show nothing, and every caller may register. */
+  /** Whether this node does not know its cluster's policy yet. While this is true, reads show nothing, and every caller may register. */
   readonly isPending: boolean;
   readonly #trie: RuleTrie;
   #viewers = new Map<string, Map<string, PolicyVerdict>>();
@@ -94,12 +94,12 @@ export class Policy {
     return epochOf(this);
   }
 
-  /** The rule of a namespace; undefined if there is none. */
+  /** Returns the rule of a namespace. Undefined if there is none. */
   ruleOf(namespace: string): NamespaceRule | undefined {
     return this.#trie.find(namespace);
   }
 
-  /** Whether a source owns the namespace: for register, ingest and admin. */
+  /** Returns whether a source owns the namespace: for register, ingest and admin. */
   source(namespace: string, source: RecordSource): PolicyVerdict {
     const early = this.#early(namespace);
     if (early !== undefined) return early;
@@ -110,7 +110,10 @@ export class Policy {
     return said(owns, owns ? "owner_allowed" : "owner_denied", rule.pattern);
   }
 
-  /** Whether a viewer sees the namespace: for query, watch, DNS and every other read. HOT: verdicts are cached by viewer and namespace. */
+  /**
+   * Returns whether a viewer sees the namespace: for query, watch, DNS and every other read. HOT: verdicts are cached by viewer and
+   * namespace.
+   */
   viewer(namespace: string, viewer: Viewer): PolicyVerdict {
     if (this.set === undefined) return DISABLED;
     const kept = this.#keptOf(viewer);
@@ -126,7 +129,7 @@ export class Policy {
     return verdict;
   }
 
-  /** The cache of a viewer. Remembers the last viewer, because one viewer usually reads several namespaces in turn. */
+  /** Returns the cache of a viewer. Remembers the last viewer, because one viewer usually reads several namespaces in succession. */
   #keptOf({ clusterId, tenant }: Viewer): Map<string, PolicyVerdict> {
     const last = this.#last;
     if (last?.clusterId === clusterId && last.tenant === tenant) return last.kept;
@@ -147,7 +150,7 @@ export class Policy {
     return false;
   }
 
-  /** Whether a summary of this scope may leave the source's cluster at this time. */
+  /** Returns whether a summary of this scope may leave the source's cluster at this time. */
   exportSummary(namespace: string, source: RecordSource, at: { readonly scope: Scope; readonly wallMs: number }): PolicyVerdict {
     if (isControlNamespace(namespace)) return NEVER_SUMMARISED;
     const owner = this.source(namespace, source);
@@ -203,7 +206,7 @@ function judgeByRule({ pattern, visibility, visibilityTenants }: NamespaceRule, 
 export interface AccessQuestion {
   readonly action: PolicyAction;
   readonly namespace: string;
-  /** For a read, the cluster whose view it uses, together with `tenant`. For other actions, the source. */
+  /** For a read, the cluster whose view the read uses, together with `tenant`. For other actions, the source. */
   readonly clusterId: string;
   readonly tenant: string;
   /** Region of the source; empty if unknown. */
@@ -230,7 +233,7 @@ export function explain(policy: Policy, question: AccessQuestion): PolicyVerdict
   }
 }
 
-// The view of one caller under the policy in force, and the reporting of denials. Turns the verdicts above into functions, which
+// The view of one caller under the policy in force, and the reporting of denials. Converts the verdicts above into functions that
 // `discovery/reads.ts` passes to every query, watch and DNS answer.
 
 /** Decides which namespaces are visible: a policy, or the two policies between which a node is changing. */
@@ -241,16 +244,18 @@ export interface PolicySource {
   readonly policy: Policy;
 }
 
-/** Is called for every denial; never throws. */
+/** Called for every denial. Never throws. */
 export type OnDenied = (
   caller: Caller,
   denial: { readonly action: PolicyAction; readonly namespace: string; readonly verdict: PolicyVerdict },
 ) => void;
 
-/** The reason that callers get for a namespace that they cannot see, whichever rule hides it, and also if no rule covers it. */
+/**
+ * The reason that callers receive for a namespace that they cannot see, regardless of which rule hides it, and even if no rule covers it.
+ */
 export const HIDDEN_REASON: VerdictReason = "viewer_denied";
 
-/** The refusal of a call that names a namespace that its caller cannot see. */
+/** Returns the error for a call that names a namespace that its caller cannot see. */
 export function hiddenError(field: string, namespace: string): WaymarkError {
   const metadata = { namespace, reason: HIDDEN_REASON };
   return new WaymarkError(
@@ -266,8 +271,8 @@ export function seesAll(): boolean {
 }
 
 /**
- * Returns a function that tests whether a caller sees a namespace. It follows the policy in force, so that a watch can use it as long as it
- * runs.
+ * Returns a function that tests whether a caller sees a namespace. The function follows the policy in force, so a watch can use it for
+ * its whole duration.
  */
 export function visibilityOf(policies: { readonly policy: VisiblePolicy }, caller: Caller): (namespace: string) => boolean {
   const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
@@ -288,7 +293,7 @@ export function visibilityBetween(before: Policy, after: Policy): VisiblePolicy 
   };
 }
 
-/** The view of one query. Notes one denial for each rule that hid a namespace from the query. */
+/** The view of one query. Records one denial for each rule that hid a namespace from the query. */
 export class VisibilityFilter {
   readonly #policy: VisiblePolicy;
   readonly #caller: Caller;
@@ -307,15 +312,15 @@ export class VisibilityFilter {
     return verdict.allowed;
   };
 
-  /** Reports the denials: once per denying rule, also for reads by prefix (semantics.md, Policy). */
+  /** Reports the denials: once per denying rule, even for reads by prefix (semantics.md, Policy). */
   tell(onDenied: OnDenied): void {
     for (const denial of this.#denials.values()) onDenied(this.#caller, { action: "query", ...denial });
   }
 }
 
 /**
- * Whether a source may publish in this scope. Owners may use any scope, other sources only the scopes that stay in their own cluster ("can
- * serve local endpoints"). Without a rule, nothing may be published if the default denies.
+ * Whether a source may publish in this scope. Owners may use any scope, other sources only the scopes that do not leave their own cluster
+ * ("can serve local endpoints"). Without a rule, nothing may be published if the default denies.
  */
 export function mayPublish(verdict: PolicyVerdict, scope: Scope): boolean {
   return verdict.allowed || (verdict.reason === "owner_denied" && scope <= SCOPE.ZONE);
@@ -343,8 +348,8 @@ export function hasSameOwners(one: Policy, other: Policy, namespace: string): bo
 }
 
 /**
- * The prefixes at and below which two policies may have different owners for a namespace, whether it has entries or not. The empty text
- * means all namespaces. Cost: the rules of both.
+ * Returns the prefixes at and below which two policies may have different owners for a namespace, whether or not the namespace has
+ * entries. The empty text means all namespaces. Cost: O(rules of both).
  */
 export function differentOwners(one: Policy, other: Policy): readonly string[] {
   const found = new Set<string>();

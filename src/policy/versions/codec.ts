@@ -7,7 +7,7 @@ import { checksumOf, type PolicySet } from "../set/rules.ts";
 import { MAX_WALL_MS, MIN_WALL_MS } from "../set/validation.ts";
 import type { PolicyVersion, VersionFacts } from "./version.ts";
 
-/** A version, or only its facts; or the reason why the bytes cannot be read. */
+/** A version or only its facts, or the reason why the bytes cannot be read. */
 export type ReadVersion<T> = { readonly ok: true; readonly version: T } | { readonly ok: false; readonly fault: string };
 
 /** Format 2 added `hlc`, `nodeId` and `lineage`. */
@@ -18,7 +18,7 @@ const HASH_LENGTH = 64;
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder("utf-8", { fatal: true });
 
-/** Three lines: a hash of the other two, the facts, the set. Cost: 10,000 rules in about 20 ms. */
+/** Returns three lines: a hash of the other two, the facts, the set. Cost: 10,000 rules in about 20 ms. */
 export function encodeVersion({ set, ...facts }: PolicyVersion): Uint8Array {
   const body = ENCODER.encode(`${JSON.stringify({ format: FORMAT, ...facts })}\n${JSON.stringify(set)}\n`);
   const hash = ENCODER.encode(`${sha256Hex(body)}\n`);
@@ -62,7 +62,7 @@ function readLines(bytes: Uint8Array): ReadVersion<{ readonly facts: VersionFact
   return { ok: true, version: { facts: { ...facts, stage: facts.stage }, setText } };
 }
 
-/** Undefined if the bytes are not UTF-8. Their hash is correct, so another node encoded them like this. */
+/** Returns the text. Undefined if the bytes are not UTF-8. Their hash is correct, so another node encoded them in this way. */
 function textOf(bytes: Uint8Array): string | undefined {
   try {
     return DECODER.decode(bytes);
@@ -141,7 +141,7 @@ const isFactsShape = shaped({
   changesLeftOut: isWhole,
 });
 
-/** Whether all fields of a version's facts exist, have their types, and can be returned in an answer about the policy. */
+/** Whether all fields of a version's facts exist and have their types, so that they can be returned in an answer about the policy. */
 function isFacts(value: unknown): value is VersionFacts {
   return isFactsShape(value);
 }

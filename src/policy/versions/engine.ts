@@ -23,15 +23,15 @@ import {
 export interface EngineOptions {
   readonly nodeId: string;
   readonly clusterId: string;
-  /** Most versions kept; at least 2. */
+  /** Maximum number of versions that are kept; at least 2. */
   readonly maxVersions: number;
-  /** Most encoded bytes of all versions kept. The oldest are dropped first, but never the newest two. */
+  /** Maximum size of all kept versions, in encoded bytes. The oldest are dropped first, but never the newest two. */
   readonly maxBytes: number;
 }
 
 export const HISTORY_BOUNDS = { maxVersions: 100, maxBytes: 64 * 1024 * 1024 } as const;
 
-/** How a version is put in force, by whom and why. */
+/** How, by whom and why a version is put in force. */
 export interface ApplyTerms {
   /** The newest version that the author knows; 0 accepts any. */
   readonly expectedNumber: number;
@@ -40,28 +40,31 @@ export interface ApplyTerms {
   readonly reason: string;
   readonly changeTicket: string;
   /**
-   * Whether this is the initial version of a node that knows no version, or only an earlier initial version. Every version applied on other
-   * nodes wins over it.
+   * Whether this is the initial version of a node that knows no version, or only an earlier initial version. Every version applied on
+   * other nodes has precedence over it.
    */
   readonly isInitial?: boolean;
 }
 
 export interface PolicyStatus {
-  /** Whether a policy decides; false until one is configured. */
+  /** Whether a policy is configured. */
   readonly isEnabled: boolean;
   /** The version in force here. Undefined if there is none. */
   readonly inForce: VersionFacts | undefined;
   /** The newest version. It is not in force here if its stage excludes this node. */
   readonly newest: VersionFacts | undefined;
-  /** A fault that an operator must know, such as a version that cannot be read. Empty without one. */
+  /** A fault that requires an operator's attention, such as a version that cannot be read. Empty if there is none. */
   readonly degraded: string;
-  /** Describes that the newest version won over another one that was applied on another node at the same time. Otherwise empty. */
+  /** Describes how the newest version superseded another version that was applied on another node at the same time. Otherwise empty. */
   readonly conflict: string;
 }
 
 /** The result of adopting a version from another node. */
 export interface AdoptionResult {
-  /** The previous newest version, if the adopted one is not based on it: two authors changed the policy without knowing of each other. */
+  /**
+   * The previous newest version, if the adopted version is not based on it: two authors changed the policy without knowing of each
+   * other's change.
+   */
   readonly superseded: VersionFacts | undefined;
   /** Numbers of versions that are no longer kept. */
   readonly dropped: readonly number[];
@@ -74,7 +77,7 @@ export interface HistoryItem {
   readonly number: number;
   readonly facts: VersionFacts | undefined;
   readonly fault: string;
-  /** Whether it lost its number to another version, applied on another node at the same time. */
+  /** Whether its number was reassigned to another version, which was applied on another node at the same time. */
   readonly isSuperseded: boolean;
 }
 
@@ -87,10 +90,10 @@ interface KeptVersion {
 }
 
 const MAX_CHANGES = 200;
-/** Most superseded versions kept; beyond this the oldest are dropped. */
+/** Maximum number of superseded versions that are kept. Beyond this the oldest are dropped. */
 const MAX_LOSERS = 10;
 
-/** Used if a policy is configured and cannot be read. */
+/** Used if a policy is configured but cannot be read. */
 const DENY_ALL: PolicySet = { version: "", defaultAllow: false, rules: [] };
 
 /**
@@ -106,24 +109,27 @@ export class PolicyEngine {
   /** In ascending order of number. */
   readonly #kept: KeptVersion[] = [];
   /**
-   * Superseded versions, which lost their number to another one applied on another node at the same time, oldest first. They are kept so
-   * that no change is lost unnoticed.
+   * Superseded versions, whose numbers were reassigned to other versions that were applied on another node at the same time, oldest
+   * first. They are kept so that no change is lost unnoticed.
    */
   #losers: VersionFacts[] = [];
   #conflict = "";
-  /** The fault of the versions kept. Empty without one. */
+  /** The fault of the kept versions. Empty if there is none. */
   #fault = "";
-  /** The fault of the policy file. Empty without one. */
+  /** The fault of the policy file. Empty if there is none. */
   #fileFault = "";
   #edges: readonly number[] = [];
-  /** Whether the cluster may have a policy that this node does not know yet. Without its own policy, the node shows nothing until then. */
+  /**
+   * Whether the cluster may have a policy that this node does not know yet. Without its own policy, the node shows nothing until it
+   * knows.
+   */
   isAwaiting = false;
 
   constructor(options: EngineOptions) {
     this.#options = options;
   }
 
-  /** The compiled policy that decides. The same object until another version is in force. */
+  /** The compiled policy in force. It remains the same object until another version is in force. */
   get policy(): Policy {
     return this.isAwaiting && this.#policy === NO_POLICY ? PENDING_POLICY : this.#policy;
   }
@@ -136,7 +142,7 @@ export class PolicyEngine {
     return this.#newest;
   }
 
-  /** Number of the newest version, even if it cannot be read or is not in force here; 0 without a version. */
+  /** Number of the newest version, even if it cannot be read or is not in force here; 0 if there is no version. */
   get newestNumber(): number {
     return this.#kept.at(-1)?.number ?? 0;
   }
@@ -168,8 +174,8 @@ export class PolicyEngine {
   }
 
   /**
-   * The versions kept, newest first, with superseded versions after the one that took their number. A version that cannot be read has no
-   * facts.
+   * Returns the kept versions, newest first, with superseded versions after the version that has their number. A version that cannot be
+   * read has no facts.
    */
   history(): readonly HistoryItem[] {
     const losers = this.#losers.toReversed().map((facts) => ({ number: facts.number, facts, fault: "", isSuperseded: true }));
@@ -178,7 +184,7 @@ export class PolicyEngine {
   }
 
   /**
-   * Restores the versions of the store at the start. The newest readable version that includes this node is in force. `status.degraded`
+   * Restores the versions of the store at startup. The newest readable version that includes this node is put in force. `status.degraded`
    * names newer versions that cannot be read. If none can be read, everything is denied.
    */
   restore(rows: readonly VersionRow[], losers: readonly VersionFacts[] = []): void {
@@ -215,13 +221,13 @@ export class PolicyEngine {
   #restoreLosers(losers: readonly VersionFacts[]): void {
     this.#losers = losers.toSorted((a, b) => a.number - b.number || a.hlc - b.hlc);
     const newest = this.#newest;
-    // A crash between the two steps of adopting a version leaves the winner among the superseded versions.
+    // A crash between the two steps of adopting a version leaves the winning version among the superseded versions.
     const last = this.#losers.findLast(({ number, checksum }) => number === newest?.number && checksum !== newest.checksum);
     this.#conflict = last === undefined || newest === undefined ? "" : conflictText(last, newest);
   }
 
   /**
-   * Makes the version that would put a set in force; the set has passed `validate`. Yields between slices of work. Throws
+   * Makes the version that would put a set in force. The set must have passed `validate`. Yields between slices of work. Throws
    * `version_conflict` if `expectedNumber` is not the newest, and `invalid_argument` for a stage that includes no node.
    */
   *stamped(set: PolicySet, terms: ApplyTerms, wallMs: number): Generator<void, PolicyVersion> {
@@ -255,7 +261,7 @@ export class PolicyEngine {
     };
   }
 
-  /** The number that a rollback restores: `toNumber`, or for 0 the one before the newest. Throws `not_found`. */
+  /** Returns the number that a rollback restores: `toNumber`, or for 0 the number before the newest. Throws `not_found`. */
   rollbackTarget(toNumber: number): Pick<KeptVersion, "number" | "sizeBytes"> {
     const target = toNumber === 0 ? this.#kept.at(-2) : this.#kept.find(({ number }) => number === toNumber);
     if (target !== undefined) return target;
@@ -265,7 +271,7 @@ export class PolicyEngine {
 
   /**
    * Makes a stored version the newest, and puts it in force if its stage includes this node. Returns the numbers of versions that are no
-   * longer kept, which the shell may remove. Throws `version_conflict` if another version came first.
+   * longer kept, which the shell may remove. Throws `version_conflict` if another version was committed first.
    */
   commit(version: PolicyVersion, sizeBytes: number): readonly number[] {
     if (version.number <= this.newestNumber) throw conflict(this.newestNumber, version.number - 1);
@@ -306,7 +312,7 @@ export class PolicyEngine {
     return { superseded: isParted ? before : undefined, dropped: this.#trim(), droppedLosers };
   }
 
-  /** Like `commit`, for a version in the store that this engine did not know, for example after the answer of the store was lost. */
+  /** Like `commit`, for a version in the store that this engine did not know, for example because the answer of the store was lost. */
   adopt({ number, bytes }: VersionRow): readonly number[] {
     if (number <= this.newestNumber) return [];
     const read = readVersion(number, bytes);
@@ -318,19 +324,19 @@ export class PolicyEngine {
   }
 
   /**
-   * Notes the fault of the policy file; an empty text means that it could be read. The version in force stays. If none is in force, a fault
-   * denies everything.
+   * Records the fault of the policy file; an empty text means that the file could be read. The version in force remains in force. If no
+   * version is in force, a fault denies everything.
    */
   fileRead(fault: string): void {
     this.#fileFault = fault;
     if (fault !== "" && this.#policy.set === undefined) this.denyAll("");
   }
 
-  /** Denies everything, because no policy can be read, until there is one. */
+  /** Denies everything until there is a readable policy. */
   denyAll(fault: string): void {
     this.#inForce = undefined;
     this.#edges = [];
-    // No version has the number 0, so no cursor issued under a version counts as current.
+    // No version has the number 0, so no cursor issued under a version is treated as current.
     this.#policy = new Policy(DENY_ALL, 0);
     this.#fault = fault;
   }
@@ -343,14 +349,14 @@ export class PolicyEngine {
   }
 
   /**
-   * Whether another node's version is the only choice. A node without a version in force uses it whatever its stage, so that it does not
-   * show entries that other nodes hide.
+   * Whether another node's version is the only choice. A node without a version in force uses it whatever its stage, so that the node
+   * does not show entries that other nodes hide.
    */
   #isOnlyChoice({ nodeId }: PolicyVersion): boolean {
     return this.#inForce === undefined && nodeId !== "" && nodeId !== this.#options.nodeId;
   }
 
-  /** The next time at which a cutover window of any rule opens or closes. Cost: a binary search. */
+  /** Returns the next time at which a cutover window of any rule opens or closes. Cost: a binary search. */
   nextEdgeWallMs(wallMs: number): number | undefined {
     const edges = this.#edges;
     return edges[firstIndex(edges.length, (index) => (edges[index] ?? 0) > wallMs)];
@@ -373,7 +379,7 @@ export class PolicyEngine {
     const removed: number[] = [];
     let bytes = this.#kept.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     while (this.#kept.length > 2 && (this.#kept.length > maxVersions || bytes > maxBytes)) {
-      // A node that a stage excludes still needs the version that it has in force.
+      // A node that is excluded by a stage still needs its version in force.
       const index = this.#kept.findIndex(({ number }) => number !== this.#inForce?.number);
       const [oldest] = this.#kept.splice(index, 1);
       if (oldest === undefined) break;
@@ -384,7 +390,7 @@ export class PolicyEngine {
   }
 }
 
-/** `version_conflict` with both numbers. */
+/** Returns a `version_conflict` error with both numbers. */
 export function conflict(newest: number, expected: number): WaymarkError {
   return new WaymarkError(
     "version_conflict",
@@ -414,7 +420,7 @@ function conflictText(loser: VersionFacts, winner: VersionFacts): string {
   return `version ${loser.number} of ${by(loser)} was superseded by version ${winner.number} of ${by(winner)}, which is not based on it`;
 }
 
-/** Whether the author of `version` knew `before`, as far as its lineage shows. */
+/** Whether the author of `version` knew `before`, according to the lineage of `version`. */
 function follows(version: VersionFacts, before: VersionFacts): boolean {
   if (version.number === before.number) return version.checksum === before.checksum;
   const known = version.lineage.find(({ number }) => number === before.number);

@@ -1,4 +1,6 @@
-/** Decides when the policy file of a node is put in force, and when the policy of the cluster wins over it (semantics.md, Policy). */
+/**
+ * Decides when the policy file of a node is put in force, and when the cluster's policy has precedence over it (semantics.md, Policy).
+ */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { PolicySet } from "../set/rules.ts";
 import { alone, getItem, type PolicyTask, swap } from "../task.ts";
@@ -12,21 +14,21 @@ export type FileText =
 const FILE_ACTOR: ChangeAuthor = { principal: "policy file", tenant: "", address: "", owns: undefined, mayRead: true };
 /** Key of the checksum of the last applied policy file. */
 const FILE = "policy/file";
-/** Key of a flag, which is set once a node with a policy file is ready and has met the nodes that it had to join. */
+/** Key of a flag that is set when a node with a policy file is ready and has reached the nodes that it had to join. */
 const LET_IN = "policy/let-in";
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder();
 
 /**
- * Its methods are tasks, and each runs exclusively. So an older content of the file never replaces a newer one, if the file is read when
- * the task begins.
+ * Its methods are tasks, and each runs exclusively. Therefore, if the file is read when the task begins, an older content of the file
+ * never replaces a newer one.
  */
 export class PolicyFile {
   readonly #policyStore: PolicyStore;
   /**
-   * `member`: an edit of the file is a new version for all nodes. `alone`: the new node is ready, and has not reached the nodes that it had
-   * to join. `newcomer`: the node is not ready yet, and its cluster may have a policy. In the last two states, an edit makes only an
-   * initial version: the policy of the cluster wins over it.
+   * `member`: an edit of the file creates a new version for all nodes. `alone`: the new node is ready, and has not reached the nodes that
+   * it had to join. `newcomer`: the node is not ready yet, and its cluster may have a policy. In the states `alone` and `newcomer`, an
+   * edit creates only an initial version: the policy of the cluster has precedence over it.
    */
   #standing: "newcomer" | "alone" | "member" = "member";
 
@@ -34,7 +36,7 @@ export class PolicyFile {
     this.#policyStore = policyStore;
   }
 
-  /** Whether this node was ready before with this data directory. False if the store is unavailable. */
+  /** Whether this node was ready in an earlier run with this data directory. False if the store is unavailable. */
   *wasReady(): PolicyTask<boolean> {
     try {
       return (yield* getItem(LET_IN)) !== undefined;
@@ -44,27 +46,27 @@ export class PolicyFile {
     }
   }
 
-  /** Call this if the node has to join other nodes and has met none. The node is new unless it was ready before. */
+  /** Must be called if the node has to join other nodes and has not reached any. The node is new unless it was ready in an earlier run. */
   *begin(): PolicyTask<void> {
     if (!(yield* this.wasReady())) this.awaitCluster();
   }
 
-  /** Call this if the node is new, and will join other nodes. */
+  /** Must be called if the node is new and will join other nodes. */
   awaitCluster(): void {
     this.#standing = "newcomer";
   }
 
   /**
-   * Puts the file in force if it has changed since the last time. So a version that was applied or rolled back by a call stays until the
-   * file is edited. A broken file changes nothing, and is reported.
+   * Puts the file in force if it has changed since it was last applied. A version that was applied or rolled back by a call therefore
+   * remains in force until the file is edited. A broken file changes nothing, and is reported.
    */
   *apply(name: string, file: FileText): PolicyTask<void> {
     yield* alone(() => this.#apply(name, file));
   }
 
   /**
-   * Like `apply`, when the file may have been edited. `mayBeOthers`: see `letIn`. On a new node it does nothing before `letIn`, and returns
-   * false.
+   * Like `apply`, for a file that may have been edited. `mayBeOthers`: see `letIn`. On a new node it does nothing before `letIn`, and
+   * returns false.
    */
   *again(name: string, file: FileText, mayBeOthers: boolean): PolicyTask<boolean> {
     return yield* alone(() => this.#again(name, file, mayBeOthers));
@@ -81,7 +83,7 @@ export class PolicyFile {
     const { engine } = this.#policyStore;
     yield* this.#withFile(name, file, ({ set, checksum }, isNews) => {
       const isInForce = engine.status.newest?.checksum === checksum;
-      // If no version can be read, the file is better than denying everything.
+      // If no version can be read, using the file is better than denying everything.
       return engine.isDenied || (isNews && !isInForce) ? this.#putInForce(name, set) : nothing();
     });
   }
@@ -95,10 +97,10 @@ export class PolicyFile {
   }
 
   /**
-   * Call this when the node is ready. The current content of the file replaces the initial version of this node. If the cluster has a
-   * policy, the file is ignored. `mayBeOthers`: the node serves alone, and nodes that it has not reached may have a policy. Then the
-   * initial version, and each edit of it, stays an initial version until this is called without `mayBeOthers`, or `again` finds that the
-   * node has met the others.
+   * Must be called when the node is ready. The current content of the file replaces the initial version of this node. If the cluster has
+   * a policy, the file is ignored. `mayBeOthers`: the node serves alone, and nodes that it has not reached may have a policy. In this
+   * case, the initial version, and each edit of it, remains an initial version until `letIn` is called without `mayBeOthers`, or `again`
+   * finds that the node has reached the others.
    */
   *letIn(name: string, file: FileText, mayBeOthers: boolean): PolicyTask<void> {
     yield* alone(() => this.#letIn(name, file, mayBeOthers));
@@ -126,7 +128,7 @@ export class PolicyFile {
       const kept = yield* getItem(FILE);
       const isNews = kept === undefined || DECODER.decode(kept.value) !== file.checksum || engine.newestNumber === 0;
       yield* work(file, isNews);
-      // If the swap fails, the file is not read again before the next start.
+      // If the swap fails, the file is not read again before the next restart.
       if (isNews) yield* swap(FILE, kept?.version ?? 0, ENCODER.encode(file.checksum));
       engine.fileRead("");
     } catch (error) {

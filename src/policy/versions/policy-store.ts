@@ -1,4 +1,7 @@
-/** Stores policy versions and puts them in force: validate, draft, swap, commit, audit. The service, links and the policy file share it. */
+/**
+ * Stores policy versions and puts them in force: validate, draft, swap, commit, audit. Used by the service, the links and the policy
+ * file.
+ */
 import { WaymarkError } from "../../lib/errors.ts";
 import { Hlc } from "../../lib/hlc.ts";
 import { counted } from "../../lib/text/visible-text.ts";
@@ -45,24 +48,27 @@ export interface PolicyStoreParts {
 export interface ChangeAuthor {
   readonly principal: string;
   readonly tenant: string;
-  /** Address the call came from; empty for the node itself. */
+  /** Address from which the call came. Empty for the node itself. */
   readonly address: string;
-  /** The namespaces whose rules it may change (`foreignChangeSlices`). Undefined if it may change all rules, and the set itself. */
+  /**
+   * The namespaces whose rules the author may change (`foreignChangeSlices`). Undefined if the author may change all rules, and the set
+   * itself.
+   */
   readonly owns: OwnershipTest | undefined;
-  /** Whether it may read the rules of other owners. Then a refusal names the rule. */
+  /** Whether the author may read the rules of other owners. If so, a refusal names the rule. */
   readonly mayRead: boolean;
 }
 
 export interface ApplyRequest {
   readonly set: PolicySet;
-  /** Problems found while the set was read. If the list is full, the set is incomplete. */
+  /** Problems found while the set was being read. If the list is full, the set is incomplete. */
   readonly problems?: PolicyProblems<PolicyProblem>;
   readonly terms: Omit<ApplyTerms, "principal">;
   readonly isDryRun: boolean;
 }
 
 export interface ApplyResult {
-  /** The number of the new version; after a dry run, of the version in force. */
+  /** The number of the new version. After a dry run, the number of the version in force. */
   readonly number: number;
   readonly plan: PolicyPlan;
   readonly warnings: readonly PolicyProblem[];
@@ -84,13 +90,13 @@ interface Enactment {
   readonly reason: "applied" | "rolled_back";
 }
 
-/** The result of an offer from another node. An empty fault means that this version or a newer one is already kept here. */
+/** The result of an offer from another node. An empty fault means that this node already has this version or a newer one. */
 export type AdoptResult = { readonly isAdopted: true } | { readonly isAdopted: false; readonly fault: string };
 
 const VERSIONS = "policy/versions/";
 const SUPERSEDED = "policy/superseded/";
 
-/** Its methods are tasks. All versions are stored one after another, whether from callers, the policy file or other nodes. */
+/** Its methods are tasks. All versions are stored one after another, whether they come from callers, the policy file or other nodes. */
 export class PolicyStore {
   readonly #parts: PolicyStoreParts;
   /** The version that is being shown to readers now. */
@@ -104,7 +110,7 @@ export class PolicyStore {
     return this.#parts.engine;
   }
 
-  /** Reads the versions in the store. If the store is unavailable, a policy may be configured, so everything is denied. */
+  /** Reads the versions in the store. If the store is unavailable, everything is denied, because a policy may be configured. */
   *restore(): PolicyTask<void> {
     const { engine } = this.#parts;
     try {
@@ -117,8 +123,8 @@ export class PolicyStore {
   }
 
   /**
-   * All problems of a set, within the limits of `PolicyProblems`, beginning with the problems found while the set was read. The result reveals
-   * nothing about entries in namespaces that the caller does not own.
+   * Returns all problems of a set, within the limits of `PolicyProblems`, beginning with the problems found while the set was being read.
+   * The result reveals nothing about entries in namespaces that the caller does not own.
    */
   *validate(
     set: PolicySet,
@@ -141,7 +147,7 @@ export class PolicyStore {
   }
 
   /**
-   * Checks with the outline of a set whether an actor may replace the newest version, and the version in force, with it. The check is
+   * Checks from the outline of a set whether an actor may replace the newest version, and the version in force, with it. The check is
    * cheap, so it runs before the set is decoded. `apply` also checks the rules. Fails with the same errors as `apply`.
    */
   checkOutline({ owns, mayRead }: ChangeAuthor, outline: SetOutline, expectedNumber: number): void {
@@ -153,13 +159,13 @@ export class PolicyStore {
   }
 
   /**
-   * Puts a set in force, or in a dry run returns its changes. When this is done, the version is durable and audited. Fails with
-   * `invalid_argument` for a set with errors, with `version_conflict` if another version came first, and with `discovery_access_denied` if
-   * the actor is not allowed to make its changes.
+   * Puts a set in force, or in a dry run returns its changes. When the task ends, the version is durable and audited. Fails with
+   * `invalid_argument` for a set with errors, with `version_conflict` if another version was applied first, and with
+   * `discovery_access_denied` if the actor is not allowed to make these changes.
    */
   *apply(actor: ChangeAuthor, { set, problems, terms, isDryRun }: ApplyRequest): PolicyTask<ApplyResult> {
     if (problems?.isFull === true) throw refuseSet(problems.list);
-    // This check comes first, so that a caller that must not change a rule learns nothing about it.
+    // This check runs first, so that a caller that must not change a rule learns nothing about it.
     const expectedNumber = yield* this.#permit(actor, set, terms.expectedNumber);
     const all = yield* this.validate(set, problems, actor.owns);
     if (hasErrors(all)) throw refuseSet(all);
@@ -167,7 +173,10 @@ export class PolicyStore {
     return yield* this.#enact(actor, { set, terms: full, warnings: all, isDryRun, reason: "applied" });
   }
 
-  /** Stamps the initial version of this node. It is then a version like any other, and no initial version of another node wins over it. */
+  /**
+   * Stamps the initial version of this node. It is then an ordinary version, and no initial version of another node has precedence over
+   * it.
+   */
   *establish(): PolicyTask<void> {
     yield* alone(() => this.#establish());
   }
@@ -181,7 +190,7 @@ export class PolicyStore {
 
   /**
    * Puts an earlier set in force again, as a new version everywhere, or in a dry run returns its changes. Fails as `apply` does, and with
-   * `not_found`. A set that was in force before is not refused for errors.
+   * `not_found`. A set that was in force before is not rejected for errors.
    */
   *rollback(actor: ChangeAuthor, { toNumber, terms, isDryRun = false }: RollbackRequest): PolicyTask<ApplyResult> {
     const { number: target } = this.engine.rollbackTarget(toNumber);
@@ -206,7 +215,7 @@ export class PolicyStore {
 
   /**
    * Adopts a version of another node, received over a link from `via`. If it is newer than the versions kept here, it is stored and in
-   * force when this is done. A different version with the same number is kept as superseded.
+   * force when the task ends. A different version with the same number is kept as superseded.
    */
   *adopt(place: VersionPlace, bytes: Uint8Array, via: PolicyVia): PolicyTask<AdoptResult> {
     yield;
@@ -226,40 +235,43 @@ export class PolicyStore {
     return { isAdopted: true };
   }
 
-  /** The newest version, encoded for another node. Undefined if the newest version has another number or cannot be read. */
+  /** Returns the newest version, encoded for another node. Undefined if the newest version has another number or cannot be read. */
   *encoded(number: number): PolicyTask<Uint8Array | undefined> {
     if (number !== this.engine.place.number) return undefined;
     return (yield* getItem(keyOf(number)))?.value;
   }
 
   /**
-   * A version, encoded, while it is being shown to readers: a resolver must receive it before the records shown under it. Undefined for all
-   * other versions.
+   * Returns a version, encoded, while it is being shown to readers: a resolver must receive the version before the records shown under
+   * it. Undefined for all other versions.
    */
   encodedNow(place: VersionPlace): Uint8Array | undefined {
     return this.#shown !== undefined && isSamePlace(this.#shown.place, place) ? this.#shown.bytes : undefined;
   }
 
-  /** A kept version, encoded for a resolver. Undefined if it is no longer kept, or if another one took its number. */
+  /**
+   * Returns a kept version, encoded for a resolver. Undefined if it is no longer kept, or if its number was reassigned to another
+   * version.
+   */
   *encodedAt(place: VersionPlace): PolicyTask<Uint8Array | undefined> {
     const item = yield* getItem(keyOf(place.number));
     const read = item === undefined ? undefined : decodeFacts(item.value);
     return read?.ok === true && isSamePlace(read.version, place) ? item?.value : undefined;
   }
 
-  /** A kept version with its rules. Fails with `not_found`, also if it can no longer be read. */
+  /** Returns a kept version with its rules. Fails with `not_found`, including when the version can no longer be read. */
   *load(number: number): PolicyTask<PolicyVersion> {
     return yield* loadFrom(keyOf(number), number);
   }
 
-  /** A superseded version with its rules. Fails as `load` does. */
+  /** Returns a superseded version with its rules. Fails as `load` does. */
   *loadSuperseded(facts: VersionFacts): PolicyTask<PolicyVersion> {
     return yield* loadFrom(loserKey(facts), facts.number);
   }
 
   /**
    * Checks that an actor may replace the newest version with a set, and also the version in force, if a stage excludes this node. Returns
-   * the number that the draft must expect, so that no version is overwritten that was not checked here.
+   * the number that the draft must expect, so that no unchecked version is overwritten.
    */
   *#permit({ owns, mayRead }: ChangeAuthor, set: PolicySet, expectedNumber: number): PolicyTask<number> {
     if (owns === undefined) return expectedNumber;
@@ -271,7 +283,7 @@ export class PolicyStore {
     return newestNumber;
   }
 
-  /** The versions that an owner's set would replace. Fails with `version_conflict` if the caller expects another newest version. */
+  /** Returns the versions that an owner's set would replace. Fails with `version_conflict` if the caller expects another newest version. */
   #replaced(expectedNumber: number): readonly (PolicyVersion | undefined)[] {
     const { newestNumber, newest, inForce } = this.engine;
     if (expectedNumber !== 0 && expectedNumber !== newestNumber) throw conflict(newestNumber, expectedNumber);
@@ -279,7 +291,7 @@ export class PolicyStore {
     return newest?.number === newestNumber ? [...new Set([newest, inForce])] : [undefined];
   }
 
-  /** Stores a draft if its number is free, and puts it in force. It is done when the audit record is on disk. */
+  /** Stores a draft if its number is free, and puts it in force. The task ends when the audit record is on disk. */
   *#put(actor: ChangeAuthor, version: PolicyVersion, reason: "applied" | "rolled_back", isInitial = false): PolicyTask<void> {
     const before = this.engine.status.newest?.checksum ?? "";
     const bytes = encodeVersion(version);
@@ -339,7 +351,7 @@ export class PolicyStore {
     yield* this.#show();
   }
 
-  /** Notifies other nodes first, because records that they receive from now on may be hidden by this version. */
+  /** Notifies other nodes first, because this version may hide records that they receive from now on. */
   *#show(version?: { readonly place: VersionPlace; readonly bytes: Uint8Array }): PolicyTask<void> {
     this.#shown = version;
     this.#parts.onHead(this.engine.place);
@@ -378,7 +390,7 @@ function* itemsAfter(prefix: string, start: string): PolicyTask<StoredPage["item
 
 function* replace({ number }: PolicyVersion, expectedVersion: number, bytes: Uint8Array): PolicyTask<void> {
   if (yield* swap(keyOf(number), expectedVersion, bytes)) return;
-  throw new WaymarkError("store_unavailable", `policy version ${number} was changed in the store at the same time; try again`);
+  throw new WaymarkError("store_unavailable", `policy version ${number} was changed in the store by another request; try again`);
 }
 
 function* drop(key: string): PolicyTask<void> {
@@ -396,7 +408,7 @@ function loserKey({ number, checksum }: VersionFacts): string {
   return `${SUPERSEDED}${`${number}`.padStart(12, "0")}-${checksum.slice(0, 16)}`;
 }
 
-/** Keys sort like their numbers. Numbers of more than 12 digits sort after all others. */
+/** Returns the store key of a version. Keys sort like the version numbers. Numbers of more than 12 digits sort after all others. */
 function keyOf(number: number): string {
   return `${VERSIONS}${number < 1e12 ? `${number}`.padStart(12, "0") : `~${`${number}`.padStart(16, "0")}`}`;
 }
@@ -418,13 +430,13 @@ interface AdoptedVersion {
   readonly before: string;
   /** The version that it superseded. Undefined if there is none. */
   readonly superseded: VersionFacts | undefined;
-  /** Describes the conflict. */
+  /** Describes the conflict between the two versions. */
   readonly conflict: string;
   readonly via: PolicyVia;
   readonly wallMs: number;
 }
 
-const TOLD = { kind: "policy", namespace: "", outcome: "allowed", rule: "", requestId: "" } as const;
+const POLICY_EVENT = { kind: "policy", namespace: "", outcome: "allowed", rule: "", requestId: "" } as const;
 
 export function appliedEvent({ version, before, reason, actor, wallMs }: AppliedVersion): AuditEvent {
   const { number, ruleCount, checksum } = version;
@@ -432,19 +444,31 @@ export function appliedEvent({ version, before, reason, actor, wallMs }: Applied
   const action = reason === "applied" ? "policy.apply" : "policy.rollback";
   const detail = detailOf(`version ${number} with ${counted(ruleCount, "rule")}`, version);
   const subjects = subjectOf("policy", number);
-  return { ...TOLD, atWallMs: wallMs, principal, tenant, source: address, action, reason, before, after: checksum, detail, subjects };
+  return {
+    ...POLICY_EVENT,
+    atWallMs: wallMs,
+    principal,
+    tenant,
+    source: address,
+    action,
+    reason,
+    before,
+    after: checksum,
+    detail,
+    subjects,
+  };
 }
 
-/** The audit events of the adopted version, and of the version that it superseded. */
+/** Returns the audit events of the adopted version, and of the version that it superseded. */
 export function takenEvents({ version, before, superseded, conflict: conflictText, via, wallMs }: AdoptedVersion): readonly AuditEvent[] {
   const { number, ruleCount, nodeId, principal, checksum } = version;
-  const told = { ...TOLD, atWallMs: wallMs, tenant: "", source: "", after: checksum, subjects: subjectOf("policy", number) };
+  const common = { ...POLICY_EVENT, atWallMs: wallMs, tenant: "", source: "", after: checksum, subjects: subjectOf("policy", number) };
   const from = `adopted from node ${nodeId} through node ${via.nodeId} of cluster ${via.clusterId}`;
   const detail = detailOf(`version ${number} with ${counted(ruleCount, "rule")}, ${from}`, version);
-  const taken: AuditEvent = { ...told, principal, action: "policy.adopt", reason: "adopted", before, detail };
+  const taken: AuditEvent = { ...common, principal, action: "policy.adopt", reason: "adopted", before, detail };
   if (superseded === undefined) return [taken];
   const lost = { principal: superseded.principal, action: "policy.supersede", reason: "superseded" };
-  return [taken, { ...told, ...lost, before: superseded.checksum, detail: conflictText }];
+  return [taken, { ...common, ...lost, before: superseded.checksum, detail: conflictText }];
 }
 
 function detailOf(what: string, { reason, changeTicket }: PolicyVersion): string {

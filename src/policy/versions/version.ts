@@ -1,5 +1,5 @@
 /**
- * A version of the policy: its facts without the rules, which of two versions wins, and the nodes on which a version is put in force first
+ * A version of the policy: its facts without the rules, the order of versions, and the nodes on which a version is put in force first
  * (semantics.md, Policy).
  */
 import { invalid } from "../../lib/errors.ts";
@@ -9,21 +9,22 @@ import type { PolicySet } from "../set/rules.ts";
 
 /** The position of a version in the order of versions. */
 export interface VersionPlace {
-  /** 1, 2, 3, …, assigned by the server; 0 without a version. Two nodes may give the same number to two versions: see `isNewer`. */
+  /** 1, 2, 3, …, assigned by the server; 0 if there is no version. Two nodes may give the same number to two versions: see `isNewer`. */
   readonly number: number;
-  /** Stamp of the node that applied it; 0 in versions from before stamps were stored. */
+  /** Stamp of the node that applied it. 0 in versions that were stored before stamps were introduced. */
   readonly hlc: number;
-  /** The node that applied it; empty in versions from before it was stored. */
+  /** The node that applied it. Empty in versions that were stored before this field was introduced. */
   readonly nodeId: string;
   /** SHA-256 of the set's canonical text, lower-case hex. */
   readonly checksum: string;
 }
 
-/** The position before all versions: every version wins over it. */
+/** The position before all versions. Every version has precedence over it. */
 export const NO_PLACE: VersionPlace = { number: 0, hlc: 0, nodeId: "", checksum: "" };
 
 /**
- * Whether `a` wins over `b`: by number, then stamp, then node id. The checksum only decides between versions that no correct node makes.
+ * Whether `a` has precedence over `b`: by number, then stamp, then node id. The checksum only decides between versions that no correct
+ * node makes.
  */
 export function isNewer(a: VersionPlace, b: VersionPlace): boolean {
   if (a.number !== b.number) return a.number > b.number;
@@ -36,7 +37,7 @@ export function isSamePlace(a: VersionPlace, b: VersionPlace): boolean {
   return a.number === b.number && a.hlc === b.hlc && a.nodeId === b.nodeId && a.checksum === b.checksum;
 }
 
-/** Where a version is put in force first: on a share of the nodes (1 to 100 percent), or in these clusters. */
+/** The nodes on which a version is put in force first: a share of the nodes (1 to 100 percent), or the nodes of these clusters. */
 export type RolloutStage =
   | { readonly by: "percent"; readonly percent: number }
   | { readonly by: "clusters"; readonly clusterIds: readonly string[] };
@@ -46,7 +47,7 @@ export function checkStage(stage: RolloutStage | undefined): void {
   if (stage?.by === "percent" && (!Number.isInteger(stage.percent) || stage.percent < 1 || stage.percent > 100))
     throw invalid("stage.percent", `must be 1 to 100, is ${stage.percent}`);
   if (stage?.by === "clusters" && stage.clusterIds.length === 0)
-    throw invalid("stage.clusters.cluster_ids", "must name at least one cluster; omit the stage to put the set in force everywhere");
+    throw invalid("stage.clusters.cluster_ids", "must contain at least one cluster; omit the stage to put the set in force everywhere");
 }
 
 /**
@@ -81,7 +82,7 @@ export interface VersionFacts extends VersionPlace {
   readonly changesLeftOut: number;
 }
 
-/** Most ancestors in the lineage of a version. Histories that diverged earlier can no longer be distinguished. */
+/** Maximum number of ancestors in the lineage of a version. Histories that diverged earlier can no longer be distinguished. */
 export const MAX_LINEAGE = 32;
 
 export interface PolicyVersion extends VersionFacts {

@@ -1,4 +1,4 @@
-/** One request of the HTTP edge on its way through Connect, and the conversion of statuses and errors to and from Connect's. */
+/** A request of the HTTP edge while Connect processes it, and the conversion of statuses and errors to and from Connect's. */
 import { type DescMessage, fromBinary, type Message } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -11,7 +11,7 @@ import type { CallArrival, MethodChain } from "../chain.ts";
 import type { RpcStatus } from "../status.ts";
 import { joined, MessagesOfBody } from "./messages.ts";
 
-/** Bytes of incomplete requests, over all connections. */
+/** Budget for the bytes of incomplete requests, across all connections. */
 export interface BodyBudget {
   readonly maxBytes: number;
   usedBytes: number;
@@ -23,12 +23,12 @@ export interface EdgeArrival extends CallArrival {
   readonly encoding: "json" | "proto";
   /** Set when a method is called. GET routes have no client deadline. */
   timeoutMs: number | undefined;
-  /** The id that the client sent, or one that was chosen on arrival, so that responses of every kind carry it. `header` returns it too. */
+  /** The client's request id, or an id generated on arrival, so that every kind of response includes it. `header` returns it too. */
   readonly requestId: string;
   readonly budget: BodyBudget;
   /** Counters of the HTTP/2 connection of the request: received bytes and unread bytes. Undefined over HTTP/1.1. */
   readonly meter: { usefulBytes: number; pendingBytes: number } | undefined;
-  /** Responses that their clients have not read, over all connections. */
+  /** Responses that clients have not read yet, across all connections. */
   readonly unread: UnreadAnswers;
   /** Requests of the connection that have not fully arrived. */
   readonly arriving: Set<PendingRequest> | undefined;
@@ -54,7 +54,10 @@ export class EdgeCall {
   readonly arrival: EdgeArrival;
   /** Whether the first bytes of the body have arrived. */
   hasBegun = false;
-  /** The body did not arrive in time, and its stream was closed. The reader of the body then reports this instead of a broken stream. */
+  /**
+   * Whether the stream was closed because the body did not arrive in time. The reader of the body then reports the timeout, not a broken
+   * stream.
+   */
   isGivenUp = false;
   #isAdmitted = false;
   #heldBytes = 0;
@@ -78,12 +81,12 @@ export class EdgeCall {
     if (isEnveloped || isPlain(header("content-encoding"))) this.#messages = new MessagesOfBody(isEnveloped);
   }
 
-  /** Whether the chain has the call. Earlier errors are Connect's own, from reading the request. */
+  /** Whether the call has reached the chain. Earlier errors are Connect's own, from reading the request. */
   get isAdmitted(): boolean {
     return this.#isAdmitted;
   }
 
-  /** Returns the error if the headers alone are reason to reject the call. Nothing of the request has been read at this time. */
+  /** Returns the error if the headers alone are a reason to reject the call. No part of the body has been read at this point. */
   judgeHeaders(): ReturnType<CalledMethod["judgeHeaders"]> {
     return this.#method.judgeHeaders(this.arrival);
   }
@@ -157,7 +160,7 @@ export class EdgeCall {
     return this.#method.requestFault(message, encoding);
   }
 
-  /** Keeps the charge for inflating a message, in place of the previous one. It is released when the call has the message, or is over. */
+  /** Replaces the charge for inflating the previous message. The new charge is released when the call receives the message or ends. */
   hold(inflation: { release(): void }): void {
     this.#inflation?.release();
     this.#inflation = inflation;
@@ -210,7 +213,7 @@ export function retryAfterSeconds(status: RpcStatus): number | undefined {
   return undefined;
 }
 
-/** Returns Connect's message in the terms of this API. */
+/** Rewrites an error message from Connect in the terms of this API. */
 function apiMessage(text: string): string {
   const [, sizeBytes, maxBytes] = /^message size (\d+) is larger than configured readMaxBytes (\d+)$/.exec(text) ?? [];
   if (maxBytes !== undefined) return `message too large: it has ${sizeBytes} bytes, and the limit is ${maxBytes}`;

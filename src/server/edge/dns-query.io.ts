@@ -31,7 +31,7 @@ export interface DnsMessages {
   answer(query: Uint8Array, caller: Caller): DnsMessage | Promise<DnsMessage | undefined> | undefined;
 }
 
-/** Answers a request to `DNS_PATH`. Rejects if the client disconnects while it sends. */
+/** Answers a request to `DNS_PATH`. Rejects if the client disconnects while it sends the request. */
 export async function answerDnsQuery(
   request: EdgeRequest,
   arrival: EdgeArrival,
@@ -70,7 +70,7 @@ function parameterOf(target: string): Uint8Array | RouteResponse {
     throw invalid("dns", `must be given once in a GET, as a DNS message in base64url; it is given ${values.length} times`);
   if (text.length > MAX_QUERY_CHARS) return errorAnswer(refusal(tooLong(`${text.length} characters`)), STATUS.URI_TOO_LONG);
   const bytes = Buffer.from(text, "base64url");
-  // Node skips characters that are not base64url, and leftover bits.
+  // Node ignores characters that are not base64url, and leftover bits.
   if (!BASE64URL.test(text) || bytes.toString("base64url") !== text)
     throw invalid("dns", "must be base64url without padding (RFC 4648, section 5)");
   return bytes;

@@ -8,10 +8,13 @@ import type { InflateResult, Inflater } from "../../grpc/wire/message-reader.ts"
 import { WaymarkError } from "../../lib/errors.ts";
 import type { EdgeCall } from "./call.ts";
 
-/** Connect passes bytes to a compression without their call. Only requests that may be compressed run inside this store. */
+/**
+ * This store provides the call, because Connect does not pass it to a compression. Only requests that may be compressed run inside the
+ * store.
+ */
 const inflating = new AsyncLocalStorage<EdgeCall>();
 
-/** Runs `serve`; within it, messages are inflated for this call. The query of a GET declares whether it is compressed. */
+/** Runs `serve`. While it runs, messages are inflated for this call. The query of a GET declares whether it is compressed. */
 export function withInflation<T>(call: EdgeCall, isGet: boolean, serve: () => T): T {
   const { header } = call.arrival;
   return !isGet &&

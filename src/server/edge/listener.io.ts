@@ -42,21 +42,21 @@ export interface EdgeListenerOptions extends ListeningPort {
   readonly log: Pick<Log, "info" | "warn">;
   /** The allowed hosts and web pages. Default: loopback names, and no page of another origin. */
   readonly web?: Partial<WebRules> | undefined;
-  /** Shared by all listeners of a node. Default: an inflater of its own. */
+  /** Shared by all listeners of a node. Default: a new inflater. */
   readonly inflater?: Inflater | undefined;
   readonly registry?: Registry | undefined;
   /** Answers DNS over HTTP. Absent: the path does not exist. */
   readonly dnsMessages?: DnsMessages | undefined;
 }
 
-/** The options that concern answering requests. */
+/** The options for answering requests. */
 type DispatcherOptions = Pick<
   EdgeListenerOptions,
   "services" | "chain" | "sources" | "metrics" | "tls" | "web" | "inflater" | "registry" | "dnsMessages"
 > &
   Pick<EdgeSocketEvents, "onCut">;
 
-/** Binds the port and serves. Rejects with a message that names host:port when it cannot. */
+/** Binds the port and serves. If it cannot bind, rejects with a message that names host:port. */
 export async function startEdgeListener(options: EdgeListenerOptions): Promise<EdgeListener> {
   const { limits, log } = options;
   const refused = (reason: Parameters<EdgeSocketEvents["onCut"]>[0] | "limit" | "handshake") =>
@@ -103,7 +103,7 @@ export class EdgeListener {
 
   /**
    * Waits up to `deadlineMs` for the requests that are open now, then closes the remaining ones. New requests are still answered, so that
-   * health is reported to the end.
+   * health checks succeed until the end.
    */
   async drain(deadlineMs: number): Promise<void> {
     const open = this.#dispatcher.drain();
@@ -334,8 +334,8 @@ export class EdgeDispatcher {
 }
 
 /**
- * Called when the response was sent. If the client still sends its request, closes the stream, because the rest is not needed (RFC 9113,
- * section 8.1). Node sends the trailers in its own setImmediate. If the stream closed before, they would not be sent.
+ * Called when the response has been sent. If the client is still sending its request, closes the stream, because the rest is not needed
+ * (RFC 9113, section 8.1). Node sends the trailers in a setImmediate callback. If the stream closed before that, they would be lost.
  */
 function endRequest(stream: ServerHttp2Stream, connection: GuardedConnection | undefined): void {
   if (stream.readableEnded) return;
@@ -407,7 +407,10 @@ function queryFault(target: string): WaymarkError | undefined {
   }
 }
 
-/** Connect answers a wrong method, media type or HTTP version with a status alone. This response also names the accepted values. */
+/**
+ * Returns the response to a wrong method, media type or HTTP version. Connect answers these with a status alone; this response also names
+ * the accepted values.
+ */
 function plainRefusal(answer: UniversalServerResponse, handler: UniversalHandler, request: EdgeRequest): RouteResponse | undefined {
   switch (answer.status) {
     case 405:

@@ -8,7 +8,7 @@ export class MessagesOfBody {
   /** Bytes that are not a complete message yet. */
   #pieces: Uint8Array[] = [];
   #heldBytes = 0;
-  /** Number of bytes after which the next message or its size is known. A body that is one message ends only with the request. */
+  /** Number of bytes after which the next message or its size is known. A body without envelopes is complete only when the request ends. */
   #wantedBytes: number;
   /** Number of complete messages in envelopes so far. */
   endedCount = 0;

@@ -28,7 +28,7 @@ type JsonOptions = Partial<JsonReadOptions & JsonWriteOptions>;
 export interface PlainAnswer {
   readonly status: number;
   readonly headers: Iterable<readonly [string, string]>;
-  /** JSON. Each character is one byte of UTF-8. */
+  /** JSON. Each character represents one byte of the UTF-8 encoding. */
   readonly text: string;
 }
 
@@ -70,7 +70,7 @@ export class PlainMethod {
     this.#textOf = jsonTextOf(chain.desc.output);
   }
 
-  /** Returns the length of a request's body. Undefined when its method or headers do not allow that it is answered here. */
+  /** Returns the length of a request's body. Undefined when the method or the headers require that Connect answers the request. */
   lengthOf(httpMethod: string, header: HeaderReader): number | undefined {
     if (httpMethod !== "POST" || !JSON_TYPE.test(header("content-type") ?? "") || header("content-encoding") !== undefined)
       return undefined;

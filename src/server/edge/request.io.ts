@@ -81,7 +81,7 @@ export function quoted(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }
 
-/** Without the pseudo-headers of HTTP/2. */
+/** Returns the headers without the pseudo-headers of HTTP/2. */
 function webHeaders(headers: IncomingHttpHeaders): Headers {
   const made = new Headers();
   for (const [name, value] of Object.entries(headers)) {

@@ -28,7 +28,7 @@ import { type StreamCall, sourceAnswers, streamAnswers } from "./streams.ts";
 export interface EdgeRpcOptions {
   readonly services: readonly ServiceDefinition[];
   readonly chain: CallChain;
-  /** Largest message, also after inflation. */
+  /** Maximum size of a message, before and after inflation. */
   readonly maxMessageBytes: number;
   readonly compression: readonly Compression[];
   /** Types that a `google.protobuf.Any` may contain in JSON. The services of this project have no such field. */
@@ -96,7 +96,7 @@ export function prepareRequest(
 }
 
 /**
- * Removes a well-formed timeout from the headers and returns it. An invalid timeout stays, and Connect rejects it in the form of its
+ * Removes a well-formed timeout from the headers and returns it. An invalid timeout is kept, and Connect rejects it in the form of its
  * protocol.
  */
 function takeTimeout(header: Headers): number | undefined {
@@ -150,10 +150,10 @@ function answerUnary(chain: MethodChain, request: Message, call: EdgeCall): Prom
 }
 
 /**
- * Runs first for each request, before Connect reads its body, and rejects it if its headers alone are a reason. Connect's own rejections
- * (malformed JSON, too large, unknown compression) have no reason or details, and never reach an implementation. But each of its protocols
- * aborts the context with the error before it writes the error. The abort listener adds the reason and details, and counts the call as if
- * the chain had rejected it.
+ * Runs first for each request, before Connect reads the body, and rejects the request if its headers are a sufficient reason. Connect's
+ * own rejections (malformed JSON, too large, unknown compression) have no reason or details, and never reach an implementation. But each
+ * of Connect's protocols aborts the context with the error before it writes the error. The abort listener adds the reason and details,
+ * and counts the call as if the chain had rejected it.
  */
 async function gateRequest(context: HandlerContext, chain: CallChain): Promise<void> {
   const call = callOf(context);
@@ -170,7 +170,8 @@ async function gateRequest(context: HandlerContext, chain: CallChain): Promise<v
 function refuseUnread(error: unknown, context: HandlerContext, to: { readonly call: EdgeCall; readonly chain: CallChain }): void {
   const { call } = to;
   const method = to.chain.method(context.method, undefined);
-  // An error that is not Connect's concerns the stream: the client disconnected, or was reset for being slow.
+  // Errors that do not come from Connect concern the stream: the client disconnected, or the stream was reset because the client was
+  // slow.
   const refusal = error instanceof ConnectError && !isGivenUp(error) ? readFault(error, context, call) : undefined;
   call.admit();
   if (refusal === undefined) {
@@ -199,7 +200,7 @@ function readFault(error: ConnectError, context: HandlerContext, call: EdgeCall)
   return fault === undefined ? readingRefusal(error) : invalid(fault.field, fault.description);
 }
 
-/** Returns the JSON of a GET. Undefined if it is compressed: the call then has it. */
+/** Returns the JSON of a GET. Undefined if it is compressed, because the call then provides the inflated text. */
 function messageOf(url: string): string | undefined {
   const { searchParams: query } = new URL(url);
   if ((query.get("compression") ?? "identity") !== "identity") return undefined;

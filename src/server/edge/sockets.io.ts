@@ -30,9 +30,9 @@ export interface EdgeLimits extends UnreadLimits {
    * A Connect call costs as much as ten calls of the gRPC listener, so a burst on one connection must be small enough not to delay others.
    */
   readonly maxStreamsPerConnection: number;
-  /** HTTP/2 streams open over all connections. Further streams are refused. */
+  /** HTTP/2 streams that may be open over all connections. Further streams are refused. */
   readonly maxStreams: number;
-  /** Largest request message, in bytes, also after inflation. */
+  /** Maximum size of a request message in bytes, before and after inflation. */
   readonly maxMessageBytes: number;
   /** Bytes of incomplete requests, over all connections. */
   readonly maxBufferedBytes: number;
@@ -45,8 +45,8 @@ export interface EdgeLimits extends UnreadLimits {
   /** A connection without an open request is closed after this time, even if other bytes arrive on it. */
   readonly idleTimeoutMs: number;
   /**
-   * An HTTP/2 connection is pinged when nothing arrived on it for this time. It is closed when nothing arrives for `keepaliveTimeoutMs`
-   * after that.
+   * An HTTP/2 connection is pinged when nothing has arrived on it for this time. It is closed when nothing arrives for
+   * `keepaliveTimeoutMs` after the ping.
    */
   readonly keepaliveTimeMs: number;
   readonly keepaliveTimeoutMs: number;
@@ -94,7 +94,7 @@ export interface EdgeSocketEvents {
  */
 type EdgeCutReason = GuardReason | "silent" | "queued_requests";
 
-/** Both servers. Neither listens: pass connections to `accept`. */
+/** The HTTP/1.1 and HTTP/2 servers. Neither listens: pass connections to `accept`. */
 export class EdgeSockets {
   readonly #limits: EdgeLimits;
   readonly #events: EdgeSocketEvents;
@@ -264,7 +264,7 @@ export class EdgeSockets {
 
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
-/** Header size as HTTP/2 counts it: 32 bytes per field in addition to its name and value. */
+/** Returns the header size as HTTP/2 counts it: 32 bytes per field in addition to its name and value. */
 function listSize({ rawHeaders }: EdgeRequest): number {
   let size = 16 * rawHeaders.length;
   for (const text of rawHeaders) size += text.length;
@@ -312,17 +312,16 @@ function openHttp2(limits: EdgeLimits): Http2Server {
 }
 
 interface Http1Limits {
-  /** Requests of one connection that wait for the response to another. */
+  /** Maximum number of requests per connection that wait for earlier responses. */
   readonly maxWaiting: number;
   readonly idleMs: number;
   readonly checkMs: number;
 }
 
 /**
- * HTTP/1.1 connections and their requests. A pipelined request waits until all earlier requests are answered. Node buffers a response until
- * the earlier ones are sent, so if all started together, 40 KB of requests could buffer a gigabyte of responses for a client that reads
- * none.
- *
+ * HTTP/1.1 connections and their requests. A pipelined request waits until all earlier requests are answered. Node buffers a response
+ * until the earlier ones are sent, so if all requests started together, 40 KB of requests could buffer a gigabyte of responses for a
+ * client that reads nothing.
  * A connection without a request is closed after a time, even if other bytes arrive on it: Node's own keep-alive timeout restarts with
  * every byte, including the bytes of an empty line before a request.
  */
@@ -330,7 +329,7 @@ class Http1Connections {
   readonly #limits: Http1Limits;
   /** For each connection with a request: the requests that wait for the response to the first. */
   readonly #lines = new WeakMap<Socket, (() => void)[]>();
-  /** Connections without a request, with the start of their idle time. The one that is idle longest is first. */
+  /** Connections without a request, with the start of their idle time. The connection that has been idle longest is first. */
   readonly #idle = new Map<Socket, number>();
 
   constructor(server: Server, limits: Http1Limits) {

@@ -23,7 +23,7 @@ export function sourceAnswers(request: Message, called: StreamCall): AsyncIterab
   return { [Symbol.asyncIterator]: () => exchange };
 }
 
-/** Returns the responses to a stream of requests. Each request is read when the earlier ones were processed. */
+/** Returns the responses to a stream of requests. Each request is read when the earlier ones have been processed. */
 export function streamAnswers(requests: AsyncIterable<Message>, called: StreamCall): AsyncIterable<Message> {
   const exchange = new EdgeExchange(called);
   const stream = new RequestStream(called.chain, exchange);
@@ -80,7 +80,7 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
   #waiting: PendingPull | undefined;
   #onRoomy: (() => void) | undefined;
   #reading: PromiseWithResolvers<undefined> | undefined;
-  /** How the stream ended. Connect gets it once, after the waiting responses. */
+  /** How the stream ended. Connect receives the end once, after the waiting responses. */
   #ended: { readonly error: ConnectError | undefined } | undefined;
   #gone: () => void = () => {};
 
@@ -89,7 +89,7 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
     this.#called = called;
   }
 
-  /** Calls `gone` when the client disconnected. */
+  /** Calls `gone` when the client disconnects. */
   onGone(gone: () => void): void {
     this.#gone = gone;
     const { signal } = this.#called;

@@ -88,7 +88,7 @@ export async function writeJson(
   if (out.writableLength > 0) await untilFlushed(response, body.length, to);
 }
 
-/** Resolves when the connection accepted a short response that has ended, or is closed. */
+/** Resolves when the connection has accepted a complete short response, or has closed. */
 async function untilFlushed(response: EdgeResponse, sizeBytes: number, { unread, address }: AnswerRecipient): Promise<void> {
   const waiting = unread.add(sizeBytes, address, () => abort(response));
   const out: Writable = response;
@@ -146,13 +146,14 @@ export async function writeAnswer(
     const out: Writable = response;
     out.end();
   } finally {
-    // Ends a producer that has more data. At its end this does nothing. Its errors no longer matter.
+    // Stops a producer that has more data, and does nothing if the producer has finished. Its errors no longer matter.
     chunks?.return?.().catch(() => {});
   }
 }
 
 /**
- * Connect encodes more characters of `grpc-message` than gRPC specifies. Clients that follow the specification would show `%3A` to people.
+ * Encodes `grpc-message` again. Connect encodes more characters than gRPC specifies, and clients that follow the specification would show
+ * `%3A` to people.
  */
 function respelled(trailer: Headers): Headers {
   const message = trailer.get("grpc-message");
@@ -166,8 +167,8 @@ function sendHeaders(response: EdgeResponse): void {
 }
 
 /**
- * Writes bytes of an answer. Resolves when the connection accepted them, or is closed. Until then they count as unread, and each accepted slice is
- * progress.
+ * Writes bytes of an answer. Resolves when the connection has accepted them, or has closed. Until then they count as unread, and each
+ * accepted slice counts as progress.
  */
 async function writeBytes(
   response: EdgeResponse,
@@ -190,7 +191,7 @@ async function writeBytes(
   waiting.end();
 }
 
-/** Resolves when the connection accepted the slice, or is closed. */
+/** Resolves when the connection has accepted the slice, or has closed. */
 async function writeSlice(response: EdgeResponse, slice: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
   const out: Writable = response;
   const { promise, resolve } = Promise.withResolvers<undefined>();
@@ -203,7 +204,7 @@ async function writeSlice(response: EdgeResponse, slice: Uint8Array, signal: Abo
   signal?.removeEventListener("abort", settle);
 }
 
-/** Ends an answer that its client does not read: over HTTP/1.1 with its connection, over HTTP/2 with its stream. */
+/** Aborts an answer that its client does not read: over HTTP/1.1 by closing its connection, over HTTP/2 by closing its stream. */
 function abort(response: EdgeResponse): void {
   if (response instanceof ServerResponse) response.destroy();
   else response.stream.close(constants.NGHTTP2_CANCEL);

@@ -1,6 +1,6 @@
 /**
- * Detects JSON requests that would take far too long to read: a parser needs seconds of one event loop turn for four million brackets or
- * for endless names, and the decoder behind it for endless lists.
+ * Detects JSON requests that would take far too long to read. A parser blocks the event loop for seconds on four million brackets or on
+ * very many names, and the decoder after it on very long lists.
  */
 import { WireType } from "@bufbuild/protobuf/wire";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
@@ -91,7 +91,7 @@ interface OpenValue {
   isNameNext: boolean;
 }
 
-/** Scans the names and delimiters of a text. The text may be invalid JSON, which the parser refuses later. */
+/** Scans the names and delimiters of a text. The text may be invalid JSON, which the parser rejects later. */
 class NameScan {
   readonly #root: MessageShapePlan;
   readonly #bytes: Uint8Array;
@@ -191,12 +191,12 @@ class NameScan {
     };
   }
 
-  /** Path of a field in the innermost message, or path of the innermost list. */
+  /** Returns the path of a field in the innermost message, or path of the innermost list. */
   #pathOf(field: FieldShape, top: OpenValue): string {
     return `${this.#above(top.fields === undefined ? 2 : 1)}${field.name}`;
   }
 
-  /** Path of the open values, without the innermost `count` values. */
+  /** Returns the path of the open values, without the innermost `count` values. */
   #above(count: number): string {
     return this.#open.slice(0, -count).map(partOf).join("");
   }
@@ -207,7 +207,7 @@ function partOf({ fields, many, field, isObject, count }: OpenValue): string {
   return fields === undefined || field === undefined ? "" : field.bound === undefined ? `${field.name}.` : field.name;
 }
 
-/** Undefined for a text that is not a name; the parser refuses it later. */
+/** Returns the name. Undefined for a text that is not a name: the parser rejects it later. */
 function nameOf(bytes: Uint8Array): string | undefined {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString();
   if (!text.includes("\\")) return text;

@@ -29,7 +29,7 @@ interface SharedBound {
 }
 
 export interface FieldShape {
-  /** As in the proto. */
+  /** The field name in the proto. */
   readonly name: string;
   /** Index among the fields of its message. */
   readonly place: number;
@@ -48,13 +48,13 @@ export interface MessageShapePlan {
   /** Whether the message has a special JSON form whose names are not its field names. */
   readonly isWellKnown: boolean;
   readonly byNumber: readonly (FieldShape | undefined)[];
-  /** By both names that JSON allows. Empty for the pair of a map. */
+  /** Fields by both names that JSON allows. Empty for the pair of a map. */
   readonly byName: ReadonlyMap<string, FieldShape>;
   /** Number of fields that are neither lists nor maps. */
   readonly singleCount: number;
 }
 
-/** Requests of up to this many bytes are decoded without a check. The empty items that fit into them need a few milliseconds. */
+/** Requests of up to this many bytes are decoded without a check. Decoding the empty items that fit into them needs a few milliseconds. */
 export const MAX_UNSEEN_BYTES = 16_384;
 
 /** Decoding this many additional items needs a hundredth of a second. */
@@ -63,7 +63,7 @@ const MAX_SURPLUS = 10_000;
 const WINDOWS: SharedBound = { most: SET_BOUNDS.maxSetWindows, what: "cutover windows over all rules" };
 const IDS: SharedBound = { most: SET_BOUNDS.maxSetIds, what: "owners and viewers over all rules" };
 
-/** Lists that are short, but that one request may contain so often that their items need a shared bound. */
+/** Short lists that can occur many times in one request, so that their items need a shared bound. */
 const SHARED_BOUNDS: ReadonlyMap<string, SharedBound> = new Map([
   ["waymark.policy.v1.NamespacePolicy.owners", IDS],
   ["waymark.policy.v1.NamespacePolicy.visibility", IDS],
@@ -136,7 +136,7 @@ function isMany({ fieldKind }: DescField): boolean {
   return fieldKind === "list" || fieldKind === "map";
 }
 
-/** A map is a list of messages with a key and a value. */
+/** Returns the plan of a pair. A map is a list of messages with a key and a value. */
 function pairOf(mapKey: ScalarType, value: FieldShape): MessageShapePlan {
   const key = { name: "key", place: 0, wire: wireOf(mapKey), isMap: false, bound: undefined, message: undefined };
   const byNumber = [undefined, key, { ...value, name: "value", place: 1, isMap: false, bound: undefined }];
@@ -147,7 +147,7 @@ function wireOf(scalar: ScalarType | undefined): WireType {
   return WIRES.get(scalar) ?? WireType.Varint;
 }
 
-/** A list without a limit in the API belongs to a message without validation rules. */
+/** Returns the bound of a list. A list without a limit in the API is in a message without validation rules. */
 function boundOf({ parent, name }: DescField, bounds: ListBounds): ListBound {
   const path = `${parent.typeName}.${name}`;
   const shared = SHARED_BOUNDS.get(path);
@@ -158,8 +158,8 @@ function boundOf({ parent, name }: DescField, bounds: ListBounds): ListBound {
   return { most, rule: `has more than ${most} items (limits.${setting})`, shared };
 }
 
-// Detects protobuf requests with far more contents than allowed. They are read with the reader of protobuf-es, in the same way as its
-// decoder reads them, even if the bytes are invalid.
+// Detects protobuf requests with far more content than allowed. They are read with the reader of protobuf-es, as its decoder reads them,
+// even if the bytes are invalid.
 
 /** The maximum depth of the decoder. */
 const MAX_DEPTH = 100;
@@ -171,7 +171,7 @@ export function protobufFault(plan: MessageShapePlan, bytes: Uint8Array): Waymar
     new MessageScan({ reader: new BinaryReader(bytes), surplus: new SurplusCounter() }, plan, "").read(bytes.length, 1);
     return undefined;
   } catch (thrown) {
-    // Other errors are the reader's. The decoder stops at the same place and reports the error in the bytes.
+    // Other errors come from the reader. The decoder fails at the same position and reports the error in the bytes.
     return thrown instanceof WaymarkError ? thrown : undefined;
   }
 }
@@ -287,7 +287,7 @@ export class UndecodedRequest {
     this.#decode = decode;
   }
 
-  /** The message, or the error if its bytes cannot be decoded. */
+  /** Returns the message, or the error if its bytes cannot be decoded. */
   read(): Message | WaymarkError {
     return this.#decode(this.#bytes);
   }

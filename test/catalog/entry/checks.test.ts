@@ -65,7 +65,7 @@ test.each<[what: string, check: CheckInit, fault: RegExp | undefined]>([
   [
     "with too long a path",
     { probe: { case: "http", value: { path: `/${"x".repeat(512)}` } } },
-    /http\.path: has 513 characters, at most 512/,
+    /http\.path: must have at most 512 characters, has 513/,
   ],
   ["that looks too often", { interval: { nanos: 999_999_999 }, probe: TCP }, /checks\[0\]\.interval: 0\.999999999 s must be 1 s to 3600 s/],
   ["that looks too seldom", { interval: s(3601), probe: TCP }, /checks\[0\]\.interval/],
@@ -92,7 +92,9 @@ test("an entry without targets has nothing that a check could look at", () => {
 test("an entry has at most four checks", () => {
   const four = Array.from({ length: 4 }, () => ({ probe: TCP }));
   expect(stamped("a", { targets: TARGETS, checks: four }).hasChecks).toBe(true);
-  expect(() => stamped("a", { targets: TARGETS, checks: [...four, { probe: TCP }] })).toThrow("entries[0].checks: has 5 items, at most 4");
+  expect(() => stamped("a", { targets: TARGETS, checks: [...four, { probe: TCP }] })).toThrow(
+    "entries[0].checks: must have at most 4 items, has 5",
+  );
 });
 
 test("what is left out has the meaning that the contract says", () => {

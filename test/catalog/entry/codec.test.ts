@@ -223,7 +223,7 @@ test("an entry that would be too large under its next node's longer name is refu
   const content = sizeOf(200 + PROTOCOL_BOUNDS.maxEntryBytes - sizeOf(200).length);
   expect(content).toHaveLength(PROTOCOL_BOUNDS.maxEntryBytes);
   expect(() => large.storedAtNode(finishEntry(content, TIMES), "n1-longer")).toThrow(
-    "has 30007 bytes when encoded, at most 30000 are allowed",
+    "has 30007 bytes when encoded; at most 30000 are allowed",
   );
 });
 
@@ -238,7 +238,7 @@ test("an entry of exactly the bound is stored, one byte more is refused by its p
   expect(entryOf(fits).content).toHaveLength(16_384);
   expect(stamper().entryOfStored(stored(fits)).contentBytes).toBe(16_384);
   expect(() => stamper().entryOf(create(EntrySchema, sized(201 + room)), 2, STAMP)).toThrow(
-    "invalid_argument: entries[2]: has 16385 bytes when encoded, at most 16384 are allowed",
+    "invalid_argument: entries[2]: has 16385 bytes when encoded; at most 16384 are allowed",
   );
 });
 

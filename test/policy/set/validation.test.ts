@@ -80,7 +80,7 @@ test.each([
     why: "windows that are over",
     rules: [rule("a", { cutoverWindows: [span(1, 2), span(3, 9)] })],
     path: "rules[0].cutover_windows",
-    says: "over",
+    says: "have ended",
   },
   { why: "a rule that repeats its parent", rules: [rule("a"), rule("a.b.c")], path: "rules[1]", says: "repeats the rule of a" },
   { why: "a rule that repeats its prefix", rules: [rule("a"), rule("a.*")], path: "rules[1]", says: "repeats the rule of a" },

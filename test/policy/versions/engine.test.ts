@@ -111,7 +111,7 @@ test.each([
   { stage: { by: "percent", percent: 0 }, says: "stage.percent: must be 1 to 100, is 0" },
   { stage: { by: "percent", percent: 1.5 }, says: "stage.percent: must be 1 to 100, is 1.5" },
   { stage: { by: "percent", percent: 101 }, says: "stage.percent" },
-  { stage: { by: "clusters", clusterIds: [] }, says: "stage.clusters.cluster_ids: must name at least one cluster" },
+  { stage: { by: "clusters", clusterIds: [] }, says: "stage.clusters.cluster_ids: must contain at least one cluster" },
 ] as const)("a stage that reaches nobody or too many is refused: $says", ({ stage, says }) => {
   expect(() => stamped(new Bench(), only("blue"), { stage })).toThrow(says);
 });
