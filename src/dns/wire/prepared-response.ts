@@ -252,8 +252,8 @@ export function prepare(plan: AnswerPlan, name: string | undefined, place = HEAD
 }
 
 /**
- * HOT: runs per record, also for made-up names. Small buffers share pooled memory; a separate array would cost more in garbage collection than all other work
- * on the record.
+ * HOT: runs per record, including for made-up names. Small buffers share pooled memory; a separate array would cost more in garbage collection than all other
+ * work on the record.
  */
 function copyOf(bytes: Uint8Array): Uint8Array {
   return Buffer.from(bytes);
