@@ -45,7 +45,7 @@ export class Fabric implements FabricMachine {
     this.#stopping = addParts(rooms);
   }
 
-  /** Uses these tokens from now on. Links that are up stay up. Peers that were refused, or that refused this node, are tried again at the next input. */
+  /** Uses these tokens from now on. Links that are up stay up. Peers that were refused, or that refused this node, are retried at the next input. */
   setTokens({ clusterToken, otherToken }: ClusterTokens): void {
     Object.assign(this.#rooms.peerAuth, { clusterToken, otherToken });
     this.#rooms.links.retryNow();

@@ -43,8 +43,7 @@ export class GracefulLeave implements LinkChannel<HandOverFrame> {
   };
 
   /**
-   * `isAllSent`: whether the peer of a link has received all changes of this node. It is asked only when the other channels have nothing
-   * to send on the link.
+   * `isAllSent`: whether the peer of a link has received all changes of this node. It is called only when the other channels have nothing to send on the link.
    */
   constructor(clusterId: string, isReady: () => boolean, isAllSent: (link: LinkId) => boolean = () => true) {
     this.#clusterId = clusterId;

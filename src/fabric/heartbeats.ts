@@ -37,7 +37,7 @@ export class Heartbeats {
     else if (row.awaited === undefined || seq < row.awaited.seq) row.awaited = { seq, monoMs };
   }
 
-  /** More records of an origin arrived. */
+  /** Handles the arrival of more records of an origin. */
   // HOT: runs for each frame of records.
   arrived(origin: Origin): void {
     const row = this.#rows.get(origin.id);

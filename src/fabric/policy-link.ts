@@ -30,7 +30,7 @@ export class PolicyLink {
   wanted = 0;
   /** The version that is being sent to the peer. */
   sending: { readonly head: PolicyHead; readonly bytes: Uint8Array; offset: number } | undefined;
-  /** A head whose number is too far above this node's. It does not count as announced. */
+  /** A head whose number is too far above this node's. It is not treated as announced. */
   tooFar: PolicyHead | undefined;
   /** Failed transfers from the peer, and versions of it that were refused. */
   strikes = 0;
@@ -44,7 +44,7 @@ export class PolicyLink {
   }
 }
 
-/** Why this node accepts no policy from a peer. Empty when it accepts one. */
+/** Why this node does not accept a policy from a peer. Empty when it does. */
 export function whyNot({ source, clusterId }: PolicyPeer): string {
   if (source === "open") return "this node's fabric has neither a token nor certificates";
   return source === "foreign" ? `policy.accept_from does not list the peer's cluster ${clusterId}` : "";

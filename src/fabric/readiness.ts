@@ -20,7 +20,7 @@ export const READINESS_FIXED = {
 } as const;
 
 export interface ReadinessOptions extends OptionsOf<typeof READINESS_FIXED> {
-  /** A node whose seeds do not answer serves alone after this time. It keeps trying the seeds. */
+  /** A node whose seeds do not answer serves alone after this time. It continues to call the seeds. */
   readonly joinTimeoutMs: number;
 }
 
@@ -174,8 +174,8 @@ export class FabricReadiness {
   }
 
   /**
-   * Whether this node has been in sync since that time: with all nodes of its cluster, with all peers that are still listed, or with
-   * fewer. Unlisted nodes count while so much of the cluster is missing that this node may be the isolated one.
+   * Whether this node has been in sync since that time: with all nodes of its cluster, with all peers that are still listed, or with fewer. Unlisted nodes are
+   * included while so much of the cluster is missing that this node may be the isolated one.
    */
   inStepWith(time: Time, sinceMonoMs: number): "all" | "listed" | "less" {
     if (!this.isReady || !this.#isCurrent) return "less";
@@ -185,9 +185,8 @@ export class FabricReadiness {
   }
 
   /**
-   * For a peer that just became known: the time up to which this node is assumed to have everything that the peer wrote. After this node
-   * has caught up, or when it is alone, the peer counts as new. Before that, the peer may have written since this node's snapshot was
-   * made.
+   * For a peer that just became known: the time up to which this node is assumed to have everything that the peer wrote. After this node has caught up, or when
+   * it is alone, the peer is treated as new. Before that, the peer may have written since this node's snapshot was made.
    */
   knownMonoMs(time: Time): number {
     return this.#isCurrent ? time.monoMs : this.#begunMonoMs(time);

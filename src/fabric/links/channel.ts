@@ -68,7 +68,7 @@ export interface SharedNews {
   readonly order: number;
   /** Whether every link must be visited now. */
   isDue(time: Time): boolean;
-  /** Called when every link is visited. */
+  /** Called after every link was visited. */
   looked(time: Time): void;
   /** When to call `tick` or, if there are links, `isDue`; `NEVER` when nothing is due. */
   nextDeadlineMs(linkCount: number): number;

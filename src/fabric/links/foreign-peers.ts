@@ -9,8 +9,8 @@ import { eventOutput, type FabricOutput } from "../io-types.ts";
 import type { Goodbye } from "../wire/messages.ts";
 
 /**
- * Which clusters are allowed. `strict`: listed clusters that prove it by certificate. `explicit`: listed clusters. `permissive`: every
- * cluster of the region.
+ * Which clusters are allowed. `strict`: listed clusters whose nodes prove their cluster by certificate. `explicit`: listed clusters.
+ * `permissive`: every cluster of the region.
  */
 export type TrustMode = "strict" | "explicit" | "permissive";
 
@@ -22,7 +22,7 @@ export interface PeerAuthSettings {
   readonly hasCertificates: boolean;
 }
 
-/** The settings of a node without any. */
+/** The settings of a node that configures none. */
 export const EVERY_CLUSTER: PeerAuthSettings = { mode: "permissive", clusters: [], hasCertificates: false };
 
 export interface ClusterLocation {

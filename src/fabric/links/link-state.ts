@@ -39,9 +39,9 @@ export function newRow(link: LinkId, time: Time, timeoutMs: number): LinkRecord 
 }
 
 /**
- * Whether the node of the old link is still a member at its address, although the new link has the same id, a higher generation and
- * another address. Then a second node with this id was started. When a node has moved instead, its old link ends or its old address is
- * soon declared dead.
+ * Whether the node of the old link is still a member at its address, although the new link has the same id, a higher generation and another
+ * address. If so, a second node with this id was started. If the node has moved instead, its old link ends or the node at its old address
+ * is soon declared dead.
  */
 function isStillThere(old: LinkRecord, next: LinkRecord, members: Iterable<MemberUpdate>): boolean {
   if (old.hello === undefined || old.hello.address === next.hello?.address) return false;
@@ -75,7 +75,7 @@ export interface LoserFacts {
   /** The id of this node. */
   readonly nodeId: string;
   readonly members: () => Iterable<MemberUpdate>;
-  /** When two links came up within this time of each other, each end opened one. */
+  /** If two links came up within this time of each other, each side opened one. */
   readonly sameTimeMs: number;
   readonly monoMs: number;
 }

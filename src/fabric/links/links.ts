@@ -261,7 +261,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
       }
       const row: LinkRecord = { ...newRow(link, time, helloTimeoutMs), identity };
       this.#rows.set(link, row);
-      // The stop comes before a refusal: the link may be a border link, and a refusal would keep its opener from retrying for a long time.
+      // Checked before refusals: the link may be a border link, and after a refusal its opener would not retry for a long time.
       if (this.#stopReason !== undefined) return this.#end(row, { reason: this.#stopReason, detail: "this node is stopping" }, time, out);
       const refusal: PeerRefusal | undefined = isFull
         ? { reason: "too_many_links", detail: "too many links" }
@@ -285,7 +285,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     return incoming >= this.#options.maxIncomingLinks || this.#rows.size >= this.#options.maxTotalLinks;
   }
 
-  /** Ends links to starts that are no longer the accepted start of their node id. */
+  /** Ends links to process instances that are no longer the accepted instance of their node id. */
   #endOthers(time: Time, out: LinksOutput[]): void {
     for (const row of this.#up.values()) {
       if (row.hello === undefined || !this.#parts.isStranger(row.hello)) continue;

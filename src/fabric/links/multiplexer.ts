@@ -200,7 +200,7 @@ export class Multiplexer {
     this.#plan(session);
   }
 
-  /** Sets the next visit of a link. When a peer does not read, due work stays undone. It must not cause a visit at every input. */
+  /** Sets the next visit of a link. While a peer does not read, due work cannot be done, and must not cause a visit at every input. */
   #plan(session: LinkSession): void {
     let next = NEVER;
     for (const channel of session.channels) next = Math.min(next, channel.nextDeadlineMs());

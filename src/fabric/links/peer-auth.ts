@@ -39,7 +39,7 @@ export interface PeerRefusal {
   readonly detail: string;
 }
 
-/** The node and cluster in the alternative names of a certificate. Undefined when they name none, or more than one. */
+/** The node and cluster in the alternative names of a certificate. Undefined when they contain none, or more than one. */
 export function nodeOfCertificate(alternativeNames: string): SpiffeNode | undefined {
   const [uri, ...others] = readAlternativeNames(alternativeNames)?.uris ?? [];
   return uri === undefined || others.length > 0 ? undefined : nodeOfSpiffeId(uri);
@@ -55,7 +55,7 @@ export function tokenToShow(hasCertificate: boolean, clusterToken: string): stri
   return hasCertificate ? "" : clusterToken;
 }
 
-/** An error text when a node answered with the certificate of another node. Undefined when the certificate is its own, or there is none. */
+/** Returns an error text if a node answered with the certificate of another node. Undefined if the certificate is its own, or there is none. */
 export function wrongAnswerer(response: FabricCallResponse, { certificate }: PeerIdentity): string | undefined {
   if (response.kind === "probeIndirect" || certificate === undefined) return undefined;
   const { nodeId, clusterId } = certificate;
@@ -74,7 +74,7 @@ export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts):
       detail: `the peer's certificate is signed by the CA of border ${identity.border}, which is valid for border links only`,
     };
   if (identity.certificate !== undefined || isPlaintextAllowed(identity, facts.isInsecure)) return undefined;
-  return { reason: "wrong_identity", detail: "a connection from another machine needs a certificate (or this node --insecure)" };
+  return { reason: "wrong_identity", detail: "a connection from another machine needs a certificate, unless this node is started with --insecure" };
 }
 
 /** Why a peer is refused because of its hello and its connection. Undefined when it is accepted. */
@@ -88,28 +88,30 @@ export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: Peer
   if (commonVersion(PROTOCOL_VERSIONS, hello.protocolVersions) === undefined)
     return {
       reason: "incompatible",
-      detail: `the peer supports protocol version ${hello.protocolVersions.join(", ")}, this node ${PROTOCOL_VERSIONS.join(", ")}`,
+      detail: `the peer supports protocol version ${hello.protocolVersions.join(", ")}, this node supports ${PROTOCOL_VERSIONS.join(", ")}`,
     };
   return undefined;
 }
 
 /**
- * Why a hello is refused because of the start that sent it: this node has accepted another start of the node id, or first checks whether
- * the last one still runs.
+ * Why a hello is refused because of the process instance that sent it: this node has accepted another instance of the node id, or must first check whether the
+ * last one still runs.
  */
 export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "address">, start: InstanceStatus): PeerRefusal | undefined {
   if (start.verdict === "stranger") {
-    const detail = `the node at ${address} does not follow the start of ${nodeId} that was accepted last`;
+    const detail = `the node at ${address} does not follow the process instance of ${nodeId} that was accepted last`;
     const isSure = start.standing === "lasting" || start.standing === "two";
     return { reason: isSure ? "duplicate_node" : "not_needed", detail };
   }
   if (start.verdict !== "follows" || !start.isElsewhere) return undefined;
-  return { reason: "not_needed", detail: `the last start of ${nodeId} is listed at another address and is being probed first` };
+  return { reason: "not_needed", detail: `the last process instance of ${nodeId} is listed at another address and is being probed first` };
 }
 
-/** Why a link ends when another start of its node was accepted after the hello. The hello was valid when it was sent, so the peer is not at fault. */
+/**
+ * Why a link ends when another process instance of its node was accepted after the hello. The hello was valid when it was sent, so the peer is not at fault.
+ */
 export function anotherStart({ nodeId }: Pick<Hello, "nodeId">): PeerRefusal {
-  return { reason: "not_needed", detail: `another start of ${nodeId} was accepted after this link came up` };
+  return { reason: "not_needed", detail: `another process instance of ${nodeId} was accepted after this link came up` };
 }
 
 /** Why a call is refused because of its connection and headers, before its message is read. Undefined when it may be read. */
@@ -136,9 +138,9 @@ function refusalOfSender({ nodeId, ...place }: FabricCallRequest["from"], { fore
 }
 
 /**
- * Whether other nodes know a later generation of this node itself: one that has ended, or that has this node's address. Then this node's
- * journal is an old copy that was restored, and the node needs a generation above that one (semantics.md, Durability). A higher
- * generation that is alive at another address is a second node with this node's id.
+ * Whether other nodes know a later generation of this node itself: one that has ended, or that has this node's address. If so, this node's journal is a
+ * restored old copy, and the node needs a generation above that one (semantics.md, Durability). A higher generation that is alive at another address is a
+ * second node with this node's id.
  */
 export function isOwnLaterGeneration(
   { generation, address, status }: MemberUpdate,

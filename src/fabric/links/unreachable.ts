@@ -5,12 +5,12 @@ import { NEVER, type OptionsOf, type Time } from "../../lib/machine.ts";
 const REACH_FIXED = {
   /** Number of consecutive failed attempts after which a member is skipped. */
   passOverAttempts: 2,
-  /** How long a member is skipped the first time. Each further time takes twice as long, up to `maxPassOverMs`. */
+  /** How long a member is skipped the first time. Each further time is twice as long, up to `maxPassOverMs`. */
   passOverMs: 30_000,
   maxPassOverMs: 300_000,
   /**
-   * After its first failure, a member still counts for this time as one to be in sync with. This is the longest suspicion, after which a
-   * dead member is known to be dead.
+   * For this time after the first failure, this node must still be in sync with the member. It is the longest duration of a suspicion,
+   * after which a dead member has been declared dead.
    */
   countMs: 30_000,
 } as const;
@@ -116,8 +116,8 @@ export class UnreachableMembers {
 
   /**
    * The members that this node must be in sync with: the wanted ones and those that are skipped. A member that has been unreachable for
-   * `countMs` does not count: it is still a member, so other nodes reach it. If none is left, this node itself is isolated, and all
-   * wanted members count. If no member of its own `cluster` is left, the wanted members of the cluster count too.
+   * `countMs` is left out: it is still a member, so other nodes reach it. If none is left, this node itself is isolated, and all wanted
+   * members are returned. If no member of its own `cluster` is left, the wanted members of the cluster are included too.
    */
   counted(members: ListedNodes, wanted: ListedNodes, { monoMs, wallMs }: Time, cluster = NONE): ListedNodes {
     const ids = new Set(wanted.map(({ nodeId }) => nodeId));

@@ -64,9 +64,9 @@ export class BroadcastQueue {
   }
 
   /**
-   * Takes as many updates as fit, newest first, and counts them as sent once. `first` comes before all others, queued or not. An update
-   * that is larger than a message (of a node with many borders) is sent when it is next, at most one per message. Otherwise it would wait
-   * until no newer update is queued, which may never happen.
+   * Returns as many updates as fit, newest first, and counts each as sent once. `first` precedes all others, whether it is queued or not.
+   * An update that is larger than a message (of a node with many borders) is sent when its turn comes, at most one per message. Otherwise
+   * it would wait until no newer update is queued, which may never happen.
    */
   take(budget: { readonly maxBytes: number; readonly limit: number }, first?: MemberUpdate): readonly MemberUpdate[] {
     if (this.#items.size === 0) return first === undefined ? NOTHING : [first];
@@ -74,7 +74,7 @@ export class BroadcastQueue {
   }
 
   /**
-   * Selects updates for a response, without those that the caller sent itself. They do not count as sent: half of the callers have just
+   * Selects updates for a response, without those that the caller sent itself. They are not counted as sent: half of the callers have just
    * sent the same updates, and the limit would be used up on nodes that already have them.
    */
   peek(maxBytes: number, received: readonly MemberUpdate[], first?: MemberUpdate): readonly MemberUpdate[] {

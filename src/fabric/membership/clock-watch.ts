@@ -21,7 +21,7 @@ interface ClockEstimate {
   readonly uncertaintyMs: number;
 }
 
-/** With two nodes, either clock may be wrong. With three, the one that differs from both others is. */
+/** With two nodes, either clock may be wrong. With three, the wrong clock is the one that differs from both others. */
 export const LEAST_OTHERS = 2;
 
 export class ClockWatch {

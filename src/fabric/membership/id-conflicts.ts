@@ -1,9 +1,11 @@
-/** Newcomers that are not accepted yet: a listed member has their address, or an older generation or start of their own id is still listed. */
+/**
+ * Newcomers that are not accepted yet, because a listed member has their address, or an older generation or process instance of their own id is still listed.
+ */
 import { NEVER } from "../../lib/machine.ts";
 import type { MemberUpdate } from "../wire/messages.ts";
 import type { MembershipOptions } from "./options.ts";
 
-/** Whether a pending update is about another start of the listed node, at another address. */
+/** Whether a pending update is about another process instance of the listed node, at another address. */
 export function isStartElsewhere({ reason, update }: PendingUpdate, listed: MemberUpdate): boolean {
   return reason !== "address" && update.boot !== undefined && update.address !== listed.address;
 }
@@ -12,8 +14,8 @@ export interface PendingUpdate {
   readonly update: MemberUpdate;
   sinceMonoMs: number;
   /**
-   * Why the update is pending. `address`: another id is listed at that address. `life`: an older generation of the id is listed at
-   * another address. `start`: the start that this one follows is listed.
+   * Why the update is pending. `address`: another id is listed at that address. `life`: an older generation of the id is listed at another address. `start`:
+   * the process instance that this one follows is listed.
    */
   readonly reason: "address" | "life" | "start";
   nextCheckMonoMs: number;
@@ -42,7 +44,7 @@ export class IdConflicts {
     return this.#waiting.get(nodeId);
   }
 
-  /** Adds an update. Returns "full" when it is dropped for lack of capacity. A "known" one keeps the time of its first arrival. */
+  /** Adds an update. Returns "full" when it is dropped for lack of capacity. A "known" update keeps the time of its first arrival. */
   add(update: MemberUpdate, reason: PendingUpdate["reason"], nowMonoMs: number, senderId: string): "new" | "known" | "full" {
     const known = this.#waiting.get(update.nodeId);
     if (known === undefined && !this.#hasRoomFor(update.clusterId)) return "full";

@@ -38,8 +38,8 @@ export function isListedElsewhere({ status, address }: MemberUpdate, other: { re
 }
 
 /**
- * Whether a member is in every table and its digest, no matter how long ago it went. A member that left entries behind is kept, because
- * its entries stay as long as the reason is known.
+ * Whether a member is in every table and its digest, no matter how long ago it died or left. A member that left entries behind is kept, because its entries
+ * stay as long as the reason is known.
  */
 export function isInEveryTable({ status, keepsEntries }: MemberUpdate): boolean {
   return isListed(status) || keepsEntries === true;
@@ -65,7 +65,7 @@ const MAX_EVIDENCE = 16;
 export class Member {
   update: MemberUpdate;
   changedMonoMs = 0;
-  /** Whether this node saw the member listed before it went. Only then does this node spread the death. Otherwise deaths would circulate forever. */
+  /** Whether this node saw the member listed before it died or left. Only then does this node spread the death. Otherwise deaths would circulate forever. */
   isWitnessed = false;
   suspicion: Suspicion | undefined;
   /** Smoothed as in TCP (1/8). Undefined before the first response. */
@@ -174,8 +174,8 @@ export class Members {
   }
 
   /**
-   * A digest of the table, including `own`. It is equal for tables with the same incarnations of the same members. Suspicions are
-   * temporary and do not count. Never 0.
+   * A digest of the table, including `own`. It is equal for tables with the same incarnations of the same members. Suspicions are temporary and are not
+   * included. Never 0.
    */
   digestWith(own: MemberUpdate): bigint {
     const { high, low } = updateHash(own);
@@ -325,7 +325,7 @@ function isSameIncarnation(a: MemberUpdate, b: MemberUpdate): boolean {
   return isSameUpdate && goneStatus(a) === goneStatus(b);
 }
 
-/** How the member went. Empty for a listed member. */
+/** The status of a member that died or left. Empty for a listed member. */
 function goneStatus({ status }: MemberUpdate): string {
   return isListed(status) ? "" : ` ${status}`;
 }

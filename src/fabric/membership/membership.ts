@@ -135,7 +135,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#state.members.listed.map((member) => member.update);
   }
 
-  /** How this node's wall clock differs from other clocks in its own cluster. Clocks of other clusters do not count. O(n). */
+  /** How this node's wall clock differs from other clocks in its own cluster. Clocks of other clusters are ignored. O(n). */
   clock(time: Time): ClockState {
     return this.#clocks.read(new Set(this.#state.members.ours.map(({ update }) => update.nodeId)), time);
   }
@@ -206,7 +206,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#state.identityDispute.isUnconfirmed(this.#state.members.ours.length, this.#o.pingTimeoutMs, time);
   }
 
-  /** The most recently accepted start of each other node. The list survives a restart. */
+  /** The most recently accepted process instance of each other node. The list survives a restart. */
   acceptedStarts(): readonly AcceptedInstance[] {
     return this.#state.instances.list();
   }
@@ -216,7 +216,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#state.identityDispute.secondAddress(time);
   }
 
-  /** How the start that sent a hello relates to the accepted start of its id, and whether the accepted one is listed at another address. */
+  /** How the process instance that sent a hello relates to the accepted one of its id, and whether the accepted one is listed at another address. */
   startOf(hello: Hello, time: Time): InstanceStatus {
     const verdict = this.#state.instances.verdict(hello, true);
     if (verdict === "stranger") return { verdict, standing: this.#state.meet(hello, time) };
@@ -224,15 +224,14 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return { verdict, isElsewhere: update !== undefined && isListedElsewhere(update, hello) };
   }
 
-  /** Whether the accepted start of the id is another one than the start that sent the hello. This check has no side effects. */
+  /** Whether the accepted process instance of the id is not the one that sent the hello. This check has no side effects. */
   isStranger(hello: Hello): boolean {
     return this.#state.instances.verdict(hello, true) === "stranger";
   }
 
   /**
-   * Counts since the start. `healthScore`: 0 is healthy, 8 is worst. `joinAttempts`: rounds of asking the seeds. `traffic`: calls with
-   * other members. `refused`: member updates that were not accepted. `refutationCount`: how often this node refuted an update about
-   * itself.
+   * Counts since the start. `healthScore`: 0 is healthy, 8 is worst. `joinAttempts`: rounds of calls to the seeds. `traffic`: calls with other members.
+   * `refused`: member updates that were not accepted. `refutationCount`: how often this node refuted an update about itself.
    */
   stats() {
     const { health, refused, refutationCount } = this.#state;
@@ -254,7 +253,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     if (this.#o.refreshMs > 0) this.#refreshAtMs = time.monoMs + this.#o.refreshMs;
   }
 
-  /** Detects a pause of the process by a deadline that passed long ago. Timeouts that expired during the pause say nothing about other nodes. */
+  /** Detects a pause of the process by a deadline that passed long ago. Timeouts that expired during the pause prove nothing about other nodes. */
   #detectPause(time: Time, out: MembershipOutput[]): void {
     const lateMs = time.monoMs - this.nextDeadlineMs();
     if (lateMs < this.#o.lagMs) return;
@@ -355,11 +354,11 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         this.#pushPull.asked(call, request, time, out);
         return;
       case "maintain":
-      // Not for membership.
+      // Handled by another part.
     }
   }
 
-  /** Asks others whether this start is still accepted. A node that accepted another start of this id reports it in its response. */
+  /** Asks others whether this process instance is still accepted. A node that accepted another instance of this id reports it in its response. */
   #confirm(time: Time, out: MembershipOutput[]): void {
     if (!this.isUnconfirmed(time)) {
       this.#state.identityDispute.settle();

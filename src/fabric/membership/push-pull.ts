@@ -92,7 +92,7 @@ export class PushPull {
     if (time.monoMs >= this.#state.identityDispute.nextDeadlineMs()) this.#askForStart(time, out);
   }
 
-  /** Handles the start that another node has accepted for this node's id. */
+  /** Handles the process instance that another node has accepted for this node's id. */
   heldStart(
     purpose: CallPurpose,
     { from, heldStart }: Exclude<FabricCallResponse, { kind: "probeIndirect" | "maintain" }>,
@@ -100,19 +100,19 @@ export class PushPull {
     out: MembershipOutput[],
   ): void {
     const { members, identityDispute, self } = this.#state;
-    // An id's own cluster decides which start is accepted for it.
+    // An id's own cluster decides which process instance is accepted for it.
     if (from.clusterId !== self.update.clusterId) return;
     // A response from this node itself carries no information.
     if (from.nodeId === self.ref.nodeId && heldStart === undefined) return;
     const address = purpose.kind === "pushPull" ? purpose.address : members.find(from.nodeId)?.update.address;
     if (address === undefined || !identityDispute.receive({ ...from, address }, heldStart, time) || heldStart === undefined) return;
-    // Send an update that is newer than the last start's: a node that restarts within a second counts from the same number.
+    // Send an update that is newer than the last instance's: a node that restarts within a second counts from the same number.
     this.#state.reannounce();
     this.#state.follow(heldStart);
     this.#compare(address, time, out);
   }
 
-  /** Sends this node's own update again to the nodes that have accepted another start of its id, and to that start. */
+  /** Sends this node's own update again to the nodes that have accepted another process instance of its id, and to that instance. */
   #askForStart(time: Time, out: MembershipOutput[]): void {
     for (const { address, held } of this.#state.identityDispute.takeDue(time)) {
       this.#state.follow(held);

@@ -13,7 +13,9 @@ type SuspicionOptions = Pick<
   "intervalMs" | "suspicionMult" | "suspicionMaxMult" | "suspicionCapMs" | "suspicionFloorMs" | "suspicionMinMs"
 >;
 
-/** Fewer members give two independent confirmations barely or not at all. One member's bad network must not get another declared dead. */
+/**
+ * With fewer members, two independent confirmations are barely possible or impossible. One member's bad network must not cause another to be declared dead.
+ */
 const FEW_MEMBERS = 5;
 /** Worst local health score (Lifeguard's S, memberlist's AwarenessMaxMultiplier). */
 export const WORST_SCORE = 8;

@@ -40,12 +40,12 @@ export function shouldContact(update: MemberUpdate, { own, member }: KnownMember
 }
 
 /**
- * Whether to probe the listed address before the update is accepted. Other nodes are not trusted about another start or another address.
+ * Whether to probe the listed address before the update is accepted. Reports of other nodes about another process instance or another address are not trusted.
  * A node that reports its own move waits until no node answers at the old address.
  */
 export function needsProbe(update: MemberUpdate, sender: UpdateSource, held: MemberUpdate, start: InstanceVerdict): boolean {
   const isMoved = held.address !== update.address;
   if (isOwnUpdate(update, sender)) return isMoved && (start === "follows" || start === "unnamed");
-  // When the node never announced a start, there is none to compare with.
+  // If the node never announced a process instance, there is none to compare with.
   return start === "follows" || (isMoved && start !== "new");
 }
