@@ -153,7 +153,7 @@ export class DataFreshness implements FabricPart {
     this.changed();
   }
 
-  /** The state of a member changed. */
+  /** Handles a change of the state of a member. */
   memberChanged(update: MemberUpdate, { monoMs }: Time): void {
     this.changed();
     const peer = this.#peers.get(update.nodeId);
@@ -352,7 +352,7 @@ export class MemberRoster {
     return this.#away;
   }
 
-  /** The state of a member changed. */
+  /** Handles a change of the state of a member. */
   memberChanged({ nodeId, clusterId, status }: MemberUpdate): void {
     if (nodeId === this.#parts.nodeId) return;
     if (clusterId !== this.#parts.clusterId || status === "left") this.#remove(nodeId);

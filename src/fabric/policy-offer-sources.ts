@@ -41,8 +41,9 @@ export class PolicyOfferSources {
 
   /**
    * Counts the peers that this node has caught up with and that make it ready. While its own cluster has other members, only these are counted, because only
-   * they have everything that this node must have. Otherwise peers of clusters whose policy is accepted are counted, as long as there are any and this node has
-   * no policy, because this node must not show entries that their policy hides. Members of other regions are not counted.
+   * they have everything that this node must have. Otherwise all peers are counted. However, while this node has no policy and there are clusters whose policy
+   * it accepts, peers of foreign clusters are not counted, because this node must not show entries that a policy hides. Members of other regions are never
+   * counted.
    */
   caughtUp(
     peers: readonly Hello[],

@@ -116,7 +116,7 @@ export class ResolverMachine {
       bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs },
       admits: (record) => mayBeSeen(policies.policy, record, record.traits, options.clusterId),
     });
-    // A fetched answer is worth nothing when its namespace is followed now, because lookups read the followed entries.
+    // A fetched answer is worth nothing if its namespace is followed now, because lookups read the followed entries.
     const worthOf = ({ content, namespace }: FetchedName) => Number(content.length > 0 && !this.isComplete(namespace));
     this.cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.space.evicted(name), random });
     this.fetched = new FetchedCache({ slab, stamper, cache: this.cache, ttls, maxStaleMs });
@@ -275,7 +275,7 @@ export class ResolverMachine {
 
   /**
    * Looks up a name for a caller that may see its namespace. Returns undefined when the caller must wait; `onOutcome` is then called once, later. Throws
-   * `not_ready` when no upstream can be asked.
+   * `not_ready` when no upstream can be queried.
    */
   ask(
     name: QueriedName,
@@ -366,7 +366,7 @@ export class ResolverMachine {
     const wasOpen = this.watches.isOpen;
     this.watches.want(this.wanted, time, out);
     if (!this.refusals.isEmpty && !this.watches.isOpening && this.refusals.release(time.monoMs)) this.watches.want(this.wanted, time, out);
-    // Silence of the upstream counts from here, because no messages were expected before.
+    // Silence of the upstream is measured from here, because no messages were expected before.
     if (!wasOpen && this.watches.isOpen) this.liveness.opened(time);
   }
 }

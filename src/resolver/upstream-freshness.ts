@@ -5,7 +5,7 @@
 import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import type { Time } from "../lib/machine.ts";
 
-/** An upstream sends a bookmark every second. After this time without a message it counts as silent. */
+/** An upstream sends a bookmark every second. After this time without a message it is considered silent. */
 export const SILENT_MS = 3000;
 
 /** Age of a copy on disk, and when it was saved. */

@@ -70,7 +70,7 @@ test("a route that the proto of its rpc does not name ends the start", () => {
       ...service,
       routes: service.desc === DiscoveryService ? [...routes, added] : routes,
     }));
-    expect(() => checkAnswered(services, false)).toThrow(/the proto of an rpc does not declare its route .*"\/new"/);
+    expect(() => checkAnswered(services, false)).toThrow(/route not declared in the proto of its rpc .*"\/new"/);
   }
 });
 
@@ -96,11 +96,11 @@ function refusalOf(handler: MethodHandler | undefined): Promise<WaymarkError> {
 }
 
 test.each([
-  ["PolicyService", "policyHistory", "keeps no earlier versions of the policy"],
+  ["PolicyService", "policyHistory", "does not keep earlier versions of the policy"],
   ["PolicyService", "validatePolicy", "cannot validate policies"],
-  ["PolicyService", "applyPolicy", "accepts no writes"],
-  ["DiscoveryService", "keepAlive", "accepts no writes"],
-  ["DnsService", "registerName", "accepts no writes"],
+  ["PolicyService", "applyPolicy", "rejects writes"],
+  ["DiscoveryService", "keepAlive", "rejects writes"],
+  ["DnsService", "registerName", "rejects writes"],
 ] as const)("a resolver refuses %s %s because it %s", async (service, name, why) => {
   const handlers = nodeCalls(SERVICES[service], { urls: () => Promise.resolve([]), ports: {} as never });
   expect((await refusalOf(handlers[name])).message).toBe(`read_only: this server is a resolver, which ${why}: send the call to a node`);

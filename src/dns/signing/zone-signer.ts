@@ -166,7 +166,8 @@ export class ZoneSigner {
       RECORDS.RRSIG.write(data, head);
       const records = canonicalSet({ name, ttlSeconds, code, isFolded }, set, writeRecordData);
       const signature = this.#keys.sign(index, Buffer.concat([head.taken(), records]));
-      if (signature.length !== SIGNATURE_BYTES) throw new RangeError(`invalid signature: expected ${SIGNATURE_BYTES} bytes, got ${signature.length}`);
+      if (signature.length !== SIGNATURE_BYTES)
+        throw new RangeError(`invalid signature: expected ${SIGNATURE_BYTES} bytes, got ${signature.length}`);
       this.madeCount += 1;
       return { type: "RRSIG", name, ttlSeconds, data: { ...data, signature } };
     });

@@ -74,7 +74,10 @@ export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts):
       detail: `the peer's certificate is signed by the CA of border ${identity.border}, which is valid for border links only`,
     };
   if (identity.certificate !== undefined || isPlaintextAllowed(identity, facts.isInsecure)) return undefined;
-  return { reason: "wrong_identity", detail: "a connection from another machine needs a certificate, unless this node is started with --insecure" };
+  return {
+    reason: "wrong_identity",
+    detail: "a connection from another machine needs a certificate, unless this node is started with --insecure",
+  };
 }
 
 /** Why a peer is refused because of its hello and its connection. Undefined when it is accepted. */

@@ -55,7 +55,7 @@ const EVENT_MS = 60_000;
  * Time that a node gets to name the instance that others remember for it. Once it learns which one that is, its next update names it, if it was one of its own.
  */
 const LASTING_MS = 5000;
-/** Number of boot names that two nodes have together if one of them was restarted once. */
+/** Largest number of boot names that can be explained by two nodes, one of which was restarted. */
 const MANY_NAMES = 3;
 
 export class ProcessInstances {

@@ -17,7 +17,7 @@ export interface BoundedCacheOptions<T> {
   readonly worthOf: (item: T) => number;
   /** Called for each item that is evicted to make room. */
   readonly onEvicted: (key: string, item: T) => void;
-  /** A random number, 0 ≤ x < 1. */
+  /** Returns a random number x, 0 ≤ x < 1. */
   readonly random: () => number;
 }
 
@@ -48,7 +48,7 @@ export class BoundedCache<T> {
   #reserved: CacheWeight = { entries: 0, bytes: 0 };
   /** Number of items that were evicted to make room, or for which there was no room. */
   evictedCount = 0;
-  /** Number of these items that had worth. */
+  /** Number of these items that had a worth above 0. */
   missedCount = 0;
 
   constructor(options: BoundedCacheOptions<T>) {
@@ -143,7 +143,9 @@ export class BoundedCache<T> {
     this.#reserved = weight;
   }
 
-  /** Evicts the least of a sample of items if it is worth nothing, or was requested at most `share` times per entry. Returns whether an item was evicted. */
+  /**
+   * Evicts the least worthy item of a sample if it is worth nothing, or was requested at most `share` times per entry. Returns whether an item was evicted.
+   */
   evict(share: number): boolean {
     const any = this.#all[Math.floor(this.#options.random() * this.#all.length)];
     if (any === undefined) return false;
@@ -207,7 +209,10 @@ export class BoundedCache<T> {
     last.index = place.index;
   }
 
-  /** Returns the least of a sample and of the item that was put. Among equals, the item that was put: it has been requested for a shorter time. */
+  /**
+   * Returns the least worthy of a sample and the item that was put. Among equals, returns the item that was put, because it has been requested for a shorter
+   * time.
+   */
   #leastOf(put: CacheSlot<T>): CacheSlot<T> {
     const { random, worthOf } = this.#options;
     let least = put;

@@ -32,13 +32,13 @@ export interface CacheCapacityParts {
  */
 export type CapacityFit = "fits" | "less" | "full" | "admitted";
 
-/** While fetched answers find no room, namespaces that are followed only because of requests may use at most one in this many of all entries or bytes. */
+/** While fetched answers do not fit, namespaces that are followed only because of requests may use at most this fraction (1/4) of all entries or bytes. */
 const ASKED_PART = 4;
-/** Room counts as short for this time after a fetched answer found no room. */
+/** For this time after a fetched answer did not fit, room is treated as short. */
 const CROWDED_MS = 10_000;
 /** Interval of checks while no snapshot is arriving. */
 const LOOK_MS = 500;
-/** Time after which prefixes that did not fit are tried again. */
+/** Time after which prefixes that did not fit are retried. */
 export const FULL_MS = 60_000;
 /** Estimated bytes of a tombstone, of a load report, and of a key recorded by a watch. */
 const TOMBSTONE_BYTES = 300;
@@ -80,8 +80,8 @@ export class CacheCapacity {
   }
 
   /**
-   * Releases data that does not fit; of followed prefixes, one at a time. Nothing is released for new prefixes before their size is known. HOT: runs per
-   * message of the upstream; while everything fits it costs a few additions.
+   * Releases data that does not fit; followed prefixes are released one at a time. Nothing is released for new prefixes before their size is known. HOT: runs
+   * per message of the upstream; while everything fits it costs a few additions.
    */
   fit(time: Time): CapacityFit {
     const { cache, following, held, replica, watches } = this.parts;
@@ -108,7 +108,7 @@ export class CacheCapacity {
     }
     if (cache.isOver) this.#dropCopies(time);
     while (cache.isOver) {
-      // Held entries no longer exist upstream, so they go before entries that exist.
+      // Held entries no longer exist upstream, so they are released before entries that exist.
       if (held.releaseOldest()) {
         this.#reserve();
         continue;
@@ -158,9 +158,9 @@ export class CacheCapacity {
   }
 
   /**
-   * Releases namespaces beyond the part for those that are followed only because of requests, the least requested first: each of them brings all of its
-   * names, most of which may be requested less than the fetched answers that are evicted for them. Namespaces that have not begun to arrive are released too,
-   * so that they are not counted again and again. Returns whether anything was released.
+   * Releases namespaces beyond the part for those that are followed only because of requests, the least requested first: each of them includes all of its
+   * names, most of which may be requested less often than the fetched answers that are evicted for them. Namespaces that have not begun to arrive are released
+   * too, so that they are not counted again and again. Returns whether anything was released.
    */
   #releaseRequested({ monoMs }: Time): boolean {
     const { cache, fetched, following, replica, watches } = this.parts;

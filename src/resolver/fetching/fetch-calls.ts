@@ -12,8 +12,8 @@ import type { FetchOutcome } from "./shared-fetches.ts";
 /** Pause before a caller should retry. */
 export const NOT_READY_RETRY_MS = 250;
 /**
- * Errors after which another upstream is tried, because only this upstream may be affected. A timeout is not among them: it has used up the time of the
- * caller.
+ * Errors after which another upstream is tried, because only this upstream may be affected. A timeout is not among them, because it has used up the caller's
+ * time.
  */
 const COULD_NOT: ReadonlySet<string> = new Set(["not_ready", "draining", "store_unavailable"]);
 /** Maximum number of pages of an answer. */
@@ -100,7 +100,7 @@ export class FetchCalls {
     fetch.sizeBytes += sizeBytes;
     this.#arrivedBytes += sizeBytes;
     if (this.#arrivedBytes > this.#maxBytes) return this.failed(call, tooLarge(fetch.sizeBytes));
-    // The server sent the age after the request, however long the answer was delayed, so the age counts from the request.
+    // The server sent the age after the request, however long the answer was delayed, so the age is counted from the request.
     fetch.asOfMonoMs = Math.min(fetch.asOfMonoMs, fetch.askedMonoMs - page.ageMs);
     fetch.unreachable = joinUnreachable(fetch.unreachable, page.unreachable);
     if (page.nextPageToken !== "" && fetch.pageCount < MAX_PAGES) {

@@ -71,8 +71,8 @@ export class SharedFetches<T> {
     if (answer.isOutdated && isNegative) return "miss";
     // Answers that could be served when the outage began are served for `maxStaleMs`, however old they were then.
     if (cutOffMonoMs !== undefined) return monoMs - cutOffMonoMs < this.#maxStaleMs ? "stale" : "miss";
-    // Answers served during an outage count as having become stale at its end. Otherwise all of them would expire together, and all callers would wait for
-    // servers that have just started.
+    // Answers served during an outage are treated as having become stale at its end. Otherwise all of them would expire together, and all callers would wait
+    // for servers that have just started.
     const state = kept === "miss" ? answerState(ttlMs + monoMs - this.#silentUntilMonoMs, ttlMs) : kept;
     // A negative answer is not used beyond its TTL, so that new entries are found.
     return isNegative || state === "miss" ? "miss" : "stale";
@@ -102,7 +102,7 @@ export class SharedFetches<T> {
     return true;
   }
 
-  /** Records a change of a key, so that a running fetch counts as outdated. */
+  /** Records a change of a key, so that its running fetch is treated as outdated. */
   changed(key: string): void {
     if (this.#running.has(key)) this.#outdated.add(key);
   }

@@ -24,7 +24,7 @@ export interface DigestRoundsParts {
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
   /** Interval within which each prefix is checked once. */
   readonly intervalMs: number;
-  /** A random number, 0 ≤ x < 1. */
+  /** Returns a random number x, 0 ≤ x < 1. */
   readonly random: () => number;
 }
 

@@ -72,14 +72,14 @@ export class WatchedPolicy {
     return this.#engine.history().flatMap(({ facts, isSuperseded }) => (facts === undefined || isSuperseded ? [] : [facts]));
   }
 
-  /** The part of the policy that is saved for the next start: the versions that decide, oldest first, and the state of the others. */
+  /** The part of the policy that is saved for the next start: the versions that determine the policy in force, oldest first, and the state of the others. */
   get kept(): { readonly versions: readonly PolicyVersion[]; readonly state: CopyState["policy"] } {
     const { inForce, newest, isAwaiting } = this.#engine;
     const versions = [inForce, inForce === newest ? undefined : newest].filter((version) => version !== undefined);
     return { versions, state: { isAwaited: isAwaiting, lacking: this.#claims.newest, seen: [...this.#seen.keys()] } };
   }
 
-  /** A text that changes with the deciding versions of `kept`, also when a version replaces another with the same number. */
+  /** A text that changes with the versions of `kept`, even if a version replaces another with the same number. */
   get mark(): string {
     const { inForce, newest, isAwaiting } = this.#engine;
     const epochs = [inForce, newest].map((version) => version && epochOf(version));

@@ -1,6 +1,6 @@
 /**
  * The recent bookmarks of a resolver's upstream, each with the local revision that contains exactly the same state. The resolver uses them to issue portable
- * cursors and to resume readers that bring one (semantics.md, Resolver 7). A node compares cursors with the logs of source nodes; a resolver has no such
+ * cursors and to resume readers that present one (semantics.md, Resolver 7). A node compares cursors with the logs of source nodes; a resolver has no such
  * logs, because it receives the current record of each key and not every change.
  */
 

@@ -32,9 +32,9 @@ const OFTEN = 3;
 const OFTEN_MS = 10_000;
 /** Maximum number of namespaces whose requests are counted. Above it all counts are reset; a frequently requested namespace soon reaches its count again. */
 const MAX_COUNTED = 10_000;
-/** The watches of one caller may use at most one in this many of the prefixes that may be followed, and at least one. */
+/** The watches of one caller may use at most this fraction (1/4) of the prefixes that may be followed, but always at least one prefix. */
 const CALLER_PART = 4;
-/** Time after which a namespace for which there was no room is tried again. */
+/** Time after which a namespace for which there was no room is retried. */
 const NO_ROOM_MS = 60_000;
 
 /** After this time without a request, a namespace that is followed only because of requests is no longer followed. */

@@ -231,7 +231,7 @@ function ttlWords(entries: readonly EntryView[], plan: AnswerPlan | undefined, s
   const own = told.length === 0 ? ofSet : Math.min(...told);
   const said = least === most ? `${least / 1000} s` : `${least / 1000} s to ${most / 1000} s`;
   const bounds = `bounded by dns.min_ttl ${minTtlMs / 1000} s and dns.max_ttl ${maxTtlMs / 1000} s`;
-  const text = `${own} s: the entries have ${said}, ${bounds}`;
+  const text = `${own} s: the TTL of the entries is ${said}, ${bounds}`;
   if (own >= ttlSeconds(least, settings)) return text;
   const stale = `${text}; at most dns.stale_ttl ${seconds(staleTtlMs)} s`;
   if (own === ofSet) return `${stale}, because an entry is ORPHANED`;

@@ -104,10 +104,10 @@ export class NameCalls {
     return isWaiting ? undefined : here(known);
   }
 
-  /** Returns the error for a caller when no server answers in time, if all names are known but too old. Undefined otherwise. */
+  /** Returns the error for a caller if no server answered in time and all names are known but too old. Undefined otherwise. */
   tooOld({ names, maxAgeMs }: NamesRequest): WaymarkError | undefined {
     if (!names.every((name) => this.#isHere(name))) return undefined;
-    return tooStale(new WaymarkError("deadline_exceeded", "no server answers in time"), maxAgeMs);
+    return tooStale(new WaymarkError("deadline_exceeded", "no server answered in time"), maxAgeMs);
   }
 
   /** Returns the outcome after the last of the names has arrived. */
