@@ -77,7 +77,7 @@ export class DataFreshness implements FabricPart {
   readonly #peers = new Map<string, PeerFreshness>();
   /** Clusters that lack so many nodes that the age includes the missing ones. Undefined when the set must be recomputed. */
   #halved: ReadonlySet<string> | undefined;
-  /** From this time on, a node that sent a goodbye also counts as missing. */
+  /** From this time on, a node that sent a goodbye is also treated as missing. */
   #halvedUntilMonoMs = Number.POSITIVE_INFINITY;
   /** The nodes without a link that the age includes, and their oldest heartbeat, as of `#distantVersion`; -1 when this must be recomputed. */
   #distant: readonly DistantNode[] = [];
@@ -174,8 +174,8 @@ export class DataFreshness implements FabricPart {
   }
 
   /**
-   * The members of this node's cluster that the age does not include although they may accept writes: they are down or unreachable and
-   * have not left. A node that announced a restart is added only after a minute. HOT: runs for every response.
+   * Returns the members of this node's cluster that the age does not include although they may accept writes: they are down or unreachable and have not left. A
+   * node that announced a restart is added only after a minute. HOT: runs for every response.
    */
   unreachable({ monoMs }: Time): UnreachableNodes | undefined {
     const { version } = this.#parts.roster;
@@ -202,8 +202,8 @@ export class DataFreshness implements FabricPart {
   }
 
   /**
-   * Whether the age includes a node although no link to it is wanted, because it was considered dead and no heartbeat shows how many of its records have
-   * arrived.
+   * Returns whether the age includes a node although no link to it is wanted, because it was considered dead and no heartbeat shows how many of its records
+   * have arrived.
    */
   #isBack(member: MemberUpdate, { backUntilMonoMs }: PeerFreshness, monoMs: number): boolean {
     return monoMs < backUntilMonoMs && this.#provenMonoMs(member) === undefined;
@@ -214,14 +214,15 @@ export class DataFreshness implements FabricPart {
   }
 
   /**
-   * The time up to which this node has a peer's records. For a peer that never had a link to this node, the newest heartbeat that others relayed is used too.
+   * Returns the time up to which this node has a peer's records. For a peer that never had a link to this node, the newest heartbeat that others relayed is
+   * used too.
    */
   #untilMonoMs(nodeId: string, { inStepMonoMs }: PeerFreshness): number {
     const member = this.#parts.membership.find(nodeId);
     return Math.max(inStepMonoMs, (member && this.#provenMonoMs(member)) ?? inStepMonoMs);
   }
 
-  /** Whether a node is no longer listed. The age may still include it, if too much of its cluster is missing. */
+  /** Returns whether a node is no longer listed. The age may still include it, if too much of its cluster is missing. */
   isLost(nodeId: string): boolean {
     const { status = "left" } = this.#parts.membership.find(nodeId) ?? {};
     return !isListed(status);
@@ -337,7 +338,7 @@ export class MemberRoster {
     return this.#version;
   }
 
-  /** The ids to remember across a restart. */
+  /** Returns the ids to remember across a restart. */
   list(): readonly string[] {
     return [...this.#nodeIds];
   }

@@ -54,7 +54,7 @@ export class Heartbeats {
     this.version += 1;
   }
 
-  /** The time up to which this node has everything of an origin. Undefined when no peer has reported one. */
+  /** Returns the time up to which this node has everything of an origin. Undefined when no peer has reported one. */
   provenMonoMs(id: string): number | undefined {
     const provenMonoMs = this.#rows.get(id)?.provenMonoMs;
     return provenMonoMs === Number.NEGATIVE_INFINITY ? undefined : provenMonoMs;

@@ -67,7 +67,7 @@ export class MaintenanceCalls implements FabricPart {
   }
 }
 
-/** The keys of an override as texts. Undefined when a key has an unknown kind or no cluster id. */
+/** Returns the keys of an override as texts. Undefined when a key has an unknown kind or no cluster id. */
 export function keysOf({ keys }: Pick<MaintainRequest, "keys">): readonly KeyText[] | undefined {
   const known = keys.filter((key) => findKind(key.kind) !== undefined && key.clusterId !== "");
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- `findKind` checked the kind

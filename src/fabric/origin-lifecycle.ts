@@ -126,7 +126,7 @@ export class OriginLifecycle implements FabricPart {
     this.roster = new MemberRoster({ nodeId: replica.self.nodeId, clusterId, maxMembers, ...options }, remembered);
   }
 
-  /** The state of an origin, for a snapshot. */
+  /** Returns the state of an origin, for a snapshot. */
   standingOf(origin: Origin, { monoMs, wallMs }: Time): SnapshotOrigin {
     const row = this.#rows.get(origin.id);
     const isAbsent = row?.origin === origin && row.absence !== undefined;
@@ -140,7 +140,7 @@ export class OriginLifecycle implements FabricPart {
     return sweeps.isOwed || isForgetting;
   }
 
-  /** Whether an origin has ended: its node has left or runs in a later generation, so no node writes to it any more. */
+  /** Returns whether an origin has ended: its node has left or runs in a later generation, so no node writes to it any more. */
   isOver({ id }: Origin): boolean {
     const row = this.#rows.get(id);
     return row === undefined ? this.#overBefore.has(id) : row.absence === "left" || row.absence === "replaced";
@@ -157,7 +157,7 @@ export class OriginLifecycle implements FabricPart {
     return this.roster.isAnybodyAway || this.#rows.values().some(({ absence }) => MAY_RETURN.includes(absence));
   }
 
-  /** Clusters of which no entry is hidden now, because too many of their origins vanished together. */
+  /** Returns clusters of which no entry is hidden now, because too many of their origins vanished together. */
   protectedClusters(): readonly string[] {
     return [...this.#clusters].filter(([, { protectedTotal }]) => protectedTotal !== undefined).map(([clusterId]) => clusterId);
   }
@@ -401,7 +401,7 @@ export class OriginLifecycle implements FabricPart {
     return cluster;
   }
 
-  /** The number of these nodes that returned in another generation and have no records so far. */
+  /** Returns the number of these nodes that returned in another generation and have no records so far. */
   #backCount(nodeIds: ReadonlyMap<string, number>): number {
     const rows = [...this.#rows.values()];
     const seen = new Set(rows.map(({ origin, absence }) => (absence === undefined ? origin.nodeId : "")));
@@ -439,7 +439,7 @@ export class OriginLifecycle implements FabricPart {
     for (const atMonoMs of vanished.values()) this.#nextMonoMs = Math.min(this.#nextMonoMs, atMonoMs + this.#options.suspicionWindowMs + 1);
   }
 
-  /** Number of live origins of a cluster. Includes this node. */
+  /** Returns the number of live origins of a cluster. Includes this node. */
   #liveCount(clusterId: string): number {
     let count = clusterId === this.#parts.clusterId ? 1 : 0;
     for (const row of this.#rows.values()) if (row.clusterId === clusterId && row.absence === undefined) count += 1;

@@ -63,8 +63,8 @@ export class PolicyOfferSources {
   }
 
   /**
-   * Whether a policy that is applied here comes into force in a cluster, directly or through clusters that it accepts, according to the
-   * hellos of linked nodes.
+   * Returns whether a policy that is applied here comes into force in a cluster, directly or through clusters that it accepts, according to the hellos of
+   * linked nodes.
    */
   reaches(target: string, hellos: readonly Hello[]): boolean {
     const reached = new Set([this.#clusterId]);

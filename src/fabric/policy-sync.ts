@@ -110,7 +110,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     return this.#head;
   }
 
-  /** Whether the link's peer has announced its head and has no newer version that this node could fetch. */
+  /** Returns whether the link's peer has announced its head and has no newer version that this node could fetch. */
   isSettledWith(link: LinkId): boolean {
     const state = this.#links.get(link);
     if (state?.announced === undefined) return false;
@@ -120,8 +120,8 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   }
 
   /**
-   * Whether the peer neither has this node's newest version nor declined it. Until then the peer gets no records, because they may
-   * include entries that the policy hides.
+   * Returns whether the peer neither has this node's newest version nor declined it. Until then the peer gets no records, because they may include entries that
+   * the policy hides.
    */
   isBehind(link: LinkId): boolean {
     const state = this.#links.get(link);
@@ -405,8 +405,8 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   }
 
   /**
-   * Whether this node must decline the peer's newest version. A version whose transfer failed is not declined, because this node could
-   * then show entries that it hides.
+   * Returns whether this node must decline the peer's newest version. A version whose transfer failed is not declined, because this node could then show
+   * entries that it hides.
    */
   #isSettling(state: PolicyLink): state is PolicyLink & { latest: PolicyHead } {
     const { latest, sentSettled, peer } = state;

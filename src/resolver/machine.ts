@@ -193,7 +193,7 @@ export class ResolverMachine {
     );
   }
 
-  /** The indexes that contain a namespace's entries. If there are two, they have no key in common. */
+  /** Returns the indexes that contain a namespace's entries. If there are two, they have no key in common. */
   lookupsOf(namespace: string): readonly EntryIndex[] {
     // HOT: runs per query. The guard rarely holds entries, so lookups usually read a single index.
     const { followed, followedAndHeld, fetched } = this.#lists;
@@ -206,26 +206,30 @@ export class ResolverMachine {
     return [...this.#lists.followed, ...this.#lists.fetched];
   }
 
-  /** Whether all entries of a namespace and the namespaces below it are followed and present. An empty text means all namespaces. */
+  /** Returns whether all entries of a namespace and the namespaces below it are followed and present. An empty text means all namespaces. */
   isComplete(namespace: string): boolean {
     return this.watches.isComplete(namespace);
   }
 
   /**
-   * Quality of a fetched answer, for a caller that waited for the fetch. Undefined when the name changed during the fetch, so the answer must not be used.
+   * Returns the quality of a fetched answer, for a caller that waited for the fetch. Undefined when the name changed during the fetch, so the answer must not
+   * be used.
    */
   fetchedAnswer(name: QueriedName, time: Time): AnswerQuality | undefined {
     const known = this.fetched.look(name, time, this.liveness.silentSince(time));
     return known.state === "miss" ? undefined : this.#answerOf(known, time);
   }
 
-  /** Quality of the last fetched answer, for a caller whose fetch failed. Undefined if there is none. A negative answer is never used beyond its TTL. */
+  /**
+   * Returns the quality of the last fetched answer, for a caller whose fetch failed. Undefined if there is none. A negative answer is never used beyond its
+   * TTL.
+   */
   lastAnswer(name: QueriedName, time: Time): AnswerQuality | undefined {
     const known = this.fetched.look(name, time, time.monoMs);
     return known.state === "miss" || known.isNegative ? undefined : this.#answerOf({ ...known, state: "stale" }, time);
   }
 
-  /** Whether the cache has a fetched answer to a name. */
+  /** Returns whether the cache has a fetched answer to a name. */
   hasFetched(name: QueriedName): boolean {
     return this.fetched.has(name);
   }
@@ -242,7 +246,7 @@ export class ResolverMachine {
     return this.watches.releaseCount;
   }
 
-  /** The latest load report of a followed or fetched entry. */
+  /** Returns the latest load report of a followed or fetched entry. */
   loadOf(key: KeyText): LoadView | undefined {
     return this.followed.loads.get(key) ?? this.fetched.loads.get(key);
   }
@@ -252,7 +256,7 @@ export class ResolverMachine {
     return [this.options.name, ...this.upstreams.via];
   }
 
-  /** Quality of an answer from followed entries. `isAsked` is passed the held entries and returns whether the answer contains one of them. */
+  /** Returns the quality of an answer from followed entries. `isAsked` is passed the held entries and returns whether the answer contains one of them. */
   followedAnswer(time: Time, isAsked: (held: EntryIndex) => boolean = () => false): AnswerQuality {
     const isHolding = this.held.lookup.size > 0 && isAsked(this.held.lookup);
     const { isFromDisk } = this.watches;
@@ -261,7 +265,7 @@ export class ResolverMachine {
     return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: freshness.ageMs(time), unreachable: freshness.unreachable };
   }
 
-  /** Quality of the answer for a caller that may not see a namespace. It is the same as for an empty namespace, whatever other callers request. */
+  /** Returns the quality of the answer for a caller that may not see a namespace. It is the same as for an empty namespace, whatever other callers request. */
   hiddenAnswer(namespace: string, time: Time): AnswerQuality {
     if (!this.following.isUnconfigured(namespace)) return this.followedAnswer(time);
     return { source: "fetched", isStale: this.upstreams.isCutOff, ageMs: 0 };

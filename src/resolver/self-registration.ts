@@ -211,7 +211,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     this.#atMonoMs = Math.min(time.monoMs + waitMs, endMonoMs);
   }
 
-  /** A registration failed, and there is no lease. */
+  /** Handles a failed registration while there is no lease. */
   #unregistered(call: RegistrationCall, failure: SelfFailure, retryMonoMs: number, { monoMs }: Time, out: SelfOrder[]): void {
     this.#atMonoMs = retryMonoMs;
     // If the lookup fails, the key is registered without it.
@@ -239,7 +239,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     out.push({ kind: "told", step: { kind: "lost", server, why } });
   }
 
-  /** The server no longer knows the lease: the server was restarted, or another process registered the key. */
+  /** Handles a lease that the server no longer knows, because the server was restarted or another process registered the key. */
   #ended(lease: ClientLease, { monoMs }: Time, out: SelfOrder[]): void {
     this.#endedCount += 1;
     this.#isDoubtful = this.#endedCount > 1;

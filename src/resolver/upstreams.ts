@@ -166,7 +166,7 @@ export class UpstreamSet {
     return due.map(({ address }) => address);
   }
 
-  /** Monotonic time of the next probe. */
+  /** Returns the monotonic time of the next probe. */
   nextDeadlineMs(): number {
     return Math.min(...this.#list.map(({ isProbing, nextProbeMonoMs }) => (isProbing ? NEVER : nextProbeMonoMs)));
   }

@@ -45,7 +45,7 @@ function foreignFacts({ parent }: DescMethod): ForeignFacts | undefined {
   return SERVICES[parent.typeName];
 }
 
-/** Whether a call of the method never changes anything. */
+/** Returns whether a call of the method never changes anything. */
 export function changesNothing(desc: DescMethod): boolean {
   return foreignFacts(desc) !== undefined || costOf(desc) === "read" || desc.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
 }
@@ -70,21 +70,20 @@ const COSTS: Readonly<Record<Exclude<WireCost, WireCost.UNSPECIFIED>, CallCost |
   [WireCost.WRITE]: "write",
 };
 
-/** Whether a read worker forwards calls of the method to the main thread. `isOwn` is true if the worker has its own handler. */
+/** Returns whether a read worker forwards calls of the method to the main thread. `isOwn` is true if the worker has its own handler. */
 export function isForwarded(desc: DescMethod, isOwn: boolean): boolean {
   const { answeredBy } = getOption(desc, call);
   return answeredBy === AnsweredBy.NODE || (answeredBy === AnsweredBy.PROCESS && !isOwn);
 }
 
-/** Whether a resolver rejects calls of the method, because only nodes answer them. */
+/** Returns whether a resolver rejects calls of the method, because only nodes answer them. */
 export function isRefusedByResolvers(desc: DescMethod): boolean {
   return getOption(desc, call).resolver === ResolverBehavior.REFUSE;
 }
 
 /**
- * Whether a resolver may proxy calls of the method to its upstream without checking access itself. The upstream checks the resolver's access
- * instead of the caller's. Therefore methods that depend on the caller need a handler on the resolver. Writes need one too, because the audit
- * log must name the caller.
+ * Returns whether a resolver may proxy calls of the method to its upstream without checking access itself. The upstream checks the resolver's access instead of
+ * the caller's. Therefore methods that depend on the caller need a handler on the resolver. Writes need one too, because the audit log must name the caller.
  */
 export function isProxied(desc: DescMethod): desc is DescMethodUnary {
   const { answeredBy, resolver, act, namespaceFields } = getOption(desc, call);
@@ -92,7 +91,7 @@ export function isProxied(desc: DescMethod): desc is DescMethodUnary {
   return isForNode && act === Act.UNSPECIFIED && namespaceFields.length === 0 && changesNothing(desc) && desc.methodKind === "unary";
 }
 
-/** Whether servers of this kind must have a handler for the method. An rpc without `answered_by` is a bug and aborts the start. */
+/** Returns whether servers of this kind must have a handler for the method. An rpc without `answered_by` is a bug and aborts the start. */
 export function mustAnswer(desc: DescMethod, isResolver: boolean): boolean {
   const { answeredBy, resolver } = getOption(desc, call);
   assert(answeredBy !== AnsweredBy.UNSPECIFIED, "rpc without answered_by in its proto", { rpc: rpcName(desc) });

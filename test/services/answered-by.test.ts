@@ -55,10 +55,14 @@ test.each([
   const paths = new Set(METHODS.filter((method) => !isResolver || !isOfNodes(method)).flatMap((method) => getOption(method, call).routes));
   expect(paths.size).toBeGreaterThan(4);
   for (const path of paths)
-    expect(() => checkAnswered(withoutRoute(services, path), isResolver)).toThrow(`no handler for a route {"path":"${path}","rpc":`);
+    expect(() => checkAnswered(withoutRoute(services, path), isResolver)).toThrow(
+      `route without a handler in this process {"path":"${path}","rpc":`,
+    );
   for (const method of METHODS) {
     if (isResolver && isOnlyOnNodes(method)) continue;
-    expect(() => checkAnswered(without(services, method), isResolver)).toThrow(`no handler for an rpc {"rpc":"${rpcName(method)}"}`);
+    expect(() => checkAnswered(without(services, method), isResolver)).toThrow(
+      `rpc without a handler in this process {"rpc":"${rpcName(method)}"}`,
+    );
   }
 });
 

@@ -193,7 +193,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     if (plan.isContested === true) this.#contestedCount += 1;
     if (ending !== undefined) noted.join(ending);
     if (isSigned) plan = this.#signed(plan, question.type, noted.isSample);
-    // A plan without catalog dependencies answers a name that any client can make up, such as the name of an address. It counts as a negative plan.
+    // A plan without catalog dependencies answers a name that any client can make up, such as the name of an address. It is treated as a negative plan.
     let facts = plan.groups.every(isDenial) ? undefined : noted.facts();
     const isNegative = facts === undefined || facts.size === 0;
     const { hidden, followed } = noted;

@@ -140,9 +140,9 @@ export class TcpConnections {
 interface ConnectionHandlers {
   answer(query: Uint8Array): ReturnType<TcpHandlers["answer"]>;
   dropped(reason: DropReason): void;
-  /** The connection has a complete query, and waits for `answerNext`. */
+  /** Called when the connection has a complete query, and waits for `answerNext`. */
   ready(): void;
-  /** A zone transfer has ended. */
+  /** Called when a zone transfer has ended. */
   streamed(): void;
 }
 

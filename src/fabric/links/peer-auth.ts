@@ -39,18 +39,18 @@ export interface PeerRefusal {
   readonly detail: string;
 }
 
-/** The node and cluster in the alternative names of a certificate. Undefined when they contain none, or more than one. */
+/** Returns the node and cluster in the alternative names of a certificate. Undefined when they contain none, or more than one. */
 export function nodeOfCertificate(alternativeNames: string): SpiffeNode | undefined {
   const [uri, ...others] = readAlternativeNames(alternativeNames)?.uris ?? [];
   return uri === undefined || others.length > 0 ? undefined : nodeOfSpiffeId(uri);
 }
 
-/** Whether a plain connection is accepted: it comes from this machine, or the operator trusts the network (`--insecure`). */
+/** Returns whether a plain connection is accepted: it comes from this machine, or the operator trusts the network (`--insecure`). */
 export function isPlaintextAllowed({ isLoopback }: Pick<PeerIdentity, "isLoopback">, isInsecure: boolean): boolean {
   return isLoopback || isInsecure;
 }
 
-/** The token that this node presents to a peer. A node with a certificate presents none. */
+/** Returns the token that this node presents to a peer. A node with a certificate presents none. */
 export function tokenToShow(hasCertificate: boolean, clusterToken: string): string {
   return hasCertificate ? "" : clusterToken;
 }
@@ -64,7 +64,7 @@ export function wrongAnswerer(response: FabricCallResponse, { certificate }: Pee
   return `node ${from.nodeId} of cluster ${from.clusterId} answered with the certificate of node ${nodeId} of cluster ${clusterId}`;
 }
 
-/** Why a connection is refused before any frame is sent on it. This node presents its own token only on connections that pass. */
+/** Returns why a connection is refused before any frame is sent on it. This node presents its own token only on connections that pass. */
 export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   if (facts.seal?.isClosed === true)
     return { reason: "wrong_token", detail: "a policy is in force on this node, but its fabric has neither a token nor certificates" };
@@ -80,7 +80,7 @@ export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts):
   };
 }
 
-/** Why a peer is refused because of its hello and its connection. Undefined when it is accepted. */
+/** Returns why a peer is refused because of its hello and its connection. Undefined when it is accepted. */
 export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   const refused = refusalByIdentity(identity, facts) ?? refusalOfIdentity(hello, identity) ?? refusalOfToken(hello, identity, facts);
   if (refused !== undefined) return refused;
@@ -97,8 +97,8 @@ export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: Peer
 }
 
 /**
- * Why a hello is refused because of the process instance that sent it: this node has accepted another instance of the node id, or must first check whether the
- * last one still runs.
+ * Returns why a hello is refused because of the process instance that sent it: this node has accepted another instance of the node id, or must first check
+ * whether the last one still runs.
  */
 export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "address">, start: InstanceStatus): PeerRefusal | undefined {
   if (start.verdict === "stranger") {
@@ -111,29 +111,30 @@ export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "addr
 }
 
 /**
- * Why a link ends when another process instance of its node was accepted after the hello. The hello was valid when it was sent, so the peer is not at fault.
+ * Returns why a link ends when another process instance of its node was accepted after the hello. The hello was valid when it was sent, so the peer is not at
+ * fault.
  */
 export function anotherStart({ nodeId }: Pick<Hello, "nodeId">): PeerRefusal {
   return { reason: "not_needed", detail: `another process instance of ${nodeId} was accepted after this link came up` };
 }
 
-/** Why a call is refused because of its connection and headers, before its message is read. Undefined when it may be read. */
+/** Returns why a call is refused because of its connection and headers, before its message is read. Undefined when it may be read. */
 export function refusalOfCaller(identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   return refusalByIdentity(identity, facts) ?? refusalOfToken({ clusterToken: "" }, identity, facts);
 }
 
-/** Why a call is refused because of its sender's claims and its connection's proof. Undefined when it may be answered. */
+/** Returns why a call is refused because of its sender's claims and its connection's proof. Undefined when it may be answered. */
 export function refusalOfCall(request: FabricCallRequest, identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   const refused = refusalOfCaller(identity, facts) ?? refusalOfIdentity(request.from, identity);
   return refused ?? refusalOfSender(request.from, facts);
 }
 
-/** Why an answer is ignored: the node that answered is foreign. Undefined when it is not. */
+/** Returns why an answer is ignored: the node that answered is foreign. Undefined when it is not. */
 export function refusalOfAnswer(response: FabricCallResponse, facts: PeerAuthFacts): PeerRefusal | undefined {
   return response.kind === "probeIndirect" ? undefined : refusalOfSender(response.from, facts);
 }
 
-/** Why the sender is refused because of its cluster or region. */
+/** Returns why the sender is refused because of its cluster or region. */
 function refusalOfSender({ nodeId, ...place }: FabricCallRequest["from"], { foreigners }: PeerAuthFacts): PeerRefusal | undefined {
   const refusal = foreigners.refusalOf(place);
   if (refusal !== undefined) foreigners.note(nodeId, place);
@@ -141,7 +142,7 @@ function refusalOfSender({ nodeId, ...place }: FabricCallRequest["from"], { fore
 }
 
 /**
- * Whether other nodes know a later generation of this node itself: one that has ended, or that has this node's address. If so, this node's journal is a
+ * Returns whether other nodes know a later generation of this node itself: one that has ended, or that has this node's address. If so, this node's journal is a
  * restored old copy, and the node needs a generation above that one (semantics.md, Durability). A higher generation that is alive at another address is a
  * second node with this node's id.
  */
@@ -152,12 +153,12 @@ export function isOwnLaterGeneration(
   return generation > self.generation && (address === self.address || !isListed(status));
 }
 
-/** The host by which refusals are counted. It has no port, because a peer connects from a new port at each retry. */
+/** Returns the host by which refusals are counted. It has no port, because a peer connects from a new port at each retry. */
 export function hostOfPeer(identity: PeerIdentity | undefined): string {
   return identity === undefined ? "" : identity.address.replace(/:\d+$/, "");
 }
 
-/** The highest protocol version that both nodes support. Undefined when there is none. */
+/** Returns the highest protocol version that both nodes support. Undefined when there is none. */
 export function commonVersion(ours: readonly number[], theirs: readonly number[]): number | undefined {
   const common = ours.filter((version) => theirs.includes(version));
   return common.length === 0 ? undefined : Math.max(...common);
@@ -181,7 +182,7 @@ function refusalOfIdentity(
   };
 }
 
-/** Why a peer without a certificate is refused for its token. The token may be in the hello or in the headers of the call. */
+/** Returns why a peer without a certificate is refused for its token. The token may be in the hello or in the headers of the call. */
 function refusalOfToken(
   hello: Pick<Hello, "clusterToken">,
   identity: PeerIdentity,

@@ -78,7 +78,7 @@ export class UnreachableMembers {
     for (const row of this.#rows.values()) row.sinceMonoMs += byMs;
   }
 
-  /** When neighbours must be chosen again. */
+  /** Returns when neighbours must be chosen again. */
   nextDeadlineMs(): number {
     return this.#dueMonoMs;
   }
@@ -91,8 +91,8 @@ export class UnreachableMembers {
   }
 
   /**
-   * The members from which neighbours are chosen: all except those that are skipped. If none is left, this node itself is isolated, and
-   * all members are candidates. The same holds for the members of its own `cluster`, because their records arrive through no other
+   * Returns the members from which neighbours are chosen: all except those that are skipped. If none is left, this node itself is isolated,
+   * and all members are candidates. The same holds for the members of its own `cluster`, because their records arrive through no other
    * cluster. Forgets nodes that are no longer members.
    */
   candidates<T extends { readonly nodeId: string }>(
@@ -115,8 +115,8 @@ export class UnreachableMembers {
   }
 
   /**
-   * The members that this node must be in sync with: the wanted ones and those that are skipped. A member that has been unreachable for
-   * `countMs` is left out: it is still a member, so other nodes reach it. If none is left, this node itself is isolated, and all wanted
+   * Returns the members that this node must be in sync with: the wanted ones and those that are skipped. A member that has been unreachable
+   * for `countMs` is left out: it is still a member, so other nodes reach it. If none is left, this node itself is isolated, and all wanted
    * members are returned. If no member of its own `cluster` is left, the wanted members of the cluster are included too.
    */
   counted(members: ListedNodes, wanted: ListedNodes, { monoMs, wallMs }: Time, cluster = NONE): ListedNodes {

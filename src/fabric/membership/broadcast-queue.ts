@@ -1,7 +1,7 @@
 /** The queue of membership updates to send: newest first, each a limited number of times (SWIM §4.1). */
 import type { MemberUpdate } from "../wire/messages.ts";
 
-/** How often a node sends each update. */
+/** Returns how often a node sends each update. */
 export function retransmitLimit(mult: number, memberCount: number): number {
   return mult * Math.ceil(Math.log10(memberCount + 1));
 }
@@ -9,7 +9,7 @@ export function retransmitLimit(mult: number, memberCount: number): number {
 /** Approximate size of the fixed part of an encoded update: tags, lengths, numbers, status. */
 const UPDATE_OVERHEAD_BYTES = 40;
 
-/** The approximate encoded size of an update. Texts are mostly ASCII. */
+/** Returns the approximate encoded size of an update. Texts are mostly ASCII. */
 export function updateSizeBytes(update: MemberUpdate): number {
   let size = UPDATE_OVERHEAD_BYTES + update.nodeId.length + update.address.length + update.clusterId.length;
   size += (update.boot?.length ?? 0) + (update.bootBefore?.length ?? 0);
@@ -52,7 +52,7 @@ export class BroadcastQueue {
     return this.#items.has(nodeId);
   }
 
-  /** Adds an update, in place of an older one of the same member. */
+  /** Adds an update, which replaces an older one of the same member. */
   add(update: MemberUpdate): void {
     this.#items.delete(update.nodeId);
     this.#items.set(update.nodeId, { update, sizeBytes: updateSizeBytes(update), sentCount: 0 });

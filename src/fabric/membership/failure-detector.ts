@@ -80,8 +80,8 @@ export class FailureDetector {
   }
 
   /**
-   * The next member to probe. This node's own cluster has a fixed share of the rounds, so that another cluster with forged nodes cannot
-   * delay the detection of dead nodes here.
+   * Returns the next member to probe. This node's own cluster has a fixed share of the rounds, so that another cluster with forged nodes cannot delay the
+   * detection of dead nodes here.
    */
   #nextTarget({ monoMs }: Time, periodMs: number): Member | undefined {
     const { ownShare, ours, others } = this.#state.members;
@@ -159,7 +159,10 @@ export class FailureDetector {
     }
   }
 
-  /** The helpers of an indirect probe. Reachable members come first: if not all members can reach each other, this node cannot send requests to the others. */
+  /**
+   * Returns the helpers of an indirect probe. Reachable members come first: if not all members can reach each other, this node cannot send requests to the
+   * others.
+   */
   #helpersFor(target: Member): readonly Member[] {
     const { indirectCount } = this.#options;
     const { members } = this.#state;

@@ -5,7 +5,7 @@ import { NEVER } from "../../lib/machine.ts";
 import type { MemberUpdate } from "../wire/messages.ts";
 import type { MembershipOptions } from "./options.ts";
 
-/** Whether a pending update is about another process instance of the listed node, at another address. */
+/** Returns whether a pending update is about another process instance of the listed node, at another address. */
 export function isStartElsewhere({ reason, update }: PendingUpdate, listed: MemberUpdate): boolean {
   return reason !== "address" && update.boot !== undefined && update.address !== listed.address;
 }
@@ -59,7 +59,7 @@ export class IdConflicts {
     return known === undefined ? "new" : "known";
   }
 
-  /** Whether there is capacity. As in the member table, one other cluster gets a quarter of the capacity, and all other clusters together get half. */
+  /** Returns whether there is capacity. As in the member table, one other cluster gets a quarter of the capacity, and all other clusters together get half. */
   #hasRoomFor(clusterId: string): boolean {
     const max = this.#options.maxConflicts;
     if (clusterId === this.#here || this.#waiting.size >= max) return this.#waiting.size < max;
@@ -95,7 +95,7 @@ export class IdConflicts {
     return released;
   }
 
-  /** The updates to check now, each at most once per interval. Forgets those that have waited too long. */
+  /** Returns the updates to check now, each at most once per interval. Forgets those that have waited too long. */
   due(nowMonoMs: number): PendingUpdate[] {
     const due: PendingUpdate[] = [];
     for (const waiting of this.#waiting.values()) {

@@ -63,7 +63,7 @@ export class IdentityDispute {
     this.#earlierBoots = new Set(earlierBoots);
   }
 
-  /** Whether an earlier process instance with this data directory had that boot name. */
+  /** Returns whether an earlier process instance with this data directory had that boot name. */
   isEarlier(boot: string): boolean {
     return this.#earlierBoots.has(boot);
   }
@@ -102,7 +102,7 @@ export class IdentityDispute {
     if (this.#reports.get(nodeId)?.address === address) this.#reports.delete(nodeId);
   }
 
-  /** The nodes to ask now, because they have accepted another process instance, and that instance. */
+  /** Returns the nodes to ask now, because they have accepted another process instance, and that instance. */
   takeDue({ monoMs }: Time): readonly { readonly address: string; readonly held: HeldInstance }[] {
     const due: DisputeReport[] = [];
     for (const report of this.#reports.values()) {
@@ -119,7 +119,7 @@ export class IdentityDispute {
     return next;
   }
 
-  /** Why this node must not act under its id. `counts` selects the nodes whose reports are used. */
+  /** Returns why this node must not act under its id. `counts` selects the nodes whose reports are used. */
   dispute(counts: (nodeId: string) => boolean, { monoMs }: Time): IdentityConflict | undefined {
     if (this.#reports.size === 0) return undefined;
     const counted = [...this.#reports].filter(([nodeId, { held, sinceMonoMs }]) => {
@@ -141,9 +141,9 @@ export class IdentityDispute {
   }
 
   /**
-   * Whether writes must not be acknowledged yet. They may be acknowledged when more than half of the `listedCount` others have confirmed,
-   * and at least three of them (or all, if there are fewer). After `roundMs`, more than half suffice. After `PATIENCE_MS` no confirmation
-   * is needed, because a node that is isolated must not block.
+   * Returns whether writes must not be acknowledged yet. They may be acknowledged when more than half of the `listedCount` others have confirmed, and at least
+   * three of them (or all, if there are fewer). After `roundMs`, more than half suffice. After `PATIENCE_MS` no confirmation is needed, because a node that is
+   * isolated must not block.
    */
   isUnconfirmed(listedCount: number, roundMs: number, { monoMs }: Time): boolean {
     if (this.#waking === undefined) return false;
@@ -153,7 +153,7 @@ export class IdentityDispute {
     return listedCount > 0 && waitedMs < PATIENCE_MS && confirmers.size < Math.max(least, mostOf(listedCount));
   }
 
-  /** How many other nodes to ask in one round. Some of them may be down. */
+  /** Returns how many other nodes to ask in one round. Some of them may be down. */
   static askedOf(listedCount: number): number {
     return mostOf(listedCount) + MIN_CONFIRMERS;
   }
@@ -177,7 +177,7 @@ export class IdentityDispute {
     this.#second = { address, atMonoMs: monoMs };
   }
 
-  /** The address from which a second node recently called under this id. Undefined when there was none. */
+  /** Returns the address from which a second node recently called under this id. Undefined when there was none. */
   secondAddress({ monoMs }: Time): string | undefined {
     const second = this.#second;
     return second === undefined || monoMs - second.atMonoMs >= CONFLICT_EVENT_MS ? undefined : second.address;
@@ -211,15 +211,15 @@ export class IdentityDispute {
   }
 
   /**
-   * Why another node refused this node's update, if the refusal is likely to last. A refusal because this process instance does not follow `heldStart` is
-   * ignored if that one is an earlier instance of this node: this node then names it immediately, and a dispute is reported until the update is accepted.
+   * Returns why another node refused this node's update, if the refusal is likely to last. A refusal because this process instance does not follow `heldStart`
+   * is ignored if that one is an earlier instance of this node: this node then names it immediately, and a dispute is reported until the update is accepted.
    */
   lastingRefusal({ ownUpdateRefused = "", heldStart }: { readonly ownUpdateRefused?: string; readonly heldStart?: HeldInstance }): string {
     const isBehind = ownUpdateRefused === UPDATE_REFUSALS.start && heldStart !== undefined && this.isEarlier(heldStart.boot);
     return isBehind ? "" : ownUpdateRefused;
   }
 
-  /** Listed members that refuse this node's updates about itself, each with the reason. */
+  /** Returns listed members that refuse this node's updates about itself, each with the reason. */
   refusers(counts: (nodeId: string) => boolean): readonly { readonly nodeId: string; readonly why: string }[] {
     if (this.#refusers.size === 0) return [];
     return [...this.#refusers].map(([nodeId, why]) => ({ nodeId, why })).filter(({ nodeId }) => counts(nodeId));

@@ -82,7 +82,7 @@ export class ProcessInstances {
       });
   }
 
-  /** The instances to remember across a restart. The one that was accepted longest ago comes first. */
+  /** Returns the instances to remember across a restart. The one that was accepted longest ago comes first. */
   list(): readonly AcceptedInstance[] {
     const proven = [...this.#accepted.values()].filter(({ isProven }) => isProven);
     return proven.map(({ nodeId, generation, boot, address }) => ({ nodeId, generation, boot, address }));
@@ -169,7 +169,7 @@ export class ProcessInstances {
     }
   }
 
-  /** Whether the accepted instance called this node within that time. */
+  /** Returns whether the accepted instance called this node within that time. */
   hasCalled(nodeId: string, withinMs: number, { monoMs }: Time): boolean {
     return monoMs - (this.#accepted.get(nodeId)?.calledMonoMs ?? Number.NEGATIVE_INFINITY) < withinMs;
   }

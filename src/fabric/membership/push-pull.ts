@@ -18,7 +18,7 @@ const SEEDS_AT_ONCE = MAX_PUSH_PULLS - 1;
 /** With more members than this, push-pulls become rarer. */
 const SCALE_FROM_MEMBERS = 32;
 
-/** The push-pull period. It grows by one base period for each doubling above 32 members (as in memberlist). */
+/** Returns the push-pull period. It grows by one base period for each doubling above 32 members (as in memberlist). */
 function pushPullPeriodMs(baseMs: number, memberCount: number): number {
   if (memberCount <= SCALE_FROM_MEMBERS) return baseMs;
   return baseMs * (Math.ceil(Math.log2(memberCount) - Math.log2(SCALE_FROM_MEMBERS)) + 1);
@@ -58,7 +58,7 @@ export class PushPull {
     return this.#hasJoined;
   }
 
-  /** Number of rounds of asking the seeds since `join`. */
+  /** Number of rounds of calls to the seeds since `join`. */
   get joinAttempts(): number {
     return this.#joinAttempt;
   }
@@ -208,8 +208,8 @@ export class PushPull {
   }
 
   /**
-   * Lowers the incarnation, if it was started from a clock years ahead that has since been corrected. Peers that refuse the high number
-   * accept the lower one.
+   * Lowers the incarnation if it was derived from a clock that was years ahead and has since been corrected. Peers that refuse the high number accept the lower
+   * one.
    */
   #recount(time: Time): void {
     const { self, broadcasts } = this.#state;
@@ -236,7 +236,7 @@ export class PushPull {
   }
 
   /**
-   * The table to send: this node, all listed members, and members that went less than `deadGossipMs` ago. In a response, it also has the
+   * Returns the table to send: this node, all listed members, and members that died or left less than `deadGossipMs` ago. In a response, it also contains the
    * caller, whatever its status, and omits the updates that the caller sent itself. At most `maxMembers`. O(n).
    */
   #table({ monoMs }: Time, caller?: { readonly from: NodeRef; readonly members: readonly MemberUpdate[] }): readonly MemberUpdate[] {

@@ -26,7 +26,7 @@ import { isOwnUpdate, isUnauthorizedReport, needsProbe, shouldContact, type Upda
 import { noRefusals, type UpdateRefusal, updateFault } from "./update-rules.ts";
 
 const FORGET_SWEEP_MS = 60_000;
-/** Minimum time between two refutations of another node's address for this id. */
+/** Minimum time between two refutations of updates with this node's id and another node's address. */
 const TWIN_REFUTED_MS = 10_000;
 /** Maximum number of pending nodes to contact directly. */
 const MAX_TO_CONTACT = 8;
@@ -108,7 +108,7 @@ export class MembershipState {
     return isListed(received.status) && received.address === this.self.update.address ? "ownAddress" : undefined;
   }
 
-  /** Logs a refused cluster and region once: either what would admit it, or that this node's own cluster is in two regions by mistake. */
+  /** Logs a refused cluster and region once, with the setting that would admit it, or with the error that this node's own cluster is in two regions. */
   #foreign(received: MemberUpdate, sender: UpdateSource, out: MembershipOutput[]): void {
     const { nodeId, address, clusterId, region, status } = received;
     const refusal = this.#foreigners?.refusalOf(received);
@@ -238,7 +238,7 @@ export class MembershipState {
     if (holder !== undefined) this.accuse(holder, "direct", [nodeId], time, out);
   }
 
-  /** Newcomers whose address must be probed now. */
+  /** Returns the newcomers whose address must be probed now. */
   checks(time: Time): PendingUpdate[] {
     return this.#conflicts.size === 0 ? [] : this.#conflicts.due(time.monoMs);
   }

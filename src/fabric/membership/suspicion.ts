@@ -37,7 +37,7 @@ export function suspicionBounds(memberCount: number, o: SuspicionOptions): Suspi
   return { minMs, maxMs: minMs * o.suspicionMaxMult, wanted: memberCount - 2 < wanted ? 0 : wanted };
 }
 
-/** Time from the start of a suspicion to the death, after this number of confirmations by others (Lifeguard §IV-B). */
+/** Returns the time from the start of a suspicion to the death, after this number of confirmations by others (Lifeguard §IV-B). */
 export function suspicionTimeoutMs(confirmations: number, { minMs, maxMs, wanted }: SuspicionBounds): number {
   if (wanted < 1) return minMs;
   const share = Math.log(confirmations + 1) / Math.log(wanted + 1);
@@ -118,7 +118,7 @@ export class SuspicionTable<M extends SuspectedMember> {
     return true;
   }
 
-  /** Members whose suspicion has expired, each with its accusers. Suspicions may end during the iteration. */
+  /** Returns members whose suspicion has expired, each with its accusers. Suspicions may end during the iteration. */
   *expired(monoMs: number): Generator<{ readonly member: M; readonly accusers: readonly string[] }> {
     if (monoMs < this.#nextMonoMs) return;
     for (const member of this.#suspects) {

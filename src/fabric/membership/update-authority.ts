@@ -17,14 +17,14 @@ interface KnownMembers {
   readonly member: MemberUpdate | undefined;
 }
 
-/** Whether a node reports on itself. */
+/** Returns whether a node reports on itself. */
 export function isOwnUpdate(update: MemberUpdate, sender: UpdateSource): boolean {
   return update.nodeId === sender.nodeId;
 }
 
 /**
- * Whether a node of another cluster reports a fact about a node of this cluster that only this cluster may report. It may report that it
- * considers this node dead, because this node refutes.
+ * Returns whether a node of another cluster reports a fact about a node of this cluster that only this cluster may report. It may report that it considers this
+ * node dead, because this node refutes.
  */
 export function isUnauthorizedReport(update: MemberUpdate, sender: UpdateSource, { own, member }: KnownMembers): boolean {
   if (sender.clusterId === own.clusterId) return false;
@@ -34,14 +34,14 @@ export function isUnauthorizedReport(update: MemberUpdate, sender: UpdateSource,
   return update.clusterId === own.clusterId || member?.clusterId === own.clusterId;
 }
 
-/** Whether to contact a node directly that no node of this cluster has reported yet. */
+/** Returns whether to contact a node directly that no node of this cluster has reported yet. */
 export function shouldContact(update: MemberUpdate, { own, member }: KnownMembers): boolean {
   return member === undefined && update.nodeId !== own.nodeId && update.clusterId === own.clusterId && isListed(update.status);
 }
 
 /**
- * Whether to probe the listed address before the update is accepted. Reports of other nodes about another process instance or another address are not trusted.
- * A node that reports its own move waits until no node answers at the old address.
+ * Returns whether to probe the listed address before the update is accepted. Reports of other nodes about another process instance or another address are not
+ * trusted. A node that reports its own move waits until no node answers at the old address.
  */
 export function needsProbe(update: MemberUpdate, sender: UpdateSource, held: MemberUpdate, start: InstanceVerdict): boolean {
   const isMoved = held.address !== update.address;

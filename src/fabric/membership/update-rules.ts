@@ -47,7 +47,10 @@ export function noRefusals(): RefusedCounts {
   return { ...faults, full: 0, ownAddress: 0, conflictsFull: 0, tooMany: 0 };
 }
 
-/** Why the update itself is invalid. Undefined when it is valid. `isOwn`: the node itself sent the update, or receives it about itself. */
+/**
+ * Returns why the update itself is invalid. Undefined when it is valid. `isOwn`: the node itself sent the update, or receives it about
+ * itself.
+ */
 export function updateFault(
   update: MemberUpdate,
   wallMs: number,

@@ -77,19 +77,19 @@ export class BoundedCache<T> {
     return this.isOverBeside(NOTHING);
   }
 
-  /** Whether the bounds would still be exceeded without this weight. */
+  /** Returns whether the bounds would still be exceeded without this weight. */
   isOverBeside({ entries, bytes }: CacheWeight): boolean {
     const { maxEntries, maxBytes } = this.#options;
     return this.#entries + this.#reserved.entries - entries > maxEntries || this.#bytes + this.#reserved.bytes - bytes > maxBytes;
   }
 
-  /** The fraction of the bounds that a weight uses: the larger of its fractions of entries and of bytes. */
+  /** Returns the fraction of the bounds that a weight uses: the larger of its fractions of entries and of bytes. */
   partOf({ entries, bytes }: CacheWeight): number {
     const { maxEntries, maxBytes } = this.#options;
     return Math.max(entries / maxEntries, bytes / maxBytes);
   }
 
-  /** Whether this weight would fit into an empty cache. */
+  /** Returns whether this weight would fit into an empty cache. */
   couldHold({ entries, bytes }: CacheWeight): boolean {
     const { maxEntries, maxBytes } = this.#options;
     return entries <= maxEntries && bytes + this.#popularity.bytes <= maxBytes;

@@ -51,11 +51,11 @@ export class CacheCapacity {
   readonly parts: CacheCapacityParts;
   /** Weight that must stay while a snapshot is being counted, measured when the count began. */
   #kept: CacheWeight = { entries: 0, bytes: 0 };
-  /** Number of fetched answers without room at the last check. */
+  /** Number of fetched answers that did not fit, as of the last check. */
   #evictedCount = 0;
   /** Number of evicted answers whose namespaces are followed. */
   #evictedCopies = 0;
-  /** When the number of answers without room last grew, or the bounds were last exceeded. */
+  /** When the number of answers that did not fit last grew, or the bounds were last exceeded. */
   #crowdedMonoMs = Number.NEGATIVE_INFINITY;
   #lookedMonoMs = Number.NEGATIVE_INFINITY;
   #droppedMonoMs = Number.NEGATIVE_INFINITY;
@@ -125,8 +125,8 @@ export class CacheCapacity {
   }
 
   /**
-   * Whether the bounds are exceeded or a fetched answer found no room in the last seconds. Checked at each message while a snapshot arrives, otherwise twice
-   * a second.
+   * Returns whether the bounds are exceeded or a fetched answer did not fit in the last seconds. Checked at each message while a snapshot arrives, otherwise
+   * twice a second.
    */
   #isCrowded({ monoMs }: Time): boolean {
     const { cache, watches } = this.parts;
@@ -140,7 +140,7 @@ export class CacheCapacity {
     return monoMs - this.#crowdedMonoMs < CROWDED_MS;
   }
 
-  /** Weight of the fetched answers whose namespaces are followed now or soon. They are released when those namespaces are complete. */
+  /** Returns the weight of the fetched answers whose namespaces are followed now or soon. They are released when those namespaces are complete. */
   #copiesWeight(): CacheWeight {
     const { cache, following } = this.parts;
     return cache.weightOf(({ namespace }) => following.prefixes.covers(namespace));
@@ -182,8 +182,8 @@ export class CacheCapacity {
   }
 
   /**
-   * Whether there would be room for the snapshot that is being counted if all data that may be released were released. Refuses prefixes without room; nothing
-   * was released for them.
+   * Returns whether there would be room for the snapshot that is being counted if all data that may be released were released. Refuses prefixes without room;
+   * nothing was released for them.
    */
   #fitCounted(arriving: UpstreamWatch, time: Time): CapacityFit {
     const { cache, following } = this.parts;
@@ -197,7 +197,7 @@ export class CacheCapacity {
     return arriving.admission === "whole" ? "admitted" : "fits";
   }
 
-  /** Weight of configured and watched prefixes with their bookkeeping. */
+  /** Returns the weight of configured and watched prefixes with their bookkeeping. */
   #pinnedWeight(): CacheWeight {
     const { followed, following, watches, bookmarks } = this.parts;
     const { entries, bytes } = followed.sizeOf((namespace) => following.isPinned(namespace));
@@ -210,7 +210,7 @@ export class CacheCapacity {
     this.parts.cache.reserve({ entries: entries + count, bytes: bytes + count * RECORD_BYTES });
   }
 
-  /** Weight of everything except fetched answers. The slab also contains the bytes of held, remembered and passing entries. */
+  /** Returns the weight of everything except fetched answers. The slab also contains the bytes of held, remembered and passing entries. */
   #followedWeight(): CacheWeight {
     const { replica, followed, fetched, bookmarks, watches, cache } = this.parts;
     const { entryCount, loads } = followed;
@@ -230,7 +230,7 @@ export class CacheCapacity {
     return this.parts.cache.asksOf(namespace) / Math.max(1, this.#countOf(namespace));
   }
 
-  /** Number of entries of a namespace and of the namespaces below it. For an arriving snapshot the counted number may exceed the stored one. */
+  /** Returns the number of entries of a namespace and of the namespaces below it. For an arriving snapshot the counted number may exceed the stored one. */
   #countOf(namespace: string): number {
     const { lookup } = this.parts.replica;
     let count = lookup.namespaceCount(namespace);
@@ -242,7 +242,7 @@ export class CacheCapacity {
   }
 }
 
-/** The fault of a resolver whose configured namespaces do not fit. */
+/** Returns the fault of a resolver whose configured namespaces do not fit. */
 export function fullFault({ maxEntries, maxBytes }: { readonly maxEntries: number; readonly maxBytes: number }): string {
   return `the entries of resolver.namespaces do not fit: raise resolver.max_entries (${maxEntries}) or resolver.max_bytes (${maxBytes}), or follow fewer namespaces`;
 }

@@ -160,7 +160,7 @@ function keptEntry({ nodeId, generation, seq, change }: WatchDelta, followed: Wa
   return { record, bytes: Uint8Array.from(entry) };
 }
 
-/** Whether the key has a followed entry, even if owners' rules hide it. */
+/** Returns whether the key has a followed entry, even if owners' rules hide it. */
 function isFollowed(replica: Replica, key: KeyText): boolean {
   return replica.records(key).some(({ body }) => body === BODY.ENTRY);
 }

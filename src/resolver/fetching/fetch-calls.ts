@@ -125,7 +125,7 @@ export class FetchCalls {
   }
 }
 
-/** The error of callers that wait for a name whose answer exceeds the bound of bytes. */
+/** Returns the error of callers that wait for a name whose answer exceeds the bound of bytes. */
 function tooLarge(sizeBytes: number): WaymarkError {
   const message = `the answers that are arriving exceed resolver.max_bytes (${sizeBytes} bytes so far for this name); retry, or raise resolver.max_bytes`;
   return new WaymarkError("not_ready", message, { retryMs: NOT_READY_RETRY_MS });

@@ -117,7 +117,7 @@ export class FetchedCache implements WatchedNews {
     return { state, name: answer, ageMs: answer.ageMs + monoMs - answer.arrivedMonoMs, isNegative: scope === undefined };
   }
 
-  /** Whether there is an answer to a name, however old. */
+  /** Returns whether there is an answer to a name, however old. */
   has(name: WholeName): boolean {
     return this.#peek(name) !== undefined;
   }
@@ -128,7 +128,7 @@ export class FetchedCache implements WatchedNews {
     return known && (known.isOutdated || known.policyCount !== this.#policyCount ? 0 : known.number);
   }
 
-  /** Time in ms for which the answer stays fresh; 0 or less once it is stale. Undefined without an answer. */
+  /** Returns the time in ms for which the answer stays fresh; 0 or less once it is stale. Undefined without an answer. */
   leftMs(name: QueriedName, { monoMs }: Time): number | undefined {
     const known = this.#peek(name);
     if (known === undefined) return undefined;
@@ -269,7 +269,7 @@ export class FetchedCache implements WatchedNews {
     return this.#arriving?.key === key ? this.#arriving.answer : this.#parts.cache.peek(key);
   }
 
-  /** Whether an answer contains exactly this entry of a key, or no entry if undefined. */
+  /** Returns whether an answer contains exactly this entry of a key, or no entry if undefined. */
   #has({ content }: FetchedName, key: KeyText, entry: UpstreamEntry | undefined): boolean {
     const record = content.find((one) => one.key === key);
     if (record === undefined || entry === undefined) return record === undefined && entry === undefined;

@@ -112,7 +112,7 @@ export class SharedFetches<T> {
     for (const key of this.#running.keys()) if (isChanged(key)) this.#outdated.add(key);
   }
 
-  /** Whether the key changed during its running fetch. */
+  /** Returns whether the key changed during its running fetch. */
   hasChanged(key: string): boolean {
     return this.#outdated.has(key);
   }

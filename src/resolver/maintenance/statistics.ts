@@ -60,7 +60,7 @@ export interface ResolverStatistics {
   readonly upstreamFaults: Readonly<Record<UpstreamFault, number>>;
 }
 
-/** The fraction of answers that came from the cache, from 0 to 1; 0 without any answer. */
+/** Returns the fraction of answers that came from the cache, from 0 to 1; 0 without any answer. */
 export function hitRatio({ hitCount, missCount }: Pick<ResolverStatistics, "hitCount" | "missCount">): number {
   return hitCount === 0 ? 0 : hitCount / (hitCount + missCount);
 }

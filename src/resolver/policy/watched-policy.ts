@@ -139,7 +139,7 @@ export class WatchedPolicy {
     return this.#claims.takeUnmet(this.#stating, monoMs);
   }
 
-  /** Monotonic time at which the next claim expires. */
+  /** Returns the monotonic time at which the next claim expires. */
   nextDeadlineMs(): number {
     return this.#claims.nextDeadlineMs(this.#stating);
   }
@@ -183,7 +183,7 @@ export class WatchedPolicy {
     this.#claims.settle((epoch, number) => this.#knows(epoch, number));
   }
 
-  /** Whether a version is known, or older than the known one. */
+  /** Returns whether a version is known, or older than the known one. */
   #knows(epoch: string, number: number): boolean {
     return number < this.#engine.newestNumber || this.#seen.has(epoch) || this.known.some((place) => epochOf(place) === epoch);
   }

@@ -83,7 +83,7 @@ export class UpstreamWatches {
     this.#onSnapshot = onSnapshot;
   }
 
-  /** Whether all entries of a namespace are present. Until then its content is unknown, not empty. */
+  /** Returns whether all entries of a namespace are present. Until then its content is unknown, not empty. */
   isComplete(namespace: string): boolean {
     // HOT: runs several times per query.
     const isHeld = (watch: UpstreamWatch | undefined) => watch?.isComplete === true && watch.prefixes.covers(namespace);
@@ -96,8 +96,8 @@ export class UpstreamWatches {
   }
 
   /**
-   * Whether a message on this stream that reports no missing change means that all followed entries match the upstream: no second watch is open, the snapshot
-   * is complete, and no change received from the previous upstream is unconfirmed.
+   * Returns whether a message on this stream that reports no missing change means that all followed entries match the upstream: no second watch is open, the
+   * snapshot is complete, and no change received from the previous upstream is unconfirmed.
    */
   isInStep(stream: StreamNumber): boolean {
     const watch = this.#extra === undefined && this.#main?.stream === stream ? this.#main.watch : undefined;
@@ -131,7 +131,7 @@ export class UpstreamWatches {
     this.#detached = watch;
   }
 
-  /** Monotonic time at which the next change of prefixes is allowed. */
+  /** Returns the monotonic time at which the next change of prefixes is allowed. */
   nextDeadlineMs(): number {
     return this.#upstream === undefined ? NEVER : this.#pace.dueMonoMs;
   }

@@ -35,7 +35,7 @@ export class UpstreamWatch {
   readonly prefixes: NamespacePrefixes;
   /** Prefixes that another watch follows. Changes below them are ignored here. */
   except: NamespacePrefixes;
-  /** Whether `place` is not updated, because another watch fetches the excepted prefixes again. */
+  /** Whether `place` is not updated, because another watch fetches the excluded prefixes again. */
   isFrozen = false;
   /** Number and size of the entries of the first snapshot so far, by prefix. Complete if the snapshot was counted before. */
   readonly sizes: PrefixSizes;
@@ -88,7 +88,7 @@ export class UpstreamWatch {
     return watch;
   }
 
-  /** Stops updating the cursor and excepts these prefixes, because another watch fetches them again. Both watches are later joined from this cursor. */
+  /** Stops updating the cursor and excludes these prefixes, because another watch fetches them again. Both watches are later joined from this cursor. */
   pause(prefixes: NamespacePrefixes): void {
     this.except = prefixes;
     this.isFrozen = true;
@@ -391,7 +391,7 @@ class PrefixSizes {
     }
   }
 
-  /** Number and size of the entries below a prefix. */
+  /** Returns the number and size of the entries below a prefix. */
   of(prefix: string): CacheWeight {
     return this.#byPrefix.get(prefix) ?? NONE;
   }

@@ -282,7 +282,7 @@ function watched({ cursor, bookmarkInterval, viewer, namesOnly, withDigest }: Ca
   return { cursor, bookmarkInterval, viewer, isNamesOnly: namesOnly, withDigest };
 }
 
-/** Whether a resolver's watch has only namespace prefixes as its filter. */
+/** Returns whether a resolver's watch has only namespace prefixes as its filter. */
 function isForResolver({ namesOnly }: CatalogWatchRequest, filter: EntryFilter): boolean {
   return isNamespaceOnly(filter) && filter.namespace === "" && filter.prefix === "" && !namesOnly;
 }
