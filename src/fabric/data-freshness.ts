@@ -1,4 +1,4 @@
-/** How old the data of this node may be: the time since this node last had everything that its slowest peer had (semantics.md, Age). */
+/** Computes how old the data of this node may be: the time since this node last had everything that its slowest peer had (semantics.md, Age). */
 import { type UnreachableNodes, unreachableNodes } from "../catalog/unreachable-nodes.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Heartbeats } from "./heartbeats.ts";

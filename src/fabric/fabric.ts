@@ -113,7 +113,7 @@ export class Fabric implements FabricMachine {
     return this.#rooms.multiplexer.helloOf(link);
   }
 
-  /** Counts of links, calls and data from other nodes that this node refused since its start. */
+  /** Returns counts of links, calls and data from other nodes that this node refused since its start. */
   refused() {
     return {
       /** Links whose peer is not trusted or broke the protocol. */

@@ -110,7 +110,7 @@ export interface FabricEvent {
   readonly detail: Readonly<Record<string, string | number>>;
 }
 
-/** Makes an event into an output. The event is not audited unless `isAudited` is set. */
+/** Creates an output for an event. The event is not audited unless `isAudited` is set. */
 export function eventOutput(
   name: string,
   severity: FabricEvent["severity"],
@@ -124,7 +124,7 @@ export type FabricMachine = Machine<FabricInput, FabricOutput> & {
   /** Returns the next frame for a link, or undefined when there is none now. A frame has at most `maxFrameBytes`, unless a single record is larger. */
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined;
   readonly calls: {
-    /** Whether every call with this identity is refused. The transport then reads only a small part of the call. */
+    /** Returns whether every call with this identity is refused. The transport then reads only a small part of the call. */
     isStranger(identity: PeerIdentity): boolean;
   };
 };

@@ -1,4 +1,4 @@
-/** How the status of members changes the state of origins: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
+/** Updates the state of origins by the status of members: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
 
 import type { OriginStatus } from "../catalog/record/record.ts";
 import type { Origin } from "../catalog/record/stored-record.ts";

@@ -1,4 +1,4 @@
-/** Whether this node may serve reads of the mesh, and how old its data is (semantics.md, Watch 7). */
+/** Decides whether this node may serve reads of the mesh, and how old its data is (semantics.md, Watch 7). */
 
 import type { LostOrigins } from "../catalog/replica/lost-origins.ts";
 import { isStamp, stampOf } from "../lib/hlc.ts";

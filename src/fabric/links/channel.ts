@@ -43,7 +43,7 @@ export interface LinkChannel<F extends LinkFrame = LinkFrame> extends FabricPart
 
 /** A channel on one link. It queues no frames for a slow peer: `next` creates a frame when the stream accepts it. */
 export interface ChannelSession<F extends LinkFrame = LinkFrame> {
-  /** The next frame. Undefined when there is none now. */
+  /** Returns the next frame. Undefined when there is none now. */
   next(time: Time): F | undefined;
   /** Handles a frame of one of the channel's `kinds`. */
   receive(frame: F, time: Time, out: FabricOutput[]): readonly ChannelNews[];
@@ -66,10 +66,10 @@ export interface SharedNews {
   tick(time: Time): void;
   /** A number that changes with every change of the state. */
   readonly order: number;
-  /** Whether every link must be visited now. */
+  /** Returns whether every link must be visited now. */
   isDue(time: Time): boolean;
   /** Called after every link was visited. */
   looked(time: Time): void;
-  /** When to call `tick` or, if there are links, `isDue`; `NEVER` when nothing is due. */
+  /** Returns when to call `tick` or, if there are links, `isDue`; `NEVER` when nothing is due. */
   nextDeadlineMs(linkCount: number): number;
 }

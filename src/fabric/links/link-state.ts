@@ -80,7 +80,7 @@ export interface LoserFacts {
   readonly monoMs: number;
 }
 
-/** Which of two links ends. "none" when the links belong to different nodes; then the new one is refused. */
+/** Returns which of two links ends. "none" when the links belong to different nodes; the new one is then refused. */
 export function loserOf(old: LinkRecord, next: LinkRecord, { nodeId, members, sameTimeMs, monoMs }: LoserFacts): LinkRecord | "none" {
   const [was, is] = [old.hello?.generation ?? 0, next.hello?.generation ?? 0];
   if (is < was || (is > was && isStillThere(old, next, members()))) return "none";

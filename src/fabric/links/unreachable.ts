@@ -92,7 +92,7 @@ export class UnreachableMembers {
 
   /**
    * Returns the members from which neighbours are chosen: all except those that are skipped. If none is left, this node itself is isolated,
-   * and all members are candidates. The same holds for the members of its own `cluster`, because their records arrive through no other
+   * and all members are candidates. The same applies to the members of its own `cluster`, because their records arrive through no other
    * cluster. Forgets nodes that are no longer members.
    */
   candidates<T extends { readonly nodeId: string }>(

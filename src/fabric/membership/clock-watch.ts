@@ -1,4 +1,6 @@
-/** Whether this node's wall clock agrees with the clocks of other nodes, measured by their probe responses (semantics.md, Several origins for one key). */
+/**
+ * Checks whether this node's wall clock agrees with the clocks of other nodes, measured by their probe responses (semantics.md, Several origins for one key).
+ */
 import type { Time } from "../../lib/machine.ts";
 
 /** This node's clock compared with the known clocks of members. */

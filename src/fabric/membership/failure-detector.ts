@@ -1,4 +1,4 @@
-/** Failure detection: probes one member in each period and reported suspects immediately, first directly and then through helpers (SWIM §3, Lifeguard §IV). */
+/** Detects failures: probes one member in each period, and reported suspects immediately, first directly and then through helpers (SWIM §3, Lifeguard §IV). */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { CallId } from "../io-types.ts";

@@ -1,4 +1,4 @@
-/** Whether other nodes accept this node's updates about itself, and whether this process instance is the accepted one for its id. */
+/** Tracks whether other nodes accept this node's updates about itself, and whether this process instance is the accepted one for its id. */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput } from "../io-types.ts";
 import type { HeldInstance, MemberUpdate } from "../wire/messages.ts";
@@ -32,7 +32,10 @@ const CONFLICT_EVENT_MS = 60_000;
 const MIN_CONFIRMERS = 3;
 const MAX_CONFIRMERS = 20;
 
-/** More than half of the others, up to the maximum. In a large group, that many random members are very unlikely to all belong to the smaller half. */
+/**
+ * Returns more than half of the number of others, up to the maximum. In a large group, that many random members are very unlikely to all belong to the smaller
+ * half.
+ */
 function mostOf(listedCount: number): number {
   return Math.min(MAX_CONFIRMERS, Math.floor(listedCount / 2) + 1);
 }
@@ -183,7 +186,7 @@ export class IdentityDispute {
     return second === undefined || monoMs - second.atMonoMs >= CONFLICT_EVENT_MS ? undefined : second.address;
   }
 
-  /** Makes an event for the operator when another node uses this id, at most once per `CONFLICT_EVENT_MS`. */
+  /** Creates an event for the operator when another node uses this id, at most once per `CONFLICT_EVENT_MS`. */
   conflict(
     { nodeId, generation, address, status }: MemberUpdate,
     own: { readonly address: string; readonly toldBy: string },
@@ -219,7 +222,7 @@ export class IdentityDispute {
     return isBehind ? "" : ownUpdateRefused;
   }
 
-  /** Returns listed members that refuse this node's updates about itself, each with the reason. */
+  /** Returns the listed members that refuse this node's updates about itself, each with the reason. */
   refusers(counts: (nodeId: string) => boolean): readonly { readonly nodeId: string; readonly why: string }[] {
     if (this.#refusers.size === 0) return [];
     return [...this.#refusers].map(([nodeId, why]) => ({ nodeId, why })).filter(({ nodeId }) => counts(nodeId));

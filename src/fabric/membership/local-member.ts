@@ -71,7 +71,7 @@ function secondsOf(wallMs: number): number {
   return Math.max(1, Math.floor(wallMs / 1000));
 }
 
-/** This node's reference in calls, with its cluster and region. */
+/** Returns this node's reference in calls, with its cluster and region. */
 function refOf({ nodeId, generation, boot, clusterId, region }: MemberFacts): NodeRef & ProcessInstance & OriginLocation {
   return { nodeId, generation, ...(boot !== undefined && { boot }), clusterId, region };
 }

@@ -188,7 +188,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return { queueLength: broadcasts.size, fanout: Math.min(this.#o.fanout, members.listed.length) };
   }
 
-  /** Returns listed members that refuse this node's updates about itself, each with the reason. */
+  /** Returns the listed members that refuse this node's updates about itself, each with the reason. */
   refusers(): readonly { readonly nodeId: string; readonly why: string }[] {
     return this.#state.identityDispute.refusers((nodeId) => this.#state.isListed(nodeId));
   }

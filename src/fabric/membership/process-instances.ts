@@ -174,7 +174,7 @@ export class ProcessInstances {
     return monoMs - (this.#accepted.get(nodeId)?.calledMonoMs ?? Number.NEGATIVE_INFINITY) < withinMs;
   }
 
-  /** For a response: the accepted instance of the caller's id, if it is not the caller. */
+  /** Returns, for a response, the accepted instance of the caller's id if it is not the caller. */
   insteadOf({ nodeId, boot }: NodeRef & ProcessInstance): { readonly heldStart?: HeldInstance } {
     const last = this.#accepted.get(nodeId);
     if (last === undefined || boot === undefined || boot === last.boot) return {};

@@ -1,4 +1,4 @@
-/** Joining: asks the seeds, exchanges full member tables (memberlist's push-pull), and retries members that were declared dead. */
+/** Joins the mesh: calls the seeds, exchanges full member tables (memberlist's push-pull), and retries members that were declared dead. */
 import { backoffMs } from "../../lib/backoff.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
@@ -13,7 +13,7 @@ import { UPDATE_REFUSALS, updateFault } from "./update-rules.ts";
 
 /** Maximum number of concurrent push-pulls. */
 const MAX_PUSH_PULLS = 4;
-/** Maximum number of seeds asked concurrently. It leaves one push-pull for other members. */
+/** Maximum number of seeds that are called concurrently. It leaves one push-pull for other members. */
 const SEEDS_AT_ONCE = MAX_PUSH_PULLS - 1;
 /** With more members than this, push-pulls become rarer. */
 const SCALE_FROM_MEMBERS = 32;
@@ -32,13 +32,13 @@ export class PushPull {
   #count = 0;
   #seeds: readonly string[] = [];
   #joinAttempt = 0;
-  /** The number of passes over all seeds, and the seeds that are still to be asked in the current pass. */
+  /** The number of passes over all seeds, and the seeds that must still be called in the current pass. */
   #passCount = 0;
   #passSeeds: string[] = [];
   #hasJoined = false;
   /** Seeds that have neither answered nor failed since `join`. */
   readonly #pendingSeeds = new Set<string>();
-  /** The address that last refused this node. It is asked again in each round while it refuses. */
+  /** The address that last refused this node. It is called again in each round while it refuses. */
   #refuser: string | undefined;
   /** Grows to the usual period. It starts short because a node that has just joined, or that found lost members again, may have missed some. */
   #periodMs: number;
@@ -287,8 +287,8 @@ export class PushPull {
   }
 
   /**
-   * Asks each seed once, even if others have answered by then, because the first one may have no members to report. Then repeats with all
-   * seeds until one answers.
+   * Calls each seed once, even if others have already answered, because the first one may have no members to report. Then repeats with all seeds until one
+   * answers.
    */
   #join(time: Time, out: MembershipOutput[]): void {
     this.#joinAtMs = NEVER;
@@ -318,7 +318,7 @@ export class PushPull {
     return true;
   }
 
-  /** Occasionally asks a dead member or an unlisted seed, so that halves of a cluster that declared each other dead find each other again. */
+  /** Occasionally contacts a dead member or an unlisted seed, so that halves of a cluster that declared each other dead find each other again. */
   #reconnect(time: Time, out: MembershipOutput[]): void {
     this.#reconnectAtMs = time.monoMs + this.#jittered(this.#options.reconnectMs);
     const { members } = this.#state;
@@ -331,7 +331,7 @@ export class PushPull {
     this.#retry(others, this.#state.count - members.ours.length, time, out);
   }
 
-  /** As in serf: the `count` members together make about one attempt for each dead member. */
+  /** Contacts a random dead member, with a probability such that `count` members together make about one attempt for each dead member, as in serf. */
   #retry(dead: readonly Member[], count: number, time: Time, out: MembershipOutput[]): void {
     if (dead.length === 0 || this.#rng.next() * count >= dead.length) return;
     const member = dead[this.#rng.int(dead.length)];

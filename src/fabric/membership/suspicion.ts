@@ -1,8 +1,7 @@
 /**
- * The lifecycle of a suspicion: a suspected member has a limited time to refute, which shrinks with each further accuser, and is then
- * declared dead. Also the local health score: how far a node trusts its own probes (Lifeguard, arXiv 1707.00788 §IV). `MembershipState`
- * starts a suspicion when a probe failed or another node accused a member, gossips it, and declares the death. `origin-lifecycle.ts`
- * handles the member's entries.
+ * The lifecycle of a suspicion: a suspected member has a limited time to refute, which shrinks with each further accuser, and is then declared dead. This file
+ * also has the local health score, which states how far a node trusts its own probes (Lifeguard, arXiv 1707.00788 §IV). `MembershipState` starts a suspicion
+ * when a probe failed or another node accused a member, gossips it, and declares the death. `origin-lifecycle.ts` handles the member's entries.
  */
 import { NEVER } from "../../lib/machine.ts";
 import type { MemberUpdate } from "../wire/messages.ts";
@@ -27,7 +26,7 @@ export interface SuspicionBounds {
   readonly wanted: number;
 }
 
-/** Limits of a suspicion that starts in a group of `memberCount`, including this node. */
+/** Returns the limits of a suspicion that starts in a group of `memberCount`, including this node. */
 export function suspicionBounds(memberCount: number, o: SuspicionOptions): SuspicionBounds {
   const logMs = o.suspicionMult * Math.max(1, Math.log10(Math.max(1, memberCount))) * o.intervalMs;
   const cappedMs = Math.min(logMs, Math.max(o.suspicionCapMs, o.suspicionMult * o.intervalMs));
@@ -118,7 +117,7 @@ export class SuspicionTable<M extends SuspectedMember> {
     return true;
   }
 
-  /** Returns members whose suspicion has expired, each with its accusers. Suspicions may end during the iteration. */
+  /** Returns the members whose suspicion has expired, each with its accusers. Suspicions may end during the iteration. */
   *expired(monoMs: number): Generator<{ readonly member: M; readonly accusers: readonly string[] }> {
     if (monoMs < this.#nextMonoMs) return;
     for (const member of this.#suspects) {

@@ -1,4 +1,4 @@
-/** Which nodes may report on which members (semantics.md, Membership): one cluster does not report on the nodes of another. */
+/** Decides which nodes may report on which members (semantics.md, Membership): one cluster does not report on the nodes of another. */
 
 import type { MemberUpdate } from "../wire/messages.ts";
 import { isListed } from "./members.ts";
