@@ -53,7 +53,7 @@ function isStillThere(old: LinkRecord, next: LinkRecord, members: Iterable<Membe
 export function duplicateNode({ nodeId, generation }: Hello, old: Hello | undefined): PeerRefusal {
   const isOlder = generation < (old?.generation ?? 0);
   const detail = isOlder
-    ? `${nodeId} is already linked with a newer generation than ${generation}`
+    ? `node ${nodeId} already has a link with a newer generation than ${generation}`
     : `two nodes have the id ${nodeId}; the other one is alive at ${old?.address ?? "?"}`;
   return { reason: "duplicate_node", detail };
 }

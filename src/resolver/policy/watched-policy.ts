@@ -118,7 +118,7 @@ export class WatchedPolicy {
     if (this.#arriving !== undefined) throw misplaced("a policy version is incomplete");
     for (const place of state.versions) if (!this.#has(place)) throw misplaced(`policy version ${place.number} was not sent`);
     const newest = Math.max(0, ...state.versions.map(({ number }) => number));
-    if ((numberOf(state.policyEpoch) ?? 0) > newest) throw misplaced(`policy_epoch ${state.policyEpoch} names none of the versions`);
+    if ((numberOf(state.policyEpoch) ?? 0) > newest) throw misplaced(`policy_epoch ${state.policyEpoch} is newer than all versions`);
     this.#acceptArrived();
     if (state.policyEpoch !== "pending") this.#engine.isAwaiting = false;
     const upstream = this.#upstream ?? "";

@@ -190,5 +190,5 @@ function readToken(text: string): PagePosition {
   } catch {
     // The token is invalid, as is a token of another form.
   }
-  throw invalid("page_token", "must be the next_page_token of an answer of ListNames");
+  throw invalid("page_token", "must be the next_page_token of a ListNames response");
 }
