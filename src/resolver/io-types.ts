@@ -101,6 +101,6 @@ export interface AnswerQuality {
   readonly ageMs: number;
   /** Nodes that the age does not include. Absent: none. */
   readonly unreachable?: UnreachableNodes | undefined;
-  /** Whether this is a fetched answer that nothing exists. Absent: no. */
+  /** Whether this is a fetched negative answer (no entry exists). Absent: false. */
   readonly isNegative?: boolean;
 }

@@ -1,7 +1,7 @@
 /**
  * The state machine of a resolver: which upstream it uses, which namespaces it follows there, and how good its answers are (semantics.md, Resolver). It
- * receives inputs and a time and appends orders to a list; the caller opens streams, sends probes and fetches entries. It checks no permissions: the caller
- * checks first who may see a namespace.
+ * receives inputs and a time and appends orders to a list; the caller opens streams, sends probes and fetches entries. It does not check permissions: the
+ * caller must check first whether a client may see a namespace.
  */
 import type { EntryStamper } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
@@ -50,7 +50,7 @@ export interface ResolverParts {
 }
 
 export type ResolverNews =
-  /** The resolver now uses another upstream, or none; or the configured namespaces stopped or started to fit into the cache. */
+  /** The resolver now uses another upstream, or none; or the configured namespaces no longer fit into the cache, or fit again. */
   | { readonly kind: "upstream changed"; readonly upstream: string | undefined; readonly isFull: boolean }
   /** All streams must be opened again at the same upstream, with the new credentials. */
   | { readonly kind: "reopen" };
@@ -239,8 +239,8 @@ export class ResolverMachine {
   /** A number that changes with each new fetched answer to a name; 0 when the answer is outdated. Undefined without a fetched answer. */
   readonly fetchedMark = (name: WholeName): number | undefined => this.fetched.markOf(name);
   /**
-   * How often the resolver stopped following something. After such a release, answers that were not obtained through `ask` may be older than answers given
-   * since.
+   * Number of times that the resolver stopped following namespaces. After such a release, answers that were not obtained through `ask` may be older than
+   * answers that clients received since.
    */
   get releaseCount(): number {
     return this.watches.releaseCount;

@@ -228,7 +228,7 @@ export class BoundedCache<T> {
     return least;
   }
 
-  /** Requests per entry of the item. */
+  /** Returns the number of requests per entry of the item. */
   #shareOf({ key, weight }: CacheSlot<T>): number {
     return this.#popularity.of(key) / Math.max(1, weight.entries);
   }

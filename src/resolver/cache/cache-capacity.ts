@@ -140,7 +140,9 @@ export class CacheCapacity {
     return monoMs - this.#crowdedMonoMs < CROWDED_MS;
   }
 
-  /** Returns the weight of the fetched answers whose namespaces are followed now or soon. They are released when those namespaces are complete. */
+  /**
+   * Returns the weight of the fetched answers whose namespaces are followed, or will be followed soon. They are released when those namespaces are complete.
+   */
   #copiesWeight(): CacheWeight {
     const { cache, following } = this.parts;
     return cache.weightOf(({ namespace }) => following.prefixes.covers(namespace));
@@ -158,9 +160,9 @@ export class CacheCapacity {
   }
 
   /**
-   * Releases namespaces beyond the part for those that are followed only because of requests, the least requested first: each of them includes all of its
-   * names, most of which may be requested less often than the fetched answers that are evicted for them. Namespaces that have not begun to arrive are released
-   * too, so that they are not counted again and again. Returns whether anything was released.
+   * Releases namespaces that are followed only because of requests and exceed their part, the least requested first: each of them includes all of its names,
+   * most of which may be requested less often than the fetched answers that are evicted for them. Namespaces that have not begun to arrive are released too, so
+   * that they are not counted repeatedly. Returns whether anything was released.
    */
   #releaseRequested({ monoMs }: Time): boolean {
     const { cache, fetched, following, replica, watches } = this.parts;
@@ -182,8 +184,8 @@ export class CacheCapacity {
   }
 
   /**
-   * Returns whether there would be room for the snapshot that is being counted if all data that may be released were released. Refuses prefixes without room;
-   * nothing was released for them.
+   * Returns whether there would be room for the snapshot that is being counted if all data that may be released were released. Refuses prefixes that do not
+   * fit, without having released anything for them.
    */
   #fitCounted(arriving: UpstreamWatch, time: Time): CapacityFit {
     const { cache, following } = this.parts;
@@ -225,7 +227,7 @@ export class CacheCapacity {
     return { entries: entryCount, bytes };
   }
 
-  /** Recent requests for a namespace, per entry. */
+  /** Returns the number of recent requests for a namespace, per entry. */
   #shareOf(namespace: string): number {
     return this.parts.cache.asksOf(namespace) / Math.max(1, this.#countOf(namespace));
   }

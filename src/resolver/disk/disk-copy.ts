@@ -161,7 +161,7 @@ function lastBlocks(copied: CopySource, { gone, holds }: OutdatedKeys, index: nu
   return [...blocks, stateBlock(index + 1 + blocks.length, state)];
 }
 
-/** Returns the keys as a list. Undefined if they are too many for a copy. */
+/** Returns the keys as a list. Undefined if there are too many for a copy. */
 function listed(keys: Iterable<string>): readonly string[] | undefined {
   const list: string[] = [];
   let chars = 0;

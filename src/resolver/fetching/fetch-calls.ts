@@ -21,9 +21,11 @@ const MAX_PAGES = 1000;
 
 interface FetchCall {
   readonly name: WholeName;
-  /** The upstream that was asked last. */
+  /** The upstream that was called last. */
   upstream: string;
-  /** Whether this is the second upstream. No third one is asked, so a fetch that all upstreams refuse costs two calls, however many upstreams there are. */
+  /**
+   * Whether this is the second upstream. No third upstream is called, so a fetch that all upstreams refuse costs two calls, however many upstreams there are.
+   */
   isSecond: boolean;
   entries: Uint8Array[];
   sizeBytes: number;
@@ -71,7 +73,7 @@ export class FetchCalls {
     return this.#calls.get(call)?.upstream;
   }
 
-  /** If the first upstream could not answer, asks another of these upstreams, beginning with the first page. Returns whether it did. */
+  /** If the first upstream could not answer, calls another of these upstreams, beginning with the first page. Returns whether it did. */
   askNext(call: CallNumber, { reason }: WaymarkError, upstreams: readonly string[], { monoMs }: Time, out: ResolverOrder[]): boolean {
     const fetch = this.#calls.get(call);
     const upstream = upstreams.find((each) => each !== fetch?.upstream);

@@ -12,7 +12,7 @@ export interface FetchTtls {
   readonly zoneMs: number;
   readonly regionMs: number;
   readonly globalMs: number;
-  /** For an answer that nothing exists. */
+  /** For a negative answer (no entry exists). */
   readonly negativeMs: number;
 }
 
@@ -54,8 +54,8 @@ export class SharedFetches<T> {
   }
 
   /**
-   * Returns the state of an answer, or of its part with this scope; an undefined scope means the answer that nothing exists. `cutOffMonoMs` is the time since
-   * which no upstream answers, so that the answer cannot be fetched again.
+   * Returns the state of an answer, or of its part with this scope; an undefined scope means a negative answer. `cutOffMonoMs` is the time since which no
+   * upstream answers, so that the answer cannot be fetched again.
    */
   stateOf(
     answer: Pick<FetchedAnswer<T>, "arrivedMonoMs"> & { readonly isOutdated: boolean },
