@@ -9,7 +9,10 @@ import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { DropReason } from "./counts.ts";
 
 export interface TcpLimits {
-  /** Maximum number of concurrent connections. A further connection closes the one that has been idle longest, preferably one without a zone transfer. */
+  /**
+   * Maximum number of concurrent connections. A further connection closes the one that has been idle longest. Connections with a zone transfer are closed only
+   * if there are no others.
+   */
   readonly maxConnections: number;
   /** A connection is closed when no complete query was answered and no response was read for this time. */
   readonly idleTimeoutMs: number;
