@@ -1,4 +1,4 @@
-/** How old the data of this node may be: the time since this node last had everything that its slowest peer had (semantics.md, Age). */
+/** Computes how old the data of this node may be: the time since this node last had everything that its slowest peer had (semantics.md, Age). */
 import { type UnreachableNodes, unreachableNodes } from "../catalog/unreachable-nodes.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Heartbeats } from "./heartbeats.ts";
@@ -13,28 +13,28 @@ export interface DataFreshnessParts {
   readonly membership: Pick<Membership, "find" | "members">;
   /** Heartbeats of nodes to which no link is wanted. */
   readonly heartbeats: Pick<Heartbeats, "provenMonoMs" | "version">;
-  /** Whether this node holds records of an origin of that node. */
+  /** Whether this node has records from an origin of that node. */
   readonly holdsOf: (nodeId: string) => boolean;
   /** The members of this node's cluster that are down or unreachable and have not left. */
   readonly roster: Pick<MemberRoster, "away" | "version">;
 }
 
 interface PeerFreshness {
-  /** When this node was last in sync with the peer. Before the first time: the time up to which its records are assumed to be here. */
+  /** When this node was last in sync with the peer. Before the first time, it is the time up to which this node is assumed to have the peer's records. */
   inStepMonoMs: number;
-  /** Whether a link to the peer was ever up. Then the peer's own reports count, and reports from others about it do not. */
+  /** Whether a link to the peer was ever up. If so, only the peer's own reports are used, and reports from others about it are ignored. */
   wasMet: boolean;
   clusterId: string;
   isWanted: boolean;
-  /** Set when a dead node is listed again. Until this time the node counts although no link to it is wanted, as long as no heartbeat of it arrived. */
+  /** Set when a dead node is listed again. Until this time or the node's next heartbeat, the age includes the node although no link to it is wanted. */
   backUntilMonoMs: number;
-  /** Set when the peer sent a goodbye. Until this time, or until the next sign of it, the peer is assumed to write nothing. */
+  /** Set when the peer sent a goodbye. Until this time, or until the next sign of life, the peer is assumed to write nothing. */
   goneUntilMonoMs: number;
   /** The incarnation that sent the goodbye, as membership knew it then. */
   goneIncarnation?: NodeIncarnation | undefined;
 }
 
-/** Membership only increases these numbers. An update with higher ones comes from a node that kept running. */
+/** Membership only increases these numbers. An update with higher numbers comes from a node that kept running. */
 type NodeIncarnation = Pick<MemberUpdate, "generation" | "incarnation">;
 
 const NEW_PEER = { wasMet: false, isWanted: true, backUntilMonoMs: 0, goneUntilMonoMs: 0 } as const satisfies Partial<PeerFreshness>;
@@ -52,8 +52,8 @@ const HEARTBEAT_QUIET_MS = 15_000;
 const GONE_MS = 60_000;
 
 /**
- * A node that is listed again but has neither a link nor a heartbeat after this time no longer counts: it does not connect to this node,
- * and no other node vouches for it.
+ * After this time the age no longer includes a node that is listed again but has neither a link nor a heartbeat: it does not connect to this node, and no other
+ * node relays its heartbeats.
  */
 const BACK_MS = 30_000;
 
@@ -67,20 +67,19 @@ export interface ReplicationAge {
 }
 
 /**
- * Computes the age of this node's data. Only nodes of this cluster count: a node of another cluster could announce records that it never
- * sends, and so make all responses of this node stale. A peer counts as long as a link to it is wanted. Any other member counts by its
- * last heartbeat, once one has arrived. A node that died without a goodbye still counts while more than half of its cluster is missing,
- * or when it was the only other node of this cluster. Then it is more likely that this node is isolated and that the others continue to
- * write.
+ * Computes the age of this node's data. It includes only nodes of this cluster: a node of another cluster could announce records that it never sends, and so
+ * make all responses of this node stale. A peer is included as long as a link to it is wanted. Any other member is included, by its last heartbeat, once one
+ * has arrived. A node that died without a goodbye is still included while more than half of its cluster is missing, or if it was the only other node of this
+ * cluster: in both cases it is more likely that this node is isolated and that the others continue to write.
  */
 export class DataFreshness implements FabricPart {
   readonly #parts: DataFreshnessParts;
   readonly #peers = new Map<string, PeerFreshness>();
-  /** Clusters with enough missing nodes that these nodes count. Undefined when this must be recomputed. */
+  /** Clusters that lack so many nodes that the age includes the missing ones. Undefined when the set must be recomputed. */
   #halved: ReadonlySet<string> | undefined;
-  /** From this time on, a node that sent a goodbye also counts as missing. */
+  /** From this time on, a node that sent a goodbye is also treated as missing. */
   #halvedUntilMonoMs = Number.POSITIVE_INFINITY;
-  /** The counted nodes without a link, and their oldest heartbeat, as of `#distantVersion`; -1 when this must be recomputed. */
+  /** The nodes without a link that the age includes, and their oldest heartbeat, as of `#distantVersion`; -1 when this must be recomputed. */
   #distant: readonly DistantNode[] = [];
   #oldestMonoMs = Number.POSITIVE_INFINITY;
   #distantVersion = -1;
@@ -88,8 +87,8 @@ export class DataFreshness implements FabricPart {
   #unreachable: { readonly nodes: UnreachableNodes | undefined; readonly rosterVersion: number; readonly untilMonoMs: number } | undefined;
 
   /**
-   * When the first member that is not a peer yet was listed. Undefined when there is none. Links are chosen a little later, and records
-   * that the member writes in between must count.
+   * When the first member that is not a peer yet was listed. Undefined when there is none. Links are chosen a little later, and the age must include records
+   * that the member writes in between.
    */
   #firstListedMonoMs: number | undefined;
 
@@ -108,8 +107,8 @@ export class DataFreshness implements FabricPart {
   }
 
   /**
-   * Sets the nodes to which links are wanted from now on. For a node that was no peer before and has no heartbeat, this node is assumed
-   * to have everything that it wrote before `knownMonoMs`, or before `#firstListedMonoMs` if that is earlier.
+   * Sets the nodes to which links are wanted from now on. For a node that was not a peer before and has no heartbeat, this node is assumed to have everything
+   * that it wrote before `knownMonoMs`, or before `#firstListedMonoMs` if that is earlier.
    */
   want(nodeIds: readonly string[], knownMonoMs: number, { monoMs }: Time): void {
     this.changed();
@@ -134,19 +133,19 @@ export class DataFreshness implements FabricPart {
     }
   }
 
-  /** A link to the peer is up. */
+  /** Records that a link to the peer is up. */
   met(nodeId: string): void {
     const peer = this.#peers.get(nodeId);
     if (peer !== undefined) peer.wasMet = true;
   }
 
-  /** Notes that this node has everything that the peer had at that time. */
+  /** Records that this node has everything that the peer had at that time. */
   inStep(nodeId: string, monoMs: number): void {
     const peer = this.#peers.get(nodeId);
     if (peer !== undefined) Object.assign(peer, { inStepMonoMs: Math.max(peer.inStepMonoMs, monoMs), wasMet: true, goneUntilMonoMs: 0 });
   }
 
-  /** Notes that the peer sent a goodbye and that this node has everything that it had. */
+  /** Records that the peer sent a goodbye and that this node has everything that the peer had. */
   goodbye(nodeId: string, { monoMs }: Time): void {
     const peer = this.#peers.get(nodeId);
     if (peer !== undefined)
@@ -154,7 +153,7 @@ export class DataFreshness implements FabricPart {
     this.changed();
   }
 
-  /** The state of a member changed. */
+  /** Handles a change of the state of a member. */
   memberChanged(update: MemberUpdate, { monoMs }: Time): void {
     this.changed();
     const peer = this.#peers.get(update.nodeId);
@@ -166,17 +165,17 @@ export class DataFreshness implements FabricPart {
       this.#peers.delete(update.nodeId);
       return;
     }
-    // The node was back, even when the first update about its return says that it is suspect again.
+    // The node was back, even if the first update about its return already marks it as suspect again.
     if (update.status === "alive" || isLater(update, peer.goneIncarnation)) peer.goneUntilMonoMs = 0;
     if (!isListed(update.status)) return;
-    // The node is present again. Its records from the time when it was considered dead are missing from now on, not only after a link to it is wanted.
+    // The node is present again. From now on this node lacks the records that it wrote while it was considered dead, even before a link to it is wanted.
     if (!peer.isWanted) peer.backUntilMonoMs = monoMs + BACK_MS;
     peer.isWanted = true;
   }
 
   /**
-   * The members of this node's cluster that the age does not include although they may accept writes: they are down or unreachable and
-   * have not left. A node that announced a restart is added only after a minute. HOT: runs for every response.
+   * Returns the members of this node's cluster that the age does not include although they may accept writes: they are down or unreachable and have not left. A
+   * node that announced a restart is added only after a minute. HOT: runs for every response.
    */
   unreachable({ monoMs }: Time): UnreachableNodes | undefined {
     const { version } = this.#parts.roster;
@@ -202,7 +201,10 @@ export class DataFreshness implements FabricPart {
     this.#distantVersion = -1;
   }
 
-  /** Whether a node counts although no link to it is wanted: it was considered dead, and no heartbeat shows how many of its records are here. */
+  /**
+   * Returns whether the age includes a node although no link to it is wanted, because it was considered dead and no heartbeat shows how many of its records
+   * have arrived.
+   */
   #isBack(member: MemberUpdate, { backUntilMonoMs }: PeerFreshness, monoMs: number): boolean {
     return monoMs < backUntilMonoMs && this.#provenMonoMs(member) === undefined;
   }
@@ -211,19 +213,22 @@ export class DataFreshness implements FabricPart {
     return this.#parts.heartbeats.provenMonoMs(`${nodeId}/${generation}`);
   }
 
-  /** The time up to which a peer's records are here. For a peer that was never linked, its newest heartbeat that others relayed counts too. */
+  /**
+   * Returns the time up to which this node has a peer's records. For a peer that never had a link to this node, the newest heartbeat that others relayed is
+   * used too.
+   */
   #untilMonoMs(nodeId: string, { inStepMonoMs }: PeerFreshness): number {
     const member = this.#parts.membership.find(nodeId);
     return Math.max(inStepMonoMs, (member && this.#provenMonoMs(member)) ?? inStepMonoMs);
   }
 
-  /** Whether a node is no longer listed. It may still count, when too much of its cluster is missing. */
+  /** Returns whether a node is no longer listed. The age may still include it, if too much of its cluster is missing. */
   isLost(nodeId: string): boolean {
     const { status = "left" } = this.#parts.membership.find(nodeId) ?? {};
     return !isListed(status);
   }
 
-  /** Computes the age. A peer that was last in sync before `sinceMonoMs` counts as out of sync. HOT: runs for every response. */
+  /** Computes the age. A peer that was last in sync before `sinceMonoMs` is treated as out of sync. HOT: runs for every response. */
   read({ monoMs }: Time, quietMs: number, sinceMonoMs = Number.NEGATIVE_INFINITY): ReplicationAge {
     if (monoMs >= this.#halvedUntilMonoMs) this.changed();
     this.#halved ??= this.#findHalved(monoMs);
@@ -246,7 +251,7 @@ export class DataFreshness implements FabricPart {
     return { ageMs: Math.max(ageMs, distantMs), nodeIds, otherNodeIds };
   }
 
-  /** Finds the counted nodes without a link. O(members), after each heartbeat or change. */
+  /** Finds the nodes without a link that the age includes. O(members), after each heartbeat or change. */
   #findDistant(halved: ReadonlySet<string>): void {
     const { membership, heartbeats, nodeId: self, clusterId: own } = this.#parts;
     const distant: DistantNode[] = [];
@@ -258,7 +263,7 @@ export class DataFreshness implements FabricPart {
       if (status === "left" || (!isListed(status) && !halved.has(clusterId))) continue;
       const provenMonoMs = this.#provenMonoMs(member);
       if (provenMonoMs === undefined) continue;
-      // From now on a node that is back is as old as its heartbeat. A dead node keeps its state as a peer.
+      // From now on the heartbeat of a node that is back determines its age. A dead node keeps its state as a peer.
       if (isListed(status)) this.#peers.delete(nodeId);
       else if (this.#peers.has(nodeId)) continue;
       distant.push({ nodeId, provenMonoMs });
@@ -303,9 +308,8 @@ function isLater({ generation, incarnation }: NodeIncarnation, than: NodeIncarna
 }
 
 /**
- * The members of this node's own cluster that are not known to have left. The list survives a restart. A member that is down or
- * unreachable may return with a record that only a tombstone removes, even if this node never had a record of it (semantics.md,
- * Tombstones).
+ * The members of this node's own cluster that are not known to have left. The list survives a restart. A member that is down or unreachable may return with a
+ * record that only a tombstone removes, even if this node never had any of its records (semantics.md, Tombstones).
  */
 interface RosterParts {
   readonly nodeId: string;
@@ -323,7 +327,7 @@ export class MemberRoster {
   readonly #away = new Map<string, number | undefined>();
   #version = 0;
 
-  /** `remembered`: the members before this node was restarted. They count as unreachable until this node sees them. */
+  /** `remembered`: the members before this node was restarted. They are treated as unreachable until this node sees them. */
   constructor(parts: RosterParts, remembered: readonly string[] = []) {
     this.#parts = parts;
     for (const nodeId of remembered) if (nodeId !== parts.nodeId) this.#setAway(nodeId);
@@ -334,7 +338,7 @@ export class MemberRoster {
     return this.#version;
   }
 
-  /** The ids to remember across a restart. */
+  /** Returns the ids to remember across a restart. */
   list(): readonly string[] {
     return [...this.#nodeIds];
   }
@@ -349,7 +353,7 @@ export class MemberRoster {
     return this.#away;
   }
 
-  /** The state of a member changed. */
+  /** Handles a change of the state of a member. */
   memberChanged({ nodeId, clusterId, status }: MemberUpdate): void {
     if (nodeId === this.#parts.nodeId) return;
     if (clusterId !== this.#parts.clusterId || status === "left") this.#remove(nodeId);

@@ -45,7 +45,7 @@ export class Fabric implements FabricMachine {
     this.#stopping = addParts(rooms);
   }
 
-  /** Uses these tokens from now on. Links that are up stay up. Peers that were refused, or that refused this node, are tried again at the next input. */
+  /** Uses these tokens from now on. Links that are up stay up. Peers that were refused, or that refused this node, are retried at the next input. */
   setTokens({ clusterToken, otherToken }: ClusterTokens): void {
     Object.assign(this.#rooms.peerAuth, { clusterToken, otherToken });
     this.#rooms.links.retryNow();
@@ -58,7 +58,7 @@ export class Fabric implements FabricMachine {
     list.handle(input, time, out);
   }
 
-  /** The next frame for a link (`FabricMachine`). */
+  /** Returns the next frame for a link (`FabricMachine`). */
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
     const { borders, links, multiplexer } = this.#rooms;
     if (borders.has(link)) return borders.pull(link, time);
@@ -76,12 +76,12 @@ export class Fabric implements FabricMachine {
     return list.isBegun ? list.nextDeadlineMs() : 0;
   }
 
-  /** The nodes that the reported age of the data does not include. */
+  /** Returns the nodes that the reported age of the data does not include. */
   unreachable(time: Time): UnreachableNodes | undefined {
     return this.#rooms.freshness.unreachable(time);
   }
 
-  /** Whether old tombstones may be collected. They must not be collected while the node's clock is off. */
+  /** Returns whether old tombstones may be collected. They must not be collected while the node's clock is off. */
   mayCollect(time: Time): boolean {
     const { isInStep } = this.readiness.read(time);
     const inputs = { isInStep, isAnybodyAway: this.lifecycle.isAnybodyAway, isClockOff: this.membership.clock(time).isOff };
@@ -98,22 +98,22 @@ export class Fabric implements FabricMachine {
     return this.membership.listed().some(({ clusterId }) => clusterId === this.#rooms.peerAuth.clusterId);
   }
 
-  /** Whether nothing is left to be sent after `stop`. */
+  /** Returns whether nothing is left to be sent after `stop`. */
   isStopped(time: Time): boolean {
     return this.#stopping.isOver(time);
   }
 
-  /** All links, for display. */
+  /** Returns all links, for display. */
   links(): readonly LinkState[] {
     return [...this.#rooms.links.rows].map((row) => ({ ...row, isCaughtUp: this.exchanges.find(row.link)?.isCaughtUp === true }));
   }
 
-  /** The hello of the peer of a link that is up. */
+  /** Returns the hello of the peer of a link that is up. */
   helloOf(link: LinkId): Hello | undefined {
     return this.#rooms.multiplexer.helloOf(link);
   }
 
-  /** Counts of links, calls and data from other nodes that this node refused since its start. */
+  /** Returns counts of links, calls and data from other nodes that this node refused since its start. */
   refused() {
     return {
       /** Links whose peer is not trusted or broke the protocol. */

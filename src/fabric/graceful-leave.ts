@@ -43,8 +43,7 @@ export class GracefulLeave implements LinkChannel<HandOverFrame> {
   };
 
   /**
-   * `isAllSent`: whether the peer of a link has received all changes of this node. It is asked only when the other channels have nothing
-   * to send on the link.
+   * `isAllSent`: whether the peer of a link has received all changes of this node. It is called only when the other channels have nothing to send on the link.
    */
   constructor(clusterId: string, isReady: () => boolean, isAllSent: (link: LinkId) => boolean = () => true) {
     this.#clusterId = clusterId;
@@ -75,7 +74,7 @@ export class GracefulLeave implements LinkChannel<HandOverFrame> {
     this.#peers.delete(link);
   }
 
-  /** The linked nodes of this cluster that did not announce that they are leaving, with the number of their refusals and whether they run checks. */
+  /** Returns the linked nodes of this cluster that did not announce that they are leaving, with the number of their refusals and whether they run checks. */
   takers(): readonly { readonly nodeId: string; readonly refusals: number; readonly runsChecks: boolean }[] {
     return [...this.#peers.values()]
       .filter(({ isLeaving }) => !isLeaving)
@@ -139,7 +138,7 @@ export class GracefulStop implements FabricPart {
     linksPart.end({ link, reason: this.#stop.reason, detail: "" }, time, out);
   }
 
-  /** Whether nothing is left to be sent after `stop`. */
+  /** Returns whether nothing is left to be sent after `stop`. */
   isOver(time: Time): boolean {
     const { links, borders, membership, peerAuth } = this.#parts;
     if (this.#stop === undefined) return false;

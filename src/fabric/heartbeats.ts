@@ -1,6 +1,6 @@
 /**
- * For each origin, the time up to which this node has all of its records, learned from the origin's own version vectors or from other
- * nodes (semantics.md, Age).
+ * Tracks, for each origin, the time up to which this node has all of its records. The time is learned from the origin's own version vectors
+ * or from other nodes (semantics.md, Age).
  */
 import { heldThrough, type Origin } from "../catalog/record/stored-record.ts";
 
@@ -37,7 +37,7 @@ export class Heartbeats {
     else if (row.awaited === undefined || seq < row.awaited.seq) row.awaited = { seq, monoMs };
   }
 
-  /** More records of an origin arrived. */
+  /** Handles the arrival of more records of an origin. */
   // HOT: runs for each frame of records.
   arrived(origin: Origin): void {
     const row = this.#rows.get(origin.id);
@@ -54,7 +54,7 @@ export class Heartbeats {
     this.version += 1;
   }
 
-  /** The time up to which this node has everything of an origin. Undefined when no peer has reported one. */
+  /** Returns the time up to which this node has all records of an origin. Undefined if no peer has reported a time. */
   provenMonoMs(id: string): number | undefined {
     const provenMonoMs = this.#rows.get(id)?.provenMonoMs;
     return provenMonoMs === Number.NEGATIVE_INFINITY ? undefined : provenMonoMs;

@@ -15,11 +15,11 @@ import type {
 } from "./wire/messages.ts";
 
 /**
- * Names a link while its stream exists. The side that opens the link assigns the number: even from the machine (negative numbers are
- * border links), odd from the shell (`-1, -3, …` too).
+ * Identifies a link while its stream exists. The side that opens the link assigns the number: even from the machine (negative numbers are border links), odd
+ * from the shell (`-1, -3, …` too).
  */
 export type LinkId = number;
-/** Names a unary call. The side that starts the call assigns the number. */
+/** Identifies a unary call. The side that starts the call assigns the number. */
 export type CallId = number;
 
 export type FabricInput =
@@ -38,7 +38,7 @@ export type FabricInput =
   | { readonly kind: "closed"; readonly link: LinkId; readonly detail: string }
   /** The event loop was blocked for this time. */
   | { readonly kind: "lagged"; readonly lagMs: number }
-  /** The facts of this node changed: a new generation, other labels. */
+  /** The facts of this node changed, such as its generation or its labels. */
   | { readonly kind: "facts"; readonly facts: MemberFacts }
   /** Another policy is now in force on this node. */
   | { readonly kind: "policy"; readonly head: PolicyHead }
@@ -46,7 +46,7 @@ export type FabricInput =
   | { readonly kind: "policyRead"; readonly number: number; readonly bytes: Uint8Array | undefined }
   /** The policy of an `adoptPolicy` cannot be put in force on this node. It is not requested again. */
   | { readonly kind: "policyRefused"; readonly head: PolicyHead; readonly detail: string }
-  /** This node will leave. It announces this to its peers and takes over no more entries. */
+  /** This node will leave. It announces this to its peers and no longer takes over entries. */
   | { readonly kind: "leaving" }
   /** Asks another node to take over records of this node, given by their seqs. */
   | { readonly kind: "offer"; readonly nodeId: string; readonly seqs: readonly number[] }
@@ -110,7 +110,7 @@ export interface FabricEvent {
   readonly detail: Readonly<Record<string, string | number>>;
 }
 
-/** Makes an event into an output. The event is not audited unless `isAudited` is set. */
+/** Creates an output for an event. The event is not audited unless `isAudited` is set. */
 export function eventOutput(
   name: string,
   severity: FabricEvent["severity"],
@@ -124,7 +124,7 @@ export type FabricMachine = Machine<FabricInput, FabricOutput> & {
   /** Returns the next frame for a link, or undefined when there is none now. A frame has at most `maxFrameBytes`, unless a single record is larger. */
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined;
   readonly calls: {
-    /** Whether every call with this identity is refused. The transport then reads only a small part of the call. */
+    /** Returns whether every call with this identity is refused. The transport then reads only a small part of the call. */
     isStranger(identity: PeerIdentity): boolean;
   };
 };

@@ -9,7 +9,7 @@ import { isListed } from "./membership/members.ts";
 import type { FabricHandlers, FabricNews, FabricPart } from "./part.ts";
 import type { MaintainRequest, MemberUpdate, NodeRef } from "./wire/messages.ts";
 
-/** Timeout for the other node's response. It is longer than a journal write takes and shorter than callers wait. */
+/** Timeout for the other node's response. It is longer than a journal write and shorter than the time that callers wait. */
 const MAINTAIN_TIMEOUT_MS = 5000;
 
 export interface MaintenanceCallsParts {
@@ -61,13 +61,13 @@ export class MaintenanceCalls implements FabricPart {
       return;
     }
     const why = isMeant
-      ? `permission denied: node ${nodeId} of cluster ${clusterId} accepts no maintenance overrides from cluster ${from}`
+      ? `permission denied: node ${nodeId} of cluster ${clusterId} rejects maintenance overrides from cluster ${from}`
       : `wrong target node "${request.targetNodeId}": this is node ${nodeId}`;
     out.push({ kind: "answer", call, response: undefined, why });
   }
 }
 
-/** The keys of an override as texts. Undefined when a key has an unknown kind or no cluster id. */
+/** Returns the keys of an override as texts. Undefined when a key has an unknown kind or no cluster id. */
 export function keysOf({ keys }: Pick<MaintainRequest, "keys">): readonly KeyText[] | undefined {
   const known = keys.filter((key) => findKind(key.kind) !== undefined && key.clusterId !== "");
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- `findKind` checked the kind

@@ -107,7 +107,7 @@ interface LostWordsParts {
   /** This node's cluster. */
   readonly clusterId: string;
   readonly members: { find(nodeId: string): MemberUpdate | undefined };
-  /** Whether to believe a peer that this node wrote up to that number although its journal has no such records. This is rare. */
+  /** Whether to believe a peer's report that this node wrote records up to that number, although its journal does not have them. This is rare. */
   readonly replication: { isLost(seq: number, time: Time): boolean };
 }
 
@@ -163,7 +163,7 @@ export class LostWords implements FabricPart {
     });
   }
 
-  /** Handles the lost origins that another node sent. Only nodes of this cluster count, because each cluster tracks its own lost origins. */
+  /** Handles the lost origins that another node sent. Reports from other clusters are ignored, because each cluster tracks its own lost origins. */
   receive(message: FabricCallRequest | FabricCallResponse | undefined, time: Time, out: FabricOutput[]): void {
     if (message?.kind !== "pushPull" || message.lost === undefined) return;
     if (message.from.clusterId !== this.#parts.clusterId) return;
@@ -202,7 +202,8 @@ export class LostWords implements FabricPart {
     const isThere = member !== undefined && isListed(member.status) && member.generation === generation;
     const isOver = member !== undefined && (member.generation > generation || member.status === "left");
     if (isOver) return;
-    // For a node that is present, only the watermark matters, up to which its records stay hidden. A node that lacks the origin's records gets them from all others.
+    // For a node that is present, only the watermark is recorded, up to which its records stay hidden. A node that lacks the origin's records gets them from
+    // all others.
     lost.note({ nodeId, generation, through: isThere ? mark : through, mark });
     const taken = keys === undefined ? undefined : keysOfBytes(keys, keysThrough);
     if (taken !== undefined) lost.noteKeys(`${nodeId}/${generation}`, taken);

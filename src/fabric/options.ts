@@ -27,7 +27,9 @@ export interface FabricOptions {
   readonly policy: PolicyExchangeOptions;
   /** A stop ends after this time at the latest, even if not all goodbyes were sent. */
   readonly stopTimeoutMs: number;
-  /** A peer that must get the policy before the last records is sent no goodbye for this time, or for half of a shorter stop. */
+  /**
+   * Longest delay of the goodbye to a peer that must receive the policy before the last records; at most half of the time for the stop.
+   */
   readonly heldGoodbyeMs: number;
 }
 
@@ -59,7 +61,7 @@ export interface FabricParts {
   readonly isInsecure: boolean;
   /** Other clusters whose policy is accepted. Absent: none. */
   readonly policyFrom?: readonly string[];
-  /** Whether peers need no proof, neither a token nor a certificate. Then no policy is accepted from them. */
+  /** Whether peers need no proof, neither a token nor a certificate. If so, no policy is accepted from them. */
   readonly isOpen?: boolean;
   /** Whether this node runs checks and takes over entries with checks. */
   readonly runsChecks?: boolean;
@@ -67,9 +69,9 @@ export interface FabricParts {
   readonly peerAuth?: PeerAuthSettings;
   /** Monotonic ms at which the snapshot that the replica started with was current. Undefined without a snapshot. */
   readonly asOfMonoMs: number | undefined;
-  /** The boot names of earlier starts of this node. Absent without a disk. */
+  /** The boot names of earlier process instances of this node. Absent without a disk. */
   readonly earlierBoots?: readonly string[] | undefined;
-  /** The starts of other nodes that were accepted before this node was restarted. */
+  /** The process instances of other nodes that were accepted before this node was restarted. */
   readonly acceptedStarts?: readonly AcceptedInstance[] | undefined;
   /** The members of this node's cluster before this node was restarted (`MemberRoster`). */
   readonly remembered?: readonly string[] | undefined;

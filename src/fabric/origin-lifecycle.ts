@@ -1,4 +1,4 @@
-/** How the status of members changes the state of origins: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
+/** Updates the state of origins by the status of members: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
 
 import type { OriginStatus } from "../catalog/record/record.ts";
 import type { Origin } from "../catalog/record/stored-record.ts";
@@ -19,11 +19,11 @@ import type { MemberUpdate, NodeRef } from "./wire/messages.ts";
 export const ORIGIN_LIFECYCLE_FIXED = {
   /** Orphan protection needs at least this many vanished origins. So the only node of a cluster can be considered dead. */
   orphanProtectMinCount: 2,
-  /** Origins that vanish within this time count as vanishing together. It is the longest suspicion. */
+  /** Origins that vanish within this time are treated as vanishing together. It is the longest duration of a suspicion. */
   suspicionWindowMs: 30_000,
   /**
-   * A node that announced a restart counts as restarting for this time, unless it sends a hello earlier. A generation that its node has
-   * not announced yet counts as live for this time.
+   * A node that announced a restart is treated as restarting for this time, unless it sends a hello earlier. A generation that its node has not announced yet
+   * is treated as live for this time.
    */
   restartMs: 30_000,
   /** Records visited in one tick, so that a large origin does not block the event loop. */
@@ -70,17 +70,17 @@ interface OriginRow {
   absence: OriginAbsence | undefined;
   /** The time since which the origin is live or absent. */
   sinceMonoMs: number;
-  /** The origin counts as live because it was live before this node restarted, and nothing is known about its node yet. */
+  /** Whether the origin is treated as live because it was live before this node restarted, and nothing is known about its node yet. */
   isPresumed: boolean;
   /**
-   * Set when the origin's generation is later than the one that its node announced. The origin counts as live until this time, and
-   * afterwards only if its node announces the generation. Otherwise `NEVER`.
+   * Set when the origin's generation is later than the one that its node announced. The origin is treated as live until this time, and afterwards only if its
+   * node announces the generation. Otherwise `NEVER`.
    */
   newsUntilMonoMs: number;
 }
 
 interface OriginCluster {
-  /** The ids of nodes that died recently, and when. A node that lost its disk several times has several origins but counts once. */
+  /** The ids of nodes that died recently, and when. A node that lost its disk several times has several origins but is counted once. */
   readonly vanished: Map<string, number>;
   /** While the cluster is protected: the number of its nodes with entries before they vanished. */
   protectedTotal: number | undefined;
@@ -93,13 +93,15 @@ export class OriginLifecycle implements FabricPart {
   readonly roster: MemberRoster;
   readonly #rows = new Map<string, OriginRow>();
   readonly #clusters = new Map<string, OriginCluster>();
-  /** For each node id, the monotonic time in ms until which the node counts as restarting. */
+  /** For each node id, the monotonic time in ms until which the node is treated as restarting. */
   readonly #away = new Map<string, number>();
   /** For each origin id, the time since which the origin was absent before this node restarted. */
   #absentBefore: ReadonlyMap<string, number> = new Map();
   /** The ids of origins that had ended before this node restarted. */
   #overBefore: ReadonlySet<string> = new Set();
-  /** The ids of the other origins from before the restart of this node. They count as live until `#presumedUntilMonoMs`, or until a member table arrives. */
+  /**
+   * The ids of the other origins from before the restart of this node. They are treated as live until `#presumedUntilMonoMs`, or until a member table arrives.
+   */
   readonly #presumed = new Set<string>();
   #presumedUntilMonoMs = Number.NEGATIVE_INFINITY;
   /** Whether all origins must be reviewed. */
@@ -124,7 +126,7 @@ export class OriginLifecycle implements FabricPart {
     this.roster = new MemberRoster({ nodeId: replica.self.nodeId, clusterId, maxMembers, ...options }, remembered);
   }
 
-  /** The state of an origin, for a snapshot. */
+  /** Returns the state of an origin, for a snapshot. */
   standingOf(origin: Origin, { monoMs, wallMs }: Time): SnapshotOrigin {
     const row = this.#rows.get(origin.id);
     const isAbsent = row?.origin === origin && row.absence !== undefined;
@@ -138,7 +140,7 @@ export class OriginLifecycle implements FabricPart {
     return sweeps.isOwed || isForgetting;
   }
 
-  /** Whether an origin has ended: its node has left or runs in a later generation, so no node writes to it any more. */
+  /** Returns whether an origin has ended: its node has left or runs in a later generation, so no node writes to it any more. */
   isOver({ id }: Origin): boolean {
     const row = this.#rows.get(id);
     return row === undefined ? this.#overBefore.has(id) : row.absence === "left" || row.absence === "replaced";
@@ -155,7 +157,7 @@ export class OriginLifecycle implements FabricPart {
     return this.roster.isAnybodyAway || this.#rows.values().some(({ absence }) => MAY_RETURN.includes(absence));
   }
 
-  /** Clusters of which no entry is hidden now, because too many of their origins vanished together. */
+  /** Returns clusters of which no entry is hidden now, because too many of their origins vanished together. */
   protectedClusters(): readonly string[] {
     return [...this.#clusters].filter(([, { protectedTotal }]) => protectedTotal !== undefined).map(([clusterId]) => clusterId);
   }
@@ -181,7 +183,7 @@ export class OriginLifecycle implements FabricPart {
       if (!absentBefore.has(id) && !overBefore.has(id) && nodeId !== self.nodeId) this.#presumed.add(id);
   }
 
-  /** Records of an origin arrived. They may be its first ones. */
+  /** Handles records of an origin, which may be its first ones. */
   // HOT: runs for each frame of records.
   recordsArrived({ nodeId, generation }: NodeRef): void {
     const id = `${nodeId}/${generation}`;
@@ -190,7 +192,7 @@ export class OriginLifecycle implements FabricPart {
     if (origin !== undefined && origin !== replica.self) this.#fresh.add(origin);
   }
 
-  /** The state of a member changed. */
+  /** Handles a change of a member's state. */
   memberChanged(update: MemberUpdate): void {
     const { nodeId, generation, status } = update;
     const { forgotten, lost } = this.#parts.replica;
@@ -283,7 +285,7 @@ export class OriginLifecycle implements FabricPart {
     if (row === undefined) {
       row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, isPresumed, newsUntilMonoMs };
       this.#rows.set(origin.id, row);
-      // A node that was gone before this node learned of it did not vanish now.
+      // A node that was already gone when this node learned of it did not vanish now.
       if (absence !== undefined) this.#setAbsence(row, absence, time);
       row.sinceMonoMs = Math.min(row.sinceMonoMs, this.#awaySince(origin, time));
     }
@@ -295,7 +297,7 @@ export class OriginLifecycle implements FabricPart {
     this.#setAbsence(row, absence, time);
     if (wasPresumed && absence !== undefined) row.sinceMonoMs = this.#awaySince(origin, time);
     const cluster = this.#cluster(row.clusterId);
-    // A node that was dead when this node came back did not vanish now.
+    // A node that was already dead when this node came back did not vanish now.
     if (absence === "dead" && was === undefined && !wasPresumed) cluster.vanished.set(origin.nodeId, time.monoMs);
     else if (absence === undefined) cluster.vanished.delete(origin.nodeId);
     if (absence === undefined) out.push(event("origin_back", "info", row));
@@ -310,8 +312,8 @@ export class OriginLifecycle implements FabricPart {
   }
 
   /**
-   * The time since which an origin is absent that this node never saw live. An origin that all other nodes hide is not shown here for
-   * another grace period. Each node decides for itself when it forgets the origin.
+   * Returns the time since which an origin that this node never saw live has been absent. An origin that all other nodes hide is not shown here for another
+   * grace period. Each node decides for itself when it forgets the origin.
    */
   #awaySince({ id }: Origin, { monoMs }: Time): number {
     const elsewhereMonoMs = this.#parts.replication.hiddenElsewhere.has(id) ? monoMs - this.#options.orphanGraceMs : monoMs;
@@ -399,7 +401,7 @@ export class OriginLifecycle implements FabricPart {
     return cluster;
   }
 
-  /** The number of these nodes that returned in another generation and have no records so far. */
+  /** Returns the number of these nodes that returned in another generation and have no records so far. */
   #backCount(nodeIds: ReadonlyMap<string, number>): number {
     const rows = [...this.#rows.values()];
     const seen = new Set(rows.map(({ origin, absence }) => (absence === undefined ? origin.nodeId : "")));
@@ -437,7 +439,7 @@ export class OriginLifecycle implements FabricPart {
     for (const atMonoMs of vanished.values()) this.#nextMonoMs = Math.min(this.#nextMonoMs, atMonoMs + this.#options.suspicionWindowMs + 1);
   }
 
-  /** Number of live origins of a cluster. Includes this node. */
+  /** Returns the number of live origins of a cluster. Includes this node. */
   #liveCount(clusterId: string): number {
     let count = clusterId === this.#parts.clusterId ? 1 : 0;
     for (const row of this.#rows.values()) if (row.clusterId === clusterId && row.absence === undefined) count += 1;

@@ -17,11 +17,11 @@ export type FabricNews =
   | { readonly kind: "memberForgotten"; readonly nodeId: string }
   /** The member table changed. Follows all messages about single members. */
   | { readonly kind: "members" }
-  /** A node was asked for a push-pull exchange, is up, and refused this node. */
+  /** A node that was called for a push-pull exchange is up and refused this node. */
   | { readonly kind: "turnedAway"; readonly address: string; readonly why: string }
-  /** The node at that address did a push-pull exchange with this node. */
+  /** The node at that address completed a push-pull exchange with this node. */
   | { readonly kind: "letIn"; readonly address: string }
-  /** Other nodes know this node's id with a later incarnation or another address. Sent as rarely as the event for the operator. */
+  /** Other nodes know this node's id with a later incarnation or another address. Sent at most as often as the event for the operator. */
   | { readonly kind: "ownIdUsed"; readonly told: MemberUpdate; readonly toldBy: string }
   /** Links are wanted to these members, and to no others. */
   | { readonly kind: "wanted"; readonly nodeIds: readonly string[] }

@@ -30,7 +30,7 @@ export class PolicyLink {
   wanted = 0;
   /** The version that is being sent to the peer. */
   sending: { readonly head: PolicyHead; readonly bytes: Uint8Array; offset: number } | undefined;
-  /** A head whose number is too far above this node's. It does not count as announced. */
+  /** A head whose number is too far above this node's. It is not treated as announced. */
   tooFar: PolicyHead | undefined;
   /** Failed transfers from the peer, and versions of it that were refused. */
   strikes = 0;
@@ -44,7 +44,7 @@ export class PolicyLink {
   }
 }
 
-/** Why this node accepts no policy from a peer. Empty when it accepts one. */
+/** Returns why this node does not accept a policy from a peer. Empty when it does. */
 export function whyNot({ source, clusterId }: PolicyPeer): string {
   if (source === "open") return "this node's fabric has neither a token nor certificates";
   return source === "foreign" ? `policy.accept_from does not list the peer's cluster ${clusterId}` : "";
@@ -61,7 +61,7 @@ export function isHead({ number, hlc, nodeId, checksum }: PolicyHead): boolean {
   return isNumber && nodeId.length <= NODE_BOUNDS.maxIdLength && /^[0-9a-f]{64}$/.test(checksum);
 }
 
-/** Whether this is a valid head whose number may follow `ourNumber`. */
+/** Returns whether this is a valid head whose number may follow `ourNumber`. */
 export function isWithin(head: PolicyHead, ourNumber: number): boolean {
   return isHead(head) && (ourNumber === 0 ? head.number < FIRST_NUMBER_LIMIT : head.number <= ourNumber + MAX_NUMBER_STEP);
 }
@@ -70,7 +70,7 @@ export function nameOf({ number, hlc, nodeId, checksum }: PolicyHead): string {
   return `${number} ${hlc} ${nodeId} ${checksum}`;
 }
 
-/** How a version differs from the head under which it was offered. Empty when it matches. */
+/** Returns how a version differs from the head under which it was offered. Empty when it matches. */
 export function differing(head: PolicyHead, facts: PolicyHead): string {
   return isSamePlace(head, facts) ? "" : `the content is version ${facts.number} of node "${facts.nodeId}", which does not match its head`;
 }

@@ -10,7 +10,7 @@ export type PolicyOfferSource =
   | "accepted"
   /** The peer belongs to a cluster that is not accepted. Its policy is ignored. */
   | "foreign"
-  /** This node's fabric is open, so it accepts no policy. Next to a peer with a policy, this node would show entries that the policy hides. */
+  /** This node's fabric is open, so it accepts no policy. Linked to a peer with a policy, this node would show entries that the policy hides. */
   | "open";
 
 interface PeerLocation {
@@ -34,16 +34,16 @@ export class PolicyOfferSources {
     return this.#accepted.has(clusterId) ? "accepted" : "foreign";
   }
 
-  /** The accepted other clusters, for the hello of this node. */
+  /** The other clusters whose policy this node accepts, for its hello. */
   get acceptedOthers(): readonly string[] {
     return [...this.#accepted].filter((clusterId) => clusterId !== this.#clusterId);
   }
 
   /**
-   * Selects the peers that count among those that this node has caught up with. While its own cluster has other members, only these
-   * count, because only they have everything that this node must have. Otherwise peers of clusters whose policy is accepted count, as
-   * long as there are any and this node has no policy, because this node must not show entries that their policy hides. Members of other
-   * regions do not count.
+   * Counts the peers that this node has caught up with and that make it ready. While its own cluster has other members, only these are counted, because only
+   * they have everything that this node must have. Otherwise all peers are counted. However, while this node has no policy and there are clusters whose policy
+   * it accepts, peers of foreign clusters are not counted, because this node must not show entries that a policy hides. Members of other regions are never
+   * counted.
    */
   caughtUp(
     peers: readonly Hello[],
@@ -63,8 +63,8 @@ export class PolicyOfferSources {
   }
 
   /**
-   * Whether a policy that is applied here comes into force in a cluster, directly or through clusters that it accepts, according to the
-   * hellos of linked nodes.
+   * Returns whether a policy that is applied here comes into force in a cluster, directly or through clusters that it accepts, according to the hellos of
+   * linked nodes.
    */
   reaches(target: string, hellos: readonly Hello[]): boolean {
     const reached = new Set([this.#clusterId]);

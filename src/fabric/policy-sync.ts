@@ -110,7 +110,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     return this.#head;
   }
 
-  /** Whether the link's peer has announced its head and has no newer version that this node could fetch. */
+  /** Returns whether the link's peer has announced its head and has no newer version that this node could fetch. */
   isSettledWith(link: LinkId): boolean {
     const state = this.#links.get(link);
     if (state?.announced === undefined) return false;
@@ -120,8 +120,8 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   }
 
   /**
-   * Whether the peer neither has this node's newest version nor declined it. Until then the peer gets no records, because they may
-   * include entries that the policy hides.
+   * Returns whether the peer neither has this node's newest version nor declined it. Until then the peer gets no records, because they may include entries that
+   * the policy hides.
    */
   isBehind(link: LinkId): boolean {
     const state = this.#links.get(link);
@@ -272,7 +272,8 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     if (!isTaken) {
       this.refusedCount += 1;
       state.strikes += 1;
-      const detail = state.tooFar === undefined ? "malformed policy head" : `version number more than ${MAX_NUMBER_STEP} above this node's`;
+      const detail =
+        state.tooFar === undefined ? "malformed policy head" : `the version number exceeds this node's by more than ${MAX_NUMBER_STEP}`;
       if (state.strikes <= this.#options.maxStrikes) out.push(eventOutput("policy_refused", "warn", { link, number: head.number, detail }));
       return;
     }
@@ -325,7 +326,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     const isNext = isSamePlace(fetch.head, head) && offset === fetch.filled && part.length > 0;
     const isFit = sizeBytes <= this.#options.maxBytes && offset + part.length <= sizeBytes;
     if (!isNext || !isFit || (fetch.bytes !== undefined && fetch.bytes.length !== sizeBytes)) {
-      this.#strike(fetch, "the parts of the policy version do not fit together", out);
+      this.#strike(fetch, "the parts of the policy version are inconsistent", out);
       return;
     }
     fetch.bytes ??= new Uint8Array(sizeBytes);
@@ -405,8 +406,8 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   }
 
   /**
-   * Whether this node must decline the peer's newest version. A version whose transfer failed is not declined, because this node could
-   * then show entries that it hides.
+   * Returns whether this node must decline the peer's newest version. A version whose transfer failed is not declined, because this node could then show
+   * entries that it hides.
    */
   #isSettling(state: PolicyLink): state is PolicyLink & { latest: PolicyHead } {
     const { latest, sentSettled, peer } = state;
@@ -427,7 +428,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     for (const { peer, announced, tooFar } of this.#links.values()) {
       const head = tooFar ?? announced;
       if (head === undefined || !isNewer(head, newest?.head ?? this.#head)) continue;
-      const why = tooFar === undefined ? whyNot(peer) : `version number more than ${MAX_NUMBER_STEP} above this node's`;
+      const why = tooFar === undefined ? whyNot(peer) : `the version number exceeds this node's by more than ${MAX_NUMBER_STEP}`;
       if (why !== "") newest = { head, peer, why };
     }
     return newest;

@@ -1,4 +1,4 @@
-/** Whether this node may serve reads of the mesh, and how old its data is (semantics.md, Watch 7). */
+/** Decides whether this node may serve reads of the mesh, and how old its data is (semantics.md, Watch 7). */
 
 import type { LostOrigins } from "../catalog/replica/lost-origins.ts";
 import { isStamp, stampOf } from "../lib/hlc.ts";
@@ -20,7 +20,7 @@ export const READINESS_FIXED = {
 } as const;
 
 export interface ReadinessOptions extends OptionsOf<typeof READINESS_FIXED> {
-  /** A node whose seeds do not answer serves alone after this time. It keeps trying the seeds. */
+  /** A node whose seeds do not answer serves alone after this time. It continues to call the seeds. */
   readonly joinTimeoutMs: number;
 }
 
@@ -174,8 +174,8 @@ export class FabricReadiness {
   }
 
   /**
-   * Whether this node has been in sync since that time: with all nodes of its cluster, with all peers that are still listed, or with
-   * fewer. Unlisted nodes count while so much of the cluster is missing that this node may be the isolated one.
+   * Returns with which nodes this node has been in sync since that time: all nodes of its cluster, all peers that are still listed, or fewer. Unlisted nodes
+   * are included while so much of the cluster is missing that this node may be the isolated one.
    */
   inStepWith(time: Time, sinceMonoMs: number): "all" | "listed" | "less" {
     if (!this.isReady || !this.#isCurrent) return "less";
@@ -185,9 +185,8 @@ export class FabricReadiness {
   }
 
   /**
-   * For a peer that just became known: the time up to which this node is assumed to have everything that the peer wrote. After this node
-   * has caught up, or when it is alone, the peer counts as new. Before that, the peer may have written since this node's snapshot was
-   * made.
+   * For a peer that just became known: the time up to which this node is assumed to have everything that the peer wrote. After this node has caught up, or when
+   * it is alone, the peer is treated as new. Before that, the peer may have written since this node's snapshot was made.
    */
   knownMonoMs(time: Time): number {
     return this.#isCurrent ? time.monoMs : this.#begunMonoMs(time);
@@ -199,17 +198,17 @@ export class FabricReadiness {
     return kind === "caught_up" || (kind === "alone" && (this.#parts.asOfMonoMs === undefined || !this.#parts.mayBeBehind()));
   }
 
-  /** The age of the data that this node started with. */
+  /** Returns the age of the data that this node started with. */
   startAgeMs(time: Time): number {
     return time.monoMs - this.#begunMonoMs(time);
   }
 
-  /** When the data that this node started with was current. For an empty replica this is 1970, because the age of the missing records is unknown. */
+  /** Returns when the data that this node started with was current. For an empty replica this is 1970, because the age of the missing records is unknown. */
   #begunMonoMs({ monoMs, wallMs }: Time): number {
     return this.#parts.asOfMonoMs ?? monoMs - wallMs;
   }
 
-  /** When a node that no peer has accepted starts to serve alone. */
+  /** Returns when a node that no peer has accepted starts to serve alone. */
   #aloneMonoMs({ deadlineMonoMs }: JoinState & { readonly kind: "joining" }): number {
     const dueMonoMs = this.#areSeedsTried ? deadlineMonoMs : deadlineMonoMs + this.#options.catchUpTimeoutMs;
     return Math.max(dueMonoMs, this.#refusal?.untilMonoMs ?? dueMonoMs);
@@ -280,7 +279,7 @@ export class CollectionGate {
   /** The time since which all nodes have been present and in sync, as of the last call. */
   #togetherMonoMs: number | undefined;
 
-  /** Whether old tombstones may be collected. Nodes that return first get time to receive them. */
+  /** Returns whether old tombstones may be collected. Nodes that return first get time to receive them. */
   mayCollect({ isInStep, isAnybodyAway, lost, isClockOff }: ReadinessInputs, { monoMs, wallMs }: Time): boolean {
     const isSomebodyBack = lost.takeBack();
     if (!isInStep || isAnybodyAway || isSomebodyBack) {

@@ -31,7 +31,7 @@ export interface ResolverOptions {
   readonly seedOnStart: boolean;
   /** Interval within which the digest of each followed namespace is compared once. */
   readonly resyncIntervalMs: number;
-  /** A random number, 0 ≤ x < 1. */
+  /** Returns a random number x, 0 ≤ x < 1. */
   readonly random: () => number;
 }
 
@@ -87,7 +87,7 @@ export type ResolverOrder =
 export interface LookupOptions {
   /** Oldest acceptable age of the answer, in ms; an older answer is fetched again. Absent: any age that may be served. */
   readonly maxAgeMs?: number | undefined;
-  /** Whether the same call already looked up another name of the namespace, which counts as one request for the namespace. */
+  /** Whether the same call already looked up another name of the namespace, so that the call is counted as one request for the namespace. */
   readonly isFurther?: boolean | undefined;
   /** False for part of a lookup that is counted as a whole. */
   readonly isCounted?: boolean | undefined;
@@ -101,6 +101,6 @@ export interface AnswerQuality {
   readonly ageMs: number;
   /** Nodes that the age does not include. Absent: none. */
   readonly unreachable?: UnreachableNodes | undefined;
-  /** Whether this is a fetched answer that nothing exists. Absent: no. */
+  /** Whether this is a fetched negative answer (no entry exists). Absent: false. */
   readonly isNegative?: boolean;
 }

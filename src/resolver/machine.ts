@@ -1,7 +1,7 @@
 /**
  * The state machine of a resolver: which upstream it uses, which namespaces it follows there, and how good its answers are (semantics.md, Resolver). It
- * receives inputs and a time and appends orders to a list; the caller opens streams, sends probes and fetches entries. It checks no permissions: the caller
- * checks first who may see a namespace.
+ * receives inputs and a time and appends orders to a list; the caller opens streams, sends probes and fetches entries. It does not check permissions: the
+ * caller must check first whether a client may see a namespace.
  */
 import type { EntryStamper } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
@@ -50,7 +50,7 @@ export interface ResolverParts {
 }
 
 export type ResolverNews =
-  /** The resolver now uses another upstream, or none; or the configured namespaces stopped or started to fit into the cache. */
+  /** The resolver now uses another upstream, or none; or the configured namespaces no longer fit into the cache, or fit again. */
   | { readonly kind: "upstream changed"; readonly upstream: string | undefined; readonly isFull: boolean }
   /** All streams must be opened again at the same upstream, with the new credentials. */
   | { readonly kind: "reopen" };
@@ -116,7 +116,7 @@ export class ResolverMachine {
       bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs },
       admits: (record) => mayBeSeen(policies.policy, record, record.traits, options.clusterId),
     });
-    // A fetched answer is worth nothing when its namespace is followed now, because lookups read the followed entries.
+    // A fetched answer is worth nothing if its namespace is followed now, because lookups read the followed entries.
     const worthOf = ({ content, namespace }: FetchedName) => Number(content.length > 0 && !this.isComplete(namespace));
     this.cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.space.evicted(name), random });
     this.fetched = new FetchedCache({ slab, stamper, cache: this.cache, ttls, maxStaleMs });
@@ -193,7 +193,7 @@ export class ResolverMachine {
     );
   }
 
-  /** The indexes that contain a namespace's entries. If there are two, they have no key in common. */
+  /** Returns the indexes that contain a namespace's entries. If there are two, they have no key in common. */
   lookupsOf(namespace: string): readonly EntryIndex[] {
     // HOT: runs per query. The guard rarely holds entries, so lookups usually read a single index.
     const { followed, followedAndHeld, fetched } = this.#lists;
@@ -206,26 +206,30 @@ export class ResolverMachine {
     return [...this.#lists.followed, ...this.#lists.fetched];
   }
 
-  /** Whether all entries of a namespace and the namespaces below it are followed and present. An empty text means all namespaces. */
+  /** Returns whether all entries of a namespace and the namespaces below it are followed and present. An empty text means all namespaces. */
   isComplete(namespace: string): boolean {
     return this.watches.isComplete(namespace);
   }
 
   /**
-   * Quality of a fetched answer, for a caller that waited for the fetch. Undefined when the name changed during the fetch, so the answer must not be used.
+   * Returns the quality of a fetched answer, for a caller that waited for the fetch. Undefined when the name changed during the fetch, so the answer must not
+   * be used.
    */
   fetchedAnswer(name: QueriedName, time: Time): AnswerQuality | undefined {
     const known = this.fetched.look(name, time, this.liveness.silentSince(time));
     return known.state === "miss" ? undefined : this.#answerOf(known, time);
   }
 
-  /** Quality of the last fetched answer, for a caller whose fetch failed. Undefined if there is none. A negative answer is never used beyond its TTL. */
+  /**
+   * Returns the quality of the last fetched answer, for a caller whose fetch failed. Undefined if there is none. A negative answer is never used beyond its
+   * TTL.
+   */
   lastAnswer(name: QueriedName, time: Time): AnswerQuality | undefined {
     const known = this.fetched.look(name, time, time.monoMs);
     return known.state === "miss" || known.isNegative ? undefined : this.#answerOf({ ...known, state: "stale" }, time);
   }
 
-  /** Whether the cache has a fetched answer to a name. */
+  /** Returns whether the cache has a fetched answer to a name. */
   hasFetched(name: QueriedName): boolean {
     return this.fetched.has(name);
   }
@@ -235,14 +239,14 @@ export class ResolverMachine {
   /** A number that changes with each new fetched answer to a name; 0 when the answer is outdated. Undefined without a fetched answer. */
   readonly fetchedMark = (name: WholeName): number | undefined => this.fetched.markOf(name);
   /**
-   * How often the resolver stopped following something. After such a release, answers that were not obtained through `ask` may be older than answers given
-   * since.
+   * Number of times that the resolver stopped following namespaces. After such a release, answers that were not obtained through `ask` may be older than
+   * answers that clients received since.
    */
   get releaseCount(): number {
     return this.watches.releaseCount;
   }
 
-  /** The latest load report of a followed or fetched entry. */
+  /** Returns the latest load report of a followed or fetched entry. */
   loadOf(key: KeyText): LoadView | undefined {
     return this.followed.loads.get(key) ?? this.fetched.loads.get(key);
   }
@@ -252,7 +256,7 @@ export class ResolverMachine {
     return [this.options.name, ...this.upstreams.via];
   }
 
-  /** Quality of an answer from followed entries. `isAsked` is passed the held entries and returns whether the answer contains one of them. */
+  /** Returns the quality of an answer from followed entries. `isAsked` is passed the held entries and returns whether the answer contains one of them. */
   followedAnswer(time: Time, isAsked: (held: EntryIndex) => boolean = () => false): AnswerQuality {
     const isHolding = this.held.lookup.size > 0 && isAsked(this.held.lookup);
     const { isFromDisk } = this.watches;
@@ -261,7 +265,7 @@ export class ResolverMachine {
     return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: freshness.ageMs(time), unreachable: freshness.unreachable };
   }
 
-  /** Quality of the answer for a caller that may not see a namespace. It is the same as for an empty namespace, whatever other callers request. */
+  /** Returns the quality of the answer for a caller that may not see a namespace. It is the same as for an empty namespace, whatever other callers request. */
   hiddenAnswer(namespace: string, time: Time): AnswerQuality {
     if (!this.following.isUnconfigured(namespace)) return this.followedAnswer(time);
     return { source: "fetched", isStale: this.upstreams.isCutOff, ageMs: 0 };
@@ -275,7 +279,7 @@ export class ResolverMachine {
 
   /**
    * Looks up a name for a caller that may see its namespace. Returns undefined when the caller must wait; `onOutcome` is then called once, later. Throws
-   * `not_ready` when no upstream can be asked.
+   * `not_ready` when no upstream can be queried.
    */
   ask(
     name: QueriedName,
@@ -366,7 +370,7 @@ export class ResolverMachine {
     const wasOpen = this.watches.isOpen;
     this.watches.want(this.wanted, time, out);
     if (!this.refusals.isEmpty && !this.watches.isOpening && this.refusals.release(time.monoMs)) this.watches.want(this.wanted, time, out);
-    // Silence of the upstream counts from here, because no messages were expected before.
+    // Silence of the upstream is measured from here, because no messages were expected before.
     if (!wasOpen && this.watches.isOpen) this.liveness.opened(time);
   }
 }

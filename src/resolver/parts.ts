@@ -95,7 +95,7 @@ function watchesRow(machine: ResolverMachine): ResolverPart {
       reopen: (_, _time, out) => watches.reopen(out),
     },
     look: (time, out) => machine.want(time, out),
-    // Refused watches wait while another watch is opening: the next attempt comes when that one is open.
+    // Refused watches wait while another watch is opening: the next attempt is made once that watch is open.
     nextDeadlineMs: () => Math.min(refusals.isEmpty || watches.isOpening ? NEVER : refusals.nextDeadlineMs(), watches.nextDeadlineMs()),
   };
 }
@@ -227,7 +227,7 @@ function reopeningRow({ list }: ResolverMachine, random: () => number): Resolver
   };
   return {
     handle: {
-      // A reopening that is due already is not postponed.
+      // A reopening that is already due is not postponed.
       "credentials changed": (_, { monoMs }) => {
         dueMonoMs = Math.min(dueMonoMs, monoMs + REOPENED_WITHIN_MS * random());
       },

@@ -9,7 +9,7 @@ import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 
 /** How a call failed, as far as the machine needs to distinguish. */
 export type SelfFailure =
-  /** The server is a resolver, which accepts no writes. `nodes` are addresses of servers that do. */
+  /** The server is a resolver, which rejects writes. `nodes` are addresses of servers that accept them. */
   | { readonly kind: "read only"; readonly nodes: readonly string[] }
   /** The server does not know the lease. */
   | { readonly kind: "lease" }
@@ -43,7 +43,7 @@ export type SelfStep =
   | { readonly kind: "lost"; readonly server: string; readonly why: "expired" | "server" }
   /** Another process repeatedly took over the key, so it has the same node id. */
   | { readonly kind: "contested"; readonly other: string }
-  /** The upstream accepts no writes and names no server that does. Reported once for each upstream. */
+  /** The upstream rejects writes and names no server that accepts them. Reported once for each upstream. */
   | { readonly kind: "left out"; readonly server: string };
 
 interface RegistrationCall {
@@ -59,13 +59,13 @@ const BACKOFF = { baseMs: 250, maxMs: 10_000 } as const;
  */
 const CHANGE_MS = 5000;
 /**
- * Waits before reclaiming the key from another process: `first` doubles up to `most`, because each takeover is replicated to all nodes. A random part of up
- * to half is subtracted, so that one of two processes comes first.
+ * Waits before reclaiming the key from another process: `first` doubles up to `most`, because each takeover is replicated to all nodes. A random part of up to
+ * half is subtracted, so that one of the two processes acts first.
  */
 const CONTEST_MS = { first: 30_000, most: 600_000 } as const;
-/** A lease that was held for this time counts as uncontested. */
+/** A lease that was held for this time is considered uncontested. */
 const UNCONTESTED_MS = 900_000;
-/** Pause before asking an upstream again that accepts no writes and names no server that does. */
+/** Pause before another call to an upstream that rejects writes and names no server that accepts them. */
 const LEFT_OUT_MS = 60_000;
 
 export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
@@ -207,11 +207,11 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     if (this.#target() !== undefined && this.#target() !== lease.server) return this.#lose(lease, "server", time.monoMs, out);
     const endMonoMs = leaseLostMonoMs(lease);
     if (time.monoMs >= endMonoMs) return this.#lose(lease, "server", time.monoMs + waitMs, out);
-    // The retry must not come after the time at which the lease counts as lost.
+    // The retry must not come after the time at which the lease is considered lost.
     this.#atMonoMs = Math.min(time.monoMs + waitMs, endMonoMs);
   }
 
-  /** A registration failed, and there is no lease. */
+  /** Handles a failed registration while there is no lease. */
   #unregistered(call: RegistrationCall, failure: SelfFailure, retryMonoMs: number, { monoMs }: Time, out: SelfOrder[]): void {
     this.#atMonoMs = retryMonoMs;
     // If the lookup fails, the key is registered without it.
@@ -228,7 +228,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     this.#hasReportedLeftOut = true;
   }
 
-  /** Moves on after a node did not accept the registration: the next node is tried, and after the last one the upstream, which may name others. */
+  /** Selects the next server after a node rejected the registration: the next node or, after the last one, the upstream, which may name other nodes. */
   #pass(server: string): void {
     this.#nodes = this.#nodes.filter((node) => node !== server);
   }
@@ -239,7 +239,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     out.push({ kind: "told", step: { kind: "lost", server, why } });
   }
 
-  /** The server no longer knows the lease: the server was restarted, or another process registered the key. */
+  /** Handles a lease that the server no longer knows, because the server was restarted or another process registered the key. */
   #ended(lease: ClientLease, { monoMs }: Time, out: SelfOrder[]): void {
     this.#endedCount += 1;
     this.#isDoubtful = this.#endedCount > 1;

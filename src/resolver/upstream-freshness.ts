@@ -5,7 +5,7 @@
 import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import type { Time } from "../lib/machine.ts";
 
-/** An upstream sends a bookmark every second. After this time without a message it counts as silent. */
+/** An upstream sends a bookmark every second. After this time without a message it is considered silent. */
 export const SILENT_MS = 3000;
 
 /** Age of a copy on disk, and when it was saved. */
@@ -31,7 +31,7 @@ export class UpstreamFreshness {
     if (!isChangesOnly) this.#lastProgressMonoMs = monoMs;
   }
 
-  /** Time in ms, since `sinceMonoMs` at the earliest, in which the upstream sent nothing but single changes. */
+  /** Returns the time in ms, since `sinceMonoMs` at the earliest, in which the upstream sent nothing but single changes. */
   changesOnlyMs(sinceMonoMs: number, { monoMs }: Pick<Time, "monoMs">): number {
     return monoMs - Math.max(sinceMonoMs, this.#lastProgressMonoMs);
   }
@@ -51,12 +51,12 @@ export class UpstreamFreshness {
     this.stated(wallMs < savedWallMs ? Number.POSITIVE_INFINITY : ageMs + wallMs - savedWallMs, { monoMs });
   }
 
-  /** Age of the followed entries, in ms. Infinite while it is unknown. */
+  /** Returns the age of the followed entries, in ms. Infinite while it is unknown. */
   ageMs({ monoMs }: Pick<Time, "monoMs">): number {
     return this.#statedAgeMs + monoMs - this.#statedMonoMs;
   }
 
-  /** Whether the upstream has been silent for more than `SILENT_MS`, so that answers are stale. */
+  /** Returns whether the upstream has been silent for more than `SILENT_MS`, so that answers are stale. */
   isSilent({ monoMs }: Pick<Time, "monoMs">): boolean {
     return monoMs - this.lastMessageMonoMs > SILENT_MS;
   }

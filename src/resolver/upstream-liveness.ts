@@ -34,17 +34,17 @@ export class UpstreamLiveness {
     return Math.max(this.freshness.lastMessageMonoMs, this.#openedMonoMs);
   }
 
-  /** Monotonic time at which a silent upstream is given up. Messages of the previous upstream make no answer fresh, and do not shorten this time. */
+  /** Monotonic time at which a silent upstream is given up. Messages of the previous upstream neither make answers fresh nor shorten this time. */
   get deadMonoMs(): number {
     return this.#parts.watches.isOpen ? this.lastMessageMonoMs + DEAD_MS : NEVER;
   }
 
-  /** Time in ms since the opening in which the upstream sent nothing but single changes. */
+  /** Returns the time in ms since the opening in which the upstream sent nothing but single changes. */
   changesOnlyMs(time: Time): number {
     return this.freshness.changesOnlyMs(this.#openedMonoMs, time);
   }
 
-  /** Monotonic time since which no upstream has sent anything; fetched answers do not expire meanwhile. Undefined while an upstream is alive. */
+  /** Returns the monotonic time since which no upstream has sent anything; fetched answers do not expire meanwhile. Undefined while an upstream is alive. */
   silentSince({ monoMs }: Time): number | undefined {
     const { cutOffMonoMs } = this.#parts.upstreams;
     if (cutOffMonoMs !== undefined) return cutOffMonoMs;
@@ -52,13 +52,13 @@ export class UpstreamLiveness {
     return this.#parts.watches.isOpen && monoMs - heardMonoMs > SILENT_MS ? heardMonoMs : undefined;
   }
 
-  /** Whether fetched answers may be outdated: no upstream answers, or the current one is silent or reports stale data. */
+  /** Returns whether fetched answers may be outdated: no upstream answers, or the current one is silent or reports stale data. */
   isAway({ monoMs }: Time): boolean {
     if (this.#parts.upstreams.isCutOff) return true;
     return this.#parts.watches.isOpen && (this.isUpstreamStale || monoMs - this.lastMessageMonoMs > SILENT_MS);
   }
 
-  /** Whether the followed entries match the upstream, as far as the upstream reports. */
+  /** Returns whether the followed entries match the upstream, as far as the upstream reports. */
   isWell(time: Time): boolean {
     return !this.isUpstreamStale && !this.#parts.upstreams.isCutOff && !this.freshness.isSilent(time);
   }

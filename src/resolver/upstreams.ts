@@ -20,7 +20,7 @@ export interface UpstreamsOptions {
   readonly name: string;
   readonly clusterId: string;
   readonly region: string;
-  /** A random number, 0 ≤ x < 1. */
+  /** Returns a random number x, 0 ≤ x < 1. */
   readonly random: () => number;
 }
 
@@ -61,7 +61,7 @@ interface KnownUpstream {
   place: Pick<UpstreamFacts, "clusterId" | "region"> | undefined;
   /** Names of the resolvers through which its data comes, nearest first. */
   via: readonly string[];
-  /** Its data counts as stale until this time, because it reported so. */
+  /** Its data is considered stale until this time, because it reported the data as stale. */
   staleUntilMonoMs: number;
   /** Since when it has been clearly faster than the current upstream. */
   betterSinceMonoMs: number | undefined;
@@ -166,7 +166,7 @@ export class UpstreamSet {
     return due.map(({ address }) => address);
   }
 
-  /** Monotonic time of the next probe. */
+  /** Returns the monotonic time of the next probe. */
   nextDeadlineMs(): number {
     return Math.min(...this.#list.map(({ isProbing, nextProbeMonoMs }) => (isProbing ? NEVER : nextProbeMonoMs)));
   }
@@ -320,9 +320,9 @@ function isUsable({ latencyMs, refused }: KnownUpstream): boolean {
 function faultOf(refusal: Exclude<UpstreamRefusal, "policy">, { clusterId, region, via }: UpstreamFacts, own: UpstreamsOptions): string {
   switch (refusal) {
     case "cluster":
-      return `it belongs to cluster ${shown(clusterId)}, but this resolver to ${shown(own.clusterId)}; set node.cluster_id or resolver.upstreams`;
+      return `it belongs to cluster ${shown(clusterId)}, but this resolver belongs to ${shown(own.clusterId)}; set node.cluster_id or resolver.upstreams`;
     case "region":
-      return `it belongs to region ${shown(region)}, but this resolver to ${shown(own.region)}; set node.region or resolver.upstreams`;
+      return `it belongs to region ${shown(region)}, but this resolver belongs to ${shown(own.region)}; set node.region or resolver.upstreams`;
     case "loop":
       return `its data comes through a resolver with this resolver's id, ${shown(own.name)}; set resolver.upstreams to servers that do not read from this resolver, or change node.id if another resolver has the same id`;
     case "chain":

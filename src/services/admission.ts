@@ -33,8 +33,8 @@ interface LimitOptions {
 }
 
 /**
- * Returns undefined for a method that is never limited, or whose requests name no namespace. A prefix counts as the namespace of that name,
- * so that a query by prefix gets no extra allowance. Unregistering a whole lease names no namespace, so only the limit of the caller applies.
+ * Returns undefined for a method that is never limited, or whose requests contain no namespace. A prefix is treated as the namespace of that name, so that a
+ * query by prefix gets no extra allowance. A request to unregister a whole lease contains no namespace, so only the limit of the caller applies.
  */
 function concernOf(desc: DescMethod): LimitOptions | undefined {
   const cost = costOf(desc);

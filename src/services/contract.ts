@@ -45,22 +45,22 @@ function foreignFacts({ parent }: DescMethod): ForeignFacts | undefined {
   return SERVICES[parent.typeName];
 }
 
-/** Whether a call of the method never changes anything. */
+/** Returns whether a call of the method never changes anything. */
 export function changesNothing(desc: DescMethod): boolean {
   return foreignFacts(desc) !== undefined || costOf(desc) === "read" || desc.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
 }
 
 /**
- * Returns the kind of token that a call of the method consumes, and undefined when the method is never limited. `ServerInfo` is not limited,
- * because operators need it for diagnosis. Renewals are not limited, because refusing them would end leases during a flood. Renewals are
- * cheap, and `catalog.load_interval` and the number of entries bound their reports. Calls between nodes have their own bounds. Opening a watch
- * counts as a read. An rpc without a cost is a bug and aborts the start.
+ * Returns the kind of token that a call of the method consumes, and undefined when the method is never limited. `ServerInfo` is not limited, because operators
+ * need it for diagnosis. Renewals are not limited, because otherwise leases would expire during a flood. Renewals are cheap, and `catalog.load_interval` and
+ * the number of entries bound their reports. Calls between nodes have their own bounds. Opening a watch costs as much as a read. An rpc without a cost is a bug
+ * and aborts the start.
  */
 export function costOf(desc: DescMethod): CallCost | undefined {
   const foreign = foreignFacts(desc);
   if (foreign !== undefined) return foreign.cost;
   const { cost } = getOption(desc, call);
-  assert(cost !== WireCost.UNSPECIFIED, "the proto of an rpc declares no cost", { rpc: rpcName(desc) });
+  assert(cost !== WireCost.UNSPECIFIED, "rpc without a cost in its proto", { rpc: rpcName(desc) });
   return COSTS[cost];
 }
 
@@ -70,21 +70,20 @@ const COSTS: Readonly<Record<Exclude<WireCost, WireCost.UNSPECIFIED>, CallCost |
   [WireCost.WRITE]: "write",
 };
 
-/** Whether a read worker forwards calls of the method to the main thread. `isOwn` is true if the worker has its own handler. */
+/** Returns whether a read worker forwards calls of the method to the main thread. `isOwn` is true if the worker has its own handler. */
 export function isForwarded(desc: DescMethod, isOwn: boolean): boolean {
   const { answeredBy } = getOption(desc, call);
   return answeredBy === AnsweredBy.NODE || (answeredBy === AnsweredBy.PROCESS && !isOwn);
 }
 
-/** Whether a resolver rejects calls of the method, because only nodes answer them. */
+/** Returns whether a resolver rejects calls of the method, because only nodes answer them. */
 export function isRefusedByResolvers(desc: DescMethod): boolean {
   return getOption(desc, call).resolver === ResolverBehavior.REFUSE;
 }
 
 /**
- * Whether a resolver may proxy calls of the method to its upstream without checking access itself. The upstream checks the resolver's access
- * instead of the caller's. Therefore methods that depend on the caller need a handler on the resolver. Writes need one too, because the audit
- * log must name the caller.
+ * Returns whether a resolver may proxy calls of the method to its upstream without checking access itself. The upstream checks the resolver's access instead of
+ * the caller's. Therefore methods that depend on the caller need a handler on the resolver. Writes need one too, because the audit log must name the caller.
  */
 export function isProxied(desc: DescMethod): desc is DescMethodUnary {
   const { answeredBy, resolver, act, namespaceFields } = getOption(desc, call);
@@ -92,10 +91,10 @@ export function isProxied(desc: DescMethod): desc is DescMethodUnary {
   return isForNode && act === Act.UNSPECIFIED && namespaceFields.length === 0 && changesNothing(desc) && desc.methodKind === "unary";
 }
 
-/** Whether servers of this kind must have a handler for the method. An rpc without `answered_by` is a bug and aborts the start. */
+/** Returns whether servers of this kind must have a handler for the method. An rpc without `answered_by` is a bug and aborts the start. */
 export function mustAnswer(desc: DescMethod, isResolver: boolean): boolean {
   const { answeredBy, resolver } = getOption(desc, call);
-  assert(answeredBy !== AnsweredBy.UNSPECIFIED, "the proto of an rpc does not declare which process answers it", { rpc: rpcName(desc) });
+  assert(answeredBy !== AnsweredBy.UNSPECIFIED, "rpc without answered_by in its proto", { rpc: rpcName(desc) });
   return !(isResolver && resolver === ResolverBehavior.UNIMPLEMENTED);
 }
 
@@ -130,8 +129,8 @@ export function namespacesOf(desc: DescMethod): NamespacesOf | undefined {
 /** Reads the non-empty strings at a path. A list on the path is read item by item. */
 function textsAt(message: DescMessage, [name, ...rest]: readonly string[]): (from: object, to: string[]) => void {
   const field = message.fields.find((each) => each.name === name);
-  assert(field !== undefined, "a path in namespace_fields names an unknown field", { message: message.typeName, name });
-  assert((field.message === undefined) === (rest.length === 0), "a path in namespace_fields does not end at a string", {
+  assert(field !== undefined, "unknown field in namespace_fields", { message: message.typeName, name });
+  assert((field.message === undefined) === (rest.length === 0), "path in namespace_fields does not end at a string field", {
     message: message.typeName,
     name,
   });
@@ -184,18 +183,14 @@ export function requiredAccessOf(desc: DescMethod): RequiredAccess {
   const foreign = foreignFacts(desc);
   if (foreign !== undefined) return { role: undefined, ownerOf: undefined, isForOwners: false, isForEverybody: foreign.isForEverybody };
   const name = `${desc.parent.typeName}/${desc.name}`;
-  assert(hasOption(desc, access), "an rpc declares no access", { rpc: name });
+  assert(hasOption(desc, access), "rpc without an access option in its proto", { rpc: name });
   const { role, ownerOf, anyOwner } = getOption(desc, access);
-  assert(role !== Role.UNSPECIFIED, "an rpc names no role", { rpc: name });
+  assert(role !== Role.UNSPECIFIED, "rpc without a role in its access option", { rpc: name });
   const field = desc.input.fields.find((each) => each.name === ownerOf);
-  assert(
-    ownerOf === "" || (field?.fieldKind === "scalar" && role !== Role.NONE),
-    "owner_of of an rpc names no suitable field of its request",
-    {
-      rpc: name,
-      ownerOf,
-    },
-  );
+  assert(ownerOf === "" || (field?.fieldKind === "scalar" && role !== Role.NONE), "rpc with an unsuitable request field in owner_of", {
+    rpc: name,
+    ownerOf,
+  });
   return { role: ROLES[role], ownerOf: field?.localName, isForOwners: anyOwner, isForEverybody: false };
 }
 

@@ -23,7 +23,7 @@ export class HealthBoard {
   readonly service: ServiceDefinition;
   readonly #statuses = new Map<string, HealthCheckResponse_ServingStatus>();
   readonly #built: readonly string[];
-  /** Names that are not open now. */
+  /** The further names that are not open now. */
   readonly #closed = new Set<string>();
   #isServing = false;
   readonly #watches = new Set<HealthWatch>();

@@ -74,7 +74,7 @@ export class MemberChanges {
 /** The members that match the filter of a stream. */
 export interface WatchedMembers {
   ids(time: Time): readonly string[];
-  /** Undefined when the member is forgotten or does not match. */
+  /** Returns a member. Undefined when it is forgotten or does not match. */
   peer(nodeId: string, time: Time): Peer | undefined;
 }
 

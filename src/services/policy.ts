@@ -207,7 +207,7 @@ class PolicyMethods {
       history: () => engine.history(),
       epoch: () => engine.policy.epoch,
       encodedNow: (place) => policyStore.encodedNow(place),
-      // An unreachable store may be reachable again at the next attempt.
+      // If the store is unreachable, it may be reachable again at the next attempt.
       encoded: (place) => tasks.run(policyStore.encodedAt(place)).catch(() => undefined),
       known: known.map(({ number, hlc, nodeId, checksum }) => ({ number: Number(number), hlc: Number(hlc), nodeId, checksum })),
       servedBy,

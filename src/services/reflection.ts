@@ -109,7 +109,7 @@ function failed(errorCode: number, errorMessage: string): ReflectionAnswer {
 /** The tag of the field `FileDescriptorSet.file`. */
 const FILE_TAG = tagOf(1, WIRE.BYTES);
 
-/** The encoded files of a set. */
+/** Returns the encoded files of a set. */
 function filesIn(descriptorSet: Uint8Array): readonly Uint8Array[] {
   const found: Uint8Array[] = [];
   const reader = new WireReader(descriptorSet);

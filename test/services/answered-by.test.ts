@@ -55,10 +55,14 @@ test.each([
   const paths = new Set(METHODS.filter((method) => !isResolver || !isOfNodes(method)).flatMap((method) => getOption(method, call).routes));
   expect(paths.size).toBeGreaterThan(4);
   for (const path of paths)
-    expect(() => checkAnswered(withoutRoute(services, path), isResolver)).toThrow(`no handler for a route {"path":"${path}","rpc":`);
+    expect(() => checkAnswered(withoutRoute(services, path), isResolver)).toThrow(
+      `route without a handler in this process {"path":"${path}","rpc":`,
+    );
   for (const method of METHODS) {
     if (isResolver && isOnlyOnNodes(method)) continue;
-    expect(() => checkAnswered(without(services, method), isResolver)).toThrow(`no handler for an rpc {"rpc":"${rpcName(method)}"}`);
+    expect(() => checkAnswered(without(services, method), isResolver)).toThrow(
+      `rpc without a handler in this process {"rpc":"${rpcName(method)}"}`,
+    );
   }
 });
 
@@ -70,7 +74,7 @@ test("a route that the proto of its rpc does not name ends the start", () => {
       ...service,
       routes: service.desc === DiscoveryService ? [...routes, added] : routes,
     }));
-    expect(() => checkAnswered(services, false)).toThrow(/the proto of an rpc does not declare its route .*"\/new"/);
+    expect(() => checkAnswered(services, false)).toThrow(/route not declared in the proto of its rpc .*"\/new"/);
   }
 });
 
@@ -96,11 +100,11 @@ function refusalOf(handler: MethodHandler | undefined): Promise<WaymarkError> {
 }
 
 test.each([
-  ["PolicyService", "policyHistory", "keeps no earlier versions of the policy"],
+  ["PolicyService", "policyHistory", "does not keep earlier versions of the policy"],
   ["PolicyService", "validatePolicy", "cannot validate policies"],
-  ["PolicyService", "applyPolicy", "accepts no writes"],
-  ["DiscoveryService", "keepAlive", "accepts no writes"],
-  ["DnsService", "registerName", "accepts no writes"],
+  ["PolicyService", "applyPolicy", "rejects writes"],
+  ["DiscoveryService", "keepAlive", "rejects writes"],
+  ["DnsService", "registerName", "rejects writes"],
 ] as const)("a resolver refuses %s %s because it %s", async (service, name, why) => {
   const handlers = nodeCalls(SERVICES[service], { urls: () => Promise.resolve([]), ports: {} as never });
   expect((await refusalOf(handlers[name])).message).toBe(`read_only: this server is a resolver, which ${why}: send the call to a node`);

@@ -45,7 +45,7 @@ const ONLY_CODE: readonly { readonly field: RegExp; readonly says: RegExp; reado
   { field: /^page_token$/, says: /token|belongs|characters/, why: "a token is ours and of this filter" },
   { field: /^cursor$/, says: /not a cursor/, why: "a cursor is ours" },
   { field: /^namespace_prefix$/, says: /or a parent of it/, why: "a prefix beside a namespace covers it" },
-  { field: /^with_digest$/, says: /no other filters/, why: "a digest needs a filter by namespace" },
+  { field: /^with_digest$/, says: /filters other than/, why: "a digest needs a filter by namespace" },
   { field: /^hash_key$/, says: /required with policy HASH/, why: "HASH needs a key" },
   { field: /^version_range$/, says: /range|versions/, why: "a version range has a grammar, and only functions have versions" },
   { field: /observed_at$/, says: /1970/, why: "a time is within what Timestamp allows" },

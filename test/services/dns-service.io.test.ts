@@ -555,18 +555,18 @@ test("explain tells view, alias, policy, health, TTL and how long caches may hol
   const { reasons } = await bench.call(m.resolveName, asked, OPERATOR);
   const drained = async (laterMs: number) =>
     (await bench.call(m.resolveName, asked, OPERATOR, laterMs)).reasons.find(({ topic }) => topic === "maintenance")?.detail;
-  expect(await drained(7_000)).toMatch(/^dns:http:8081 is in maintenance: caches can have its records for another [123] s$/);
+  expect(await drained(7_000)).toMatch(/^dns:http:8081 is in maintenance: caches may keep its records for another [123] s$/);
   expect(await drained(10_000)).toBe("dns:http:8081 is in maintenance: its records have expired from all caches");
   // By another clock.
-  expect(await drained(-60_000)).toBe("dns:http:8081 is in maintenance: caches can have its records for another 10 s");
+  expect(await drained(-60_000)).toBe("dns:http:8081 is in maintenance: caches may keep its records for another 10 s");
   expect(reasons.map(({ topic, detail }) => `${topic}: ${detail.replace(/ (9|10) s more/, " 10 s more")}`)).toEqual([
     "view: cluster local, no tenant; source 127.0.0.1 (as over dot) matches no row of dns.views",
     "alias: shop.svc.prod.waymark resolves to web.svc.prod.waymark (CNAME)",
     "policy: namespace svc.prod is visible to this viewer (policy_disabled)",
     "name: web.svc.prod.waymark resolves to 1 entry with 2 targets",
     "tier: 1 HEALTHY, 1 MAINTENANCE; the answer has 2 records",
-    "ttl: 60 s: the entries have 300 s, bounded by dns.min_ttl 1 s and dns.max_ttl 60 s",
-    "maintenance: dns:http:8081 is in maintenance: caches can have its records for another 10 s",
+    "ttl: 60 s: the TTL of the entries is 300 s, bounded by dns.min_ttl 1 s and dns.max_ttl 60 s",
+    "maintenance: dns:http:8081 is in maintenance: caches may keep its records for another 10 s",
   ]);
 });
 
@@ -668,7 +668,7 @@ test("explain says that an orphaned entry makes the TTL short", async () => {
   replica.setLife(replica.self, "orphaned");
   const { reasons } = await bench.call(m.resolveName, { name: "web.svc.prod.waymark", recordType: "A", explain: true });
   expect(reasons.filter(({ topic }) => topic === "ttl").map(({ detail }) => detail)).toEqual([
-    "5 s: the entries have 30 s, bounded by dns.min_ttl 1 s and dns.max_ttl 60 s; at most dns.stale_ttl 5 s, because an entry is ORPHANED",
+    "5 s: the TTL of the entries is 30 s, bounded by dns.min_ttl 1 s and dns.max_ttl 60 s; at most dns.stale_ttl 5 s, because an entry is ORPHANED",
   ]);
 });
 

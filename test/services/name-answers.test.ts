@@ -85,7 +85,7 @@ test("however many entries carry an alias, they are read a few times to explain 
 test.each([
   { what: "a cluster", one: {}, ttl: "20 s: the TTL of the summary, bounded by dns.min_ttl and dns.max_ttl" },
   { what: "a lost cluster", one: { health: HEALTH.ORPHANED }, ttl: "3 s: at most dns.stale_ttl, because the cluster is lost" },
-  { what: "a summary that ends", one: {}, leftMs: 4_900, ttl: "4 s: the summary expires then" },
+  { what: "a summary that ends", one: {}, leftMs: 4_900, ttl: "4 s: the summary expires at that time" },
 ])("an answer that leads to $what says so", async ({ one, leftMs, ttl }) => {
   class Leading extends FakeDnsCatalog {
     findCluster = () => ({ ...entryView({ name: "web", targets: [{ host: "10.0.0.1" }] }), ttlMs: 20_000, ...one });

@@ -18,7 +18,7 @@ export interface PlanCacheOptions {
   readonly settings: DnsSettings;
   /** Returns numbers in [0, 1), to draw a part of a plan that is too large to cache. */
   readonly random: () => number;
-  /** Memory limit for positive plans, and separately for negative ones. Above a limit, plans that were not used recently are removed first. */
+  /** Memory limit in bytes. It applies to positive and to negative plans separately. At the limit, plans that were not used recently are evicted first. */
   readonly planBytes: number;
   /** Maximum number of negative plans; `MAX_NEGATIVE_DNS_PLANS` by default. */
   readonly maxNegativePlans?: number | undefined;
@@ -26,11 +26,11 @@ export interface PlanCacheOptions {
   readonly signer?: ZoneSigner | undefined;
 }
 
-/** A cached plan with the data to answer from it again. */
+/** A cached plan, with the data needed to answer from it again. */
 export interface CachedPlan<P extends PreparedAnswer = PreparedAnswer> {
   /** Undefined after the plan is prepared, unless other plans are built from it. */
   readonly plan: AnswerPlan | undefined;
-  /** Set by `PlanCache.prepare`. Undefined until the encoder has prepared it, or when there is no room. */
+  /** Set by `PlanCache.prepare`. Undefined until the encoder has prepared it, or if the cache has no room for it. */
   readonly prepared: P | undefined;
   readonly signed: AnswerPlan["signed"];
 }
@@ -41,12 +41,12 @@ export interface CachedPlan<P extends PreparedAnswer = PreparedAnswer> {
 const ANSWERS_PER_SAMPLE = 16;
 /** Number of answers drawn from one part of a plan that is too large to cache. Building such a plan creates megabytes of text in about 0.1 s. */
 const ANSWERS_PER_PART = 256;
-/** The dependencies of one plan can take this fraction (1/16) of the memory limit. Above it, the plan depends on every change. */
+/** The dependencies of one plan can use at most this fraction (1/16) of the memory limit. If they need more, the plan depends on every change instead. */
 const LEAST_FACTS = 16;
-/** The sample of a plan that gives any number of answers. */
+/** The sample counter of a plan from which any number of answers can be drawn. */
 const ANY_NUMBER = { answersLeft: Infinity };
 const NOTHING: readonly string[] = [];
-/** Number of hashes kept of recent questions with negative answers. */
+/** Number of slots for hashes of recent questions with negative answers. */
 const ASKED = 4096;
 const NOTHING_TOLD: readonly RemoteDependencies[] = [];
 
@@ -76,7 +76,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     return this.#shown.sizeBytes + this.#negative.sizeBytes;
   }
 
-  /** Number of plans so far that were removed to make room, or did not fit. */
+  /** Number of plans that were evicted to make room, or did not fit. */
   get droppedCount(): number {
     return this.#shown.droppedCount + this.#negative.droppedCount;
   }
@@ -160,9 +160,9 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   }
 
   /**
-   * Returns whether a question with a negative answer was asked before recently. HOT: runs per made-up name. When the pool is full, such a plan is cached only
-   * from its second question on: caching costs more than building it, and most such names are never asked for again (the doorkeeper of TinyLFU, Einziger,
-   * Friedman and Manes, 2017, 3.4.2).
+   * Returns whether the same question, which has a negative answer, was asked recently. HOT: runs per made-up name. When the pool is full, such a plan is
+   * cached only from its second question on: caching costs more than building it, and most such names are never asked for again (the doorkeeper of TinyLFU,
+   * Einziger, Friedman and Manes, 2017, 3.4.2).
    */
   #isAskedAgain(key: string): boolean {
     const { place, hash } = tableSlot(key, ASKED);
@@ -193,7 +193,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     if (plan.isContested === true) this.#contestedCount += 1;
     if (ending !== undefined) noted.join(ending);
     if (isSigned) plan = this.#signed(plan, question.type, noted.isSample);
-    // A plan without catalog dependencies answers a name that any client can make up, such as the name of an address.
+    // A plan without catalog dependencies answers a name that any client can make up, such as the name of an address. It is treated as a negative plan.
     let facts = plan.groups.every(isDenial) ? undefined : noted.facts();
     const isNegative = facts === undefined || facts.size === 0;
     const { hidden, followed } = noted;
@@ -358,7 +358,7 @@ function keysOf({ names, aliasOwners }: RemoteDependencies): readonly string[] {
   return [...names.map(([{ namespace, name }]) => `${namespace} ${name}`), ...aliasOwners.map(([key]) => key)];
 }
 
-/** Returns whether these records are only a denial: any client can make up such a name. */
+/** Returns whether these records are only a denial. Any client can make up names with such an answer. */
 function isDenial([first]: AnswerPlan["groups"][number]): boolean {
   return first?.type === "NSEC" || first?.type === "RRSIG";
 }

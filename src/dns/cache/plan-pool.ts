@@ -128,7 +128,7 @@ export class PlanPool<P extends PreparedAnswer> {
   #makeRoom({ maxPlans, maxBytes }: PoolBounds): void {
     if (this.#byKey.size <= maxPlans && this.sizeBytes <= maxBytes) return;
     let spareCount = this.#byKey.size;
-    // Removes more than needed: iteration over a Map starts with the slots of deleted entries, so evicting plans one by one would pass those slots again each
+    // Evicts more than needed. Iteration over a Map starts with the slots of deleted entries, so evicting plans one by one would pass those slots again each
     // time.
     const [enough, enoughBytes] = [Math.ceil(maxPlans * FILLED), Math.ceil(maxBytes * FILLED)];
     for (const [key, kept] of this.#byKey) {

@@ -125,7 +125,7 @@ function digitsOf(word: string): string {
   return labels.map((label) => label.slice(label.startsWith(MORE_PREFIX) ? MORE_PREFIX.length : LAST_PREFIX.length)).join("");
 }
 
-/** RFC 4648 base32 of ASCII text, in lower case, without padding. */
+/** Encodes ASCII text as base32 (RFC 4648), in lower case, without padding. */
 function encodeBase32(text: string): string {
   let out = "";
   let bits = 0;

@@ -28,7 +28,7 @@ export function joinedLabels(labels: readonly Uint8Array[]): Uint8Array {
 
 /** Options for reading a name. */
 interface NameReadOptions {
-  /** Whether compression pointers are allowed. Each pointer must point to before the place that led to it. */
+  /** Whether compression pointers are allowed. Each pointer must point to an offset before the name or pointer target that contains it. */
   readonly mayPoint: boolean;
 }
 

@@ -14,7 +14,7 @@ export class AnswerSampler {
   /** Number of records to draw from the group, and number drawn so far. */
   #wanted = 0;
   #drawn = 0;
-  /** After sampling, the number of positions at the front that can hold another index than their own. */
+  /** After sampling, the number of positions at the front that may contain an index other than their own. */
   #moved = 0;
 
   /** `random` returns numbers in [0, 1). */

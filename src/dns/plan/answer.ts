@@ -281,7 +281,7 @@ function foundOf({ type, isSigned }: QueryQuestion, subject: DnsSubject, context
   return isSigned === true && isOfDenial(type) ? [[denial(subject, context)]] : recordsOf(findRecordType(type), subject, context);
 }
 
-/** Questions for NSEC or RRSIG get the denial with its signature (RFC 8482, section 7: one RRset is enough). */
+/** Returns whether questions for this type get the denial with its signature: NSEC and RRSIG (RFC 8482, section 7: one RRset is enough). */
 function isOfDenial(type: number): boolean {
   return type === RECORDS.NSEC.code || type === RECORDS.RRSIG.code;
 }
@@ -299,7 +299,7 @@ function recordsOf(type: RecordType | undefined, subject: DnsSubject, context: R
   return groups.filter((group) => group.length > 0);
 }
 
-/** ANY is answered with one small record (RFC 8482, 4.2). It shows that the name exists and cannot be used for amplification. */
+/** Returns the answer to ANY: one small record (RFC 8482, 4.2), which shows that the name exists and cannot be used for amplification. */
 function minimalAny(subject: DnsSubject, context: RecordContext): DnsRecord[][] {
   if (subject.kind === "empty" || subject.kind === "alias") return [];
   if (subject.kind === "entries" && subject.entries.length === 0) return [];

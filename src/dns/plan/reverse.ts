@@ -64,7 +64,7 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
   return items.length > 0 ? { kind: "empty" } : { kind: "absent" };
 }
 
-/** Returns the entry's own name in the first zone in which the name belongs to no longer zone. Undefined when there is no such zone. */
+/** Returns the entry's own name in the first zone that is also the longest zone containing that name. Undefined when there is no such zone. */
 function nameOf({ key }: EntryView, { zones, reverseZones }: Zones): { readonly text: string; readonly zone: string } | undefined {
   const { kind, name, namespace } = key;
   const form: DnsName = kind === KIND.NODE ? { form: "node", nodeId: name } : { form: "direct", name, namespace };

@@ -3,7 +3,7 @@ import { type AddressBlock, isWithin } from "../../lib/addresses.ts";
 import type { QuerySender } from "./responder.ts";
 import { prefixOf } from "./response-rate.ts";
 
-/** This fraction (1/4) of the slots is reserved for verified addresses: over TCP, with a valid cookie, or of a trusted forwarder. */
+/** This fraction (1/4) of the slots is reserved for senders with a verified address: they use TCP, send a valid cookie, or are trusted forwarders. */
 const PROVED_PART = 4;
 
 export interface PendingQueryLimits {

@@ -30,7 +30,7 @@ type QueryLabels = LabelsOf<"dns_queries_total">;
 export interface ResponderReply {
   /** Empty if no response is sent. */
   readonly bytes: Uint8Array;
-  /** Type and response code as labels of the metrics. The type is `other` also when there is no question. */
+  /** Type and response code as labels of the metrics. The type is also `other` when there is no question. */
   readonly qtype: QueryLabels["qtype"];
   readonly rcode: QueryLabels["rcode"];
   readonly isTruncated: boolean;

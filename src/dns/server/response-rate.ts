@@ -19,7 +19,7 @@ export interface ResponseRateOptions {
   readonly trusted?: readonly AddressBlock[] | undefined;
   /** Creates buckets that several threads share. Absent: the limit is per thread. */
   readonly makeBuckets?: MakeBuckets | undefined;
-  /** Length in ms of the pause of this process whose queued queries are being read at this time. 0 without such a pause. Default: always 0. */
+  /** Returns the length of a pause of this process, in ms, while the queries that queued up during the pause are being read; otherwise 0. Absent: always 0. */
   readonly pauseMs?: ((monoMs: number) => number) | undefined;
 }
 
@@ -28,7 +28,7 @@ const WINDOW_MS = 1000;
 const MAX_PAUSE_MS = 2 * WINDOW_MS;
 /** Limit for responses of more than three times the query size, for all unverified senders together, in multiples of the limit of one network. */
 const LARGE_NETWORKS = 50;
-/** Number of flags that remember whether the last limited response was cut. Networks with the same flag only affect which of their responses is cut. */
+/** Number of flags that remember whether the last limited response was cut. Networks that share a flag only affect which of each other's responses are cut. */
 const MARKS = 1 << 12;
 const IPV4 = /^(\d+\.\d+\.\d+)\.\d+$/;
 

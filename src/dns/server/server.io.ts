@@ -30,7 +30,7 @@ export interface DnsGatewayOptions {
   readonly host: string;
   /** 0 selects a free port. */
   readonly udpPort: number;
-  /** Absent: the UDP port number, also when the system selected it. */
+  /** Absent: the UDP port number, even if the system selected it. */
   readonly tcpPort?: number | undefined;
   /** How the two ports are shared with other threads. Absent: they are not shared. A `further` thread gets both port numbers from the first thread. */
   readonly sharing?: PortSharing | undefined;
@@ -87,8 +87,8 @@ export interface QuerySource {
 /** Answers queries, independent of the transport. */
 export interface DnsAnswers {
   /**
-   * Returns the response. Empty when the sender is over its rate limit, and undefined for a message that must not be answered. A promise when data must be
-   * fetched first; it resolves to undefined after `close`. A sequence of messages for a zone transfer.
+   * Returns the response: empty when the sender is over its rate limit, undefined for a message that must not be answered, and a sequence of messages for a
+   * zone transfer. When data must be fetched first, returns a promise, which resolves to undefined after `close`.
    */
   answer(query: Uint8Array, from: QuerySource): TcpAnswer;
   /** Counts input that was not answered. */
@@ -146,7 +146,7 @@ export const DNS_LIMITS: DnsLimits = {
   maxWaitingOfNetwork: 125,
   maxWaitMs: 500,
 };
-/** Above this number of bytes buffered for a TCP peer that does not read, the peer gets no further responses. */
+/** A TCP peer that does not read gets no further responses while more than this number of bytes is buffered for it. */
 const TCP_HIGH_WATER_BYTES = 16 * 1024;
 /** Maximum number of port numbers to try until TCP gets the same number as UDP. */
 const MAX_PORT_ATTEMPTS = 20;
@@ -414,8 +414,8 @@ function bindError(cause: unknown, at: { readonly transport: DnsTransport; reado
   const where = `dns ${at.transport} ${at.host}:${at.port}`;
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
   if (code === "EADDRINUSE")
-    return new Error(`address already in use: ${where}; pass --dns-port with another port (0 takes any free one)`, { cause });
+    return new Error(`address already in use: ${where}; pass --dns-port with another port (0 selects a free port)`, { cause });
   if (code === "EACCES")
-    return new Error(`not allowed to bind ${where}; ports below 1024 need a privilege, pass --dns-port with another port`, { cause });
+    return new Error(`not allowed to bind ${where}; ports below 1024 need a privilege; pass --dns-port with another port`, { cause });
   return new Error(`cannot bind ${where}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
 }

@@ -9,7 +9,10 @@ import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { DropReason } from "./counts.ts";
 
 export interface TcpLimits {
-  /** Maximum number of concurrent connections. One more closes the longest idle connection that is not receiving a zone transfer. */
+  /**
+   * Maximum number of concurrent connections. A further connection closes the one that has been idle longest. Connections with a zone transfer are closed only
+   * if there are no others.
+   */
   readonly maxConnections: number;
   /** A connection is closed when no complete query was answered and no response was read for this time. */
   readonly idleTimeoutMs: number;
@@ -33,7 +36,7 @@ export interface TcpPeer {
 export interface TcpHandlers {
   /**
    * Returns the answer to one query; undefined closes the connection. A promise resolves to undefined only while the gateway is closing. A sequence of messages
-   * is read as the connection has room, and ended when the connection closes; it has its own time limit.
+   * is read while the connection has room, and is ended when the connection closes. It has its own time limit.
    */
   answer(query: Uint8Array, peer: TcpPeer): TcpAnswer;
   dropped(reason: DropReason): void;
@@ -106,7 +109,7 @@ export class TcpConnections {
     this.#turnLater();
   }
 
-  /** At most one pass is scheduled, also when ready connections are closed and others become ready. */
+  /** At most one pass is scheduled, even if ready connections are closed and others become ready. */
   #turnLater(): void {
     if (this.#isTurnDue) return;
     this.#isTurnDue = true;
@@ -140,9 +143,9 @@ export class TcpConnections {
 interface ConnectionHandlers {
   answer(query: Uint8Array): ReturnType<TcpHandlers["answer"]>;
   dropped(reason: DropReason): void;
-  /** The connection has a complete query, and waits for `answerNext`. */
+  /** Called when the connection has a complete query, and waits for `answerNext`. */
   ready(): void;
-  /** A zone transfer has ended. */
+  /** Called when a zone transfer has ended. */
   streamed(): void;
 }
 

@@ -181,7 +181,7 @@ async function openUdp(host: string, at: { readonly port: number; readonly shari
   // HOT: `dgram` looks up the peer of each send, by default with a result in the next event-loop turn. A literal address needs no lookup. Before the socket is
   // bound, the default lookup is used.
   const lookUp: NonNullable<SocketOptions["lookup"]> = (name, options, done) => {
-    // oxlint-disable-next-line unicorn/no-null -- dgram says "no error" so
+    // oxlint-disable-next-line unicorn/no-null -- `dgram` reports success as null
     if (isBound) done(null, name, isIP(name));
     else lookup(name, options, done);
   };

@@ -33,7 +33,7 @@ const HOUR_SECONDS = 3600;
 const DAY_SECONDS = 24 * HOUR_SECONDS;
 /** Signatures become valid this long before they are made, for clients whose clocks are slow. */
 const BEGINS_BEFORE_SECONDS = HOUR_SECONDS;
-/** Days longer than a plan is cached and its answers can be cached after that. */
+/** Validity of a signature. It is days longer than a plan is cached plus the time for which other caches may keep its answers. */
 const VALID_SECONDS = 7 * DAY_SECONDS;
 /** A signature is replaced after this time, or when the clock was set back by half of `BEGINS_BEFORE_SECONDS`. */
 const KEPT_MS = DAY_SECONDS * 1000;
@@ -61,7 +61,7 @@ export class ZoneSigner {
   #soaVersion = -1;
   /** Number of signatures so far. */
   madeCount = 0;
-  /** Number of signatures so far that the limit refused. */
+  /** Number of signatures that were refused because of the limit. */
   refusedCount = 0;
 
   constructor({ keys, now }: ZoneSignerOptions) {
@@ -166,7 +166,8 @@ export class ZoneSigner {
       RECORDS.RRSIG.write(data, head);
       const records = canonicalSet({ name, ttlSeconds, code, isFolded }, set, writeRecordData);
       const signature = this.#keys.sign(index, Buffer.concat([head.taken(), records]));
-      if (signature.length !== SIGNATURE_BYTES) throw new RangeError(`a signature has ${signature.length} bytes`);
+      if (signature.length !== SIGNATURE_BYTES)
+        throw new RangeError(`invalid signature: expected ${SIGNATURE_BYTES} bytes, got ${signature.length}`);
       this.madeCount += 1;
       return { type: "RRSIG", name, ttlSeconds, data: { ...data, signature } };
     });

@@ -17,7 +17,7 @@ export const MAX_AT_ADDRESS = 64;
 export interface TruncatedList<T> {
   readonly items: readonly T[];
   readonly isCut: boolean;
-  /** Set when the list leaves out entries in maintenance. The name of the list then exists, although the list may be empty. Absent: no entry was left out. */
+  /** Set when the list leaves out entries in maintenance. The name of the list then exists even if the list is empty. Absent: no entry was left out. */
   readonly hasDrained?: true;
   /** The distinct values, from the listed entries, that limit the TTL of the list. Absent: nothing limits it. */
   readonly ttlSources?: readonly TtlSource[];
@@ -72,7 +72,7 @@ export function typesOf(domain: string, zone: string, catalog: BrowsableCatalog)
   return { items: items.slice(0, MAX_BROWSED), isCut, ...(hasDrained && { hasDrained }), ...(ttlSources.length > 0 && { ttlSources }) };
 }
 
-/** Returns whether the name that lists the types exists. It exists also when all its entries are drained, like other names of drained entries. */
+/** Returns whether the name that lists the types exists. Like other names, it exists even if all its entries are drained. */
 export function hasTypes({ items, hasDrained }: TruncatedList<string>): boolean {
   return items.length > 0 || hasDrained === true;
 }

@@ -19,40 +19,40 @@ const OF_NODES = `${NODES_NAMESPACE}\0`;
 /** The fact that changes with every other fact. A plan depends on it when its own list of facts would take too much memory. */
 const ANY = "*";
 
-/** The entries of a name. */
+/** Returns the key for the entries of a name. */
 export function entryDependency(kind: Kind, namespace: string, name: string): string {
   return namedDependency(`${namespace}\0${name}\0${kind}`);
 }
 
-/** The entries of a name given as in `nameOfKey`. */
+/** Returns the key for the entries of a name given as in `nameOfKey`. */
 export function namedDependency(name: string): string {
   return `=${name}`;
 }
 
-/** The entries of all nodes, and which nodes are alive. */
+/** The key for the entries of all nodes, and for which nodes are alive. */
 export const NODES_DEPENDENCY = "nodes";
 
-/** The entries of a namespace. */
+/** Returns the key for the entries of a namespace. */
 export function namespaceDependency(namespace: string): string {
   return `/${namespace}`;
 }
 
-/** The entries that own an alias, and their contents. */
+/** Returns the key for the entries that own an alias, and their contents. */
 export function aliasDependency(alias: string): string {
   return `@${alias}`;
 }
 
-/** The entries with a target at an address. */
+/** Returns the key for the entries with a target at an address. */
 export function addressDependency(address: string): string {
   return `^${address}`;
 }
 
-/** The names that exist at or below a name. */
+/** Returns the key for the names that exist at or below a name. */
 export function belowDependency(suffix: string): string {
   return `.${suffix}`;
 }
 
-/** Whether the source node of shown entries is alive. */
+/** Returns the key for the liveness of the source node of entries that are shown. */
 export function originDependency(id: string): string {
   return `#${id}`;
 }

@@ -50,28 +50,28 @@ export class DependencyRecorder {
     this.#facts.add(() => entryDependency(kind, namespace, name));
   }
 
-  /** The entries of this source node are shown while the node is alive. */
+  /** Records that the plan shows entries of this source node, which it does only while the node is alive. */
   origin(id: string): void {
     this.#facts.add(() => originDependency(id));
   }
 
-  /** The entries of all nodes, and which nodes are alive. */
+  /** Records a dependency on the entries of all nodes, and on which nodes are alive. */
   nodes(): void {
     this.#facts.add(() => NODES_DEPENDENCY);
   }
 
-  /** The list of services of the namespace. */
+  /** Records a dependency on the list of services of the namespace. */
   services(namespace: string): void {
     this.#facts.add(() => namespaceDependency(namespace));
   }
 
-  /** Aliases may be registered as full names, so both spellings count. */
+  /** Records a dependency on the owners of an alias. Aliases may be registered as full names, so both spellings are recorded. */
   alias(name: string, zone: string): void {
     this.#facts.add(() => aliasDependency(name));
     this.#facts.add(() => aliasDependency(`${name}.${zone}`));
   }
 
-  /** The entries with a target at the address, given as in `addressText`. */
+  /** Records a dependency on the entries with a target at the address, given as in `addressText`. */
   address(address: string): void {
     this.#facts.add(() => addressDependency(address));
   }
@@ -90,12 +90,12 @@ export class DependencyRecorder {
     this.#isAsked = true;
   }
 
-  /** Results from other clusters depend on the heartbeat record of each cluster. `name`: as in `nameOfKey`. */
+  /** Records a dependency on the heartbeat record of a cluster, on which results from that cluster depend. `name`: as in `nameOfKey`. */
   beacon(name: string): void {
     this.#facts.add(() => namedDependency(name));
   }
 
-  /** Some of the data expires at this time. */
+  /** Records that some of the data expires at this time. */
   ends(ends: Time): void {
     this.#ends = earlier(this.#ends, ends);
   }

@@ -1,6 +1,6 @@
 /**
- * How DNS looks up entries that a resolver does not watch: names that it fetches on demand, and upstream entries that own an alias or lie below a name. A node
- * has the complete catalog and needs no such lookup.
+ * Defines how DNS looks up entries that a resolver does not watch: names that it fetches on demand, and upstream entries that own an alias or lie below a name.
+ * A node has the complete catalog and needs no such lookup.
  */
 import type { EntryView } from "../../catalog/entry/view.ts";
 import type { InstanceName } from "../../catalog/query/instances.ts";

@@ -40,11 +40,11 @@ export interface DnsCatalog {
   readonly findCluster?: ((kind: Kind, namespace: string, name: string) => EntryView | undefined) | undefined;
   /** Returns the current time. Absent when no data that is read expires by the clock. */
   readonly now?: (() => Time) | undefined;
-  /** The remote lookups of a resolver, to verify that earlier results still hold. Absent on a node, which has the complete catalog. */
+  /** The remote lookups of a resolver, to verify that earlier results are still valid. Absent on a node, which has the complete catalog. */
   readonly remoteLookup?: Pick<RemoteLookup, "begin" | "isCurrent" | "isFollowed"> | undefined;
   /**
    * Returns the entries of this kind, namespace and name, in catalog order. With `port`: only entries with this word among their `portWords`. With
-   * `instanceId`: only entries with this instance id. A name with too many entries gives a sample, a different one for each call.
+   * `instanceId`: only entries with this instance id. For a name with too many entries, each call returns a different sample.
    */
   find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[];
   /**
@@ -282,7 +282,7 @@ function clusterSubject(name: DnsName, catalog: DnsCatalog): DnsSubject | undefi
   const isLocated = name.form === "located" && name.port === undefined;
   if (catalog.findCluster === undefined || (name.form !== "direct" && !isLocated)) return undefined;
   const kind = isLocated ? name.kind : KIND.SERVICE;
-  // Entries without a target of this transport count too: the name is still served here.
+  // Entries without a target of this transport are included, because the name is still served here.
   if (catalog.find(kind, name.namespace, name.name).some(isShown)) return undefined;
   const entry = catalog.findCluster(kind, name.namespace, name.name);
   const shows = (target: TargetView) => !isLocated || transportOf(target) === name.transport;
@@ -341,7 +341,9 @@ function isShown(entry: EntryView): boolean {
   return !isDrained(entry);
 }
 
-/** `zones`: all zones of the gateway. If the canonical name belongs to a longer one of them, it names other entries there, so it is not used. */
+/**
+ * `zones`: all zones of the gateway. An alias is ignored if its canonical name lies in a longer zone of the gateway, because the name then means other entries.
+ */
 function aliasSubject(relative: string, zone: string, catalog: DnsCatalog, zones: readonly string[] = [zone]): DnsSubject | undefined {
   if (relative === "") return undefined;
   const { entries: aliasOwners, isSample } = sampled(catalog, () => catalog.findAlias(relative, zone));
@@ -388,7 +390,7 @@ function isAboveSomething(
   if (namespace !== undefined && catalog.hasNameUnder(namespace, zone)) return true;
   // An alias is stored as written, so it can lie below labels that no namespace has, such as `_tcp`.
   if (namespace !== relative && catalog.hasNameUnder(relative, zone)) return true;
-  // The name may be the tail of a longer encoded name. A complete search would cost too much for one answer, so a possible name counts as existing.
+  // The name may be the tail of a longer encoded name. A complete search would cost too much for one answer, so a possible name is treated as existing.
   const below = belowLonger(relative);
   if (below !== undefined && mayHaveNames(below, zone, catalog)) return true;
   const domain = domainOfTypes(relative);

@@ -115,7 +115,7 @@ export class ZoneTransfers {
     try {
       const chain = new TsigChain(signing);
       for await (const message of this.#unsigned(request, end)) {
-        if (performance.now() - startedMs > this.#limits.maxMs) throw new TransferTimeout("the transfer took too long");
+        if (performance.now() - startedMs > this.#limits.maxMs) throw new TransferTimeout("the transfer exceeded its time limit");
         const signed = chain.sign(message, Math.floor(Date.now() / 1000));
         end.sizeBytes += signed.length;
         yield signed;

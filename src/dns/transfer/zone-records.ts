@@ -116,7 +116,7 @@ function* reverseRecords({ zone, catalog, settings, dnsNames }: ZoneSources): Ge
   }
 }
 
-/** Yields the address records of the hosts that these records refer to, each once: names of addresses. */
+/** Yields the address records of the hosts (names of addresses) that these records refer to, each host once. */
 function* hostRecords(records: readonly DnsRecord[], known: Set<string>, { zone, settings }: ZoneSources): Generator<readonly DnsRecord[]> {
   const end = `.${ADDRESS_LABEL}.node.${zone}`;
   const zones = allZones(settings);

@@ -119,7 +119,7 @@ export class AliasOwnerCache {
 }
 
 /**
- * Returns whether anything that the viewer sees, and whose claim is valid, lies at the name or below it. If the answer is incomplete, such data is assumed to
+ * Returns whether there is anything at or below the name that the viewer may see and whose claim is valid. If the answer is incomplete, such data is assumed to
  * exist.
  */
 export function isAbove({ namespaces, claims, isMore }: AliasOwners, suffix: string, { sees, counts }: NameView): boolean {

@@ -436,8 +436,8 @@ class CatalogInDns implements DnsCatalog {
   }
 
   /**
-   * Returns true when the entries of the name are available. Throws like `RemoteLookup.know`, but returns false when no upstream can be asked and the name is
-   * optional.
+   * Returns true when the entries of the name are available. Throws like `RemoteLookup.require`, but returns false when no upstream can be queried and the name
+   * is optional.
    */
   #knows(name: InstanceName, isOptional: boolean): boolean {
     try {

@@ -28,7 +28,7 @@ export class CredentialViews {
     this.#maxCount = maxCount;
   }
 
-  /** Returns the catalog as a caller sees it. `base`: the view of the caller's address, which gives everything except the permissions. */
+  /** Returns the catalog as a caller sees it. `base`: the view of the caller's address, which determines everything except the permissions. */
   find(caller: Caller, base: DnsView): DnsCatalog {
     const { tenant, cluster } = caller;
     const key = `${base.index}\0${cluster}\0${tenant}`;
@@ -42,7 +42,7 @@ export class CredentialViews {
   #free(): Pick<DnsView, "generation" | "index"> {
     if (this.#kept.size < this.#maxCount) return { index: this.#firstIndex + this.#kept.size, generation: 0 };
     const [oldest] = this.#kept;
-    assert(oldest !== undefined, "a full set of views has a least recently used view");
+    assert(oldest !== undefined, "at least one view in a full set");
     const [key, { view }] = oldest;
     this.#kept.delete(key);
     return { index: view.index, generation: ((view.generation ?? 0) + 1) % MAX_GENERATION };

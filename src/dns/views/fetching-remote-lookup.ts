@@ -30,10 +30,13 @@ export interface RemoteLookupParts {
   };
   /** Returns whether entries of a watched name are retained although they were probably removed upstream. Such data may be stale. */
   readonly isHeld: (name: InstanceName) => boolean;
-  /** Requests a name. Undefined: the name is being fetched, and `told` is called once when that ends. Throws `not_ready`. */
+  /** Requests a name. Undefined: the name is being fetched, and `told` is called once when the fetch ends. Throws `not_ready`. */
   readonly ask: (name: InstanceName, asked: LookupOptions, told: (error: WaymarkError | undefined) => void) => AnswerQuality | undefined;
   readonly aliasOwners: AliasOwnerCache;
-  /** Asks the upstream for the owners of a name in a zone, and for names below it. `told` is called once, later; with undefined if the request failed. */
+  /**
+   * Queries the upstream for the owners of a name in a zone, and for names below it. `told` is called once, asynchronously; with undefined if the request
+   * failed.
+   */
   readonly askAliasOwners: (name: string, zone: string, told: (aliasOwners: AliasOwners | undefined) => void) => void;
   /** Number of inputs that the machine has processed. */
   readonly inputCount: () => number;
@@ -157,7 +160,7 @@ export class FetchingRemoteLookup implements RemoteLookup {
   findAlias(name: string, zone: string, view: NameView, hasOwn: boolean): readonly AliasOwner[] {
     const found = this.#about(name, zone);
     if (found !== undefined) return this.#at(found, name, view, hasOwn);
-    // While no upstream can be asked, the entries in watched namespaces are the answer.
+    // While no upstream can be queried, the entries in watched namespaces are the answer.
     if (hasOwn) return [];
     throw unknown();
   }
@@ -194,7 +197,7 @@ export class FetchingRemoteLookup implements RemoteLookup {
     return aliasOwners;
   }
 
-  /** Returns the known result for a name. Undefined when none is known and no upstream can be asked. Throws `PendingNameError` while it is being fetched. */
+  /** Returns the known result for a name. Undefined when none is known and no upstream can be queried. Throws `PendingNameError` while it is being fetched. */
   #about(name: string, zone: string): FoundAliasOwners | undefined {
     const { machine, aliasOwners, judgedRevision, now } = this.#parts;
     if (this.isEmpty) return EVERYTHING_FOLLOWED;
@@ -202,11 +205,11 @@ export class FetchingRemoteLookup implements RemoteLookup {
     const key = `${name} ${zone}`;
     this.#told.aliasOwners.add(key);
     const kept = aliasOwners.find(key, judgedRevision(), monoMs, machine.upstreams.cutOffMonoMs);
-    // A result that nothing lies below the name is outdated if a name from there was fetched since.
+    // A cached result with no names below this one is outdated if a name below it was fetched since.
     const isOver = kept?.aliasOwners.namespaces.length === 0 && kept.arrivedMonoMs < (this.#above.get(name) ?? Number.NEGATIVE_INFINITY);
     const found = isOver ? undefined : kept;
     if (found?.state === "fresh" || machine.upstreams.isCutOff) return found;
-    // An expired negative result is not used while an upstream can be asked.
+    // An expired negative result is not used while an upstream can be queried.
     const isLate = monoMs - (this.#asked.get(key)?.sinceMonoMs ?? monoMs) >= LATE_MS && found !== undefined && !isEmpty(found.aliasOwners);
     if (isLate || this.#hasFailed(key)) return found && { ...found, state: "narrow" };
     throw new PendingNameError(key, this.#ask(key, name, zone), this.#askedIn);
@@ -338,5 +341,5 @@ const EVERYTHING_FOLLOWED: FoundAliasOwners = {
 
 /** Returns the error for an unknown name. It is the same for all reasons, so that all such questions are answered alike. */
 function unknown(cause?: unknown): WaymarkError {
-  return new WaymarkError("not_ready", "the name is not cached by this resolver, and no upstream could be asked", { cause });
+  return new WaymarkError("not_ready", "the name is not cached by this resolver, and no upstream could be queried", { cause });
 }

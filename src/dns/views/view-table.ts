@@ -12,7 +12,7 @@ export interface FoundView {
 }
 
 interface TrieNode {
-  /** The view of addresses that match no longer prefix. Undefined: inherited from the parent. */
+  /** The view of addresses for which this is the longest matching prefix. Undefined: inherited from the parent. */
   own: number | undefined;
   readonly below: [TrieNode | undefined, TrieNode | undefined];
   /** The view of all addresses below. Undefined when they have several. */
@@ -37,7 +37,7 @@ export class ViewTable {
    */
   find(address: Uint8Array, bits: number, addressBits: number): FoundView {
     let node = this.#root;
-    /** The views of addresses that match no longer prefix: for prefixes that contain the whole network, and for all prefixes on the path. */
+    // The view of the longest matching prefix so far: among the prefixes that contain the whole network, and among all prefixes on the path.
     let [index, inherited] = [this.#otherwise, this.#otherwise];
     for (let depth = 0; ; depth++) {
       inherited = node.own ?? inherited;
@@ -65,7 +65,7 @@ function newNode(): TrieNode {
   return { own: undefined, below: [undefined, undefined], whole: undefined };
 }
 
-/** Bits after the end of the bytes count as 0. */
+/** Returns 0 for bits after the end of the bytes. */
 function bitOf(bytes: Uint8Array, at: number): 0 | 1 {
   return (((bytes[at >> 3] ?? 0) >> (7 - (at & 7))) & 1) === 0 ? 0 : 1;
 }

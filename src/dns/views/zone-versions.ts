@@ -68,7 +68,7 @@ export class ZoneVersions {
   readonly #judged = new Set<string>();
   #cutMonoMs = Number.NEGATIVE_INFINITY;
 
-  /** Assigns a new serial to every class, because changes shortly before the start were perhaps not stored. Nothing is published before `tell`. */
+  /** Assigns a new serial to every class, because changes shortly before the start may not have been stored. Nothing is published before `tell`. */
   constructor({ classes, kept, atLeast, told }: ZoneVersionsOptions, wallMs: number) {
     this.classes = classes;
     this.#kept = kept;
@@ -192,9 +192,9 @@ export interface ZoneChangesSources {
   readonly identity: { readonly clusterId: string };
 }
 
-/** Maximum number of verdicts to compare two policies. If more would be needed, every class counts as affected. */
+/** Maximum number of verdicts to compare two policies. If more would be needed, every class is treated as affected. */
 const MAX_VERDICTS = 100_000;
-/** Maximum number of records whose DNS content is remembered: those that changed last. All others count as changed each time they are touched. */
+/** Maximum number of records whose DNS content is remembered: those that changed last. All others are treated as changed each time they are touched. */
 const MAX_REMEMBERED = 10_000;
 /**
  * Maximum number of changes that are examined when every class already has a recorded change. Examining them keeps their remembered content current for the
@@ -222,12 +222,12 @@ export class ZoneChanges {
   readonly #shown: BoundedMap<KeyText, string>;
   readonly #bounds: ZoneChangesBounds;
   /**
-   * The classes that the last policy change affects. They are recorded again when all records have been re-evaluated under the new policy, which counts as
-   * another policy version.
+   * The classes that the last policy change affects. They are recorded again when all records have been re-evaluated under the new policy, because that changes
+   * the policy revision too.
    */
   #affected: readonly number[] = [];
 
-  /** The current state of the catalog counts as scanned. */
+  /** Treats the current state of the catalog as scanned. */
   constructor(sources: ZoneChangesSources, viewers: readonly Caller[], bounds = BOUNDS) {
     this.#sources = sources;
     this.#bounds = bounds;
@@ -264,13 +264,13 @@ export class ZoneChanges {
       const winner = replica.winner(stored);
       if (winner === undefined) this.#shown.delete(stored.key);
       const isOther = winner !== undefined && this.#isOther(winner);
-      // A record that was hidden before and after is no change, for example a foreign record that owner rules hide.
+      // A change to a record that was and remains hidden is ignored, for example to a foreign record that owner rules hide.
       if (stored.filterRevision > since || isOther) versions.noteChange(stored.namespace);
       return true;
     });
   }
 
-  /** Returns whether DNS may show something else for the record than at the last scan. Load appears in no answer, so a load report is no change. */
+  /** Returns whether DNS may show something else for the record than at the last scan. Answers do not contain load, so a load report is not a change. */
   #isOther(record: CatalogRecord): boolean {
     const { key, origin, scope, at, contentBytes } = record;
     const content = sha256Hex(this.#sources.replica.slab.view(at, contentBytes)).slice(0, SHOWN_CHARS);

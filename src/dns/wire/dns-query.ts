@@ -141,7 +141,7 @@ export class DnsQuery {
     this.knownSerial = undefined;
   }
 
-  /** Answered with only a header, because no part of the message can be trusted. */
+  /** Rejects a message. It is answered with only a header, because no part of it can be trusted. */
   #malformed(): true {
     this.#forgetEdns();
     this.questionEnd = HEADER_BYTES;
@@ -187,7 +187,7 @@ export class DnsQuery {
   #readRest(start: number, beforeCount: number, additionalCount: number): boolean {
     const { bytes } = this;
     let at = start;
-    // A record has at least 11 bytes, so a forged large count ends with the bytes.
+    // A record has at least 11 bytes, so the loop ends with the bytes even if a forged count is larger.
     for (let i = 0; i < beforeCount + additionalCount; i++) {
       const nameEnd = skipName(bytes, at);
       if (nameEnd === undefined || nameEnd + 10 > bytes.length) return false;

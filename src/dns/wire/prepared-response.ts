@@ -13,7 +13,7 @@
  * | glue | for each host: 4 start; then 4 end of the last |
  * | pieces | the records as they are sent, then the glue, then the authority section |
  *
- * A record of 0 bytes is one that fits into no message. The glue of a host is: 2 number of records, 1 length of the host name, the name (only if no record
+ * A record of 0 bytes does not fit into any message. The glue of a host is: 2 number of records, 1 length of the host name, the name (only if no record
  * contains it; otherwise the length is 0), and each record without its owner.
  */
 import { type AnswerPlan, CLASS_IN, RCODE, type Rcode } from "../plan/answer.ts";
@@ -252,8 +252,8 @@ export function prepare(plan: AnswerPlan, name: string | undefined, place = HEAD
 }
 
 /**
- * HOT: runs per record, also for made-up names. Small buffers share pooled memory; a separate array would cost more in garbage collection than all other work
- * on the record.
+ * HOT: runs per record, including for made-up names. Small buffers share pooled memory; a separate array would cost more in garbage collection than all other
+ * work on the record.
  */
 function copyOf(bytes: Uint8Array): Uint8Array {
   return Buffer.from(bytes);
@@ -337,7 +337,10 @@ class PieceWriter implements DataWriter {
     this.#pieceAt = place + wireBytes(question) + 4;
   }
 
-  /** Writes a record; empty if it fits into no message. With `isPlaced`, the record directly follows the previous pieces, and later names may point into it. */
+  /**
+   * Writes a record; empty if it does not fit into any message. With `isPlaced`, the record directly follows the previous pieces, and later names may point
+   * into it.
+   */
   record(record: DnsRecord, isPlaced: boolean): Uint8Array {
     this.at = 0;
     this.#isPlaced = isPlaced;

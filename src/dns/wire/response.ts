@@ -69,7 +69,7 @@ export interface ResponseFacts {
   limitBytes: number;
   /** Size of the TSIG record after the message; 0 without TSIG. It is not part of `limitBytes`. */
   signatureBytes: number;
-  /** Sends no records and sets TC, whatever the size, so that the client retries over TCP. */
+  /** Whether to send no records and set TC, regardless of the size, so that the client retries over TCP. */
   isCut: boolean;
   /** Maximum number of records of the requested RRset; the sample is drawn by weight. Undefined: no limit. */
   answerLimit: number | undefined;
@@ -372,7 +372,7 @@ export class ResponseWriter {
     this.#u16(MAX_UDP_BYTES);
     this.#u8(rcode >> 4);
     this.#u8(0);
-    // DO is copied from the query, also when nothing is signed (RFC 3225, 3).
+    // DO is copied from the query, even if nothing is signed (RFC 3225, 3).
     this.#u16((query.isDnssecOk ? 0x8000 : 0) | (facts.isCompact ? 0 : 0x4000));
     const end = this.#at + 2 + optBytes - OPT_BYTES;
     this.#u16(optBytes - OPT_BYTES);

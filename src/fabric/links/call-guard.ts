@@ -23,7 +23,7 @@ export class CallGuard {
     this.#peerAuth = peerAuth;
   }
 
-  /** Whether a connection lacks any proof that this node accepts, whatever the caller claims. */
+  /** Returns whether a connection lacks any proof that this node accepts, whatever the caller claims. */
   isStranger(identity: PeerIdentity): boolean {
     return refusalOfCaller(identity, this.#peerAuth) !== undefined;
   }

@@ -35,7 +35,7 @@ export interface LinkChannel<F extends LinkFrame = LinkFrame> extends FabricPart
   readonly speaks: "in turn" | "last";
   /** Opens a session on a link that came up. Returns undefined when the channel has nothing to send to this peer. */
   open(link: LinkId, greeted: LinkGreeting, time: Time, out: FabricOutput[]): ChannelSession<F> | undefined;
-  /** A link is down. */
+  /** Called when a link is down. */
   closed(link: LinkId): void;
   /** Changes that affect all links. */
   readonly shared?: SharedNews;
@@ -43,15 +43,15 @@ export interface LinkChannel<F extends LinkFrame = LinkFrame> extends FabricPart
 
 /** A channel on one link. It queues no frames for a slow peer: `next` creates a frame when the stream accepts it. */
 export interface ChannelSession<F extends LinkFrame = LinkFrame> {
-  /** The next frame. Undefined when there is none now. */
+  /** Returns the next frame. Undefined when there is none now. */
   next(time: Time): F | undefined;
   /** Handles a frame of one of the channel's `kinds`. */
   receive(frame: F, time: Time, out: FabricOutput[]): readonly ChannelNews[];
-  /** Whether `next` has a frame. */
+  /** Returns whether `next` has a frame. */
   hasWork(time: Time): boolean;
   /** Does the due work. Called at `nextDeadlineMs`. */
   tick(time: Time, out: FabricOutput[]): void;
-  /** When work is due; `NEVER` when there is none. */
+  /** Returns when work is due; `NEVER` when there is none. */
   nextDeadlineMs(): number;
   /** Whether this node has everything that the peer had, within this channel's subject, when the link came up. */
   readonly isCaughtUp: boolean;
@@ -66,10 +66,10 @@ export interface SharedNews {
   tick(time: Time): void;
   /** A number that changes with every change of the state. */
   readonly order: number;
-  /** Whether every link must be visited now. */
+  /** Returns whether every link must be visited now. */
   isDue(time: Time): boolean;
-  /** Called when every link is visited. */
+  /** Called after every link was visited. */
   looked(time: Time): void;
-  /** When to call `tick` or, if there are links, `isDue`; `NEVER` when nothing is due. */
+  /** Returns when to call `tick` or, if there are links, `isDue`; `NEVER` when nothing is due. */
   nextDeadlineMs(linkCount: number): number;
 }

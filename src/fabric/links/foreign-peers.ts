@@ -9,8 +9,8 @@ import { eventOutput, type FabricOutput } from "../io-types.ts";
 import type { Goodbye } from "../wire/messages.ts";
 
 /**
- * Which clusters are allowed. `strict`: listed clusters that prove it by certificate. `explicit`: listed clusters. `permissive`: every
- * cluster of the region.
+ * Which clusters are allowed. `strict`: listed clusters whose nodes prove their cluster by certificate. `explicit`: listed clusters.
+ * `permissive`: every cluster of the region.
  */
 export type TrustMode = "strict" | "explicit" | "permissive";
 
@@ -22,7 +22,7 @@ export interface PeerAuthSettings {
   readonly hasCertificates: boolean;
 }
 
-/** The settings of a node without any. */
+/** The settings of a node that configures none. */
 export const EVERY_CLUSTER: PeerAuthSettings = { mode: "permissive", clusters: [], hasCertificates: false };
 
 export interface ClusterLocation {
@@ -63,7 +63,7 @@ export class ForeignPeers {
     return this.#known.size;
   }
 
-  /** Why nodes of a cluster and region are refused, and which setting would allow them. Undefined when they are allowed. */
+  /** Returns why nodes of a cluster and region are refused, and which setting would allow them. Undefined when they are allowed. */
   refusalOf(place: ClusterLocation): ForeignRefusal | undefined {
     const { clusterId, region } = this.#here;
     if (place.region !== region)
@@ -77,7 +77,7 @@ export class ForeignPeers {
     return { reason: "wrong_cluster", detail: this.#remedy(place.clusterId) };
   }
 
-  /** Whether nodes of a cluster are allowed, provided that they are in this region. */
+  /** Returns whether nodes of a cluster are allowed, provided that they are in this region. */
   isLetIn(clusterId: string): boolean {
     const { mode, hasCertificates } = this.#settings;
     if (clusterId === this.#here.clusterId || mode === "permissive") return true;
@@ -93,7 +93,7 @@ export class ForeignPeers {
     return isNew(this.#logged, `${clusterId}\0${region}`);
   }
 
-  /** Whether the node is known to be foreign and is not a member. */
+  /** Returns whether the node is known to be foreign and is not a member. */
   has(nodeId: string): boolean {
     return this.#known.has(nodeId) && !this.#isMember(nodeId);
   }

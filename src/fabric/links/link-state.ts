@@ -30,7 +30,7 @@ export interface LinkState extends LinkRow {
   readonly isCaughtUp: boolean;
 }
 
-/** The state of an incoming link before its hello. */
+/** Returns the state of an incoming link before its hello. */
 export function newRow(link: LinkId, time: Time, timeoutMs: number): LinkRecord {
   const deadlineMonoMs = time.monoMs + timeoutMs;
   const facts = { link, nodeId: "", hello: undefined, identity: undefined, protocolVersion: 0, sinceMonoMs: time.monoMs };
@@ -39,9 +39,9 @@ export function newRow(link: LinkId, time: Time, timeoutMs: number): LinkRecord 
 }
 
 /**
- * Whether the node of the old link is still a member at its address, although the new link has the same id, a higher generation and
- * another address. Then a second node with this id was started. When a node has moved instead, its old link ends or its old address is
- * soon declared dead.
+ * Returns whether the node of the old link is still a member at its address, although the new link has the same id, a higher generation and
+ * another address. If so, a second node with this id was started. If the node has moved instead, its old link ends or the node at its old
+ * address is soon declared dead.
  */
 function isStillThere(old: LinkRecord, next: LinkRecord, members: Iterable<MemberUpdate>): boolean {
   if (old.hello === undefined || old.hello.address === next.hello?.address) return false;
@@ -53,19 +53,19 @@ function isStillThere(old: LinkRecord, next: LinkRecord, members: Iterable<Membe
 export function duplicateNode({ nodeId, generation }: Hello, old: Hello | undefined): PeerRefusal {
   const isOlder = generation < (old?.generation ?? 0);
   const detail = isOlder
-    ? `${nodeId} is already linked with a newer generation than ${generation}`
+    ? `node ${nodeId} already has a link with a newer generation than ${generation}`
     : `two nodes have the id ${nodeId}; the other one is alive at ${old?.address ?? "?"}`;
   return { reason: "duplicate_node", detail };
 }
 
-/** Whether links end for this reason in normal operation. */
+/** Returns whether links end for this reason in normal operation. */
 export function isQuiet(reason: Goodbye): boolean {
   return (
     reason === "leave" || reason === "restart" || reason === "duplicate_link" || reason === "not_needed" || reason === "too_many_links"
   );
 }
 
-/** The severity of the event for a link that either side ended. */
+/** Returns the severity of the event for a link that either side ended. */
 export function severityOf(reason: Goodbye): FabricEvent["severity"] {
   if (reason === "duplicate_node") return "error";
   return isQuiet(reason) ? "debug" : "warn";
@@ -75,12 +75,12 @@ export interface RedundantLinkFacts {
   /** The id of this node. */
   readonly nodeId: string;
   readonly members: () => Iterable<MemberUpdate>;
-  /** When two links came up within this time of each other, each end opened one. */
+  /** If two links came up within this time of each other, each side opened one. */
   readonly sameTimeMs: number;
   readonly monoMs: number;
 }
 
-/** Which of two links ends. "none" when the links belong to different nodes; then the new one is refused. */
+/** Returns which of two links ends. "none" when the links belong to different nodes; the new one is then refused. */
 export function loserOf(
   old: LinkRecord,
   next: LinkRecord,

@@ -105,12 +105,12 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     }
   }
 
-  /** The next hello or goodbye of a link. */
+  /** Returns the next hello or goodbye of a link. */
   next(link: LinkId): LinkFrame | undefined {
     return this.#rows.get(link)?.control.shift();
   }
 
-  /** Gives up a link whose hello is a border hello. Returns the peer's identity, or undefined when the link is not waiting for a hello. */
+  /** Releases a link whose peer sent a border hello. Returns the peer's identity, or undefined when the link is not waiting for a hello. */
   release(link: LinkId): PeerIdentity | undefined {
     const row = this.#rows.get(link);
     if (row === undefined || !row.isIncoming || row.state !== "greeting") return undefined;
@@ -167,7 +167,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     }
   }
 
-  /** When something is due for a peer. */
+  /** Returns when something is due for a peer. */
   #peerDeadline(peer: RetryPeer): number {
     if (!peer.isWanted) return peer.releaseMonoMs;
     return this.#hasLink(peer.nodeId) || this.#openingCount() >= this.#options.maxOpening ? NEVER : peer.openMonoMs;
@@ -189,7 +189,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#chooseMonoMs ??= Math.max(time.monoMs, this.#chosenMonoMs + this.#options.chooseEveryMs);
   }
 
-  /** A link was not established. `isUnanswered`: no node could be reached at the address. */
+  /** Handles a link that was not established. `isUnanswered`: no node could be reached at the address. */
   #failed(nodeId: string, isUnanswered: boolean, time: Time): void {
     this.#peers.retryLater(nodeId, time);
     if (isUnanswered && this.#unreachable.failed(nodeId, time)) this.#chooseSoon(time);
@@ -261,7 +261,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
       }
       const row: LinkRecord = { ...newRow(link, time, helloTimeoutMs), identity };
       this.#rows.set(link, row);
-      // The stop comes before a refusal: the link may be a border link, and a refusal would keep its opener from retrying for a long time.
+      // Checked before refusals: the link may be a border link, and after a refusal its opener would not retry for a long time.
       if (this.#stopReason !== undefined) return this.#end(row, { reason: this.#stopReason, detail: "this node is stopping" }, time, out);
       const refusal: PeerRefusal | undefined = isFull
         ? { reason: "too_many_links", detail: "too many links" }
@@ -279,13 +279,13 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#greet(row, out);
   }
 
-  /** Whether there is no capacity for another incoming link. */
+  /** Returns whether there is no capacity for another incoming link. */
   #isFull(): boolean {
     const incoming = [...this.#rows.values()].filter(({ isIncoming }) => isIncoming).length;
     return incoming >= this.#options.maxIncomingLinks || this.#rows.size >= this.#options.maxTotalLinks;
   }
 
-  /** Ends links to starts that are no longer the accepted start of their node id. */
+  /** Ends links to process instances that are no longer the accepted instance of their node id. */
   #endOthers(time: Time, out: LinksOutput[]): void {
     for (const row of this.#up.values()) {
       if (row.hello === undefined || !this.#parts.isStranger(row.hello)) continue;

@@ -45,12 +45,12 @@ export class Multiplexer {
     this.#channels = channels;
   }
 
-  /** The hello of the peer of a link that is up. */
+  /** Returns the hello of the peer of a link that is up. */
   helloOf(link: LinkId): Hello | undefined {
     return this.#all.get(link)?.hello;
   }
 
-  /** The peers that this node has caught up with: it has everything that they had when their link came up. */
+  /** Returns the peers that this node has caught up with: it has everything that they had when their link came up. */
   caughtUpWith(): readonly Hello[] {
     // Ask every channel, even after a negative answer: asking lets a channel drop items that it no longer waits for.
     const isUp = ({ channels }: LinkSession) => channels.filter(({ isCaughtUp }) => !isCaughtUp).length === 0;
@@ -200,7 +200,7 @@ export class Multiplexer {
     this.#plan(session);
   }
 
-  /** Sets the next visit of a link. When a peer does not read, due work stays undone. It must not cause a visit at every input. */
+  /** Sets the next visit of a link. While a peer does not read, due work cannot be done, and must not cause a visit at every input. */
   #plan(session: LinkSession): void {
     let next = NEVER;
     for (const channel of session.channels) next = Math.min(next, channel.nextDeadlineMs());

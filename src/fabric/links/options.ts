@@ -25,7 +25,7 @@ export const LINKS_FIXED = {
   refusedRetryMs: 60_000,
   /** The node with the greater id waits this time, plus or minus half, for the other node to open their link. */
   yieldMs: 300,
-  /** A link of at least this age was not opened at the same time as a second one. So a second link means that the first is lost. */
+  /** If a link is at least this old when a second one comes up, the two were not opened at the same time, so the first one is lost. */
   sameTimeMs: 5000,
   /** A link to a peer that is no longer wanted ends after this time, if this node opened it. */
   notWantedMs: 30_000,
@@ -49,9 +49,9 @@ export interface LinksParts {
   /** The facts of this node that appear only in hellos. */
   readonly facts: () => Pick<Hello, "holdsSummaries" | "isReady" | "policyFrom" | "runsChecks">;
   readonly peerAuth: PeerAuthFacts;
-  /** Why the start that sent a hello is refused. Undefined when it is accepted. */
+  /** Why the process instance that sent a hello is refused. Undefined when it is accepted. */
   readonly refusalOfStart: (hello: Hello, time: Time) => PeerRefusal | undefined;
-  /** Whether another start than the one that sent the hello is the accepted start of its node id. */
+  /** Whether the accepted process instance of the node id is not the one that sent the hello. */
   readonly isStranger: (hello: Hello) => boolean;
   readonly rng: Rng;
 }

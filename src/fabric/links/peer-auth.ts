@@ -39,23 +39,23 @@ export interface PeerRefusal {
   readonly detail: string;
 }
 
-/** The node and cluster in the alternative names of a certificate. Undefined when they name none, or more than one. */
+/** Returns the node and cluster in the alternative names of a certificate. Undefined when they contain none, or more than one. */
 export function nodeOfCertificate(alternativeNames: string): SpiffeNode | undefined {
   const [uri, ...others] = readAlternativeNames(alternativeNames)?.uris ?? [];
   return uri === undefined || others.length > 0 ? undefined : nodeOfSpiffeId(uri);
 }
 
-/** Whether a plain connection is accepted: it comes from this machine, or the operator trusts the network (`--insecure`). */
+/** Returns whether a plain connection is accepted: it comes from this machine, or the operator trusts the network (`--insecure`). */
 export function isPlaintextAllowed({ isLoopback }: Pick<PeerIdentity, "isLoopback">, isInsecure: boolean): boolean {
   return isLoopback || isInsecure;
 }
 
-/** The token that this node presents to a peer. A node with a certificate presents none. */
+/** Returns the token that this node presents to a peer. A node with a certificate presents none. */
 export function tokenToShow(hasCertificate: boolean, clusterToken: string): string {
   return hasCertificate ? "" : clusterToken;
 }
 
-/** An error text when a node answered with the certificate of another node. Undefined when the certificate is its own, or there is none. */
+/** Returns an error text if a node answered with the certificate of another node. Undefined if the certificate is its own, or there is none. */
 export function wrongAnswerer(response: FabricCallResponse, { certificate }: PeerIdentity): string | undefined {
   if (response.kind === "probeIndirect" || certificate === undefined) return undefined;
   const { nodeId, clusterId } = certificate;
@@ -64,7 +64,7 @@ export function wrongAnswerer(response: FabricCallResponse, { certificate }: Pee
   return `node ${from.nodeId} of cluster ${from.clusterId} answered with the certificate of node ${nodeId} of cluster ${clusterId}`;
 }
 
-/** Why a connection is refused before any frame is sent on it. This node presents its own token only on connections that pass. */
+/** Returns why a connection is refused before any frame is sent on it. This node presents its own token only on connections that pass. */
 export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   if (facts.seal?.isClosed === true)
     return { reason: "wrong_token", detail: "a policy is in force on this node, but its fabric has neither a token nor certificates" };
@@ -74,10 +74,13 @@ export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts):
       detail: `the peer's certificate is signed by the CA of border ${identity.border}, which is valid for border links only`,
     };
   if (identity.certificate !== undefined || isPlaintextAllowed(identity, facts.isInsecure)) return undefined;
-  return { reason: "wrong_identity", detail: "a connection from another machine needs a certificate (or this node --insecure)" };
+  return {
+    reason: "wrong_identity",
+    detail: "a connection from another machine needs a certificate, unless this node is started with --insecure",
+  };
 }
 
-/** Why a peer is refused because of its hello and its connection. Undefined when it is accepted. */
+/** Returns why a peer is refused because of its hello and its connection. Undefined when it is accepted. */
 export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   const refused = refusalByIdentity(identity, facts) ?? refusalOfIdentity(hello, identity) ?? refusalOfToken(hello, identity, facts);
   if (refused !== undefined) return refused;
@@ -88,47 +91,50 @@ export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: Peer
   if (commonVersion(PROTOCOL_VERSIONS, hello.protocolVersions) === undefined)
     return {
       reason: "incompatible",
-      detail: `the peer supports protocol version ${hello.protocolVersions.join(", ")}, this node ${PROTOCOL_VERSIONS.join(", ")}`,
+      detail: `the peer supports protocol version ${hello.protocolVersions.join(", ")}, this node supports ${PROTOCOL_VERSIONS.join(", ")}`,
     };
   return undefined;
 }
 
 /**
- * Why a hello is refused because of the start that sent it: this node has accepted another start of the node id, or first checks whether
- * the last one still runs.
+ * Returns why a hello is refused because of the process instance that sent it: this node has accepted another instance of the node id, or must first check
+ * whether the last one still runs.
  */
 export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "address">, start: InstanceStatus): PeerRefusal | undefined {
   if (start.verdict === "stranger") {
-    const detail = `the node at ${address} does not follow the start of ${nodeId} that was accepted last`;
+    const detail = `the node at ${address} does not follow the process instance of ${nodeId} that was accepted last`;
     const isSure = start.standing === "lasting" || start.standing === "two";
     return { reason: isSure ? "duplicate_node" : "not_needed", detail };
   }
   if (start.verdict !== "follows" || !start.isElsewhere) return undefined;
-  return { reason: "not_needed", detail: `the last start of ${nodeId} is listed at another address and is being probed first` };
+  return { reason: "not_needed", detail: `the last process instance of ${nodeId} is listed at another address and is being probed first` };
 }
 
-/** Why a link ends when another start of its node was accepted after the hello. The hello was valid when it was sent, so the peer is not at fault. */
+/**
+ * Returns why a link ends when another process instance of its node was accepted after the hello. The hello was valid when it was sent, so the peer is not at
+ * fault.
+ */
 export function anotherStart({ nodeId }: Pick<Hello, "nodeId">): PeerRefusal {
-  return { reason: "not_needed", detail: `another start of ${nodeId} was accepted after this link came up` };
+  return { reason: "not_needed", detail: `another process instance of ${nodeId} was accepted after this link came up` };
 }
 
-/** Why a call is refused because of its connection and headers, before its message is read. Undefined when it may be read. */
+/** Returns why a call is refused because of its connection and headers, before its message is read. Undefined when it may be read. */
 export function refusalOfCaller(identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   return refusalByIdentity(identity, facts) ?? refusalOfToken({ clusterToken: "" }, identity, facts);
 }
 
-/** Why a call is refused because of its sender's claims and its connection's proof. Undefined when it may be answered. */
+/** Returns why a call is refused because of its sender's claims and its connection's proof. Undefined when it may be answered. */
 export function refusalOfCall(request: FabricCallRequest, identity: PeerIdentity, facts: PeerAuthFacts): PeerRefusal | undefined {
   const refused = refusalOfCaller(identity, facts) ?? refusalOfIdentity(request.from, identity);
   return refused ?? refusalOfSender(request.from, facts);
 }
 
-/** Why an answer is ignored: the node that answered is foreign. Undefined when it is not. */
+/** Returns why an answer is ignored: the node that answered is foreign. Undefined when it is not. */
 export function refusalOfAnswer(response: FabricCallResponse, facts: PeerAuthFacts): PeerRefusal | undefined {
   return response.kind === "probeIndirect" ? undefined : refusalOfSender(response.from, facts);
 }
 
-/** Why the sender is refused because of its cluster or region. */
+/** Returns why the sender is refused because of its cluster or region. */
 function refusalOfSender({ nodeId, ...place }: FabricCallRequest["from"], { foreignPeers }: PeerAuthFacts): PeerRefusal | undefined {
   const refusal = foreignPeers.refusalOf(place);
   if (refusal !== undefined) foreignPeers.note(nodeId, place);
@@ -136,9 +142,9 @@ function refusalOfSender({ nodeId, ...place }: FabricCallRequest["from"], { fore
 }
 
 /**
- * Whether other nodes know a later generation of this node itself: one that has ended, or that has this node's address. Then this node's
- * journal is an old copy that was restored, and the node needs a generation above that one (semantics.md, Durability). A higher
- * generation that is alive at another address is a second node with this node's id.
+ * Returns whether other nodes know a later generation of this node itself: one that has ended, or that has this node's address. If so, this node's journal is a
+ * restored old copy, and the node needs a generation above that one (semantics.md, Durability). A higher generation that is alive at another address is a
+ * second node with this node's id.
  */
 export function isOwnLaterGeneration(
   { generation, address, status }: MemberUpdate,
@@ -147,12 +153,12 @@ export function isOwnLaterGeneration(
   return generation > self.generation && (address === self.address || !isListed(status));
 }
 
-/** The host by which refusals are counted. It has no port, because a peer connects from a new port at each retry. */
+/** Returns the host by which refusals are counted. It has no port, because a peer connects from a new port at each retry. */
 export function hostOfPeer(identity: PeerIdentity | undefined): string {
   return identity === undefined ? "" : identity.address.replace(/:\d+$/, "");
 }
 
-/** The highest protocol version that both nodes support. Undefined when there is none. */
+/** Returns the highest protocol version that both nodes support. Undefined when there is none. */
 export function commonVersion(ours: readonly number[], theirs: readonly number[]): number | undefined {
   const common = ours.filter((version) => theirs.includes(version));
   return common.length === 0 ? undefined : Math.max(...common);
@@ -176,7 +182,7 @@ function refusalOfIdentity(
   };
 }
 
-/** Why a peer without a certificate is refused for its token. The token may be in the hello or in the headers of the call. */
+/** Returns why a peer without a certificate is refused for its token. The token may be in the hello or in the headers of the call. */
 function refusalOfToken(
   hello: Pick<Hello, "clusterToken">,
   identity: PeerIdentity,

@@ -24,7 +24,7 @@ export class Topology {
     this.#rings = Array.from({ length: Math.max(2, maxLinks >>> 1) }, () => new Map<string, number>());
   }
 
-  /** The ids of the neighbours among `others`. */
+  /** Returns the ids of the neighbours among `others`. */
   choose(self: LinkCandidate, others: readonly LinkCandidate[]): ReadonlySet<string> {
     if (others.length <= this.#maxLinks) return new Set(others.map(({ nodeId }) => nodeId));
     const chosen = new Set<string>();
@@ -43,7 +43,7 @@ interface CandidateRing {
   readonly i: number;
 }
 
-/** The members before and after this node on a ring. */
+/** Returns the members before and after this node on a ring. */
 function neighboursOf(self: LinkCandidate, others: readonly LinkCandidate[], ring: CandidateRing): readonly string[] {
   const at = positionOf(self.nodeId, ring);
   let [next, nextAway, before, beforeAway] = ["", 2, "", 2];

@@ -5,12 +5,12 @@ import { NEVER, type OptionsOf, type Time } from "../../lib/machine.ts";
 const REACH_FIXED = {
   /** Number of consecutive failed attempts after which a member is skipped. */
   passOverAttempts: 2,
-  /** How long a member is skipped the first time. Each further time takes twice as long, up to `maxPassOverMs`. */
+  /** How long a member is skipped the first time. Each further time is twice as long, up to `maxPassOverMs`. */
   passOverMs: 30_000,
   maxPassOverMs: 300_000,
   /**
-   * After its first failure, a member still counts for this time as one to be in sync with. This is the longest suspicion, after which a
-   * dead member is known to be dead.
+   * For this time after the first failure, this node must still be in sync with the member. It is the longest duration of a suspicion,
+   * after which a dead member has been declared dead.
    */
   countMs: 30_000,
 } as const;
@@ -78,7 +78,7 @@ export class UnreachableMembers {
     for (const row of this.#rows.values()) row.sinceMonoMs += byMs;
   }
 
-  /** When neighbours must be chosen again. */
+  /** Returns when neighbours must be chosen again. */
   nextDeadlineMs(): number {
     return this.#dueMonoMs;
   }
@@ -91,8 +91,8 @@ export class UnreachableMembers {
   }
 
   /**
-   * The members from which neighbours are chosen: all except those that are skipped. If none is left, this node itself is isolated, and
-   * all members are candidates. The same holds for the members of its own `cluster`, because their records arrive through no other
+   * Returns the members from which neighbours are chosen: all except those that are skipped. If none is left, this node itself is isolated,
+   * and all members are candidates. The same applies to the members of its own `cluster`, because their records arrive through no other
    * cluster. Forgets nodes that are no longer members.
    */
   candidates<T extends { readonly nodeId: string }>(
@@ -115,9 +115,9 @@ export class UnreachableMembers {
   }
 
   /**
-   * The members that this node must be in sync with: the wanted ones and those that are skipped. A member that has been unreachable for
-   * `countMs` does not count: it is still a member, so other nodes reach it. If none is left, this node itself is isolated, and all
-   * wanted members count. If no member of its own `cluster` is left, the wanted members of the cluster count too.
+   * Returns the members that this node must be in sync with: the wanted ones and those that are skipped. A member that has been unreachable
+   * for `countMs` is left out: it is still a member, so other nodes reach it. If none is left, this node itself is isolated, and all wanted
+   * members are returned. If no member of its own `cluster` is left, the wanted members of the cluster are included too.
    */
   counted(members: ListedNodes, wanted: ListedNodes, { monoMs, wallMs }: Time, cluster = NONE): ListedNodes {
     const ids = new Set(wanted.map(({ nodeId }) => nodeId));

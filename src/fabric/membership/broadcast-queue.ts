@@ -1,7 +1,7 @@
 /** The queue of membership updates to send: newest first, each a limited number of times (SWIM §4.1). */
 import type { MemberUpdate } from "../wire/messages.ts";
 
-/** How often a node sends each update. */
+/** Returns how often a node sends each update. */
 export function retransmitLimit(mult: number, memberCount: number): number {
   return mult * Math.ceil(Math.log10(memberCount + 1));
 }
@@ -9,7 +9,7 @@ export function retransmitLimit(mult: number, memberCount: number): number {
 /** Approximate size of the fixed part of an encoded update: tags, lengths, numbers, status. */
 const UPDATE_OVERHEAD_BYTES = 40;
 
-/** The approximate encoded size of an update. Texts are mostly ASCII. */
+/** Returns the approximate encoded size of an update. Texts are mostly ASCII. */
 export function updateSizeBytes(update: MemberUpdate): number {
   let size = UPDATE_OVERHEAD_BYTES + update.nodeId.length + update.address.length + update.clusterId.length;
   size += (update.boot?.length ?? 0) + (update.bootBefore?.length ?? 0);
@@ -52,7 +52,7 @@ export class BroadcastQueue {
     return this.#items.has(nodeId);
   }
 
-  /** Adds an update, in place of an older one of the same member. */
+  /** Adds an update, which replaces an older one of the same member. */
   add(update: MemberUpdate): void {
     this.#items.delete(update.nodeId);
     this.#items.set(update.nodeId, { update, sizeBytes: updateSizeBytes(update), sentCount: 0 });
@@ -64,9 +64,9 @@ export class BroadcastQueue {
   }
 
   /**
-   * Takes as many updates as fit, newest first, and counts them as sent once. `first` comes before all others, queued or not. An update
-   * that is larger than a message (of a node with many borders) is sent when it is next, at most one per message. Otherwise it would wait
-   * until no newer update is queued, which may never happen.
+   * Returns as many updates as fit, newest first, and counts each as sent once. `first` precedes all others, whether it is queued or not.
+   * An update that is larger than a message (of a node with many borders) is sent when its turn comes, at most one per message. Otherwise
+   * it would wait until no newer update is queued, which may never happen.
    */
   take(budget: { readonly maxBytes: number; readonly limit: number }, first?: MemberUpdate): readonly MemberUpdate[] {
     if (this.#items.size === 0) return first === undefined ? NOTHING : [first];
@@ -74,7 +74,7 @@ export class BroadcastQueue {
   }
 
   /**
-   * Selects updates for a response, without those that the caller sent itself. They do not count as sent: half of the callers have just
+   * Selects updates for a response, without those that the caller sent itself. They are not counted as sent: half of the callers have just
    * sent the same updates, and the limit would be used up on nodes that already have them.
    */
   peek(maxBytes: number, received: readonly MemberUpdate[], first?: MemberUpdate): readonly MemberUpdate[] {

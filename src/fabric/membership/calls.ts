@@ -36,7 +36,7 @@ export type CallPurpose =
  */
 export type TableStep = "whole" | "digest" | "rest";
 
-/** The target of a probe. Undefined for other calls. */
+/** Returns the target of a probe. Undefined for other calls. */
 export function askedNode(purpose: CallPurpose): string | undefined {
   switch (purpose.kind) {
     case "direct":
@@ -75,7 +75,7 @@ export class MemberCalls {
     out.push({ kind: "call", call, to, request, timeoutMs });
   }
 
-  /** The purpose of an answered call. Undefined when the call is unknown or was already answered. */
+  /** Returns the purpose of an answered call. Undefined when the call is unknown or was already answered. */
   finish(call: CallId, response: FabricCallResponse | undefined): PendingMemberCall | undefined {
     const pending = this.#pending.get(call);
     if (pending === undefined) return undefined;
@@ -98,25 +98,25 @@ export class MemberCalls {
     );
   }
 
-  /** The update about a member that this node does not consider alive. It is sent to the member first, so that the member can refute it. */
+  /** Returns the update about a member that this node does not consider alive. It is sent to the member first, so that the member can refute it. */
   suspicionOf(nodeId: string): MemberUpdate | undefined {
     const update = this.state.members.find(nodeId)?.update;
     return update === undefined || update.status === "alive" ? undefined : update;
   }
 
-  /** Updates for a response to a caller that sent these updates. */
+  /** Returns updates for a response to a caller that sent these updates. */
   reply(received: readonly MemberUpdate[], first?: MemberUpdate): readonly MemberUpdate[] {
     return this.state.broadcasts.peek(this.#options.maxUpdatesBytes, received, first);
   }
 
-  /** The response to a probe. */
+  /** Returns the response to a probe. */
   answerTo({ from, updates }: FabricCallRequest & { readonly kind: "probe" }, { wallMs }: Time): FabricCallResponse {
     const { self, instances: boots } = this.state;
     const state = this.reply(updates, this.suspicionOf(from.nodeId));
     return { kind: "probe", from: self.ref, updates: state, wallMs, ...boots.insteadOf(from) };
   }
 
-  /** Updates for one message. */
+  /** Returns updates for one message. */
   take(first?: MemberUpdate): readonly MemberUpdate[] {
     const { retransmitMult, maxUpdatesBytes } = this.#options;
     return this.state.broadcasts.take({ maxBytes: maxUpdatesBytes, limit: retransmitLimit(retransmitMult, this.state.count) }, first);

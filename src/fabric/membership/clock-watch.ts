@@ -1,4 +1,6 @@
-/** Whether this node's wall clock agrees with the clocks of other nodes, measured by their probe responses (semantics.md, Several origins for one key). */
+/**
+ * Checks whether this node's wall clock agrees with the clocks of other nodes, measured by their probe responses (semantics.md, Several origins for one key).
+ */
 import type { Time } from "../../lib/machine.ts";
 
 /** This node's clock compared with the known clocks of members. */
@@ -21,7 +23,7 @@ interface ClockEstimate {
   readonly uncertaintyMs: number;
 }
 
-/** With two nodes, either clock may be wrong. With three, the one that differs from both others is. */
+/** With two nodes, either clock may be wrong. With three, the wrong clock is the one that differs from both others. */
 export const LEAST_OTHERS = 2;
 
 export class ClockWatch {

@@ -1,4 +1,4 @@
-/** Failure detection: probes one member in each period and reported suspects immediately, first directly and then through helpers (SWIM §3, Lifeguard §IV). */
+/** Detects failures: probes one member in each period, and reported suspects immediately, first directly and then through helpers (SWIM §3, Lifeguard §IV). */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { CallId } from "../io-types.ts";
@@ -80,13 +80,13 @@ export class FailureDetector {
   }
 
   /**
-   * The next member to probe. This node's own cluster has a fixed share of the rounds, so that another cluster with forged nodes cannot
-   * delay the detection of dead nodes here.
+   * Returns the next member to probe. This node's own cluster has a fixed share of the rounds, so that another cluster with forged nodes cannot delay the
+   * detection of dead nodes here.
    */
   #nextTarget({ monoMs }: Time, periodMs: number): Member | undefined {
     const { ownShare, ours, others } = this.#state.members;
     const period = Math.floor((this.#offsetMs + monoMs) / periodMs);
-    // The number of past periods that belonged to this node's own cluster. The current period belongs to it when the next count is higher.
+    // The number of past periods in which the target was of this node's own cluster. It is in the current period too if the count rises with this period.
     const ownCount = Math.floor(period * ownShare);
     return Math.floor((period + 1) * ownShare) > ownCount
       ? this.#ownTurns.at(ownCount, ours)
@@ -159,7 +159,10 @@ export class FailureDetector {
     }
   }
 
-  /** The helpers of an indirect probe. Reachable members come first: when not all members can reach each other, this node cannot ask the others. */
+  /**
+   * Returns the helpers of an indirect probe. Reachable members come first: if not all members can reach each other, this node cannot send requests to the
+   * others.
+   */
   #helpersFor(target: Member): readonly Member[] {
     const { indirectCount } = this.#options;
     const { members } = this.#state;

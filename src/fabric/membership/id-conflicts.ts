@@ -1,9 +1,11 @@
-/** Newcomers that are not accepted yet: a listed member has their address, or an older generation or start of their own id is still listed. */
+/**
+ * Newcomers that are not accepted yet, because a listed member has their address, or an older generation or process instance of their own id is still listed.
+ */
 import { NEVER } from "../../lib/machine.ts";
 import type { MemberUpdate } from "../wire/messages.ts";
 import type { MembershipOptions } from "./options.ts";
 
-/** Whether a pending update is about another start of the listed node, at another address. */
+/** Returns whether a pending update is about another process instance of the listed node, at another address. */
 export function isStartElsewhere({ reason, update }: PendingUpdate, listed: MemberUpdate): boolean {
   return reason !== "address" && update.boot !== undefined && update.address !== listed.address;
 }
@@ -12,8 +14,8 @@ export interface PendingUpdate {
   readonly update: MemberUpdate;
   sinceMonoMs: number;
   /**
-   * Why the update is pending. `address`: another id is listed at that address. `life`: an older generation of the id is listed at
-   * another address. `start`: the start that this one follows is listed.
+   * Why the update is pending. `address`: another id is listed at that address. `life`: an older generation of the id is listed at another address. `start`:
+   * the process instance that this one follows is listed.
    */
   readonly reason: "address" | "life" | "start";
   nextCheckMonoMs: number;
@@ -42,7 +44,7 @@ export class IdConflicts {
     return this.#waiting.get(nodeId);
   }
 
-  /** Adds an update. Returns "full" when it is dropped for lack of capacity. A "known" one keeps the time of its first arrival. */
+  /** Adds an update. Returns "full" when it is dropped for lack of capacity. A "known" update keeps the time of its first arrival. */
   add(update: MemberUpdate, reason: PendingUpdate["reason"], nowMonoMs: number, senderId: string): "new" | "known" | "full" {
     const known = this.#waiting.get(update.nodeId);
     if (known === undefined && !this.#hasRoomFor(update.clusterId)) return "full";
@@ -57,7 +59,7 @@ export class IdConflicts {
     return known === undefined ? "new" : "known";
   }
 
-  /** Whether there is capacity. As in the member table, one other cluster gets a quarter of the capacity, and all other clusters together get half. */
+  /** Returns whether there is capacity. As in the member table, one other cluster gets a quarter of the capacity, and all other clusters together get half. */
   #hasRoomFor(clusterId: string): boolean {
     const max = this.#options.maxConflicts;
     if (clusterId === this.#here || this.#waiting.size >= max) return this.#waiting.size < max;
@@ -93,7 +95,7 @@ export class IdConflicts {
     return released;
   }
 
-  /** The updates to check now, each at most once per interval. Forgets those that have waited too long. */
+  /** Returns the updates to check now, each at most once per interval. Forgets those that have waited too long. */
   due(nowMonoMs: number): PendingUpdate[] {
     const due: PendingUpdate[] = [];
     for (const waiting of this.#waiting.values()) {

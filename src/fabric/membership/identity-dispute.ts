@@ -1,46 +1,49 @@
-/** Whether other nodes accept this node's updates about itself, and whether this start is the accepted one for its id. */
+/** Tracks whether other nodes accept this node's updates about itself, and whether this process instance is the accepted one for its id. */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput } from "../io-types.ts";
 import type { HeldInstance, MemberUpdate } from "../wire/messages.ts";
 import { isListed } from "./members.ts";
 import { UPDATE_REFUSALS } from "./update-rules.ts";
 
-/** Another start is accepted under this node's id. */
+/** Another process instance is accepted under this node's id. */
 export interface IdentityConflict {
-  /** The nodes that reported the other start. It is this node's own id when the other start answered itself. */
+  /** The nodes that reported the other instance. If the other instance itself answered, it is this node's own id. */
   readonly nodeIds: readonly string[];
-  /** The address of the other start. Empty when it is unknown. */
+  /** The address of the other instance. Empty when it is unknown. */
   readonly otherAddress: string;
 }
 
 interface DisputeReport {
   readonly held: HeldInstance;
-  /** The address of the reporting node, to ask it again. */
+  /** The address of the reporting node, for further requests. */
   readonly address: string;
   readonly sinceMonoMs: number;
   askMonoMs: number;
 }
 
-/** For this time an accepted node ignores reports that others still have an earlier start of it: the update may still be on its way. */
+/** For this time, an accepted node ignores reports that others still have an earlier instance of it, because its update may not have reached them yet. */
 const PATIENCE_MS = 5000;
-/** A node that has another start is asked again after this time: it may be probing the earlier start. */
+/** A node that has accepted another instance is asked again after this time, because it may still be probing the earlier instance. */
 const FIRST_ASK_MS = 100;
 const ASK_MS = 1000;
-/** Minimum time between two events about a conflict of this node's id. A second node that called counts as present for this time. */
+/** Minimum time between two events about a conflict of this node's id. A second node that called is considered present for this time. */
 const CONFLICT_EVENT_MS = 60_000;
 /** Minimum and maximum number of confirmations that a node needs after a pause. With fewer members than the minimum, all must confirm. */
 const MIN_CONFIRMERS = 3;
 const MAX_CONFIRMERS = 20;
 
-/** More than half of the others, up to the maximum. In a large group, that many random members are very unlikely to all belong to the smaller half. */
+/**
+ * Returns more than half of the number of others, up to the maximum. In a large group, that many random members are very unlikely to all belong to the smaller
+ * half.
+ */
 function mostOf(listedCount: number): number {
   return Math.min(MAX_CONFIRMERS, Math.floor(listedCount / 2) + 1);
 }
 
-/** A pending confirmation of this node's identity. During a pause, others may have accepted another start of its id. */
+/** A pending confirmation of this node's identity. During a pause, others may have accepted another process instance of its id. */
 interface PendingConfirmation {
   readonly sinceMonoMs: number;
-  /** The asked nodes that know no other start. */
+  /** The nodes that were asked and know no other instance. */
   readonly confirmers: Set<string>;
   askMonoMs: number;
 }
@@ -51,26 +54,26 @@ export class IdentityDispute {
   readonly #reports = new Map<string, DisputeReport>();
   /** Other nodes that refuse this node's updates about itself, with the reason. Their number is limited by the number of members. */
   readonly #refusers = new Map<string, string>();
-  /** Whether a node accepted this start at a time when no other node had another one. */
+  /** Whether a node accepted this process instance at a time when no node reported another one. */
   #isAccepted = false;
   #conflictLoggedMs = Number.NEGATIVE_INFINITY;
   #isConflictGone = false;
   #waking: PendingConfirmation | undefined;
   #second: { readonly address: string; readonly atMonoMs: number } | undefined;
 
-  /** `earlierBoots`: the boot names of earlier starts of this data directory. */
+  /** `earlierBoots`: the boot names of earlier process instances with this data directory. */
   constructor(earlierBoots: readonly string[]) {
     this.#earlierBoots = new Set(earlierBoots);
   }
 
-  /** Whether an earlier start of this data directory had that boot name. */
+  /** Returns whether an earlier process instance with this data directory had that boot name. */
   isEarlier(boot: string): boolean {
     return this.#earlierBoots.has(boot);
   }
 
   /**
-   * Handles a response of another node. `held` is the start that the node has for this id, when it is not this start. Returns whether to
-   * ask that node immediately.
+   * Handles a response of another node. `held` is the process instance that the node has accepted for this id, if it is not this one. Returns whether to ask
+   * that node immediately.
    */
   receive(
     from: { readonly nodeId: string; readonly boot?: string; readonly address: string },
@@ -81,7 +84,7 @@ export class IdentityDispute {
     const before = this.#reports.get(nodeId);
     if (held === undefined) {
       this.#reports.delete(nodeId);
-      // A node that sends no boot name of its own does not support starts.
+      // A node that sends no boot name of its own does not track process instances.
       if (from.boot !== undefined && this.#reports.size === 0) this.#isAccepted = true;
       return false;
     }
@@ -97,12 +100,12 @@ export class IdentityDispute {
     this.#refusers.delete(nodeId);
   }
 
-  /** Discards a report of the other start itself, which did not answer at its address. */
+  /** Discards a report of the other instance itself, which did not answer at its address. */
   unanswered(nodeId: string, address: string): void {
     if (this.#reports.get(nodeId)?.address === address) this.#reports.delete(nodeId);
   }
 
-  /** The nodes to ask now because they have another start, and the start that they have. */
+  /** Returns the nodes to ask now, because they have accepted another process instance, and that instance. */
   takeDue({ monoMs }: Time): readonly { readonly address: string; readonly held: HeldInstance }[] {
     const due: DisputeReport[] = [];
     for (const report of this.#reports.values()) {
@@ -119,7 +122,7 @@ export class IdentityDispute {
     return next;
   }
 
-  /** Why this node must not act under its id. `counts` selects the nodes whose reports count. */
+  /** Returns why this node must not act under its id. `counts` selects the nodes whose reports are used. */
   dispute(counts: (nodeId: string) => boolean, { monoMs }: Time): IdentityConflict | undefined {
     if (this.#reports.size === 0) return undefined;
     const counted = [...this.#reports].filter(([nodeId, { held, sinceMonoMs }]) => {
@@ -130,20 +133,20 @@ export class IdentityDispute {
     return counted.length === 0 ? undefined : { nodeIds: counted.map(([nodeId]) => nodeId), otherAddress };
   }
 
-  /** Starts a confirmation: the process was paused for so long that others may have declared it dead and accepted another start. */
+  /** Starts a confirmation: the process was paused for so long that others may have declared it dead and accepted another process instance. */
   onWake({ monoMs }: Time): void {
     this.#waking = { sinceMonoMs: monoMs, confirmers: new Set(), askMonoMs: monoMs };
   }
 
-  /** Notes that a node that was asked after the pause answered and has no other start. */
+  /** Records that a node that was asked after the pause answered and has no other instance. */
   confirmed(nodeId: string, sentMonoMs: number): void {
     if (this.#waking !== undefined && sentMonoMs >= this.#waking.sinceMonoMs) this.#waking.confirmers.add(nodeId);
   }
 
   /**
-   * Whether writes must not be acknowledged yet. They may be acknowledged when more than half of the `listedCount` others have confirmed,
-   * and at least three of them (or all, if there are fewer). After `roundMs`, more than half suffice. After `PATIENCE_MS` no confirmation
-   * is needed, because a node that is isolated must not block.
+   * Returns whether writes must not be acknowledged yet. They may be acknowledged when more than half of the `listedCount` others have confirmed, and at least
+   * three of them (or all, if there are fewer). After `roundMs`, more than half suffice. After `PATIENCE_MS` no confirmation is needed, because a node that is
+   * isolated must not block.
    */
   isUnconfirmed(listedCount: number, roundMs: number, { monoMs }: Time): boolean {
     if (this.#waking === undefined) return false;
@@ -153,12 +156,12 @@ export class IdentityDispute {
     return listedCount > 0 && waitedMs < PATIENCE_MS && confirmers.size < Math.max(least, mostOf(listedCount));
   }
 
-  /** How many other nodes to ask in one round. Some of them may be down. */
+  /** Returns how many other nodes to ask in one round. Some of them may be down. */
   static askedOf(listedCount: number): number {
     return mostOf(listedCount) + MIN_CONFIRMERS;
   }
 
-  /** When to ask others whether this start is still accepted. `asked` sets the next time. */
+  /** When to ask others whether this process instance is still accepted. `asked` sets the next time. */
   get confirmMonoMs(): number {
     return this.#waking?.askMonoMs ?? NEVER;
   }
@@ -177,13 +180,13 @@ export class IdentityDispute {
     this.#second = { address, atMonoMs: monoMs };
   }
 
-  /** The address from which a second node recently called under this id. Undefined when there was none. */
+  /** Returns the address from which a second node recently called under this id. Undefined when there was none. */
   secondAddress({ monoMs }: Time): string | undefined {
     const second = this.#second;
     return second === undefined || monoMs - second.atMonoMs >= CONFLICT_EVENT_MS ? undefined : second.address;
   }
 
-  /** Makes an event for the operator when another node uses this id, at most once per `CONFLICT_EVENT_MS`. */
+  /** Creates an event for the operator when another node uses this id, at most once per `CONFLICT_EVENT_MS`. */
   conflict(
     { nodeId, generation, address, status }: MemberUpdate,
     own: { readonly address: string; readonly toldBy: string },
@@ -211,16 +214,15 @@ export class IdentityDispute {
   }
 
   /**
-   * Why another node refused this node's update, if the refusal is likely to last. A refusal because this start does not follow the
-   * `held` start does not count when that one is an earlier start of this node: this node then names it immediately, and a dispute is
-   * reported until the update is accepted.
+   * Returns why another node refused this node's update, if the refusal is likely to last. A refusal because this process instance does not follow `heldStart`
+   * is ignored if that one is an earlier instance of this node: this node then names it immediately, and a dispute is reported until the update is accepted.
    */
   lastingRefusal({ ownUpdateRefused = "", heldStart }: { readonly ownUpdateRefused?: string; readonly heldStart?: HeldInstance }): string {
     const isBehind = ownUpdateRefused === UPDATE_REFUSALS.start && heldStart !== undefined && this.isEarlier(heldStart.boot);
     return isBehind ? "" : ownUpdateRefused;
   }
 
-  /** Listed members that refuse this node's updates about itself, each with the reason. */
+  /** Returns the listed members that refuse this node's updates about itself, each with the reason. */
   refusers(counts: (nodeId: string) => boolean): readonly { readonly nodeId: string; readonly why: string }[] {
     if (this.#refusers.size === 0) return [];
     return [...this.#refusers].map(([nodeId, why]) => ({ nodeId, why })).filter(({ nodeId }) => counts(nodeId));

@@ -29,16 +29,16 @@ export class LocalMember {
   }
 
   /**
-   * Starts to count from the wall clock's seconds, so that the first update after a restart overrides those from before. If the clock was
-   * set back, others refute this node, and it continues from their incarnation.
+   * Derives the first incarnation from the wall clock's seconds, so that the first update after a restart overrides earlier ones. If the
+   * clock was set back, others refute this node, and it continues from their incarnation.
    */
   begin(wallMs: number): void {
     if (this.#update.incarnation === 0) this.#update = { ...this.#update, incarnation: secondsOf(wallMs) };
   }
 
   /**
-   * Lowers the incarnation when it was started from a clock far ahead that has since been corrected. Undefined when that is not the case.
-   * A member whose own clock was as far ahead may have accepted the high number. It treats the lower one as old until it is restarted.
+   * Lowers the incarnation if it was derived from a clock that was far ahead and has since been corrected. Undefined otherwise. A member
+   * whose own clock was as far ahead may have accepted the high number. It treats the lower one as old until it is restarted.
    */
   recount(wallMs: number): MemberUpdate | undefined {
     const incarnation = secondsOf(wallMs);
@@ -66,12 +66,12 @@ export class LocalMember {
   }
 }
 
-/** The first incarnation of a node. 0 means that it has none yet. */
+/** Returns the first incarnation of a node. 0 means that it has none yet. */
 function secondsOf(wallMs: number): number {
   return Math.max(1, Math.floor(wallMs / 1000));
 }
 
-/** This node's reference in calls, with its cluster and region. */
+/** Returns this node's reference in calls, with its cluster and region. */
 function refOf({ nodeId, generation, boot, clusterId, region }: MemberFacts): NodeRef & ProcessInstance & OriginLocation {
   return { nodeId, generation, ...(boot !== undefined && { boot }), clusterId, region };
 }

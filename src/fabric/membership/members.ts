@@ -27,19 +27,19 @@ export function mergeVerdict(held: MemberClaim, incoming: MemberClaim): UpdateVe
   return RANKS[incoming.status] > RANKS[held.status] ? "apply" : "stale";
 }
 
-/** Alive or suspect: the member is probed, gossiped, and shown to others. */
+/** Returns whether the status is alive or suspect. Such a member is probed, gossiped, and shown to others. */
 export function isListed(status: MemberStatus): status is "alive" | "suspect" {
   return status === "alive" || status === "suspect";
 }
 
-/** Whether the member is listed at another address than the given one. */
+/** Returns whether the member is listed at another address than the given one. */
 export function isListedElsewhere({ status, address }: MemberUpdate, other: { readonly address: string }): boolean {
   return isListed(status) && address !== other.address;
 }
 
 /**
- * Whether a member is in every table and its digest, no matter how long ago it went. A member that left entries behind is kept, because
- * its entries stay as long as the reason is known.
+ * Returns whether a member is in every table and its digest, no matter how long ago it died or left. A member that left entries behind is kept, because its
+ * entries stay as long as the reason is known.
  */
 export function isInEveryTable({ status, keepsEntries }: MemberUpdate): boolean {
   return isListed(status) || keepsEntries === true;
@@ -65,7 +65,7 @@ const MAX_EVIDENCE = 16;
 export class Member {
   update: MemberUpdate;
   changedMonoMs = 0;
-  /** Whether this node saw the member listed before it went. Only then does this node spread the death. Otherwise deaths would circulate forever. */
+  /** Whether this node saw the member listed before it died or left. Only then does this node spread the death. Otherwise deaths would circulate forever. */
   isWitnessed = false;
   suspicion: Suspicion | undefined;
   /** Smoothed as in TCP (1/8). Undefined before the first response. */
@@ -150,9 +150,9 @@ export class Members {
   }
 
   /**
-   * Whether this node is one of the `count` nodes that verify a suspicion themselves. For a member of this node's cluster, only nodes of
-   * the cluster are chosen. All nodes with the same members choose the same ones, so the verification never depends on chance (rendezvous
-   * hashing, Thaler and Ravishankar 1998). O(n), but few steps in most cases.
+   * Returns whether this node is one of the `count` nodes that verify a suspicion themselves. For a member of this node's cluster, only nodes of the cluster
+   * are chosen. All nodes with the same members choose the same ones, so the verification never depends on chance (rendezvous hashing, Thaler and Ravishankar
+   * 1998). O(n), but few steps in most cases.
    */
   isVerifier(selfId: string, suspect: Member, count: number): boolean {
     const { nodeId, incarnation, accuser } = suspect.update;
@@ -166,7 +166,9 @@ export class Members {
     return before < count;
   }
 
-  /** Whether there is capacity for another member, of `max`. One other cluster gets a quarter of the capacity, and all other clusters together get half. */
+  /**
+   * Returns whether there is capacity for another member, of `max`. One other cluster gets a quarter of the capacity, and all other clusters together get half.
+   */
   hasRoomFor(clusterId: string, max: number): boolean {
     const countOf = (cluster: string) => this.#clusters.get(cluster) ?? 0;
     if (clusterId === this.#here || this.size >= max) return this.size < max;
@@ -174,8 +176,8 @@ export class Members {
   }
 
   /**
-   * A digest of the table, including `own`. It is equal for tables with the same incarnations of the same members. Suspicions are
-   * temporary and do not count. Never 0.
+   * Returns a digest of the table, including `own`. It is equal for tables with the same incarnations of the same members. Suspicions are temporary and are not
+   * included. Never 0.
    */
   digestWith(own: MemberUpdate): bigint {
     const { high, low } = updateHash(own);
@@ -186,7 +188,7 @@ export class Members {
     return this.#byId.get(nodeId);
   }
 
-  /** The listed member at the address. */
+  /** Returns the listed member at the address. */
   holderOf(address: string): Member | undefined {
     return this.#byAddress.get(address);
   }
@@ -248,7 +250,7 @@ export class Members {
     return draw(this.#listed, rng, count, { except, picked: this.pickOurs(rng, Math.floor(count / 2 + rng.next()), except) });
   }
 
-  /** The same, among the members of this node's cluster. */
+  /** Does the same among the members of this node's cluster. */
   pickOurs(rng: Rng, count: number, except?: Member): Member[] {
     return draw(this.ours, rng, count, { except });
   }
@@ -325,7 +327,7 @@ function isSameIncarnation(a: MemberUpdate, b: MemberUpdate): boolean {
   return isSameUpdate && goneStatus(a) === goneStatus(b);
 }
 
-/** How the member went. Empty for a listed member. */
+/** Returns the status of a member that died or left. Empty for a listed member. */
 function goneStatus({ status }: MemberUpdate): string {
   return isListed(status) ? "" : ` ${status}`;
 }

@@ -123,19 +123,19 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     );
   }
 
-  /** All remembered members of any status, this node first. O(n). */
+  /** Returns all remembered members of any status, this node first. O(n). */
   members(): readonly MemberUpdate[] {
     const all = [this.#state.self.update];
     for (const member of this.#state.members.all()) all.push(member.update);
     return all;
   }
 
-  /** The other members that are alive or suspect. O(n). */
+  /** Returns the other members that are alive or suspect. O(n). */
   listed(): readonly MemberUpdate[] {
     return this.#state.members.listed.map((member) => member.update);
   }
 
-  /** How this node's wall clock differs from other clocks in its own cluster. Clocks of other clusters do not count. O(n). */
+  /** Returns how this node's wall clock differs from other clocks in its own cluster. Clocks of other clusters are ignored. O(n). */
   clock(time: Time): ClockState {
     return this.#clocks.read(new Set(this.#state.members.ours.map(({ update }) => update.nodeId)), time);
   }
@@ -155,7 +155,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return nodeId === this.#state.self.ref.nodeId;
   }
 
-  /** The other members by status. */
+  /** Returns the other members by status. */
   counts(): MemberCounts & { readonly conflicts: number } {
     return { ...this.#state.members.counts, conflicts: this.#state.conflictCount };
   }
@@ -188,35 +188,35 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return { queueLength: broadcasts.size, fanout: Math.min(this.#o.fanout, members.listed.length) };
   }
 
-  /** Listed members that refuse this node's updates about itself, each with the reason. */
+  /** Returns the listed members that refuse this node's updates about itself, each with the reason. */
   refusers(): readonly { readonly nodeId: string; readonly why: string }[] {
     return this.#state.identityDispute.refusers((nodeId) => this.#state.isListed(nodeId));
   }
 
-  /** Why this node must not act under its id. Undefined while it may. */
+  /** Returns why this node must not act under its id. Undefined while it may. */
   dispute(time: Time): IdentityConflict | undefined {
     return this.#state.identityDispute.dispute((nodeId) => this.isSelf(nodeId) || this.#state.isListed(nodeId), time);
   }
 
   /**
-   * Whether this node was paused, and no majority has confirmed yet that it may still act under its id. Writes are not acknowledged
-   * meanwhile. This state ends after a timeout even if no node answers.
+   * Returns whether this node was paused, and no majority has confirmed yet that it may still act under its id. Writes are not acknowledged meanwhile. This
+   * state ends after a timeout even if no node answers.
    */
   isUnconfirmed(time: Time): boolean {
     return this.#state.identityDispute.isUnconfirmed(this.#state.members.ours.length, this.#o.pingTimeoutMs, time);
   }
 
-  /** The most recently accepted start of each other node. The list survives a restart. */
+  /** Returns the most recently accepted process instance of each other node. The list survives a restart. */
   acceptedStarts(): readonly AcceptedInstance[] {
     return this.#state.instances.list();
   }
 
-  /** The address from which a second node recently called under this id. */
+  /** Returns the address from which a second node recently called under this id. */
   secondAddress(time: Time): string | undefined {
     return this.#state.identityDispute.secondAddress(time);
   }
 
-  /** How the start that sent a hello relates to the accepted start of its id, and whether the accepted one is listed at another address. */
+  /** Returns how the process instance that sent a hello relates to the accepted one of its id, and whether the accepted one is listed at another address. */
   startOf(hello: Hello, time: Time): InstanceStatus {
     const verdict = this.#state.instances.verdict(hello, true);
     if (verdict === "stranger") return { verdict, standing: this.#state.meet(hello, time) };
@@ -224,15 +224,14 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return { verdict, isElsewhere: update !== undefined && isListedElsewhere(update, hello) };
   }
 
-  /** Whether the accepted start of the id is another one than the start that sent the hello. This check has no side effects. */
+  /** Returns whether the accepted process instance of the id is not the one that sent the hello. This check has no side effects. */
   isStranger(hello: Hello): boolean {
     return this.#state.instances.verdict(hello, true) === "stranger";
   }
 
   /**
-   * Counts since the start. `healthScore`: 0 is healthy, 8 is worst. `joinAttempts`: rounds of asking the seeds. `traffic`: calls with
-   * other members. `refused`: member updates that were not accepted. `refutationCount`: how often this node refuted an update about
-   * itself.
+   * Counts since the start. `healthScore`: 0 is healthy, 8 is worst. `joinAttempts`: rounds of calls to the seeds. `traffic`: calls with other members.
+   * `refused`: member updates that were not accepted. `refutationCount`: how often this node refuted an update about itself.
    */
   stats() {
     const { health, refused, refutationCount } = this.#state;
@@ -254,7 +253,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     if (this.#o.refreshMs > 0) this.#refreshAtMs = time.monoMs + this.#o.refreshMs;
   }
 
-  /** Detects a pause of the process by a deadline that passed long ago. Timeouts that expired during the pause say nothing about other nodes. */
+  /** Detects a pause of the process by a deadline that passed long ago. Timeouts that expired during the pause prove nothing about other nodes. */
   #detectPause(time: Time, out: MembershipOutput[]): void {
     const lateMs = time.monoMs - this.nextDeadlineMs();
     if (lateMs < this.#o.lagMs) return;
@@ -355,11 +354,11 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         this.#pushPull.asked(call, request, time, out);
         return;
       case "maintain":
-      // Not for membership.
+      // Handled by another part.
     }
   }
 
-  /** Asks others whether this start is still accepted. A node that accepted another start of this id reports it in its response. */
+  /** Asks others whether this process instance is still accepted. A node that accepted another instance of this id reports it in its response. */
   #confirm(time: Time, out: MembershipOutput[]): void {
     if (!this.isUnconfirmed(time)) {
       this.#state.identityDispute.settle();

@@ -19,8 +19,8 @@ export class ProbeOrder {
   }
 
   /**
-   * The member to probe in the period with this number. `members` does not include this node. Undefined when `members` is empty. O(1)
-   * while the array is the same.
+   * Returns the member to probe in the period with this number. `members` does not include this node. Undefined when `members` is empty.
+   * O(1) while the array is the same.
    */
   at(period: number, members: readonly Member[]): Member | undefined {
     if (members !== this.#members) {
@@ -49,7 +49,10 @@ export function newRound(target: Member, endsMonoMs: number): ProbeRound {
   return { target, endsMonoMs, helpers: undefined, failCount: 0, nackCount: 0, isOver: false };
 }
 
-/** How much a failed round worsens this node's own health score (Lifeguard §IV-A): the number of helpers that did not even send a nack. */
+/**
+ * Returns how much a failed round worsens this node's own health score (Lifeguard §IV-A): the number of helpers that did not even send a
+ * nack.
+ */
 export function missedNacks(round: ProbeRound): number {
   const helperCount = round.helpers?.length ?? 0;
   return helperCount === 0 ? 1 : helperCount - round.nackCount;

@@ -1,4 +1,4 @@
-/** Which start of a node is accepted under its id: the rules that members apply (semantics.md, Two nodes with one id). */
+/** Decides which process instance of a node is accepted under its id, by the rules that members apply (semantics.md, Two nodes with one id). */
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Time } from "../../lib/machine.ts";
 import { eventOutput, type FabricOutput } from "../io-types.ts";
@@ -7,66 +7,68 @@ import type { FabricNews } from "../part.ts";
 import type { HeldInstance, MemberUpdate, NodeRef, ProcessInstance } from "../wire/messages.ts";
 
 /**
- * How a start relates to the one that was accepted last. `new`: there is none to compare with; `unnamed`: the node has no disk;
- * `stranger`: it follows another start than the remembered one, so it began from a copy of the data directory.
+ * How a process instance relates to the one that was accepted last. `new`: there is none to compare with; `unnamed`: the node has no disk; `stranger`: it does
+ * not follow the remembered instance, so it began from a copy of the data directory.
  */
 export type InstanceVerdict = "new" | "unnamed" | "same" | "follows" | "stranger";
 
-/** The most recently accepted start of a node. */
+/** The most recently accepted process instance of a node. */
 export interface AcceptedInstance extends HeldInstance, NodeRef {}
 
 interface AcceptedRow extends AcceptedInstance {
-  /** When that start last called this node. */
+  /** When that instance last called this node. */
   calledMonoMs: number;
-  /** Whether the node itself announced the start. Otherwise other nodes announced it, and the node's own update overrides theirs. */
+  /** Whether the node itself announced the instance. Otherwise other nodes announced it, and the node's own update overrides theirs. */
   isProven: boolean;
 }
 
-/** An unknown start that announces itself. */
+/** An unknown process instance that announces itself. */
 interface UnknownInstance {
   readonly boot: string;
   sinceMonoMs: number;
   /** When it last announced itself. */
   lastMonoMs: number;
-  /** Since when unknown starts of this id have announced themselves without a gap of `LASTING_MS`, and the number of different boot names among them. */
+  /** Since when unknown instances of this id have announced themselves without a gap of `LASTING_MS`, and the number of different boot names among them. */
   firstMonoMs: number;
   readonly nameCount: number;
-  /** When the accepted start last proved that it is running too. */
+  /** When the accepted instance last proved that it is running too. */
   contradictedMonoMs: number;
 }
 
 /**
- * The evidence about an unknown start: `first`: nothing yet; `unsure`: it may still name the accepted start as one of its earlier
- * starts; `lasting`: it had enough time to do so and did not; `two`: the accepted start is running as well.
+ * The evidence about an unknown process instance. `first`: nothing yet; `unsure`: it may still name the accepted instance as one of its earlier ones;
+ * `lasting`: it had enough time to do so and did not; `two`: the accepted instance is running as well.
  */
 export type UnknownInstanceState = "first" | "unsure" | "lasting" | "two";
 
-/** How the start that sent a hello relates to the accepted start of its id. */
+/** How the process instance that sent a hello relates to the accepted one of its id. */
 export type InstanceStatus =
   | {
-      readonly verdict: Exclude<InstanceVerdict, "stranger"> /** Whether the accepted start is listed at another address. */;
+      readonly verdict: Exclude<InstanceVerdict, "stranger"> /** Whether the accepted instance is listed at another address. */;
       readonly isElsewhere: boolean;
     }
   | { readonly verdict: "stranger"; readonly standing: UnknownInstanceState };
 
 /** Minimum time between two events about a second node with one id. Evidence that there are two nodes is valid for this time. */
 const EVENT_MS = 60_000;
-/** When a node learns which start is remembered for it, its next update names that start, if it was one of its own. This is the time that it gets. */
+/**
+ * Time that a node gets to name the instance that others remember for it. Once it learns which one that is, its next update names it, if it was one of its own.
+ */
 const LASTING_MS = 5000;
-/** Number of boot names that suffice for two nodes of which one was restarted. */
+/** Largest number of boot names that can be explained by two nodes, one of which was restarted. */
 const MANY_NAMES = 3;
 
 export class ProcessInstances {
   /** This node's cluster. */
   readonly #here: string;
-  /** By node id. The start that was accepted longest ago comes first and is forgotten first. */
+  /** By node id. The instance that was accepted longest ago comes first and is forgotten first. */
   readonly #accepted: BoundedMap<string, AcceptedRow>;
-  /** By node id, while another start is accepted. The one that was first seen longest ago comes first. */
+  /** By node id, while another instance is accepted. The one that was first seen longest ago comes first. */
   readonly #strangers: BoundedMap<string, UnknownInstance>;
   /** By node id, when an event about a second node was logged. The oldest comes first. */
   readonly #loggedMonoMs: BoundedMap<string, number>;
 
-  /** `accepted`: the starts that were remembered before this node was restarted. */
+  /** `accepted`: the instances that were remembered before this node was restarted. */
   constructor(max: number, here: string, accepted: readonly AcceptedInstance[] = []) {
     this.#here = here;
     this.#accepted = new BoundedMap(max);
@@ -80,7 +82,7 @@ export class ProcessInstances {
       });
   }
 
-  /** The starts to remember across a restart. The one that was accepted longest ago comes first. */
+  /** Returns the instances to remember across a restart. The one that was accepted longest ago comes first. */
   list(): readonly AcceptedInstance[] {
     const proven = [...this.#accepted.values()].filter(({ isProven }) => isProven);
     return proven.map(({ nodeId, generation, boot, address }) => ({ nodeId, generation, boot, address }));
@@ -91,16 +93,16 @@ export class ProcessInstances {
   }
 
   /**
-   * Compares a start with the accepted one. `isOwnUpdate`: the node itself announced it, which overrides what only others announced. For
-   * nodes of another cluster, that cluster decides: their own announcement counts as the next start, because this node may have missed
-   * several starts in between.
+   * Compares a process instance with the accepted one. `isOwnUpdate`: the node itself announced it, which overrides announcements by others. For nodes of
+   * another cluster, that cluster decides: their own announcement is accepted as the next instance, because this node may have missed several instances in
+   * between.
    */
   verdict(
     { nodeId, generation, boot, bootBefore, clusterId }: NodeRef & ProcessInstance & { readonly clusterId: string },
     isOwnUpdate: boolean,
   ): InstanceVerdict {
     const last = this.#accepted.get(nodeId);
-    // A new generation starts from nothing, because membership has its own rules for it.
+    // A new generation is not compared with the previous one, because membership has its own rules for it.
     if (last === undefined || generation !== last.generation) return "new";
     if (boot === undefined) return "unnamed";
     if (boot === last.boot) return "same";
@@ -110,20 +112,20 @@ export class ProcessInstances {
     return clusterId === this.#here ? "stranger" : "follows";
   }
 
-  /** Accepts a start. An update without a boot name does not change the accepted start, unless its generation differs. */
+  /** Accepts a process instance. An update without a boot name does not change the accepted instance, unless its generation differs. */
   accept({ nodeId, generation, boot, address }: MemberUpdate): void {
     const last = this.#accepted.get(nodeId);
     const name = boot ?? (last?.generation === generation ? last.boot : undefined);
     this.#accepted.delete(nodeId);
     if (name === undefined) return;
-    // Another update about the same start, such as the first one after a pause, keeps the known facts of it.
+    // Another update about the same instance, such as the first one after a pause, keeps the known facts of it.
     const isSame = last?.generation === generation && last.boot === name;
     if (!isSame) this.#strangers.delete(nodeId);
     const { isProven, calledMonoMs } = isSame ? last : { isProven: false, calledMonoMs: Number.NEGATIVE_INFINITY };
     this.#accepted.set(nodeId, { nodeId, generation, boot: name, address, calledMonoMs, isProven });
   }
 
-  /** Notes that the node itself announced this start or answered in it. If an unknown start was seen too, there are two nodes. */
+  /** Records that this instance announced itself or answered a call. If an unknown instance was seen too, there are two nodes. */
   prove({ nodeId, generation, boot }: NodeRef & ProcessInstance, { monoMs }: Time): void {
     const last = this.#accepted.get(nodeId);
     if (last?.generation !== generation || last.boot !== boot) return;
@@ -132,7 +134,7 @@ export class ProcessInstances {
     if (stranger !== undefined) stranger.contradictedMonoMs = monoMs;
   }
 
-  /** Notes a call from a node. If it runs in the accepted start, that start is alive, no matter whether an earlier probe of it failed. */
+  /** Records a call from a node. If the caller is the accepted instance, that instance is alive, even if an earlier probe of it failed. */
   called(from: NodeRef & ProcessInstance, time: Time): void {
     const last = this.#accepted.get(from.nodeId);
     if (last?.generation !== from.generation || last.boot !== from.boot) return;
@@ -140,7 +142,7 @@ export class ProcessInstances {
     this.prove(from, time);
   }
 
-  /** Notes an unknown start that announces itself. It is not accepted. Returns whether there is evidence of a second node. */
+  /** Records an unknown instance that announces itself. It is not accepted. Returns the evidence of a second node. */
   meet({ nodeId, boot = "" }: NodeRef & ProcessInstance, { monoMs }: Time): UnknownInstanceState {
     const known = this.#strangers.get(nodeId);
     if (known?.boot === boot) {
@@ -153,12 +155,12 @@ export class ProcessInstances {
     const { firstMonoMs, nameCount } = isOngoing ? known : { firstMonoMs: monoMs, nameCount: 0 };
     const one = { boot, sinceMonoMs: monoMs, lastMonoMs: monoMs, firstMonoMs, nameCount: nameCount + 1, contradictedMonoMs };
     this.#strangers.set(nodeId, one);
-    // A node that changes its boot name repeatedly counts as lasting, like one that keeps its name. The accepted start is probed only once for it.
+    // A node that changes its boot name repeatedly is treated as `lasting`, like one that keeps its name. The accepted instance is probed only once for it.
     if (one.nameCount > MANY_NAMES && monoMs - firstMonoMs >= LASTING_MS) return "lasting";
     return known === undefined || monoMs - known.sinceMonoMs >= LASTING_MS ? "first" : "unsure";
   }
 
-  /** Gives unknown starts more time to name an earlier start, by the length of a pause of this process. */
+  /** Gives unknown instances more time to name an earlier instance, by the length of a pause of this process. */
   postpone(byMs: number): void {
     for (const stranger of this.#strangers.values()) {
       stranger.sinceMonoMs += byMs;
@@ -167,19 +169,19 @@ export class ProcessInstances {
     }
   }
 
-  /** Whether the accepted start called this node within that time. */
+  /** Returns whether the accepted instance called this node within that time. */
   hasCalled(nodeId: string, withinMs: number, { monoMs }: Time): boolean {
     return monoMs - (this.#accepted.get(nodeId)?.calledMonoMs ?? Number.NEGATIVE_INFINITY) < withinMs;
   }
 
-  /** For a response: the accepted start of the caller's id, if it is not the caller's start. */
+  /** Returns, for a response, the accepted instance of the caller's id if it is not the caller. */
   insteadOf({ nodeId, boot }: NodeRef & ProcessInstance): { readonly heldStart?: HeldInstance } {
     const last = this.#accepted.get(nodeId);
     if (last === undefined || boot === undefined || boot === last.boot) return {};
     return { heldStart: { boot: last.boot, address: last.address } };
   }
 
-  /** Makes events about a second node next to the accepted start, or next to `listed`. At most one per `EVENT_MS` and node id. */
+  /** Creates events about a second node in addition to the accepted instance, or to `listed`. At most one per `EVENT_MS` and node id. */
   second(
     { nodeId, generation, address }: MemberUpdate,
     { monoMs }: Time,
@@ -194,7 +196,7 @@ export class ProcessInstances {
   }
 }
 
-/** Only the fields of a message that describe the start. */
+/** Returns only the fields of a message that describe the process instance. */
 export function startOf({ boot, bootBefore }: ProcessInstance): ProcessInstance {
   return { ...(boot !== undefined && { boot }), ...(bootBefore !== undefined && { bootBefore }) };
 }
@@ -207,8 +209,8 @@ export type MembershipOutput =
 
 export interface MembershipStateParts {
   readonly foreignPeers?: ForeignPeers | undefined;
-  /** The boot names of earlier starts of this node. */
+  /** The boot names of earlier process instances of this node. */
   readonly earlierBoots?: readonly string[] | undefined;
-  /** The starts of other nodes that were accepted before this node was restarted. */
+  /** The process instances of other nodes that were accepted before this node was restarted. */
   readonly acceptedStarts?: readonly AcceptedInstance[] | undefined;
 }

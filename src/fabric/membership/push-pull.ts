@@ -1,4 +1,4 @@
-/** Joining: asks the seeds, exchanges full member tables (memberlist's push-pull), and retries members that were declared dead. */
+/** Joins the mesh: calls the seeds, exchanges full member tables (memberlist's push-pull), and retries members that were declared dead. */
 import { backoffMs } from "../../lib/backoff.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
@@ -13,12 +13,12 @@ import { UPDATE_REFUSALS, updateFault } from "./update-rules.ts";
 
 /** Maximum number of concurrent push-pulls. */
 const MAX_PUSH_PULLS = 4;
-/** Maximum number of seeds asked concurrently. It leaves one push-pull for other members. */
+/** Maximum number of seeds that are called concurrently. It leaves one push-pull for other members. */
 const SEEDS_AT_ONCE = MAX_PUSH_PULLS - 1;
 /** With more members than this, push-pulls become rarer. */
 const SCALE_FROM_MEMBERS = 32;
 
-/** The push-pull period. It grows by one base period for each doubling above 32 members (as in memberlist). */
+/** Returns the push-pull period. It grows by one base period for each doubling above 32 members (as in memberlist). */
 function pushPullPeriodMs(baseMs: number, memberCount: number): number {
   if (memberCount <= SCALE_FROM_MEMBERS) return baseMs;
   return baseMs * (Math.ceil(Math.log2(memberCount) - Math.log2(SCALE_FROM_MEMBERS)) + 1);
@@ -32,13 +32,13 @@ export class PushPull {
   #count = 0;
   #seeds: readonly string[] = [];
   #joinAttempt = 0;
-  /** The number of passes over all seeds, and the seeds that are still to be asked in the current pass. */
+  /** The number of passes over all seeds, and the seeds that must still be called in the current pass. */
   #passCount = 0;
   #passSeeds: string[] = [];
   #hasJoined = false;
   /** Seeds that have neither answered nor failed since `join`. */
   readonly #pendingSeeds = new Set<string>();
-  /** The address that last refused this node. It is asked again in each round while it refuses. */
+  /** The address that last refused this node. It is called again in each round while it refuses. */
   #refuser: string | undefined;
   /** Grows to the usual period. It starts short because a node that has just joined, or that found lost members again, may have missed some. */
   #periodMs: number;
@@ -58,7 +58,7 @@ export class PushPull {
     return this.#hasJoined;
   }
 
-  /** Number of rounds of asking the seeds since `join`. */
+  /** Number of rounds of calls to the seeds since `join`. */
   get joinAttempts(): number {
     return this.#joinAttempt;
   }
@@ -92,7 +92,7 @@ export class PushPull {
     if (time.monoMs >= this.#state.identityDispute.nextDeadlineMs()) this.#askForStart(time, out);
   }
 
-  /** Handles the start that another node has accepted for this node's id. */
+  /** Handles the process instance that another node has accepted for this node's id. */
   heldStart(
     purpose: CallPurpose,
     { from, heldStart }: Exclude<FabricCallResponse, { kind: "probeIndirect" | "maintain" }>,
@@ -100,19 +100,19 @@ export class PushPull {
     out: MembershipOutput[],
   ): void {
     const { members, identityDispute, self } = this.#state;
-    // An id's own cluster decides which start is accepted for it.
+    // An id's own cluster decides which process instance is accepted for it.
     if (from.clusterId !== self.update.clusterId) return;
     // A response from this node itself carries no information.
     if (from.nodeId === self.ref.nodeId && heldStart === undefined) return;
     const address = purpose.kind === "pushPull" ? purpose.address : members.find(from.nodeId)?.update.address;
     if (address === undefined || !identityDispute.receive({ ...from, address }, heldStart, time) || heldStart === undefined) return;
-    // Send an update that is newer than the last start's: a node that restarts within a second counts from the same number.
+    // Send an update that is newer than the last instance's: a node that restarts within a second counts from the same number.
     this.#state.reannounce();
     this.#state.follow(heldStart);
     this.#compare(address, time, out);
   }
 
-  /** Sends this node's own update again to the nodes that have accepted another start of its id, and to that start. */
+  /** Sends this node's own update again to the nodes that have accepted another process instance of its id, and to that instance. */
   #askForStart(time: Time, out: MembershipOutput[]): void {
     for (const { address, held } of this.#state.identityDispute.takeDue(time)) {
       this.#state.follow(held);
@@ -208,8 +208,8 @@ export class PushPull {
   }
 
   /**
-   * Lowers the incarnation, if it was started from a clock years ahead that has since been corrected. Peers that refuse the high number
-   * accept the lower one.
+   * Lowers the incarnation if it was derived from a clock that was years ahead and has since been corrected. Peers that refuse the high number accept the lower
+   * one.
    */
   #recount(time: Time): void {
     const { self, broadcasts } = this.#state;
@@ -236,7 +236,7 @@ export class PushPull {
   }
 
   /**
-   * The table to send: this node, all listed members, and members that went less than `deadGossipMs` ago. In a response, it also has the
+   * Returns the table to send: this node, all listed members, and members that died or left less than `deadGossipMs` ago. In a response, it also contains the
    * caller, whatever its status, and omits the updates that the caller sent itself. At most `maxMembers`. O(n).
    */
   #table({ monoMs }: Time, caller?: { readonly from: NodeRef; readonly members: readonly MemberUpdate[] }): readonly MemberUpdate[] {
@@ -287,8 +287,8 @@ export class PushPull {
   }
 
   /**
-   * Asks each seed once, even if others have answered by then, because the first one may have no members to report. Then repeats with all
-   * seeds until one answers.
+   * Calls each seed once, even if others have already answered, because the first one may have no members to report. Then repeats with all seeds until one
+   * answers.
    */
   #join(time: Time, out: MembershipOutput[]): void {
     this.#joinAtMs = NEVER;
@@ -318,7 +318,7 @@ export class PushPull {
     return true;
   }
 
-  /** Occasionally asks a dead member or an unlisted seed, so that halves of a cluster that declared each other dead find each other again. */
+  /** Occasionally contacts a dead member or an unlisted seed, so that halves of a cluster that declared each other dead find each other again. */
   #reconnect(time: Time, out: MembershipOutput[]): void {
     this.#reconnectAtMs = time.monoMs + this.#jittered(this.#options.reconnectMs);
     const { members } = this.#state;
@@ -331,7 +331,7 @@ export class PushPull {
     this.#retry(others, this.#state.count - members.ours.length, time, out);
   }
 
-  /** As in serf: the `count` members together make about one attempt for each dead member. */
+  /** Contacts a random dead member, with a probability such that `count` members together make about one attempt for each dead member, as in serf. */
   #retry(dead: readonly Member[], count: number, time: Time, out: MembershipOutput[]): void {
     if (dead.length === 0 || this.#rng.next() * count >= dead.length) return;
     const member = dead[this.#rng.int(dead.length)];

@@ -26,7 +26,7 @@ import { isOwnUpdate, isUnauthorizedReport, needsProbe, shouldContact, type Upda
 import { noRefusals, type UpdateRefusal, updateFault } from "./update-rules.ts";
 
 const FORGET_SWEEP_MS = 60_000;
-/** Minimum time between two refutations of another node's address for this id. */
+/** Minimum time between two refutations of updates with this node's id and another node's address. */
 const TWIN_REFUTED_MS = 10_000;
 /** Maximum number of pending nodes to contact directly. */
 const MAX_TO_CONTACT = 8;
@@ -83,7 +83,7 @@ export class MembershipState {
     const refusal = this.#refusalOf(received, sender, time);
     if (refusal !== undefined) this.refused[refusal] += 1;
     if (refusal === "foreign") this.#foreign(received, sender, out);
-    // An update about an earlier start is old. Only when the node itself sends it may there be a second node.
+    // An update about an earlier process instance is old. There may be a second node only if the node itself sends the update.
     if (refusal === "start" && isOwnUpdate(received, sender) && this.meet(received, time) === "two") this.#twoNodes(received, time, out);
     if (refusal !== undefined) return refusal;
     if (received.nodeId === this.self.ref.nodeId) this.#aboutSelf(received, sender, time, out);
@@ -108,7 +108,7 @@ export class MembershipState {
     return isListed(received.status) && received.address === this.self.update.address ? "ownAddress" : undefined;
   }
 
-  /** Logs a refused cluster and region once: either what would admit it, or that this node's own cluster is in two regions by mistake. */
+  /** Logs a refused cluster and region once, with the setting that would admit it, or with the error that this node's own cluster is in two regions. */
   #foreign(received: MemberUpdate, sender: UpdateSource, out: MembershipOutput[]): void {
     const { nodeId, address, clusterId, region, status } = received;
     const refusal = this.#foreignPeers?.refusalOf(received);
@@ -156,7 +156,7 @@ export class MembershipState {
     const next = this.#conflicts.find(update.nodeId);
     const isSilent = !this.instances.hasCalled(update.nodeId, this.#options.intervalMs, time);
     if (isSilent && next !== undefined && isStartElsewhere(next, update)) {
-      // The node moved with its disk, or was restored. Its earlier start does not answer, so the pending one is accepted.
+      // The node moved with its disk, or was restored. Its earlier process instance does not answer, so the pending one is accepted.
       this.#apply(next.update, { nodeId: next.senderId, path: "gossip", clusterId: update.clusterId }, time, out);
       return;
     }
@@ -172,7 +172,9 @@ export class MembershipState {
     this.#put({ ...update, status: "suspect", accuser }, { accuser, path, via }, time, out);
   }
 
-  /** Handles an unknown start that announces itself. The accepted start is probed at its own address: there are two nodes only if it answers too. */
+  /**
+   * Handles an unknown process instance that announces itself. The accepted instance is probed at its own address: there are two nodes only if it answers too.
+   */
   meet(stranger: NodeRef & ProcessInstance & { readonly address: string }, time: Time): UnknownInstanceState {
     const standing = this.instances.meet(stranger, time);
     const member = this.members.find(stranger.nodeId);
@@ -184,7 +186,7 @@ export class MembershipState {
     return isListed(this.members.find(nodeId)?.update.status ?? "dead");
   }
 
-  /** Names the start that another node has accepted as the previous one of this node, if it was one. */
+  /** Announces the process instance that another node has accepted as the previous instance of this node, if it was one. */
   follow({ boot }: HeldInstance): void {
     if (!this.self.isLeft && this.identityDispute.isEarlier(boot) && this.self.update.bootBefore !== boot)
       this.broadcasts.add(this.self.change({ ...this.self.update, bootBefore: boot }));
@@ -197,7 +199,7 @@ export class MembershipState {
     if (next?.reason === "life" && next.update.generation > from.generation) this.#twoNodes(next.update, time, out);
   }
 
-  /** Handles a probe response, in the start that `from` names. Another pending update of the id then comes from a second node, or is forged. */
+  /** Handles a probe response from the process instance in `from`. Another pending update of the id then comes from a second node, or is forged. */
   stillThere({ update }: Member, from: NodeRef & ProcessInstance, time: Time, out: MembershipOutput[]): void {
     this.instances.prove(from, time);
     const next = this.#conflicts.find(update.nodeId);
@@ -236,7 +238,7 @@ export class MembershipState {
     if (holder !== undefined) this.accuse(holder, "direct", [nodeId], time, out);
   }
 
-  /** Newcomers whose address must be probed now. */
+  /** Returns the newcomers whose address must be probed now. */
   checks(time: Time): PendingUpdate[] {
     return this.#conflicts.size === 0 ? [] : this.#conflicts.due(time.monoMs);
   }
@@ -335,7 +337,7 @@ export class MembershipState {
         if (waiting.senderId === waiting.update.nodeId) this.instances.prove(waiting.update, time);
       }
     }
-    // A member that is first seen when it is already gone is not gossiped. Only nodes that saw it go spread the death.
+    // A member that has already died or left when it is first seen is not gossiped. Only nodes that saw it listed spread the death.
     if (isNews && (before !== undefined || isListed(update.status) || source.path === "gossip")) this.broadcasts.add(update);
     out.push({ kind: "memberChanged", update, before });
   }

@@ -1,8 +1,7 @@
 /**
- * The lifecycle of a suspicion: a suspected member has a limited time to refute, which shrinks with each further accuser, and is then
- * declared dead. Also the local health score: how far a node trusts its own probes (Lifeguard, arXiv 1707.00788 §IV). `MembershipState`
- * starts a suspicion when a probe failed or another node accused a member, gossips it, and declares the death. `origin-lifecycle.ts`
- * handles the member's entries.
+ * The lifecycle of a suspicion: a suspected member has a limited time to refute, which shrinks with each further accuser, and is then declared dead. This file
+ * also has the local health score, which states how far a node trusts its own probes (Lifeguard, arXiv 1707.00788 §IV). `MembershipState` starts a suspicion
+ * when a probe failed or another node accused a member, gossips it, and declares the death. `origin-lifecycle.ts` handles the member's entries.
  */
 import { NEVER } from "../../lib/machine.ts";
 import type { MemberUpdate } from "../wire/messages.ts";
@@ -13,7 +12,9 @@ type SuspicionOptions = Pick<
   "intervalMs" | "suspicionMult" | "suspicionMaxMult" | "suspicionCapMs" | "suspicionFloorMs" | "suspicionMinMs"
 >;
 
-/** Fewer members give two independent confirmations barely or not at all. One member's bad network must not get another declared dead. */
+/**
+ * With fewer members, two independent confirmations are barely possible or impossible. One member's bad network must not cause another to be declared dead.
+ */
 const FEW_MEMBERS = 5;
 /** Worst local health score (Lifeguard's S, memberlist's AwarenessMaxMultiplier). */
 export const WORST_SCORE = 8;
@@ -25,7 +26,7 @@ export interface SuspicionBounds {
   readonly wanted: number;
 }
 
-/** Limits of a suspicion that starts in a group of `memberCount`, including this node. */
+/** Returns the limits of a suspicion that starts in a group of `memberCount`, including this node. */
 export function suspicionBounds(memberCount: number, o: SuspicionOptions): SuspicionBounds {
   const logMs = o.suspicionMult * Math.max(1, Math.log10(Math.max(1, memberCount))) * o.intervalMs;
   const cappedMs = Math.min(logMs, Math.max(o.suspicionCapMs, o.suspicionMult * o.intervalMs));
@@ -35,7 +36,7 @@ export function suspicionBounds(memberCount: number, o: SuspicionOptions): Suspi
   return { minMs, maxMs: minMs * o.suspicionMaxMult, wanted: memberCount - 2 < wanted ? 0 : wanted };
 }
 
-/** Time from the start of a suspicion to the death, after this number of confirmations by others (Lifeguard §IV-B). */
+/** Returns the time from the start of a suspicion to the death, after this number of confirmations by others (Lifeguard §IV-B). */
 export function suspicionTimeoutMs(confirmations: number, { minMs, maxMs, wanted }: SuspicionBounds): number {
   if (wanted < 1) return minMs;
   const share = Math.log(confirmations + 1) / Math.log(wanted + 1);
@@ -116,7 +117,7 @@ export class SuspicionTable<M extends SuspectedMember> {
     return true;
   }
 
-  /** Members whose suspicion has expired, each with its accusers. Suspicions may end during the iteration. */
+  /** Returns the members whose suspicion has expired, each with its accusers. Suspicions may end during the iteration. */
   *expired(monoMs: number): Generator<{ readonly member: M; readonly accusers: readonly string[] }> {
     if (monoMs < this.#nextMonoMs) return;
     for (const member of this.#suspects) {

@@ -1,4 +1,4 @@
-/** Which nodes may report on which members (semantics.md, Membership): one cluster does not report on the nodes of another. */
+/** Decides which nodes may report on which members (semantics.md, Membership): one cluster does not report on the nodes of another. */
 
 import type { MemberUpdate } from "../wire/messages.ts";
 import { isListed } from "./members.ts";
@@ -17,14 +17,14 @@ interface KnownMembers {
   readonly member: MemberUpdate | undefined;
 }
 
-/** Whether a node reports on itself. */
+/** Returns whether a node reports on itself. */
 export function isOwnUpdate(update: MemberUpdate, sender: UpdateSource): boolean {
   return update.nodeId === sender.nodeId;
 }
 
 /**
- * Whether a node of another cluster reports a fact about a node of this cluster that only this cluster may report. It may report that it
- * considers this node dead, because this node refutes.
+ * Returns whether a node of another cluster reports a fact about a node of this cluster that only this cluster may report. It may report that it considers this
+ * node dead, because this node refutes.
  */
 export function isUnauthorizedReport(update: MemberUpdate, sender: UpdateSource, { own, member }: KnownMembers): boolean {
   if (sender.clusterId === own.clusterId) return false;
@@ -34,18 +34,18 @@ export function isUnauthorizedReport(update: MemberUpdate, sender: UpdateSource,
   return update.clusterId === own.clusterId || member?.clusterId === own.clusterId;
 }
 
-/** Whether to contact a node directly that no node of this cluster has reported yet. */
+/** Returns whether to contact a node directly that no node of this cluster has reported yet. */
 export function shouldContact(update: MemberUpdate, { own, member }: KnownMembers): boolean {
   return member === undefined && update.nodeId !== own.nodeId && update.clusterId === own.clusterId && isListed(update.status);
 }
 
 /**
- * Whether to probe the listed address before the update is accepted. Other nodes are not trusted about another start or another address.
- * A node that reports its own move waits until no node answers at the old address.
+ * Returns whether to probe the listed address before the update is accepted. Reports of other nodes about another process instance or another address are not
+ * trusted. A node that reports its own move waits until no node answers at the old address.
  */
 export function needsProbe(update: MemberUpdate, sender: UpdateSource, held: MemberUpdate, start: InstanceVerdict): boolean {
   const isMoved = held.address !== update.address;
   if (isOwnUpdate(update, sender)) return isMoved && (start === "follows" || start === "unnamed");
-  // When the node never announced a start, there is none to compare with.
+  // If the node never announced a process instance, there is none to compare with.
   return start === "follows" || (isMoved && start !== "new");
 }

@@ -7,15 +7,15 @@ import { GENERATIONS_PER_S, MAX_INCARNATION } from "./local-member.ts";
 const STATUSES: ReadonlySet<string> = new Set(MEMBER_STATUSES);
 
 /**
- * Incarnations start from the wall clock's seconds, so a correct one is ahead of the newest clock by no more than the number of changes
- * of its node. A far higher one, forged by another node, would leave the real node no higher number. Clocks may be years off. A clock
- * that does not know the date counts as being in this project's first year.
+ * Incarnations start from the wall clock's seconds, so a correct one is ahead of the newest clock by at most the number of changes of its
+ * node. If another node forged a far higher one, the real node would have no higher number left. Clocks may be years off. A clock that does
+ * not know the date is assumed to be in this project's first year.
  */
 const MAX_AHEAD_S = 10 * 365 * 86_400;
 const FIRST_CLOCK_S = Date.UTC(2026, 0) / 1000;
 /**
- * Margin above the limit for refutations, which must be accepted even where clocks are behind. Only a node's updates about itself, and
- * updates that it receives about itself, may use the upper half. So a node can refute every update of others.
+ * Margin above the limit for refutations, which must be accepted even by nodes whose clocks are behind. Only a node's updates about itself,
+ * and updates that it receives about itself, may use the upper half. So a node can refute every update of others.
  */
 const CONTRADICTION_ROOM_S = 3600;
 
@@ -47,7 +47,10 @@ export function noRefusals(): RefusedCounts {
   return { ...faults, full: 0, ownAddress: 0, conflictsFull: 0, tooMany: 0 };
 }
 
-/** Why the update itself is invalid. Undefined when it is valid. `isOwn`: the node itself sent it, or receives it about itself. */
+/**
+ * Returns why the update itself is invalid. Undefined when it is valid. `isOwn`: the node itself sent the update, or receives it about
+ * itself.
+ */
 export function updateFault(
   update: MemberUpdate,
   wallMs: number,

@@ -17,7 +17,7 @@ export interface BoundedCacheOptions<T> {
   readonly worthOf: (item: T) => number;
   /** Called for each item that is evicted to make room. */
   readonly onEvicted: (key: string, item: T) => void;
-  /** A random number, 0 ≤ x < 1. */
+  /** Returns a random number x, 0 ≤ x < 1. */
   readonly random: () => number;
 }
 
@@ -48,7 +48,7 @@ export class BoundedCache<T> {
   #reserved: CacheWeight = { entries: 0, bytes: 0 };
   /** Number of items that were evicted to make room, or for which there was no room. */
   evictedCount = 0;
-  /** Number of these items that had worth. */
+  /** Number of these items that had a worth above 0. */
   missedCount = 0;
 
   constructor(options: BoundedCacheOptions<T>) {
@@ -77,19 +77,19 @@ export class BoundedCache<T> {
     return this.isOverBeside(NOTHING);
   }
 
-  /** Whether the bounds would still be exceeded without this weight. */
+  /** Returns whether the bounds would still be exceeded without this weight. */
   isOverBeside({ entries, bytes }: CacheWeight): boolean {
     const { maxEntries, maxBytes } = this.#options;
     return this.#entries + this.#reserved.entries - entries > maxEntries || this.#bytes + this.#reserved.bytes - bytes > maxBytes;
   }
 
-  /** The fraction of the bounds that a weight uses: the larger of its fractions of entries and of bytes. */
+  /** Returns the fraction of the bounds that a weight uses: the larger of its fractions of entries and of bytes. */
   partOf({ entries, bytes }: CacheWeight): number {
     const { maxEntries, maxBytes } = this.#options;
     return Math.max(entries / maxEntries, bytes / maxBytes);
   }
 
-  /** Whether this weight would fit into an empty cache. */
+  /** Returns whether this weight would fit into an empty cache. */
   couldHold({ entries, bytes }: CacheWeight): boolean {
     const { maxEntries, maxBytes } = this.#options;
     return entries <= maxEntries && bytes + this.#popularity.bytes <= maxBytes;
@@ -143,7 +143,9 @@ export class BoundedCache<T> {
     this.#reserved = weight;
   }
 
-  /** Evicts the least of a sample of items if it is worth nothing, or was requested at most `share` times per entry. Returns whether an item was evicted. */
+  /**
+   * Evicts the least worthy item of a sample if it is worth nothing, or was requested at most `share` times per entry. Returns whether an item was evicted.
+   */
   evict(share: number): boolean {
     const any = this.#all[Math.floor(this.#options.random() * this.#all.length)];
     if (any === undefined) return false;
@@ -207,7 +209,10 @@ export class BoundedCache<T> {
     last.index = place.index;
   }
 
-  /** Returns the least of a sample and of the item that was put. Among equals, the item that was put: it has been requested for a shorter time. */
+  /**
+   * Returns the least worthy of a sample and the item that was put. Among equals, returns the item that was put, because it has been requested for a shorter
+   * time.
+   */
   #leastOf(put: CacheSlot<T>): CacheSlot<T> {
     const { random, worthOf } = this.#options;
     let least = put;
@@ -223,7 +228,7 @@ export class BoundedCache<T> {
     return least;
   }
 
-  /** Requests per entry of the item. */
+  /** Returns the number of requests per entry of the item. */
   #shareOf({ key, weight }: CacheSlot<T>): number {
     return this.#popularity.of(key) / Math.max(1, weight.entries);
   }

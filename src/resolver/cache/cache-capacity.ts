@@ -32,13 +32,13 @@ export interface CacheCapacityParts {
  */
 export type CapacityFit = "fits" | "less" | "full" | "admitted";
 
-/** While fetched answers find no room, namespaces that are followed only because of requests may use at most one in this many of all entries or bytes. */
+/** While fetched answers do not fit, namespaces that are followed only because of requests may use at most this fraction (1/4) of all entries or bytes. */
 const ASKED_PART = 4;
-/** Room counts as short for this time after a fetched answer found no room. */
+/** For this time after a fetched answer did not fit, room is treated as short. */
 const CROWDED_MS = 10_000;
 /** Interval of checks while no snapshot is arriving. */
 const LOOK_MS = 500;
-/** Time after which prefixes that did not fit are tried again. */
+/** Time after which prefixes that did not fit are retried. */
 export const FULL_MS = 60_000;
 /** Estimated bytes of a tombstone, of a load report, and of a key recorded by a watch. */
 const TOMBSTONE_BYTES = 300;
@@ -51,11 +51,11 @@ export class CacheCapacity {
   readonly parts: CacheCapacityParts;
   /** Weight that must stay while a snapshot is being counted, measured when the count began. */
   #kept: CacheWeight = { entries: 0, bytes: 0 };
-  /** Number of fetched answers without room at the last check. */
+  /** Number of fetched answers that did not fit, as of the last check. */
   #evictedCount = 0;
   /** Number of evicted answers whose namespaces are followed. */
   #evictedCopies = 0;
-  /** When the number of answers without room last grew, or the bounds were last exceeded. */
+  /** When the number of answers that did not fit last grew, or the bounds were last exceeded. */
   #crowdedMonoMs = Number.NEGATIVE_INFINITY;
   #lookedMonoMs = Number.NEGATIVE_INFINITY;
   #droppedMonoMs = Number.NEGATIVE_INFINITY;
@@ -80,8 +80,8 @@ export class CacheCapacity {
   }
 
   /**
-   * Releases data that does not fit; of followed prefixes, one at a time. Nothing is released for new prefixes before their size is known. HOT: runs per
-   * message of the upstream; while everything fits it costs a few additions.
+   * Releases data that does not fit; followed prefixes are released one at a time. Nothing is released for new prefixes before their size is known. HOT: runs
+   * per message of the upstream; while everything fits it costs a few additions.
    */
   fit(time: Time): CapacityFit {
     const { cache, following, held, replica, watches } = this.parts;
@@ -108,7 +108,7 @@ export class CacheCapacity {
     }
     if (cache.isOver) this.#dropCopies(time);
     while (cache.isOver) {
-      // Held entries no longer exist upstream, so they go before entries that exist.
+      // Held entries no longer exist upstream, so they are released before entries that exist.
       if (held.releaseOldest()) {
         this.#reserve();
         continue;
@@ -125,8 +125,8 @@ export class CacheCapacity {
   }
 
   /**
-   * Whether the bounds are exceeded or a fetched answer found no room in the last seconds. Checked at each message while a snapshot arrives, otherwise twice
-   * a second.
+   * Returns whether the bounds are exceeded or a fetched answer did not fit in the last seconds. Checked at each message while a snapshot arrives, otherwise
+   * twice a second.
    */
   #isCrowded({ monoMs }: Time): boolean {
     const { cache, watches } = this.parts;
@@ -140,7 +140,9 @@ export class CacheCapacity {
     return monoMs - this.#crowdedMonoMs < CROWDED_MS;
   }
 
-  /** Weight of the fetched answers whose namespaces are followed now or soon. They are released when those namespaces are complete. */
+  /**
+   * Returns the weight of the fetched answers whose namespaces are followed, or will be followed soon. They are released when those namespaces are complete.
+   */
   #copiesWeight(): CacheWeight {
     const { cache, following } = this.parts;
     return cache.weightOf(({ namespace }) => following.prefixes.covers(namespace));
@@ -158,9 +160,9 @@ export class CacheCapacity {
   }
 
   /**
-   * Releases namespaces beyond the part for those that are followed only because of requests, the least requested first: each of them brings all of its
-   * names, most of which may be requested less than the fetched answers that are evicted for them. Namespaces that have not begun to arrive are released too,
-   * so that they are not counted again and again. Returns whether anything was released.
+   * Releases namespaces that are followed only because of requests and exceed their part, the least requested first: each of them includes all of its names,
+   * most of which may be requested less often than the fetched answers that are evicted for them. Namespaces that have not begun to arrive are released too, so
+   * that they are not counted repeatedly. Returns whether anything was released.
    */
   #releaseRequested({ monoMs }: Time): boolean {
     const { cache, fetched, following, replica, watches } = this.parts;
@@ -182,8 +184,8 @@ export class CacheCapacity {
   }
 
   /**
-   * Whether there would be room for the snapshot that is being counted if all data that may be released were released. Refuses prefixes without room; nothing
-   * was released for them.
+   * Returns whether there would be room for the snapshot that is being counted if all data that may be released were released. Refuses prefixes that do not
+   * fit, without having released anything for them.
    */
   #fitCounted(arriving: UpstreamWatch, time: Time): CapacityFit {
     const { cache, following } = this.parts;
@@ -197,7 +199,7 @@ export class CacheCapacity {
     return arriving.admission === "whole" ? "admitted" : "fits";
   }
 
-  /** Weight of configured and watched prefixes with their bookkeeping. */
+  /** Returns the weight of configured and watched prefixes with their bookkeeping. */
   #pinnedWeight(): CacheWeight {
     const { followed, following, watches, bookmarks } = this.parts;
     const { entries, bytes } = followed.sizeOf((namespace) => following.isPinned(namespace));
@@ -210,7 +212,7 @@ export class CacheCapacity {
     this.parts.cache.reserve({ entries: entries + count, bytes: bytes + count * RECORD_BYTES });
   }
 
-  /** Weight of everything except fetched answers. The slab also contains the bytes of held, remembered and passing entries. */
+  /** Returns the weight of everything except fetched answers. The slab also contains the bytes of held, remembered and passing entries. */
   #followedWeight(): CacheWeight {
     const { replica, followed, fetched, bookmarks, watches, cache } = this.parts;
     const { entryCount, loads } = followed;
@@ -225,12 +227,12 @@ export class CacheCapacity {
     return { entries: entryCount, bytes };
   }
 
-  /** Recent requests for a namespace, per entry. */
+  /** Returns the number of recent requests for a namespace, per entry. */
   #shareOf(namespace: string): number {
     return this.parts.cache.asksOf(namespace) / Math.max(1, this.#countOf(namespace));
   }
 
-  /** Number of entries of a namespace and of the namespaces below it. For an arriving snapshot the counted number may exceed the stored one. */
+  /** Returns the number of entries of a namespace and of the namespaces below it. For an arriving snapshot the counted number may exceed the stored one. */
   #countOf(namespace: string): number {
     const { lookup } = this.parts.replica;
     let count = lookup.namespaceCount(namespace);
@@ -242,7 +244,7 @@ export class CacheCapacity {
   }
 }
 
-/** The fault of a resolver whose configured namespaces do not fit. */
+/** Returns the fault of a resolver whose configured namespaces do not fit. */
 export function fullFault({ maxEntries, maxBytes }: { readonly maxEntries: number; readonly maxBytes: number }): string {
   return `the entries of resolver.namespaces do not fit: raise resolver.max_entries (${maxEntries}) or resolver.max_bytes (${maxBytes}), or follow fewer namespaces`;
 }

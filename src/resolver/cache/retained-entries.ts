@@ -113,8 +113,8 @@ export class RetainedEntries implements WatchedChanges {
   }
 
   /**
-   * Records that the upstream reported the end of a key that is not present. A repeated expiry changes nothing. A key that was not lost here did not count
-   * for its name, so its end does not either.
+   * Records that the upstream reported the end of a key that is not present. A repeated expiry changes nothing. A key that was not lost here was not counted
+   * for its name, so its end is not counted either.
    */
   ended(key: KeyText, cause: ChangeCause, { monoMs }: Time): void {
     const name = nameOfKey(key);

@@ -83,7 +83,7 @@ export interface CopiedEntry {
   readonly shown: Uint8Array;
 }
 
-/** Upper bound of the bytes of an entry in a block. */
+/** Returns an upper bound of the bytes of an entry in a block. */
 export function entryRoom({ deltaId, shown }: CopiedEntry): number {
   return DELTA_ROOM + utf8Size(deltaId) + shown.length;
 }

@@ -142,7 +142,7 @@ function lastBlocks(copied: CopySource, { gone, holds }: OutdatedKeys, index: nu
   const [goneList, released] = [listed(gone), listed(holds.released(time))];
   if (goneList === undefined || released === undefined) throw new Error("too many entries ended while the copy was made");
   const doubted = listed(watch?.doubts.keys ?? []);
-  // Without the cursor: only this upstream can send the changes after it again, or the keys of these changes are too many to list.
+  // The cursor is left out if only this upstream can send the changes after it again, or if these changes have too many keys to list.
   const place = watch?.isAheadOfCheckpoint === true || doubted === undefined ? undefined : watch?.place;
   if (place !== undefined) blocks.push(blockOf(index + 1 + blocks.length, COPY_KIND.PLACE, ENCODER.encode(place.text)));
   const ageMs = copied.freshness.ageMs(time);
@@ -161,7 +161,7 @@ function lastBlocks(copied: CopySource, { gone, holds }: OutdatedKeys, index: nu
   return [...blocks, stateBlock(index + 1 + blocks.length, state)];
 }
 
-/** Returns the keys as a list. Undefined if they are too many for a copy. */
+/** Returns the keys as a list. Undefined if there are too many for a copy. */
 function listed(keys: Iterable<string>): readonly string[] | undefined {
   const list: string[] = [];
   let chars = 0;

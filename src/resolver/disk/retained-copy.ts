@@ -12,8 +12,8 @@ import type { WatchedCatalog } from "../watching/watched-catalog.ts";
 import { type CopiedRetention, type CopyState, entryRoom, readHeldBlock } from "./codec.ts";
 
 /**
- * Bound of the entries in a copy: `TIMES` for each entry that may be cached, because entries that change while the copy is made are written again, and `MORE`
- * in addition.
+ * Bound of the entries in a copy: `TIMES` the number of entries that may be cached, because entries that change while the copy is made are written again, plus
+ * `MORE`.
  */
 const TIMES = 2;
 const MORE = 10_000;
@@ -126,7 +126,7 @@ function* readHolds(
 ): Generator<void, ReadonlyMap<string, RestoredRetention>> {
   const { replica, followed, kept, maxEntries } = parts;
   const holds = new Map<string, RestoredRetention>();
-  // If the wall clock was set back, the elapsed time is unknown and counts as zero, so that no hold becomes longer.
+  // If the wall clock was set back, the elapsed time is unknown. It is treated as zero, and no hold becomes longer.
   const nowWallMs = Math.max(wallMs, state.savedWallMs);
   let count = 0;
   for (const payload of held) {
@@ -137,7 +137,7 @@ function* readHolds(
       const entry = keptEntry(delta, followed);
       const { key, namespace } = entry.record;
       const leftMs = Math.min(endsWallMs - nowWallMs, parts.held.holdMs);
-      // The last occurrence counts: an entry whose hold began again while the copy was made is in it several times.
+      // The last occurrence is used, because an entry whose hold began again while the copy was made is in the copy several times.
       if (leftMs > 0 && kept.covers(namespace) && !isFollowed(replica, key)) holds.set(key, { kept: entry, leftMs });
       else holds.delete(key);
     }
@@ -160,7 +160,7 @@ function keptEntry({ nodeId, generation, seq, change }: WatchDelta, followed: Wa
   return { record, bytes: Uint8Array.from(entry) };
 }
 
-/** Whether the key has a followed entry, even if owners' rules hide it. */
+/** Returns whether the key has a followed entry, even if owners' rules hide it. */
 function isFollowed(replica: Replica, key: KeyText): boolean {
   return replica.records(key).some(({ body }) => body === BODY.ENTRY);
 }

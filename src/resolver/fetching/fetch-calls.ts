@@ -12,8 +12,8 @@ import type { FetchOutcome } from "./shared-fetches.ts";
 /** Pause before a caller should retry. */
 export const NOT_READY_RETRY_MS = 250;
 /**
- * Errors after which another upstream is tried, because only this upstream may be affected. A timeout is not among them: it has used up the time of the
- * caller.
+ * Errors after which another upstream is tried, because only this upstream may be affected. A timeout is not among them, because it has used up the caller's
+ * time.
  */
 const COULD_NOT: ReadonlySet<string> = new Set(["not_ready", "draining", "store_unavailable"]);
 /** Maximum number of pages of an answer. */
@@ -21,9 +21,11 @@ const MAX_PAGES = 1000;
 
 interface FetchCall {
   readonly name: WholeName;
-  /** The upstream that was asked last. */
+  /** The upstream that was called last. */
   upstream: string;
-  /** Whether this is the second upstream. No third one is asked, so a fetch that all upstreams refuse costs two calls, however many upstreams there are. */
+  /**
+   * Whether this is the second upstream. No third upstream is called, so a fetch that all upstreams refuse costs two calls, however many upstreams there are.
+   */
   isSecond: boolean;
   entries: Uint8Array[];
   sizeBytes: number;
@@ -71,7 +73,7 @@ export class FetchCalls {
     return this.#calls.get(call)?.upstream;
   }
 
-  /** If the first upstream could not answer, asks another of these upstreams, beginning with the first page. Returns whether it did. */
+  /** If the first upstream could not answer, calls another of these upstreams, beginning with the first page. Returns whether it did. */
   askNext(call: CallNumber, { reason }: WaymarkError, upstreams: readonly string[], { monoMs }: Time, out: ResolverOrder[]): boolean {
     const fetch = this.#calls.get(call);
     const upstream = upstreams.find((each) => each !== fetch?.upstream);
@@ -100,7 +102,7 @@ export class FetchCalls {
     fetch.sizeBytes += sizeBytes;
     this.#arrivedBytes += sizeBytes;
     if (this.#arrivedBytes > this.#maxBytes) return this.failed(call, tooLarge(fetch.sizeBytes));
-    // The server sent the age after the request, however long the answer was delayed, so the age counts from the request.
+    // The server sent the age after the request, however long the answer was delayed, so the age is counted from the request.
     fetch.asOfMonoMs = Math.min(fetch.asOfMonoMs, fetch.askedMonoMs - page.ageMs);
     fetch.unreachable = joinUnreachable(fetch.unreachable, page.unreachable);
     if (page.nextPageToken !== "" && fetch.pageCount < MAX_PAGES) {
@@ -125,7 +127,7 @@ export class FetchCalls {
   }
 }
 
-/** The error of callers that wait for a name whose answer exceeds the bound of bytes. */
+/** Returns the error of callers that wait for a name whose answer exceeds the bound of bytes. */
 function tooLarge(sizeBytes: number): WaymarkError {
   const message = `the answers that are arriving exceed resolver.max_bytes (${sizeBytes} bytes so far for this name); retry, or raise resolver.max_bytes`;
   return new WaymarkError("not_ready", message, { retryMs: NOT_READY_RETRY_MS });

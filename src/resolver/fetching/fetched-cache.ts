@@ -64,7 +64,7 @@ export interface FetchedParts {
 /** Bytes of a record and its references in the lookup, without the bytes of its entry. */
 export const RECORD_BYTES = 600;
 const MISS: CachedName = { state: "miss" };
-/** How long an answer that found no room stays available to the callers that waited for it, and the maximum number of such answers. */
+/** How long an answer that did not fit into the cache stays available to the callers that waited for it, and the maximum number of such answers. */
 const PASSING_MS = 1000;
 const MAX_PASSING = 1000;
 
@@ -80,7 +80,7 @@ export class FetchedCache implements WatchedNews {
   #arrivalCount = 0;
   /** The answer that is being delivered to waiting callers. They must use it within the callback, because there may be no room to store it. */
   #arriving: { readonly key: string; readonly answer: FetchedName } | undefined;
-  /** Answers that found no room, only for the callers that waited for them; oldest first. */
+  /** Answers that did not fit into the cache, kept only for the callers that waited for them; oldest first. */
   readonly #passing = new Map<string, FetchedName>();
 
   constructor(parts: FetchedParts) {
@@ -103,7 +103,7 @@ export class FetchedCache implements WatchedNews {
     return this.#known(this.#parts.cache.ask(textOf(name)), name.kind, time, cutOffMonoMs);
   }
 
-  /** Returns the cached state of a name for a caller that waited for it, including an answer that found no room. Does not count as a request. */
+  /** Returns the cached state of a name for a caller that waited for it, including an answer that did not fit into the cache. Does not count as a request. */
   look(name: QueriedName, time: Time, cutOffMonoMs: number | undefined): CachedName {
     return this.#known(this.#peek(name), name.kind, time, cutOffMonoMs);
   }
@@ -117,7 +117,7 @@ export class FetchedCache implements WatchedNews {
     return { state, name: answer, ageMs: answer.ageMs + monoMs - answer.arrivedMonoMs, isNegative: scope === undefined };
   }
 
-  /** Whether there is an answer to a name, however old. */
+  /** Returns whether there is an answer to a name, however old. */
   has(name: WholeName): boolean {
     return this.#peek(name) !== undefined;
   }
@@ -128,7 +128,7 @@ export class FetchedCache implements WatchedNews {
     return known && (known.isOutdated || known.policyCount !== this.#policyCount ? 0 : known.number);
   }
 
-  /** Time in ms for which the answer stays fresh; 0 or less once it is stale. Undefined without an answer. */
+  /** Returns the time in ms for which the answer stays fresh; 0 or less once it is stale. Undefined without an answer. */
   leftMs(name: QueriedName, { monoMs }: Time): number | undefined {
     const known = this.#peek(name);
     if (known === undefined) return undefined;
@@ -269,7 +269,7 @@ export class FetchedCache implements WatchedNews {
     return this.#arriving?.key === key ? this.#arriving.answer : this.#parts.cache.peek(key);
   }
 
-  /** Whether an answer contains exactly this entry of a key, or no entry if undefined. */
+  /** Returns whether an answer contains exactly this entry of a key, or no entry if undefined. */
   #has({ content }: FetchedName, key: KeyText, entry: UpstreamEntry | undefined): boolean {
     const record = content.find((one) => one.key === key);
     if (record === undefined || entry === undefined) return record === undefined && entry === undefined;

@@ -12,7 +12,7 @@ export interface FetchTtls {
   readonly zoneMs: number;
   readonly regionMs: number;
   readonly globalMs: number;
-  /** For an answer that nothing exists. */
+  /** For a negative answer (no entry exists). */
   readonly negativeMs: number;
 }
 
@@ -54,8 +54,8 @@ export class SharedFetches<T> {
   }
 
   /**
-   * Returns the state of an answer, or of its part with this scope; an undefined scope means the answer that nothing exists. `cutOffMonoMs` is the time since
-   * which no upstream answers, so that the answer cannot be fetched again.
+   * Returns the state of an answer, or of its part with this scope; an undefined scope means a negative answer. `cutOffMonoMs` is the time since which no
+   * upstream answers, so that the answer cannot be fetched again.
    */
   stateOf(
     answer: Pick<FetchedAnswer<T>, "arrivedMonoMs"> & { readonly isOutdated: boolean },
@@ -71,8 +71,8 @@ export class SharedFetches<T> {
     if (answer.isOutdated && isNegative) return "miss";
     // Answers that could be served when the outage began are served for `maxStaleMs`, however old they were then.
     if (cutOffMonoMs !== undefined) return monoMs - cutOffMonoMs < this.#maxStaleMs ? "stale" : "miss";
-    // Answers served during an outage count as having become stale at its end. Otherwise all of them would expire together, and all callers would wait for
-    // servers that have just started.
+    // Answers served during an outage are treated as having become stale at its end. Otherwise all of them would expire together, and all callers would wait
+    // for servers that have just started.
     const state = kept === "miss" ? answerState(ttlMs + monoMs - this.#silentUntilMonoMs, ttlMs) : kept;
     // A negative answer is not used beyond its TTL, so that new entries are found.
     return isNegative || state === "miss" ? "miss" : "stale";
@@ -102,7 +102,7 @@ export class SharedFetches<T> {
     return true;
   }
 
-  /** Records a change of a key, so that a running fetch counts as outdated. */
+  /** Records a change of a key, so that its running fetch is treated as outdated. */
   changed(key: string): void {
     if (this.#running.has(key)) this.#outdated.add(key);
   }
@@ -112,7 +112,7 @@ export class SharedFetches<T> {
     for (const key of this.#running.keys()) if (isChanged(key)) this.#outdated.add(key);
   }
 
-  /** Whether the key changed during its running fetch. */
+  /** Returns whether the key changed during its running fetch. */
   hasChanged(key: string): boolean {
     return this.#outdated.has(key);
   }

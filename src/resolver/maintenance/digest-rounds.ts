@@ -24,7 +24,7 @@ export interface DigestRoundsParts {
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
   /** Interval within which each prefix is checked once. */
   readonly intervalMs: number;
-  /** A random number, 0 ≤ x < 1. */
+  /** Returns a random number x, 0 ≤ x < 1. */
   readonly random: () => number;
 }
 
@@ -43,7 +43,7 @@ interface RunningCheck {
 
 /** A check without a verdict is aborted after this time. */
 const GIVEN_UP_MS = 10_000;
-/** Pause between two steps of computing the local digest. Each step hashes some thousand entries. */
+/** Pause between two steps of computing the local digest. Each step hashes a few thousand entries. */
 const STEP_MS = 20;
 /** Placeholder location of the reader, which is not used because the filter has no scope. */
 const NOWHERE = { nodeId: "", clusterId: "", region: "", boot: "" };

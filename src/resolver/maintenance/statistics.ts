@@ -13,7 +13,7 @@ export class AnswerCounts {
   staleCount = 0;
   negativeCount = 0;
 
-  /** Counts an answer from the cache. `isNegative`: a fetched answer that nothing exists. */
+  /** Counts an answer from the cache. `isNegative`: a fetched answer that no entry exists. */
   hit({ isStale, isNegative = false }: { readonly isStale: boolean; readonly isNegative?: boolean }): void {
     this.hitCount += 1;
     if (isStale) this.staleCount += 1;
@@ -35,7 +35,7 @@ export interface ResolverStatistics {
   readonly missCount: number;
   /** Answers that were marked as stale. */
   readonly staleCount: number;
-  /** Cached answers that nothing exists. */
+  /** Cached negative answers (no entry exists). */
   readonly negativeCount: number;
   /** Age of the oldest entry, in ms. Undefined without entries and while the age is unknown. */
   readonly ageMs: number | undefined;
@@ -60,7 +60,7 @@ export interface ResolverStatistics {
   readonly upstreamFaults: Readonly<Record<UpstreamFault, number>>;
 }
 
-/** The fraction of answers that came from the cache, from 0 to 1; 0 without any answer. */
+/** Returns the fraction of answers that came from the cache, from 0 to 1; 0 without any answer. */
 export function hitRatio({ hitCount, missCount }: Pick<ResolverStatistics, "hitCount" | "missCount">): number {
   return hitCount === 0 ? 0 : hitCount / (hitCount + missCount);
 }

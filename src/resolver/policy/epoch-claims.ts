@@ -43,7 +43,7 @@ export class EpochClaims {
     return newest?.epoch;
   }
 
-  /** Number of the version that an upstream named and has not sent. */
+  /** Returns the number of the version that an upstream named and has not sent. */
   numberOf(upstream: string): number | undefined {
     return this.#claims.get(upstream)?.number;
   }

@@ -72,14 +72,14 @@ export class WatchedPolicy {
     return this.#engine.history().flatMap(({ facts, isSuperseded }) => (facts === undefined || isSuperseded ? [] : [facts]));
   }
 
-  /** The part of the policy that is saved for the next start: the versions that decide, oldest first, and the state of the others. */
+  /** The part of the policy that is saved for the next start: the versions that determine the policy in force, oldest first, and the state of the others. */
   get kept(): { readonly versions: readonly PolicyVersion[]; readonly state: CopyState["policy"] } {
     const { inForce, newest, isAwaiting } = this.#engine;
     const versions = [inForce, inForce === newest ? undefined : newest].filter((version) => version !== undefined);
     return { versions, state: { isAwaited: isAwaiting, lacking: this.#claims.newest, seen: [...this.#seen.keys()] } };
   }
 
-  /** A text that changes with the deciding versions of `kept`, also when a version replaces another with the same number. */
+  /** A text that changes with the versions of `kept`, even if a version replaces another with the same number. */
   get mark(): string {
     const { inForce, newest, isAwaiting } = this.#engine;
     const epochs = [inForce, newest].map((version) => version && epochOf(version));
@@ -118,7 +118,7 @@ export class WatchedPolicy {
     if (this.#arriving !== undefined) throw misplaced("a policy version is incomplete");
     for (const place of state.versions) if (!this.#has(place)) throw misplaced(`policy version ${place.number} was not sent`);
     const newest = Math.max(0, ...state.versions.map(({ number }) => number));
-    if ((numberOf(state.policyEpoch) ?? 0) > newest) throw misplaced(`policy_epoch ${state.policyEpoch} names none of the versions`);
+    if ((numberOf(state.policyEpoch) ?? 0) > newest) throw misplaced(`policy_epoch ${state.policyEpoch} is newer than all versions`);
     this.#acceptArrived();
     if (state.policyEpoch !== "pending") this.#engine.isAwaiting = false;
     const upstream = this.#upstream ?? "";
@@ -139,7 +139,7 @@ export class WatchedPolicy {
     return this.#claims.takeUnmet(this.#stating, monoMs);
   }
 
-  /** Monotonic time at which the next claim expires. */
+  /** Returns the monotonic time at which the next claim expires. */
   nextDeadlineMs(): number {
     return this.#claims.nextDeadlineMs(this.#stating);
   }
@@ -183,7 +183,7 @@ export class WatchedPolicy {
     this.#claims.settle((epoch, number) => this.#knows(epoch, number));
   }
 
-  /** Whether a version is known, or older than the known one. */
+  /** Returns whether a version is known, or older than the known one. */
   #knows(epoch: string, number: number): boolean {
     return number < this.#engine.newestNumber || this.#seen.has(epoch) || this.known.some((place) => epochOf(place) === epoch);
   }

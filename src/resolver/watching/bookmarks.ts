@@ -1,6 +1,6 @@
 /**
  * The recent bookmarks of a resolver's upstream, each with the local revision that contains exactly the same state. The resolver uses them to issue portable
- * cursors and to resume readers that bring one (semantics.md, Resolver 7). A node compares cursors with the logs of source nodes; a resolver has no such
+ * cursors and to resume readers that present one (semantics.md, Resolver 7). A node compares cursors with the logs of source nodes; a resolver has no such
  * logs, because it receives the current record of each key and not every change.
  */
 
@@ -125,7 +125,7 @@ function idOf({ nodeId, generation }: CursorOrigin): string {
   return `${nodeId}/${generation}`;
 }
 
-/** Whether a reader that knows `known` received at least the state given by `origins`, with the same incarnations. */
+/** Returns whether a reader that knows `known` received at least the state given by `origins`, with the same incarnations. */
 function isPast(known: ReadonlyMap<string, CursorOrigin>, origins: ReadonlyMap<string, CursorOrigin>): boolean {
   for (const [id, { seq, life }] of origins) {
     const its = known.get(id);
@@ -172,7 +172,8 @@ class BookmarkGap implements CursorGap {
   }
 
   /**
-   * A resolver cannot detect that changes known to the cursor were dropped everywhere; only the upstream can. Here they look as if they had not arrived yet.
+   * Returns how the cursor relates to the entries here. Only the upstream can detect that changes known to the cursor were dropped everywhere. To a resolver
+   * they look as if they had not arrived yet.
    */
   coverage({ monoMs }: Time, isReady: boolean): CursorCoverage {
     const { origins } = this.#parts.bookmarks;

@@ -20,7 +20,7 @@ const RETRY = { baseMs: 1000, maxMs: 60_000 } as const;
  * Number of refusals after which retries of halves are delayed. 20 refusals are enough to isolate one prefix among the maximum number of followed prefixes.
  */
 const AT_ONCE = 20;
-/** After this many consecutive `access` refusals the upstream counts as refusing everything. One refused prefix among others causes two. */
+/** After this many consecutive `access` refusals, the upstream is assumed to refuse everything. One refused prefix among others causes two. */
 const MAX_ACCESS = 6;
 
 export class PrefixRefusals {

@@ -83,7 +83,7 @@ export class UpstreamWatches {
     this.#onSnapshot = onSnapshot;
   }
 
-  /** Whether all entries of a namespace are present. Until then its content is unknown, not empty. */
+  /** Returns whether all entries of a namespace are present. Until then its content is unknown, not empty. */
   isComplete(namespace: string): boolean {
     // HOT: runs several times per query.
     const isHeld = (watch: UpstreamWatch | undefined) => watch?.isComplete === true && watch.prefixes.covers(namespace);
@@ -96,8 +96,8 @@ export class UpstreamWatches {
   }
 
   /**
-   * Whether a message on this stream that reports no missing change means that all followed entries match the upstream: no second watch is open, the snapshot
-   * is complete, and no change received from the previous upstream is unconfirmed.
+   * Returns whether all followed entries match the upstream after a message on this stream that reports no missing change. This requires that no second watch
+   * is open, that the snapshot is complete, and that no change received from the previous upstream is unconfirmed.
    */
   isInStep(stream: StreamNumber): boolean {
     const watch = this.#extra === undefined && this.#main?.stream === stream ? this.#main.watch : undefined;
@@ -131,12 +131,12 @@ export class UpstreamWatches {
     this.#detached = watch;
   }
 
-  /** Monotonic time at which the next change of prefixes is allowed. */
+  /** Returns the monotonic time at which the next change of prefixes is allowed. */
   nextDeadlineMs(): number {
     return this.#upstream === undefined ? NEVER : this.#pace.dueMonoMs;
   }
 
-  /** Makes unwanted prefixes stop being followed with the next change. Otherwise they stay for some seconds, because they may be wanted again. */
+  /** Stops following unwanted prefixes with the next change. Otherwise they stay for some seconds, because they may be wanted again. */
   release(): void {
     this.#pace.scheduleSoon();
   }
@@ -172,7 +172,7 @@ export class UpstreamWatches {
   }
 
   /**
-   * Stops storing the arriving snapshot, because there is no free room: it is only counted until its end, and the entries that arrived so far are released.
+   * Stops storing the arriving snapshot, because there is no room for it: it is only counted until its end, and the entries that arrived so far are released.
    */
   count(time: Time): void {
     const watch = this.arriving;
@@ -442,7 +442,7 @@ export class UpstreamWatches {
 
 /**
  * Joins two watches into one, which resumes from the earlier of their cursors. The order of their messages does not show which cursor is earlier. Until its
- * first bookmark the joined watch has received changes after that cursor, without a record of which.
+ * first bookmark, the joined watch has received changes after that cursor that are not recorded.
  */
 function joined(first: UpstreamWatch, second: UpstreamWatch): UpstreamWatch {
   const watch = new UpstreamWatch(new NamespacePrefixes([...first.prefixes.list, ...second.prefixes.list]), { doubts: first.doubts });

@@ -32,9 +32,9 @@ const OFTEN = 3;
 const OFTEN_MS = 10_000;
 /** Maximum number of namespaces whose requests are counted. Above it all counts are reset; a frequently requested namespace soon reaches its count again. */
 const MAX_COUNTED = 10_000;
-/** The watches of one caller may use at most one in this many of the prefixes that may be followed, and at least one. */
+/** The watches of one caller may use at most this fraction (1/4) of the prefixes that may be followed, but always at least one prefix. */
 const CALLER_PART = 4;
-/** Time after which a namespace for which there was no room is tried again. */
+/** Time after which a namespace for which there was no room is retried. */
 const NO_ROOM_MS = 60_000;
 
 /** After this time without a request, a namespace that is followed only because of requests is no longer followed. */
@@ -65,7 +65,7 @@ export class WatchSelection {
     return this.#prefixes;
   }
 
-  /** Whether no configured prefix covers this prefix. */
+  /** Returns whether no configured prefix covers this prefix. */
   isUnconfigured(prefix: string): boolean {
     return !this.#options.configured.some((configured) => namespaceCovers(configured, prefix));
   }
@@ -81,7 +81,7 @@ export class WatchSelection {
     if (prefixes.length > 0) this.#change();
   }
 
-  /** Whether a namespace must stay followed because it is configured or a caller watches it. */
+  /** Returns whether a namespace must stay followed because it is configured or a caller watches it. */
   isPinned(namespace: string): boolean {
     const covers = (prefix: string) => namespaceCovers(prefix, namespace);
     return this.#options.configured.some(covers) || [...this.#watched.keys()].some(covers);
@@ -188,7 +188,7 @@ export class WatchSelection {
     if (this.#hot.delete(namespace)) this.#change();
   }
 
-  /** Whether a requested namespace was released less than a minute ago because it did not fit. */
+  /** Returns whether a requested namespace was released less than a minute ago because it did not fit. */
   isRoomless(namespace: string, monoMs: number): boolean {
     return (this.#roomless.get(namespace) ?? 0) > monoMs;
   }
@@ -235,7 +235,7 @@ export class WatchSelection {
     return true;
   }
 
-  /** Whether callers' watches of a prefix must end with `quota_exceeded`, because its entries do not fit. */
+  /** Returns whether callers' watches of a prefix must end with `quota_exceeded`, because its entries do not fit. */
   isRefused(prefix: string): boolean {
     return this.#refused.has(prefix);
   }
@@ -256,7 +256,7 @@ export class WatchSelection {
     if (isChanged) this.#change();
   }
 
-  /** Whether one more namespace with this request count can be followed. If necessary, drops the least requested namespace with a lower count. */
+  /** Returns whether one more namespace with this request count can be followed. If necessary, drops the least requested namespace with a lower count. */
   #makeRoom(asks: number): boolean {
     const { maxWatches, asksOf } = this.#options;
     if (this.#count < maxWatches) return true;

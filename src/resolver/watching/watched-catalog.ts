@@ -25,8 +25,8 @@ import type { WatchBookmarks } from "./bookmarks.ts";
 
 const NOTHING = new NamespacePrefixes([]);
 /**
- * After this time at silent servers a watch begins with a snapshot. A server sends little while it waits for changes that the cursor names, and those changes
- * may be lost for ever.
+ * After servers have been silent for this long in total, a watch begins with a snapshot. A server sends little while it waits for changes that the cursor
+ * names, and those changes may be lost permanently.
  */
 const MAX_SILENT_MS = 30_000;
 
@@ -35,7 +35,7 @@ export class UpstreamWatch {
   readonly prefixes: NamespacePrefixes;
   /** Prefixes that another watch follows. Changes below them are ignored here. */
   except: NamespacePrefixes;
-  /** Whether `place` is not updated, because another watch fetches the excepted prefixes again. */
+  /** Whether `place` is not updated, because another watch fetches the excluded prefixes again. */
   isFrozen = false;
   /** Number and size of the entries of the first snapshot so far, by prefix. Complete if the snapshot was counted before. */
   readonly sizes: PrefixSizes;
@@ -88,7 +88,7 @@ export class UpstreamWatch {
     return watch;
   }
 
-  /** Stops updating the cursor and excepts these prefixes, because another watch fetches them again. Both watches are later joined from this cursor. */
+  /** Stops updating the cursor and excludes these prefixes, because another watch fetches them again. Both watches are later joined from this cursor. */
   pause(prefixes: NamespacePrefixes): void {
     this.except = prefixes;
     this.isFrozen = true;
@@ -126,7 +126,7 @@ export interface WatchedChanges {
   gone(record: CatalogRecord, cause: ChangeCause, time: Time): void;
   /** Called when the upstream reports the end of a key that is not present. */
   ended(key: KeyText, cause: ChangeCause, time: Time): void;
-  /** Called when an entry was stored, also if it was sent again unchanged. */
+  /** Called when an entry was stored, even if it was sent again unchanged. */
   put(key: KeyText): void;
 }
 
@@ -150,9 +150,9 @@ export interface UpstreamEntry {
 
 /** Receives everything that the upstream sent, whether it changed anything or not. */
 export interface WatchedNews {
-  /** The present entry of a key. Undefined if there is none. */
+  /** Called with the present entry of a key, or undefined if there is none. */
   told(key: KeyText, entry: UpstreamEntry | undefined): void;
-  /** These namespaces have no other keys than these. */
+  /** Called with all keys of some namespaces. */
   listed(isIn: (namespace: string) => boolean, keys: ReadonlySet<KeyText>): void;
 }
 
@@ -186,7 +186,7 @@ export class WatchedCatalog {
   /** Applies a message of a watch. Throws `invalid_argument` for a malformed message; changes before the malformed part stay applied. */
   hear(watch: UpstreamWatch, message: UpstreamWatchMessage, time: Time): void {
     const { snapshot, deltas, replaces, place, ageMs } = message;
-    // Single changes do not count: a server that waits for the changes named by the cursor still sends others.
+    // Single changes do not end the silence, because a server that waits for the changes named by the cursor still sends others.
     if (snapshot !== SNAPSHOT.NONE || ageMs !== undefined) watch.silentMs = 0;
     if (snapshot === SNAPSHOT.BEGIN) {
       watch.staged = { namespaces: replaces.length === 0 ? undefined : replaces, seen: new Set() };
@@ -363,8 +363,8 @@ function asSealed({ length }: Uint8Array): ReturnType<typeof readShown> {
   return { storedBytes: length, isOrphaned: false, load: undefined };
 }
 
-// Number and size of the entries of a first snapshot for each requested prefix. They are counted before the entries are stored, and also when the entries are
-// not stored.
+// Number and size of the entries of a first snapshot for each requested prefix. They are counted before the entries are stored, and even if the entries are not
+// stored.
 
 const NONE: CacheWeight = { entries: 0, bytes: 0 };
 
@@ -391,7 +391,7 @@ class PrefixSizes {
     }
   }
 
-  /** Number and size of the entries below a prefix. */
+  /** Returns the number and size of the entries below a prefix. */
   of(prefix: string): CacheWeight {
     return this.#byPrefix.get(prefix) ?? NONE;
   }

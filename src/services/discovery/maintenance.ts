@@ -25,7 +25,7 @@ export interface MaintenanceServiceParts {
   readonly durable: () => Promise<void> | undefined;
   /** Resolves when, after a pause of this process, other nodes have confirmed that no other process uses this node's id. Undefined when there was no pause. */
   readonly confirmed: () => Promise<void> | undefined;
-  /** Throws `clock_skew` or `not_ready` while this node accepts no writes. */
+  /** Throws `clock_skew` or `not_ready` while this node rejects writes. */
   readonly checkWrites: () => void;
   readonly checkCaughtUp: () => void;
   /** Sends an override to another node. */
@@ -208,7 +208,7 @@ export class MaintenanceMethods {
     } catch (error) {
       rethrowInvariant(error);
       if (error instanceof WaymarkError) outcome.refuse(places, error.reason, textOf(error));
-      else outcome.refuse(places, "store_unavailable", "the journal of this node does not accept writes");
+      else outcome.refuse(places, "store_unavailable", "the journal of this node rejects writes");
     }
   }
 

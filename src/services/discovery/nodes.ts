@@ -103,7 +103,7 @@ export function listPeers(parts: NodeListParts, request: ListPeersRequest, conte
 const NO_PAGE = { records: [], nextToken: "" } as const;
 const NO_FAR = { page: [], nextToken: "" } as const;
 
-/** Whether the scope includes nodes of other regions. */
+/** Returns whether the scope includes nodes of other regions. */
 function isWide(scope: Scope): boolean {
   return scope === SCOPE.UNSET || scope === SCOPE.GLOBAL;
 }

@@ -238,9 +238,12 @@ class ReadMethods {
     if (request.forResolver) this.#checkResolver(request, context.caller);
     const filter = filterOf(request);
     if (request.forResolver && !isForResolver(request, filter))
-      throw invalid("for_resolver", "allows no other fields than namespace_prefixes, cursor, bookmark_interval, with_digest and via");
+      throw invalid(
+        "for_resolver",
+        "must not be set with fields other than namespace_prefixes, cursor, bookmark_interval, with_digest and via",
+      );
     if (request.withDigest && !isNamespaceOnly(filter))
-      throw invalid("with_digest", "allows no other filters than namespace and namespace_prefix");
+      throw invalid("with_digest", "must not be set with filters other than namespace and namespace_prefix");
     return this.#opener.open({ ...watched(request), filter }, context);
   }
 
@@ -282,7 +285,7 @@ function watched({ cursor, bookmarkInterval, viewer, namesOnly, withDigest }: Ca
   return { cursor, bookmarkInterval, viewer, isNamesOnly: namesOnly, withDigest };
 }
 
-/** Whether a resolver's watch has only namespace prefixes as its filter. */
+/** Returns whether a resolver's watch has only namespace prefixes as its filter. */
 function isForResolver({ namesOnly }: CatalogWatchRequest, filter: EntryFilter): boolean {
   return isNamespaceOnly(filter) && filter.namespace === "" && filter.prefix === "" && !namesOnly;
 }

@@ -128,9 +128,12 @@ class SummaryMethods {
     if (request.forResolver) this.#checkResolver(request, context.caller);
     const filter = summaryFilter(request);
     if (request.withDigest && !isNamespaceOnly(filter))
-      throw invalid("with_digest", "allows no other filters than namespace and namespace_prefix");
+      throw invalid("with_digest", "must not be set with filters other than namespace and namespace_prefix");
     if (request.forResolver && (!isNamespaceOnly(filter) || filter.namespace !== "" || filter.prefix !== ""))
-      throw invalid("for_resolver", "allows no other fields than namespace_prefixes, cursor, bookmark_interval, with_digest and via");
+      throw invalid(
+        "for_resolver",
+        "must not be set with fields other than namespace_prefixes, cursor, bookmark_interval, with_digest and via",
+      );
     const { cursor, bookmarkInterval, viewer, withDigest } = request;
     return this.#opener.open({ filter, cursor, bookmarkInterval, viewer, withDigest, isNamesOnly: false }, context);
   }

@@ -96,7 +96,7 @@ export class WatchOpener {
     return reads.placed(cursor);
   }
 
-  /** Whether the cursor covers changes that this replica lacks. For a short cursor, this is known only in the process that issued it. */
+  /** Returns whether the cursor covers changes that this replica lacks. For a short cursor, this is known only in the process that issued it. */
   #isAhead(cursor: WatchCursor): boolean {
     const { reads, identity } = this.#parts;
     if (cursor.kind === "portable") return isAhead(cursor, reads.replica);

@@ -75,7 +75,7 @@ interface StagedRegistration {
 
 /** Registration and unregistration for other services. */
 export interface RegistrationWrites {
-  /** Registers as `Register` does. `make` builds the request in the same turn in which it is staged, so no other registration can come in between. */
+  /** Registers as `Register` does. `make` builds the request in the same turn in which it is staged, so no other registration can run in between. */
   register(make: () => RegisterRequest, context: CallContext): Promise<RegisterResponse>;
   unregister(request: UnregisterRequest, context: CallContext): Promise<UnregisterResponse>;
 }
@@ -239,7 +239,7 @@ class WriteMethods implements RegistrationWrites {
       metrics.inc("waymark_register_total", { outcome: "failed" });
       rethrowInvariant(error);
       if (error instanceof WaymarkError) throw error;
-      throw new WaymarkError("store_unavailable", "the journal of this node does not accept writes: retry, or use another node", {
+      throw new WaymarkError("store_unavailable", "the journal of this node rejects writes: retry, or use another node", {
         cause: error,
         retryMs: 1000,
       });

@@ -206,17 +206,17 @@ function sayEntries(
 /** Describes how long caches can still have the records of an entry in maintenance. Maintenance began with the last change by its node, or earlier. */
 function heldWords({ ttlMs, updatedWallMs }: EntryView, settings: DnsSettings, nowWallMs: number): string {
   const most = ttlSeconds(ttlMs, settings);
-  if (updatedWallMs === undefined) return `caches can have its records for ${most} s after maintenance began`;
+  if (updatedWallMs === undefined) return `caches may keep its records for ${most} s after maintenance began`;
   // The clock of the entry's node may be ahead.
   const left = Math.min(most, Math.ceil(most - (nowWallMs - updatedWallMs) / 1000));
-  return left > 0 ? `caches can have its records for another ${left} s` : "its records have expired from all caches";
+  return left > 0 ? `caches may keep its records for another ${left} s` : "its records have expired from all caches";
 }
 
 /** Describes the TTL of an answer from a summary. A summary can expire earlier than the TTL, and dns.min_ttl does not extend it. */
 function clusterTtlWords({ entries }: DnsSubject & { readonly kind: "entries" }, plan: AnswerPlan, settings: DnsSettings): string {
   const ofSet = setTtlSeconds(entries, settings);
   const told = Math.min(ofSet, ...plan.groups.flat().map((record) => record.ttlSeconds));
-  if (told < ofSet) return `${told} s: the summary expires then`;
+  if (told < ofSet) return `${told} s: the summary expires at that time`;
   const isLost = entries.some(({ health }) => health === HEALTH.ORPHANED);
   return `${told} s: ${isLost ? "at most dns.stale_ttl, because the cluster is lost" : "the TTL of the summary, bounded by dns.min_ttl and dns.max_ttl"}`;
 }
@@ -231,7 +231,7 @@ function ttlWords(entries: readonly EntryView[], plan: AnswerPlan | undefined, s
   const own = told.length === 0 ? ofSet : Math.min(...told);
   const said = least === most ? `${least / 1000} s` : `${least / 1000} s to ${most / 1000} s`;
   const bounds = `bounded by dns.min_ttl ${minTtlMs / 1000} s and dns.max_ttl ${maxTtlMs / 1000} s`;
-  const text = `${own} s: the entries have ${said}, ${bounds}`;
+  const text = `${own} s: the TTL of the entries is ${said}, ${bounds}`;
   if (own >= ttlSeconds(least, settings)) return text;
   const stale = `${text}; at most dns.stale_ttl ${seconds(staleTtlMs)} s`;
   if (own === ofSet) return `${stale}, because an entry is ORPHANED`;

@@ -33,7 +33,7 @@ function resolveNameHandler(parts: NameAnswersParts): MethodHandler {
   return { kind: "unary", handle: (request: ResolveNameRequest, context) => resolveName(parts, request, context) };
 }
 
-/** Largest number of times that a query waits for data to be fetched. */
+/** Largest number of fetches for which a query waits. */
 const MAX_WAITS = 16;
 const RETRY_MS = 500;
 

@@ -118,7 +118,7 @@ class NameListMethods {
 
   async #query(query: NamesQuery, viewer: Viewer | undefined, context: CallContext): Promise<CatalogQueryResponse> {
     const { query: handler } = this.#parts;
-    if (handler.kind !== "unary") throw new WaymarkError("unimplemented", "this server answers no queries");
+    if (handler.kind !== "unary") throw new WaymarkError("unimplemented", "this server does not answer queries");
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler belongs to CatalogQuery
     const handle = handler.handle as UnaryHandler<CatalogQueryRequest>;
     const said = await handle(create(CatalogQueryRequestSchema, { ...query, ...(viewer && { viewer }) }), context);
@@ -190,5 +190,5 @@ function readToken(text: string): PagePosition {
   } catch {
     // The token is invalid, as is a token of another form.
   }
-  throw invalid("page_token", "must be the next_page_token of an answer of ListNames");
+  throw invalid("page_token", "must be the next_page_token of a ListNames response");
 }

@@ -166,7 +166,9 @@ class Registrations {
     );
   }
 
-  /** Returns this node's record of an entry of the caller. Throws `not_found`, also for an entry that the caller may not see, and `discovery_access_denied`. */
+  /**
+   * Returns this node's record of an entry of the caller. Throws `not_found`, including for an entry that the caller may not see, or `discovery_access_denied`.
+   */
   #ownOf(key: KeyText, namespace: string, caller: Caller): StoredRecord {
     const own = this.#parts.reads.replica.own(key);
     const isSeen = namespace === "" || this.#parts.reads.verdict(caller, namespace).allowed;

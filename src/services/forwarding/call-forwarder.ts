@@ -24,7 +24,7 @@ export const FORWARDING_BOUNDS = { maxCalls: 16_384, maxBytes: 64 * 1024 * 1024 
 const RETRY_MS = 1_000;
 
 export interface CallForwarderOptions {
-  /** Largest number of calls without an answer. A stream counts as a call until the main thread has opened it. */
+  /** Largest number of calls that are not answered yet. A stream counts as a call until the main thread has opened it. */
   readonly maxCalls: number;
   /** Largest total size of the requests of these calls, in bytes. */
   readonly maxBytes: number;
@@ -38,7 +38,7 @@ interface ForwardedRequest {
   readonly bytes: Uint8Array;
 }
 
-/** A call without an answer. */
+/** A call that is not answered yet. */
 interface PendingCall {
   readonly sizeBytes: number;
   readonly resolve: (answer: Uint8Array) => void;
@@ -179,7 +179,9 @@ export class CallForwarder {
     this.#outbox.touch();
   }
 
-  /** Closes a stream. A stream that is not open yet still counts as a waiting call, so that a client that opens and closes streams cannot fill the memory. */
+  /**
+   * Closes a stream. A stream that is not open yet is still counted as a waiting call, so that a client that opens and closes streams cannot fill the memory.
+   */
   #close(id: number): void {
     this.#tell(ASKED.CLOSE, id);
     this.#sources.delete(id);

@@ -21,7 +21,7 @@ export interface ForwardedCallsOptions {
   /** The services that workers may call. The worker has already applied the limits and the rules of requests. */
   readonly services: readonly ForwardedService[];
   readonly now: () => Time;
-  /** Called when a handler throws an error that is not a WaymarkError. The caller gets only the information that the call failed. */
+  /** Called when a handler throws an error that is not a WaymarkError. The caller learns only that the call failed. */
   readonly onBug: (fault: unknown, call: ForwardedCall) => void;
   /** Called when there are messages to take, and at most once before each `take`. */
   readonly wake: () => void;
@@ -203,7 +203,7 @@ function methodsOf({ desc, handlers, routes = [] }: ForwardedService): readonly 
   const rpcs = desc.methods.flatMap((method) => {
     const handler = handlers[method.localName];
     const known = handler && methodOf(method, handler);
-    assert(known !== undefined || handler === undefined || !isForwarded(method, false), "a read worker cannot forward an rpc", {
+    assert(known !== undefined || handler === undefined || !isForwarded(method, false), "rpc cannot be forwarded by a read worker", {
       rpc: rpcName(method),
     });
     return known === undefined ? [] : [[rpcName(method), known] as const];

@@ -55,7 +55,7 @@ export function decodeParameters(bytes: Uint8Array): RouteParameters {
 
 /** Encodes the page of a route. */
 export function encodeRouteAnswer(answer: RouteAnswer): Uint8Array {
-  assert(answer.kind === "page", "a route with an answer in pieces is not forwarded");
+  assert(answer.kind === "page", "forwarded route answers in pieces");
   return Buffer.from(JSON.stringify(answer));
 }
 

@@ -46,8 +46,8 @@ export class PolicyQueue {
   }
 
   /**
-   * Returns the error for a request of this size if the queue has no room for its decoded set. The check comes before the decoding, because even
-   * the set of a rejected call uses memory until it is garbage-collected.
+   * Returns the error for a request of this size if the queue has no room for its decoded set. The check precedes decoding, because even the set of a rejected
+   * call uses memory until it is garbage-collected.
    */
   refuseEarly(requestBytes: number): WaymarkError | undefined {
     return this.#hasRoom(decodedSizeOf(requestBytes)) ? undefined : refused("there are");

@@ -104,10 +104,10 @@ export class NameCalls {
     return isWaiting ? undefined : here(known);
   }
 
-  /** Returns the error for a caller when no server answers in time, if all names are known but too old. Undefined otherwise. */
+  /** Returns the error for a caller if no server answered in time and all names are known but too old. Undefined otherwise. */
   tooOld({ names, maxAgeMs }: NamesRequest): WaymarkError | undefined {
     if (!names.every((name) => this.#isHere(name))) return undefined;
-    return tooStale(new WaymarkError("deadline_exceeded", "no server answers in time"), maxAgeMs);
+    return tooStale(new WaymarkError("deadline_exceeded", "no server answered in time"), maxAgeMs);
   }
 
   /** Returns the outcome after the last of the names has arrived. */
@@ -126,7 +126,7 @@ export class NameCalls {
     return known.length < names.length ? AGAIN : here(known);
   }
 
-  /** Whether an old answer can be served as stale. Answers do not expire while no server responds. */
+  /** Returns whether an old answer can be served as stale. Answers do not expire while no server responds. */
   #isTellable({ reason }: WaymarkError, name: QueriedName, maxAgeMs: number | undefined): boolean {
     const { machine, now } = this.#parts;
     if (maxAgeMs !== undefined || !AWAY.has(reason)) return false;
@@ -138,7 +138,7 @@ export class NameCalls {
     return { kind: "refused", error: this.#isHere(name) ? tooStale(error, maxAgeMs) : error };
   }
 
-  /** Whether there is an answer for a name, regardless of its age. */
+  /** Returns whether there is an answer for a name, regardless of its age. */
   #isHere(name: QueriedName): boolean {
     const { machine } = this.#parts;
     return machine.isComplete(name.namespace) || machine.hasFetched(name);

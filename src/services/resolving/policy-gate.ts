@@ -10,7 +10,7 @@ const WAIT_MS = 500;
 export const TRIES = 4;
 const RETRY_MS = 500;
 
-/** Whether a call about this namespace can be answered now. Namespaces of the control plane need no policy. */
+/** Returns whether a call about this namespace can be answered now. Namespaces of the control plane need no policy. */
 export function isPolicyHere({ policy }: Pick<ResolverPorts["machine"], "policy">, namespace: string): boolean {
   return policy.isReady || (namespace !== "" && isControlNamespace(namespace));
 }

@@ -164,7 +164,7 @@ class ResolvingReads {
     return this.#answered<HandlerAnswer>(names, context, (asked) => handle(request, asked));
   }
 
-  /** Whether a namespace is watched and its data is older than the caller accepts. */
+  /** Returns whether a namespace is watched and its data is older than the caller accepts. */
   #isTooOld(namespace: string, maxAgeMs: number | undefined, time: Time): boolean {
     const { machine } = this.#ports;
     return maxAgeMs !== undefined && machine.isComplete(namespace) && machine.followedAnswer(time).ageMs > maxAgeMs;
@@ -280,7 +280,7 @@ class ResolvingReads {
     return this.#passed({ request, filter, caller }, context, here);
   }
 
-  /** Whether policy hides everything that a query covers: a namespace, or all namespaces below a prefix. */
+  /** Returns whether policy hides everything that a query covers: a namespace, or all namespaces below a prefix. */
   #isHidden({ namespace, prefix }: EntryFilter, caller: Caller): boolean {
     const { reads, policies } = this.#parts;
     if (namespace !== "") return !reads.verdict(caller, namespace).allowed;
@@ -289,7 +289,7 @@ class ResolvingReads {
     return true;
   }
 
-  /** Whether any of these entries matches. Returns true if the search is too long to complete. */
+  /** Returns whether any of these entries matches. Returns true if the search is too long to complete. */
   #hasMatch(lookup: EntryIndex, filter: EntryFilter, named: RequestedNames | undefined, allowed: (namespace: string) => boolean): boolean {
     const open = named && ((start: PageStart) => openAliasOwners(named, namedIn(this.#parts.dnsNames, lookup), filter, start));
     const options = { limit: 1, afterKey: "", self: this.#parts.reads.node, allowed, explain: false, open };

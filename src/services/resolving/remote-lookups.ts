@@ -91,7 +91,10 @@ function openRemoteLookup(
   });
 }
 
-/** Whether entries of a name are retained, because the upstream lost too many of them together. HOT: once per name of a planned answer; mostly nothing is retained. */
+/**
+ * Returns whether entries of a name are retained, because the upstream lost too many of them together. HOT: once per name of a planned answer; mostly nothing
+ * is retained.
+ */
 export function holds({ held }: Pick<ResolverMachine, "held">, name: InstanceName): boolean {
   return held.lookup.size > 0 && instanceCount(held.lookup, name) > 0;
 }

@@ -152,7 +152,7 @@ const MAX_URLS = 4;
 
 /** Explanations for rejected reads. A resolver has only the current policy versions, and does not know all clusters that a set may name. */
 const WHY: Readonly<Record<string, string>> = {
-  "waymark.policy.v1.PolicyService/PolicyHistory": "keeps no earlier versions of the policy",
+  "waymark.policy.v1.PolicyService/PolicyHistory": "does not keep earlier versions of the policy",
   "waymark.policy.v1.PolicyService/ValidatePolicy": "cannot validate policies",
 };
 
@@ -184,7 +184,7 @@ function passingOn(method: DescMethodUnary, { ports }: NodeCallsParts): MethodHa
 }
 
 function refusing(method: DescMethod, { urls }: NodeCallsParts): MethodHandler {
-  const why = WHY[rpcName(method)] ?? (costOf(method) === "read" ? `does not answer ${method.name}` : "accepts no writes");
+  const why = WHY[rpcName(method)] ?? (costOf(method) === "read" ? `does not answer ${method.name}` : "rejects writes");
   const refuse = async () => {
     throw readOnly(why, (await urls()).slice(0, MAX_URLS));
   };

@@ -166,7 +166,7 @@ class VisiblePage {
     this.#add(answer, entries);
     if (answer.nextPageToken === "") return undefined;
     const nextKey = decodePageToken(answer.nextPageToken, theirs);
-    if (nextKey <= afterKey) throw misplaced("a page token that goes backwards");
+    if (nextKey <= afterKey) throw misplaced("page token is not after the previous page");
     return nextKey;
   }
 
@@ -191,7 +191,7 @@ class VisiblePage {
   /** Returns the entry in the form for the caller. Undefined when the entry is hidden from the caller. */
   #judged(entry: Entry, encoded: Uint8Array): ShownEntry | undefined {
     const { key, clusterId, region, scope } = entry;
-    if (key === undefined) throw misplaced("an entry without a key");
+    if (key === undefined) throw misplaced("entry without a key");
     const { namespace } = key;
     const { seesIn, isShown, request } = this.#passed;
     if (!seesIn(namespace) || !isShown({ namespace, clusterId, region, scope })) return undefined;

@@ -71,10 +71,10 @@ test("a number of which another program has UDP or TCP is refused to the first t
   const { udpPort, tcpPort } = (await openGateway({ udpPort: 0, tcpPort: 0 })).gateway;
   for (const sharing of [undefined, "first", "further"] as const) {
     await expect(openGateway({ udpPort }, sharing)).rejects.toThrow(
-      `address already in use: dns udp 127.0.0.1:${udpPort}; pass --dns-port with another port (0 takes any free one)`,
+      `address already in use: dns udp 127.0.0.1:${udpPort}; pass --dns-port with another port (0 selects a free port)`,
     );
     await expect(openGateway({ udpPort: tcpPort }, sharing)).rejects.toThrow(
-      `address already in use: dns tcp 127.0.0.1:${tcpPort}; pass --dns-port with another port (0 takes any free one)`,
+      `address already in use: dns tcp 127.0.0.1:${tcpPort}; pass --dns-port with another port (0 selects a free port)`,
     );
   }
 });

@@ -20,7 +20,10 @@ test("goodbyes of ordinary life are not worth an operator's time", () => {
 
 test("a second node of one id is named", () => {
   const [second, fourth] = [greetingOf("b", { generation: 3 }), greetingOf("b", { generation: 4, address: "10.0.0.4:1" })];
-  expect(duplicateNode(second, fourth)).toEqual({ reason: "duplicate_node", detail: "b is already linked with a newer generation than 3" });
+  expect(duplicateNode(second, fourth)).toEqual({
+    reason: "duplicate_node",
+    detail: "node b already has a link with a newer generation than 3",
+  });
   const alive = "two nodes have the id b; the other one is alive at 10.0.0.4:1";
   expect(duplicateNode(greetingOf("b", { generation: 5 }), fourth)).toEqual({ reason: "duplicate_node", detail: alive });
 });

@@ -64,8 +64,8 @@ test("servers of another cluster or region, and one that reads us, are not follo
   expect([stranger!, far!, reader!, mute!].map(({ watchCount }) => watchCount)).toEqual([0, 0, 0, 0]);
   const said = resolver.readiness("upstream");
   for (const [{ address }, refusal, why] of [
-    [stranger!, "cluster", 'it belongs to cluster "other", but this resolver to "local"'],
-    [far!, "region", 'it belongs to region "other", but this resolver to "local"'],
+    [stranger!, "cluster", 'it belongs to cluster "other", but this resolver belongs to "local"'],
+    [far!, "region", 'it belongs to region "other", but this resolver belongs to "local"'],
     [reader!, "loop", `its data comes through a resolver with this resolver's id, "me"`],
   ] as const) {
     const lines = resolver.warnings.filter((line) => line.startsWith(address));

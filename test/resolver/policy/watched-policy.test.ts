@@ -223,7 +223,7 @@ test.each<{ what: string; messages: (whole: Version) => readonly MessageInitShap
   {
     what: "a state of a policy that is none of its versions",
     messages: () => [{ state: { versions: [placeOf(version(1))], policyEpoch: "2" } }],
-    says: /names none of the versions/,
+    says: /is newer than all versions/,
   },
   {
     what: "a number that no version has",

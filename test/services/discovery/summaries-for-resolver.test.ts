@@ -119,8 +119,8 @@ test.each([
 });
 
 test.each([
-  { request: { namespace: "svc.a" }, fault: "for_resolver: allows no other fields than namespace_prefixes" },
-  { request: { scope: 4 }, fault: "for_resolver: allows no other fields than namespace_prefixes" },
+  { request: { namespace: "svc.a" }, fault: "for_resolver: must not be set with fields other than namespace_prefixes" },
+  { request: { scope: 4 }, fault: "for_resolver: must not be set with fields other than namespace_prefixes" },
   { request: { namespacePrefixes: [] }, fault: "namespace_prefixes: must not be empty" },
   { request: { forResolver: false }, fault: "namespace_prefixes: requires for_resolver" },
 ])("a resolver's watch of $request is refused", ({ request, fault }) => {
