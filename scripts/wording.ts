@@ -90,7 +90,28 @@ export function hitsOf({ file, line, text }: Text): readonly string[] {
  * have most of them, because issue 63 rewrites these.
  */
 export const BUDGETS: Readonly<Record<string, number>> = {
-  "docs/guides": 0,
+  "docs/glossary.md": 2,
+  "docs/performance.md": 1,
+  "docs/decisions": 29,
+  "docs/design": 550,
+  "docs/examples": 1,
+  "docs/guides": 103,
+  "docs/reference": 59,
+  "proto/waymark/catalog": 2,
+  "proto/waymark/fabric": 70,
+  "proto/waymark/policy": 4,
+  "src/cli": 14,
+  "src/client": 1,
+  "src/consumer": 1,
+  "src/discovery": 6,
+  "src/dns": 1,
+  "src/fabric": 524,
+  "src/lib": 2,
+  "src/node": 13,
+  "src/resolver": 34,
+  "src/services": 10,
+  "src/store": 1,
+  "src/summary": 440,
 };
 
 /** Pages at the root and folders of pages, protos and rooms: everything that has a budget. A folder without a row has none. */

@@ -215,7 +215,7 @@ test("watches that are open at all workers count together: for their namespace, 
     // The namespace is looked at first: when it is the tenant that has too many, the namespace has room.
     await until("the namespace has room, and the tenant has none", async () => {
       const { message } = await openWatch(other, "b", "svc.watched");
-      return message.startsWith('quota_exceeded: tenant "b" holds ') ? [] : [message];
+      return message.startsWith('quota_exceeded: tenant "b" has ') ? [] : [message];
     });
     for (const { close } of ofTenant) close();
     await until("there is room for another tenant too", async () => (await openWatch(other, "b", "svc.watched")).reason === "ok");

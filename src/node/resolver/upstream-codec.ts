@@ -102,16 +102,16 @@ function decoded(bytes: Uint8Array): ServerInfoResponse {
  * rate, the caller did nothing wrong and gets `not_ready`. `isFromServer` is true when the server sent the status itself.
  */
 export function refusalOf(upstream: string, { code, message, details }: GrpcStatus, isFromServer: boolean): WaymarkError {
-  const decoded = readDetails(details);
-  const retry = decoded.retryMs === undefined ? {} : { retryMs: decoded.retryMs };
-  const text = textOf(message, decoded.reason);
+  const parsed = readDetails(details);
+  const retry = parsed.retryMs === undefined ? {} : { retryMs: parsed.retryMs };
+  const text = textOf(message, parsed.reason);
   if (code === CODES.DEADLINE_EXCEEDED)
     return new WaymarkError("deadline_exceeded", `the upstream ${upstream} did not answer in time`, retry);
-  const metadata = decoded.urls === undefined ? {} : { metadata: { urls: decoded.urls } };
-  if (isFromServer && decoded.reason !== undefined && PASSED_ON.has(decoded.reason))
-    return new WaymarkError(decoded.reason, text, { ...retry, ...metadata });
-  const isRefused = isFromServer && (decoded.reason === "unauthenticated" || decoded.reason === "discovery_access_denied");
-  const outcome = isRefused ? `refuses this resolver: ${decoded.reason}` : "sent no answer";
+  const metadata = parsed.urls === undefined ? {} : { metadata: { urls: parsed.urls } };
+  if (isFromServer && parsed.reason !== undefined && PASSED_ON.has(parsed.reason))
+    return new WaymarkError(parsed.reason, text, { ...retry, ...metadata });
+  const isRefused = isFromServer && (parsed.reason === "unauthenticated" || parsed.reason === "discovery_access_denied");
+  const outcome = isRefused ? `refuses this resolver: ${parsed.reason}` : "sent no answer";
   return new WaymarkError("not_ready", `the upstream ${upstream} ${outcome}: ${text}`, retry);
 }
 
