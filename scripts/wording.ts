@@ -54,15 +54,19 @@ const TOKEN =
 function textsOfCode(file: string, code: string): readonly Text[] {
   return [...code.matchAll(TOKEN)].flatMap((match): readonly Text[] => {
     const { block, lines, string } = match.groups ?? {};
-    const said = block?.replaceAll(/^\/\*\*?|\*\/$|^[ \t]*\*(?!\/) ?/gm, " ") ?? lines?.replaceAll(/^[ \t]*\/\/ ?/gm, " ");
-    const text = (said ?? string?.slice(1, -1) ?? "")
+    const comment = block?.replaceAll(/^\/\*\*?|\*\/$|^[ \t]*\*(?!\/) ?/gm, " ") ?? lines?.replaceAll(/^[ \t]*\/\/ ?/gm, " ");
+    const text = (comment ?? string?.slice(1, -1) ?? "")
       .replaceAll(/\$\{[^}]*\}/g, "…")
       .replaceAll(/\s+/g, " ")
       .trim();
-    const isText = said === undefined ? /\p{L}{2,} (?:\S+ )*\p{L}{2,} (?:\S+ )*\p{L}{2,}/u.test(text) : text !== "";
+    const isText = comment === undefined ? /\p{L}{2,} (?:\S+ )*\p{L}{2,} (?:\S+ )*\p{L}{2,}/u.test(text) : text !== "";
     if (!isText) return [];
     const line = lineAt(code, match.index);
-    if (said === undefined) return [{ file, line, kind: "string", text }];
+    if (comment === undefined) {
+      // `assert` adds these words.
+      const isAssertion = /\bassert\([^;"'`]*$/.test(code.slice(Math.max(0, match.index - 300), match.index));
+      return [{ file, line, kind: "string", text: isAssertion ? `assertion failed: ${text}` : text }];
+    }
     const [, next = ""] = /^\s*([^\n]*)/.exec(code.slice(match.index + match[0].length)) ?? [];
     return [{ file, line, kind: file.endsWith(".proto") ? "proto comment" : "comment", text, next }];
   });
