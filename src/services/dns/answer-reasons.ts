@@ -153,8 +153,7 @@ function lostAliasWords(name: string, { catalog, settings }: ReasonSources): rea
   const services = new Map(catalog.findAlias(relative, zone).map(({ key }) => [`${key.kind} ${key.namespace}/${key.name}`, key]));
   const lost = [...services.values()].filter((key) => !leadsTo(relative, key, zone, { catalog, zones: settings.zones }));
   const names = [...new Set(lost.map((key) => `${key.namespace}/${key.name}`))];
-  const rule =
-    "a registered name takes precedence over an alias, and among services with the same alias, the first in key order takes precedence";
+  const rule = "a registered name takes precedence over an alias, and if services share an alias, the first in key order is used";
   return names.map((of) => `${name} is also an alias of ${of}, but does not resolve to it: ${rule}`);
 }
 

@@ -199,12 +199,12 @@ test.each<{ what: string; messages: (whole: Version) => readonly MessageInitShap
   {
     what: "a version without bound",
     messages: ({ head, bytes }) => [{ part: { place: placeOf({ head }), offset: 0, bytes, sizeBytes: 17_000_000 } }],
-    says: /more than 16777216/,
+    says: /the limit is 16777216/,
   },
   {
     what: "another version than its parts say",
     messages: ({ bytes }) => [{ part: { place: placeOf({ head: { ...version(8).head } }), offset: 0, bytes, sizeBytes: bytes.length } }],
-    says: /does not match the place/,
+    says: /is a different version than its parts declare/,
   },
   {
     what: "changed bytes",
