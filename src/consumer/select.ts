@@ -200,9 +200,9 @@ function scorePart<C extends Candidate>({ endpoint, score }: RatedCandidate<C>, 
 
 /** The criterion as shown in explanations. */
 const DECIDED: Readonly<Record<SelectionBasis, string>> = {
-  load: "the better of two draws",
-  turn: "its turn",
-  random: "drawn",
+  load: "the less loaded of two random candidates",
+  turn: "next in the rotation",
+  random: "chosen at random",
   hash: "the lowest hash",
 };
 

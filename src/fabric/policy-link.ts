@@ -72,5 +72,7 @@ export function nameOf({ number, hlc, nodeId, checksum }: PolicyHead): string {
 
 /** Returns how a version differs from the head under which it was offered. Empty when it matches. */
 export function differing(head: PolicyHead, facts: PolicyHead): string {
-  return isSamePlace(head, facts) ? "" : `the content is version ${facts.number} of node "${facts.nodeId}", which does not match its head`;
+  return isSamePlace(head, facts)
+    ? ""
+    : `the content is version ${facts.number} of node "${facts.nodeId}", which does not match the offered head`;
 }

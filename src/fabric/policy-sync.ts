@@ -243,7 +243,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     if (this.#adopting !== undefined && monoMs >= this.#adopting.deadlineMonoMs) {
       const { number, nodeId } = this.#adopting.head;
       // The policy store may be unavailable for a while, so the version is fetched again.
-      out.push(eventOutput("policy_not_adopted", "warn", { number, nodeId, detail: "the policy version was not put in force in time" }));
+      out.push(eventOutput("policy_not_adopted", "warn", { number, nodeId, detail: "the policy version was not applied in time" }));
       this.#adopting = undefined;
     }
     const fetch = this.#fetch;

@@ -55,7 +55,7 @@ export function readBlock(bytes: Uint8Array, at: number, index: number): FileBlo
  */
 export function ownerFault({ payload }: Pick<FileBlock, "payload">, self: FileOwner, knownFormat: number): string {
   const { format, nodeId, clusterId } = objectOf(payload);
-  if (format !== knownFormat) return `it has the format ${String(format)}, which this version of waymark does not know`;
+  if (format !== knownFormat) return `its format ${String(format)} is not supported by this version of waymark`;
   if (nodeId !== self.nodeId) return `it belongs to node ${String(nodeId)}`;
   return clusterId === self.clusterId ? "" : `it belongs to cluster ${String(clusterId)}`;
 }

@@ -45,7 +45,7 @@ export function certificatesFault(bytes: Buffer): string | undefined {
     .filter((block) => /^(?:X509 |TRUSTED )?CERTIFICATE-----/.test(block));
   if (blocks.length === 0) return "contains no certificate in PEM format";
   const bad = blocks.findIndex((block) => !isCertificate(`-----BEGIN ${block}`));
-  return bad < 0 ? undefined : `contains ${blocks.length} certificates in PEM format, and number ${bad + 1} cannot be read`;
+  return bad < 0 ? undefined : `contains ${blocks.length} certificates in PEM format, but certificate ${bad + 1} cannot be read`;
 }
 
 function isCertificate(pem: string): boolean {

@@ -74,7 +74,7 @@ export function lockDatabase(directory: string, { name }: Pick<DatabaseFormat, "
     lock.close();
     if (!(error instanceof Error && sqliteCode(error) === SQLITE_BUSY)) throw error;
     const holder = readHolder(pidPath);
-    throw new FileRefusedError("in_use", `data directory ${directory} is in use by ${holder}: stop it, or name another directory`);
+    throw new FileRefusedError("in_use", `data directory ${directory} is in use by ${holder}: stop it, or use another directory`);
   }
   try {
     writeFileSync(pidPath, `${process.pid}\n`);

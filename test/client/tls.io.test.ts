@@ -28,7 +28,7 @@ test.each([
   { tls: { ca: rubbish }, says: "connect: tls.ca contains no certificate in PEM format" },
   { tls: { ca: new Uint8Array() }, says: "connect: tls.ca contains no certificate in PEM format" },
   { tls: { ca: Buffer.from(leaf.key) }, says: "connect: tls.ca contains no certificate in PEM format" },
-  { tls: { ca: damaged }, says: "connect: tls.ca contains 2 certificates in PEM format, and number 2 cannot be read" },
+  { tls: { ca: damaged }, says: "connect: tls.ca contains 2 certificates in PEM format, but certificate 2 cannot be read" },
   { tls: { cert: rubbish, key: Buffer.from(leaf.key) }, says: "connect: tls.cert contains no certificate in PEM format" },
   { tls: { cert: Buffer.from(leaf.cert), key: rubbish }, says: "connect: tls.key contains no unencrypted private key in PEM" },
   {

@@ -297,20 +297,24 @@ test("an explanation says where each candidate ranks and why", () => {
     candidate("d", { zone: "z2", health: HEALTH.MAINTENANCE }),
   ];
   expect(details(all, {})).toEqual([
-    [true, "kept", "rank 1: healthy, same zone, load 0.500, the better of two draws"],
+    [true, "kept", "rank 1: healthy, same zone, load 0.500, the less loaded of two random candidates"],
     [true, "kept", "rank 2: healthy, same region, load unknown"],
     [false, "rank", "rank 3: orphaned, elsewhere, load unknown"],
     [false, "maintenance", "in maintenance, so it is never chosen"],
   ]);
   const half = [candidate("a"), candidate("b", { health: HEALTH.CRITICAL }), candidate("c", { zone: "z2" })];
   expect(details(half, { limit: 3 })).toEqual([
-    [true, "kept", "rank 1: healthy, same zone (gets 70 % of the choices), load unknown, its turn"],
+    [true, "kept", "rank 1: healthy, same zone (gets 70 % of the choices), load unknown, next in the rotation"],
     [true, "kept", "rank 2: healthy, same region (gets 30 % of the choices), load unknown"],
     [true, "kept", "rank 3: critical, same zone, load unknown"],
   ]);
   const one = [candidate("a", { targets: [target({ weight: 3 })] })];
-  expect(details(one, { policy: SELECT_POLICY.ROUND_ROBIN })).toEqual([[true, "kept", "rank 1: healthy, same zone, weight 3, its turn"]]);
-  expect(details(one, { policy: SELECT_POLICY.RANDOM })).toEqual([[true, "kept", "rank 1: healthy, same zone, weight 3, drawn"]]);
+  expect(details(one, { policy: SELECT_POLICY.ROUND_ROBIN })).toEqual([
+    [true, "kept", "rank 1: healthy, same zone, weight 3, next in the rotation"],
+  ]);
+  expect(details(one, { policy: SELECT_POLICY.RANDOM })).toEqual([
+    [true, "kept", "rank 1: healthy, same zone, weight 3, chosen at random"],
+  ]);
   expect(details(one, { policy: SELECT_POLICY.HASH, hashKey: "k" })).toEqual([
     [true, "kept", expect.stringMatching(/^rank 1: healthy, hash 0\.\d{6}, the lowest hash$/)],
   ]);

@@ -287,7 +287,7 @@ describe("bad peers", () => {
   test("many that say nothing make room for one that does", async () => {
     const b = await started({ limits: { maxIncomingLinks: 2 } });
     const silent = Array.from({ length: 3 }, () => rawLink(b.transport.address));
-    await until("the first made room", () => b.refusals.includes("link: closed before its hello to make room for a new link"));
+    await until("the first made room", () => b.refusals.includes("link: closed before it sent a hello, to make room for a new link"));
     await linked(await started(), b);
     expect(b.incoming().length).toBe(1);
     for (const { session } of silent) session.destroy();

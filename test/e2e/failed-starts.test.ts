@@ -40,7 +40,7 @@ const STEPS: readonly { readonly what: string; readonly flags: () => readonly st
   {
     what: "the certificate of the fabric is of no node",
     flags: () => ["--config", file("fabric.json", JSON.stringify({ fabric: certificateOfNobody() }))],
-    says: /fabric\.cert_file.*names no node/,
+    says: /fabric\.cert_file.*does not name a node/,
     exit: 2,
   },
   {

@@ -83,7 +83,7 @@ test("it follows, fetches and takes the policy; when its node is killed it goes 
   await until("the policy arrives", () => machine.policy.known.length === 1 && machine.isReady);
 
   await until("the stranger is refused", () =>
-    resolver.warnings.some((line) => line.startsWith(`${stranger.grpc}: an upstream is refused (cluster): it belongs to cluster "other"`)),
+    resolver.warnings.some((line) => line.startsWith(`${stranger.grpc}: upstream refused (cluster): it belongs to cluster "other"`)),
   );
   const { bytes: map } = await driver.unary(
     DiscoveryService.method.clusterMap,
@@ -131,7 +131,7 @@ test("over TLS it shows its token, again after the file was changed; without one
   expect(resolver.machine.isReady).toBe(false);
   expect(said(resolver).map(({ detail }) => detail)).toEqual([
     "loading",
-    expect.stringMatching(/^no server can be read; no data is cached yet; last fault: .* refuses this resolver: unauthenticated: /),
+    expect.stringMatching(/^no upstream can be read; no data is cached yet; last fault: .* refuses this resolver: unauthenticated: /),
     "waiting for the current policy from an upstream",
   ]);
   using powerless = new DrivenResolver([node.grpc], {}, () => ({ tls: { ca: authority.ca }, token: "token-of-an-admin" }));

@@ -154,7 +154,7 @@ test("a process that takes its key again and again is told of by its address, an
       : accepted(call);
   };
   world.registrar.begin();
-  await until("it is told of", () => world.lines.some((line) => line.includes("with the id of this one")));
+  await until("it is told of", () => world.lines.some((line) => line.includes("with the id of this resolver")));
   expect(world.calls).toEqual(["Register a:1", "Renew a:1", "Register a:1", "Renew a:1", "CatalogQuery a:1"]);
   expect(world.lines.at(-1)).toMatch(/give each resolver its own node\.id.*: 10\.0\.0\.9:7$/);
 });

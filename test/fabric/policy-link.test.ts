@@ -27,6 +27,6 @@ test("a number may follow ours by a bounded step, and without ours be any below 
 
 test("a version is told apart from what its head says, and heads by all that they say", () => {
   expect(differing(head, head)).toBe("");
-  expect(differing(head, { ...head, nodeId: "" })).toBe('the content is version 3 of node "", which does not match its head');
+  expect(differing(head, { ...head, nodeId: "" })).toBe('the content is version 3 of node "", which does not match the offered head');
   expect(new Set([head, { ...head, hlc: 1 }, { ...head, nodeId: "m" }, version(4, "n").head].map(nameOf)).size).toBe(4);
 });

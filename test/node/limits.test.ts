@@ -206,7 +206,7 @@ test("what one worker admits no other admits again: calls and DNS questions apar
 test("a sort of buckets without shared memory is refused when it is made, not when it is used", () => {
   const none = nodeSharedLimits(limited({}).settings, HASH_KEY);
   expect(() => limited({ WAYMARK_LIMITS__READS_PER_MINUTE: "1" }, [], { makeBuckets: sharedBuckets(none, 0) })).toThrow(
-    "no memory is shared for the buckets of calls read known",
+    "no shared memory for the buckets of calls read known",
   );
 });
 

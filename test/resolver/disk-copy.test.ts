@@ -267,7 +267,7 @@ test("a copy fails when what ended meanwhile cannot be known any more", () => {
       world.run(100);
       world.replica.collect({ monoMs: 1e12, wallMs: 1e13 }, 1000);
     }),
-  ).toThrow("tombstones were collected while the copy was made");
+  ).toThrow("tombstones were collected while the copy was being made");
 });
 
 test("a policy that takes the number of another one is worth another copy", () => {

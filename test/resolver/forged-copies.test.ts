@@ -104,12 +104,12 @@ describe("a copy that is of no use changes nothing, and says why", () => {
       make: (bytes) => Uint8Array.from([...bytes, ...blockOf(blocksOf(bytes).length, ENTRIES, new Uint8Array())]),
       fault: /truncated or corrupt/,
     },
-    { what: "of a newer format", make: saying(HEADER, { format: 2 }), fault: /it has the format 2, which this version/ },
+    { what: "of a newer format", make: saying(HEADER, { format: 2 }), fault: /its format 2 is not supported by this version/ },
     { what: "of another node", make: saying(HEADER, { nodeId: "you" }), fault: /it belongs to node you/ },
     { what: "of another cluster", make: saying(HEADER, { clusterId: "c2" }), fault: /it belongs to cluster c2/ },
     { what: "without a header", make: without(HEADER), fault: /does not begin with a header/ },
     { what: "without a state", make: without(STATE), fault: /its last block is missing/ },
-    { what: "of no time", make: saying(STATE, { savedWallMs: -1 }), fault: /time of saving/ },
+    { what: "of no time", make: saying(STATE, { savedWallMs: -1 }), fault: /save time/ },
     { what: "of a negative age", make: saying(STATE, { ageMs: -1 }), fault: /\bage\b/ },
     { what: "of no namespaces", make: saying(STATE, { prefixes: ["a..b"] }), fault: /complete prefixes/ },
     {
@@ -164,12 +164,12 @@ describe("a copy that is of no use changes nothing, and says why", () => {
     {
       what: "with more held entries than it says",
       make: (bytes) => forged(bytes, HELD, (payload) => Uint8Array.of(2, ...payload.subarray(1, 11), ...payload.subarray(16))),
-      fault: /number of held entries.* 2/,
+      fault: /number of retained entries.* 2/,
     },
     {
       what: "with fewer held entries than it could say",
       make: (bytes) => forged(bytes, HELD, () => Uint8Array.of(127, 1, 1)),
-      fault: /number of held entries.* 127/,
+      fault: /number of retained entries.* 127/,
     },
     {
       what: "with too many held entries",
@@ -179,7 +179,7 @@ describe("a copy that is of no use changes nothing, and says why", () => {
     {
       what: "with a removal among the held entries",
       make: (bytes) => forged(bytes, HELD, () => heldPayload(1, { action: REMOVE, payload: { case: "removed", value: keyParts(DB1) } })),
-      fault: /removal among the held entries/,
+      fault: /a retained entry is a removal/,
     },
     { what: "with a held entry that is LOCAL", make: (bytes) => forged(bytes, HELD, local), fault: /entry has scope LOCAL/ },
     {

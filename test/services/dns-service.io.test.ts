@@ -625,7 +625,7 @@ test("explain says of an address why it has no names, and of a block that addres
     return `${rcode} ${reasons.find(({ topic }) => topic === "name")?.detail}`;
   };
   expect(await told("1.2.0.192.in-addr.arpa")).toBe(
-    "NOERROR 1.2.0.192.in-addr.arpa has no names now: its entries are in maintenance, or healthier entries of the same name are preferred",
+    "NOERROR 1.2.0.192.in-addr.arpa currently has no names: its entries are in maintenance, or healthier entries of the same name are preferred",
   );
   expect(await told("100.51.198.in-addr.arpa")).toBe("NOERROR 100.51.198.in-addr.arpa has no PTR records, but there are names below it");
 });

@@ -85,13 +85,13 @@ export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: Peer
   const refused = refusalByIdentity(identity, facts) ?? refusalOfIdentity(hello, identity) ?? refusalOfToken(hello, identity, facts);
   if (refused !== undefined) return refused;
   if (hello.nodeId === facts.nodeId)
-    return { reason: "duplicate_node", detail: `two nodes have the id ${facts.nodeId}; the other one is at ${hello.address}` };
+    return { reason: "duplicate_node", detail: `two nodes have the id ${facts.nodeId}; the other node is at ${hello.address}` };
   const foreign = facts.foreignPeers.refusalOf(hello);
   if (foreign !== undefined) return foreign;
   if (commonVersion(PROTOCOL_VERSIONS, hello.protocolVersions) === undefined)
     return {
       reason: "incompatible",
-      detail: `the peer supports protocol version ${hello.protocolVersions.join(", ")}, this node supports ${PROTOCOL_VERSIONS.join(", ")}`,
+      detail: `the peer supports protocol version ${hello.protocolVersions.join(", ")}, but this node supports ${PROTOCOL_VERSIONS.join(", ")}`,
     };
   return undefined;
 }
@@ -102,7 +102,7 @@ export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: Peer
  */
 export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "address">, start: InstanceStatus): PeerRefusal | undefined {
   if (start.verdict === "stranger") {
-    const detail = `the node at ${address} does not follow the process instance of ${nodeId} that was accepted last`;
+    const detail = `the process at ${address} did not replace the last accepted process instance of ${nodeId}`;
     const isSure = start.standing === "lasting" || start.standing === "two";
     return { reason: isSure ? "duplicate_node" : "not_needed", detail };
   }

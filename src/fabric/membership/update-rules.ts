@@ -24,17 +24,17 @@ const CONTRADICTION_ROOM_S = 3600;
  * That node compares the texts of `ahead` and `start`, so those two are part of the protocol.
  */
 export const UPDATE_REFUSALS = {
-  status: "its status is unknown to the version of the node that refuses it",
+  status: "the rejecting node runs a version that does not know its status",
   number: "its generation, incarnation or health score is not a whole number or is out of range",
   ahead: "its generation or incarnation is years ahead of any clock",
   text: "its id, address, version or another text field is empty or too long",
-  list: "it has too many or too long roles, labels, transports, border rules or protocol versions",
+  list: "it has too many roles, labels, transports, border rules or protocol versions, or one of them is too long",
   foreign: "its cluster or region is not admitted (fabric.trust, fabric.clusters)",
-  border: "the sender is in another cluster than the node that the update is about",
+  border: "the sender and the updated node are in different clusters",
   full: "the member table is full",
   start:
     "it does not follow the start that was accepted last under its id: start it with --new-generation when no other node runs with this id",
-  ownAddress: "its address is the address of the node that refuses it",
+  ownAddress: "its address is the address of the rejecting node",
 } as const;
 
 export type UpdateRefusal = keyof typeof UPDATE_REFUSALS;

@@ -153,7 +153,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   #faultOf(frame: ReplicationFrame): string {
     const { maxOrigins } = this.#replicator.options;
     if (frame.kind === "linked" && frame.nodeIds.length > MAX_LINKED)
-      return `${frame.nodeIds.length} linked nodes exceed the maximum of ${MAX_LINKED}`;
+      return `the list of ${frame.nodeIds.length} linked nodes exceeds the maximum of ${MAX_LINKED}`;
     if (frame.kind !== "vector") return "";
     const originCount = frame.entries.length + (frame.short?.length ?? 0);
     return originCount > maxOrigins ? `vector of ${originCount} origins exceeds the maximum of ${maxOrigins}` : "";

@@ -43,7 +43,7 @@ export class LinkReceiver {
     if (this.#isDoubtful(id, place, time)) return this.#leave(id, time);
     stats.receivedRecords += frame.records.length;
     const applied = this.#receiver.apply(frame, time, { place, maxSkewMs: options.maxClockSkewMs });
-    if (applied.kind === "refused") return this.#refuse(id, "the frame is malformed or the origin was forgotten here", time, out);
+    if (applied.kind === "refused") return this.#refuse(id, "the frame is malformed, or this node has forgotten the origin", time, out);
     if (applied.kind === "gap") return this.#puller.gap(id, applied.knows, time);
     this.#learn(applied, id, time, out);
     const origin = replica.origins.get(id);
@@ -85,7 +85,7 @@ export class LinkReceiver {
     const { replica, place: here } = this.#replicator;
     const { relation } = this.#view.peer;
     if (relation === "remote") return "the peer is in another region";
-    if (id === replica.self.id) return "the origin is this node's own";
+    if (id === replica.self.id) return "the origin is this node itself";
     if (place.clusterId === "" || relationOf(here, place) === "remote") return "the origin is in another region";
     if (relation !== "cluster" && place.clusterId === here.clusterId)
       return "an origin of this cluster was sent by a node of another cluster";

@@ -157,7 +157,7 @@ export function* readSnapshot(
     yield;
   }
   return header === undefined || !isWhole
-    ? { ok: false, fault: "its end is missing" }
+    ? { ok: false, fault: "it is truncated: its last block is missing" }
     : { ok: true, snapshot: { header, lostKeys, origins } };
 }
 
@@ -236,7 +236,7 @@ export function* restoreSnapshot(
     }
   }
   // A whole transfer among the frames does not prove that no record was refused before.
-  for (const origin of partial) origin.lacks ??= { count: 1, why: "refused before this node restarted", isFromBefore: true };
+  for (const origin of partial) origin.lacks ??= { count: 1, why: "records were refused before this node restarted", isFromBefore: true };
   yield* resumeLost(replica, time);
   return { recordCount, refusedCount, absentWallMs, over, superseded, maxHlc };
 }

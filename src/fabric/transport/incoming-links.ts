@@ -137,7 +137,7 @@ export class IncomingLinks {
       throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });
     }
     const [silent] = this.#silent.keys();
-    if (this.#all.size >= limits.maxIncomingLinks) silent?.destroy("closed before its hello to make room for a new link");
+    if (this.#all.size >= limits.maxIncomingLinks) silent?.destroy("closed before it sent a hello, to make room for a new link");
     if (this.#all.size < limits.maxIncomingLinks) return;
     events.refused("too many links", address);
     throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });

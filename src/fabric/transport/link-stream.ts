@@ -107,7 +107,8 @@ export class LinkStream {
       this.#resume();
     }
     if (this.#sendingSinceMs !== undefined && dueMs - this.#sendingSinceMs > stuckMs) this.destroy("the peer stopped reading");
-    else if (this.#state === "draining" && dueMs - this.#closingMs > drainMs) this.destroy("the peer did not read the goodbye in time");
+    else if (this.#state === "draining" && dueMs - this.#closingMs > drainMs)
+      this.destroy("the peer did not read the goodbye frame in time");
     else if (this.#state === "ended" && dueMs - this.#closingMs > goodbyeMs) this.destroy("closed");
   }
 

@@ -73,7 +73,7 @@ export const MESH_METRICS = {
   mesh_taken_over_entries_total: counter(
     "entries",
     {},
-    "Static entries of leaving nodes that this node took over. The event static_entries_… of a leaving node reports the numbers of entries that it handed over, left or ended.",
+    "Static entries of leaving nodes that this node took over. The event static_entries_… of a leaving node reports how many entries it handed over, left or ended.",
   ),
   mesh_foreign_links_total: counter(
     "links",
@@ -116,12 +116,12 @@ export const MESH_METRICS = {
   mesh_clock_skew_total: counter(
     "stamps",
     {},
-    "Stamps of other nodes that did not advance this node's clock, because they were too far ahead.",
+    "Stamps from other nodes that did not advance this node's clock, because they were too far ahead.",
   ),
   mesh_refused_total: counter(
     "refusals",
     { what: ["peer", "link", "border", "own_call", "call", "stranger", "origin", "policy", "unknown_frame"] },
-    "Connections, calls, links, records and policies of other nodes that were refused. own_call counts calls that this node did not make because too many were in flight.",
+    "Connections, calls, links, records and policies from other nodes that were refused. own_call counts calls that this node did not make because too many were in flight.",
   ),
   mesh_policy_not_taken: gauge(
     "number",

@@ -86,7 +86,7 @@ export function openAnswering(options: DnsAnsweringOptions, { zoneKeys, sharerCo
     rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, makeBuckets: options.limits.makeBuckets },
     random,
     metrics,
-    onFault: (fault) => dnsLog.error({ err: fault }, "dns gateway fault"),
+    onFault: (fault) => dnsLog.error({ err: fault }, "dns gateway failed to answer a query"),
   };
   const reload = () => {
     cookies.reload();

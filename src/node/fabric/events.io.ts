@@ -97,11 +97,11 @@ export class FabricEvents {
   #generationLost({ why: { peerNodeId, seq }, generation }: Extract<NodeNotice, { readonly kind: "generationLost" }>): void {
     const { generation: lost, through } = this.#core.replica.self;
     const facts = { lastSeq: through, lost, generation };
-    if (peerNodeId === "") this.#log.error(facts, "another process used this node id for a while, starting a new generation");
+    if (peerNodeId === "") this.#log.error(facts, "another process used this node id for a while; starting a new generation");
     else
       this.#log.error(
         { peerNodeId, seq, ...facts },
-        "journal is older than the records of this node on other nodes, starting a new generation",
+        "journal is older than other nodes' copies of this node's records; starting a new generation",
       );
   }
 
@@ -134,7 +134,7 @@ const MAX_ACTION_CHARS = 64;
 const FINDINGS: ReadonlySet<string> = new Set(["member_suspected", "member_dead"]);
 /** Log messages of events whose names are not clear enough. The message of any other event is its name with spaces. */
 const MESSAGES: ReadonlyMap<string, string> = new Map([
-  ["answer_refused", "answer of a peer rejected: its cluster or region is not accepted"],
+  ["answer_refused", "answer from a peer rejected: its cluster or region is not accepted"],
   ["contradicted_own_death", "refuted a report that this node is dead"],
   ["own_clock_off", "clock of this node is wrong: writes refused"],
   ["own_clock_right", "clock of this node is correct again"],

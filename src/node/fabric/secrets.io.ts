@@ -52,7 +52,7 @@ export function readFabricTls({ fabric }: Settings, self: NamedNode): FabricTls 
   const named = nodeOfCertificate(new X509Certificate(cert).subjectAltName ?? "");
   const { nodeId = named?.nodeId ?? "with a generated id", clusterId } = self;
   if (named?.nodeId !== nodeId || named.clusterId !== clusterId) {
-    const has = named === undefined ? "names no node" : `belongs to node ${named.nodeId} of cluster ${named.clusterId}`;
+    const has = named === undefined ? "does not name a node" : `belongs to node ${named.nodeId} of cluster ${named.clusterId}`;
     throw new Error(
       `fabric.cert_file: ${certFile} ${has}, but this is node ${nodeId} of cluster ${clusterId}: ` +
         "the certificate must have exactly one URI, spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>",

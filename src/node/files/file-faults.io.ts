@@ -88,7 +88,7 @@ function statOf(path: string): Stats | undefined {
  */
 function checkAppendable(path: string): void {
   const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat?.isDirectory() === true) throw new Error(`${path} is a directory: set a file`);
+  if (stat?.isDirectory() === true) throw new Error(`${path} is a directory: specify a file`);
   try {
     if (stat === undefined) accessSync(dirname(path), constants.W_OK | constants.X_OK);
     else {
@@ -100,8 +100,8 @@ function checkAppendable(path: string): void {
     const why = error instanceof Error ? error.message : path;
     const rule =
       stat?.isFIFO() === true
-        ? "this named pipe has no reader: start its reader first, or set a regular file"
-        : "set a file in an existing, writable directory";
+        ? "this named pipe has no reader: start its reader first, or specify a regular file"
+        : "specify a file in an existing, writable directory";
     throw new Error(`${path} cannot be written: ${why}; ${rule}`, { cause: error });
   }
 }

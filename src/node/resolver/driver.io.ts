@@ -179,7 +179,7 @@ export class ResolverDriver {
       case "resynced":
         return this.#parts.onResynced(order);
       case "refused":
-        return this.#warn(order.upstream, order.fault, `an upstream is refused (${order.refusal})`);
+        return this.#warn(order.upstream, order.fault, `upstream refused (${order.refusal})`);
     }
   }
 
@@ -214,7 +214,7 @@ export class ResolverDriver {
       },
       ended: ({ message, details }, refusal) => {
         this.#streams.delete(`${content} ${stream}`);
-        this.#fail(upstream, message, "a stream of an upstream ended");
+        this.#fail(upstream, message, "a stream from an upstream ended");
         this.input({ kind: `${content} ended`, stream, ...retryIn(details), ...(refusal !== undefined && { refusal }) });
       },
     };

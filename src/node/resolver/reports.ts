@@ -20,7 +20,7 @@ export function resolverChecks(
 ): readonly ReadyCheck[] {
   const { current, refused } = machine.upstreams;
   const held = isServing || replica.lookup.size > 0 ? "cached data is served" : "no data is cached yet";
-  const read = current === undefined ? `no server can be read; ${held}` : `reads ${current}`;
+  const read = current === undefined ? `no upstream can be read; ${held}` : `reads ${current}`;
   const isWell = fault === "" || (isServing && current !== undefined);
   const refusals = current === undefined ? refused.map(({ upstream, fault: why }) => `${upstream} is refused: ${why}`) : [];
   return [
@@ -76,6 +76,6 @@ export function replayEvent(
 export function resyncEvent({ reason, upstream, prefixes, times }: ResyncOrder, { wallMs }: Pick<Time, "wallMs">): AuditEvent {
   const namespace = prefixes.length === 1 ? (prefixes[0] ?? "") : "";
   const whole = prefixes.map((prefix) => (prefix === "" ? "all" : prefix)).join(", ");
-  const often = times === 1 ? "" : `, the last of ${times} times since the previous record`;
+  const often = times === 1 ? "" : `, the last of ${times} resyncs since the previous record`;
   return { ...NODE_ACT, atWallMs: wallMs, action: "cache.resync", namespace, reason, detail: `from ${upstream}${often}: ${whole}` };
 }

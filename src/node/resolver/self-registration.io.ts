@@ -206,7 +206,7 @@ export class SelfRegistrar {
       case "contested":
         return log.warn(
           { other: step.other },
-          "another resolver repeatedly registered itself with the id of this one; give each resolver its own node.id. This resolver waits before it registers again",
+          "another resolver repeatedly registered itself with the id of this resolver; give each resolver its own node.id. This resolver waits before it registers again",
         );
       case "left out":
         return this.#warn(

@@ -85,7 +85,8 @@ function wirePlace({ number, hlc, nodeId, checksum }: VersionPlace) {
 /** Decodes the answer to a probe. Throws `invalid_argument` for malformed bytes. */
 export function readFacts(bytes: Uint8Array): UpstreamFacts {
   const { clusterId, region, via } = decoded(bytes);
-  if (clusterId === "" || via.length > MAX_VIA) throw misplaced(`server info has no cluster_id, or more than ${MAX_VIA} names in via`);
+  if (clusterId === "" || via.length > MAX_VIA)
+    throw misplaced(`the server info has no cluster_id, or has more than ${MAX_VIA} names in via`);
   return { clusterId, region, via };
 }
 

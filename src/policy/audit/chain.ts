@@ -53,7 +53,7 @@ export class ChainCheck {
       return {
         kind: "altered",
         number,
-        message: `record ${number} follows record ${head.number}, but record ${head.number} is the last one according to the log`,
+        message: `record ${number} follows record ${head.number}, but according to the log, record ${head.number} is the last record`,
       };
     if (!equalBytes(hash, head.hash))
       return { kind: "altered", number, message: `the hash of record ${number} does not match the log's hash of its last record` };

@@ -52,7 +52,7 @@ function idOf(claims: TokenClaims, name: string): string | undefined {
   const value = claimOf(claims, name);
   if (value === undefined || value === null) return undefined;
   if (typeof value !== "string" || !isName(value, NODE_BOUNDS.maxIdLength))
-    throw unauthenticated(`token's claim ${name} must be an id: 1 to ${NODE_BOUNDS.maxIdLength} of A-Z a-z 0-9 . _ : / @ + -`);
+    throw unauthenticated(`token's claim ${name} must be an id: 1 to ${NODE_BOUNDS.maxIdLength} characters from A-Z a-z 0-9 . _ : / @ + -`);
   return value;
 }
 

@@ -46,7 +46,7 @@ export function shareLimits(hashKey: HashKey, needs: (makeBuckets: MakeBuckets) 
 export function sharedBuckets({ hashKey, tables }: SharedLimits, originMs: number): MakeBuckets {
   return (sort, options) => {
     const table = tables.get(sort);
-    if (table === undefined) throw new InvariantError(`no memory is shared for the buckets of ${sort}`);
+    if (table === undefined) throw new InvariantError(`no shared memory for the buckets of ${sort}`);
     return new SharedBuckets({ ...options, table, hashKey, originMs });
   };
 }

@@ -87,7 +87,7 @@ function decodeWindow(wire: WireWindow, path: string, problems: PolicyProblems<P
 function decodeQuota(wire: WireQuota | undefined, path: string, problems: PolicyProblems<PolicyProblem>): NamespaceQuota {
   const count = (value: bigint | undefined, name: string): number => {
     if (value === undefined || value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value ?? 0n);
-    problems.add({ path: `${path}.${name}`, severity: "error", message: `must be at most ${Number.MAX_SAFE_INTEGER}, is ${value}` });
+    problems.add({ path: `${path}.${name}`, severity: "error", message: `must be at most ${Number.MAX_SAFE_INTEGER}, got ${value}` });
     return 0;
   };
   return { entries: count(wire?.entries, "entries"), watches: count(wire?.watches, "watches"), bytes: count(wire?.bytes, "bytes") };

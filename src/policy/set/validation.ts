@@ -158,9 +158,7 @@ class SetCheck {
     const isBelow = pattern.endsWith(BELOW);
     const prefix = isBelow ? pattern.slice(0, -BELOW.length) : pattern;
     if (!isNamespace(prefix, PROTOCOL_BOUNDS)) {
-      const rule = prefix.includes("*")
-        ? `${quoted(pattern)} may have a * only at its end, as the last label`
-        : namespaceRule(prefix, PROTOCOL_BOUNDS);
+      const rule = prefix.includes("*") ? `${quoted(pattern)} can have a * only as its last label` : namespaceRule(prefix, PROTOCOL_BOUNDS);
       this.#error(path, `${rule}; write p for p and all namespaces below it, or p.* for the namespaces below p only`);
       return false;
     }
@@ -199,7 +197,7 @@ class SetCheck {
       const at = `${path}[${index}]`;
       const isStart = this.#time(startsWallMs, `${at}.starts_at`);
       if (endsWallMs !== undefined && this.#time(endsWallMs, `${at}.ends_at`) && isStart && endsWallMs <= startsWallMs)
-        this.#error(`${at}.ends_at`, `must be after starts_at (${timeText(startsWallMs)}), is ${timeText(endsWallMs)}`);
+        this.#error(`${at}.ends_at`, `must be after starts_at (${timeText(startsWallMs)}), got ${timeText(endsWallMs)}`);
       this.#scopes(exportScopes, `${at}.export_scopes`);
     }
     const { nowWallMs } = this.#known;
@@ -210,7 +208,7 @@ class SetCheck {
 
   #time(wallMs: number, path: string): boolean {
     if (wallMs >= MIN_WALL_MS && wallMs <= MAX_WALL_MS && Number.isInteger(wallMs)) return true;
-    this.#error(path, `must be a time between the years 1 and 9999 in ms since 1970, is ${wallMs}`);
+    this.#error(path, `must be a time between the years 1 and 9999 in ms since 1970, got ${wallMs}`);
     return false;
   }
 
@@ -222,7 +220,7 @@ class SetCheck {
 
   #integer(value: number, path: string, { min, max }: { readonly min: number; readonly max: number }): void {
     if (!Number.isSafeInteger(value) || value < min || value > max)
-      this.#error(path, `must be a whole number from ${min} to ${max}, is ${value}`);
+      this.#error(path, `must be a whole number from ${min} to ${max}, got ${value}`);
   }
 
   #owners(owners: readonly string[], path: string): void {

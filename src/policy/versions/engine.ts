@@ -168,7 +168,7 @@ export class PolicyEngine {
     return this.#newest ?? NO_PLACE;
   }
 
-  /** Whether everything is denied, because no policy can be read. */
+  /** Whether all requests are denied, because no policy can be read. */
   get isDenied(): boolean {
     return this.#policy.set === DENY_ALL;
   }
@@ -185,7 +185,7 @@ export class PolicyEngine {
 
   /**
    * Restores the versions of the store at startup. The newest readable version that includes this node is put in force. `status.degraded`
-   * names newer versions that cannot be read. If none can be read, everything is denied.
+   * names newer versions that cannot be read. If none can be read, all requests are denied.
    */
   restore(rows: readonly VersionRow[], losers: readonly VersionFacts[] = []): void {
     this.#kept.length = 0;
@@ -365,7 +365,7 @@ export class PolicyEngine {
   #degraded(): string {
     const faults = [this.#fault, this.#fileFault].filter((fault) => fault !== "");
     if (faults.length === 0) return "";
-    return `${faults.join("; ")}; ${this.isDenied ? "everything is denied" : `version ${this.#policy.number} is in force`}`;
+    return `${faults.join("; ")}; ${this.isDenied ? "all requests are denied" : `version ${this.#policy.number} is in force`}`;
   }
 
   #enforce(version: PolicyVersion | undefined): void {

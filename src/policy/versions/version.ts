@@ -45,7 +45,7 @@ export type RolloutStage =
 /** Throws `invalid_argument` for a stage that includes no node or is out of range. */
 export function checkStage(stage: RolloutStage | undefined): void {
   if (stage?.by === "percent" && (!Number.isInteger(stage.percent) || stage.percent < 1 || stage.percent > 100))
-    throw invalid("stage.percent", `must be 1 to 100, is ${stage.percent}`);
+    throw invalid("stage.percent", `must be from 1 to 100, got ${stage.percent}`);
   if (stage?.by === "clusters" && stage.clusterIds.length === 0)
     throw invalid("stage.clusters.cluster_ids", "must contain at least one cluster; omit the stage to put the set in force everywhere");
 }

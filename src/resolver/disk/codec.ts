@@ -73,7 +73,7 @@ export function headerBlock({ nodeId, clusterId }: FileOwner): Uint8Array {
 export function stateBlock(index: number, state: CopyState): Uint8Array {
   const payload = jsonBytes(state);
   if (payload.length > MAX_STATE_BYTES)
-    throw new RangeError(`the state of the copy has ${payload.length} bytes, more than ${MAX_STATE_BYTES}`);
+    throw new RangeError(`the state of the copy has ${payload.length} bytes, and the limit is ${MAX_STATE_BYTES}`);
   return blockOf(index, COPY_KIND.STATE, payload);
 }
 
@@ -111,10 +111,10 @@ export function heldBlock(index: number, holds: readonly CopiedRetention[]): Uin
 export function readHeldBlock(payload: Uint8Array): readonly (WatchDelta & Pick<CopiedRetention, "endsWallMs">)[] {
   const reader = new WireReader(payload);
   const count = reader.varint();
-  if (count > payload.length) throw malformedFile("number of held entries", count);
+  if (count > payload.length) throw malformedFile("number of retained entries", count);
   const ends = Array.from({ length: count }, () => reader.varint());
   const { deltas } = readWatchMessage(payload.subarray(reader.at));
-  if (deltas.length !== count) throw malformedFile("number of held entries", count);
+  if (deltas.length !== count) throw malformedFile("number of retained entries", count);
   return deltas.map((delta, i) => ({ ...delta, endsWallMs: ends[i] ?? 0 }));
 }
 
@@ -134,8 +134,7 @@ function messageOf(entries: readonly CopiedEntry[]): Uint8Array {
 export function readState({ payload }: FileBlock): CopyState {
   if (payload.length > MAX_STATE_BYTES) throw malformedFile("size of the state", payload.length);
   const { savedWallMs, ageMs, prefixes, unconfigured, doubted, gone, released = [], policy } = objectOf(payload);
-  if (typeof savedWallMs !== "number" || !(savedWallMs > 0 && savedWallMs <= MAX_WALL_MS))
-    throw malformedFile("time of saving", savedWallMs);
+  if (typeof savedWallMs !== "number" || !(savedWallMs > 0 && savedWallMs <= MAX_WALL_MS)) throw malformedFile("save time", savedWallMs);
   if (ageMs !== undefined && (typeof ageMs !== "number" || !(ageMs >= 0 && ageMs <= MAX_WALL_MS))) throw malformedFile("age", ageMs);
   if (!isListOf(prefixes, MAX_PREFIXES, isPrefix)) throw malformedFile("complete prefixes", prefixes);
   if (!isListOf(unconfigured, MAX_PREFIXES, isPrefix)) throw malformedFile("unconfigured prefixes", unconfigured);

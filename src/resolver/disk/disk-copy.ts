@@ -83,7 +83,7 @@ export function* copyBlocks(copied: CopySource, now: () => Time): Generator<Uint
   yield headerBlock(copied.owner);
   for (let after = 0; ; ) {
     // The tombstone of an entry in the copy may have been collected before it was seen here.
-    if (replica.collectedRevision > begunAt) throw new Error("tombstones were collected while the copy was made");
+    if (replica.collectedRevision > begunAt) throw new Error("tombstones were collected while the copy was being made");
     const { entries, through } = takeEntries(copied, after, begunAt, gone);
     if (entries.length > 0) yield entriesBlock(++index, entries);
     if (through > after) {
@@ -140,7 +140,7 @@ function lastBlocks(copied: CopySource, { gone, holds }: OutdatedKeys, index: nu
   const { versions, state: policy } = copied.policy.kept;
   const blocks = versions.map((version, i) => blockOf(index + 1 + i, COPY_KIND.POLICY, encodeVersion(version)));
   const [goneList, released] = [listed(gone), listed(holds.released(time))];
-  if (goneList === undefined || released === undefined) throw new Error("too many entries ended while the copy was made");
+  if (goneList === undefined || released === undefined) throw new Error("too many entries were removed while the copy was being made");
   const doubted = listed(watch?.doubts.keys ?? []);
   // The cursor is left out if only this upstream can send the changes after it again, or if these changes have too many keys to list.
   const place = watch?.isAheadOfCheckpoint === true || doubted === undefined ? undefined : watch?.place;

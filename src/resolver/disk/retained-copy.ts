@@ -149,7 +149,7 @@ function* readHolds(
 
 /** Decodes a held entry with the checks for entries of an upstream. Its record is not a `StoredRecord`, so owners' rules are applied when it is read. */
 function keptEntry({ nodeId, generation, seq, change }: WatchDelta, followed: WatchedCatalog): RestoredEntry {
-  if ("key" in change) throw misplaced("removal among the held entries");
+  if ("key" in change) throw misplaced("a retained entry is a removal");
   const { entry, stamped } = followed.read(change.entry);
   const { key, namespace, name, kind, scope, health, traits, contentBytes } = stamped;
   const origin = { id: `${nodeId}/${generation}`, nodeId, generation, life: "orphaned" as const };

@@ -129,6 +129,6 @@ export class FetchCalls {
 
 /** Returns the error of callers that wait for a name whose answer exceeds the bound of bytes. */
 function tooLarge(sizeBytes: number): WaymarkError {
-  const message = `the answers that are arriving exceed resolver.max_bytes (${sizeBytes} bytes so far for this name); retry, or raise resolver.max_bytes`;
+  const message = `the answers being received exceed resolver.max_bytes (${sizeBytes} bytes so far for this name); retry, or raise resolver.max_bytes`;
   return new WaymarkError("not_ready", message, { retryMs: NOT_READY_RETRY_MS });
 }

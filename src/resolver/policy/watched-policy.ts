@@ -115,10 +115,12 @@ export class WatchedPolicy {
   receive({ part, state }: PolicyMessage, monoMs: number): void {
     if (part !== undefined) this.#part(part, monoMs);
     if (state === undefined) return;
-    if (this.#arriving !== undefined) throw misplaced("a policy version is incomplete");
-    for (const place of state.versions) if (!this.#has(place)) throw misplaced(`policy version ${place.number} was not sent`);
+    if (this.#arriving !== undefined) throw misplaced("the state arrived before all parts of a policy version");
+    for (const place of state.versions)
+      if (!this.#has(place)) throw misplaced(`the state lists policy version ${place.number}, which was not sent`);
     const newest = Math.max(0, ...state.versions.map(({ number }) => number));
-    if ((numberOf(state.policyEpoch) ?? 0) > newest) throw misplaced(`policy_epoch ${state.policyEpoch} is newer than all versions`);
+    if ((numberOf(state.policyEpoch) ?? 0) > newest)
+      throw misplaced(`policy_epoch ${state.policyEpoch} is newer than all policy versions in the state`);
     this.#acceptArrived();
     if (state.policyEpoch !== "pending") this.#engine.isAwaiting = false;
     const upstream = this.#upstream ?? "";
@@ -147,13 +149,15 @@ export class WatchedPolicy {
   #part({ place, offset, bytes, sizeBytes }: PolicyPart, monoMs: number): void {
     let arriving = this.#arriving;
     if (arriving === undefined) {
-      if (sizeBytes > MAX_VERSION_BYTES) throw misplaced(`a policy version has ${sizeBytes} bytes, more than ${MAX_VERSION_BYTES}`);
-      if (this.#arrived.length >= MAX_ARRIVED) throw misplaced(`more than ${MAX_ARRIVED} policy versions before a state`);
+      if (sizeBytes > MAX_VERSION_BYTES)
+        throw misplaced(`policy version too large: it has ${sizeBytes} bytes, and the limit is ${MAX_VERSION_BYTES}`);
+      if (this.#arrived.length >= MAX_ARRIVED) throw misplaced(`more than ${MAX_ARRIVED} policy versions were sent without a state`);
       arriving = { place, sizeBytes, parts: [], length: 0 };
       this.#arriving = arriving;
     }
     const isNext = isSamePlace(place, arriving.place) && offset === arriving.length && sizeBytes === arriving.sizeBytes && bytes.length > 0;
-    if (!isNext || arriving.length + bytes.length > sizeBytes) throw misplaced("parts of policy versions are out of order");
+    if (!isNext || arriving.length + bytes.length > sizeBytes)
+      throw misplaced("a part of a policy version is out of order or exceeds the declared size");
     arriving.parts.push(bytes);
     arriving.length += bytes.length;
     const upstream = this.#upstream ?? "";
@@ -163,7 +167,8 @@ export class WatchedPolicy {
     this.#arriving = undefined;
     const read = decodeVersion(Buffer.concat(arriving.parts));
     if (!read.ok) throw misplaced(`invalid policy version ${place.number}: ${read.fault}`);
-    if (!isSamePlace(read.version, place)) throw misplaced(`policy version ${place.number} does not match the place in its parts`);
+    if (!isSamePlace(read.version, place))
+      throw misplaced(`the content of policy version ${place.number} is a different version than its parts declare`);
     this.#arrived.push({ version: read.version, sizeBytes });
   }
 

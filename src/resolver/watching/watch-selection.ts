@@ -122,7 +122,7 @@ export class WatchSelection {
     if (isUnconfigured && watchers.count === 0 && !this.#hot.has(prefix) && !this.#makeRoom(Number.POSITIVE_INFINITY))
       throw new WaymarkError(
         "quota_exceeded",
-        `this resolver already follows the most namespaces allowed (resolver.max_watches is ${this.#options.maxWatches}); watch a namespace that it follows, or watch a node`,
+        `this resolver already follows the maximum number of namespaces (resolver.max_watches is ${this.#options.maxWatches}); watch a namespace that it follows, or watch a node`,
       );
     watchers.count += 1;
     if (caller !== undefined) {
@@ -147,7 +147,7 @@ export class WatchSelection {
     if ((this.#taken.get(caller) ?? 0) < share) return;
     throw new WaymarkError(
       "quota_exceeded",
-      `the watches of this caller already use its share of ${counted(share, "namespace")} (1/${CALLER_PART} of resolver.max_watches, which is ${maxWatches}); watch a common prefix of them, or watch a node`,
+      `the watches of this caller already use its share of ${counted(share, "namespace")} (1/${CALLER_PART} of resolver.max_watches, which is ${maxWatches}); watch a common prefix of these namespaces, or watch a node`,
     );
   }
 

@@ -192,7 +192,7 @@ export class WatchedCatalog {
       watch.staged = { namespaces: replaces.length === 0 ? undefined : replaces, seen: new Set() };
       this.#options.bookmarks.clear();
       if (watch.admission !== "admitted") watch.sizes.clear();
-    } else if (snapshot !== SNAPSHOT.NONE && watch.staged === undefined) throw misplaced("snapshot phase without BEGIN");
+    } else if (snapshot !== SNAPSHOT.NONE && watch.staged === undefined) throw misplaced("snapshot phase without a preceding BEGIN");
     for (const delta of deltas) this.#change(watch, delta, time);
     if (watch.isCounting) {
       if (snapshot === SNAPSHOT.END) watch.admission = "whole";

@@ -31,7 +31,7 @@ export function gzipWithin(inflater: Inflater): Compression {
     compress: promisify(gzip),
     decompress: (bytes, maxMessageBytes) => {
       const call = inflating.getStore();
-      if (call === undefined) throw new Error("a compressed message reached Connect without its call");
+      if (call === undefined) throw new Error("a compressed message reached Connect outside a call");
       return new Promise((resolve, reject) => {
         const inflation = inflater.inflate({ encoding: "gzip", bytes, owner: call.arrival.owner, maxMessageBytes });
         call.hold(inflation);

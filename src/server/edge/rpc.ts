@@ -132,7 +132,7 @@ function addMethod(router: ConnectRouter, chain: MethodChain, bound: { readonly 
 
 function callOf(context: HandlerContext): EdgeCall {
   const call = context.values.get(CALL);
-  if (call === undefined) throw new Error("a request reached Connect without its call");
+  if (call === undefined) throw new Error("a request reached Connect outside a call");
   return call;
 }
 

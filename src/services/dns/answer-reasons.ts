@@ -64,7 +64,7 @@ export function reasonsOf(told: ExplainedAnswer, sources: ReasonSources): readon
     // Only the name of an address block has names below it.
     const isEmpty = subject.kind === "empty" && parseReverseName(last) !== "above";
     const words = isEmpty
-      ? "has no names now: its entries are in maintenance, or healthier entries of the same name are preferred"
+      ? "currently has no names: its entries are in maintenance, or healthier entries of the same name are preferred"
       : subjectWords(subject, typeText(question.type));
     say("name", `${shown(last)} ${words}`);
     return reasons;
@@ -153,7 +153,7 @@ function lostAliasWords(name: string, { catalog, settings }: ReasonSources): rea
   const services = new Map(catalog.findAlias(relative, zone).map(({ key }) => [`${key.kind} ${key.namespace}/${key.name}`, key]));
   const lost = [...services.values()].filter((key) => !leadsTo(relative, key, zone, { catalog, zones: settings.zones }));
   const names = [...new Set(lost.map((key) => `${key.namespace}/${key.name}`))];
-  const rule = "a registered name takes precedence over an alias, and of services with the same alias, the first in key order";
+  const rule = "a registered name takes precedence over an alias, and if services share an alias, the first in key order is used";
   return names.map((of) => `${name} is also an alias of ${of}, but does not resolve to it: ${rule}`);
 }
 

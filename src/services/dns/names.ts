@@ -118,7 +118,7 @@ class NameListMethods {
 
   async #query(query: NamesQuery, viewer: Viewer | undefined, context: CallContext): Promise<CatalogQueryResponse> {
     const { query: handler } = this.#parts;
-    if (handler.kind !== "unary") throw new WaymarkError("unimplemented", "this server does not answer queries");
+    if (handler.kind !== "unary") throw new WaymarkError("unimplemented", "this server does not serve queries");
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler belongs to CatalogQuery
     const handle = handler.handle as UnaryHandler<CatalogQueryRequest>;
     const said = await handle(create(CatalogQueryRequestSchema, { ...query, ...(viewer && { viewer }) }), context);

@@ -184,7 +184,7 @@ function passingOn(method: DescMethodUnary, { ports }: NodeCallsParts): MethodHa
 }
 
 function refusing(method: DescMethod, { urls }: NodeCallsParts): MethodHandler {
-  const why = WHY[rpcName(method)] ?? (costOf(method) === "read" ? `does not answer ${method.name}` : "rejects writes");
+  const why = WHY[rpcName(method)] ?? (costOf(method) === "read" ? `does not serve ${method.name}` : "rejects writes");
   const refuse = async () => {
     throw readOnly(why, (await urls()).slice(0, MAX_URLS));
   };

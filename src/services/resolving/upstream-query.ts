@@ -166,7 +166,7 @@ class VisiblePage {
     this.#add(answer, entries);
     if (answer.nextPageToken === "") return undefined;
     const nextKey = decodePageToken(answer.nextPageToken, theirs);
-    if (nextKey <= afterKey) throw misplaced("page token is not after the previous page");
+    if (nextKey <= afterKey) throw misplaced("the page token does not follow the previous page");
     return nextKey;
   }
 

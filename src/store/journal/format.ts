@@ -248,7 +248,7 @@ export function visitRows(
   const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
   let seq = options.afterSeq;
   for (let at = 0; at < chunk.length; ) {
-    if (at + ROW.KEY > chunk.length) return { seq, problem: "is cut off" };
+    if (at + ROW.KEY > chunk.length) return { seq, problem: "is truncated" };
     const keyEnd = at + ROW.KEY + view.getUint32(at + ROW.KEY_BYTES, true);
     const end = keyEnd + view.getUint32(at + ROW.RECORD_BYTES, true);
     if (end > chunk.length) return { seq, problem: "is longer than the stored data" };

@@ -48,7 +48,7 @@ const REFUSALS: readonly {
   readonly frame: (frame: Records) => Records;
   readonly why: string;
 }[] = [
-  { what: "our own origin", frame: (f) => ({ ...f, frame: { ...f.frame, nodeId: "a" } }), why: "the origin is this node's own" },
+  { what: "our own origin", frame: (f) => ({ ...f, frame: { ...f.frame, nodeId: "a" } }), why: "the origin is this node itself" },
   {
     what: "an origin that the peer puts elsewhere than itself",
     frame: (f) => ({ ...f, clusterId: "c9" }),
@@ -73,12 +73,12 @@ const REFUSALS: readonly {
   {
     what: "numbers that are none",
     frame: (f) => ({ ...f, frame: { ...f.frame, through: 2 ** 60 } }),
-    why: "the frame is malformed or the origin was forgotten here",
+    why: "the frame is malformed, or this node has forgotten the origin",
   },
   {
     what: "a frame that ends before it begins",
     frame: (f) => ({ ...f, frame: { ...f.frame, after: 5 } }),
-    why: "the frame is malformed or the origin was forgotten here",
+    why: "the frame is malformed, or this node has forgotten the origin",
   },
 ];
 

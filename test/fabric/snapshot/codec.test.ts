@@ -43,7 +43,7 @@ test("a header says whose snapshot it is; another node's, cluster's or format's 
   expect(headerFault(block, { ...SELF, clusterId: "c2" })).toBe("it belongs to cluster c1");
   expect(headerFault({ ...block, kind: KIND.ORIGIN }, SELF)).toBe("it does not begin with a header");
   const newer = new TextEncoder().encode(JSON.stringify({ ...HEADER, format: 2 }));
-  expect(headerFault({ ...block, payload: newer }, SELF)).toContain("the format 2, which this version of waymark does not know");
+  expect(headerFault({ ...block, payload: newer }, SELF)).toContain("its format 2 is not supported by this version of waymark");
 });
 
 test("an origin comes back as it was", () => {

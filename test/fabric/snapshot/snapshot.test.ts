@@ -147,7 +147,7 @@ test("cut anywhere, changed anywhere, or of another node, cluster or format it i
   );
   expect(runThrough(readSnapshot(bytes, { nodeId: "n2", clusterId: "" }))).toEqual({ ok: false, fault: "it belongs to node n1" });
   expect(runThrough(readSnapshot(bytes, { nodeId: "n1", clusterId: "x" }))).toEqual({ ok: false, fault: "it belongs to cluster " });
-  expect(runThrough(readSnapshot(new Uint8Array(), SELF))).toEqual({ ok: false, fault: "its end is missing" });
+  expect(runThrough(readSnapshot(new Uint8Array(), SELF))).toEqual({ ok: false, fault: "it is truncated: its last block is missing" });
 });
 
 test("whatever changes between two blocks, what is restored is what a peer would have made of the same frames", () => {
@@ -243,7 +243,7 @@ test("of what was refused before a restart it is only known that something was, 
   n1.restart(timeOf(4, 0), "disk kept");
   restore(n1, bytes);
   const origin = originOf();
-  expect(origin.lacks).toMatchObject({ count: 1, why: "refused before this node restarted" });
+  expect(origin.lacks).toMatchObject({ count: 1, why: "records were refused before this node restarted" });
   const refuse = () => {
     const { nodeId, generation, through: after } = origin;
     const numbers = { after, through: after + 1, floor: 0, isComplete: false, isLast: false };

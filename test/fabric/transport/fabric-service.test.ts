@@ -123,7 +123,7 @@ test("a link is one with its first frame; one that says nothing is cut in time, 
   const silent = called("Link");
   expect([silent.orders, told]).toEqual([["headers 200"], []]);
   const next = called("Link");
-  expect(told).toEqual(["cut 1000", "refused link: closed before its hello to make room for a new link", "cut 0"]);
+  expect(told).toEqual(["cut 1000", "refused link: closed before it sent a hello, to make room for a new link", "cut 0"]);
   next.call.data(HELLO);
   expect(told.slice(3)).toEqual(["opened", "received hello"]);
   expect(called("Link").orders[0]).toBe("trailers-only 200 grpc-status=8 grpc-message=too many links");

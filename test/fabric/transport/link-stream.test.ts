@@ -75,7 +75,7 @@ test.each<{ name: string; begin: (stream: ReturnType<typeof made>) => void; afte
     name: "takes nothing of what a closed link still has",
     begin: ({ link, queue }) => (queue.push(LINKED), link.close()),
     afterMs: 5_000,
-    detail: "the peer did not read the goodbye in time",
+    detail: "the peer did not read the goodbye frame in time",
   },
   { name: "does not end a link that we ended", begin: ({ link }) => link.close(), afterMs: 1_000, detail: "closed" },
 ])("a peer that $name is cut after $afterMs ms", ({ begin, afterMs, detail }) => {

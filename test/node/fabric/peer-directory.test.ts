@@ -225,7 +225,7 @@ test("a node whose word about itself most others refuse is no member: it is not 
   const { ok, detail } = fabricReadiness(odd.fabric, { fabricFault: "most other nodes refuse it" }, world.time());
   expect(ok).toBe(false);
   expect(detail).toContain(
-    "this node's member record is rejected by n1 (it has too many or too long roles, labels, transports, border rules or protocol versions",
+    "this node's member record is rejected by n1 (it has too many roles, labels, transports, border rules or protocol versions, or one of them is too long",
   );
   expect(fabricReadiness(node.fabric, WELL, world.time())).toEqual({
     ok: true,

@@ -115,7 +115,10 @@ test.each([
   { settings: { tls: { cert_file: FILES.cert, key_file: FILES.words } }, says: ["tls.key_file: ", "no unencrypted private key"] },
   { settings: { tls: { cert_file: FILES.cert, key_file: FILES.otherKey } }, says: ["tls.key_file: ", "does not match the certificate"] },
   { settings: { fabric: { cert_file: absent, key_file: FILES.key, ca_file: FILES.ca } }, says: [`fabric.cert_file: ${absent}: ENOENT`] },
-  { settings: { fabric: { ...OF_NODE, cert_file: FILES.cert, key_file: FILES.key } }, says: ["fabric.cert_file: ", "names no node"] },
+  {
+    settings: { fabric: { ...OF_NODE, cert_file: FILES.cert, key_file: FILES.key } },
+    says: ["fabric.cert_file: ", "does not name a node"],
+  },
   {
     settings: { node: { id: "n2" }, fabric: OF_NODE },
     says: ["fabric.cert_file: ", "belongs to node n1 of cluster local, but this is node n2"],
@@ -255,7 +258,7 @@ const NO_AUTHORITIES: readonly { readonly what: string; readonly path: string; r
   {
     what: "a certificate and a broken one",
     path: file("half.pem", `${authority.cert}\n${authority.cert.replace(/\n.{20}/, "\n")}`),
-    says: "contains 2 certificates in PEM format, and number 2 cannot be read",
+    says: "contains 2 certificates in PEM format, but certificate 2 cannot be read",
   },
 ];
 

@@ -57,10 +57,10 @@ test("what was held is back after a restart, and its source is as old as if the 
 test.each([
   { what: "is cut off", spoil: (bytes: Buffer) => bytes.subarray(0, -9), fault: "it is truncated or modified at byte" },
   { what: "was changed", spoil: (bytes: Buffer) => bytes.fill(1, 60, 70), fault: "it is truncated or modified at byte" },
-  { what: "is empty", spoil: () => Buffer.alloc(0), fault: "its end is missing" },
+  { what: "is empty", spoil: () => Buffer.alloc(0), fault: "it is truncated: its last block is missing" },
   { what: "is of another program", spoil: () => Buffer.from("something new"), fault: "it is truncated or modified at byte 0" },
   { what: "is another node's", spoil: (bytes: Buffer) => bytes, nodeId: "n2", fault: "it belongs to node n1" },
-  { what: "is larger than its bound", spoil: (bytes: Buffer) => bytes, maxBytes: 100, fault: "more than 100" },
+  { what: "is larger than its bound", spoil: (bytes: Buffer) => bytes, maxBytes: 100, fault: "more than the maximum of 100" },
 ])("a file that $what is told of, set aside and ignored, and the next one takes its place", async ({ spoil, fault, nodeId, maxBytes }) => {
   await opened().file.keep(blocksOf(held()));
   const spoilt = Buffer.from(spoil(readFileSync(path())));

@@ -19,7 +19,7 @@ test("a resync is noted with its reason, its upstream and what was fetched, and 
     ...noted,
     reason: "gap",
     namespace: "",
-    detail: `from ${UPSTREAM}, the last of 3 times since the previous record: all, svc`,
+    detail: `from ${UPSTREAM}, the last of 3 resyncs since the previous record: all, svc`,
   });
 });
 

@@ -89,7 +89,7 @@ test("a resolver that holds nothing whole leaves the copy that is there", async 
 test.each([
   { what: "cut", make: (bytes: Buffer) => bytes.subarray(0, -1), fault: "the copy is truncated or corrupt" },
   { what: "empty", make: () => Buffer.alloc(0), fault: "the copy is truncated: its last block is missing" },
-  { what: "too large", make: () => Buffer.alloc(10_000_001), fault: "it has 10000001 bytes, more than 10000000" },
+  { what: "too large", make: () => Buffer.alloc(10_000_001), fault: "it has 10000001 bytes, more than the maximum of 10000000" },
 ])("a file that is $what is ignored with a warning, and set aside when there is another one", async ({ make, fault }) => {
   const { file, path } = resolver();
   await file.keep();

@@ -39,7 +39,7 @@ test("a stream that is reset in mid-snapshot shows nothing of it, and another on
   using resolver = new DrivenResolver([a!.address]);
   await ready(resolver);
   expect(a!.watchCount).toBe(2);
-  expect(resolver.warnings).toEqual([expect.stringMatching(/a stream of an upstream ended: not_ready/)]);
+  expect(resolver.warnings).toEqual([expect.stringMatching(/a stream from an upstream ended: not_ready/)]);
 });
 
 test("a server that has no room for one of the prefixes is not left", async () => {
@@ -69,7 +69,7 @@ test("servers of another cluster or region, and one that reads us, are not follo
     [reader!, "loop", `its data comes through a resolver with this resolver's id, "me"`],
   ] as const) {
     const lines = resolver.warnings.filter((line) => line.startsWith(address));
-    expect(lines).toEqual([expect.stringContaining(`an upstream is refused (${refusal}): ${why}`)]);
+    expect(lines).toEqual([expect.stringContaining(`upstream refused (${refusal}): ${why}`)]);
     expect(said).toContain(`; ${address} is refused: ${why}`);
   }
   const { metrics } = resolver;

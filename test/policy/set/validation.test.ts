@@ -16,8 +16,8 @@ const NINE: Scope = Number("9") as never;
 test.each([
   { why: "no name", rules: [rule("")], path: "rules[0].namespace", says: "is required" },
   { why: "upper case", rules: [rule("Svc")], path: "rules[0].namespace", says: "[a-z0-9-]" },
-  { why: "a star in the middle", rules: [rule("a.*.b")], path: "rules[0].namespace", says: "only at its end" },
-  { why: "only a star", rules: [rule("*")], path: "rules[0].namespace", says: "only at its end" },
+  { why: "a star in the middle", rules: [rule("a.*.b")], path: "rules[0].namespace", says: "only as its last label" },
+  { why: "only a star", rules: [rule("*")], path: "rules[0].namespace", says: "only as its last label" },
   { why: "the control plane", rules: [rule("discovery.nodes")], path: "rules[0].namespace", says: "control plane" },
   { why: "the control plane below", rules: [rule("discovery.*")], path: "rules[0].namespace", says: "control plane" },
   { why: "a pattern twice", rules: [rule("a"), rule("b"), rule("a")], path: "rules[2].namespace", says: "rules[0]" },
@@ -226,7 +226,7 @@ test("a set with errors is refused with all of them, as many as fit", () => {
   const problems = validate(set(Array.from({ length: 30 }, (_, i) => rule(`x${i}`, { priority: 0.5 }))));
   const refusal = refuseSet(problems);
   expect(refusal.message).toContain(
-    "invalid_argument: policy.rules[0].priority: must be a whole number from -2147483648 to 2147483647, is 0.5",
+    "invalid_argument: policy.rules[0].priority: must be a whole number from -2147483648 to 2147483647, got 0.5",
   );
   expect(refusal.message).toContain("(and 29 more)");
   expect(refusal.details.violations).toHaveLength(30);

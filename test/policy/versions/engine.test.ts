@@ -108,8 +108,8 @@ test("a stage by percent takes about that share of nodes, and a wider stage of t
 });
 
 test.each([
-  { stage: { by: "percent", percent: 0 }, says: "stage.percent: must be 1 to 100, is 0" },
-  { stage: { by: "percent", percent: 1.5 }, says: "stage.percent: must be 1 to 100, is 1.5" },
+  { stage: { by: "percent", percent: 0 }, says: "stage.percent: must be from 1 to 100, got 0" },
+  { stage: { by: "percent", percent: 1.5 }, says: "stage.percent: must be from 1 to 100, got 1.5" },
   { stage: { by: "percent", percent: 101 }, says: "stage.percent" },
   { stage: { by: "clusters", clusterIds: [] }, says: "stage.clusters.cluster_ids: must contain at least one cluster" },
 ] as const)("a stage that reaches nobody or too many is refused: $says", ({ stage, says }) => {
@@ -184,13 +184,13 @@ test.each([
   const bench = new Bench();
   bench.engine.restore(before.rows.map(spoil));
   expect(bench.engine.policy.viewer("svc.a", BLUE)).toMatchObject({ allowed: false, reason: "no_policy" });
-  expect(bench.engine.status).toMatchObject({ isEnabled: true, inForce: undefined, degraded: containing("everything is denied") });
+  expect(bench.engine.status).toMatchObject({ isEnabled: true, inForce: undefined, degraded: containing("all requests are denied") });
 });
 
 test("a policy file that cannot be had keeps what is in force, and with nothing in force denies everything", () => {
   const bench = new Bench();
   bench.engine.fileRead("policy file p.yaml: no such file");
-  expect(bench.engine.status.degraded).toBe("policy file p.yaml: no such file; everything is denied");
+  expect(bench.engine.status.degraded).toBe("policy file p.yaml: no such file; all requests are denied");
   expect(bench.sees("blue")).toBe(false);
   bench.engine.fileRead("");
   bench.apply(only("blue"));

@@ -118,7 +118,7 @@ test("a file that could not be read at the start is applied when the node is rea
   const a = node("a");
   a.file.awaitCluster();
   await a.run(a.file.apply("p.yaml", { ok: false, fault: "line 3: broken" }));
-  expect(a.engine.status.degraded).toBe("policy file p.yaml: line 3: broken; everything is denied");
+  expect(a.engine.status.degraded).toBe("policy file p.yaml: line 3: broken; all requests are denied");
   await a.run(a.file.letIn("p.yaml", fileOf("mended"), false));
   expect(a.engine.status).toMatchObject({ inForce: { version: "mended" }, degraded: "" });
 });
@@ -229,5 +229,5 @@ test("a store that is away for one reading of the file keeps none that follows f
 test("a file that is broken is shown at every door at once", async () => {
   const a = node("a");
   await a.run(a.file.apply("p.yaml", { ok: false, fault: "line 3: broken" }));
-  expect([a.changeCount, a.engine.status.degraded]).toEqual([1, "policy file p.yaml: line 3: broken; everything is denied"]);
+  expect([a.changeCount, a.engine.status.degraded]).toEqual([1, "policy file p.yaml: line 3: broken; all requests are denied"]);
 });

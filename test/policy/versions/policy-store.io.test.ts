@@ -156,7 +156,7 @@ test("the policy file is applied when it says something new, and leaves alone wh
 test("a policy file that is broken changes nothing and is told; with no policy before it everything is denied", async () => {
   const bench = new Bench(openMemoryStore());
   await bench.run(bench.file.apply("p.yaml", { ok: false, fault: "line 3: broken" }));
-  expect(bench.engine.status.degraded).toBe("policy file p.yaml: line 3: broken; everything is denied");
+  expect(bench.engine.status.degraded).toBe("policy file p.yaml: line 3: broken; all requests are denied");
   await bench.run(bench.file.apply("p.yaml", file(only("blue"))));
   await bench.run(bench.file.apply("p.yaml", { ok: false, fault: "line 3: broken" }));
   expect(bench.engine.status).toMatchObject({

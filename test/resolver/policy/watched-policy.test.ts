@@ -199,12 +199,12 @@ test.each<{ what: string; messages: (whole: Version) => readonly MessageInitShap
   {
     what: "a version without bound",
     messages: ({ head, bytes }) => [{ part: { place: placeOf({ head }), offset: 0, bytes, sizeBytes: 17_000_000 } }],
-    says: /more than 16777216/,
+    says: /the limit is 16777216/,
   },
   {
     what: "another version than its parts say",
     messages: ({ bytes }) => [{ part: { place: placeOf({ head: { ...version(8).head } }), offset: 0, bytes, sizeBytes: bytes.length } }],
-    says: /does not match the place/,
+    says: /is a different version than its parts declare/,
   },
   {
     what: "changed bytes",
@@ -223,7 +223,7 @@ test.each<{ what: string; messages: (whole: Version) => readonly MessageInitShap
   {
     what: "a state of a policy that is none of its versions",
     messages: () => [{ state: { versions: [placeOf(version(1))], policyEpoch: "2" } }],
-    says: /is newer than all versions/,
+    says: /is newer than all policy versions in the state/,
   },
   {
     what: "a number that no version has",
@@ -236,7 +236,7 @@ test.each<{ what: string; messages: (whole: Version) => readonly MessageInitShap
       { part: { place: placeOf({ head }), offset: 0, bytes: bytes.subarray(0, 9), sizeBytes: bytes.length } },
       { state: { versions: [], policyEpoch: "none" } },
     ],
-    says: /version is incomplete/,
+    says: /before all parts of a policy version/,
   },
   {
     what: "a part without a place",

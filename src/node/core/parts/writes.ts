@@ -149,9 +149,13 @@ export class NodeWrites implements NodePart {
     if (isDraining()) throw new WaymarkError("draining", "this node is stopping", { retryMs: RETRY_MS });
     writeEligibility.checkWrites();
     if (mustConfirm(time))
-      throw new WaymarkError("not_ready", "this node's process was paused, and other nodes have not confirmed it yet", {
-        retryMs: RETRY_MS,
-      });
+      throw new WaymarkError(
+        "not_ready",
+        "this node's process was paused, and other nodes have not yet confirmed that it is still accepted",
+        {
+          retryMs: RETRY_MS,
+        },
+      );
   }
 }
 
