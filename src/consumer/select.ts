@@ -200,7 +200,7 @@ function scorePart<C extends Candidate>({ endpoint, score }: RatedCandidate<C>, 
 
 /** The criterion as shown in explanations. */
 const DECIDED: Readonly<Record<SelectionBasis, string>> = {
-  load: "the better of two draws",
+  load: "the better of two random candidates",
   turn: "its turn",
   random: "drawn",
   hash: "the lowest hash",

@@ -297,7 +297,7 @@ test("an explanation says where each candidate ranks and why", () => {
     candidate("d", { zone: "z2", health: HEALTH.MAINTENANCE }),
   ];
   expect(details(all, {})).toEqual([
-    [true, "kept", "rank 1: healthy, same zone, load 0.500, the better of two draws"],
+    [true, "kept", "rank 1: healthy, same zone, load 0.500, the better of two random candidates"],
     [true, "kept", "rank 2: healthy, same region, load unknown"],
     [false, "rank", "rank 3: orphaned, elsewhere, load unknown"],
     [false, "maintenance", "in maintenance, so it is never chosen"],
