@@ -337,7 +337,10 @@ test.each([
   { toml: CREDENTIAL(`token_sha256 = "${HASH}"\nscheme = "basic"`), says: "tenants.credentials[0].scheme: " },
   { toml: '[[dns.views]]\ntenant = "red"', says: "dns.views[0].prefixes: is required" },
   { toml: "[[dns.views]]\nprefixes = []", says: "dns.views[0]: prefixes needs at least one address" },
-  { toml: '[[dns.views]]\nprefixes = ["10.0.0.1/8"]', says: "dns.views[0]: prefixes: 10.0.0.1/8 is neither an address nor a block" },
+  {
+    toml: '[[dns.views]]\nprefixes = ["10.0.0.1/8"]',
+    says: "dns.views[0]: prefixes: 10.0.0.1/8 is neither an address nor a CIDR block whose host bits are all zero",
+  },
   { toml: VIEW('listener = "quic"'), says: 'dns.views[0].listener: "quic" is not one of udp, tcp, dot' },
   { toml: '[[dns.transfer_keys]]\nname = "k"', says: "dns.transfer_keys[0].secret_file: is required" },
   { toml: TRANSFER_KEY("a key"), says: 'dns.transfer_keys[0].name: "a key" is not a DNS name' },
@@ -367,7 +370,10 @@ test.each([
   { toml: JWT('jwks_file = "f"\nalgorithms = []'), says: "tenants.jwt: needs at least one value in algorithms" },
   { toml: JWT('jwks_url = "ftp://x/jwks"'), says: "tenants.jwt.jwks_url: " },
   { toml: PROXY("x-tenant", ""), says: "tenants.trusted_header: from needs at least one address" },
-  { toml: PROXY("x-tenant", '"10.0.0.1/8"'), says: "tenants.trusted_header: 10.0.0.1/8 is neither an address nor a block" },
+  {
+    toml: PROXY("x-tenant", '"10.0.0.1/8"'),
+    says: "tenants.trusted_header: 10.0.0.1/8 is neither an address nor a CIDR block whose host bits are all zero",
+  },
   { toml: PROXY("authorization", '"10.0.0.1"'), says: "tenants.trusted_header: authorization already has another meaning" },
   { toml: '[[tenants.certificates]]\nprincipal = "*a*"', says: "tenants.certificates[0].principal: " },
 ])("$toml is refused, and says no secret", ({ toml, says }) => {
@@ -528,7 +534,7 @@ test.each([
   {
     what: "a forwarder that is no block",
     env: { WAYMARK_DNS__TRUSTED_FORWARDERS: "10.0.0.1/8" },
-    want: [/dns\.trusted_forwarders: 10\.0\.0\.1\/8 is neither an address nor a block without bits set/],
+    want: [/dns\.trusted_forwarders: 10\.0\.0\.1\/8 is neither an address nor a CIDR block whose host bits are all zero/],
   },
   {
     what: "257 forwarders",

@@ -50,7 +50,7 @@ test.each([
   { what: "that is to join others", given: { settings: JOINING } },
 ])("a node $what stores no policy while its fabric is open", ({ given }) => {
   const { guard, fabric, seal } = guardOf(given);
-  expect(() => guard.secure(fabric)).toThrow("has neither a token nor certificates");
+  expect(() => guard.secure(fabric)).toThrow("has neither token nor certificates");
   expect(seal.isClosed).toBe(false);
 });
 
