@@ -185,7 +185,7 @@ async function connectOptions(flags: Flags, environment: Environment): Promise<C
   if (timeoutMs !== undefined && (timeoutMs < 1 || timeoutMs > MAX_TIMER_MS))
     throw new UsageError(`invalid --timeout ${timeout}: expected a duration of at most 24 days, such as 500ms or 30s`);
   const { text: token, source: tokenSource } = given("token");
-  if (token !== undefined && !isToken(token)) throw new UsageError(`${tokenSource} is not a token: ${TOKEN_RULE}`);
+  if (token !== undefined && !isToken(token)) throw new UsageError(`${tokenSource} is not a valid token: ${TOKEN_RULE}`);
   const [ca, cert, key] = [given("ca"), given("cert"), given("key")];
   if ((cert.text === undefined) !== (key.text === undefined))
     throw new UsageError("--cert and --key (or WAYMARK_CERT and WAYMARK_KEY) must be set together");

@@ -337,7 +337,8 @@ export class Client implements WatchingCalls {
   #others(): OtherClusterCalls {
     if (this.#isClosed) throw closedFailure("the client is closed", this.server);
     this.#elsewhere ??= this.#options.elsewhere?.(this);
-    if (this.#elsewhere === undefined) throw closedFailure("a client of another cluster cannot call further clusters", this.server);
+    if (this.#elsewhere === undefined)
+      throw closedFailure("a client that was created for another cluster cannot call further clusters", this.server);
     return this.#elsewhere;
   }
 

@@ -31,7 +31,7 @@ export function transportWords(text: string): string {
   const target = /^Name resolution failed for target (?:dns:)?(.+)$/.exec(text)?.[1];
   if (target !== undefined) return `no address is known for ${target}`;
   const httpStatus = /^Received HTTP status code (\d+)$/.exec(text)?.[1];
-  if (httpStatus !== undefined) return `${NO_GRPC}: it answered HTTP ${httpStatus}`;
+  if (httpStatus !== undefined) return `${NO_GRPC}: it answered with HTTP ${httpStatus}`;
   if (!/^No connection established\b|Resolution note:/.test(text)) return text;
   // OpenSSL's messages end in a line feed.
   const last = /Last error: (?:Error: )?(.*?)\.?\s*(?:Resolution note:|$)/s.exec(text)?.[1]?.trim() ?? "";

@@ -286,7 +286,7 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   #step(step: RegistrationStep): void {
-    const error = this.#lastError ?? new Error("no server was called");
+    const error = this.#lastError ?? new Error("no server has been called yet");
     if (step.kind === "retrying") {
       this.#emit({ ...step, error });
       this.#giveUpUpdates(error);

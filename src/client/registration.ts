@@ -257,7 +257,7 @@ const MOST = { errorRate: ["error_rate", 1], latencyMs: ["latency_ms", 1e9], uti
 /** Returns the first field that every server would reject, with its rule. */
 export function reportProblem({ health, load }: EntryReport): Violation | undefined {
   if (HealthStatus[health] === undefined || health === HealthStatus.ORPHANED)
-    return { field: "health", description: `${health} is not a health that an instance can report` };
+    return { field: "health", description: `${health} is not a health status that an instance can report` };
   if (load === undefined) return undefined;
   for (const name of ["errorRate", "latencyMs", "utilization"] as const) {
     const [field, most] = MOST[name];

@@ -120,8 +120,8 @@ export function findTlsFault({ ca, cert, key }: TlsFiles, certName: string): Tls
   }
   if (cert === undefined || key === undefined) return undefined;
   const pair = { cert: Buffer.from(cert), key: Buffer.from(key) };
-  if (!isFit({ key: pair.key })) return { file: "key", fault: "contains no unencrypted private key in PEM" };
-  return isFit(pair) ? undefined : { file: "key", fault: `is not the key of ${certName}` };
+  if (!isFit({ key: pair.key })) return { file: "key", fault: "does not contain an unencrypted private key in PEM format" };
+  return isFit(pair) ? undefined : { file: "key", fault: `does not match ${certName}` };
 }
 
 /** OpenSSL's messages are not passed on, because they could contain parts of a key file. */

@@ -29,7 +29,7 @@ const TRUST = requiredTable({
     }),
     trustDomain: text({
       pattern: /^[a-z0-9._-]{1,255}$/,
-      what: "a trust domain of SPIFFE",
+      what: "a SPIFFE trust domain",
       doc: "Trust domain of these certificates (`spiffe://<trust domain>/waymark/cluster/<cluster_id>/node/<node>`); the trust domain of fabric.cert_file when absent.",
     }),
     tokenFile: text({

@@ -70,7 +70,7 @@ export const DNS_SETTINGS = {
     default: 100_000,
     min: 2,
     max: 10_000_000,
-    doc: "Number of counters for dns.rate, one per network and class. Above it, the least recently used counter is dropped.",
+    doc: "Maximum number of counters for dns.rate, one per network and class. Above it, the least recently used counter is dropped.",
   }),
   cookieSecretFile: text({
     doc: "File with the secret for server cookies (RFC 9018): one line of 32 hex digits, and an optional second line with the previous secret. All gateways behind one address need the same file. The file is reread on SIGHUP. When absent, each node generates its own secret.",
@@ -82,7 +82,7 @@ export const DNS_SETTINGS = {
     default: 67_108_864,
     min: 1_048_576,
     max: 17_179_869_184,
-    doc: `Memory for prepared answers. Above it, the least recently used ones are dropped; one prepared answer uses at most an eighth. At most ${MAX_NEGATIVE_DNS_PLANS.toLocaleString("en")} prepared answers without records are kept in addition.`,
+    doc: `Memory limit for prepared answers. Above it, the least recently used answers are dropped. One prepared answer uses at most an eighth of the limit. At most ${MAX_NEGATIVE_DNS_PLANS.toLocaleString("en")} prepared answers without records are kept in addition.`,
   }),
   processes: int({
     notForResolver: "a resolver has no DNS processes: start several resolvers instead",
@@ -102,10 +102,10 @@ export const DNS_SETTINGS = {
   answerLimit: int({
     min: 1,
     max: 4096,
-    doc: "Maximum number of A, AAAA, SRV, SVCB or HTTPS records in the record set of an answer. The records of each answer are selected again: the most preferred records first; among equally preferred ones, SRV records by the weights of their targets, and other types with equal probability. When absent, all records are returned. A view can set its own limit.",
+    doc: "Maximum number of A, AAAA, SRV, SVCB or HTTPS records in the record set of an answer. The records are selected separately for each answer: the most preferred records first; among equally preferred ones, SRV records by the weights of their targets, and other types with equal probability. When absent, all records are returned. A view can set its own limit.",
   }),
   views: rows({
-    doc: "Views: which clients see which data, selected by the source address of a query. The view with the longest matching prefix is used; among equal prefixes, the view that names the listener. A source without a view sees the data of callers without a credential, or nothing where tenants.anonymous is none.",
+    doc: "Views, which determine the data that clients see, by the source address of a query. The view with the longest matching prefix is used; among equal prefixes, the view that names the listener. A source without a view sees the data of callers without a credential, or nothing if tenants.anonymous is none.",
     maxItems: MAX_DNS_VIEWS,
     fields: {
       listener: choice({
@@ -135,7 +135,7 @@ export const DNS_SETTINGS = {
     check: ({ prefixes }) => {
       if (prefixes.length === 0) return "prefixes needs at least one address";
       const wrong = prefixes.find((prefix) => parseBlock(prefix) === undefined);
-      return wrong === undefined ? undefined : `prefixes: ${wrong} is neither an address nor a block without bits set after its prefix`;
+      return wrong === undefined ? undefined : `prefixes: ${wrong} is neither an address nor a CIDR block whose host bits are all zero`;
     },
   }),
   transferKeys: rows({

@@ -22,8 +22,8 @@ export function protectingSetting({ tenants, tls, policy }: Settings): string | 
 /** The error of a node that is protected by another setting but would start an open fabric. */
 export function openFabricFault(protecting: string): string {
   return (
-    `refusing to start the fabric: it has neither token nor certificates, and ${protecting} protects this node, but every process that ` +
-    `reaches the fabric could read and change the protected data. ${OPEN_FABRIC_REMEDY}`
+    `refusing to start the fabric: it has neither a token nor certificates; ${protecting} protects this node, but every process that can ` +
+    `reach the fabric could read and change the protected data. ${OPEN_FABRIC_REMEDY}`
   );
 }
 
@@ -98,7 +98,7 @@ function dnsWarnings({ dns, node }: Settings, access: "none" | "read" | "all"): 
       const views = [...new Set(wide.map(({ i }) => `dns.views[${i}]`))];
       const networks = wide.map(({ prefix }) => prefix).join(", ");
       warnings.push(
-        `${views.join(" and ")} ${views.length === 1 ? "gives" : "give"} the view of tenant ${tenant} to ${networks}: every client that can reach the gateway gets the data of that tenant; list the tenant's networks instead`,
+        `${views.join(" and ")} ${views.length === 1 ? "applies" : "apply"} the view of tenant ${tenant} to ${networks}: every client that can reach the gateway gets the data of that tenant; list the tenant's networks instead`,
       );
     }
   }
@@ -169,7 +169,7 @@ function borderWarnings({ fabric, summary, node }: Settings): readonly string[] 
     keys.length > 0 || named.has(clusterId)
       ? []
       : [
-          `fabric.borders[${i}].keys and summary.keys have no key of ${clusterId}, so its summaries are refused while summary.require_signatures is on; add its public key`,
+          `fabric.borders[${i}].keys and summary.keys contain no key of ${clusterId}, so its summaries are refused while summary.require_signatures is on; add its public key`,
         ],
   );
 }

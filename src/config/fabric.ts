@@ -60,7 +60,7 @@ export const FABRIC_SETTINGS = {
   trust: choice({
     choices: ["strict", "explicit", "permissive"],
     default: "strict",
-    doc: "Other clusters of the region whose nodes may link to this node. strict: the clusters in fabric.clusters, with certificates only. explicit: the clusters in fabric.clusters. permissive: all clusters, with a warning. Nodes of other clusters are foreign: this node accepts no members, records or policy from them. Use the same value on all nodes of a cluster.",
+    doc: "Other clusters of the region whose nodes may link to this node. strict: the clusters in fabric.clusters, with certificates only. explicit: the clusters in fabric.clusters. permissive: all clusters, with a warning. Nodes of other clusters are foreign: this node does not accept members, records or policy from them. Use the same value on all nodes of a cluster.",
   }),
   clusters: list({
     ...ID,
@@ -72,7 +72,7 @@ export const FABRIC_SETTINGS = {
     default: 20,
     min: 1,
     max: 200,
-    doc: "Maximum number of replication links of this node. With at most this many peers, it has a link to each of them.",
+    doc: "Maximum number of replication links of this node. A node with at most this many peers has a link to each of them.",
   }),
   intervalMs: ms({
     default: 1000,
@@ -125,7 +125,7 @@ export const FABRIC_SETTINGS = {
   }),
   orphanProtectRatio: ratio({
     default: 0.5,
-    doc: "When more than this part of a cluster's nodes vanishes at the same time, their entries are not hidden, because this node is more likely to be partitioned itself.",
+    doc: "If more than this fraction of a cluster's nodes disappears at the same time, their entries are not hidden, because this node is more likely to be partitioned itself.",
   }),
   maxClockSkewMs: ms({
     default: MINUTE_MS,

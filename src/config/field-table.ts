@@ -26,7 +26,8 @@ export function fileKey(name: string, suffix = ""): string {
 }
 
 function readTable<F extends FieldTable>(raw: unknown, { fields, required, check }: TableOptions<F>): ParsedValue<TableOf<F>> {
-  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return refused(`is not a table of ${Object.keys(fields).join(", ")}`);
+  if (typeof raw !== "object" || raw === null || Array.isArray(raw))
+    return refused(`is not a table with the fields ${Object.keys(fields).join(", ")}`);
   const values: Record<string, unknown> = {};
   const given = new Map<string, unknown>(Object.entries(raw));
   const faults: FieldFault[] = [];

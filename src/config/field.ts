@@ -217,7 +217,7 @@ export function choice<const C extends string, const D extends C | undefined = u
     type: choices.join(" | "),
     parse: (raw) => {
       const value = choices.find((word) => word === raw);
-      return value === undefined ? refused(`${shown(raw)} is none of ${choices.join(", ")}`) : { value };
+      return value === undefined ? refused(`${shown(raw)} is not one of ${choices.join(", ")}`) : { value };
     },
     ...AS_WRITTEN,
   });

@@ -13,7 +13,7 @@ const RATE_SETTINGS = {
   }),
   writesPerMinute: int({
     ...PER_MINUTE,
-    doc: "Maximum number of writes per minute, without lease renewals, by one tenant, or else principal, or else address; 0 means no limit.",
+    doc: "Maximum number of writes per minute, excluding lease renewals, by one tenant, or else principal, or else address; 0 means no limit.",
   }),
   namespaceReadsPerMinute: int({
     ...PER_MINUTE,
@@ -50,7 +50,7 @@ export const LIMIT_SETTINGS = {
     default: 16_384,
     min: 1024,
     max: RECORD_BOUNDS.maxEntryBytes,
-    doc: "Maximum encoded size of an entry, without load and time stamps.",
+    doc: "Maximum encoded size of an entry, excluding load and timestamps.",
   }),
   maxRequestBytes: bytes({ default: 4_194_304, min: 65_536, max: RECORD_BOUNDS.maxRequestBytes, doc: "Maximum size of a request." }),
   maxRequestEntries: int({
@@ -81,7 +81,7 @@ export const LIMIT_SETTINGS = {
     default: 64,
     min: 16,
     max: RECORD_BOUNDS.maxIdLength,
-    doc: `Maximum length of the id of a region, zone, cluster, node or tenant in an entry of a client, in characters. The ids in node settings, tokens and policies have at most ${NODE_BOUNDS.maxIdLength} characters.`,
+    doc: `Maximum length of the id of a region, zone, cluster, node or tenant in an entry that a client registers, in characters. The ids in node settings, tokens and policies have at most ${NODE_BOUNDS.maxIdLength} characters.`,
   }),
   maxHostLength: int({
     default: 253,

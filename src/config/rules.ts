@@ -74,7 +74,7 @@ export function brokenRules(settings: Settings): readonly BrokenRule[] {
     ["dns.trusted_forwarders", dns.trustedForwarders],
   ] as const)
     for (const block of blocks)
-      if (parseBlock(block) === undefined) refuse(path, `${block} is neither an address nor a block without bits set after its prefix`);
+      if (parseBlock(block) === undefined) refuse(path, `${block} is neither an address nor a CIDR block whose host bits are all zero`);
   for (const [path, other] of samePorts(settings))
     refuse(path, `is also the port of ${other}; use different ports, or 0 for any free port`);
   return broken;
@@ -85,9 +85,9 @@ function summaryAnswerProblems({ dns, node, summary, fabric }: Settings): readon
   const path = "dns.summary_answers";
   if (!dns.summaryAnswers) return [];
   if (node.mode === "resolver" && summary.resolverScopes.length === 0)
-    return [[path, "needs summary.resolver_scopes on a resolver: without it, a resolver has no data of other clusters"]];
+    return [[path, "needs summary.resolver_scopes on a resolver: without it, a resolver has no data from other clusters"]];
   if (node.mode !== "resolver" && summary.keys.length === 0 && fabric.borders.length === 0)
-    return [[path, "needs summary.keys or fabric.borders: without them, the node has no data of other clusters"]];
+    return [[path, "needs summary.keys or fabric.borders: without them, the node has no data from other clusters"]];
   const alone: readonly BrokenRule[] = node.workers > 0 ? [[path, "needs node.workers = 0, because read workers have no summaries"]] : [];
   return dns.processes > 0 ? [...alone, [path, "needs dns.processes = 0, because DNS processes have no summaries"]] : alone;
 }
@@ -98,7 +98,7 @@ function reverseProblems({ dns }: Settings): readonly BrokenRule[] {
   return dns.reverseZones.flatMap((text): BrokenRule[] => {
     const zone = parseReverseZone(text)?.zone;
     const path = "dns.reverse_zones";
-    if (parseBlock(text) === undefined) return [[path, `${text} is neither an address nor a block without bits set after its prefix`]];
+    if (parseBlock(text) === undefined) return [[path, `${text} is neither an address nor a CIDR block whose host bits are all zero`]];
     if (zone === undefined)
       return [[path, `${text} is not a zone: its prefix must be /8, /16 or /24 of IPv4, or /4 to /124 of IPv6 in steps of 4`]];
     if (seen.has(zone)) return [[path, `${text} is the zone ${zone}, which is configured twice`]];

@@ -205,7 +205,7 @@ const SETTINGS = {
     ephemeral: bool({ default: false, flag: "--ephemeral", doc: "Keep nothing on disk. Every start is a new generation." }),
   },
   catalog: {
-    defaultLeaseTtlMs: ms({ default: 30_000, min: 1000, max: DAY_MS, doc: "TTL of a lease whose client requests none." }),
+    defaultLeaseTtlMs: ms({ default: 30_000, min: 1000, max: DAY_MS, doc: "TTL of a lease if the client does not request one." }),
     minLeaseTtlMs: ms({ default: 1000, min: 100, max: HOUR_MS, doc: "Shortest allowed TTL of a lease." }),
     maxLeaseTtlMs: ms({ default: DAY_MS, min: 1000, max: DAY_MS, doc: "Longest allowed TTL of a lease." }),
     loadIntervalMs: ms({ default: 30_000, min: 0, max: HOUR_MS, doc: "Minimum time between two replicated load updates of one entry." }),

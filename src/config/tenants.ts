@@ -20,7 +20,7 @@ export const TENANT_SETTINGS = {
     choices: ["none", "read", "all"],
     doc: "Access of callers without a credential over gRPC and HTTP. none: only health checks. read: reads. all: everything that needs no role, or everything if no credentials are configured. When absent, it is all on loopback without configured credentials, else read. For DNS, none means that only sources with a view (dns.views) get answers.",
   }),
-  default: text({ ...ID, doc: "Tenant of callers whose credential names no tenant." }),
+  default: text({ ...ID, doc: "Tenant of callers whose credential has no tenant." }),
   allowRequestOverride: bool({
     default: false,
     doc: "Allow callers without a credential to read with the view of the tenant and cluster named in their request.",
@@ -104,7 +104,7 @@ export const TENANT_SETTINGS = {
     required: ["issuer", "audience"],
     check: ({ jwksFile, jwksUrl, algorithms }) => {
       if ((jwksFile === undefined) === (jwksUrl === undefined)) return "needs either jwks_file or jwks_url";
-      return algorithms.length === 0 ? "needs at least one of algorithms" : undefined;
+      return algorithms.length === 0 ? "needs at least one value in algorithms" : undefined;
     },
   }),
   trustedHeader: record({
@@ -128,7 +128,7 @@ export const TENANT_SETTINGS = {
       if (KNOWN_HEADERS.has(name)) return `${name} already has another meaning; choose a different name`;
       if (from.length === 0) return "from needs at least one address";
       const wrong = from.find((block) => parseBlock(block) === undefined);
-      return wrong === undefined ? undefined : `${wrong} is neither an address nor a block without bits set after its prefix`;
+      return wrong === undefined ? undefined : `${wrong} is neither an address nor a CIDR block whose host bits are all zero`;
     },
   }),
 } as const;

@@ -258,9 +258,9 @@ test("watch says from where it tells a log that is another one", async () => {
   const looks = [[A1], [B2, B1], [A2, A1]];
   const { stderr } = await watched(looks, 3);
   expect(stderr).toContain(
-    "the access log has changed: the server started a new log, or another server answers; printing its records since 2026-02-02T02:39:00.000Z",
+    "the access log has changed: the server started a new log, or a different server answered; printing its records since 2026-02-02T02:39:00.000Z",
   );
-  expect(stderr).toContain("printing its records after number 1, possibly some of them again");
+  expect(stderr).toContain("printing its records after number 1; some may be repeated");
 });
 
 test("watch waits as long as a timer can when --interval is longer than that", async () => {

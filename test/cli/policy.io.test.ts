@@ -81,7 +81,7 @@ test("apply sends the file, the terms and the stage, and shows what changes for 
   const { exit, stdout, stderr } = await waymark(argv, { files: FILES });
   expect(exit).toBe(0);
   await expect(stdout).toMatchFileSnapshot("../golden/cli/policy-apply.table.txt");
-  expect(stderr).toContain("version 7 is the newest; it is in force for the nodes of its stage");
+  expect(stderr).toContain("version 7 is the newest, and is in force only on the nodes of its stage");
   expect(stderr).toContain("hide 12 entries in 1 namespace");
   expect(fake.callsOf("applyPolicy")[0]?.request).toMatchObject({
     policy: {
@@ -322,7 +322,7 @@ test.each([
 test("discovery policy shows what is in force, and what is wrong with it", async () => {
   const fake = await startFake();
   const none = await waymark(["discovery", "policy", "--server", fake.address]);
-  expect(none.stderr).toContain("no policy was ever applied: all actions are allowed");
+  expect(none.stderr).toContain("no policy has ever been applied: all actions are allowed");
   fake.policy.set("policyStatus", () => ({ enabled: true, number: 6n, newestNumber: 7n, degraded: "version 7 cannot be read" }));
   const { stdout, stderr } = await waymark(["discovery", "policy", "status", "-o", "json", "--server", fake.address]);
   expect(JSON.parse(stdout)).toMatchObject({ enabled: true, number: "6", newestNumber: "7" });

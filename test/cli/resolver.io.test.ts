@@ -79,5 +79,5 @@ test("lag of a server that has no other nodes is that of its cache", async () =>
   const said = async () => (await waymark(["discovery", "lag", "--server", fake.address])).stderr;
   expect(await said()).toBe("this resolver reads from a:1, and its cache is 2s behind\n");
   fake.cache.set("cacheStats", () => ({}));
-  expect(await said()).toMatch(/^this resolver cannot reach any of its upstreams, and its cache was never complete; GET \/readyz/);
+  expect(await said()).toMatch(/^this resolver cannot reach any of its upstreams, and its cache has never been complete; GET \/readyz/);
 });

@@ -261,7 +261,7 @@ test("a DNS gateway that fails to answer is told in words, with the command that
   expect(ran).toMatchObject({ exit: 1, stdout: "" });
   expect(ran.stderr).toBe(
     `error: query for web.svc.market.waymark failed: the DNS gateway at ${gateway.address} cannot answer (SERVFAIL)\n` +
-      "error: its node may not be ready: run waymark discovery lag to see what it is waiting for\n",
+      "error: the node may not be ready: run waymark discovery lag to see the reason\n",
   );
 });
 
@@ -380,7 +380,7 @@ test.each(["SECRET\r", "SECRET\n", "SÉCRET", "SECRET SECRET"])(
     ]) {
       const { exit, stdout, stderr } = await waymark(["discovery", "query", ...argv], { env });
       expect({ exit, stdout }).toEqual({ exit: 2, stdout: "" });
-      expect(stderr).toContain(`${named} is not a token`);
+      expect(stderr).toContain(`${named} is not a valid token`);
       expect(stderr).not.toContain("CRET");
     }
     expect(() => connect({ servers: ["127.0.0.1:1"], token })).toThrow(/^connect: invalid token: it must have/);
@@ -647,7 +647,7 @@ test.each([
   { argv: ["--upstream", "localhost:1"], exit: 2, says: "resolver.upstreams: is only for a resolver" },
   { argv: [...RESOLVER, "--namespaces", "svc.market,svc.data"], exit: 0, says: "" },
   { argv: [...RESOLVER, "--namespaces", "Svc"], exit: 2, says: '"Svc" is not a namespace, or * for all' },
-  { argv: [...RESOLVER, "--demo"], exit: 2, says: "--demo requires a node: a resolver accepts no registrations" },
+  { argv: [...RESOLVER, "--demo"], exit: 2, says: "--demo requires a node: a resolver rejects registrations" },
   { argv: [...RESOLVER, "--join", "a:1"], exit: 2, says: "fabric.seeds: cannot be set for a resolver: a resolver has no fabric" },
 ])("serve takes what scripts for a fleet give a node: $argv ends with $exit", async ({ argv, exit, says }) => {
   const ran = await waymark(["serve", ...argv]);
@@ -682,7 +682,9 @@ test("config show tells where each value came from; config validate reports ever
   expect(bad.exit).toBe(2);
   expect(bad.stderr).toContain("did you mean node.region?");
   expect(bad.stderr).toContain("dns.min_ttl");
-  expect(bad.stderr).toContain("fix these values first: contradictory settings and named files are checked afterwards\n");
+  expect(bad.stderr).toContain(
+    "fix these values first: contradictory settings and referenced files are checked only after all values are valid\n",
+  );
 });
 
 test.each([

@@ -58,7 +58,7 @@ test("a node without keys says where they are named; the cluster is asked for", 
   const { exit, stderr } = await waymark(["summary", "keys", "--cluster-id", "ap1", "--server", fake.address]);
   expect([exit, stderr, asked]).toEqual([
     0,
-    "n1 trusts no keys of ap1: add them to its settings summary.keys or fabric.borders[].keys\n",
+    "n1 does not trust any keys of ap1: add them to summary.keys or fabric.borders[].keys in its settings\n",
     ["ap1"],
   ]);
 });

@@ -94,8 +94,8 @@ test.each([
   { report: { load: { latencyMs: -1 } }, says: "load.latency_ms: must be from 0 to 1000000000, got -1" },
   { report: { health: 1.5 }, says: "EntryReport.health: invalid int32: 1.5" },
   { report: { health: "x" }, says: "EntryReport.health: invalid int32" },
-  { report: { health: 99 }, says: "health: 99 is not a health that an instance can report" },
-  { report: { health: HealthStatus.ORPHANED }, says: "health: 5 is not a health that an instance can report" },
+  { report: { health: 99 }, says: "health: 99 is not a health status that an instance can report" },
+  { report: { health: HealthStatus.ORPHANED }, says: "health: 5 is not a health status that an instance can report" },
 ])("the report $report changes nothing, and is told", async ({ report, says }) => {
   const { server, client, events, onEvent, end } = await setUp();
   const handle = await client.register([ENTRY], { onEvent });

@@ -76,7 +76,7 @@ test.each([
     said: "No connection established. Last error: Protocol error (2026-11-22T00:10:58.444Z). Resolution note: x",
     words: "the server does not speak gRPC",
   },
-  { said: "Received HTTP status code 404", words: "the server does not speak gRPC: it answered HTTP 404" },
+  { said: "Received HTTP status code 404", words: "the server does not speak gRPC: it answered with HTTP 404" },
   { said: "No connection established. Last error: null. Resolution note: x", words: "no connection could be made" },
   { said: "not_ready: the catalog is loading", words: "not_ready: the catalog is loading" },
 ])("of a connection the system's own words are told: $words", ({ said, words }) => {

@@ -30,10 +30,13 @@ test.each([
   { tls: { ca: Buffer.from(leaf.key) }, says: "connect: tls.ca contains no certificate in PEM format" },
   { tls: { ca: damaged }, says: "connect: tls.ca contains 2 certificates in PEM format, but certificate 2 cannot be read" },
   { tls: { cert: rubbish, key: Buffer.from(leaf.key) }, says: "connect: tls.cert contains no certificate in PEM format" },
-  { tls: { cert: Buffer.from(leaf.cert), key: rubbish }, says: "connect: tls.key contains no unencrypted private key in PEM" },
+  {
+    tls: { cert: Buffer.from(leaf.cert), key: rubbish },
+    says: "connect: tls.key does not contain an unencrypted private key in PEM format",
+  },
   {
     tls: { cert: Buffer.from(leaf.cert), key: Buffer.from(authority.issue("b").key) },
-    says: "connect: tls.key is not the key of tls.cert",
+    says: "connect: tls.key does not match tls.cert",
   },
 ])("files of TLS that cannot be used are refused at once: $says", ({ tls, says }) => {
   expect(() => connect({ servers: ["127.0.0.1:1"], tls })).toThrow(new RangeError(says));

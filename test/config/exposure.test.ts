@@ -59,7 +59,7 @@ test.each([
   { file: { fabric: { clusters: ["c2"], trust: "explicit" }, policy: { accept_from: ["c2"] } }, says: [] },
   { file: { fabric: { clusters: ["c2"], cert_file: "c", key_file: "k", ca_file: "a" } }, says: [] },
   { file: { policy: { accept_from: ["c2"] } }, says: ["policy.accept_from has no effect for c2"] },
-  { file: BORDERS, says: ["fabric.borders[1].keys and summary.keys have no key of us2"] },
+  { file: BORDERS, says: ["fabric.borders[1].keys and summary.keys contain no key of us2"] },
   { file: { ...BORDERS, summary: { ...BORDERS.summary, require_signatures: false } }, says: [] },
 ])("of other clusters $file is warned of with $says", ({ file, says }) => {
   const warned = exposureWarnings(settings(file));
@@ -78,7 +78,7 @@ test.each([
   { file: { dns: { views: [{ prefixes: ["::/0"], tenant: "red" }], enabled: false } }, says: [] },
   {
     file: { dns: { views: [{ prefixes: ["128.0.0.0/1", "0.0.0.0/1", "10.0.0.0/8"], tenant: "red" }] } },
-    says: ["dns.views[0] gives the view of tenant red to 128.0.0.0/1, 0.0.0.0/1:"],
+    says: ["dns.views[0] applies the view of tenant red to 128.0.0.0/1, 0.0.0.0/1:"],
   },
   {
     file: {
@@ -89,7 +89,7 @@ test.each([
         ],
       },
     },
-    says: ["dns.views[0] and dns.views[1] give the view of tenant red to ::/1, 8000::/1:"],
+    says: ["dns.views[0] and dns.views[1] apply the view of tenant red to ::/1, 8000::/1:"],
   },
   {
     file: {

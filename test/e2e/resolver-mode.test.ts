@@ -377,7 +377,7 @@ test("a resolver that is killed as soon as it has a copy, right after its first 
   expect([items.length, source]).toEqual([1, Source.DISK]);
 });
 
-test("where no policy was ever applied, it answers after a restart as it did before, also about what it does not follow", {
+test("where no policy has ever been applied, it answers after a restart as it did before, also about what it does not follow", {
   tags: ["night"],
 }, async () => {
   await using free = await startNodeProcess(["--ephemeral", "--node-id", "free", "--config", settings("free")]);

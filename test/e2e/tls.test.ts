@@ -113,10 +113,10 @@ test("wrong files of certificates are told by their flags, before a server is as
   for (const { flags, says } of [
     { flags: ["--ca", words], says: `--ca ${words}: contains no certificate` },
     { flags: [...trust(), "--cert", words, "--key", one.keyFile], says: `--cert ${words}: contains no certificate` },
-    { flags: [...trust(), "--cert", one.certFile, "--key", words], says: `--key ${words}: contains no unencrypted private key` },
+    { flags: [...trust(), "--cert", one.certFile, "--key", words], says: `--key ${words}: does not contain an unencrypted private key` },
     {
       flags: [...trust(), "--cert", one.certFile, "--key", other.keyFile],
-      says: `--key ${other.keyFile}: is not the key of --cert ${one.certFile}`,
+      says: `--key ${other.keyFile}: does not match --cert ${one.certFile}`,
     },
   ]) {
     const { exit, stderr } = await waymarkProcess(["discovery", "status", "--server", "127.0.0.1:1", ...flags]);

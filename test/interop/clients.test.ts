@@ -136,7 +136,7 @@ describe.skipIf(!isGo).concurrent(`go${isGo ? "" : " (skipped: needs go, protoc-
   });
 
   const { UNREGISTERED, EXPIRED } = DiscoveryDelta_Cause;
-  const unfit = /no entry of interop.names\/web is fit for traffic/;
+  const unfit = /no entry of interop.names\/web can receive traffic/;
   test.each([
     { name: "its entry expired", protocol: "grpc", after: [removal(EXPIRED)], fails: /^$/ },
     { name: "a snapshot lacks its entry", protocol: "grpc", after: emptySnapshot(), fails: /^$/ },

@@ -113,18 +113,18 @@ export class MessageBufferReader {
 
   number(): number {
     const number = this.#message.numbers[this.#number++];
-    assert(number !== undefined, "a feed message has another number to read");
+    assert(number !== undefined, "the feed message contains another number");
     return number;
   }
 
   text(): string {
     const text = this.#message.texts[this.#text++];
-    assert(text !== undefined, "a feed message has another text to read");
+    assert(text !== undefined, "the feed message contains another text");
     return text;
   }
 
   value(): unknown {
-    assert(this.#value < this.#message.values.length, "a feed message has another value to read");
+    assert(this.#value < this.#message.values.length, "the feed message contains another value");
     return this.#message.values[this.#value++];
   }
 

@@ -173,7 +173,7 @@ function checkTarget(check: CheckFields, targets: readonly TargetFields[], probl
     problems.add("target", `has the protocol ${target.protocol.toLowerCase()}, but checks connect over TCP`);
   else if (!hasPort(target)) problems.add("target", "has no port; a check needs a port to connect to");
   const { timeoutMs, intervalMs } = timesOf(check);
-  if (timeoutMs > intervalMs) problems.add("timeout", `${timeoutMs / 1000} s is more than interval, which is ${intervalMs / 1000} s`);
+  if (timeoutMs > intervalMs) problems.add("timeout", `${timeoutMs / 1000} s is longer than the interval of ${intervalMs / 1000} s`);
   if (probe.case !== "http") return;
   const { min, max } = statusesOf(probe.value);
   if (min > max) problems.add("http.status_max", `${max} is less than status_min, which is ${min}`);

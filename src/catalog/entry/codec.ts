@@ -163,11 +163,11 @@ export class EntryStamper {
     checkStamps(entry, problems);
     if (contentBytes > PROTOCOL_BOUNDS.maxEntryBytes) problems.add("entry", tooLarge(contentBytes, PROTOCOL_BOUNDS));
     if (bytes.length > MAX_SEALED_BYTES)
-      problems.add("entry", `has ${bytes.length} bytes with load and times; at most ${MAX_SEALED_BYTES} are allowed`);
+      problems.add("entry", `has ${bytes.length} bytes including load and timestamps; at most ${MAX_SEALED_BYTES} are allowed`);
     problems.throwIfAny();
     const { key, registeredAt, updatedAt } = entry;
     if (key === undefined || registeredAt === undefined || updatedAt === undefined || bytes[0] !== ENTRY_TAG.key) {
-      throw new WaymarkError("invalid_argument", "malformed entry: it must start with its key and end with its times");
+      throw new WaymarkError("invalid_argument", "malformed entry: it must start with its key and end with its timestamps");
     }
     const entryKey = this.#entryKey(key, kindOf(key, entry.detail), key.clusterId);
     return {
@@ -203,7 +203,7 @@ export class EntryStamper {
 
   #newEntry(given: EntryFields, stamp: Stamp): StampedEntry {
     const entry = withPlainProtocols(given);
-    assert(entry.key !== undefined, "a checked entry must have a key");
+    assert(entry.key !== undefined, "a validated entry has a key");
     const key = this.#entryKey(entry.key, kindOf(entry.key, entry.detail), stamp.clusterId);
     const scope = entry.scope === SCOPE.UNSET ? SCOPE.ZONE : (entry.scope as Scope); // Checked: it is 0 to 4.
     const health = entry.health === HEALTH.UNSET ? HEALTH.HEALTHY : (entry.health as Health); // Checked: it is 0 to 4.
@@ -273,7 +273,7 @@ export function withHealthInputs(stamped: StampedEntry, condition: HealthInputs)
   if (content.length > PROTOCOL_BOUNDS.maxEntryBytes && maintenance !== undefined) {
     content = applyHealthInputs(stamped.content, stamped.hasChecks, { ...stored, maintenance: { ...maintenance, reason: "" } });
     if (content.length > PROTOCOL_BOUNDS.maxEntryBytes)
-      throw new WaymarkError("quota_exceeded", `the entry with its maintenance ${tooLarge(content.length, PROTOCOL_BOUNDS)}`);
+      throw new WaymarkError("quota_exceeded", `the entry including its maintenance state ${tooLarge(content.length, PROTOCOL_BOUNDS)}`);
   }
   return { ...stamped, health: shownHealth(condition), content };
 }
@@ -303,7 +303,7 @@ function checkStamps(entry: EntryFields, problems: FieldProblems): void {
   if (entry.scope === SCOPE.UNSET) problems.add("scope", "is required");
   if (entry.registeredAt !== undefined) problems.time(entry.registeredAt, "registered_at");
   if (entry.updatedAt !== undefined) problems.time(entry.updatedAt, "updated_at");
-  if (entry.key?.clusterId !== entry.clusterId) problems.add("key.cluster_id", "differs from cluster_id");
+  if (entry.key?.clusterId !== entry.clusterId) problems.add("key.cluster_id", "must equal cluster_id");
   if (!isName(entry.clusterId, maxIdLength)) problems.add("cluster_id", nameRule(entry.clusterId, maxIdLength));
   if (!isName(entry.region, maxIdLength)) problems.add("region", nameRule(entry.region, maxIdLength));
   if (!isName(entry.nodeId, maxIdLength)) problems.add("node_id", nameRule(entry.nodeId, maxIdLength));
@@ -331,7 +331,7 @@ const tailScratch = new Uint8Array(MAX_TAIL_BYTES);
 export function keyPrefixBytes(bytes: Uint8Array): number {
   const reader = new WireReader(bytes);
   const tag = reader.tag();
-  assert(tag === ENTRY_TAG.key, "a finished entry must start with its key");
+  assert(tag === ENTRY_TAG.key, "an encoded entry starts with its key");
   reader.skip(tag);
   return reader.at;
 }
@@ -372,7 +372,7 @@ const LARGE: Readonly<Record<keyof LargeFields, number>> = {
 export function decodeEntry(bytes: Uint8Array, life: OriginStatus): EntryView {
   const entry: Pick<EntryFields, (typeof VIEW_FIELDS)[number]> = readEntry(bytes, VIEWED).entry;
   const { key, scope, targets, ttl, region, zone, nodeId, health, load, updatedAt } = entry;
-  assert(key !== undefined && findKind(key.kind) !== undefined, "a finished entry must have a key with a kind", { kind: key?.kind });
+  assert(key !== undefined && findKind(key.kind) !== undefined, "an encoded entry has a key with a known kind", { kind: key?.kind });
   return {
     key: key as EntryKey, // The kind is known, and the texts were checked when the entry was stored.
     scope: scope as Scope, // Checked when it was stored.

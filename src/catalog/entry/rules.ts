@@ -98,7 +98,7 @@ function checkMetadata(metadata: Readonly<Record<string, string>>, problems: Fie
     if (key.startsWith(DNS_PREFIX) && !DNS_KEYS.includes(key))
       problems.add(
         `metadata[${quoted(key)}]`,
-        `is not a key that clients may set; the keys that begin with ${DNS_PREFIX} are: ${DNS_KEYS.join(", ")}`,
+        `cannot be set by clients; the allowed keys that begin with ${DNS_PREFIX} are: ${DNS_KEYS.join(", ")}`,
       );
   const host = metadata[METADATA_KEY.CNAME];
   if (host !== undefined && findHostForm(host, maxHostLength) !== "name")

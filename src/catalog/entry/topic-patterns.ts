@@ -4,7 +4,7 @@
 export type TopicPattern = readonly string[];
 
 export const PATTERN_RULE =
-  "must be words separated by dots, where * matches one word, # any number of words, and > at the end one or more words";
+  "must be words separated by dots, where * matches one word, # matches any number of words, and a final > matches one or more words";
 export const SUBJECT_RULE = "must be words separated by dots, without *, # or >";
 /** Maximum length. Longer subjects and patterns are rejected before any comparison. */
 const MAX_LENGTH = 256;

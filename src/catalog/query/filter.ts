@@ -174,9 +174,9 @@ export function dropDetail(filter: EntryFilter, record: CatalogRecord, reason: E
     case "names":
       return `name ${record.name} is not among the ${filter.names.length} requested names`;
     case "kinds":
-      return `kind ${nameOf(KIND, record.kind)} is not requested`;
+      return `kind ${nameOf(KIND, record.kind)} was not requested`;
     case "scope":
-      return `scope ${SCOPE_NAMES[record.scope]} is less than ${SCOPE_NAMES[leastScope(filter)]}`;
+      return `scope ${SCOPE_NAMES[record.scope]} is narrower than ${SCOPE_NAMES[leastScope(filter)]}`;
     case "locality":
       return `registered on node ${record.origin.nodeId} of cluster ${traits.clusterId} in region ${traits.region}, outside this ${PLACES[filter.scope]}`;
     case "capabilities":
@@ -192,7 +192,7 @@ export function dropDetail(filter: EntryFilter, record: CatalogRecord, reason: E
         ? `region ${traits.region} is not among the ${filter.summaries?.regions.length} requested regions`
         : `region ${traits.region} is not ${filter.region}`;
     case "health":
-      return `health ${nameOf(HEALTH, viewHealth(record))} is not requested`;
+      return `health ${nameOf(HEALTH, viewHealth(record))} was not requested`;
     case "version_range":
       return lacksVersion(traits.version, filter.versions?.text ?? "");
   }

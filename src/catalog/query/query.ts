@@ -316,7 +316,7 @@ export function decodePageToken(token: string, hash: string): string {
   let check = 0;
   for (const byte of bytes.subarray(keyEnd)) check = (check << 8) | byte;
   if (check >>> 0 !== checksum(tokenHash, key)) throw unreadableToken();
-  if (tokenHash !== hash) throw invalid("page_token", "belongs to another filter; start again without a token");
+  if (tokenHash !== hash) throw invalid("page_token", "was issued for a different filter; start again without a token");
   return key;
 }
 
@@ -327,5 +327,5 @@ function checksum(hash: string, key: string): number {
 
 /** Returns the error for text that is not a token of this version. */
 export function unreadableToken(): Error {
-  return invalid("page_token", "is not a token of this server; pass next_page_token unchanged, or start again without a token");
+  return invalid("page_token", "is not a valid page token; pass next_page_token unchanged, or start again without a token");
 }

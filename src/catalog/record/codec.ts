@@ -70,7 +70,7 @@ export function encodeRecord(head: RecordHead, body: RecordBody, unknown: Unknow
     seq,
     hlc,
   });
-  assert(filterSeq <= seq && firstSeq <= seq, "the earlier seqs of a record are not above its own", { seq, filterSeq, firstSeq });
+  assert(filterSeq <= seq && firstSeq <= seq, "the filter_seq and first_seq of a record are at most its seq", { seq, filterSeq, firstSeq });
   const { orders } = head;
   const headBytes = FIXED_BYTES + 3 * head.principal.length + overridesRoom(orders) + unknown.record.length + unknown.tombstone.length;
   const out = takeBytes(headBytes + (body.body === BODY.ENTRY ? body.entry.length : roomEntryKey(body.key)));
@@ -135,7 +135,7 @@ export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord
   if (seq > MAX_SEQ) throw malformed(`seq ${seq} is above 2^52`);
   if (!isStamp(head.hlc)) throw malformed(`hlc ${head.hlc} is after the year 2100`);
   if (seq < 1 || filterSeq > seq || firstSeq > seq)
-    throw malformed(`seq ${seq} must be at least 1 and not below filter_seq ${filterSeq} and first_seq ${firstSeq}`);
+    throw malformed(`seq ${seq} must be at least 1, and at least filter_seq ${filterSeq} and first_seq ${firstSeq}`);
   if (reach < SCOPE.LOCAL || reach > SCOPE.GLOBAL) throw malformed(`unknown reach ${reach}`);
   if (unregisteredHlc !== undefined && unregisteredHlc > head.hlc)
     throw malformed(`unregistered_hlc ${unregisteredHlc} is after hlc ${head.hlc}`);

@@ -72,7 +72,7 @@ export class Slab {
   free(at: number, sizeBytes: number): void {
     const units = unitsOf(sizeBytes);
     const chunk = this.#chunk(at);
-    assert(units <= chunk.liveUnits, "a slab block is freed once and with its size", { at, sizeBytes });
+    assert(units <= chunk.liveUnits, "a slab block is freed only once and with its own size", { at, sizeBytes });
     chunk.liveUnits -= units;
     this.#usedUnits -= units;
     this.#link(at, units);

@@ -234,7 +234,7 @@ export class FrameReceiver {
     // Each further record of a key costs as much as ten records of other keys if many origins have the key.
     if (!taken.isFirstOf(stored.key)) {
       if (stored.sizeBytes > 0) this.#replica.slab.free(stored.at, stored.sizeBytes);
-      throw invalid("key", "is in the frame twice: a frame has only the newest record of each key");
+      throw invalid("key", "appears twice in the frame: a frame contains only the newest record of each key");
     }
     if (record.unknown !== undefined) keepUnknown(stored, record.unknown);
     taken.stamp(stored.hlc);
@@ -306,7 +306,7 @@ export class FrameReceiver {
   #storedOf(record: WireRecord, origin: Origin): StoredRecord {
     // Only a signed record may end signed records. An unsigned statement of a node cannot.
     if (this.#stamper.isSealed === true && (record.body === BODY.UNREGISTERED || record.unregisteredHlc !== undefined))
-      throw invalid("unregistered", "signed entries cannot be ended by an unsigned unregister");
+      throw invalid("unregistered", "an unsigned record cannot unregister signed entries");
     if (record.body === BODY.ENTRY) return this.#readEntry(record, origin);
     const gone = { at: 0, sizeBytes: 0, contentBytes: 0, health: HEALTH.HEALTHY, scope: record.reach, traits: NO_TRAITS };
     return new StoredRecord({ ...record, ...record.key, ...gone, origin, key: keyText(record.key) });

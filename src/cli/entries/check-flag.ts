@@ -28,7 +28,7 @@ export function parseCheck(text: string): CheckInit {
   const [head = "", ...rest] = text.split(",");
   const colon = head.indexOf(":");
   const kind = colon === -1 ? head : head.slice(0, colon);
-  if (!isKind(kind)) throw wrong(text, `expected ${checkForms()}, followed by options that begin with commas`);
+  if (!isKind(kind)) throw wrong(text, `expected ${checkForms()}, optionally followed by comma-separated options`);
   const subject = colon === -1 ? undefined : head.slice(colon + 1);
   const options = optionsOf(text, kind, rest);
   const intervalMs = durationOf(text, options, "interval", HOUR_MS);
@@ -51,17 +51,17 @@ interface ParsedProbe {
 
 function probeOf(text: string, { kind, subject, options }: ParsedProbe): NonNullable<CheckInit["probe"]> {
   const tls = options.has("tls");
-  if (subject === "") throw wrong(text, `nothing follows the colon; write ${KINDS[kind].form}`);
+  if (subject === "") throw wrong(text, `missing value after the colon; write ${KINDS[kind].form}`);
   switch (kind) {
     case "grpc":
       return { case: "grpc", value: { service: subject ?? "", tls } };
     case "http":
       if (subject !== undefined && !/^\/[!-~]*$/.test(subject))
-        throw wrong(text, `the path ${subject} does not start with / or has a character that is not printable ASCII`);
+        throw wrong(text, `the path ${subject} must start with / and contain only printable ASCII characters without spaces`);
       return { case: "http", value: { path: subject ?? "", tls, ...statusesOf(text, options.get("status")) } };
     case "tcp":
     case "ttl":
-      if (subject !== undefined) throw wrong(text, `${kind} must not have anything after a colon`);
+      if (subject !== undefined) throw wrong(text, `${kind} must not be followed by a colon and a value`);
       return { case: kind, value: {} };
     case "alias":
       return { case: "alias", value: { key: aliasOf(text, subject ?? "", options.get("kind")) } };
@@ -73,7 +73,7 @@ function aliasOf(text: string, subject: string, kind: string | undefined) {
   if (names === undefined)
     throw wrong(text, "expected alias:NAMESPACE/NAME/INSTANCE; for names with a slash, use a file and waymark apply");
   if (kind !== undefined && !KIND_WORDS.some((word) => word === kind))
-    throw wrong(text, `kind=${kind} is none of ${KIND_WORDS.join(", ")}`);
+    throw wrong(text, `kind=${kind} is not one of ${KIND_WORDS.join(", ")}`);
   return { kind: kind === undefined ? EntryKind.SERVICE : enumValue(EntryKind, kind), ...names };
 }
 
@@ -94,7 +94,7 @@ function optionsOf(text: string, kind: CheckCase, given: readonly string[]): Rea
     // Only `tls` has no value.
     const isWhole = name === "tls" ? at === -1 : at !== -1 && at < option.length - 1;
     if (!known.includes(name) || !isWhole)
-      throw wrong(text, `${option} is none of ${known.map((one) => (one === "tls" ? one : `${one}=…`)).join(", ")}`);
+      throw wrong(text, `${option} is not one of ${known.map((one) => (one === "tls" ? one : `${one}=…`)).join(", ")}`);
     if (options.has(name)) throw wrong(text, `${name} is given twice`);
     options.set(name, option.slice(at + 1));
   }

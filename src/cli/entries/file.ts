@@ -169,7 +169,7 @@ function expectedScalar(scalar: number): string {
   const TEXT = 9;
   const BOOL = 8;
   if (scalar === TEXT) return "text (quote it)";
-  return scalar === BOOL ? "true or false" : "a number in its range";
+  return scalar === BOOL ? "true or false" : "a number in the range of the field";
 }
 
 function shown(value: unknown): string {

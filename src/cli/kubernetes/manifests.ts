@@ -130,7 +130,7 @@ function addOnce<T extends KubernetesService | KubernetesEndpoints>(
   const key = objectKey(namespace, name);
   const first = known.get(key);
   if (first)
-    found.problems.push({ line: object.place.line(), message: `${kind} ${name}: the same object is also at line ${first.place.line()}` });
+    found.problems.push({ line: object.place.line(), message: `${kind} ${name} is already defined at line ${first.place.line()}` });
   else known.set(key, object);
 }
 
@@ -160,9 +160,10 @@ function endpointGroups(found: ManifestObjects): ReadonlyMap<string, readonly En
   for (const slice of found.slices) {
     const { namespace, labels, name } = slice.value.metadata;
     const service = labels?.[SERVICE_LABEL];
-    if (service === undefined) found.notes.add(`EndpointSlice ${name} was left out: it names no Service (label ${SERVICE_LABEL})`);
+    if (service === undefined)
+      found.notes.add(`EndpointSlice ${name} was left out: it has no label ${SERVICE_LABEL} that names its Service`);
     else if (!DNS_LABEL.test(service))
-      found.problems.push({ line: slice.place.line(), message: `EndpointSlice ${name}: label ${SERVICE_LABEL}: not a DNS label` });
+      found.problems.push({ line: slice.place.line(), message: `EndpointSlice ${name}: label ${SERVICE_LABEL} is not a DNS label` });
     else slicesOf.set(objectKey(namespace, service), [...(slicesOf.get(objectKey(namespace, service)) ?? []), slice]);
   }
   const groups = new Map<string, readonly EndpointGroup[]>();

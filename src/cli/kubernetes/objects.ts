@@ -16,13 +16,13 @@ function isHostName(name: string): boolean {
 const text = (what: string) =>
   z.string({ error: (issue) => (issue.input === undefined ? `${what} is missing` : `${what} is not text (quote it)`) });
 const dnsLabel = (what: string) =>
-  text(what).regex(DNS_LABEL, { error: `${what} is not a DNS label: allowed are a-z, 0-9 and -, at most 63 characters` });
+  text(what).regex(DNS_LABEL, { error: `${what} is not a DNS label: allowed characters are a-z, 0-9 and - (max 63)` });
 const portNumber = z
   .int({ error: "port is not a whole number" })
   .min(1, { error: "port is less than 1" })
   .max(65_535, { error: "port is more than 65535" });
 const oneOf = <const W extends readonly string[]>(what: string, words: W) =>
-  z.enum(words, { error: `${what} is none of ${words.join(", ")}` });
+  z.enum(words, { error: `${what} is not one of ${words.join(", ")}` });
 /** An object with at least these fields. */
 const map = <S extends z.ZodRawShape>(what: string, shape: S) => z.object(shape, { error: `${what} is not a map` });
 /** A list that may be absent. */
@@ -66,7 +66,7 @@ export const SERVICE = z.object({
       if (type !== "ExternalName" || isHostName(externalName ?? "")) return;
       const message = externalName
         ? `${JSON.stringify(externalName.slice(0, 64))} is not a DNS name`
-        : "is missing: a Service of type ExternalName needs one";
+        : "is missing: it is required for a Service of type ExternalName";
       context.addIssue({ code: "custom", path: ["externalName"], message });
     }),
   status: z

@@ -14,7 +14,7 @@ const TIMES: readonly FlagSpec[] = [
 ];
 const KIND: FlagSpec = {
   flags: "--kind <kind>",
-  doc: "Log to read. access: reads, writes and operator actions; policy: changes of rules (default both).",
+  doc: "Log to read. access: reads, writes and operator actions; policy: rule changes (default both).",
   choices: ["access", "policy"],
 };
 

@@ -25,7 +25,7 @@ export const DNS_VERBS: readonly VerbSpec[] = [
       { flags: "--metadata <key=value>", doc: "Free-form pair that is returned with the entry.", isRepeatable: true },
       { flags: "--priority <number>", doc: "Priority of the targets; clients try lower values first (default 0)." },
       { flags: "--weight <number>", doc: "Weight of each target (default 0, which means not set and is treated as 1)." },
-      { flags: "--ttl <duration>", doc: "How long DNS caches may keep the records (default as for register)." },
+      { flags: "--ttl <duration>", doc: "How long DNS caches may keep the records (default: the same as for register)." },
       { flags: "--alias <name>", doc: "Additional DNS name of the entry.", isRepeatable: true },
       {
         flags: "--lease-ttl <duration>",
@@ -84,7 +84,10 @@ export const DNS_VERBS: readonly VerbSpec[] = [
     summary: "Query the DNS gateway of the node, or any other DNS server.",
     args: [
       { name: "<name>", doc: "Name to query, such as cartservice.k8s.default.waymark. Put @host:port before it to query that DNS server." },
-      { name: "[words...]", doc: "Record type (default A), and +tcp to query over TCP. After @host:port, the name precedes them." },
+      {
+        name: "[words...]",
+        doc: "Record type (default A), and +tcp to query over TCP. If the first argument is @host:port, put the name before these words.",
+      },
     ],
     flags: [{ flags: "--dns-server <host:port>", doc: "DNS server to query (default: the DNS listener of the node)." }],
     examples: [
@@ -116,7 +119,7 @@ export const DNS_VERBS: readonly VerbSpec[] = [
     examples: [
       [
         "dns explain cartservice.k8s.default.waymark",
-        "show view, policy, health and TTL, and how long caches may keep entries in maintenance",
+        "show the view, policy, health and TTL, and how long caches may keep entries in maintenance",
       ],
       ["dns explain db.svc.prod.waymark SRV --tenant green", "explain the answer for the tenant green, as an operator"],
       ["dns explain db.svc.prod.waymark --source 10.20.7.1", "explain the answer for the client 10.20.7.1, as an operator"],

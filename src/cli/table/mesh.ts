@@ -45,7 +45,7 @@ export const MESH_VERBS: readonly VerbSpec[] = [
   {
     path: "mesh peers watch",
     summary: "Print each member once, then every change.",
-    flags: [...WHERE, { flags: "--until-current", doc: "Stop after each member was printed once." }],
+    flags: [...WHERE, { flags: "--until-current", doc: "Stop after each member has been printed once." }],
     examples: [
       ["mesh peers watch", "print joins, suspected failures and failures as the server learns of them"],
       ["mesh peers watch -o json", "print one JSON object per line"],

@@ -20,7 +20,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
   {
     path: "discovery policy",
     summary: "Show which policy set is in force on the server, and which one is the newest.",
-    args: [{ name: "[what]", doc: "Subject to show; status is the only one, and the default.", choices: ["status"] }],
+    args: [{ name: "[what]", doc: "Subject to show. The only value, and the default, is status.", choices: ["status"] }],
     examples: [["discovery policy", "show the number, label, rules and checksum of the set in force"]],
     load: async () => (await policy()).status,
   },
@@ -73,8 +73,8 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
     flags: [{ flags: "--to <number>", doc: "Number of the version (default the one before the newest)." }, DRY_RUN, EXPECT, REASON, TICKET],
     examples: [
       ["namespace policy rollback --reason 'shop is empty'", "undo the newest version"],
-      ["namespace policy rollback --to 4 --dry-run", "show what a return to version 4 would change"],
-      ["namespace policy rollback --to 4", "return to version 4, as a new version"],
+      ["namespace policy rollback --to 4 --dry-run", "show what a rollback to version 4 would change"],
+      ["namespace policy rollback --to 4", "roll back to version 4, as a new version"],
     ],
     load: async () => (await policy()).rollback,
   },
@@ -83,7 +83,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
     summary: "List the policy sets, newest first: who applied each, when and why.",
     flags: [
       { flags: "--diff", doc: "Show how each version differs from the one before it." },
-      { flags: "--rules", doc: "With -o json or yaml: also print the rules of each version." },
+      { flags: "--rules", doc: "With -o json or yaml, also print the rules of each version." },
       ...NEWEST_FLAGS,
     ],
     examples: [

@@ -18,11 +18,11 @@ function statsVerb(group: "resolver" | "discovery"): VerbSpec {
 function resyncVerb(group: "resolver" | "discovery"): VerbSpec {
   return {
     path: `${group} resync`,
-    summary: "Make a resolver fetch the namespaces that it follows again. Until that is complete, lookups return the cached entries.",
+    summary: "Make a resolver refetch the namespaces that it follows. Until the fetch is complete, lookups return the cached entries.",
     args: [BELOW],
     examples: [
-      [`${group} resync`, "fetch all followed namespaces again"],
-      [`${group} resync svc.market`, "fetch one namespace and the namespaces below it again"],
+      [`${group} resync`, "refetch all followed namespaces"],
+      [`${group} resync svc.market`, "refetch one namespace and the namespaces below it"],
     ],
     load: async () => (await cache()).resync,
   };

@@ -141,7 +141,7 @@ export const VERBS: readonly VerbSpec[] = [
       DRY_RUN,
       {
         flags: "--prune",
-        doc: "Also remove entries of this importer that are no longer in the input. Requires an input without problems.",
+        doc: "Also remove entries of this importer that are no longer in the input. Requires input without problems.",
       },
       { flags: "--allow-empty", doc: "With --prune: accept an input with nothing to register, and remove all entries of this importer." },
       { flags: "--partial", doc: "Import the valid documents even if the manifest also has invalid ones." },
@@ -316,7 +316,7 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "discovery resolve",
-    summary: "Choose an endpoint of a service. If this cluster has none, name a cluster that has the service.",
+    summary: "Choose an endpoint of a service. If this cluster has none, show a cluster that has the service.",
     args: [{ name: "<name>", doc: "Name of the service." }],
     flags: [
       { flags: "--namespace <namespace>", doc: "Namespace of the service.", isRequired: true },
@@ -457,7 +457,7 @@ function configVerbs(group: string): readonly VerbSpec[] {
       isAlone: true,
       summary: "Check a settings file: each value, settings that contradict each other, and the files that it names.",
       args: [{ name: "[file]", doc: "Settings file, .toml or .json." }],
-      flags: [{ flags: "--config <file>", doc: "The settings file, for the same command line as serve." }],
+      flags: [{ flags: "--config <file>", doc: "Settings file, given in the same way as for serve." }],
       examples: [[`${group} validate node.toml`, "exit with code 0 if the file is valid"]],
       load: async () => (await import("../verbs/config.ts")).validate,
     },
@@ -482,7 +482,7 @@ export const GROUPS: Readonly<Record<string, string>> = {
   mesh: "Show the nodes of the mesh and how they see each other.",
   "mesh config": "Check and show settings; the same as config.",
   "mesh peers": "Show the members of the mesh.",
-  summary: "Signed service summaries exchanged between regions.",
+  summary: "Show the signed service summaries that regions exchange.",
   "summary keys": "List and announce the signing keys of clusters.",
   resolver: "Show and control the cache of a resolver.",
   report: "Report on the whole catalog.",

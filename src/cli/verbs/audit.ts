@@ -205,9 +205,8 @@ class AuditFollower {
     // Set only after all logs were read, so that a failed read loses no records of the logs before it.
     for (const [log, { marks, from }] of looks) {
       this.#marks.set(log, marks);
-      const why = "the server started a new log, or another server answers";
-      if (from !== undefined)
-        this.#of.note(`the ${log} log has changed: ${why}; printing its records ${from}, possibly some of them again`);
+      const why = "the server started a new log, or a different server answered";
+      if (from !== undefined) this.#of.note(`the ${log} log has changed: ${why}; printing its records ${from}; some may be repeated`);
     }
     return newestFirst([...looks.values()].flatMap(({ fresh }) => fresh)).toReversed();
   }

@@ -71,7 +71,8 @@ export const validate: VerbFunction = async ({ environment, args, flags, out }) 
   if (out.isMachine) out.json({ valid: isValid, problems, warnings });
   else for (const problem of problems) out.error(problemText(problem));
   for (const warning of warnings) out.note(`warning: ${warning}`);
-  if (!loaded.ok) out.note("fix these values first: contradictory settings and named files are checked afterwards");
+  if (!loaded.ok)
+    out.note("fix these values first: contradictory settings and referenced files are checked only after all values are valid");
   if (isValid) out.note(`${name} is valid`);
   return isValid ? EXIT.done : EXIT.usage;
 };

@@ -26,7 +26,8 @@ const MORE_FLAGS = ["ttl", "alias", "leaseTtl", "lease"] as const;
 
 function aliasOf(name: string, entry: string, flags: Flags) {
   const given = [...ENDPOINT_FLAGS, ...MORE_FLAGS].filter((flag) => flags.text(flag) !== undefined || flags.list(flag).length > 0);
-  if (given.length > 0) throw new UsageError("--alias-of excludes all other flags, because the entry exists already");
+  if (given.length > 0)
+    throw new UsageError("--alias-of cannot be combined with flags that describe an entry, because the entry already exists");
   const key = splitKey(entry);
   if (key === undefined) throw new UsageError(`invalid --alias-of ${entry}: expected namespace/name/instance`);
   return { registration: { case: "name" as const, value: { name, key } } };

@@ -60,7 +60,7 @@ function failed({ name, type, server, rcode }: Record<"name" | "rcode" | "server
         EXIT.failed,
       );
     case "SERVFAIL": {
-      const advice = "its node may not be ready: run waymark discovery lag to see what it is waiting for";
+      const advice = "the node may not be ready: run waymark discovery lag to see the reason";
       return new CommandError(`query for ${name} failed: the DNS gateway at ${server} cannot answer (SERVFAIL)\n${advice}`, EXIT.failed);
     }
     default:

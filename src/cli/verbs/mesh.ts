@@ -156,7 +156,7 @@ export const explain: VerbFunction = async ({ args, out, client }) => {
       out.note(`reported as failed by ${peer.accuser}${confirmedBy.length === 0 ? "" : `, confirmed by ${confirmedBy.join(", ")}`}`);
     if (suspicionEndsAt !== undefined) out.note(`it will be considered dead at ${timeText(suspicionEndsAt)} unless it refutes the report`);
   }
-  out.document(json, { columns: EVENT_COLUMNS, rows: events, whenEmpty: "no events on record" });
+  out.document(json, { columns: EVENT_COLUMNS, rows: events, whenEmpty: "no events recorded" });
 };
 
 async function member([nodeId = ""]: readonly string[], client: Client) {
@@ -215,7 +215,8 @@ const nodeLag: VerbFunction = async ({ flags, out, client }) => {
   if (flags.isOn("borders")) out.document(json, borderTable(answer));
   else if (flags.isOn("sources")) out.document(json, sourceTable(answer));
   else if (flags.isOn("links")) out.document(json, { columns: LINK_COLUMNS, rows: answer.links, whenEmpty: "no links to other nodes" });
-  else out.document(json, { columns: ORIGIN_COLUMNS, rows: answer.origins, whenEmpty: "no source nodes: no entry was ever registered" });
+  else
+    out.document(json, { columns: ORIGIN_COLUMNS, rows: answer.origins, whenEmpty: "no source nodes: no entry has been registered yet" });
 };
 
 function whereOf(flags: Flags): { readonly clusterId: string; readonly region: string } {

@@ -45,7 +45,7 @@ export const status: VerbFunction = async ({ out, client }) => {
   const answer = await client().call(method.policyStatus, {});
   const json = wholeJson(PolicyStatusResponseSchema, answer);
   out.document(json, factTable(json));
-  if (!answer.enabled) out.note("no policy was ever applied: all actions are allowed");
+  if (!answer.enabled) out.note("no policy has ever been applied: all actions are allowed");
   if (answer.degraded !== "") out.note(`warning: ${answer.degraded}`);
   if (answer.conflict !== "") out.note(`warning: ${answer.conflict}`);
   if (answer.notTaken !== "") out.note(`warning: not accepted: ${answer.notTaken}`);
@@ -77,7 +77,7 @@ export const apply: VerbFunction = async ({ environment, args, flags, out, clien
   const stays = answer.number === 0n ? "no policy is in force" : `version ${answer.number} stays in force`;
   if (change.dryRun) out.note(`dry run, nothing was changed: ${stays}`);
   else if (stage === undefined) out.note(`version ${answer.number} is in force`);
-  else out.note(`version ${answer.number} is the newest; it is in force for the nodes of its stage`);
+  else out.note(`version ${answer.number} is the newest, and is in force only on the nodes of its stage`);
   return EXIT.done;
 };
 
@@ -237,7 +237,7 @@ function historyTable(versions: readonly PolicyVersion[]): OutputTable<PolicyVer
       { title: "REASON", text: ({ reason, unreadable }) => (unreadable === "" ? reason : unreadable) },
     ],
     rows: versions,
-    whenEmpty: "no policy was ever applied",
+    whenEmpty: "no policy has ever been applied",
   };
 }
 

@@ -26,7 +26,7 @@ export const cacheLag: VerbFunction = async ({ out, client }) => {
 
 function lagText({ upstream, lag }: CacheStatsResponse): string {
   const lagMs = lag && Math.round(durationMs(lag));
-  const behind = lagMs === undefined ? "its cache was never complete" : `its cache is ${durationText(lagMs)} behind`;
+  const behind = lagMs === undefined ? "its cache has never been complete" : `its cache is ${durationText(lagMs)} behind`;
   if (upstream === "")
     return `this resolver cannot reach any of its upstreams, and ${behind}; GET /readyz on its HTTP listener shows the reason`;
   return `this resolver reads from ${upstream}, and ${behind}`;

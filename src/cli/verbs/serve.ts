@@ -25,7 +25,7 @@ export const serve: VerbFunction = async ({ environment, flags, out }) => {
   const { node, tls } = settings;
   const hasDemo = flags.isOn("demo");
   const isTls = tls.certFile !== undefined;
-  if (hasDemo && node.mode === "resolver") throw new UsageError("--demo requires a node: a resolver accepts no registrations");
+  if (hasDemo && node.mode === "resolver") throw new UsageError("--demo requires a node: a resolver rejects registrations");
   // A plain-text client in the node's own process registers the demo catalog. Its code is loaded on demand.
   if (hasDemo && isTls) throw new UsageError("--demo requires a node without TLS");
   await environment.serve({

@@ -27,7 +27,7 @@ export const list: VerbFunction = async ({ flags, out, client }) => {
   const clusterId = flags.text("clusterId") ?? "";
   const { keys, servedBy } = await readPages(flags, ["keys"], (page) => client().call(PeerService.method.keys, { clusterId, ...page }));
   const json = { servedBy, keys: keys.map((key) => wholeJson(ClusterKeySchema, key)) };
-  const whenEmpty = `${servedBy} trusts no keys${clusterId === "" ? "" : ` of ${clusterId}`}: add them to its settings summary.keys or fabric.borders[].keys`;
+  const whenEmpty = `${servedBy} does not trust any keys${clusterId === "" ? "" : ` of ${clusterId}`}: add them to summary.keys or fabric.borders[].keys in its settings`;
   out.document(json, { columns: KEY_COLUMNS, rows: keys, whenEmpty });
   if (!out.isMachine && keys.some(({ signs }) => signs)) out.note(`* ${servedBy} signs with this key`);
 };

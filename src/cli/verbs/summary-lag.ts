@@ -83,7 +83,7 @@ export function noteExports(
   const nothing = borders.every(isLinked) ? "no changes are pending" : "no changes are pending on the links that are up";
   const due = lag === undefined || lagMs === 0 ? nothing : `the oldest change has been pending for ${shortDuration(lag)}`;
   out.note(`summaries on ${servedBy}: ${detail}; ${due}`);
-  if (exporters === 0) out.note("no live node of this cluster exports summaries, so other regions get no updates of it");
+  if (exporters === 0) out.note("no live node of this cluster exports summaries, so other regions receive no updates from it");
 }
 
 export const exportLag: VerbFunction = async ({ out, client }) => {

@@ -40,7 +40,7 @@ function readUrl(url: string, { from, isTls }: IngressOptions): { readonly serve
   if (url.length > MAX_URL_LENGTH) return `longer than ${MAX_URL_LENGTH} characters`;
   const [, scheme = "", authority = ""] = /^([a-z][a-z0-9+.-]*):\/\/([^/?#]*)/i.exec(url) ?? [];
   const ownPort = serverPort(scheme);
-  if (ownPort === undefined) return "not grpc or http";
+  if (ownPort === undefined) return "scheme is not grpc or http";
   if (authority.includes("@")) return "contains credentials";
   const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::(\d{1,5}))?$/.exec(authority);
   const [, v6, name = "", digits] = match ?? [];
@@ -71,6 +71,6 @@ export function clusterNameFault(alternativeNames: string, clusterId: string): s
   const ids = (readAlternativeNames(alternativeNames)?.uris ?? []).filter((uri) => uri.startsWith(SPIFFE));
   const named = ids.length === 1 ? nodeOfSpiffeId(ids[0] ?? "")?.clusterId : undefined;
   if (named === clusterId) return undefined;
-  const reason = named === undefined ? "it names no cluster" : `it names the cluster ${named}`;
+  const reason = named === undefined ? "it does not identify a cluster" : `it identifies a node of ${named}`;
   return `the certificate does not belong to a node of ${clusterId}: ${reason}`;
 }

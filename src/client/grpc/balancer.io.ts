@@ -216,7 +216,7 @@ class EndpointPicker implements experimental.Picker {
   pick(args: experimental.PickArgs): experimental.PickResult {
     const chooser = this.#chooser;
     const endpoint = chooser.choose(now(), Math.random);
-    if (endpoint === undefined) return new experimental.UnavailablePicker({ details: "no connection is up" }).pick(args);
+    if (endpoint === undefined) return new experimental.UnavailablePicker({ details: "no connection is ready" }).pick(args);
     const picked = endpoint.candidate.leaf.getPicker().pick(args);
     if (picked.pickResultType !== experimental.PickResultType.COMPLETE) return picked;
     let beganMonoMs = 0;

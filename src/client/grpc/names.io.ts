@@ -170,7 +170,7 @@ class WaymarkNames implements experimental.Resolver {
     this.#sentText = text;
     if (fit.length === 0) {
       const isFit = entries.some((entry) => !isDrained(entry));
-      return this.#withdraw(`no entry of ${this.#target.path} is fit for traffic${isFit ? ": none has a port that speaks gRPC" : ""}`);
+      return this.#withdraw(`no entry of ${this.#target.path} can receive traffic${isFit ? ": none has a gRPC port" : ""}`);
     }
     this.#hasAddresses = true;
     const endpoints = fit.map(({ addresses }) => ({ addresses: [...addresses] }));

@@ -65,7 +65,7 @@ export class ServerList {
 
   constructor({ seeds, place, random }: ServersOptions) {
     const [first] = seeds;
-    if (first === undefined) throw new RangeError("client without a server");
+    if (first === undefined) throw new RangeError("a client needs at least one server");
     this.seeds = seeds;
     this.#place = place;
     this.#random = random;

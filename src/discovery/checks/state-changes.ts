@@ -204,7 +204,7 @@ export class StateChanges {
 
   #of({ entry: { owner } }: WatchedCheck): OwnerStateChanges {
     const changes = this.#owners.get(owner);
-    assert(changes !== undefined, "a check whose state changes has been added", { owner });
+    assert(changes !== undefined, "a check is added before its state changes", { owner });
     return changes;
   }
 

@@ -104,7 +104,7 @@ export class LeaseRights {
     const { namespace } = entry;
     const writers = findRoleNamespace(namespace)?.writers;
     if (writers !== undefined && !hasRole(caller, writers)) {
-      const detail = `permission denied: only callers with the role ${writers} may keep entries in ${namespace}`;
+      const detail = `permission denied: only callers with the role ${writers} may renew entries in ${namespace}`;
       return () => onRefused({ caller, action: "renew", namespace, reason: "discovery_access_denied", detail });
     }
     // If no version is in force, no policy is configured, the policy has not arrived yet, or it cannot be read. Callers must not lose

@@ -446,7 +446,8 @@ export class Registrar {
     const lease = this.#leases.find(command.leaseId);
     if (lease?.principal !== caller.principal || this.#leases.isLost(lease.id) || !this.#rights.mayHold(caller, lease.id))
       throw unknownLease(command.leaseId);
-    if (command.isStatic && lease.ttlMs !== undefined) throw invalid("static_lease", "must be false: the lease of lease_id is not static");
+    if (command.isStatic && lease.ttlMs !== undefined)
+      throw invalid("static_lease", "must be false: lease_id refers to a lease that is not static");
     return lease;
   }
 

@@ -42,7 +42,7 @@ test.each<[what: string, check: CheckInit, fault: RegExp | undefined]>([
   [
     "that would take longer than its interval",
     { interval: s(2), timeout: s(3), probe: TCP },
-    /\.timeout: 3 s is more than interval, which is 2 s/,
+    /\.timeout: 3 s is longer than the interval of 2 s/,
   ],
   ["that may take its whole interval", { interval: s(3), timeout: s(3), probe: TCP }, undefined],
   [

@@ -337,7 +337,7 @@ test.each([
     why: "key appears twice",
   },
   { what: "a scope before the key", edit: (bytes: Uint8Array) => Uint8Array.of(0x10, 2, ...bytes), why: "start with its key" },
-  { what: "another cluster in the key", edit: (bytes: Uint8Array) => replaceText(bytes, "c1", "c2"), why: "differs from cluster_id" },
+  { what: "another cluster in the key", edit: (bytes: Uint8Array) => replaceText(bytes, "c1", "c2"), why: "must equal cluster_id" },
   { what: "no node", edit: (bytes: Uint8Array) => replaceText(bytes, "n1", "n "), why: "node_id" },
 ])("a stored entry with $what is refused alone", ({ edit, why }) => {
   const stampedEntries = stamper();

@@ -376,7 +376,7 @@ test.each<{ what: string; init: EntryInit; writer?: EntrySource; field: string; 
     what: `the metadata key ${key}`,
     init: { ...PLAIN, metadata: { [key]: "db.example.com" } },
     field: `metadata["${key}"]`,
-    says: "is not a key that clients may set; the keys that begin with waymark.dns. are: waymark.dns.cname",
+    says: "cannot be set by clients; the allowed keys that begin with waymark.dns. are: waymark.dns.cname",
   })),
   {
     what: "an empty waymark.dns.cname",
@@ -482,7 +482,7 @@ test.each([
     field: "topic.patterns[1]",
     says: '"orders..eu" must be words separated by dots',
   },
-  { case: "topic", value: { patterns: ["a.>.b"] }, field: "topic.patterns[0]", says: "and > at the end one or more words" },
+  { case: "topic", value: { patterns: ["a.>.b"] }, field: "topic.patterns[0]", says: "and a final > matches one or more words" },
 ] as const)("a client may only say known words, a record may say others: $field $says", ({ field, says, ...about }) => {
   const key = { namespace: "svc", name: "web", instanceId: "1" };
   const entry = create(EntrySchema, { key: { ...key, kind: { topic: 3, queue: 4, cache: 5 }[about.case] }, detail: about } as EntryInit);

@@ -37,10 +37,10 @@ const ROWS: readonly { filter: Partial<EntryFilter>; record: RecordSpec; want: s
   { filter: { namespace: "svc.market", prefix: "other" }, record: {}, want: "namespace" },
   { filter: { names: ["api", "web"] }, record: {}, want: undefined },
   { filter: { names: ["api", "zoo"] }, record: {}, want: "names", says: "name web is not among the 2 requested names" },
-  { filter: { kindMask: 1 << KIND.QUEUE }, record: {}, want: "kinds", says: "kind SERVICE is not requested" },
+  { filter: { kindMask: 1 << KIND.QUEUE }, record: {}, want: "kinds", says: "kind SERVICE was not requested" },
   { filter: { kindMask: (1 << KIND.QUEUE) | (1 << KIND.SERVICE) }, record: {}, want: undefined },
   // A minimum reach …
-  { filter: { scope: SCOPE.ZONE }, record: { scope: SCOPE.LOCAL }, want: "scope", says: "scope local is less than zone" },
+  { filter: { scope: SCOPE.ZONE }, record: { scope: SCOPE.LOCAL }, want: "scope", says: "scope local is narrower than zone" },
   { filter: { scope: SCOPE.LOCAL }, record: { scope: SCOPE.GLOBAL }, want: undefined },
   { filter: { scope: SCOPE.GLOBAL }, record: { scope: SCOPE.REGION }, want: "scope" },
   { filter: { scope: SCOPE.GLOBAL }, record: { scope: SCOPE.GLOBAL, clusterId: "c9", region: "r9" }, want: undefined },
@@ -60,7 +60,7 @@ const ROWS: readonly { filter: Partial<EntryFilter>; record: RecordSpec; want: s
   { filter: { clusterId: "c1", region: "r1" }, record: {}, want: undefined },
   { filter: { region: "r2" }, record: {}, want: "region", says: "region r1 is not r2" },
   // What readers see, not what was registered.
-  { filter: { healthMask: 1 << HEALTH.HEALTHY }, record: { life: "orphaned" }, want: "health", says: "health ORPHANED is not requested" },
+  { filter: { healthMask: 1 << HEALTH.HEALTHY }, record: { life: "orphaned" }, want: "health", says: "health ORPHANED was not requested" },
   { filter: { healthMask: 1 << HEALTH.ORPHANED }, record: { life: "orphaned" }, want: undefined },
   { filter: { healthMask: (1 << HEALTH.HEALTHY) | (1 << HEALTH.DEGRADED) }, record: { health: HEALTH.DEGRADED }, want: undefined },
   // All of.
@@ -76,7 +76,7 @@ const ROWS: readonly { filter: Partial<EntryFilter>; record: RecordSpec; want: s
     filter: { resolved: new NamespacePrefixes([""]) },
     record: { scope: SCOPE.LOCAL },
     want: "scope",
-    says: "scope local is less than zone",
+    says: "scope local is narrower than zone",
   },
   { filter: { resolved: new NamespacePrefixes(["other", "svc"]) }, record: { namespace: "svc.market" }, want: undefined },
   { filter: { resolved: new NamespacePrefixes(["svc"]) }, record: { namespace: "svcs" }, want: "namespace" },
@@ -86,7 +86,7 @@ const ROWS: readonly { filter: Partial<EntryFilter>; record: RecordSpec; want: s
     filter: { summaries: { channel: SCOPE.GLOBAL, regions: [] } },
     record: { scope: SCOPE.REGION },
     want: "scope",
-    says: "scope region is less than global",
+    says: "scope region is narrower than global",
   },
   { filter: { summaries: { channel: SCOPE.UNSET, regions: ["r1", "r2"] } }, record: { region: "r2" }, want: undefined },
   {

@@ -145,13 +145,13 @@ test.each([
     fields: { body: { case: "tombstone", value: { key: { ...KEY, name: "a b" }, cause: 1 } } },
     why: "key.name",
   },
-  { what: "an order without a stamp", fields: { order: { on: true } }, why: "maintenance override with the stamp 0" },
+  { what: "an order without a stamp", fields: { order: { on: true } }, why: "maintenance override with the invalid timestamp 0" },
   {
     what: "an order after the year 2100",
     fields: { order: { hlc: BigInt(MAX_STAMP) + 1n } },
-    why: "maintenance override with the stamp",
+    why: "maintenance override with the invalid timestamp",
   },
-  { what: "an order of a long giver", fields: { ownerOrder: { hlc: 1n, giver: "x".repeat(513) } }, why: "a giver of 513 characters" },
+  { what: "an order of a long giver", fields: { ownerOrder: { hlc: 1n, giver: "x".repeat(513) } }, why: "a principal of 513 characters" },
   { what: "an order with a long reason", fields: { order: { hlc: 1n, reason: "é".repeat(129) } }, why: "a reason of 258 bytes" },
   { what: "a principal of a megabyte", fields: { principal: "x".repeat(1_000_000) }, why: "principal has 1000000 characters" },
 ] as const)("a record with $what is refused", ({ fields, why }) => {

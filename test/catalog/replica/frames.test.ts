@@ -384,7 +384,7 @@ test.for([
   const before = b.replica.revision;
   const applied = b.receiver.apply({ ...frame, records }, T);
   expect(applied.kind === "applied" && [applied.changedCount, applied.refused.length, b.replica.revision - before]).toEqual([1, 499, 1]);
-  expect(applied.kind === "applied" && applied.refused[0]?.message).toContain("key: is in the frame twice");
+  expect(applied.kind === "applied" && applied.refused[0]?.message).toContain("key: appears twice in the frame");
   const origin = b.replica.origins.get("a/1");
   expect([origin?.through, origin?.lacks?.count]).toEqual([500, 499]);
 });

@@ -228,7 +228,7 @@ test("every problem of a file is told with its line, and nothing is applied", as
   expect(result.problems.map(({ line, message }) => `${line} ${message}`)).toEqual([
     "3 scop: unknown field; did you mean scope?",
     '4 tags: ["ok",7] is not a list of text (quote it)',
-    '7 port: "eighty" is not a number in its range',
+    '7 port: "eighty" is not a number in the range of the field',
     "8 hst: unknown field; did you mean host?",
     expect.stringMatching(/^9 key\.namespace: /),
     '11 health: "sick" is not one of healthy, degraded, critical, maintenance, orphaned',

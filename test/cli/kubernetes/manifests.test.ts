@@ -390,7 +390,12 @@ test.each([
   { name: "port 0", text: service("  ports:\n    - port: 0"), line: 7, says: "less than 1" },
   { name: "an unknown protocol", text: service("  ports:\n    - port: 1\n      protocol: ICMP"), line: 8, says: "TCP, UDP, SCTP" },
   { name: "no spec", text: "apiVersion: v1\nkind: Service\nmetadata: { name: a }\n", line: 1, says: "spec is missing" },
-  { name: "a Service twice", text: `${service("  ports: []")}---\n${service("  ports: []")}`, line: 8, says: "also at line 1" },
+  {
+    name: "a Service twice",
+    text: `${service("  ports: []")}---\n${service("  ports: []")}`,
+    line: 8,
+    says: "is already defined at line 1",
+  },
   { name: "an endpoint without address", text: slice("ports: []\nendpoints:\n  - addresses: []"), line: 9, says: "addresses is empty" },
   { name: "a key given twice", text: "kind: Service\nkind: Service\n", line: 2, says: "unique" },
   {

@@ -105,8 +105,8 @@ test("the token and the certificate for a cluster go to the server that is of th
 });
 
 test.each([
-  { at: 0, says: "the certificate does not belong to a node of us1: it names the cluster ap1" },
-  { at: 2, says: "the certificate does not belong to a node of us1: it names no cluster" },
+  { at: 0, says: "the certificate does not belong to a node of us1: it identifies a node of ap1" },
+  { at: 2, says: "the certificate does not belong to a node of us1: it does not identify a cluster" },
   { at: 1, says: "self-signed certificate in certificate chain|unable to" },
 ])("stranger $at is told apart: $says", async ({ at, says }) => {
   expect(await lookedUp(plain, [strangers[at]?.url ?? ""], { clusters: { us1: access } })).toMatch(
@@ -116,7 +116,7 @@ test.each([
 
 test("a token goes to no server of another cluster, also where no certificate is shown", async () => {
   const tokenOnly = { clusters: { us1: { tls: { ca }, token: "of-us1" } } };
-  expect(await lookedUp(plain, [urlOf(liar)], tokenOnly)).toContain("it names the cluster ap1");
+  expect(await lookedUp(plain, [urlOf(liar)], tokenOnly)).toContain("it identifies a node of ap1");
   expect(liar.calls).toEqual([]);
   expect(await lookedUp(plain, [urlOf(open1)], tokenOnly)).toBe("us");
   expect(tokensAt(open1)).toEqual(["Bearer of-us1"]);

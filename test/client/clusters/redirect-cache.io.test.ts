@@ -165,7 +165,7 @@ test("a failure names the cluster and counts the urls of strangers, and is kept 
   names(home, [{ clusterId: "us1", urls: [...strange, DEAD] }]);
   const error = await failed(chosen());
   expect(error.message).toMatch(
-    /^cluster us1: .*; 3 of its URLs were rejected: not grpc or http, contains credentials, longer than 512 characters$/,
+    /^cluster us1: .*; 3 of its URLs were rejected: scheme is not grpc or http, contains credentials, longer than 512 characters$/,
   );
   expect(error.message).not.toContain("secret");
   expect(error.facts).toMatchObject({ code: "UNAVAILABLE", metadata: { cluster: "us1", unusedUrls: "3" }, server: "127.0.0.1:1" });
@@ -218,7 +218,7 @@ test("a call at a named cluster goes to an ingress that summaries tell, which ar
   const error = await failed(clusterAt());
   us.refusals.clear();
   expect([error.message, error.facts.metadata["unusedUrls"]]).toEqual([
-    "cluster us1: not you; 1 of its URLs were rejected: not grpc or http",
+    "cluster us1: not you; 1 of its URLs were rejected: scheme is not grpc or http",
     "1",
   ]);
 });
@@ -268,5 +268,5 @@ test("an ingress is kept for a second at least, however short the ttl of its sum
 test("a call at the own cluster runs here, and one at an unknown cluster is not found", async () => {
   expect(await client.callWithSummary("eu1", (at) => Promise.resolve(at === client))).toBe(true);
   const error = await failed(client.callWithSummary("xx1", () => Promise.resolve()));
-  expect([error.facts.code, error.message]).toEqual(["NOT_FOUND", "no service summary names an ingress of cluster xx1"]);
+  expect([error.facts.code, error.message]).toEqual(["NOT_FOUND", "no service summary contains an ingress address of cluster xx1"]);
 });

@@ -194,12 +194,12 @@ test("by the policy waymark a channel keeps to the zone and to the weights, and 
   }
 });
 
-test("a name without an instance that is fit for traffic fails calls, and says so, until there is one", async () => {
+test("a name without an instance that can receive traffic fails calls, and says so, until there is one", async () => {
   const [registry, a] = await Promise.all([backend(), backend()]);
   registry.watchScript = [snapshotOf()];
   const client = new GrpcClient(`waymark://${registry.address}/svc.market/web`, credentials.createInsecure());
   try {
-    expect(await call(client)).toBe("waymark: no entry of svc.market/web is fit for traffic");
+    expect(await call(client)).toBe("waymark: no entry of svc.market/web can receive traffic");
   } finally {
     client.close();
     for (const server of [registry, a]) server.stop();
@@ -232,7 +232,7 @@ test.each(["waymark", "round_robin"])(
       expect(await call(client)).toBe("OK");
       let said = "";
       await until("calls say so", async () => (said = await call(client)) !== "OK");
-      expect(said).toContain("waymark: no entry of svc.market/web is fit for traffic");
+      expect(said).toContain("waymark: no entry of svc.market/web can receive traffic");
     } finally {
       client.close();
       for (const server of [registry, a]) server.stop();
@@ -247,7 +247,7 @@ test("a name whose instances have ports for other protocols only calls none of t
   ];
   const client = new GrpcClient(`waymark://${registry.address}/svc.market/web`, credentials.createInsecure());
   try {
-    expect(await call(client)).toBe("waymark: no entry of svc.market/web is fit for traffic: none has a port that speaks gRPC");
+    expect(await call(client)).toBe("waymark: no entry of svc.market/web can receive traffic: none has a gRPC port");
     expect(a.calls).toHaveLength(0);
   } finally {
     client.close();
