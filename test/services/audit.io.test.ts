@@ -104,7 +104,7 @@ test("pages go on where they stopped, and a token belongs to its filter", async 
   expect(first).toMatchObject({ records: [{ number: 3n }] });
   const token = String(first["nextPageToken"]);
   expect(await ask(log, "accessAudit", ofPage(token))).toMatchObject({ records: [{ number: 1n }], nextPageToken: "" });
-  await expect(ask(log, "accessAudit", create(AccessAuditRequestSchema, { pageToken: token }))).rejects.toThrow("another filter");
+  await expect(ask(log, "accessAudit", create(AccessAuditRequestSchema, { pageToken: token }))).rejects.toThrow("a different filter");
   await expect(ask(log, "policyAudit", create(PolicyAuditRequestSchema, { limit: -1 }))).rejects.toThrow("limit");
 });
 

@@ -182,7 +182,7 @@ test("lag is paged by origin, in the order of node id and generation, and tells 
     [1, false],
     [0, true],
   ]);
-  expect(() => on.lag({ pageToken: on.list({ limit: 1 }).nextPageToken })).toThrow("another filter");
+  expect(() => on.lag({ pageToken: on.list({ limit: 1 }).nextPageToken })).toThrow("a different filter");
   expect(() => on.lag({ limit: -1 })).toThrow("limit");
 });
 

@@ -335,7 +335,7 @@ test("P2: pages have each summary that is there throughout once, and none twice,
       for (const [i, { items }] of pages.entries()) expect(items.every((item) => states[i]?.has(stateOf(item)))).toBe(true);
       const [page] = pages;
       if (page !== undefined && page.nextPageToken !== "")
-        expect(() => world.query({ ...filter, serviceId: "web", pageToken: page.nextPageToken })).toThrow("another filter");
+        expect(() => world.query({ ...filter, serviceId: "web", pageToken: page.nextPageToken })).toThrow("a different filter");
     }),
     { numRuns: runs(40) },
   );
