@@ -147,8 +147,8 @@ message LockDetail {
 function addCheckKind(): void {
   edit(
     PROTO,
-    "// Checks that a TCP connection can be opened, and closes it again.\n",
-    "// Makes a TLS connection.\nmessage TlsCheck {}\n\n// Checks that a TCP connection can be opened, and closes it again.\n",
+    "// Opens a TCP connection and closes it again. The check passes if the connection can be opened.\n",
+    "// Makes a TLS connection.\nmessage TlsCheck {}\n\n// Opens a TCP connection and closes it again. The check passes if the connection can be opened.\n",
   );
   edit(PROTO, "    AliasCheck alias = 10;\n", "    AliasCheck alias = 10;\n    // TLS.\n    TlsCheck tls = 11;\n");
   const [row, look, probe, prober, form, flag] = CHECK_FILES;
