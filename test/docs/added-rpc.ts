@@ -48,9 +48,9 @@ message ShowTideResponse {
 import { create, toJson } from "@bufbuild/protobuf";
 import { ShowTideResponseSchema, TideService } from "../../../gen/waymark/control/v1/tide_pb.js";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
-import type { HandlersOf, Service } from "../service.ts";
+import type { HandlersOf, ServiceDefinition } from "../service.ts";
 
-export function tideService(metrics: Pick<Metrics, "inc">): Service {
+export function tideService(metrics: Pick<Metrics, "inc">): ServiceDefinition {
   const show = () => {
     metrics.inc("waymark_tides_total", {});
     return create(ShowTideResponseSchema, { heightCm: 42 });
@@ -62,9 +62,9 @@ export function tideService(metrics: Pick<Metrics, "inc">): Service {
 `,
   [VERB]: `/** \`mesh tide\`: the tide at the serving node. */
 import { TideService } from "../../../gen/waymark/control/v1/tide_pb.js";
-import type { Verb } from "../table/verb.ts";
+import type { VerbFunction } from "../table/verb.ts";
 
-export const tide: Verb = async ({ out, client }) => {
+export const tide: VerbFunction = async ({ out, client }) => {
   const { heightCm } = await client().call(TideService.method.showTide, {});
   out.json({ heightCm });
   if (!out.isMachine) out.note(\`the tide is \${heightCm} cm high\`);

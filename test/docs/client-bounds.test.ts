@@ -19,10 +19,10 @@ const MIB = 1 << 20;
 test.each([
   { row: "connections", of: "maxConnections", unit: whole },
   { row: "open streams on one connection", of: "maxStreamsPerConnection", unit: whole },
-  { row: "open streams in all", of: "maxStreams", unit: whole },
+  { row: "open streams in total", of: "maxStreams", unit: whole },
   { row: "one request,", of: "maxMessageBytes", unit: (bytes: number) => `${bytes / MIB} MiB` },
-  { row: "unfinished requests together", of: "maxBufferedBytes", unit: (bytes: number) => `${bytes / MIB} MiB` },
-  { row: "a whole request within", of: "requestTimeoutMs", unit: seconds },
+  { row: "unfinished requests in total", of: "maxBufferedBytes", unit: (bytes: number) => `${bytes / MIB} MiB` },
+  { row: "time for a complete request", of: "requestTimeoutMs", unit: seconds },
   { row: "a connection without an open call is closed after", of: "idleTimeoutMs", unit: seconds },
 ] as const)("the table of what clients may do has the bounds of both listeners: $row", ({ row, of, unit }) => {
   const [grpc, edge] = bounds(row);
@@ -35,6 +35,6 @@ test.each([
 
 test("the guide for clients says after how long an idle connection of gRPC is closed", () => {
   expect(readFileSync("docs/guides/client-setup.md", "utf8")).toContain(
-    `no call was open for ${GRPC_LIMITS.idleTimeoutMs / 60_000} minutes`,
+    `no call has been open for ${GRPC_LIMITS.idleTimeoutMs / 60_000} minutes`,
   );
 });

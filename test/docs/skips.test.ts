@@ -19,10 +19,10 @@ const NEEDS: readonly { readonly word: string; readonly looksFor: RegExp }[] = [
   { word: "`python3`", looksFor: /findPython|findDnsPython/ },
   { word: "`coredns`", looksFor: /findCoreDns/ },
   { word: "`java`", looksFor: /isJavaThere/ },
-  { word: "being root", looksFor: /isRoot/ },
+  { word: "root (to simulate full disks)", looksFor: /isRoot/ },
   // Blocks of pages name their tool: `dig`, `grpcurl`.
   { word: "`dig`", looksFor: /isHere\(block\)/ },
-  { word: "an address other than loopback", looksFor: /elsewhere === undefined/ },
+  { word: "a non-loopback address", looksFor: /elsewhere === undefined/ },
   { word: "`/proc`", looksFor: /\/proc\/self/ },
 ];
 
