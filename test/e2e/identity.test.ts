@@ -305,8 +305,8 @@ describe("a node with credentials", () => {
 
   test.each([
     { what: "alg none", token: async () => issuer.unsigned(), says: "unauthenticated: token" },
-    { what: "another issuer", token: () => issuer.token({ issuer: "https://other.example" }), says: "another issuer" },
-    { what: "another audience", token: () => issuer.token({ audience: "other" }), says: "another audience" },
+    { what: "another issuer", token: () => issuer.token({ issuer: "https://other.example" }), says: "unexpected issuer" },
+    { what: "another audience", token: () => issuer.token({ audience: "other" }), says: "unexpected audience" },
     { what: "not yet valid", token: () => issuer.token({ notBeforeInS: 300 }), says: "not valid yet" },
     { what: "an unknown key", token: () => issuer.token({ kid: "key-9" }), says: "does not publish" },
     { what: "9 KiB", token: async () => "x".repeat(9216), says: "longer than 8192" },

@@ -139,7 +139,7 @@ test("our own origin is told by nobody; records that are none are refused alone"
   evil.say(LINK, vector([], false));
   const refused = await metric("mesh_refused_records_total");
   evil.say(LINK, records("a", await generationOf(a), { through: FAR }));
-  await until("refused", hasLogged(/the origin is this node's own/));
+  await until("refused", hasLogged(/the origin is this node itself/));
   evil.say(LINK, records("evil", 7, { through: 3, records: [new Uint8Array(200).fill(255), new Uint8Array(0), Uint8Array.of(8, 1)] }));
   await until("counted", async () => ((await metric("mesh_refused_records_total")) >= refused + 3 ? [] : ["not yet"]));
   expect(await goesOn()).toBe(true);

@@ -47,7 +47,7 @@ export const COPY_MUTANTS = [
   {
     name: "a copy is not told of a load",
     rule: "Watch 13: a copy has the loads of the node's own entries",
-    edits: [{ file: "src/node/core/copies/copy-feed.ts", find: "    this.#sayLoad(key, load);\n", replace: "" }],
+    edits: [{ file: "src/node/core/copies/copy-feed.ts", find: "    this.#sendLoad(key, load);\n", replace: "" }],
     withinSeeds: 6,
     isCheap: true,
   },

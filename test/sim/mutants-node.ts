@@ -30,7 +30,7 @@ export const NODE_MUTANTS = [
     edits: [
       {
         file: "src/node/core/parts/writes.ts",
-        find: "this.#hear(keys as readonly KeyText[], time, out),",
+        find: "this.#endSuperseded(keys as readonly KeyText[], time, out),",
         replace: "void [keys, time, out],",
       },
     ],
@@ -112,7 +112,7 @@ export const NODE_MUTANTS = [
   {
     name: "a snapshot that is out of date is said to be right",
     rule: "Restart: a file is only said to be right where nothing changed",
-    edits: [{ file: "src/node/core/snapshots.ts", find: "    if (said === this.#written)", replace: '    if (this.#written !== "")' }],
+    edits: [{ file: "src/node/core/snapshots.ts", find: "    if (fingerprint === this.#written)", replace: '    if (this.#written !== "")' }],
     withinSeeds: 80,
   },
   {
@@ -231,8 +231,8 @@ export const NODE_MUTANTS = [
     edits: [
       {
         file: "src/node/core/parts/writes.ts",
-        find: "    if (this.#held.length > 0 || (settled.refusal === undefined && this.#parts.mustConfirm(time))) this.#held.push(settled);\n    else this.#say(settled, out);",
-        replace: "    void time;\n    this.#say(settled, out);",
+        find: "    if (this.#unconfirmed.length > 0 || (settled.refusal === undefined && this.#parts.mustConfirm(time))) this.#unconfirmed.push(settled);\n    else this.#push(settled, out);",
+        replace: "    void time;\n    this.#push(settled, out);",
       },
     ],
     withinSeeds: 5,

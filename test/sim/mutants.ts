@@ -237,7 +237,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/membership/state.ts",
-        find: "const isSilent = !this.instances.isHeard(update.nodeId, this.#options.intervalMs, time);",
+        find: "const isSilent = !this.instances.hasCalled(update.nodeId, this.#options.intervalMs, time);",
         replace: "const isSilent = true;",
       },
     ],

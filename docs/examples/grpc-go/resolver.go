@@ -38,7 +38,7 @@ const (
 )
 
 // errSilent ends a watch whose server sends nothing although the connection is open.
-var errSilent = errors.New("the Waymark server said nothing for too long")
+var errSilent = errors.New("the Waymark server was silent for too long")
 
 // Builder makes name resolvers for targets waymark:///namespace/name. Servers are addresses (host:port) of Waymark
 // nodes or resolvers; Options are for the connections to them, such as their credentials. Give it to channels with
@@ -105,7 +105,7 @@ func (b *Builder) Build(target resolver.Target, cc resolver.ClientConn, _ resolv
 		return nil, fmt.Errorf("%q is not namespace/name, as in waymark:///svc.market/web", target.Endpoint())
 	}
 	if len(b.Servers) == 0 {
-		return nil, errors.New("the builder names no Waymark server")
+		return nil, errors.New("the builder has no Waymark server")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	interval := b.BookmarkInterval
@@ -295,7 +295,7 @@ func (n *nameResolver) tell() {
 	// An endpoint without an address ends the connections, and its balancer fails calls with the error.
 	state.Endpoints = []resolver.Endpoint{{}}
 	_ = n.cc.UpdateState(state)
-	n.cc.ReportError(fmt.Errorf("no entry of %s/%s is fit for traffic", n.request.Namespace, n.request.Names[0]))
+	n.cc.ReportError(fmt.Errorf("no entry of %s/%s can receive traffic", n.request.Namespace, n.request.Names[0]))
 }
 
 // canCarryGRPC lists the port protocols that are used for an entry without a gRPC port.
