@@ -112,7 +112,9 @@ export const NODE_MUTANTS = [
   {
     name: "a snapshot that is out of date is said to be right",
     rule: "Restart: a file is only said to be right where nothing changed",
-    edits: [{ file: "src/node/core/snapshots.ts", find: "    if (fingerprint === this.#written)", replace: '    if (this.#written !== "")' }],
+    edits: [
+      { file: "src/node/core/snapshots.ts", find: "    if (fingerprint === this.#written)", replace: '    if (this.#written !== "")' },
+    ],
     withinSeeds: 80,
   },
   {
