@@ -77,5 +77,5 @@ test.each([
 ])("--check $text is refused: $rule", async ({ text, rule }) => {
   const { exit, stderr } = await registering(text);
   expect(exit).toBe(2);
-  expect(stderr).toContain(`--check ${text}: ${rule}`);
+  expect(stderr).toContain(`invalid --check ${text}: ${rule}`);
 });

@@ -124,5 +124,5 @@ function isKind(text: string): text is CheckCase {
 }
 
 function wrong(text: string, rule: string): UsageError {
-  return new UsageError(`--check ${text}: ${rule}`);
+  return new UsageError(`invalid --check ${text}: ${rule}`);
 }
