@@ -37,7 +37,13 @@ export function importsOf(root: string, file: string): readonly Import[] {
   });
 }
 
-/** The source with comments blanked, line for line. Good enough for checks: a string holding `//` after a space loses its end. */
+/** A comment, a string or a regular expression. The first one wins, so a quote in a comment does not open a string. */
+export const TOKEN =
+  /(?<block>\/\*[\s\S]*?\*\/)|(?<lines>\/\/[^\n]*(?:\n[ \t]*\/\/[^\n]*)*)|(?<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\[\s\S])*`)|(?<=[=(,:[!&|?{};>]\s*|\breturn )\/(?![/*])(?:[^/\\\n[]|\\.|\[(?:[^\]\\\n]|\\.)*\])+\/[a-z]*/g;
+
+/** The source with its comments blanked, line for line. */
 export function withoutComments(text: string): string {
-  return text.replaceAll(/\/\*[\s\S]*?\*\//g, (comment) => comment.replaceAll(/[^\n]/g, " ")).replaceAll(/(^|\s)\/\/[^\n]*/g, "$1");
+  return text.replaceAll(TOKEN, (token, block?: string, lines?: string) =>
+    block === undefined && lines === undefined ? token : token.replaceAll(/[^\n]/g, " "),
+  );
 }

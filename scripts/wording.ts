@@ -5,7 +5,7 @@
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { filesBelow } from "./imports.ts";
+import { filesBelow, TOKEN } from "./imports.ts";
 import { ROOT } from "./run.ts";
 
 /** One pattern for each rule, by the rule's number. */
@@ -45,10 +45,6 @@ function textsOfPage(file: string, page: string): readonly Text[] {
     return text === "" ? [] : [{ file, line: lineAt(prose, match.index + 1), kind: "page" as const, text }];
   });
 }
-
-// A comment, a string or a regular expression; the first wins, so that a quote in a comment opens no string.
-const TOKEN =
-  /(?<block>\/\*[\s\S]*?\*\/)|(?<lines>\/\/[^\n]*(?:\n[ \t]*\/\/[^\n]*)*)|(?<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\[\s\S])*`)|(?<=[=(,:[!&|?{};>]\s*|\breturn )\/(?![/*])(?:[^/\\\n[]|\\.|\[(?:[^\]\\\n]|\\.)*\])+\/[a-z]*/g;
 
 /** Comments, and strings of three words or more, of a file of TypeScript or of a proto. */
 function textsOfCode(file: string, code: string): readonly Text[] {
