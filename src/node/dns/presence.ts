@@ -17,7 +17,7 @@ export class DnsPresence {
     for (const follower of this.#followers) follower(isOpen);
   }
 
-  /** Calls back immediately, and whenever the state changes. */
+  /** Calls back immediately, and then whenever the state changes. */
   follow(onOpen: (isOpen: boolean) => void): void {
     this.#followers.add(onOpen);
     onOpen(this.#isOpen);
