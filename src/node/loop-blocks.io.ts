@@ -7,7 +7,7 @@ import { LOOK_MS, LoopBlocks } from "./loop-blocks.ts";
 
 /**
  * Measuring begins at `start`, because no client can be waiting while the catalog is being loaded. `monitorEventLoopDelay` of Node.js has the same
- * cost but misses a block that begins right after a read and reset.
+ * cost but misses a block that begins right after its values are read and reset.
  */
 export function watchEventLoop(log: Pick<Log, "warn">, metrics: Metrics): NodeComponent {
   const blocks = new LoopBlocks(metrics.histogram("waymark_event_loop_block_ms", {}));
