@@ -1,4 +1,4 @@
-/** Connects the parts of a resolver to the clock, the sockets and the event loop of this process, and opens its services. */
+/** Connects the parts of a resolver to this process's clock, sockets and event loop, and opens its services. */
 import { randomBytes } from "node:crypto";
 import {
   create,

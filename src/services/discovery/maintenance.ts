@@ -1,4 +1,7 @@
-/** SetMaintenance: checks a maintenance override, sends it to the nodes of the entries, and collects the results (semantics.md, Maintenance). */
+/**
+ * SetMaintenance: checks a maintenance override, sends it to the nodes where the entries are registered, and collects the results (semantics.md,
+ * Maintenance).
+ */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Reason as WireReason } from "../../../gen/waymark/catalog/v1/reason_pb.js";
@@ -21,9 +24,12 @@ export interface MaintenanceServiceParts {
   readonly bounds: EntryBounds;
   readonly registrar: Pick<Registrar, "orderMaintenance" | "orderTarget" | "entriesOfNode">;
   readonly reads: { readonly replica: Pick<Replica, "origins"> };
-  /** Resolves when all staged records are durable. Undefined when no record is staged. */
+  /** Resolves when all staged records are durable. Undefined if no record is staged. */
   readonly durable: () => Promise<void> | undefined;
-  /** Resolves when, after a pause of this process, other nodes have confirmed that no other process uses this node's id. Undefined when there was no pause. */
+  /**
+   * Resolves when, after a pause of this process, other nodes have confirmed that no other process uses this node's id. Undefined if there was no
+   * pause.
+   */
   readonly confirmed: () => Promise<void> | undefined;
   /** Throws `clock_skew` or `not_ready` while this node rejects writes. */
   readonly checkWrites: () => void;
@@ -55,7 +61,7 @@ const MAX_NODES = 16;
 /** Largest number of refusals in an answer. */
 const MAX_REFUSALS = 1000;
 
-/** Retry delays, for the reasons for which a retry may succeed. */
+/** Retry delays for refusals after which a retry may succeed. */
 const RETRY_MS: Partial<Record<ErrorReason, number>> = {
   origin_away: 5000,
   version_conflict: 1000,
