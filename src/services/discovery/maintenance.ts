@@ -95,7 +95,7 @@ class OverrideProgress {
     for (const { at, key } of places) this.refusals.push({ at, key, reason, detail });
   }
 
-  /** Adds a node's answer about these keys. */
+  /** Adds a node's answer for these keys. */
   take(
     places: readonly NumberedKey[],
     changed: number,
@@ -156,7 +156,7 @@ export class MaintenanceMethods {
     return [...known.keys()];
   }
 
-  /** Groups the keys by their node. All keys are checked before any is changed. */
+  /** Groups the keys by the node where each is registered. All keys are checked before any is changed. */
   #ofKeys(keys: readonly KeyText[], caller: Caller, outcome: OverrideProgress): ReadonlyMap<string, readonly NumberedKey[]> {
     const { registrar } = this.#parts;
     const targets = keys.map((key, i) => registrar.orderTarget(caller, key, `keys[${i}]`));
@@ -245,12 +245,12 @@ function awayText({ nodeId }: Pick<OverrideTarget, "nodeId">): string {
   return `node ${nodeId}, which owns the entry, is unreachable`;
 }
 
-/** Returns the message of an error without its reason, which a refusal has in its own field. */
+/** Returns the message of an error without its reason, because a refusal has a separate field for the reason. */
 function textOf({ message, reason }: WaymarkError): string {
   return message.slice(`${reason}: `.length);
 }
 
-/** Returns the name of a reason in the contract. */
+/** Returns the contract's name for a reason. */
 function upper(reason: ErrorReason): Uppercase<ErrorReason> {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- toUpperCase returns the uppercase type
   return reason.toUpperCase() as Uppercase<ErrorReason>;
