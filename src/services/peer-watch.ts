@@ -43,8 +43,8 @@ export class MemberChanges {
   }
 
   /**
-   * Returns the revision of a member's last change. If the log no longer contains the change, returns the lowest revision in the log, which is not
-   * above any valid cursor.
+   * Returns the revision of a member's last change. If the log no longer contains the change, returns the revision before the log, which is not above
+   * any valid cursor.
    */
   revisionOf(nodeId: string): number {
     return this.#changedAt.get(nodeId) ?? this.#floor;
