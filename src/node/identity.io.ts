@@ -1,4 +1,4 @@
-/** Builds the table of callers (`policy/identity/tenants.ts`) from settings and files, and determines what callers without credentials may access. */
+/** Builds the table of callers (`policy/identity/tenants.ts`) from settings and files, and determines the rights of callers without credentials. */
 
 import { anonymousAccess, exposureFaults, exposureWarnings, hasCredentials } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";

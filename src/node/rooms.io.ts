@@ -54,8 +54,8 @@ function newGeneration({ wallMs }: Pick<Time, "wallMs">): number {
 
 const TOKEN_BYTES = 12;
 /**
- * Number of tokens that are made from one call for random bytes. A call for 12 bytes takes 5 µs, and a call for 3,000 bytes takes only slightly
- * longer.
+ * Number of tokens that are made from one call for random bytes. A call for 12 bytes takes 5 µs, and a call for 3,000 bytes is only slightly
+ * slower.
  */
 const TOKENS = 256;
 

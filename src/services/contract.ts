@@ -222,7 +222,7 @@ const REGISTERING: ReadonlySet<string> = new Set([RegisterNameRequestSchema.type
 /**
  * Returns the check for requests of this type on a node with these limits. The check throws `invalid_argument` and lists all faults. Requests other
  * than registrations may contain names as long as any node may store, even if this node sets a lower limit for its own clients. HOT: runs once per
- * request; protovalidate takes 50 times as long.
+ * request; protovalidate needs 50 times as long.
  */
 export function requestCheckOf(
   { typeName }: Pick<DescMessage, "typeName">,

@@ -78,7 +78,7 @@ export class NodeDeparture {
     this.#parts = parts;
   }
 
-  /** Whether the departure has begun. After that, the node neither takes over entries nor starts a new generation. */
+  /** Whether the departure has begun. After that, the node neither accepts entries from other nodes nor starts a new generation. */
   get hasBegun(): boolean {
     return this.#state.kind !== "serving";
   }

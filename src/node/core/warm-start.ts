@@ -38,7 +38,7 @@ export interface WarmStart {
   readonly starts: readonly AcceptedInstance[];
 }
 
-/** Restores a snapshot completely or not at all. Must run after the own rows are restored and before anything is received. */
+/** Restores a snapshot completely or not at all. Must run after this node's rows are restored and before anything is received. */
 export function* warmStart(
   file: { readonly bytes: Uint8Array; readonly savedWallMs: number },
   parts: WarmParts,

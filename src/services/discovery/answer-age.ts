@@ -13,7 +13,7 @@ import { durationMs } from "../contract.ts";
 const STALE_RETRY_MS = 1000;
 /**
  * Age above which an answer is considered stale, because the node is cut off or still starting. It is longer than the largest age in a healthy
- * cluster, and longer than it takes to declare a crashed member dead.
+ * cluster, and longer than the time until a crashed member is declared dead.
  */
 const STALE_AGE_MS = 60_000;
 

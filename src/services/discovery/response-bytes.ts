@@ -1,6 +1,6 @@
 /**
  * Builds query and watch responses from existing bytes: entries are copied out of the slab, and never decoded or encoded again
- * (docs/architecture.md). The view's health and load are appended to the entry, because in protobuf the last value of a field takes precedence.
+ * (docs/architecture.md). The view's health and load are appended to the entry, because in protobuf the last value of a field wins.
  */
 
 import {
@@ -135,7 +135,7 @@ export class DiscoveryBytes {
     this.#summaries = summaries;
   }
 
-  // HOT: runs once per query. According to bench/query.ts, encoding ten entries takes 12 µs with protobuf-es and 1 µs with this method.
+  // HOT: runs once per query. According to bench/query.ts, encoding ten entries costs 12 µs with protobuf-es and 1 µs with this method.
   query(answer: QueryAnswer): Buffer {
     let room = QUERY_ROOM + 3 * (answer.nextToken.length + answer.cursor.length + answer.servedBy.length) + roomOf(answer.resolved);
     room += unreachableRoom(answer.age.unreachable);
@@ -347,11 +347,11 @@ export function writeUnreachable(out: Uint8Array, at: number, tag: number, nodes
   );
 }
 
-// Decoders for the most frequent requests. protobuf-es takes several times as long for an entry, and its messages are slower to read. Unusual
+// Decoders for the most frequent requests. protobuf-es needs several times as long for an entry, and its messages are slower to read. Unusual
 // requests are left to protobuf-es: malformed bytes, a message in two parts, a number with more than 31 bits, and fields that this file does not
 // know.
 
-/** HOT: runs once per registration. Decoding an entry takes 0.5 µs, or 1.6 µs with protobuf-es (bench/register.ts). */
+/** HOT: runs once per registration. Decoding an entry costs 0.5 µs, or 1.6 µs with protobuf-es (bench/register.ts). */
 export function readRegisterRequest(bytes: Uint8Array): RegisterRequest | undefined {
   return usual(bytes, registerRequest);
 }

@@ -1,6 +1,6 @@
 /**
  * Builds the summaries in answers from the bytes that their clusters signed, without encoding them again. The fields that this node sets follow the
- * signed bytes, because in protobuf the last value of a field takes precedence. Signed bytes therefore can neither set their freshness nor contain
+ * signed bytes, because in protobuf the last value of a field wins. Signed bytes therefore can neither set their freshness nor contain
  * another signature.
  */
 import {

@@ -295,7 +295,7 @@ class ResolvingReads {
     return true;
   }
 
-  /** Returns whether any of these entries matches. Returns true if the search takes too long to complete. */
+  /** Returns whether any of these entries matches. Returns true if the search is too long to complete. */
   #hasMatch(lookup: EntryIndex, filter: EntryFilter, named: RequestedNames | undefined, allowed: (namespace: string) => boolean): boolean {
     const open = named && ((start: PageStart) => openAliasOwners(named, namedIn(this.#parts.dnsNames, lookup), filter, start));
     const options = { limit: 1, afterKey: "", self: this.#parts.reads.node, allowed, explain: false, open };
