@@ -92,7 +92,7 @@ function summaryAnswerProblems({ dns, node, summary, fabric }: Settings): readon
   return dns.processes > 0 ? [...alone, [path, "needs dns.processes = 0, because DNS processes have no summaries"]] : alone;
 }
 
-/** Reverse zones must be blocks that end at a label boundary. They must be distinct, and must not also be zones of services. */
+/** Reverse zones must be blocks that end at a label boundary. The blocks must be distinct, and must not also be zones of services. */
 function reverseProblems({ dns }: Settings): readonly BrokenRule[] {
   const seen = new Set(dns.zones.map((zone) => zone.replace(/\.$/, "")));
   return dns.reverseZones.flatMap((text): BrokenRule[] => {

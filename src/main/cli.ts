@@ -1,4 +1,4 @@
-/** The entry point of the command line. It passes on argv, handles signals and sets the exit code. */
+/** The entry point of the command line. This file passes on argv, handles signals and sets the exit code. */
 
 import { openEnvironment } from "../cli/environment.io.ts";
 import type { ServeRequest } from "../cli/environment.ts";

@@ -81,7 +81,7 @@ export class AccessLog {
     this.#recordAllowed(caller, { action: "transfer", namespace: "", subjects: subjectOf("zone", zone), detail });
   };
 
-  /** HOT: runs per query. It only increments a counter, except for reads in the sample. */
+  /** HOT: runs per query. Only increments a counter, except for reads in the sample. */
   readonly onRead = (caller: Caller, namespace: string): void => {
     if (this.#sampleReads === 0 || ++this.#reads < this.#sampleReads) return;
     this.#reads = 0;

@@ -1,4 +1,7 @@
-/** Connects the machine of a node to the journal, the clock and the sockets: it passes inputs to the machine and carries out its orders. It makes no decisions. */
+/**
+ * Connects the machine of a node to the journal, the clock and the sockets: it passes inputs to the machine and carries out its orders. The driver
+ * does not make any decisions.
+ */
 import type { WriteBatch } from "../catalog/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
 import type { LinkId } from "../fabric/io-types.ts";
@@ -170,7 +173,7 @@ export class CoreDriver {
   /** Passes an input to the machine. An input that arrives from a follower waits until the earlier orders have been carried out. */
   input(input: NodeInput): void {
     if (this.#isStopped) return;
-    // This may be the first code to run after a pause. The machine must detect the pause before it judges any peer, because this node could not
+    // This code may be the first to run after a pause. The machine must detect the pause before it judges any peer, because this node could not
     // receive messages during the pause.
     this.#look();
     this.#inputs.push(input);

@@ -82,7 +82,7 @@ export type NodeOutput =
   | { readonly kind: "generationLost"; readonly why: LostGeneration; readonly generation: number }
   /** The new content of the members file. Answered by `rosterKept`. */
   | { readonly kind: "keepRoster"; readonly bytes: Uint8Array }
-  /** This node has caught up. It becomes ready when readers see the policy in force, which `policyShown` answers. */
+  /** This node has caught up. The node becomes ready when readers see the policy in force, which `policyShown` reports. */
   | { readonly kind: "caughtUp" }
   /** The node is ready. The node never leaves this state; later problems are reported as faults. */
   | { readonly kind: "ready" }
@@ -95,8 +95,8 @@ export type NodeOutput =
   /** Starts a probe for a check of a local entry, or stops such a probe. `probed` reports the result within the timeout of the probe. */
   | ProbeOutput
   /**
-   * Self-preservation began (`isSelfPreserving`) or ended. It begins when most checks change state at the same time, and freezes their states for a
-   * while.
+   * Self-preservation began (`isSelfPreserving`) or ended. Self-preservation begins when most checks change state at the same time, and freezes their
+   * states for a while.
    */
   | ({ readonly kind: "doubt" } & SelfPreservationChange)
   /** The NODE entry of this node or its load was not written. The node will retry. */

@@ -1,6 +1,6 @@
 /**
- * The machine of a node. It combines the parts of the node, but contains no rules itself. It receives inputs and the time, passes them to its parts
- * (`core/parts/list.ts`), and collects orders for its driver. The product and the simulator run the same machine.
+ * The machine of a node. The machine combines the parts of the node, but does not contain any rules itself. The machine receives inputs and the time,
+ * passes them to its parts (`core/parts/list.ts`), and collects orders for its driver. The product and the simulator run the same machine.
  */
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { CollectsBy } from "../discovery/registrar/registrar.ts";
@@ -135,8 +135,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   }
 
   /**
-   * HOT: runs per write. Returns the number of the batch that contains everything staged so far. This is either the batch that is being written or
-   * the next one.
+   * HOT: runs per write. Returns the number of the batch that contains everything staged so far. The result is either the batch that is being written
+   * or the next one.
    */
   durable(out: NodeOutput[]): BatchNumber {
     const { writes } = this.#parts;

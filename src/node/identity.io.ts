@@ -89,14 +89,14 @@ export async function openIdentities(options: IdentityOptions): Promise<CallerId
   };
 }
 
-/** Returns the same identity for all callers. It ignores headers, because no credentials are configured. */
+/** Returns the same identity for all callers. Headers are ignored, because no credentials are configured. */
 function sharedIdentity(as: {
   readonly roles: readonly string[];
   readonly tenant: string;
   readonly cluster: string;
 }): CallerIdentities["identify"] {
   const { roles, tenant, cluster } = as;
-  // HOT: called once per request on a node with default settings. It allocates a single object.
+  // HOT: called once per request on a node with default settings. Allocates only one object.
   return (_header, { address }) => ({ principal: "", tenant, cluster, roles, isAuthenticated: false, address });
 }
 

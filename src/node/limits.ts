@@ -1,4 +1,4 @@
-/** Limits and quotas of a node. They are set by the settings and the policy. Metrics count refusals, and the audit log records them. */
+/** Limits and quotas of a node. The settings and the policy set them. Metrics count refusals, and the audit log records them. */
 
 import { isNamespace, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import type { EntryIndex } from "../catalog/query/entry-index.ts";

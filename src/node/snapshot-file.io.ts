@@ -1,6 +1,6 @@
 /**
- * The snapshot file in the data directory, which contains the replicated data of other nodes. It is read for a warm start and written when the
- * machine orders it.
+ * The snapshot file in the data directory, which contains the replicated data of other nodes. The file is read for a warm start, and is written when
+ * the machine orders it.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";

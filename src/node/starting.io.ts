@@ -44,7 +44,7 @@ export function observe({ version, log }: NodeOptions, metrics: Metrics, parts: 
 /** Time in which a failed start must close its open parts, in ms. Parts that are still open after this time end with the process. */
 const FAILED_CLOSE_MS = 1000;
 /**
- * Additional time for a stop besides the time for open calls, in ms. It is for the departure announcement, the last snapshot, and pending disk
+ * Additional time for a stop besides the time for open calls, in ms. This time is for the departure announcement, the last snapshot, and pending disk
  * writes.
  */
 const CLOSING_MS = 2000;
@@ -59,8 +59,8 @@ export async function startParts(
   try {
     return await open(options, parts);
   } catch (error) {
-    // An interrupted start closes its parts as carefully as a ready node does when it stops. It has not had any callers yet, so there is nothing to
-    // drain.
+    // An interrupted start closes its parts as carefully as a ready node does when it stops. The node has not had any callers yet, so there is
+    // nothing to drain.
     const isStopped = interrupt?.aborted === true && error === interrupt.reason;
     if (isStopped) log.info({ stopTimeoutMs: settings.node.stopTimeoutMs }, "node is stopping");
     await parts.stop(new StopDeadline(isStopped ? settings.node.stopTimeoutMs + CLOSING_MS : FAILED_CLOSE_MS));

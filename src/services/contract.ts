@@ -83,8 +83,8 @@ export function isRefusedByResolvers(desc: DescMethod): boolean {
 
 /**
  * Returns whether a resolver may proxy calls of the method to its upstream without checking access itself. The upstream checks the resolver's access instead of
- * the caller's. Therefore, a resolver needs its own handlers for methods that depend on the caller. It needs handlers for writes too, because the
- * audit log must name the caller.
+ * the caller's. Therefore, a resolver needs its own handlers for methods that depend on the caller. A resolver also needs handlers for writes,
+ * because the audit log must name the caller.
  */
 export function isProxied(desc: DescMethod): desc is DescMethodUnary {
   const { answeredBy, resolver, act, namespaceFields } = getOption(desc, call);

@@ -12,7 +12,7 @@ export interface NodeFactsToPublish {
   readonly roles: readonly string[];
   readonly resources: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
-  /** Zones that the node's DNS gateway serves. They are published only if there is a listener named `dns`. */
+  /** Zones that the node's DNS gateway serves. The zones are published only if there is a listener named `dns`. */
   readonly dnsZones: readonly string[];
   /** Listeners by name. */
   readonly listeners: Readonly<Record<string, ListenerAddress>>;

@@ -60,9 +60,9 @@ export interface OriginLagRow {
   readonly generation: number;
   /** "unknown" if this node has no records of the origin. */
   readonly life: OriginStatus | "unknown";
-  /** It is 0 while this node lacks records from the origin because it refused some of them. */
+  /** The value is 0 while this node lacks records from the origin because it refused some of them. */
   readonly through: number;
-  /** The highest seq that a peer is known to have or that this node received. It is at least `through`. */
+  /** The highest seq that a peer is known to have or that this node received. The value is at least `through`. */
   readonly known: number;
   readonly floor: number;
   /** Number of records refused since the origin was last complete on this node. */

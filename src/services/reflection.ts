@@ -34,9 +34,9 @@ export const REFLECTION: ReadonlySet<string> = new Set(VERSIONS.map(({ typeName 
 const MAX_REQUEST_BYTES = 16_384;
 
 /**
- * Returns the service in both versions. Both list `services` and themselves, and serve the files in a `FileDescriptorSet` that buf compiled, with
- * comments. Throws if the bytes are not a valid set of files. The files are parsed at the first request, because parsing needs about 10 ms and few
- * nodes receive such a request. Unknown names are reported in the answer and not in the status of the call.
+ * Returns the service in both versions. Both versions list `services` and themselves, and serve the files in a `FileDescriptorSet` that buf compiled,
+ * with comments. Throws if the bytes are not a valid set of files. The files are parsed at the first request, because parsing needs about 10 ms and
+ * few nodes receive such a request. Unknown names are reported in the answer and not in the status of the call.
  */
 export function reflectionServices(descriptorSet: Uint8Array, services: readonly ServiceDefinition[]): readonly ServiceDefinition[] {
   const encoded = filesIn(descriptorSet);

@@ -15,8 +15,8 @@ export interface CallContext {
   /** The age of the data from which the answer was made. Absent if the answer comes from this server's own data and has the age of that data. */
   readonly age?: AnswerAge | undefined;
   /**
-   * A handler sets this callback if it has to wait. It is called if the deadline passes or the client disconnects before the answer is ready. The
-   * answer is then not sent.
+   * A handler sets this callback if it has to wait. The callback is called if the deadline passes or the client disconnects before the answer is
+   * ready. The answer is then not sent.
    */
   onOver?: () => void;
 }
@@ -55,11 +55,11 @@ export type ServerStreamHandler<I extends Message = Message> = (request: I, cont
 /** The interface through which the handler of a request stream answers. Calls for a stream that has ended have no effect. */
 export interface AnswerSink<O extends Message = Message> {
   /**
-   * Sends one answer, as a message or as its encoded bytes. It may be called after the handler has returned its listener. Returns false if the client
+   * Sends one answer, as a message or as its encoded bytes. May be called after the handler has returned its listener. Returns false if the client
    * reads more slowly than answers are sent. In that case the next answer should wait for `onceRoomy`.
    */
   send(answer: O | Uint8Array): boolean;
-  /** Calls `goOn` when the client reads again. It is not called if the client disconnects. */
+  /** Calls `goOn` when the client reads again. `goOn` is not called if the client disconnects. */
   onceRoomy(goOn: () => void): void;
   /** Stops the delivery of requests until `resume`. Further requests from the client wait in the flow-control window. */
   pause(): void;

@@ -1,7 +1,7 @@
 /**
- * Probes the targets of checks. It resolves a name first, checks each address, and connects to the checked address, so the name cannot resolve to a
- * different address in between. It never follows redirects, sends credentials or uses a proxy, and it reports only the outcome, not the content of
- * the response.
+ * Probes the targets of checks. A probe resolves a name first, checks each address, and connects to the checked address, so the name cannot resolve
+ * to a different address in between. A probe never follows redirects, sends credentials or uses a proxy, and it reports only the outcome, not the
+ * content of the response.
  */
 import { lookup } from "node:dns/promises";
 import { connect, isIP, type Socket } from "node:net";
@@ -55,7 +55,7 @@ interface ProbeHooks {
   readonly onResolved?: () => void;
 }
 
-/** Open sockets of one probe. They are closed when the probe ends, for any reason. */
+/** Open sockets of one probe. The sockets are closed when the probe ends, for any reason. */
 class ProbeAttempt {
   readonly onResolved: () => void;
   readonly #sockets: Duplex[] = [];
@@ -101,7 +101,7 @@ export class Prober {
 
   /**
    * Never rejects, except for a bug. Resolves within the timeout of the probe, or when the probe is cancelled. `onResolved` is called when the name
-   * lookup has ended. This can happen after the outcome is known, because a lookup cannot be stopped.
+   * lookup has ended. The lookup can end after the outcome is known, because it cannot be stopped.
    */
   async probe(probe: HealthProbe, { id, onResolved = () => {} }: ProbeHooks = {}): Promise<CheckOutcome> {
     const attempt = new ProbeAttempt(onResolved);

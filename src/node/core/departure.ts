@@ -32,7 +32,7 @@ export interface DepartureParts {
 export interface HandedOver {
   /** Number of entries that other nodes serve from now on. */
   readonly takenCount: number;
-  /** Number of entries that no node is known to have accepted. They remain with this node, which announces a restart. */
+  /** Number of entries that no node is known to have accepted. These entries remain with this node, which announces a restart. */
   readonly leftCount: number;
   /** Number of remaining entries that were offered to a node that did not respond. That node may accept them later. */
   readonly unansweredCount: number;

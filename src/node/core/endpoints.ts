@@ -13,8 +13,8 @@ export interface ListenerPorts {
 }
 
 /**
- * Ports for threads or processes that share their ports. The first one uses the ports from the settings, or the ports of its predecessors. The others
- * use the ports to which the first one is bound.
+ * Ports for threads or processes that share their ports. The first one uses the ports from the settings, or the ports of its predecessors. All other
+ * threads or processes use the ports to which the first one is bound.
  */
 export type SharedPorts =
   | { readonly sharing: "first"; readonly ports?: ListenerPorts | undefined }

@@ -96,8 +96,8 @@ function factsOf(
 }
 
 /**
- * Whether a node without a policy hides everything. It does so if it joins others for the first time, because the policy of its cluster may hide
- * entries. A node that was in sync with others before knows whether there was a policy.
+ * Whether a node without a policy hides everything. The node does so if it joins others for the first time, because the policy of its cluster may
+ * hide entries. A node that was in sync with others before knows whether there was a policy.
  */
 export function awaitsPolicy(settings: Pick<Settings, "fabric">, wasUpToDate: boolean): boolean {
   return hasSeeds(settings) && !wasUpToDate;

@@ -1,4 +1,7 @@
-/** Records when each member last sent a message and how long probes took, from the inputs and outputs of the fabric. It makes no decisions. */
+/**
+ * Records when each member last sent a message and how long probes took, from the inputs and outputs of the fabric. This file does not make any
+ * decisions.
+ */
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { FabricInput, FabricOutput, LinkId } from "../../fabric/io-types.ts";
 import { isListed } from "../../fabric/membership/members.ts";

@@ -1,6 +1,7 @@
 /**
  * The parts that answer readers from a catalog: reads, watches, DNS names, policy changes and limits. Nodes, read workers and resolvers all build
- * these parts with this file. They differ only in the source of the catalog and the policy, and in the component that writes to the catalog.
+ * these parts with this file. Nodes, read workers and resolvers differ only in the source of the catalog and the policy, and in the component that
+ * writes to the catalog.
  */
 import { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { Slab } from "../../catalog/record/slab.ts";
@@ -46,7 +47,7 @@ export interface ReadingCoreOptions<P extends PolicySource>
 
 export interface ReadingCore<P extends PolicySource = PolicySource> extends Pick<ReadingCoreOptions<P>, "loads" | "policies" | "replica"> {
   readonly identity: NodeIdentity;
-  /** Map from listener name to `host:port`, as in `identity`. It is filled when the listeners are open. */
+  /** Map from listener name to `host:port`, as in `identity`. The map is filled when the listeners are open. */
   readonly listeners: Record<string, string>;
   readonly fanout: Fanout;
   readonly dnsNames: DnsNames;

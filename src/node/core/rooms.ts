@@ -45,7 +45,7 @@ export interface RoomsOptions extends Omit<CoreProcess, "boot"> {
   readonly stallClock: StallAwareClock;
   /** Whether the data directory has the marker for earlier peers. */
   readonly isMarked: boolean;
-  /** The lease table, still empty. It is passed in because its hash function needs a random seed. */
+  /** The lease table, still empty. The table is passed in because its hash function needs a random seed. */
   readonly leases: Leases;
   /** Makes a generation. Generations grow with time and are unique. */
   readonly newGeneration: (time: Time) => number;

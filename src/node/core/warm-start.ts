@@ -30,7 +30,7 @@ export interface WarmStart {
   /** Origins to which no node writes any more. */
   readonly over: ReadonlySet<string>;
   /**
-   * Own live records that are hidden by an `unregistered` record of another source node. Such records end as soon as the node begins
+   * Own live records that are hidden by an `unregistered` record of another source node. The hidden records end as soon as the node begins
    * (`Endings.superseded`).
    */
   readonly superseded: readonly KeyText[];

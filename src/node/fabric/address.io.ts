@@ -7,8 +7,8 @@ const LOOPBACK = "127.0.0.1";
 const ANY = new Set(["0.0.0.0", "::", "[::]"]);
 
 /**
- * Returns the host of the fabric listener. It is the host of the other listeners when nodes authenticate by certificate, or by token on a network
- * that the operator trusts. In all other cases it is loopback, because peers on other machines could not authenticate. Throws when the settings are
+ * Returns the host of the fabric listener. The other listeners' host is used when nodes authenticate by certificate, or by token on a network that
+ * the operator trusts. In all other cases loopback is used, because peers on other machines could not authenticate. Throws when the settings are
  * incomplete.
  */
 export function fabricHost({ listen, fabric }: Settings): string {

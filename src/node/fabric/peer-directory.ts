@@ -30,8 +30,8 @@ export function peerDirectory(core: JoinedCore): PeerDirectory {
     isWhole: () => fabricOf(core).isWhole,
     hasPeers: () => fabricOf(core).hasClusterPeers,
     ageMs: (time) => {
-      // The cached age increases over time, so it is never lower than the true age. It is discarded when the node becomes ready, because the age
-      // before that may be a year.
+      // The cached age increases over time, so it is never lower than the true age. The cached age is discarded when the node becomes ready, because
+      // the age before that may be a year.
       if (time.monoMs - readMonoMs < AGE_MS && machine.readiness.isReady === wasReady)
         return ageMs === 0 ? 0 : ageMs + time.monoMs - readMonoMs;
       readMonoMs = time.monoMs;

@@ -28,8 +28,8 @@ export interface CacheFileParts {
 /** Interval between checks, in ms. A copy is written if something changed. */
 const INTERVAL_MS = 30_000;
 /**
- * Interval between checks while there is no usable copy, in ms. It is short so that a resolver that is killed soon after its first start finds a copy
- * at the next start.
+ * Interval between checks while there is no usable copy, in ms. The interval is short so that a resolver that is killed soon after its first start
+ * finds a copy at the next start.
  */
 const FIRST_INTERVAL_MS = 1000;
 /** After this many intervals, a copy is written even without changes, so that it does not become too old. */

@@ -1,5 +1,6 @@
 /**
- * Runs the state machine of a resolver with the clock and sockets: it passes inputs to the machine and carries out its orders. It makes no decisions.
+ * Runs the state machine of a resolver with the clock and sockets: it passes inputs to the machine and carries out its orders. The driver does not
+ * make any decisions.
  */
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { QueriedName } from "../../catalog/query/instances.ts";

@@ -12,7 +12,7 @@ import type { ResolverRooms } from "./resolver-rooms.ts";
 
 /**
  * Returns the checks in `/readyz`: whether the resolver is serving, which upstream it reads from, and which policy it applies. `fault` lists the
- * failures of the upstream servers since a message was last received. It is empty if there were none.
+ * failures of the upstream servers since a message was last received. `fault` is empty if there were none.
  */
 export function resolverChecks(
   { machine, policies, replica, summaries }: Pick<ResolverRooms, "machine" | "policies" | "replica" | "summaries">,

@@ -1,6 +1,6 @@
 /**
- * Opens the parts of a resolver in order. A resolver serves the same reads as a node, using followed and fetched entries. It has no fabric, journal
- * or policy store.
+ * Opens the parts of a resolver in order. A resolver serves the same reads as a node, using followed and fetched entries. A resolver has no fabric,
+ * journal or policy store.
  */
 
 import { randomBytes, randomFillSync } from "node:crypto";

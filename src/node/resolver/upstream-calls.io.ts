@@ -1,6 +1,6 @@
 /**
- * Makes the calls of a resolver to its upstream servers, which are nodes or other resolvers. It sends and receives bytes with a deadline and size
- * limits for each call, but makes no decisions.
+ * Makes the calls of a resolver to its upstream servers, which are nodes or other resolvers. Sends and receives bytes, with a deadline and size
+ * limits for each call, but does not make any decisions.
  */
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { WholeName } from "../../catalog/query/instances.ts";

@@ -126,7 +126,7 @@ export function watchRefusalOf({ code, details }: GrpcStatus): WatchRefusal | un
   return code === CODES.NOT_FOUND || code === CODES.INVALID_ARGUMENT ? "prefix" : undefined;
 }
 
-/** Reasons that concern the request or the state of the mesh, and do not depend on the caller. They are forwarded to callers. */
+/** Reasons that concern the request or the state of the mesh, and do not depend on the caller. The resolver forwards these reasons to callers. */
 const PASSED_ON: ReadonlySet<ErrorReason> = new Set<ErrorReason>([
   // These two reasons occur only when the resolver registers itself.
   "lease_not_found",

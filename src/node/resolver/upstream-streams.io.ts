@@ -53,7 +53,7 @@ export type OpenShared = (upstream: string, timeoutMs: number, onLeaving: () => 
 export class UpstreamStreams {
   readonly #open: OpenShared;
   readonly #current = new Map<string, SharedConnection>();
-  /** Connections that no longer accept new streams. They are kept until their streams end. */
+  /** Connections that no longer accept new streams. The connections are kept until their streams end. */
   readonly #leaving = new Set<SharedConnection>();
 
   constructor(open: OpenShared) {

@@ -1,4 +1,6 @@
-/** The messages between the main thread of a node and its workers. They are plain values, which can be cloned to another thread or process. */
+/**
+ * The messages between the main thread of a node and its workers. The messages are plain values, which can be cloned to another thread or process.
+ */
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { ChangeMessage } from "../../catalog/copy/change-codec.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
@@ -71,7 +73,7 @@ export interface ReplicatedNodeState {
   readonly zoneSerials: Uint32Array<ArrayBuffer> | undefined;
 }
 
-/** State of the node for operators. It is sent to each worker a few times per second, and on request. */
+/** State of the node for operators. This state is sent to each worker a few times per second, and on request. */
 export interface NodeReport {
   readonly readiness: ReadinessReport;
   readonly persistence: JsonValue;

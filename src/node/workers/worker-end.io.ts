@@ -84,7 +84,7 @@ export class WorkerEnd {
   #confirmedPatientMs = stallAwareNowMs();
   #confirmWaiters: { readonly number: number; readonly resolve: () => void }[] = [];
   #awaited: AwaitedReply[] = [];
-  /** Whether the worker has reported that its copy is complete. It opens listeners only after that. */
+  /** Whether the worker has reported that its copy is complete. The worker opens its listeners only after that. */
   #isWhole = false;
   #hasEnded = false;
   #error: unknown;

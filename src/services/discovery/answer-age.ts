@@ -12,8 +12,8 @@ import { durationMs } from "../contract.ts";
 /** Retry delay for a client when the data is too old. */
 const STALE_RETRY_MS = 1000;
 /**
- * Age above which an answer is considered stale, because the node is cut off or still starting. It is longer than the largest age in a healthy
- * cluster, and longer than the time until a crashed member is declared dead.
+ * Age above which an answer is considered stale, because the node is cut off or still starting. This limit is higher than the largest age in a
+ * healthy cluster, and longer than the time until a crashed member is declared dead.
  */
 const STALE_AGE_MS = 60_000;
 

@@ -30,7 +30,7 @@ export interface DiscoveryParts
   readonly zones: readonly string[];
   /**
    * The stored summaries, and whether this node has caught up with the summaries of its region. Absent if the node computes summaries of its own
-   * cluster on demand. It then does not redirect callers.
+   * cluster on demand. Such a node does not redirect callers.
    */
   readonly summaries?:
     | {

@@ -1,4 +1,4 @@
-/** The read handlers of DiscoveryService. They need only a copy of the catalog, and no part of a node that writes. */
+/** The read handlers of DiscoveryService. The handlers need only a copy of the catalog. They do not need any part of a node that writes. */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -84,7 +84,7 @@ export interface ReadParts {
   readonly onRead: (caller: Caller, namespace: string) => void;
 }
 
-/** The chain of resolvers on a node. It is empty, because the node's data does not pass through a resolver. */
+/** The chain of resolvers on a node. The chain is empty, because a node's data does not pass through any resolver. */
 const NOBODY: readonly string[] = [];
 
 /**
@@ -192,7 +192,7 @@ class ReadMethods {
     return answer;
   }
 
-  /** Returns one page of a name's entries. It uses the code and the page tokens of the equivalent query. */
+  /** Returns one page of a name's entries. Uses the code and the page tokens of the equivalent query. */
   resolveName(request: NamedRequest, context: CallContext): Uint8Array {
     const age = this.#ageWithin(request, context);
     const { namespace, name } = request;

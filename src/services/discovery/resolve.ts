@@ -67,7 +67,8 @@ export function resolveHandler(parts: ResolveParts): MethodHandler {
   const book = new RotationCache(MOST_TURNS);
   const counted = (by: SelectionBasis) => parts.metrics.counter("discovery_resolve_choices_total", { by });
   const choices = { load: counted("load"), turn: counted("turn"), random: counted("random"), hash: counted("hash") };
-  // One counter serves all services. It selects the parts of names with many entries in turn, so its initial value does not matter.
+  // A single counter is used for all services. The counter selects the parts of names with many entries in turn, so its initial value does not
+  // matter.
   let turn = 0;
   return {
     kind: "unary",

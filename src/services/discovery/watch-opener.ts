@@ -119,7 +119,7 @@ interface WatchPorts {
   readonly bytes: Pick<DiscoveryBytes, "watch">;
   readonly nodeId: string;
   isReady(): boolean;
-  /** On a resolver: whether watches must currently send nothing. They are woken when the pause ends. */
+  /** On a resolver: whether watches must currently send nothing. Watches are woken when the pause ends. */
   readonly isPaused?: (() => boolean) | undefined;
   readonly ageOf: (time: Time) => AnswerAge;
   /** Returns the resolvers through which the data passes, nearest first. Empty on a node. */

@@ -112,7 +112,7 @@ class WriteMethods implements RegistrationWrites {
     return this.#answered(await this.#staged(make, context), context);
   }
 
-  /** Stages the entries in a request. They are not durable yet. */
+  /** Stages the entries in a request. The entries are not durable yet. */
   async #staged(make: () => RegisterRequest, context: CallContext): Promise<StagedRegistration> {
     const { confirmed, checkWrites, registrar, metrics } = this.#parts;
     try {

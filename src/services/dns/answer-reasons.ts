@@ -25,7 +25,7 @@ export interface ExplainedAnswer {
   readonly question: QueryQuestion;
   readonly plan: AnswerPlan;
   readonly viewer: Caller;
-  /** Number of records in the answer. It is smaller than in the plan if the view has a limit. */
+  /** Number of records in the answer. The number is lower than in the plan if the view has a limit. */
   readonly shownCount: number;
   /** Whether the caller may see data that is hidden from the viewer. */
   readonly isOperator: boolean;

@@ -1,6 +1,6 @@
 /**
- * Implements DnsService.ListNames and DescribeName. They call CatalogQuery on the same server, so that they have its results, waits and limits on a
- * node, in a read worker and on a resolver.
+ * Implements DnsService.ListNames and DescribeName. Both methods call CatalogQuery on the same server, so that they have its results, waits and
+ * limits on a node, in a read worker and on a resolver.
  */
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { type Entry, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -126,7 +126,7 @@ class NameListMethods {
     return said instanceof Uint8Array ? fromBinary(CatalogQueryResponseSchema, said) : (said as CatalogQueryResponse);
   }
 
-  /** Adds an entry to the data of a name. It changes the given object, because a name may have thousands of entries with their own names. */
+  /** Adds an entry to the data of a name. Changes the given object, because a name may have thousands of entries with their own names. */
   #withEntry(known: KnownName | undefined, { key, targets, aliases }: Entry): KnownName {
     const { namespace = "", name = "" } = key ?? {};
     const kind = findKind(key?.kind ?? 0) ?? KIND.SERVICE;

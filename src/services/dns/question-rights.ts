@@ -25,9 +25,12 @@ export interface QuestionRights {
   readonly nameCaller: NameCaller;
   /** Whether the query has the rights of the caller itself, which uses gRPC or HTTP. */
   readonly isCallers: boolean;
-  /** The view of the address. Its index selects the serial in the answer. Callers with their own rights get the serial for anonymous callers. */
+  /**
+   * The view of the address. The index of the view selects the serial in the answer. Callers with their own rights get the serial for anonymous
+   * callers.
+   */
   readonly view: DnsView;
-  /** The number of the matching row in `dns.views`, starting from 1. It is 0 if no row matches. */
+  /** The number of the matching row in `dns.views`, starting from 1. The number is 0 if no row matches. */
   readonly row: number;
   readonly viewer: Caller;
   readonly isRefused: boolean;

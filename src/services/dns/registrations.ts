@@ -207,7 +207,10 @@ const WIRE_HEALTHS: Readonly<Record<Health, HealthStatus>> = {
   [HEALTH.ORPHANED]: HealthStatus.ORPHANED,
 };
 
-/** Returns the key of a service instance. It depends only on these fields, so a service replaces its previous registration on any node of the cluster. */
+/**
+ * Returns the key of a service instance. The key depends only on these fields, so a service replaces its previous registration on any node of the
+ * cluster.
+ */
 function endpointKey({ name, namespace, protocol, port }: Pick<Endpoint, "name" | "namespace" | "port" | "protocol">) {
   const instanceId = `dns:${protocolWord(protocol)}:${port}`;
   return { kind: EntryKind.SERVICE, namespace, name, instanceId };

@@ -69,8 +69,8 @@ export class CallForwarder {
   }
 
   /**
-   * Returns a service for this worker. The service forwards the calls that the main thread must answer according to their protos (`answered_by`). It
-   * also forwards routes for these calls: the main thread's routes in `rows` that `own` does not serve.
+   * Returns a service for this worker. The service forwards the calls that the main thread must answer according to their protos (`answered_by`). The
+   * service also forwards routes for these calls: the main thread's routes in `rows` that `own` does not serve.
    */
   service(
     desc: DescService,

@@ -17,7 +17,7 @@ export const ASKED = {
    * request.
    */
   CALL: 1,
-  /** Starts a call that is answered with a stream. The fields are the same. It permits the main thread to send one message. */
+  /** Starts a call that is answered with a stream. The fields are the same. The call permits the main thread to send one message. */
   OPEN: 2,
   /** Permits one more message on the stream. */
   MORE: 3,

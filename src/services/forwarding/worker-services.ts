@@ -1,4 +1,4 @@
-/** The services of a read worker. They answer calls from the worker's copy of the catalog, and forward all other calls to the main thread. */
+/** The services of a read worker. The services answer calls from the worker's copy of the catalog, and forward all other calls to the main thread. */
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../lib/errors.ts";
 import { resolverService } from "../discovery/discovery.ts";

@@ -1,6 +1,6 @@
 /**
- * A queue for calls that check or change the policy. It runs one call at a time, and callers take fair turns. Calls that exceed a budget of bytes are
- * rejected.
+ * A queue for calls that check or change the policy. The queue runs one call at a time, and schedules callers fairly. Calls that exceed a budget of
+ * bytes are rejected.
  */
 import { FairShareLimiter } from "../../discovery/checks/fair-share-limiter.ts";
 import { WaymarkError } from "../../lib/errors.ts";

@@ -60,7 +60,7 @@ function placeOf({ cluster, number }: RemoteNode): string {
   return `${cluster.clusterId}\0${String(number).padStart(3, "0")}`;
 }
 
-/** Returns the node as a peer. It has no node id and no status, because it is not a member. */
+/** Returns the node as a peer. The peer has no node id and no status, because the node is not a member. */
 export function remotePeer({ cluster, node }: RemoteNode): Peer {
   const { clusterId, region, heardWallMs } = cluster;
   return create(PeerSchema, {

@@ -1,7 +1,7 @@
 /**
- * Answers calls that request names from a resolver. It first checks the policy version and the verdict on the namespace, and then reads watched or
- * fetched data. After a wait it repeats all steps, because the received data may have changed their results (semantics.md, Resolver). The code itself
- * never waits, so the simulator can run it too.
+ * Answers calls that request names from a resolver. Each call first checks the policy version and the verdict on the namespace, and then reads
+ * watched or fetched data. After a wait, all steps are repeated, because the received data may have changed their results (semantics.md, Resolver).
+ * The code itself never waits, so the simulator can run it too.
  */
 import { askedCount, type QueriedName } from "../../catalog/query/instances.ts";
 import { joinUnreachable } from "../../catalog/unreachable-nodes.ts";

@@ -32,8 +32,8 @@ const MAX_NAMED = 32;
 const MAX_VALUE_CHARS = 1024;
 
 /**
- * Returns the entry. Its scope is ZONE, because clients use resolvers in their own cluster. The serving node adds its region, which is also the
- * region of the resolver, because a resolver rejects upstream servers of another region.
+ * Returns the entry. The scope of the entry is ZONE, because clients use resolvers in their own cluster. The serving node adds its region, which is
+ * also the region of the resolver, because a resolver rejects upstream servers of another region.
  */
 export function resolverEntry({ nodeId, zone, version, followed, listeners }: ResolverFacts): Entry {
   return create(EntrySchema, {

@@ -1,7 +1,7 @@
 /**
- * The read operations of a resolver. They are the same as on a node, but use watched and fetched data. Before each read, the resolver ensures that
- * the requested data is available and determines its age. Nothing is looked up, fetched or watched for a caller before the verdict on the namespace
- * is known (semantics.md, Resolver).
+ * The read operations of a resolver. The operations are the same as on a node, but use watched and fetched data. Before each read, the resolver
+ * ensures that the requested data is available and determines its age. Nothing is looked up, fetched or watched for a caller before the verdict on
+ * the namespace is known (semantics.md, Resolver).
  */
 import { create, type Message } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";

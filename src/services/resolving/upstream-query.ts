@@ -49,8 +49,8 @@ export interface UpstreamQuery {
   /** Whether the owners' rules permit an entry in a namespace that the caller may see. These rules are the same for all callers. */
   readonly isShown: (entry: Pick<Entry, "clusterId" | "region" | "scope"> & { readonly namespace: string }) => boolean;
   /**
-   * Returns matching entries after a key that are retained, and that the upstream lacks. They are filtered in the same way as the entries from the
-   * upstream.
+   * Returns matching entries after a key that are retained, and that the upstream lacks. These entries are filtered in the same way as the entries
+   * from the upstream.
    */
   readonly heldAfter: (afterKey: string) => RetainedPage | undefined;
   /** The ids of this resolver and of the resolvers that read through it. */

@@ -1,5 +1,5 @@
 /**
- * The parts of a read worker: a copy of its node's replica, and everything that answers readers from this copy. They apply the messages from
+ * The parts of a read worker: a copy of its node's replica, and everything that answers readers from this copy. The parts apply the messages from
  * `CopyFeed` in order, and answer as the main thread would have done at the same point.
  */
 

@@ -1,7 +1,7 @@
 /**
- * Withdraws imported summaries that neighbours no longer export to this region, based on the export rules that the nodes of the region send to each other. It also
- * computes the reachability that this region advertises to its neighbours (docs/design/summaries.md, Narrowed export rules). The rules are in
- * `src/fabric/borders/rules/`; this file applies them to the stored summaries.
+ * Withdraws imported summaries that neighbours no longer export to this region, based on the export rules that the nodes of the region send to each
+ * other. Also computes the reachability that this region advertises to its neighbours (docs/design/summaries.md, Narrowed export rules). The rules
+ * are in `src/fabric/borders/rules/`; this file applies them to the stored summaries.
  */
 import type { Neighbour } from "../../../fabric/borders/border.ts";
 import { BORDER_FIXED } from "../../../fabric/borders/options.ts";

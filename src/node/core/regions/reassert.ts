@@ -109,8 +109,8 @@ export class ReassertQueue {
   }
 
   /**
-   * If another node has exported a lower version since then, delays the reassertion by the hold-down of that export. This happens only once, so
-   * frequent exports cannot block it.
+   * If another node has exported a lower version since then, delays the reassertion by the hold-down of that export. A reassertion is delayed in this
+   * way only once, so frequent exports cannot block it.
    */
   #putOff(text: KeyText, waiting: PendingReassertion, time: Time): boolean {
     const said = this.#parts.held.own.find(waiting.key, time);
