@@ -205,7 +205,7 @@ function resolverProblems(settings: Settings): readonly BrokenRule[] {
 
 const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or remove the setting';
 
-/** Settings that have no effect in this mode. They are refused, because a user who sets them expects an effect. */
+/** Settings that have no effect in this mode. Such settings are refused, because a user who sets them expects an effect. */
 function uselessSettings(settings: Settings): readonly BrokenRule[] {
   const { mode } = settings.node;
   return SETTING_ROWS.flatMap((row): BrokenRule[] => {

@@ -250,8 +250,8 @@ export function nodeSharedLimits(settings: Pick<Settings, "dns" | "limits">, has
   });
 }
 
-// Counts the DNS answers in which the policy hides entries. They are later reported to metrics and audit log in one batch. Reporting each answer
-// immediately took longer than answering, so an unknown client could detect hidden entries by the response time (semantics.md, DNS).
+// Counts the DNS answers in which the policy hides entries. The counts are later reported to the metrics and the audit log in one batch. Reporting
+// each answer immediately took longer than answering, so an unknown client could detect hidden entries by the response time (semantics.md, DNS).
 
 /** Minimum time between two reports, in ms. */
 const SPACING_MS = 1000;

@@ -236,7 +236,10 @@ export interface NamedInstance {
   readonly earlierBoots: readonly string[] | undefined;
 }
 
-/** Returns the instance data that this node announces. It announces none without a disk, because each process instance is then a new generation. */
+/**
+ * Returns the instance data that this node announces. A node without a disk does not announce any, because each of its process instances is a new
+ * generation.
+ */
 export function instanceOfNode({ boot, earlierBoots }: NamedInstance): ProcessInstance {
   if (earlierBoots === undefined) return {};
   const [bootBefore] = earlierBoots;

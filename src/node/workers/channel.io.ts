@@ -73,7 +73,7 @@ export interface NodeEnd {
   readonly follow: (onMessage: (message: ToWorker) => void) => void;
 }
 
-/** Signals that a process manager may send to all processes of the node. Only the node handles them. It then sends orders to its workers. */
+/** Signals that a process manager may send to all processes of the node. Only the node handles them. The node then sends orders to its workers. */
 const NODE_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** Calls `begin` when the node has sent the start options to the worker. */

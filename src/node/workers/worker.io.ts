@@ -209,7 +209,7 @@ class NodeWorker {
     if (startRefusal !== undefined) throw receivedError(startRefusal);
   }
 
-  /** Returns the services of this worker. It answers reads itself and forwards all other calls to the main thread. */
+  /** Returns the services of this worker. The worker answers reads itself and forwards all other calls to the main thread. */
   #services(): readonly ServiceDefinition[] {
     const reads = readHandlers({
       ...this.#rooms,

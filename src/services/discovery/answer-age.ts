@@ -145,7 +145,7 @@ export interface PeerDirectory {
   readonly hasPeers: () => boolean;
   /** Whether this node may inform readers that they have all entries. False while many records are being shown or hidden. */
   readonly isWhole: () => boolean;
-  /** Largest possible age of this node's data in ms. It is 0 if the node receives every change immediately, or has only its own data. */
+  /** Largest possible age of this node's data in ms. The value is 0 if the node receives every change immediately, or has only its own data. */
   readonly ageMs: (time: Time) => number;
   /** Nodes that may accept writes that this node does not receive, regardless of the age. Undefined if there are none. */
   readonly unreachable: (time: Time) => UnreachableNodes | undefined;

@@ -305,7 +305,7 @@ export class DiscoveryBytes {
 /** The last answer to a renewal in which all leases were known. Most renewals have the same answer as the previous one. */
 let renewed: { readonly ttlMs: number | undefined; readonly bytes: Uint8Array } | undefined;
 
-// HOT: runs once per renewal. It returns the same array again, so that its cached frame can be reused too.
+// HOT: runs once per renewal. Returns the same array again, so that the array's cached frame can be reused too.
 export function keepAliveBytes({ expiredLeaseIds, ttlMs }: RenewalResult): Uint8Array {
   if (expiredLeaseIds.length === 0 && renewed?.ttlMs === ttlMs && renewed !== undefined) return renewed.bytes;
   const out = new Uint8Array(KEPT_ALIVE_ROOM + textsRoom(expiredLeaseIds));

@@ -150,7 +150,7 @@ interface KnownName {
   readonly name: string;
   readonly fqdns: Set<string>;
   readonly aliases: Set<string>;
-  /** Whether DNS can resolve the name, and the reason if it cannot. Both depend on the last entry. */
+  /** Whether DNS can resolve the name, and the reason if it cannot. Both values depend on the last entry. */
   isReachable: boolean;
   why: string;
 }

@@ -189,7 +189,8 @@ export class CallForwarder {
   }
 
   /**
-   * Reads one message. The main thread may still answer a source that was closed on this side. Its id is then unknown, and the message has no effect.
+   * Reads one message. The main thread may still answer a source that was closed on this side. The id of the source is then unknown, and the message
+   * has no effect.
    */
   #hear(reader: MessageBufferReader, errors: CallAnswers["errors"]): void {
     const what = reader.number();
@@ -244,8 +245,8 @@ interface SourcePorts {
 }
 
 /**
- * A stream whose source is on the main thread. It requests one message at a time, so at most one message is buffered in the worker while the client
- * does not read.
+ * A stream whose source is on the main thread. The stream requests one message at a time, so at most one message is buffered in the worker while the
+ * client does not read.
  */
 class ForwardedSource implements StreamSource {
   readonly #ports: SourcePorts;

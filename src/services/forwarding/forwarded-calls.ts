@@ -249,7 +249,7 @@ interface SentStreamPorts {
   readonly end: (thrown: unknown) => void;
 }
 
-/** An open stream for a worker. Its source is pulled only when the worker has requested a message, so that no messages are buffered. */
+/** An open stream for a worker. The source is pulled only when the worker has requested a message, so that no messages are buffered. */
 class SentStream {
   readonly #source: StreamSource;
   readonly #ports: SentStreamPorts;

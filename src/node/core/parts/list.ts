@@ -302,7 +302,7 @@ const WINDOW_MS = 60_000;
 /** Minimum time between two log lines about the same unreachable address, in ms. */
 const UNANSWERED_WINDOW_MS = 600_000;
 
-/** Decides which rejected unknown peers and which unreachable addresses are logged. All others are only counted. */
+/** Decides which rejected unknown peers and which unreachable addresses are logged. All other peers and addresses are only counted. */
 export class RefusalLog implements NodePart {
   /** Number of unknown peers that were rejected before their call reached the fabric. */
   refusedCount = 0;

@@ -159,7 +159,7 @@ export class NodeWrites implements NodePart {
   }
 }
 
-/** Maintenance overrides from other nodes. They are staged first, and answered when their changes are durable. */
+/** Maintenance overrides from other nodes. Overrides are staged first, and answered when their changes are durable. */
 type OrderedOutput = Extract<FabricOutput, { readonly kind: "ordered" }>;
 type AnswerOutput = Extract<FabricOutput, { readonly kind: "answer" }>;
 

@@ -386,8 +386,8 @@ export class NodeSummaries {
   }
 
   /**
-   * Whether an ingress exists although the last beacon had none. This can happen because the entries of nodes appear only after the nodes start. Each
-   * beacon triggers at most one more.
+   * Whether an ingress exists although the last beacon had none. Such a beacon is possible because the entries of nodes appear only after the nodes
+   * start. Each beacon triggers at most one more.
    */
   #hasFirstIngress(circumstances: SummaryContext): boolean {
     if (!this.#isBeaconMine() || this.held.beaconOf(this.#options.clusterId)?.ingress.length !== 0) return false;
