@@ -68,7 +68,7 @@ export function exposureFaults(settings: Settings): readonly string[] {
   return faults;
 }
 
-/** Warnings about open access and about settings without effect, one line each. A node starts nevertheless. */
+/** Warnings about open access and about settings without effect, one line each. They do not prevent a start. */
 export function exposureWarnings(settings: Settings): readonly string[] {
   const { tls, listen, dns } = settings;
   const warnings = [...trustWarnings(settings), ...borderWarnings(settings)];

@@ -26,7 +26,7 @@ export interface ZoneSerialsParts extends ZoneChangesSources {
 }
 
 export class ZoneSerials implements NodeComponent {
-  /** Published serials by class of viewers, as 32-bit numbers. Read workers read them too. */
+  /** Published serials by class of viewers, as 32-bit numbers. Read workers also read these serials. */
   readonly announced: SharedArrayBuffer;
   readonly #versions: ZoneVersions;
   readonly #changes: ZoneChanges;

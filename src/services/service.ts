@@ -179,7 +179,7 @@ export function demandResolver(caller: Caller, isTls: boolean): void {
   );
 }
 
-/** The identity of the serving node. `ServerInfo` reports it, and the node's entries carry it. */
+/** The identity of the serving node. `ServerInfo` reports this identity, and the node's entries contain it. */
 export interface NodeIdentity {
   readonly version: string;
   readonly nodeId: string;

@@ -1,7 +1,6 @@
 /**
- * The parts that answer readers from a catalog: reads, watches, DNS names, policy changes and limits. Nodes, read workers and resolvers all build
- * these parts with this file. Nodes, read workers and resolvers differ only in the source of the catalog and the policy, and in the component that
- * writes to the catalog.
+ * The parts that answer readers from a catalog: reads, watches, DNS names, policy changes and limits. Nodes, read workers and resolvers build these
+ * parts with this file. Only the source of the catalog and the policy, and the component that writes to the catalog, are different in each.
  */
 import { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { Slab } from "../../catalog/record/slab.ts";

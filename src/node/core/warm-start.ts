@@ -23,7 +23,7 @@ export interface WarmStart {
   readonly ok: true;
   readonly recordCount: number;
   readonly refusedCount: number;
-  /** Wall-clock time in ms at which the snapshot was last known to be up to date; never in the future. */
+  /** Wall-clock time in ms at which the snapshot was last known to be up to date. It is never in the future. */
   readonly savedWallMs: number;
   /** Time at which each absent source node went away, in wall-clock ms by origin id. Their absence continues. */
   readonly absentWallMs: ReadonlyMap<string, number>;

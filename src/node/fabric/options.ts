@@ -16,7 +16,7 @@ export function fabricOptions({ fabric, node }: Settings): FabricOptions {
   const scaled = (lengthMs: number) => Math.round((lengthMs * intervalMs) / BASE_INTERVAL_MS);
   const suspicionCapMs = scaled(MEMBERSHIP_FIXED.suspicionCapMs);
   const suspicionFloorMs = scaled(MEMBERSHIP_FIXED.suspicionFloorMs);
-  // Nodes that vanish at the same time are declared dead at most one maximum suspicion timeout apart.
+  // Nodes that vanish at the same time are declared dead within one maximum suspicion timeout of each other.
   const leastSuspicionMs = Math.max(suspicionMult * intervalMs, suspicionMinMs, suspicionCapMs, suspicionFloorMs);
   return {
     ...FABRIC_FIXED,

@@ -40,7 +40,7 @@ export interface WorkerEndParts {
   readonly feed: CopyFeed;
   readonly calls: ForwardedCalls;
   readonly facts: () => ReplicatedNodeState;
-  /** Called with each message. The calls in the message may not have been started yet. */
+  /** Called with each message. The calls in the message may still be queued. */
   readonly onMessage: (message: FromWorker) => void;
   /** Called when the worker has ended. `error`: its uncaught error, or the reason why it was terminated. */
   readonly onEnd: (error: unknown) => void;

@@ -124,7 +124,7 @@ export class DiscoveryBytes {
   readonly #loads: Pick<LoadReports, "of">;
   readonly #summaries: DeltaPayload | undefined;
   #scratch = Buffer.allocUnsafeSlow(256 * 1024);
-  /** Deltas from one millisecond, which watches with different filters share. */
+  /** Deltas from the same millisecond, which watches with different filters share. */
   readonly #deltas = new Map<CatalogRecord, EncodedDelta>();
   #deltasWallMs = 0;
 

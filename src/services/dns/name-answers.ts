@@ -128,8 +128,8 @@ const LABEL = /^[!-~]{1,63}$/;
 /** Characters that do not occur in names of the zones. */
 const NOT_OURS = /[^a-z0-9._-]/g;
 
-// DnsService in the form that listeners serve. The services of the process contain its writes. Its reads, which any copy of the catalog can answer,
-// are added here.
+// DnsService in the form that listeners serve. The services of the process contain its writes. The reads of DnsService, which any copy of the catalog
+// can answer, are added here.
 
 /** Adds the read handlers of DnsService to the services. Without DnsService or DiscoveryService.CatalogQuery, returns the services unchanged. */
 export function withNameReads(services: readonly ServiceDefinition[], parts: NameAnswersParts): readonly ServiceDefinition[] {
