@@ -34,7 +34,7 @@ export interface NodeComponent {
   drain?(by: StopDeadline): Promise<void> | void;
   /** Minimum time that this part gets to drain, in ms, even if earlier parts used up the shared time. */
   readonly leastDrainMs?: number;
-  /** Closes the part, even if `start` failed. Work that is unfinished at the deadline is cut or abandoned. */
+  /** Closes the part, even if `start` failed. Work that is unfinished at the deadline is aborted or abandoned. */
   stop?(by: StopDeadline): Promise<void> | void;
   readiness?(time: Time): readonly ReadyCheck[];
   /** Sets the gauges of the part. Runs at each scrape. */

@@ -186,7 +186,7 @@ export class CoreDriver {
     await this.#gone.promise;
   }
 
-  /** Stops receiving and sending. Sockets that are still open after `deadlineMs` are cut. */
+  /** Stops receiving and sending. Sockets that are still open after `deadlineMs` are destroyed. */
   async closeNetwork(deadlineMs: number): Promise<void> {
     this.#isNetworkClosed = true;
     for (const resolve of this.#ordered.values()) resolve({ response: undefined });

@@ -58,7 +58,7 @@ export function connectionCountOf({ grpc, edge }: Pick<NodeListeners, "edge" | "
 }
 
 export interface ListenersOptions extends DnsAnsweringOptions {
-  /** All services. Their limits and the catalog names that DnsService reads are added later. */
+  /** All services. The limits of the services and the catalog names that DnsService reads are added later. */
   readonly services: readonly ServiceDefinition[];
   /** Prefix of generated request ids, for calls that have none. The prefix is unique among all threads of all nodes. */
   readonly idPrefix: string;

@@ -10,7 +10,7 @@ export interface LoadSources {
   readonly metrics: LoadCounts;
   /** Open connections. */
   readonly connectionCount: () => number;
-  /** Share of the time since the last call in which the event loop was busy. */
+  /** Share of the time since the last call during which the event loop was busy. */
   readonly utilization: () => number;
 }
 

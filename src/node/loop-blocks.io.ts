@@ -1,4 +1,4 @@
-/** Measures how long the event loop of this process is blocked. While it is blocked, no request is answered and no lease is renewed. */
+/** Measures how long the event loop of this process is blocked. While the loop is blocked, requests are not answered and leases are not renewed. */
 import { performance } from "node:perf_hooks";
 import type { Log } from "../lib/log.io.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";

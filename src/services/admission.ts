@@ -25,7 +25,7 @@ export interface CallAdmission {
   openWatch(caller: Caller, namespace: string, asked: RequestedViewer | undefined): (() => void) | Promise<() => void> | undefined;
 }
 
-/** The part of a method's options that limits need. */
+/** The part of a method's options that the limits use. */
 interface LimitOptions {
   readonly cost: CallCost;
   readonly namespacesOf: NamespacesOf;

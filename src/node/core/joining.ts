@@ -36,7 +36,10 @@ export interface JoiningParts {
   readonly snapshots: SnapshotScheduleOptions;
 }
 
-/** Builds the fabric of a node and passes it to the node's machine. Must be called once, after the rows of the disk and the snapshot are restored. */
+/**
+ * Builds the fabric of a node and passes it to the node's machine. Must be called once, after the rows from the disk and the snapshot have been
+ * restored.
+ */
 export function joinOthers(
   rooms: Pick<RestoredRooms, "hlc" | "identity" | "machine" | "regions" | "replica" | "stamper">,
   parts: JoiningParts,

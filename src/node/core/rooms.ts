@@ -1,6 +1,6 @@
 /**
- * Builds the parts of a node: its catalog with the data from disk, its policy, its readers and its machine. Product and simulator build them here, each
- * with its own clocks, randomness and disk.
+ * Builds the parts of a node: its catalog with the data from disk, its policy, its readers and its machine. The product and the simulator build these
+ * parts here, each with its own clocks, randomness and disk.
  */
 import type { RestoredPut } from "../../catalog/batch.ts";
 import { checksOf } from "../../catalog/entry/checks.ts";
@@ -41,7 +41,7 @@ export type SummaryKeySources = Pick<SummariesParts, "announcements" | "imports"
 export interface RoomsOptions extends Omit<CoreProcess, "boot"> {
   /** Maximum number and total size of remembered policy versions. */
   readonly history: { readonly maxVersions: number; readonly maxBytes: number };
-  /** The clock of leases, which excludes most of the time in which this process was paused. */
+  /** The clock for leases, which excludes most of the time during which this process was paused. */
   readonly stallClock: StallAwareClock;
   /** Whether the data directory has the marker for earlier peers. */
   readonly isMarked: boolean;
@@ -57,7 +57,7 @@ export interface RoomsOptions extends Omit<CoreProcess, "boot"> {
   readonly seals?: SummaryKeySources | undefined;
 }
 
-/** The parts into which the rows of the disk are restored. */
+/** The parts into which the rows from the disk are restored. */
 type RestorableRooms = ReturnType<typeof restorableRooms>;
 
 /** The parts of a node whose rows are restored. */

@@ -106,8 +106,8 @@ export class SnapshotScheduler {
   }
 
   /**
-   * Returns when the content was up to date, as reported by other nodes. Restored records keep their age while there is no node to catch up with.
-   * Undefined while this time is unknown or records are being dropped.
+   * Returns when the content was up to date, as reported by other nodes. The age of restored records does not change while there is no node with
+   * which to catch up. Undefined while this time is unknown or records are being dropped.
    */
   #rightWallMs(time: Time): number | undefined {
     const { fabric, replica } = this.#parts;

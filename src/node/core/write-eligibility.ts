@@ -106,7 +106,10 @@ export class WriteEligibility {
   }
 }
 
-/** Whether most other nodes reject this node's member record. If so, it is not a member, and clients cannot find the entries that are registered with it. */
+/**
+ * Whether most other nodes reject this node's member record. If so, this node is not a member, and clients cannot find the entries that are
+ * registered on it.
+ */
 function isRefusedByMost(membership: Pick<Membership, "refusers" | "counts">): boolean {
   const refuserCount = membership.refusers().length;
   if (refuserCount === 0) return false;

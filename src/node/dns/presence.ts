@@ -1,4 +1,4 @@
-/** Whether the gateway or at least one process currently answers DNS. The health service reports it to DNS load balancers. */
+/** Whether the gateway or at least one process currently answers DNS. The health service reports this state to DNS load balancers. */
 export class DnsPresence {
   readonly #followers = new Set<(isOpen: boolean) => void>();
   #isOpen: boolean;

@@ -141,7 +141,7 @@ function subjectOfEvent({ namespace, name, instanceId, nodeId, peerNodeId }: Fab
 const MAX_ACTION_CHARS = 64;
 /** Events that immediately precede a status change of the same member. */
 const FINDINGS: ReadonlySet<string> = new Set(["member_suspected", "member_dead"]);
-/** Log messages for events whose names are not clear enough. The message of any other event is its name with spaces. */
+/** Log messages for events whose names are not clear enough. The message for any other event is the event name with spaces. */
 const MESSAGES: ReadonlyMap<string, string> = new Map([
   ["answer_refused", "answer from a peer rejected: its cluster or region is not accepted"],
   ["contradicted_own_death", "refuted a report that this node is dead"],

@@ -41,7 +41,7 @@ export interface ObservedFabric {
   readonly driver: {
     /** Counts the open connections and refused calls of the transport. Undefined until the transport is open. */
     counts(): { readonly connections: number; readonly refusedCalls: number } | undefined;
-    /** Frames and calls with their bytes, by direction and kind. */
+    /** Numbers of frames and calls with their bytes, by direction and kind. */
     stats(): readonly TrafficRow[];
   };
   readonly machine: Pick<NodeMachine, "ageMs" | "refusedCount">;

@@ -12,7 +12,7 @@ import type { WriteEligibility } from "../core/write-eligibility.ts";
 import { fabricOf, type NodeMachine } from "../core.ts";
 import type { NodeNotice } from "../core-io.ts";
 
-/** How long an age is cached, in ms. Every query needs the age, and it changes slowly. */
+/** How long an age is cached, in ms. Every query needs the age, which changes slowly. */
 const AGE_MS = 50;
 
 /** The parts of a joined node that this file reads. */

@@ -96,7 +96,7 @@ class MachineInputs {
   readonly #parts: InputsParts;
   readonly #onAgain: () => void;
   #policy: Policy;
-  /** Number of upstream bookmarks that watches were notified of. */
+  /** Number of upstream bookmarks about which watches were notified. */
   #notedCount = 0;
 
   constructor(parts: InputsParts, onAgain: () => void) {

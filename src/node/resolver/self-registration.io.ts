@@ -1,6 +1,6 @@
 /**
- * Registers this resolver where clients look for resolvers, and keeps it registered. `resolver/self-registration.ts` decides when to make which call.
- * A failed call has no other effect.
+ * Registers this resolver under the name that clients look up to find resolvers, and keeps it registered. `resolver/self-registration.ts` decides
+ * when to make which call. A failed call has no other effect.
  */
 import { equalBytes } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";

@@ -65,7 +65,7 @@ export const openProcess: StartWorker = (start, { onMessage, onError, onExit }) 
   return { post, terminate: () => void child.kill("SIGKILL") };
 };
 
-// The other end of a `WorkerChannel`: how a worker reaches its node.
+// The other end of a `WorkerChannel`, through which a worker reaches its node.
 
 export interface NodeEnd {
   readonly post: (message: FromWorker) => void;

@@ -52,7 +52,7 @@ const UNKNOWN: ReplicatedNodeState = {
   endedStaticCount: 0,
   zoneSerials: undefined,
 };
-/** If the facts of a shared catalog are older than this, in ms, they increase the age of the catalog. Normally facts arrive far more often. */
+/** If the facts of a shared catalog are older than this, in ms, they increase the age of the catalog. Facts normally arrive far more often. */
 const FRESH_MS = 500;
 /** Maximum time that the main thread has to answer a scrape, in ms. */
 const SCRAPE_MS = 5000;

@@ -86,8 +86,8 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
   return { discovery, resolver: resolverService(resolveName), dns: { desc: DnsService, handlers: names } };
 }
 
-// ResolverService on a node supports only the lookup of a name. The other calls are about the cache of a resolver, which has its own handlers for
-// them.
+// ResolverService on a node supports only the lookup of a name. All other calls concern the cache of a resolver, and resolvers have their own
+// handlers for them.
 
 /** Returns ResolverService with `resolve` as the handler of `Resolve`. */
 export function resolverService(resolve: MethodHandler): ServiceDefinition {

@@ -40,7 +40,7 @@ export interface MaintenanceServiceParts {
   readonly onMaintenance: (caller: Caller, order: RequestedOverride, accepted: AcceptedOverride) => void;
 }
 
-/** The subjects of an accepted override, for the audit log. */
+/** The subjects of an accepted override, as recorded in the audit log. */
 export interface AcceptedOverride {
   readonly requestId: string;
   /** The node in the request. Empty if the request has keys. */

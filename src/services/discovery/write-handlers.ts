@@ -163,7 +163,7 @@ class WriteMethods implements RegistrationWrites {
     this.#parts.checkWrites();
     const keys = request.keys.map((key, i) => this.#key(key, `keys[${i}]`));
     const { caller, time, requestId } = context;
-    // A key that is unknown on this node may be registered on another node, and would then remain although its removal was acknowledged.
+    // A key that is unknown on this node may be registered on another node. The entry would then remain although its removal was acknowledged.
     const removed =
       leaseId === ""
         ? registrar.unregisterKeys(caller, keys, time, this.#parts.checkCaughtUp)

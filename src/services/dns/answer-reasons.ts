@@ -144,14 +144,14 @@ function subjectWords(subject: DnsSubject, type: string): string {
 
 const NOTHING_HERE = "has no usable entry in this catalog, and resolves to the ingress of cluster";
 
-/** Lists the services that have the name as an alias but to which it does not resolve, because another name takes precedence. */
+/** Lists the services that have the name as an alias although it does not resolve to them, because another name takes precedence. */
 function lostAliasWords(name: string, { catalog, settings }: ReasonSources): readonly string[] {
   const place = placeOf(name, settings);
   // A resolver would have to fetch the aliases, and the answer itself does not need them.
   if (place === undefined || catalog.remoteLookup !== undefined) return [];
   const { relative, zone } = place;
   if (findSubject(relative, zone, catalog, settings).kind === "empty") return [];
-  // Thousands of entries of a service may have the alias, and `leadsTo` reads all of them, so it is called once per service.
+  // Thousands of entries of a service may have the alias, and `leadsTo` reads all of them, so this function calls it only once per service.
   const services = new Map(catalog.findAlias(relative, zone).map(({ key }) => [`${key.kind} ${key.namespace}/${key.name}`, key]));
   const lost = [...services.values()].filter((key) => !leadsTo(relative, key, zone, { catalog, zones: settings.zones }));
   const names = [...new Set(lost.map((key) => `${key.namespace}/${key.name}`))];

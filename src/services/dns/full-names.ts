@@ -36,7 +36,7 @@ export function fullNames(
   all: readonly string[] = zones,
 ): { readonly fqdns: readonly string[]; readonly why: string } {
   const located = (transport: TransportProtocol): DnsName => ({ form: "located", kind, transport, name, namespace });
-  // A function or a queue without targets has the address of its node. A service without targets does not have SRV records.
+  // A function or queue without targets resolves to the address of its node. A service without targets does not have SRV records.
   const shown = transports.length === 0 && kind !== KIND.SERVICE ? TCP : transports;
   const forms: DnsName[] = kind === KIND.NODE ? [{ form: "node", nodeId: name }] : shown.map(located);
   if (kind === KIND.SERVICE) forms.unshift({ form: "direct", name, namespace });

@@ -133,7 +133,7 @@ class NameListMethods {
     const { zones } = this.#parts;
     const transports: TransportProtocol[] = targets.filter(hasPort).map(transportOf);
     const { fqdns, why } = fullNames({ kind, namespace, name }, [...new Set(transports)], zones);
-    // An alias that is the entry's own name adds nothing.
+    // An alias that equals the entry's own name is redundant.
     const isOwn = (alias: string) => aliasNames([alias], zones).every((text) => fqdns.includes(text));
     const told: KnownName = known ?? { kind, namespace, name, fqdns: new Set(), aliases: new Set(), isReachable: false, why };
     for (const text of fqdns) told.fqdns.add(text);

@@ -298,7 +298,7 @@ class ForwardedSource implements StreamSource {
 
 // The encoded bytes of a request are kept with its message, so that the request can be forwarded without encoding it again.
 
-/** The property for the encoded bytes of a request. */
+/** The property that stores the encoded bytes of a request. */
 const BYTES = Symbol("bytes");
 
 interface KeptBytes {

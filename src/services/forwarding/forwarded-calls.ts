@@ -18,7 +18,7 @@ export interface ForwardedCall {
 }
 
 export interface ForwardedCallsOptions {
-  /** The services that workers may call. The worker has already applied the limits and the rules of requests. */
+  /** The services that workers may call. The worker has already applied the limits and the rules for requests. */
   readonly services: readonly ForwardedService[];
   readonly now: () => Time;
   /** Called when a handler throws an error that is not a WaymarkError. The caller receives only an error without details. */

@@ -448,7 +448,7 @@ export class NodeSummaries {
 
   #reportLack(time: Time, out: NodeOutput[]): void {
     const { exporterCount, standingText: standing } = this;
-    // If the settings allow no node to export, no exporter is missing.
+    // If the settings do not allow any node to export, no exporter is missing.
     if (exporterCount !== undefined && this.#lack.judge(exporterCount, time)) out.push({ kind: "exporters", exporterCount, standing });
   }
 
