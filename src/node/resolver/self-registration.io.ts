@@ -29,7 +29,10 @@ export interface SelfRegistrarParts {
   upstream(): string | undefined;
   /** Returns the current entry. */
   entry(): Entry;
-  /** Makes the calls, including calls to nodes that an upstream lists, with the same credentials. Without TLS, the token is sent only to a loopback address. */
+  /**
+   * Makes the calls, including calls to nodes that an upstream lists, with the same credentials. Without TLS, the token is sent only to a loopback
+   * address.
+   */
   readonly calls: Pick<UpstreamCalls, "unary">;
   readonly log: Pick<Log, "info" | "warn">;
   now(): Time;
