@@ -1,16 +1,19 @@
-/** Settings of the clusters of other regions with which this cluster exchanges summaries: `fabric.borders` in `fabric.ts`. */
+/** Settings for the clusters of other regions with which this cluster exchanges summaries: `fabric.borders` in `fabric.ts`. */
 import { isLoopbackHost, splitHostPort } from "../lib/addresses.ts";
 import { RECORD_BOUNDS } from "../lib/bounds.ts";
 import { MINUTE_MS } from "../lib/duration.ts";
 import { ADDRESS, ID, int, list, ms, PATH, PUBLIC_KEY, text } from "./field.ts";
 import { requiredTable, rows, type ValueOf } from "./field-table.ts";
 
-/** Maximum number of clusters of other regions, and of their regions. A node reports each such region to the other nodes of its own region. */
+/**
+ * Maximum number of clusters in other regions, and of the regions to which they belong. A node reports each such region to the other nodes of its own
+ * region.
+ */
 const MAX_BORDERS = 64;
 const MAX_BORDER_REGIONS = 32;
 
 const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
-/** The same limit as the pattern of a policy rule. */
+/** The same limit as for the pattern in a policy rule. */
 const MAX_PATTERN = RECORD_BOUNDS.maxNamespaceLength + ".*".length;
 const NAMESPACES = {
   pattern: new RegExp(`^(?=.{1,${MAX_PATTERN}}$)${LABEL}(?:\\.${LABEL})*(?:\\.\\*)?$`),

@@ -5,13 +5,13 @@ import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { bool, bytes, choice, HOST, ID, int, list, ms, port, text } from "./field.ts";
 import { rows } from "./field-table.ts";
 
-/** Default `dns.rate` beyond loopback: enough for a busy resolver, and at most 2 Mbit/s towards a network whose addresses are forged. */
+/** Default `dns.rate` for clients beyond loopback: enough for a busy resolver, and at most 2 Mbit/s towards a network whose addresses are forged. */
 export const DNS_RATE_BEYOND_LOOPBACK = 200;
 const MAX_DNS_VIEWS = 64;
 const MAX_TRANSFER_KEYS = 16;
-/** Maximum number of prefixes of all views together; each uses some kilobytes. */
+/** Maximum number of prefixes in all views together. Each prefix uses a few kilobytes. */
 export const MAX_DNS_PREFIXES = 1000;
-/** An address or a CIDR block. `rules.ts` checks that no bits are set after the prefix. */
+/** An address or a CIDR block. `rules.ts` checks that no bits are set after the prefix length. */
 const BLOCK = { pattern: /^[0-9a-fA-F:.]{2,45}(?:\/\d{1,3})?$/, what: "an address or a block such as 10.0.0.0/8" } as const;
 
 export const DNS_SETTINGS = {

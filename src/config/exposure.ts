@@ -1,4 +1,4 @@
-/** Checks, before a node opens any listener, which access the settings protect and which they leave open. */
+/** Checks, before a node opens any listener, which access the settings protect and which access they leave open. */
 import { blockHolds, isLoopbackHost, parsePlainBlock } from "../lib/addresses.ts";
 import type { Settings } from "./settings.ts";
 
@@ -7,7 +7,7 @@ export function isFabricOpen({ fabric }: Settings): boolean {
   return fabric.certFile === undefined && fabric.clusterTokenFile === undefined;
 }
 
-/** The first setting that restricts callers; undefined when there is none. */
+/** The first setting that restricts callers, or undefined if there is none. */
 export function protectingSetting({ tenants, tls, policy }: Settings): string | undefined {
   if (tenants.credentials.length > 0) return "tenants.credentials";
   if (tenants.jwt !== undefined) return "tenants.jwt";
@@ -19,7 +19,7 @@ export function protectingSetting({ tenants, tls, policy }: Settings): string | 
   return policy.file === undefined ? undefined : "policy.file";
 }
 
-/** The error of a node that is protected by another setting but would start an open fabric. */
+/** The error for a node that is protected by another setting but would start an open fabric. */
 export function openFabricFault(protecting: string): string {
   return (
     `refusing to start the fabric: it has neither a token nor certificates; ${protecting} protects this node, but every process that can ` +
@@ -47,13 +47,13 @@ export function hasCredentials({ tenants, tls }: Settings): boolean {
   return credentials.length > 0 || jwt !== undefined || trustedHeader !== undefined || tls.caFile !== undefined;
 }
 
-/** The effective access of callers without a credential. */
+/** The effective access for callers without a credential. */
 export function anonymousAccess(settings: Settings): "none" | "read" | "all" {
   const isOwnMachine = isLoopbackHost(settings.listen.host) && !hasCredentials(settings);
   return settings.tenants.anonymous ?? (isOwnMachine ? "all" : "read");
 }
 
-/** Reasons not to start with these settings: access from other machines that no setting allows explicitly. */
+/** Reasons not to start with these settings: access from other machines that no setting explicitly allows. */
 export function exposureFaults(settings: Settings): readonly string[] {
   const faults: string[] = [];
   const open = openHost(settings);
@@ -68,7 +68,7 @@ export function exposureFaults(settings: Settings): readonly string[] {
   return faults;
 }
 
-/** Warnings about open access and settings without effect, one line each. A node starts nevertheless. */
+/** Warnings about open access and about settings without effect, one line each. They do not prevent a start. */
 export function exposureWarnings(settings: Settings): readonly string[] {
   const { tls, listen, dns } = settings;
   const warnings = [...trustWarnings(settings), ...borderWarnings(settings)];
@@ -125,7 +125,7 @@ interface ExposureRow {
   readonly prefix: string;
 }
 
-/** The widest of these prefixes, for each address family that the prefixes together cover completely. */
+/** For each address family that these prefixes completely cover together, the widest prefixes in it. */
 function wholeFamilies<R extends ExposureRow>(rows: readonly R[]): readonly (readonly R[])[] {
   const blocks = rows.flatMap((row) => {
     const block = parsePlainBlock(row.prefix);
@@ -135,7 +135,7 @@ function wholeFamilies<R extends ExposureRow>(rows: readonly R[]): readonly (rea
     const own = blocks.filter(({ block }) => block.bytes.length === byteCount).toSorted((a, b) => a.block.prefixBits - b.block.prefixBits);
     const widest: typeof own = [];
     for (const each of own) if (!widest.some(({ block }) => blockHolds(block, each.block.bytes))) widest.push(each);
-    // They are disjoint, so their sizes add up.
+    // The blocks are disjoint, so their sizes can be added.
     const bits = 8 * byteCount;
     const count = widest.reduce((sum, { block }) => sum + (1n << BigInt(bits - block.prefixBits)), 0n);
     return count === 1n << BigInt(bits) ? [widest.map(({ row }) => row)] : [];
@@ -176,7 +176,7 @@ function borderWarnings({ fabric, summary, node }: Settings): readonly string[] 
 
 /** The first client-facing listen address that is not on loopback. */
 function openHost({ dns, listen }: Settings): { readonly setting: string; readonly host: string } | undefined {
-  // DNS has no credentials, so its address is checked like the address of any other listener.
+  // DNS clients have no credentials, so the DNS address is checked like the address of any other listener.
   const hosts = [
     { setting: "listen.host", host: listen.host },
     { setting: "dns.host", host: dns.enabled && dns.host !== undefined ? dns.host : listen.host },

@@ -1,4 +1,4 @@
-/** Settings of membership and replication between nodes: the group `fabric` of SETTINGS in `settings.ts`. */
+/** Settings for membership and replication between nodes: the group `fabric` of SETTINGS in `settings.ts`. */
 import { NODE_BOUNDS } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
 import { BORDERS } from "./borders.ts";

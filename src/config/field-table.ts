@@ -1,26 +1,29 @@
-/** Settings that are tables of settings: one table (`record`) or several (`rows`). In files they are tables, in the environment JSON. */
+/**
+ * Settings that are tables of settings: either a single table (`record`) or several tables (`rows`). In files they are written as tables, and in the
+ * environment as JSON.
+ */
 import { didYouMean } from "../lib/nearest.ts";
 import { type FieldFault, fromJson, MAX_ITEMS, type ParsedValue, refused, type SettingField } from "./field.ts";
 
 type FieldTable = Readonly<Record<string, SettingField<unknown>>>;
 /** The type of a setting's value. */
 export type ValueOf<K> = K extends SettingField<infer T> ? T : never;
-/** A table in code: each field under its name in code. An absent field has its default. */
+/** A table in code, with each field under its name in code. An absent field has its default value. */
 type TableOf<F extends FieldTable> = { readonly [N in keyof F]: ValueOf<F[N]> };
 
 interface TableOptions<F extends FieldTable> {
   readonly doc: string;
-  /** By name in code. */
+  /** Fields by name in code. */
   readonly fields: F;
   /** Required fields. */
   readonly required: readonly (keyof F & string)[];
-  /** Maximum number of tables in a list; `MAX_ITEMS` when absent. */
+  /** Maximum number of tables in a list. Defaults to `MAX_ITEMS`. */
   readonly maxItems?: number;
-  /** Returns the error in the combination of fields, if there is one. It must not contain a secret. */
+  /** Returns the error if the fields contradict each other. The error must not contain a secret. */
   readonly check?: (table: TableOf<F>) => string | undefined;
 }
 
-/** The key in files for a name in code: `min_ttl` for `minTtlMs` with the suffix `Ms`. Most settings have no suffix. */
+/** The key in files that corresponds to a name in code: `min_ttl` for `minTtlMs` with the suffix `Ms`. Most settings have no suffix. */
 export function fileKey(name: string, suffix = ""): string {
   return name.slice(0, name.length - suffix.length).replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
@@ -44,7 +47,7 @@ function readTable<F extends FieldTable>(raw: unknown, { fields, required, check
     }
     const parsed = setting.parse(value);
     if ("value" in parsed) values[name] = parsed.value;
-    // An error about a secret describes the valid form, and never contains the value.
+    // An error about a secret describes the valid form, but never contains the value.
     else if (setting.secret === true) faults.push({ at: [key], message: `is not ${setting.what ?? setting.type}` });
     else faults.push(...within(key, parsed.faults));
   }
@@ -56,14 +59,14 @@ function readTable<F extends FieldTable>(raw: unknown, { fields, required, check
   return problem === undefined ? { value: table } : refused(problem);
 }
 
-/** The end of an error about an unknown key: a suggestion. */
+/** The end of the error for an unknown key, which suggests another key. */
 function rightKey(unknown: string, keys: readonly string[], fields: FieldTable): string {
   // The key is valid only in an inner table, but was written next to that table.
   const table = Object.entries(fields).find(([, { type, fields: inside = {} }]) => type === "table" && Object.hasOwn(inside, unknown));
   return table === undefined ? didYouMean(unknown, keys) : `; did you mean ${fileKey(table[0])}.${unknown}?`;
 }
 
-/** The faults of a part, with the path of the part prepended. */
+/** The faults of a part, each with the path of the part in front. */
 function within(part: string | number, faults: readonly FieldFault[]): readonly FieldFault[] {
   return faults.map(({ at, message }) => ({ at: [part, ...at], message }));
 }
@@ -75,7 +78,7 @@ function fieldsOf<F extends FieldTable>({ fields, required }: TableOptions<F>): 
   return Object.fromEntries(named);
 }
 
-/** The table as written in a file, without absent fields and with secrets masked. */
+/** The table as written in a file, without absent fields and with masked secrets. */
 function shownTable<F extends FieldTable>(table: TableOf<F>, { fields }: TableOptions<F>): Record<string, unknown> {
   const shown: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(fields)) {
@@ -102,7 +105,7 @@ export function record<F extends FieldTable>(options: TableOptions<F>): SettingF
   return { ...kind, default: undefined, toText: (value) => (value === undefined ? "" : kind.toText(value)) };
 }
 
-/** A table that is required inside another table. */
+/** A required table inside another table. */
 export function requiredTable<F extends FieldTable>(options: TableOptions<F>): SettingField<TableOf<F>> {
   const unset = Object.entries(options.fields).map(([name, setting]) => [name, setting.default]);
   const shown = (value: TableOf<F>) => shownTable(value, options);
@@ -119,7 +122,7 @@ export function requiredTable<F extends FieldTable>(options: TableOptions<F>): S
   };
 }
 
-/** Several tables, none by default. */
+/** Several tables. The default is an empty list. */
 export function rows<F extends FieldTable>(options: TableOptions<F>): SettingField<readonly TableOf<F>[]> {
   const { maxItems = MAX_ITEMS } = options;
   const shown = (value: readonly TableOf<F>[]) => value.map((each) => shownTable(each, options));

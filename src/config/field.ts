@@ -1,4 +1,4 @@
-/** Constructors for the rows of settings tables. A row has a type, a unit, a default and bounds, and parses its value. */
+/** Constructors for the rows of settings tables. A row has a type, a unit, a default and bounds, and parses the setting's value. */
 import { NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText, parseDurationMs } from "../lib/duration.ts";
 import { readJson } from "../lib/formats/json-lines.ts";
@@ -6,54 +6,54 @@ import { readJson } from "../lib/formats/json-lines.ts";
 export interface SettingFieldOptions<T> {
   /** A setting without a default is absent unless it is set. */
   readonly default?: T;
-  /** Its effect, unit and default, and when to change it, in one to three sentences. */
+  /** Its effect, its unit and its default, and when to change it, in one to three sentences. */
   readonly doc: string;
-  /** The reason why a resolver refuses the setting, which would have no effect there. Nodes refuse the group `resolver`. */
+  /** Why a resolver refuses the setting, which would have no effect on a resolver. Nodes refuse the group `resolver`. */
   readonly notForResolver?: string;
   /** A secret is never printed. */
   readonly secret?: boolean;
-  /** The flag of `serve`, as commander writes flags: `--grpc-port <port>`. */
+  /** The flag for `serve`, in commander's syntax: `--grpc-port <port>`. */
   readonly flag?: string;
 }
 
 type WithDefault<T> = SettingFieldOptions<T> & { readonly default: T };
 
-/** One problem with a value, and where in the value it is: `[2, "roles"]`. */
+/** A problem with a value, and its position in the value, for example `[2, "roles"]`. */
 export interface FieldFault {
   readonly at: readonly (string | number)[];
   readonly message: string;
 }
 
-/** The value, or everything that is wrong with it. */
+/** Either the value or a list of all problems with it. */
 export type ParsedValue<T> = { readonly value: T } | { readonly faults: readonly FieldFault[] };
 
 export interface SettingField<T> extends SettingFieldOptions<T> {
   readonly default: T;
-  /** The type as shown to people: `port`, `duration`, … */
+  /** The type in the form that users see: `port`, `duration`, … */
   readonly type: string;
-  /** The unit suffix of the name in code, which the key in files lacks: `Ms` of `minTtlMs`, whose key is `min_ttl`. */
+  /** The unit suffix of the name in code, which the key in files does not have: `Ms` in `minTtlMs`, whose key is `min_ttl`. */
   readonly suffix?: string;
   readonly min?: number;
   readonly max?: number;
   readonly choices?: readonly string[];
-  /** A description of valid text, for "is not …". */
+  /** A description of valid text, used in "is not …". */
   readonly what?: string;
-  /** The settings inside a table, by their name in files. */
+  /** The settings inside a table, by their names in files. */
   readonly fields?: Readonly<Record<string, { readonly setting: SettingField<unknown>; readonly isRequired: boolean }>>;
   /** Parses a value as read from a file. */
   parse(raw: unknown): ParsedValue<T>;
   /**
-   * Converts text from the environment or a flag to the form in a file. Invalid text is returned unchanged, so that `parse` refuses it. JSON
-   * with a repeated key becomes a `DuplicateKey`.
+   * Converts text from the environment or a flag to the form that is used in a file. Invalid text is returned unchanged, so that `parse` refuses it.
+   * JSON with a repeated key becomes a `DuplicateKey`.
    */
   fromText(raw: string): unknown;
-  /** The value as a person would write it. */
+  /** The value in the form in which a person would write it. */
   toText(value: T): string;
-  /** For a table or a list of tables: the value in the form of a file, with secrets masked. */
+  /** For a table or a list of tables: the value in the form that is used in a file, with masked secrets. */
   shown?(value: T): unknown;
 }
 
-/** A fault in the value as a whole. */
+/** A fault that concerns the value as a whole. */
 export function refused(message: string): { readonly faults: readonly FieldFault[] } {
   return { faults: [{ at: [], message }] };
 }
@@ -65,7 +65,7 @@ function shown(raw: unknown): string {
   return JSON.stringify(raw) ?? String(raw);
 }
 
-/** A row. `D` is the type of its default, or `undefined` if it has none. */
+/** A row. `D` is the type of the default, or `undefined` if there is none. */
 function row<T, D extends T | undefined>(
   options: SettingFieldOptions<D>,
   kind: Omit<SettingField<T>, keyof SettingFieldOptions<T>>,
@@ -77,7 +77,7 @@ function row<T, D extends T | undefined>(
 
 type NumberOptions<D> = SettingFieldOptions<D> & { readonly min: number; readonly max: number };
 
-/** Checks a number against the bounds of its row. A fault shows the value and the bound in the unit that people write. */
+/** Checks a number against the bounds of its row. A fault shows the value and the bound in the unit that users write. */
 function within(value: number, { min, max }: NumberOptions<unknown>, toText: (value: number) => string): ParsedValue<number> {
   if (value < min) return refused(`${toText(value)} is less than the minimum of ${toText(min)}`);
   if (value > max) return refused(`${toText(value)} is more than the maximum of ${toText(max)}`);
@@ -113,7 +113,7 @@ export function port<D extends number | undefined = undefined>(options: SettingF
   return { ...int({ ...options, min: 0, max: 65_535 }), type: "port" };
 }
 
-/** A duration. People write `30s`; in code, it is a number of milliseconds with a name that ends in `Ms`. */
+/** A duration. Users write `30s`. In code, the value is a number of milliseconds with a name that ends in `Ms`. */
 export function ms<D extends number | undefined = undefined>(options: NumberOptions<D>): SettingField<number | D> {
   return row<number, D>(options, {
     type: "duration",
@@ -141,7 +141,7 @@ function parseSize(written: string): number | undefined {
   return match && unit ? Number(match[1]) * unit[1] : undefined;
 }
 
-/** A size. People write `4MiB`, or a plain number of bytes. */
+/** A size. Users write `4MiB`, or a plain number of bytes. */
 export function bytes<D extends number | undefined = undefined>(options: NumberOptions<D>): SettingField<number | D> {
   return row<number, D>(options, {
     type: "size",
@@ -169,7 +169,7 @@ export function bool<D extends boolean | undefined = undefined>(options: Setting
 interface TextRule {
   /** Valid text matches this pattern. */
   readonly pattern?: RegExp;
-  /** A description of the pattern, for "is not …". */
+  /** A description of the pattern, used in "is not …". */
   readonly what?: string;
 }
 
@@ -181,12 +181,12 @@ function parseText(raw: unknown, { pattern, what }: TextRule): ParsedValue<strin
 
 const WORD = "A-Za-z0-9._:/@+-";
 const WORD_WHAT = "A-Z a-z 0-9 . _ : / @ + -";
-/** Id of a node, a cluster, a region, a zone or a tenant; or a role. */
+/** The id of a node, cluster, region, zone or tenant, or a role. */
 export const ID = {
   pattern: new RegExp(`^[${WORD}]{1,${NODE_BOUNDS.maxIdLength}}$`),
   what: `1 to ${NODE_BOUNDS.maxIdLength} of ${WORD_WHAT}`,
 } as const;
-/** A resource of a node, as in its entry. */
+/** A resource of a node, as in the node's entry. */
 export const NAME = { pattern: new RegExp(`^[${WORD}]{1,128}$`), what: `1 to 128 of ${WORD_WHAT}` } as const;
 /** A public key of a cluster. */
 export const PUBLIC_KEY = {
@@ -200,7 +200,7 @@ export const ADDRESS =
 /** An address to bind to. */
 export const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
 
-/** For text values, which are written alike in files, in the environment and in flags. */
+/** For text values, which have the same form in files, in the environment and in flags. */
 const AS_WRITTEN = { fromText: (raw: string) => raw, toText: (value: string) => value } as const;
 
 /** Text. */
@@ -223,16 +223,16 @@ export function choice<const C extends string, const D extends C | undefined = u
   });
 }
 
-/** Maximum number of items of a list, or of tables in a list, unless a row sets a smaller one. */
+/** Maximum number of items in a list, or of tables in a list, unless a row sets a lower one. */
 export const MAX_ITEMS = 1000;
 
 interface ListRule extends TextRule {
   readonly maxItems?: number;
-  /** The part of an item that must be unique; the whole item when absent. */
+  /** The part of an item that must be unique. Defaults to the whole item. */
   readonly itemKey?: (item: string) => string;
 }
 
-/** A list of distinct texts; `a,b` in the environment and in flags. */
+/** A list of distinct texts, written as `a,b` in the environment and in flags. */
 export function list(options: WithDefault<readonly string[]> & ListRule): SettingField<readonly string[]> {
   const { maxItems = MAX_ITEMS, itemKey = (item) => item } = options;
   return {
@@ -258,7 +258,7 @@ export function list(options: WithDefault<readonly string[]> & ListRule): Settin
   };
 }
 
-/** The value of a JSON text, a `DuplicateKey`, or `otherwise` when the text is not JSON. */
+/** The value of a JSON text, or a `DuplicateKey`. If the text is not JSON, the value is `otherwise`. */
 export function fromJson(raw: string, otherwise: string): unknown {
   try {
     return readJson(raw);
@@ -270,26 +270,26 @@ export function fromJson(raw: string, otherwise: string): unknown {
 interface PairsRule {
   readonly maxItems: number;
   readonly name: RegExp;
-  /** A description of valid names, for "is not …". */
+  /** A description of valid names, used in "is not …". */
   readonly nameWhat: string;
   /** In characters. */
   readonly maxValueLength: number;
 }
 
-/** The pairs of `a=b,c=d`; undefined if the text has another form. */
+/** The pairs in `a=b,c=d`, or undefined if the text has another form. */
 function writtenPairs(raw: string): readonly (readonly [name: string, value: string])[] | undefined {
   const parts = raw.split(",").map((part) => part.trim());
   if (parts.some((part) => !/^[^=]+=/.test(part))) return undefined;
   return parts.map((part) => [part.slice(0, part.indexOf("=")), part.slice(part.indexOf("=") + 1)]);
 }
 
-/** The first name that a text such as `a=b,a=d` repeats. */
+/** The first name that is repeated in a text such as `a=b,a=d`. */
 function repeatedName(raw: string): string | undefined {
   const names = writtenPairs(raw)?.map(([name]) => name) ?? [];
   return names.find((name, at) => names.indexOf(name) < at);
 }
 
-/** A table of texts. In the environment and in flags, it is written as JSON, like every table, or as `a=b,c=d`. */
+/** A table of texts. In the environment and in flags, it is written either as JSON, like every table, or as `a=b,c=d`. */
 export function pairs(options: WithDefault<Readonly<Record<string, string>>> & PairsRule): SettingField<Readonly<Record<string, string>>> {
   return {
     ...options,
@@ -304,7 +304,7 @@ export function pairs(options: WithDefault<Readonly<Record<string, string>>> & P
     },
     toText: (value) => {
       const entries = Object.entries(value);
-      // Commas and spaces separate pairs, so a value that contains one must be written as JSON.
+      // Commas and spaces separate pairs, so a value that contains either of them must be written as JSON.
       const isPlain = entries.every(([name, item]) => /^[^\s=,{[]+$/.test(name) && !/[,\s]/.test(item));
       return isPlain ? entries.map(([name, item]) => `${name}=${item}`).join(",") : JSON.stringify(value);
     },

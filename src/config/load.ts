@@ -7,9 +7,9 @@ import { brokenRules } from "./rules.ts";
 import { SETTING_ROWS, type SettingRow, type Settings, settingsOf, valueOfRow } from "./settings.ts";
 
 export interface SettingProblem {
-  /** Key of the setting; empty when the problem is about the source as a whole. */
+  /** Key of the setting. Empty if the problem concerns the source as a whole. */
   readonly path: string;
-  /** The error with the value, and how to correct it. */
+  /** The error with the invalid value, and how to correct it. */
   readonly message: string;
   /** `file node.toml`, `environment WAYMARK_…`, `flag --…`. */
   readonly source: string;
@@ -19,13 +19,13 @@ export interface SettingSource {
   /** Contents of the settings file. */
   readonly file?: { readonly name: string; readonly text: string; readonly format: "toml" | "json" };
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Values of `serve`'s flags by setting path (`listen.grpc_port`); true for a flag without a value. */
+  /** Values of `serve`'s flags by setting path (`listen.grpc_port`). The value is true for a flag without a value. */
   readonly flags: ReadonlyMap<string, string | true>;
 }
 
 export interface EffectiveSettings {
   readonly settings: Settings;
-  /** Where each value came from, by path: `default`, `file node.toml`, `environment WAYMARK_…`, `flag --…`. */
+  /** The source of each value, by path: `default`, `file node.toml`, `environment WAYMARK_…`, `flag --…`. */
   readonly origins: ReadonlyMap<string, string>;
 }
 
@@ -33,7 +33,7 @@ export type LoadResult =
   | { readonly ok: true; readonly effective: EffectiveSettings }
   | { readonly ok: false; readonly problems: readonly SettingProblem[] };
 
-/** Loads all sources. Returns the effective settings with the source of each, or all problems of all sources. */
+/** Loads all sources. Returns the effective settings with the source of each, or all problems from all sources. */
 export function loadConfig({ file, env, flags }: SettingSource): LoadResult {
   // A later source overrides an earlier one.
   const said = [...(file ? fileSays(file) : []), ...envSays(env), ...flagsSay(flags)];
@@ -57,7 +57,7 @@ export function loadConfig({ file, env, flags }: SettingSource): LoadResult {
   return broken.length > 0 ? { ok: false, problems: broken } : { ok: true, effective: { settings, origins } };
 }
 
-/** A setting's value from a source, in the form of a file, or a problem. */
+/** A setting's value from one source, in the form that is used in a file, or a problem. */
 type SourceValue = SettingProblem | { readonly row: SettingRow; readonly raw: unknown; readonly source: string };
 
 function repeated(source: string, { path, key }: DuplicateKey, ...above: readonly string[]): SettingProblem {
@@ -103,21 +103,21 @@ function isTable(raw: unknown): raw is Readonly<Record<string, unknown>> {
 }
 
 function parseFile({ format, text }: NonNullable<SettingSource["file"]>): unknown {
-  // Some editors put a byte order mark at the start of a file. The TOML parser skips it, JSON.parse does not.
+  // Some editors put a byte order mark at the start of a file. The TOML parser skips it, but JSON.parse does not.
   return format === "json" ? readJson(text.replace(/^\uFEFF/, "")) : parseToml(text);
 }
 
-/** The first line of a parser's message. The other lines show the position in the text. */
+/** The first line of a parser's error message. The other lines show the position in the text. */
 function parserMessage(error: unknown): string {
   if (error instanceof TomlError)
     return `line ${error.line}, column ${error.column}: ${(error.message.split("\n")[0] ?? "").replace("Invalid TOML document: ", "")}`;
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Environment variables of the client commands, which are not settings. */
+/** Environment variables for the client commands, which are not settings. */
 const CLIENT_ENV = new Set(["SERVER", "TLS", "TOKEN", "CA", "CERT", "KEY", "TENANT"].map((word) => `WAYMARK_${word}`));
 
-// Kubernetes puts these into every container of a namespace with a Service called "waymark".
+// In a namespace that has a Service called "waymark", Kubernetes sets these variables in every container.
 const INJECTED = /^WAYMARK_(SERVICE|PORT)(_[A-Z0-9_]*)?$/;
 
 const ENV_NAMES: readonly string[] = SETTING_ROWS.map(({ env }) => env);
@@ -134,7 +134,7 @@ function* envSays(env: SettingSource["env"]): Generator<SourceValue> {
 
 function nearestVariable(name: string): string {
   const word = name.slice("WAYMARK_".length);
-  // Only the group is missing from the name.
+  // The name lacks only the group.
   const same = ENV_NAMES.find((known) => known.endsWith(`__${word}`));
   const words = ENV_NAMES.map((known) => known.slice("WAYMARK_".length));
   return same === undefined ? didYouMean(word, words, "WAYMARK_") : `; did you mean ${same}?`;
@@ -150,12 +150,12 @@ function* flagsSay(flags: SettingSource["flags"]): Generator<SourceValue> {
 
 export interface ShownSetting {
   readonly path: string;
-  /** As a person would write it; `[secret]` for a secret that is set. */
+  /** The value as a person would write it, or `[secret]` for a secret that is set. */
   readonly value: string;
   readonly origin: string;
 }
 
-/** Every setting with its value and source, for people. Secrets are masked. */
+/** Every setting with its value and source, formatted for people. Secrets are masked. */
 export function listSettings(effective: EffectiveSettings): readonly ShownSetting[] {
   return SETTING_ROWS.map((row) => {
     const { path, setting } = row;
@@ -165,12 +165,12 @@ export function listSettings(effective: EffectiveSettings): readonly ShownSettin
   });
 }
 
-/** The same list for programs, as an object by path. */
+/** The same list, formatted for programs as an object by path. */
 export function settingsDocument(effective: EffectiveSettings): Record<string, { readonly value: string; readonly origin: string }> {
   return Object.fromEntries(listSettings(effective).map(({ path, value, origin }) => [path, { value, origin }]));
 }
 
-/** A problem as one line: `listen.grpc_port: 70000 is more than the maximum of 65535 (flag --grpc-port)`. */
+/** A problem as a single line: `listen.grpc_port: 70000 is more than the maximum of 65535 (flag --grpc-port)`. */
 export function problemText({ path, message, source }: SettingProblem): string {
   return `${path === "" ? "" : `${path}: `}${message} (${source})`;
 }

@@ -1,8 +1,8 @@
-/** Settings of a resolver: the group `resolver` of SETTINGS in `settings.ts`. */
+/** Settings for a resolver: the group `resolver` of SETTINGS in `settings.ts`. */
 import { HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
 import { ADDRESS, bool, bytes, int, list, ms, PATH, text } from "./field.ts";
 
-/** The item of `resolver.namespaces` that means the whole catalog. */
+/** The item in `resolver.namespaces` that means the whole catalog. */
 export const EVERYTHING = "*";
 
 /** Values of `notForResolver`. */
@@ -14,9 +14,9 @@ export const AT_RESOLVER = {
 } as const;
 
 const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
-/** More than an hour would be too long for a catalog that changes. */
+/** A value above one hour would be too long for a catalog that changes. */
 const TTL = { min: 1000, max: HOUR_MS } as const;
-/** Minimum memory per entry of resolver.max_entries, in bytes. The counters of requests per name use up to half of this memory. */
+/** Minimum memory per entry of resolver.max_entries, in bytes. The counters of requests per name use up to half of this amount. */
 export const LEAST_ENTRY_BYTES = 64;
 
 export const RESOLVER_SETTINGS = {

@@ -1,4 +1,4 @@
-/** Rules between settings that are each valid by themselves. */
+/** Rules between settings that are each valid on their own. */
 import {
   isHost,
   isLoopbackHost,
@@ -16,10 +16,10 @@ import { hasUpstreamTls } from "./exposure.ts";
 import { LEAST_ENTRY_BYTES } from "./resolver.ts";
 import { SETTING_ROWS, type Settings, valueOfRow } from "./settings.ts";
 
-/** The path of a setting, and how it conflicts with other settings. */
+/** The path of a setting, and how the setting conflicts with others. */
 type BrokenRule = readonly [path: string, message: string];
 
-/** The reason why clients cannot connect to this host. The host can have a zone id. */
+/** Why clients cannot connect to this host. The host can include a zone id. */
 function hostFault(host: string): string | undefined {
   const reason = uncallableReason(host);
   if (reason !== undefined) return `${reason}; no client can connect to it`;
@@ -80,7 +80,7 @@ export function brokenRules(settings: Settings): readonly BrokenRule[] {
   return broken;
 }
 
-/** Summaries exist only in the main thread. */
+/** Summaries exist only on the main thread. */
 function summaryAnswerProblems({ dns, node, summary, fabric }: Settings): readonly BrokenRule[] {
   const path = "dns.summary_answers";
   if (!dns.summaryAnswers) return [];
@@ -92,7 +92,7 @@ function summaryAnswerProblems({ dns, node, summary, fabric }: Settings): readon
   return dns.processes > 0 ? [...alone, [path, "needs dns.processes = 0, because DNS processes have no summaries"]] : alone;
 }
 
-/** Reverse zones must be blocks that end at a label, be distinct, and not be zones of services. */
+/** Reverse zones must be blocks that end at a label boundary. The blocks must be distinct, and must not also be zones of services. */
 function reverseProblems({ dns }: Settings): readonly BrokenRule[] {
   const seen = new Set(dns.zones.map((zone) => zone.replace(/\.$/, "")));
   return dns.reverseZones.flatMap((text): BrokenRule[] => {
@@ -107,7 +107,7 @@ function reverseProblems({ dns }: Settings): readonly BrokenRule[] {
   });
 }
 
-/** Prefixes of views must be distinct, and their total number is bounded. */
+/** Prefixes of views must be distinct, and their total number is limited. */
 function viewProblems({ dns }: Settings): readonly BrokenRule[] {
   const seen = new Map<string, number>();
   for (const [i, { listener = "any", prefixes }] of dns.views.entries())
@@ -147,7 +147,7 @@ function leaseProblems({ catalog }: Settings): readonly BrokenRule[] {
   );
 }
 
-/** TCP ports that are configured for two listeners of one address. Port 0 is any free port, so it does not conflict. */
+/** TCP ports that are configured for two listeners on the same address. Port 0 means any free port, so it does not conflict. */
 function samePorts({ listen, dns, fabric, node }: Settings): readonly (readonly [string, string])[] {
   const isDnsBeside = dns.enabled && (dns.host === undefined || dns.host === listen.host);
   const ports = [
@@ -163,7 +163,7 @@ function samePorts({ listen, dns, fabric, node }: Settings): readonly (readonly 
   });
 }
 
-/** Errors in the settings of a resolver, and settings that the mode does not use. */
+/** Errors in the settings of a resolver, and settings that its mode does not use. */
 function modeProblems(settings: Settings): readonly BrokenRule[] {
   const { node, resolver } = settings;
   const { ttlZoneMs, ttlRegionMs, ttlGlobalMs, maxEntries, maxBytes, tlsCertFile, tlsKeyFile } = resolver;
@@ -205,7 +205,7 @@ function resolverProblems(settings: Settings): readonly BrokenRule[] {
 
 const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or remove the setting';
 
-/** Settings that have no effect in this mode. They are refused, because the user expects an effect. */
+/** Settings that have no effect in this mode. Such settings are refused, because a user who sets them expects an effect. */
 function uselessSettings(settings: Settings): readonly BrokenRule[] {
   const { mode } = settings.node;
   return SETTING_ROWS.flatMap((row): BrokenRule[] => {
@@ -219,7 +219,7 @@ function isOfResolver(path: string): boolean {
   return path.startsWith("resolver.") || path.startsWith("summary.resolver_");
 }
 
-/** Whether a value differs from the default. If absence means automatic, off is not a difference. */
+/** Whether a value differs from the default. If the setting is automatic when absent, "off" does not count as a difference. */
 function asksForSomething(byDefault: unknown, value: unknown): boolean {
   if (byDefault === undefined && value === false) return false;
   return JSON.stringify(value) !== JSON.stringify(byDefault);

@@ -1,7 +1,7 @@
 /**
- * The SETTINGS table: every setting with its default, bounds, unit and meaning. Defaults exist only here; other code receives complete
- * options. The groups dns, fabric, resolver, summary, tenants, limits and quotas have files of their own. To add a setting, add a row and
- * read it (`settings.<group>.<name>`). `load.ts` reads the values from files, the environment and flags.
+ * The SETTINGS table, which contains every setting with its default, bounds, unit and meaning. Defaults are defined only here, and other code
+ * receives complete options. The groups dns, fabric, resolver, summary, tenants, limits and quotas have their own files. To add a setting, add a row
+ * and read it (`settings.<group>.<name>`). `load.ts` reads the values from files, the environment and flags.
  */
 import { GRPC_PORT } from "../lib/addresses.ts";
 import { LABEL_KEY, NODE_BOUNDS, NODE_HOST } from "../lib/bounds.ts";
@@ -30,12 +30,12 @@ const CHECK_SETTINGS = {
   }),
 } as const;
 
-/** Access to endpoints that policy does not cover, because they are not part of a namespace. */
+/** Access to endpoints that are not covered by policy, because they do not belong to a namespace. */
 const ENDPOINT_ACCESS = ["on", "authenticated", "off"] as const;
 
 /**
- * One row for each setting. A name in code ends in its unit (`minTtlMs`); the key in files is the rest of the name in snake_case
- * (`dns.min_ttl`, with a value such as `1s`).
+ * One row for each setting. A name in code ends with its unit (`minTtlMs`). The key in files is the rest of the name in snake_case (`dns.min_ttl`,
+ * with a value such as `1s`).
  */
 const SETTINGS = {
   node: {
@@ -72,7 +72,7 @@ const SETTINGS = {
     resources: list({
       notForResolver: AT_RESOLVER.entry,
       ...NAME,
-      // The node's own entry lists them, and its lists have the default bound.
+      // The node's own entry lists these values, and its lists have the default limit.
       maxItems: LIMIT_SETTINGS.maxListItems.default,
       default: [],
       doc: `Resources of this node, such as gpu; at most ${LIMIT_SETTINGS.maxListItems.default}. ClusterMap can filter nodes by resource.`,
@@ -299,9 +299,9 @@ export type Settings = { readonly [G in keyof SettingFields]: { readonly [N in k
 
 export interface SettingRow {
   readonly group: string;
-  /** Name in code, `minTtlMs`. */
+  /** Name in code, for example `minTtlMs`. */
   readonly name: string;
-  /** Key in files, `dns.min_ttl`. */
+  /** Key in files, for example `dns.min_ttl`. */
   readonly path: string;
   /** `WAYMARK_DNS__MIN_TTL`. */
   readonly env: string;
@@ -317,7 +317,7 @@ export const SETTING_ROWS: readonly SettingRow[] = Object.entries<Readonly<Recor
     }),
 );
 
-/** The settings with a value for each row: either returned by the row's `parse`, or the row's default. */
+/** The settings with one value per row: either the value that the row's `parse` returned, or the row's default. */
 export function settingsOf(valueOf: (row: SettingRow) => unknown): Settings {
   const groups: Record<string, Record<string, unknown>> = {};
   for (const row of SETTING_ROWS) (groups[row.group] ??= {})[row.name] = valueOf(row);
@@ -331,7 +331,7 @@ export function valueOfRow(settings: Settings, { group, name }: SettingRow): unk
   return groups[group]?.[name];
 }
 
-/** The effective `dns.rate`: complete UDP answers per second to one network; 0 means no limit. */
+/** The effective `dns.rate`: complete UDP answers per second to one network. 0 means no limit. */
 export function dnsRate(rate: Settings["dns"]["rate"], isLoopback: boolean): number {
   return rate ?? (isLoopback ? 0 : DNS_RATE_BEYOND_LOOPBACK);
 }

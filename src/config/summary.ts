@@ -1,4 +1,4 @@
-/** Settings of service summaries exchanged between clusters and regions: the group `summary` of SETTINGS in `settings.ts`. */
+/** Settings for service summaries that clusters and regions exchange: the group `summary` of SETTINGS in `settings.ts`. */
 import { DAY_MS, HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
 import { bool, choice, ID, int, list, ms, PATH, PUBLIC_KEY, text } from "./field.ts";
 import { rows } from "./field-table.ts";

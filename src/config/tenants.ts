@@ -9,7 +9,7 @@ const ROLE = {
   what: "mesh.read, mesh.operate, mesh.admin, mesh.resolve or owner:<namespace>",
 } as const;
 const CLAIM = { pattern: /^[\x21-\x7e]{1,128}$/, what: "the name of a claim" } as const;
-/** Only public-key signatures. With HS256, every verifier of a token could also create one. */
+/** Only public-key signatures. With HS256, every service that verifies tokens could also create them. */
 const ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"] as const;
 
 const KNOWN_HEADERS = new Set(["authorization", "x-api-key", "x-request-id", "host", "content-type", "te", "cookie"]);

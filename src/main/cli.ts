@@ -1,4 +1,4 @@
-/** The entry point of the command line, which passes argv, handles signals and sets the exit code. */
+/** The entry point of the command line. This file passes on argv, handles signals and sets the exit code. */
 
 import { openEnvironment } from "../cli/environment.io.ts";
 import type { ServeRequest } from "../cli/environment.ts";
@@ -10,7 +10,7 @@ let signals = 0;
 
 function onSignal(signal: NodeJS.Signals): void {
   signals += 1;
-  // The first signal asks the command to end. The second ends the process immediately.
+  // The first signal requests the command to end. The second signal ends the process immediately.
   if (signals > 1) process.exit(signal === "SIGINT" ? 130 : 143);
   interrupt.abort();
 }
@@ -29,7 +29,7 @@ async function serve(request: ServeRequest): Promise<void> {
   try {
     await serveNode(request, { version: environment.version, interrupt: interrupt.signal });
   } finally {
-    // A thread, a socket or a reader of stderr that does not respond must not keep the process alive, because its parent waits for the exit
+    // A thread, a socket or a reader of stderr that does not respond must not keep the process alive, because its parent is waiting for the exit
     // code.
     setTimeout(() => process.exit(), CLOSE_MS).unref();
   }

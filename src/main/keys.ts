@@ -1,9 +1,9 @@
-/** Announces a key for the command line, which cannot import the signing room. */
+/** Announces a key on behalf of the command line, which cannot import the signing room. */
 import type { AnnouncedKey, KeyToAnnounce } from "../cli/environment.ts";
 import { announcementPem, signAnnouncement } from "../signing/codec.ts";
 import { readSigningKeys } from "../signing/key-file.io.ts";
 
-/** Announces the key of one file with the key of the other. Throws with a message for the operator. */
+/** Signs an announcement of the key in one file with the key in the other. Throws with a message for the operator. */
 export function announceKey({ cluster, keyFile, byFile, ...times }: KeyToAnnounce): AnnouncedKey {
   const { key } = readSigningKeys(keyFile, "the new key");
   const { key: by } = readSigningKeys(byFile, "the key that announces it");

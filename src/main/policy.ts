@@ -1,14 +1,14 @@
-/** Policy files and the verification of audit logs, for the command line, which cannot import the policy room. */
+/** Policy files and the verification of audit logs, on behalf of the command line, which cannot import the policy room. */
 import type { ChainReading, Environment, PolicyReading } from "../cli/environment.ts";
 import { readDocuments } from "../lib/formats/documents.ts";
 import { verifyLines } from "../policy/audit/line.ts";
 import { decodePolicySet, encodePolicySet } from "../policy/set/codec.ts";
 import { formatPolicyFile, readPolicyFile } from "../policy/set/file.ts";
 
-/** Reads a policy file as a node would read it now. */
+/** Reads a policy file in the same way as a node would read it now. */
 export function readPolicy(text: string): PolicyReading {
   const { set, problems } = readPolicyFile(text, { nowWallMs: Date.now() });
-  // Used only when the server reports a fault that cannot be found from the file alone, so the text is parsed again then.
+  // Used only if the server reports a fault that cannot be found from the file alone, so the text is not parsed again before that.
   const lineOf = (path: string): number => {
     const steps = path.split(/[.[\]]+/).filter((step) => step !== "");
     return readDocuments(text).places[0]?.line(steps.map((step) => (/^\d+$/.test(step) ? Number(step) : step))) ?? 0;
@@ -21,7 +21,7 @@ export function writePolicy(policy: Parameters<Environment["writePolicy"]>[0], f
   return formatPolicyFile(decodePolicySet(policy), format);
 }
 
-/** Verifies the hash chain of an audit log in JSON lines. */
+/** Verifies the hash chain of an audit log in JSON lines format. */
 export function verifyAudit(text: string): ChainReading {
   return verifyLines(text);
 }

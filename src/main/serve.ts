@@ -20,7 +20,7 @@ export interface ServeOptions {
   readonly interrupt: AbortSignal;
 }
 
-/** Runs a node until `interrupt` aborts, even before the node is ready. Throws when it cannot start. */
+/** Runs a node until `interrupt` aborts, even before the node is ready. Throws if it cannot start. */
 export async function serveNode({ effective, beforeReady, onReady }: ServeRequest, { version, interrupt }: ServeOptions): Promise<void> {
   const { settings, origins } = effective;
   const { logLevel, logScopes, logFormat } = settings.observability;
@@ -29,8 +29,8 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
   try {
     const onceStarted = async (grpc: string): Promise<void> => {
       await beforeReady?.(grpc);
-      // Node writes its compile cache when the process exits, but not after kill -9. Writing it now costs time at the first start and saves time
-      // at later ones.
+      // Node writes its compile cache when the process exits, but not after kill -9. Writing the cache now costs time at the first start and saves
+      // time at later starts.
       flushCompileCache();
       collectFirst();
     };

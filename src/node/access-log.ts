@@ -8,19 +8,21 @@ import type { OnDenied } from "../policy/set/verdict.ts";
 import type { AcceptedOverride } from "../services/discovery/maintenance.ts";
 import type { AcceptedWrite } from "../services/discovery/write-handlers.ts";
 
-/** Maximum number of namespaces per call with audit records of their own. The entries of all further namespaces share records without a namespace. */
+/**
+ * Maximum number of namespaces per call that get audit records of their own. Entries of any further namespaces share records that have no namespace.
+ */
 const MAX_NAMESPACES = 16;
 
 /** An accepted operation on entries. */
 interface EntriesOperation {
   readonly action: string;
   readonly requestId: string;
-  /** Subjects that each record lists before its entries. */
+  /** Subjects that each record lists in front of its entries. */
   readonly named: readonly string[];
   readonly keys: readonly KeyText[];
   /** Whether no entry changed. */
   readonly isNone: boolean;
-  /** `entries`: the entry if there is only one, otherwise the number of entries. */
+  /** `entries`: the entry if there is only one, or the number of entries. */
   readonly detailOf: (entries: string) => string;
 }
 
@@ -74,19 +76,19 @@ export class AccessLog {
     } else this.#recordEntries(caller, { ...event, named: [], keys, isNone: false, detailOf: (entries) => `${prefix} ${entries}${tail}` });
   };
 
-  /** Records a complete or aborted zone transfer to a secondary DNS server. */
+  /** Records a zone transfer to a secondary DNS server, whether complete or aborted. */
   readonly onTransfer = (caller: Caller, zone: string, detail: string): void => {
     this.#recordAllowed(caller, { action: "transfer", namespace: "", subjects: subjectOf("zone", zone), detail });
   };
 
-  /** HOT: runs per query. It only increments a counter, except for reads in the sample. */
+  /** HOT: runs per query. Only increments a counter, except for reads in the sample. */
   readonly onRead = (caller: Caller, namespace: string): void => {
     if (this.#sampleReads === 0 || ++this.#reads < this.#sampleReads) return;
     this.#reads = 0;
     this.#recordAllowed(caller, { action: "query", namespace, detail: "sampled" });
   };
 
-  /** Writes separate records per namespace, so that each record has the namespace of its entries. */
+  /** Writes separate records per namespace, so that a record's namespace is also the namespace of its entries. */
   #recordEntries(caller: Caller, { action, requestId, named, keys, isNone, detailOf }: EntriesOperation): void {
     const byNamespace = labelsByNamespace(keys);
     if (keys.length === 0) byNamespace.set("", []);

@@ -26,15 +26,15 @@ export class StopDeadline {
 
 /** Lifecycle hooks of an open part. */
 export interface NodeComponent {
-  /** Starts everything that is visible from outside. Runs when all parts are open. */
+  /** Starts everything that is visible outside the process. Runs when all parts are open. */
   start?(): Promise<void> | void;
   /** Reads the part's files again. If a file is unusable, logs the fault and continues to use the old content. */
   reload?(): void;
   /** Stops accepting new work. Resolves when current work has ended, or at the deadline. */
   drain?(by: StopDeadline): Promise<void> | void;
-  /** Minimum time that this part gets to drain, in ms, regardless of how long the parts before it took. */
+  /** Minimum time that this part gets to drain, in ms, even if earlier parts used up the shared time. */
   readonly leastDrainMs?: number;
-  /** Closes the part, even if `start` failed. Work that is unfinished at the deadline is cut or abandoned. */
+  /** Closes the part, even if `start` failed. Work that is unfinished at the deadline is aborted or abandoned. */
   stop?(by: StopDeadline): Promise<void> | void;
   readiness?(time: Time): readonly ReadyCheck[];
   /** Sets the gauges of the part. Runs at each scrape. */
@@ -62,7 +62,7 @@ export class NodeComponents {
     this.#interrupt = interrupt;
   }
 
-  /** Opens a group: several parts that are one part of this list, and that drain and stop in parallel. */
+  /** Opens a group of parts that is a single part of this list. The parts in the group drain and stop in parallel. */
   group(name: string): Promise<NodeComponents> {
     return this.open(
       name,
@@ -79,8 +79,8 @@ export class NodeComponents {
   }
 
   /**
-   * Opens another part. If `open` fails, it must have closed everything that it opened; `stop` closes the parts before it. Rejects with the reason of
-   * `interrupt` if that has aborted.
+   * Opens another part. If `open` fails, it must have closed everything that it opened. `stop` then closes the parts before it. If `interrupt` has
+   * aborted, rejects with its reason.
    */
   async open<T>(name: string, open: () => Promise<T> | T, component: (opened: T) => NodeComponent): Promise<T> {
     this.#interrupt?.throwIfAborted();
@@ -109,7 +109,7 @@ export class NodeComponents {
     }
   }
 
-  /** Drains the parts one after the other, starting with the last one. A part that fails or misses the deadline is logged and abandoned. */
+  /** Drains the parts one after the other, starting with the last one. A part that fails or misses the deadline is logged and then skipped. */
   async drain(by: StopDeadline): Promise<void> {
     for (const part of this.#list.toReversed()) await this.#end(part, "drain", by);
   }

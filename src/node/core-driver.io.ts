@@ -1,4 +1,7 @@
-/** Connects the machine of a node to the journal, the clock and the sockets: it passes inputs to the machine and carries out its orders. It makes no decisions. */
+/**
+ * Connects the machine of a node to the journal, the clock and the sockets: it passes inputs to the machine and carries out its orders. The driver
+ * does not make any decisions.
+ */
 import type { WriteBatch } from "../catalog/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
 import type { LinkId } from "../fabric/io-types.ts";
@@ -28,7 +31,7 @@ export interface DriverPorts {
   now(): Time;
   write(batch: WriteBatch): Promise<void>;
   renewGeneration(generation: number): Promise<void>;
-  /** Called when records have become visible, `commitMs` after they were passed to the journal. */
+  /** Called when records have become visible, `commitMs` milliseconds after they were passed to the journal. */
   onCommitted(recordCount: number, commitMs: number): void;
   /** Called when readers may have new data. */
   wake(): void;
@@ -49,7 +52,7 @@ export class CoreDriver {
   readonly #inputs: NodeInput[] = [];
   /** Orders that have not been carried out yet, oldest first. */
   readonly #outputs: NodeOutput[] = [];
-  /** Callers that wait for the batch that is being written or for the batch that is being filled. */
+  /** Callers that wait for a batch: the one that is being written or the one that is being filled. */
   #waiting: Settlement[] = [];
   /** Writes that wait until other nodes have confirmed this process instance. */
   #confirming: BatchWaiter | undefined;
@@ -72,7 +75,10 @@ export class CoreDriver {
     this.#arm();
   }
 
-  /** Opens the listener for other nodes. The machine queues their messages until `begin`. Rejects with a message for the operator when the listener fails. */
+  /**
+   * Opens the listener for other nodes. The machine queues their messages until `begin`. If the listener fails, rejects with a message for the
+   * operator.
+   */
   async open(transport: TransportOptions): Promise<void> {
     this.#transport = await openFabricTransport(transport, this.#events());
   }
@@ -84,8 +90,8 @@ export class CoreDriver {
   }
 
   /**
-   * Resolves when everything staged so far is on disk and visible; rejects if the disk refused it and it was undone. Undefined if nothing is pending,
-   * so a renewal without changes needs no promise.
+   * Resolves when everything staged so far is on disk and visible. Rejects if the disk refused the staged records, which are then undone. Undefined
+   * if nothing is pending, so a renewal without changes needs no promise.
    */
   durable(): Promise<void> | undefined {
     const batch = this.#machine.durable(this.#outputs);
@@ -99,8 +105,9 @@ export class CoreDriver {
   }
 
   /**
-   * Must be called for each write. Usually returns undefined. After a pause of this process, during which other nodes may have accepted another process
-   * instance, it returns a promise. The promise resolves when other nodes have answered, and rejects with `not_ready` if another process uses this node's id.
+   * Must be called for each write. Usually returns undefined. Returns a promise after a pause of this process, during which other nodes may have
+   * accepted another process instance. The promise resolves when other nodes have answered, and rejects with `not_ready` if another process uses this
+   * node's id.
    */
   confirmed(): Promise<void> | undefined {
     this.#look();
@@ -112,7 +119,7 @@ export class CoreDriver {
     return refusal === undefined ? undefined : Promise.reject(refusal);
   }
 
-  /** Sends a maintenance override to another node, for entries that are registered with that node. Resolves with the result. */
+  /** Sends a maintenance override to another node, for entries that are registered on that node. Resolves with the result. */
   maintain(nodeId: string, maintain: MaintenanceCall): Promise<MaintenanceResult> {
     if (this.#isNetworkClosed || this.#isStopped || this.#transport === undefined) return Promise.resolve({ response: undefined });
     const { promise, resolve } = Promise.withResolvers<MaintenanceResult>();
@@ -122,7 +129,7 @@ export class CoreDriver {
     return promise;
   }
 
-  /** Calls the follower with each further notice of the machine. Returns a function that removes the follower. */
+  /** Calls `follower` with each further notification from the machine. Returns a function that removes the follower. */
   follow(follower: (notice: NodeNotice) => void): () => void {
     this.#followers.add(follower);
     return () => this.#followers.delete(follower);
@@ -143,17 +150,17 @@ export class CoreDriver {
     return this.#transport?.port ?? 0;
   }
 
-  /** Returns the numbers of frames and calls and their bytes, by direction and kind. */
+  /** Returns the numbers of frames, calls and bytes, by direction and kind. */
   stats(): readonly TrafficRow[] {
     return this.#transport?.traffic.rows() ?? [];
   }
 
-  /** Returns the numbers of open connections and refused calls of the transport. */
+  /** Returns the transport's numbers of open connections and refused calls. */
   counts(): ReturnType<FabricTransport["counts"]> | undefined {
     return this.#transport?.counts();
   }
 
-  /** Sets the certificates for new connections. If they do not match, throws and keeps the old ones. */
+  /** Sets the certificates for new connections. If the certificates do not match, throws and keeps the old ones. */
   setTls(tls: FabricTls): void {
     this.#transport?.setTls(tls);
   }
@@ -163,22 +170,23 @@ export class CoreDriver {
     this.#transport?.setClusterToken(token);
   }
 
-  /** Passes an input to the machine. An input that a follower passes waits until the earlier orders have been carried out. */
+  /** Passes an input to the machine. An input that arrives from a follower waits until the earlier orders have been carried out. */
   input(input: NodeInput): void {
     if (this.#isStopped) return;
-    // This may be the first code to run after a pause. The machine must detect the pause before it judges any peer, because it could not receive messages during the pause.
+    // This code may be the first to run after a pause. The machine must detect the pause before it judges any peer, because this node could not
+    // receive messages during the pause.
     this.#look();
     this.#inputs.push(input);
     this.#run();
   }
 
-  /** Leaves the cluster, or only announces a restart. Resolves when the node sends nothing more, after about `withinMs` at the latest. */
+  /** Leaves the cluster, or only announces a restart. Resolves when the node has stopped sending, at the latest after about `withinMs`. */
   async depart(how: "leave" | "keep", withinMs: number): Promise<void> {
     this.input({ kind: "depart", how, withinMs });
     await this.#gone.promise;
   }
 
-  /** Stops receiving and sending. Sockets that are still open after `deadlineMs` are cut. */
+  /** Stops receiving and sending. Sockets that are still open after `deadlineMs` are destroyed. */
   async closeNetwork(deadlineMs: number): Promise<void> {
     this.#isNetworkClosed = true;
     for (const resolve of this.#ordered.values()) resolve({ response: undefined });
@@ -189,7 +197,7 @@ export class CoreDriver {
 
   /** Waits for staged writes, then stops. Idempotent. */
   async close(): Promise<void> {
-    // Records that cannot be written are undone, and their callers get an error. The stop continues.
+    // Records that cannot be written are undone, and their writers get an error. The stop continues.
     await this.durable()?.catch(() => undefined);
     this.#isStopped = true;
     clearTimeout(this.#timer);
@@ -223,7 +231,7 @@ export class CoreDriver {
     return frame;
   }
 
-  /** Handles the inputs in order. The orders of one input are carried out before the next input is handled. */
+  /** Handles the inputs in order. The orders that result from one input are carried out before the next input is handled. */
   #run(): void {
     if (this.#isRunning) return;
     this.#isRunning = true;
@@ -240,7 +248,7 @@ export class CoreDriver {
   }
 
   #carryOut(): void {
-    // Carrying out an order can append further orders, because a pull has orders too.
+    // Carrying out an order can append further orders, for example because a pull produces orders too.
     for (let i = 0; i < this.#outputs.length; i++) {
       const output = this.#outputs[i];
       if (output !== undefined) this.#order(output);
@@ -355,7 +363,7 @@ export class CoreDriver {
     );
   }
 
-  /** Sets the timer. A timer with an earlier deadline is left unchanged, because an early tick has no effect. */
+  /** Sets the timer. A timer with an earlier deadline is left unchanged, because an early tick does no harm. */
   #arm(): void {
     const deadlineMonoMs = this.#isStopped ? NEVER : this.#machine.nextDeadlineMs();
     if (deadlineMonoMs >= this.#timerMonoMs) return;
@@ -366,7 +374,7 @@ export class CoreDriver {
       this.input({ kind: "tick" });
     };
     const waitMs = Math.ceil(deadlineMonoMs - this.#ports.now().monoMs);
-    // A tick that is due runs at the end of this turn of the event loop. A timer would delay it by a millisecond.
+    // A tick that is due runs at the end of this turn of the event loop. A timer would delay the tick by a millisecond.
     if (waitMs > 0) this.#timer = setTimeout(tick, waitMs);
     else setImmediate(tick);
   }
@@ -376,7 +384,7 @@ export class CoreDriver {
     this.#lookTimer = undefined;
   }
 
-  /** Makes the machine check the clock, from `begin` until the network is closed. */
+  /** Makes the machine check the clock regularly, from `begin` until the network is closed. */
   #look(): void {
     if (this.#lookTimer !== undefined && this.#machine.look(this.#ports.now(), this.#outputs)) this.#run();
   }

@@ -1,6 +1,6 @@
 /**
- * The machine of a node. It combines the parts of the node and has no rules of its own. It receives inputs and the time, passes them to its parts
- * (`core/parts/list.ts`), and appends orders for its driver. The product and the simulator run the same machine.
+ * The machine of a node. The machine combines the parts of the node, but does not contain any rules itself. The machine receives inputs and the time,
+ * passes them to its parts (`core/parts/list.ts`), and collects orders for its driver. The product and the simulator run the same machine.
  */
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { CollectsBy } from "../discovery/registrar/registrar.ts";
@@ -34,7 +34,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#parts.readiness;
   }
 
-  /** Returns when this node last received a message directly from the member, in wall-clock ms of this node. */
+  /** Returns the time, in this node's wall-clock ms, at which this node last received a message directly from the member. */
   heardWallMs(nodeId: string): number | undefined {
     return this.#joined?.activity.heardWallMs(nodeId);
   }
@@ -44,7 +44,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#joined?.fabric;
   }
 
-  /** Adds the fabric to this machine. Must be called at most once, before callers are served. Never called on a standalone node. */
+  /** Adds the fabric to this machine. Must be called at most once, and before callers are served. Never called on a standalone node. */
   join(joining: JoinOptions): void {
     assert(this.#joined === undefined && this.#parts.readiness.state === "starting", "the node joins only once, before it is ready");
     this.#parts.join(joining);
@@ -56,8 +56,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   /**
    * Returns the maximum age of the data that callers receive; 0 on a standalone node. A node that was never ready reports the age of the data that it
-   * started with, even if it has caught up and is waiting for something else. Until it is ready it may hide everything, because it is waiting for the
-   * policy of its peers.
+   * started with, even if it has caught up since and only waits for another condition. Before it is ready, it may hide all entries while it waits for
+   * the policy of its peers.
    */
   ageMs(time: Time): number {
     if (this.#joined === undefined) return 0;
@@ -65,7 +65,10 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.readiness.isReady ? fabric.readiness.read(time).ageMs : fabric.readiness.startAgeMs(time);
   }
 
-  /** Returns which tombstones may be collected: none until this node knows whether other nodes exist, because those nodes may lack the tombstones. */
+  /**
+   * Returns which tombstones may be collected. None may be collected until this node knows whether other nodes exist, because those nodes may lack
+   * the tombstones.
+   */
   collectsBy(time: Time): CollectsBy {
     if (this.#joined !== undefined) return this.#joined.fabric.mayCollect(time) ? "age" : "count";
     return this.#parts.readiness.state === "starting" ? "nothing" : "age";
@@ -81,12 +84,12 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#parts.refusals.refusedCount;
   }
 
-  /** For operators: a newer policy that other nodes have and this node does not apply, with the reason. Empty when there is none. */
+  /** For operators: a newer policy that other nodes have but this node does not apply, with the reason. Empty if there is no such policy. */
   get policyNotTaken(): string {
     return this.#joined === undefined ? "" : this.#parts.remotePolicy.notTaken(this.#joined.fabric);
   }
 
-  /** Whether a policy that is applied on this node comes into force in the cluster, according to the linked nodes. */
+  /** Whether a policy that is applied on this node comes into force in the cluster, as reported by the linked nodes. */
   isPolicyTaken(clusterId: string): boolean {
     return this.#joined === undefined || isPolicyTaken(this.#joined.fabric, clusterId);
   }
@@ -110,8 +113,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   }
 
   /**
-   * Must be called every `CLOCK_CHECK_MS` while the event loop runs, and before any decision after a pause. Returns whether the process was paused. During a
-   * pause it could not receive messages, and other nodes may have accepted another process instance.
+   * Must be called every `CLOCK_CHECK_MS` while the event loop runs, and before any decision after a pause. Returns whether the process was paused.
+   * During a pause the process could not receive messages, and other nodes may have accepted another process instance.
    */
   look(time: Time, out: NodeOutput[]): boolean {
     const lagMs = this.#pauses.looked(time);
@@ -131,7 +134,10 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return frame;
   }
 
-  /** HOT: runs per write. Returns the number of the batch that contains everything staged so far. It is the batch that is being written, or the next one. */
+  /**
+   * HOT: runs per write. Returns the number of the batch that contains everything staged so far. The result is either the batch that is being written
+   * or the next one.
+   */
   durable(out: NodeOutput[]): BatchNumber {
     const { writes } = this.#parts;
     const batch = writes.commits.durable();
@@ -139,7 +145,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return batch;
   }
 
-  /** Updates the DNS names after a change of the replica, and wakes the readers that the change concerns. */
+  /** After a change of the replica, updates the DNS names and wakes the readers that the change affects. */
   show(out: NodeOutput[]): void {
     this.#parts.writes.show(out);
   }
@@ -148,7 +154,10 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#parts.list.nextDeadlineMs();
   }
 
-  /** Starts a new generation, because other nodes know more of the current one than this node does. Does nothing while a renewal is in progress. */
+  /**
+   * Starts a new generation, because other nodes know a later state of the current generation than this node does. Does nothing while a renewal is in
+   * progress.
+   */
   loseGeneration(why: LostGeneration, time: Time, out: NodeOutput[]): void {
     this.#parts.list.deliver({ kind: "generationLost", ...why }, time, out);
   }
@@ -159,7 +168,7 @@ function isFromOthers({ kind }: NodeInput): boolean {
   return kind === "asked" || kind === "answered" || kind === "opened" || kind === "received" || kind === "closed";
 }
 
-/** Returns the fabric of a node that has joined others. Fails on a standalone node. */
+/** Returns the fabric of a node that has joined other nodes. Fails on a standalone node. */
 export function fabricOf({ machine: { fabric } }: { readonly machine: Pick<NodeMachine, "fabric"> }): Fabric {
   assert(fabric !== undefined, "the fabric is open");
   return fabric;

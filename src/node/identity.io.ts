@@ -1,4 +1,4 @@
-/** Builds the table of callers (`policy/identity/tenants.ts`) from settings and files, and determines the access of callers without credentials. */
+/** Builds the table of callers (`policy/identity/tenants.ts`) from settings and files, and determines the rights of callers without credentials. */
 
 import { anonymousAccess, exposureFaults, exposureWarnings, hasCredentials } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
@@ -16,7 +16,7 @@ import { credentialWarnings, fileWarnings } from "./files/file-warnings.io.ts";
 export interface CallerIdentities {
   /** Like `ChainPorts.identify`. */
   readonly identify: (header: (name: string) => string | undefined, peer: ConnectionPeer) => Caller | Promise<Caller>;
-  /** Registers a callback for changes after which known callers may be refused or have another identity. */
+  /** Registers a callback for changes that can cause known callers to be refused or to get another identity. */
   follow(onChanged: () => void): void;
   /** Reads token files and the issuer's keys again. If a file cannot be read, the old content stays in force and a warning is logged. */
   reload(): void;
@@ -30,7 +30,7 @@ export interface IdentityOptions {
   readonly now: () => Time;
 }
 
-/** Throws if every client on the network could use the node and no setting allows that. Logs all other warnings. */
+/** Throws if every client on the network could use the node and no setting allows such access. Logs all other warnings. */
 export function checkExposure(settings: Settings, log: Log): void {
   if (settings.fabric.enabled !== false) fabricHost(settings);
   const [fault] = exposureFaults(settings);
@@ -38,14 +38,14 @@ export function checkExposure(settings: Settings, log: Log): void {
   for (const warning of [...exposureWarnings(settings), ...fileWarnings(settings)]) log.warn({ warning }, "settings warning");
 }
 
-/** Returns the roles of callers without a credential. If no credentials are configured, `tenants.anonymous` determines the roles. */
+/** Returns the roles of callers that have no credential. If no credentials are configured, `tenants.anonymous` determines the roles. */
 function anonymousRoles(settings: Settings): readonly string[] {
   const { listen } = settings;
   if (hasCredentials(settings) || !(isLoopbackHost(listen.host) || listen.insecure)) return [];
   return anonymousAccess(settings) === "all" ? MESH_ROLES : ["mesh.read"];
 }
 
-/** Reads the files that the settings name. Rejects with a message that names the setting when a file cannot be used. */
+/** Reads the files that the settings name. If a file cannot be used, rejects with a message that names the setting. */
 export async function openIdentities(options: IdentityOptions): Promise<CallerIdentities> {
   const { settings, clusterId } = options;
   const { tenants } = settings;
@@ -89,14 +89,14 @@ export async function openIdentities(options: IdentityOptions): Promise<CallerId
   };
 }
 
-/** Returns one identity for all callers. It reads no header, because no credentials are configured. */
+/** Returns the same identity for all callers. Headers are ignored, because no credentials are configured. */
 function sharedIdentity(as: {
   readonly roles: readonly string[];
   readonly tenant: string;
   readonly cluster: string;
 }): CallerIdentities["identify"] {
   const { roles, tenant, cluster } = as;
-  // HOT: one call per request on a node with default settings. It allocates a single object.
+  // HOT: called once per request on a node with default settings. Allocates only one object.
   return (_header, { address }) => ({ principal: "", tenant, cluster, roles, isAuthenticated: false, address });
 }
 
@@ -105,7 +105,7 @@ async function openTokens({ settings, log, now }: IdentityOptions, defaults: Ide
   if (jwt === undefined) return undefined;
   const { principalClaim, tenantClaim, clusterClaim, rolesClaim } = jwt;
   const claims = { principal: principalClaim, tenant: tenantClaim, cluster: clusterClaim, roles: rolesClaim };
-  // Loaded only here, because most nodes verify no tokens and the library takes 20 ms to load.
+  // Loaded only here, because most nodes do not verify tokens and the library takes 20 ms to load.
   const { TokenVerifier } = await import("../policy/identity/tokens.io.ts");
   const verifier = new TokenVerifier(
     { ...jwt, claims, defaults },

@@ -1,4 +1,4 @@
-/** Limits and quotas of a node. Settings and policy set them; metrics count refusals, and the audit records them. */
+/** Limits and quotas of a node. The settings and the policy set them. Metrics count refusals, and the audit log records them. */
 
 import { isNamespace, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import type { EntryIndex } from "../catalog/query/entry-index.ts";
@@ -22,27 +22,27 @@ export interface NodeLimitsOptions {
   readonly settings: Pick<Settings, "limits" | "node" | "quotas" | "tenants">;
   readonly metrics: Metrics;
   readonly policies: PolicySource;
-  /** The visible entries, which quotas count. */
+  /** The visible entries, to which quotas apply. */
   readonly lookup: EntryIndex;
-  /** Number of checks that this node runs for a tenant's entries. Present on nodes where entries are registered. */
+  /** Number of checks that this node runs for a tenant's entries. Present on nodes that accept registrations. */
   readonly tenantChecks?: (tenant: string) => number;
   readonly now: () => Time;
   /** Audit sink that records refusals. Refusals are also counted in metrics. */
   readonly audit?: Pick<AuditSink, "record"> | undefined;
   /** Present when several threads share the limits: `sharedBuckets` of the `SharedLimits` that `nodeSharedLimits` returned. */
   readonly makeBuckets?: MakeBuckets | undefined;
-  /** Present in a worker: asks the main thread, which counts the open watches of all workers. */
+  /** Present in a worker: sends a request to the main thread, which counts the open watches of all workers. */
   readonly watches?: Pick<WorkerWatches, "open"> | undefined;
 }
 
 export class NodeLimits {
   readonly #options: NodeLimitsOptions;
-  /** Undefined when no limit is set. */
+  /** Undefined if no limit is set. */
   readonly #rates: RateLimiter | undefined;
   /** The same limits for DNS queries over TCP. */
   readonly #dnsRates: RateLimiter | undefined;
   readonly #refusals: RefusalAudit;
-  /** Caches whether the last used policy has quotas. */
+  /** Whether the last used policy has quotas, as a cached result. */
   #quotaCheck: { readonly policy: Policy; readonly hasQuotas: boolean } | undefined;
   readonly #hidden = new HiddenAnswers((answers) => this.#reportHidden(answers));
   readonly #hasSettings: boolean;
@@ -67,18 +67,20 @@ export class NodeLimits {
     });
   }
 
-  /** Makes additional buckets when several threads share the limits; otherwise undefined. */
+  /** Makes additional buckets if several threads share the limits, or returns undefined. */
   get makeBuckets(): MakeBuckets | undefined {
     return this.#options.makeBuckets;
   }
 
-  /** Uses up a token of the caller, or throws `discovery_rate_limited`. Undefined when no limit is set. */
+  /** Consumes one of the caller's rate-limit tokens, or throws `discovery_rate_limited`. Undefined if no limit is set. */
   get admit(): ((caller: Caller, cost: CallCost, monoMs: number) => void) | undefined {
     const rates = this.#rates;
     return rates === undefined ? undefined : (caller, cost, monoMs) => rates.admit(caller, cost, monoMs);
   }
 
-  /** Like `admit`, for DNS queries over TCP. These limits do not apply to queries over UDP, because their source address can be forged. */
+  /**
+   * Like `admit`, for DNS queries over TCP. These limits do not apply to queries over UDP, because the source address of such a query can be forged.
+   */
   get admitDns(): ((caller: Caller, monoMs: number) => void) | undefined {
     const rates = this.#dnsRates;
     return rates === undefined ? undefined : (caller, monoMs) => rates.admit(caller, "read", monoMs);
@@ -91,7 +93,7 @@ export class NodeLimits {
     const isLimited = namespaceReadsPerMinute > 0 || namespaceWritesPerMinute > 0;
     const admitIn: CallAdmission["admitIn"] = ({ context, cost, namespaces, asked }) => {
       const { caller, time } = context;
-      // The handler refuses an invalid name. A hidden namespace has no bucket, because a bucket would reveal how busy the namespace is.
+      // The handler will refuse an invalid name. A hidden namespace does not get a bucket, because a bucket would reveal how busy the namespace is.
       const counted = namespaces.filter(
         (namespace) => isNamespace(namespace, PROTOCOL_BOUNDS) && (cost === "write" || this.#sees(this.#viewer(caller, asked), namespace)),
       );
@@ -109,8 +111,8 @@ export class NodeLimits {
   }
 
   /**
-   * Counts an open watch until the returned function is called. `namespace` is empty if the watch is not counted for a namespace. Throws
-   * `discovery_rate_limited` or `quota_exceeded`.
+   * Counts an open watch until the returned function is called. `namespace` is empty if the watch does not count towards the limit of a namespace.
+   * Throws `discovery_rate_limited` or `quota_exceeded`.
    */
   openWatch(caller: Caller, namespace: string): () => void {
     const release = this.#rates?.openWatch(caller);
@@ -132,7 +134,7 @@ export class NodeLimits {
     this.#refusals.close(this.#options.now());
   }
 
-  /** Returns whether the policy has quotas. Its rules are read only once. */
+  /** Returns whether the policy has quotas. The rules of a policy are read only once. */
   #hasRules(): boolean {
     const { policy } = this.#options.policies;
     if (this.#quotaCheck?.policy !== policy) {
@@ -142,7 +144,7 @@ export class NodeLimits {
     return this.#quotaCheck.hasQuotas;
   }
 
-  /** Uses the bound of the settings when the rule sets none. */
+  /** Uses the limit from the settings if the rule does not set one. */
   #namespaceQuota(namespace: string): NamespaceQuota {
     const { namespaceEntries, namespaceWatches, namespaceBytes } = this.#options.settings.quotas;
     const own = this.#options.policies.policy.ruleOf(namespace)?.quota;
@@ -181,13 +183,13 @@ export class NodeLimits {
     this.note(refusal);
   }
 
-  /** Adds a refusal to the audit, at most one record per second and caller. Metrics are updated elsewhere. */
+  /** Adds a refusal to the audit log, with at most one record per second and caller. Metrics are updated elsewhere. */
   note(refusal: RefusedAct, count = 1): void {
     if (this.#options.audit === undefined) return;
     this.#refusals.note(refusal, this.#options.now(), count);
   }
 
-  /** Records the counted refusals when a record is due. */
+  /** Records the counted refusals if a record is due. */
   tick(time: Time): void {
     this.#hidden.tick(time);
     this.#refusals.tick(time);
@@ -197,19 +199,22 @@ export class NodeLimits {
     return Math.min(this.#hidden.nextDeadlineMs(), this.#refusals.nextDeadlineMs());
   }
 
-  /** HOT: runs per DNS answer in which the policy hides entries of these namespaces. Metrics and audit are updated at the next tick, at most once per second. */
+  /**
+   * HOT: runs per DNS answer in which the policy hides entries of these namespaces. Metrics and audit log are updated at the next tick, at most once
+   * per second.
+   */
   noteHidden(caller: Caller, address: string, namespaces: readonly string[]): void {
     this.#hidden.note(caller, address, namespaces);
   }
 
   #reportHidden({ caller, address, namespaces, count }: HiddenAnswer): void {
     const { metrics, policies, settings } = this.#options;
-    // The record has the tenant but not the cluster, so the cluster is added when the view belongs to another one.
+    // The record contains the tenant but not the cluster, so the cluster is added if the view belongs to another cluster.
     const ofCluster = caller.cluster === settings.node.clusterId ? [] : [`cluster ${caller.cluster}`];
     metrics.inc("dns_policy_denials_total", {}, count);
     for (const namespace of namespaces) {
       const { allowed, reason, rule } = policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
-      // The policy now in force allows the namespace. The reason why an earlier policy hid it is lost.
+      // The policy now in force allows the namespace. The reason why an earlier policy hid it is no longer known.
       if (allowed) continue;
       metrics.inc("discovery_policy_denials_total", { action: "query", reason: reasonLabel(reason) }, count);
       const detail = [...ofCluster, ...(rule === "" ? [] : [`rule ${rule}`])].join(", ");
@@ -217,7 +222,7 @@ export class NodeLimits {
     }
   }
 
-  /** Like `note`, for DNS queries. All callers share one record per second, because a forger can use any number of addresses. */
+  /** Like `note`, for DNS queries. All callers share one record per second, because a client with forged addresses can use any number of them. */
   noteDns(refusal: RefusedAct, count = 1): void {
     const { caller, detail } = refusal;
     const fullDetail = `dns, last from ${caller.address}${detail === "" ? "" : `: ${detail}`}`;
@@ -236,35 +241,38 @@ function ratesOf(
   return new RateLimiter(settings.limits, onRefusal, makeBuckets && ((sort, options) => makeBuckets(`${of} ${sort}`, options)));
 }
 
-/** Makes the limits that the main thread shares with all threads that serve calls and DNS queries. The hash key is random. */
+/** Makes the limits that the main thread shares with all threads that serve calls and DNS queries. The key of the hash function is random. */
 export function nodeSharedLimits(settings: Pick<Settings, "dns" | "limits">, hashKey: HashKey): SharedLimits {
   return shareLimits(hashKey, (makeBuckets) => {
     for (const which of ["calls", "dns"] as const) ratesOf(which, { settings, makeBuckets }, () => undefined);
-    // The memory does not depend on the rate, so any rate will do.
+    // The memory size does not depend on the rate, so any rate will do.
     if (settings.dns.enabled) void new ResponseRates({ perSecond: 1, maxNetworks: settings.dns.rateNetworks, makeBuckets });
   });
 }
 
-// Counts the DNS answers in which the policy hides entries. They are reported to metrics and audit later, in one batch: reporting each answer immediately
-// took longer than answering, so an unknown client could detect hidden entries by the response time (semantics.md, DNS).
+// Counts the DNS answers in which the policy hides entries. The counts are later reported to the metrics and the audit log in one batch. Reporting
+// each answer immediately took longer than answering, so an unknown client could detect hidden entries by the response time (semantics.md, DNS).
 
 /** Minimum time between two reports, in ms. */
 const SPACING_MS = 1000;
-/** Maximum number of namespace lists with separate counts. Further answers are counted under the last list, because clients can make up any number of names. */
+/**
+ * Maximum number of namespace lists that are counted separately. Any further answers are counted under the last list, because clients can make up any
+ * number of names.
+ */
 const MAX_COUNTED = 1024;
 
 /** Answers to one caller that hide the same namespaces. */
 interface HiddenAnswer {
   readonly caller: Caller;
   readonly namespaces: readonly string[];
-  /** Address of the last client. */
+  /** Address of the most recent client. */
   address: string;
   count: number;
 }
 
 export class HiddenAnswers {
   readonly #report: (answers: HiddenAnswer) => void;
-  /** Counts by list, compared by identity: while an answer is cached, its list is the same array. */
+  /** Counts by list. Lists are compared by identity, because the list of a cached answer is always the same array. */
   readonly #byList = new Map<readonly string[], HiddenAnswer>();
   #counted: HiddenAnswer[] = [];
   #reportedMonoMs = Number.NEGATIVE_INFINITY;
@@ -282,7 +290,7 @@ export class HiddenAnswers {
     counted.count += 1;
   }
 
-  /** Reports the counts when a report is due. */
+  /** Reports the counts if a report is due. */
   tick(time: Time): void {
     if (time.monoMs >= this.nextDeadlineMs()) this.reportAll(time);
   }

@@ -58,28 +58,31 @@ export function connectionCountOf({ grpc, edge }: Pick<NodeListeners, "edge" | "
 }
 
 export interface ListenersOptions extends DnsAnsweringOptions {
-  /** All services. Their limits and the catalog names that DnsService reads are added later. */
+  /** All services. The limits of the services and the catalog names that DnsService reads are added later. */
   readonly services: readonly ServiceDefinition[];
-  /** Prefix of generated request ids, for calls without one. It is unique to this thread among all threads of all nodes. */
+  /** Prefix of generated request ids, for calls that have none. The prefix is unique among all threads of all nodes. */
   readonly idPrefix: string;
   readonly limits: Pick<NodeLimits, "admission" | "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns" | "noteHidden">;
   readonly identities: Pick<CallerIdentities, "follow" | "identify">;
   /** Calls back whenever the node starts or stops serving. The health service reports this state. */
   readonly followServing: (onServing: (isServing: boolean) => void) => void;
-  /** Whether any thread or process of the node answers DNS. The health service reports it. */
+  /** Whether any thread or process of the node answers DNS. The health service reports this state. */
   readonly dnsPresence: Pick<DnsPresence, "follow">;
   /** Data about the node itself that the HTTP edge shows. */
   readonly sources: Omit<HttpSources, "metricsAccess" | "settings">;
-  /** The source of each setting. If absent, all settings have their defaults. */
+  /** The origin of each setting. Absent if all settings have their defaults. */
   readonly origins?: EffectiveSettings["origins"] | undefined;
-  /** Absent when no other thread of the node has listeners. */
+  /** Absent if no other thread of the node has listeners. */
   readonly shared?: SharedPorts | undefined;
 }
 
 /** Options of the DNS listener. */
 export type DnsListenerOptions = DnsAnsweringOptions & Pick<ListenersOptions, "shared">;
 
-/** Opens all listeners, one after the other. During a stop they drain in parallel; HTTP continues to answer until the node has announced its departure. */
+/**
+ * Opens all listeners, one after the other. During a stop they drain in parallel. HTTP continues to answer until the node has announced its
+ * departure.
+ */
 export async function openListeners(options: ListenersOptions, parts: NodeComponents): Promise<NodeListeners> {
   const group = await parts.group("listeners");
   const { settings, metrics } = options;
@@ -110,7 +113,7 @@ export async function openListeners(options: ListenersOptions, parts: NodeCompon
       observe: () => connections("grpc", listener.acceptor.sockets.size),
     }),
   );
-  // When separate processes of the node answer DNS, this thread answers only DNS over HTTP.
+  // When separate DNS processes answer queries, this thread answers only DNS over HTTP.
   const hasDns = settings.dns.enabled && settings.dns.processes === 0;
   const dns =
     hasDns || (settings.dns.enabled && settings.dns.https)
@@ -123,7 +126,7 @@ export async function openListeners(options: ListenersOptions, parts: NodeCompon
     (listener) => ({
       reload: () => {
         listener.acceptor.reloadTls();
-        // DnsService still reports the keys when this thread does not answer DNS.
+        // DnsService reports the keys even if this thread does not answer DNS.
         if (!hasDns) (dns ?? zoneKeys)?.reload();
       },
       drain: (by) => listener.drain(by.leftMs()),
@@ -134,7 +137,7 @@ export async function openListeners(options: ListenersOptions, parts: NodeCompon
   return { grpc, edge, dns: hasDns ? await openDnsListener(options, group, dns) : undefined };
 }
 
-/** Opens only the listener for DNS. */
+/** Opens only the DNS listener. */
 export function openDnsListener(
   options: DnsListenerOptions,
   parts: NodeComponents,
@@ -170,7 +173,7 @@ export function openDnsListener(
   );
 }
 
-/** Makes the source of DNS names of other clusters, for names without an entry in this cluster. Undefined when DNS does not answer from summaries. */
+/** Makes the source of DNS names in other clusters, for names without an entry in this cluster. Undefined if DNS does not answer from summaries. */
 export function clusterNames(
   { dns, listen }: Settings,
   { summaries, dnsNames, now }: Pick<ClusterNamesParts, "dnsNames" | "now"> & { readonly summaries: SummaryReads | undefined },
@@ -180,7 +183,7 @@ export function clusterNames(
   return new ClusterNames({ summaries, dnsNames, hosts, zones: dns.zones, now });
 }
 
-/** Returns the `/readyz` line about DNS. The line reports only that the gateway is open; other lines report the state of the catalog. */
+/** Returns the `/readyz` line about DNS. The line reports only whether the gateway is open, and other lines report the state of the catalog. */
 export function dnsCheck({ dns }: Settings, { host, udp }: DnsEndpoint, more = ""): ReadyCheck {
   return { name: "dns", ok: true, detail: `answers for ${dns.zones.join(", ")} on ${hostPort(host, udp)}${more}` };
 }
@@ -228,7 +231,10 @@ function openEdge(
   });
 }
 
-/** Any host name is accepted if TLS is on or every caller needs a credential. The header of a trusted proxy is no such credential, because a web page can send it. */
+/**
+ * Any host name is accepted if TLS is on or every caller needs a credential. The header of a trusted proxy is not such a credential, because a web
+ * page can send it.
+ */
 function webRules(settings: Settings): WebRules {
   const { listen, tenants, tls } = settings;
   const needsCredential = anonymousAccess(settings) === "none" && tenants.trustedHeader === undefined;
@@ -239,7 +245,7 @@ function webRules(settings: Settings): WebRules {
   };
 }
 
-/** If callers without a credential have no access, endpoints that would be open to everyone require authentication. */
+/** If callers without a credential have no access, authentication is required even for endpoints that would normally be open. */
 function endpointAccess(access: "on" | "authenticated" | "off", settings: Settings): "on" | "authenticated" | "off" {
   return access === "on" && anonymousAccess(settings) === "none" ? "authenticated" : access;
 }
@@ -280,14 +286,14 @@ function openChain(options: ListenersOptions, services: readonly ServiceDefiniti
   });
 }
 
-/** A bug may have left wrong state in the process, so it exits, as after any uncaught error, and restarts from its data on disk. */
+/** A bug may have left the process in an invalid state, so the process exits, as after any uncaught error, and restarts from its data on disk. */
 function endProcess(fault: Error): void {
   queueMicrotask(() => {
     throw fault;
   });
 }
 
-/** Makes the audit record of a refused call. An unknown caller is identified by its address. */
+/** Makes the audit record for a refused call. An unknown caller is identified by its address. */
 function refusedAct({ service, method, address, caller, error }: RefusedCall, clusterId: string): RefusedAct {
   return {
     caller: caller ?? anonymousCaller(clusterId, address),
@@ -317,7 +323,7 @@ function dnsOverHttp(answers: DnsAnswers): DnsMessages {
 
 // The descriptors of all protos that a node serves, as written by `npm run gen`.
 
-/** Returns a `FileDescriptorSet` with comments. Throws when the file is missing from the installation. */
+/** Returns a `FileDescriptorSet` with comments. Throws if the installation does not contain the file. */
 export function ownDescriptors(): Uint8Array {
   return readFileSync(new URL("../../gen/descriptors.binpb", import.meta.url));
 }

@@ -1,20 +1,20 @@
-/** Measures the load of this node since the last measurement. Other nodes read it in the NODE entry and in ListPeers. */
+/** Measures the load of this node since the last measurement. Other nodes get it from the NODE entry and from ListPeers. */
 import type { LoadView } from "../catalog/entry/view.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { MetricsSum } from "../lib/metrics/sum.ts";
 
-/** The metrics of one thread, or their sum over several. */
+/** The metrics of one thread, or their sum over several threads. */
 type LoadCounts = Pick<Metrics | MetricsSum, "seriesOf" | "histogramsOf">;
 
 export interface LoadSources {
   readonly metrics: LoadCounts;
   /** Open connections. */
   readonly connectionCount: () => number;
-  /** Share of the time since the last call in which the event loop was busy. */
+  /** Share of the time since the last call during which the event loop was busy. */
   readonly utilization: () => number;
 }
 
-/** Status codes that indicate a failure or overload of this node. Errors that callers cause are not counted. */
+/** Status codes that indicate a failure or overload of this node. Errors that callers cause are not included. */
 const FAILURES: ReadonlySet<string> = new Set([
   "UNKNOWN",
   "DEADLINE_EXCEEDED",

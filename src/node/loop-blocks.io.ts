@@ -1,4 +1,4 @@
-/** Watches how long the event loop of this process is blocked. While it is blocked, no request is answered and no lease is renewed. */
+/** Measures how long the event loop of this process is blocked. While the loop is blocked, requests are not answered and leases are not renewed. */
 import { performance } from "node:perf_hooks";
 import type { Log } from "../lib/log.io.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
@@ -6,8 +6,8 @@ import type { NodeComponent } from "./components.io.ts";
 import { LOOK_MS, LoopBlocks } from "./loop-blocks.ts";
 
 /**
- * Watching begins at `start`, because no client can be waiting while the catalog is being loaded. `monitorEventLoopDelay` of Node.js has the same cost but
- * misses a block that begins right after a read and reset.
+ * Measuring begins at `start`, because no client can be waiting while the catalog is being loaded. `monitorEventLoopDelay` of Node.js has the same
+ * cost but misses a block that begins right after its values are read and reset.
  */
 export function watchEventLoop(log: Pick<Log, "warn">, metrics: Metrics): NodeComponent {
   const blocks = new LoopBlocks(metrics.histogram("waymark_event_loop_block_ms", {}));

@@ -1,7 +1,9 @@
 /** Measures how long the event loop was blocked, and decides when to log a warning. */
 import type { Histogram } from "../lib/metrics/metrics.ts";
 
-/** Interval of the timer that checks the loop, in ms. The timer wakes an idle node. A measured block can be shorter than the actual one by up to this interval. */
+/**
+ * Interval of the timer that checks the loop, in ms. The timer wakes an idle node. A block can measure shorter than it was by up to this interval.
+ */
 export const LOOK_MS = 20;
 /** The histogram counts the longest block of each second. */
 const SECOND_MS = 1000;
@@ -13,7 +15,7 @@ const WARN_EVERY_S = 60;
 export interface LoopWarning {
   /** Length of the longest block since the last warning, in ms. */
   readonly blockMs: number;
-  /** Number of seconds since the last warning that had a block of at least `WARN_MS`. */
+  /** Number of seconds since the last warning with a block of at least `WARN_MS`. */
   readonly seconds: number;
 }
 
@@ -31,7 +33,7 @@ export class LoopBlocks {
     this.#histogram = histogram;
   }
 
-  /** Must be called every `LOOK_MS`. Returns a warning when one is due. */
+  /** Must be called every `LOOK_MS`. Returns a warning if one is due. */
   look(monoMs: number): LoopWarning | undefined {
     const lookedMonoMs = this.#lookedMonoMs ?? monoMs - LOOK_MS;
     if (this.#lookedMonoMs === undefined) this.#secondEndMonoMs = monoMs + SECOND_MS;

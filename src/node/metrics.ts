@@ -37,7 +37,7 @@ export function observeCatalog({ metrics, replica, leases, registrar, fanout, ma
   metrics.set("waymark_ready", {}, machine.readiness.isServing ? 1 : 0);
 }
 
-/** Counts entries by kind and scope. The `lookups` must have no key in common. */
+/** Counts entries by kind and scope. The `lookups` must not have any key in common. */
 export function observeEntries(metrics: Metrics, lookups: readonly Pick<EntryIndex, "count">[]): void {
   for (const kind of Object.values(KIND)) {
     for (const scope of [SCOPE.LOCAL, SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL]) {
@@ -55,7 +55,7 @@ export function observeWatches(metrics: Metrics, { replica, fanout }: Pick<Obser
   metrics.set("waymark_watch_lag_revisions", {}, lag);
 }
 
-/** Sets the metrics of the journal and of the records that wait to be written to it. */
+/** Sets the metrics of the journal and of the records that are queued for it. */
 export function observeJournal({
   metrics,
   journal,
@@ -69,7 +69,7 @@ export function observeJournal({
 
 const STATES = ["fresh", "stale", "dropped"] as const;
 
-/** Counts stored summaries by the state of their source clusters. */
+/** Counts the stored summaries by the state of their source clusters. */
 export function observeSummaries(metrics: Metrics, held: HeldSummaries, time: Time): void {
   const sources = held.sources(time);
   for (const state of STATES)
@@ -82,7 +82,7 @@ export function observeSummaries(metrics: Metrics, held: HeldSummaries, time: Ti
 
 const CLUSTER_STATES = ["fresh", "stale", "gone"] as const;
 
-/** Counts the source clusters that this node should receive, by state. A dropped cluster and a cluster that never reported both count as `gone`. */
+/** Counts the source clusters that this node should receive, by state. Both a dropped cluster and a cluster that never reported count as `gone`. */
 export function observeClusters(metrics: Metrics, held: Pick<HeldSummaries, "sources">, clusters: readonly string[], time: Time): void {
   const states = new Map(held.sources(time).map(({ source, state }) => [source, state]));
   const received = clusters.map((cluster) => {

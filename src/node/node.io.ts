@@ -53,8 +53,8 @@ import { ZoneSerials } from "./zone-serials.io.ts";
 const random = draws(randomFillSync);
 
 /**
- * Starts a node and resolves when it is ready. Rejects with a message for the operator when the node cannot start, and with the reason of `interrupt`
- * if that aborts before all parts are open. Before it rejects, it closes everything that it opened.
+ * Starts a node and resolves when it is ready. Rejects with a message for the operator if the node cannot start. Rejects with the reason of
+ * `interrupt` if that aborts before all parts are open. Before it rejects, it closes everything that it opened.
  */
 export function startNode(options: NodeOptions): Promise<RunningNode> {
   return startParts(options, openParts);
@@ -134,7 +134,7 @@ function journalPart(journal: NodeCore["journal"]): NodeComponent {
     stop: () => journal.close(),
     readiness: () => {
       const { isFailing, lastError } = journal.stats();
-      // Always ok, because reads continue while the disk refuses writes. This line is for clients that must write.
+      // Always ok, because reads continue while the disk refuses writes. This line is for clients that need to write.
       return [{ name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "accepts writes" }];
     },
   };
@@ -152,7 +152,7 @@ function corePart(core: NodeCore): NodeComponent {
     readiness: () => {
       const { clockFault } = machine.writeEligibility;
       return [
-        // A node that was ready once stays ready. Later gaps appear in the age of its data and are no reason to remove it from service.
+        // A node that was ready once stays ready. Later gaps show in the age of its data and are no reason to remove the node from service.
         { name: "catalog", ok: machine.readiness.isReady, detail: machine.readiness.isReady ? "loaded" : "loading" },
         { name: "clock", ok: clockFault === "", detail: clockFault === "" ? "in sync with peers" : clockFault },
       ];
@@ -164,7 +164,10 @@ function corePart(core: NodeCore): NodeComponent {
   };
 }
 
-/** Always ok: a node still answers if it runs on its last valid policy, or denies everything because it has none. Removing it from service would not help. */
+/**
+ * Always ok: a node still answers if it runs on its last valid policy, or denies all requests because it has none. Removing it from service would not
+ * help.
+ */
 function policyCheck({ policies, machine }: NodeCore) {
   const { isEnabled, inForce, degraded } = policies.status;
   const here = degraded || (isEnabled ? `version ${inForce?.number} in force` : "none configured");
@@ -193,13 +196,13 @@ interface OpenedNode {
   readonly reached: CallerAccess;
 }
 
-/** Starts everything that is visible from outside, and waits until the node is ready. */
+/** Starts everything that is visible outside the process, and waits until the node is ready. */
 async function serve(options: NodeOptions, { core, policy, fabric, reached }: OpenedNode, parts: NodeComponents): Promise<RunningNode> {
   const { settings, log, interrupt } = options;
   const { identity, listeners, machine, driver } = core;
   const advertised = nameListeners(settings, listeners, reached.endpoints, fabric.listener);
   await reached.synced();
-  // Covers an interrupt that arrived while the last part opened.
+  // Handles an interrupt that arrived while the last part was being opened.
   interrupt?.throwIfAborted();
   options.onOpened?.(() => parts.reload());
   // A program that reads this line may immediately call the node, or change a token and send SIGHUP.
@@ -247,7 +250,7 @@ interface ServedNode {
   readonly workerGroups: WorkerGroups;
 }
 
-/** How callers reach the node: through the listeners of this thread, or through the listeners of read workers. */
+/** How callers reach the node: through the listeners of either this thread or the read workers. */
 interface CallerAccess {
   readonly endpoints: NodeEndpoints;
   readonly callers: LoadSources;
@@ -276,7 +279,7 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
         });
       },
       dnsPresence: workerGroups.dnsPresence,
-      // `/readyz` shows the lines of all parts.
+      // `/readyz` shows the lines from all parts.
       sources: {
         readiness: () => ({ isDraining: machine.readiness.isDraining, checks: parts.readiness(now()) }),
         scrape: workerGroups.scrape,
@@ -287,7 +290,7 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
     },
     parts,
   );
-  // The utilization of this thread is always added by `publishSelf`.
+  // `publishSelf` always adds the utilization of this thread.
   const callers = { metrics, connectionCount: () => connectionCountOf(listeners), utilization: () => 0 };
   return { endpoints: endpointsOf(listeners), callers, synced: () => {} };
 }
@@ -300,7 +303,7 @@ async function openReadWorkers(options: NodeOptions, served: ServedNode, parts: 
   return { endpoints: { calls, dns }, callers: workers.callers, synced: () => workers.synced() };
 }
 
-/** Opens separate processes for the DNS listeners. All other listeners are opened in the same place as without such processes. */
+/** Opens separate processes for the DNS listeners. All other listeners are opened in the same place as they are without DNS processes. */
 async function openDnsProcesses(
   options: NodeOptions,
   served: ServedNode,

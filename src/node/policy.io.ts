@@ -1,4 +1,4 @@
-/** The policy of a node: its store and audit log, its versions, the policy file, and the service for all of them. */
+/** The policy of a node: its store and audit log, its versions, the policy file, and the service that exposes them. */
 
 import type { Scope } from "../catalog/entry/scope.ts";
 import type { Settings } from "../config/settings.ts";
@@ -29,7 +29,7 @@ import { isOthersInSnapshot } from "./snapshot-file.io.ts";
 
 export interface NodePolicy {
   readonly service: ServiceDefinition;
-  /** Applies the policy file if the cluster has no policy. Must be called when this node is ready. */
+  /** Applies the policy file if the cluster has no policy. Must be called when this node becomes ready. */
   letIn(): Promise<void>;
   /** Reads the policy file again. */
   reload(): void;
@@ -47,14 +47,14 @@ export interface NodePolicyOptions {
   readonly tick: (wake: () => void) => () => void;
 }
 
-/** Returns the facts of the catalog and of the settings that a dry run reads. */
+/** Returns the facts from the catalog and the settings that a dry run reads. */
 function factsOf({ replica, reads, identity }: NodeCore, settings: Settings): CatalogFacts {
   const exportScope = CHANNEL_OF[settings.summary.exportScope];
   const channels = (listed: readonly Scope[]) => channelsOf(listed, { ...settings.summary, exportScope });
   return catalogFactsForPlan(replica, reads, { viewers: viewersOf(settings, identity.clusterId), channels });
 }
 
-/** Puts the last stored policy in force, then the policy file if it has changed. */
+/** Puts the last stored policy in force, and then the policy file if it has changed. */
 export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePolicy> {
   const { settings, log, core, audit, store, tick } = options;
   const { policies, identity, replica, machine, driver, guard } = core;
@@ -140,8 +140,8 @@ function carryOut(notice: NodeNotice, parts: { tasks: TaskRunner; policyStore: P
 }
 
 /**
- * Applies the policy file, if there is one, at a start. The returned functions apply it again: `again` after the file may have been edited, and `letIn`
- * when this node is ready.
+ * Applies the policy file, if there is one, at startup. The returned functions apply it again: `again` after the file may have been edited, and
+ * `letIn` when this node is ready.
  */
 async function appliedFile(policyFile: PolicyFile, tasks: TaskRunner, options: NodePolicyOptions) {
   const { settings, log, core, mayBeOthers } = options;
@@ -174,7 +174,7 @@ function logPolicy(log: Log, { policies }: NodeCore): void {
   else if (isEnabled) log.info({ number: inForce?.number, version: inForce?.version, ruleCount: inForce?.ruleCount }, "policy in force");
 }
 
-/** Opens the policy store. A node whose store cannot be opened still runs, but denies everything, because it cannot know its policy. */
+/** Opens the policy store. A node whose store cannot be opened still runs, but denies all requests, because it cannot know its policy. */
 export async function openPolicyStore({ persistence }: Settings, log: Log): Promise<ControlStore> {
   const { dataDir: directory, ephemeral, newGeneration: takesAsItIs } = persistence;
   if (ephemeral) return openMemoryStore();
@@ -197,7 +197,7 @@ function viewersOf({ tenants }: Settings, clusterId: string): readonly Viewer[] 
   return [{ clusterId, tenant: "" }, ...viewers];
 }
 
-/** Returns the clusters and regions that a rule may name: those in the catalog and in the settings. */
+/** Returns the clusters and regions that a rule may name: the ones in the catalog and the ones in the settings. */
 function knownPlaces(core: NodeCore, { tenants, fabric, summary }: Settings): ReadonlySet<string> {
   const { clusterId, region } = core.identity;
   const known = new Set([clusterId, region]);

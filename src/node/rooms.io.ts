@@ -1,4 +1,4 @@
-/** Builds the parts of a node from the clocks, the random sources and the journal of this process. It opens no socket. */
+/** Builds the parts of a node with the clocks, the random sources and the journal of this process. Does not open any socket. */
 import { randomBytes, randomFillSync } from "node:crypto";
 import { Leases } from "../catalog/leases.ts";
 import type { EffectiveSettings } from "../config/load.ts";
@@ -22,16 +22,16 @@ import { isMarked } from "./fabric/members-file.io.ts";
 
 /** The parts of a node and its driver. */
 export interface NodeCore extends RestoredRooms {
-  /** The wakers of the readers of the catalog and, if any, of the readers of summaries. */
+  /** Functions that wake the readers of the catalog and, if any, the readers of summaries. */
   readonly wakeups: readonly WatchWaker[];
   /** Called when readers may have new data, or when there are new messages for read workers. */
   readonly wakes: Set<() => void>;
   readonly driver: CoreDriver;
   readonly journal: Journal;
   readonly metrics: Metrics;
-  /** Records who did what. Undefined in tests that need no audit. */
+  /** Records which caller performed which operation. Undefined in tests that do not need audit records. */
   readonly audit: Pick<AuditSink, "record"> | undefined;
-  /** Applies the policy in force to catalog and watches. Resolves when every listener shows it. */
+  /** Applies the policy in force to the catalog and to watches. Resolves when every listener uses that policy. */
   switchPolicy(): Promise<void>;
   /** Resolves when every watch that keeps up has received the last policy change, so that the next change may begin. */
   policyDelivered(): Promise<void>;
@@ -39,7 +39,7 @@ export interface NodeCore extends RestoredRooms {
 
 export interface CoreOptions {
   readonly settings: Settings;
-  /** The source of each setting. If absent, all settings have their defaults. */
+  /** The origin of each setting. Absent if all settings have their defaults. */
   readonly origins?: EffectiveSettings["origins"] | undefined;
   readonly log: RootLog;
   readonly version: string;
@@ -53,7 +53,10 @@ function newGeneration({ wallMs }: Pick<Time, "wallMs">): number {
 }
 
 const TOKEN_BYTES = 12;
-/** Number of tokens per call for random bytes. A call for 12 bytes takes 5 µs; a call for 3,000 bytes takes little more. */
+/**
+ * Number of tokens that are made from one call for random bytes. A call for 12 bytes takes 5 µs, and a call for 3,000 bytes is only slightly
+ * slower.
+ */
 const TOKENS = 256;
 
 /** Returns a function that makes the random parts of lease ids. */
@@ -78,14 +81,14 @@ export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
   return openJournal({ ...made, directory: persistence.dataDir, forceNewGeneration: persistence.newGeneration, log: log.child("journal") });
 }
 
-/** Stores that are open before the parts are built. */
+/** Stores that are opened before the parts are built. */
 export type OpenedStores = Pick<NodeCore, "journal" | "metrics"> &
   Partial<Pick<NodeCore, "audit"> & { readonly seals: KeySources | undefined }>;
 
 /** Keys of clusters, on a node that stores summaries. */
 type KeySources = Pick<SummaryKeySources, "announcements" | "keys" | "signer">;
 
-/** Builds the parts of a node and fills them with the records of the journal. */
+/** Builds the parts of a node and fills them with the records from the journal. */
 export async function buildCore(options: CoreOptions, { journal, metrics, audit, seals: keys }: OpenedStores): Promise<NodeCore> {
   const { settings, log, version, stallClock = clockOfLoop() } = options;
   const leases = new Leases(randomBytes(4).readUInt32BE());
@@ -117,7 +120,7 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit,
   return { ...rooms, wakeups, wakes, driver, journal, metrics, audit, ...switching };
 }
 
-/** Decides which summaries of other regions are shown, based on the borders in the settings. */
+/** Decides which summaries from other regions are shown, based on the borders in the settings. */
 function importsOf(rows: Settings["fabric"]["borders"], here: string, keys: KeySources["keys"]): SummaryKeySources["imports"] {
   const isImported = importRule(rows.map(({ clusterId, import: imports }) => ({ clusterId, imports })));
   return (source, namespace) => keys.regionOf(source) === here || isImported(source, namespace);

@@ -23,7 +23,7 @@ export interface SelfOptions {
   readonly callers: LoadSources;
 }
 
-/** Publishes this node's entry, and after that its load. Rejects when the entry is invalid or the disk refuses it. */
+/** Publishes this node's entry and then its load. Rejects if the entry is invalid or the disk refuses it. */
 export async function publishSelf(core: NodeCore, { settings, log, listeners, callers }: SelfOptions): Promise<void> {
   const { driver } = core;
   const own = loopUtilization();
@@ -40,7 +40,7 @@ export async function publishSelf(core: NodeCore, { settings, log, listeners, ca
     await driver.durable();
     if (refused.length > 0) throw refused[0];
   } catch (error) {
-    // A wrong clock, or another process with this id, does not abort the start, because other nodes find this node in the member list.
+    // A wrong clock, or another process with this id, does not abort the start, because other nodes find this node through the member list.
     if (!isNotEligible(error)) throw error;
     log.error({ err: error }, "entry of this node not written, trying again");
   }
@@ -61,7 +61,7 @@ function isNotEligible(error: unknown): boolean {
   return error instanceof WaymarkError && (error.reason === "clock_skew" || error.reason === "not_ready");
 }
 
-/** Returns a function that measures the share of time since its last call in which the event loop was busy. */
+/** Returns a function that measures the share of time since its last call during which the event loop was busy. */
 function loopUtilization(): () => number {
   let since: EventLoopUtilization = performance.eventLoopUtilization();
   return () => {

@@ -1,4 +1,7 @@
-/** The snapshot file in the data directory, with the replicated data of other nodes. It is read for a warm start and written when the machine orders it. */
+/**
+ * The snapshot file in the data directory, which contains the replicated data of other nodes. The file is read for a warm start, and is written when
+ * the machine orders it.
+ */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { nodesInSnapshot } from "../fabric/snapshot/snapshot.ts";
@@ -10,7 +13,7 @@ import { inSlices, readSnapshotFile, setAsideSnapshotFile, touchSnapshotFile, wr
 import type { KeepSnapshot } from "./core/snapshots.ts";
 import { type WarmParts, type WarmStart, warmStart } from "./core/warm-start.ts";
 
-/** Maximum size of a snapshot, about four million entries. A larger snapshot is not written. */
+/** Maximum size of a snapshot, enough for about four million entries. A larger snapshot is not written. */
 const MAX_BYTES = 1 << 30;
 
 /** Whether a node with this data directory was ever in sync with others. */
@@ -18,7 +21,7 @@ export function hasSnapshot(directory: string): boolean {
   return existsSync(join(directory, DATA_FILES.snapshot));
 }
 
-/** Whether a snapshot in this data directory has data of other nodes. An unreadable snapshot is assumed to have some. */
+/** Whether a snapshot in this data directory contains data from other nodes. An unreadable snapshot is assumed to contain such data. */
 export async function isOthersInSnapshot(directory: string, nodeId: string): Promise<boolean> {
   const file = await readSnapshotFile(join(directory, DATA_FILES.snapshot), MAX_BYTES);
   if (file === undefined) return false;
@@ -26,7 +29,7 @@ export async function isOthersInSnapshot(directory: string, nodeId: string): Pro
 }
 
 export class SnapshotFile {
-  /** Undefined with `--ephemeral`: there is never a snapshot. */
+  /** Undefined with `--ephemeral`, because there is never a snapshot. */
   readonly #path: string | undefined;
   readonly #log: Log;
   readonly #stop = new AbortController();
@@ -37,7 +40,7 @@ export class SnapshotFile {
     this.#log = log;
   }
 
-  /** Restores the content of the file. Returns "ignored" when the file cannot be used. Must be called before anything is received. */
+  /** Restores the content of the file. Returns "ignored" if the file cannot be used. Must be called before anything is received. */
   async restore(parts: WarmParts): Promise<WarmStart | "ignored" | undefined> {
     if (this.#path === undefined) return undefined;
     try {
@@ -51,21 +54,24 @@ export class SnapshotFile {
       this.#log.info({ recordCount, refusedCount, ageMs, tookMs }, "restored the data of other nodes from the snapshot");
       return warm;
     } catch (error) {
-      // A bug interrupted the restore. The node must not run with half a snapshot. The file is set aside, so that the next start does not fail on it again.
+      // A bug interrupted the restore. The node must not run with half a snapshot. The file is renamed, so that the next start does not fail on it
+      // again.
       if (error instanceof InvariantError) await setAsideSnapshotFile(this.#path);
       rethrowInvariant(error);
       return this.#ignored(error instanceof Error ? error.message : String(error));
     }
   }
 
-  /** Writes a snapshot, or only marks the existing one as current. Returns whether it succeeded; never rejects. Must not be called concurrently. */
+  /**
+   * Writes a snapshot, or only marks the existing one as current. Returns whether it succeeded, and never rejects. Must not be called concurrently.
+   */
   keep(order: KeepSnapshot): Promise<boolean> {
     const kept = this.#keep(order);
     this.#writing = kept;
     return kept;
   }
 
-  /** Stops writing. The file on disk stays as it is. */
+  /** Stops writing. The file on disk does not change. */
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#writing;
@@ -92,7 +98,7 @@ export class SnapshotFile {
     }
   }
 
-  /** Logs an ignored file. The file stays untouched until the first snapshot of this process instance is due, and is then set aside. */
+  /** Logs that the file is ignored. The file stays untouched until the first snapshot of this process instance is due, and is then renamed. */
   #ignored(fault: string): "ignored" {
     this.#log.warn({ path: this.#path, fault }, "snapshot ignored: other nodes will send their data again");
     return "ignored";

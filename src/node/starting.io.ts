@@ -10,11 +10,13 @@ import type { NodeFabric } from "./fabric/fabric.io.ts";
 import type { CoreOptions } from "./rooms.io.ts";
 
 export interface NodeOptions extends CoreOptions {
-  /** Runs when the gRPC listener answers and before the node is ready; `grpc` is its `host:port`. */
+  /** Called when the gRPC listener accepts calls, before the node is ready. `grpc` is the `host:port` of the listener. */
   readonly beforeReady?: ((grpc: string) => Promise<void>) | undefined;
-  /** Aborts when the node must stop, even while it opens its parts or is not ready yet. */
+  /** Aborts if the node must stop, even if it is still opening its parts or is not ready yet. */
   readonly interrupt?: AbortSignal | undefined;
-  /** Runs when the listeners are open, even if the node is not ready: `reload` reads the certificates, the token files and the policy file again. */
+  /**
+   * Called when the listeners are open, even if the node is not ready. `reload` reads the certificates, the token files and the policy file again.
+   */
   readonly onOpened?: ((reload: () => void) => void) | undefined;
   /** Called before each step of the start. */
   readonly onStep?: OnStep;
@@ -24,13 +26,13 @@ export interface RunningNode {
   readonly nodeId: string;
   /** Listener name to `host:port`. */
   readonly listeners: Readonly<Record<string, string>>;
-  /** Why the node was not ready at the end of its start, for example because its clock is wrong. Empty when it was ready. */
+  /** Why the node was not ready at the end of its start, for example because its clock is wrong. Empty if it was ready. */
   readonly fault: string;
-  /** Drains the node, sends watchers a last cursor, waits for open calls for a limited time, and closes all parts. Idempotent. */
+  /** Drains the node, sends watchers a final cursor, waits for open calls for a limited time, and closes all parts. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** Updates the metrics of all parts, the version and the dropped log lines at each scrape. */
+/** At each scrape, updates the metrics of all parts, the version and the count of dropped log lines. */
 export function observe({ version, log }: NodeOptions, metrics: Metrics, parts: NodeComponents): void {
   metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
   metrics.onCollect(() => {
@@ -39,12 +41,15 @@ export function observe({ version, log }: NodeOptions, metrics: Metrics, parts: 
   });
 }
 
-/** Time that a failed start has to close its open parts, in ms. Parts that are still open after that end with the process. */
+/** Time in which a failed start must close its open parts, in ms. Parts that are still open after this time end with the process. */
 const FAILED_CLOSE_MS = 1000;
-/** Time that a stop has in addition to the time for open calls, in ms: for the departure announcement, the last snapshot, and pending disk writes. */
+/**
+ * Additional time for a stop besides the time for open calls, in ms. This time is for the departure announcement, the last snapshot, and pending disk
+ * writes.
+ */
 const CLOSING_MS = 2000;
 
-/** Opens the parts of a process. Closes all of them when the start fails or is interrupted. */
+/** Opens the parts of a process. If the start fails or is interrupted, closes all of them. */
 export async function startParts(
   options: NodeOptions,
   open: (options: NodeOptions, parts: NodeComponents) => Promise<RunningNode>,
@@ -54,7 +59,8 @@ export async function startParts(
   try {
     return await open(options, parts);
   } catch (error) {
-    // An interrupted start closes its parts as carefully as a stop of a ready node. It has had no callers yet, so there is nothing to drain.
+    // An interrupted start closes its parts as carefully as a ready node does when it stops. The node has not had any callers yet, so there is
+    // nothing to drain.
     const isStopped = interrupt?.aborted === true && error === interrupt.reason;
     if (isStopped) log.info({ stopTimeoutMs: settings.node.stopTimeoutMs }, "node is stopping");
     await parts.stop(new StopDeadline(isStopped ? settings.node.stopTimeoutMs + CLOSING_MS : FAILED_CLOSE_MS));
@@ -66,12 +72,15 @@ export function auditPart(audit: Awaited<ReturnType<typeof openAuditLog>>): Node
   return {
     reload: () => audit.reopenFile(),
     stop: () => audit.close(),
-    // Always ok, because no answer depends on the audit log. Records that the disk refuses are queued, or counted as lost.
+    // Always ok, because no answer depends on the audit log. Records that the disk refuses are either queued or counted as lost.
     readiness: () => [{ name: "audit", ok: true, detail: audit.fault === "" ? "accepts records" : audit.fault }],
   };
 }
 
-/** Stops a node. Open calls get `stopTimeoutMs`; everything that closes after them shares an additional `CLOSING_MS`. `drain` makes the node refuse new work. */
+/**
+ * Stops a node. Open calls get `stopTimeoutMs`. Everything that closes after them shares an additional `CLOSING_MS`. `drain` makes the node refuse
+ * new work.
+ */
 export async function stopParts(
   parts: NodeComponents,
   { settings, log }: NodeOptions,

@@ -26,11 +26,11 @@ export interface ZoneSerialsParts extends ZoneChangesSources {
 }
 
 export class ZoneSerials implements NodeComponent {
-  /** Published serials by class of viewers, as 32-bit numbers. Read workers read them too. */
+  /** Published serials by class of viewers, as 32-bit numbers. Read workers also read these serials. */
   readonly announced: SharedArrayBuffer;
   readonly #versions: ZoneVersions;
   readonly #changes: ZoneChanges;
-  /** Undefined with `--ephemeral`: the serials then begin from the clock at each start. */
+  /** Undefined with `--ephemeral`. In that case the serials begin from the clock at each start. */
   readonly #path: string | undefined;
   readonly #log: Pick<Log, "warn">;
   readonly #stop = new AbortController();
@@ -49,7 +49,10 @@ export class ZoneSerials implements NodeComponent {
     this.#changes = new ZoneChanges(sources, callers);
   }
 
-  /** Reads the stored serials. Resolves when the first serials are stored and published. Undefined while DNS is off, because no serials are needed then. */
+  /**
+   * Reads the stored serials. Resolves when the initial serials are stored and published. Undefined while DNS is off, because serials are not needed
+   * then.
+   */
   static async open(parts: ZoneSerialsParts): Promise<ZoneSerials | undefined> {
     const { dns, persistence } = parts.settings;
     if (!dns.enabled) return undefined;
@@ -68,7 +71,7 @@ export class ZoneSerials implements NodeComponent {
 
   #look(): void {
     this.#changes.look(this.#versions);
-    // Only one write runs at a time. Changes in the meantime go into the next version.
+    // Only one write runs at a time. Changes that occur in the meantime are part of the next version.
     if (this.#writing !== undefined) return;
     const serials = this.#versions.cut(now());
     if (serials !== undefined) void this.#keep(serials);
@@ -78,7 +81,8 @@ export class ZoneSerials implements NodeComponent {
   #keep(serials: ClassSerials): Promise<void> {
     const kept = this.#write(serials).finally(() => {
       this.#writing = undefined;
-      // A failing disk must not keep new data from secondary servers. Without the file, a restart begins from the clock, which is not behind the serials unless it was set back.
+      // A failing disk must not prevent secondary servers from receiving new data. Without the file, a restart begins from the clock, which is not
+      // behind the serials unless the clock was set back.
       this.#versions.tell();
     });
     this.#writing = kept;
@@ -98,7 +102,7 @@ export class ZoneSerials implements NodeComponent {
   }
 }
 
-/** The serials before this start. */
+/** The serials from before this start. */
 interface PriorSerials {
   readonly kept: ClassSerials;
   readonly atLeast?: number;
@@ -106,7 +110,10 @@ interface PriorSerials {
 
 const NOTHING: PriorSerials = { kept: new Map() };
 
-/** Reads the stored serials. An unusable file is set aside, and the new serials are at least its time: its serials were not ahead of the clock then, unless the clock had been set back. */
+/**
+ * Reads the stored serials. An unusable file is renamed, and the new serials start at the time of the file or later: the serials in the file were not
+ * ahead of the clock at that time, unless the clock had been set back.
+ */
 async function readBefore(path: string, log: Pick<Log, "warn">): Promise<PriorSerials> {
   try {
     const file = await readSnapshotFile(path, MAX_ZONE_FILE_BYTES);

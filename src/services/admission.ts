@@ -1,6 +1,6 @@
 /**
- * Applies the limits that depend on the request, namespace rate limits and quotas of open watches, by wrapping the handlers of a service.
- * Handlers of methods without limits are not wrapped.
+ * Applies the limits that depend on the request by wrapping the handlers of a service. These limits are namespace rate limits and quotas of open
+ * watches. Handlers of methods without limits are not wrapped.
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import type { Time } from "../lib/machine.ts";
@@ -12,20 +12,20 @@ import type { CallContext, MethodHandler, ServiceDefinition, StreamSource } from
 
 export interface CallAdmission {
   /**
-   * Consumes one token of each namespace. If a namespace has no token left, consumes none and throws `discovery_rate_limited`. Undefined when
-   * namespaces have no limit. `asked` is the viewer that the request names.
+   * Consumes one token from each namespace. If a namespace has no token left, consumes none and throws `discovery_rate_limited`. Undefined if
+   * namespaces have no limit. `asked` is the viewer that the request specifies.
    */
   readonly admitIn:
     | ((call: { context: CallContext; cost: CallCost; namespaces: readonly string[]; asked: RequestedViewer | undefined }) => void)
     | undefined;
   /**
-   * Counts a watch until the returned function is called. Returns undefined if watches are not counted, and a promise if another thread
-   * counts them. Throws, or rejects with, `discovery_rate_limited` or `quota_exceeded`.
+   * Counts a watch until the returned function is called. Returns undefined if watches are not counted, or a promise if another thread counts them.
+   * Throws, or rejects with, `discovery_rate_limited` or `quota_exceeded`.
    */
   openWatch(caller: Caller, namespace: string, asked: RequestedViewer | undefined): (() => void) | Promise<() => void> | undefined;
 }
 
-/** The part of a method's options that limits need. */
+/** The part of a method's options that the limits use. */
 interface LimitOptions {
   readonly cost: CallCost;
   readonly namespacesOf: NamespacesOf;
@@ -33,8 +33,9 @@ interface LimitOptions {
 }
 
 /**
- * Returns undefined for a method that is never limited, or whose requests contain no namespace. A prefix is treated as the namespace of that name, so that a
- * query by prefix gets no extra allowance. A request to unregister a whole lease contains no namespace, so only the limit of the caller applies.
+ * Returns undefined for a method that is never limited, or whose requests contain no namespace. A prefix is treated as a namespace with the same
+ * name, so that a query by prefix gets no extra allowance. A request to unregister a whole lease contains no namespace, so only the limit of the
+ * caller applies.
  */
 function concernOf(desc: DescMethod): LimitOptions | undefined {
   const cost = costOf(desc);
@@ -48,7 +49,7 @@ function askedOf({ hasViewer }: LimitOptions, request: Message): RequestedViewer
   return hasViewer ? (request as { readonly viewer?: RequestedViewer }).viewer : undefined;
 }
 
-/** Returns the service with its limits and quotas checked before its handlers run. */
+/** Returns the service with checks of its limits and quotas before its handlers run. */
 export function admitted(service: ServiceDefinition, admission: CallAdmission): ServiceDefinition {
   const handlers: Record<string, MethodHandler> = { ...service.handlers };
   for (const method of service.desc.methods) {

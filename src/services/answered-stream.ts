@@ -14,7 +14,7 @@ export function answeringEach<I extends Message, O extends Message>(handle: Unar
   };
 }
 
-/** Accepts no further request while the promise of an answer is pending, or while the client has not read the last answer. */
+/** Does not accept further requests while the promise of an answer is pending, or while the client has not read the last answer. */
 class AnsweredStream<I extends Message, O extends Message> implements RequestListener<I> {
   readonly #handle: UnaryHandler<I, O>;
   readonly #answers: AnswerSink<O>;
@@ -29,7 +29,7 @@ class AnsweredStream<I extends Message, O extends Message> implements RequestLis
     this.#context = context;
   }
 
-  // HOT: once per renewal. A synchronous answer to a client that keeps up creates no promise.
+  // HOT: runs once per renewal. A synchronous answer to a client that keeps up does not create a promise.
   message(request: I, time: Time): void {
     const answer = this.#handle(request, { ...this.#context, time });
     if (!(answer instanceof Promise)) {
@@ -37,7 +37,7 @@ class AnsweredStream<I extends Message, O extends Message> implements RequestLis
       return;
     }
     this.#wait();
-    answer.then((known) => this.#send(known)).catch((thrown: unknown) => this.#answers.fail(thrown)); // Also catches a failure of the send.
+    answer.then((known) => this.#send(known)).catch((thrown: unknown) => this.#answers.fail(thrown)); // Also catches errors when the answer is sent.
   }
 
   halfClosed(): void {
@@ -69,7 +69,7 @@ class AnsweredStream<I extends Message, O extends Message> implements RequestLis
   #goOn(): void {
     if (!this.#isWaiting) return;
     this.#isWaiting = false;
-    this.#answers.resume(); // Delivers the requests received meanwhile. One of them may pause the stream again.
+    this.#answers.resume(); // Delivers the requests that were received in the meantime. One of these requests may pause the stream again.
     this.#endIfDue();
   }
 

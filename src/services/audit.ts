@@ -64,7 +64,7 @@ async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: AuditRequ
   return { records: records.map(wireRecord), nextPageToken: hasMore ? encodeAuditToken(nextBefore, filter) : "" };
 }
 
-/** Returns the record that the caller kept from an earlier check. It exposes a log that was rewritten with a consistent hash chain. */
+/** Returns the record that the caller saved from an earlier check. This record exposes a log that was rewritten with a consistent hash chain. */
 function knownPoint({ knownNumber, knownHash }: VerifyAuditRequest): readonly ChainPoint[] {
   if (knownNumber === 0n && knownHash === "") return [];
   if (knownNumber === 0n) throw invalid("known_number", "must be set together with known_hash: set both fields or neither");

@@ -1,4 +1,4 @@
-/** Implements `PeerService.Keys`, the cluster keys that this node trusts, and the paging of all lists of that service. */
+/** Implements `PeerService.Keys`, which returns the cluster keys that this node trusts, and the paging for all lists in that service. */
 
 import { create, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -38,7 +38,7 @@ export interface KeysRequest {
 /** Query parameters of a list. */
 export const PAGE = ["limit", "page_token"] as const;
 
-/** Number of digits for the position of a key in the list of its cluster. */
+/** Number of digits in the position of a key in its cluster's list. */
 const PLACE_DIGITS = 6;
 
 export function keysAnswer(
@@ -63,7 +63,7 @@ export function keysAnswer(
 
 const checkKeys = requestCheckOf(PeerServiceKeysRequestSchema);
 
-/** Returns the answer of `Keys`, and the same answer without its time. Throws `invalid_argument`. */
+/** Returns the answer of `Keys`, and the same answer without the time. Throws `invalid_argument`. */
 export function keysJson(listed: ListedKeys, asked: RouteParameters) {
   const request = create(PeerServiceKeysRequestSchema, { clusterId: asked["cluster_id"] ?? "", ...pageOf(asked) });
   checkKeys(request);
@@ -89,7 +89,7 @@ function wireKey({ cluster, region, keyId, publicKey, counts, announced, signs }
   });
 }
 
-/** Limits the time to the range of a Timestamp, which ends with the year 9999. An announcement may name any time. */
+/** Limits the time to the range of a Timestamp, which ends with the year 9999. An announcement can contain any time. */
 function timestampOf(wallMs: number) {
   return timestampFromMs(Math.min(wallMs, MAX_WALL_MS));
 }

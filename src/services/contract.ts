@@ -1,6 +1,6 @@
 /**
- * Reads the properties of an rpc from the options in its proto, once per method: its cost, its namespaces, the process that answers it, the
- * access that it requires, and the rules of its request. The properties of gRPC's own services are defined here.
+ * Reads the properties of an rpc from the options in its proto, once per method: its cost, its namespaces, the process that answers it, the access
+ * that it requires, and the rules for its requests. The properties of gRPC's own services are defined here.
  */
 import {
   type DescField,
@@ -23,9 +23,9 @@ import type { RefusedAct } from "../policy/audit/record.ts";
 import { type Caller, demandRole, hasRole, isOwner, isOwnerOf, type MeshRole } from "../policy/identity/caller.ts";
 import type { CallCost } from "../policy/limits/rate-limits.ts";
 
-/** Replaces the options of `waymark.options.v1` for gRPC's own services, whose protos we cannot annotate. All these services only read. */
+/** Replaces the options of `waymark.options.v1` for gRPC's own services, whose protos cannot be annotated. All of these services only read data. */
 export interface ForeignFacts {
-  /** Undefined when calls are never limited. */
+  /** Undefined if calls are never limited. */
   readonly cost: CallCost | undefined;
   /** Whether calls need no credential, regardless of the settings, and are also answered while the server drains. */
   readonly isForEverybody: boolean;
@@ -34,7 +34,7 @@ export interface ForeignFacts {
 const REFLECTION: ForeignFacts = { cost: "read", isForEverybody: false };
 
 const SERVICES: Readonly<Record<string, ForeignFacts>> = {
-  // Load balancers have no credential, and must see that a node drains. A load balancer that gets no answer removes the node.
+  // Load balancers have no credential, and must see that a node is draining. A load balancer that gets no answer removes the node.
   "grpc.health.v1.Health": { cost: undefined, isForEverybody: true },
   "grpc.reflection.v1.ServerReflection": REFLECTION,
   "grpc.reflection.v1alpha.ServerReflection": REFLECTION,
@@ -45,16 +45,16 @@ function foreignFacts({ parent }: DescMethod): ForeignFacts | undefined {
   return SERVICES[parent.typeName];
 }
 
-/** Returns whether a call of the method never changes anything. */
+/** Returns whether calls of the method never change anything. */
 export function changesNothing(desc: DescMethod): boolean {
   return foreignFacts(desc) !== undefined || costOf(desc) === "read" || desc.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
 }
 
 /**
- * Returns the kind of token that a call of the method consumes, and undefined when the method is never limited. `ServerInfo` is not limited, because operators
- * need it for diagnosis. Renewals are not limited, because otherwise leases would expire during a flood. Renewals are cheap, and `catalog.load_interval` and
- * the number of entries bound their reports. Calls between nodes have their own bounds. Opening a watch costs as much as a read. An rpc without a cost is a bug
- * and aborts the start.
+ * Returns the kind of token that a call of the method consumes, or undefined if the method is never limited. `ServerInfo` is not limited, because
+ * operators need it for diagnosis. Renewals are not limited, because limits could make leases expire during a flood. Renewals are cheap, and the load
+ * reports that they carry are limited by `catalog.load_interval` and the number of entries. Calls between nodes have separate limits. Opening a watch
+ * costs as much as a read. A missing cost is a bug and aborts the start.
  */
 export function costOf(desc: DescMethod): CallCost | undefined {
   const foreign = foreignFacts(desc);
@@ -83,7 +83,8 @@ export function isRefusedByResolvers(desc: DescMethod): boolean {
 
 /**
  * Returns whether a resolver may proxy calls of the method to its upstream without checking access itself. The upstream checks the resolver's access instead of
- * the caller's. Therefore methods that depend on the caller need a handler on the resolver. Writes need one too, because the audit log must name the caller.
+ * the caller's. Therefore, a resolver needs its own handlers for methods that depend on the caller. A resolver also needs handlers for writes,
+ * because the audit log must name the caller.
  */
 export function isProxied(desc: DescMethod): desc is DescMethodUnary {
   const { answeredBy, resolver, act, namespaceFields } = getOption(desc, call);
@@ -91,7 +92,7 @@ export function isProxied(desc: DescMethod): desc is DescMethodUnary {
   return isForNode && act === Act.UNSPECIFIED && namespaceFields.length === 0 && changesNothing(desc) && desc.methodKind === "unary";
 }
 
-/** Returns whether servers of this kind must have a handler for the method. An rpc without `answered_by` is a bug and aborts the start. */
+/** Returns whether servers of this kind must have a handler for the method. A missing `answered_by` option is a bug and aborts the start. */
 export function mustAnswer(desc: DescMethod, isResolver: boolean): boolean {
   const { answeredBy, resolver } = getOption(desc, call);
   assert(answeredBy !== AnsweredBy.UNSPECIFIED, "rpc without answered_by in its proto", { rpc: rpcName(desc) });
@@ -109,10 +110,10 @@ export function rpcName({ parent, name }: DescMethod): string {
   return `${parent.typeName}/${name}`;
 }
 
-/** Returns the namespaces that a request names, with repetitions. */
+/** Returns the namespaces that a request names, including repetitions. */
 export type NamespacesOf = (request: Message) => readonly string[];
 
-/** Reads the namespaces at the first of the option's paths that has any. Undefined when no field of the request contains a namespace. */
+/** Reads the namespaces from the first of the option's paths that has any. Undefined if no field of the request contains a namespace. */
 export function namespacesOf(desc: DescMethod): NamespacesOf | undefined {
   const paths = getOption(desc, call).namespaceFields.map((path) => textsAt(desc.input, path.split(".")));
   if (paths.length === 0) return undefined;
@@ -126,7 +127,7 @@ export function namespacesOf(desc: DescMethod): NamespacesOf | undefined {
   };
 }
 
-/** Reads the non-empty strings at a path. A list on the path is read item by item. */
+/** Reads the non-empty strings at a path. If a list is on the path, each of its items is read. */
 function textsAt(message: DescMessage, [name, ...rest]: readonly string[]): (from: object, to: string[]) => void {
   const field = message.fields.find((each) => each.name === name);
   assert(field !== undefined, "unknown field in namespace_fields", { message: message.typeName, name });
@@ -146,7 +147,7 @@ function textsAt(message: DescMessage, [name, ...rest]: readonly string[]): (fro
   };
 }
 
-/** Returns a function that reads a field of a message. It returns undefined for a field of a oneof that is not set. */
+/** Returns a function that reads a field of a message. The function returns undefined for a field of a oneof that is not set. */
 function readerOf({ localName, oneof }: DescField): (from: object) => unknown {
   const read = (from: object, name: string): unknown => Reflect.get(from, name);
   if (oneof === undefined) return (from) => read(from, localName);
@@ -157,14 +158,15 @@ function readerOf({ localName, oneof }: DescField): (from: object) => unknown {
   };
 }
 
-// The access that an rpc requires of its caller in addition to policy. It is read from the proto's option once per method and checked in every call.
+// The access that an rpc requires of its caller in addition to policy. The access is read from the proto's option once per method, and checked in
+// every call.
 
 export interface RequiredAccess {
-  /** Undefined when the rpc requires no role. */
+  /** Undefined if the rpc requires no role. */
   readonly role: MeshRole | undefined;
-  /** Generated name of the request field with a namespace. The owners of that namespace may also call. */
+  /** Generated name of the request field that contains a namespace. The owners of that namespace may also call. */
   readonly ownerOf: string | undefined;
-  /** Whether owners of any namespace may call. The handler then rejects namespaces that the caller does not own. */
+  /** Whether owners of any namespace may call the rpc. The handler then rejects namespaces that the caller does not own. */
   readonly isForOwners: boolean;
   /** Whether calls need no credential, regardless of the settings, and are also answered while the server drains. */
   readonly isForEverybody: boolean;
@@ -178,7 +180,7 @@ const ROLES: Readonly<Record<Exclude<Role, Role.UNSPECIFIED>, MeshRole | undefin
   [Role.MESH_RESOLVE]: "mesh.resolve",
 };
 
-/** Reads the option `waymark.options.v1.access` of an rpc. An rpc without this option is a bug and aborts the start. */
+/** Reads the option `waymark.options.v1.access` of an rpc. A missing option is a bug and aborts the start. */
 export function requiredAccessOf(desc: DescMethod): RequiredAccess {
   const foreign = foreignFacts(desc);
   if (foreign !== undefined) return { role: undefined, ownerOf: undefined, isForOwners: false, isForEverybody: foreign.isForEverybody };
@@ -196,7 +198,7 @@ export function requiredAccessOf(desc: DescMethod): RequiredAccess {
 
 /**
  * Throws `unauthenticated` for a caller without a credential, and `discovery_access_denied` for any other caller without the required access.
- * A request that could not be decoded has no owner.
+ * If a request could not be decoded, no caller is regarded as an owner.
  */
 export function authorise(requiredAccess: RequiredAccess, caller: Caller, request: object | undefined): void {
   const { role, ownerOf, isForOwners } = requiredAccess;
@@ -208,15 +210,18 @@ export function authorise(requiredAccess: RequiredAccess, caller: Caller, reques
   demandRole(caller, role, or);
 }
 
-// The rules of requests. `scripts/gen-codec.ts` generates the rules of the contract from the protos, and every request is checked against them
-// before its handler runs. Rules that the contract cannot express are below.
+// The rules for requests. `scripts/gen-codec.ts` generates the rules in the contract from the protos, and every request is checked against them
+// before its handler runs. Rules that the contract cannot express are defined below.
 
-/** Requests that register names, so the node's limits for its own clients apply. The handler of Register checks the names of its requests itself. */
+/**
+ * Requests that register names, so they are subject to the limits that the node sets for its own clients. The handler of Register checks the names of
+ * its requests itself.
+ */
 const REGISTERING: ReadonlySet<string> = new Set([RegisterNameRequestSchema.typeName]);
 
 /**
- * Returns the check of requests of this type for a node with these bounds. It throws `invalid_argument` with all faults. Requests
- * other than registrations may contain names as long as any node may store, even if this node allows its own clients less. HOT: once per
+ * Returns the check for requests of this type on a node with these limits. The check throws `invalid_argument` and lists all faults. Requests other
+ * than registrations may contain names as long as any node may store, even if this node sets a lower limit for its own clients. HOT: runs once per
  * request; protovalidate needs 50 times as long.
  */
 export function requestCheckOf(
@@ -238,7 +243,9 @@ const DEFAULT_BOOKMARK_MS = 10_000;
 /** Longest label of a DNS name (RFC 1035, 2.3.4). */
 const MAX_LABEL_LENGTH = 63;
 
-/** Throws `invalid_argument` for an alias that cannot be a DNS name, and for two aliases that are the same DNS name. Only new entries are checked. */
+/**
+ * Throws `invalid_argument` for an alias that is not a valid DNS name, and for two aliases that are the same DNS name. Only new entries are checked.
+ */
 function checkNames(aliases: readonly string[], field: string): void {
   const known = new Map<string, number>();
   aliases.forEach((alias, i) => {
@@ -252,8 +259,8 @@ function checkNames(aliases: readonly string[], field: string): void {
 }
 
 /**
- * Throws `invalid_argument` for an alias that cannot be a DNS name. Throws `discovery_access_denied` for an alias of one label unless the
- * caller is an admin, because such a name belongs to no namespace.
+ * Throws `invalid_argument` for an alias that is not a valid DNS name. Throws `discovery_access_denied` for an alias with only one label unless the
+ * caller is an admin, because such a name does not belong to any namespace.
  */
 export function checkAliases(
   { aliases, key }: Pick<Entry, "aliases" | "key">,
@@ -270,7 +277,7 @@ export function checkAliases(
   throw error;
 }
 
-/** Converts a Duration to ms, with fractions. */
+/** Converts a Duration to ms, including fractions. */
 export function durationMs({ seconds, nanos }: Duration): number {
   return Number(seconds) * 1000 + nanos / 1e6;
 }

@@ -1,4 +1,4 @@
-/** A stream that is accepted immediately and whose source opens later, when a promise resolves. */
+/** A stream that is accepted immediately but whose source opens later, when a promise resolves. */
 import type { Time } from "../lib/machine.ts";
 import type { StreamSource } from "./service.ts";
 
@@ -8,7 +8,7 @@ export class DeferredStream implements StreamSource {
   #fault: { readonly thrown: unknown } | undefined;
   #isClosed = false;
 
-  /** The stream ends with the error if the promise is rejected. A source that opens after the end of the stream is closed immediately. */
+  /** The stream ends with the error if the promise is rejected. A source that opens after the stream has ended is closed immediately. */
   constructor(source: Promise<StreamSource>) {
     source.then(
       (opened) => this.#open(opened),

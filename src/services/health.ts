@@ -1,4 +1,4 @@
-/** `grpc.health.v1.Health`: reports which services of this node serve, for load balancers and waiting clients (gRPC's health-checking.md). */
+/** `grpc.health.v1.Health`: reports which services of this node are serving, for load balancers and waiting clients (gRPC's health-checking.md). */
 import { create, toBinary } from "@bufbuild/protobuf";
 import {
   Health,
@@ -15,22 +15,23 @@ const { NOT_SERVING, SERVING, SERVICE_UNKNOWN } = HealthCheckResponse_ServingSta
 /** A request contains only the name of a service. */
 const MAX_REQUEST_BYTES = 16_384;
 
-/** In the protocol, the empty name is the server as a whole. */
+/** In the protocol, the empty name means the server as a whole. */
 const WHOLE_SERVER = "";
 
-/** The health service. The node reports to it whether it serves. */
+/** The health service. The node reports to this object whether it is serving. */
 export class HealthBoard {
   readonly service: ServiceDefinition;
   readonly #statuses = new Map<string, HealthCheckResponse_ServingStatus>();
   readonly #built: readonly string[];
-  /** The further names that are not open now. */
+  /** The additional names that are not open now. */
   readonly #closed = new Set<string>();
   #isServing = false;
   readonly #watches = new Set<HealthWatch>();
 
   /**
-   * Services are NOT_SERVING until `setServing` is called. A service without any implemented method stays NOT_SERVING, so that clients that
-   * wait for its health are not routed to it. `further` are names that are not services. A name that is not open also stays NOT_SERVING.
+   * Services are NOT_SERVING until `setServing` is called. A service without any implemented methods stays NOT_SERVING, so that clients that wait for
+   * its health are not routed to it. `further` lists additional names that are not services. An additional name that is not open also stays
+   * NOT_SERVING.
    */
   constructor(services: readonly ServiceDefinition[], further: Readonly<Record<string, { readonly isOpen: boolean }>> = {}) {
     const others = Object.keys(further);
@@ -54,14 +55,14 @@ export class HealthBoard {
     this.#tell();
   }
 
-  /** Sets whether one of the further names is open. The name is SERVING while it is open and the node serves. */
+  /** Sets whether one of the additional names is open. The name is SERVING while it is open and the node is serving. */
   setOpen(name: string, isOpen: boolean): void {
     if (isOpen) this.#closed.delete(name);
     else this.#closed.add(name);
     this.#tell();
   }
 
-  /** Ends every open watch after its last status was sent. */
+  /** Ends every open watch after its final status has been sent. */
   end(error: WaymarkError): void {
     for (const watch of this.#watches) watch.end(error);
   }
@@ -87,7 +88,10 @@ export class HealthBoard {
     return create(HealthListResponseSchema, { statuses });
   }
 
-  /** Sends the status immediately, and then every change. An unknown name gets SERVICE_UNKNOWN and the watch stays open, as the protocol requires. */
+  /**
+   * Sends the status immediately, and then every change to it. For an unknown name, it sends SERVICE_UNKNOWN and keeps the watch open, as the
+   * protocol requires.
+   */
   #watch(name: string): StreamSource {
     const watch = new HealthWatch(
       () => this.#statuses.get(name) ?? SERVICE_UNKNOWN,
@@ -98,7 +102,7 @@ export class HealthBoard {
   }
 }
 
-/** One watch. It keeps only the status that it sent last, so a slow reader gets only the newest status. */
+/** One watch. The watch stores only the last status that it sent, so a slow reader gets only the newest status. */
 class HealthWatch implements StreamSource {
   wake: () => void = () => {};
   end: (error: WaymarkError) => void = () => {};

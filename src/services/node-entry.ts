@@ -7,25 +7,25 @@ import { hostPort } from "../lib/addresses.ts";
 
 export interface NodeFactsToPublish {
   readonly nodeId: string;
-  /** A readable name. Undefined when the node has only its id. */
+  /** A readable name. Undefined if the node has only its id. */
   readonly name: string | undefined;
   readonly roles: readonly string[];
   readonly resources: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
-  /** Zones that its DNS gateway serves. They are published only if there is a listener `dns`. */
+  /** Zones that the node's DNS gateway serves. The zones are published only if there is a listener named `dns`. */
   readonly dnsZones: readonly string[];
   /** Listeners by name. */
   readonly listeners: Readonly<Record<string, ListenerAddress>>;
 }
 
-/** The address under which clients reach a listener. */
+/** The address at which clients reach a listener. */
 export interface ListenerAddress {
   readonly host: string;
   readonly port: number;
   readonly isTls?: boolean;
 }
 
-/** Protocol of a target, by the name of its listener. */
+/** Protocol of a target, by listener name. */
 const PROTOCOLS: Readonly<Record<string, string>> = { grpc: "grpc", http: "http", dns: "udp", fabric: "grpc" };
 
 /** Largest length of a metadata value in characters. */
@@ -62,7 +62,7 @@ export function nodeEntry(facts: NodeFactsToPublish): Entry {
 
 const TLS_PROTOCOLS: Readonly<Record<string, string>> = { grpc: "grpcs", http: "https" };
 
-/** Returns the protocol, or URL scheme, of a listener. For a listener with TLS, returns the name of the TLS variant. */
+/** Returns the protocol, or URL scheme, of a listener. For a listener with TLS, returns the name of the variant with TLS. */
 export function withTls(protocol: string, { isTls = false }: Pick<ListenerAddress, "isTls">): string {
   return (isTls ? TLS_PROTOCOLS[protocol] : undefined) ?? protocol;
 }

@@ -1,4 +1,4 @@
-/** Implements PeerService.Watch: streams of members in the grammar of watches (watch.proto), and the log of changes that all streams read. */
+/** Implements PeerService.Watch: streams of members in the format of watches (watch.proto), and the log of changes that all streams read. */
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
@@ -13,7 +13,7 @@ import type { StreamSource } from "./service.ts";
 const MAX_CHANGES = 10_000;
 /** Approximate size of one message in bytes. */
 const MESSAGE_BYTES = 16 * 1024 - 512;
-/** Slightly longer than the time between two ticks, so that no bookmark is late. */
+/** Slightly longer than the time between two ticks, so that bookmarks are never late. */
 const BOOKMARK_SLACK_MS = 250;
 
 interface MemberChange {
@@ -24,10 +24,10 @@ interface MemberChange {
 /** A log of member changes, numbered in order. Forgetting a member is also a change. */
 export class MemberChanges {
   readonly #log: string[] = [];
-  /** Newest change of each member in the log. */
+  /** Newest change to each member in the log. */
   readonly #changedAt = new Map<string, number>();
   readonly #wakes = new Set<() => void>();
-  /** Revision before the first change of the log. The member table at the start of the node is revision 1. */
+  /** Revision before the first change in the log. The member table at startup is revision 1. */
   #floor = 1;
 
   get revision(): number {
@@ -37,17 +37,23 @@ export class MemberChanges {
   changed(nodeId: string): void {
     this.#log.push(nodeId);
     this.#changedAt.set(nodeId, this.revision);
-    // Half of the log is dropped at a time, so that the average cost of a change is constant.
+    // Half of the log is dropped at a time, so that the average cost per change is constant.
     if (this.#log.length > MAX_CHANGES) this.#dropOldest(MAX_CHANGES / 2);
     for (const wake of this.#wakes) wake();
   }
 
-  /** Returns the revision of a member's last change. If the log no longer has it, returns the floor, which is not above any valid cursor. */
+  /**
+   * Returns the revision of a member's last change. If the log no longer contains the change, returns the revision before the log, which is not above
+   * any valid cursor.
+   */
   revisionOf(nodeId: string): number {
     return this.#changedAt.get(nodeId) ?? this.#floor;
   }
 
-  /** Returns the members that changed after a revision, each once, in the order of their last changes. Undefined when the log is incomplete for it. */
+  /**
+   * Returns the members that changed after a revision, each only once, in the order of their last changes. Undefined if the log does not reach back
+   * to this revision.
+   */
   since(revision: number): readonly MemberChange[] | undefined {
     if (revision < this.#floor || revision > this.revision) return undefined;
     const changes: MemberChange[] = [];
@@ -71,10 +77,10 @@ export class MemberChanges {
   }
 }
 
-/** The members that match the filter of a stream. */
+/** The members that match a stream's filter. */
 export interface WatchedMembers {
   ids(time: Time): readonly string[];
-  /** Returns a member. Undefined when it is forgotten or does not match. */
+  /** Returns a member. Undefined if the member is forgotten or does not match. */
   peer(nodeId: string, time: Time): Peer | undefined;
 }
 
@@ -83,11 +89,11 @@ export interface PeerWatchParts {
   readonly members: WatchedMembers;
   /** Identifies the process instance of the node and the filter. A cursor is valid only for the same holder. */
   readonly holder: string;
-  /** Revision to resume after. Undefined when the stream starts with a snapshot. */
+  /** Revision after which the stream resumes. Undefined if the stream starts with a snapshot. */
   readonly from: number | undefined;
   readonly servedBy: string;
   readonly bookmarkIntervalMs: number;
-  /** Calls `wake` several times a second until the returned function is called, because bookmarks are due by time. */
+  /** Calls `wake` several times a second until the returned function is called, because bookmarks become due over time. */
   readonly tick: (wake: () => void) => () => void;
   readonly onClose: () => void;
 }
@@ -100,7 +106,7 @@ type PeerWatchPhase =
 
 type Message = MessageInitShape<typeof PeerServiceWatchResponseSchema>;
 
-/** One stream. It stores the ids of the members that the reader has, and a revision, but no messages. */
+/** One stream. The stream stores the ids of the members that the reader has, and a revision, but no messages. */
 export class PeerWatch implements StreamSource {
   readonly endsAtDrain = true;
   readonly #parts: PeerWatchParts;
@@ -108,7 +114,7 @@ export class PeerWatch implements StreamSource {
   #phase: PeerWatchPhase;
   /** The reader has received all changes up to this revision. */
   #revision = 0;
-  /** After a resume, it is unknown whether the reader has the members that changed up to this revision. */
+  /** After a stream resumes, it is unknown whether the reader has the members that changed up to this revision. */
   #unsureRevision = 0;
   #bookmarkDueMonoMs = Number.NEGATIVE_INFINITY;
   #undo: readonly (() => void)[] = [];
@@ -167,7 +173,7 @@ export class PeerWatch implements StreamSource {
     return { snapshot: Snapshot.BEGIN, revision: BigInt(changes.revision), ...this.#origin() };
   }
 
-  /** Returns the next page, or END after the last page. Changes during the snapshot are sent after END. */
+  /** Returns the next page, or END after the last page. Changes that occur during the snapshot are sent after END. */
   #list(listing: PeerWatchPhase & { kind: "listing" }, time: Time): Message {
     const { changes, members } = this.#parts;
     const revision = BigInt(listing.revision);
@@ -229,7 +235,7 @@ export class PeerWatch implements StreamSource {
   }
 }
 
-/** The deltas of one message. */
+/** The deltas in one message. */
 class DeltaPage {
   readonly deltas: PeerDelta[] = [];
   readonly time: Time;

@@ -60,14 +60,14 @@ export interface OriginLagRow {
   readonly generation: number;
   /** "unknown" if this node has no records of the origin. */
   readonly life: OriginStatus | "unknown";
-  /** 0 while this node lacks records of the origin that it refused. */
+  /** The value is 0 while this node lacks records from the origin because it refused some of them. */
   readonly through: number;
-  /** The highest seq that a peer is known to have or that this node received; at least `through`. */
+  /** The highest seq that a peer is known to have or that this node received. The value is at least `through`. */
   readonly known: number;
   readonly floor: number;
   /** Number of records refused since the origin was last complete on this node. */
   readonly refused: number;
-  /** The reason why the origin is partial. Empty when it is not partial. */
+  /** The reason why the origin is partial. Empty if it is not partial. */
   readonly whyPartial: string;
 }
 
@@ -81,14 +81,14 @@ export interface LinkLagRow {
   readonly framesReceived: number;
   /** Number of changes that the peer has and this node lacks. */
   readonly behind: number;
-  /** Time for which the peer has been ahead. 0 if it is not ahead. */
+  /** How long the peer has been ahead. 0 if it is not ahead. */
   readonly behindMs: number;
 }
 
 export interface LagReport {
   readonly isReady: boolean;
   readonly isCaughtUp: boolean;
-  /** Whether this node hides no origins, because too many of them vanished together. */
+  /** Whether this node has stopped hiding origins, because too many of them vanished at the same time. */
   readonly isProtected: boolean;
   readonly detail: string;
   readonly ageMs: number;
@@ -96,7 +96,7 @@ export interface LagReport {
   readonly links: readonly LinkLagRow[];
 }
 
-/** The members and their replication, read from the fabric. */
+/** The members and the state of their replication, read from the fabric. */
 export interface MemberDirectory {
   /** Returns every member, including this node, in no particular order. */
   members(time: Time): readonly MemberRow[];
@@ -253,8 +253,8 @@ function lagJson(parts: PeerParts, asked: RouteParameters, time: Time) {
 const checkList = requestCheckOf(PeerServiceListRequestSchema);
 
 /**
- * Returns the answer of `List`, and the same answer without its time and the values that each probe measures. A reader compares the second
- * form to detect changes. Throws `invalid_argument`.
+ * Returns the answer of `List`, and the same answer without the time and the values that each probe measures. A reader compares the second form to
+ * detect changes. Throws `invalid_argument`.
  */
 function peersJson(parts: PeerParts, asked: RouteParameters, time: Time) {
   const { status = "", cluster_id: clusterId = "", region = "" } = asked;

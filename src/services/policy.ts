@@ -47,16 +47,16 @@ import { demandResolver } from "./service.ts";
 export interface PolicyParts {
   readonly policyStore: PolicyStore;
   readonly tasks: { run<T>(task: PolicyTask<T>): Promise<T> };
-  /** Returns the region of a cluster. Empty when it is unknown. */
+  /** Returns the region of a cluster. Empty if it is unknown. */
   readonly regionOf: (clusterId: string) => string;
   /**
-   * Called before a policy is stored. Throws `fabric_open`, or closes an open fabric, so that no other node can replace the policy. The returned
+   * Called before a policy is stored. Throws `fabric_open`, or closes an open fabric so that no other node can replace the policy. The returned
    * function opens the fabric again.
    */
   readonly secure: () => () => void;
   /** Describes a newer version on linked nodes that this node refuses, with the reason. Empty if there is none. */
   readonly notTaken: () => string;
-  /** Whether a policy applied on this node comes into force in that cluster, according to linked nodes. */
+  /** Whether a policy that is applied on this node comes into force in the given cluster, as reported by linked nodes. */
   readonly reaches: (clusterId: string) => boolean;
   /** The handlers of PolicyAudit, AccessAudit and VerifyAudit. */
   readonly audit: AuditHandlers;
@@ -64,7 +64,7 @@ export interface PolicyParts {
   readonly servedBy: string;
   /** Whether every connection of the listeners is encrypted. */
   readonly isTls: boolean;
-  /** Calls `wake` when another version becomes the newest, and several times a second, until the returned function is called. */
+  /** Calls `wake` when another version becomes the newest one, and also several times a second, until the returned function is called. */
   readonly onChange: (wake: () => void) => () => void;
 }
 
@@ -167,7 +167,7 @@ class PolicyMethods {
   }
 
   /**
-   * Returns the size of the stored set in memory. Undefined when there is no such version: the rollback then does not queue, and reports the missing
+   * Returns the size of the stored set in memory. Undefined if there is no such version. The rollback is then not queued, and reports the missing
    * version after its other checks.
    */
   #rollbackBytes(toNumber: number): number | undefined {
@@ -179,7 +179,7 @@ class PolicyMethods {
     }
   }
 
-  /** Warns of clusters in a stage that do not accept this node's policy, where the policy would never come into force. */
+  /** Warns about clusters in a stage that do not accept this node's policy, because the policy would never come into force there. */
   #unreached(stage: RolloutStage | undefined): readonly PolicyProblem[] {
     if (stage?.by !== "clusters") return [];
     return stage.clusterIds.flatMap((clusterId, index) => {
@@ -207,7 +207,7 @@ class PolicyMethods {
       history: () => engine.history(),
       epoch: () => engine.policy.epoch,
       encodedNow: (place) => policyStore.encodedNow(place),
-      // If the store is unreachable, it may be reachable again at the next attempt.
+      // If the store is unreachable now, it may be reachable at the next attempt.
       encoded: (place) => tasks.run(policyStore.encodedAt(place)).catch(() => undefined),
       known: known.map(({ number, hlc, nodeId, checksum }) => ({ number: Number(number), hlc: Number(hlc), nodeId, checksum })),
       servedBy,
@@ -270,7 +270,7 @@ class PolicyMethods {
   }
 }
 
-/** Returns the part of the history after a position. The version at that position may no longer exist. */
+/** Returns the versions in the history after a position. The version at that position may no longer exist. */
 function after(history: readonly HistoryItem[], place: string): readonly HistoryItem[] {
   if (place === "") return history;
   const index = history.findIndex((item) => placeOf(item) === place);
@@ -287,7 +287,7 @@ function givenSet(wire: WireSet | undefined): WireSet {
 }
 
 /**
- * Starts the work of a call in a separate turn of the event loop, because decoding the message may already have used a whole turn. Throws
+ * Starts the work for a call in a separate turn of the event loop, because decoding the message may already have used a whole turn. Throws
  * `deadline_exceeded` if the deadline passed while the call was queued.
  */
 function* inTime({ deadlineMonoMs }: CallContext): PolicyTask<void> {

@@ -13,14 +13,14 @@ import { protocolWord } from "../lib/protocols.ts";
 import { visibleJson } from "../lib/text/visible-text.ts";
 import type { HttpRoute } from "./service.ts";
 
-/** Health names, indexed by their number. */
+/** Health names, indexed by number. */
 const HEALTH_TEXT = ["unspecified", "healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
 
 const MAX_PROTOCOL_CHARS = 32;
 
 /**
- * Lists the ports of every SERVICE entry that a query would show to the caller. The request is rejected while the node may have only a part of
- * the catalog: Prometheus keeps its targets when a request fails, and drops targets that a successful response does not list.
+ * Lists the ports of every SERVICE entry that a query would show to the caller. Rejects the request while the node may have only part of the catalog:
+ * Prometheus keeps its targets when a request fails, and drops targets that a successful response does not list.
  */
 export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: CatalogReads; readonly checkCaughtUp: () => void }): HttpRoute {
   return {
@@ -31,7 +31,7 @@ export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: Cata
     answer: ({ namespace, tag, protocol }, { caller }) => {
       const filter = {
         ...ANY,
-        // The bounds of stored entries apply, which may be wider than the bounds for this node's own clients.
+        // The limits for stored entries apply, which may be wider than the limits for this node's own clients.
         namespace: namespace === undefined ? "" : parseNamespace(namespace, "namespace", PROTOCOL_BOUNDS),
         tags: tag === undefined ? [] : [parseName(tag, "tag", PROTOCOL_BOUNDS)],
         kindMask: 1 << KIND.SERVICE,
@@ -45,7 +45,7 @@ export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: Cata
 
 type PortFilter = (port: Pick<TargetView, "protocol">) => boolean;
 
-/** Returns a filter for the ports of one protocol. Without a protocol, it accepts all ports that Prometheus can connect to, which excludes UDP. */
+/** Returns a filter for ports with one protocol. Without a protocol, it accepts all ports that Prometheus can connect to, which excludes UDP. */
 function portFilter(protocol: string | undefined): PortFilter {
   if (protocol === undefined) return (port) => transportOf(port) !== "udp";
   if (protocol === "" || protocol.length > MAX_PROTOCOL_CHARS)
@@ -54,7 +54,7 @@ function portFilter(protocol: string | undefined): PortFilter {
   return (port) => protocolWord(port.protocol) === wanted;
 }
 
-/** Yields the JSON document in one piece per slice of records. It reads a slice only when the next piece is requested. */
+/** Yields the JSON document in pieces, with one piece per slice of records. The next slice is read only when the next piece is requested. */
 function* renderTargetGroups(
   reads: Pick<CatalogReads, "entry">,
   slices: Iterable<readonly CatalogRecord[]>,
@@ -99,7 +99,7 @@ function labelsOf(record: CatalogRecord, metadata: Readonly<Record<string, strin
     __meta_waymark_node: traits.nodeId,
     __meta_waymark_scope: SCOPE_NAMES[record.scope],
     __meta_waymark_health: HEALTH_TEXT[viewHealth(record)],
-    // The commas at both ends let `.*,blue,.*` match a tag at any place.
+    // The commas at both ends let `.*,blue,.*` match a tag at any position.
     __meta_waymark_tags: traits.tags.length === 0 ? "" : `,${traits.tags.join(",")},`,
   };
   for (const [name, value] of Object.entries(metadata)) labels[`__meta_waymark_metadata_${labelName(name)}`] = value;

@@ -1,4 +1,4 @@
-/** Server reflection, v1 and v1alpha. Tools such as grpcurl use it instead of our .proto files (gRPC's server-reflection.md). */
+/** Server reflection, v1 and v1alpha. Tools such as grpcurl use it when they do not have our .proto files (gRPC's server-reflection.md). */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
   type DescriptorProto,
@@ -34,9 +34,9 @@ export const REFLECTION: ReadonlySet<string> = new Set(VERSIONS.map(({ typeName 
 const MAX_REQUEST_BYTES = 16_384;
 
 /**
- * Returns the two versions of the service. They list `services` and themselves, and serve the files of a `FileDescriptorSet` compiled by buf,
- * with comments. Throws if the bytes are not a set of files. The files are parsed in the first request, because parsing needs about 10 ms and
- * few nodes receive such a request. Unknown names are reported in the answer and not as the status of the call.
+ * Returns the service in both versions. Both versions list `services` and themselves, and serve the files in a `FileDescriptorSet` that buf compiled,
+ * with comments. Throws if the bytes are not a valid set of files. The files are parsed at the first request, because parsing needs about 10 ms and
+ * few nodes receive such a request. Unknown names are reported in the answer and not in the status of the call.
  */
 export function reflectionServices(descriptorSet: Uint8Array, services: readonly ServiceDefinition[]): readonly ServiceDefinition[] {
   const encoded = filesIn(descriptorSet);
@@ -49,7 +49,7 @@ export function reflectionServices(descriptorSet: Uint8Array, services: readonly
         "reflection is unavailable: this server cannot read its descriptors; use the .proto files instead",
       );
     if (index === "unread") {
-      index = "broken"; // The next line replaces it. If it throws, later calls do not parse the descriptors again.
+      index = "broken"; // The next line replaces this value. If it throws, later calls do not parse the descriptors again.
       index = new DescriptorIndex(encoded);
     }
     // The two versions differ only in their package, so their messages have the same bytes.
@@ -176,7 +176,7 @@ class DescriptorIndex {
     for (const each of message.extension) this.#addExtension(each, name, file);
   }
 
-  /** In protobuf, the values of an enum belong to the scope around the enum. */
+  /** In protobuf, the values of an enum belong to the scope that encloses the enum. */
   #addEnum({ name, value }: EnumDescriptorProto, scope: string, file: string): void {
     for (const each of [name, ...value.map((one) => one.name)]) this.#symbols.set(within(scope, each), file);
   }

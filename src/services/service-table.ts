@@ -6,11 +6,11 @@ import { HealthBoard } from "./health.ts";
 import { reflectionServices } from "./reflection.ts";
 import { rpcsOf, type ServiceDefinition } from "./service.ts";
 
-/** The services of a process. The compiler reports a missing service. */
+/** The services of a process. The compiler reports an error if a service is missing. */
 export type ServiceTable = Readonly<Record<ServiceName, ServiceDefinition>>;
 
 export interface ServedServices {
-  /** Without FabricService, which only the fabric listener serves. */
+  /** Excludes FabricService, which only the fabric listener serves. */
   readonly services: readonly ServiceDefinition[];
   /** Keeps the health of these services. */
   readonly health: HealthBoard;
@@ -24,8 +24,8 @@ export function everyService(make: (desc: ServiceDefinition["desc"]) => ServiceD
 }
 
 /**
- * Lists the services of the protos, health, and reflection. A service that is missing in `built` answers `unimplemented` to every call. `further`
- * is passed to `HealthBoard`. `descriptors` is the `FileDescriptorSet` for reflection; without it, reflection is not served.
+ * Lists the services of the protos, health, and reflection. A service that is missing in `built` responds to every call with `unimplemented`.
+ * `further` is passed to `HealthBoard`. `descriptors` is the `FileDescriptorSet` for reflection. Without it, reflection is not served.
  */
 export function listServices(built: readonly ServiceDefinition[], descriptors?: Uint8Array, further?: FurtherHealth): ServedServices {
   const own = everyService((desc) => built.find((service) => service.desc === desc) ?? { desc, handlers: {} });
@@ -34,7 +34,7 @@ export function listServices(built: readonly ServiceDefinition[], descriptors?: 
   return { services: descriptors === undefined ? services : [...services, ...reflectionServices(descriptors, services)], health };
 }
 
-/** Aborts the start of a process that lacks a handler for an rpc or a route of the protos, or that has a route which the proto does not declare. */
+/** Aborts the start of a process that lacks a handler for an rpc or a route in the protos, or that has a route which the proto does not declare. */
 export function checkAnswered(services: readonly ServiceDefinition[], isResolver: boolean): void {
   const paths = new Set(services.flatMap(({ routes = [] }) => routes.map(({ path }) => path)));
   for (const { methods, typeName } of Object.values(SERVICES)) {

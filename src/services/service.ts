@@ -10,17 +10,20 @@ export interface CallContext {
   readonly caller: Caller;
   readonly time: Time;
   readonly requestId: string;
-  /** The client's deadline in monotonic ms. Absent when the client has no deadline. */
+  /** The client's deadline in monotonic ms. Absent if the client did not set a deadline. */
   readonly deadlineMonoMs?: number | undefined;
-  /** The age of the data behind the answer. Absent when the answer comes from this server's own data and has the age of that data. */
+  /** The age of the data from which the answer was made. Absent if the answer comes from this server's own data and has the age of that data. */
   readonly age?: AnswerAge | undefined;
-  /** Set by a handler whose work waits. It is called when the deadline passes or the client disconnects before the answer, which is then not sent. */
+  /**
+   * A handler sets this callback if it has to wait. The callback is called if the deadline passes or the client disconnects before the answer is
+   * ready. The answer is then not sent.
+   */
   onOver?: () => void;
 }
 
 /**
- * Answers one request. Returns a message, or the response's encoded bytes where they already exist (HOT methods). Throws WaymarkError to
- * reject the request. A plain value is sent in the same turn of the event loop; a promise is awaited.
+ * Answers one request. Returns a message, or the response's encoded bytes if they already exist (HOT methods). Throws WaymarkError to reject the
+ * request. A plain value is sent in the same turn of the event loop, and a promise is awaited.
  */
 export type UnaryHandler<I extends Message = Message, O extends Message = Message> = (
   request: I,
@@ -28,44 +31,46 @@ export type UnaryHandler<I extends Message = Message, O extends Message = Messag
 ) => O | Uint8Array | Promise<O | Uint8Array>;
 
 /**
- * One open server stream. The listener pulls its messages: one message is in flight, and the next is pulled in the write callback. A source
- * keeps a cursor and no queue.
+ * One open server stream. The listener pulls its messages. Only one message is in flight, and the next one is pulled in the write callback. A source
+ * stores a cursor instead of a queue.
  */
 export interface StreamSource {
-  /** Called once, before the first pull. `wake` makes the listener pull again. `end` ends the stream after the messages that were pulled. */
+  /**
+   * Called once, before the first pull. `wake` makes the listener pull again. `end` ends the stream after the messages that have already been pulled.
+   */
   attach(wake: () => void, end: (error: WaymarkError | undefined) => void): void;
-  /** Returns the encoded bytes of the next message. Undefined when there is none now; the source then calls `wake` later. */
+  /** Returns the encoded bytes of the next message. Undefined if there is none now. In that case the source calls `wake` later. */
   pull(time: Time): Uint8Array | undefined;
   /** Whether the message that was pulled last was the last one available, so that nothing is pulled before `wake`. Absent means false. */
   readonly isDrained?: boolean;
-  /** Whether the stream ends immediately when the server drains. Absent when the source detects the drain itself and ends after its last message. */
+  /** Whether the stream ends immediately when the server drains. Absent if the source detects the drain itself and ends after its last message. */
   readonly endsAtDrain?: true;
-  /** Called exactly once when the stream is over, for any reason. */
+  /** Called exactly once when the stream has ended, for any reason. */
   close(): void;
 }
 
 /** Opens a server stream. Throws WaymarkError to reject the request. */
 export type ServerStreamHandler<I extends Message = Message> = (request: I, context: CallContext) => StreamSource;
 
-/** The interface through which the handler of a request stream answers. Calls for a stream that is over have no effect. */
+/** The interface through which the handler of a request stream answers. Calls for a stream that has ended have no effect. */
 export interface AnswerSink<O extends Message = Message> {
   /**
-   * Sends one answer, a message or its encoded bytes. It may be called after the handler has returned its listener. Returns false if the client
-   * reads more slowly than answers are sent: the next answer should then wait for `onceRoomy`.
+   * Sends one answer, as a message or as its encoded bytes. May be called after the handler has returned its listener. Returns false if the client
+   * reads more slowly than answers are sent. In that case the next answer should wait for `onceRoomy`.
    */
   send(answer: O | Uint8Array): boolean;
-  /** Calls `goOn` when the client reads again. It is not called if the client disconnects. */
+  /** Calls `goOn` when the client reads again. `goOn` is not called if the client disconnects. */
   onceRoomy(goOn: () => void): void;
-  /** Stops the delivery of requests until `resume`. Further requests of the client wait in the flow-control window. */
+  /** Stops the delivery of requests until `resume`. Further requests from the client wait in the flow-control window. */
   pause(): void;
   resume(): void;
-  /** Ends the stream with OK after the answers that were sent. */
+  /** Ends the stream with OK after all answers have been sent. */
   end(): void;
   /** Ends the stream with the status of the thrown error. */
   fail(thrown: unknown): void;
 }
 
-/** Receives the requests of one stream. An error thrown by one of its methods ends the stream. */
+/** Receives the requests of one stream. An error that one of its methods throws ends the stream. */
 export interface RequestListener<I extends Message = Message> {
   /** Called for each request, with the current time. */
   message(request: I, time: Time): void;
@@ -73,7 +78,7 @@ export interface RequestListener<I extends Message = Message> {
   halfClosed(): void;
   /** Called when the server drains. The listener ends the stream with this error after all requests are answered. */
   leave(error: WaymarkError): void;
-  /** Called exactly once when the stream is over, for any reason. */
+  /** Called exactly once when the stream has ended, for any reason. */
   close(): void;
 }
 
@@ -83,23 +88,25 @@ export type RequestStreamHandler<I extends Message = Message, O extends Message 
   context: CallContext,
 ) => RequestListener<I>;
 
-/** Decodes a request faster than protobuf-es, with the same result. Returns undefined for bytes that protobuf-es must decode. */
+/** Decodes a request faster than protobuf-es, with the same result. Returns undefined for bytes that only protobuf-es can decode. */
 export type RequestReader = (bytes: Uint8Array) => Message | undefined;
 
-/** The handler of a method, by the kind in its descriptor (`methodKind`). `read` is set for the most frequently called methods. */
+/** The handler for a method, depending on the kind in its descriptor (`methodKind`). `read` is set for the most frequently called methods. */
 export type MethodHandler =
   | {
       readonly kind: "unary";
       readonly handle: UnaryHandler<never>;
       readonly read?: RequestReader | undefined;
-      /** Returns the error if a request of this size must be rejected before it is decoded, because the service lacks memory for the message now. */
+      /**
+       * If the service currently lacks memory for a message of this size, returns the error, so that the request is rejected before it is decoded.
+       */
       readonly refuseEarly?: (requestBytes: number) => WaymarkError | undefined;
     }
   | { readonly kind: "server_streaming"; readonly open: ServerStreamHandler<never>; readonly read?: RequestReader | undefined }
   | {
       readonly kind: "client_streaming" | "bidi_streaming";
       readonly open: RequestStreamHandler<never>;
-      /** The handler of each request, if each request is answered with one message, in order. */
+      /** The handler for each request, if each request is answered with one message, in order. */
       readonly answerOne?: UnaryHandler<never>;
       readonly read?: RequestReader | undefined;
     };
@@ -108,46 +115,52 @@ export type MethodHandler =
 export type RouteParameters = Readonly<Record<string, string>>;
 
 /**
- * The answer of a route. A `page` is one JSON value. `steady` is the page without values that change only with time and traffic; it is absent if
- * the page has no such values. `pieces` are a JSON text that is read over several turns of the event loop, while the catalog may change.
+ * The answer of a route. A `page` is a single JSON value. `steady` is the page without values that change only with time and traffic; it is absent if
+ * the page has no such values. `pieces` are parts of a JSON text that is read over several turns of the event loop, while the catalog may change.
  */
 export type RouteAnswer =
   | { readonly kind: "page"; readonly page: JsonValue; readonly steady?: JsonValue }
   | { readonly kind: "pieces"; readonly pieces: Iterable<string> };
 
-/** A path of HTTP GET. The access rules, limits and metrics of an rpc apply to its requests. The main thread sends the list of routes to read workers. */
+/**
+ * A path for HTTP GET. The access rules, limits and metrics of an rpc apply to requests for this path. The main thread sends the list of routes to
+ * read workers.
+ */
 export interface RouteRow {
   readonly path: string;
   /** Names of the accepted query parameters. Requests with any other parameter are rejected. */
   readonly parameters: readonly string[];
-  /** Monitoring programs scrape it, so the setting `observability.metrics_access` applies to it too. */
+  /** Whether monitoring programs scrape the route, so that the setting `observability.metrics_access` applies to it too. */
   readonly isScraped?: true;
-  /** Local name of the rpc whose roles, limits and metrics apply. A parameter with the name of the rpc's owner field names the owned namespace. */
+  /**
+   * Local name of the rpc whose roles, limits and metrics apply. A parameter with the same name as the rpc's owner field contains the owned
+   * namespace.
+   */
   readonly rpc: string;
-  /** Maps a parameter to the rpc that applies instead to requests with this parameter. */
+  /** Maps a parameter to the rpc that applies instead if a request has this parameter. */
   readonly rpcWith?: Readonly<Record<string, string>>;
 }
 
-/** Returns the rpcs that may apply to requests of a route. */
+/** Returns the rpcs that may apply to requests for a route. */
 export function rpcsOf({ rpc, rpcWith = {} }: RouteRow): readonly string[] {
   return [rpc, ...Object.values(rpcWith)];
 }
 
-/** Handlers of all methods of a service. The compiler reports a method without a handler. */
+/** Handlers of all methods of a service. The compiler reports an error if a method has no handler. */
 export type HandlersOf<D extends DescService> = Readonly<Record<keyof D["method"], MethodHandler>>;
 
-/** A path of HTTP GET that returns the answer of an rpc in its own JSON form. */
+/** A path for HTTP GET that returns the answer of an rpc in its own JSON form. */
 export interface HttpRoute extends RouteRow {
-  /** Throws `invalid_argument` with the name of an invalid parameter. */
+  /** Throws `invalid_argument` with the name of the invalid parameter. */
   readonly answer: (parameters: RouteParameters, context: CallContext) => RouteAnswer | Promise<RouteAnswer>;
 }
 
-/** A service and its handlers, by the local name of the method (`catalogQuery`). A method without a handler answers `unimplemented`. */
+/** A service and its handlers, by the local name of the method (`catalogQuery`). A method without a handler responds with `unimplemented`. */
 export interface ServiceDefinition {
   readonly desc: DescService;
   readonly handlers: Readonly<Record<string, MethodHandler>>;
   readonly routes?: readonly HttpRoute[];
-  /** Largest request in bytes, if it is smaller than the limit of the listener. */
+  /** Largest request in bytes, if this is lower than the listener's limit. */
   readonly maxRequestBytes?: number | undefined;
 }
 
@@ -166,7 +179,7 @@ export function demandResolver(caller: Caller, isTls: boolean): void {
   );
 }
 
-/** The identity of the serving node. `ServerInfo` reports it, and the node's entries carry it. */
+/** The identity of the serving node. `ServerInfo` reports this identity, and the node's entries contain it. */
 export interface NodeIdentity {
   readonly version: string;
   readonly nodeId: string;
@@ -176,7 +189,7 @@ export interface NodeIdentity {
   readonly roles: readonly string[];
   readonly generation: number;
   readonly boot: string;
-  /** Maps a listener name to `host:port`. It is filled while the node starts. */
+  /** Maps a listener name to `host:port`. The map is filled while the node starts. */
   readonly listeners: Readonly<Record<string, string>>;
   readonly startedMonoMs: number;
 }

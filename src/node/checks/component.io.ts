@@ -29,7 +29,7 @@ export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): No
     },
     readiness: () => {
       const detail = detailOf(core);
-      // Always ok: another node would be in the same state, so removing this one from service would not help.
+      // Always ok: another node would have the same check results, so removing this node from service would not help.
       return detail === undefined ? [] : [{ name: "checks", ok: true, detail }];
     },
     observe: () => observe(core),
@@ -63,7 +63,7 @@ async function run({ id, probe }: StartProbe, driver: ChecksCore["driver"], prob
   driver.input({ kind: "probed", id, outcome });
 }
 
-/** Undefined while no entry has checks. */
+/** Undefined if no entry has checks. */
 function detailOf({ checks }: ChecksCore): string | undefined {
   const { passing, failing, unknown, unwatched } = checks.counts();
   if (unwatched > 0) return `${unwatched} not run: checks.enabled is false`;

@@ -1,6 +1,7 @@
 /**
- * Probes the targets of checks. It resolves a name first, checks each address, and connects to that same address, so the name cannot resolve to
- * another address in between. It follows no redirects, sends no credentials, uses no proxy, and reports only the outcome, not the content of the answer.
+ * Probes the targets of checks. A probe resolves a name first, checks each address, and connects to the checked address, so the name cannot resolve
+ * to a different address in between. A probe never follows redirects, sends credentials or uses a proxy, and it reports only the outcome, not the
+ * content of the response.
  */
 import { lookup } from "node:dns/promises";
 import { connect, isIP, type Socket } from "node:net";
@@ -24,15 +25,15 @@ import { hostPort } from "../../lib/addresses.ts";
 import { rethrowInvariant } from "../../lib/errors.ts";
 import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 
-/** Resolves a name to its addresses, in the order in which they are tried. Rejects when the name has none. */
+/** Resolves a name to its addresses, in the order in which they are tried. Rejects if the name has no addresses. */
 export type ResolveAddresses = (host: string) => Promise<readonly string[]>;
 
-/** Maximum number of addresses of one name that are tried, one after the other. */
+/** Maximum number of addresses that are tried for one name, one after the other. */
 const MAX_ADDRESSES = 4;
 
 /**
- * A connection is for one call with an answer of a few bytes. Each bound equals the maximum size of the whole answer, except the window of the
- * connection, which cannot be smaller (RFC 9113, section 6.9.2). `ShortAnswer` bounds all received bytes.
+ * Each connection serves one call with a response of a few bytes. Each limit equals the maximum size of the whole response, except the connection
+ * window, which cannot be smaller than RFC 9113, section 6.9.2, allows. `ShortAnswer` limits the total number of received bytes.
  */
 const GRPC_LIMITS: ClientLimits = {
   maxReceiveBytes: MAX_ANSWER_BYTES,
@@ -54,7 +55,7 @@ interface ProbeHooks {
   readonly onResolved?: () => void;
 }
 
-/** Open sockets of one probe. They are closed when the probe is over, for any reason. */
+/** Open sockets of one probe. The sockets are closed when the probe ends, for any reason. */
 class ProbeAttempt {
   readonly onResolved: () => void;
   readonly #sockets: Duplex[] = [];
@@ -65,7 +66,7 @@ class ProbeAttempt {
   }
 
   own<S extends Duplex>(socket: S): S {
-    // Each step listens for errors itself. Errors after the last step have no effect.
+    // Each step handles its own errors. Errors after the last step have no effect.
     socket.on("error", () => {});
     this.#sockets.push(socket);
     return socket;
@@ -77,7 +78,7 @@ class ProbeAttempt {
   }
 }
 
-/** Thrown when a step fails in a way that is an outcome of the check. */
+/** Thrown when a step fails and the failure is the outcome of the check. */
 class ProbeFailedError extends Error {
   readonly outcome: CheckOutcome;
 
@@ -90,7 +91,7 @@ class ProbeFailedError extends Error {
 export class Prober {
   readonly #reach: ProbeAllowList;
   readonly #resolve: ResolveAddresses;
-  /** Functions that end probes in flight, by id; by attempt for probes without an id. */
+  /** Functions that end probes in flight, by probe id, or by attempt for probes without an id. */
   readonly #ends = new Map<ProbeAttempt | number, (outcome: CheckOutcome) => void>();
 
   constructor(reach: ProbeAllowList, resolve: ResolveAddresses = systemAddresses) {
@@ -99,8 +100,8 @@ export class Prober {
   }
 
   /**
-   * Never rejects, except for a bug. Resolves within the timeout of the probe, or when it is cut. `onResolved` is called when the name lookup has ended,
-   * possibly after the outcome, because a lookup cannot be stopped.
+   * Never rejects, except for a bug. Resolves within the timeout of the probe, or when the probe is cancelled. `onResolved` is called when the name
+   * lookup has ended. The lookup can end after the outcome is known, because it cannot be stopped.
    */
   async probe(probe: HealthProbe, { id, onResolved = () => {} }: ProbeHooks = {}): Promise<CheckOutcome> {
     const attempt = new ProbeAttempt(onResolved);
@@ -137,11 +138,12 @@ export class Prober {
     }
   }
 
-  /** Returns the addresses of a host that checks may connect to. */
+  /** Returns the addresses of a host to which checks may connect. */
   async #addresses(host: string, attempt: ProbeAttempt): Promise<readonly string[]> {
     const all = isName(host) ? await this.#lookup(host, attempt) : [host];
     const allowed = all.filter((address) => this.#reach.allows(address));
-    // A name that does not resolve and a name whose addresses are not allowed get the same failure: a difference would reveal which internal names exist.
+    // A name that does not resolve and a name whose addresses are not allowed cause the same failure: a difference would reveal which internal names
+    // exist.
     if (allowed.length === 0) throw new ProbeFailedError(failed(isName(host) ? FAILURE.NAME : FAILURE.NOT_ALLOWED));
     return allowed.slice(0, MAX_ADDRESSES);
   }
@@ -163,7 +165,7 @@ async function systemAddresses(host: string): Promise<readonly string[]> {
   return (await lookup(host, { all: true })).map(({ address }) => address);
 }
 
-/** Connects to the first address that accepts. The addresses are literals, so nothing is resolved again. */
+/** Connects to the first address that accepts the connection. The addresses are literals, so nothing is resolved again. */
 async function connected(addresses: readonly string[], port: number, attempt: ProbeAttempt): Promise<Socket> {
   for (const host of addresses) {
     if (attempt.isOver) break;
@@ -192,7 +194,7 @@ async function converse(probe: HealthProbe, socket: Socket, attempt: ProbeAttemp
   }
 }
 
-/** Starts TLS without verifying the certificate: a check only tests whether a server answers, and sends it no secrets. */
+/** Starts TLS without verifying the certificate: a check only tests whether a server responds, and sends no secrets to it. */
 function secured(socket: Socket, host: string, protocol: string, attempt: ProbeAttempt): Promise<Socket> {
   const servername = isIP(host) === 0 ? { servername: host } : {};
   const over = attempt.own(connectTls({ socket, ...servername, rejectUnauthorized: false, ALPNProtocols: [protocol] }));
@@ -208,7 +210,7 @@ function httpStatus(socket: Socket, request: string): Promise<number> {
     socket.on("data", (bytes: Buffer) => {
       const status = reader.push(bytes);
       if (status === undefined) return;
-      // Reading ends here, regardless of further data.
+      // Stops reading, even if more data arrives.
       socket.destroy();
       if (status === "malformed") reject(new ProbeFailedError(failed(FAILURE.MALFORMED)));
       else resolve(status);
@@ -229,7 +231,7 @@ function health(
 ): Promise<CheckOutcome> {
   const scheme = isTls ? "https" : "http";
   const authority = hostPort(host, port);
-  // node:http2 builds a URL from the authority, and throws for a name whose last label looks like a part of an address, such as `web.0x1`.
+  // node:http2 builds a URL from the authority, and throws for a name whose last label looks like part of an address, such as `web.0x1`.
   if (!URL.canParse(`${scheme}://${authority}`)) return Promise.resolve(failed(FAILURE.MALFORMED));
   const connection = new ClientConnection(stream, { authority, scheme, limits: GRPC_LIMITS });
   return new Promise((resolve) => {
@@ -242,8 +244,8 @@ function health(
 }
 
 /**
- * Forwards the received bytes of a stream, and cuts the stream when they exceed `maxBytes`. HTTP/2 frames without an answer and padding are counted too.
- * Destroying this object destroys the stream.
+ * Forwards the received bytes of a stream, and closes the stream when they exceed `maxBytes`. HTTP/2 padding and frames without a response also count
+ * towards the limit. Destroying this object destroys the stream.
  */
 class ShortAnswer extends Duplex {
   readonly #stream: Duplex;
@@ -266,12 +268,12 @@ class ShortAnswer extends Duplex {
     return this.#leftBytes < 0;
   }
 
-  /** Number of received bytes, as on a socket. */
+  /** Number of received bytes, named as on a socket. */
   get bytesRead(): number {
     return this.#bytesRead;
   }
 
-  /** Does nothing, because the stream is in flowing mode. The data that is buffered here is bounded. */
+  /** Does nothing, because the stream is in flowing mode. The amount of data buffered in this object is limited. */
   override _read(): void {}
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {

@@ -1,5 +1,5 @@
 /**
- * The departure of a node before its process ends: it ends its leased entries, hands over its static entries, and announces its departure
+ * The departure of a node before its process ends: the node ends its leased entries, hands over its static entries, and announces its departure
  * (semantics.md, Stop).
  */
 import type { CommitCycle } from "../../discovery/registrar/commit-cycle.ts";
@@ -14,9 +14,9 @@ import type { SnapshotScheduler } from "./snapshots.ts";
 const BATCH_COUNT = 1000;
 /** Interval at which the node checks whether others have accepted the offered entries, in ms. */
 const STEP_MS = 20;
-/** Share of the departure's time for the hand-over. The rest is for the announcement. */
+/** Share of the departure's time for the hand-over. The remaining time is for the announcement. */
 const HAND_OVER_SHARE = 0.5;
-/** Share of the remaining time in which the fabric announces the departure. The rest is for the last snapshot. */
+/** Share of the remaining time in which the fabric announces the departure. The remaining time is for the last snapshot. */
 const GOODBYE_SHARE = 0.5;
 
 export type DepartureReason = "leave" | "restart";
@@ -32,38 +32,38 @@ export interface DepartureParts {
 export interface HandedOver {
   /** Number of entries that other nodes serve from now on. */
   readonly takenCount: number;
-  /** Number of entries that no node is known to have accepted. They remain with this node, which announces a restart. */
+  /** Number of entries that no node is known to have accepted. These entries remain with this node, which announces a restart. */
   readonly leftCount: number;
-  /** Number of left entries that were offered to a node that did not answer. It may accept them later. */
+  /** Number of remaining entries that were offered to a node that did not respond. That node may accept them later. */
   readonly unansweredCount: number;
-  /** Number of LOCAL entries. They are unknown to other nodes and end with this node. */
+  /** Number of LOCAL entries. Other nodes do not know them, and they end with this node. */
   readonly localEndedCount: number;
 }
 
 type DepartureState =
   | { readonly kind: "serving" }
-  /** Own entries up to the change number `after` have ended, or all of them if `after` is undefined. */
+  /** Own entries up to the change number `after` have ended. If `after` is undefined, all of them have. */
   | {
       readonly kind: "ending";
       readonly after: number | undefined;
-      /** Start of the last batch. */
+      /** Start time of the last batch. */
       readonly before: number | undefined;
       readonly nextMonoMs: number;
       readonly untilMonoMs: number;
     }
   | { readonly kind: "handing"; readonly nextMonoMs: number; readonly untilMonoMs: number }
   | { readonly kind: "goodbye"; readonly reason: DepartureReason; readonly untilMonoMs: number }
-  /** The departure is announced, and the last snapshot is not written yet. */
+  /** The departure is announced, but the last snapshot is not written yet. */
   | { readonly kind: "saving"; readonly reason: DepartureReason }
   | { readonly kind: "gone"; readonly reason: DepartureReason };
 
-/** Orders of one step. */
+/** Orders from one step. */
 export interface DepartureOrders {
   /** Inputs for the fabric, in this order. */
   readonly inputs: readonly FabricInput[];
-  /** The hand-over is over, and the announcement follows. */
+  /** The hand-over has ended, and the announcement follows. */
   readonly handedOver?: HandedOver | undefined;
-  /** The node sends nothing more. */
+  /** The node has stopped sending. */
   readonly gone?: DepartureReason | undefined;
 }
 
@@ -78,12 +78,15 @@ export class NodeDeparture {
     this.#parts = parts;
   }
 
-  /** Whether the departure has begun. The node then takes over no entries and starts no new generation. */
+  /** Whether the departure has begun. After that, the node neither accepts entries from other nodes nor starts a new generation. */
   get hasBegun(): boolean {
     return this.#state.kind !== "serving";
   }
 
-  /** `isLeaving`: other nodes will serve this node's entries. A node without peers keeps everything, because no other node could take over. Idempotent. */
+  /**
+   * `isLeaving`: other nodes will serve this node's entries. A node without peers keeps all entries, because no other node could take them over.
+   * Idempotent.
+   */
   begin(isLeaving: boolean, withinMs: number, time: Time): DepartureOrders {
     if (this.hasBegun) return NOTHING;
     this.#endMonoMs = time.monoMs + withinMs;
@@ -92,7 +95,7 @@ export class NodeDeparture {
     return { inputs: [{ kind: "leaving" }] };
   }
 
-  /** Must be called when the disk refused a batch: its entries have not ended, and are ended again. */
+  /** Must be called when the disk refused a batch. The entries in the batch have not ended, and the node will end them again. */
   refused({ monoMs }: Time): void {
     if (this.#state.kind === "ending") this.#state = { ...this.#state, after: this.#state.before, nextMonoMs: monoMs + STEP_MS };
   }
@@ -105,7 +108,7 @@ export class NodeDeparture {
         return NOTHING;
       case "ending":
       case "handing":
-        // Each step must be durable before the next one. A disk that does not respond delays the stop until its deadline at most.
+        // Each step must be durable before the next one. A disk that does not respond delays the stop, but not beyond its deadline.
         if (!this.#isDurable) return time.monoMs < this.#endMonoMs ? NOTHING : this.#go("restart");
         if (time.monoMs < this.#state.nextMonoMs) return NOTHING;
         return this.#state.kind === "ending" ? this.#end(this.#state, time) : this.#handOver(this.#state, time);
@@ -168,7 +171,7 @@ export class NodeDeparture {
   #announce(reason: DepartureReason, time: Time): DepartureOrders {
     const withinMs = Math.max(0, this.#endMonoMs - time.monoMs) * GOODBYE_SHARE;
     this.#state = { kind: "goodbye", reason, untilMonoMs: time.monoMs + withinMs };
-    // The age of the snapshot is set now, while messages of other nodes still arrive.
+    // The age of the snapshot is set now, while messages from other nodes still arrive.
     this.#parts.snapshots.last(time);
     return { inputs: [{ kind: "stop", reason, withinMs }] };
   }

@@ -1,4 +1,4 @@
-/** Addresses and ports of the listeners of a node, and how its threads and processes share them. */
+/** Addresses and ports of a node's listeners, and how its threads and processes share them. */
 
 export interface CallPorts {
   readonly grpc: number;
@@ -8,13 +8,13 @@ export interface CallPorts {
 export interface ListenerPorts {
   /** Undefined in a process that answers only DNS. */
   readonly calls: CallPorts | undefined;
-  /** Without `tcp`, TCP uses the port of `udp`. Without `tls` there is no DNS over TLS. Undefined without DNS. */
+  /** Without `tcp`, TCP uses the port of `udp`. Without `tls`, DNS over TLS is off. Undefined without DNS. */
   readonly dns: { readonly udp: number; readonly tcp?: number | undefined; readonly tls?: number | undefined } | undefined;
 }
 
 /**
- * Ports of threads or processes that share their ports. The first one uses the ports of the settings, or the ports of its predecessors. Further ones use
- * the ports that the first one has bound.
+ * Ports for threads or processes that share their ports. The first one uses the ports from the settings, or the ports of its predecessors. All other
+ * threads or processes use the ports to which the first one is bound.
  */
 export type SharedPorts =
   | { readonly sharing: "first"; readonly ports?: ListenerPorts | undefined }
@@ -22,7 +22,7 @@ export type SharedPorts =
 
 export interface CallEndpoints {
   readonly ports: CallPorts;
-  /** `host:port` of gRPC and HTTP. */
+  /** `host:port` for gRPC and HTTP. */
   readonly grpc: string;
   readonly http: string;
 }
@@ -36,13 +36,13 @@ export interface DnsEndpoint {
   readonly tls: number | undefined;
 }
 
-/** Addresses of the listeners of a node, a thread or a process. */
+/** Listener addresses of a node, a thread or a process. */
 export interface ListenEndpoints {
   readonly calls: CallEndpoints | undefined;
   readonly dns: DnsEndpoint | undefined;
 }
 
-/** Addresses at which callers reach a node. */
+/** Addresses at which callers can reach a node. */
 export interface NodeEndpoints extends ListenEndpoints {
   readonly calls: CallEndpoints;
 }

@@ -1,6 +1,6 @@
 /**
- * Renews the generation while the process runs. This is necessary if other nodes know more of the old generation than this node's journal does, or if
- * another process used the node's id for a while (semantics.md, Restart).
+ * Renews the generation while the process runs. Renewal is necessary if other nodes know a later state of the old generation than this node's journal
+ * does, or if another process used the node's id for a while (semantics.md, Restart).
  */
 import { startNewGeneration } from "../../catalog/replica/new-generation.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -11,11 +11,11 @@ const RETRY_MS = 1000;
 
 /** Why the current generation is lost. */
 export interface LostGeneration {
-  /** The node that knows more of the generation. Empty when a disputed process instance was accepted in the end. */
+  /** The node that knows a later state of the generation. Empty if a disputed process instance was accepted in the end. */
   readonly peerNodeId: string;
-  /** The highest sequence number of this node that the other node knows. */
+  /** This node's highest sequence number that the other node knows. */
   readonly seq: number;
-  /** A generation that other nodes already know. The new one must be higher. */
+  /** A generation that other nodes already know. The new generation must be higher. */
   readonly above?: number;
 }
 

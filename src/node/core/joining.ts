@@ -36,7 +36,10 @@ export interface JoiningParts {
   readonly snapshots: SnapshotScheduleOptions;
 }
 
-/** Builds the fabric of a node and passes it to the node's machine. Must be called once, after the rows of the disk and the snapshot are restored. */
+/**
+ * Builds the fabric of a node and passes it to the node's machine. Must be called once, after the rows from the disk and the snapshot have been
+ * restored.
+ */
 export function joinOthers(
   rooms: Pick<RestoredRooms, "hlc" | "identity" | "machine" | "regions" | "replica" | "stamper">,
   parts: JoiningParts,
@@ -96,14 +99,14 @@ function factsOf(
 }
 
 /**
- * Whether a node without a policy hides everything, because it joins others for the first time and the policy of its cluster may hide entries. A
- * node that was in sync with others before knows whether there was a policy.
+ * Whether a node without a policy hides everything. The node does so if it joins others for the first time, because the policy of its cluster may
+ * hide entries. A node that was in sync with others before knows whether there was a policy.
  */
 export function awaitsPolicy(settings: Pick<Settings, "fabric">, wasUpToDate: boolean): boolean {
   return hasSeeds(settings) && !wasUpToDate;
 }
 
-/** Whether other nodes may have a policy that this node lacks, because it is not ready yet, or is alone although its settings name peers. */
+/** Whether other nodes may have a policy that this node lacks: either it is not ready yet, or it has no peers although its settings name some. */
 export function mayBeOthers(
   settings: Settings,
   { isReady, fabric }: { readonly isReady: boolean; readonly fabric: Pick<Fabric, "readiness"> | undefined },

@@ -1,6 +1,6 @@
 /**
- * A fabric without token and certificates is open: every process that reaches it can read and change data that credentials, tenants and policy protect
- * on the other listeners. So a node must not have both an open fabric and data to protect (semantics.md, Policy).
+ * A fabric without token and certificates is open: every process that reaches it can read and change the data that credentials, tenants and policy
+ * protect on the other listeners. So a node must not have both an open fabric and data to protect (semantics.md, Policy).
  */
 import { isFabricOpen, OPEN_FABRIC_REMEDY, openFabricFault, protectingSetting, wantsPeers } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
@@ -12,10 +12,10 @@ import type { PolicyEngine } from "../../policy/versions/engine.ts";
 export type FabricChoice =
   /** The node runs its fabric as configured. */
   | { readonly kind: "joined" }
-  /** The node runs without a fabric. `detail` has the reason, for `/readyz` and the log. */
+  /** The node runs without its fabric. `detail` has the reason, for `/readyz` and the log. */
   | { readonly kind: "alone"; readonly detail: string };
 
-/** Throws when an open fabric would bypass the protection of this node, and other nodes are expected or were connected (`hadPeers`). */
+/** Throws if an open fabric would bypass the protection of this node, and other nodes are expected or were connected (`hadPeers`). */
 export function chooseFabric(settings: Settings, policies: StoredPolicies, hadPeers: boolean): FabricChoice {
   if (settings.fabric.enabled === false) return { kind: "alone", detail: "standalone: fabric.enabled is off" };
   const stored = hasStoredPolicy(policies) ? "a stored policy" : undefined;
@@ -29,7 +29,7 @@ export function chooseFabric(settings: Settings, policies: StoredPolicies, hadPe
 /** The policies that a node has stored. */
 export type StoredPolicies = Pick<PolicyEngine, "newestNumber" | "status">;
 
-/** Whether there is a policy to protect. An unreadable policy must be protected too. */
+/** Whether there is a policy to protect. An unreadable policy must be protected as well. */
 function hasStoredPolicy({ newestNumber, status }: StoredPolicies): boolean {
   return newestNumber > 0 || status.isEnabled;
 }
@@ -70,12 +70,18 @@ export class FabricGuard {
     return wantsPeers(this.#parts.settings) && !this.hadPeers;
   }
 
-  /** Must be called if the data directory contains data that only another node can have sent. A directory without the marker, from an older version, reveals earlier peers only in this way. */
+  /**
+   * Must be called if the data directory contains data that only another node can have sent. In a directory from an older version, which has no
+   * marker, only such data reveals earlier peers.
+   */
   shown(): void {
     this.#isShown = true;
   }
 
-  /** Notes a member. Returns whether it is the first peer. If so, the marker must be written, so that this node does not silently run standalone later. */
+  /**
+   * Notes a member. Returns whether this peer is the first one. If so, the marker must be written, so that this node does not later run standalone
+   * without an error.
+   */
   note(nodeId: string): boolean {
     if (this.#isMarked || nodeId === this.#parts.nodeId) return false;
     this.#isMarked = true;
@@ -83,13 +89,14 @@ export class FabricGuard {
   }
 
   /**
-   * Must be called before a policy is stored. With an open fabric it throws `fabric_open` if other nodes are or were connected, or are expected, because
-   * they could replace the policy. Otherwise it prevents other nodes from joining from now on. Call the returned function if the policy was not stored after all.
+   * Must be called before a policy is stored. If the fabric is open, it throws `fabric_open` when other nodes are connected, were connected or are
+   * expected, because they could replace the policy. Otherwise it prevents other nodes from joining from now on. Call the returned function if the
+   * policy was not stored after all.
    */
   secure(fabric: Pick<Fabric, "links" | "membership" | "seal"> | undefined): () => void {
     const { settings, policies } = this.#parts;
     if (fabric === undefined || !isFabricOpen(settings)) return () => {};
-    // Members that are gone may come back, and a node that is still in its handshake may become a member.
+    // Members that have gone may come back, and a node whose handshake is in progress may become a member.
     const hasOthers = fabric.membership.members().length > 1 || fabric.links().length > 0;
     if (hasOthers || this.hadPeers || wantsPeers(settings))
       throw new WaymarkError(

@@ -1,4 +1,7 @@
-/** Records when each member last sent a message and how long probes took, from the inputs and outputs of the fabric. It makes no decisions. */
+/**
+ * Records when each member last sent a message and how long probes took, from the inputs and outputs of the fabric. This file does not make any
+ * decisions.
+ */
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { FabricInput, FabricOutput, LinkId } from "../../fabric/io-types.ts";
 import { isListed } from "../../fabric/membership/members.ts";
@@ -6,15 +9,15 @@ import type { FabricCallRequest } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 
-/** Maximum number of calls in flight that are timed. Further calls are not timed. */
+/** Maximum number of calls in flight whose duration is measured. Any further calls are not measured. */
 const MAX_CALLS = 4096;
 
 export class PeerActivity {
   readonly #fabric: Fabric;
   readonly #metrics: Metrics;
-  /** Wall-clock ms by node id; members only. */
+  /** Wall-clock time in ms by node id, for members only. */
   readonly #lastReceived = new Map<string, number>();
-  /** Node at the other end of each link that is up. */
+  /** The node at the other end of each link that is up. */
   readonly #linkNodes = new Map<LinkId, string>();
   readonly #calls = new Map<number, { readonly kind: FabricCallRequest["kind"]; readonly sentMonoMs: number }>();
 
@@ -43,7 +46,7 @@ export class PeerActivity {
     if (!isRefused) this.#note(request.from.nodeId, time);
   }
 
-  /** Notes the node of a link. It is known only after the fabric has accepted its hello. */
+  /** Notes the node at the other end of a link. The node is known only after the fabric has accepted its hello message. */
   #received({ link, frame }: Extract<FabricInput, { kind: "received" }>, time: Time): void {
     const nodeId = frame.kind === "hello" ? this.#fabric.helloOf(link)?.nodeId : undefined;
     if (nodeId !== undefined) this.#linkNodes.set(link, nodeId);

@@ -1,6 +1,6 @@
 /**
- * The parts that answer readers from a catalog: reads, watches, DNS names, policy changes and limits. Nodes, read workers and resolvers build them
- * here. They differ in the source of the catalog and of the policy, and in the component that writes to the catalog.
+ * The parts that answer readers from a catalog: reads, watches, DNS names, policy changes and limits. Nodes, read workers and resolvers build these
+ * parts with this file. Only the source of the catalog and the policy, and the component that writes to the catalog, are different in each.
  */
 import { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { Slab } from "../../catalog/record/slab.ts";
@@ -23,11 +23,11 @@ import { NodeLimits, type NodeLimitsOptions } from "../limits.ts";
 export interface CoreProcess extends Pick<NodeLimitsOptions, "audit" | "metrics" | "now"> {
   readonly settings: Settings;
   readonly version: string;
-  /** The id of the process instance of the node, which its threads share. */
+  /** The id of the node's process instance, which all threads of the node share. */
   readonly boot: string;
   /** Called when a watcher must be woken again. */
   readonly onAgain: () => void;
-  /** Bounds of the index of watches by name. A simulated node has small ones. */
+  /** Limits of the index of watches by name. A simulated node has small limits. */
   readonly nameBounds?: NameIndexBounds;
 }
 
@@ -36,17 +36,17 @@ export interface ReadingCoreOptions<P extends PolicySource>
     Pick<NodeLimitsOptions, "makeBuckets" | "tenantChecks" | "watches"> {
   readonly replica: Replica;
   readonly policies: P;
-  /** The last load reports of the node's own entries. */
+  /** The latest load reports for the node's own entries. */
   readonly loads: Pick<LoadReports, "of">;
-  /** When the node started, by the monotonic clock of this thread. */
+  /** Time at which the node started, by the monotonic clock of this thread. */
   readonly startedMonoMs: number;
-  /** Entries that a resolver has in addition to its replica. */
+  /** Entries that a resolver serves in addition to its replica. */
   readonly beside?: { readonly lists: ResolverAnswerLists; readonly names: SupplementaryEntries } | undefined;
 }
 
 export interface ReadingCore<P extends PolicySource = PolicySource> extends Pick<ReadingCoreOptions<P>, "loads" | "policies" | "replica"> {
   readonly identity: NodeIdentity;
-  /** Listener name to `host:port`, as in `identity`; filled when the listeners are open. */
+  /** Map from listener name to `host:port`, as in `identity`. The map is filled when the listeners are open. */
   readonly listeners: Record<string, string>;
   readonly fanout: Fanout;
   readonly dnsNames: DnsNames;
@@ -55,11 +55,14 @@ export interface ReadingCore<P extends PolicySource = PolicySource> extends Pick
   readonly bytes: DiscoveryBytes;
   readonly accessLog: AccessLog;
   readonly limits: NodeLimits;
-  /** Updates DNS names and watches after changes of the replica. The machine of a node does that itself. `isTouched`: supplementary entries changed. */
+  /**
+   * Updates DNS names and watches after changes of the replica. On a node, the machine does this itself. `isTouched`: whether supplementary entries
+   * changed.
+   */
   readonly show: (isTouched?: boolean) => void;
 }
 
-/** Makes an empty replica, which shows only entries that the policy in force admits. */
+/** Makes an empty replica, which shows only entries that the policy in force allows. */
 export function openReplica(
   numbers: Pick<ReplicaOptions, "floor" | "generation" | "lastSeq"> & { readonly nodeId: string },
   { catalog, node }: Pick<Settings, "catalog" | "node">,
@@ -101,7 +104,7 @@ export function openReadingCore<P extends PolicySource>(options: ReadingCoreOpti
 
 function showing(replica: Replica, { fanout, dnsNames }: Pick<ReadingCore, "dnsNames" | "fanout">): ReadingCore["show"] {
   let shown = { revision: 0, collectedRevision: 0 };
-  // HOT: runs per message to a worker or to a resolver. A load report wakes no watch.
+  // HOT: runs per message to a worker or to a resolver. A load report does not wake any watch.
   return (isTouched = false) => {
     const { revision, collectedRevision } = replica;
     const touched = replica.takeTouched();

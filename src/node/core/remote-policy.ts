@@ -6,7 +6,9 @@ import type { NodeHandlers, NodePart, NodePartList } from "../core-io.ts";
 
 export class RemotePolicy implements NodePart {
   readonly #list: Pick<NodePartList, "deliver">;
-  /** The last version of another node that could not be stored here, with a text for operators. Undefined when the last version was stored. */
+  /**
+   * The last version from another node that could not be stored on this node, with a text for operators. Undefined if the last version was stored.
+   */
   #fault: { readonly head: PolicyHead; readonly text: string } | undefined;
 
   readonly handle: NodeHandlers = {
@@ -25,9 +27,9 @@ export class RemotePolicy implements NodePart {
     this.#list = list;
   }
 
-  /** For operators: a newer version that peers have, and why it is not applied. Empty when there is none. */
+  /** For operators: a newer version that peers have, and why it is not applied. Empty if there is none. */
   notTaken({ policy }: Pick<Fabric, "policy">): string {
-    // The version may be in force before the store answers, and a version that was applied on this node since then takes precedence.
+    // The version may be in force before the store answers. A version that was applied on this node since then takes precedence.
     if (this.#fault !== undefined && isNewer(this.#fault.head, policy.head)) return this.#fault.text;
     const { notTaken } = policy;
     if (notTaken === undefined) return "";
@@ -40,7 +42,7 @@ function faultText(head: PolicyHead, by: PolicyVia, why: string): string {
   return `version ${head.number} of node ${head.nodeId}, received from node ${by.nodeId} of cluster ${by.clusterId}: ${why}`;
 }
 
-/** Whether a policy that is applied on this node comes into force in the cluster, according to the linked nodes. */
+/** Whether a policy that is applied on this node comes into force in the cluster, as reported by the linked nodes. */
 export function isPolicyTaken(fabric: Fabric, clusterId: string): boolean {
   const up = fabric.links().flatMap(({ state, hello }) => (state === "up" && hello !== undefined ? [hello] : []));
   return fabric.policySources.reaches(clusterId, up);

@@ -1,6 +1,6 @@
 /**
- * Builds the parts of a node: its catalog with the data from disk, its policy, its readers and its machine. Product and simulator build them here, each
- * with its own clocks, randomness and disk.
+ * Builds the parts of a node: its catalog with the data from disk, its policy, its readers and its machine. The product and the simulator build these
+ * parts here, each with its own clocks, randomness and disk.
  */
 import type { RestoredPut } from "../../catalog/batch.ts";
 import { checksOf } from "../../catalog/entry/checks.ts";
@@ -34,30 +34,30 @@ import { NodeSummaries, type SummariesOptions, type SummariesParts } from "./reg
 /** Data from disk, without the rows. */
 export type RestoredNode = Pick<RestoredJournal, "nodeId" | "generation" | "lastSeq" | "floor" | "leases" | "boot">;
 
-/** Keys of clusters on a node that stores summaries, and how it wakes watchers of summaries. */
+/** Cluster keys on a node that stores summaries, and the function that wakes watchers of summaries. */
 export type SummaryKeySources = Pick<SummariesParts, "announcements" | "imports" | "keys" | "onAgain" | "signer">;
 
-/** Options of a node other than its disk. */
+/** Options of a node, apart from its disk. */
 export interface RoomsOptions extends Omit<CoreProcess, "boot"> {
-  /** Number and total size of the policy versions that are remembered. */
+  /** Maximum number and total size of remembered policy versions. */
   readonly history: { readonly maxVersions: number; readonly maxBytes: number };
-  /** The clock of leases, which excludes most of the time in which this process was paused. */
+  /** The clock for leases, which excludes most of the time during which this process was paused. */
   readonly stallClock: StallAwareClock;
   /** Whether the data directory has the marker for earlier peers. */
   readonly isMarked: boolean;
-  /** The lease table, still empty. It is passed in because its hash needs a random seed. */
+  /** The lease table, still empty. The table is passed in because its hash function needs a random seed. */
   readonly leases: Leases;
   /** Makes a generation. Generations grow with time and are unique. */
   readonly newGeneration: (time: Time) => number;
   /** Makes the random part of a lease id. */
   readonly newToken: () => string;
-  /** Makes a number from 0 to below 1, for purposes that need no secret. */
+  /** Makes a random number from 0 to below 1, for purposes that do not need to be secure. */
   readonly random: () => number;
   /** Keys of clusters. Undefined on a node that stores no summaries. */
   readonly seals?: SummaryKeySources | undefined;
 }
 
-/** The parts into which the rows of the disk are restored. */
+/** The parts into which the rows from the disk are restored. */
 type RestorableRooms = ReturnType<typeof restorableRooms>;
 
 /** The parts of a node whose rows are restored. */
@@ -68,14 +68,17 @@ export interface RestoredRooms extends RestorableRooms {
   readonly regions: NodeSummaries | undefined;
 }
 
-/** A node whose leases are restored, but whose rows are not restored yet. */
+/** A node whose leases are restored but whose rows are not. */
 export interface OpeningRooms {
   readonly rooms: RestorableRooms;
-  /** A generation that must be written to disk first. Defined if every node would reject the stored one, because the clock was after the year 2106 when it was made. */
+  /**
+   * A generation that must be written to disk first. Defined if every node would reject the stored generation, because the clock was past the year
+   * 2106 when it was made.
+   */
   readonly renewed: number | undefined;
   /** Restores the next row. Throws `invalid_argument` for a row that this version cannot have written. */
   row(row: RestoredPut): void;
-  /** Must be called after the last row. `againCount`: rows of another region, which are staged to be written again. */
+  /** Must be called after the last row. `againCount`: number of rows from another region, which are staged to be written again. */
   finish(): { readonly rooms: RestoredRooms; readonly againCount: number };
 }
 
@@ -83,7 +86,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   const { settings, metrics, newGeneration } = options;
   const renewed = isSeq(restored.generation) ? undefined : newGeneration(time);
   const node = { ...restored, generation: renewed ?? restored.generation };
-  // The registrar calls this function only on later inputs, when the machine exists.
+  // The registrar calls this function only for later inputs, when the machine exists.
   const restorable = restorableRooms(node, options, time, () => machine.collectsBy(options.now()));
   const { replica, registrar, leases, policies, switches, dnsNames } = restorable;
   const joins = { hasSeeds: hasSeeds(settings), newGeneration };
@@ -143,7 +146,7 @@ function summariesOf(
   return new NodeSummaries(options, { catalog: replica, policies, ...readers, ...seals });
 }
 
-/** Returns the export rules of the borders, by region. */
+/** Returns the export rules for the borders, by region. */
 function exportsByRegion(borders: Settings["fabric"]["borders"]): SummariesOptions["borderExports"] {
   const byRegion = Map.groupBy(borders, ({ region }) => region);
   return new Map([...byRegion].map(([region, rows]) => [region, rows.map((border) => border.export)]));
@@ -207,7 +210,7 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, { monoMs
   return { ...core, leases, stamper, hlc, registrar, checks, checkAdmission };
 }
 
-/** Finds the entry of an alias as readers see it, if the tenant of the alias owner may see its namespace. */
+/** Finds the target entry of an alias as readers see it, provided that the tenant of the alias owner may see the target's namespace. */
 function aliasSource({
   replica,
   policies,
@@ -227,25 +230,25 @@ function aliasSource({
   };
 }
 
-/** Returns own entries that may have checks, staged or on disk. */
+/** Returns own entries that may have checks, whether staged or on disk. */
 function mayBeChecked(replica: Replica): readonly KeyText[] {
   return [...replica.self.log.list(), ...replica.staged].filter(({ mayHaveChecks }) => mayHaveChecks).map(({ key }) => key);
 }
 
-/** Returns the checks of a live record, staged or visible. */
+/** Returns the checks of a live record, whether staged or visible. */
 function checkedOf({ slab }: Replica, record: CatalogRecord | undefined): ReturnType<typeof checksOf> | undefined {
   return record?.body === BODY.ENTRY ? checksOf(slab.view(record.at, record.sizeBytes)) : undefined;
 }
 
-/** Whether the settings name nodes to join. */
+/** Whether the settings name nodes that this node should join. */
 export function hasSeeds({ fabric }: Pick<Settings, "fabric">): boolean {
   return fabric.enabled !== false && fabric.seeds.length > 0;
 }
 
 /**
- * Whether the cluster of this node exports summaries, according to the settings. Which of its nodes export is decided at run time.
- * True if borders are set, so that a cluster without a key reports that it exports nothing. Also true if the settings have a key of this cluster,
- * private or public: the cluster then exports although the borders of its region are set in another cluster. Otherwise the cluster only reads.
+ * Whether the cluster of this node exports summaries, according to the settings. The nodes that export are chosen at run time. True if borders are
+ * set, so that a cluster without a key reports that it exports nothing. Also true if the settings have a key of this cluster, private or public: the
+ * cluster then exports although the borders of its region are set in another cluster. In all other cases the cluster only reads.
  */
 export function isMeantToExport({ summary, fabric, node }: Settings): boolean {
   const { exportEnabled, signingKeyFile, keys } = summary;

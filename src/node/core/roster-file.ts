@@ -1,6 +1,6 @@
 /**
- * Decides when the members of this node's cluster are written to disk for the next start (semantics.md, Tombstones). The snapshot does not suffice,
- * because it is written every minute, or never.
+ * Decides when the members of this node's cluster are written to disk for the next start (semantics.md, Tombstones). The snapshot is not sufficient,
+ * because it is written only every minute, or never.
  */
 import type { MemberRoster } from "../../fabric/data-freshness.ts";
 import { rosterFile } from "../../fabric/snapshot/codec.ts";
@@ -17,11 +17,11 @@ interface JoinedFabric {
   readonly facts: FileOwner;
 }
 
-/** Writes one file at a time. Changes in the meantime go into the next write. */
+/** Writes one file at a time. Changes that occur in the meantime are part of the next write. */
 export class RosterFile implements NodePart {
   /** Undefined on a standalone node. */
   readonly #joined: () => JoinedFabric | undefined;
-  /** Version of the roster that is on disk or being written. */
+  /** Version of the roster that is on disk or is being written. */
   #version = 0;
   #isWriting = false;
   #againMonoMs: number | undefined;

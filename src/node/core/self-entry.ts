@@ -1,4 +1,4 @@
-/** Publishes this node's NODE entry, which only this node may write, and its load at an interval. */
+/** Publishes this node's NODE entry, which only this node may write, and publishes its load at an interval. */
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Registrar } from "../../discovery/registrar/registrar.ts";
 import { rethrowInvariant } from "../../lib/errors.ts";
@@ -7,7 +7,7 @@ import type { NodeHandlers, NodeOutput, NodePart, OwnEntry } from "../core-io.ts
 
 /** Time between two load reports, in ms. Other nodes receive a report only when its health level changes. */
 const REFRESH_MS = 30_000;
-/** Time before the first report, in ms, because the load during the start is not representative. */
+/** Time before the first report, in ms, because the load during startup is not representative. */
 const FIRST_MS = 5000;
 
 export class SelfEntry implements NodePart {
@@ -43,7 +43,7 @@ export class SelfEntry implements NodePart {
     out.push({ kind: "measureLoad" });
   }
 
-  /** Stops the reports, because the node is draining. */
+  /** Stops reporting, because the node is draining. */
   drain(): void {
     this.#entry = undefined;
     this.#nextMonoMs = NEVER;
@@ -64,7 +64,7 @@ export class SelfEntry implements NodePart {
     return stamped.key;
   }
 
-  /** Reports a refusal, for example because the clock is wrong. */
+  /** Reports that the NODE entry was refused, for example because the clock is wrong. */
   #try(work: () => void, out: NodeOutput[]): void {
     try {
       work();

@@ -1,6 +1,6 @@
 /**
- * Decides when the snapshot of other nodes' data is written, and how old its content is (semantics.md, Restart). A ready node writes one at an
- * interval, and a last one as it stops.
+ * Decides when the snapshot of other nodes' data is written, and how old its content is (semantics.md, Restart). A ready node writes snapshots one at
+ * a time at an interval, and a last one when it stops.
  */
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -10,11 +10,11 @@ import { snapshotBlocks } from "../../fabric/snapshot/snapshot.ts";
 import type { Time } from "../../lib/machine.ts";
 
 export interface SnapshotScheduleOptions {
-  /** Time between two snapshots, in ms. 0: no snapshot is ever written. */
+  /** Time between two snapshots, in ms. If 0, no snapshot is ever written. */
   readonly intervalMs: number;
-  /** Whether there is an unusable file. It is set aside before the first snapshot replaces it. */
+  /** Whether there is an unusable snapshot file. That file is renamed before the first snapshot replaces it. */
   readonly isOtherThere: boolean;
-  /** Approximate size of one block. The default is the size of the format. */
+  /** Approximate size of one block. The default is the block size of the format. */
   readonly blockBytes?: number;
 }
 
@@ -22,9 +22,12 @@ export interface SnapshotScheduleOptions {
 export interface KeepSnapshot {
   /** When the content was up to date. */
   readonly rightWallMs: number;
-  /** Content to write, which may be read over several turns. Reading throws when the snapshot must not be written. Undefined: the file already has this content. */
+  /**
+   * Content to write, which may be read over several turns. Reading throws when the snapshot must not be written. Undefined if the file already has
+   * this content.
+   */
   readonly blocks: Iterable<Uint8Array> | undefined;
-  /** Whether the existing file must be kept under another name. */
+  /** Whether to keep the existing file under another name. */
   readonly setsAside: boolean;
 }
 
@@ -39,11 +42,11 @@ export class SnapshotScheduler {
   readonly #options: SnapshotScheduleOptions;
   #isOtherThere: boolean;
   #nextMonoMs = Number.POSITIVE_INFINITY;
-  /** Fingerprint of the content of the file. Nothing is written while the content has the same fingerprint. */
+  /** Fingerprint of the file's content. Nothing is written while the content has the same fingerprint. */
   #written = "";
   /** Fingerprint of the content that is being written. */
   #writing: string | undefined;
-  /** When the content was up to date at the departure announcement. Defined while the last snapshot is still to be written. */
+  /** When the content was up to date at the departure announcement. Defined until the last snapshot has been written. */
   #lastWallMs: number | undefined;
 
   constructor(parts: SnapshotParts, options: SnapshotScheduleOptions) {
@@ -72,12 +75,12 @@ export class SnapshotScheduler {
     this.#nextMonoMs = this.#lastWallMs === undefined ? Number.POSITIVE_INFINITY : time.monoMs;
   }
 
-  /** Whether the last snapshot is written or not needed. */
+  /** Whether the last snapshot has been written or is not needed. */
   get isOver(): boolean {
     return this.#writing === undefined && this.#lastWallMs === undefined;
   }
 
-  /** Reports whether the ordered content was written. If not, the next snapshot is written in full. */
+  /** Reports whether the ordered content was written. If it was not, the next snapshot is written in full. */
   kept(isKept: boolean): void {
     this.#written = isKept ? (this.#writing ?? "") : "";
     this.#writing = undefined;
@@ -103,8 +106,8 @@ export class SnapshotScheduler {
   }
 
   /**
-   * Returns when the content was up to date, according to other nodes. Restored records keep their age while there is no node to catch up with. Undefined
-   * while the time is unknown or records are being dropped.
+   * Returns when the content was up to date, as reported by other nodes. The age of restored records does not change while there is no node with
+   * which to catch up. Undefined while this time is unknown or records are being dropped.
    */
   #rightWallMs(time: Time): number | undefined {
     const { fabric, replica } = this.#parts;
@@ -113,7 +116,7 @@ export class SnapshotScheduler {
   }
 }
 
-/** Returns a text that changes whenever the snapshot would. */
+/** Returns a text that changes whenever the content of the snapshot would change. */
 function stateText(replica: Replica, stateOf: (origin: Origin) => SnapshotOrigin): string {
   const others = [...replica.origins.values()].filter((origin) => origin !== replica.self);
   // The absence time is left out, because it comes from another clock and fluctuates.

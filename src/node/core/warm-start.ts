@@ -1,7 +1,7 @@
 /**
- * Warm start: a node serves immediately from the snapshot of other nodes' data that was written before this start. Answers carry the age of the snapshot
- * until the node has caught up with a peer (semantics.md, Restart). Own records are restored from the journal; `store/data-directory.ts` lists
- * everything that survives a restart.
+ * Warm start: a node serves immediately from the snapshot of other nodes' data that was written before this start. Answers report the age of the
+ * snapshot until the node has caught up with a peer (semantics.md, Restart). Own records are restored from the journal; `store/data-directory.ts`
+ * lists everything that survives a restart.
  */
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -23,19 +23,22 @@ export interface WarmStart {
   readonly ok: true;
   readonly recordCount: number;
   readonly refusedCount: number;
-  /** Wall-clock time in ms at which the snapshot was last known to be up to date; never in the future. */
+  /** Wall-clock time in ms at which the snapshot was last known to be up to date. It is never in the future. */
   readonly savedWallMs: number;
-  /** When each absent source node went away, in wall-clock ms by origin id. Their absence continues. */
+  /** Time at which each absent source node went away, in wall-clock ms by origin id. Their absence continues. */
   readonly absentWallMs: ReadonlyMap<string, number>;
-  /** Origins that no node writes any more. */
+  /** Origins to which no node writes any more. */
   readonly over: ReadonlySet<string>;
-  /** Own live records that are hidden by an `unregistered` record of another source node. They end as soon as the node begins (`Endings.superseded`). */
+  /**
+   * Own live records that are hidden by an `unregistered` record of another source node. The hidden records end as soon as the node begins
+   * (`Endings.superseded`).
+   */
   readonly superseded: readonly KeyText[];
-  /** The process instances of other nodes that this node accepted last. */
+  /** The process instance that this node last accepted from each other node. */
   readonly starts: readonly AcceptedInstance[];
 }
 
-/** Restores a snapshot completely or not at all. Must run after own rows are restored and before anything is received. */
+/** Restores a snapshot completely or not at all. Must run after this node's rows are restored and before anything is received. */
 export function* warmStart(
   file: { readonly bytes: Uint8Array; readonly savedWallMs: number },
   parts: WarmParts,
@@ -52,12 +55,15 @@ export function* warmStart(
   return { ok: true, recordCount, refusedCount, savedWallMs, absentWallMs, over, superseded: keys, starts: header.starts };
 }
 
-/** Returns the monotonic time in ms at which the restored data was up to date. Its age is measured from that time, regardless of how long the start takes. */
+/**
+ * Returns the monotonic time in ms at which the restored data was up to date. The age of the data is measured from that time, regardless of how long
+ * the start takes.
+ */
 export function asOfMonoMs({ savedWallMs }: WarmStart, { monoMs, wallMs }: Time): number {
   return monoMs - Math.max(0, wallMs - savedWallMs);
 }
 
-/** Treats absent nodes as absent since their original time. All others are presumed live until the join timeout ends. */
+/** Treats absent nodes as absent from the time when they originally went away. All other nodes are presumed live until the join timeout ends. */
 export function resumeOrigins(
   { lifecycle }: Fabric,
   { absentWallMs, over }: WarmStart,

@@ -1,4 +1,7 @@
-/** Decides whether a node may accept writes and be ready, by its clock, other process instances with its id, and rejections by other nodes. */
+/**
+ * Decides whether a node may accept writes and be ready. The decision depends on its clock, other process instances with its id, and rejections by
+ * other nodes.
+ */
 import { eventOutput } from "../../fabric/io-types.ts";
 import type { ClockState } from "../../fabric/membership/clock-watch.ts";
 import type { IdentityConflict } from "../../fabric/membership/identity-dispute.ts";
@@ -27,16 +30,18 @@ export class WriteEligibility {
   readonly #instance: OwnInstance;
   #joinFault = "";
   #isRefused = false;
-  /** Whether writes wait for other nodes to confirm this process instance. */
+  /** Whether writes must wait until other nodes have confirmed this process instance. */
   #isAwaited = false;
 
-  /** `hasSeeds`: this node joins others. A standalone node never has a fault. */
+  /** `hasSeeds`: whether this node joins others. A standalone node is never at fault. */
   constructor(nodeId: string, hasSeeds: boolean) {
     this.#clock = new OwnClock(hasSeeds);
     this.#instance = new OwnInstance(nodeId);
   }
 
-  /** Must be called after each input. `address`: where other nodes reach this one. `isReady`: it has been ready once. */
+  /**
+   * Must be called after each input. `address`: the address at which other nodes reach this one. `isReady`: whether this node has been ready once.
+   */
   look(fabric: FabricView, { address, isReady }: { readonly address: string; readonly isReady: boolean }, time: Time): EligibilityLook {
     const { membership } = fabric;
     const clockEvent = this.#clock.look(membership, isReady, time);
@@ -48,7 +53,7 @@ export class WriteEligibility {
 
   /**
    * While this process was paused, other nodes may have accepted another process instance. Until they have answered, this node neither accepts nor
-   * acknowledges writes. A caller that gets true must wait until `takeConfirmed` returns true.
+   * acknowledges writes. If the result is true, the caller must wait until `takeConfirmed` returns true.
    */
   mustConfirm({ membership }: FabricView, time: Time): boolean {
     const isUnconfirmed = membership.isUnconfirmed(time);
@@ -56,7 +61,7 @@ export class WriteEligibility {
     return isUnconfirmed;
   }
 
-  /** Whether to answer the waiting writes now, because others accept this process instance or another one. True once per wait. */
+  /** Whether to answer the waiting writes now, because other nodes accept this process instance or another one. True only once per wait. */
   takeConfirmed({ membership }: FabricView, time: Time): boolean {
     if (!this.#isAwaited || (this.#instance.fault === "" && membership.isUnconfirmed(time))) return false;
     this.#isAwaited = false;
@@ -67,22 +72,22 @@ export class WriteEligibility {
     return this.#clock.fault;
   }
 
-  /** Whether the start must wait, for the clocks of other nodes or because another process uses this node's id. */
+  /** Whether the start must wait, either for the clocks of other nodes or because another process uses this node's id. */
   get isWaiting(): boolean {
     return this.#clock.isComparing || this.#instance.fault !== "";
   }
 
-  /** The reason why a node that has caught up is not ready. Empty when there is none. */
+  /** The reason why a node is not ready although it has caught up. Empty if there is no such reason. */
   get fault(): string {
     return this.#clock.fault || this.fabricFault;
   }
 
-  /** Like `fault`, without the clock, which has its own line in `/readyz`. */
+  /** Like `fault`, but without faults of the clock, which has its own line in `/readyz`. */
   get fabricFault(): string {
     return this.#instance.fault || (this.#isRefused ? "most other nodes reject this node's member record" : "");
   }
 
-  /** The reason why a durable write must not be acknowledged. Undefined when there is none. */
+  /** The reason why a durable write must not be acknowledged. Undefined if it may be acknowledged. */
   get refusal(): WaymarkError | undefined {
     return this.#instance.refusal;
   }
@@ -101,7 +106,10 @@ export class WriteEligibility {
   }
 }
 
-/** Whether most other nodes reject this node's member record. If so, it is not a member, and clients cannot find the entries that are registered with it. */
+/**
+ * Whether most other nodes reject this node's member record. If so, this node is not a member, and clients cannot find the entries that are
+ * registered on it.
+ */
 function isRefusedByMost(membership: Pick<Membership, "refusers" | "counts">): boolean {
   const refuserCount = membership.refusers().length;
   if (refuserCount === 0) return false;
@@ -109,7 +117,7 @@ function isRefusedByMost(membership: Pick<Membership, "refusers" | "counts">): b
   return refuserCount * 2 > alive + suspect;
 }
 
-/** Returns why this node was refused when it tried to join. Empty when it was not refused, or has been ready once. */
+/** Returns why this node was refused when it tried to join. Empty if it was not refused, or has been ready once. */
 function joinFaultOf({ readiness }: Pick<FabricView, "readiness">, time: Time): string {
   if (readiness.isReady) return "";
   const { reason, detail } = readiness.read(time);
@@ -132,7 +140,7 @@ export function checkSound({ isReady, isSound }: { readonly isReady: boolean; re
 }
 
 // A node whose clock is wrong refuses writes and is not ready (semantics.md, Several origins for one key).
-/** Time between two comparisons of the clocks, in ms. The second value applies while a start waits for a comparison. */
+/** Time between two comparisons of the clocks, in ms. The second value applies while a start is waiting for a comparison. */
 const CLOCK_MS = 1000;
 const HURRIED_CLOCK_MS = 20;
 /** How long a start waits for the clocks of other nodes, in ms. */
@@ -140,32 +148,41 @@ const COMPARE_MS = 3000;
 
 type ClockSources = Pick<Membership, "clock" | "askClocks" | "hasJoined">;
 
-/** Compares this node's clock with its peers. With a wrong clock, this node's writes would override later writes of other nodes, or lose to earlier ones. */
+/**
+ * Compares this node's clock with its peers. With a wrong clock, this node's writes would override later writes by other nodes, or lose to earlier
+ * ones.
+ */
 export class OwnClock {
   readonly #hasSeeds: boolean;
   #fault: string;
   #lookedMonoMs = Number.NEGATIVE_INFINITY;
-  /** The start's wait for a comparison of this clock. `untilMonoMs` is its deadline, which the first check sets. Undefined when the wait has ended. */
+  /**
+   * The wait for a clock comparison during the start. `untilMonoMs` is the deadline of the wait, which the first check sets. Undefined when the wait
+   * is over.
+   */
   #comparing: { readonly untilMonoMs: number | undefined } | undefined = { untilMonoMs: undefined };
   #isOff = false;
 
-  /** `hasSeeds`: this node will connect to others, which will see its timestamps. */
+  /** `hasSeeds`: this node will connect to other nodes, which will see its timestamps. */
   constructor(hasSeeds: boolean) {
     this.#hasSeeds = hasSeeds;
     this.#fault = hasSeeds ? COMPARING : "";
   }
 
-  /** Why this node refuses writes: its clock is wrong, or is not verified yet. Otherwise empty. */
+  /** Why this node refuses writes: its clock is wrong, or has not been verified yet. Otherwise empty. */
   get fault(): string {
     return this.#fault;
   }
 
-  /** Whether a start waits for the clocks of other nodes. */
+  /** Whether a start is waiting for the clocks of other nodes. */
   get isComparing(): boolean {
     return this.#fault === COMPARING;
   }
 
-  /** Must be called after each input. `isReady`: the node has been ready once, so it no longer waits. Returns an event when the state has changed. */
+  /**
+   * Must be called after each input. `isReady`: the node has been ready once, so it no longer waits for clocks. Returns an event when the state has
+   * changed.
+   */
   look(membership: ClockSources, isReady: boolean, time: Time): ReturnType<typeof eventOutput> | undefined {
     if (isReady) this.#comparing = undefined;
     if (time.monoMs < this.#lookedMonoMs + (this.#comparing === undefined ? CLOCK_MS : HURRIED_CLOCK_MS)) return undefined;
@@ -186,7 +203,10 @@ export class OwnClock {
     throw new WaymarkError(this.isComparing ? "not_ready" : "clock_skew", this.#fault, { retryMs: RETRY_MS });
   }
 
-  /** Whether the start must still wait: there are, or may be, other nodes that could find the clock wrong, and too few of them have reported their clocks. */
+  /**
+   * Whether the start must continue to wait: other nodes that could find the clock wrong exist or may exist, and too few of them have reported their
+   * clocks.
+   */
   #mustCompare(membership: ClockSources, { isUnheard }: ClockState, { monoMs }: Time): boolean {
     if (this.#comparing === undefined) return false;
     const { untilMonoMs = monoMs + COMPARE_MS } = this.#comparing;
@@ -199,7 +219,7 @@ export class OwnClock {
 const COMPARING = `this node refuses writes until it has compared its clock with other nodes, for at most ${COMPARE_MS / 1000} s`;
 const BEYOND_STAMPS = "this node refuses writes because its clock is in the year 2100 or later: correct the clock";
 
-/** Describes the fault of the clock for operators. Empty while the clock agrees with other nodes. */
+/** Describes the clock fault for operators. Empty while the clock agrees with other nodes. */
 function clockFaultOf({ isOff, aheadMs, offCount, knownCount }: ClockState): string {
   if (!isOff) return "";
   const by = `${Math.round(Math.abs(aheadMs) / 1000)} s ${aheadMs > 0 ? "ahead of" : "behind"}`;
@@ -208,18 +228,21 @@ function clockFaultOf({ isOff, aheadMs, offCount, knownCount }: ClockState): str
 
 // While another process instance uses its id, a node refuses writes and is not ready (semantics.md, Two nodes with one id).
 
-/** Delay before operators are informed, in ms. A node that only moved to another address is accepted well before that. */
+/** Delay before operators are informed, in ms. A node that only moved to another address is accepted well before this delay ends. */
 const REPORT_MS = 2000;
 /** After a dispute of this length, in ms, both process instances may have used the same sequence numbers, so this node starts a new generation. */
 const CONTESTED_MS = 5000;
 
-/** The id of a process instance and the ids of earlier instances on the same disk; `earlierBoots` is undefined without a disk. */
+/** The id of a process instance, and the ids of earlier instances on the same disk. `earlierBoots` is undefined without a disk. */
 export interface NamedInstance {
   readonly boot: string;
   readonly earlierBoots: readonly string[] | undefined;
 }
 
-/** Returns the instance data that this node announces: none without a disk, where each process instance is a new generation. */
+/**
+ * Returns the instance data that this node announces. A node without a disk does not announce any, because each of its process instances is a new
+ * generation.
+ */
 export function instanceOfNode({ boot, earlierBoots }: NamedInstance): ProcessInstance {
   if (earlierBoots === undefined) return {};
   const [bootBefore] = earlierBoots;
@@ -232,7 +255,7 @@ interface InstanceLook {
   readonly event?: ReturnType<typeof eventOutput>;
   /** Another process has used this id since the last call. */
   readonly isLost?: boolean;
-  /** Other nodes accept this process instance again, and may have accepted another one in between. */
+  /** Other nodes accept this process instance again, but may have accepted another one in between. */
   readonly isContested?: boolean;
 }
 
@@ -258,7 +281,7 @@ export class OwnInstance {
     return this.#fault === "" ? undefined : new WaymarkError("not_ready", this.#fault, { retryMs: RETRY_MS });
   }
 
-  /** Must be called after each input. `address`: where other nodes reach this one. */
+  /** Must be called after each input. `address`: the address at which other nodes reach this one. */
   look(dispute: IdentityConflict | undefined, address: string, time: Time): InstanceLook {
     if (dispute === undefined) return this.#sinceMonoMs === undefined ? NOTHING : this.#ended(time.monoMs - this.#sinceMonoMs);
     this.#fault = disputeText({ nodeId: this.#nodeId, address }, dispute);
@@ -309,13 +332,13 @@ function disputeText(
 export const CLOCK_CHECK_MS = 125;
 /** Maximum time between two checks while the process runs, in ms. */
 const MAX_INTERVAL_MS = 2 * CLOCK_CHECK_MS;
-/** Shorter pauses are ignored, in ms. */
+/** Pauses shorter than this are ignored, in ms. */
 const LEAST_MS = 50;
 
 export class PauseDetector {
   #lookedMonoMs: number | undefined;
 
-  /** Must be called at each check. Returns the length of a pause in ms; undefined when the process was not paused. */
+  /** Must be called at each check. Returns the length of the pause in ms, or undefined if the process was not paused. */
   looked({ monoMs }: Time): number | undefined {
     const lagMs = monoMs - (this.#lookedMonoMs ?? monoMs) - MAX_INTERVAL_MS;
     this.#lookedMonoMs = monoMs;

@@ -1,4 +1,6 @@
-/** Assembles the DNS answering of a process: views, catalogs, keys, limits and transfers, for every listener that receives queries and for DnsService. */
+/**
+ * Assembles the DNS answering of a process: views, catalogs, keys, limits and transfers, for DnsService and for every listener that receives queries.
+ */
 import { anonymousAccess } from "../../config/exposure.ts";
 import { dnsRate, type Settings } from "../../config/settings.ts";
 import { parseZone } from "../../dns/names/names.ts";
@@ -26,7 +28,7 @@ import type { NodeLimits } from "../limits.ts";
 import { dnsSelection } from "./selection.ts";
 
 export interface DnsAnsweringOptions extends Omit<DnsSources, "remoteLookup"> {
-  /** Lookups of a resolver in other clusters. Absent on a node. */
+  /** Lookups that a resolver sends to other clusters. Absent on a node. */
   readonly remoteLookups?: RemoteLookups | undefined;
   readonly settings: Settings;
   readonly log: RootLog;
@@ -34,22 +36,22 @@ export interface DnsAnsweringOptions extends Omit<DnsSources, "remoteLookup"> {
   readonly metrics: Metrics;
   readonly limits: Pick<NodeLimits, "admitDns" | "makeBuckets" | "noteDns" | "noteHidden">;
   readonly accessLog: Pick<AccessLog, "onTransfer">;
-  /** Identifies callers by the client certificates of DNS over TLS. Absent without DNS over TLS. */
+  /** Identifies callers by their client certificates for DNS over TLS. Absent without DNS over TLS. */
   readonly identities?: Pick<CallerIdentities, "identify"> | undefined;
   /** Throws `not_ready` while DNS queries must not be answered. */
   readonly checkCaughtUp: () => void;
-  /** Published zone serials, as 32-bit numbers by class of viewers. Undefined while DNS is off. */
+  /** Published zone serials, as 32-bit numbers, by class of viewers. Undefined while DNS is off. */
   readonly zoneSerials: SharedArrayBuffer | undefined;
   readonly now: () => Time;
   readonly random: () => number;
-  /** Secret of DNS cookies that all threads of the node share. Absent when there is only one thread. */
+  /** Secret for DNS cookies that all threads of the node share. Absent if there is only one thread. */
   readonly cookieSecret?: Uint8Array | undefined;
 }
 
 interface AnsweringContext {
   readonly options: DnsAnswersOptions;
   readonly answers: DnsAnswers;
-  /** Reads the cookie secret and the keys of zones and secondaries again. */
+  /** Reads the cookie secret and the keys for zones and secondaries again. */
   reload(): void;
 }
 
@@ -60,7 +62,7 @@ export function openZoneKeys({ settings: { dns }, log }: Pick<DnsAnsweringOption
 
 interface KeySharing {
   readonly zoneKeys: KeyFile | undefined;
-  /** Number of threads or processes among which the memory for plans is divided, if the settings have the total instead of a share. */
+  /** Number of threads or processes that share the plan memory, if the settings specify the total instead of a share. */
   readonly sharerCount: number;
 }
 
@@ -124,7 +126,10 @@ function openTransfers(options: DnsAnsweringOptions, viewers: readonly ViewerOfV
   });
 }
 
-/** Makes the DNS answering of DnsService, with the visibility of each caller. Callers with their own credential receive the serial of anonymous callers. */
+/**
+ * Makes the DNS answering for DnsService, with the visibility of each caller. Callers with their own credential get the serial that anonymous callers
+ * get.
+ */
 export function nameAnswers(options: DnsAnsweringOptions, zoneKeys: KeyFile | undefined): NameAnswersParts {
   const { settings, reads, random, checkCaughtUp, remoteLookups } = options;
   const viewers = viewersOf(settings.dns, settings.node);
@@ -132,7 +137,7 @@ export function nameAnswers(options: DnsAnsweringOptions, zoneKeys: KeyFile | un
     settings: withKeys(answerSettings(options), zoneKeys),
     catalogOf: (caller, view) => dnsCatalog(random, { ...options, remoteLookup: remoteLookups?.of(caller) }, undefined, { view, caller }),
     viewers,
-    // Calls of DnsService have no client subnet.
+    // Calls to DnsService have no client subnet.
     views: new DnsViews(settings.dns.views, []),
     isAnonymousRefused: anonymousAccess(settings) === "none",
     serialOf: serialsOf(options, viewers),
@@ -143,7 +148,10 @@ export function nameAnswers(options: DnsAnsweringOptions, zoneKeys: KeyFile | un
   };
 }
 
-/** Returns the serial of each view by its index, which is the serial of its class of viewers. 0 while DNS is off, because no zone versions are made then. */
+/**
+ * Returns the serial of each view by its index, which is the serial of its class of viewers. Returns 0 while DNS is off, because no zone versions are
+ * made then.
+ */
 function serialsOf(
   { zoneSerials }: Pick<DnsAnsweringOptions, "zoneSerials">,
   viewers: readonly ViewerOfView[],
@@ -158,20 +166,23 @@ function blocksOf(texts: readonly string[]): readonly AddressBlock[] {
   return texts.flatMap((text) => parseBlock(text) ?? []);
 }
 
-// Records zone transfers in the audit: the key, the zone, the address and the amount of data.
+// Records zone transfers in the audit log: the key, the zone, the address and the amount of data.
 
 interface AnswerNoting {
   readonly accessLog: Pick<AccessLog, "onTransfer">;
   readonly limits: Pick<NodeLimits, "noteDns">;
 }
 
-/** The principal is `tsig:` and the name of the key, so it cannot equal the principal of a certificate or token. The tenant comes from the view of the key. */
+/**
+ * The principal is `tsig:` followed by the name of the key, so it cannot equal the principal of a certificate or token. The tenant comes from the
+ * view to which the key belongs.
+ */
 function noteTransfer({ accessLog, limits }: AnswerNoting, viewers: readonly ViewerOfView[], ended: EndedTransfer): void {
   const { keyName, zone, viewIndex, address, outcome, serial, recordCount, crowdedNameCount, sizeBytes } = ended;
   const viewer = viewers[viewIndex]?.caller;
   if (viewer === undefined) return;
   const caller = { ...viewer, principal: `tsig:${keyName}`, isAuthenticated: true, address };
-  // A secondary that retries must not fill the audit more than other refused callers.
+  // A secondary that retries must not write more audit records than other refused callers.
   if (outcome === "refused")
     limits.noteDns({ caller, action: "transfer", namespace: "", reason: "quota_exceeded", detail: `zone ${zone}` });
   else {

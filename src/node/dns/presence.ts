@@ -1,4 +1,4 @@
-/** Whether the gateway or at least one process currently answers DNS. The health service reports it to DNS load balancers. */
+/** Whether the gateway or at least one process currently answers DNS. The health service reports this state to DNS load balancers. */
 export class DnsPresence {
   readonly #followers = new Set<(isOpen: boolean) => void>();
   #isOpen: boolean;
@@ -17,7 +17,7 @@ export class DnsPresence {
     for (const follower of this.#followers) follower(isOpen);
   }
 
-  /** Calls back immediately, and whenever the state changes. */
+  /** Calls back immediately, and then whenever the state changes. */
   follow(onOpen: (isOpen: boolean) => void): void {
     this.#followers.add(onOpen);
     onOpen(this.#isOpen);

@@ -1,4 +1,4 @@
-/** Chooses the view of a DNS client: by its address, or by the credential that it presented over TLS or HTTP. */
+/** Chooses the view for a DNS client by its address, or by the credential that it presented over TLS or HTTP. */
 import { anonymousAccess } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { PendingNameError, RemoteLookups } from "../../dns/subject/remote-lookup.ts";
@@ -11,7 +11,7 @@ import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { ConnectionPeer } from "../../policy/identity/tenants.ts";
 import type { NodeLimits } from "../limits.ts";
 
-/** Like `Identities`: finds the caller of a request by its headers and certificate. DNS has no headers. */
+/** Like `Identities`: finds the caller by the headers and the certificate of the request. DNS requests have no headers. */
 interface CallerTable {
   readonly identify: (header: (name: string) => string | undefined, peer: ConnectionPeer) => Caller | Promise<Caller>;
 }
@@ -19,11 +19,11 @@ interface CallerTable {
 export interface DnsSelectionOptions extends Omit<DnsSources, "remoteLookup"> {
   readonly settings: Settings;
   readonly limits: Pick<NodeLimits, "admitDns" | "noteHidden">;
-  /** Identifies callers by the client certificates of DNS over TLS. Absent without DNS over TLS. */
+  /** Identifies callers by their client certificates for DNS over TLS. Absent without DNS over TLS. */
   readonly identities?: CallerTable | undefined;
   /** Throws `not_ready` while DNS queries must not be answered. */
   readonly checkCaughtUp: () => void;
-  /** Lookups of a resolver in other clusters, by class of viewers. Absent on a node. */
+  /** Lookups that a resolver sends to other clusters, by class of viewers. Absent on a node. */
   readonly remoteLookups?: RemoteLookups | undefined;
   readonly now: () => Time;
   readonly random: () => number;
@@ -35,13 +35,13 @@ const BY_KEY = { scopePrefix: undefined, isBySubnet: false } as const;
 
 type Selection = (queryClient: QueryClient, waited: PendingNameError | undefined) => ViewSelection;
 
-/** Selects the catalog of a client. Each view has one catalog, so cached answers are shared by all clients of the view. */
+/** Selects the catalog for a client. Each view has one catalog, so cached answers are shared by all clients of the view. */
 export function dnsSelection(options: DnsSelectionOptions, viewers: readonly ViewerOfView[], views: DnsViews): Selection {
   const { settings, identity, random, now, checkCaughtUp, remoteLookups, limits } = options;
   const { admitDns } = limits;
   const { clusterId } = identity;
   const isAnonymousRefused = anonymousAccess(settings) === "none";
-  // Set while a query is answered, within one turn of the event loop.
+  // Set while a query is being answered, within one turn of the event loop.
   let address = "";
   let known: Caller | undefined;
   const open = (viewer: ViewerOfView) => {
@@ -61,8 +61,8 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
     ({ address } = queryClient);
     const hasOwnView = caller !== undefined && (caller.tenant !== "" || caller.cluster !== clusterId);
     known = hasOwnView ? caller : undefined;
-    // The limit applies only to TCP and TLS. Over UDP, clients with forged addresses could fill its keys.
-    // For DNS over HTTP, the HTTP listener has already applied it.
+    // The limit applies only to TCP and TLS. Over UDP, clients with forged source addresses could fill its table of keys. For DNS over HTTP, the HTTP
+    // listener has already applied the limit.
     if (waited === undefined && (queryClient.transport === "tcp" || queryClient.transport === "dot"))
       admitDns?.(caller ?? anonymousCaller(clusterId, address), now().monoMs);
     const catalog = hasOwnView ? credentialed.find(caller, own.catalog.view) : own.catalog;
@@ -70,7 +70,10 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
   };
 }
 
-/** Returns the caller of a certificate. Undefined without a certificate, or if certificates do not identify callers. Throws `unauthenticated` for an invalid one. */
+/**
+ * Returns the caller that a certificate identifies. Undefined without a certificate, or if certificates do not identify callers. Throws
+ * `unauthenticated` for an invalid one.
+ */
 function certifiedCaller({ identities }: DnsSelectionOptions, { address, certificate }: QueryClient): Caller | undefined {
   if (certificate === undefined || identities === undefined) return undefined;
   const caller = identities.identify(() => undefined, { address, certificate });

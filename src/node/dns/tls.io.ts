@@ -1,4 +1,4 @@
-/** DNS over TLS (RFC 7858): a listener with the certificates of the node's other listeners. */
+/** DNS over TLS (RFC 7858): a listener that uses the certificates of the node's other listeners. */
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { Settings } from "../../config/settings.ts";
@@ -10,12 +10,12 @@ import { identifyPeer } from "../../server/peer.io.ts";
 
 const DOT = "dot";
 
-/** RFC 9103, 7.1 and 7.2: zones are transferred only over TLS 1.3 and with the ALPN protocol. Other queries need neither. */
+/** According to RFC 9103, 7.1 and 7.2, zones are transferred only over TLS 1.3 and with the ALPN protocol. Other queries need neither. */
 function mayTransfer(socket: Socket): boolean {
   return socket instanceof TLSSocket && socket.alpnProtocol === DOT && socket.getProtocol() === "TLSv1.3";
 }
 
-/** Returns the files that the settings name; undefined without TLS. */
+/** Returns the files that the settings name, or undefined without TLS. */
 export function tlsFiles({ tls }: Settings): ListenerTlsFiles | undefined {
   const { certFile, keyFile } = tls;
   if (certFile === undefined || keyFile === undefined) return undefined;
@@ -26,7 +26,7 @@ interface DnsTlsPort {
   readonly port: number | undefined;
 }
 
-/** Returns the function with which the gateway opens the listener; undefined without a port for it. */
+/** Returns the function with which the gateway opens the listener, or undefined if no port is set for it. */
 export function dnsTls(
   at: Omit<ListeningPort, "port"> & DnsTlsPort,
   tls: ListenerTlsFiles | undefined,
@@ -42,7 +42,7 @@ export function dnsTls(
       portFlag: "dns.tls_port",
       tls,
       protocols: [DOT],
-      // Allows as many connections in the handshake as served ones. The gateway limits the served ones.
+      // Allows as many connections in the handshake as established ones. The gateway limits the established ones.
       maxConnections: 2 * maxConnections,
       onConnection: (socket) => accept(socket, { ...identifyPeer(socket, socket), mayTransfer: mayTransfer(socket) }),
       onDrop: () => dropped("overload"),

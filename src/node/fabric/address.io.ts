@@ -7,8 +7,9 @@ const LOOPBACK = "127.0.0.1";
 const ANY = new Set(["0.0.0.0", "::", "[::]"]);
 
 /**
- * Returns the host of the fabric listener: the host of the other listeners when nodes authenticate by certificate, or by token on a network that the
- * operator trusts. Without either it is loopback, because peers on other machines could not authenticate. Throws when the settings are incomplete.
+ * Returns the host of the fabric listener. The other listeners' host is used when nodes authenticate by certificate, or by token on a network that
+ * the operator trusts. In all other cases loopback is used, because peers on other machines could not authenticate. Throws when the settings are
+ * incomplete.
  */
 export function fabricHost({ listen, fabric }: Settings): string {
   if (isLoopbackHost(listen.host) || fabric.certFile !== undefined) return listen.host;
@@ -29,12 +30,12 @@ export interface NetworkAddress {
 }
 
 /**
- * Returns the host that is advertised to other nodes: the advertised host of the settings, otherwise the bound host. A node bound to all addresses advertises the
- * first address that is not loopback. Throws when the system does not list its addresses.
+ * Returns the host that is advertised to other nodes: the advertised host from the settings, or the bound host if none is set. A node that is bound
+ * to all addresses advertises the first address that is not loopback. Throws if the system does not list its addresses.
  */
 export function advertisedHost(settings: Settings, bound: string, interfaces: () => readonly NetworkAddress[] = allInterfaces): string {
   const { advertiseHost, host } = settings.listen;
-  // A listener that is bound only to loopback advertises loopback, because it cannot be reached elsewhere.
+  // A listener that is bound only to loopback advertises loopback, because it cannot be reached from elsewhere.
   if (isLoopbackHost(bound) && !isLoopbackHost(host)) return bound;
   if (advertiseHost !== undefined) return advertiseHost;
   if (!ANY.has(bound)) return bound;

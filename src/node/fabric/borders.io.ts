@@ -1,4 +1,4 @@
-/** Reads the files of the borders: CA certificates and tokens of clusters of other regions. */
+/** Reads the files for the borders: CA certificates and tokens of clusters in other regions. */
 import type { BorderSettings } from "../../config/borders.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Border, BorderTrust } from "../../fabric/borders/border.ts";
@@ -8,7 +8,10 @@ import { type FabricTls, trustDomainOf } from "../../fabric/transport/peer-ident
 import { readCertificates } from "../../lib/named-file.io.ts";
 import { type NamedNode, readFabricTls, readTokens } from "./secrets.io.ts";
 
-/** Reads the borders of the settings. Throws a message for the operator with one line per invalid border. A border must not share a token with the fabric. */
+/**
+ * Reads the borders in the settings. On failure, throws a message for the operator with one line per invalid border. A border and the fabric must not
+ * use the same token.
+ */
 export function readBorders(borders: readonly BorderSettings[], { clusterToken, otherToken }: ClusterTokens): readonly Border[] {
   const taken = new Map([clusterToken, otherToken].map((token) => [token, "the fabric"]));
   return eachRead(borders, (row, i) => {
@@ -18,7 +21,7 @@ export function readBorders(borders: readonly BorderSettings[], { clusterToken, 
   });
 }
 
-/** Reads every row, and throws one error with the faults of all rows. */
+/** Reads every row, and throws a single error with the faults of all rows. */
 function eachRead<T>(borders: readonly BorderSettings[], read: (row: BorderSettings, index: number) => T): readonly T[] {
   const faults: string[] = [];
   const each = borders.map((row, i) => {
@@ -44,7 +47,7 @@ function trustOf({ trust: { tokenFile } }: BorderSettings, setting: string, take
   return { kind: "token", token, otherToken };
 }
 
-/** Reads the certificates of the fabric and the CA certificates of its borders. Undefined for plain connections. */
+/** Reads the certificates for the fabric and the CA certificates for its borders. Undefined for plaintext connections. */
 export function readTlsAndBorders(settings: Settings, borders: readonly BorderSettings[], self: NamedNode): FabricTls | undefined {
   const tls = readFabricTls(settings, self);
   return tls === undefined ? undefined : { ...tls, borders: readAuthorities(borders, tls.cert) };

@@ -33,10 +33,12 @@ export interface FabricComponentOptions {
   readonly core: NodeCore;
 }
 
-/** Minimum time that the fabric gets to announce its departure, in ms, regardless of how long open calls took. */
+/** Minimum time that the fabric gets to announce its departure, in ms, even if open calls took long to end. */
 const MIN_GOODBYE_MS = 1000;
 
-/** Opens the fabric listener. Messages of other nodes wait until the node begins. Rejects with a message for the operator when the listener fails. */
+/**
+ * Opens the fabric listener. Messages from other nodes wait until the node begins. If the listener fails, rejects with a message for the operator.
+ */
 export async function openFabricComponent(options: FabricComponentOptions): Promise<NodeFabric> {
   const { settings, core, log } = options;
   const { driver, machine, metrics, journal } = core;
@@ -56,7 +58,7 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     start: journal.restored,
     remembered: members.remembered,
     warm: found === "ignored" ? undefined : found,
-    // Without a data directory no snapshot is written.
+    // Without a data directory, snapshots are not written.
     snapshots: { intervalMs: settings.persistence.ephemeral ? 0 : settings.fabric.snapshotIntervalMs, isOtherThere: found === "ignored" },
   };
   const fabric = joinOthers(core, joining, now());
@@ -124,7 +126,7 @@ async function openSnapshots(
   return { found, snapshot, summaries };
 }
 
-/** Writes both files before the machine is informed that the snapshot is on disk, because a stopping node waits for that. */
+/** Writes both files before it informs the machine that the snapshot is on disk, because a stopping node waits for this notification. */
 async function keepSnapshots(
   notice: Extract<NodeNotice, { readonly kind: "keepSnapshot" }>,
   files: SnapshotFiles,
@@ -151,7 +153,7 @@ function watchFabricTls({ settings, core, log }: FabricComponentOptions): TlsWat
   const { certFile, keyFile, caFile: clientCaFile } = settings.fabric;
   if (certFile === undefined || keyFile === undefined) return undefined;
   const apply = () => {
-    // The files are checked as at the start: they must still belong to this node.
+    // The files are checked as they are at startup: they must still belong to this node.
     const tls = readTlsAndBorders(settings, settings.fabric.borders, core.identity);
     if (tls !== undefined) core.driver.setTls(tls);
   };

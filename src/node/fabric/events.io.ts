@@ -1,4 +1,4 @@
-/** Writes mesh events to the log and the audit. An event has the same id in both. */
+/** Writes mesh events to the log and to the audit log. An event has the same id in both logs. */
 
 import { type EntryKey, keyParts } from "../../catalog/record/record.ts";
 import type { FabricEvent } from "../../fabric/io-types.ts";
@@ -16,9 +16,12 @@ const MAX_STATUSES = 10_000;
 export class FabricEvents {
   readonly #core: NodeCore;
   readonly #log: Log;
-  /** Statuses of the members that changed last. The map is bounded, because nodes with new names come and go for as long as this process runs. */
+  /**
+   * Statuses of the members that changed most recently. The size of the map is limited, because nodes with new names join and leave for as long as
+   * this process runs.
+   */
   readonly #statuses = new BoundedMap<string, MemberStatus>(MAX_STATUSES);
-  /** A finding about a member. The status change of the member follows, and both are logged together. */
+  /** A finding about a member. The member's status change follows, and both are logged together. */
   #finding: { readonly event: string; readonly detail: FabricEvent["detail"] } | undefined;
   #count = 0;
 
@@ -27,7 +30,7 @@ export class FabricEvents {
     this.#log = log;
   }
 
-  /** Handles a notice of the machine. */
+  /** Handles a notification from the machine. */
   onNotice(notice: NodeNotice): void {
     if (notice.kind === "event") this.log(notice.event);
     else if (notice.kind === "memberChanged") this.member(notice.update);
@@ -64,22 +67,28 @@ export class FabricEvents {
     });
   }
 
-  /** Logs that a record of another node ended a static entry of this node. The client of the entry renews nothing, so it would not notice. */
+  /**
+   * Logs that a record from another node ended a static entry of this node. The client that registered the entry does not renew it, so it would not
+   * notice.
+   */
   staticEnded({ namespace, name, instanceId }: EntryKey): void {
     const detail = { namespace, name, instanceId, reason: "unregistered_elsewhere" };
     this.log({ name: "static_entry_ended", severity: "warn", isAudited: true, detail });
   }
 
-  /** Reports the result for the static entries of this node when it leaves. The result cannot be queried, because no listener is open any more. */
+  /**
+   * When this node leaves, reports the result of handing over its static entries. The result cannot be queried, because all listeners are closed by
+   * then.
+   */
   handedOver({ takenCount, leftCount, unansweredCount, localEndedCount }: HandedOver): void {
     const detail = { takenCount, leftCount, localEndedCount };
     const isAudited = takenCount + leftCount + localEndedCount > 0;
-    // Left entries stay, and this node announces a restart.
+    // The remaining entries stay with this node, which announces a restart.
     if (leftCount > 0) this.log({ name: "static_entries_left", severity: "warn", isAudited, detail: { ...detail, unansweredCount } });
     else this.log({ name: "static_entries_handed_over", severity: "info", isAudited, detail });
   }
 
-  /** Handles a changed member. Only changes of its status are logged. */
+  /** Handles a changed member. Of the changes of a member, only status changes are logged. */
   member({ nodeId, status, clusterId, region, zone, address, version, generation, accuser, roles, transports }: MemberUpdate): void {
     const finding = this.#finding?.detail["nodeId"] === nodeId ? { event: this.#finding.event, ...this.#finding.detail } : {};
     this.#finding = undefined;
@@ -122,7 +131,7 @@ function isGone(status: MemberStatus): boolean {
   return status === "dead" || status === "left";
 }
 
-/** The entry or the node that an event concerns. Empty if it concerns neither. */
+/** The entry or node that an event concerns. Empty if it concerns neither. */
 function subjectOfEvent({ namespace, name, instanceId, nodeId, peerNodeId }: FabricEvent["detail"]): string {
   if (instanceId !== undefined) return `${namespace}/${name}/${instanceId}`;
   const node = nodeId ?? peerNodeId;
@@ -130,9 +139,9 @@ function subjectOfEvent({ namespace, name, instanceId, nodeId, peerNodeId }: Fab
 }
 
 const MAX_ACTION_CHARS = 64;
-/** Events that immediately precede the status change of their member. */
+/** Events that immediately precede a status change of the same member. */
 const FINDINGS: ReadonlySet<string> = new Set(["member_suspected", "member_dead"]);
-/** Log messages of events whose names are not clear enough. The message of any other event is its name with spaces. */
+/** Log messages for events whose names are not clear enough. The message for any other event is the event name with spaces. */
 const MESSAGES: ReadonlyMap<string, string> = new Map([
   ["answer_refused", "answer from a peer rejected: its cluster or region is not accepted"],
   ["contradicted_own_death", "refuted a report that this node is dead"],
@@ -148,7 +157,7 @@ const MESSAGES: ReadonlyMap<string, string> = new Map([
   ["stranger_refused", "unknown peer rejected"],
   ["woke_up_late", "process was paused for longer than the suspicion timeout"],
 ]);
-/** Audited events in which a peer or a call was refused. All other events are only noted. */
+/** Audited events that indicate a refused peer or call. All other events get the outcome `noted`. */
 const REFUSALS: ReadonlySet<string> = new Set([
   "address_of_another_member",
   "call_refused",

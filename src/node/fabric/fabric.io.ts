@@ -7,7 +7,7 @@ import type { NodeComponent } from "../components.io.ts";
 import type { NodeCore } from "../rooms.io.ts";
 
 export interface NodeFabric {
-  /** Address at which others reach this node. Undefined without a fabric listener. */
+  /** Address at which other nodes reach this one. Undefined without a fabric listener. */
   readonly listener: (Required<ListenerAddress> & { readonly address: string }) | undefined;
   readonly mesh: PeerDirectory;
   readonly peers: MemberDirectory;
@@ -44,7 +44,7 @@ export function loneFabric({ identity, replica, machine, driver, metrics }: Node
       }),
       follow: () => () => {},
     },
-    // Checks start here, as on a node with a fabric.
+    // Checks start at this point, as on a node with a fabric.
     component: {
       start: () => driver.begin(),
       readiness: () => [{ name: "fabric", ok: true, detail }],

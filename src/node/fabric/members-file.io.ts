@@ -18,7 +18,7 @@ export class MembersFile {
   /** The members before this start. */
   readonly remembered: readonly string[];
   readonly #log: Pick<Log, "warn">;
-  /** Undefined with `--ephemeral`: nothing is remembered. */
+  /** Undefined with `--ephemeral`, because nothing is remembered. */
   readonly #path: string | undefined;
   readonly #stop = new AbortController();
   #writing: Promise<unknown> = Promise.resolve();
@@ -29,7 +29,7 @@ export class MembersFile {
     this.remembered = this.#read(self);
   }
 
-  /** Rejects when the file cannot be written; the old file is kept in that case. Must not be called concurrently. */
+  /** Rejects if the file cannot be written. The old file is kept in that case. Must not be called concurrently. */
   async write(bytes: Uint8Array): Promise<void> {
     if (this.#path === undefined || this.#stop.signal.aborted) return;
     const writing = writeSnapshotFile(this.#path, [bytes], { maxBytes: MAX_BYTES, signal: this.#stop.signal });
@@ -57,7 +57,7 @@ export class MembersFile {
   }
 }
 
-// The marker for earlier peers in the data directory. A node writes it when it connects to its first peer.
+// The marker for earlier peers in the data directory. A node writes the marker when it connects to its first peer.
 
 export function isMarked({ persistence }: Settings): boolean {
   return !persistence.ephemeral && existsSync(join(persistence.dataDir, DATA_FILES.hadPeers));

@@ -39,9 +39,9 @@ export interface ObservedFabric {
   readonly metrics: Metrics;
   readonly fabric: Fabric;
   readonly driver: {
-    /** Counts the open connections and refused calls of the transport; undefined before it is open. */
+    /** Counts the open connections and refused calls of the transport. Undefined until the transport is open. */
     counts(): { readonly connections: number; readonly refusedCalls: number } | undefined;
-    /** Frames and calls with their bytes, by direction and kind. */
+    /** Numbers of frames and calls with their bytes, by direction and kind. */
     stats(): readonly TrafficRow[];
   };
   readonly machine: Pick<NodeMachine, "ageMs" | "refusedCount">;
@@ -60,7 +60,7 @@ export function observeFabric(observed: ObservedFabric): void {
 function observeMembers({ metrics, fabric }: ObservedFabric): void {
   const { membership } = fabric;
   const { alive, suspect, left, dead, conflicts } = membership.counts();
-  // This node is one of the live members.
+  // This node is included in the live members.
   const counts = { alive: alive + 1, suspect, left, dead } as const;
   for (const status of MEMBER_STATUSES) metrics.set("mesh_gossip_members", { status }, counts[status]);
   metrics.set("mesh_gossip_queue_updates", {}, membership.gossip.queueLength);
@@ -77,7 +77,7 @@ function observeCalls({ metrics, fabric }: ObservedFabric): void {
   metrics.counter("mesh_gossip_messages_total", { direction: "sent", outcome: "ok" }).set(answered);
   metrics.counter("mesh_gossip_messages_total", { direction: "sent", outcome: "failed" }).set(failed);
   metrics.counter("mesh_gossip_messages_total", { direction: "received", outcome: "ok" }).set(taken);
-  // Unknown peers are refused before membership receives their calls.
+  // Unknown peers are refused before their calls reach membership.
   const refusedCount = refused + fabric.calls.refusedCount;
   metrics.counter("mesh_gossip_messages_total", { direction: "received", outcome: "refused" }).set(refusedCount);
 }

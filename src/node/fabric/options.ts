@@ -10,13 +10,13 @@ import { POLICY_EXCHANGE_FIXED } from "../../fabric/policy-sync.ts";
 import { READINESS_FIXED } from "../../fabric/readiness.ts";
 import { REPLICATION_FIXED } from "../../fabric/replication/options.ts";
 
-/** Returns the options of the fabric: its settings and its fixed values. */
+/** Returns the options of the fabric, both from the settings and with fixed values. */
 export function fabricOptions({ fabric, node }: Settings): FabricOptions {
   const { intervalMs, suspicionMultiplier: suspicionMult, suspicionMinMs, maxLinks, maxClockSkewMs } = fabric;
   const scaled = (lengthMs: number) => Math.round((lengthMs * intervalMs) / BASE_INTERVAL_MS);
   const suspicionCapMs = scaled(MEMBERSHIP_FIXED.suspicionCapMs);
   const suspicionFloorMs = scaled(MEMBERSHIP_FIXED.suspicionFloorMs);
-  // Nodes that vanish at the same time are declared dead at most one maximum suspicion timeout apart.
+  // Nodes that vanish at the same time are declared dead within one maximum suspicion timeout of each other.
   const leastSuspicionMs = Math.max(suspicionMult * intervalMs, suspicionMinMs, suspicionCapMs, suspicionFloorMs);
   return {
     ...FABRIC_FIXED,
@@ -56,14 +56,14 @@ export function fabricOptions({ fabric, node }: Settings): FabricOptions {
   };
 }
 
-/** Minimum time that the fabric gets to end its links, in ms, even if the stop timeout is shorter. */
+/** Minimum time that the fabric gets to close its links, in ms, even if the stop timeout is shorter. */
 const MIN_STOP_MS = 1000;
 
 export function peerAuthSettings({ fabric }: Settings): PeerAuthSettings {
   return { mode: fabric.trust, clusters: fabric.clusters, hasCertificates: fabric.certFile !== undefined };
 }
 
-/** Returns a function that decides whether nodes of a place are foreign to this node according to the settings. */
+/** Returns a function that decides from the settings whether nodes at a location are foreign to this node. */
 export function foreignTo(here: ClusterLocation, settings: Settings): (place: ClusterLocation) => boolean {
   const foreignPeers = new ForeignPeers(here, peerAuthSettings(settings), () => false);
   return (place) => foreignPeers.refusalOf(place) !== undefined;

@@ -1,4 +1,4 @@
-/** Answers queries of services about the mesh from the state of the fabric's machine. */
+/** Answers queries from services about the mesh, using the state of the fabric's machine. */
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
 import { isListed } from "../../fabric/membership/members.ts";
@@ -12,7 +12,7 @@ import type { WriteEligibility } from "../core/write-eligibility.ts";
 import { fabricOf, type NodeMachine } from "../core.ts";
 import type { NodeNotice } from "../core-io.ts";
 
-/** How long an age is cached, in ms. Every query needs the age, and it changes slowly. */
+/** How long an age is cached, in ms. Every query needs the age, which changes slowly. */
 const AGE_MS = 50;
 
 /** The parts of a joined node that this file reads. */
@@ -30,7 +30,8 @@ export function peerDirectory(core: JoinedCore): PeerDirectory {
     isWhole: () => fabricOf(core).isWhole,
     hasPeers: () => fabricOf(core).hasClusterPeers,
     ageMs: (time) => {
-      // The cached age grows with time, so it is never lower than the true age. It is not used after the node became ready, because the age before may be a year.
+      // The cached age increases over time, so it is never lower than the true age. The cached age is discarded when the node becomes ready, because
+      // the age before that may be a year.
       if (time.monoMs - readMonoMs < AGE_MS && machine.readiness.isReady === wasReady)
         return ageMs === 0 ? 0 : ageMs + time.monoMs - readMonoMs;
       readMonoMs = time.monoMs;
@@ -48,7 +49,7 @@ export function peerDirectory(core: JoinedCore): PeerDirectory {
   };
 }
 
-/** Reports changed members: the driver. */
+/** The driver, which reports changed members. */
 interface MemberChangeSource {
   follow(follower: (notice: NodeNotice) => void): () => void;
 }
@@ -95,7 +96,7 @@ export class FabricPeers implements MemberDirectory {
       ...(partial.length > 0 ? [partialText(partial)] : []),
     ];
     return {
-      // `/readyz` covers more than the fabric: the clock, other process instances, and the policy.
+      // `/readyz` covers more than the fabric: it also covers the clock, other process instances and the policy.
       isReady: machine.readiness.isServing,
       isCaughtUp: partial.length === 0 && (reason === "caught_up" || reason === "alone"),
       isProtected: protectedClusters.length > 0,
@@ -127,7 +128,7 @@ export class FabricPeers implements MemberDirectory {
     });
   }
 
-  /** Lists the origins with records here, and origins without any because a peer refused some of their records. */
+  /** Lists the origins that have records on this node, and the origins without any because a peer refused some of their records. */
   #origins(partial: Map<string, PartialOrigin>): readonly OriginLagRow[] {
     const { exchanges } = fabricOf(this.#core);
     const rows = [...this.#core.replica.origins.values()].map(({ id, nodeId, generation, life, through, floor, lacks }): OriginLagRow => {
@@ -167,7 +168,7 @@ export class FabricPeers implements MemberDirectory {
 
 const POLICY_AWAITED = "waiting for the current policy of the cluster";
 
-/** Returns one line for operators: readiness, and the clusters whose entries stay visible although their nodes are gone. */
+/** Returns one line for operators that shows readiness, and the clusters whose entries stay visible although their nodes are gone. */
 function detailOf(detail: string, protectedClusters: readonly string[]): string {
   if (protectedClusters.length === 0) return detail;
   return `${detail}; entries of ${protectedClusters.join(", ")} stay visible, because many nodes disappeared at the same time`;
@@ -202,7 +203,7 @@ function partialText(partial: readonly PartialOrigin[]): string {
   return `incomplete because records were refused: ${first?.id ?? ""} (${count}${first?.why ?? ""})${more}`;
 }
 
-/** Maximum number of node names in a detail. */
+/** Maximum number of node names in a detail text. */
 const MAX_LISTED_REFUSERS = 3;
 
 function refusalText(refusers: readonly { readonly nodeId: string; readonly why: string }[]): string {

@@ -1,4 +1,4 @@
-/** Reads the token and certificate files of the fabric, and makes its random source. */
+/** Reads the token and certificate files for the fabric, and makes its random source. */
 import { randomBytes, X509Certificate } from "node:crypto";
 import type { Settings } from "../../config/settings.ts";
 import { type ClusterTokens, nodeOfCertificate } from "../../fabric/links/peer-auth.ts";
@@ -6,12 +6,12 @@ import type { FabricTls } from "../../fabric/transport/peer-identity.io.ts";
 import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readCertificates, readNamedFile } from "../../lib/named-file.io.ts";
 import { Rng } from "../../lib/rng.ts";
 
-/** Returns a random source for machines, seeded from the secure source of the system. */
+/** Returns a random source for machines, seeded from the system's secure source. */
 export function secretRng(): Rng {
   return new Rng(randomBytes(16).toString("hex"));
 }
 
-/** Maximum number of lines of the token file: the token, and during a rotation the old or the new one. */
+/** Maximum number of lines in the token file: the token and, during a rotation, the old or the new one. */
 const MAX_TOKENS = 2;
 
 /** Reads the tokens of the fabric. */
@@ -39,12 +39,12 @@ export function readTokens(setting: string, path: string): readonly [token: stri
 }
 
 export interface NamedNode {
-  /** Undefined while the id is not known yet. A certificate of any node of the cluster is then accepted. */
+  /** Undefined while the id is unknown. A certificate for any node of the cluster is then accepted. */
   readonly nodeId: string | undefined;
   readonly clusterId: string;
 }
 
-/** Reads the certificates of the fabric. Undefined for plain connections. Throws when the certificate belongs to another node. */
+/** Reads the certificates for the fabric. Undefined for plaintext connections. Throws if the certificate belongs to another node. */
 export function readFabricTls({ fabric }: Settings, self: NamedNode): FabricTls | undefined {
   const { certFile, keyFile, caFile } = fabric;
   if (certFile === undefined || keyFile === undefined || caFile === undefined) return undefined;

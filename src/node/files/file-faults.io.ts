@@ -1,4 +1,4 @@
-/** Checks the files that the settings name, and finds the faults that would prevent a start, before anything is opened. */
+/** Checks the files that the settings name before anything is opened, and finds the faults that would prevent a start. */
 import { accessSync, closeSync, constants, openSync, type Stats, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
@@ -21,7 +21,7 @@ type TlsSettings = Pick<Settings["tls"], "certFile" | "keyFile" | "caFile">;
 /** Prefix of `cert_file`, `key_file` and `ca_file`. */
 type TlsPrefix = "tls." | "fabric." | "resolver.tls_";
 
-/** Returns the faults. Each is one line that names the setting and the file, and never contains file content. */
+/** Returns the faults. Each fault is one line that names the setting and the file, and never contains file content. */
 export async function fileFaults(settings: Settings): Promise<readonly string[]> {
   const { tls, fabric, tenants, node, policy, audit, persistence } = settings;
   const isResolver = node.mode === "resolver";
@@ -52,19 +52,19 @@ async function dnsFaults(dns: Settings["dns"]): Promise<readonly string[]> {
   ];
 }
 
-/** Throws when the file has no keys of a token issuer. The library that reads them is loaded only here. */
+/** Throws if the file does not contain any keys of a token issuer. The library that reads the keys is loaded only here. */
 async function checkKeys(path: string): Promise<void> {
   (await import("../../policy/identity/tokens.io.ts")).checkKeyFile(path);
 }
 
-/** An invalid policy file is a fault: a new node would deny everything, and a node with a stored policy would not follow the file. */
+/** An invalid policy file is a fault: a new node would deny all access, and a node with a stored policy would not follow the file. */
 async function policyFaults(path: string): Promise<readonly string[]> {
   const read = await readFileText(path);
   if (read.ok) return [];
   return [`policy.file: ${path}: ${read.fault}; check it with waymark namespace policy validate, or remove the setting`];
 }
 
-/** Finds a path at which no directory can be made. It creates nothing. */
+/** Finds a path where a directory cannot be created. It creates nothing. */
 function directoryFaults(path: string): readonly string[] {
   for (let place = resolve(path); ; place = dirname(place)) {
     const stat = statOf(place);
@@ -73,7 +73,7 @@ function directoryFaults(path: string): readonly string[] {
   }
 }
 
-/** Undefined when the file is missing, or below another file. */
+/** Undefined if the file is missing, or if one of its parent directories is a file. */
 function statOf(path: string): Stats | undefined {
   try {
     return statSync(path, { throwIfNoEntry: false });
@@ -93,7 +93,7 @@ function checkAppendable(path: string): void {
     if (stat === undefined) accessSync(dirname(path), constants.W_OK | constants.X_OK);
     else {
       const descriptor = openSync(path, APPENDING);
-      // The reader of a pipe would see its end and exit before the log opens it, so a pipe stays open for as long as this process runs.
+      // The reader of a pipe would see the end of the pipe and exit before the log opens it, so a pipe stays open for as long as this process runs.
       if (!stat.isFIFO()) closeSync(descriptor);
     }
   } catch (error) {
@@ -129,7 +129,7 @@ async function upstreamFaults(settings: Settings): Promise<readonly string[]> {
   return faults.length > 0 ? faults : faultOf(() => readUpstreamAccess(settings));
 }
 
-/** Returns the faults of the token files of the fabric and of its borders. */
+/** Returns the faults in the token files of the fabric and its borders. */
 async function tokenFaults(settings: Settings): Promise<readonly string[]> {
   let tokens: ClusterTokens = { clusterToken: "" };
   const faults = await faultOf(() => {
@@ -138,7 +138,7 @@ async function tokenFaults(settings: Settings): Promise<readonly string[]> {
   return [...faults, ...(await faultOf(() => readBorders(settings.fabric.borders, tokens)))];
 }
 
-/** OpenSSL messages are left out, because they could contain content of a key file. */
+/** OpenSSL messages are left out, because they could contain parts of a key file. */
 function tlsFaults(prefix: TlsPrefix, { certFile, keyFile, caFile }: TlsSettings): readonly string[] {
   const faults: string[] = [];
   const readAt = (setting: string, path: string) =>

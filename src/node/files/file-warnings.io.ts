@@ -15,7 +15,10 @@ interface SecretFile {
   readonly isToken: boolean;
 }
 
-/** Returns the warnings. Each is one line that names the setting and the file, and never contains file content. A start refuses missing files separately. */
+/**
+ * Returns the warnings. Each warning is one line that names the setting and the file, and never contains file content. A start handles missing files
+ * separately, by refusing them.
+ */
 export function fileWarnings(settings: Settings, wallMs = Date.now()): readonly string[] {
   const { tls, fabric } = settings;
   return [
@@ -26,7 +29,7 @@ export function fileWarnings(settings: Settings, wallMs = Date.now()): readonly 
   ];
 }
 
-/** Returns warnings about the credential files, which are read again while a node runs. */
+/** Returns warnings about the credential files that a running node reads again. */
 export function credentialWarnings({ tenants }: Settings): readonly string[] {
   return credentialFiles(tenants).flatMap(secretWarnings);
 }
@@ -45,12 +48,12 @@ function secretWarnings({ setting, path, isToken }: SecretFile): readonly string
         : []),
     ];
   } catch {
-    // The start refuses a missing or unreadable file with its own message.
+    // For a missing or unreadable file, the start fails with its own message.
     return [];
   }
 }
 
-/** Warns about an invalid certificate. It does not prevent a start, because it may be renewed while the node runs. */
+/** Warns about an invalid certificate. Such a certificate does not prevent a start, because it may be renewed while the node runs. */
 function certificateWarnings(setting: string, path: string | undefined, wallMs: number): readonly string[] {
   if (path === undefined) return [];
   try {
@@ -62,12 +65,15 @@ function certificateWarnings(setting: string, path: string | undefined, wallMs: 
         `${setting}: the certificate in ${path} is not valid before ${validFromDate.toISOString()}: until then TLS handshakes will fail`,
       ];
   } catch {
-    // The start refuses a missing or unreadable file with its own message.
+    // For a missing or unreadable file, the start fails with its own message.
   }
   return [];
 }
 
-/** Returns the secret files that the settings name. `summary.signing_key_file` is not among them, because a start refuses a key file that others can read. */
+/**
+ * Returns the secret files that the settings name. `summary.signing_key_file` is not included, because a start refuses a key file that other users
+ * can read.
+ */
 function secretFiles({ tls, fabric, tenants, resolver, dns }: Settings): readonly SecretFile[] {
   return [
     { setting: "tls.key_file", path: tls.keyFile, isToken: false },

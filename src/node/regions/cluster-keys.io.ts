@@ -18,7 +18,7 @@ export interface NodeClusterKeys {
   readonly signer: ClusterSigner | undefined;
   /** Returns the key announcements of this cluster. The list is the same object while it has not changed. */
   announcements(): readonly SignedBytes[];
-  /** Lists all known keys, and whether this node signs with each. */
+  /** Lists all known keys, and whether this node signs with each of them. */
   listed(wallMs: number): readonly (ListedKey & { readonly signs: boolean })[];
   readonly component: NodeComponent;
 }
@@ -28,7 +28,7 @@ export function holdsSummaries({ summary, fabric }: Settings): boolean {
   return summary.signingKeyFile !== undefined || summary.keys.length > 0 || fabric.borders.length > 0;
 }
 
-/** Throws a message for the operator, one line per fault, when the key file or a row of keys is invalid. */
+/** If the key file or a row of keys is invalid, throws a message for the operator with one line per fault. */
 export function openClusterKeys(settings: Settings, log: Log): NodeClusterKeys {
   const { clusterId, region } = settings.node;
   const { signingKeyFile } = settings.summary;

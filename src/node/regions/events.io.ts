@@ -1,4 +1,4 @@
-/** Counts exported and received summaries, and records exports, withdrawals and rejections in the audit. */
+/** Counts exported and received summaries, and records exports, withdrawals and rejections in the audit log. */
 import type { Log } from "../../lib/log.io.ts";
 import { now } from "../../lib/stall-aware-time.io.ts";
 import { NODE_ACT } from "../../policy/audit/record.ts";
@@ -11,7 +11,7 @@ import type { NodeNotice } from "../core-io.ts";
 import { observeClusters, observeSummaries } from "../metrics.ts";
 import type { NodeCore } from "../rooms.io.ts";
 
-/** Reports the metrics and the `/readyz` line of summaries. `clusters`: the source clusters that this node should receive. */
+/** Reports the metrics and the `/readyz` line for summaries. `clusters`: the source clusters that this node should receive. */
 export function openSummaryEvents(core: NodeCore, regions: NodeSummaries, clusters: readonly string[], log: Log): NodeComponent {
   const { metrics, driver } = core;
   driver.follow((notice) => follow(notice, core, log));

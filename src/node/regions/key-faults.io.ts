@@ -1,4 +1,7 @@
-/** Checks the keys of clusters: the keys in `summary.keys` and borders, and the signing key file. `config validate` and a start use the same checks. */
+/**
+ * Checks the keys of clusters: the keys in `summary.keys` and in borders, and the signing key file. `config validate` and a start perform the same
+ * checks.
+ */
 
 import type { Settings } from "../../config/settings.ts";
 import { equalBytes } from "../../lib/crypto.ts";
@@ -7,7 +10,7 @@ import { clusterKeys } from "../../signing/configured-keys.ts";
 import { readSigningKeys, type SigningKeys } from "../../signing/key-file.io.ts";
 import { keyIdOf } from "../../signing/signer.ts";
 
-/** Returns the faults. Each is one line that names the setting, and the file if it concerns one. */
+/** Returns the faults. Each fault is one line that names the setting and, if it concerns a file, the file. */
 export function keyFaults(settings: Settings): readonly string[] {
   const { signingKeyFile } = settings.summary;
   const { problems } = namedKeys(settings);
@@ -17,12 +20,15 @@ export function keyFaults(settings: Settings): readonly string[] {
   ];
 }
 
-/** Returns the valid keys of the settings, and the problems of the others. */
+/** Returns the valid keys in the settings, and the problems with the invalid ones. */
 export function namedKeys({ summary: { keys }, fabric: { borders }, node: { clusterId, region } }: Settings) {
   return clusterKeys({ keys, borders }, { clusterId, region });
 }
 
-/** Returns the clusters of other regions that a node should receive: clusters with a key in its settings, and its neighbours when signatures are not required. */
+/**
+ * Returns the clusters of other regions whose summaries a node should receive: clusters with a key in its settings, and its neighbours if signatures
+ * are not required.
+ */
 export function clustersToHear(settings: Settings): readonly string[] {
   const { node, summary, fabric } = settings;
   const keyed = namedKeys(settings).keys.flatMap(({ cluster, region }) => (region === node.region ? [] : [cluster]));
@@ -30,7 +36,10 @@ export function clustersToHear(settings: Settings): readonly string[] {
   return [...new Set([...keyed, ...unsigned])];
 }
 
-/** Throws a message for the operator when the key, or a key that the file announces, belongs to another cluster. Nodes with these settings would reject its signatures or announcements. */
+/**
+ * Throws a message for the operator if the key, or a key that the file announces, belongs to another cluster. Nodes with these settings would reject
+ * signatures or announcements made with it.
+ */
 export function checkOwner({ key, announcements }: SigningKeys, settings: Settings): void {
   const { clusterId } = settings.node;
   const others = announcements.flatMap(({ signed }) => readAnnouncement(signed)?.cluster ?? []).filter((cluster) => cluster !== clusterId);
@@ -48,12 +57,18 @@ export function checkOwner({ key, announcements }: SigningKeys, settings: Settin
   );
 }
 
-/** Returns warnings about missing keys that do not prevent a start: other clusters would not receive or accept some summaries. Each is one line that names the setting. */
+/**
+ * Returns warnings about missing keys that do not prevent a start: other clusters would not receive or accept some summaries. Each warning is one
+ * line that names the setting.
+ */
 export function keyWarnings(settings: Settings): readonly string[] {
   return [...unknownSignerWarnings(settings), ...silentBorderWarnings(settings)];
 }
 
-/** A border node forwards only summaries that it can verify. For the summaries of its own cluster it needs the signing key or a row in `summary.keys`. */
+/**
+ * A border node forwards only summaries that it can verify. For the summaries of its own cluster, it needs either the signing key or a row in
+ * `summary.keys`.
+ */
 function silentBorderWarnings({ summary, fabric: { borders }, node: { clusterId } }: Settings): readonly string[] {
   const { signingKeyFile, keys, exportEnabled } = summary;
   if (borders.length === 0 || exportEnabled === false || signingKeyFile !== undefined) return [];
@@ -64,7 +79,10 @@ function silentBorderWarnings({ summary, fabric: { borders }, node: { clusterId 
   ];
 }
 
-/** Warns about a signing key that other nodes do not know, because they would reject its summaries. They know keys in a row, and keys announced under one. */
+/**
+ * Warns about a signing key that other nodes do not know, because they would reject its summaries. They know the keys that have a row, and the keys
+ * that were announced under such a key.
+ */
 function unknownSignerWarnings({ summary: { signingKeyFile: path, keys }, node: { clusterId } }: Settings): readonly string[] {
   if (path === undefined || keys.length === 0) return [];
   try {
@@ -80,7 +98,7 @@ function unknownSignerWarnings({ summary: { signingKeyFile: path, keys }, node: 
         `so nodes with these rows reject its signatures; add a row with public_key = "${text}" to summary.keys on every node`,
     ];
   } catch {
-    // The start refuses a missing or unreadable file with its own message.
+    // For a missing or unreadable file, the start fails with its own message.
     return [];
   }
 }

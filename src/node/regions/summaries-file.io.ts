@@ -1,4 +1,4 @@
-/** The file in the data directory with the stored summaries of a node, for its next start (docs/design/summaries.md, Restart). */
+/** The file in the data directory in which a node stores its summaries for its next start (docs/design/summaries.md, Restart). */
 import { join } from "node:path";
 import type { SummaryParts } from "../../fabric/summaries/channel.ts";
 import { type RestoreParts, restoreSummaries } from "../../fabric/summaries/snapshot.ts";
@@ -8,11 +8,11 @@ import type { Time } from "../../lib/machine.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
 import { inSlices, readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } from "../../store/snapshot-file.io.ts";
 
-/** Maximum size of the file. The summaries that a node can store take about an eighth of it. */
+/** Maximum size of the file. The summaries that a node can store occupy about an eighth of this size. */
 export const MAX_SUMMARIES_FILE_BYTES: number = 1 << 30;
 
 export interface SummariesFileOptions {
-  /** Undefined with `--ephemeral`: there is never a file. */
+  /** Undefined with `--ephemeral`, because there is never a file. */
   readonly directory: string | undefined;
   /** A larger file is neither written nor read. */
   readonly maxBytes: number;
@@ -35,7 +35,7 @@ export class SummariesFile {
     this.#now = now;
   }
 
-  /** Restores the content of the file. An invalid file is logged, set aside and ignored. Must be called before anything is received. */
+  /** Restores the content of the file. An invalid file is logged, renamed and ignored. Must be called before anything is received. */
   async restore(parts: SummaryParts & RestoreParts): Promise<void> {
     const path = this.#path;
     if (path === undefined) return;
@@ -49,21 +49,22 @@ export class SummariesFile {
       const tookMs = Math.round(this.#now().monoMs - start.monoMs);
       this.#log.info({ recordCount, refusedCount, tookMs }, "restored summaries from disk");
     } catch (error) {
-      // A bug interrupted the restore. The node must not run with half of the file. The file is set aside, so that the next start does not fail on it again.
+      // A bug interrupted the restore. The node must not run with half of the file's content. The file is renamed, so that the next start does not
+      // fail on it again.
       if (error instanceof InvariantError) await setAsideSnapshotFile(path);
       rethrowInvariant(error);
       await this.#setAside(path, error instanceof Error ? error.message : String(error));
     }
   }
 
-  /** Writes the file again. It never rejects: without the file, borders and the region send the summaries again. */
+  /** Writes the file again. Never rejects: without the file, borders and the region send the summaries again. */
   keep(blocks: Iterable<Uint8Array>): Promise<void> {
     const kept = this.#keep(blocks);
     this.#writing = kept;
     return kept;
   }
 
-  /** Stops writing. The file on disk stays as it is. */
+  /** Stops writing. The file on disk does not change. */
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#writing;

@@ -1,6 +1,6 @@
 /**
- * Restores and writes the on-disk copy of a resolver's cache (semantics.md, Resolver 18). The copy is restored before the resolver follows anything, and
- * is written periodically.
+ * Restores and writes the on-disk copy of a resolver's cache (semantics.md, Resolver 18). The copy is restored before the resolver follows any
+ * namespace, and is written periodically.
  */
 import { join } from "node:path";
 import { InvariantError, rethrowInvariant } from "../../lib/errors.ts";
@@ -14,7 +14,7 @@ import { inSlices, readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } f
 import type { NodeComponent } from "../components.io.ts";
 
 export interface CacheFileParts {
-  /** The data directory. Undefined with `--ephemeral`, when there is no copy. */
+  /** The data directory. Undefined with `--ephemeral`, because there is no copy. */
   readonly directory: string | undefined;
   readonly machine: Pick<ResolverMachine, "copy" | "copyMark" | "restore">;
   /** Larger copies are neither written nor read. */
@@ -25,13 +25,16 @@ export interface CacheFileParts {
   readonly onReplayed: (copy: RestoredCopy & { readonly ok: true }) => void;
 }
 
-/** Interval of checks, in ms. A copy is written if something changed. */
+/** Interval between checks, in ms. A copy is written if something changed. */
 const INTERVAL_MS = 30_000;
-/** Interval of checks while there is no usable copy, in ms, so that a resolver that is killed soon after its first start finds a copy at the next start. */
+/**
+ * Interval between checks while there is no usable copy, in ms. The interval is short so that a resolver that is killed soon after its first start
+ * finds a copy at the next start.
+ */
 const FIRST_INTERVAL_MS = 1000;
-/** After this many intervals a copy is written even without changes, so that it does not become too old. */
+/** After this many intervals, a copy is written even without changes, so that it does not become too old. */
 const IDLE_INTERVALS = 10;
-/** Interval of warnings while the disk keeps failing, in ms. */
+/** Interval between warnings while the disk keeps failing, in ms. */
 const WARN_MS = 600_000;
 
 export class CacheFile {
@@ -66,7 +69,7 @@ export class CacheFile {
       log.info({ entryCount, ageMs, tookMs: Math.round(now().monoMs - start.monoMs) }, "restored the cache from the copy on disk");
       onReplayed(restored);
     } catch (error) {
-      // A bug interrupted the restore. The file is set aside, so that the next start does not fail on it again.
+      // A bug interrupted the restore. The file is renamed, so that the next start does not fail on it again.
       if (error instanceof InvariantError) await setAsideSnapshotFile(this.#path);
       rethrowInvariant(error);
       this.#ignored(error instanceof Error ? error.message : String(error));
@@ -82,7 +85,7 @@ export class CacheFile {
     return this.#writing;
   }
 
-  /** Writes a last copy, unless `signal` aborts before it is complete. */
+  /** Writes a final copy, unless `signal` aborts before it is complete. */
   async close(signal: AbortSignal): Promise<void> {
     this.#stop.abort();
     await this.#writing;
@@ -120,7 +123,7 @@ export class CacheFile {
     this.#parts.log.warn(fields, message);
   }
 
-  /** An ignored file stays untouched until there is a copy to write, and is then set aside. */
+  /** An ignored file stays untouched until there is a copy to write, and is then renamed. */
   #ignored(fault: string): void {
     this.#isIgnored = true;
     this.#parts.log.warn({ path: this.#path, fault }, "copy of the cache on disk ignored; entries are fetched from upstream servers");
@@ -128,11 +131,14 @@ export class CacheFile {
 }
 
 export interface KeptCopy extends NodeComponent {
-  /** Writes a copy immediately if the data changed: when the resolver becomes ready, and when another policy comes into force, because a restart must not return to the previous policy. */
+  /**
+   * Writes a copy immediately if the data changed. Called when the resolver becomes ready, and when another policy comes into force, because a
+   * restart must not return to the previous policy.
+   */
   readonly writeSoon: () => void;
 }
 
-/** Restores the copy, and then writes it periodically. Must be called before the resolver follows anything. */
+/** Restores the copy, and after that writes it periodically. Must be called before the resolver follows any namespace. */
 export async function openCacheFile(parts: CacheFileParts): Promise<KeptCopy> {
   if (parts.directory === undefined) return { writeSoon: () => {} };
   const file = new CacheFile(parts.directory, parts);
@@ -168,7 +174,7 @@ class CopyRounds {
     this.#cancel = later(() => this.#look(), this.#intervalMs());
   }
 
-  /** Checks now, or when the running check ends. */
+  /** Checks now, or when the check in progress ends. */
   writeSoon(): void {
     if (this.#state === "keeping") this.#state = "hurried";
     if (this.#state !== "waiting") return;

@@ -1,4 +1,7 @@
-/** The credentials of a resolver for its upstream servers, as connections and calls use them. The files may change while the resolver runs. */
+/**
+ * The credentials of a resolver for its upstream servers, in the form that connections and calls need. The files may change while the resolver is
+ * running.
+ */
 import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
 import { isDeepStrictEqual } from "node:util";
 import { hasUpstreamTls } from "../../config/exposure.ts";
@@ -8,7 +11,7 @@ import { MAX_PEM_BYTES, readCertificates, readNamedFile, readToken } from "../..
 export class UpstreamCredentials {
   readonly #read: () => UpstreamAccess;
   #known: UpstreamAccess | undefined;
-  /** TLS context for new connections. Undefined for plain text. */
+  /** TLS context for new connections. Undefined for plaintext. */
   tls: SecureContext | undefined;
   /** Token for new calls. */
   token: string | undefined;
@@ -29,7 +32,7 @@ export class UpstreamCredentials {
     return isChanged;
   }
 
-  /** Reads the token again. If it cannot be read, keeps the previous one and returns the reason. */
+  /** Reads the token again. If it cannot be read, keeps the previous token and returns the reason. */
   rereadToken(): string | undefined {
     if (this.token === undefined) return undefined;
     try {
@@ -45,17 +48,17 @@ function contextOf({ ca, ...own }: UpstreamTls): SecureContext {
   return createSecureContext({ ca: ca ?? systemRoots(), minVersion: "TLSv1.2", ...own });
 }
 
-/** The CAs that the system trusts. Undefined when there are none; Node.js then uses its own list. */
+/** The CAs that the system trusts. Undefined if there are none. Node.js then uses its own list. */
 function systemRoots(): string[] | undefined {
   const roots = [...getCACertificates("system"), ...getCACertificates("extra")];
   return roots.length === 0 ? undefined : roots;
 }
 
-// Reads the token and certificate files with which a resolver authenticates itself and its upstreams.
+// Reads the token and certificate files with which a resolver authenticates itself and verifies its upstreams.
 
 /** PEM files for TLS. */
 interface UpstreamTls {
-  /** The trusted CAs. Absent: the CAs of the system. */
+  /** The trusted CAs. If absent, the system's CAs are used. */
   readonly ca?: Buffer;
   readonly cert?: Buffer;
   readonly key?: Buffer;
@@ -63,7 +66,7 @@ interface UpstreamTls {
 
 export interface UpstreamAccess {
   readonly token: string | undefined;
-  /** Undefined for plain text. */
+  /** Undefined for plaintext. */
   readonly tls: UpstreamTls | undefined;
 }
 

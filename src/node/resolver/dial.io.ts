@@ -1,4 +1,6 @@
-/** Opens connections to upstream servers: TCP, TLS and HTTP/2 within one deadline. A token is sent only over TLS or to a loopback address. */
+/**
+ * Opens connections to upstream servers, with one deadline for TCP, TLS and HTTP/2 together. A token is sent only over TLS or to a loopback address.
+ */
 import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext } from "node:tls";
 import { ClientConnection, type ClientLimits, type ConnectionOptions } from "../../grpc/client/connection.io.ts";
@@ -8,16 +10,16 @@ import { stallAwareTimeout } from "../../lib/stall-aware-time.io.ts";
 import type { UpstreamCredentials } from "./credentials.io.ts";
 
 export interface UpstreamDialOptions {
-  /** `host` or `host:port`, an IPv6 host in brackets. */
+  /** `host` or `host:port`, with an IPv6 host in brackets. */
   readonly address: string;
   readonly credentials: Pick<UpstreamCredentials, "tls" | "token">;
   readonly timeoutMs: number;
   readonly connection: Pick<ConnectionOptions, "limits" | "bounds" | "onLeaving" | "measuresDelay">;
 }
 
-/** Maximum size of a message. A page has at most 1 MiB plus one entry, a message of a watch 16 KiB or one entry, and a part of a policy 128 KiB. */
+/** Maximum size of a message. A page has at most 1 MiB plus one entry, a watch message 16 KiB or one entry, and a part of a policy 128 KiB. */
 export const MAX_ANSWER_BYTES = 4_194_304;
-/** Flow-control windows: bytes that an upstream may send on a stream, or on the whole connection, before they are read. */
+/** Flow-control windows: the number of bytes that an upstream may send on a stream, or on the whole connection, before they are read. */
 const STREAM_WINDOW_BYTES = 524_288;
 const CONNECTION_WINDOW_BYTES = 1_048_576;
 
@@ -35,7 +37,7 @@ export const CONNECTION_LIMITS: ClientLimits = {
   keepaliveTimeoutMs: 5000,
 };
 
-/** Opens a connection. `done` rejects with a readable error when no HTTP/2 server answers in time, or when the token must not be sent to it. */
+/** Opens a connection. `done` rejects with a readable error if no HTTP/2 server responds in time, or if the token must not be sent to the server. */
 export function dialUpstream({
   address,
   credentials: { tls, token },
@@ -87,13 +89,13 @@ function placeOf(address: string): UpstreamAddress | undefined {
   return host === undefined || port < 1 || port > 65_535 ? undefined : { host, port, authority: hostPort(host, port) };
 }
 
-/** Opens a TLS connection. IP addresses are not sent as server name (RFC 6066, section 3). */
+/** Opens a TLS connection. IP addresses are not sent as the server name (RFC 6066, section 3). */
 function secured(host: string, port: number, secureContext: SecureContext): Socket {
   const name = isIP(host) === 0 ? { servername: host } : {};
   return connectTls({ host, port, secureContext, ...name, ALPNProtocols: ["h2"] });
 }
 
-/** Returns the system's error message. The error for several addresses has an empty message, so its code is used. */
+/** Returns the system's error message. If several addresses failed, the error has an empty message, so its code is used. */
 function wordsOf(error: NodeJS.ErrnoException): string {
   return error.message === "" ? (error.code ?? "no connection") : error.message.trim();
 }

@@ -1,4 +1,7 @@
-/** Runs the state machine of a resolver on the clock and on sockets: it feeds inputs to the machine and carries out its orders. It makes no decisions. */
+/**
+ * Runs the state machine of a resolver with the clock and sockets: it passes inputs to the machine and carries out its orders. The driver does not
+ * make any decisions.
+ */
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { QueriedName } from "../../catalog/query/instances.ts";
 import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
@@ -23,7 +26,7 @@ export interface ResolverDriverParts {
   onChange(): void;
   /** Called when another policy comes into force, so that the policy switch can run. */
   onPolicyChanged(): void;
-  /** Called when namespaces are fetched again without a request by an operator. */
+  /** Called when namespaces are fetched again although no operator requested it. */
   onResynced(resynced: ResyncOrder): void;
 }
 
@@ -31,7 +34,7 @@ export interface ResolverDriverParts {
 const AWAKE_MS = 50;
 
 type OpeningKind = "open" | "open policy" | "open summaries";
-/** The content of a stream. */
+/** The content that a stream carries. */
 type StreamContent = "policy" | "summaries" | "watch";
 type OrderOf<Kind extends ResolverOrder["kind"]> = Extract<ResolverOrder, { readonly kind: Kind }>;
 
@@ -40,13 +43,15 @@ export class ResolverDriver {
   readonly #machine: ResolverMachine;
   readonly #calls: UpstreamCalls;
   readonly #warnings: SparseLog;
-  /** Inputs that arrived while another one was being handled. Inputs from sockets never arrive then. */
+  /** Inputs that arrived while another input was being handled. Inputs from sockets never arrive at such a time. */
   readonly #inputs: ResolverInput[] = [];
   /** Orders that have not been carried out yet, oldest first. */
   readonly #orders: ResolverOrder[] = [];
   /** Open streams, by content and number. */
   readonly #streams = new Map<string, UpstreamStreamHandle>();
-  /** The last refusal or failure of each upstream. Cleared when a stream receives a message, because the resolver can then read from an upstream. */
+  /**
+   * The last refusal or failure from each upstream. Cleared when a stream receives a message, because the resolver can then read from an upstream.
+   */
   readonly #faults = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
   #timerMonoMs = NEVER;
@@ -61,17 +66,17 @@ export class ResolverDriver {
     this.#warnings = new SparseLog((fields, message) => log.warn({ ...fields }, message));
   }
 
-  /** Failures of the upstream servers since a message was last received, for an operator. Empty if there are none. */
+  /** Failures of the upstream servers since a message was last received, for operators. Empty if there are none. */
   get fault(): string {
     return [...new Set(this.#faults.values())].join("; ");
   }
 
-  /** Starts to probe the upstream servers. */
+  /** Starts probing the upstream servers. */
   begin(): void {
     this.input({ kind: "tick" });
   }
 
-  /** Passes an input to the machine. An input that `onChange` passes waits until the earlier orders have been carried out. */
+  /** Passes an input to the machine. An input that arrives from `onChange` waits until the earlier orders have been carried out. */
   input(input: ResolverInput): void {
     if (this.#isClosed) return;
     this.#inputs.push(input);
@@ -79,9 +84,9 @@ export class ResolverDriver {
   }
 
   /**
-   * Looks up a name for a caller that may see its namespace. Returns undefined if the caller must wait; `onAnswer` is called once when the lookup
-   * ends: with an error, or without one when the machine's `lookupsOf` finds the entries. The entries are guaranteed to exist only during that call. Throws a
-   * WaymarkError.
+   * Looks up a name for a caller that may see the namespace. Returns undefined if the caller must wait. `onAnswer` is then called once when the
+   * lookup ends: with an error, or without one if the machine's `lookupsOf` finds the entries. The entries are guaranteed to exist only during the
+   * call to `onAnswer`. Throws a WaymarkError.
    */
   ask(name: QueriedName, asked: LookupOptions, onAnswer: (error: WaymarkError | undefined) => void): AnswerQuality | undefined {
     if (this.#isClosed) throw new WaymarkError("draining", "this resolver is stopping");
@@ -96,7 +101,7 @@ export class ResolverDriver {
     return answer;
   }
 
-  /** Forwards a call to the upstream, and to one other upstream if the first cannot be reached. Rejects with a WaymarkError. */
+  /** Forwards a call to the upstream, and then to one other upstream if the first cannot be reached. Rejects with a WaymarkError. */
   async unary(method: DescMethod, request: Uint8Array, timeoutMs: number): Promise<UpstreamAnswer> {
     const untilMonoMs = performance.now() + timeoutMs;
     let error = new WaymarkError("not_ready", "this resolver cannot reach any upstream; retry");
@@ -104,7 +109,7 @@ export class ResolverDriver {
     for (const [i, upstream] of upstreams.entries()) {
       const leftMs = untilMonoMs - performance.now();
       if (leftMs < 1) break;
-      // The time is divided, so that an upstream that hangs leaves time for the other one.
+      // The time is divided, so that an upstream that hangs leaves enough time for the other one.
       const outcome = await this.#calls.unary(upstream, method, request, leftMs / (upstreams.length - i));
       if (outcome.bytes !== undefined) return { bytes: outcome.bytes, upstream };
       error = outcome.error;
@@ -127,7 +132,7 @@ export class ResolverDriver {
     this.#calls.close();
   }
 
-  /** Handles the inputs in order. The orders of one input are carried out before the next input is handled. */
+  /** Handles the inputs in order. The orders that result from one input are carried out before the next input is handled. */
   #run(): void {
     if (this.#isRunning) return;
     this.#isRunning = true;
@@ -208,7 +213,7 @@ export class ResolverDriver {
   #open(content: StreamContent, { stream, upstream }: OrderOf<OpeningKind>, open: (events: StreamEvents) => UpstreamStreamHandle): void {
     const events: StreamEvents = {
       received: (bytes, delayMs) => {
-        // HOT: runs per message. There are rarely faults.
+        // HOT: runs per message. Faults are rare.
         if (this.#faults.size > 0) this.#faults.clear();
         this.input({ kind: `${content} said`, stream, bytes, delayMs });
       },
@@ -235,7 +240,7 @@ export class ResolverDriver {
     if (!this.#isClosed) this.#warnings.warn({ upstream, detail }, message, this.#parts.now().monoMs);
   }
 
-  /** Sets the timer. A timer with an earlier deadline is left unchanged, because an early tick has no effect. */
+  /** Sets the timer. A timer with an earlier deadline is left unchanged, because an early tick does no harm. */
   #arm(): void {
     const deadlineMonoMs = this.#isClosed ? NEVER : this.#parts.rooms.inputs.nextDeadlineMs();
     if (deadlineMonoMs >= this.#timerMonoMs) return;
@@ -254,7 +259,7 @@ export class ResolverDriver {
   }
 }
 
-/** Returns the WaymarkError of a failed call. Other errors are bugs and are thrown again. */
+/** Returns the WaymarkError of a failed call. Other errors are bugs and are rethrown. */
 function refusalIn(thrown: unknown): WaymarkError {
   rethrowInvariant(thrown);
   if (thrown instanceof WaymarkError) return thrown;

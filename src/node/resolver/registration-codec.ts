@@ -18,12 +18,12 @@ export type { Entry };
 
 export const METHODS = DiscoveryService.method;
 
-/** Encodes an entry. Entries with equal bytes are equal. */
+/** Encodes an entry. Two entries are equal if their bytes are equal. */
 export function entryBytes(entry: Entry): Uint8Array {
   return toBinary(EntrySchema, entry);
 }
 
-/** Encodes a registration under the lease, or, if the id is empty, under a new lease with this TTL. An existing lease keeps its own TTL. */
+/** Encodes a registration under the lease or, if the id is empty, under a new lease with this TTL. An existing lease keeps its own TTL. */
 export function registerRequest(entry: Entry, leaseId: string, ttlMs: number): Uint8Array {
   const lease = leaseId === "" ? { ttl: durationFromMs(ttlMs) } : { leaseId };
   return toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { entries: [entry], ...lease }));
@@ -38,7 +38,9 @@ export function unregisterRequest(of: { readonly leaseId: string } | { readonly 
   return toBinary(UnregisterRequestSchema, create(UnregisterRequestSchema, request));
 }
 
-/** Decodes the answer to a registration. Like the functions below, throws if the bytes are malformed. `ttlMs` is undefined if the server sent none. */
+/**
+ * Decodes the answer to a registration. Like the functions below, it throws if the bytes are malformed. `ttlMs` is undefined if the server sent none.
+ */
 export function readRegistered(bytes: Uint8Array): { readonly leaseId: string; readonly ttlMs: number | undefined } {
   const { leaseId, ttl } = fromBinary(RegisterResponseSchema, bytes);
   return { leaseId, ttlMs: ttl && durationMs(ttl) };

@@ -1,4 +1,4 @@
-/** Reports of a resolver about itself: `/readyz`, its metrics, and the audit events of its automatic operations. */
+/** A resolver's reports about itself: `/readyz`, its metrics, and the audit events for its automatic operations. */
 
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
@@ -11,8 +11,8 @@ import type { ReadyCheck } from "../../server/http-routes.ts";
 import type { ResolverRooms } from "./resolver-rooms.ts";
 
 /**
- * Returns the checks of `/readyz`: whether the resolver serves, which upstream it reads, and which policy it applies. `fault` names the failures of the
- * upstream servers since a message was last received. It is empty if there are none.
+ * Returns the checks in `/readyz`: whether the resolver is serving, which upstream it reads from, and which policy it applies. `fault` lists the
+ * failures of the upstream servers since a message was last received. `fault` is empty if there were none.
  */
 export function resolverChecks(
   { machine, policies, replica, summaries }: Pick<ResolverRooms, "machine" | "policies" | "replica" | "summaries">,
@@ -24,7 +24,7 @@ export function resolverChecks(
   const isWell = fault === "" || (isServing && current !== undefined);
   const refusals = current === undefined ? refused.map(({ upstream, fault: why }) => `${upstream} is refused: ${why}`) : [];
   return [
-    // A resolver that was ready stays ready: later problems show in its answers, and would affect other resolvers too.
+    // A resolver that was once ready stays ready: later problems show in its answers, and would affect other resolvers too.
     { name: "catalog", ok: isServing, detail: machine.fault ?? (isServing ? "loaded" : "loading") },
     { name: "upstream", ok: true, detail: [read, ...refusals, ...(isWell ? [] : [`last fault: ${fault}`])].join("; ") },
     { name: "policy", ok: machine.policy.isReady, detail: policyDetail(machine, policies) },
@@ -63,7 +63,7 @@ export function observeResolver(metrics: Metrics, machine: Pick<ResolverMachine,
   for (const reason of RESYNC_REASONS) metrics.counter("discovery_cache_resyncs_total", { reason }).set(statistics.resyncs[reason]);
 }
 
-/** Returns the audit event for serving from a copy on disk (semantics.md, Resolver 18 and 21). `ageMs` is infinite while the age is unknown. */
+/** Returns the audit event for serving from an on-disk copy (semantics.md, Resolver 18 and 21). `ageMs` is infinite while the age is unknown. */
 export function replayEvent(
   { entryCount, ageMs }: { readonly entryCount: number; readonly ageMs: number },
   { wallMs }: Pick<Time, "wallMs">,

@@ -1,4 +1,4 @@
-/** Connects the parts of a resolver to the clock, the sockets and the event loop of this process, and opens its services. */
+/** Connects the parts of a resolver to this process's clock, sockets and event loop, and opens its services. */
 import { randomBytes } from "node:crypto";
 import {
   create,
@@ -40,7 +40,7 @@ import { UpstreamCalls } from "./upstream-calls.io.ts";
 
 /** Timeout of a forwarded call, in ms. */
 const PASSED_MS = 5000;
-/** Interval in ms at which refusals that were only counted are recorded. */
+/** Interval in ms at which refusals that were only counted so far are recorded. */
 const LIMITS_MS = 250;
 
 export interface ResolverCoreParts {
@@ -57,7 +57,7 @@ export class ResolverCore implements NodeComponent {
   readonly driver: ResolverDriver;
   /** Names that DNS looks up on upstream servers because the resolver does not follow them. */
   readonly remoteLookups: RemoteLookups;
-  /** Resolves when the resolver first serves. */
+  /** Resolves when the resolver begins to serve. */
   readonly ready: Promise<void>;
   isDraining = false;
   readonly #metrics: Metrics;
@@ -152,17 +152,17 @@ export class ResolverCore implements NodeComponent {
     this.driver.reload();
   }
 
-  /** Records that the resolver serves a copy from disk. */
+  /** Records that the resolver serves from an on-disk copy. */
   replayed(entryCount: number, ageMs: number): void {
     this.#audit.record(replayEvent({ entryCount, ageMs }, now()));
   }
 
-  /** Ends watches with a cursor, from which clients resume on another server. */
+  /** Ends watches with a cursor, from which clients can resume on another server. */
   drain(): void {
     if (this.isDraining) return;
     this.isDraining = true;
     this.rooms.fanout.end();
-    // Calls that wait for an upstream would delay the stop.
+    // Calls that are waiting for an upstream would delay the stop.
     this.#waits.close();
     this.#tell();
   }
@@ -188,13 +188,13 @@ export class ResolverCore implements NodeComponent {
     if (this.rooms.summaries !== undefined) observeSummaries(this.#metrics, this.rooms.summaries.followed.held, now());
   }
 
-  /** Runs after each input of the machine. HOT: runs per message of the upstream. */
+  /** Runs after each input of the machine. HOT: runs per message from the upstream. */
   #changed(): void {
     const { machine, fanout } = this.rooms;
     this.#waits.look();
     if (machine.policy.isReady !== this.#wasPolicyReady) {
       this.#wasPolicyReady = machine.policy.isReady;
-      // Watches sent nothing while a policy version was missing.
+      // Watches received no messages while a policy version was missing.
       fanout.all();
     }
     for (const wake of this.#policyWakes) wake();
@@ -214,7 +214,7 @@ export class ResolverCore implements NodeComponent {
     for (const onServing of this.#onServing) onServing(this.isServing);
   }
 
-  /** Returns the options for following summaries. Undefined if none are followed. */
+  /** Returns the options for following summaries. Undefined if no summaries are followed. */
   #followed(settings: NodeOptions["settings"], own: { readonly nodeId: string; readonly generation: number }, log: Log) {
     const options = followedSummariesOf(settings, own);
     if (options === undefined) return undefined;
@@ -322,7 +322,7 @@ interface ConditionWaiter {
 class ConditionWaiters {
   readonly #waiting = new Set<ConditionWaiter>();
 
-  /** Resolves with true as soon as a check finds the condition met, and with false after the timeout. */
+  /** Resolves with true as soon as a check finds that the condition is met, or with false after the timeout. */
   until(isSo: () => boolean, withinMs: number): Promise<boolean> {
     if (isSo()) return Promise.resolve(true);
     return new Promise((resolve) => {
@@ -344,7 +344,7 @@ class ConditionWaiters {
     for (const waiting of this.#waiting) if (waiting.isSo()) waiting.end(true);
   }
 
-  /** Ends all waits with false. */
+  /** Ends all waits with the result false. */
   close(): void {
     for (const waiting of this.#waiting) waiting.end(false);
   }

@@ -1,6 +1,6 @@
 /**
- * Opens the parts of a resolver in order. A resolver serves the same reads as a node, from followed and fetched entries, and has no fabric, journal or policy
- * store.
+ * Opens the parts of a resolver in order. A resolver serves the same reads as a node, using followed and fetched entries. A resolver has no fabric,
+ * journal or policy store.
  */
 
 import { randomBytes, randomFillSync } from "node:crypto";
@@ -29,12 +29,12 @@ import { SelfRegistrar, type SelfRegistrarParts } from "./self-registration.io.t
 
 /** Returns random numbers from 0 to below 1, for all resolvers of this process. */
 const random = draws(randomFillSync);
-/** Minimum time to unregister, even if open calls get less time. */
+/** Minimum time for unregistering, even if open calls get less time. */
 const LEAST_DRAIN_MS = 500;
 
 /**
- * Starts a resolver and resolves when it is ready: it has the policy and all of `resolver.namespaces`. Until then its listeners answer `not_ready`. Rejects
- * in the same cases as `startNode`.
+ * Starts a resolver and resolves when it is ready: it has the policy and all of `resolver.namespaces`. Until then its listeners respond with
+ * `not_ready`. Rejects in the same cases as `startNode`.
  */
 export function startResolver(options: NodeOptions): Promise<RunningNode> {
   return startParts(options, openParts);
@@ -94,7 +94,7 @@ async function openParts(options: NodeOptions, parts: NodeComponents): Promise<R
   return serve(options, core, parts, endpointsOf(listeners));
 }
 
-/** Writes the copy on disk ahead of schedule when the policy changes, and when this resolver begins to serve. */
+/** Writes the on-disk copy ahead of schedule when the policy changes, and when this resolver begins to serve. */
 function writeEarly(core: ResolverCore, copy: { readonly writeSoon: () => void }): void {
   core.onPolicyChanged = copy.writeSoon;
   core.followServing((isServing) => {
@@ -148,7 +148,7 @@ async function serve(
   };
 }
 
-/** The entry is removed before open calls end, so that clients use other servers. */
+/** The entry is removed before open calls end, so that clients switch to other servers. */
 function registrationPart(registrar: SelfRegistrar): NodeComponent {
   return {
     drain: async (by) => {
@@ -170,9 +170,9 @@ function ownEntryOf(
   };
 }
 
-// The id of a resolver without `node.id`: it is generated once and stored in the data directory.
+// The id of a resolver without `node.id`. It is generated once and stored in the data directory.
 
-/** Returns the id. Throws when the file cannot be read or written, or contains no id. */
+/** Returns the id. Throws if the file cannot be read or written, or does not contain an id. */
 function resolverIdOf({ node, persistence }: Settings): string {
   if (node.id !== undefined) return node.id;
   const made = `resolver-${randomBytes(4).toString("hex")}`;
@@ -181,7 +181,7 @@ function resolverIdOf({ node, persistence }: Settings): string {
   const kept = readId(path);
   if (kept !== undefined) return kept;
   mkdirSync(persistence.dataDir, { recursive: true, mode: 0o700 });
-  // Fails instead of overwriting an id that another process has just written.
+  // Fails rather than overwriting an id that another process has just written.
   writeFileSync(path, made, { mode: 0o600, flag: "wx" });
   return made;
 }

@@ -1,6 +1,6 @@
 /**
- * The parts of a resolver: the followed and fetched entries, the policy for its callers, and everything that answers readers from them. The product and the
- * simulator build them here, and supply the time and upstream messages.
+ * The parts of a resolver: the followed and fetched entries, the policy for its callers, and everything that answers readers from them. The product
+ * and the simulator build them here, and supply the time and the upstream messages.
  */
 import { EntryStamper } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
@@ -22,11 +22,11 @@ import { type CoreProcess, openReadingCore, openReplica, type ReadingCore, type 
 
 export interface ResolverRoomsOptions extends CoreProcess {
   readonly nodeId: string;
-  /** Generation of the replica, in which the resolver itself has no entries. */
+  /** Generation of the replica, to which the resolver itself adds no entries. */
   readonly generation: number;
   readonly resolver: ResolverOptions;
   readonly history?: Pick<EngineOptions, "maxBytes" | "maxVersions">;
-  /** The summaries to follow. Absent if none are followed. */
+  /** The summaries to follow. Absent if no summaries are followed. */
   readonly summaries?: FollowedRegions | undefined;
 }
 
@@ -72,7 +72,7 @@ function besideReplica(machine: ResolverMachine, policies: PolicyEngine, cluster
   return {
     lists: {
       of: (namespace) => machine.lookupsOf(namespace),
-      // Followed entries have already passed the admission of the replica.
+      // The replica has already admitted the followed entries.
       admits: (record: CatalogRecord) => record instanceof StoredRecord || mayBeSeen(policies.policy, record, record.traits, clusterId),
       portableCursor: machine.bookmarks.portableCursor,
       isAtPlace: () => machine.bookmarks.isAtBookmark,
@@ -91,22 +91,24 @@ interface InputsParts extends Pick<ResolverRooms, "machine" | "summaries"> {
 
 /** Passes inputs to the machine, and marks the resulting changes for readers. */
 class MachineInputs {
-  /** Number of inputs. Data only changes during an input. */
+  /** Number of inputs. Data changes only while an input is being handled. */
   count = 0;
   readonly #parts: InputsParts;
   readonly #onAgain: () => void;
   #policy: Policy;
-  /** Number of upstream bookmarks that watches were notified of. */
+  /** Number of upstream bookmarks about which watches were notified. */
   #notedCount = 0;
 
   constructor(parts: InputsParts, onAgain: () => void) {
     this.#parts = parts;
     this.#onAgain = onAgain;
-    // The parts were opened under the pending policy, so even a state without any policy is a change.
+    // The parts were opened under the pending policy, so even the absence of any policy is a change.
     this.#policy = parts.core.policies.policy;
   }
 
-  /** Handles an input, and marks changes for DNS and watches. Returns whether another policy is in force; the caller must then run `switches`. */
+  /**
+   * Handles an input, and marks changes for DNS and watches. Returns whether another policy is now in force. If so, the caller must run `switches`.
+   */
   handle(input: ResolverInput, time: Time, out: ResolverOrder[]): boolean {
     const { machine, summaries, core } = this.#parts;
     this.count += 1;
@@ -126,7 +128,7 @@ class MachineInputs {
     return summaries?.reads.isRunning === true ? Number.NEGATIVE_INFINITY : machine.nextDeadlineMs();
   }
 
-  /** Marks changes for readers. Must also be called after each step of `switches`. HOT: runs per message of the upstream. */
+  /** Marks changes for readers. Must also be called after each step of `switches`. HOT: runs per message from the upstream. */
   show(): void {
     const { machine, core } = this.#parts;
     core.show(machine.held.isTouched);
@@ -142,7 +144,10 @@ class MachineInputs {
 
 // Builds the options of a resolver from the settings.
 
-/** Returns the machine's options from the settings of a resolver (`node.mode` = resolver). `name` is its node id, by which other resolvers know it. */
+/**
+ * Returns the machine's options from the settings of a resolver (`node.mode` = resolver). `name` is the resolver's node id, by which other resolvers
+ * know it.
+ */
 export function resolverOptionsOf({ node, resolver }: Settings, own: Pick<ResolverOptions, "name" | "random">): ResolverOptions {
   const { upstreams, namespaces, maxWatches, maxEntries, maxBytes, maxStaleMs, guardHoldMs, pruneIntervalMs } = resolver;
   const { ttlZoneMs: zoneMs, ttlRegionMs: regionMs, ttlGlobalMs: globalMs, negativeTtlMs: negativeMs } = resolver;
@@ -151,7 +156,7 @@ export function resolverOptionsOf({ node, resolver }: Settings, own: Pick<Resolv
     clusterId: node.clusterId,
     region: node.region,
     upstreams,
-    // An empty prefix covers all namespaces.
+    // An empty prefix matches all namespaces.
     namespaces: namespaces.includes(EVERYTHING) ? [""] : namespaces,
     maxWatches,
     maxEntries,
@@ -175,7 +180,7 @@ export interface ResolverSummariesParts {
   readonly now: () => Time;
 }
 
-/** Number of units of a policy switch in one step. */
+/** Number of units that one step of a policy switch handles. */
 const SWITCHED_AT_A_TIME = 512;
 
 /**
@@ -196,12 +201,12 @@ export class ResolverSummaries {
     this.followed = new FollowedSummaries(options, { policies, keys });
     const { held } = this.followed;
     const { lookup } = held.replica;
-    // A resolver receives only the current records, so these cursors are valid only here.
+    // A resolver receives only the current records, so these cursors are valid only on this resolver.
     const lists = { of: () => [lookup], admits: () => true, portableCursor: () => "", isAtPlace: undefined };
     this.reads = new SummaryReads({ ...parts, replica: held.replica, sources: heldSources(held, now), lists });
   }
 
-  /** Marks changes for readers. Returns whether this step completed a policy switch; the caller must then call `SwitchQueue.onFollowed`. */
+  /** Marks changes for readers. Returns whether this step completed a policy switch. If so, the caller must call `SwitchQueue.onFollowed`. */
   show(time: Time): boolean {
     const hasFollowed = this.reads.isRunning && this.reads.step(SWITCHED_AT_A_TIME);
     const { mark, held } = this.followed;

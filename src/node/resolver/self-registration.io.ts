@@ -1,6 +1,6 @@
 /**
- * Registers this resolver where clients look for resolvers, and keeps it registered. `resolver/self-registration.ts` decides when to make which call. A
- * failure has no other effect.
+ * Registers this resolver under the name that clients look up to find resolvers, and keeps it registered. `resolver/self-registration.ts` decides
+ * when to make which call. A failed call has no other effect.
  */
 import { equalBytes } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
@@ -29,7 +29,10 @@ export interface SelfRegistrarParts {
   upstream(): string | undefined;
   /** Returns the current entry. */
   entry(): Entry;
-  /** Also calls nodes that an upstream lists, with the same credentials. Without TLS, the token is sent only to a loopback address. */
+  /**
+   * Makes the calls, including calls to nodes that an upstream lists, with the same credentials. Without TLS, the token is sent only to a loopback
+   * address.
+   */
   readonly calls: Pick<UpstreamCalls, "unary">;
   readonly log: Pick<Log, "info" | "warn">;
   now(): Time;
@@ -39,11 +42,11 @@ export interface SelfRegistrarParts {
 
 const TTL_MS = 30_000;
 const CALL_MS = 5000;
-/** Interval at which the upstream and the entry are checked for changes, in ms. */
+/** Interval between checks for changes of the upstream and of the entry, in ms. */
 const LOOK_MS = 1000;
-/** Maximum number of node addresses used from a refusal. */
+/** Maximum number of node addresses that are used from a refusal. */
 const MAX_NODES = 4;
-/** Maximum number of URLs examined in a refusal. */
+/** Maximum number of URLs that are examined in a refusal. */
 const MAX_URLS = 16;
 const NODE_ADDRESS = /^(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):\d{1,5}$/;
 
@@ -57,7 +60,7 @@ export class SelfRegistrar {
   readonly #parts: SelfRegistrarParts;
   readonly #machine: SelfRegistration;
   readonly #warnings: SparseLog;
-  /** The bytes of the entry that was sent last. */
+  /** The bytes of the entry that was last sent. */
   #sent: Uint8Array = new Uint8Array();
   /** The running call. */
   #calling: Promise<void> = Promise.resolve();
@@ -70,19 +73,19 @@ export class SelfRegistrar {
     this.#warnings = new SparseLog((fields, message) => parts.log.warn({ ...fields }, message));
   }
 
-  /** The lease under which the resolver is registered, and its server. */
+  /** The lease under which the resolver is registered, and the server that granted it. */
   get lease(): { readonly leaseId: string; readonly server: string } | undefined {
     return this.#machine.lease;
   }
 
-  /** Starts to register. Must be called when the resolver answers its callers. */
+  /** Starts to register. Must be called when the resolver begins to answer its callers. */
   begin(): void {
     this.#look();
   }
 
   /**
-   * Removes the entry within this time, and stops registering. Resolves with whether a server removed it. If none did, the entry expires with its lease.
-   * Idempotent. Rejects only on a bug.
+   * Removes the entry within this time, and stops registering. Resolves with whether a server removed it. If no server removed it, the entry expires
+   * with its lease. Idempotent. Rejects only if there is a bug.
    */
   stop(withinMs: number): Promise<boolean> {
     this.#stopped ??= this.#stop(this.#parts.now().monoMs + withinMs);
@@ -92,7 +95,7 @@ export class SelfRegistrar {
   async #stop(untilMonoMs: number): Promise<boolean> {
     this.#cancelTimer();
     const leftMs = () => Math.max(1, Math.min(CALL_MS, untilMonoMs - this.#parts.now().monoMs));
-    // A registration in progress may succeed, and the lease is known only after that.
+    // A registration in progress may still succeed, and the lease is known only after that.
     const { promise: over, resolve } = Promise.withResolvers<void>();
     const cancel = later(resolve, leftMs());
     await Promise.race([this.#calling, over]);
@@ -239,8 +242,8 @@ function failureOf({ reason, details }: WaymarkError): SelfFailure {
 }
 
 /**
- * Extracts the addresses from the space-separated URLs that a resolver sends: `host:port`, optionally with the prefix `grpc://` or `grpcs://`. Anything else is
- * ignored.
+ * Extracts the addresses from the space-separated URLs that a resolver sends: `host:port`, optionally with the prefix `grpc://` or `grpcs://`. Any
+ * other text is ignored.
  */
 function nodesIn(urls: string): readonly string[] {
   const addresses = urls.split(" ", MAX_URLS).map((url) => url.replace(/^grpcs?:\/\//, ""));

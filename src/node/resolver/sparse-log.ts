@@ -1,4 +1,4 @@
-/** Limits log lines that peers can cause at will: one line per minute for each kind and server, with the number of lines left out. */
+/** Limits log lines that peers can cause at will to one line per minute for each kind and server. The line includes the number of lines left out. */
 import { MINUTE_MS } from "../../lib/duration.ts";
 
 export interface SparseFields {
@@ -11,7 +11,7 @@ interface LineState {
   leftOutCount: number;
 }
 
-/** Maximum number of remembered pairs of kind and server. If there are more, all are forgotten, so some lines are logged earlier. */
+/** Maximum number of remembered pairs of kind and server. If there are more, all pairs are forgotten, so some lines are logged early. */
 const MAX_LINES = 1000;
 
 export class SparseLog {

@@ -1,6 +1,6 @@
 /**
- * Makes the calls of a resolver to its upstream servers, which are nodes or other resolvers. It sends and receives bytes, with a deadline and size limits
- * for each call, and makes no decisions.
+ * Makes the calls of a resolver to its upstream servers, which are nodes or other resolvers. Sends and receives bytes, with a deadline and size
+ * limits for each call, but does not make any decisions.
  */
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { WholeName } from "../../catalog/query/instances.ts";
@@ -36,11 +36,11 @@ export interface UpstreamCallsOptions {
   readonly readAccess: () => UpstreamAccess;
   /** Called when the token can no longer be read and the previous one remains in use. */
   readonly onStaleToken: (fault: string) => void;
-  /** Called when a stream is opened with a different token from the one that the open streams use. */
+  /** Called when a stream is opened with a token that differs from the one in use on the open streams. */
   readonly onNewToken: () => void;
 }
 
-/** Outcome of a call. `isUnreached`: the server sent no answer, so another server can be tried. */
+/** Outcome of a call. `isUnreached`: whether the server sent no response, so another server can be tried. */
 export type UpstreamCallOutcome =
   | { readonly bytes: Uint8Array }
   | { readonly bytes: undefined; readonly error: WaymarkError; readonly isUnreached: boolean };
@@ -54,7 +54,7 @@ const MAX_PASSED = 1000;
 const BUSY_RETRY_MS = 250;
 const IDLE_MS = 30_000;
 const SWEEP_MS = 250;
-/** Maximum size of all incomplete answers together, over all connections for calls. */
+/** Maximum total size of all incomplete answers, over all connections for calls. */
 const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
 
 export class UpstreamCalls {
@@ -69,7 +69,7 @@ export class UpstreamCalls {
   #passedCount = 0;
   #isClosed = false;
 
-  /** Throws an error that names the setting and the file when a credential file is unusable. */
+  /** If a credential file is unusable, throws an error that names the setting and the file. */
   constructor(options: UpstreamCallsOptions) {
     this.#options = options;
     this.#credentials = new UpstreamCredentials(options.readAccess);
@@ -77,7 +77,7 @@ export class UpstreamCalls {
     const { upstreamCount } = options;
     this.#streams = new UpstreamStreams((address, timeoutMs, onLeaving) => this.#dial(address, timeoutMs, onLeaving, true));
     this.#probes = new ConnectionPool({ maxConnections: upstreamCount, maxCalls: 2 * upstreamCount, idleMs: IDLE_MS }, open);
-    // The additional connection is for a node that an upstream lists, with which this resolver registers itself.
+    // The additional connection is for a node that an upstream lists and with which this resolver registers itself.
     this.#calls = new ConnectionPool({ maxConnections: upstreamCount + 1, maxCalls: MAX_FETCHES + MAX_PASSED, idleMs: IDLE_MS }, open);
     this.#timer = setInterval(() => this.#sweep(), SWEEP_MS).unref();
   }
@@ -95,7 +95,7 @@ export class UpstreamCalls {
     return true;
   }
 
-  /** Requests the server info of an upstream, and measures the latency. Rejects with a WaymarkError. */
+  /** Requests the server info from an upstream, and measures the latency. Rejects with a WaymarkError. */
   async probe(upstream: string): Promise<{ readonly latencyMs: number; readonly facts: UpstreamFacts }> {
     const startMonoMs = performance.now();
     const outcome = await this.#call(this.#probes, { upstream, path: PATHS.probe, message: PROBE_REQUEST, timeoutMs: PROBE_MS });
@@ -103,7 +103,7 @@ export class UpstreamCalls {
     return { latencyMs: performance.now() - startMonoMs, facts: readFacts(outcome.bytes) };
   }
 
-  /** Fetches a page of the entries of a name. Rejects with a WaymarkError. */
+  /** Fetches one page of a name's entries. Rejects with a WaymarkError. */
   async fetch(upstream: string, name: WholeName, pageToken: string): Promise<Uint8Array> {
     const message = fetchRequest(name, pageToken, [this.#options.name]);
     const outcome = await this.#call(this.#calls, { upstream, path: PATHS.fetch, message, timeoutMs: FETCH_MS });
@@ -111,7 +111,7 @@ export class UpstreamCalls {
     return outcome.bytes;
   }
 
-  /** Forwards a call. Rejects only on a bug. */
+  /** Forwards a call. Rejects only if there is a bug. */
   async unary(upstream: string, { parent, name }: DescMethod, message: Uint8Array, timeoutMs: number): Promise<UpstreamCallOutcome> {
     if (this.#passedCount >= MAX_PASSED)
       return {
@@ -129,22 +129,24 @@ export class UpstreamCalls {
     }
   }
 
-  /** Opens a watch of the entries below the prefixes; an empty text means all namespaces. With an empty cursor the watch begins with a snapshot. */
+  /**
+   * Opens a watch on the entries below the prefixes. An empty text means all namespaces. If the cursor is empty, the watch begins with a snapshot.
+   */
   openWatch(upstream: string, place: WatchTarget, events: StreamEvents): UpstreamStreamHandle {
     return this.#openStream(upstream, PATHS.watch, watchRequest({ ...place, via: [this.#options.name] }), events);
   }
 
-  /** Opens a watch of the summaries below the prefixes, as `openWatch` does for entries. */
+  /** Opens a watch on the summaries below the prefixes, as `openWatch` does for entries. */
   openSummaries(upstream: string, place: WatchTarget, events: StreamEvents): UpstreamStreamHandle {
     return this.#openStream(upstream, PATHS.summaries, summariesRequest({ ...place, via: [this.#options.name] }), events);
   }
 
-  /** Opens a stream of the policy. `known` are versions that the server does not need to send. */
+  /** Opens a stream that carries the policy. `known` lists versions that the server does not need to send. */
   openPolicy(upstream: string, known: readonly VersionPlace[], events: StreamEvents): UpstreamStreamHandle {
     return this.#openStream(upstream, PATHS.policy, policyRequest(known, [this.#options.name]), events);
   }
 
-  /** Closes all connections: streams send no more events, and calls fail. Idempotent. */
+  /** Closes all connections: streams have no more events, and calls fail. Idempotent. */
   close(): void {
     this.#isClosed = true;
     clearInterval(this.#timer);

@@ -1,4 +1,4 @@
-/** Encodes the requests of a resolver to its upstream servers, and decodes their server info and the details of failed calls. */
+/** Encodes a resolver's requests to its upstream servers, and decodes their server info and the details of failed calls. */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ErrorInfoSchema, RetryInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../../gen/google/rpc/status_pb.js";
@@ -23,9 +23,9 @@ import type { WatchRefusal } from "../../resolver/watching/prefix-refusals.ts";
 export interface WatchTarget {
   /** An empty text means all namespaces. */
   readonly prefixes: readonly string[];
-  /** Empty to begin with a snapshot. */
+  /** Empty if the watch must begin with a snapshot. */
   readonly cursor: string;
-  /** Whether bookmarks include count and digest. */
+  /** Whether bookmarks include the count and the digest. */
   readonly withDigest: boolean;
 }
 
@@ -35,9 +35,9 @@ const BOOKMARK_INTERVAL = { seconds: 1n };
 /** Maximum number of policy versions that a request lists as known. */
 const MAX_KNOWN = 100;
 const MAX_TEXT_CHARS = 512;
-/** Maximum number of names in `via` of an answer, which is more than any allowed chain has. */
+/** Maximum number of names in `via` of an answer. No allowed chain has as many. */
 const MAX_VIA = 100;
-/** Longest retry delay that is accepted from a server, in ms. A server that requests a longer one is called again after this time. */
+/** Longest retry delay that is accepted from a server, in ms. If a server requests a longer delay, it is called again after this time. */
 const MAX_RETRY_MS = 60_000;
 
 export const PATHS = {
@@ -57,7 +57,7 @@ export function watchRequest(asked: WatchFields): Uint8Array {
   return toBinary(CatalogWatchRequestSchema, create(CatalogWatchRequestSchema, askedFields(asked)));
 }
 
-/** Encodes a watch of the summaries below the prefixes, with the state of their source clusters. */
+/** Encodes a watch request for the summaries below the prefixes, with the state of their source clusters. */
 export function summariesRequest(asked: WatchFields): Uint8Array {
   return toBinary(SummaryWatchRequestSchema, create(SummaryWatchRequestSchema, askedFields(asked)));
 }
@@ -67,7 +67,7 @@ function askedFields({ prefixes, cursor, withDigest, via }: WatchFields) {
   return { forResolver: true, namespacePrefixes: [...prefixes], cursor, ...options };
 }
 
-/** Encodes a query for the entries of a name, of all kinds. */
+/** Encodes a query for all kinds of entries under a name. */
 export function fetchRequest({ namespace, name }: WholeName, pageToken: string, via: readonly string[]): Uint8Array {
   const request = { forResolver: true, namespace, names: [name], limit: PAGE_LIMIT, pageToken, via: [...via] };
   return toBinary(CatalogQueryRequestSchema, create(CatalogQueryRequestSchema, request));
@@ -99,8 +99,8 @@ function decoded(bytes: Uint8Array): ServerInfoResponse {
 }
 
 /**
- * Returns the error that a caller of the resolver gets when a call to an upstream failed. If the upstream rejected the resolver's own credential or limited its
- * rate, the caller did nothing wrong and gets `not_ready`. `isFromServer` is true when the server sent the status itself.
+ * Returns the error that a caller of the resolver gets if a call to an upstream failed. If the upstream rejected the resolver's own credential or
+ * limited its rate, the caller did nothing wrong and gets `not_ready`. `isFromServer` is true if the server sent the status itself.
  */
 export function refusalOf(upstream: string, { code, message, details }: GrpcStatus, isFromServer: boolean): WaymarkError {
   const parsed = readDetails(details);
@@ -116,16 +116,19 @@ export function refusalOf(upstream: string, { code, message, details }: GrpcStat
   return new WaymarkError("not_ready", `the upstream ${upstream} ${outcome}: ${text}`, retry);
 }
 
-/** Returns why a server refused the watched prefixes, from the status with which it ended the watch. Undefined if the watch failed for another reason. */
+/**
+ * Returns why a server refused the watched prefixes, according to the status with which it ended the watch. Undefined if the watch failed for another
+ * reason.
+ */
 export function watchRefusalOf({ code, details }: GrpcStatus): WatchRefusal | undefined {
   if (code === CODES.PERMISSION_DENIED) return "access";
   if (code === CODES.RESOURCE_EXHAUSTED) return readDetails(details).reason === "quota_exceeded" ? "prefix" : undefined;
   return code === CODES.NOT_FOUND || code === CODES.INVALID_ARGUMENT ? "prefix" : undefined;
 }
 
-/** Reasons that concern the request or the state of the mesh, regardless of the caller. They are forwarded to callers. */
+/** Reasons that concern the request or the state of the mesh, and do not depend on the caller. The resolver forwards these reasons to callers. */
 const PASSED_ON: ReadonlySet<ErrorReason> = new Set<ErrorReason>([
-  // These two occur only when the resolver registers itself.
+  // These two reasons occur only when the resolver registers itself.
   "lease_not_found",
   "read_only",
   "invalid_argument",
@@ -144,7 +147,7 @@ interface StatusDetails {
   readonly urls: string | undefined;
 }
 
-/** Decodes the error details. Details that do not decode are ignored, because the code still identifies the failure. */
+/** Decodes the error details. Details that cannot be decoded are ignored, because the code still identifies the failure. */
 function readDetails(bytes: Uint8Array | undefined): StatusDetails {
   let reason: ErrorReason | undefined;
   let retryMs: number | undefined;
@@ -163,7 +166,7 @@ function reasonOf(text: string): ErrorReason | undefined {
   return Object.hasOwn(REASONS, name) ? (name as ErrorReason) : undefined;
 }
 
-/** Returns the message of a status without its leading reason. */
+/** Returns the message of a status without the reason at its beginning. */
 function textOf(message: string, reason: ErrorReason | undefined): string {
   const text = reason !== undefined && message.startsWith(`${reason}: `) ? message.slice(reason.length + 2) : message;
   return text.slice(0, MAX_TEXT_CHARS).toWellFormed();

@@ -1,6 +1,6 @@
 /**
- * The streams of a resolver to its upstream servers. Streams to one server share a connection, so that a policy arrives before the data that was made under it, and
- * a second watch needs no second handshake.
+ * The streams of a resolver to its upstream servers. Streams to the same server share a connection, so that a policy arrives before the data that was
+ * made under it, and a second watch does not need a second handshake.
  */
 import type { CallResult, ClientCall } from "../../grpc/client/client-call.ts";
 import type { ClientConnection } from "../../grpc/client/connection.io.ts";
@@ -13,20 +13,20 @@ import { refusalOf, watchRefusalOf } from "./upstream-codec.ts";
 
 export interface StreamEvents {
   /**
-   * Called for each message when it arrives. The next message is delivered when this function returns, and flow control slows down reading accordingly. The message was
-   * sent at most `delayMs` ago.
+   * Called for each message when it arrives. The next message is delivered only after this function returns, and flow control slows down the server
+   * accordingly. The message was sent at most `delayMs` ago.
    */
   received(bytes: Uint8Array, delayMs: number): void;
   /**
-   * Called once, as the last event, when the stream ended, failed or could not be opened. Never called during the call that opens the stream. `refusal`: the server refused the watched
-   * prefixes.
+   * Called once, as the last event, when the stream ended, failed or could not be opened. Never called during the call that opens the stream.
+   * `refusal`: why the server refused the watched prefixes, if it did.
    */
   ended(error: WaymarkError, refusal?: WatchRefusal): void;
 }
 
 /** A stream that was requested. */
 export interface UpstreamStreamHandle {
-  /** Ends the stream. No more events follow. */
+  /** Ends the stream. After this call there are no more events. */
   close(): void;
 }
 
@@ -37,7 +37,7 @@ export interface StreamRequest {
   readonly metadata: GrpcMetadata | undefined;
 }
 
-/** Timeout from the request to the first message, in ms. A server that accepts a stream sends its position immediately. */
+/** Timeout from the request until the first message, in ms. A server that accepts a stream sends its position immediately. */
 const FIRST_MESSAGE_MS = 10_000;
 const DIAL_MS = 5000;
 
@@ -47,13 +47,13 @@ interface SharedConnection {
   connection: ClientConnection | undefined;
 }
 
-/** Opens a connection. `onLeaving` is called when the connection accepts no more streams. */
+/** Opens a connection. `onLeaving` is called when the connection stops accepting new streams. */
 export type OpenShared = (upstream: string, timeoutMs: number, onLeaving: () => void) => PendingConnection;
 
 export class UpstreamStreams {
   readonly #open: OpenShared;
   readonly #current = new Map<string, SharedConnection>();
-  /** Connections that accept no more streams, until their streams end. */
+  /** Connections that no longer accept new streams. The connections are kept until their streams end. */
   readonly #leaving = new Set<SharedConnection>();
 
   constructor(open: OpenShared) {
@@ -71,7 +71,7 @@ export class UpstreamStreams {
     return stream;
   }
 
-  /** Closes connections without streams. Called a few times a second. */
+  /** Closes connections without streams. Must be called a few times per second. */
   sweep(): void {
     for (const [upstream, shared] of this.#current) if (shared.streams.size === 0) this.#leave(upstream, shared);
     for (const shared of this.#leaving) if (shared.streams.size === 0) this.#cut(shared);
@@ -82,7 +82,7 @@ export class UpstreamStreams {
     for (const [upstream, shared] of this.#current) this.#leave(upstream, shared);
   }
 
-  /** Closes all connections. No more events follow. */
+  /** Closes all connections. After this call there are no more events. */
   close(): void {
     this.renew();
     for (const shared of this.#leaving) {
@@ -170,7 +170,7 @@ class UpstreamStream implements UpstreamStreamHandle {
   }
 }
 
-/** The error when no connection could be opened. */
+/** The error if no connection could be opened. */
 function unreached(upstream: string, error: unknown): WaymarkError {
   return new WaymarkError(
     "not_ready",

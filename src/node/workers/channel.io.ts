@@ -1,23 +1,26 @@
-/** Connects a node to a worker: a thread by its message port, or a process by a pipe, over which the same values are sent as bytes. */
+/**
+ * Connects a node to a worker. A worker is either a thread with a message port, or a process with a pipe, over which the same values are sent as
+ * bytes.
+ */
 import { fork } from "node:child_process";
 import { parentPort, Worker, workerData } from "node:worker_threads";
 import { V8_FLAGS } from "../../lib/v8/flags.ts";
 import type { FromWorker, ToWorker, WorkerStart } from "./messages.ts";
 
-// The build rewrites the endings of imports, but not of this path.
+// The build rewrites the file extensions of imports, but not of this path.
 const ENTRY = new URL(`./worker.io${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url);
 
 /** Events of a worker. */
 export interface WorkerEvents {
   readonly onMessage: (message: FromWorker) => void;
-  /** Called with an uncaught error of the worker, or with the reason why it ended. */
+  /** Called with an uncaught error in the worker, or with the reason why the worker ended. */
   readonly onError: (error: unknown) => void;
-  /** Called once when the worker is gone, after all other events. */
+  /** Called once when the worker has ended, after all other events. */
   readonly onExit: () => void;
 }
 
 export interface WorkerChannel {
-  /** Messages arrive in order. A worker that is gone receives none. The memory of `changes` may be moved to the worker. */
+  /** Messages arrive in order. Messages to a worker that has ended are dropped. The memory of `changes` may be transferred to the worker. */
   readonly post: (message: ToWorker) => void;
   /** Ends the worker immediately. */
   readonly terminate: () => void;
@@ -43,7 +46,7 @@ export const openProcess: StartWorker = (start, { onMessage, onError, onExit }) 
     stdio: ["ignore", "inherit", "inherit", "ipc"],
     execArgv: [...process.execArgv, ...V8_FLAGS],
   });
-  // A message to a process that is gone is lost, as with a thread. The `exit` event reports the end.
+  // A message to a process that has ended is lost, as it is with a thread. The `exit` event reports the end.
   const post = (message: ToWorker | WorkerStart) => void child.send(message, undefined, undefined, () => {});
   child.on("message", (message) => {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- worker.io.ts sends only this type
@@ -62,18 +65,18 @@ export const openProcess: StartWorker = (start, { onMessage, onError, onExit }) 
   return { post, terminate: () => void child.kill("SIGKILL") };
 };
 
-// The other end of a `WorkerChannel`: how a worker reaches its node.
+// The other end of a `WorkerChannel`, through which a worker reaches its node.
 
 export interface NodeEnd {
   readonly post: (message: FromWorker) => void;
-  /** Calls back with each message, in order, from now on. */
+  /** Calls back with each message from now on, in order. */
   readonly follow: (onMessage: (message: ToWorker) => void) => void;
 }
 
-/** Signals that a process manager may send to all processes of the node. Only the node handles them; it sends orders to its workers. */
+/** Signals that a process manager may send to all processes of the node. Only the node handles them. The node then sends orders to its workers. */
 const NODE_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
-/** Calls `begin` when the node has sent the start options of the worker. */
+/** Calls `begin` when the node has sent the start options to the worker. */
 export function openNodeEnd(begin: (start: WorkerStart, node: NodeEnd) => void): void {
   const port = parentPort;
   if (port === null) return openPipe(begin);
@@ -88,10 +91,10 @@ export function openNodeEnd(begin: (start: WorkerStart, node: NodeEnd) => void):
 function openPipe(begin: (start: WorkerStart, node: NodeEnd) => void): void {
   if (process.send === undefined) throw new Error("worker.io cannot be run directly: it is started by a Waymark node");
   for (const signal of NODE_SIGNALS) process.on(signal, () => {});
-  // The node is gone, so nothing would update or end this process.
+  // The node has ended, so no other process would update or end this one.
   process.once("disconnect", () => process.exit());
   const node: NodeEnd = {
-    // A message to a node that is gone is lost, and `disconnect` follows.
+    // A message to a node that has ended is lost, and `disconnect` follows.
     post: (message) => void process.send?.(message, undefined, undefined, () => {}),
     follow: (onMessage) => void process.on("message", onMessage),
   };

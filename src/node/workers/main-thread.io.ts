@@ -1,4 +1,4 @@
-/** The main thread of the node, from the side of a worker: messages to it, and its replies. */
+/** A worker's connection to the main thread of the node: messages to the main thread, and its replies. */
 import type { MetricSeries, Metrics } from "../../lib/metrics/metrics.ts";
 import type { AuditEvent, AuditSink } from "../../policy/audit/record.ts";
 import type { WatchNews } from "../../policy/limits/host-watches.ts";
@@ -6,9 +6,9 @@ import type { CallRequests } from "../../services/forwarding/messages.ts";
 import type { NodeEnd } from "./channel.io.ts";
 import type { FromWorker, ToWorker, WorkerNotice, WorkerQuestion, WorkerReply } from "./messages.ts";
 
-/** Interval at which received messages are confirmed, in ms, even when there is nothing else to send. */
+/** Interval at which received messages are confirmed, in ms, even if there is nothing else to send. */
 const SEND_MS = 100;
-/** Maximum number of audit events that the main thread has not confirmed. Further events are lost and counted. */
+/** Maximum number of audit events that the main thread has not confirmed. Any further events are lost, but are counted. */
 const MAX_EVENTS = 20_000;
 
 /** Content that other parts add when a message is sent. */
@@ -51,7 +51,7 @@ export class MainThread implements Pick<AuditSink, "record"> {
     this.#send();
   }
 
-  /** Schedules a message at the end of this turn of the event loop. `add` puts an item into it. */
+  /** Schedules a message for the end of this turn of the event loop. `add` adds an item to the message. */
   schedule(add?: (message: OutgoingItems) => void): void {
     add?.(this.#waiting);
     if (this.#isScheduled) return;
@@ -74,7 +74,7 @@ export class MainThread implements Pick<AuditSink, "record"> {
     });
   }
 
-  /** Forwards an event to the audit log of the node. */
+  /** Forwards an event to the node's audit log. */
   record(event: AuditEvent): void {
     if (this.#eventCount >= MAX_EVENTS) {
       this.#lost.inc();

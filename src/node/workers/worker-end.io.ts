@@ -1,4 +1,4 @@
-/** One worker, from the side of the main thread: messages to it, and messages from it. */
+/** The main thread's connection to one worker: messages to the worker, and messages from it. */
 import { WaymarkError } from "../../lib/errors.ts";
 import { stallAwareDueMs, stallAwareNowMs } from "../../lib/stall-aware-time.io.ts";
 import type { WatchVerdict } from "../../policy/limits/host-watches.ts";
@@ -22,24 +22,27 @@ import type {
 const SLICE_COUNT = 2000;
 /** While a copy is being made, sending pauses when this many bytes are unconfirmed. A worker handles all pending messages in one turn, and confirms them only after that. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
-/** A worker that confirms nothing for this long, in ms, is terminated: writers and policy changes wait for it, and its pending messages would fill the memory. */
+/**
+ * A worker that does not confirm any message for this long, in ms, is terminated: writers and policy changes wait for it, and its pending messages
+ * would fill the memory.
+ */
 const MAX_SILENT_MS = 10_000;
-/** The same limit, in ms, until the copy is complete and the worker serves readers. On a busy machine a thread may take a long time to load. */
+/** The same limit, in ms, before the copy is complete and the worker serves readers. On a busy machine, a thread may take a long time to load. */
 const MAX_SILENT_START_MS = 60_000;
 
 export interface WorkerEndParts {
   readonly open: StartWorker;
-  /** Name of the worker's role in messages: "read worker". */
+  /** Name of the worker's role in messages, for example "read worker". */
   readonly what: string;
-  /** A worker with more unconfirmed bytes is terminated. */
+  /** A worker with more unconfirmed bytes than this is terminated. */
   readonly maxUnconfirmedBytes: number;
   readonly start: WorkerStart;
   readonly feed: CopyFeed;
   readonly calls: ForwardedCalls;
   readonly facts: () => ReplicatedNodeState;
-  /** Called with each message. The calls in the message may still wait for their turn. */
+  /** Called with each message. The calls in the message may still be queued. */
   readonly onMessage: (message: FromWorker) => void;
-  /** Called when the worker is gone. `error`: its uncaught error, or the reason why it was ended. */
+  /** Called when the worker has ended. `error`: its uncaught error, or the reason why it was terminated. */
   readonly onEnd: (error: unknown) => void;
 }
 
@@ -64,7 +67,10 @@ export class WorkerEnd {
   readonly #channel: WorkerChannel;
   #waiting = nothing();
   #isScheduled = false;
-  /** Numbers of messages to the worker: the last one, the last one with catalog changes, the last one to be confirmed immediately, and the last confirmed one. */
+  /**
+   * Numbers of messages to the worker: the last one, the last one with catalog changes, the last one that must be confirmed immediately, and the last
+   * confirmed one.
+   */
   #sentNumber = 0;
   #newsNumber = 0;
   #awaitedNumber = 0;
@@ -74,11 +80,11 @@ export class WorkerEnd {
   /** Sizes of the unconfirmed messages. */
   readonly #unconfirmed: { readonly number: number; readonly bytes: number }[] = [];
   #unconfirmedBytes = 0;
-  /** When the worker last confirmed a message, or had none to confirm. */
+  /** When the worker last confirmed a message, or last had none to confirm. */
   #confirmedPatientMs = stallAwareNowMs();
   #confirmWaiters: { readonly number: number; readonly resolve: () => void }[] = [];
   #awaited: AwaitedReply[] = [];
-  /** Whether the worker has reported that its copy is complete. It opens listeners only afterwards. */
+  /** Whether the worker has reported that its copy is complete. The worker opens its listeners only after that. */
   #isWhole = false;
   #hasEnded = false;
   #error: unknown;
@@ -97,7 +103,7 @@ export class WorkerEnd {
     this.schedule();
   }
 
-  /** Schedules a message at the end of this turn of the event loop. `add` puts an item into it. */
+  /** Schedules a message for the end of this turn of the event loop. `add` adds an item to the message. */
   schedule(add?: (message: OutgoingMessage) => void): void {
     if (this.#hasEnded) return;
     add?.(this.#waiting);
@@ -110,18 +116,21 @@ export class WorkerEnd {
   }
 
   /**
-   * Resolves when the worker has received everything that happened until now, or is gone. Undefined if it already has, or if it does not serve readers
-   * yet.
+   * Resolves when the worker has received everything that has happened until now, or has ended. Undefined if the worker already has, or if it does
+   * not serve readers yet.
    */
   confirmed(): Promise<void> | undefined {
     const { feed } = this.#parts;
     if (this.#hasEnded || !this.#isWhole) return undefined;
-    // Without this message, the worker would confirm earlier ones only when it has something to send itself.
+    // Without this message, the worker would confirm earlier messages only when it has something to send itself.
     if (feed.waitingBytes > 0 || (this.#newsNumber > this.#confirmedNumber && this.#newsNumber > this.#awaitedNumber)) this.#send(true);
     return this.#newsNumber <= this.#confirmedNumber ? undefined : this.#confirmedUpTo(this.#newsNumber);
   }
 
-  /** Sends the current facts, and resolves when the worker has received them, or is gone. Resolves immediately if the worker does not serve readers yet. */
+  /**
+   * Sends the current facts, and resolves when the worker has received them or has ended. Resolves immediately if the worker does not serve readers
+   * yet.
+   */
   async synced(): Promise<void> {
     if (this.#hasEnded || !this.#isWhole) return;
     this.#send(true);
@@ -132,7 +141,7 @@ export class WorkerEnd {
     return new Promise((resolve) => this.#confirmWaiters.push({ number, resolve }));
   }
 
-  /** Resolves with the next notice of this kind from the worker. Rejects when the worker is gone. */
+  /** Resolves with the next notification of this kind from the worker. Rejects if the worker has ended. */
   done<K extends WorkerNotice["kind"]>(kind: K): Promise<Extract<WorkerNotice, { readonly kind: K }>> {
     return new Promise((resolve, reject) => {
       if (this.#hasEnded) reject(this.#gone());
@@ -182,13 +191,13 @@ export class WorkerEnd {
     if (!feed.isWhole) this.schedule();
   }
 
-  /** Ends the forwarded streams that nothing else would end, because the node is stopping. */
+  /** Because the node is stopping, ends the forwarded streams that would otherwise never end. */
   drain(error: WaymarkError): void {
     this.#parts.calls.drain(error);
   }
 
   #receive(message: FromWorker): void {
-    // The last message of a process may arrive after its end.
+    // The last message from a process may arrive after the process has ended.
     if (this.#hasEnded) return;
     this.#receivedNumber = message.number;
     this.connectionCount = message.connectionCount;
@@ -202,7 +211,7 @@ export class WorkerEnd {
       for (const { resolve } of over) resolve(done);
     }
     onMessage(message);
-    // The rest of the copy may have waited for this confirmation.
+    // The rest of the copy may have been waiting for this confirmation.
     if (!feed.isWhole) this.schedule();
   }
 

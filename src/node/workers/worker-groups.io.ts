@@ -1,4 +1,7 @@
-/** The worker threads and processes of a node, grouped by role. They open and close with the other parts of the node, and one scrape collects the metrics of all of them. */
+/**
+ * The worker threads and processes of a node, grouped by role. The workers open and close with the other parts of the node, and one scrape collects
+ * the metrics from all of them.
+ */
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { MetricsSum } from "../../lib/metrics/sum.ts";
 import { type MetricsScraper, openScraper } from "../../server/metrics.io.ts";
@@ -23,7 +26,7 @@ export class WorkerGroups {
     this.dnsPresence = new DnsPresence(dns.processes === 0);
   }
 
-  /** Opens the workers of a role. The settings define their number. */
+  /** Opens the workers of a role. The number of workers comes from the settings. */
   async open(
     group: WorkerGroupOptions,
     { settings, origins, log, version, interrupt }: NodeOptions,

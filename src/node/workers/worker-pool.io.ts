@@ -1,6 +1,6 @@
 /**
- * The workers of a node, which share its ports. Each answers from a copy of the catalog. Read workers are threads that answer readers and forward other calls to
- * the main thread. DNS processes answer only DNS.
+ * The workers of a node, which share its ports. Each worker answers from its own copy of the catalog. Read workers are threads that answer readers
+ * and forward other calls to the main thread. DNS processes answer only DNS.
  */
 import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
@@ -36,14 +36,14 @@ const FACTS_MS = 100;
 const AGAIN_MS = 200;
 const MAX_AGAIN_MS = 30_000;
 const STEADY_MS = 60_000;
-/** Metrics are measured at each scrape and every `MEASURE_LOOKS` looks, so that little is lost when a worker ends. */
+/** Metrics are measured at each scrape and every `MEASURE_LOOKS` checks, so that few measurements are lost when a worker ends. */
 const MEASURE_LOOKS = 20;
-/** Maximum time that a scrape waits for the values of the workers, in ms. If a worker is late, its previous values are used. */
+/** Maximum time that a scrape waits for the workers' values, in ms. If a worker is late, its previous values are used. */
 const MEASURE_MS = 1000;
 const MIB = 1024 * 1024;
 
 interface RoleRow {
-  /** Name of the role in messages. */
+  /** Name of the workers' role in messages. */
   readonly what: string;
   readonly open: StartWorker;
   readonly maxUnconfirmedBytes: number;
@@ -74,7 +74,7 @@ const ROLES: Readonly<Record<WorkerRole, RoleRow>> = {
   dns: {
     what: "DNS process",
     open: openProcess,
-    // Pending messages for a process use memory of this process, and twice as much while they are being written.
+    // Pending messages for a process use this process's memory, and twice as much while they are being written.
     maxUnconfirmedBytes: 64 * MIB,
     gauge: "waymark_dns_processes",
     ended: "waymark_dns_processes_ended_total",
@@ -103,14 +103,14 @@ export interface WorkersOptions {
   readonly count: number;
   /** Sum of the metrics of all threads and processes of the node. */
   readonly sum: MetricsSum;
-  /** Scrapes the node. Workers forward scrapes to it. */
+  /** Scrapes the node. Workers forward scrapes to this object. */
   readonly scrape: MetricsScraper;
   readonly settings: Settings;
   readonly origins?: EffectiveSettings["origins"] | undefined;
   readonly log: RootLog;
   readonly version: string;
   readonly core: WorkersCore;
-  /** Services whose calls read workers forward. The services apply the limits. */
+  /** Services for the calls that read workers forward. The services apply the limits themselves. */
   readonly services: readonly ServiceDefinition[];
   /** As in `ListenersOptions`. */
   readonly zoneSerials: SharedArrayBuffer | undefined;
@@ -121,7 +121,7 @@ export interface WorkersOptions {
   readonly interrupt?: AbortSignal | undefined;
 }
 
-/** A worker or its successor. */
+/** A worker, or the successor of a worker that has ended. */
 interface WorkerSlot {
   readonly number: number;
   end: WorkerEnd;
@@ -129,7 +129,7 @@ interface WorkerSlot {
   utilization: number;
   startedMonoMs: number;
   againMs: number;
-  /** Cancels the start of the next worker while there is none. */
+  /** Cancels the start of the next worker. Used while there is no worker. */
   callOff: () => void;
 }
 
@@ -147,7 +147,7 @@ export class WorkerPool {
   /** Resolves when the last answers to each worker have been sent. Absent when none are pending. */
   readonly #answering = new WeakMap<WorkerEnd, Promise<void>>();
   #endpoints: ListenEndpoints | undefined;
-  /** Settles when the worker that was last ordered to listen is listening or has failed. */
+  /** Settles when the worker that was last ordered to open its listeners has opened them or has failed. */
   #listening: Promise<void> = Promise.resolve();
   #isStopping = false;
   #lookCount = 0;
@@ -167,13 +167,13 @@ export class WorkerPool {
   }
 
   /**
-   * Starts the workers. Resolves when all of them answer readers. Rejects with a message for the operator when they cannot listen, and with the
-   * reason of `interrupt` when that aborts first.
+   * Starts the workers. Resolves when all workers answer readers. Rejects with a message for the operator if the workers cannot open their listeners.
+   * Rejects with the reason of `interrupt` if that aborts first.
    */
   static async open(options: WorkersOptions): Promise<WorkerPool> {
     const { interrupt } = options;
     const workers = new WorkerPool(options);
-    // Copying a large catalog takes a long time. Ending the workers makes all waits for them fail.
+    // Copying a large catalog takes a long time. Ending the workers makes all operations that wait for them fail.
     const giveUp = () => workers.close();
     interrupt?.addEventListener("abort", giveUp);
     try {
@@ -196,7 +196,7 @@ export class WorkerPool {
     return this.#endpoints;
   }
 
-  /** Returns the last reported load of the workers. */
+  /** Returns the load that the workers last reported. */
   get callers(): LoadSources {
     const each = <T>(of: (place: WorkerSlot) => T) => this.#places.map(of);
     return {
@@ -218,7 +218,7 @@ export class WorkerPool {
     await Promise.all(this.#places.map(({ end }) => end.synced()));
   }
 
-  /** Number of workers that answer. */
+  /** Number of workers that answer callers. */
   get listeningCount(): number {
     return this.#places.filter(({ isListening }) => isListening).length;
   }
@@ -227,7 +227,7 @@ export class WorkerPool {
     this.#order({ kind: "reload" });
   }
 
-  /** Resolves when all workers have drained or are gone. */
+  /** Resolves when all workers have drained or have ended. */
   async drain(by: StopDeadline): Promise<void> {
     this.#isStopping = true;
     for (const { end } of this.#places) end.drain(draining());
@@ -236,7 +236,7 @@ export class WorkerPool {
     await Promise.all(drained);
   }
 
-  /** Ends the workers. Waits for at most half of the time, so that a hanging worker leaves the other half to the parts that close later. */
+  /** Ends the workers. Waits for at most half of the time, so that a hanging worker leaves the other half for the parts that close later. */
   async stop(by: StopDeadline): Promise<void> {
     this.#isStopping = true;
     const stopped = this.#places.map(({ end }) => end.done("stopped").catch(() => {}));
@@ -255,20 +255,20 @@ export class WorkerPool {
     }
   }
 
-  /** Resolves when all workers have reported their metrics, or are late. */
+  /** Resolves when every worker has reported its metrics or is late. */
   async measure(): Promise<void> {
     const number = this.#orderMeasurement();
     await within(MEASURE_MS, Promise.all(this.#places.map(({ end }) => measuredBy(end, number).catch(() => {}))));
   }
 
-  /** Opens listeners one worker after the other, because two workers that both opened the ports as the first one would conflict. */
+  /** Opens the listeners of one worker after the other. Otherwise two workers could both open the ports as the first one, and conflict. */
   #listen(place: WorkerSlot): Promise<void> {
     const listening = this.#listening.then(() => this.#listenNow(place));
     this.#listening = listening.catch(() => {});
     return listening;
   }
 
-  /** For the first worker that listens, the ports must be free. A worker that starts when all others are gone becomes the first again. */
+  /** For the first worker that listens, the ports must be free. A worker that starts when all others have ended becomes the first again. */
   async #listenNow(place: WorkerSlot): Promise<void> {
     const ports = this.#endpoints && portsAt(this.#endpoints);
     const isFurther = ports !== undefined && this.#places.some(({ isListening }) => isListening);
@@ -336,8 +336,8 @@ export class WorkerPool {
 
   // ---- messages to workers ----
   /**
-   * Answers the calls of a worker when all workers have received the changes that the answers refer to, so that a caller finds its write on any worker that
-   * it calls after that.
+   * Answers a worker's calls when all workers have received the changes to which the answers refer. A caller therefore finds its write on any worker
+   * that it calls afterwards.
    */
   #answer(to: WorkerEnd, calls: ForwardedCalls): void {
     const answers = calls.take();
@@ -436,7 +436,7 @@ export class WorkerPool {
     return this.#measurement;
   }
 
-  /** A bug in a write may have left wrong state, so the process exits and restarts from its data on disk. */
+  /** A bug during a write may have left the process in an invalid state, so the process exits and restarts from its data on disk. */
   #failed(fault: unknown, call: ForwardedCall): void {
     this.#options.log.child("server.rpc").error({ err: fault, ...call }, "handler failed");
     const service = this.#options.services.find(({ desc }) => desc.typeName === call.service);
@@ -473,7 +473,7 @@ export class WorkerPool {
   }
 }
 
-/** Waits for a measurement. An earlier one may still be in progress, and would not include the calls that were answered since then. */
+/** Waits for a measurement. An earlier measurement may still be in progress, and does not include calls that were answered since it began. */
 async function measuredBy(end: WorkerEnd, number: number): Promise<void> {
   let last = 0;
   while (last < number) last = (await end.done("measured")).number;

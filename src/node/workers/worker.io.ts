@@ -1,6 +1,6 @@
 /**
- * A worker of a node, which answers from a copy of the catalog. As a thread it answers readers, and forwards every other call to the main thread. As a
- * process it answers only DNS.
+ * A worker of a node, which answers from a copy of the catalog. As a thread, it answers readers and forwards every other call to the main thread. As
+ * a process, it answers only DNS.
  */
 import { randomFillSync } from "node:crypto";
 import { flushCompileCache } from "node:module";
@@ -37,7 +37,7 @@ import { type NodeEnd, openNodeEnd } from "./channel.io.ts";
 import { MainThread } from "./main-thread.io.ts";
 import type { NodeReport, ReplicatedNodeState, ToWorker, WorkerLimits, WorkerOrder, WorkerReply, WorkerStart } from "./messages.ts";
 
-/** State before the first message. */
+/** State before the first message arrives. */
 const UNKNOWN: ReplicatedNodeState = {
   isReady: false,
   isSound: false,
@@ -52,13 +52,13 @@ const UNKNOWN: ReplicatedNodeState = {
   endedStaticCount: 0,
   zoneSerials: undefined,
 };
-/** Facts of a shared catalog that are older than this, in ms, increase the age of the catalog. Normally facts arrive far more often. */
+/** If the facts of a shared catalog are older than this, in ms, they increase the age of the catalog. Facts normally arrive far more often. */
 const FRESH_MS = 500;
-/** Maximum time that the main thread gets for a scrape, in ms. */
+/** Maximum time that the main thread has to answer a scrape, in ms. */
 const SCRAPE_MS = 5000;
-/** Time without messages after which the main thread is considered hung, in ms. It sends several messages per second. */
+/** Time without messages after which the main thread is considered hung, in ms. The main thread sends several messages per second. */
 const SILENT_MS = 30_000;
-/** Maximum time that the main thread gets for a report, in ms. */
+/** Maximum time that the main thread has to send a report, in ms. */
 const REPORT_MS = 500;
 /** Interval at which counted refusals are recorded, in ms. */
 const LIMITS_MS = 250;
@@ -113,7 +113,7 @@ class NodeWorker {
     this.#parts = new NodeComponents(this.#log.child("node"));
   }
 
-  /** Handles messages of the main thread from now on. */
+  /** Handles messages from the main thread from now on. */
   begin(node: Pick<NodeEnd, "follow">): void {
     const { switches, limits } = this.#rooms;
     this.#main.begin({
@@ -125,7 +125,7 @@ class NodeWorker {
     node.follow((message) => this.#receive(message));
   }
 
-  // HOT: runs at most once per change. The catalog changes come first, because answers and facts may refer to them.
+  // HOT: runs at most once per change. The catalog changes are handled first, because answers and facts may refer to them.
   #receive(message: ToWorker): void {
     const { changes, facts, report, answers, verdicts, orders, isAwaited } = message;
     if (changes.numbers.length > 0) this.#rooms.copy.apply(changes);
@@ -209,7 +209,7 @@ class NodeWorker {
     if (startRefusal !== undefined) throw receivedError(startRefusal);
   }
 
-  /** Returns the services of this worker. It answers reads itself and forwards all other calls to the main thread. */
+  /** Returns the services of this worker. The worker answers reads itself and forwards all other calls to the main thread. */
   #services(): readonly ServiceDefinition[] {
     const reads = readHandlers({
       ...this.#rooms,
@@ -352,7 +352,7 @@ class NodeWorker {
   }
 }
 
-/** Divides the limits on connections, streams and memory, which the settings define for all workers together. */
+/** Divides the limits on connections, streams and memory among the workers, because the settings define these limits for all workers together. */
 function shareOf(settings: Settings, count: number): Settings {
   const { server, dns } = settings;
   const share = (bound: number) => Math.ceil(bound / count);

@@ -12,8 +12,8 @@ import { durationMs } from "../contract.ts";
 /** Retry delay for a client when the data is too old. */
 const STALE_RETRY_MS = 1000;
 /**
- * Age above which an answer is stale, because the node is cut off or still starting. It is longer than the largest age in a healthy cluster, and
- * longer than the time until a crashed member is declared dead.
+ * Age above which an answer is considered stale, because the node is cut off or still starting. This limit is higher than the largest age in a
+ * healthy cluster, and longer than the time until a crashed member is declared dead.
  */
 const STALE_AGE_MS = 60_000;
 
@@ -23,26 +23,26 @@ export type AnswerSource = (typeof SOURCE)[keyof typeof SOURCE];
 
 /** The age and the source of the data from which an answer is made. */
 export interface AnswerAge {
-  /** Age in whole ms. An unknown age is counted from 1970. */
+  /** Age in whole ms. If the age is unknown, it is counted from 1970. */
   readonly ageMs: number;
   readonly isStale: boolean;
   readonly source: AnswerSource;
-  /** Nodes that the age does not include. Absent when there are none. */
+  /** Nodes that are not included in the age. Absent if there are none. */
   readonly unreachable?: UnreachableNodes | undefined;
 }
 
-/** The limits in a request on the age of its answer. */
+/** The limits in a request for the age of its answer. */
 export interface StalenessBound {
   readonly maxStaleness?: Duration | undefined;
   readonly maxStalenessStrict: boolean;
 }
 
-/** Returns the age of answers from the replica of a node. An unknown age is counted from 1970, so it is also stale. */
+/** Returns the age of answers from a node's replica. If the age is unknown, it is counted from 1970, so the answer is also stale. */
 export function replicaAge(ageMs: number, unreachable?: UnreachableNodes): AnswerAge {
   return { ageMs: Math.round(ageMs), isStale: ageMs > STALE_AGE_MS, source: SOURCE.REPLICA, unreachable };
 }
 
-/** Returns the age of an answer: the age in the context of the call or, without it, the age of this node's replica. */
+/** Returns the age of an answer: either the age in the context of the call or, if that has none, the age of this node's replica. */
 export function answerAge(
   { mesh }: { readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable"> },
   { age, time }: { readonly age?: AnswerAge | undefined; readonly time: Time },
@@ -50,7 +50,7 @@ export function answerAge(
   return age ?? replicaAge(mesh.ageMs(time), mesh.unreachable(time));
 }
 
-/** Throws `too_stale` if the data may be older than the caller accepts, or if it may lack writes and the caller requires them. */
+/** Throws `too_stale` if the data may be older than the caller accepts, or if the caller requires writes that the data may lack. */
 export function checkAge(age: Pick<AnswerAge, "ageMs" | "source" | "unreachable">, bound: StalenessBound): void {
   if (bound.maxStalenessStrict) checkReachable(age);
   if (bound.maxStaleness === undefined) return;
@@ -80,9 +80,9 @@ const MAX_NAMES = 5;
 
 // The revision of an answer, and the cursor from which a watch can continue.
 
-/** Largest number of cursors that are cached for one revision. Readers of the same content get the same cursor. */
+/** Largest number of cursors that are cached for one revision. Readers with the same content get the same cursor. */
 const MAX_CURSORS = 1000;
-/** Length of the longest reader text that is cached, in characters. A filter with a thousand names has a longer one. */
+/** Length of the longest reader text that is cached, in characters. A filter with a thousand names has a longer text. */
 const MAX_KEPT_TEXT = 1000;
 
 interface AnswerPosition {
@@ -101,7 +101,7 @@ export class AnswerPositions {
   #revision = -1;
   #policyRevision = -1;
   #boot = "";
-  /** Cursors by reader text. The cursor of the empty text belongs to no reader. */
+  /** Cursors by reader text. The cursor for the empty text does not belong to any reader. */
   readonly #cursors = new Map<string, string>();
 
   constructor(reads: PositionInputs) {
@@ -110,7 +110,8 @@ export class AnswerPositions {
 
   /**
    * Returns the current revision and cursor. `readerText` identifies the content of the answer (`CatalogReads.readerText`). Without it, the cursor
-   * has only the revision, and a watch from it begins with a snapshot. HOT: once per query. Each cursor is made once per revision and reader.
+   * contains only the revision, and a watch from this cursor begins with a snapshot. HOT: runs once per query. Only one cursor is made per revision
+   * and reader.
    */
   now(readerText = ""): AnswerPosition {
     const { replica, node, policyRevision } = this.#reads;
@@ -133,26 +134,26 @@ export class AnswerPositions {
 
 // The information about the mesh that services and feeds need: the live nodes, and the age of this node's data.
 
-/** A node that is alive or suspect according to this node. */
+/** A node that this node considers alive or suspect. */
 export interface LiveNode {
   readonly status: "alive" | "suspect";
   readonly lastSeenWallMs: number;
 }
 
 export interface PeerDirectory {
-  /** Whether there is another node of this cluster. Nodes of other clusters hold no data for it. */
+  /** Whether there is another node of this cluster. Nodes in other clusters do not have any data for this cluster. */
   readonly hasPeers: () => boolean;
-  /** Whether this node may report to readers that they have all entries. False while many records are being shown or hidden. */
+  /** Whether this node may inform readers that they have all entries. False while many records are being shown or hidden. */
   readonly isWhole: () => boolean;
-  /** Largest possible age of this node's data in ms. 0 if the node receives every change immediately, or has only its own data. */
+  /** Largest possible age of this node's data in ms. The value is 0 if the node receives every change immediately, or has only its own data. */
   readonly ageMs: (time: Time) => number;
-  /** Nodes that may accept writes that this node does not receive, regardless of the age. Undefined when there are none. */
+  /** Nodes that may accept writes that this node does not receive, regardless of the age. Undefined if there are none. */
   readonly unreachable: (time: Time) => UnreachableNodes | undefined;
-  /** Undefined when the node left, died or was never a member. */
+  /** Undefined if the node left, died or was never a member. */
   readonly presence: (nodeId: string, time: Time) => LiveNode | undefined;
 }
 
-/** Returns the directory of a node without a fabric. */
+/** Returns the directory for a node without a fabric. */
 export function lonePeerDirectory(nodeId: string): PeerDirectory {
   return {
     hasPeers: () => false,

@@ -26,11 +26,11 @@ export interface DiscoveryParts
   readonly dnsNames: ReadParts["dnsNames"] & WriteParts["dnsNames"] & DnsSources["dnsNames"];
   readonly policies: DnsSources["policies"];
   readonly leases: Leases;
-  /** The zones of DNS. */
+  /** The DNS zones. */
   readonly zones: readonly string[];
   /**
-   * The stored summaries, and whether this node has caught up with the summaries of its region. Absent when the node computes summaries of its own
-   * cluster on demand; it then redirects no callers.
+   * The stored summaries, and whether this node has caught up with the summaries of its region. Absent if the node computes summaries of its own
+   * cluster on demand. Such a node does not redirect callers.
    */
   readonly summaries?:
     | {
@@ -45,7 +45,7 @@ export interface DiscoveryParts
 export interface DiscoveryServices {
   readonly discovery: ServiceDefinition;
   readonly resolver: ServiceDefinition;
-  /** The writes of DnsService. Listeners add its reads. */
+  /** The writes of DnsService. The listeners add its reads. */
   readonly dns: ServiceDefinition;
 }
 
@@ -86,7 +86,8 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
   return { discovery, resolver: resolverService(resolveName), dns: { desc: DnsService, handlers: names } };
 }
 
-// ResolverService on a node has only the lookup of a name. The other calls are about the cache of a resolver, which has its own handlers for them.
+// ResolverService on a node supports only the lookup of a name. All other calls concern the cache of a resolver, and resolvers have their own
+// handlers for them.
 
 /** Returns ResolverService with `resolve` as the handler of `Resolve`. */
 export function resolverService(resolve: MethodHandler): ServiceDefinition {

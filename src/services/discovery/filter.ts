@@ -1,4 +1,4 @@
-/** Builds the filter of a query or a watch from its request, which was already checked against the contract's rules. */
+/** Builds the filter for a query or a watch from its request, which was already checked against the contract's rules. */
 import type { CatalogQueryRequest, CatalogWatchRequest } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { namespaceCovers } from "../../catalog/entry/names.ts";
 import type { Scope } from "../../catalog/entry/scope.ts";
@@ -9,7 +9,7 @@ import type { RequestedNames } from "../../discovery/dns-alias-owners.ts";
 import { invalid } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
 
-/** Returns the filter of a request. Throws `invalid_argument` for incompatible fields, and for text that is not a range of versions. */
+/** Returns the filter in a request. Throws `invalid_argument` for incompatible fields, and for text that is not a valid version range. */
 export function filterOf(request: CatalogQueryRequest | CatalogWatchRequest): EntryFilter {
   const { namespace, clusterId, region } = request;
   const kindMask = maskOf(request.kinds);
@@ -32,7 +32,7 @@ export function filterOf(request: CatalogQueryRequest | CatalogWatchRequest): En
   };
 }
 
-/** Returns the DNS names in a query. Undefined when there are none. Throws `invalid_argument` for a query with both kinds of names. */
+/** Returns the DNS names in a query. Undefined if there are none. Throws `invalid_argument` for a query with both kinds of names. */
 export function namesOf({ aliases, hosts }: CatalogQueryRequest): RequestedNames | undefined {
   if (aliases.length === 0 && hosts.length === 0) return undefined;
   if (aliases.length > 0 && hosts.length > 0)
@@ -40,14 +40,17 @@ export function namesOf({ aliases, hosts }: CatalogQueryRequest): RequestedNames
   return { aliases, hosts };
 }
 
-/** The fields of a request that belong to reads of resolvers. */
+/** The fields of a request that are only for reads by resolvers. */
 type ForResolver =
   | Pick<CatalogQueryRequest, "forResolver" | "via" | "viewer">
   | Pick<CatalogWatchRequest, "forResolver" | "namespacePrefixes" | "via" | "viewer">;
 
 const EVERYWHERE = new NamespacePrefixes([""]);
 
-/** Returns the namespaces of a resolver's request. Undefined for other requests. Throws `invalid_argument` for fields that require or exclude for_resolver. */
+/**
+ * Returns the namespaces in a resolver's request. Undefined for other requests. Throws `invalid_argument` if a field requires for_resolver or cannot
+ * be combined with it.
+ */
 export function resolvedOf(request: ForResolver): NamespacePrefixes | undefined {
   const prefixes = "namespacePrefixes" in request ? request.namespacePrefixes : undefined;
   if (!request.forResolver) {
@@ -64,7 +67,7 @@ export function resolvedOf(request: ForResolver): NamespacePrefixes | undefined 
   return new NamespacePrefixes(prefixes);
 }
 
-/** Returns the prefix. Throws `invalid_argument` if it does not cover the namespace, because then nothing could match. */
+/** Returns the prefix. Throws `invalid_argument` if the scope does not cover the namespace, because then nothing could match. */
 export function prefixOf(prefix: string, namespace: string): string {
   if (namespace === "" || namespaceCovers(prefix, namespace)) return prefix;
   throw invalid(
@@ -80,12 +83,12 @@ function versionsOf(text: string, kindMask: number): VersionRange | undefined {
   return new VersionRange(text);
 }
 
-/** Converts the scope of a request to the type of the catalog. */
+/** Converts the scope in a request to the catalog's type. */
 export function scopeOf(scope: number): Scope {
   return scope as Scope; // oxlint-disable-line typescript/no-unsafe-type-assertion -- the contract's rules reject other values
 }
 
-/** Returns the terms in the order of code units. */
+/** Returns the terms sorted by code units. */
 export function sorted(terms: readonly string[]): readonly string[] {
   return terms.length < 2 ? terms : terms.toSorted();
 }

@@ -1,4 +1,7 @@
-/** SetMaintenance: checks a maintenance override, sends it to the nodes of the entries, and collects the results (semantics.md, Maintenance). */
+/**
+ * SetMaintenance: checks a maintenance override, sends it to the nodes where the entries are registered, and collects the results (semantics.md,
+ * Maintenance).
+ */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Reason as WireReason } from "../../../gen/waymark/catalog/v1/reason_pb.js";
@@ -21,9 +24,12 @@ export interface MaintenanceServiceParts {
   readonly bounds: EntryBounds;
   readonly registrar: Pick<Registrar, "orderMaintenance" | "orderTarget" | "entriesOfNode">;
   readonly reads: { readonly replica: Pick<Replica, "origins"> };
-  /** Resolves when all staged records are durable. Undefined when no record is staged. */
+  /** Resolves when all staged records are durable. Undefined if no record is staged. */
   readonly durable: () => Promise<void> | undefined;
-  /** Resolves when, after a pause of this process, other nodes have confirmed that no other process uses this node's id. Undefined when there was no pause. */
+  /**
+   * Resolves when, after a pause of this process, other nodes have confirmed that no other process uses this node's id. Undefined if there was no
+   * pause.
+   */
   readonly confirmed: () => Promise<void> | undefined;
   /** Throws `clock_skew` or `not_ready` while this node rejects writes. */
   readonly checkWrites: () => void;
@@ -34,7 +40,7 @@ export interface MaintenanceServiceParts {
   readonly onMaintenance: (caller: Caller, order: RequestedOverride, accepted: AcceptedOverride) => void;
 }
 
-/** The subjects of an accepted override, for the audit log. */
+/** The subjects of an accepted override, as recorded in the audit log. */
 export interface AcceptedOverride {
   readonly requestId: string;
   /** The node in the request. Empty if the request has keys. */
@@ -55,7 +61,7 @@ const MAX_NODES = 16;
 /** Largest number of refusals in an answer. */
 const MAX_REFUSALS = 1000;
 
-/** Retry delays, for the reasons for which a retry may succeed. */
+/** Retry delays for refusals after which a retry may succeed. */
 const RETRY_MS: Partial<Record<ErrorReason, number>> = {
   origin_away: 5000,
   version_conflict: 1000,
@@ -89,7 +95,7 @@ class OverrideProgress {
     for (const { at, key } of places) this.refusals.push({ at, key, reason, detail });
   }
 
-  /** Adds a node's answer about these keys. */
+  /** Adds a node's answer for these keys. */
   take(
     places: readonly NumberedKey[],
     changed: number,
@@ -150,7 +156,7 @@ export class MaintenanceMethods {
     return [...known.keys()];
   }
 
-  /** Groups the keys by their node. All keys are checked before any is changed. */
+  /** Groups the keys by the node where each is registered. All keys are checked before any is changed. */
   #ofKeys(keys: readonly KeyText[], caller: Caller, outcome: OverrideProgress): ReadonlyMap<string, readonly NumberedKey[]> {
     const { registrar } = this.#parts;
     const targets = keys.map((key, i) => registrar.orderTarget(caller, key, `keys[${i}]`));
@@ -239,12 +245,12 @@ function awayText({ nodeId }: Pick<OverrideTarget, "nodeId">): string {
   return `node ${nodeId}, which owns the entry, is unreachable`;
 }
 
-/** Returns the message of an error without its reason, which a refusal has in its own field. */
+/** Returns the message of an error without its reason, because a refusal has a separate field for the reason. */
 function textOf({ message, reason }: WaymarkError): string {
   return message.slice(`${reason}: `.length);
 }
 
-/** Returns the name of a reason in the contract. */
+/** Returns the contract's name for a reason. */
 function upper(reason: ErrorReason): Uppercase<ErrorReason> {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- toUpperCase returns the uppercase type
   return reason.toUpperCase() as Uppercase<ErrorReason>;

@@ -13,7 +13,7 @@ import { freshness, wireScope } from "./nodes.ts";
 /** The summaries that the node's cluster exports for a namespace, and whether policy allows the export. */
 export interface NamespaceExports {
   readonly count: number;
-  /** Undefined when no export of the namespace is on record. */
+  /** Undefined if no export of the namespace is on record. */
   readonly lastWallMs: number | undefined;
   readonly allowed: boolean;
   readonly reason: string;

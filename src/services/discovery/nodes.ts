@@ -37,7 +37,7 @@ export interface NodeListParts {
   readonly ingress?: ((time: Time) => readonly RemoteCluster[]) | undefined;
 }
 
-/** Converts a scope to the enum of the generated code. */
+/** Converts a scope to the enum in the generated code. */
 export function wireScope(scope: Scope): WireScope {
   return WireScope[enumName(SCOPE_NAMES[scope])];
 }
@@ -54,7 +54,7 @@ export function clusterMap(parts: NodeListParts, request: ClusterMapRequest, con
   const limit = pageLimit(request.limit);
   const filter = {
     ...NODES,
-    // In this request a scope is only a locality. Entries of nodes have scope REGION, so a filter by GLOBAL would match none of them.
+    // In this request, a scope describes only a locality. NODE entries have scope REGION, so a filter by GLOBAL would not match any of them.
     scope: scope === SCOPE.GLOBAL ? SCOPE.UNSET : scope,
     capabilities,
     resources: sorted(resources),
@@ -99,11 +99,11 @@ export function listPeers(parts: NodeListParts, request: ListPeersRequest, conte
   return create(ListPeersResponseSchema, { peers: all, nextPageToken: near.nextToken || far.nextToken, ...freshness(parts, context) });
 }
 
-/** The page of members when all members are on previous pages. */
+/** The page of members that is returned when all members are on previous pages. */
 const NO_PAGE = { records: [], nextToken: "" } as const;
 const NO_FAR = { page: [], nextToken: "" } as const;
 
-/** Returns whether the scope includes nodes of other regions. */
+/** Returns whether the scope includes nodes in other regions. */
 function isWide(scope: Scope): boolean {
   return scope === SCOPE.UNSET || scope === SCOPE.GLOBAL;
 }
@@ -111,7 +111,7 @@ function isWide(scope: Scope): boolean {
 interface RemoteNodesRequest {
   readonly isAsked: boolean;
   readonly isWanted: (far: RemoteNode) => boolean;
-  /** The page of members, which the ingress nodes follow. */
+  /** The page of members, followed by the ingress nodes. */
   readonly near: { readonly records: readonly CatalogRecord[]; readonly nextToken: string };
   readonly token: string;
   readonly limit: number;
@@ -147,21 +147,21 @@ function wireLoad({ observedWallMs, ...numbers }: LoadView) {
   return { ...numbers, observedAt: timestampFromMs(observedWallMs) };
 }
 
-/** The sources of the freshness fields of an answer. */
+/** The sources for the freshness fields of an answer. */
 interface AnswerAgeParts {
   readonly reads: { readonly replica: Pick<CatalogReads["replica"], "revision"> };
   readonly identity: { readonly nodeId: string };
   readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable">;
 }
 
-/** Returns the answer field that lists the nodes that the age does not include. */
+/** Returns the answer field that lists the nodes not included in the age. */
 export function unreachableField(nodes: UnreachableNodes | undefined) {
   return nodes === undefined
     ? {}
     : { unreachableNodes: create(UnreachableNodesSchema, { nodeIds: [...nodes.nodeIds], count: nodes.count }) };
 }
 
-/** Returns the answer fields for source and age. */
+/** Returns the answer fields for the source and the age. */
 export function freshness(parts: AnswerAgeParts, context: CallContext) {
   const { ageMs, isStale, source, unreachable } = answerAge(parts, context);
   return {

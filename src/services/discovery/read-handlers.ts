@@ -1,4 +1,4 @@
-/** The read handlers of DiscoveryService. They need only a copy of the catalog, and none of the parts of a node that write. */
+/** The read handlers of DiscoveryService. The handlers need only a copy of the catalog. They do not need any part of a node that writes. */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -44,19 +44,19 @@ export interface ReadParts {
   readonly fanout: Fanout;
   readonly dnsNames: AliasNames;
   readonly bytes: DiscoveryBytes;
-  /** The last reports about entries of this node, including those that were not sent to other nodes. */
+  /** The last load reports for this node's entries, including reports that were not sent to other nodes. */
   readonly loads: Pick<LoadReports, "of">;
   /** Number of static entries of this node that have ended. */
   readonly endedStaticCount: () => number;
   readonly mesh: Pick<PeerDirectory, "ageMs" | "hasPeers" | "unreachable">;
   readonly isReady: () => boolean;
-  /** Throws `not_ready` while this node may have only a part of the catalog. */
+  /** Throws `not_ready` while this node may have only part of the catalog. */
   readonly checkCaughtUp: () => void;
-  /** Throws `not_ready` while another process runs with this node's id. Watches must then move to another node too. */
+  /** Throws `not_ready` while another process uses this node's id. In that case, watches must move to another node too. */
   readonly checkStart: () => void;
   /**
    * On a read worker: resolves when the copy has all changes that its node had at the time of the call. The node and its other workers may have
-   * issued cursors that this copy does not cover yet. Undefined when the catalog is not a copy; a cursor ahead of the catalog is then forged.
+   * issued cursors that this copy does not cover yet. Undefined if the catalog is not a copy. A cursor ahead of the catalog is then forged.
    */
   readonly caughtUp: (() => Promise<void>) | undefined;
   readonly now: () => Time;
@@ -68,11 +68,11 @@ export interface ReadParts {
   readonly isTls: boolean;
   /** On a resolver: the age of its watched data. Absent on a node, which uses `mesh.ageMs`. */
   readonly followedAge?: ((time: Time) => AnswerAge) | undefined;
-  /** On a resolver: the ids of itself and of the resolvers through which its data passes, the nearest first. Absent on a node. */
+  /** On a resolver: its own id and the ids of the resolvers through which its data passes, nearest first. Absent on a node. */
   readonly via?: (() => readonly string[]) | undefined;
   /** On a resolver: throws if the reader's chain of resolvers contains this resolver or is too long. Absent on a node. */
   readonly checkVia?: ((via: readonly string[]) => void) | undefined;
-  /** On a resolver: whether watches send nothing because the resolver knows that it lacks a version of the policy. Absent on a node. */
+  /** On a resolver: whether watches are paused because the resolver knows that it lacks a version of the policy. Absent on a node. */
   readonly isPaused?: (() => boolean) | undefined;
   /** On a resolver: the positions from which its readers can resume, used instead of a version vector. Absent on a node. */
   readonly resumes?: Pick<CursorSource, "gap"> | undefined;
@@ -80,17 +80,20 @@ export interface ReadParts {
   readonly redirects?: ClusterRedirects | undefined;
   /** As in `StatusParts`. */
   readonly exportsOf?: StatusParts["exportsOf"];
-  /** Records an answered read in the audit log. */
+  /** Records in the audit log that a read was answered. */
   readonly onRead: (caller: Caller, namespace: string) => void;
 }
 
-/** The chain of resolvers on a node, whose data passes through no resolver. */
+/** The chain of resolvers on a node. The chain is empty, because a node's data does not pass through any resolver. */
 const NOBODY: readonly string[] = [];
 
-/** Calls that any copy of the catalog answers. A new call also needs a handler on a resolver that checks its access (`resolvingHandlers`). */
+/**
+ * Calls that any copy of the catalog can answer. A call that is added here also needs a handler on a resolver that checks its access
+ * (`resolvingHandlers`).
+ */
 export type ReadMethod = "catalogQuery" | "catalogWatch" | "resolve" | "namespaceStatus" | "serverInfo";
 
-/** The handlers of calls that a copy of the catalog answers. */
+/** The handlers for calls that a copy of the catalog answers. */
 export interface ReadHandlers extends Required<Pick<ServiceDefinition, "routes">> {
   readonly handlers: Readonly<Record<ReadMethod, MethodHandler>>;
   /** `Resolve` of ResolverService. */
@@ -161,7 +164,7 @@ class ReadMethods {
     const age = this.#ageWithin(request, context);
     if (request.forResolver) {
       this.#checkResolver(request, context.caller);
-      // A resolver replaces its data with the answer and then reports that nothing else exists, so the answer must be complete.
+      // A resolver replaces its data with the answer and then reports that no other entries exist, so the answer must be complete.
       this.#parts.checkCaughtUp();
     }
     const asked = made ?? filterOf(request);
@@ -189,7 +192,7 @@ class ReadMethods {
     return answer;
   }
 
-  /** Returns a page of the entries of a name. It uses the code and the page tokens of the equivalent query. */
+  /** Returns one page of a name's entries. Uses the code and the page tokens of the equivalent query. */
   resolveName(request: NamedRequest, context: CallContext): Uint8Array {
     const age = this.#ageWithin(request, context);
     const { namespace, name } = request;
@@ -211,7 +214,7 @@ class ReadMethods {
     return answer;
   }
 
-  /** Returns the age of the data. Throws `too_stale` if the caller does not accept it. */
+  /** Returns the age of the data. Throws `too_stale` if the caller does not accept this age. */
   #ageWithin(bound: StalenessBound, context: CallContext): AnswerAge {
     const age = answerAge(this.#parts, context);
     checkAge(age, bound);
@@ -222,8 +225,8 @@ class ReadMethods {
     const { reads, allowsViewerOverride } = this.#parts;
     const caller = viewerOf(context.caller, request.viewer, allowsViewerOverride);
     const page = reads.page(caller, { filter, test, open, limit: pageLimit(request.limit), token: request.pageToken, isExplained, salt });
-    // A reader that starts from the cursor of a later page would miss changes on the earlier pages. An entry that a resolver still serves after its
-    // removal is in no watch, so a reader that continued from this cursor would keep the entry forever.
+    // A reader that starts from the cursor of a later page would miss changes on the earlier pages. A watch never reports an entry that a resolver
+    // still serves after its removal, so a reader that continued from this cursor would keep the entry forever.
     const isFirst = isFollowed && request.pageToken === "" && page.records.every((record) => record instanceof StoredRecord);
     return { page, ...this.#places.now(isFirst ? reads.readerText(caller, { filter, isNamesOnly: false }) : undefined) };
   }
@@ -247,7 +250,7 @@ class ReadMethods {
     return this.#opener.open({ ...watched(request), filter }, context);
   }
 
-  /** Throws for a caller without the role of a resolver, for an unencrypted remote connection, and for an invalid chain of resolvers. */
+  /** Throws for a caller without the role for resolvers, for an unencrypted remote connection, and for an invalid chain of resolvers. */
   #checkResolver({ via }: Pick<CatalogQueryRequest, "via">, caller: Caller): void {
     demandResolver(caller, this.#parts.isTls);
     this.#parts.reads.checkResolved();
@@ -285,7 +288,7 @@ function watched({ cursor, bookmarkInterval, viewer, namesOnly, withDigest }: Ca
   return { cursor, bookmarkInterval, viewer, isNamesOnly: namesOnly, withDigest };
 }
 
-/** Returns whether a resolver's watch has only namespace prefixes as its filter. */
+/** Returns whether a resolver's watch filters only by namespace prefixes. */
 function isForResolver({ namesOnly }: CatalogWatchRequest, filter: EntryFilter): boolean {
   return isNamespaceOnly(filter) && filter.namespace === "" && filter.prefix === "" && !namesOnly;
 }

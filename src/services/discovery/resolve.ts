@@ -44,7 +44,7 @@ export interface ResolveParts {
   readonly allowsViewerOverride: boolean;
   readonly random: () => number;
   readonly metrics: Metrics;
-  /** Finds the cluster to which callers are redirected when no local entry can be chosen. Absent when callers are never redirected. */
+  /** Finds the cluster to which callers are redirected if no local entry can be chosen. Absent if callers are never redirected. */
   readonly redirects?: ClusterRedirects | undefined;
 }
 
@@ -57,14 +57,18 @@ interface FoundEntry {
   readonly record: CatalogRecord;
 }
 
-/** Largest total size of the rotations that a thread caches. One unit of size is a few dozen bytes, and most names have a size of two or three. */
+/**
+ * Largest total size of the rotations that a thread caches. One unit of size is a few dozen bytes, and the rotation of most names has a size of two
+ * or three.
+ */
 const MOST_TURNS = 50_000;
 
 export function resolveHandler(parts: ResolveParts): MethodHandler {
   const book = new RotationCache(MOST_TURNS);
   const counted = (by: SelectionBasis) => parts.metrics.counter("discovery_resolve_choices_total", { by });
   const choices = { load: counted("load"), turn: counted("turn"), random: counted("random"), hash: counted("hash") };
-  // One counter serves all services. It selects the parts of names with many entries in turn, and its initial value does not matter.
+  // A single counter is used for all services. The counter selects the parts of names with many entries in turn, so its initial value does not
+  // matter.
   let turn = 0;
   return {
     kind: "unary",
@@ -130,7 +134,7 @@ function resolve(parts: ResolveParts, { request, context, turn, book, choices }:
   });
 }
 
-/** Adds the endpoints of the host nodes, because functions and queues are called through the nodes that host them. */
+/** Adds the endpoints of the host nodes, because clients call functions and queues through the nodes that host them. */
 function throughHosts(found: readonly FoundEntry[], findNode: (nodeId: string) => readonly EntryView[]): readonly FoundEntry[] {
   const views = withHosts(
     found.map(({ view }) => view),
@@ -146,9 +150,9 @@ function refusal({ name, namespace, versionRange }: ResolveRequest, isAny: boole
 }
 
 /**
- * Returns the cache key for the rotation of a request. Requests that choose among different entries must not share a rotation. Otherwise, of two
- * callers with alternating requests, one would always get the same entry. A region or zone without entries is left out of the key, because callers
- * can send any value and the cache is small.
+ * Returns the cache key for a request's rotation. Requests that choose among different entries must not share a rotation. Otherwise, if two callers
+ * alternate their requests, one of them would always get the same entry. A region or zone without entries is left out of the key, because callers can
+ * send any value and the cache is small.
  */
 function turnsName(
   request: ResolveRequest,
@@ -184,7 +188,7 @@ function policyOf(policy: number): SelectPolicy {
   return policy === 0 ? SELECT_POLICY.LOAD_AWARE : (policy as SelectPolicy);
 }
 
-// Explanations of why records are in an answer or not, as messages.
+// Explanations why records are or are not in an answer, as messages.
 
 interface ExplainedEntry {
   readonly key: KeyText;
@@ -218,7 +222,7 @@ export class ClusterRedirects {
     this.#clusters = new BestClusters(summaries);
   }
 
-  /** Returns the redirect. Undefined when there is no known cluster that the caller may see and use. */
+  /** Returns the redirect. Undefined if there is no known cluster that the caller may see and use. */
   find(request: ClusterRequest): Redirect | undefined {
     const { best } = this.#clusters.find(request);
     if (best === undefined) return undefined;

@@ -53,7 +53,7 @@ export type SummaryMethod = "summaryQuery" | "summaryWatch";
 /** Distinguishes page tokens of summaries from page tokens of other lists. */
 const SALT = "summaries";
 const DEFAULT_INGRESS = 4;
-/** Largest size of the ingress URLs in one page, in bytes. A page ends early at this limit. One cluster may publish 64 KiB. */
+/** Largest size of the ingress URLs in one page, in bytes. A page ends early at this limit. One cluster may publish up to 64 KiB. */
 const MAX_INGRESS_BYTES = 1024 * 1024;
 const NO_INGRESS: ReadonlyMap<string, readonly string[]> = new Map();
 
@@ -84,14 +84,14 @@ class SummaryMethods {
       {
         ...parts,
         fanout,
-        // Summaries have no load.
+        // Summaries do not have a load.
         bytes: new DiscoveryBytes(slab, { of: () => undefined }, this.#items),
         nodeId: identity.nodeId,
         ageOf: parts.followedAge ?? ((time) => answerAge(parts, { time })),
         via: parts.via ?? (() => []),
         heard: (time) => heardBytes(sources.ages(time)),
         policyEpoch: () => reads.policyEpoch,
-        // The HLC field of a summary is its version and not a time, so there is no lag to measure.
+        // The HLC field of a summary contains its version and not a time, so there is no lag to measure.
         deltaLag: { observe: () => {} },
         dropped: metrics.counter("discovery_delta_dropped_total", {}),
         release: (released) => reads.release(released),
@@ -138,7 +138,7 @@ class SummaryMethods {
     return this.#opener.open({ filter, cursor, bookmarkInterval, viewer, withDigest, isNamesOnly: false }, context);
   }
 
-  /** Throws for a caller without the role of a resolver, for an unencrypted remote connection, and for an invalid chain of resolvers. */
+  /** Throws for a caller without the role for resolvers, for an unencrypted remote connection, and for an invalid chain of resolvers. */
   #checkResolver({ via }: Pick<SummaryQueryRequest, "via">, caller: Caller): void {
     const { summaries, isTls, checkVia } = this.#parts;
     demandResolver(caller, isTls);
@@ -146,7 +146,10 @@ class SummaryMethods {
     checkVia?.(via);
   }
 
-  /** Returns the ingress URLs of the clusters on a page, and the number of records that fit on the page with them, which is at least one. */
+  /**
+   * Returns the ingress URLs of the clusters on a page, and how many records fit on the page together with these URLs. At least one record always
+   * fits.
+   */
   #ingressOf(records: readonly CatalogRecord[], request: SummaryQueryRequest) {
     if (!request.includeIngress) return { ingress: NO_INGRESS, kept: records.length };
     const ingress = new Map<string, readonly string[]>();
@@ -165,7 +168,7 @@ class SummaryMethods {
   }
 }
 
-/** Returns the URLs of the nodes that match the request, up to its limit. */
+/** Returns the URLs of the nodes that match the request, up to the limit in the request. */
 function urlsOf(nodes: readonly IngressNode[], request: SummaryQueryRequest): readonly string[] {
   const { ingressCapabilities, ingressTags, ingressLimit } = request;
   const least = scopeOf(request.ingressScope);
@@ -175,14 +178,14 @@ function urlsOf(nodes: readonly IngressNode[], request: SummaryQueryRequest): re
   return [...new Set(urls)].slice(0, ingressLimit === 0 ? DEFAULT_INGRESS : ingressLimit);
 }
 
-/** Returns the filter of a request. Throws `invalid_argument` for incompatible fields. */
+/** Returns the filter in a request. Throws `invalid_argument` for incompatible fields. */
 export function summaryFilter(request: SummaryQueryRequest | SummaryWatchRequest): EntryFilter {
   const { namespace, namespacePrefix, kinds, regions } = request;
   const kindMask = maskOf(kinds);
   if (kindMask !== 0 && (kindMask & SUMMARISED_MASK) === 0)
     throw invalid("kinds", "must include SERVICE, FUNCTION, TOPIC, QUEUE or CACHE: other kinds have no summaries");
   const scope = scopeOf(request.scope);
-  // There is no channel below ZONE.
+  // There is no channel narrower than ZONE.
   const channel: Scope = scope > SCOPE.ZONE ? scope : SCOPE.UNSET;
   const summaries = channel === SCOPE.UNSET && regions.length === 0 ? undefined : { channel, regions: sorted(regions) };
   return { ...ANY, namespace, prefix: prefixOf(namespacePrefix, namespace), kindMask, summaries, resolved: resolvedOf(request) };

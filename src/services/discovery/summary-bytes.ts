@@ -1,6 +1,7 @@
 /**
  * Builds the summaries in answers from the bytes that their clusters signed, without encoding them again. The fields that this node sets follow the
- * signed bytes, because in protobuf the last value of a field wins. Thus signed bytes can neither set their freshness nor contain another signature.
+ * signed bytes, because in protobuf the last value of a field wins. Signed bytes therefore can neither set their freshness nor contain
+ * another signature.
  */
 import {
   HEARD_CLUSTER_TAG as HEARD,
@@ -29,12 +30,12 @@ import { sealedOf } from "../../summary/codec.ts";
 import type { SourceAge } from "../../summary/held/options.ts";
 import { type DeltaPayload, type QueryAnswer, type ResolvedMark, unreachableRoom, writeUnreachable } from "./response-bytes.ts";
 
-/** Largest number of bytes that an item adds to its signed bytes. */
+/** Largest number of bytes that an item adds to the signed bytes. */
 const ITEM_ROOM = 48;
-/** Largest size of an answer in bytes, without items, ingress and texts. */
+/** Largest size of an answer in bytes, without items, ingress URLs and texts. */
 const QUERY_ROOM = 256;
 const NOT_RESOLVED: ResolvedMark = { policyEpoch: "", via: [] };
-/** Tags of the key and the value of a map entry, and of the field of `IngressUrls`. */
+/** Tags for the key and the value of a map entry, and for the field of `IngressUrls`. */
 const [KEY_TAG, VALUE_TAG, URLS_TAG] = [tagOf(1, WIRE.BYTES), tagOf(2, WIRE.BYTES), tagOf(1, WIRE.BYTES)];
 
 export class SummaryItems implements DeltaPayload {
@@ -66,7 +67,7 @@ export class SummaryItems implements DeltaPayload {
   }
 }
 
-/** Encodes the `heard` fields of a watch message, with the ages of the last beacons of clusters. */
+/** Encodes the `heard` fields of a watch message, which contain the ages of the clusters' last beacons. */
 export function heardBytes(ages: readonly SourceAge[]): Uint8Array {
   let room = 0;
   for (const { source } of ages) room += textsRoom([source]) + ITEM_ROOM;

@@ -1,4 +1,4 @@
-/** Opens watches of one replica of entries or summaries. A watch starts from its cursor and has the rights of its viewer. */
+/** Opens watches on one replica of entries or summaries. A watch starts from its cursor and has the rights of its viewer. */
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { EntryFilter } from "../../catalog/query/filter.ts";
 import { parseCursor, type WatchCursor } from "../../catalog/watch/cursor.ts";
@@ -38,7 +38,7 @@ export interface WatchOpenerParts {
 /** The parameters of a watch, without its caller. */
 export interface RequestedWatch {
   readonly filter: EntryFilter;
-  /** With an empty cursor, the watch starts with a snapshot. */
+  /** If the cursor is empty, the watch starts with a snapshot. */
   readonly cursor: string;
   readonly bookmarkInterval: Duration | undefined;
   readonly viewer: RequestedViewer | undefined;
@@ -76,19 +76,22 @@ export class WatchOpener {
     const caller = viewerOf(by, viewer, allowsViewerOverride);
     reads.checkWatch(caller, filter.namespace);
     const reader = reads.reader(caller, { filter, isNamesOnly, withDigest });
-    // Due bookmarks are checked in ticks. The feed makes them due slightly early, so that they are never late.
+    // Due bookmarks are checked at every tick. The feed marks them as due slightly early, so that they are never late.
     const intervalMs = bookmarkIntervalMs - BOOKMARK_SLACK_MS;
     const feed = new WatchFeed(reader, { from, bookmarkIntervalMs: intervalMs, places: this.#parts.resumes }, time);
     return new WatchSource(feed, this.#ports);
   }
 
-  /** Returns the cursor to start from. Undefined when a snapshot is needed. Throws for a short cursor of this process with a future revision, which is forged. */
+  /**
+   * Returns the cursor from which to start. Undefined if a snapshot is needed. Throws for a short cursor from this process with a future revision,
+   * because such a cursor is forged.
+   */
   #from(cursor: WatchCursor): WatchCursor | undefined {
     const { reads, mesh, isReady } = this.#parts;
     if (cursor.kind === "portable") {
       reads.checkResume();
-      // A node that restarted without its disk and has no peers can never catch up with this cursor. While it still searches for peers, it may
-      // yet catch up from one of them.
+      // A node that restarted without its disk and has no peers can never catch up with this cursor. While it is still searching for peers, it may
+      // still catch up from one of them.
       const isAlone = isReady() && !mesh.hasPeers();
       return isAlone && this.#isAhead(cursor) ? undefined : reads.placed(cursor);
     }
@@ -96,7 +99,7 @@ export class WatchOpener {
     return reads.placed(cursor);
   }
 
-  /** Returns whether the cursor covers changes that this replica lacks. For a short cursor, this is known only in the process that issued it. */
+  /** Returns whether the cursor covers changes that this replica lacks. For a short cursor, only the process that issued the cursor knows this. */
   #isAhead(cursor: WatchCursor): boolean {
     const { reads, identity } = this.#parts;
     if (cursor.kind === "portable") return isAhead(cursor, reads.replica);
@@ -116,20 +119,20 @@ interface WatchPorts {
   readonly bytes: Pick<DiscoveryBytes, "watch">;
   readonly nodeId: string;
   isReady(): boolean;
-  /** On a resolver: whether watches must not send anything now. They are woken when the pause ends. */
+  /** On a resolver: whether watches must currently send nothing. Watches are woken when the pause ends. */
   readonly isPaused?: (() => boolean) | undefined;
   readonly ageOf: (time: Time) => AnswerAge;
-  /** Returns the resolvers through which the data passes, the nearest first. Empty on a node. */
+  /** Returns the resolvers through which the data passes, nearest first. Empty on a node. */
   readonly via: () => readonly string[];
   /** Identifies the policy in force, for resolvers. */
   readonly policyEpoch: () => string;
-  /** As in `ResolvedMark`. Present for watches of summaries. */
+  /** As in `ResolvedMark`. Present for watches on summaries. */
   readonly heard?: ((time: Time) => Uint8Array) | undefined;
   now(): Time;
   /** Returns a number from 0 to below 1, which spreads reconnects. */
   random(): number;
   release(reader: WatchReader): void;
-  /** Time from the stamp of a change until its delta is encoded, in ms. */
+  /** Time from the timestamp of a change until its delta is encoded, in ms. */
   readonly deltaLag: Pick<Histogram, "observe">;
   /** Counts streams that get a snapshot because they are too far behind for deltas. */
   readonly dropped: Pick<MetricSeries, "inc">;
@@ -143,7 +146,7 @@ export class WatchSource implements StreamSource, WatchStream {
   isReady = false;
   isDrained = false;
   #isStopping = false;
-  /** Whether the fan-out was informed that this stream needs only changes from now on. */
+  /** Whether the fan-out knows that this stream needs only changes from now on. */
   #isNarrow = false;
   #isOver = false;
 
@@ -162,12 +165,12 @@ export class WatchSource implements StreamSource, WatchStream {
     this.#wake?.();
   }
 
-  /** Stops the stream: the next pull returns the last cursor, and the pull after it ends the stream. */
+  /** Stops the stream: the next pull returns the final cursor, and the pull after it ends the stream. */
   stop(): void {
     this.#isStopping = true;
   }
 
-  // HOT: once per message and stream; bench/watch.ts. Equal streams at the same position share the encoded bytes.
+  // HOT: runs once per message and stream; see bench/watch.ts. Equal streams at the same position share the encoded bytes.
   pull(time: Time): Buffer | undefined {
     if (this.#ports.isPaused?.() === true && !this.#isStopping) return undefined;
     const message = this.#next(time);

@@ -46,7 +46,7 @@ export interface WriteParts
   readonly stamper: EntryStamper;
   readonly dnsNames: Pick<DnsNames, "isSingleLabel">;
   readonly checkAdmission: Pick<CheckAdmission, "check" | "checkEnabled">;
-  /** Throws `not_ready` while another process runs with this node's id. Renewals must then move to another node too. */
+  /** Throws `not_ready` while another process uses this node's id. In that case, renewals must move to another node too. */
   readonly checkStart: () => void;
   readonly metrics: Metrics;
   /** Records an accepted write in the audit log. */
@@ -55,11 +55,11 @@ export interface WriteParts
   readonly onRefused: (refusal: RefusedAct) => void;
 }
 
-/** A write as the audit log records it. */
+/** A write in the form in which the audit log records it. */
 export interface AcceptedWrite {
   readonly action: "register" | "unregister";
   readonly requestId: string;
-  /** Empty for an unregister without a lease. */
+  /** Empty when entries are unregistered without a lease. */
   readonly leaseId: string;
   /** The keys that changed. If none changed, the keys in the call. */
   readonly keys: readonly KeyText[];
@@ -67,7 +67,7 @@ export interface AcceptedWrite {
   readonly count: number;
 }
 
-/** A registration that is staged and not yet durable. */
+/** A registration that is staged but not yet durable. */
 interface StagedRegistration {
   readonly registered: RegisterResult;
   readonly keys: readonly KeyText[];
@@ -112,7 +112,7 @@ class WriteMethods implements RegistrationWrites {
     return this.#answered(await this.#staged(make, context), context);
   }
 
-  /** Stages the entries of a request, which are not durable yet. */
+  /** Stages the entries in a request. The entries are not durable yet. */
   async #staged(make: () => RegisterRequest, context: CallContext): Promise<StagedRegistration> {
     const { confirmed, checkWrites, registrar, metrics } = this.#parts;
     try {
@@ -128,7 +128,10 @@ class WriteMethods implements RegistrationWrites {
     }
   }
 
-  /** HOT: it keeps no reference to the request while it waits for the disk. Otherwise garbage collections would copy each entry twice (`bench/register.ts`). */
+  /**
+   * HOT: this code keeps no reference to the request while it waits for the disk. Otherwise, garbage collections would copy each entry twice
+   * (`bench/register.ts`).
+   */
   async #answered({ registered, keys }: StagedRegistration, { caller, requestId }: Pick<CallContext, "caller" | "requestId">) {
     await this.#settled();
     this.#parts.onWrite(caller, { action: "register", requestId, leaseId: registered.leaseId, keys, count: keys.length });
@@ -144,7 +147,7 @@ class WriteMethods implements RegistrationWrites {
     return create(RenewResponseSchema, { expiredLeaseIds: [...expiredLeaseIds], ...ttl });
   }
 
-  /** HOT: 200,000 leases a second. A renewal without reports creates no promise. */
+  /** HOT: 200,000 leases a second. A renewal without reports does not create a promise. */
   keepAlive(request: KeepAliveRequest, context: CallContext) {
     const response = keepAliveBytes(this.#renew(request, context));
     const durable = request.reports.length === 0 ? undefined : this.#parts.durable();
@@ -160,7 +163,7 @@ class WriteMethods implements RegistrationWrites {
     this.#parts.checkWrites();
     const keys = request.keys.map((key, i) => this.#key(key, `keys[${i}]`));
     const { caller, time, requestId } = context;
-    // A key that is unknown on this node may be registered on another node, and would then remain although its removal was acknowledged.
+    // A key that is unknown on this node may be registered on another node. The entry would then remain although its removal was acknowledged.
     const removed =
       leaseId === ""
         ? registrar.unregisterKeys(caller, keys, time, this.#parts.checkCaughtUp)
@@ -197,7 +200,7 @@ class WriteMethods implements RegistrationWrites {
     const { leaseIds, reports } = request;
     this.#checkCount(leaseIds, "lease_ids");
     this.#checkCount(reports, "reports");
-    // A report is stamped like every write, so it is rejected while the clock is wrong. Leases use the monotonic clock, so renewals continue.
+    // Each report is stamped like a write, so it is rejected while the clock is wrong. Leases use the monotonic clock, so renewals continue.
     if (reports.length > 0) this.#parts.checkWrites();
     else this.#parts.checkStart();
     const said = reports.length === 0 ? NO_REPORTS : reports.map((report, i) => this.#report(report, `reports[${i}]`, context.time));

@@ -1,6 +1,6 @@
 /**
- * Explains a DNS answer in words: name, alias, policy, health, TTL and maintenance. The explanation reveals no hidden data to callers without the
- * right to it.
+ * Explains in words how a DNS answer results from name, alias, policy, health, TTL and maintenance. The explanation never reveals hidden data to
+ * callers without the right to see it.
  */
 
 import { isControlNamespace } from "../../catalog/entry/names.ts";
@@ -25,7 +25,7 @@ export interface ExplainedAnswer {
   readonly question: QueryQuestion;
   readonly plan: AnswerPlan;
   readonly viewer: Caller;
-  /** Number of records in the answer, which is smaller than in the plan if the view has a limit. */
+  /** Number of records in the answer. The number is lower than in the plan if the view has a limit. */
   readonly shownCount: number;
   /** Whether the caller may see data that is hidden from the viewer. */
   readonly isOperator: boolean;
@@ -61,7 +61,7 @@ export function reasonsOf(told: ExplainedAnswer, sources: ReasonSources): readon
   const reverse = reverseZoneOf(last, settings);
   if (reverse !== undefined) {
     const subject = findReverseSubject(last, reverse, settings, catalog);
-    // Only the name of an address block has names below it.
+    // Only a name for an address block has names below it.
     const isEmpty = subject.kind === "empty" && parseReverseName(last) !== "above";
     const words = isEmpty
       ? "currently has no names: its entries are in maintenance, or healthier entries of the same name are preferred"
@@ -100,7 +100,9 @@ function namespaceOf(relative: string): string | undefined {
   return thing === undefined || isControlNamespace(thing.namespace) ? undefined : thing.namespace;
 }
 
-/** Returns the entries of a name, including entries in maintenance, which no answer shows. For a name with too many entries, returns a sample. */
+/**
+ * Returns the entries of a name, including entries in maintenance, which are never in an answer. For a name with too many entries, returns a sample.
+ */
 function entriesOf(relative: string, subject: DnsSubject & { readonly kind: "entries" }, catalog: DnsCatalog): readonly EntryView[] {
   const name = parseName(relative);
   const thing = thingOf(relative);
@@ -142,14 +144,14 @@ function subjectWords(subject: DnsSubject, type: string): string {
 
 const NOTHING_HERE = "has no usable entry in this catalog, and resolves to the ingress of cluster";
 
-/** Lists the services that have the name as an alias but to which it does not resolve, because another name takes precedence. */
+/** Lists the services that have the name as an alias although it does not resolve to them, because another name takes precedence. */
 function lostAliasWords(name: string, { catalog, settings }: ReasonSources): readonly string[] {
   const place = placeOf(name, settings);
-  // A resolver would have to fetch the aliases, which the answer itself does not need.
+  // A resolver would have to fetch the aliases, and the answer itself does not need them.
   if (place === undefined || catalog.remoteLookup !== undefined) return [];
   const { relative, zone } = place;
   if (findSubject(relative, zone, catalog, settings).kind === "empty") return [];
-  // Thousands of entries of a service may have the alias, and `leadsTo` reads all of them, so it is called once per service.
+  // Thousands of entries of a service may have the alias, and `leadsTo` reads all of them, so this function calls it only once per service.
   const services = new Map(catalog.findAlias(relative, zone).map(({ key }) => [`${key.kind} ${key.namespace}/${key.name}`, key]));
   const lost = [...services.values()].filter((key) => !leadsTo(relative, key, zone, { catalog, zones: settings.zones }));
   const names = [...new Set(lost.map((key) => `${key.namespace}/${key.name}`))];
@@ -157,7 +159,7 @@ function lostAliasWords(name: string, { catalog, settings }: ReasonSources): rea
   return names.map((of) => `${name} is also an alias of ${of}, but does not resolve to it: ${rule}`);
 }
 
-/** Describes an alias that resolves to nothing, because its entries have no valid DNS name. Undefined for other names. */
+/** Describes an alias that does not resolve to anything, because its entries do not have a valid DNS name. Undefined for other names. */
 function unspeltWords(
   { relative, zone }: { readonly relative: string; readonly zone: string },
   { catalog, settings }: ReasonSources,
@@ -203,7 +205,10 @@ function sayEntries(
   if (drained.length > MAX_NAMED) say("maintenance", `${drained.length - MAX_NAMED} more are in maintenance`);
 }
 
-/** Describes how long caches can still have the records of an entry in maintenance. Maintenance began with the last change by its node, or earlier. */
+/**
+ * Describes how long caches can still contain the records of an entry in maintenance. Maintenance began when the entry's node last changed it, or
+ * earlier.
+ */
 function heldWords({ ttlMs, updatedWallMs }: EntryView, settings: DnsSettings, nowWallMs: number): string {
   const most = ttlSeconds(ttlMs, settings);
   if (updatedWallMs === undefined) return `caches may keep its records for ${most} s after maintenance began`;
@@ -212,7 +217,7 @@ function heldWords({ ttlMs, updatedWallMs }: EntryView, settings: DnsSettings, n
   return left > 0 ? `caches may keep its records for another ${left} s` : "its records have expired from all caches";
 }
 
-/** Describes the TTL of an answer from a summary. A summary can expire earlier than the TTL, and dns.min_ttl does not extend it. */
+/** Describes the TTL of an answer from a summary. A summary can expire earlier than this TTL, and dns.min_ttl does not extend its lifetime. */
 function clusterTtlWords({ entries }: DnsSubject & { readonly kind: "entries" }, plan: AnswerPlan, settings: DnsSettings): string {
   const ofSet = setTtlSeconds(entries, settings);
   const told = Math.min(ofSet, ...plan.groups.flat().map((record) => record.ttlSeconds));

@@ -26,8 +26,8 @@ export interface NamedSubject {
 }
 
 /**
- * Returns the full names of an entry in some of the zones. `all` are all zones. If the entry has no valid DNS name, `why` is the reason in words;
- * otherwise `why` is empty.
+ * Returns the full names of an entry in some of the zones. `all` lists all zones. If the entry does not have a valid DNS name, `why` states the
+ * reason in words. In all other cases `why` is empty.
  */
 export function fullNames(
   { kind, namespace, name }: NamedSubject,
@@ -36,7 +36,7 @@ export function fullNames(
   all: readonly string[] = zones,
 ): { readonly fqdns: readonly string[]; readonly why: string } {
   const located = (transport: TransportProtocol): DnsName => ({ form: "located", kind, transport, name, namespace });
-  // A function or a queue without targets has the address of its node. A service without targets has no SRV records.
+  // A function or queue without targets resolves to the address of its node. A service without targets does not have SRV records.
   const shown = transports.length === 0 && kind !== KIND.SERVICE ? TCP : transports;
   const forms: DnsName[] = kind === KIND.NODE ? [{ form: "node", nodeId: name }] : shown.map(located);
   if (kind === KIND.SERVICE) forms.unshift({ form: "direct", name, namespace });
@@ -67,7 +67,7 @@ export function leadingNames(
   });
 }
 
-/** Returns the full names of a service to register, and of its aliases, whether or not they resolve to the service. */
+/** Returns the full names of a service that is about to be registered, and of its aliases, whether or not they resolve to the service. */
 export function endpointNames(
   endpoint: { readonly namespace: string; readonly name: string; readonly protocol: string; readonly aliases: readonly string[] },
   zones: readonly string[],
@@ -76,7 +76,10 @@ export function endpointNames(
   return [...fullNames({ kind: KIND.SERVICE, namespace, name }, [transportOf(endpoint)], zones).fqdns, ...aliasNames(aliases, zones)];
 }
 
-/** Returns the full names of aliases, which may include a zone. An alias equal to a zone is treated as relative, because a zone cannot be an alias. */
+/**
+ * Returns the full names of aliases. An alias may already include a zone. An alias equal to a zone is treated as relative, because a zone cannot be
+ * an alias.
+ */
 export function aliasNames(aliases: readonly string[], zones: readonly string[]): readonly string[] {
   const names = aliases.map(plainName).flatMap((alias) => {
     const isFull = (splitZone(alias, zones)?.relative ?? "") !== "";

@@ -1,4 +1,4 @@
-/** Implements DnsService.ResolveName: the answer of the DNS gateway for the view of a caller, with the reasons for the answer. */
+/** Implements DnsService.ResolveName: returns the answer that the DNS gateway gives for a caller's view, with the reasons for the answer. */
 import { create } from "@bufbuild/protobuf";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService, type ResolveNameRequest, ResolveNameResponseSchema } from "../../../gen/waymark/dns/v1/dns_pb.js";
@@ -84,14 +84,16 @@ function said({ plan, answer, reasons }: PlannedAnswer, { request, serial }: Ans
   });
 }
 
-/** The answer to a source that may not send queries. */
+/** The answer to a source that is not allowed to send queries. */
 const REFUSED: AnswerPlan = { ...failure(RCODE.REFUSED), extendedError: EXTENDED_ERROR.PROHIBITED };
 
 function withSerial(record: DnsRecord, serial: number | undefined): DnsRecord {
   return record.type === "SOA" && serial !== undefined ? { ...record, data: { ...record.data, serial } } : record;
 }
 
-/** Calls `make` again until all data that it needs has been fetched, and returns the result of a single run. On a node, the first run succeeds. */
+/**
+ * Calls `make` repeatedly until all data that it needs has been fetched, and returns the result of a single run. On a node, the first run succeeds.
+ */
 async function here<T>({ remoteLookup }: DnsCatalog, make: () => T): Promise<T> {
   let waited: PendingNameError | undefined;
   for (let waits = 0; waits < MAX_WAITS; waits++) {
@@ -109,7 +111,7 @@ async function here<T>({ remoteLookup }: DnsCatalog, make: () => T): Promise<T> 
   });
 }
 
-/** Returns the name of a query in lower case, without the final dot. Throws `invalid_argument`. */
+/** Returns the name in a query in lower case, without the final dot. Throws `invalid_argument`. */
 function parseQuestionName(text: string): QueryQuestion["name"] {
   const name = text.replace(/\.$/, "");
   const isName = name === "" || (name.length <= 253 && name.split(".").every((label) => LABEL.test(label)));
@@ -118,7 +120,7 @@ function parseQuestionName(text: string): QueryQuestion["name"] {
       "name",
       "must be a DNS name: labels of 1 to 63 printable ASCII characters, separated by dots, at most 253 characters in total",
     );
-  // The name is checked first, because a character outside ASCII can have an ASCII letter as its lower case.
+  // The name is checked first, because the lower case of a non-ASCII character can be an ASCII letter.
   return name.toLowerCase().replace(NOT_OURS, (char) => `\\${String(char.charCodeAt(0)).padStart(3, "0")}`);
 }
 
@@ -126,7 +128,8 @@ const LABEL = /^[!-~]{1,63}$/;
 /** Characters that do not occur in names of the zones. */
 const NOT_OURS = /[^a-z0-9._-]/g;
 
-// DnsService as listeners serve it. The services of the process contain its writes. Its reads, which any copy of the catalog can answer, are added here.
+// DnsService in the form that listeners serve. The services of the process contain its writes. The reads of DnsService, which any copy of the catalog
+// can answer, are added here.
 
 /** Adds the read handlers of DnsService to the services. Without DnsService or DiscoveryService.CatalogQuery, returns the services unchanged. */
 export function withNameReads(services: readonly ServiceDefinition[], parts: NameAnswersParts): readonly ServiceDefinition[] {

@@ -1,6 +1,6 @@
 /**
- * Implements DnsService.ListNames and DescribeName. They call CatalogQuery of the same server, so that they have its results, waits and limits on a
- * node, in a read worker and on a resolver.
+ * Implements DnsService.ListNames and DescribeName. Both methods call CatalogQuery on the same server, so that they have its results, waits and
+ * limits on a node, in a read worker and on a resolver.
  */
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { type Entry, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -30,7 +30,7 @@ import type { CallContext, MethodHandler, ServiceDefinition, UnaryHandler } from
 import { aliasNames, fullNames, NAMED_KINDS, thingOf, unzoned } from "./full-names.ts";
 
 export interface NameListParts {
-  /** The handler of CatalogQuery of this server. */
+  /** This server's handler of CatalogQuery. */
   readonly query: MethodHandler;
   readonly zones: readonly string[];
 }
@@ -43,7 +43,7 @@ export function nameListHandlers(parts: NameListParts): ServiceDefinition["handl
   };
 }
 
-/** Largest number of pages of entries that are read for one page of names. With many instances per name, a page has fewer names. */
+/** Largest number of pages of entries that are read for one page of names. If names have many instances, a page has fewer names. */
 const MAX_PAGES = 4;
 /** Largest number of entries in a description. */
 const MAX_ENTRIES = 100;
@@ -71,7 +71,7 @@ class NameListMethods {
       const { items, nextPageToken } = await this.#query(asked, request.viewer, context);
       for (const entry of items) {
         const id = nameId(entry);
-        // The previous page already had this name.
+        // The previous page already listed this name.
         if (id === last && !names.has(id)) continue;
         names.set(id, this.#withEntry(names.get(id), entry));
         last = id;
@@ -126,14 +126,14 @@ class NameListMethods {
     return said instanceof Uint8Array ? fromBinary(CatalogQueryResponseSchema, said) : (said as CatalogQueryResponse);
   }
 
-  /** Adds an entry to the data of a name. It changes the given object, because a name may have thousands of entries with their own names. */
+  /** Adds an entry to the data of a name. Changes the given object, because a name may have thousands of entries with their own names. */
   #withEntry(known: KnownName | undefined, { key, targets, aliases }: Entry): KnownName {
     const { namespace = "", name = "" } = key ?? {};
     const kind = findKind(key?.kind ?? 0) ?? KIND.SERVICE;
     const { zones } = this.#parts;
     const transports: TransportProtocol[] = targets.filter(hasPort).map(transportOf);
     const { fqdns, why } = fullNames({ kind, namespace, name }, [...new Set(transports)], zones);
-    // An alias that is the entry's own name adds nothing.
+    // An alias that equals the entry's own name is redundant.
     const isOwn = (alias: string) => aliasNames([alias], zones).every((text) => fqdns.includes(text));
     const told: KnownName = known ?? { kind, namespace, name, fqdns: new Set(), aliases: new Set(), isReachable: false, why };
     for (const text of fqdns) told.fqdns.add(text);
@@ -150,7 +150,7 @@ interface KnownName {
   readonly name: string;
   readonly fqdns: Set<string>;
   readonly aliases: Set<string>;
-  /** Whether DNS can resolve the name, and the reason if it cannot. Both come from the last entry. */
+  /** Whether DNS can resolve the name, and the reason if it cannot. Both values depend on the last entry. */
   isReachable: boolean;
   why: string;
 }
@@ -172,7 +172,7 @@ function nameId({ key }: Entry): string {
 interface PagePosition {
   /** The page token of the query. */
   readonly pageToken: string;
-  /** The name that was listed last. The next page of the query may have more of its entries. */
+  /** The name that was listed last. The next page of the query may have more entries of this name. */
   readonly last: string;
 }
 
@@ -188,7 +188,7 @@ function readToken(text: string): PagePosition {
     const [pageToken, last] = parts;
     if (typeof pageToken === "string" && pageToken !== "" && typeof last === "string") return { pageToken, last };
   } catch {
-    // The token is invalid, as is a token of another form.
+    // The token is invalid, just like a token in another form.
   }
   throw invalid("page_token", "must be the next_page_token of a ListNames response");
 }

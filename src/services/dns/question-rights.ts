@@ -12,10 +12,10 @@ import { type Caller, demandRole, hasRole, viewerOf } from "../../policy/identit
 export type NameCaller = Pick<QueryClient, "address" | "transport">;
 
 export interface QuestionRightsParts {
-  /** The viewers of the gateway, by the index of their view. `views` chooses the view of a client. */
+  /** The viewers of the gateway, by the index of their view. `views` chooses the view for a client. */
   readonly viewers: readonly ViewerOfView[];
   readonly views: Pick<DnsViews, "choose">;
-  /** Whether queries of a source without a view are refused. */
+  /** Whether queries from a source without a view are refused. */
   readonly isAnonymousRefused: boolean;
   readonly allowsViewerOverride: boolean;
 }
@@ -23,19 +23,22 @@ export interface QuestionRightsParts {
 /** The rights of a query and the view of its address. */
 export interface QuestionRights {
   readonly nameCaller: NameCaller;
-  /** Whether the asker is the caller itself, which uses gRPC or HTTP. */
+  /** Whether the query has the rights of the caller itself, which uses gRPC or HTTP. */
   readonly isCallers: boolean;
-  /** The view of the address. Its index selects the serial in the answer. Callers with their own rights get the serial of anonymous callers. */
+  /**
+   * The view of the address. The index of the view selects the serial in the answer. Callers with their own rights get the serial for anonymous
+   * callers.
+   */
   readonly view: DnsView;
-  /** The number of the row in `dns.views`, from 1. 0 if no row matches. */
+  /** The number of the matching row in `dns.views`, starting from 1. The number is 0 if no row matches. */
   readonly row: number;
   readonly viewer: Caller;
   readonly isRefused: boolean;
 }
 
 /**
- * Works as the gateway does for callers with a credential over TLS: the rights come from the caller, or from the viewer that it names, and the
- * locality comes from the address. A source without a viewer has the rights of its view.
+ * Does the same as the gateway does for callers with a credential over TLS: the rights come from the caller, or from the viewer that the caller
+ * names, and the locality comes from the address. A source without a viewer has the rights of its view.
  */
 export function questionRightsOf(
   parts: QuestionRightsParts,
@@ -86,7 +89,7 @@ function viewerFor(caller: Caller, asked: Viewer | undefined, allowsOverride: bo
   return allowed;
 }
 
-/** Describes the view in the form of an explanation. */
+/** Describes the view in the form that explanations use. */
 export function viewWords({ nameCaller, isCallers, view, row, viewer, isRefused }: QuestionRights): string {
   const { locality, answerLimit } = view;
   const matched = row === 0 ? "no row of dns.views" : `dns.views[${row - 1}]`;

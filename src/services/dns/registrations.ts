@@ -1,4 +1,4 @@
-/** Implements the writes of DnsService, RegisterName and UnregisterName, by means of Register and Unregister. */
+/** Implements the writes of DnsService, RegisterName and UnregisterName, by calling Register and Unregister. */
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { type Entry, EntryKind, EntrySchema, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema, UnregisterRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -102,7 +102,7 @@ class Registrations {
     return leadingNames(names, thing, { zones, catalog: catalogOf(caller) });
   }
 
-  /** Registers the entry again with one more alias, otherwise unchanged and under its current lease. */
+  /** Registers the entry again with one more alias, but otherwise unchanged and under its current lease. */
   async #registerAlias({ name, key }: RegisteredName, request: RegisterNameRequest, context: CallContext) {
     checkEndpointFields(request);
     const { writes, identity, bounds, zones } = this.#parts;
@@ -167,7 +167,8 @@ class Registrations {
   }
 
   /**
-   * Returns this node's record of an entry of the caller. Throws `not_found`, including for an entry that the caller may not see, or `discovery_access_denied`.
+   * Returns this node's record of one of the caller's entries. Throws `not_found`, including for an entry that the caller may not see, or
+   * `discovery_access_denied`.
    */
   #ownOf(key: KeyText, namespace: string, caller: Caller): StoredRecord {
     const own = this.#parts.reads.replica.own(key);
@@ -185,13 +186,13 @@ class Registrations {
     return own;
   }
 
-  /** Builds the request that registers an entry of this node again with changed aliases. */
+  /** Builds the request that registers an entry of this node again with different aliases. */
   #again(own: StoredRecord, change: (aliases: readonly string[]) => readonly string[]) {
     const { reads, leases } = this.#parts;
     const bytes = reads.replica.slab.view(own.at, own.sizeBytes);
     const entry = fromBinary(EntrySchema, bytes);
     entry.aliases = [...change(entry.aliases)];
-    // Readers may see the health of a check or of a maintenance override, so the reported health is restored here.
+    // The entry may show readers the health from a check or a maintenance override, so the reported health is restored here.
     entry.health = WIRE_HEALTHS[reportedOf(checksOf(bytes))];
     return create(RegisterRequestSchema, { entries: [entry], leaseId: leases.leaseOf(own.key) ?? "" });
   }
@@ -206,7 +207,10 @@ const WIRE_HEALTHS: Readonly<Record<Health, HealthStatus>> = {
   [HEALTH.ORPHANED]: HealthStatus.ORPHANED,
 };
 
-/** Returns the key of a service instance. It depends only on these fields, so a service replaces its previous registration on any node of the cluster. */
+/**
+ * Returns the key of a service instance. The key depends only on these fields, so a service replaces its previous registration on any node of the
+ * cluster.
+ */
 function endpointKey({ name, namespace, protocol, port }: Pick<Endpoint, "name" | "namespace" | "port" | "protocol">) {
   const instanceId = `dns:${protocolWord(protocol)}:${port}`;
   return { kind: EntryKind.SERVICE, namespace, name, instanceId };
@@ -239,7 +243,7 @@ function checkEndpointFields({ leaseTtl, leaseId, staticLease, idempotencyKey }:
   }
 }
 
-/** Returns the plain forms of a name: relative, and in full in each zone. */
+/** Returns the plain forms of a name: the relative name, and the full name in each zone. */
 function aliasSpellings(name: string, zones: readonly string[]): readonly string[] {
   const relative = unzoned(plainName(name), zones);
   return [relative, ...zones.map((zone) => `${relative}.${zone}`)];
@@ -261,12 +265,12 @@ const KEY_FIELDS: readonly (readonly [RegExp, string])[] = [
   [/keys\[0\]/g, "name"],
 ];
 
-/** Renames the fields in the error of a registration to the fields of an endpoint. */
+/** Renames the fields in a registration error to the fields of an endpoint. */
 function ofEndpoint(error: WaymarkError): WaymarkError {
   return renamed(error, ENDPOINT_FIELDS);
 }
 
-/** Renames the fields in the error of a registration for an alias. The new alias is the last in the list. */
+/** Renames the fields in a registration error for an alias. The new alias is the last one in the list. */
 function ofAlias(error: WaymarkError): WaymarkError {
   return renamed(error, [
     [/entries\[0\]\.aliases\[\d+\]/g, "name.name"],

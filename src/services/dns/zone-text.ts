@@ -6,7 +6,7 @@ import { findRecordType, RECORDS } from "../../dns/records/records.ts";
 import type { IpAddress } from "../../lib/addresses.ts";
 import { invalid } from "../../lib/errors.ts";
 
-/** Formats the data of a record, by type. Names have the final dot. */
+/** Formats the data of a record according to its type. Names include the final dot. */
 const DATA: { readonly [T in RecordType]: (data: RecordData[T]) => string } = {
   A: ({ address }) => addressText(address),
   AAAA: ({ address }) => addressText(address),
@@ -56,7 +56,7 @@ function dataText<T extends RecordType>({ type, data }: { readonly type: T; read
   return DATA[type](data);
 }
 
-/** Names of the parameter keys of SVCB and HTTPS, indexed by their number (RFC 9460, 14.3.2). */
+/** Names of the parameter keys of SVCB and HTTPS records, indexed by their numbers (RFC 9460, 14.3.2). */
 const BINDING_KEYS = ["mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint"];
 
 function bindingText(data: RecordData["SVCB"]): string {
@@ -77,7 +77,7 @@ function bindingText(data: RecordData["SVCB"]): string {
   ].join(" ");
 }
 
-/** Formats IPv4 with dots, and IPv6 as in RFC 5952, with `::` for the longest run of zeros. */
+/** Formats IPv4 addresses with dots, and IPv6 addresses as in RFC 5952, with `::` for the longest run of zeros. */
 function addressText(address: IpAddress): string {
   if (address.length === 4) return address.join(".");
   const groups: string[] = [];
@@ -115,7 +115,7 @@ export function rcodeText(rcode: number): string {
   return RCODES.get(rcode) ?? `RCODE${rcode}`;
 }
 
-/** Types that requests may name although the gateway has no such records (IANA, DNS parameters). */
+/** Types that requests may name although the gateway does not have such records (IANA, DNS parameters). */
 const OTHER_TYPES: Readonly<Record<string, number> & { [T in RecordType]?: never }> = {
   ANY: 255,
   AXFR: 252,

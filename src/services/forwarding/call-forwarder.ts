@@ -1,4 +1,4 @@
-/** The read worker's side of forwarding: handlers that send calls to the main thread and return its answers. */
+/** The read worker's side of forwarding: handlers that send calls to the main thread and return the answers from there. */
 import { type DescMessage, type DescMethod, type DescService, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import { MessageBufferReader } from "../../catalog/copy/change-codec.ts";
 import { assert, receivedError, WaymarkError } from "../../lib/errors.ts";
@@ -17,18 +17,18 @@ import {
 } from "../service.ts";
 import { ANSWERED, ASKED, type CallAnswers, type CallRequests, decodeRouteAnswer, encodeParameters, ObjectBuffer } from "./messages.ts";
 
-/** Limits on the forwarded calls that wait for the main thread. */
+/** Limits on the forwarded calls that are waiting for the main thread. */
 export const FORWARDING_BOUNDS = { maxCalls: 16_384, maxBytes: 64 * 1024 * 1024 } as const;
 
-/** Retry delay for calls that are rejected because too many calls wait. */
+/** Retry delay for calls that are rejected because too many calls are waiting. */
 const RETRY_MS = 1_000;
 
 export interface CallForwarderOptions {
-  /** Largest number of calls that are not answered yet. A stream counts as a call until the main thread has opened it. */
+  /** Largest number of unanswered calls. A stream counts as a call until the main thread has opened it. */
   readonly maxCalls: number;
-  /** Largest total size of the requests of these calls, in bytes. */
+  /** Largest total size of the requests in these calls, in bytes. */
   readonly maxBytes: number;
-  /** Called when there are messages to take, and at most once before each `take`. */
+  /** Called when messages are pending, and at most once before each `take`. */
   readonly wake: () => void;
 }
 
@@ -69,8 +69,8 @@ export class CallForwarder {
   }
 
   /**
-   * Returns a service for this worker. It forwards the calls that the main thread must answer according to their protos (`answered_by`). It also
-   * forwards the routes in `rows`, the routes of the main thread, that belong to these calls and that `own` does not serve.
+   * Returns a service for this worker. The service forwards the calls that the main thread must answer according to their protos (`answered_by`). The
+   * service also forwards routes for these calls: the main thread's routes in `rows` that `own` does not serve.
    */
   service(
     desc: DescService,
@@ -88,7 +88,7 @@ export class CallForwarder {
     };
   }
 
-  /** Returns a handler that forwards a method to the main thread. Each request of a request stream is answered with one message. */
+  /** Returns a handler that forwards a method to the main thread. Each request in a request stream is answered with one message. */
   handler(method: DescMethod): MethodHandler {
     const path = rpcName(method);
     const readFast = requestReader(method.input.typeName);
@@ -110,7 +110,7 @@ export class CallForwarder {
     }
   }
 
-  /** Returns and removes the messages to send. Undefined when there are none. */
+  /** Returns and removes the messages to send. Undefined if there are none. */
   take(): CallRequests | undefined {
     const taken = this.#outbox.take();
     return taken && { said: taken.said, callers: taken.objects };
@@ -136,7 +136,7 @@ export class CallForwarder {
     };
   }
 
-  // HOT: once per registration and once per renewal.
+  // HOT: runs once per registration and once per renewal.
   #call(path: string, bytes: Uint8Array, context: CallContext): Promise<Uint8Array> {
     this.#checkRoom(bytes.length);
     const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
@@ -155,7 +155,7 @@ export class CallForwarder {
     return source;
   }
 
-  /** Throws if too many calls wait, or if the main thread no longer answers. */
+  /** Throws if too many calls are waiting, or if the main thread no longer answers. */
   #checkRoom(sizeBytes: number): void {
     if (this.#closed !== undefined) throw this.#closed;
     const { maxCalls, maxBytes } = this.#options;
@@ -180,14 +180,18 @@ export class CallForwarder {
   }
 
   /**
-   * Closes a stream. A stream that is not open yet is still counted as a waiting call, so that a client that opens and closes streams cannot fill the memory.
+   * Closes a stream. A stream that is not open yet still counts as a waiting call, so that a client that opens and closes streams cannot fill the
+   * memory.
    */
   #close(id: number): void {
     this.#tell(ASKED.CLOSE, id);
     this.#sources.delete(id);
   }
 
-  /** Reads one message. The main thread may still answer a source that was closed here. Its id is then unknown, and the message has no effect. */
+  /**
+   * Reads one message. The main thread may still answer a source that was closed on this side. The id of the source is then unknown, and the message
+   * has no effect.
+   */
   #hear(reader: MessageBufferReader, errors: CallAnswers["errors"]): void {
     const what = reader.number();
     const id = reader.number();
@@ -240,12 +244,15 @@ interface SourcePorts {
   readonly close: () => void;
 }
 
-/** A stream whose source is in the main thread. It requests one message at a time, so at most one message is buffered here while the client does not read. */
+/**
+ * A stream whose source is on the main thread. The stream requests one message at a time, so at most one message is buffered in the worker while the
+ * client does not read.
+ */
 class ForwardedSource implements StreamSource {
   readonly #ports: SourcePorts;
   #wake: (() => void) | undefined;
   #end: ((error: WaymarkError | undefined) => void) | undefined;
-  /** A message that was received and not yet pulled. */
+  /** A message that was received but not yet pulled. */
   #message: Uint8Array | undefined;
   /** Initially true, because opening the stream also requests its first message. */
   #isAsked = true;
@@ -282,7 +289,7 @@ class ForwardedSource implements StreamSource {
     this.#wake?.();
   }
 
-  /** Ends the stream, after the last message has been pulled. */
+  /** Ends the stream after the last message has been pulled. */
   ended(error: WaymarkError | undefined): void {
     this.#ending = { error };
     if (this.#message === undefined) this.#end?.(error);
@@ -291,7 +298,7 @@ class ForwardedSource implements StreamSource {
 
 // The encoded bytes of a request are kept with its message, so that the request can be forwarded without encoding it again.
 
-/** The property for the encoded bytes of a request. */
+/** The property that stores the encoded bytes of a request. */
 const BYTES = Symbol("bytes");
 
 interface KeptBytes {
@@ -304,7 +311,7 @@ export function keeping(request: Message & KeptBytes, bytes: Uint8Array): Messag
   return request;
 }
 
-/** Returns the bytes that `keeping` stored with a request. Without them, encodes the request. */
+/** Returns the encoded bytes that `keeping` stored with a request. If there are none, encodes the request. */
 export function bytesOf(desc: DescMessage, request: Message & KeptBytes): Uint8Array {
   return request[BYTES] ?? toBinary(desc, request);
 }

@@ -18,20 +18,20 @@ export interface ForwardedCall {
 }
 
 export interface ForwardedCallsOptions {
-  /** The services that workers may call. The worker has already applied the limits and the rules of requests. */
+  /** The services that workers may call. The worker has already applied the limits and the rules for requests. */
   readonly services: readonly ForwardedService[];
   readonly now: () => Time;
-  /** Called when a handler throws an error that is not a WaymarkError. The caller learns only that the call failed. */
+  /** Called when a handler throws an error that is not a WaymarkError. The caller receives only an error without details. */
   readonly onBug: (fault: unknown, call: ForwardedCall) => void;
-  /** Called when there are messages to take, and at most once before each `take`. */
+  /** Called when messages are pending, and at most once before each `take`. */
   readonly wake: () => void;
-  /** Limits the time for calls in one turn of the event loop, so that a message of large calls does not delay other work. */
+  /** Limits the time for calls in one turn of the event loop, so that a message with large calls does not delay other work. */
   readonly turn: { mayAct(): boolean; wait(act: () => void): void };
 }
 
 /** A method or route that a worker may call. */
 type ForwardableMethod = {
-  /** The service name in logs. */
+  /** The service name that appears in logs. */
   readonly service: string;
   readonly name: string;
 } & (
@@ -50,9 +50,9 @@ export class ForwardedCalls {
   readonly #outbox: ObjectBuffer<SentError>;
   readonly #methods: ReadonlyMap<string, ForwardableMethod>;
   readonly #streams = new Map<number, SentStream>();
-  /** The `onOver` callbacks of calls without an answer, by id. */
+  /** The `onOver` callbacks of unanswered calls, by id. */
   readonly #waiting = new Map<number, () => void>();
-  /** Messages that are not completely processed, the oldest first. */
+  /** Messages that are not completely processed, oldest first. */
   readonly #heard: { readonly reader: MessageBufferReader; readonly callers: CallRequests["callers"] }[] = [];
   #isWaiting = false;
   #isClosed = false;
@@ -63,7 +63,7 @@ export class ForwardedCalls {
     this.#methods = new Map(options.services.flatMap(methodsOf));
   }
 
-  /** Returns and removes the messages to send, in the order of the answers. Undefined when there are none. */
+  /** Returns and removes the messages to send, in the order of the answers. Undefined if there are none. */
   take(): CallAnswers | undefined {
     const taken = this.#outbox.take();
     return taken && { said: taken.said, errors: taken.objects };
@@ -138,7 +138,7 @@ export class ForwardedCalls {
     }
   }
 
-  // HOT: once per registration and once per renewal.
+  // HOT: runs once per registration and once per renewal.
   #begin(call: WorkerCall, request: Uint8Array, context: CallContext): void {
     const { method } = call;
     try {
@@ -198,7 +198,7 @@ export class ForwardedCalls {
   }
 }
 
-/** Returns the methods of a service that can be forwarded, and its routes, by path. */
+/** Returns the methods of a service that can be forwarded and its routes, by path. */
 function methodsOf({ desc, handlers, routes = [] }: ForwardedService): readonly (readonly [string, ForwardableMethod])[] {
   const rpcs = desc.methods.flatMap((method) => {
     const handler = handlers[method.localName];
@@ -245,11 +245,11 @@ function routeMethod({ path, answer }: HttpRoute): ForwardableMethod {
 interface SentStreamPorts {
   readonly now: () => Time;
   readonly message: (bytes: Uint8Array) => void;
-  /** Called when the stream is over and its source is closed. */
+  /** Called when the stream has ended and its source is closed. */
   readonly end: (thrown: unknown) => void;
 }
 
-/** An open stream of a worker. Its source is pulled only when the worker has requested a message, so that no messages are buffered. */
+/** An open stream for a worker. The source is pulled only when the worker has requested a message, so that no messages are buffered. */
 class SentStream {
   readonly #source: StreamSource;
   readonly #ports: SentStreamPorts;
@@ -272,7 +272,7 @@ class SentStream {
     this.#pull();
   }
 
-  /** Called when the worker requests one more message. */
+  /** Called when the worker requests another message. */
   more(): void {
     this.#isAsked = true;
     if (this.#isWoken || this.#source.isDrained !== true) this.#pull();
@@ -294,7 +294,7 @@ class SentStream {
     if (!this.#isPulling) this.#finish(error);
   }
 
-  /** Pulls the next message. A source may call `wake` during its own pull. The loop handles that without recursion. */
+  /** Pulls the next message. A source may call `wake` while it is being pulled. The loop handles such a call without recursion. */
   #pull(): void {
     if (this.#isOver) return;
     if (this.#isPulling || !this.#isAsked) {

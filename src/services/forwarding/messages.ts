@@ -1,21 +1,27 @@
 /**
- * The messages between a read worker and the main thread about forwarded calls. A message has three lists, of numbers, texts and bytes, as in the
- * feed of a copy, because such lists are the cheapest to move to another thread.
+ * The messages about forwarded calls between a read worker and the main thread. A message consists of three lists, for numbers, texts and bytes, as
+ * in the feed of a copy, because such lists are the cheapest to move to another thread.
  */
 import { type ChangeMessage, MessageBuffer } from "../../catalog/copy/change-codec.ts";
 import { assert, type SentError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { RouteAnswer, RouteParameters } from "../service.ts";
 
-/** Codes of messages from the worker, each followed by the id of a call. The sender writes and the receiver reads the fields in the listed order. */
+/**
+ * Codes of messages from the worker. Each code is followed by the id of a call. The sender writes the fields in the listed order, and the receiver
+ * reads them in the same order.
+ */
 export const ASKED = {
-  /** Starts a call with one answer: the index of its caller in `callers`, the path of its rpc or route, its request id, the bytes of its request. */
+  /**
+   * Starts a call with one answer. Fields: the index of its caller in `callers`, the path of its rpc or route, its request id, and the bytes of its
+   * request.
+   */
   CALL: 1,
-  /** Starts a call that is answered with a stream, with the same fields. The main thread may send one message. */
+  /** Starts a call that is answered with a stream. The fields are the same. The call permits the main thread to send one message. */
   OPEN: 2,
-  /** Permits one more message of the stream. */
+  /** Permits one more message on the stream. */
   MORE: 3,
-  /** Reports that the client no longer waits for the answer, or no longer reads the stream. */
+  /** Reports that the client is no longer waiting for the answer, or is no longer reading the stream. */
   CLOSE: 4,
 } as const;
 
@@ -24,15 +30,15 @@ export interface CallRequests {
   readonly callers: readonly Caller[];
 }
 
-/** Codes of messages from the main thread, each followed by the id of a call. */
+/** Codes of messages from the main thread. Each code is followed by the id of a call. */
 export const ANSWERED = {
-  /** Ends the call: the bytes of its answer. */
+  /** Ends the call. Field: the bytes of its answer. */
   ANSWER: 1,
-  /** Ends the call or the stream with an error: its index in `errors`. */
+  /** Ends the call or the stream with an error. Field: the index of the error in `errors`. */
   FAILED: 2,
   /** Reports that the stream is open. */
   OPENED: 3,
-  /** Carries one message of the stream. */
+  /** Carries one message on the stream. */
   MESSAGE: 4,
   /** Ends the stream. */
   ENDED: 5,
@@ -53,7 +59,7 @@ export function decodeParameters(bytes: Uint8Array): RouteParameters {
   return JSON.parse(textOf(bytes)) as RouteParameters;
 }
 
-/** Encodes the page of a route. */
+/** Encodes the page that a route returned. */
 export function encodeRouteAnswer(answer: RouteAnswer): Uint8Array {
   assert(answer.kind === "page", "forwarded route has a streamed answer");
   return Buffer.from(JSON.stringify(answer));
@@ -68,7 +74,7 @@ function textOf({ buffer, byteOffset, length }: Uint8Array): string {
   return Buffer.from(buffer, byteOffset, length).toString();
 }
 
-/** Collects messages, and the objects of one type that they refer to, until `take` is called. */
+/** Collects messages, and the objects of one type to which they refer, until `take` is called. */
 export class ObjectBuffer<T> {
   readonly out = new MessageBuffer();
   readonly #wake: () => void;
@@ -76,7 +82,7 @@ export class ObjectBuffer<T> {
   #places = new Map<T, number>();
   #isAwake = false;
 
-  /** `wake` is called when there are messages, and at most once before each `take`. */
+  /** `wake` is called when messages are pending, and at most once before each `take`. */
   constructor(wake: () => void) {
     this.#wake = wake;
   }
@@ -88,7 +94,9 @@ export class ObjectBuffer<T> {
     this.#wake();
   }
 
-  /** Returns the index of an object. The object is sent only once even if several messages refer to it. All calls of a stream have the same caller. */
+  /**
+   * Returns the index of an object. The object is sent only once even if several messages refer to it. All calls on a stream have the same caller.
+   */
   place(object: T): number {
     const known = this.#places.get(object);
     if (known !== undefined) return known;
@@ -96,7 +104,7 @@ export class ObjectBuffer<T> {
     return this.#objects.push(object) - 1;
   }
 
-  /** Returns and removes all messages since the last call. Undefined when there are none. */
+  /** Returns and removes all messages since the last call. Undefined if there are none. */
   take(): { readonly said: ChangeMessage; readonly objects: readonly T[] } | undefined {
     this.#isAwake = false;
     if (this.out.isEmpty) return undefined;

@@ -1,4 +1,4 @@
-/** The services of a read worker. It answers calls from its copy of the catalog and forwards all other calls to the main thread. */
+/** The services of a read worker. The services answer calls from the worker's copy of the catalog, and forward all other calls to the main thread. */
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../lib/errors.ts";
 import { resolverService } from "../discovery/discovery.ts";
@@ -11,15 +11,15 @@ import type { CallForwarder } from "./call-forwarder.ts";
 const MISSES: ReadonlySet<string> = new Set(["not_found", "in_maintenance"]);
 
 export interface WorkerServicesParts {
-  /** The handlers of calls that the worker answers itself. */
+  /** The handlers for calls that the worker answers itself. */
   readonly reads: ReadHandlers;
   /** The routes of the main thread, by service name. */
   readonly routes: Readonly<Record<string, readonly RouteRow[]>>;
-  /** Whether the node has summaries, so that it can redirect callers of a name without a local entry. */
+  /** Whether the node has summaries, so that it can redirect callers if a name has no local entry. */
   readonly hasSummaries: boolean;
 }
 
-/** Returns the services without the DnsService handlers that read names from the catalog. Listeners add these handlers. */
+/** Returns the services without the DnsService handlers that read names from the catalog. The listeners add these handlers. */
 export function workerServices(calls: CallForwarder, { reads, routes, hasSummaries }: WorkerServicesParts): readonly ServiceDefinition[] {
   const handlers = hasSummaries ? withSummaries(reads, calls) : reads.handlers;
   const own = [{ desc: DiscoveryService, handlers, routes: reads.routes }, resolverService(reads.resolveName)];
@@ -38,7 +38,8 @@ function withSummaries(reads: ReadHandlers, calls: CallForwarder): ServiceDefini
     try {
       return resolve.handle(request, context);
     } catch (error) {
-      // Names that the policy hides are not forwarded: clients must not be redirected for them, and the audit log would have a second refusal.
+      // Names that the policy hides are not forwarded, because clients must not be redirected for them, and a second refusal would appear in the
+      // audit log.
       if (!(error instanceof WaymarkError) || !MISSES.has(error.reason) || !reads.maySee(request, context.caller)) throw error;
       return proxied.handle(request, context);
     }

@@ -1,16 +1,19 @@
-/** A queue that runs calls that check or change the policy one at a time, in fair turns of the callers. Calls beyond a budget of bytes are rejected. */
+/**
+ * A queue for calls that check or change the policy. The queue runs one call at a time, and schedules callers fairly. Calls that exceed a budget of
+ * bytes are rejected.
+ */
 import { FairShareLimiter } from "../../discovery/checks/fair-share-limiter.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { callerKey } from "../../policy/limits/rate-limits.ts";
 import type { CallContext } from "../service.ts";
 
-/** Largest total size of the sets of all calls in the queue, including the running call. */
+/** Largest total size of the sets in all queued calls, including the running call. */
 const MAX_HELD_BYTES = 16 * 1024 * 1024;
 /** Largest size for one tenant or principal. This limit never rejects a call if its caller has no other call in the queue. */
 const MAX_CALLER_BYTES = MAX_HELD_BYTES / 4;
-/** Smallest size that is counted for a call, so that the budget also bounds the number of small calls. */
+/** Minimum size that is counted for a call, so that the budget also limits the number of small calls. */
 const MIN_CALL_BYTES = 64 * 1024;
-/** Approximate ratio of the decoded to the encoded size of a set of many ids. The ratio is larger for sets of many short windows. */
+/** Approximate ratio of the decoded size to the encoded size, for a set with many ids. The ratio is larger for sets with many short windows. */
 const DECODED_RATIO = 4;
 const RETRY_MS = 1000;
 
@@ -20,15 +23,15 @@ export function decodedSizeOf(encodedBytes: number): number {
 }
 
 export class PolicyQueue {
-  /** Has one slot, for the running call. Each queued item is a function that starts its call. */
+  /** Has a single slot, for the running call. Each queued item is a function that starts its call. */
   readonly #slot = new FairShareLimiter<() => void>({ slotCount: 1, reservedCount: 0 });
   #heldBytes = 0;
-  /** Bytes by caller. Callers without a call in the queue are not in the map. */
+  /** Bytes by caller. Callers that have no call in the queue are not in the map. */
   readonly #callers = new Map<string, number>();
 
   /**
-   * Runs the work in the turn of its caller. Throws `discovery_rate_limited` if too much work is queued; no role is exempt. A call that ends while
-   * it waits leaves the queue.
+   * Runs the work when it is the caller's turn. Throws `discovery_rate_limited` if too much work is queued; no role is exempt. A call that ends while
+   * it is waiting is removed from the queue.
    */
   async run<T>(context: CallContext, setBytes: number, work: () => Promise<T>): Promise<T> {
     const sizeBytes = Math.max(setBytes, MIN_CALL_BYTES);
@@ -46,8 +49,8 @@ export class PolicyQueue {
   }
 
   /**
-   * Returns the error for a request of this size if the queue has no room for its decoded set. The check precedes decoding, because even the set of a rejected
-   * call uses memory until it is garbage-collected.
+   * If the queue has no room for the decoded set of a request with this size, returns the error. The check is made before decoding, because even the
+   * set in a rejected call uses memory until it is garbage-collected.
    */
   refuseEarly(requestBytes: number): WaymarkError | undefined {
     return this.#hasRoom(decodedSizeOf(requestBytes)) ? undefined : refused("there are");
@@ -65,7 +68,7 @@ export class PolicyQueue {
   #turn(key: string, context: CallContext): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#slot.enqueue(key, resolve);
-    // Once the call runs, neither line has an effect.
+    // Once the call is running, these two lines have no effect.
     context.onOver = () => {
       this.#slot.cancel(key, resolve);
       reject(new WaymarkError("deadline_exceeded", "the call ended while it was queued behind other policy calls"));

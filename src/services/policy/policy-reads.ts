@@ -1,4 +1,7 @@
-/** Handlers that read the policy in force: its status, its rules and its verdicts. Nodes and resolvers share them, and they need no store. */
+/**
+ * Handlers that read the policy in force: its status, its rules and its verdicts. Nodes and resolvers share these handlers, which do not need a
+ * store.
+ */
 import { create, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope as WireScope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -23,7 +26,7 @@ import type { CallContext, HttpRoute, MethodHandler } from "../service.ts";
 
 export interface PolicyReadsParts {
   readonly engine: PolicyEngine;
-  /** Returns the region of a cluster. Empty when it is unknown. */
+  /** Returns the region of a cluster. Empty if it is unknown. */
   readonly regionOf: (clusterId: string) => string;
   /** Describes a newer version that is not in force on this server, with the reason. Empty if there is none. */
   readonly notTaken: () => string;
@@ -66,7 +69,8 @@ export function policyReads(parts: PolicyReadsParts): {
         path: "/discovery/policy",
         parameters: ["namespace"],
         rpc: "policyStatus",
-        // With a namespace, the answer includes the caller's view of it, as in `Explain`. Owners of the namespace may request that too.
+        // If the request names a namespace, the answer includes the caller's view of it, as in `Explain`. Owners of the namespace may make such a
+        // request too.
         rpcWith: { namespace: "explain" },
         answer: ({ namespace }, context) => {
           checkKnown();
@@ -81,7 +85,7 @@ function exported({ engine: { inForce } }: PolicyReadsParts) {
   return create(ExportPolicyResponseSchema, inForce === undefined ? {} : { policy: encodePolicySet(inForce.set, inForce.number) });
 }
 
-/** Returns the status as JSON. With a namespace, it includes the verdict on the caller's view of that namespace. */
+/** Returns the status as JSON. If a namespace is given, the status includes the verdict on the caller's view of that namespace. */
 function statusPage(parts: PolicyReadsParts, namespace: string | undefined, context: CallContext): JsonValue {
   const status = toJson(PolicyStatusResponseSchema, statusOf(parts, context), { alwaysEmitImplicit: true });
   if (namespace === undefined || typeof status !== "object" || status === null || Array.isArray(status)) return status;

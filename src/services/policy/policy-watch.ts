@@ -1,4 +1,7 @@
-/** Implements PolicyService.WatchPolicy: sends the versions that may be in force on a resolver in parts, and then the epoch of the policy in force on this server. */
+/**
+ * Implements PolicyService.WatchPolicy: first sends the versions that may be in force on a resolver, in parts, and then the epoch of the policy in
+ * force on this server.
+ */
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { WatchPolicyResponseSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { Time } from "../../lib/machine.ts";
@@ -14,15 +17,15 @@ export interface PolicyWatchParts {
   readonly history: () => readonly HistoryItem[];
   /** Returns the epoch of the policy in force on this server. */
   readonly epoch: () => string;
-  /** Returns the bytes of a version that is just coming into force. Undefined for all other versions. */
+  /** Returns the bytes of a version that is currently coming into force. Undefined for all other versions. */
   readonly encodedNow: (place: VersionPlace) => Uint8Array | undefined;
-  /** Returns the bytes of a version. Undefined when another version replaced it, or it cannot be read now. Never rejects. */
+  /** Returns the bytes of a version. Undefined if another version has replaced it, or if it cannot be read now. Never rejects. */
   readonly encoded: (place: VersionPlace) => Promise<Uint8Array | undefined>;
   /** The versions that the reader has. */
   readonly known: readonly VersionPlace[];
   readonly servedBy: string;
   readonly via: readonly string[];
-  /** Calls `wake` at each change of the policy, and several times a second, until the returned function is called. */
+  /** Calls `wake` at each policy change, and also several times a second, until the returned function is called. */
   readonly onChange: (wake: () => void) => () => void;
 }
 
@@ -35,11 +38,11 @@ interface VersionInTransit {
   offset: number;
 }
 
-/** One stream. It keeps the bytes of at most one version in memory. */
+/** One stream. The stream keeps the bytes of at most one version in memory. */
 export class PolicyWatch implements StreamSource {
   readonly endsAtDrain = true;
   readonly #parts: PolicyWatchParts;
-  /** The versions that the reader has, as texts from `nameOf`. */
+  /** The versions that the reader has, as texts returned by `nameOf`. */
   readonly #had: Set<string>;
   #sending: VersionInTransit | undefined;
   /** The last state sent to the reader. */
@@ -88,7 +91,7 @@ export class PolicyWatch implements StreamSource {
     const bytes = await this.#parts.encoded(sending.place);
     if (this.#sending !== sending) return;
     sending.bytes = bytes;
-    // Either another version replaced this one and is read next, or the store is unreachable and the next pull tries again.
+    // Either another version has replaced this one and is read next, or the store is unreachable and the next pull tries again.
     if (bytes === undefined) this.#sending = undefined;
     else this.#wake?.();
   }
@@ -114,7 +117,7 @@ export class PolicyWatch implements StreamSource {
   }
 }
 
-/** Returns the newest version and, after each version with a stage, the next older one, which is in force for readers outside the stage. */
+/** Returns the newest version and, after each version with a stage, the next older one, which is in force for readers that are not in the stage. */
 function wantedOf(history: readonly HistoryItem[]): readonly VersionPlace[] {
   const wanted: VersionPlace[] = [];
   for (const { facts, isSuperseded } of history) {

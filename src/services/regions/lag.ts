@@ -24,7 +24,7 @@ export interface ExportReport {
 }
 
 export interface BorderReport extends BorderBacklog {
-  /** `links` counts this node's links with the cluster, `regionLinks` the links between the two regions. */
+  /** `links` counts this node's links to the cluster, and `regionLinks` counts the links between the two regions. */
   readonly links: number;
   readonly regionLinks: number;
 }
@@ -40,7 +40,7 @@ export interface SummaryLag {
   readonly sources: readonly SourceReport[];
 }
 
-/** Encodes the report as fields of the answer. */
+/** Encodes the report as fields in the answer. */
 export function wireSummaryLag(
   { exports, borders, sources }: SummaryLag,
   time: Time,

@@ -1,4 +1,7 @@
-/** SummaryQuery and SummaryWatch of a node without cluster keys. Queries are computed on demand from its own cluster, and watches are rejected. */
+/**
+ * SummaryQuery and SummaryWatch on a node without cluster keys. Answers to queries are computed on demand from the node's own cluster, and watches
+ * are rejected.
+ */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -30,7 +33,7 @@ export interface OnDemandParts {
   readonly allowsViewerOverride: boolean;
   /** `summary.ttl`. */
   readonly summaryTtlMs: number;
-  /** Yields to other work of this thread. */
+  /** Yields to other work on this thread. */
   readonly pause: () => Promise<void>;
   readonly onRead: (caller: Caller, namespace: string) => void;
 }

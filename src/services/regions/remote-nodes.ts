@@ -1,4 +1,7 @@
-/** Adds the ingress nodes of clusters in other regions to the lists of nodes. They come from beacons and are not members (docs/design/summaries.md, Reading). */
+/**
+ * Adds the ingress nodes of clusters in other regions to the lists of nodes. The ingress nodes come from beacons and are not members
+ * (docs/design/summaries.md, Reading).
+ */
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, EntryKind, EntrySchema, Scope as WireScope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -8,7 +11,7 @@ import { decodePageToken, encodePageToken } from "../../catalog/query/query.ts";
 import { fnv64, hashHex } from "../../lib/hash64.ts";
 import type { IngressNode } from "../../summary/summary.ts";
 
-/** The content of the last beacon of a cluster in another region. */
+/** The content of the last beacon from a cluster in another region. */
 export interface RemoteCluster {
   readonly clusterId: string;
   /** The region of the cluster according to the settings. */
@@ -22,7 +25,7 @@ export interface RemoteCluster {
 export interface RemoteNode {
   readonly cluster: RemoteCluster;
   readonly node: IngressNode;
-  /** The number of the node in its beacon, from 1. Beacons contain no names of nodes. */
+  /** The number of the node in its beacon, starting from 1. Beacons do not contain node names. */
   readonly number: number;
 }
 
@@ -50,14 +53,14 @@ export function remotePage(
   return { page, nextToken: `${MARK}${encodePageToken(last === undefined ? START : placeOf(last), hash)}` };
 }
 
-/** A position before all ingress nodes, for a page that members fill completely. */
+/** A position before all ingress nodes, for a page that is already full of members. */
 const START = "\u0001";
 
 function placeOf({ cluster, number }: RemoteNode): string {
   return `${cluster.clusterId}\0${String(number).padStart(3, "0")}`;
 }
 
-/** Returns the node as a peer. It has no node id and no status, because it is not a member. */
+/** Returns the node as a peer. The peer has no node id and no status, because the node is not a member. */
 export function remotePeer({ cluster, node }: RemoteNode): Peer {
   const { clusterId, region, heardWallMs } = cluster;
   return create(PeerSchema, {

@@ -1,4 +1,4 @@
-/** The calls of ResolverService about the cache of a resolver: its statistics and its operations. Each operation leaves an audit record. */
+/** The calls of ResolverService that concern the cache of a resolver: its statistics and its operations. Each operation writes an audit record. */
 import { create, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
 import { type Duration, DurationSchema, durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -76,7 +76,7 @@ export function cacheRoutes({ statistics, servedBy }: CacheParts): readonly Http
   ];
 }
 
-/** Runs an operation on the cache. Resolves with the number of affected entries. Rejects with the error of the operation. */
+/** Runs an operation on the cache. Resolves with the number of affected entries. Rejects with the operation's error. */
 async function actOn(
   { act: begin, audit }: CacheParts,
   { act, namespaces }: Pick<OperationRequest, "act" | "namespaces">,
@@ -100,7 +100,10 @@ async function actOn(
   }
 }
 
-/** The fields that every answer about the cache has. The type makes `statsOf` fail to compile if a new field is missing, which would otherwise be 0. */
+/**
+ * The fields that all answers about the cache have in common. Because of this type, `statsOf` does not compile if a new field is missing, which would
+ * otherwise be 0.
+ */
 type AlwaysReported = Exclude<keyof CacheStatsResponse, keyof Message | "age" | "lag">;
 
 function statsOf(statistics: ResolverStatistics) {

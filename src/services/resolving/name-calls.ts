@@ -1,7 +1,7 @@
 /**
- * Answers calls for names on a resolver. It checks the policy version, then the verdict on the namespace, and then reads watched or fetched data.
- * After a wait it repeats all steps, because the received data may have changed their results (semantics.md, Resolver). The code itself never waits,
- * so the simulator can run it too.
+ * Answers calls that request names from a resolver. Each call first checks the policy version and the verdict on the namespace, and then reads
+ * watched or fetched data. After a wait, all steps are repeated, because the received data may have changed their results (semantics.md, Resolver).
+ * The code itself never waits, so the simulator can run it too.
  */
 import { askedCount, type QueriedName } from "../../catalog/query/instances.ts";
 import { joinUnreachable } from "../../catalog/unreachable-nodes.ts";
@@ -14,14 +14,14 @@ import type { ResolverPorts } from "./ports.ts";
 
 const RETRY_MS = 500;
 
-/** Error reasons of a server that cannot answer any request now. */
+/** Error reasons from a server that currently cannot answer any request. */
 export const AWAY: ReadonlySet<string> = new Set(["not_ready", "deadline_exceeded", "draining", "store_unavailable"]);
 
-/** A request for names of one namespace. */
+/** A request for names in one namespace. */
 export interface NamesRequest {
   readonly caller: Caller;
   readonly names: readonly QueriedName[];
-  /** Largest age of the answer that the caller accepts, in ms. Undefined when the caller sets no limit. */
+  /** Largest age that the caller accepts for the answer, in ms. Undefined if the caller does not set a limit. */
   readonly maxAgeMs: number | undefined;
 }
 
@@ -35,9 +35,12 @@ export interface NameCallsParts extends Pick<ResolverPorts, "ask"> {
 }
 
 export type NamesOutcome =
-  /** The entries are available in this turn of the event loop, and possibly not in the next. Hidden entries are reported as absent. */
+  /** The entries are available in this turn of the event loop, but possibly not in the next. Hidden entries are reported as absent. */
   | { readonly kind: "here"; readonly answer: AnswerQuality }
-  /** The policy is missing, or the received data is already outdated. No answer is allowed. The caller repeats the call when the policy has arrived. */
+  /**
+   * The policy is missing, or the received data is already outdated. The call must not be answered now. The caller repeats the call when the policy
+   * has arrived.
+   */
   | { readonly kind: "again" }
   | { readonly kind: "refused"; readonly error: WaymarkError };
 
@@ -51,8 +54,8 @@ export class NameCalls {
   }
 
   /**
-   * Returns the outcome, or undefined when names must be fetched: `told` is then called once, in the turn in which the last name arrives. `isAgain` is
-   * true for a repeated call, so that the statistics count the call and its namespace only once.
+   * Returns the outcome, or undefined if names must be fetched. In that case `told` is called once, in the turn in which the last name arrives.
+   * `isAgain` is true for a repeated call, so that the statistics count the call and its namespace only once.
    */
   ask(asked: NamesRequest, { isAgain, time }: { readonly isAgain: boolean; readonly time: Time }, told: (outcome: NamesOutcome) => void) {
     const { machine, isSeen } = this.#parts;
@@ -61,18 +64,18 @@ export class NameCalls {
     if (!isPolicyHere(machine, namespace)) return AGAIN;
     // A caller that may not see the namespace gets an empty answer, and its call has no effect on the cache.
     if (names.length === 0 || !isSeen(caller, namespace)) return here([machine.hiddenAnswer(namespace, time)]);
-    // The statistics count a query as one answer, regardless of its number of names and kinds.
+    // The statistics count a query as one answer, regardless of how many names and kinds it requests.
     const isOne = names.length === 1;
     const isWhole = !isOne && !isAgain;
     const known: AnswerQuality[] = [];
     let waitCount = 0;
     let isOver = false;
     const tell = (outcome: NamesOutcome): void => {
-      // After an error for one name, the results of the other names are ignored.
+      // After an error for one name, the results for the other names are ignored.
       if (!isOver) told(outcome);
       isOver = true;
     };
-    /** Names without an answer from a server in time, for which older answers exist. */
+    /** Names for which no server answered in time but older answers exist. */
     let unheard: Set<QueriedName> | undefined;
     const arrived = (error: WaymarkError | undefined, name: QueriedName): void => {
       waitCount -= 1;
@@ -104,7 +107,7 @@ export class NameCalls {
     return isWaiting ? undefined : here(known);
   }
 
-  /** Returns the error for a caller if no server answered in time and all names are known but too old. Undefined otherwise. */
+  /** Returns the error for a caller if no server answered in time and the answers for all names exist but are too old. Undefined otherwise. */
   tooOld({ names, maxAgeMs }: NamesRequest): WaymarkError | undefined {
     if (!names.every((name) => this.#isHere(name))) return undefined;
     return tooStale(new WaymarkError("deadline_exceeded", "no server answered in time"), maxAgeMs);
@@ -114,7 +117,7 @@ export class NameCalls {
   #arrived(names: readonly QueriedName[], unheard: ReadonlySet<QueriedName> | undefined): NamesOutcome {
     const { machine, now } = this.#parts;
     if (!isPolicyHere(machine, names[0]?.namespace ?? "")) return AGAIN;
-    // A name that was evicted while another name arrived is unknown again, which is not the same as absent.
+    // A name that was evicted while another name arrived is unknown again, which is different from absent.
     if (!names.every((name) => this.#isHere(name))) return { kind: "refused", error: noRoom() };
     const time = now();
     const answers = names.map((name) =>
@@ -126,26 +129,26 @@ export class NameCalls {
     return known.length < names.length ? AGAIN : here(known);
   }
 
-  /** Returns whether an old answer can be served as stale. Answers do not expire while no server responds. */
+  /** Returns whether an old answer can be served as stale. Answers do not expire while servers do not respond. */
   #isTellable({ reason }: WaymarkError, name: QueriedName, maxAgeMs: number | undefined): boolean {
     const { machine, now } = this.#parts;
     if (maxAgeMs !== undefined || !AWAY.has(reason)) return false;
     return machine.isComplete(name.namespace) || machine.lastAnswer(name, now()) !== undefined;
   }
 
-  /** Returns the error for the call. It is `too_stale` only if the name is known. */
+  /** Returns the error for the call. The error is `too_stale` only if the name is known. */
   #refused(error: WaymarkError, name: QueriedName, maxAgeMs: number | undefined): NamesOutcome {
     return { kind: "refused", error: this.#isHere(name) ? tooStale(error, maxAgeMs) : error };
   }
 
-  /** Returns whether there is an answer for a name, regardless of its age. */
+  /** Returns whether there is an answer for a name, regardless of the age of the answer. */
   #isHere(name: QueriedName): boolean {
     const { machine } = this.#parts;
     return machine.isComplete(name.namespace) || machine.hasFetched(name);
   }
 }
 
-/** Converts an error to `too_stale` if the caller has a limit for the age and no server can answer now. */
+/** Converts an error to `too_stale` if the caller has a limit on the age and no server can answer now. */
 export function tooStale(error: WaymarkError, maxAgeMs: number | undefined): WaymarkError {
   if (maxAgeMs === undefined || !AWAY.has(error.reason)) return error;
   const message = `the cached data of this resolver is older than max_staleness (${maxAgeMs} ms), and no upstream answers; retry in ${RETRY_MS} ms`;
@@ -158,7 +161,7 @@ function noRoom(): WaymarkError {
   });
 }
 
-/** Combines several answers: the largest age, and stale if one of them is stale. */
+/** Combines several answers: uses the largest age, and marks the result stale if one of them is stale. */
 function here(answers: readonly AnswerQuality[]): NamesOutcome {
   const [one] = answers;
   if (one !== undefined && answers.length === 1) return { kind: "here", answer: one };

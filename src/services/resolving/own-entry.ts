@@ -9,7 +9,7 @@ import { type ListenerAddress, withTls } from "../node-entry.ts";
 
 export interface ResolverFacts {
   readonly nodeId: string;
-  /** The zone of the resolver, which may differ from the zone of the node on which it registers. */
+  /** The zone of the resolver, which may differ from the zone of the node where it registers. */
   readonly zone: string;
   readonly version: string;
   /** Watched prefixes that are visible to everyone. An empty text is the prefix of all namespaces. */
@@ -24,16 +24,16 @@ const PROTOCOLS: readonly (readonly [string, string])[] = [
   ["http", "http"],
   ["dns", "udp"],
 ];
-/** Denotes the prefix of all namespaces, as in `resolver.namespaces`. */
+/** Denotes the prefix that covers all namespaces, as in `resolver.namespaces`. */
 const EVERYTHING = "*";
 /** Largest number of published prefixes. */
 const MAX_NAMED = 32;
-/** The default limit of a metadata value, in bytes. Prefixes are ASCII. */
+/** The default limit for a metadata value, in bytes. Prefixes are ASCII. */
 const MAX_VALUE_CHARS = 1024;
 
 /**
- * Returns the entry. Its scope is ZONE, because clients use resolvers of their own cluster. The serving node adds its region, which is also the region
- * of the resolver, because a resolver rejects upstream servers of another region.
+ * Returns the entry. The scope of the entry is ZONE, because clients use resolvers in their own cluster. The serving node adds its region, which is
+ * also the region of the resolver, because a resolver rejects upstream servers of another region.
  */
 export function resolverEntry({ nodeId, zone, version, followed, listeners }: ResolverFacts): Entry {
   return create(EntrySchema, {
@@ -52,7 +52,7 @@ export function resolverEntry({ nodeId, zone, version, followed, listeners }: Re
   });
 }
 
-/** Returns the entry for `<id>.node`, the name server of the zone, in the resolver's own DNS. It has only the host. */
+/** Returns the entry for `<id>.node`, which is the name server of the zone in the resolver's own DNS. The entry contains only the host. */
 export function nameServerView(facts: Pick<ResolverFacts, "nodeId" | "version" | "zone">, host: string): EntryView {
   const entry = resolverEntry({ ...facts, followed: [], listeners: {} });
   entry.nodeId = facts.nodeId;
@@ -60,7 +60,7 @@ export function nameServerView(facts: Pick<ResolverFacts, "nodeId" | "version" |
   return decodeEntry(toBinary(EntrySchema, entry), "live");
 }
 
-/** Joins the first prefixes in alphabetical order with commas, up to the limits. */
+/** Joins prefixes in alphabetical order with commas, up to the limits. */
 function named(followed: readonly string[]): string {
   let text = "";
   for (const prefix of followed
@@ -75,8 +75,8 @@ function named(followed: readonly string[]): string {
 }
 
 /**
- * Returns the prefixes that a resolver may publish. Every caller may read its entry, so it omits prefixes that policy hides from a caller without
- * tenant and cluster. Publishing them would reveal that the namespace exists and that clients use it.
+ * Returns the prefixes that a resolver may publish. Every caller may read the resolver's entry, so it omits prefixes that policy hides from a caller
+ * without tenant and cluster. Publishing such prefixes would reveal that the namespaces exist and that clients use them.
  */
 export function namedPrefixes(prefixes: readonly string[], policy: Pick<Policy, "viewer">): readonly string[] {
   return prefixes.filter((prefix) => prefix === "" || policy.viewer(prefix, { clusterId: "", tenant: "" }).allowed);

@@ -4,13 +4,13 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { PolicySource } from "../../policy/set/verdict.ts";
 import type { ResolverPorts } from "./ports.ts";
 
-/** Time in ms for which a call waits for a known version of the policy to arrive. */
+/** How long a call waits for a known version of the policy to arrive, in ms. */
 const WAIT_MS = 500;
-/** Largest number of attempts for a call whose data or policy changes while it runs. */
+/** Largest number of attempts for a call if the data or policy changes while the call runs. */
 export const TRIES = 4;
 const RETRY_MS = 500;
 
-/** Returns whether a call about this namespace can be answered now. Namespaces of the control plane need no policy. */
+/** Returns whether a call about this namespace can be answered now. Namespaces of the control plane do not need a policy. */
 export function isPolicyHere({ policy }: Pick<ResolverPorts["machine"], "policy">, namespace: string): boolean {
   return policy.isReady || (namespace !== "" && isControlNamespace(namespace));
 }
@@ -29,7 +29,7 @@ export class PolicyGate {
     return isPolicyHere(this.#ports.machine, namespace);
   }
 
-  /** Throws `not_ready` unless `isOpen`. Calls check this again after every wait, because the received data may have named a newer policy. */
+  /** Throws `not_ready` unless `isOpen`. Calls check this again after every wait, because the received data may refer to a newer policy. */
   check(namespace: string): void {
     if (this.isOpen(namespace)) return;
     throw new WaymarkError("not_ready", "this resolver is waiting for the current policy from an upstream", {
@@ -37,7 +37,10 @@ export class PolicyGate {
     });
   }
 
-  /** Runs `act` when the gate is open, after a short wait if necessary. Rejects as `check` throws if the policy does not arrive in time. */
+  /**
+   * Runs `act` when the gate is open, after a short wait if necessary. If the policy does not arrive in time, rejects with the error that `check`
+   * throws.
+   */
   whenOpen<T>(namespace: string, act: () => T | Promise<T>): T | Promise<T> {
     if (this.isOpen(namespace)) return act();
     return this.#ports
@@ -49,7 +52,7 @@ export class PolicyGate {
   }
 
   /**
-   * Returns the result of `ask`. It repeats `ask` until the same policy was in force during the whole call and is not older than the policies under
+   * Returns the result of `ask`. Repeats `ask` until the same policy was in force during the whole call and is not older than the policies under
    * which the result was made.
    */
   async judged<T>(namespace: string, ask: () => Promise<T>): Promise<T> {

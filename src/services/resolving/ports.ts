@@ -1,4 +1,4 @@
-/** The interface between the services of a resolver and its process: the resolver machine, and calls to upstreams. */
+/** The interfaces that the services of a resolver use: the resolver machine, and calls to upstreams. */
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import type { QueriedName } from "../../catalog/query/instances.ts";
 import { isKnownAge } from "../../lib/duration.ts";
@@ -30,13 +30,16 @@ export interface ResolverPorts {
     | "via"
   >;
   /**
-   * Looks up a name for a caller that may see its namespace. Returns undefined when the name must be fetched: `told` is then called once, with the
-   * error, or in the turn in which the answer arrives. Throws `not_ready`.
+   * Looks up a name for a caller that may see its namespace. Returns undefined if the name must be fetched. In that case `told` is called once, with
+   * the error, or in the turn in which the answer arrives. Throws `not_ready`.
    */
   ask(name: QueriedName, asked: LookupOptions, told: (error: WaymarkError | undefined) => void): AnswerQuality | undefined;
   /** Proxies a call to the upstream. Rejects with the upstream's error, or with `not_ready` if there is no upstream. */
   call<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<MessageShape<O>>;
-  /** As `call`, with an encoded answer and optionally an encoded request. The call ends after `withinMs` if that is shorter than its usual timeout. */
+  /**
+   * Like `call`, but with an encoded answer and optionally an encoded request. The call ends after `withinMs` if that is shorter than the usual
+   * timeout.
+   */
   callBytes<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I> | Uint8Array,
@@ -44,13 +47,13 @@ export interface ResolverPorts {
   ): Promise<UpstreamAnswer>;
   /** Reports that an upstream sent data that no Waymark server can have sent. */
   readonly garbled: (upstream: string, fault: string) => void;
-  /** Called when the watched namespaces must change, or when a new policy version became known. */
+  /** Called when the watched namespaces must change, or when a new policy version becomes known. */
   adjust(): void;
-  /** Resolves with true as soon as `isSo` returns true, and with false after `withinMs`. Rejects with `draining` when this process stops. */
+  /** Resolves with true as soon as `isSo` returns true, or with false after `withinMs`. Rejects with `draining` when this process stops. */
   until(isSo: () => boolean, withinMs: number): Promise<boolean>;
 }
 
-/** Converts the age and source of an answer of the machine to the form of responses. An unknown age is counted from 1970. */
+/** Converts the age and source of an answer from the machine to the form that responses use. If the age is unknown, it is counted from 1970. */
 export function ageOf({ source, isStale, ageMs, unreachable }: AnswerQuality, { wallMs }: Time): AnswerAge {
   return {
     ageMs: Number.isFinite(ageMs) ? Math.round(ageMs) : wallMs,

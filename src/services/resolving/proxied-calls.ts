@@ -1,4 +1,7 @@
-/** ClusterMap and ListPeers of a resolver. It proxies them to its upstream, and caches the last answers for the time when no upstream is available. */
+/**
+ * ClusterMap and ListPeers on a resolver. The resolver proxies them to its upstream, and caches the last answers for times when no upstream is
+ * available.
+ */
 
 import { clone, create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
@@ -21,17 +24,17 @@ import type { ResolverPorts } from "./ports.ts";
 
 /** Largest number of cached answers per method. */
 const MAX_KEPT = 100;
-/** Time in ms for which an answer is reused without another call, so that many clients that start together cost the upstream one call. */
+/** How long an answer is reused without another call, in ms. If many clients start together, the upstream receives only one call. */
 const FRESH_MS = 1000;
 
-/** The fields that the answers of both methods have. */
+/** The fields that the answers of both methods have in common. */
 type CommonAnswerFields = Pick<ClusterMapResponse, "age" | "servedBy" | "source" | "stale">;
 
 export interface ProxiedCallsParts {
   readonly ports: Pick<ResolverPorts, "call">;
   readonly servedBy: string;
   readonly now: () => Time;
-  /** Returns the ids of nodes that have an entry in a namespace, or below it, that the caller may see. */
+  /** Returns the ids of the nodes that have at least one entry, visible to the caller, in a namespace or below it. */
   readonly holders: (namespace: string, context: CallContext) => Promise<ReadonlySet<string>>;
 }
 
@@ -53,10 +56,10 @@ export class ProxiedCalls {
     };
   }
 
-  /** Returns the advertised addresses of nodes, with ingress nodes first. Empty while no node is known. */
+  /** Returns the advertised addresses of nodes, with ingress nodes first. Empty while no nodes are known. */
   async urls(): Promise<readonly string[]> {
     try {
-      // Nodes of other regions do not serve this catalog.
+      // Nodes in other regions do not serve this catalog.
       const { nodes } = await this.#map(create(ClusterMapRequestSchema, { scope: Scope.REGION }));
       const isIngress = ({ capabilities }: (typeof nodes)[number]) => capabilities.includes("ingress");
       const inOrder = [...nodes.filter(isIngress), ...nodes.filter((node) => !isIngress(node))];
@@ -66,7 +69,10 @@ export class ProxiedCalls {
     }
   }
 
-  /** Applies the namespace filter on this resolver, because the upstream would apply it with the rights of this resolver instead of its caller. */
+  /**
+   * Applies the namespace filter on this resolver, because the upstream would apply it with the rights of this resolver instead of its caller's
+   * rights.
+   */
   async #clusterMap(request: ClusterMapRequest, context: CallContext): Promise<ClusterMapResponse> {
     const { namespaceFilter } = request;
     if (namespaceFilter === "") return this.#map(request);
@@ -106,7 +112,10 @@ class LastAnswers<A extends CommonAnswerFields> {
     this.#parts = parts;
   }
 
-  /** Returns a new answer to the request `name`. If `ask` rejects, returns the last answer, marked stale. Rejects as `ask` does if there is none. */
+  /**
+   * Returns a new answer to the request `name`. If `ask` rejects, returns the last answer, marked as stale. If there is no answer, rejects as `ask`
+   * does.
+   */
   async of(name: string, ask: () => Promise<A>): Promise<A> {
     const kept = this.#kept.get(name);
     const { monoMs } = this.#parts.now();

@@ -1,6 +1,7 @@
 /**
- * The reads of a resolver. They are the reads of a node, over watched and fetched data. Before each read, the resolver ensures that the requested data
- * is available and determines its age. Nothing is looked up, fetched or watched for a caller before the verdict on the namespace (semantics.md, Resolver).
+ * The read operations of a resolver. The operations are the same as on a node, but use watched and fetched data. Before each read, the resolver
+ * ensures that the requested data is available and determines its age. Nothing is looked up, fetched or watched for a caller before the verdict on
+ * the namespace is known (semantics.md, Resolver).
  */
 import { create, type Message } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -46,7 +47,7 @@ import { ageOf, type ResolverPorts } from "./ports.ts";
 import { type RetainedPage, retainedPage } from "./retained-entries.ts";
 import { encodedPage, FollowedSource, proxyQuery, querySourceOf, UPSTREAM_PART, type UpstreamPage } from "./upstream-query.ts";
 
-/** Time in ms for which a watch, or a call that needs a complete namespace, waits for the first snapshot. */
+/** How long a watch, or a call that needs a complete namespace, waits for the first snapshot, in ms. */
 const SNAPSHOT_WAIT_MS = 10_000;
 const RETRY_MS = 500;
 
@@ -76,11 +77,11 @@ interface ProxiedQuery {
   readonly caller: Caller;
 }
 
-/** The parameters of a watch: its filter, its viewer, and the caller whose share of the watched namespaces it uses. */
+/** The parameters of a watch: its filter, its viewer, and the caller whose quota of watched namespaces it uses. */
 interface FollowedFor {
   readonly filter: EntryFilter;
   readonly caller: Caller;
-  /** Undefined when the caller is a resolver. */
+  /** Undefined if the caller is a resolver. */
   readonly share: string | undefined;
 }
 
@@ -170,7 +171,7 @@ class ResolvingReads {
     return maxAgeMs !== undefined && machine.isComplete(namespace) && machine.followedAnswer(time).ageMs > maxAgeMs;
   }
 
-  /** Answers a call for a name with a query to the upstream, because the local data is too old. */
+  /** Answers a call for a name by querying the upstream, because the local data is too old. */
   async #namedUpstream(asked: NamedRequest, maxAgeMs: number | undefined, caller: Caller, context: CallContext): Promise<HandlerAnswer> {
     const { namespace, name, limit, pageToken } = asked;
     const kinds = [asked.kind === EntryKind.UNSPECIFIED ? EntryKind.SERVICE : asked.kind];
@@ -190,7 +191,7 @@ class ResolvingReads {
     }
   }
 
-  /** Answers from the cached data of these names, in this turn or in the turn in which the last of them arrives. */
+  /** Answers from the cached data for these names, either in this turn or in the turn in which the last of them arrives. */
   #answered<T>(
     asked: NamesRequest,
     context: CallContext,
@@ -207,7 +208,7 @@ class ResolvingReads {
           throw outcome.error;
       }
     };
-    // HOT: a hit does not wait and creates no promise.
+    // HOT: a cache hit does not wait and does not create a promise.
     let later: (outcome: NamesOutcome) => void = () => {};
     const outcome = this.#names.ask(asked, { isAgain: tries < TRIES, time: context.time }, (told) => later(told));
     if (outcome !== undefined) return goOn(outcome, context.time);
@@ -221,7 +222,9 @@ class ResolvingReads {
     return waiting.promise;
   }
 
-  /** Rejects a call with `too_stale` shortly before its deadline, if an answer exists but is too old. The deadline error would not give this reason. */
+  /**
+   * Rejects a call with `too_stale` shortly before its deadline, if an answer exists but is too old. The deadline error would not state this reason.
+   */
   #endInTime(
     asked: NamesRequest,
     { deadlineMonoMs, time }: CallContext,
@@ -236,7 +239,10 @@ class ResolvingReads {
     this.#ports.until(isOver, UPSTREAM_PART * (deadlineMonoMs - time.monoMs)).then(late, () => {});
   }
 
-  /** Repeats a call, because the received data names a policy that has not arrived, or is already outdated. The statistics count the call once. */
+  /**
+   * Repeats a call because the received data names a policy that has not arrived, or because the data is already outdated. The statistics count such
+   * a call only once.
+   */
   async #askedAgain<T>(
     asked: NamesRequest,
     context: CallContext,
@@ -262,7 +268,7 @@ class ResolvingReads {
     if (!request.forResolver && this.#isHidden(filter, caller)) return hereAs(machine.hiddenAnswer(baseOfFilter(filter), time));
     const named = namesOf(request);
     const source = named === undefined ? querySourceOf(filter, machine.isComplete.bind(machine)) : this.#querySourceOfAliases(filter);
-    // Queries of resolvers are proxied unchanged, because the rules for viewers do not apply to them.
+    // Queries from resolvers are proxied unchanged, because the rules for viewers do not apply to them.
     if (source.from === "names" && !request.forResolver)
       return this.#answered<HandlerAnswer>({ caller, names: source.names, maxAgeMs }, context, (asked) =>
         this.#node.query(request, asked, filter),
@@ -280,7 +286,7 @@ class ResolvingReads {
     return this.#passed({ request, filter, caller }, context, here);
   }
 
-  /** Returns whether policy hides everything that a query covers: a namespace, or all namespaces below a prefix. */
+  /** Returns whether the policy hides everything that a query covers: either a namespace, or all namespaces below a prefix. */
   #isHidden({ namespace, prefix }: EntryFilter, caller: Caller): boolean {
     const { reads, policies } = this.#parts;
     if (namespace !== "") return !reads.verdict(caller, namespace).allowed;
@@ -297,7 +303,7 @@ class ResolvingReads {
     return records.length > 0 || nextKey !== undefined;
   }
 
-  /** Only watched entries can be found by their DNS names on the resolver itself. */
+  /** Only watched entries can be found by DNS name on the resolver itself. */
   #querySourceOfAliases(filter: EntryFilter) {
     return { from: this.#ports.machine.isComplete(baseOfFilter(filter)) ? ("followed" as const) : ("upstream" as const) };
   }
@@ -326,7 +332,7 @@ class ResolvingReads {
   ): Promise<Pick<UpstreamPage, "entries" | "response">> {
     const { identity, policies, now } = this.#parts;
     const { machine } = this.#ports;
-    // Pages are filtered by the policy in force when they arrive.
+    // Pages are filtered by the policy that is in force when they arrive.
     const seesIn = (namespace: string) => request.forResolver || this.#parts.reads.verdict(caller, namespace).allowed;
     const { clusterId } = identity;
     const isShown: Parameters<typeof proxyQuery>[1]["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
@@ -367,7 +373,7 @@ class ResolvingReads {
     return retainedPage(lookup, filter, { ...start, limit: pageLimit(request.limit), self: reads.node, open, test }, bytes);
   }
 
-  /** Answers when no server does. Watched data is served regardless of its age, unless the caller has a limit. */
+  /** Used to answer when no server does. Watched data is served regardless of its age, unless the caller sets a limit. */
   #fallback(
     error: unknown,
     { filter, here }: { readonly filter: EntryFilter; readonly here: (now: Time) => MaybeWaiting<HandlerAnswer> },
@@ -398,13 +404,13 @@ class ResolvingReads {
     return this.#followedFor<HandlerAnswer>(namespace, context.caller, () => answer(this.#parts.now()));
   }
 
-  /** Wraps a route of a node that reads a namespace, or all namespaces. */
+  /** Wraps a route of a node that reads one namespace or all namespaces. */
   #whole(route: HttpRoute): HttpRoute {
     return {
       ...route,
       answer: (parameters, context) => {
         const { namespace = "" } = parameters;
-        // The namespace is validated before anything is watched for it.
+        // The namespace is validated before anything is watched for the call.
         if (namespace !== "") parseNamespace(namespace, "namespace", PROTOCOL_BOUNDS);
         const answer = () => route.answer(parameters, context);
         return this.#gate.whenOpen<RouteAnswer>(namespace, () => {
@@ -440,10 +446,10 @@ class ResolvingReads {
     const caller = this.#viewer(context.caller, request.viewer);
     if (!request.forResolver && this.#ports.machine.policy.isReady) this.#parts.reads.checkWatch(caller, filter.namespace);
     const { machine } = this.#ports;
-    // A caller that uses another view still uses its own share. A resolver reads for many callers, so it has no share.
+    // A caller that uses another view still consumes its own quota. A resolver reads for many callers, so it does not have a quota.
     const share = request.forResolver ? undefined : callerKey(context.caller);
     const begin = () => this.#openFollowed({ filter, caller, share }, () => watch(request, { ...context, time: this.#parts.now() }));
-    // Before the policy is known, watches do not make the resolver watch any namespace.
+    // Before the policy is known, a watch does not cause the resolver to watch any namespace.
     if (machine.policy.isReady) return begin();
     const opened = this.#gate.whenOpen<StreamSource>("", begin);
     return opened instanceof Promise ? new DeferredStream(opened) : opened;
@@ -470,7 +476,10 @@ class ResolvingReads {
     return open();
   }
 
-  /** Returns the prefixes that the resolver must watch. Below a prefix that is hidden from the caller, these are only prefixes that a rule shows it. */
+  /**
+   * Returns the prefixes that the resolver must watch. Below a prefix that is hidden from the caller, it watches only the prefixes that a rule shows
+   * to the caller.
+   */
   #prefixesOf({ filter, caller }: Pick<FollowedFor, "caller" | "filter">): readonly string[] {
     if (filter.resolved !== undefined) return filter.resolved.list;
     const { reads, policies } = this.#parts;
@@ -484,7 +493,10 @@ class ResolvingReads {
     }
   }
 
-  /** Watches the prefixes until the returned function is called. `share` is the caller that is charged, as in `Following.watch`. Throws `quota_exceeded`. */
+  /**
+   * Watches the prefixes until the returned function is called. `share` is the caller whose quota is charged, as in `Following.watch`. Throws
+   * `quota_exceeded`.
+   */
   #follow(prefixes: readonly string[], share: string | undefined): () => void {
     const { following } = this.#ports.machine;
     const followed: string[] = [];
@@ -518,7 +530,7 @@ class ResolvingReads {
     });
   }
 
-  /** Returns the error if one of the prefixes cannot be watched although a caller needs it. Undefined when all of them can. */
+  /** Returns the error if a caller needs one of the prefixes but it cannot be watched. Undefined if all of them can be watched. */
   #refusal(prefixes: readonly string[]): WaymarkError | undefined {
     const { following } = this.#ports.machine;
     if (!prefixes.some((prefix) => following.isRefused(prefix))) return undefined;
@@ -540,7 +552,7 @@ class ResolvingReads {
 
 /**
  * Throws if a reader behind the resolvers in `via` would read from itself, or would be behind too many resolvers. `own` contains the resolver that is
- * read and the resolvers through which its data passes.
+ * being read and the resolvers through which its data passes.
  */
 export function checkVia(own: readonly string[], via: readonly string[]): void {
   if (via.some((name) => own.includes(name)))
@@ -564,18 +576,18 @@ export function streaming<R extends Message>(handler: MethodHandler | undefined)
   return handler.open as ServerStreamHandler<R>;
 }
 
-/** Reads all pieces of an answer now, because the resolver may no longer watch the namespace when they are sent. */
+/** Reads all pieces of an answer now, because the resolver may no longer watch the namespace when the pieces are sent. */
 async function whole(answer: RouteAnswer | Promise<RouteAnswer>): Promise<RouteAnswer> {
   const said = await answer;
   return said.kind === "pieces" ? { kind: "pieces", pieces: [...said.pieces] } : said;
 }
 
-/** Returns the namespace or the prefix of a filter. An empty text is the prefix of all namespaces. */
+/** Returns the namespace or the prefix in a filter. An empty text is the prefix that covers all namespaces. */
 function baseOfFilter({ namespace, prefix }: EntryFilter): string {
   return namespace === "" ? prefix : namespace;
 }
 
-/** Returns the namespace of a rule. For a rule about namespaces below a prefix, returns that prefix. */
+/** Returns the namespace to which a rule applies. For a rule that applies to namespaces below a prefix, returns that prefix. */
 function baseOf(pattern: string): string {
   return pattern.endsWith(BELOW) ? pattern.slice(0, -BELOW.length) : pattern;
 }

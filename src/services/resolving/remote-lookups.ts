@@ -1,4 +1,7 @@
-/** Queries an upstream for the entries with a given DNS name, with names below it, or with it as an alias, and caches the entries visible to the DNS viewer. */
+/**
+ * Queries an upstream for the entries that have a given DNS name, a name below it, or the name as an alias. Caches the entries that are visible to
+ * the DNS viewer.
+ */
 
 import { clone, create, toBinary } from "@bufbuild/protobuf";
 import { type Entry, EntrySchema, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -22,15 +25,18 @@ import { querySalt } from "../discovery/read-handlers.ts";
 import type { ResolverPorts } from "./ports.ts";
 import { proxyQuery, type UpstreamQuery } from "./upstream-query.ts";
 
-/** Largest number of entries in an answer. A name with more entries is treated as existing. */
+/** Largest number of entries in an answer. A name with more entries is only known to exist. */
 const MAX_TOLD = 100;
 /** The form of names that the contract accepts as aliases and hosts. */
 const ASKED_NAME = /^[A-Za-z0-9._-]{1,253}$/;
-/** Estimate of the memory for a decoded entry: DECODED times its encoded size, plus DECODED_BYTES. */
+/** Estimated memory for a decoded entry: DECODED times its encoded size, plus DECODED_BYTES. */
 const DECODED = 4;
 const DECODED_BYTES = 2000;
 
-/** Memory for cached answers about aliases and names, in bytes: once for the viewers in the settings, and once for callers with credentials. */
+/**
+ * Memory for cached answers about aliases and names, in bytes. This amount is used once for the viewers in the settings, and once for callers with
+ * credentials.
+ */
 const CARRIERS_BYTES = 8 * 1024 * 1024;
 
 export interface DnsRooms {
@@ -46,13 +52,16 @@ interface RemoteLookupOptions {
   readonly now: () => Time;
 }
 
-/** Opens the upstream lookups for the DNS of a process. Each class of viewers has its own lookup, because the entries of a name depend on the viewer. */
+/**
+ * Opens the upstream lookups for the DNS of a process. Each class of viewers has separate lookups, because the entries of a name depend on the
+ * viewer.
+ */
 export function openRemoteLookups(rooms: DnsRooms, options: RemoteLookupOptions & { readonly viewers: readonly Caller[] }): RemoteLookups {
   const { viewers } = options;
   const open = (viewer: Caller, parts: number) =>
     openRemoteLookup(rooms, { ...options, viewer, maxBytes: Math.ceil(CARRIERS_BYTES / parts) });
   const named = new Map(viewers.map((viewer) => [classOf(viewer), open(viewer, viewers.length)]));
-  /** The lookups of callers with credentials. The least recently used one comes first. */
+  /** The lookups for callers with credentials. The least recently used ones come first. */
   const others = new BoundedMap<string, FetchingRemoteLookup>(MAX_FETCHING_VIEWS);
   return {
     of: (caller) => {
@@ -92,8 +101,8 @@ function openRemoteLookup(
 }
 
 /**
- * Returns whether entries of a name are retained, because the upstream lost too many of them together. HOT: once per name of a planned answer; mostly nothing
- * is retained.
+ * Returns whether any entries of a name are retained, because the upstream lost too many of them at the same time. HOT: runs once per name in a
+ * planned answer. Usually, nothing is retained.
  */
 export function holds({ held }: Pick<ResolverMachine, "held">, name: InstanceName): boolean {
   return held.lookup.size > 0 && instanceCount(held.lookup, name) > 0;
@@ -136,20 +145,20 @@ async function reportAliasOwners(
   try {
     aliasOwners = await askAliasOwners(nameCaller, asked);
   } catch (error) {
-    // On any error, the result for the caller is that the name is unknown.
+    // After any error, the caller gets the result that the name is unknown.
     if (!(error instanceof WaymarkError)) throw error;
   } finally {
     told(aliasOwners);
   }
 }
 
-/** Queries the entries of a name. Rejects as `proxyQuery` does. */
+/** Queries the entries that have a name. Rejects as `proxyQuery` does. */
 async function askAliasOwners(nameCaller: AliasOwnersQuery, { name, zone, maxBytes }: RequestedAliasOwners): Promise<AliasOwners> {
   const names = [name, `${name}.${zone}`].filter((text) => ASKED_NAME.test(text));
-  // No alias and no namespace can have such a name.
+  // Such a name cannot belong to any alias or namespace.
   if (names.length === 0) return aliasOwnersFrom(name, zone, [], { isMore: false, maxBytes });
   const below = await ask(nameCaller, { hosts: names });
-  // The entries with the exact name are queried again if the first answer was cut, because they must not be missing.
+  // If the first answer was truncated, the entries with the exact name are queried again, because they must not be missing.
   const exact = below.isMore ? (await ask(nameCaller, { aliases: names })).entries : [];
   const entries = new Map([...below.entries, ...exact].map((entry) => [keyOf(entry), entry]));
   return aliasOwnersFrom(name, zone, [...entries.values()].map(sizedAliasOwner), { isMore: below.isMore, maxBytes });
@@ -168,7 +177,7 @@ async function ask(
   return { entries: response.items.filter(({ scope }) => scope !== Scope.LOCAL), isMore: response.nextPageToken !== "" };
 }
 
-/** Converts an entry for DNS, and estimates its memory. Load and times are removed: DNS does not show them, and they come last in the stored bytes. */
+/** Converts an entry for DNS, and estimates its memory. Load and times are removed: DNS does not use them, and they come last in the stored bytes. */
 function sizedAliasOwner(asked: Entry): { readonly aliasOwner: AliasOwner; readonly sizeBytes: number } {
   const content = clone(EntrySchema, asked);
   content.load = undefined;

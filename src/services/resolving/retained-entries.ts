@@ -9,9 +9,9 @@ import { type QueryOptions, queryPage } from "../../catalog/query/query.ts";
 import { SOURCE } from "../discovery/answer-age.ts";
 import type { DiscoveryBytes } from "../discovery/response-bytes.ts";
 
-/** An entry of a page. */
+/** An entry on a page. */
 export interface ShownEntry {
-  /** The key as one text. Pages are sorted by it. */
+  /** The key as a single text. Pages are sorted by this text. */
   readonly key: string;
   readonly entry: Entry;
   readonly encoded: Uint8Array;
@@ -24,10 +24,10 @@ export interface PagePart {
   readonly isMore: boolean;
 }
 
-/** Merges both parts into a page of at most `limit` entries. For a key in both parts, the entry from the upstream is used. */
+/** Merges the two parts into a page with at most `limit` entries. For a key in both parts, the entry from the upstream is used. */
 export function withRetained(upstream: PagePart, held: PagePart, limit: number): PagePart & { readonly hasHeld: boolean } {
   if (held.shown.length === 0) return { ...upstream, hasHeld: false };
-  // An incomplete part is unknown after its last entry.
+  // Entries after the end of an incomplete part are unknown.
   const ends = [upstream, held].flatMap(({ shown, isMore }) => (isMore ? [shown.at(-1)?.key ?? ""] : []));
   const isKnown = ({ key }: ShownEntry) => ends.every((end) => key <= end);
   const isTheirs = new Set(upstream.shown.map(({ key }) => key));
@@ -37,13 +37,13 @@ export function withRetained(upstream: PagePart, held: PagePart, limit: number):
   return { shown, isMore: ends.length > 0 || all.length > limit, hasHeld: shown.some((one) => ours.has(one)) };
 }
 
-/** The retained entries that match a query, encoded like an upstream's answer. */
+/** The retained entries that match a query, encoded in the same way as an upstream's answer. */
 export interface RetainedPage {
   readonly bytes: Uint8Array;
   readonly isMore: boolean;
 }
 
-/** Returns the next retained entries that match. Undefined when there are none. `allowed` excludes namespaces that the caller may not see. */
+/** Returns the next retained entries that match. Undefined if there are none. `allowed` excludes namespaces that the caller may not see. */
 export function retainedPage(
   held: EntryIndex,
   filter: EntryFilter,

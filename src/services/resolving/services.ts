@@ -1,4 +1,4 @@
-/** The services of a resolver: reads from its cache, the policy for other resolvers, and rejection of all calls that only nodes can answer. */
+/** The services of a resolver: reads from its cache, the policy for other resolvers, and the rejection of all calls that only nodes can answer. */
 import { create, type DescMethod, type DescMethodUnary, type DescService, fromBinary, type Message } from "@bufbuild/protobuf";
 import {
   type CatalogQueryRequest,
@@ -38,14 +38,14 @@ import { type LocalSummaries, resolvingSummaries } from "./summaries.ts";
 
 export interface ResolverServicesParts extends ResolvingParts {
   readonly policies: PolicyEngine;
-  /** The summaries that the resolver watches. Undefined when it watches none. */
+  /** The summaries that the resolver watches. Undefined if it does not watch any. */
   readonly summaries: LocalSummaries | undefined;
   readonly cache: CacheParts;
-  /** URLs of the upstream servers of this resolver. Errors suggest them to writers while no node is known. */
+  /** URLs of the upstream servers of this resolver. Errors suggest these URLs to writers while no nodes are known. */
   readonly upstreams: readonly string[];
   /** The handlers of PolicyAudit, AccessAudit and VerifyAudit for this resolver's own log. */
   readonly audit: ServiceDefinition["handlers"];
-  /** Calls `wake` when another version becomes the newest, and several times a second, until the returned function is called. */
+  /** Calls `wake` when another version becomes the newest one, and also several times a second, until the returned function is called. */
   readonly onChange: (wake: () => void) => () => void;
 }
 
@@ -101,7 +101,7 @@ function resolverPolicyReads({ policies, identity, checkCaughtUp, reads }: Resol
   });
 }
 
-/** Largest number of pages that are read to find the nodes of a namespace. */
+/** Largest number of pages that are read in order to find the nodes of a namespace. */
 const MAX_HOLDER_PAGES = 100;
 
 async function holdersOf(query: MethodHandler, namespacePrefix: string, context: CallContext): Promise<ReadonlySet<string>> {
@@ -142,7 +142,10 @@ function watchPolicy(parts: ResolverServicesParts, { known, via }: WatchPolicyRe
   });
 }
 
-/** Returns the version at a position. Only the newest version and the version in force are complete; it is undefined for all others. */
+/**
+ * Returns the version at a position in the history. The version is undefined unless it is the newest one or the one in force, because only these are
+ * complete.
+ */
 function versionAt({ inForce, newest }: PolicyEngine, place: VersionPlace): PolicyVersion | undefined {
   return [newest, inForce].find((version) => version !== undefined && isSamePlace(version, place));
 }
@@ -150,14 +153,14 @@ function versionAt({ inForce, newest }: PolicyEngine, place: VersionPlace): Poli
 /** Largest number of URLs in an error. */
 const MAX_URLS = 4;
 
-/** Explanations for rejected reads. A resolver has only the current policy versions, and does not know all clusters that a set may name. */
+/** Explanations for rejected read calls. A resolver has only the current policy versions, and does not know all clusters that a set may name. */
 const WHY: Readonly<Record<string, string>> = {
   "waymark.policy.v1.PolicyService/PolicyHistory": "does not keep earlier versions of the policy",
   "waymark.policy.v1.PolicyService/ValidatePolicy": "cannot validate policies",
 };
 
 export interface NodeCallsParts {
-  /** Returns the URLs of nodes, the best first. Never rejects. */
+  /** Returns the URLs of nodes, best first. Never rejects. */
   readonly urls: () => Promise<readonly string[]>;
   readonly ports: Pick<ResolverPorts, "callBytes">;
 }

@@ -1,4 +1,7 @@
-/** SummaryQuery and SummaryWatch of a resolver: the handlers of a node, with the summaries that the resolver watches (docs/design/summaries.md, Resolvers). */
+/**
+ * SummaryQuery and SummaryWatch on a resolver: the same handlers as on a node, with the summaries that the resolver watches
+ * (docs/design/summaries.md, Resolvers).
+ */
 import type { SummaryQueryRequest, SummaryWatchRequest } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { parseCursor } from "../../catalog/watch/cursor.ts";
 import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
@@ -15,7 +18,7 @@ import type { PolicyGate } from "./policy-gate.ts";
 import { ageOf, type ResolverPorts } from "./ports.ts";
 import { type ResolvingParts, streaming, unary } from "./reads.ts";
 
-/** The summaries that a resolver watches, and the reads of them. */
+/** The summaries that a resolver watches, and the operations that read them. */
 export interface LocalSummaries {
   readonly followed: FollowedSummaries;
   readonly reads: SummaryReads;
@@ -28,7 +31,10 @@ interface SummaryServices {
 
 const RETRY_MS = 500;
 
-/** Returns the handlers and routes. Without `here`, the resolver watches no summaries, and all calls fail with an error that names the setting. */
+/**
+ * Returns the handlers and routes. Without `here`, the resolver does not watch any summaries, and all calls fail with an error that names the
+ * setting.
+ */
 export function resolvingSummaries(
   parts: ResolvingParts,
   here: LocalSummaries | undefined,
@@ -105,8 +111,8 @@ class ResolvingSummaries {
   }
 
   /**
-   * Throws if the resolver lacks the requested summaries, so that callers do not treat them as absent. Does not throw for a namespace that is hidden
-   * from the caller, because the error would reveal it.
+   * Throws if the resolver lacks the requested summaries, so that callers do not treat them as absent. Does not throw if the namespace is hidden from
+   * the caller, because the error would reveal that it exists.
    */
   #check(
     asked: Pick<SummaryQueryRequest, "namespace" | "namespacePrefix"> & Partial<Pick<SummaryQueryRequest, "viewer">>,
@@ -127,7 +133,7 @@ class ResolvingSummaries {
   }
 }
 
-/** Removes a portable cursor, so that the watch starts with a snapshot. A resolver has only views, to which such a cursor does not apply. */
+/** Removes a portable cursor, so that the watch starts with a snapshot. A resolver has only views, and portable cursors do not apply to views. */
 function withoutPlace(request: SummaryWatchRequest): SummaryWatchRequest {
   return request.cursor !== "" && parseCursor(request.cursor).kind === "portable" ? { ...request, cursor: "" } : request;
 }

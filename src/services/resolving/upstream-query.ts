@@ -1,6 +1,6 @@
 /**
- * Proxies queries for data that a resolver neither watches nor has fetched. The upstream answers them, and the resolver filters the entries that its
- * caller may see. Page tokens contain only keys of entries that the caller may see, and are valid on every server of the cluster.
+ * Proxies queries for data that a resolver neither watches nor has fetched. The upstream answers the query, and the resolver keeps only the entries
+ * that its caller may see. Page tokens contain only keys of entries that the caller may see, and are valid on every server of the cluster.
  */
 import { clone, create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Entry, EntrySchema, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -31,10 +31,10 @@ import type { StreamSource } from "../service.ts";
 import type { ResolverPorts } from "./ports.ts";
 import { type RetainedPage, type ShownEntry, withRetained } from "./retained-entries.ts";
 
-/** Largest number of upstream pages for one call, and of entries in all of them together. */
+/** Largest number of upstream pages for one call, and largest number of entries on all of these pages together. */
 const MAX_CALLS = 50;
 const MAX_ENTRIES = 10_000;
-/** Number of additional entries that are requested, because some may be hidden from the caller. It doubles with each further page. */
+/** Number of additional entries to request, because some entries may be hidden from the caller. The number doubles with each further page. */
 const SPARE = 16;
 const MAX_PAGE = 1000;
 const EVERYWHERE = new NamespacePrefixes([""]);
@@ -44,11 +44,14 @@ export interface UpstreamQuery {
   readonly filter: EntryFilter;
   /** Distinguishes the lists of different methods in page tokens, as on a node. */
   readonly salt: string;
-  /** Whether the caller may see anything of a namespace. */
+  /** Whether the caller may see any part of a namespace. */
   readonly seesIn: (namespace: string) => boolean;
-  /** Whether owners' rules permit an entry in a namespace that the caller may see. They are the same for all callers. */
+  /** Whether the owners' rules permit an entry in a namespace that the caller may see. These rules are the same for all callers. */
   readonly isShown: (entry: Pick<Entry, "clusterId" | "region" | "scope"> & { readonly namespace: string }) => boolean;
-  /** Returns matching retained entries after a key, which the upstream lacks. They are filtered in the same way as the upstream's entries. */
+  /**
+   * Returns matching entries after a key that are retained, and that the upstream lacks. These entries are filtered in the same way as the entries
+   * from the upstream.
+   */
   readonly heldAfter: (afterKey: string) => RetainedPage | undefined;
   /** The ids of this resolver and of the resolvers that read through it. */
   readonly via: readonly string[];
@@ -58,14 +61,14 @@ export interface UpstreamQuery {
   readonly now: () => Time;
 }
 
-/** The page, without its final age fields in the response. */
+/** The page, without the final values of the age fields in the response. */
 export interface UpstreamPage {
   readonly response: CatalogQueryResponse;
-  /** The encoded entries as the upstream sent them. Encoding them again from messages would change the order of their fields. */
+  /** The encoded entries, exactly as the upstream sent them. Encoding them again from messages would change the order of their fields. */
   readonly entries: readonly Uint8Array[];
   readonly ageMs: number;
   readonly isStale: boolean;
-  /** Nodes that the age does not include. */
+  /** Nodes that are not included in the age. */
   readonly unreachable: UnreachableNodes | undefined;
   /** Namespaces from which entries were left out. */
   readonly hidden: readonly string[];
@@ -74,7 +77,7 @@ export interface UpstreamPage {
 type QueryPorts = Pick<ResolverPorts, "adjust" | "callBytes" | "garbled" | "machine">;
 
 /**
- * Runs the query, and reports to the machine the policies under which the pages were made. Rejects with the upstream's error, and with
+ * Runs the query, and reports the policies under which the pages were made to the machine. Rejects with the upstream's error, or with
  * `quota_exceeded` if many pages contained no entry that the caller may see.
  */
 export async function proxyQuery(ports: QueryPorts, passed: UpstreamQuery): Promise<UpstreamPage> {
@@ -95,7 +98,8 @@ export async function proxyQuery(ports: QueryPorts, passed: UpstreamQuery): Prom
     const { bytes, upstream } = await ports.callBytes(DiscoveryService.method.catalogQuery, asked, upstreamMs(passed));
     const nextKey = readable(ports, upstream, () => page.take(bytes, { theirs, afterKey, askedMonoMs }));
     hear(ports, page.policyEpoch, { upstream, monoMs: passed.now().monoMs });
-    // With a full page, the loop continues until it is known whether the caller may see more, because a token must not reveal hidden entries.
+    // Even if the page is full, the loop continues until it is known whether there are more entries that the caller may see, because a token must not
+    // reveal hidden entries.
     if (page.isOverfull || nextKey === undefined) return end(page.isOverfull);
     afterKey = page.skipHidden(nextKey);
     spareCount *= 2;
@@ -124,9 +128,9 @@ class VisiblePage {
   readonly #limit: number;
   readonly #shown: ShownEntry[] = [];
   readonly #explanation: Explanation[] = [];
-  /** The namespace of the last entry, if the whole namespace is hidden from the caller. */
+  /** The namespace of the last entry, if that namespace is completely hidden from the caller. */
   #hidden: string | undefined;
-  /** Time of the data in the oldest page, in monotonic ms. Its age grows while other pages are requested. */
+  /** Time of the data on the oldest page, in monotonic ms. The age of that data increases while other pages are requested. */
   #asOfMonoMs = Number.POSITIVE_INFINITY;
   #isStale = false;
   #unreachable: UnreachableNodes | undefined;
@@ -135,7 +139,7 @@ class VisiblePage {
   isOverfull = false;
   /** Number of entries received from the upstream, including hidden ones. */
   toldCount = 0;
-  /** Identifies the policy under which the last page of the upstream was made. */
+  /** Identifies the policy under which the upstream's last page was made. */
   policyEpoch = "";
 
   constructor(passed: UpstreamQuery, limit: number) {
@@ -156,10 +160,13 @@ class VisiblePage {
     return this.#limit - this.#shown.length;
   }
 
-  /** Adds a page of the upstream that was requested at `askedMonoMs`. Returns the position of the next page; undefined after the last page. Throws for a page that no Waymark server can have sent. */
+  /**
+   * Adds a page from the upstream that was requested at `askedMonoMs`. Returns the position of the next page, or undefined after the last page.
+   * Throws for a page that no Waymark server can have sent.
+   */
   take(bytes: Uint8Array, { theirs, afterKey, askedMonoMs }: UpstreamPosition): string | undefined {
     const answer = fromBinary(CatalogQueryResponseSchema, bytes);
-    // The upstream states its own age. The transit time of the answer is unknown, so the age is counted from the time of the request.
+    // The upstream reports the age of its own data. The transit time of the answer is unknown, so the age is counted from the time of the request.
     this.#asOfMonoMs = Math.min(this.#asOfMonoMs, askedMonoMs - (answer.age === undefined ? 0 : durationMs(answer.age)));
     const { entries, unreachable } = readFetchedPage(bytes);
     this.#unreachable = joinUnreachable(this.#unreachable, unreachable);
@@ -188,7 +195,7 @@ class VisiblePage {
     else this.#shown.push(shown);
   }
 
-  /** Returns the entry in the form for the caller. Undefined when the entry is hidden from the caller. */
+  /** Returns the entry in the form that the caller receives. Undefined if the entry is hidden from the caller. */
   #judged(entry: Entry, encoded: Uint8Array): ShownEntry | undefined {
     const { key, clusterId, region, scope } = entry;
     if (key === undefined) throw misplaced("entry without a key");
@@ -199,13 +206,13 @@ class VisiblePage {
     return { key: parseKey({ ...key, kind: key.kind }, "key", this.#passed.clusterId, PROTOCOL_BOUNDS), ...shown };
   }
 
-  /** Returns the key after which the next page begins. It skips the rest of a namespace that is completely hidden. */
+  /** Returns the key after which the next page begins. If a namespace is completely hidden, the key skips the rest of it. */
   skipHidden(afterKey: string): string {
     const above = this.#hidden === undefined ? "" : `${this.#hidden}\u0001`;
     return above > afterKey ? above : afterKey;
   }
 
-  /** Builds the final page. `isMore` is true if the upstream has more entries. `hash` is the filter hash in the next page token. */
+  /** Builds the final page. `isMore` is true if the upstream has more entries. `hash` is the filter hash for the next page token. */
   end(isMore: boolean, held: RetainedPage | undefined, hash: string): UpstreamPage {
     const { shown, ...page } = withRetained({ shown: this.#shown, isMore }, this.#heldPart(held), this.#limit);
     const last = shown.at(-1);
@@ -232,7 +239,7 @@ class VisiblePage {
 
 /**
  * Converts an entry for a reader that is not a resolver. For resolvers, an upstream marks all entries of an unreachable origin as ORPHANED. Other
- * readers see MAINTENANCE for an entry that was in maintenance before.
+ * readers see MAINTENANCE for an entry that was already in maintenance.
  */
 function forReader(entry: Entry, encoded: Uint8Array): Omit<ShownEntry, "key"> {
   if (entry.health !== HealthStatus.ORPHANED) return { entry, encoded };
@@ -245,7 +252,7 @@ const MAX_EXPLAINED = 1000;
 const NOTHING = new Uint8Array();
 const NOTHING_HELD = { shown: [], isMore: false };
 
-/** Reports the policy epoch of a page. Until that version has arrived, the resolver answers no calls and sends nothing to watches. */
+/** Reports the policy epoch of a page. Until that version has arrived, the resolver neither answers calls nor sends messages to watches. */
 function hear(ports: QueryPorts, epoch: string, from: { readonly upstream: string; readonly monoMs: number }): void {
   const { policy } = ports.machine;
   const wasReady = policy.isReady;
@@ -264,7 +271,7 @@ function readable<T>({ garbled }: Pick<ResolverPorts, "garbled">, upstream: stri
   }
 }
 
-/** Encodes a response with these entries. Protobuf merges concatenated messages, so the other fields are encoded separately. */
+/** Encodes a response that contains these entries. Protobuf merges concatenated messages, so the other fields are encoded separately. */
 export function encodedPage(response: CatalogQueryResponse, entries: readonly Uint8Array[]): Uint8Array {
   const rest = toBinary(CatalogQueryResponseSchema, Object.assign(clone(CatalogQueryResponseSchema, response), { items: [] }));
   const out = new Uint8Array(entries.reduce((sum, { length }) => sum + length + ITEM_ROOM, rest.length));
@@ -274,7 +281,7 @@ export function encodedPage(response: CatalogQueryResponse, entries: readonly Ui
   return out.subarray(0, at + rest.length);
 }
 
-/** Largest size of the tag and the length of an entry, in bytes. */
+/** Largest size of an entry's tag and length, in bytes. */
 const ITEM_ROOM = 16;
 
 // The source from which a resolver answers a query (semantics.md, Resolver 17).
@@ -284,14 +291,16 @@ type PageSource =
   | { readonly from: "followed" }
   /** The fetched answers for these names. */
   | { readonly from: "names"; readonly names: readonly QueriedName[] }
-  /** The upstream: the whole query is proxied. */
+  /** The upstream, to which the whole query is proxied. */
   | { readonly from: "upstream" };
 
-/** Largest number of names for which a query is answered by name. */
+/** Largest number of names in a query that is answered name by name. */
 const MAX_NAMES = 100;
 const KINDS = Object.values(KIND);
 
-/** Returns the source of a query. `isComplete` tests whether all entries in and below a namespace are watched. An empty text is all namespaces. */
+/**
+ * Returns the source for a query. `isComplete` tests whether all entries in and below a namespace are watched. An empty text means all namespaces.
+ */
 export function querySourceOf(filter: EntryFilter, isComplete: (namespace: string) => boolean): PageSource {
   const { namespace, prefix, names, kindMask, resolved } = filter;
   const base = namespace === "" ? prefix : namespace;
@@ -301,12 +310,12 @@ export function querySourceOf(filter: EntryFilter, isComplete: (namespace: strin
   const isOfAll = kinds.length === KINDS.length;
   const count = (isOfAll ? 1 : kinds.length) * names.length;
   if (namespace === "" || count === 0 || count > MAX_NAMES || resolved?.covers(namespace) === false) return { from: "upstream" };
-  // HOT: mostly one name of all kinds.
+  // HOT: most queries are for one name and all kinds.
   if (isOfAll) return { from: "names", names: names.map((name) => ({ namespace, name })) };
   return { from: "names", names: kinds.flatMap((kind) => names.map((name) => ({ kind, namespace, name }))) };
 }
 
-// A client's watch of namespaces that the resolver watches for it. It ends when they no longer fit in the cache.
+// A client's watch on namespaces that the resolver watches for the client. The watch ends when these namespaces no longer fit in the cache.
 
 export class FollowedSource implements StreamSource {
   readonly #source: StreamSource;
@@ -324,7 +333,7 @@ export class FollowedSource implements StreamSource {
     this.#source.attach(wake, end);
   }
 
-  /** Returns the next message. Entries that were dropped for lack of space are not reported as removed; the watch ends instead. */
+  /** Returns the next message. Entries that were dropped for lack of space are not reported as removed. Instead, the watch ends. */
   pull(time: Time): Uint8Array | undefined {
     const refusal = this.#refusal();
     if (refusal === undefined) return this.#source.pull(time);

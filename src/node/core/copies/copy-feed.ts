@@ -1,6 +1,6 @@
 /**
- * Feeds one read worker from the main thread of a node. The feed contains every change of the replica, of the policy in force and of the loads of own
- * entries, in order, so the worker answers readers as the main thread would.
+ * Feeds one read worker from the main thread of a node. The feed contains every change of the replica, of the policy in force and of the load of own
+ * entries, in order, so that the worker answers readers as the main thread would.
  */
 
 import type { ChangeMessage } from "../../../catalog/copy/change-codec.ts";
@@ -13,15 +13,15 @@ import type { ChangeNumber, SwitchObserver, SwitchQueue } from "../../../discove
 import type { LoadObserver, LoadReports } from "../../../discovery/registrar/load-reports.ts";
 import type { Policy, PolicySource } from "../../../policy/set/verdict.ts";
 
-/** Messages other than changes of the replica. `CopyFeed` writes the fields of each in the order in which `CopyRooms` reads them. */
+/** Messages other than changes of the replica. `CopyFeed` writes the fields of each message in the order in which `CopyRooms` reads them. */
 export const MARK = {
-  /** This policy is in force. */
+  /** This policy is now in force. */
   POLICY: 1,
   /** A policy change begins. */
   BEGIN: 2,
-  /** All records follow the new policy. */
+  /** All records now reflect the new policy. */
   SHOW: 3,
-  /** The last load report of an own entry. */
+  /** The latest load report of an own entry. */
   LOAD: 4,
   /** The load report of an own entry was removed. */
   UNLOAD: 5,
@@ -42,7 +42,7 @@ export interface FeedRooms {
   readonly switches: Pick<SwitchQueue, "followers" | "isBusy" | "onFollowed">;
 }
 
-/** Opens the feed of one read worker. It follows the parts until it is closed. `onNews`: as for `CopyFeed`. */
+/** Opens the feed of one read worker. The feed follows the parts until it is closed. `onNews`: see `CopyFeed`. */
 export function openCopyFeed(rooms: FeedRooms, onNews: () => void): CopyFeed {
   return new CopyFeed(rooms, onNews);
 }
@@ -55,10 +55,13 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
   #policy: Policy | undefined;
   /** Loads that have not been sent yet, while the copy is being made. */
   #loads: Generator<readonly [KeyText, LoadView], undefined> | undefined;
-  /** The last policy change that was sent to the worker, that the worker has shown, and that its watches have received. */
+  /** The last policy change that was sent to the worker, the last one that the worker has shown, and the last one that its watches have received. */
   readonly #changes: { begun: ChangeNumber; shown: ChangeNumber; delivered: ChangeNumber } = { begun: 0, shown: 0, delivered: 0 };
 
-  /** Follows the parts until `close`. `onNews` is called when a message without a catalog change is pending, because nothing else triggers `take` then. */
+  /**
+   * Follows the parts until `close`. `onNews` is called when a message without a catalog change is pending, because nothing else triggers `take` in
+   * this case.
+   */
   constructor(rooms: FeedRooms, onNews: () => void) {
     const { replica, registrar, fanout, switches } = rooms;
     this.#rooms = rooms;
@@ -93,7 +96,7 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
     return this.#feed.waitingBytes;
   }
 
-  /** Like `ReplicaFeed.take`. While the copy is being made, the message also contains at most about `maxCount` loads. */
+  /** Like `ReplicaFeed.take`. While the copy is being made, the message also contains loads, at most about `maxCount`. */
   take(maxCount: number): ChangeMessage {
     this.#sendLoads(maxCount);
     return this.#feed.take(maxCount);
@@ -120,7 +123,7 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
   }
 
   begins(change: ChangeNumber): void {
-    // A copy that is still being made will include the change when it is complete, so the worker has nothing to report about it.
+    // A copy that is still being made will include the change when the copy is complete, so the worker need not report the change.
     if (!this.isWhole) return;
     this.#changes.begun = change;
     this.#mark(MARK.BEGIN).numbers(change);
@@ -158,7 +161,7 @@ export class CopyFeed implements FanoutObserver, LoadObserver, SwitchObserver {
     return this.#feed.mark(mark);
   }
 
-  /** Sends the policy before any change made under it, because a policy is effective as soon as it is in force. */
+  /** Sends the policy before any change made under it, because a policy takes effect as soon as it is in force. */
   #sendPolicy(): void {
     const { policy } = this.#rooms.policies;
     if (policy === this.#policy) return;

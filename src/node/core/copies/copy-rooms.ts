@@ -1,6 +1,6 @@
 /**
- * The parts of a read worker: a copy of the replica of its node, and everything that answers readers from it. They apply the messages of `CopyFeed` in order, and
- * answer as the main thread would have at that point.
+ * The parts of a read worker: a copy of its node's replica, and everything that answers readers from this copy. The parts apply the messages from
+ * `CopyFeed` in order, and answer as the main thread would have done at the same point.
  */
 
 import type { ChangeMessage, MessageBufferReader } from "../../../catalog/copy/change-codec.ts";
@@ -19,7 +19,7 @@ export interface CopyRoomsOptions extends CoreProcess, Pick<ReadingCoreOptions<n
   readonly nodeId: string;
   /** The generation of the replica when the feed began. */
   readonly generation: number;
-  /** Maximum number of traits that entries share. */
+  /** Maximum number of distinct traits that entries share. */
   readonly maxTraits?: number;
 }
 
@@ -28,7 +28,7 @@ export interface CopyRooms extends ReadingCore {
   readonly copy: CopyApplier;
 }
 
-/** State from the feed other than the catalog. Until the feed sends a policy, none is in force and readers see nothing. */
+/** State from the feed that is not part of the catalog. Until the feed sends a policy, no policy is in force and readers see nothing. */
 interface CopyInputs {
   readonly loads: Map<KeyText, LoadView>;
   readonly policies: { policy: Policy };
@@ -69,7 +69,7 @@ class CopyApplier {
     return this.#copy.isWhole;
   }
 
-  /** Applies a message of the feed, then updates DNS and watches. */
+  /** Applies a message from the feed, then updates DNS and watches. */
   apply(message: ChangeMessage): void {
     this.#copy.hear(message);
     if (!this.isWhole) return;

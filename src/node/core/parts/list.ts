@@ -45,12 +45,12 @@ export interface NodeRooms {
   readonly newGeneration: (time: Time) => number;
 }
 
-/** Data and options with which a node joins others. */
+/** Data and options that a node needs to join others. */
 export interface JoinOptions {
   readonly fabric: Fabric;
-  /** The member record that this node announces. Its generation comes from the replica. */
+  /** The member record that this node announces. The generation in the record comes from the replica. */
   readonly facts: MemberFacts;
-  /** Own live records that are hidden by records in the snapshot of other nodes. The node ends them when it begins. */
+  /** Own live records that are hidden by records in the snapshot of other nodes. The node ends the hidden records when it begins. */
   readonly superseded: readonly KeyText[];
   readonly snapshots: SnapshotScheduleOptions;
 }
@@ -92,7 +92,7 @@ export class NodeParts {
     this.joined = { fabric, facts, superseded, snapshots, departure, activity: new PeerActivity(fabric, metrics) };
   }
 
-  /** Returns the member record that this node announces to others. */
+  /** Returns the member record that this node announces to other nodes. */
   facts(): MemberFacts {
     assert(this.joined !== undefined, "only a joined node has a member record");
     return { ...this.joined.facts, generation: this.rooms.replica.self.generation, ...this.rooms.summaries?.facts };
@@ -104,7 +104,7 @@ export class NodeParts {
   }
 }
 
-/** Returns the parts of a node in the order in which they run. To add a part, add a row here. */
+/** Returns the parts of a node in the order in which they run. To add a part, add a row to this list. */
 function rowsOf(core: NodeParts): readonly NodePart[] {
   const { limits } = core.rooms;
   return [
@@ -122,12 +122,12 @@ function rowsOf(core: NodeParts): readonly NodePart[] {
     snapshotsRow(core),
     new RosterFile(() => core.joined),
     departureRow(core),
-    // Writes the records that the other parts staged.
+    // Writes the records that the other parts have staged.
     { look: (_, out) => core.writes.persist(out) },
   ];
 }
 
-/** Renews the generation. A new generation is written to the journal first; after that, all own records continue under it. */
+/** Renews the generation. A new generation is first written to the journal. After that, all own records continue under it. */
 function generationsRow(core: NodeParts): NodePart {
   const { replica, newGeneration } = core.rooms;
   const generations = new GenerationRenewal(replica, newGeneration);
@@ -155,7 +155,7 @@ function generationsRow(core: NodeParts): NodePart {
   };
 }
 
-/** Runs the fabric, which is a machine of its own. Its outputs go to the other parts or leave the node's machine. */
+/** Runs the fabric, which is a machine of its own. The outputs of the fabric go to the other parts or leave the node's machine. */
 function fabricRow(core: NodeParts): NodePart {
   const { list, rooms } = core;
   const give = (input: FabricInput, time: Time, out: NodeOutput[]) => {
@@ -203,7 +203,7 @@ function eligibilityRow(core: NodeParts): NodePart {
       const look = writeEligibility.look(fabric, { address: facts.address, isReady }, time);
       pushEvent(look.clockEvent, out);
       pushEvent(look.event, out);
-      // From now on, other nodes reject the writes of this node. Watchers must not see those writes, so they resume on another node.
+      // From now on, other nodes reject the writes of this node. Watchers must not see those writes, so they are made to resume on another node.
       if (look.isLost === true && isReady) readiness.endWatches(out);
       if (look.isContested === true) list.deliver({ kind: "generationLost", peerNodeId: "", seq: 0 }, time, out);
       if (writeEligibility.takeConfirmed(fabric, time)) writes.confirmed(out);
@@ -279,7 +279,7 @@ function departureRow(core: NodeParts): NodePart {
         else obey(joined.departure.begin(how === "leave" && joined.fabric.hasClusterPeers, withinMs, time), time, out);
       },
       notPersisted: (_, time) => core.joined?.departure.refused(time),
-      // A node that is stopping takes over no entries.
+      // A node that is stopping does not take over entries.
       offered: (offer, time) => {
         if (core.joined?.departure.hasBegun !== true) writes.takeOver(offer, time);
       },
@@ -302,7 +302,7 @@ const WINDOW_MS = 60_000;
 /** Minimum time between two log lines about the same unreachable address, in ms. */
 const UNANSWERED_WINDOW_MS = 600_000;
 
-/** Decides which rejected unknown peers and which unreachable addresses are logged. The others are only counted. */
+/** Decides which rejected unknown peers and which unreachable addresses are logged. All other peers and addresses are only counted. */
 export class RefusalLog implements NodePart {
   /** Number of unknown peers that were rejected before their call reached the fabric. */
   refusedCount = 0;
@@ -321,7 +321,7 @@ export class RefusalLog implements NodePart {
       if (this.#windowCount > MAX_REFUSALS) return;
       out.push(eventOutput("stranger_refused", "warn", { why, address, count: this.refusedCount }, { isAudited: true }));
     },
-    // A node that cannot join must log why. Dead nodes are called repeatedly, so an unreachable address is logged rarely.
+    // A node that cannot join must log the reason. Dead nodes are called repeatedly, so each unreachable address is logged only occasionally.
     unanswered: ({ why, address, isRefused }, { monoMs }, out) => {
       if (this.#unanswered.take(`${isRefused} ${address}`, monoMs) !== 0) return;
       out.push(eventOutput(isRefused ? "refused_by_peer" : "peer_not_reached", isRefused ? "warn" : "info", { address, why }));

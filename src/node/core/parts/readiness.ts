@@ -1,4 +1,4 @@
-/** Decides whether a node is ready: it serves callers, has caught up with its peers, if any, and shows the policy in force. */
+/** Decides whether a node is ready: it must serve callers, have caught up with its peers, if any, and show the policy in force. */
 import type { Fanout } from "../../../discovery/fanout.ts";
 import type { Fabric } from "../../../fabric/fabric.ts";
 import { assert } from "../../../lib/errors.ts";
@@ -37,17 +37,20 @@ export class NodeReadiness implements NodePart {
     },
   };
 
-  /** Whether the node has been ready once. After that it stays ready: later gaps appear in the age of its data. */
+  /** Whether the node has been ready once. After that it stays ready, and later gaps show in the age of its data. */
   get isReady(): boolean {
     return this.state === "ready";
   }
 
-  /** Whether this node may report to readers that their snapshot is complete. */
+  /** Whether this node may inform readers that their snapshot is complete. */
   get isWhole(): boolean {
     return this.isReady && this.#parts.fabric()?.isWhole !== false;
   }
 
-  /** Whether DNS may answer that a name does not exist: the node is ready, or would be if it were not stopping. A DNS answer cannot show its age. */
+  /**
+   * Whether a DNS answer may state that a name does not exist: the node is ready, or would be if it were not stopping. A DNS answer cannot show the
+   * age of its data.
+   */
   get isSound(): boolean {
     return this.isReady && this.#parts.writeEligibility.fault === "";
   }

@@ -1,6 +1,6 @@
 /**
- * Writes own records to disk in batches, answers their callers, and carries out maintenance overrides from other nodes. A node confirms a write
- * only while other nodes accept its process instance.
+ * Writes own records to disk in batches, answers the writers, and carries out maintenance overrides from other nodes. A node confirms a write only
+ * while other nodes accept its process instance.
  */
 import type { KeyText } from "../../../catalog/record/record.ts";
 import type { Replica } from "../../../catalog/replica/replica.ts";
@@ -17,7 +17,7 @@ import type { Time } from "../../../lib/machine.ts";
 import type { NodeHandlers, NodeOutput, NodePart } from "../../core-io.ts";
 import type { WriteEligibility } from "../write-eligibility.ts";
 
-/** Retry delay for callers of a node that currently refuses overrides, in ms. */
+/** Retry delay for callers when a node currently refuses overrides, in ms. */
 const RETRY_MS = 1000;
 
 type SettledOutput = Extract<NodeOutput, { readonly kind: "settled" }>;
@@ -38,7 +38,7 @@ export interface WritesParts {
   /** Whether a write must wait for `confirmed`. */
   readonly mustConfirm: (time: Time) => boolean;
   readonly isDraining: () => boolean;
-  /** Own live records that are hidden by records in the snapshot of other nodes. The node ends them when it begins. */
+  /** Own live records that are hidden by records in the snapshot of other nodes. The node ends the hidden records when it begins. */
   readonly superseded: () => readonly KeyText[];
 }
 
@@ -46,7 +46,7 @@ export class NodeWrites implements NodePart {
   readonly commits: CommitCycle;
   readonly #parts: WritesParts;
   readonly #orders: RemoteOverrides;
-  /** Answers that wait until other nodes have confirmed this process instance. */
+  /** Answers that are delayed until other nodes have confirmed this process instance. */
   readonly #unconfirmed: SettledOutput[] = [];
   #takenOver: TakenOver[] = [];
 
@@ -89,7 +89,7 @@ export class NodeWrites implements NodePart {
     if (batch !== undefined) out.push({ kind: "persist", batch });
   }
 
-  /** Updates the DNS names after a change of the replica, and wakes the readers that the change concerns. */
+  /** After a change of the replica, updates the DNS names and wakes the readers that the change affects. */
   show(out: NodeOutput[]): void {
     const { replica, registrar, fanout, dnsNames } = this.#parts;
     dnsNames.refresh();
@@ -104,7 +104,7 @@ export class NodeWrites implements NodePart {
     if (count > 0) this.#takenOver.push({ batch: this.commits.durable(), count });
   }
 
-  /** Sends the waiting answers, because other nodes have confirmed this process instance or accept another one. */
+  /** Sends the delayed answers, because other nodes have confirmed this process instance or accept another one. */
   confirmed(out: NodeOutput[]): void {
     const { refusal } = this.#parts.writeEligibility;
     out.push({ kind: "confirmed", ...(refusal !== undefined && { refusal: { error: refusal } }) });
@@ -159,13 +159,13 @@ export class NodeWrites implements NodePart {
   }
 }
 
-/** Maintenance overrides that other nodes send: they are staged, and answered when their changes are durable. */
+/** Maintenance overrides from other nodes. Overrides are staged first, and answered when their changes are durable. */
 type OrderedOutput = Extract<FabricOutput, { readonly kind: "ordered" }>;
 type AnswerOutput = Extract<FabricOutput, { readonly kind: "answer" }>;
 
 interface MaintenanceOrdersParts {
   readonly registrar: Pick<Registrar, "orderMaintenance">;
-  /** How this node identifies itself in calls. */
+  /** The name with which this node identifies itself in calls. */
   readonly self: () => MaintainRequest["from"];
   /** Returns the batch that contains everything staged so far, or 0. */
   readonly durable: () => BatchNumber;
@@ -180,7 +180,7 @@ interface PendingOverrides {
   readonly outcomes: readonly OverrideOutcome[];
 }
 
-/** Detail that another node receives after a failed write. */
+/** Error detail that another node receives after a failed write. */
 const NOT_WRITTEN = "the journal does not accept writes";
 
 export class RemoteOverrides {
@@ -191,7 +191,7 @@ export class RemoteOverrides {
     this.#parts = parts;
   }
 
-  /** Stages an override. Returns the answer if nothing has to be written. */
+  /** Stages an override. Returns the answer if nothing needs to be written. */
   ordered({ call, request }: OrderedOutput, time: Time): AnswerOutput | undefined {
     const keys = keysOf(request);
     if (keys === undefined) return { kind: "answer", call, response: undefined, why: "invalid key: kind and cluster are required" };
@@ -211,7 +211,7 @@ export class RemoteOverrides {
     return undefined;
   }
 
-  /** Returns the answers for overrides in batches up to `through`, which are durable, or refused if `isRefused`. */
+  /** Returns the answers for overrides in batches up to `through`. These batches are durable, or refused if `isRefused`. */
   settled(through: BatchNumber, isRefused: boolean): readonly AnswerOutput[] {
     if (this.#waiting.length === 0) return [];
     const settled = this.#waiting.filter(({ batch }) => batch <= through);

@@ -10,10 +10,10 @@ const ROLE = "ingress";
 /** URL schemes that other clusters cannot use. */
 const INNER = /^(?:fabric|dns):/;
 
-/** Member fields that decide whether a node is an ingress node. */
+/** Member fields that determine whether a node is an ingress node. */
 type IngressMember = Pick<MemberUpdate, "borders" | "nodeId" | "roles">;
 
-/** Returns the nodes of a cluster that other clusters may call. */
+/** Returns the nodes of a cluster that clients of other clusters may call. */
 export function ingressMembers<M extends IngressMember>(members: readonly M[]): readonly M[] {
   const named = members.filter(({ roles }) => roles.includes(ROLE));
   return named.length > 0 ? named : members.filter(({ borders = [] }) => borders.length > 0);

@@ -1,4 +1,4 @@
-/** Reports the progress of summaries for operators: exports of this cluster, pending summaries per border, and the source clusters of this node. */
+/** Reports the progress of summaries for operators: this cluster's exports, the pending summaries per border, and this node's source clusters. */
 import type { Neighbour } from "../../../fabric/borders/border.ts";
 import type { BorderChannel } from "../../../fabric/borders/channel.ts";
 import type { Fabric } from "../../../fabric/fabric.ts";

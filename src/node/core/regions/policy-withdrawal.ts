@@ -1,7 +1,7 @@
 /**
- * Withdraws imported summaries that neighbours no longer export to this region, based on the export rules that the nodes of the region send to each other. It also
- * computes the reachability that this region advertises to its neighbours (docs/design/summaries.md, Narrowed export rules). The rules are in
- * `src/fabric/borders/rules/`; this file applies them to the stored summaries.
+ * Withdraws imported summaries that neighbours no longer export to this region, based on the export rules that the nodes of the region send to each
+ * other. Also computes the reachability that this region advertises to its neighbours (docs/design/summaries.md, Narrowed export rules). The rules
+ * are in `src/fabric/borders/rules/`; this file applies them to the stored summaries.
  */
 import type { Neighbour } from "../../../fabric/borders/border.ts";
 import { BORDER_FIXED } from "../../../fabric/borders/options.ts";
@@ -37,12 +37,12 @@ export class PolicyWithdrawal {
   readonly #supports = new Supports(BORDER_FIXED);
   #startMonoMs: number | undefined;
   #heard: HeardRules | undefined;
-  /** Revision of `#heard` at the last look. */
+  /** Revision of `#heard` when it was last read. */
   #seenRevision = -1;
   #members: readonly RuleMember[] = [];
   /** Rules that this node currently receives, per neighbour. */
   #now: readonly HeardRule[] = [];
-  /** Support counts by cluster of the region. */
+  /** Support counts by cluster in the region. */
   #countings: ReadonlyMap<string, Counting> = new Map();
 
   constructor(parts: PolicyWithdrawalParts) {
@@ -80,7 +80,7 @@ export class PolicyWithdrawal {
     return this.#reach.revision + (this.#heard?.revision ?? 0);
   }
 
-  /** Returns the reachability of this region that a neighbour receives. */
+  /** Returns this region's reachability that a neighbour receives. */
   reachTo(region: string, exports: readonly string[], { monoMs }: Time): readonly Reach[] {
     if (this.#seenRevision !== this.#heard?.revision) this.#survey(monoMs);
     return this.#reach.toldTo(region, exports);
@@ -96,13 +96,13 @@ export class PolicyWithdrawal {
       const told = kin.flatMap(({ heardRules = NO_ROWS }) => (heardRules.length > 0 ? [heardRules] : []));
       return [cluster, countingOf([...told, this.#remembered.follow(cluster, told.flat(), monoMs)])] as const;
     });
-    // The rules of clusters without a live node expire in the same way as the rules of neighbours.
+    // The rules of a cluster without a live node expire in the same way as the rules of a neighbour.
     for (const cluster of this.#remembered.clusters) if (!byCluster.has(cluster)) this.#remembered.follow(cluster, NO_ROWS, monoMs);
     this.#countings = new Map(countings);
     this.#reach.follow([...this.#countings.values()], this.#since(monoMs));
   }
 
-  /** Notes the rules that were received on own links that have ended. */
+  /** Records the rules that were received on own links that have ended. */
   #noteEnded(monoMs: number): void {
     const { clusterId } = this.#parts;
     const past = this.#heard?.takePast() ?? [];
@@ -115,7 +115,10 @@ export class PolicyWithdrawal {
     return { isSettled: ageMs >= SETTLED_MS, isLost: ageMs >= this.#parts.held.lostAfterMs };
   }
 
-  /** For this cluster, the current exports on this node's links are accepted too, so that summaries that arrive with a wider rule are accepted immediately. */
+  /**
+   * For this cluster, the current exports on this node's links are accepted too. Summaries that arrive with a wider rule are therefore accepted
+   * immediately.
+   */
   #passes(cluster: string, support: Support): IsExported {
     const heard = cluster === this.#parts.clusterId ? this.#heard : undefined;
     return (namespace, region) => support.covers(namespace, region) || heard?.passes(namespace, region) === true;

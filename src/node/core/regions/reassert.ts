@@ -1,4 +1,7 @@
-/** Schedules the reassertion of summaries that other nodes have in the same or a higher version: each is exported again with a version above theirs (docs/design/summaries.md, Building). */
+/**
+ * Schedules the reassertion of summaries that other nodes have in the same or a higher version: each is exported again with a higher version
+ * (docs/design/summaries.md, Building).
+ */
 
 import type { KeyText } from "../../../catalog/record/record.ts";
 import { BoundedMap } from "../../../lib/bounded-map.ts";
@@ -9,11 +12,14 @@ import type { HeldSummaries } from "../../../summary/held/summaries.ts";
 import { recordKey } from "../../../summary/keys.ts";
 import type { SaidUnder, Summary, SummaryKey } from "../../../summary/summary.ts";
 
-/** Maximum number of waiting summaries. Above it the oldest is dropped; the next echo schedules it again. */
+/** Maximum number of waiting summaries. Above this number the oldest one is dropped, and the next echo schedules it again. */
 const MAX_WAITING = 20_000;
-/** Delay between nodes, in ms. If the exporter of a service does not reassert within a hold-down, for example because it is paused, the others do so, one after the other. */
+/**
+ * Delay between nodes, in ms. If the exporter of a service does not reassert within a hold-down, for example because it is paused, the other nodes do
+ * so, one after the other.
+ */
 const APART_MS = 1000;
-/** Number of summaries per step. Numbering, signing and storing one takes about 0.15 ms. */
+/** Number of summaries per step. Numbering, signing and storing a summary takes about 0.15 ms. */
 const SAID_AT_A_TIME = 20;
 
 interface PendingReassertion {
@@ -39,9 +45,9 @@ const NOTHING: ReassertedDrafts = { drafts: [], isBeacon: false };
 export interface ReassertQueueParts {
   readonly held: Pick<HeldSummaries, "own" | "restate" | "takeBack" | "takeExceeds">;
   readonly holdDownMs: number;
-  /** When this node last exported the summary, as far as it knows. The current summary may be an older export of another node. */
+  /** When this node last exported the summary, as far as it knows. The current summary may be an older export by another node. */
   readonly saidMonoMs: (key: SummaryKey) => number | undefined;
-  /** Number of exporters that come before this node; 0 on the exporter of the service. */
+  /** Number of exporters that precede this node; 0 on the exporter of the service. */
   readonly rankOf: (key: SummaryKey) => number;
   /** The policy in force and its rule for a namespace. The policy under which a restored summary was exported is unknown. */
   readonly saidUnder: (namespace: string, time: Time) => SaidUnder;
@@ -56,12 +62,12 @@ export class ReassertQueue {
     this.#parts = parts;
   }
 
-  /** Deadline on a node that exports. */
+  /** Deadline for a reassertion on a node that exports. */
   nextDeadlineMs(): number {
     return this.#dueMonoMs;
   }
 
-  /** Accepts new orders and handles some of the due ones. Only an exporter may call it. */
+  /** Accepts new orders and handles some of the orders that are due. Only an exporter may call it. */
   step(time: Time): ReassertedDrafts {
     const exceeds = this.#parts.held.takeExceeds();
     for (const exceed of exceeds) this.#take(exceed, time);
@@ -90,19 +96,22 @@ export class ReassertQueue {
     const known = this.#waiting.get(text);
     const rank = rankOf(key);
     const turnMs = rank === 0 ? 0 : holdDownMs + (rank - 1) * APART_MS;
-    // The order is checked as soon as this node's own hold-down ends, so no clock can delay it for longer.
+    // The order is checked as soon as this node's own hold-down ends, so a wrong clock cannot delay it further.
     const dueMonoMs = Math.max(known?.dueMonoMs ?? time.monoMs + this.#restMs(said, time) + turnMs, this.#heldDownMonoMs(key));
     const { saidVersion = said?.version ?? 0, isPutOff = false } = known ?? {};
     this.#waiting.set(text, { key, version, dueMonoMs, saidVersion, isPutOff });
     this.#dueMonoMs = Math.min(this.#dueMonoMs, dueMonoMs);
   }
 
-  /** Returns the rest of the hold-down of a summary. */
+  /** Returns the remaining hold-down time of a summary. */
   #restMs(said: Pick<Summary, "generatedWallMs"> | undefined, { wallMs }: Time): number {
     return said === undefined ? 0 : Math.max(0, this.#parts.holdDownMs - Math.max(0, wallMs - said.generatedWallMs));
   }
 
-  /** If another node has exported a lower version since then, delays the reassertion by that node's hold-down. This happens only once, so frequent exports cannot block it. */
+  /**
+   * If another node has exported a lower version since then, delays the reassertion by the hold-down of that export. A reassertion is delayed in this
+   * way only once, so frequent exports cannot block it.
+   */
   #putOff(text: KeyText, waiting: PendingReassertion, time: Time): boolean {
     const said = this.#parts.held.own.find(waiting.key, time);
     const restMs = waiting.isPutOff || said === undefined || said.version <= waiting.saidVersion ? 0 : this.#restMs(said, time);

@@ -1,5 +1,5 @@
 /**
- * The summaries of a node: joins the stored summaries, the exports of its own cluster, the choice of exporters, and the readers
+ * Combines the summaries of a node: the stored summaries, the exports of its own cluster, the choice of exporters, and the readers
  * (docs/design/summaries.md). The rules are in `src/summary/`; this file connects them to the catalog, the policy and the members.
  */
 import { type KeyText, nameOfKey } from "../../../catalog/record/record.ts";
@@ -42,9 +42,9 @@ type ExportSettings = "exportIntervalMs" | "exportNamespaces" | "exportScope" | 
 export interface SummariesOptions extends HeldOptions, Pick<BuilderOptions, ExportSettings> {
   /** Whether this cluster makes summaries. */
   readonly isExporting: boolean;
-  /** Summaries that wait longer for a border link, or exceed the maximum count, are dropped; see the settings. */
+  /** Summaries are dropped if they wait longer for a border link or exceed the maximum count (see the settings). */
   readonly storeForwardMs: number;
-  /** Export rules of the borders in the settings, by region. */
+  /** Export rules of the borders from the settings, by region. */
   readonly borderExports: ReadonlyMap<string, readonly (readonly string[])[]>;
   readonly neighbours: readonly Neighbour[];
   readonly storeForwardMaxMessages: number;
@@ -56,7 +56,7 @@ export interface SummariesParts extends Pick<HeldParts, "imports"> {
   readonly keys: KeyRegistry;
   /** The key of this cluster. Undefined on a node without it. */
   readonly signer: ClusterSigner | undefined;
-  /** Returns the key announcements of this cluster. The list is the same object while it has not changed. */
+  /** Returns the key announcements of this cluster. The list is the same object as long as it has not changed. */
   announcements(): readonly SignedBytes[];
   readonly node: ReaderNode;
   readonly onDenied: OnDenied;
@@ -65,7 +65,7 @@ export interface SummariesParts extends Pick<HeldParts, "imports"> {
   readonly now: () => Time;
 }
 
-/** State of the rest of the node. */
+/** State of the other parts of the node. */
 export interface SummaryContext {
   /** Undefined on a standalone node. */
   readonly fabric: Pick<Fabric, "lifecycle" | "membership" | "readiness"> | undefined;
@@ -77,21 +77,24 @@ export interface SummaryContext {
 export interface SummaryNews {
   /** Whether the facts that this node announces have changed. */
   readonly areFactsChanged: boolean;
-  /** Whether other nodes and readers may have something to receive. */
+  /** Whether there may be something to send to other nodes and readers. */
   readonly isChanged: boolean;
 }
 
-/** Interval at which the export state is evaluated, in ms. It is limited because the evaluation reads every member. */
+/** Interval at which the export state is evaluated, in ms. The rate is limited because the evaluation reads every member. */
 const JUDGE_MS = 500;
 /** A node that was in sync within this time, in ms, is assumed to see its whole cluster. */
 const IN_STEP_MS = 10_000;
-/** Minimum pause that affects exports, in ms. After a shorter one, data is no older than data from a slow link. */
+/** Minimum pause that affects exports, in ms. After a shorter pause, data is no older than data from a slow link. */
 const LEAST_STANDSTILL_MS = 1000;
 /** The name for which the exporter of the beacon is chosen. */
 const BEACON = "\0beacon";
-/** Delay per rank, in ms, between nodes that send confirming beacons while exports are paused because many nodes vanished. In this time a node receives the beacon of its predecessor. */
+/**
+ * Delay per rank, in ms, between the confirming beacons of different nodes while exports are paused because many nodes vanished. Within this delay, a
+ * node receives the beacon of its predecessor.
+ */
 const CONFIRM_APART_MS = 1000;
-/** Number of records per step of a policy change. */
+/** Number of records per step while a policy change is applied. */
 const SWITCHED_AT_A_TIME = 512;
 
 export class NodeSummaries {
@@ -104,7 +107,7 @@ export class NodeSummaries {
   #judgeMonoMs = Number.NEGATIVE_INFINITY;
   #inStepMonoMs = Number.NEGATIVE_INFINITY;
   #inStepWithListedMonoMs = Number.NEGATIVE_INFINITY;
-  /** End of the last pause. An earlier in-sync time is no longer valid. */
+  /** End of the last pause. Any in-sync time before it is no longer valid. */
   #wokeMonoMs = Number.NEGATIVE_INFINITY;
   #standing: Standing = "silent";
   /** Whether this node announces that it exports. */
@@ -120,10 +123,10 @@ export class NodeSummaries {
   #announced: readonly SignedBytes[] = [];
   /** Number of other nodes of the cluster that export. */
   #exporterCount = 0;
-  /** Delay after the due time of the beacon at which this node sends it, if no node exports and this node paused its exports only because many nodes vanished. */
+  /** Time after which this node sends an overdue beacon if no node exports and this node paused its exports only because many nodes vanished. */
   #confirmsAfterMs: number | undefined;
   readonly #lack = new ExporterLack();
-  /** Whether a live node of the cluster accepts calls of other clusters. */
+  /** Whether a live node of the cluster accepts calls from other clusters. */
   #hasIngress = true;
   /** Number of drafts that could not be exported. */
   failedCount = 0;
@@ -153,13 +156,13 @@ export class NodeSummaries {
     this.reads = new SummaryReads({ replica: held.replica, node, policies, onDenied, sources, onAgain, now });
   }
 
-  /** The data that the fabric replicates inside the region. */
+  /** The data that the fabric replicates within the region. */
   get replicated(): SummaryParts {
     const { held } = this;
     return { replica: held.replica, stamper: new SummaryStamper((source) => held.regionOf(source)), receipts: held };
   }
 
-  /** Returns everything that is stored, for the next start. It may be read over several turns of the event loop. */
+  /** Returns all stored data, for the next start. The data may be read over several turns of the event loop. */
   blocks(time: Time): Iterable<Uint8Array> {
     return summaryBlocks(this.replicated, this.#options.clusterId, time);
   }
@@ -175,7 +178,7 @@ export class NodeSummaries {
     this.#linkedRegions = linkedRegions;
     const priorityOf = (namespace: string) => policies.policy.ruleOf(namespace)?.priority ?? 0;
     const { ttlMs, storeForwardMs, storeForwardMaxMessages: storeForwardCount } = this.#options;
-    // Half a TTL, so that one beacon may be lost before other nodes of the region are queried.
+    // Half of a TTL, so that one beacon may be lost before other nodes of the region are queried.
     const options = { ...BORDER_FIXED, heardMs: ttlMs / 2, storeForwardMs, storeForwardCount };
     this.#borders = new BorderChannel(options, {
       here: this.#options,
@@ -195,12 +198,12 @@ export class NodeSummaries {
     return { ...(this.#isAnnounced && { exportsSummaries: true }), ...(heardRules.length > 0 && { heardRules }) };
   }
 
-  /** Number of live nodes of the cluster that export, including this one. Undefined when the settings allow no export. */
+  /** Number of live nodes of the cluster that export, including this one. Undefined if the settings do not allow any export. */
   get exporterCount(): number | undefined {
     return this.#options.isExporting ? this.#exporterCount + Number(this.isExporting) : undefined;
   }
 
-  /** Returns the age of the oldest summary that is due on a border and not accepted there, because a link is slow or missing. */
+  /** Returns the age of the oldest summary that is due on a border but not accepted there, because a link is slow or missing. */
   exportLagMs(time: Time): number {
     return this.#borders?.lagMs(time) ?? 0;
   }
@@ -211,7 +214,7 @@ export class NodeSummaries {
     return this.#options.neighbours.filter(({ region }) => linked?.has(region) !== true);
   }
 
-  /** Returns the addresses at which clusters of other regions accept calls, by their beacons. Dropped clusters are left out. */
+  /** Returns the addresses at which clusters of other regions accept calls, according to their beacons. Dropped clusters are not included. */
   otherClusters(time: Time): readonly RemoteCluster[] {
     return this.held.beacons(time).flatMap(({ source: clusterId, ageMs }) => {
       const region = this.held.regionOf(clusterId);
@@ -236,20 +239,22 @@ export class NodeSummaries {
     return { count, lastWallMs, ...(isExporting ? verdict : { allowed: false, reason: "export_disabled" }) };
   }
 
-  /** Text of the `/readyz` line, for operators. */
+  /** Text in the `/readyz` line, for operators. */
   get standingText(): string {
     const texts = [this.#standingWords, this.#silenceWords, this.#ingressWords, this.#linkWords, this.held.unsaid.textAt(this.#time)];
     return texts.filter((text) => text !== "").join("; ");
   }
 
-  /** Reports a missing key: a border node cannot verify the summaries of a cluster whose key it lacks, including its own cluster. */
+  /** Reports a missing key: a border node cannot verify the summaries of a cluster, including its own, without the key of that cluster. */
   get #silenceWords(): string {
     const { clusterId, isExporting, neighbours } = this.#options;
     if (!isExporting || neighbours.length === 0 || this.#parts.keys.hasKeys(clusterId)) return "";
     return `this node forwards no summaries of its own cluster to other regions: summary.keys has no key of ${clusterId}`;
   }
 
-  /** Reports a missing ingress: other clusters see the exports of this one, but redirect no clients to a cluster without an address to call. */
+  /**
+   * Reports a missing ingress: other clusters see the exports of this cluster, but do not redirect clients to a cluster that has no address to call.
+   */
   get #ingressWords(): string {
     if (this.#hasIngress || (this.exporterCount ?? 0) === 0) return "";
     return "other clusters cannot redirect clients here: no live node of this cluster has the role ingress or a border";
@@ -277,11 +282,11 @@ export class NodeSummaries {
     return this.#standing === "exporting";
   }
 
-  /** Must be called when the process was paused for `lagMs`, because other nodes may have exported in the meantime. */
+  /** Must be called if the process was paused for `lagMs`, because other nodes may have exported in the meantime. */
   onProcessPause(lagMs: number, time: Time): void {
     this.#borders?.stoodStill(lagMs, time);
     this.#judgeMonoMs = Number.NEGATIVE_INFINITY;
-    // A busy machine has many short pauses.
+    // A busy machine causes many short pauses.
     if (lagMs < LEAST_STANDSTILL_MS) return;
     this.#wokeMonoMs = time.monoMs;
     this.#inStepMonoMs = Number.NEGATIVE_INFINITY;
@@ -291,7 +296,7 @@ export class NodeSummaries {
     this.builder.stoodStill();
   }
 
-  /** Before the node begins, only a policy change is due: readers must first follow the policy from disk. */
+  /** Before the node begins, only a policy change is handled: readers must first follow the policy from disk. */
   nextDeadlineMs(isBegun: boolean): number {
     if (!isBegun) return this.reads.isRunning ? this.#time.monoMs : NEVER;
     if (this.reads.isRunning || this.held.hasRefused || this.#parts.policies.policy !== this.#policy) return this.#time.monoMs;
@@ -329,7 +334,7 @@ export class NodeSummaries {
     return { areFactsChanged, isChanged };
   }
 
-  /** Performs a part of a policy change for the readers. Returns whether they now follow the policy. */
+  /** Performs part of a policy change for the readers. Returns whether they now follow the policy. */
   followPolicy(out: NodeOutput[]): boolean {
     const hasFollowed = this.reads.isRunning && this.reads.step(SWITCHED_AT_A_TIME);
     if (hasFollowed) out.push({ kind: "summariesFollowed" });
@@ -347,7 +352,7 @@ export class NodeSummaries {
     return isBeacon;
   }
 
-  /** Reacts to changes of keys and of the policy. */
+  /** Reacts to changed keys and to policy changes. */
   #noteRules(time: Time): void {
     const { keys, policies } = this.#parts;
     const announced = this.#parts.announcements();
@@ -358,7 +363,7 @@ export class NodeSummaries {
     if (version !== this.#seenVersion) {
       const changed = keys.changedSince(this.#seenVersion);
       this.held.keysChanged(changed);
-      // A pending announcement may be valid now, and the region must receive it.
+      // A pending announcement may now be valid, and the region must then receive it.
       for (const text of keys.announcements(time.wallMs, changed)) this.held.announce({ ...text, hops: 0 }, time);
     }
     this.#seenVersion = version;
@@ -366,7 +371,7 @@ export class NodeSummaries {
     this.#policy = policies.policy;
   }
 
-  /** Returns when this node must send the beacon, unless another node does so first. */
+  /** Returns when this node must send the beacon, unless another node sends it first. */
   #beaconDueMonoMs(): number {
     return this.held.beaconDueMonoMs + (this.#isBeaconMine() ? 0 : (this.#confirmsAfterMs ?? NEVER));
   }
@@ -380,7 +385,10 @@ export class NodeSummaries {
     return this.isExporting && this.builder.exporterOf(BEACON) === this.#options.nodeId;
   }
 
-  /** Whether an ingress exists although the last beacon has none, because entries of nodes appear only after their start. A beacon triggers at most one more. */
+  /**
+   * Whether an ingress exists although the last beacon had none. Such a beacon is possible because the entries of nodes appear only after the nodes
+   * start. Each beacon triggers at most one more.
+   */
   #hasFirstIngress(circumstances: SummaryContext): boolean {
     if (!this.#isBeaconMine() || this.held.beaconOf(this.#options.clusterId)?.ingress.length !== 0) return false;
     return this.#ingress(circumstances).length > 0;
@@ -398,7 +406,10 @@ export class NodeSummaries {
     return self === undefined ? others : [self, ...others];
   }
 
-  /** Unreachable nodes trigger an evaluation immediately, because a node that may see only part of its cluster must not export until the next regular one. */
+  /**
+   * Unreachable nodes trigger an evaluation immediately, instead of at the next regular time, because a node that may see only part of its cluster
+   * must not export.
+   */
   #isJudgeDue({ fabric, isReady }: SummaryContext, { monoMs }: Time): boolean {
     return monoMs >= this.#judgeMonoMs || (this.isExporting && (!isReady || this.#isProtected(fabric)));
   }
@@ -422,7 +433,7 @@ export class NodeSummaries {
     // A standalone node has no other clusters.
     this.#hasIngress = fabric === undefined || ingressMembers(this.#kin(fabric)).length > 0;
     this.#confirmsAfterMs = undefined;
-    // Earlier exports are confirmed, just as the region keeps the entries themselves, so that a live cluster does not appear dead.
+    // Earlier exports are confirmed so that a live cluster does not appear dead, just as the region keeps the entries themselves.
     const isPart = this.#standing === "withholding" && time.monoMs - this.#inStepWithListedMonoMs <= IN_STEP_MS;
     if (isPart && members.length === 0) {
       const rank = new Exporters([...kin.map((member) => member.nodeId), nodeId]).rankOf(BEACON, nodeId);
@@ -437,13 +448,13 @@ export class NodeSummaries {
 
   #reportLack(time: Time, out: NodeOutput[]): void {
     const { exporterCount, standingText: standing } = this;
-    // If the settings allow no node to export, no exporter is missing.
+    // If the settings do not allow any node to export, no exporter is missing.
     if (exporterCount !== undefined && this.#lack.judge(exporterCount, time)) out.push({ kind: "exporters", exporterCount, standing });
   }
 
   #standingNow(fabric: SummaryContext["fabric"], isReady: boolean, { monoMs }: Time): Standing {
     if (this.#parts.signer === undefined || !this.#options.isExporting || !isReady) return "silent";
-    // The policy of this node may be old too.
+    // The policy on this node may be old too.
     if (this.#inStepWithListedMonoMs < this.#wokeMonoMs) return "silent";
     return monoMs - this.#inStepMonoMs > IN_STEP_MS || this.#isProtected(fabric) ? "withholding" : "exporting";
   }
@@ -456,15 +467,15 @@ export class NodeSummaries {
   }
 }
 
-/** A cluster without an exporter is reported after this time, in ms. The delay covers nodes that start one after the other. */
+/** A cluster without an exporter is reported after this time, in ms. The delay allows for nodes that start one after the other. */
 const LACK_MS = 60_000;
 
-/** Decides when to report that no live node of the cluster exports summaries, and when one does again. */
+/** Decides when to report that no live node of the cluster exports summaries, and when to report that one does so again. */
 class ExporterLack {
   #sinceMonoMs: number | undefined;
   #isReported = false;
 
-  /** Returns whether a change of the number of exporters must be reported. Must be called every second or more often. */
+  /** Returns whether a change in the number of exporters must be reported. Must be called every second or more often. */
   judge(exporterCount: number, { monoMs }: Time): boolean {
     if (exporterCount !== 0) {
       const wasReported = this.#isReported;

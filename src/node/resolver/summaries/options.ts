@@ -4,10 +4,10 @@ import type { Settings } from "../../../config/settings.ts";
 import { CHANNELS, type FollowedKeys, type FollowedSummariesOptions } from "../../../resolver/summaries/followed-summaries.ts";
 import { TrustedKeys } from "../../../resolver/summaries/trusted-keys.ts";
 
-/** More than any node stores: 200,000 summaries of other clusters, plus its own cluster's summaries, source heartbeats and announcements. */
+/** This is more than any node stores: 200,000 summaries of other clusters, plus its own cluster's summaries, source heartbeats and announcements. */
 const MAX_RECORDS = 250_000;
 
-/** Returns the options. Undefined when the settings name no scope, so that no summaries are followed. */
+/** Returns the options. Undefined if the settings do not name a scope, in which case no summaries are followed. */
 export function followedSummariesOf(
   { node, resolver, summary }: Settings,
   own: Pick<FollowedSummariesOptions, "generation" | "nodeId">,
@@ -31,7 +31,7 @@ export function followedSummariesOf(
   };
 }
 
-/** Returns the keys for verification. Without configured keys, summaries of the upstream are trusted. */
+/** Returns the keys for verifying summaries. Without configured keys, summaries from the upstream are trusted. */
 export function followedKeysOf({ summary }: Settings, open: () => FollowedKeys): FollowedKeys {
   return summary.keys.length > 0 ? open() : new TrustedKeys();
 }
