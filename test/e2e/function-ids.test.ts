@@ -27,7 +27,7 @@ async function namesAt(node: NodeProcess): Promise<readonly string[]> {
   return ((response["items"] ?? []) as { key: { name: string } }[]).map(({ key }) => key.name);
 }
 
-const TAKEN_BY_PRICE = expect.stringContaining("f-1 is that of price in svc.fn") as string;
+const TAKEN_BY_PRICE = expect.stringContaining("f-1 is the id of price in svc.fn") as string;
 
 test("an id that another name has is refused, also of many that ask at once", async () => {
   await using node = await startNodeProcess(["--ephemeral"]);

@@ -315,7 +315,7 @@ test("a policy that cannot be read: the last known good is in force and said so,
   }
   await spoilVersions(data, 1);
   await using node = await startNodeProcess(flags);
-  expect(await ready(node)).toMatch(/cannot be read.*everything is denied/);
+  expect(await ready(node)).toMatch(/cannot be read.*all requests are denied/);
   expect(await seen(node)).toBe(0);
 });
 
