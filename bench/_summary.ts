@@ -18,7 +18,7 @@ const FEATURED: Readonly<Record<string, Featured>> = {
   "an exact query of 10 entries among 10,000, 64 under way, beside etcd, serializable range": {
     label: "Read over gRPC",
     units: "requests",
-    reading: "Most of the time of a query is spent in Node's own HTTP/2.",
+    reading: "Most of the CPU time of a query is spent in Node's HTTP/2 implementation.",
   },
   "an exact query of 10 entries among 10,000 through HTTP/JSON, 64 under way, beside Consul, health endpoint over HTTP/1.1 and JSON, stale":
     {
@@ -41,7 +41,7 @@ const FEATURED: Readonly<Record<string, Featured>> = {
   "DNS queries per CPU-second over CoreDNS with its cache": {
     label: "DNS answer over UDP",
     units: "answers",
-    reading: "`node:dgram` reads and writes one packet per system call, which is most of the cost of an answer.",
+    reading: "`node:dgram` needs one system call to read or write a packet, and these calls are most of the cost of an answer.",
   },
   "memory for 100,000 entries on disk, beside etcd, the same entries, which it writes through Raft (ours does not)": {
     label: "Memory, 100,000 entries",
@@ -50,7 +50,7 @@ const FEATURED: Readonly<Record<string, Featured>> = {
 };
 
 const ABOUT_PLOT =
-  "The plot shows the peer's cost divided by Waymark's. At the dashed line, both cost the same; the line across the end of a bar goes from the lowest to the highest round.";
+  "The plot shows the peer's cost divided by Waymark's. At the dashed line, both costs are equal. The line across the end of a bar spans the range from the lowest to the highest round.";
 
 /** The file of the plot that docs/performance.md shows. */
 const OVERVIEW = "overview.svg";
