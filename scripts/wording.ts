@@ -40,9 +40,9 @@ function textsOfPage(file: string, page: string): readonly Text[] {
     .replaceAll(/^( *)```[\s\S]*?^\1```/gm, (code) => code.replaceAll(/[^\n]/g, ""))
     .replaceAll(/<!--[\s\S]*?-->/g, (note) => note.replaceAll(/[^\n]/g, ""))
     .replaceAll(/\]\([^)\n]*\)/g, "]");
-  return [...prose.matchAll(/(?:^|\n)((?:[^\n]*\S[^\n]*\n?)+?)(?=\n|$|[ \t]*(?:[-*|#]|\d+\.) )/g)].flatMap((match) => {
+  return [...prose.matchAll(/(?<=^|\n)((?:[^\n]*\S[^\n]*\n?)+?)(?=\n|$|[ \t]*(?:[-*|#]|\d+\.) )/g)].flatMap((match) => {
     const text = (match[1] ?? "").replaceAll(/\s+/g, " ").trim();
-    return text === "" ? [] : [{ file, line: lineAt(prose, match.index + 1), kind: "page" as const, text }];
+    return text === "" ? [] : [{ file, line: lineAt(prose, match.index), kind: "page" as const, text }];
   });
 }
 
