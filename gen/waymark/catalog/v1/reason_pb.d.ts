@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/reason.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// The reasons of failed calls.
+// The reasons why calls fail.
 
 import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
 
@@ -12,7 +12,7 @@ import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
 export declare const file_waymark_catalog_v1_reason: GenFile;
 
 /**
- * The reason of a failed call. `ErrorInfo.reason` contains the name without the prefix, for example `LEASE_NOT_FOUND`.
+ * The reason why a call failed. `ErrorInfo.reason` contains the name without the prefix, for example `LEASE_NOT_FOUND`.
  * The status message starts with the same word in lower case. Programs must match the reason, because the text of a
  * message can change.
  *

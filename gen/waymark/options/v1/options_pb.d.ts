@@ -15,7 +15,7 @@ import type { MethodOptions } from "@bufbuild/protobuf/wkt";
 export declare const file_waymark_options_v1_options: GenFile;
 
 /**
- * The role that an rpc requires. In addition, the namespace policy decides which namespaces the caller can read and
+ * The role that an rpc requires. In addition, the namespace policy determines which namespaces the caller can read and
  * write. Every rpc has this option.
  *
  * @generated from message waymark.options.v1.Access
@@ -65,9 +65,9 @@ export declare type Call = Message<"waymark.options.v1.Call"> & {
   cost: Cost;
 
   /**
-   * Paths of the request fields that contain the namespaces of the call, for the rate limits of namespaces. A path
-   * through a list selects every item of the list. Among several paths, the first path with a namespace is used. Empty
-   * means that the call has no namespace.
+   * Paths of the request fields that contain the namespaces of the call, for the rate limits per namespace. A path
+   * through a list selects every item of the list. If there are several paths, the first path that contains a namespace
+   * is used. Empty means that the call has no namespace.
    *
    * @generated from field: repeated string namespace_fields = 2;
    */
@@ -124,7 +124,7 @@ export declare const CallSchema: GenMessage<Call>;
  */
 export enum Role {
   /**
-   * The option names no role. The server does not start if an rpc has this value.
+   * No role is set. The server does not start if an rpc has this value.
    *
    * @generated from enum value: ROLE_UNSPECIFIED = 0;
    */
@@ -180,7 +180,7 @@ export declare const RoleSchema: GenEnum<Role>;
  */
 export enum Cost {
   /**
-   * The option names no cost. The server does not start if an rpc has this value.
+   * No cost is set. The server does not start if an rpc has this value.
    *
    * @generated from enum value: COST_UNSPECIFIED = 0;
    */
@@ -220,7 +220,7 @@ export declare const CostSchema: GenEnum<Cost>;
  */
 export enum CallClass {
   /**
-   * The option names no class.
+   * No class is set.
    *
    * @generated from enum value: CALL_CLASS_UNSPECIFIED = 0;
    */
@@ -267,7 +267,7 @@ export declare const CallClassSchema: GenEnum<CallClass>;
  */
 export enum AnsweredBy {
   /**
-   * The option names no process. The server does not start if an rpc has this value.
+   * No process is set. The server does not start if an rpc has this value.
    *
    * @generated from enum value: ANSWERED_BY_UNSPECIFIED = 0;
    */

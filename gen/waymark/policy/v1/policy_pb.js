@@ -312,7 +312,7 @@ export const RuleChangeKindSchema = /*@__PURE__*/
   enumDesc(file_waymark_policy_v1_policy, 2);
 
 /**
- * Kind of the change of a rule.
+ * Kind of change to a rule.
  *
  * @generated from enum waymark.policy.v1.RuleChangeKind
  */
