@@ -21,16 +21,16 @@ export declare const file_waymark_catalog_v1_entry: GenFile;
  */
 export declare type EntryKey = Message<"waymark.catalog.v1.EntryKey"> & {
   /**
-   * Kind of the entry. If it is not set in a registration, the server uses the kind of the detail message, or SERVICE
-   * when the entry has no detail message.
+   * Kind of the entry. If the kind is not set in a registration, the server uses the kind of the detail message, or
+   * SERVICE when the entry has no detail message.
    *
    * @generated from field: waymark.catalog.v1.EntryKind kind = 1;
    */
   kind: EntryKind;
 
   /**
-   * Namespace of the entry: lower-case labels joined by dots, such as `svc.market`. A label has 1 to 63 characters and
-   * the namespace at most 200.
+   * Namespace of the entry: lower-case labels joined by dots, such as `svc.market`. A label has 1 to 63 characters, and
+   * the namespace has at most 200.
    *
    * @generated from field: string namespace = 2;
    */
@@ -73,8 +73,7 @@ export declare const EntryKeySchema: GenMessage<EntryKey>;
  */
 export declare type Target = Message<"waymark.catalog.v1.Target"> & {
   /**
-   * Name of the port. A name that is not empty must be unique within its entry. At most 128 characters of
-   * [A-Za-z0-9._:/@+-].
+   * Name of the port. The name must be empty or unique within its entry. At most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string name = 1;
    */
@@ -107,8 +106,8 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
 
   /**
    * Share of the traffic among targets of equal priority, as in RFC 2782. 0 to 65535. 0 means that no weight is set,
-   * which is treated as 1. However, if another target of the same entry and priority has a weight, a target with weight
-   * 0 receives no traffic.
+   * which is equivalent to a weight of 1. However, if another target of the same entry and priority has a weight, a
+   * target with weight 0 receives no traffic.
    *
    * @generated from field: uint32 weight = 5;
    */
@@ -165,7 +164,7 @@ export declare type LoadReport = Message<"waymark.catalog.v1.LoadReport"> & {
   utilization: number;
 
   /**
-   * Time of the measurement. Absent means the time at which the server received the report.
+   * Time of the measurement. Defaults to the time at which the server received the report.
    *
    * @generated from field: google.protobuf.Timestamp observed_at = 5;
    */
@@ -698,7 +697,7 @@ export declare const MaintenanceSchema: GenMessage<Maintenance>;
  * One entry of the catalog: an instance of a service, function, topic, queue or cache, or a node. The size of an
  * encoded entry is at most 16 KiB.
  *
- * The bytes of a stored entry (Record.entry, in journals and between nodes) have a fixed order, on which readers rely.
+ * The fields of a stored entry (Record.entry, in journals and between nodes) have a fixed order, on which readers rely.
  * `key` is the first field, and `load`, `registered_at` and `updated_at` (16 to 18) are the last fields; readers reject
  * any other order. The bytes before `load` are the content of the entry. Writers encode the content in the order of the
  * field numbers, and map pairs in the order of their keys, so that equal content has equal bytes. New fields therefore
@@ -755,8 +754,8 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
 
   /**
    * Metadata of the instance, chosen by the client. At most 64 pairs. A key has 1 to 63 characters of
-   * [A-Za-z0-9._:/@+-], a value at most 1024 bytes. Waymark itself uses two keys. `waymark.dns.cname` is a DNS name,
-   * which DNS returns as a CNAME if the entry has no targets; clients cannot set any other key that begins with
+   * [A-Za-z0-9._:/@+-], and a value has at most 1024 bytes. Waymark itself uses two keys. `waymark.dns.cname` is a DNS
+   * name, which DNS returns as a CNAME if the entry has no targets; clients cannot set any other key that begins with
    * `waymark.dns.`. `waymark.import` is the name of the import that owns the entry, 1 to 128 characters of
    * [A-Za-z0-9._:/@+-].
    *
@@ -765,9 +764,9 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   metadata: { [key: string]: string };
 
   /**
-   * How long caches and DNS resolvers may use the entry, 0 s to 24 h. If it is absent, the node sets it to the ttl of
-   * the lease, limited to its setting `limits.max_entry_ttl`. It stays absent under a lease that never expires; DNS
-   * then uses the setting `catalog.default_lease_ttl`.
+   * How long caches and DNS resolvers may use the entry, 0 s to 24 h. If the field is absent, the node sets it to the
+   * ttl of the lease, or to the setting `limits.max_entry_ttl` if that is shorter. If the lease never expires, the
+   * field stays absent, and DNS uses the setting `catalog.default_lease_ttl`.
    *
    * @generated from field: google.protobuf.Duration ttl = 8;
    */
@@ -797,7 +796,7 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   region: string;
 
   /**
-   * Zone of the instance within its region. Empty means the zone of the node on which the entry is registered. At most
+   * Zone of the instance within its region. Defaults to the zone of the node on which the entry is registered. At most
    * 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string zone = 12;
@@ -828,7 +827,7 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   health: HealthStatus;
 
   /**
-   * Last known load of the instance. Renew and KeepAlive update it without a new registration.
+   * Last known load of the instance. Renew and KeepAlive update the load without a new registration.
    *
    * @generated from field: waymark.catalog.v1.LoadReport load = 16;
    */
@@ -912,8 +911,9 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   registeredByAdmin: boolean;
 
   /**
-   * Checks of the instance, which the node of the registration runs. At most 4. The registration fails with
-   * CHECKS_DISABLED unless that node's setting `checks.enabled` is true, so that no entry has checks that do not run.
+   * Checks of the instance, run by the node on which the entry is registered. At most 4. The registration fails with
+   * CHECKS_DISABLED unless that node's setting `checks.enabled` is true, so that an entry cannot have checks that no
+   * node runs.
    *
    * @generated from field: repeated waymark.catalog.v1.Check checks = 26;
    */
@@ -1098,7 +1098,7 @@ export enum HealthStatus {
 
   /**
    * The node on which the entry is registered is unreachable. Only the server sets this value, and only for entries
-   * that are not in MAINTENANCE. Such entries rank last, together with CRITICAL entries.
+   * that are not in MAINTENANCE. ORPHANED entries rank last, together with CRITICAL entries.
    *
    * @generated from enum value: HEALTH_STATUS_ORPHANED = 5;
    */

@@ -202,8 +202,8 @@ export enum Reason {
 
   /**
    * FAILED_PRECONDITION. The server is a resolver, which rejects writes and serves neither earlier policies nor policy
-   * drafts. `ErrorInfo.metadata` has the addresses of up to 4 nodes under the key `urls`, separated by spaces. Call one
-   * of these nodes.
+   * drafts. `ErrorInfo.metadata` contains the addresses of up to 4 nodes under the key `urls`, separated by spaces.
+   * Call one of these nodes.
    *
    * @generated from enum value: REASON_READ_ONLY = 25;
    */
@@ -218,7 +218,8 @@ export enum Reason {
   ORIGIN_AWAY = 26,
 
   /**
-   * FAILED_PRECONDITION. The request for summaries needs a setting that the server does not have. The message names the setting.
+   * FAILED_PRECONDITION. The request for summaries requires a setting that is not set on the server. The message names
+   * the setting.
    *
    * @generated from enum value: REASON_SUMMARIES_DISABLED = 27;
    */

@@ -44,9 +44,10 @@ export declare const LatencyBandSchema: GenMessage<LatencyBand>;
 /**
  * A cluster's summary of one of its services, for other clusters.
  *
- * A summary is signed as bytes: the encoded message without `signature`, `stale` and `signed_bytes`. Programs forward
- * these bytes unchanged and never encode them again, because protobuf has no canonical form. A reader that verifies the
- * signature must decode the summary from `signed_bytes` and must not trust any value outside of these bytes.
+ * The signature of a summary covers the bytes of the encoded message without `signature`, `stale` and `signed_bytes`.
+ * Programs forward these bytes unchanged and never encode them again, because protobuf has no canonical form. A reader
+ * that verifies the signature must decode the summary from `signed_bytes` and must not trust any value outside of these
+ * bytes.
  *
  * @generated from message waymark.catalog.v1.ServiceSummary
  */
@@ -132,8 +133,8 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   scope: Scope;
 
   /**
-   * Ed25519 signature over the text `waymark.summary.v1`, a zero byte, and `signed_bytes`. It has 64 bytes, or is empty
-   * when the summary is not signed. The signed bytes do not include it.
+   * Ed25519 signature over the text `waymark.summary.v1`, a zero byte, and `signed_bytes`. The signature has 64 bytes,
+   * or is empty when the summary is not signed. The signed bytes do not include it.
    *
    * @generated from field: bytes signature = 12;
    */
@@ -223,10 +224,10 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   policyRule: string;
 
   /**
-   * A number that identifies the service and that only its cluster can compute. It is never 0. It is the first 8 bytes
-   * of SHA-256 of the Ed25519 signature over the text `waymark.tag.v1`, a zero byte, and the key of the summary. Later
-   * versions of the summary keep the tag. Beacons and comparisons between regions refer to services by tag, so that
-   * they do not reveal a service to a region that does not receive its summary.
+   * A number that identifies the service and that only its cluster can compute. It is never 0. The number consists of
+   * the first 8 bytes of the SHA-256 hash of the Ed25519 signature over the text `waymark.tag.v1`, a zero byte, and the
+   * key of the summary. Later versions of the summary keep the tag. Beacons and comparisons between regions refer to
+   * services by tag, so that they do not reveal a service to a region that does not receive its summary.
    *
    * @generated from field: fixed64 tag = 24;
    */

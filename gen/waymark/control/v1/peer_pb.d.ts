@@ -72,7 +72,7 @@ export declare type PeerEvent = Message<"waymark.control.v1.PeerEvent"> & {
 export declare const PeerEventSchema: GenMessage<PeerEvent>;
 
 /**
- * Filter and page of a list of members.
+ * Filter for a list of members, and the page to return.
  *
  * @generated from message waymark.control.v1.PeerServiceListRequest
  */
@@ -162,7 +162,7 @@ export declare type PeerServiceListResponse = Message<"waymark.control.v1.PeerSe
 export declare const PeerServiceListResponseSchema: GenMessage<PeerServiceListResponse>;
 
 /**
- * Filter and start of a watch of members.
+ * Filter and starting point of a watch of members.
  *
  * @generated from message waymark.control.v1.PeerServiceWatchRequest
  */
@@ -231,8 +231,8 @@ export declare type PeerDelta = Message<"waymark.control.v1.PeerDelta"> & {
     case: "peer";
   } | {
     /**
-     * Identifier of the node, for REMOVE. The serving node has forgotten the member, or the member no longer matches
-     * the filter.
+     * Identifier of the node, for REMOVE. The server sends REMOVE when it has forgotten the member, or when the member
+     * no longer matches the filter.
      *
      * @generated from field: string removed = 6;
      */
@@ -263,7 +263,7 @@ export declare type PeerDelta = Message<"waymark.control.v1.PeerDelta"> & {
 export declare const PeerDeltaSchema: GenMessage<PeerDelta>;
 
 /**
- * A message of a watch of members: a batch of changes, a part of a snapshot, a bookmark, or a combination of them. It
+ * A message in a watch of members: a batch of changes, part of a snapshot, a bookmark, or a combination of these. It
  * follows the protocol in waymark/catalog/v1/watch.proto.
  *
  * @generated from message waymark.control.v1.PeerServiceWatchResponse
@@ -395,7 +395,7 @@ export declare type PeerServiceGetResponse = Message<"waymark.control.v1.PeerSer
 export declare const PeerServiceGetResponseSchema: GenMessage<PeerServiceGetResponse>;
 
 /**
- * Page of the list of origins.
+ * The page of origins to return.
  *
  * @generated from message waymark.control.v1.PeerServiceLagRequest
  */
@@ -457,14 +457,14 @@ export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
   through: bigint;
 
   /**
-   * Highest record number of the origin that the serving node has, or that one of its peers has or knows of.
+   * Highest record number of the origin that is known to the serving node or to one of its peers.
    *
    * @generated from field: uint64 known = 5;
    */
   known: bigint;
 
   /**
-   * `known` minus `through`: an upper bound on the number of changes that are still to be received.
+   * `known` minus `through`: an upper bound on the number of changes that the serving node has not received yet.
    *
    * @generated from field: uint64 behind = 6;
    */
@@ -486,8 +486,8 @@ export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
   refused: bigint;
 
   /**
-   * Why the origin is incomplete on the serving node: the reason why its first record was rejected, or the peer that
-   * rejected records that no other peer has sent. Empty when the origin is complete.
+   * Why the origin is incomplete on the serving node. This is the reason for the first rejection of a record, or it
+   * names the peer that rejected records that no other peer has sent. Empty when the origin is complete.
    *
    * @generated from field: string why_partial = 9;
    */
@@ -501,7 +501,7 @@ export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
 export declare const OriginLagSchema: GenMessage<OriginLag>;
 
 /**
- * A link to a peer, and the changes that are still to be received over it.
+ * A link to a peer, and the changes that have not been received over it yet.
  *
  * @generated from message waymark.control.v1.LinkLag
  */
@@ -551,8 +551,8 @@ export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
   behind: bigint;
 
   /**
-   * How long the serving node has been behind the peer. Absent when it is not behind, and when it rejected all of the
-   * missing records.
+   * How long the serving node has been behind the peer. Absent when the serving node is not behind, or when it rejected
+   * all of the missing records.
    *
    * @generated from field: google.protobuf.Duration behind_for = 7;
    */
@@ -678,16 +678,16 @@ export declare type BorderLag = Message<"waymark.control.v1.BorderLag"> & {
   unsent: bigint;
 
   /**
-   * Time at which it was last verified that the neighbour has all summaries that the serving node exports to it. Absent
-   * when this has not been verified since the link came up.
+   * Time of the last successful check that the neighbour has all summaries that the serving node exports to it. Absent
+   * when no check has succeeded since the link came up.
    *
    * @generated from field: google.protobuf.Timestamp exported_equal_at = 7;
    */
   exportedEqualAt?: Timestamp | undefined;
 
   /**
-   * Time at which it was last verified that the serving node has all summaries that the neighbour exports to it. Absent
-   * when this has not been verified since the link came up.
+   * Time of the last successful check that the serving node has all summaries that the neighbour exports to it. Absent
+   * when no check has succeeded since the link came up.
    *
    * @generated from field: google.protobuf.Timestamp imported_equal_at = 8;
    */
@@ -863,7 +863,7 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
 export declare const PeerServiceLagResponseSchema: GenMessage<PeerServiceLagResponse>;
 
 /**
- * Filter and page of the list of keys.
+ * Filter for the list of keys, and the page to return.
  *
  * @generated from message waymark.control.v1.PeerServiceKeysRequest
  */

@@ -81,8 +81,8 @@ export declare const RegisterRequestSchema: GenMessage<RegisterRequest>;
  */
 export declare type RegisterResponse = Message<"waymark.discovery.v1.RegisterResponse"> & {
   /**
-   * Identifier of the lease, for Renew, KeepAlive and Unregister. Its form is `<node_id>/<token>`, where `node_id` is
-   * the node of the lease.
+   * Identifier of the lease, for Renew, KeepAlive and Unregister. It has the form `<node_id>/<token>`, where `node_id`
+   * is the node that granted the lease.
    *
    * @generated from field: string lease_id = 1;
    */
@@ -124,7 +124,7 @@ export declare const RegisterResponseSchema: GenMessage<RegisterResponse>;
  */
 export declare type EntryReport = Message<"waymark.discovery.v1.EntryReport"> & {
   /**
-   * Key of the entry. The entry must be registered on this node by the caller. Owners of the namespace and callers with
+   * Key of the entry. The caller must have registered the entry on this node. Owners of the namespace and callers with
    * the role mesh.admin can also report about entries of other principals.
    *
    * @generated from field: waymark.catalog.v1.EntryKey key = 1;
@@ -370,8 +370,8 @@ export declare type SetMaintenanceRequest = Message<"waymark.discovery.v1.SetMai
 
   /**
    * Time at which the maintenance ends automatically. It must be in the future and at most 366 days from now. The
-   * maintenance ends within about a second after this time, by the clock of the node on which the entry is registered.
-   * Absent means that the maintenance lasts until a call ends it. It must be absent when `on` is false.
+   * maintenance ends within about a second after this time, according to the clock of the node on which the entry is
+   * registered. Absent means that the maintenance lasts until a call ends it. It must be absent when `on` is false.
    *
    * @generated from field: google.protobuf.Timestamp until = 5;
    */
@@ -470,20 +470,21 @@ export declare type SetMaintenanceResponse = Message<"waymark.discovery.v1.SetMa
 export declare const SetMaintenanceResponseSchema: GenMessage<SetMaintenanceResponse>;
 
 /**
- * Filter and page of a query. An entry must match every field that is set. A field that is not set matches every entry.
+ * Filter for a query, and the page to return. An entry must match every field that is set. A field that is not set
+ * matches every entry.
  *
  * @generated from message waymark.discovery.v1.CatalogQueryRequest
  */
 export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQueryRequest"> & {
   /**
-   * Matches entries of exactly this namespace. At most 200 characters.
+   * Matches entries in exactly this namespace. At most 200 characters.
    *
    * @generated from field: string namespace = 1;
    */
   namespace: string;
 
   /**
-   * Matches entries of this namespace and of the namespaces below it. A prefix ends at a label: `svc.market` covers
+   * Matches entries in this namespace and in the namespaces below it. A prefix ends at a label: `svc.market` covers
    * `svc.market.eu` but not `svc.marketing`. When `namespace` is also set, it must be equal to the prefix or below it;
    * otherwise the request is rejected. At most 200 characters.
    *
@@ -507,8 +508,7 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
 
   /**
    * Matches entries whose scope is at least this wide and whose node is within this scope: LOCAL means this node, ZONE
-   * this cluster, REGION this region, and GLOBAL any node. Unset matches every entry in the catalog of the serving
-   * node.
+   * this cluster, REGION this region, and GLOBAL any node. If unset, every entry in the serving node's catalog matches.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 5;
    */
@@ -596,7 +596,7 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
   explain: boolean;
 
   /**
-   * Matches FUNCTION entries whose version is in this range, in the syntax of npm, for example `^1.2.0`. At most 128
+   * Matches FUNCTION entries whose version is in this range, in npm syntax, for example `^1.2.0`. At most 128
    * characters.
    *
    * @generated from field: string version_range = 21;
@@ -646,8 +646,8 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
   hosts: string[];
 
   /**
-   * If true, the call also fails with TOO_STALE while writes of `unreachable_nodes` may be missing, regardless of the
-   * age, and while a resolver answers from its copy on disk.
+   * If true, the call also fails with TOO_STALE, regardless of the age, while writes from `unreachable_nodes` may be
+   * missing and while a resolver answers from its copy on disk.
    *
    * @generated from field: bool max_staleness_strict = 28;
    */
@@ -690,7 +690,7 @@ export declare type Explanation = Message<"waymark.discovery.v1.Explanation"> & 
   reason: string;
 
   /**
-   * The reason as a sentence for people, with the values that were compared.
+   * The reason as a human-readable sentence, with the values that were compared.
    *
    * @generated from field: string detail = 4;
    */
@@ -819,21 +819,21 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
 export declare const CatalogQueryResponseSchema: GenMessage<CatalogQueryResponse>;
 
 /**
- * Filter and start of a watch. The filter fields have the same numbers and the same meaning as in CatalogQueryRequest.
- * `subject`, `aliases` and `hosts` are not available.
+ * Filter and starting point of a watch. The filter fields have the same numbers and the same meaning as in
+ * CatalogQueryRequest. `subject`, `aliases` and `hosts` are not available.
  *
  * @generated from message waymark.discovery.v1.CatalogWatchRequest
  */
 export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogWatchRequest"> & {
   /**
-   * Matches entries of exactly this namespace. At most 200 characters.
+   * Matches entries in exactly this namespace. At most 200 characters.
    *
    * @generated from field: string namespace = 1;
    */
   namespace: string;
 
   /**
-   * Matches entries of this namespace and of the namespaces below it. When `namespace` is also set, it must be equal to
+   * Matches entries in this namespace and in the namespaces below it. When `namespace` is also set, it must be equal to
    * the prefix or below it; otherwise the request is rejected. At most 200 characters.
    *
    * @generated from field: string namespace_prefix = 2;
@@ -856,7 +856,7 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
 
   /**
    * Matches entries whose scope is at least this wide and whose node is within this scope; see CatalogQueryRequest.
-   * Unset matches every entry in the catalog of the serving node.
+   * If unset, every entry in the serving node's catalog matches.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 5;
    */
@@ -942,7 +942,7 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
   withDigest: boolean;
 
   /**
-   * Matches FUNCTION entries whose version is in this range, in the syntax of npm, for example `^1.2.0`. At most 128
+   * Matches FUNCTION entries whose version is in this range, in npm syntax, for example `^1.2.0`. At most 128
    * characters.
    *
    * @generated from field: string version_range = 21;
@@ -985,7 +985,7 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
 export declare const CatalogWatchRequestSchema: GenMessage<CatalogWatchRequest>;
 
 /**
- * A message of a watch: a batch of changes, a part of a snapshot, a bookmark, or a combination of them.
+ * A message in a watch: a batch of changes, part of a snapshot, a bookmark, or a combination of these.
  *
  * @generated from message waymark.discovery.v1.CatalogWatchResponse
  */
@@ -1174,7 +1174,7 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
   name: string;
 
   /**
-   * For FUNCTION only: range of accepted versions, in the syntax of npm, for example `^1.2.0`. At most 128 characters.
+   * For FUNCTION only: range of accepted versions, in npm syntax, for example `^1.2.0`. At most 128 characters.
    *
    * @generated from field: string version_range = 4;
    */
@@ -1386,7 +1386,7 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
 export declare const ResolveResponseSchema: GenMessage<ResolveResponse>;
 
 /**
- * Filter and page of a cluster map.
+ * Filter for a cluster map, and the page to return.
  *
  * @generated from message waymark.discovery.v1.ClusterMapRequest
  */
@@ -1460,9 +1460,9 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
   clusterId: string;
 
   /**
-   * Entries of kind NODE, in the order of their keys. They are followed by the ingress nodes of clusters in other
-   * regions, in the order of their clusters, as announced in the clusters' last beacons. Ingress nodes are not members:
-   * they have the scope GLOBAL, no `node_id`, and a numbered name such as `ingress-1`.
+   * Entries of kind NODE, in the order of their keys. The entries are followed by the ingress nodes of clusters in
+   * other regions, in the order of their clusters, as announced in the clusters' last beacons. Ingress nodes are not
+   * members: they have the scope GLOBAL, no `node_id`, and a numbered name such as `ingress-1`.
    *
    * @generated from field: repeated waymark.catalog.v1.Entry nodes = 2;
    */
@@ -1532,7 +1532,7 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
 export declare const ClusterMapResponseSchema: GenMessage<ClusterMapResponse>;
 
 /**
- * Filter and page of a list of peers.
+ * Filter for a list of peers, and the page to return.
  *
  * @generated from message waymark.discovery.v1.ListPeersRequest
  */
@@ -1581,7 +1581,7 @@ export declare const ListPeersRequestSchema: GenMessage<ListPeersRequest>;
  */
 export declare type ListPeersResponse = Message<"waymark.discovery.v1.ListPeersResponse"> & {
   /**
-   * The peers in the order of their node ids, without the serving node. They are followed by the ingress nodes of
+   * The peers in the order of their node ids, without the serving node. The peers are followed by the ingress nodes of
    * clusters in other regions, with the scope GLOBAL, in the order of their clusters, as announced in the clusters'
    * last beacons. Ingress nodes are not members: they have no `node_id` and no status, and `last_seen` is the time at
    * which the beacon was received.
@@ -1681,7 +1681,7 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
 
   /**
    * Label of the rule that applies, or of the policy set when the rule has no label. Empty without a policy. When the
-   * caller is not allowed to see the namespace, it is the label of the set.
+   * caller is not allowed to see the namespace, this is the label of the policy set.
    *
    * @generated from field: string policy_version = 2;
    */
@@ -1705,7 +1705,7 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
   exportScopes: Scope[];
 
   /**
-   * Number of summaries of exactly this namespace that the cluster of the node currently exports, in all scopes. 0 on a
+   * Number of summaries of exactly this namespace that the node's cluster currently exports, in all scopes. 0 on a
    * resolver, on a node that stores no summaries, and when the caller is not allowed to see the namespace.
    *
    * @generated from field: uint64 summaries_exported = 5;
@@ -2016,11 +2016,11 @@ export declare const ResolvePolicySchema: GenEnum<ResolvePolicy>;
  */
 export declare const DiscoveryService: GenService<{
   /**
-   * Registers entries under a lease. The server stores all entries of a request or none. Any caller can call it; the
-   * policy determines the namespaces to which the caller can write. Fails with LEASE_NOT_FOUND, QUOTA_EXCEEDED and
-   * CLOCK_SKEW, with DISCOVERY_ACCESS_DENIED when the caller is not allowed to write a namespace or a key, with
-   * CHECKS_DISABLED when an entry has checks and the node runs no checks, and with STORE_UNAVAILABLE when the journal
-   * rejects writes.
+   * Registers entries under a lease. The server stores either all entries of a request or none of them. Any caller can
+   * call it; the policy determines the namespaces to which the caller can write. Fails with LEASE_NOT_FOUND,
+   * QUOTA_EXCEEDED and CLOCK_SKEW, with DISCOVERY_ACCESS_DENIED when the caller is not allowed to write a namespace or
+   * a key, with CHECKS_DISABLED when an entry has checks and the node runs no checks, and with STORE_UNAVAILABLE when
+   * the journal rejects writes.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Register
    */
@@ -2074,9 +2074,9 @@ export declare const DiscoveryService: GenService<{
    *
    * A caller can set maintenance for the entries of its own principal; a caller with the role `mesh.operate` can set it
    * for all entries. The node on which an entry is registered applies the change; the called node forwards the request
-   * and reports a result for each key. The call fails without any change with DISCOVERY_ACCESS_DENIED for an entry of
-   * another principal, with NOT_FOUND for an unknown `node_id`, and with NOT_READY or CLOCK_SKEW. Repeating a request
-   * has no further effect.
+   * and reports a result for each key. The call fails and does not change anything with DISCOVERY_ACCESS_DENIED for an
+   * entry of another principal, with NOT_FOUND for an unknown `node_id`, and with NOT_READY or CLOCK_SKEW. Repeating a
+   * request has no further effect.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.SetMaintenance
    */

@@ -19,7 +19,7 @@ import type { DiscoveryDelta } from "../../catalog/v1/delta_pb.js";
 export declare const file_waymark_discovery_v1_summary: GenFile;
 
 /**
- * Filter and page of a query for summaries.
+ * Filter for a query for summaries, and the page to return.
  *
  * @generated from message waymark.discovery.v1.SummaryQueryRequest
  */
@@ -184,7 +184,7 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
   items: ServiceSummary[];
 
   /**
-   * URLs by identifier of the source cluster, for the clusters of this page. Present only with `include_ingress`.
+   * URLs for each source cluster identifier, for the clusters on this page. Present only with `include_ingress`.
    *
    * @generated from field: map<string, waymark.discovery.v1.IngressUrls> ingress = 2;
    */
@@ -271,7 +271,7 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
 export declare const SummaryQueryResponseSchema: GenMessage<SummaryQueryResponse>;
 
 /**
- * Filter and start of a watch of summaries.
+ * Filter and starting point of a watch of summaries.
  *
  * @generated from message waymark.discovery.v1.SummaryWatchRequest
  */
@@ -412,7 +412,7 @@ export declare type HeardCluster = Message<"waymark.discovery.v1.HeardCluster"> 
 export declare const HeardClusterSchema: GenMessage<HeardCluster>;
 
 /**
- * A message of a watch of summaries. The fields have the same meaning as in CatalogWatchResponse.
+ * A message in a watch of summaries. The fields have the same meaning as in CatalogWatchResponse.
  *
  * @generated from message waymark.discovery.v1.SummaryWatchResponse
  */

@@ -109,7 +109,7 @@ export declare type Endpoint = Message<"waymark.dns.v1.Endpoint"> & {
 
   /**
    * Metadata of the entry; see waymark.catalog.v1.Entry. At most 64 pairs. A key has 1 to 63 characters of
-   * [A-Za-z0-9._:/@+-], a value at most 1024 bytes.
+   * [A-Za-z0-9._:/@+-], and a value has at most 1024 bytes.
    *
    * @generated from field: map<string, string> metadata = 9;
    */
@@ -123,7 +123,8 @@ export declare type Endpoint = Message<"waymark.dns.v1.Endpoint"> & {
   priority: number;
 
   /**
-   * Weight of each target, as in RFC 2782. 0 to 65535. 0 means that no weight is set, which is treated as 1.
+   * Weight of each target, as in RFC 2782. 0 to 65535. 0 means that no weight is set, which is equivalent to a weight
+   * of 1.
    *
    * @generated from field: uint32 weight = 11;
    */
@@ -328,7 +329,7 @@ export declare type UnregisterNameResponse = Message<"waymark.dns.v1.UnregisterN
 export declare const UnregisterNameResponseSchema: GenMessage<UnregisterNameResponse>;
 
 /**
- * Page of a list of names.
+ * Filter for a list of names, and the page to return.
  *
  * @generated from message waymark.dns.v1.ListNamesRequest
  */
@@ -348,7 +349,7 @@ export declare type ListNamesRequest = Message<"waymark.dns.v1.ListNamesRequest"
   pageToken: string;
 
   /**
-   * Matches only names of this namespace and of the namespaces below it. Empty means all. At most 200 characters.
+   * Matches only names in this namespace and in the namespaces below it. Empty means all. At most 200 characters.
    *
    * @generated from field: string namespace_prefix = 3;
    */

@@ -30,7 +30,7 @@ export declare type Access = Message<"waymark.options.v1.Access"> & {
 
   /**
    * Name of a request field that contains a namespace. A caller with the role `owner:<namespace>` for this namespace,
-   * or for a namespace above it, can call the rpc without `role`. Empty means that owners have no special rights.
+   * or for a namespace above it, does not need `role` to call the rpc. Empty means that owners have no special rights.
    *
    * @generated from field: string owner_of = 2;
    */
@@ -102,8 +102,8 @@ export declare type Call = Message<"waymark.options.v1.Call"> & {
   resolver: ResolverBehavior;
 
   /**
-   * Paths of HTTP GET routes that are backed by this rpc. Every process that answers the rpc itself serves them, and so
-   * does a read worker that forwards the rpc.
+   * Paths of HTTP GET routes that are backed by this rpc. Every process that answers the rpc itself serves these
+   * routes, and so does a read worker that forwards the rpc.
    *
    * @generated from field: repeated string routes = 7;
    */
@@ -282,15 +282,15 @@ export enum AnsweredBy {
 
   /**
    * The main thread of a node. Read workers forward the call to it. A resolver forwards the call to its upstream, which
-   * treats the resolver as the caller, unless `Call.resolver` says otherwise.
+   * treats the resolver as the caller, unless `Call.resolver` specifies otherwise.
    *
    * @generated from enum value: ANSWERED_BY_NODE = 2;
    */
   NODE = 2,
 
   /**
-   * The node or resolver that receives the call, from its own state. A read worker that does not have this state
-   * forwards the call to the main thread of its process.
+   * The node or resolver that receives the call answers it from its own state. A read worker that does not have this
+   * state forwards the call to the main thread of its process.
    *
    * @generated from enum value: ANSWERED_BY_PROCESS = 3;
    */
@@ -404,7 +404,7 @@ export declare const ActSchema: GenEnum<Act>;
 export declare const access: GenExtension<MethodOptions, Access>;
 
 /**
- * The cost of a call of this rpc, the namespaces that it concerns, and the process that answers it.
+ * The cost of a call to this rpc, the namespaces that the call concerns, and the process that answers it.
  *
  * @generated from extension: waymark.options.v1.Call call = 51743;
  */

@@ -354,7 +354,7 @@ export declare type ValidatePolicyResponse = Message<"waymark.policy.v1.Validate
 export declare const ValidatePolicyResponseSchema: GenMessage<ValidatePolicyResponse>;
 
 /**
- * The nodes on which a policy set takes effect first.
+ * The nodes to which a policy set applies first.
  *
  * @generated from message waymark.policy.v1.Stage
  */
@@ -366,7 +366,7 @@ export declare type Stage = Message<"waymark.policy.v1.Stage"> & {
    */
   by: {
     /**
-     * The set takes effect on this percentage of the nodes, 1 to 100.
+     * The set applies to this percentage of the nodes, 1 to 100.
      *
      * @generated from field: uint32 percent = 1;
      */
@@ -374,7 +374,7 @@ export declare type Stage = Message<"waymark.policy.v1.Stage"> & {
     case: "percent";
   } | {
     /**
-     * The set takes effect on the nodes of these clusters.
+     * The set applies to the nodes of these clusters.
      *
      * @generated from field: waymark.policy.v1.ClusterList clusters = 2;
      */
@@ -438,7 +438,7 @@ export declare type ApplyPolicyRequest = Message<"waymark.policy.v1.ApplyPolicyR
   expectedNumber: bigint;
 
   /**
-   * Nodes on which the set takes effect first. Absent means all nodes.
+   * Nodes to which the set applies first. Absent means all nodes.
    *
    * @generated from field: waymark.policy.v1.Stage stage = 4;
    */
@@ -700,7 +700,7 @@ export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStat
   newestNumber: bigint;
 
   /**
-   * Nodes on which the newest version took effect first. Absent means all nodes.
+   * Nodes to which the newest version applied first. Absent means all nodes.
    *
    * @generated from field: waymark.policy.v1.Stage newest_stage = 8;
    */
@@ -729,7 +729,7 @@ export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStat
   conflict: string;
 
   /**
-   * A newer version that linked nodes have and this node does not accept, with the reason. Empty when there is none.
+   * A newer version that linked nodes have but this node does not accept, with the reason. Empty when there is none.
    *
    * @generated from field: string not_taken = 12;
    */
@@ -771,8 +771,8 @@ export declare type WatchPolicyRequest = Message<"waymark.policy.v1.WatchPolicyR
 export declare const WatchPolicyRequestSchema: GenMessage<WatchPolicyRequest>;
 
 /**
- * Position of a version in the order of versions. The version with the higher number takes precedence. If the numbers
- * are equal, the higher `hlc` takes precedence. If these are equal too, the higher `node_id` takes precedence.
+ * Position of a version in the order of versions. Versions are compared by number, then by `hlc`, then by `node_id`.
+ * The version with the higher value takes precedence.
  *
  * @generated from message waymark.policy.v1.PolicyPlace
  */
@@ -826,8 +826,8 @@ export declare type WatchPolicyResponse = Message<"waymark.policy.v1.WatchPolicy
   part?: PolicyPart | undefined;
 
   /**
-   * Policy state of the server. The server has already sent every version that the state lists and the request did not
-   * list.
+   * Policy state of the server. The server has already sent every version that is listed in the state and was not
+   * listed in the request.
    *
    * @generated from field: waymark.policy.v1.PolicyState state = 2;
    */
@@ -925,7 +925,7 @@ export declare type PolicyState = Message<"waymark.policy.v1.PolicyState"> & {
 export declare const PolicyStateSchema: GenMessage<PolicyState>;
 
 /**
- * Page of the history.
+ * The page of the history to return.
  *
  * @generated from message waymark.policy.v1.PolicyHistoryRequest
  */
@@ -1076,7 +1076,7 @@ export declare type PolicyVersion = Message<"waymark.policy.v1.PolicyVersion"> &
   checksum: string;
 
   /**
-   * Nodes on which the version took effect first. Absent means all nodes.
+   * Nodes to which the version applied first. Absent means all nodes.
    *
    * @generated from field: waymark.policy.v1.Stage stage = 7;
    */
@@ -1216,7 +1216,7 @@ export declare type ExplainResponse = Message<"waymark.policy.v1.ExplainResponse
   allowed: boolean;
 
   /**
-   * Reason of the decision, for example `viewer_denied`.
+   * Reason for the decision, for example `viewer_denied`.
    *
    * @generated from field: string reason = 2;
    */
@@ -1292,7 +1292,7 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   namespace: string;
 
   /**
-   * Reason of the decision or of the error, for example `viewer_denied`. At most 64 characters.
+   * Reason for the decision or the error, for example `viewer_denied`. At most 64 characters.
    *
    * @generated from field: string reason = 7;
    */
@@ -1358,8 +1358,8 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
 
   /**
    * The subjects of the operation: entries as `namespace/name/instance`, services as `namespace/name`, and other subjects
-   * with a prefix, as in `lease:a1/7`, `node:n1`, `policy:12` and `zone:waymark`. At most 100. An operation with more
-   * subjects has further records with the same `request_id`.
+   * with a prefix, as in `lease:a1/7`, `node:n1`, `policy:12` and `zone:waymark`. At most 100. If one record cannot
+   * contain all subjects, further records have the same `request_id`.
    *
    * @generated from field: repeated string subjects = 16;
    */
@@ -1381,7 +1381,7 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
 export declare const AuditRecordSchema: GenMessage<AuditRecord>;
 
 /**
- * Filter and page of the audit records about the policy.
+ * Filter for the audit records about the policy, and the page to return.
  *
  * @generated from message waymark.policy.v1.PolicyAuditRequest
  */
@@ -1458,7 +1458,7 @@ export declare type PolicyAuditResponse = Message<"waymark.policy.v1.PolicyAudit
 export declare const PolicyAuditResponseSchema: GenMessage<PolicyAuditResponse>;
 
 /**
- * Filter and page of the audit records about access and operations.
+ * Filter for the audit records about access and operations, and the page to return.
  *
  * @generated from message waymark.policy.v1.AccessAuditRequest
  */
@@ -1598,7 +1598,7 @@ export declare type VerifyAuditResponse = Message<"waymark.policy.v1.VerifyAudit
   checked: bigint;
 
   /**
-   * Number of the oldest record that is kept. 0 when the log is empty.
+   * Number of the oldest stored record. 0 when the log is empty.
    *
    * @generated from field: uint64 first_number = 3;
    */
@@ -1909,8 +1909,8 @@ export declare const AuditFaultSchema: GenEnum<AuditFault>;
  * a resolver, these calls, ValidatePolicy and PolicyHistory fail with READ_ONLY. The other calls fail with NOT_READY
  * until the resolver has received the policy in force.
  *
- * A node runs one call of ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls are queued, and callers
- * are served in turn. If the policy sets of the queued calls are too large, a new call fails with
+ * A node processes one call to ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls are queued, and
+ * callers are served in turn. If the policy sets of the queued calls are too large, a new call fails with
  * DISCOVERY_RATE_LIMITED, regardless of the roles of its caller.
  *
  * @generated from service waymark.policy.v1.PolicyService
@@ -1949,7 +1949,7 @@ export declare const PolicyService: GenService<{
   },
   /**
    * Applies an earlier policy set again as a new version, or with `dry_run` only returns the changes that it would
-   * make. Requires the role mesh.admin. An owner can call it when the two sets differ only in fields that the owner is
+   * make. Requires the role mesh.admin. An owner can call it when the rollback changes only fields that the owner is
    * allowed to change. Fails with NOT_FOUND when the version does not exist.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.RollbackPolicy

@@ -74,8 +74,8 @@ export declare type ResolveRequest = Message<"waymark.resolver.v1.ResolveRequest
   viewer?: Viewer | undefined;
 
   /**
-   * If true, the call also fails with TOO_STALE while writes of `unreachable_nodes` may be missing, regardless of the
-   * age, and while a resolver answers from its copy on disk.
+   * If true, the call also fails with TOO_STALE, regardless of the age, while writes from `unreachable_nodes` may be
+   * missing and while a resolver answers from its copy on disk.
    *
    * @generated from field: bool max_staleness_strict = 8;
    */
@@ -245,7 +245,7 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
   lag?: Duration | undefined;
 
   /**
-   * Number of times that complete namespaces were fetched again, by reason: `operator` (a call of Resync), `digest`
+   * Number of times that complete namespaces were fetched again, by reason: `operator` (a call to Resync), `digest`
    * (the entries differed from the upstream's entries), `gap` (an upstream could not resume the watch) or `policy` (the
    * policy changed).
    *
@@ -336,7 +336,7 @@ export declare const ResyncResponseSchema: GenMessage<ResyncResponse>;
  */
 export declare type PrewarmRequest = Message<"waymark.resolver.v1.PrewarmRequest"> & {
   /**
-   * The namespaces, each of 1 to 200 characters. 1 to 1000.
+   * 1 to 1000 namespaces, each of 1 to 200 characters.
    *
    * @generated from field: repeated string namespaces = 1;
    */
