@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/delta.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// A single change of the catalog, as watches send it.
+// A single change to the catalog, as sent by watches.
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -16,7 +16,7 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 export declare const file_waymark_catalog_v1_delta: GenFile;
 
 /**
- * A change under one key, as the reader of a watch sees it.
+ * A change to one key, as seen by the reader of a watch.
  *
  * @generated from message waymark.catalog.v1.DiscoveryDelta
  */

@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/delta.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// A single change of the catalog, as watches send it.
+// A single change to the catalog, as sent by watches.
 
 import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";

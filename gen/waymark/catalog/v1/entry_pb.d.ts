@@ -21,16 +21,16 @@ export declare const file_waymark_catalog_v1_entry: GenFile;
  */
 export declare type EntryKey = Message<"waymark.catalog.v1.EntryKey"> & {
   /**
-   * Kind of the entry. If it is not set in a registration, the server uses the kind of the detail message, or SERVICE
-   * when the entry has no detail message.
+   * Kind of the entry. If the kind is not set in a registration, the server uses the kind of the detail message, or
+   * SERVICE when the entry has no detail message.
    *
    * @generated from field: waymark.catalog.v1.EntryKind kind = 1;
    */
   kind: EntryKind;
 
   /**
-   * Namespace of the entry: lower-case labels joined by dots, such as `svc.market`. A label has 1 to 63 characters and
-   * the namespace at most 200.
+   * Namespace of the entry: lower-case labels joined by dots, such as `svc.market`. A label has 1 to 63 characters, and
+   * the namespace has at most 200.
    *
    * @generated from field: string namespace = 2;
    */
@@ -44,7 +44,7 @@ export declare type EntryKey = Message<"waymark.catalog.v1.EntryKey"> & {
   name: string;
 
   /**
-   * Identifier of the instance, which distinguishes instances of the same name. 1 to 128 characters of
+   * Identifier of the instance, which distinguishes instances with the same name. 1 to 128 characters of
    * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string instance_id = 4;
@@ -73,8 +73,7 @@ export declare const EntryKeySchema: GenMessage<EntryKey>;
  */
 export declare type Target = Message<"waymark.catalog.v1.Target"> & {
   /**
-   * Name of the port. A name that is not empty must be unique within its entry. At most 128 characters of
-   * [A-Za-z0-9._:/@+-].
+   * Name of the port. The name must be empty or unique within its entry. At most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string name = 1;
    */
@@ -90,9 +89,9 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
   host: string;
 
   /**
-   * Port number, 0 to 65535. 0 means that the target has a host but no port. A, AAAA, CNAME and PTR records include
-   * such a target. SRV records, name resolution of gRPC channels and `/sd/prometheus` omit it. Resolve can choose it.
-   * Checks cannot connect to it.
+   * Port number, 0 to 65535. 0 means that the target has a host but no port. A, AAAA, CNAME and PTR records include a
+   * target without a port. SRV records, name resolution for gRPC channels, and `/sd/prometheus` omit targets without a
+   * port. Resolve can choose such targets, but checks cannot connect to them.
    *
    * @generated from field: uint32 port = 3;
    */
@@ -107,8 +106,8 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
 
   /**
    * Share of the traffic among targets of equal priority, as in RFC 2782. 0 to 65535. 0 means that no weight is set,
-   * which is treated as 1. However, if another target of the same entry and priority has a weight, a target with 0
-   * receives no traffic.
+   * which is equivalent to a weight of 1. However, if another target of the same entry and priority has a weight, a
+   * target with weight 0 receives no traffic.
    *
    * @generated from field: uint32 weight = 5;
    */
@@ -130,8 +129,8 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
 export declare const TargetSchema: GenMessage<Target>;
 
 /**
- * The load of an instance, as the instance itself reports it. The node that receives the report keeps the exact values;
- * other nodes receive rounded values.
+ * The load of an instance, as reported by the instance itself. The node that receives the report keeps the exact
+ * values; other nodes receive rounded values.
  *
  * @generated from message waymark.catalog.v1.LoadReport
  */
@@ -165,7 +164,7 @@ export declare type LoadReport = Message<"waymark.catalog.v1.LoadReport"> & {
   utilization: number;
 
   /**
-   * Time of the measurement. Absent means the time at which the server received the report.
+   * Time of the measurement. Defaults to the time at which the server received the report.
    *
    * @generated from field: google.protobuf.Timestamp observed_at = 5;
    */
@@ -199,8 +198,9 @@ export declare const ServiceDetailSchema: GenMessage<ServiceDetail>;
  */
 export declare type FunctionDetail = Message<"waymark.catalog.v1.FunctionDetail"> & {
   /**
-   * Identifier of the function, which all its versions share. Within one namespace, all instances of a name have the
-   * same function_id or none, and one function_id belongs to one name. At most 128 characters of [A-Za-z0-9._:/@+-].
+   * Identifier of the function, which all its versions share. Within one namespace, either all instances of a name have
+   * the same function_id or none of them has one, and each function_id belongs to only one name. At most 128 characters
+   * of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string function_id = 1;
    */
@@ -265,8 +265,8 @@ export declare const TopicDetailSchema: GenMessage<TopicDetail>;
 export declare type QueueDetail = Message<"waymark.catalog.v1.QueueDetail"> & {
   /**
    * Delivery guarantees of the queue: `at-most-once`, `at-least-once`, `exactly-once`, `fire-and-forget`, `broadcast`
-   * or `quorum`, each listed at most one time. The server rejects other values in a registration. Readers must accept
-   * other values, because records of newer versions may contain them. At most 64 items, each of 1 to 128 characters of
+   * or `quorum`, each listed only once. The server rejects other values in a registration. Readers must accept other
+   * values, because records from newer versions may contain them. At most 64 items, each of 1 to 128 characters of
    * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string delivery_guarantees = 1;
@@ -288,7 +288,7 @@ export declare const QueueDetailSchema: GenMessage<QueueDetail>;
 export declare type CacheDetail = Message<"waymark.catalog.v1.CacheDetail"> & {
   /**
    * Role of the replica: `primary`, `replica`, `coordinator`, `synchronizer`, `monitor`, `edge`, or empty. The server
-   * rejects other values in a registration. Readers must accept other values, because records of newer versions may
+   * rejects other values in a registration. Readers must accept other values, because records from newer versions may
    * contain them. At most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string role = 1;
@@ -408,7 +408,7 @@ export declare type GrpcCheck = Message<"waymark.catalog.v1.GrpcCheck"> & {
   service: string;
 
   /**
-   * If true, the check connects with TLS. It does not verify the certificate of the server.
+   * If true, the check connects with TLS. The check does not verify the server's certificate.
    *
    * @generated from field: bool tls = 2;
    */
@@ -422,8 +422,8 @@ export declare type GrpcCheck = Message<"waymark.catalog.v1.GrpcCheck"> & {
 export declare const GrpcCheckSchema: GenMessage<GrpcCheck>;
 
 /**
- * Checks an HTTP/1.1 server by sending `GET`. The check passes or fails by the status of the response. It does not
- * follow redirects, but uses the status of the redirect itself.
+ * Checks an HTTP/1.1 server by sending `GET`. The status of the response determines whether the check passes. The check
+ * does not follow redirects: the status of the redirect itself is used.
  *
  * @generated from message waymark.catalog.v1.HttpCheck
  */
@@ -451,7 +451,7 @@ export declare type HttpCheck = Message<"waymark.catalog.v1.HttpCheck"> & {
   statusMax: number;
 
   /**
-   * If true, the check connects with TLS. It does not verify the certificate of the server.
+   * If true, the check connects with TLS. The check does not verify the server's certificate.
    *
    * @generated from field: bool tls = 4;
    */
@@ -479,8 +479,8 @@ export declare type TcpCheck = Message<"waymark.catalog.v1.TcpCheck"> & {
 export declare const TcpCheckSchema: GenMessage<TcpCheck>;
 
 /**
- * A check that the program itself must renew. Each report about the entry in `Renew` or `KeepAlive` renews it, and so
- * does each registration of the entry. The check fails if it is not renewed for `interval`.
+ * A check that the program itself must renew. Each report about the entry in `Renew` or `KeepAlive` renews the check,
+ * and so does each registration of the entry. The check fails if it is not renewed for `interval`.
  *
  * @generated from message waymark.catalog.v1.TtlCheck
  */
@@ -494,11 +494,11 @@ export declare type TtlCheck = Message<"waymark.catalog.v1.TtlCheck"> & {
 export declare const TtlCheckSchema: GenMessage<TtlCheck>;
 
 /**
- * Uses the health of another entry, as the node that runs the check knows it. Results of alias checks of the other
- * entry are not included, so alias checks cannot be chained. The check adopts HEALTHY and DEGRADED. It fails for
- * CRITICAL and MAINTENANCE, when the other entry does not exist, and when the tenant of this entry is not allowed to
- * see the namespace of the other entry. ORPHANED does not change the result, because the program of the other entry may
- * still be healthy.
+ * Uses the health of another entry, as known to the node that runs the check. Results of alias checks of the other
+ * entry are not included, so alias checks cannot be chained. The check has the same result as the other entry if that
+ * is HEALTHY or DEGRADED. The check fails if the other entry is CRITICAL or in MAINTENANCE, if it does not exist, or if
+ * the tenant of this entry is not allowed to see its namespace. If the other entry is ORPHANED, the result does not
+ * change, because its program may still be healthy.
  *
  * @generated from message waymark.catalog.v1.AliasCheck
  */
@@ -635,7 +635,7 @@ export declare type CheckState = Message<"waymark.catalog.v1.CheckState"> & {
   health: HealthStatus;
 
   /**
-   * Why the check fails. This is the failure with which it began to fail.
+   * Why the check fails. This is the failure that caused the check to start failing.
    *
    * @generated from field: waymark.catalog.v1.CheckFailure failure = 2;
    */
@@ -664,7 +664,7 @@ export declare type CheckState = Message<"waymark.catalog.v1.CheckState"> & {
 export declare const CheckStateSchema: GenMessage<CheckState>;
 
 /**
- * Maintenance that was started with DiscoveryService.SetMaintenance. During maintenance, the health of the entry is
+ * Maintenance of an entry, started with DiscoveryService.SetMaintenance. During maintenance, the health of the entry is
  * MAINTENANCE. When it ends, the client's reports and the checks determine the health again.
  *
  * @generated from message waymark.catalog.v1.Maintenance
@@ -679,8 +679,8 @@ export declare type Maintenance = Message<"waymark.catalog.v1.Maintenance"> & {
   reason: string;
 
   /**
-   * Time at which the maintenance ends automatically, by the clock of the node on which the entry is registered. Absent
-   * means that it lasts until it is ended with SetMaintenance.
+   * Time at which the maintenance ends automatically, according to the clock of the node on which the entry is
+   * registered. Absent means that the maintenance lasts until it is ended with SetMaintenance.
    *
    * @generated from field: google.protobuf.Timestamp until = 2;
    */
@@ -694,14 +694,15 @@ export declare type Maintenance = Message<"waymark.catalog.v1.Maintenance"> & {
 export declare const MaintenanceSchema: GenMessage<Maintenance>;
 
 /**
- * One entry of the catalog: an instance of a service, function, topic, queue or cache, or a node. An encoded entry has
- * at most 16 KiB.
+ * One entry of the catalog: an instance of a service, function, topic, queue or cache, or a node. The size of an
+ * encoded entry is at most 16 KiB.
  *
- * The bytes of a stored entry (Record.entry, in journals and between nodes) have a fixed order, on which readers rely.
+ * The fields of a stored entry (Record.entry, in journals and between nodes) have a fixed order, on which readers rely.
  * `key` is the first field, and `load`, `registered_at` and `updated_at` (16 to 18) are the last fields; readers reject
  * any other order. The bytes before `load` are the content of the entry. Writers encode the content in the order of the
  * field numbers, and map pairs in the order of their keys, so that equal content has equal bytes. New fields therefore
- * have numbers from 26 on, and are written before `load`. Requests and responses may use any order.
+ * have the numbers 26 and above, and are written before `load`. In requests and responses, the fields may have any
+ * order.
  *
  * @generated from message waymark.catalog.v1.Entry
  */
@@ -753,8 +754,8 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
 
   /**
    * Metadata of the instance, chosen by the client. At most 64 pairs. A key has 1 to 63 characters of
-   * [A-Za-z0-9._:/@+-], a value at most 1024 bytes. Waymark itself uses two keys. `waymark.dns.cname` is a DNS name,
-   * which DNS returns as a CNAME if the entry has no targets; clients cannot set any other key that begins with
+   * [A-Za-z0-9._:/@+-], and a value has at most 1024 bytes. Waymark itself uses two keys. `waymark.dns.cname` is a DNS
+   * name, which DNS returns as a CNAME if the entry has no targets; clients cannot set any other key that begins with
    * `waymark.dns.`. `waymark.import` is the name of the import that owns the entry, 1 to 128 characters of
    * [A-Za-z0-9._:/@+-].
    *
@@ -763,9 +764,9 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   metadata: { [key: string]: string };
 
   /**
-   * How long caches and DNS resolvers may use the entry, 0 s to 24 h. If it is absent, the node sets it to the ttl of
-   * the lease, limited to its setting `limits.max_entry_ttl`. It stays absent under a lease that never expires; DNS
-   * then uses the setting `catalog.default_lease_ttl`.
+   * How long caches and DNS resolvers may use the entry, 0 s to 24 h. If the field is absent, the node sets it to the
+   * ttl of the lease, or to the setting `limits.max_entry_ttl` if that is shorter. If the lease never expires, the
+   * field stays absent, and DNS uses the setting `catalog.default_lease_ttl`.
    *
    * @generated from field: google.protobuf.Duration ttl = 8;
    */
@@ -795,7 +796,7 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   region: string;
 
   /**
-   * Zone of the instance within its region. Empty means the zone of the node on which the entry is registered. At most
+   * Zone of the instance within its region. Defaults to the zone of the node on which the entry is registered. At most
    * 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string zone = 12;
@@ -818,15 +819,15 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
 
   /**
    * Health of the instance. Unset means HEALTHY. The server rejects ORPHANED from clients. In a registration, the
-   * client sets the health that it reports. In responses, an entry with checks has the worst of its reported health and
-   * its checks, and an entry with `maintenance` has MAINTENANCE.
+   * client sets the health that it reports. In responses, the health of an entry with checks is the worst of its
+   * reported health and its check results. The health of an entry with `maintenance` is MAINTENANCE.
    *
    * @generated from field: waymark.catalog.v1.HealthStatus health = 15;
    */
   health: HealthStatus;
 
   /**
-   * Last known load of the instance. Renew and KeepAlive update it without a new registration.
+   * Last known load of the instance. Renew and KeepAlive update the load without a new registration.
    *
    * @generated from field: waymark.catalog.v1.LoadReport load = 16;
    */
@@ -840,7 +841,7 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   registeredAt?: Timestamp | undefined;
 
   /**
-   * Time of the last change of the content.
+   * Time of the last change to the content.
    *
    * @generated from field: google.protobuf.Timestamp updated_at = 18;
    */
@@ -910,8 +911,9 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   registeredByAdmin: boolean;
 
   /**
-   * Checks of the instance, which the node of the registration runs. At most 4. The registration fails with
-   * CHECKS_DISABLED unless that node's setting `checks.enabled` is true, so that no entry has checks that do not run.
+   * Checks of the instance, run by the node on which the entry is registered. At most 4. The registration fails with
+   * CHECKS_DISABLED unless that node's setting `checks.enabled` is true, so that an entry cannot have checks that no
+   * node runs.
    *
    * @generated from field: repeated waymark.catalog.v1.Check checks = 26;
    */
@@ -952,7 +954,7 @@ export declare const EntrySchema: GenMessage<Entry>;
  */
 export enum Scope {
   /**
-   * The field is not set. The comment of each field describes the default.
+   * The field is not set. See the comment on each field for its default.
    *
    * @generated from enum value: SCOPE_UNSPECIFIED = 0;
    */
@@ -980,7 +982,7 @@ export enum Scope {
   REGION = 3,
 
   /**
-   * The entry is replicated as with REGION. In addition, summaries of it may be sent to other regions.
+   * The entry is replicated as with REGION. In addition, its summaries may be sent to other regions.
    *
    * @generated from enum value: SCOPE_GLOBAL = 4;
    */
@@ -999,7 +1001,7 @@ export declare const ScopeSchema: GenEnum<Scope>;
  */
 export enum EntryKind {
   /**
-   * The field is not set. The comment of each field describes the default.
+   * The field is not set. See the comment on each field for its default.
    *
    * @generated from enum value: ENTRY_KIND_UNSPECIFIED = 0;
    */
@@ -1060,7 +1062,7 @@ export declare const EntryKindSchema: GenEnum<EntryKind>;
  */
 export enum HealthStatus {
   /**
-   * The field is not set. The comment of each field describes the default.
+   * The field is not set. See the comment on each field for its default.
    *
    * @generated from enum value: HEALTH_STATUS_UNSPECIFIED = 0;
    */
@@ -1096,7 +1098,7 @@ export enum HealthStatus {
 
   /**
    * The node on which the entry is registered is unreachable. Only the server sets this value, and only for entries
-   * that are not in MAINTENANCE. Such entries rank last, together with CRITICAL entries.
+   * that are not in MAINTENANCE. ORPHANED entries rank last, together with CRITICAL entries.
    *
    * @generated from enum value: HEALTH_STATUS_ORPHANED = 5;
    */
@@ -1115,7 +1117,7 @@ export declare const HealthStatusSchema: GenEnum<HealthStatus>;
  */
 export enum CheckFailure {
   /**
-   * The check does not fail.
+   * The check is not failing.
    *
    * @generated from enum value: CHECK_FAILURE_UNSPECIFIED = 0;
    */
@@ -1136,7 +1138,7 @@ export enum CheckFailure {
   REFUSED = 2,
 
   /**
-   * The HTTP status, which `http_status` contains, is not in the range that passes.
+   * The HTTP status (see `http_status`) is outside the range that passes.
    *
    * @generated from enum value: CHECK_FAILURE_STATUS = 3;
    */
@@ -1185,8 +1187,8 @@ export enum CheckFailure {
   ALIAS = 9,
 
   /**
-   * The node did not run the check for three intervals, because too many checks were waiting. `last_health` has the
-   * last result of the check.
+   * The node did not run the check for three intervals, because too many checks were waiting. `last_health` contains
+   * the last result of the check.
    *
    * @generated from enum value: CHECK_FAILURE_NOT_RUN = 10;
    */

@@ -22,7 +22,7 @@ export declare const file_waymark_catalog_v1_peer: GenFile;
  */
 export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
   /**
-   * Identifier of the node. Empty for a node of another region, because regions do not exchange node identifiers.
+   * Identifier of the node. Empty for a node in another region, because regions do not exchange node identifiers.
    *
    * @generated from field: string node_id = 1;
    */
@@ -79,7 +79,7 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
   address: string;
 
   /**
-   * Time of the member's last sign of life that is known to the serving node. Absent when there was none.
+   * Time of the member's last known sign of life. Absent when none is known.
    *
    * @generated from field: google.protobuf.Timestamp last_seen = 9;
    */
@@ -191,7 +191,7 @@ export declare const PeerSchema: GenMessage<Peer>;
  */
 export enum PeerStatus {
   /**
-   * The node is not a member of the mesh. DiscoveryService.ListPeers uses this value for nodes of other regions.
+   * The node is not a member of the mesh. DiscoveryService.ListPeers uses this value for nodes in other regions.
    *
    * @generated from enum value: PEER_STATUS_UNSPECIFIED = 0;
    */

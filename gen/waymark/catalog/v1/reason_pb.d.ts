@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/reason.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// The reasons of failed calls.
+// The reasons why calls fail.
 
 import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
 
@@ -12,7 +12,7 @@ import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
 export declare const file_waymark_catalog_v1_reason: GenFile;
 
 /**
- * The reason of a failed call. `ErrorInfo.reason` contains the name without the prefix, for example `LEASE_NOT_FOUND`.
+ * The reason why a call failed. `ErrorInfo.reason` contains the name without the prefix, for example `LEASE_NOT_FOUND`.
  * The status message starts with the same word in lower case. Programs must match the reason, because the text of a
  * message can change.
  *
@@ -202,8 +202,8 @@ export enum Reason {
 
   /**
    * FAILED_PRECONDITION. The server is a resolver, which rejects writes and serves neither earlier policies nor policy
-   * drafts. `ErrorInfo.metadata` has the addresses of up to 4 nodes under the key `urls`, separated by spaces. Call one
-   * of these nodes.
+   * drafts. `ErrorInfo.metadata` contains the addresses of up to 4 nodes under the key `urls`, separated by spaces.
+   * Call one of these nodes.
    *
    * @generated from enum value: REASON_READ_ONLY = 25;
    */
@@ -218,7 +218,8 @@ export enum Reason {
   ORIGIN_AWAY = 26,
 
   /**
-   * FAILED_PRECONDITION. The request for summaries needs a setting that the server does not have. The message names the setting.
+   * FAILED_PRECONDITION. The request for summaries requires a setting that is not set on the server. The message names
+   * the setting.
    *
    * @generated from enum value: REASON_SUMMARIES_DISABLED = 27;
    */

@@ -2,7 +2,7 @@
 // @generated from file waymark/catalog/v1/reason.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// The reasons of failed calls.
+// The reasons why calls fail.
 
 import { enumDesc, fileDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 
@@ -19,7 +19,7 @@ export const ReasonSchema = /*@__PURE__*/
   enumDesc(file_waymark_catalog_v1_reason, 0);
 
 /**
- * The reason of a failed call. `ErrorInfo.reason` contains the name without the prefix, for example `LEASE_NOT_FOUND`.
+ * The reason why a call failed. `ErrorInfo.reason` contains the name without the prefix, for example `LEASE_NOT_FOUND`.
  * The status message starts with the same word in lower case. Programs must match the reason, because the text of a
  * message can change.
  *

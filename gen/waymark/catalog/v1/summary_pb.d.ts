@@ -42,11 +42,12 @@ export declare type LatencyBand = Message<"waymark.catalog.v1.LatencyBand"> & {
 export declare const LatencyBandSchema: GenMessage<LatencyBand>;
 
 /**
- * A summary of one service of a cluster, for other clusters.
+ * A cluster's summary of one of its services, for other clusters.
  *
- * A summary is signed as bytes: the encoded message without `signature`, `stale` and `signed_bytes`. Programs forward
- * these bytes unchanged and never encode them again, because protobuf has no canonical form. A reader that verifies the
- * signature must decode the summary from `signed_bytes` and must not trust any value outside of these bytes.
+ * The signature of a summary covers the bytes of the encoded message without `signature`, `stale` and `signed_bytes`.
+ * Programs forward these bytes unchanged and never encode them again, because protobuf has no canonical form. A reader
+ * that verifies the signature must decode the summary from `signed_bytes` and must not trust any value outside of these
+ * bytes.
  *
  * @generated from message waymark.catalog.v1.ServiceSummary
  */
@@ -132,8 +133,8 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   scope: Scope;
 
   /**
-   * Ed25519 signature over the text `waymark.summary.v1`, a zero byte, and `signed_bytes`. It has 64 bytes, or is empty
-   * when the summary is not signed. The signed bytes do not include it.
+   * Ed25519 signature over the text `waymark.summary.v1`, a zero byte, and `signed_bytes`. The signature has 64 bytes,
+   * or is empty when the summary is not signed. The signed bytes do not include it.
    *
    * @generated from field: bytes signature = 12;
    */
@@ -169,16 +170,16 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   exporter: string;
 
   /**
-   * A reader must not show the summary at or after this time, by the reader's own clock. Absent means that there is no
-   * such time.
+   * A reader must not show the summary at or after this time, according to the reader's own clock. Absent means that
+   * there is no such time.
    *
    * @generated from field: google.protobuf.Timestamp not_after = 17;
    */
   notAfter?: Timestamp | undefined;
 
   /**
-   * If true, the summary expires at the time at which it would become `stale`. Other summaries are shown as stale for
-   * some time after that.
+   * If true, the summary expires at the time when it would otherwise become `stale`. Other summaries are shown as stale
+   * for some time after that.
    *
    * @generated from field: bool no_stale = 18;
    */
@@ -192,9 +193,9 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   withdrawn: boolean;
 
   /**
-   * True when the serving node has received no beacon of the source cluster for `summary.ttl`, regardless of the scope.
-   * A beacon confirms the summaries of its cluster for that time. The serving node sets this field; the signed bytes do
-   * not include it.
+   * True when the serving node has received no beacon from the source cluster for `summary.ttl`, regardless of the
+   * scope. A beacon confirms the summaries of its cluster for that time. The serving node sets this field; the signed
+   * bytes do not include it.
    *
    * @generated from field: bool stale = 20;
    */
@@ -223,10 +224,10 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   policyRule: string;
 
   /**
-   * A number that identifies the service and that only its cluster can compute. It is never 0. It is the first 8 bytes
-   * of SHA-256 of the Ed25519 signature over the text `waymark.tag.v1`, a zero byte, and the key of the summary. Later
-   * versions of the summary keep the tag. Beacons and comparisons between regions refer to services by tag, so that
-   * they reveal no service to a region that does not receive its summary.
+   * A number that identifies the service and that only its cluster can compute. It is never 0. The number consists of
+   * the first 8 bytes of the SHA-256 hash of the Ed25519 signature over the text `waymark.tag.v1`, a zero byte, and the
+   * key of the summary. Later versions of the summary keep the tag. Beacons and comparisons between regions refer to
+   * services by tag, so that they do not reveal a service to a region that does not receive its summary.
    *
    * @generated from field: fixed64 tag = 24;
    */
@@ -240,7 +241,7 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
 export declare const ServiceSummarySchema: GenMessage<ServiceSummary>;
 
 /**
- * Health level of a service, by the share of its endpoints that are healthy.
+ * Health level of a service, based on the share of its endpoints that are healthy.
  *
  * @generated from enum waymark.catalog.v1.HealthBand
  */

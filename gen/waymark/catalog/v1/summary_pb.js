@@ -36,7 +36,7 @@ export const HealthBandSchema = /*@__PURE__*/
   enumDesc(file_waymark_catalog_v1_summary, 0);
 
 /**
- * Health level of a service, by the share of its endpoints that are healthy.
+ * Health level of a service, based on the share of its endpoints that are healthy.
  *
  * @generated from enum waymark.catalog.v1.HealthBand
  */

@@ -15,7 +15,8 @@ export declare const file_waymark_catalog_v1_viewer: GenFile;
 /**
  * The cluster and tenant on whose behalf the server answers a read. The server uses this message only for callers
  * without credentials, and only when its setting `tenants.allow_request_override` is true. Otherwise, it uses the
- * caller's own cluster and tenant. DnsService.ResolveName also accepts it from callers with the role mesh.operate.
+ * caller's own cluster and tenant. DnsService.ResolveName also accepts this message from callers with the role
+ * mesh.operate.
  *
  * @generated from message waymark.catalog.v1.Viewer
  */

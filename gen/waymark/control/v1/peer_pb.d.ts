@@ -72,13 +72,13 @@ export declare type PeerEvent = Message<"waymark.control.v1.PeerEvent"> & {
 export declare const PeerEventSchema: GenMessage<PeerEvent>;
 
 /**
- * Filter and page of a list of members.
+ * Filter for a list of members, and the page to return.
  *
  * @generated from message waymark.control.v1.PeerServiceListRequest
  */
 export declare type PeerServiceListRequest = Message<"waymark.control.v1.PeerServiceListRequest"> & {
   /**
-   * Matches only members with any of these statuses, at most 4. Empty means all.
+   * Matches only members with one of these statuses. At most 4. Empty means all.
    *
    * @generated from field: repeated waymark.catalog.v1.PeerStatus statuses = 1;
    */
@@ -106,8 +106,8 @@ export declare type PeerServiceListRequest = Message<"waymark.control.v1.PeerSer
   limit: number;
 
   /**
-   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
-   * characters.
+   * The `next_page_token` of the previous page. The filter must be the same as in the previous request. Empty means the
+   * first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 5;
    */
@@ -162,7 +162,7 @@ export declare type PeerServiceListResponse = Message<"waymark.control.v1.PeerSe
 export declare const PeerServiceListResponseSchema: GenMessage<PeerServiceListResponse>;
 
 /**
- * Filter and start of a watch of members.
+ * Filter and starting point of a watch of members.
  *
  * @generated from message waymark.control.v1.PeerServiceWatchRequest
  */
@@ -204,7 +204,7 @@ export declare type PeerServiceWatchRequest = Message<"waymark.control.v1.PeerSe
 export declare const PeerServiceWatchRequestSchema: GenMessage<PeerServiceWatchRequest>;
 
 /**
- * A change of one member, as the reader of a watch sees it. The fields have the same numbers as in DiscoveryDelta.
+ * A change to one member, as seen by the reader of a watch. The fields have the same numbers as in DiscoveryDelta.
  *
  * @generated from message waymark.control.v1.PeerDelta
  */
@@ -231,8 +231,8 @@ export declare type PeerDelta = Message<"waymark.control.v1.PeerDelta"> & {
     case: "peer";
   } | {
     /**
-     * Identifier of the node, for REMOVE. The serving node has forgotten the member, or the member no longer matches
-     * the filter.
+     * Identifier of the node, for REMOVE. The server sends REMOVE when it has forgotten the member, or when the member
+     * no longer matches the filter.
      *
      * @generated from field: string removed = 6;
      */
@@ -263,7 +263,7 @@ export declare type PeerDelta = Message<"waymark.control.v1.PeerDelta"> & {
 export declare const PeerDeltaSchema: GenMessage<PeerDelta>;
 
 /**
- * A message of a watch of members: a batch of changes, a part of a snapshot, a bookmark, or a combination of them. It
+ * A message in a watch of members: a batch of changes, part of a snapshot, a bookmark, or a combination of these. It
  * follows the protocol in waymark/catalog/v1/watch.proto.
  *
  * @generated from message waymark.control.v1.PeerServiceWatchResponse
@@ -284,7 +284,7 @@ export declare type PeerServiceWatchResponse = Message<"waymark.control.v1.PeerS
   revision: bigint;
 
   /**
-   * Short cursor. It is valid on this node until the node restarts. Absent in BEGIN and CONTINUE.
+   * Short cursor. The cursor is valid on this node until the node restarts. Absent in BEGIN and CONTINUE.
    *
    * @generated from field: string cursor = 3;
    */
@@ -395,7 +395,7 @@ export declare type PeerServiceGetResponse = Message<"waymark.control.v1.PeerSer
 export declare const PeerServiceGetResponseSchema: GenMessage<PeerServiceGetResponse>;
 
 /**
- * Page of the list of origins.
+ * The page of origins to return.
  *
  * @generated from message waymark.control.v1.PeerServiceLagRequest
  */
@@ -449,22 +449,22 @@ export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
   state: OriginState;
 
   /**
-   * The serving node has every record of the origin up to this number. 0 while the serving node lacks records of the
-   * origin that it rejected.
+   * The serving node has every record of the origin up to this number. 0 while records of the origin are missing
+   * because the serving node rejected them.
    *
    * @generated from field: uint64 through = 4;
    */
   through: bigint;
 
   /**
-   * Highest record number of the origin that the serving node has, or that one of its peers has or knows of.
+   * Highest record number of the origin that is known to the serving node or to one of its peers.
    *
    * @generated from field: uint64 known = 5;
    */
   known: bigint;
 
   /**
-   * `known` minus `through`: an upper bound on the number of changes that are still to be received.
+   * `known` minus `through`: an upper bound on the number of changes that the serving node has not received yet.
    *
    * @generated from field: uint64 behind = 6;
    */
@@ -486,8 +486,8 @@ export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
   refused: bigint;
 
   /**
-   * Why the origin is incomplete on the serving node: the reason why its first record was rejected, or the peer that
-   * rejected records that no other peer has sent. Empty when the origin is complete.
+   * Why the origin is incomplete on the serving node. This is the reason for the first rejection of a record, or it
+   * names the peer that rejected records that no other peer has sent. Empty when the origin is complete.
    *
    * @generated from field: string why_partial = 9;
    */
@@ -501,7 +501,7 @@ export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
 export declare const OriginLagSchema: GenMessage<OriginLag>;
 
 /**
- * A link to a peer, and the changes that are still to be received over it.
+ * A link to a peer, and the changes that have not been received over it yet.
  *
  * @generated from message waymark.control.v1.LinkLag
  */
@@ -551,8 +551,8 @@ export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
   behind: bigint;
 
   /**
-   * How long the serving node has been behind the peer. Absent when it is not behind, and when it rejected all of the
-   * missing records.
+   * How long the serving node has been behind the peer. Absent when the serving node is not behind, or when it rejected
+   * all of the missing records.
    *
    * @generated from field: google.protobuf.Duration behind_for = 7;
    */
@@ -580,7 +580,7 @@ export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
 export declare const LinkLagSchema: GenMessage<LinkLag>;
 
 /**
- * Export of the summaries of the serving node's own cluster.
+ * How the serving node's own cluster exports its summaries.
  *
  * @generated from message waymark.control.v1.ExportLag
  */
@@ -608,8 +608,7 @@ export declare type ExportLag = Message<"waymark.control.v1.ExportLag"> & {
   detail: string;
 
   /**
-   * Age of the oldest change that must be sent to a neighbour cluster and that the neighbour has not accepted yet. Zero
-   * when there is none.
+   * Age of the oldest change that a neighbour cluster must receive but has not accepted yet. Zero when there is none.
    *
    * @generated from field: google.protobuf.Duration lag = 4;
    */
@@ -630,7 +629,7 @@ export declare type ExportLag = Message<"waymark.control.v1.ExportLag"> & {
 export declare const ExportLagSchema: GenMessage<ExportLag>;
 
 /**
- * A neighbour cluster in the settings of the serving node, and the summaries that are still to be sent to it.
+ * A neighbour cluster in the settings of the serving node, and the summaries that still have to be sent to it.
  *
  * @generated from message waymark.control.v1.BorderLag
  */
@@ -665,8 +664,7 @@ export declare type BorderLag = Message<"waymark.control.v1.BorderLag"> & {
   regionLinks: number;
 
   /**
-   * Age of the oldest change that must be sent to the neighbour and that it has not accepted yet. Absent when there is
-   * none.
+   * Age of the oldest change that the neighbour must receive but has not accepted yet. Absent when there is none.
    *
    * @generated from field: google.protobuf.Duration due_for = 5;
    */
@@ -680,16 +678,16 @@ export declare type BorderLag = Message<"waymark.control.v1.BorderLag"> & {
   unsent: bigint;
 
   /**
-   * Time at which it was last verified that the neighbour has all summaries that the serving node exports to it. Absent
-   * when this has not been verified since the link came up.
+   * Time of the last successful check that the neighbour has all summaries that the serving node exports to it. Absent
+   * when no check has succeeded since the link came up.
    *
    * @generated from field: google.protobuf.Timestamp exported_equal_at = 7;
    */
   exportedEqualAt?: Timestamp | undefined;
 
   /**
-   * Time at which it was last verified that the serving node has all summaries that the neighbour exports to it. Absent
-   * when this has not been verified since the link came up.
+   * Time of the last successful check that the serving node has all summaries that the neighbour exports to it. Absent
+   * when no check has succeeded since the link came up.
    *
    * @generated from field: google.protobuf.Timestamp imported_equal_at = 8;
    */
@@ -744,7 +742,7 @@ export declare type SourceLag = Message<"waymark.control.v1.SourceLag"> & {
   summaries: bigint;
 
   /**
-   * True while new summaries of the cluster are rejected with `limit` because there is no room for them. They are
+   * True while new summaries from the cluster are rejected with `limit` because there is no room for them. They are
    * requested again at most once per minute.
    *
    * @generated from field: bool full = 6;
@@ -766,7 +764,7 @@ export declare type SourceLag = Message<"waymark.control.v1.SourceLag"> & {
 export declare const SourceLagSchema: GenMessage<SourceLag>;
 
 /**
- * Progress of the replication of the serving node.
+ * Replication progress of the serving node.
  *
  * @generated from message waymark.control.v1.PeerServiceLagResponse
  */
@@ -801,7 +799,7 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
   age?: Duration | undefined;
 
   /**
-   * True while the node hides no origins because too many of them became unreachable at the same time.
+   * True while the node keeps unreachable origins visible because too many of them became unreachable at the same time.
    *
    * @generated from field: bool origins_protected = 5;
    */
@@ -836,7 +834,7 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
   nextPageToken: string;
 
   /**
-   * Export of the summaries of the node's own cluster. Present only on the first page. Absent when the node stores no
+   * How the node's own cluster exports its summaries. Present only on the first page. Absent when the node stores no
    * summaries.
    *
    * @generated from field: waymark.control.v1.ExportLag exports = 10;
@@ -865,7 +863,7 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
 export declare const PeerServiceLagResponseSchema: GenMessage<PeerServiceLagResponse>;
 
 /**
- * Filter and page of the list of keys.
+ * Filter for the list of keys, and the page to return.
  *
  * @generated from message waymark.control.v1.PeerServiceKeysRequest
  */
@@ -885,8 +883,8 @@ export declare type PeerServiceKeysRequest = Message<"waymark.control.v1.PeerSer
   limit: number;
 
   /**
-   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
-   * characters.
+   * The `next_page_token` of the previous page. The filter must be the same as in the previous request. Empty means the
+   * first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 3;
    */
@@ -900,8 +898,8 @@ export declare type PeerServiceKeysRequest = Message<"waymark.control.v1.PeerSer
 export declare const PeerServiceKeysRequestSchema: GenMessage<PeerServiceKeysRequest>;
 
 /**
- * A key with which a cluster signs its summaries for other regions, or one announcement of such a key. A key is listed
- * more than once if it was announced more than once, or if it was announced and the settings also name it.
+ * A key with which a cluster signs its summaries for other regions, or an announcement of a key. A key is listed more
+ * than once if it was announced more than once, or if it was announced and the settings also name it.
  *
  * @generated from message waymark.control.v1.ClusterKey
  */
@@ -935,7 +933,7 @@ export declare type ClusterKey = Message<"waymark.control.v1.ClusterKey"> & {
   publicKey: Uint8Array;
 
   /**
-   * Identifier of the key under which this key was announced. Empty for a key in the settings, and for the key of
+   * Identifier of the key that signed the announcement of this key. Empty for a key in the settings, and for the key of
    * `summary.signing_key_file`.
    *
    * @generated from field: string announced_by = 5;
@@ -958,7 +956,7 @@ export declare type ClusterKey = Message<"waymark.control.v1.ClusterKey"> & {
 
   /**
    * True when the key is currently valid. An announced key is valid between `not_before` and `not_after`, and only
-   * while the key that announced it is also valid.
+   * while the key that signed the announcement is also valid.
    *
    * @generated from field: bool counts = 8;
    */
@@ -985,7 +983,7 @@ export declare const ClusterKeySchema: GenMessage<ClusterKey>;
  */
 export declare type PeerServiceKeysResponse = Message<"waymark.control.v1.PeerServiceKeysResponse"> & {
   /**
-   * The keys, by cluster. Keys in the settings precede announced keys.
+   * The keys, ordered by cluster. Keys in the settings precede announced keys.
    *
    * @generated from field: repeated waymark.control.v1.ClusterKey keys = 1;
    */
@@ -1215,7 +1213,7 @@ export enum LinkState {
 export declare const LinkStateSchema: GenEnum<LinkState>;
 
 /**
- * How a node treats the summaries of a source cluster, by the age of the cluster's last beacon.
+ * How a node treats the summaries of a source cluster, depending on the age of the cluster's last beacon.
  *
  * @generated from enum waymark.control.v1.SourceState
  */
@@ -1228,14 +1226,14 @@ export enum SourceState {
   UNSPECIFIED = 0,
 
   /**
-   * A beacon of the cluster was received within its ttl.
+   * A beacon from the cluster was received within its ttl.
    *
    * @generated from enum value: SOURCE_STATE_FRESH = 1;
    */
   FRESH = 1,
 
   /**
-   * No beacon of the cluster was received within its ttl. Its summaries are shown as stale.
+   * No beacon from the cluster was received within its ttl. Its summaries are shown as stale.
    *
    * @generated from enum value: SOURCE_STATE_STALE = 2;
    */
@@ -1259,7 +1257,8 @@ export declare const SourceStateSchema: GenEnum<SourceState>;
  * replication.
  *
  * Every rpc requires the role mesh.read. Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED,
- * DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED. A resolver fails with UNIMPLEMENTED.
+ * DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED. On a resolver, every call fails with
+ * UNIMPLEMENTED.
  *
  * @generated from service waymark.control.v1.PeerService
  */
@@ -1288,8 +1287,8 @@ export declare const PeerService: GenService<{
   },
   /**
    * Returns one member and its recent history: which node suspected it, the cause of the suspicion, and the events that
-   * followed. Fails with NOT_FOUND when the node does not know the member. While the node has not caught up, it fails
-   * with NOT_READY instead.
+   * followed. Fails with NOT_FOUND when the node does not know the member. While the node has not caught up, the call
+   * fails with NOT_READY instead.
    *
    * @generated from rpc waymark.control.v1.PeerService.Get
    */
@@ -1310,8 +1309,8 @@ export declare const PeerService: GenService<{
   },
   /**
    * Returns the signing keys of clusters that the serving node trusts: the keys in its settings (`summary.keys`,
-   * `fabric.borders[].keys`), and the keys that were announced under these keys. A node without settings for summaries
-   * has no keys.
+   * `fabric.borders[].keys`), and keys whose announcement was signed with one of these keys. A node without settings
+   * for summaries has no keys.
    *
    * @generated from rpc waymark.control.v1.PeerService.Keys
    */

@@ -208,7 +208,7 @@ export const SourceStateSchema = /*@__PURE__*/
   enumDesc(file_waymark_control_v1_peer, 4);
 
 /**
- * How a node treats the summaries of a source cluster, by the age of the cluster's last beacon.
+ * How a node treats the summaries of a source cluster, depending on the age of the cluster's last beacon.
  *
  * @generated from enum waymark.control.v1.SourceState
  */
@@ -220,7 +220,8 @@ export const SourceState = /*@__PURE__*/
  * replication.
  *
  * Every rpc requires the role mesh.read. Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED,
- * DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED. A resolver fails with UNIMPLEMENTED.
+ * DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED. On a resolver, every call fails with
+ * UNIMPLEMENTED.
  *
  * @generated from service waymark.control.v1.PeerService
  */

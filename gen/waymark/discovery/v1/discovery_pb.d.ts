@@ -28,7 +28,7 @@ export declare const file_waymark_discovery_v1_discovery: GenFile;
  */
 export declare type RegisterRequest = Message<"waymark.discovery.v1.RegisterRequest"> & {
   /**
-   * The entries, with distinct keys. 1 to 1000, or the node's setting `limits.max_request_entries`. The server
+   * The entries, with distinct keys. 1 to 1000 by default (the node's setting `limits.max_request_entries`). The server
    * overwrites the fields that only it sets (OUTPUT_ONLY).
    *
    * @generated from field: repeated waymark.catalog.v1.Entry entries = 1;
@@ -45,17 +45,16 @@ export declare type RegisterRequest = Message<"waymark.discovery.v1.RegisterRequ
   ttl?: Duration | undefined;
 
   /**
-   * Lease to which the entries are added. Empty creates a new lease. At most 256 characters.
+   * Lease to which the entries are added. If it is empty, a new lease is created. At most 256 characters.
    *
    * @generated from field: string lease_id = 3;
    */
   leaseId: string;
 
   /**
-   * Key that makes retries safe. When the server receives the same request with the same key again, it returns the
-   * first response again. It rejects a different request with the same key with INVALID_ARGUMENT. This node keeps the
-   * key for the ttl of the lease, or for the setting `catalog.max_lease_ttl` when the lease never expires. At most 128
-   * characters.
+   * Key that makes retries safe. When the server receives the same request with the same key again, it repeats its
+   * first response. A different request with the same key fails with INVALID_ARGUMENT. This node keeps the key for the
+   * ttl of the lease, or for the setting `catalog.max_lease_ttl` when the lease never expires. At most 128 characters.
    *
    * @generated from field: string idempotency_key = 4;
    */
@@ -82,8 +81,8 @@ export declare const RegisterRequestSchema: GenMessage<RegisterRequest>;
  */
 export declare type RegisterResponse = Message<"waymark.discovery.v1.RegisterResponse"> & {
   /**
-   * Identifier of the lease, for Renew, KeepAlive and Unregister. Its form is `<node_id>/<token>`, where `node_id` is
-   * the node of the lease.
+   * Identifier of the lease, for Renew, KeepAlive and Unregister. It has the form `<node_id>/<token>`, where `node_id`
+   * is the node that granted the lease.
    *
    * @generated from field: string lease_id = 1;
    */
@@ -125,7 +124,7 @@ export declare const RegisterResponseSchema: GenMessage<RegisterResponse>;
  */
 export declare type EntryReport = Message<"waymark.discovery.v1.EntryReport"> & {
   /**
-   * Key of the entry. The entry must be registered on this node by the caller. Owners of the namespace and callers with
+   * Key of the entry. The caller must have registered the entry on this node. Owners of the namespace and callers with
    * the role mesh.admin can also report about entries of other principals.
    *
    * @generated from field: waymark.catalog.v1.EntryKey key = 1;
@@ -161,14 +160,15 @@ export declare const EntryReportSchema: GenMessage<EntryReport>;
  */
 export declare type RenewRequest = Message<"waymark.discovery.v1.RenewRequest"> & {
   /**
-   * Leases to renew. At most 1000, or the node's setting `limits.max_request_entries`. Each has 1 to 256 characters.
+   * Leases to renew. At most 1000 by default (the node's setting `limits.max_request_entries`). Each has 1 to 256
+   * characters.
    *
    * @generated from field: repeated string lease_ids = 1;
    */
   leaseIds: string[];
 
   /**
-   * Reports about entries. At most 1000, or the node's setting `limits.max_request_entries`.
+   * Reports about entries. At most 1000 by default (the node's setting `limits.max_request_entries`).
    *
    * @generated from field: repeated waymark.discovery.v1.EntryReport reports = 2;
    */
@@ -196,8 +196,8 @@ export declare type RenewResponse = Message<"waymark.discovery.v1.RenewResponse"
   expiredLeaseIds: string[];
 
   /**
-   * Shortest ttl of the renewed leases. A client should renew after a third of it. Absent when no renewed lease can
-   * expire.
+   * Shortest ttl among the renewed leases. A client should renew its leases after a third of this time. Absent when
+   * none of the renewed leases can expire.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
@@ -217,14 +217,15 @@ export declare const RenewResponseSchema: GenMessage<RenewResponse>;
  */
 export declare type KeepAliveRequest = Message<"waymark.discovery.v1.KeepAliveRequest"> & {
   /**
-   * Leases to renew. At most 1000, or the node's setting `limits.max_request_entries`. Each has 1 to 256 characters.
+   * Leases to renew. At most 1000 by default (the node's setting `limits.max_request_entries`). Each has 1 to 256
+   * characters.
    *
    * @generated from field: repeated string lease_ids = 1;
    */
   leaseIds: string[];
 
   /**
-   * Reports about entries. At most 1000, or the node's setting `limits.max_request_entries`.
+   * Reports about entries. At most 1000 by default (the node's setting `limits.max_request_entries`).
    *
    * @generated from field: repeated waymark.discovery.v1.EntryReport reports = 2;
    */
@@ -252,8 +253,8 @@ export declare type KeepAliveResponse = Message<"waymark.discovery.v1.KeepAliveR
   expiredLeaseIds: string[];
 
   /**
-   * Shortest ttl of the renewed leases. A client should renew after a third of it. Absent when no renewed lease can
-   * expire.
+   * Shortest ttl among the renewed leases. A client should renew its leases after a third of this time. Absent when
+   * none of the renewed leases can expire.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
@@ -273,9 +274,9 @@ export declare const KeepAliveResponseSchema: GenMessage<KeepAliveResponse>;
  */
 export declare type UnregisterRequest = Message<"waymark.discovery.v1.UnregisterRequest"> & {
   /**
-   * Lease to end. All its entries are removed. If `keys` is also set, the lease continues, and only those keys are
-   * removed that are registered under it. An entry that was registered again under another lease is not removed. At
-   * most 256 characters.
+   * Lease to end. All entries of the lease are removed. If `keys` is also set, the lease remains, and only the listed
+   * keys that are registered under it are removed. An entry that was registered again under another lease is not
+   * removed. At most 256 characters.
    *
    * @generated from field: string lease_id = 1;
    */
@@ -283,7 +284,7 @@ export declare type UnregisterRequest = Message<"waymark.discovery.v1.Unregister
 
   /**
    * Keys of the entries to remove. Without `lease_id`, the entries can be registered on any node of this cluster and by
-   * any process of the caller's principal. At most 1000, or the node's setting `limits.max_request_entries`.
+   * any process of the caller's principal. At most 1000 by default (the node's setting `limits.max_request_entries`).
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKey keys = 2;
    */
@@ -303,7 +304,7 @@ export declare const UnregisterRequestSchema: GenMessage<UnregisterRequest>;
  */
 export declare type UnregisterResponse = Message<"waymark.discovery.v1.UnregisterResponse"> & {
   /**
-   * Number of removed entries. It does not include keys that do not exist or are not under the lease.
+   * Number of removed entries. Keys that do not exist or are not under the lease are not counted.
    *
    * @generated from field: uint32 removed = 1;
    */
@@ -330,16 +331,16 @@ export declare const UnregisterResponseSchema: GenMessage<UnregisterResponse>;
  */
 export declare type SetMaintenanceRequest = Message<"waymark.discovery.v1.SetMaintenanceRequest"> & {
   /**
-   * Keys of entries of this cluster, each listed at most one time. A key that is not registered is also accepted as
-   * long as the cluster has the tombstone of its last removal. At most 1000, or the node's setting
-   * `limits.max_request_entries`.
+   * Keys of entries in this cluster, each listed only once. A key that is not registered is also accepted as long as
+   * the cluster has the tombstone of its last removal. At most 1000 by default (the node's setting
+   * `limits.max_request_entries`).
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKey keys = 1;
    */
   keys: EntryKey[];
 
   /**
-   * Node of this cluster. Selects every entry that is currently registered on it, except entries of the control plane.
+   * Node of this cluster. Selects every entry that is currently registered on the node, except control-plane entries.
    * Later registrations on the node are not affected. LOCAL entries are included only when the call is sent to that
    * node. Requires the role `mesh.operate`. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
@@ -348,20 +349,20 @@ export declare type SetMaintenanceRequest = Message<"waymark.discovery.v1.SetMai
   nodeId: string;
 
   /**
-   * True starts the maintenance, false ends it. Starting it again replaces reason and end.
+   * True starts the maintenance, false ends it. Starting it again replaces its reason and end time.
    *
-   * A caller with `mesh.operate` starts it as an operator, any other caller as the owner of the entries. Both can be in
-   * effect at the same time. Maintenance by an owner also ends when another principal registers the key. If an operator
-   * sends false, both end. If an owner sends false, only the owner's maintenance ends, and the request is rejected
-   * while only an operator's maintenance is in effect.
+   * A caller with `mesh.operate` starts it as an operator; any other caller starts it as the owner of the entries.
+   * Maintenance by an operator and maintenance by an owner can be in effect at the same time. Maintenance by an owner
+   * also ends when another principal registers the key. If an operator sends false, both end. If an owner sends false,
+   * only the owner's maintenance ends, and the request is rejected while only an operator's maintenance is in effect.
    *
    * @generated from field: bool on = 3;
    */
   on: boolean;
 
   /**
-   * Reason of the maintenance, for people. Readers of the entries see it. At most 256 bytes. It must be empty when `on`
-   * is false.
+   * Reason of the maintenance, for people. Clients that read the entries can see the reason. At most 256 bytes. It must
+   * be empty when `on` is false.
    *
    * @generated from field: string reason = 4;
    */
@@ -369,8 +370,8 @@ export declare type SetMaintenanceRequest = Message<"waymark.discovery.v1.SetMai
 
   /**
    * Time at which the maintenance ends automatically. It must be in the future and at most 366 days from now. The
-   * maintenance ends within about a second after this time, by the clock of the node on which the entry is registered.
-   * Absent means that it lasts until it is ended by a call. It must be absent when `on` is false.
+   * maintenance ends within about a second after this time, according to the clock of the node on which the entry is
+   * registered. Absent means that the maintenance lasts until a call ends it. It must be absent when `on` is false.
    *
    * @generated from field: google.protobuf.Timestamp until = 5;
    */
@@ -399,15 +400,15 @@ export declare type MaintenanceRefusal = Message<"waymark.discovery.v1.Maintenan
   /**
    * Reason of the failure: ORIGIN_AWAY when the node on which the entry is registered is unreachable, NOT_FOUND when no
    * such entry is known, DISCOVERY_ACCESS_DENIED, VERSION_CONFLICT when the entry was registered on another node in the
-   * meantime, QUOTA_EXCEEDED when the entry is too large, or NOT_READY, DRAINING, CLOCK_SKEW or STORE_UNAVAILABLE of
-   * that node.
+   * meantime, QUOTA_EXCEEDED when the entry is too large, or an error from that node (NOT_READY, DRAINING, CLOCK_SKEW
+   * or STORE_UNAVAILABLE).
    *
    * @generated from field: waymark.catalog.v1.Reason reason = 2;
    */
   reason: Reason;
 
   /**
-   * Description of the failure for people, with the node.
+   * Description of the failure for people, including the node.
    *
    * @generated from field: string message = 3;
    */
@@ -469,20 +470,21 @@ export declare type SetMaintenanceResponse = Message<"waymark.discovery.v1.SetMa
 export declare const SetMaintenanceResponseSchema: GenMessage<SetMaintenanceResponse>;
 
 /**
- * Filter and page of a query. An entry must match every field that is set. A field that is not set matches every entry.
+ * Filter for a query, and the page to return. An entry must match every field that is set. A field that is not set
+ * matches every entry.
  *
  * @generated from message waymark.discovery.v1.CatalogQueryRequest
  */
 export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQueryRequest"> & {
   /**
-   * Matches entries of exactly this namespace. At most 200 characters.
+   * Matches entries in exactly this namespace. At most 200 characters.
    *
    * @generated from field: string namespace = 1;
    */
   namespace: string;
 
   /**
-   * Matches entries of this namespace and of the namespaces below it. A prefix ends at a label: `svc.market` covers
+   * Matches entries in this namespace and in the namespaces below it. A prefix ends at a label: `svc.market` covers
    * `svc.market.eu` but not `svc.marketing`. When `namespace` is also set, it must be equal to the prefix or below it;
    * otherwise the request is rejected. At most 200 characters.
    *
@@ -505,8 +507,8 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
   kinds: EntryKind[];
 
   /**
-   * Matches entries whose scope is at least this wide and whose node is within it: LOCAL means this node, ZONE this
-   * cluster, REGION this region, and GLOBAL any node. Unset matches every entry in the catalog of the serving node.
+   * Matches entries whose scope is at least this wide and whose node is within this scope: LOCAL means this node, ZONE
+   * this cluster, REGION this region, and GLOBAL any node. If unset, every entry in the serving node's catalog matches.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 5;
    */
@@ -563,15 +565,15 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
   limit: number;
 
   /**
-   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
-   * characters.
+   * The `next_page_token` of the previous page. The filter must be the same as in the previous request. Empty means the
+   * first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 13;
    */
   pageToken: string;
 
   /**
-   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
+   * Viewer on whose behalf the server answers, if the server's settings allow it. Defaults to the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
    */
@@ -594,7 +596,7 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
   explain: boolean;
 
   /**
-   * Matches FUNCTION entries whose version is in this range, in the syntax of npm, for example `^1.2.0`. At most 128
+   * Matches FUNCTION entries whose version is in this range, in npm syntax, for example `^1.2.0`. At most 128
    * characters.
    *
    * @generated from field: string version_range = 21;
@@ -611,7 +613,7 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
 
   /**
    * True when the caller is a resolver, which applies the visibility rules to its own callers. The server then does not
-   * apply the rules for viewers, and omits LOCAL entries. Requires the role mesh.resolve and, except on loopback, TLS.
+   * apply the visibility rules, and omits LOCAL entries. Requires the role mesh.resolve and, except on loopback, TLS.
    *
    * @generated from field: bool for_resolver = 23;
    */
@@ -635,17 +637,17 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
   aliases: string[];
 
   /**
-   * Matches entries that have a DNS name equal to or below any of these names: their namespace or one of their aliases
-   * is the name, or ends in a dot and the name. Cannot be combined with `aliases`. At most 64, each of 1 to 253
-   * characters of [A-Za-z0-9._-].
+   * Matches entries with a DNS name equal to or below one of these names. This means that their namespace or one of
+   * their aliases is the name itself, or ends with a dot followed by the name. Cannot be combined with `aliases`. At
+   * most 64, each of 1 to 253 characters of [A-Za-z0-9._-].
    *
    * @generated from field: repeated string hosts = 27;
    */
   hosts: string[];
 
   /**
-   * If true, the call also fails with TOO_STALE while writes of `unreachable_nodes` may be missing, regardless of the
-   * age, and while a resolver answers from its copy on disk.
+   * If true, the call also fails with TOO_STALE, regardless of the age, while writes from `unreachable_nodes` may be
+   * missing and while a resolver answers from its copy on disk.
    *
    * @generated from field: bool max_staleness_strict = 28;
    */
@@ -681,14 +683,14 @@ export declare type Explanation = Message<"waymark.discovery.v1.Explanation"> & 
   /**
    * `kept`, or the filter that excluded the entry: `scope`, `locality`, `namespace`, `names`, `kinds`, `capabilities`,
    * `tags`, `resources`, `cluster_id`, `region`, `health`, `version_range`, `subject`, `policy`, `rank`, `maintenance`
-   * or `after_page`. Later versions may add words.
+   * or `after_page`. Later versions may add values.
    *
    * @generated from field: string reason = 3;
    */
   reason: string;
 
   /**
-   * The reason as a sentence for people, with the values that were compared.
+   * The reason as a human-readable sentence, with the values that were compared.
    *
    * @generated from field: string detail = 4;
    */
@@ -754,9 +756,9 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
 
   /**
    * Upper bound on the age of the data: the time since the slowest peer confirmed that this node has received all
-   * changes. Zero on a node without peers. On a node that has not received anything from its peers yet, it is the time
-   * since 1970. It does not cover `unreachable_nodes`, because such a node may have accepted writes at any time since
-   * the cluster lost contact with it.
+   * changes. Zero on a node without peers. Until the node has received something from its peers, the age is the time
+   * since 1970. The age does not cover `unreachable_nodes`, because these nodes may have accepted writes at any time
+   * since the cluster lost contact with them.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
@@ -786,7 +788,7 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   source: Source;
 
   /**
-   * With `for_resolver`: identifies the policy version that applied to the response. It has the form of
+   * With `for_resolver`: identifies the policy version that applied to the response. It has the same form as
    * waymark.policy.v1.PolicyState.policy_epoch.
    *
    * @generated from field: string policy_epoch = 11;
@@ -817,21 +819,21 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
 export declare const CatalogQueryResponseSchema: GenMessage<CatalogQueryResponse>;
 
 /**
- * Filter and start of a watch. The filter fields have the same numbers and the same meaning as in CatalogQueryRequest.
- * `subject`, `aliases` and `hosts` are not available.
+ * Filter and starting point of a watch. The filter fields have the same numbers and the same meaning as in
+ * CatalogQueryRequest. `subject`, `aliases` and `hosts` are not available.
  *
  * @generated from message waymark.discovery.v1.CatalogWatchRequest
  */
 export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogWatchRequest"> & {
   /**
-   * Matches entries of exactly this namespace. At most 200 characters.
+   * Matches entries in exactly this namespace. At most 200 characters.
    *
    * @generated from field: string namespace = 1;
    */
   namespace: string;
 
   /**
-   * Matches entries of this namespace and of the namespaces below it. When `namespace` is also set, it must be equal to
+   * Matches entries in this namespace and in the namespaces below it. When `namespace` is also set, it must be equal to
    * the prefix or below it; otherwise the request is rejected. At most 200 characters.
    *
    * @generated from field: string namespace_prefix = 2;
@@ -853,8 +855,8 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
   kinds: EntryKind[];
 
   /**
-   * Matches entries whose scope is at least this wide and whose node is within it; see CatalogQueryRequest. Unset
-   * matches every entry in the catalog of the serving node.
+   * Matches entries whose scope is at least this wide and whose node is within this scope; see CatalogQueryRequest.
+   * If unset, every entry in the serving node's catalog matches.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 5;
    */
@@ -903,7 +905,7 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
   health: HealthStatus[];
 
   /**
-   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
+   * Viewer on whose behalf the server answers, if the server's settings allow it. Defaults to the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
    */
@@ -932,15 +934,15 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
   namesOnly: boolean;
 
   /**
-   * If true, bookmarks and the end of snapshots include `count` and `digest`. Allowed only when the filter consists of
-   * `namespace` or `namespace_prefix` alone.
+   * If true, bookmarks and the end of snapshots include `count` and `digest`. Allowed only when the filter has no
+   * fields other than `namespace` or `namespace_prefix`.
    *
    * @generated from field: bool with_digest = 20;
    */
   withDigest: boolean;
 
   /**
-   * Matches FUNCTION entries whose version is in this range, in the syntax of npm, for example `^1.2.0`. At most 128
+   * Matches FUNCTION entries whose version is in this range, in npm syntax, for example `^1.2.0`. At most 128
    * characters.
    *
    * @generated from field: string version_range = 21;
@@ -949,7 +951,7 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
 
   /**
    * True when the caller is a resolver, which applies the visibility rules to its own callers. The server then does not
-   * apply the rules for viewers, and omits LOCAL entries from the data and from the digest. Requires the role
+   * apply the visibility rules, and omits LOCAL entries from the data and from the digest. Requires the role
    * mesh.resolve and, except on loopback, TLS. Can be combined only with `namespace_prefixes`, `cursor`,
    * `bookmark_interval`, `with_digest` and `via`.
    *
@@ -967,8 +969,9 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
 
   /**
    * With `for_resolver`: matches entries of any of these namespaces and of the namespaces below them. An empty string
-   * means all namespaces. 1 to 1024, each of at most 200 characters. A cursor is valid for any list: when a reader
-   * resumes with a cursor, it must have everything up to that cursor for the namespaces in the list.
+   * means all namespaces. 1 to 1024, each of at most 200 characters. A cursor is valid for any list of namespaces. When
+   * a reader resumes with a cursor, it must already have everything up to that cursor for the namespaces in the new
+   * list.
    *
    * @generated from field: repeated string namespace_prefixes = 25;
    */
@@ -982,7 +985,7 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
 export declare const CatalogWatchRequestSchema: GenMessage<CatalogWatchRequest>;
 
 /**
- * A message of a watch: a batch of changes, a part of a snapshot, a bookmark, or a combination of them.
+ * A message in a watch: a batch of changes, part of a snapshot, a bookmark, or a combination of these.
  *
  * @generated from message waymark.discovery.v1.CatalogWatchResponse
  */
@@ -1002,16 +1005,16 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
   revision: bigint;
 
   /**
-   * Short cursor. It is valid on this node until the node restarts. Absent in BEGIN and CONTINUE.
+   * Short cursor. The cursor is valid on this node until the node restarts. Absent in BEGIN and CONTINUE.
    *
    * @generated from field: string cursor = 3;
    */
   cursor: string;
 
   /**
-   * Portable cursor. It resumes the watch on any node of the cluster. Present on END, on bookmarks and on the last
-   * message before the node stops. A resolver sends it only when its data matches the data of its upstream at a
-   * bookmark.
+   * Portable cursor. The cursor can resume the watch on any node of the cluster. Present on END, on bookmarks and on
+   * the last message before the node stops. A resolver sends a portable cursor only when its data matches its
+   * upstream's data at a bookmark.
    *
    * @generated from field: string portable_cursor = 4;
    */
@@ -1025,8 +1028,8 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
   snapshot: Snapshot;
 
   /**
-   * The namespaces whose content the snapshot replaces. Empty means that the snapshot replaces all data of the reader.
-   * Set only on BEGIN.
+   * The namespaces whose content the snapshot replaces. Empty means that the snapshot replaces all of the reader's
+   * data. Set only on BEGIN.
    *
    * @generated from field: repeated string replaces = 6;
    */
@@ -1047,8 +1050,9 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
   count: bigint;
 
   /**
-   * Digest of the entries that the reader should have: the sum, modulo 2^64, of the first 8 bytes (big-endian) of
-   * SHA-256 over the `delta_id` of each entry. Present on END and bookmarks of a watch with `with_digest`.
+   * Digest of the entries that the reader should have. For each entry, the first 8 bytes of SHA-256(`delta_id`) form a
+   * big-endian number; the digest is the sum of these numbers modulo 2^64. Present on END and bookmarks of a watch with
+   * `with_digest`.
    *
    * @generated from field: fixed64 digest = 9;
    */
@@ -1085,7 +1089,7 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
   source: Source;
 
   /**
-   * With `for_resolver`: identifies the policy version that applied to the message. It has the form of
+   * With `for_resolver`: identifies the policy version that applied to the message. It has the same form as
    * waymark.policy.v1.PolicyState.policy_epoch.
    *
    * @generated from field: string policy_epoch = 14;
@@ -1170,7 +1174,7 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
   name: string;
 
   /**
-   * For FUNCTION only: range of accepted versions, in the syntax of npm, for example `^1.2.0`. At most 128 characters.
+   * For FUNCTION only: range of accepted versions, in npm syntax, for example `^1.2.0`. At most 128 characters.
    *
    * @generated from field: string version_range = 4;
    */
@@ -1198,7 +1202,7 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
   hashKey: string;
 
   /**
-   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
+   * Viewer on whose behalf the server answers, if the server's settings allow it. Defaults to the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 8;
    */
@@ -1235,8 +1239,8 @@ export declare const ResolveRequestSchema: GenMessage<ResolveRequest>;
 
 /**
  * Another cluster that has the service and accepts calls on at least one URL. Summaries contain no versions, so for a
- * request with `version_range`, that cluster may have no matching instance. Call it with the same range. If it has no
- * match, call this server again with that cluster in `visited_clusters`.
+ * request with `version_range`, that cluster may have no matching instance. Call that cluster with the same range. If
+ * that cluster has no match, call this server again and list the cluster in `visited_clusters`.
  *
  * @generated from message waymark.discovery.v1.Redirect
  */
@@ -1305,7 +1309,7 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
 
   /**
    * The chosen target of the entry. Its port is 0 if the target has no port. For a function or a queue without targets,
-   * this is an advertised endpoint of its node. Absent when there is neither.
+   * this is an advertised endpoint of its node. Absent when there is neither a target nor such an endpoint.
    *
    * @generated from field: waymark.catalog.v1.Target target = 2;
    */
@@ -1382,7 +1386,7 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
 export declare const ResolveResponseSchema: GenMessage<ResolveResponse>;
 
 /**
- * Filter and page of a cluster map.
+ * Filter for a cluster map, and the page to return.
  *
  * @generated from message waymark.discovery.v1.ClusterMapRequest
  */
@@ -1420,8 +1424,8 @@ export declare type ClusterMapRequest = Message<"waymark.discovery.v1.ClusterMap
   limit: number;
 
   /**
-   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
-   * characters.
+   * The `next_page_token` of the previous page. The filter must be the same as in the previous request. Empty means the
+   * first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 5;
    */
@@ -1456,9 +1460,9 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
   clusterId: string;
 
   /**
-   * Entries of kind NODE, in the order of their keys. They are followed by the ingress nodes of clusters in other
-   * regions, in the order of their clusters, as announced in the clusters' last beacons. Ingress nodes are not members:
-   * they have the scope GLOBAL, no `node_id`, and a numbered name such as `ingress-1`.
+   * Entries of kind NODE, in the order of their keys. The entries are followed by the ingress nodes of clusters in
+   * other regions, in the order of their clusters, as announced in the clusters' last beacons. Ingress nodes are not
+   * members: they have the scope GLOBAL, no `node_id`, and a numbered name such as `ingress-1`.
    *
    * @generated from field: repeated waymark.catalog.v1.Entry nodes = 2;
    */
@@ -1528,7 +1532,7 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
 export declare const ClusterMapResponseSchema: GenMessage<ClusterMapResponse>;
 
 /**
- * Filter and page of a list of peers.
+ * Filter for a list of peers, and the page to return.
  *
  * @generated from message waymark.discovery.v1.ListPeersRequest
  */
@@ -1556,8 +1560,8 @@ export declare type ListPeersRequest = Message<"waymark.discovery.v1.ListPeersRe
   limit: number;
 
   /**
-   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
-   * characters.
+   * The `next_page_token` of the previous page. The filter must be the same as in the previous request. Empty means the
+   * first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 4;
    */
@@ -1577,7 +1581,7 @@ export declare const ListPeersRequestSchema: GenMessage<ListPeersRequest>;
  */
 export declare type ListPeersResponse = Message<"waymark.discovery.v1.ListPeersResponse"> & {
   /**
-   * The peers in the order of their node ids, without the serving node. They are followed by the ingress nodes of
+   * The peers in the order of their node ids, without the serving node. The peers are followed by the ingress nodes of
    * clusters in other regions, with the scope GLOBAL, in the order of their clusters, as announced in the clusters'
    * last beacons. Ingress nodes are not members: they have no `node_id` and no status, and `last_seen` is the time at
    * which the beacon was received.
@@ -1677,7 +1681,7 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
 
   /**
    * Label of the rule that applies, or of the policy set when the rule has no label. Empty without a policy. When the
-   * caller is not allowed to see the namespace, it is the label of the set.
+   * caller is not allowed to see the namespace, this is the label of the policy set.
    *
    * @generated from field: string policy_version = 2;
    */
@@ -1701,7 +1705,7 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
   exportScopes: Scope[];
 
   /**
-   * Number of summaries of exactly this namespace that the cluster of the node currently exports, in all scopes. 0 on a
+   * Number of summaries of exactly this namespace that the node's cluster currently exports, in all scopes. 0 on a
    * resolver, on a node that stores no summaries, and when the caller is not allowed to see the namespace.
    *
    * @generated from field: uint64 summaries_exported = 5;
@@ -1724,7 +1728,7 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
   allowed: boolean;
 
   /**
-   * Reason of `allowed`, for example `policy_disabled`. It is `viewer_denied` for every namespace that the caller is
+   * Reason for `allowed`, for example `policy_disabled`. It is `viewer_denied` for every namespace that the caller is
    * not allowed to see.
    *
    * @generated from field: string reason = 8;
@@ -1797,7 +1801,7 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
   exportAllowed: boolean;
 
   /**
-   * Reason of `export_allowed`: a reason that PolicyService.Explain returns for EXPORT_SUMMARY, or `export_disabled`,
+   * Reason for `export_allowed`: a reason that PolicyService.Explain returns for EXPORT_SUMMARY, or `export_disabled`,
    * `namespace_not_exported` or `unscoped_not_exported`, which refer to settings of the group `summary`. Empty on
    * servers on which `summaries_exported` is always 0.
    *
@@ -1882,7 +1886,7 @@ export declare type ServerInfoResponse = Message<"waymark.discovery.v1.ServerInf
   roles: string[];
 
   /**
-   * Addresses (host:port) by name of the listener: `grpc`, `http`, `dns`, `fabric`.
+   * Addresses (host:port) by listener name: `grpc`, `http`, `dns`, `fabric`.
    *
    * @generated from field: map<string, string> listeners = 7;
    */
@@ -1917,9 +1921,9 @@ export declare type ServerInfoResponse = Message<"waymark.discovery.v1.ServerInf
   protocolVersions: number[];
 
   /**
-   * Number of static entries of this node that were removed by an unregistration on another node, since the node
-   * started. It includes registrations that were lost because the clock of that other node was ahead. The audit log
-   * names the entries.
+   * Number of this node's static entries that were removed by an unregistration on another node since this node
+   * started. The number includes registrations that were lost because the clock of that other node was ahead. The audit
+   * log names the entries.
    *
    * @generated from field: uint64 static_entries_ended = 12;
    */
@@ -1943,27 +1947,27 @@ export declare const ServerInfoResponseSchema: GenMessage<ServerInfoResponse>;
 /**
  * How Resolve chooses among the instances of a name.
  *
- * An instance in MAINTENANCE is never chosen and is never an alternative. Only instances with the best health are
- * chosen: HEALTHY and unset, then DEGRADED, then CRITICAL and ORPHANED. They form three levels: the preferred zone, the
- * preferred region, and all others. The nearest level receives traffic first. A level receives at most 1.4 times the
- * share of its instances that have that health, and the next level receives the remaining calls. The policy chooses an
- * instance within a level. HASH does not use levels.
+ * An instance in MAINTENANCE is never chosen and is never an alternative. Only instances with the best available health
+ * are chosen. The order is HEALTHY or unset, then DEGRADED, then CRITICAL or ORPHANED. These instances form three
+ * levels: the preferred zone, the preferred region, and all others. The nearest level receives traffic first. If h is
+ * the share of a level's instances that have that health, the level receives at most 1.4 times h of the calls. The next
+ * level receives the remaining calls. The policy chooses an instance within a level. HASH does not use levels.
  *
  * @generated from enum waymark.discovery.v1.ResolvePolicy
  */
 export enum ResolvePolicy {
   /**
-   * The field is not set. The comment of the field describes the default.
+   * The field is not set. See the comment on the field for its default.
    *
    * @generated from enum value: RESOLVE_POLICY_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Draws two different instances by weight, and prefers the instance that is much less loaded. The weight of a load
-   * report is halved every 60 seconds. Instances that report 50 % errors or more are excluded: at most a tenth of the
-   * level or one instance, and none if more than half of the level report that many errors. If no instance has reported
-   * its load, this policy behaves as RESOLVE_POLICY_ROUND_ROBIN.
+   * Draws two different instances by weight, and chooses the first unless the second is much less loaded. The weight of
+   * a load report is halved every 60 seconds. Instances that report 50 % errors or more are excluded, up to a tenth of
+   * the level or one instance. No instance is excluded if more than half of the level reports that many errors. If no
+   * instance has reported its load, this policy behaves like RESOLVE_POLICY_ROUND_ROBIN.
    *
    * @generated from enum value: RESOLVE_POLICY_LOAD_AWARE = 1;
    */
@@ -1985,7 +1989,8 @@ export enum ResolvePolicy {
 
   /**
    * Uses a rendezvous hash of `hash_key`. A key selects the same instance from any locality, as long as that instance
-   * exists. HEALTHY and DEGRADED are treated alike, so that a key does not move when its instance becomes DEGRADED.
+   * exists. HEALTHY and DEGRADED instances are treated in the same way, so that a key does not move when its instance
+   * becomes DEGRADED.
    *
    * @generated from enum value: RESOLVE_POLICY_HASH = 4;
    */
@@ -2001,20 +2006,21 @@ export declare const ResolvePolicySchema: GenEnum<ResolvePolicy>;
  * Reads and writes the catalog. Any node of a cluster answers any call from its own memory.
  *
  * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_RATE_LIMITED, DEADLINE_EXCEEDED and, while the
- * node starts or stops, NOT_READY or DRAINING. The comment of each rpc lists further reasons. A query for a namespace
+ * node starts or stops, NOT_READY or DRAINING. The comment on each rpc lists further reasons. A query for a namespace
  * that the caller is not allowed to see returns an empty result instead of an error.
  *
- * The limits of entries and names are the defaults of the node's settings `limits.*`. Reads, and removals by key, also
- * accept longer names, because another node can have higher limits.
+ * The limits in the comments on entries and names are the defaults of the node's settings `limits.*`. Reads, and
+ * removals by key, also accept longer names, because another node can have higher limits.
  *
  * @generated from service waymark.discovery.v1.DiscoveryService
  */
 export declare const DiscoveryService: GenService<{
   /**
-   * Registers entries under a lease. The server stores all entries of a request or none. Any caller can call it; the
-   * policy determines the namespaces to which the caller can write. Fails with DISCOVERY_ACCESS_DENIED when the caller
-   * is not allowed to write a namespace or a key, LEASE_NOT_FOUND, QUOTA_EXCEEDED, CLOCK_SKEW, CHECKS_DISABLED when an
-   * entry has checks and the node runs no checks, and STORE_UNAVAILABLE when the journal rejects writes.
+   * Registers entries under a lease. The server stores either all entries of a request or none of them. Any caller can
+   * call it; the policy determines the namespaces to which the caller can write. Fails with LEASE_NOT_FOUND,
+   * QUOTA_EXCEEDED and CLOCK_SKEW, with DISCOVERY_ACCESS_DENIED when the caller is not allowed to write a namespace or
+   * a key, with CHECKS_DISABLED when an entry has checks and the node runs no checks, and with STORE_UNAVAILABLE when
+   * the journal rejects writes.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Register
    */
@@ -2024,7 +2030,7 @@ export declare const DiscoveryService: GenService<{
     output: typeof RegisterResponseSchema;
   },
   /**
-   * Renews leases, and reports health and load of their entries. Any caller can call it for its own leases. Unknown
+   * Renews leases, and reports the health and load of their entries. Any caller can renew its own leases. Unknown
    * leases are not an error: the response lists them. Fails with DISCOVERY_ACCESS_DENIED for a lease or an entry of
    * another principal. A request with reports can also fail with NOT_FOUND when an entry is not registered on this
    * node, with CLOCK_SKEW, and with STORE_UNAVAILABLE.
@@ -2050,7 +2056,8 @@ export declare const DiscoveryService: GenService<{
   /**
    * Removes entries: all entries of a lease, some entries of a lease, or the entries with the given keys. Fails with
    * LEASE_NOT_FOUND, with DISCOVERY_ACCESS_DENIED for entries of another principal, and with CLOCK_SKEW and
-   * STORE_UNAVAILABLE. While the node starts, it fails with NOT_READY for keys that the node does not know yet.
+   * STORE_UNAVAILABLE. While the node is starting, the call fails with NOT_READY for keys that the node does not know
+   * yet.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Unregister
    */
@@ -2062,13 +2069,14 @@ export declare const DiscoveryService: GenService<{
   /**
    * Starts or ends the maintenance of entries. During maintenance, every reader sees the health MAINTENANCE, so that no
    * client chooses the entry. The maintenance is stored with the key: it survives registrations, restarts and a move to
-   * another node of the cluster. It is removed when the key has been unregistered for longer than the setting
-   * `catalog.tombstone_ttl`.
+   * another node of the cluster. The maintenance is removed when the key has been unregistered for longer than the
+   * setting `catalog.tombstone_ttl`.
    *
-   * A caller can set it for entries of its own principal, and for all entries with the role `mesh.operate`. The node on
-   * which an entry is registered applies the change; the called node forwards the request and reports a result for each
-   * key. The call fails without any change with DISCOVERY_ACCESS_DENIED for an entry of another principal, with
-   * NOT_FOUND for an unknown `node_id`, and with NOT_READY or CLOCK_SKEW. Repeating a request changes nothing.
+   * A caller can set maintenance for the entries of its own principal; a caller with the role `mesh.operate` can set it
+   * for all entries. The node on which an entry is registered applies the change; the called node forwards the request
+   * and reports a result for each key. The call fails and does not change anything with DISCOVERY_ACCESS_DENIED for an
+   * entry of another principal, with NOT_FOUND for an unknown `node_id`, and with NOT_READY or CLOCK_SKEW. Repeating a
+   * request has no further effect.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.SetMaintenance
    */
@@ -2079,8 +2087,8 @@ export declare const DiscoveryService: GenService<{
   },
   /**
    * Returns a page of the entries that match a filter, ordered by namespace, name, kind, instance id and cluster id.
-   * Fails with TOO_STALE when the data is older than `max_staleness`. On a resolver, it fails with QUOTA_EXCEEDED when
-   * it would have to skip too many entries that the caller is not allowed to see; set `namespace` or
+   * Fails with TOO_STALE when the data is older than `max_staleness`. On a resolver, the call fails with QUOTA_EXCEEDED
+   * when it would have to skip too many entries that the caller is not allowed to see; in this case, set `namespace` or
    * `namespace_prefix`.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.CatalogQuery
@@ -2103,10 +2111,10 @@ export declare const DiscoveryService: GenService<{
     output: typeof CatalogWatchResponseSchema;
   },
   /**
-   * Chooses one endpoint of a service by a ResolvePolicy. When a name has more than 1,000 instances, each call
-   * considers a different sample of them, healthy instances first, so that every instance can be chosen. Fails with
-   * NOT_FOUND when no instance matches, and with IN_MAINTENANCE when all matching instances are in maintenance. While
-   * the node may have only a part of the catalog, it fails with NOT_READY in both cases.
+   * Chooses one endpoint of a service according to a ResolvePolicy. When a name has more than 1,000 instances, each
+   * call considers a different sample of them, healthy instances first, so that every instance can be chosen. Fails
+   * with NOT_FOUND when no instance matches, and with IN_MAINTENANCE when all matching instances are in maintenance.
+   * While the node may have only part of the catalog, the call fails with NOT_READY in both cases.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Resolve
    */
@@ -2139,8 +2147,8 @@ export declare const DiscoveryService: GenService<{
   /**
    * Returns summaries of services of this region and of other regions. A node that has neither `fabric.borders` nor a
    * cluster key in its settings counts the entries of its own cluster instead: its summaries are unsigned, have the
-   * scopes ZONE and REGION, and have no version and no ingress. Such a node fails with SUMMARIES_DISABLED for scope
-   * GLOBAL, and so does a resolver that follows no summaries of the namespace.
+   * scopes ZONE and REGION, and have no version and no ingress. Fails with SUMMARIES_DISABLED on such a node for the
+   * scope GLOBAL, and on a resolver that does not follow any summaries of the namespace.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.SummaryQuery
    */
@@ -2172,7 +2180,7 @@ export declare const DiscoveryService: GenService<{
     output: typeof NamespaceStatusResponseSchema;
   },
   /**
-   * Returns the identity of the serving node. It is not rate limited.
+   * Returns the identity of the serving node. The call is not rate limited.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.ServerInfo
    */

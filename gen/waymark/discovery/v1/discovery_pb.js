@@ -236,11 +236,11 @@ export const ResolvePolicySchema = /*@__PURE__*/
 /**
  * How Resolve chooses among the instances of a name.
  *
- * An instance in MAINTENANCE is never chosen and is never an alternative. Only instances with the best health are
- * chosen: HEALTHY and unset, then DEGRADED, then CRITICAL and ORPHANED. They form three levels: the preferred zone, the
- * preferred region, and all others. The nearest level receives traffic first. A level receives at most 1.4 times the
- * share of its instances that have that health, and the next level receives the remaining calls. The policy chooses an
- * instance within a level. HASH does not use levels.
+ * An instance in MAINTENANCE is never chosen and is never an alternative. Only instances with the best available health
+ * are chosen. The order is HEALTHY or unset, then DEGRADED, then CRITICAL or ORPHANED. These instances form three
+ * levels: the preferred zone, the preferred region, and all others. The nearest level receives traffic first. If h is
+ * the share of a level's instances that have that health, the level receives at most 1.4 times h of the calls. The next
+ * level receives the remaining calls. The policy chooses an instance within a level. HASH does not use levels.
  *
  * @generated from enum waymark.discovery.v1.ResolvePolicy
  */
@@ -251,11 +251,11 @@ export const ResolvePolicy = /*@__PURE__*/
  * Reads and writes the catalog. Any node of a cluster answers any call from its own memory.
  *
  * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_RATE_LIMITED, DEADLINE_EXCEEDED and, while the
- * node starts or stops, NOT_READY or DRAINING. The comment of each rpc lists further reasons. A query for a namespace
+ * node starts or stops, NOT_READY or DRAINING. The comment on each rpc lists further reasons. A query for a namespace
  * that the caller is not allowed to see returns an empty result instead of an error.
  *
- * The limits of entries and names are the defaults of the node's settings `limits.*`. Reads, and removals by key, also
- * accept longer names, because another node can have higher limits.
+ * The limits in the comments on entries and names are the defaults of the node's settings `limits.*`. Reads, and
+ * removals by key, also accept longer names, because another node can have higher limits.
  *
  * @generated from service waymark.discovery.v1.DiscoveryService
  */

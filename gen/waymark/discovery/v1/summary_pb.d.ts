@@ -19,7 +19,7 @@ import type { DiscoveryDelta } from "../../catalog/v1/delta_pb.js";
 export declare const file_waymark_discovery_v1_summary: GenFile;
 
 /**
- * Filter and page of a query for summaries.
+ * Filter for a query for summaries, and the page to return.
  *
  * @generated from message waymark.discovery.v1.SummaryQueryRequest
  */
@@ -90,8 +90,8 @@ export declare type SummaryQueryRequest = Message<"waymark.discovery.v1.SummaryQ
   limit: number;
 
   /**
-   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
-   * characters.
+   * The `next_page_token` of the previous page. The filter must be the same as in the previous request. Empty means the
+   * first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 10;
    */
@@ -121,7 +121,7 @@ export declare type SummaryQueryRequest = Message<"waymark.discovery.v1.SummaryQ
   regions: string[];
 
   /**
-   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
+   * Viewer on whose behalf the server answers, if the server's settings allow it. Defaults to the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
    */
@@ -129,7 +129,7 @@ export declare type SummaryQueryRequest = Message<"waymark.discovery.v1.SummaryQ
 
   /**
    * True when the caller is a resolver, which applies the visibility rules to its own callers. The server then does not
-   * apply the rules for viewers. Requires the role mesh.resolve and, except on loopback, TLS.
+   * apply the visibility rules. Requires the role mesh.resolve and, except on loopback, TLS.
    *
    * @generated from field: bool for_resolver = 23;
    */
@@ -184,7 +184,7 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
   items: ServiceSummary[];
 
   /**
-   * URLs by identifier of the source cluster, for the clusters of this page. Present only with `include_ingress`.
+   * URLs for each source cluster identifier, for the clusters on this page. Present only with `include_ingress`.
    *
    * @generated from field: map<string, waymark.discovery.v1.IngressUrls> ingress = 2;
    */
@@ -219,8 +219,8 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
   revision: bigint;
 
   /**
-   * Upper bound on the age of the data; see CatalogQueryResponse. It does not include the time since the source
-   * clusters sent their last beacons; see `stale` of each summary.
+   * Upper bound on the age of the data; see CatalogQueryResponse. The age does not include the time since the source
+   * clusters sent their last beacons; see `stale` in each summary.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
@@ -241,7 +241,7 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
   source: Source;
 
   /**
-   * With `for_resolver`: identifies the policy version that applied to the response. It has the form of
+   * With `for_resolver`: identifies the policy version that applied to the response. It has the same form as
    * waymark.policy.v1.PolicyState.policy_epoch.
    *
    * @generated from field: string policy_epoch = 10;
@@ -271,7 +271,7 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
 export declare const SummaryQueryResponseSchema: GenMessage<SummaryQueryResponse>;
 
 /**
- * Filter and start of a watch of summaries.
+ * Filter and starting point of a watch of summaries.
  *
  * @generated from message waymark.discovery.v1.SummaryWatchRequest
  */
@@ -314,7 +314,7 @@ export declare type SummaryWatchRequest = Message<"waymark.discovery.v1.SummaryW
   regions: string[];
 
   /**
-   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
+   * Viewer on whose behalf the server answers, if the server's settings allow it. Defaults to the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
    */
@@ -335,8 +335,8 @@ export declare type SummaryWatchRequest = Message<"waymark.discovery.v1.SummaryW
   bookmarkInterval?: Duration | undefined;
 
   /**
-   * If true, bookmarks and the end of snapshots include `count` and `digest`. Allowed only when the filter consists of
-   * `namespace` or `namespace_prefix` alone.
+   * If true, bookmarks and the end of snapshots include `count` and `digest`. Allowed only when the filter has no
+   * fields other than `namespace` or `namespace_prefix`.
    *
    * @generated from field: bool with_digest = 20;
    */
@@ -344,7 +344,7 @@ export declare type SummaryWatchRequest = Message<"waymark.discovery.v1.SummaryW
 
   /**
    * True when the caller is a resolver, which applies the visibility rules to its own callers. The server then does not
-   * apply the rules for viewers, deltas contain `sealed_record`, and messages contain `heard`. Requires the role
+   * apply the visibility rules, deltas contain `sealed_record`, and messages contain `heard`. Requires the role
    * mesh.resolve and, except on loopback, TLS. Can be combined only with `namespace_prefixes`, `cursor`,
    * `bookmark_interval`, `with_digest` and `via`.
    *
@@ -412,7 +412,7 @@ export declare type HeardCluster = Message<"waymark.discovery.v1.HeardCluster"> 
 export declare const HeardClusterSchema: GenMessage<HeardCluster>;
 
 /**
- * A message of a watch of summaries. The fields have the same meaning as in CatalogWatchResponse.
+ * A message in a watch of summaries. The fields have the same meaning as in CatalogWatchResponse.
  *
  * @generated from message waymark.discovery.v1.SummaryWatchResponse
  */
@@ -432,14 +432,14 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
   revision: bigint;
 
   /**
-   * Short cursor. It is valid on this node until the node restarts.
+   * Short cursor. The cursor is valid on this node until the node restarts.
    *
    * @generated from field: string cursor = 3;
    */
   cursor: string;
 
   /**
-   * Portable cursor. It resumes the watch on any node of the cluster. A resolver does not send it.
+   * Portable cursor. The cursor can resume the watch on any node of the cluster. A resolver does not send it.
    *
    * @generated from field: string portable_cursor = 4;
    */
@@ -453,8 +453,8 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
   snapshot: Snapshot;
 
   /**
-   * The namespaces whose content the snapshot replaces. Empty means that the snapshot replaces all data of the reader.
-   * Set only on BEGIN.
+   * The namespaces whose content the snapshot replaces. Empty means that the snapshot replaces all of the reader's
+   * data. Set only on BEGIN.
    *
    * @generated from field: repeated string replaces = 6;
    */
@@ -513,7 +513,7 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
   source: Source;
 
   /**
-   * With `for_resolver`: identifies the policy version that applied to the message. It has the form of
+   * With `for_resolver`: identifies the policy version that applied to the message. It has the same form as
    * waymark.policy.v1.PolicyState.policy_epoch.
    *
    * @generated from field: string policy_epoch = 14;

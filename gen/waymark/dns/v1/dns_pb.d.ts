@@ -29,8 +29,8 @@ export declare type RegisteredName = Message<"waymark.dns.v1.RegisteredName"> & 
   name: string;
 
   /**
-   * The entry that receives the name. It must be registered on the called node, by the caller. The name is removed with
-   * the entry. If the entry is registered again later, it keeps only the aliases in that registration.
+   * The entry that receives the name. The caller must have registered the entry on the called node. The name is removed
+   * with the entry. If the entry is registered again later, it keeps only the aliases in that registration.
    *
    * @generated from field: waymark.catalog.v1.EntryKey key = 2;
    */
@@ -44,8 +44,8 @@ export declare type RegisteredName = Message<"waymark.dns.v1.RegisteredName"> & 
 export declare const RegisteredNameSchema: GenMessage<RegisteredName>;
 
 /**
- * A service to register. It becomes an entry of kind SERVICE. It replaces an entry with the same name, namespace,
- * protocol and port that RegisterName registered before, on any node of the cluster.
+ * A service to register. The service becomes an entry of kind SERVICE. This entry replaces an entry with the same name,
+ * namespace, protocol and port that RegisterName registered earlier on any node of the cluster.
  *
  * @generated from message waymark.dns.v1.Endpoint
  */
@@ -109,7 +109,7 @@ export declare type Endpoint = Message<"waymark.dns.v1.Endpoint"> & {
 
   /**
    * Metadata of the entry; see waymark.catalog.v1.Entry. At most 64 pairs. A key has 1 to 63 characters of
-   * [A-Za-z0-9._:/@+-], a value at most 1024 bytes.
+   * [A-Za-z0-9._:/@+-], and a value has at most 1024 bytes.
    *
    * @generated from field: map<string, string> metadata = 9;
    */
@@ -123,15 +123,16 @@ export declare type Endpoint = Message<"waymark.dns.v1.Endpoint"> & {
   priority: number;
 
   /**
-   * Weight of each target, as in RFC 2782. 0 to 65535. 0 means that no weight is set, which is treated as 1.
+   * Weight of each target, as in RFC 2782. 0 to 65535. 0 means that no weight is set, which is equivalent to a weight
+   * of 1.
    *
    * @generated from field: uint32 weight = 11;
    */
   weight: number;
 
   /**
-   * How long DNS caches may use the records of the entry, 0 s to 24 h. The gateway limits it to the range of its
-   * settings `dns.min_ttl` and `dns.max_ttl`. If it is absent, it is set as in Register.
+   * How long DNS caches may use the records of the entry, 0 s to 24 h. The gateway limits this time to the range
+   * between its settings `dns.min_ttl` and `dns.max_ttl`. If the field is absent, the server sets it as in Register.
    *
    * @generated from field: google.protobuf.Duration ttl = 12;
    */
@@ -188,7 +189,7 @@ export declare type RegisterNameRequest = Message<"waymark.dns.v1.RegisterNameRe
   leaseTtl?: Duration | undefined;
 
   /**
-   * Lease to which the entry is added. Empty creates a new lease. At most 256 characters.
+   * Lease to which the entry is added. If it is empty, a new lease is created. At most 256 characters.
    *
    * @generated from field: string lease_id = 4;
    */
@@ -222,10 +223,9 @@ export declare const RegisterNameRequestSchema: GenMessage<RegisterNameRequest>;
  */
 export declare type RegisterNameResponse = Message<"waymark.dns.v1.RegisterNameResponse"> & {
   /**
-   * The full names that resolve to the entry for this caller, with each zone of the server. For a service, these are
-   * the name of its addresses, the name of its SRV records, and its aliases. Names that DNS cannot represent are
-   * omitted, and so are aliases that another name overrides or that the policy does not accept. At most 66 for each
-   * zone.
+   * The full names that resolve to the entry for this caller, in each zone of the server. For a service, these are the
+   * name of its addresses, the name of its SRV records, and its aliases. Names that DNS cannot represent are omitted,
+   * and so are aliases that another name overrides or that the policy does not accept. At most 66 for each zone.
    *
    * @generated from field: repeated string fqdns = 1;
    */
@@ -329,7 +329,7 @@ export declare type UnregisterNameResponse = Message<"waymark.dns.v1.UnregisterN
 export declare const UnregisterNameResponseSchema: GenMessage<UnregisterNameResponse>;
 
 /**
- * Page of a list of names.
+ * Filter for a list of names, and the page to return.
  *
  * @generated from message waymark.dns.v1.ListNamesRequest
  */
@@ -349,14 +349,14 @@ export declare type ListNamesRequest = Message<"waymark.dns.v1.ListNamesRequest"
   pageToken: string;
 
   /**
-   * Matches only names of this namespace and of the namespaces below it. Empty means all. At most 200 characters.
+   * Matches only names in this namespace and in the namespaces below it. Empty means all. At most 200 characters.
    *
    * @generated from field: string namespace_prefix = 3;
    */
   namespacePrefix: string;
 
   /**
-   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
+   * Viewer on whose behalf the server answers, if the server's settings allow it. Defaults to the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 4;
    */
@@ -397,8 +397,8 @@ export declare type CatalogName = Message<"waymark.dns.v1.CatalogName"> & {
   name: string;
 
   /**
-   * The full DNS names, with each zone of the server: the name of the addresses, and the name of the SRV records for
-   * each protocol of the targets. Empty when DNS cannot represent the name.
+   * The full DNS names, in each zone of the server: the name of the addresses, and the name of the SRV records for each
+   * protocol of the targets. Empty when DNS cannot represent the name.
    *
    * @generated from field: repeated string fqdns = 4;
    */
@@ -491,7 +491,7 @@ export declare type DescribeNameRequest = Message<"waymark.dns.v1.DescribeNameRe
   kind: EntryKind;
 
   /**
-   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
+   * Viewer on whose behalf the server answers, if the server's settings allow it. Defaults to the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 4;
    */
@@ -525,7 +525,7 @@ export declare type DescribeNameResponse = Message<"waymark.dns.v1.DescribeNameR
   entries: Entry[];
 
   /**
-   * True when there are more entries.
+   * True when the name has more entries than the response contains.
    *
    * @generated from field: bool has_more = 3;
    */
@@ -539,7 +539,7 @@ export declare type DescribeNameResponse = Message<"waymark.dns.v1.DescribeNameR
 export declare const DescribeNameResponseSchema: GenMessage<DescribeNameResponse>;
 
 /**
- * The client from which a DNS question appears to come. `dns.views` selects a view by these values.
+ * The client from which a DNS question appears to come. `dns.views` uses these values to select a view.
  *
  * @generated from message waymark.dns.v1.NameSource
  */
@@ -587,23 +587,23 @@ export declare type ResolveNameRequest = Message<"waymark.dns.v1.ResolveNameRequ
 
   /**
    * Viewer on whose behalf the server answers. Callers with the role `mesh.operate` can name any viewer; other callers
-   * can do so only if the settings of the server allow it. Absent means the caller.
+   * can do so only if the settings of the server allow it. Defaults to the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 3;
    */
   viewer?: Viewer | undefined;
 
   /**
-   * If true, the response includes the reasons for it.
+   * If true, the response includes an explanation.
    *
    * @generated from field: bool explain = 4;
    */
   explain: boolean;
 
   /**
-   * Client for which the server answers. The question has the locality of this client, and the rights of `viewer` if
-   * that is set, or else of the client's view in `dns.views`. Requires the role `mesh.operate`. Absent means the
-   * address of the caller, with the rights of the caller.
+   * Client for which the server answers. The question is answered for the locality of this client. It has the rights of
+   * `viewer` if that is set, or otherwise the rights of the client's view in `dns.views`. Requires the role
+   * `mesh.operate`. Defaults to the caller's own address, with the caller's rights.
    *
    * @generated from field: waymark.dns.v1.NameSource source = 5;
    */
@@ -644,7 +644,8 @@ export declare type NameReason = Message<"waymark.dns.v1.NameReason"> & {
 export declare const NameReasonSchema: GenMessage<NameReason>;
 
 /**
- * A DNS response. It is not truncated to the size of a packet, and is limited only by `dns.answer_limit` of its view.
+ * A DNS response. The response is not truncated to the size of a packet; only `dns.answer_limit` of its view limits the
+ * response.
  *
  * @generated from message waymark.dns.v1.ResolveNameResponse
  */
@@ -699,7 +700,7 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
   extendedErrors: string[];
 
   /**
-   * True when the set has more records than the response includes. The gateway then sets the TC flag.
+   * True when the record set has more records than the response includes. The gateway then sets the TC flag.
    *
    * @generated from field: bool truncated = 8;
    */
@@ -713,20 +714,20 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
 export declare const ResolveNameResponseSchema: GenMessage<ResolveNameResponse>;
 
 /**
- * Manages the DNS names of catalog entries. A name exists as long as its entry exists, regardless of the service that
- * registered the entry.
+ * Manages the DNS names of catalog entries. A name exists as long as its entry exists, regardless of the gRPC service
+ * through which the entry was registered.
  *
  * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_RATE_LIMITED, DEADLINE_EXCEEDED and, while the
- * server starts or stops, NOT_READY or DRAINING. The comment of each rpc lists further reasons.
+ * server starts or stops, NOT_READY or DRAINING. The comment on each rpc lists further reasons.
  *
  * @generated from service waymark.dns.v1.DnsService
  */
 export declare const DnsService: GenService<{
   /**
    * Registers a service, or adds a name to an existing entry. The rules, limits, quotas, audit records and reasons are
-   * the same as for waymark.discovery.v1.DiscoveryService.Register. For an additional name, it fails with NOT_FOUND
-   * when the entry is not registered on this node, and with DISCOVERY_ACCESS_DENIED when another principal registered
-   * it.
+   * the same as for waymark.discovery.v1.DiscoveryService.Register. For an additional name, the call fails with
+   * NOT_FOUND when the entry is not registered on this node, and with DISCOVERY_ACCESS_DENIED when another principal
+   * registered the entry.
    *
    * @generated from rpc waymark.dns.v1.DnsService.RegisterName
    */
@@ -736,9 +737,9 @@ export declare const DnsService: GenService<{
     output: typeof RegisterNameResponseSchema;
   },
   /**
-   * Removes a service that RegisterName registered, or an alias. It is not an error when it does not exist. For an
-   * alias, it fails with DISCOVERY_ACCESS_DENIED when the entry belongs to another principal, and with NOT_FOUND when
-   * the entry is registered on another node.
+   * Removes a service that RegisterName registered, or an alias. Removing a name that does not exist is not an error.
+   * For an alias, the call fails with DISCOVERY_ACCESS_DENIED when the entry belongs to another principal, and with
+   * NOT_FOUND when the entry is registered on another node.
    *
    * @generated from rpc waymark.dns.v1.DnsService.UnregisterName
    */

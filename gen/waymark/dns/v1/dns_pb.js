@@ -124,11 +124,11 @@ export const ResolveNameResponseSchema = /*@__PURE__*/
   messageDesc(file_waymark_dns_v1_dns, 14);
 
 /**
- * Manages the DNS names of catalog entries. A name exists as long as its entry exists, regardless of the service that
- * registered the entry.
+ * Manages the DNS names of catalog entries. A name exists as long as its entry exists, regardless of the gRPC service
+ * through which the entry was registered.
  *
  * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_RATE_LIMITED, DEADLINE_EXCEEDED and, while the
- * server starts or stops, NOT_READY or DRAINING. The comment of each rpc lists further reasons.
+ * server starts or stops, NOT_READY or DRAINING. The comment on each rpc lists further reasons.
  *
  * @generated from service waymark.dns.v1.DnsService
  */

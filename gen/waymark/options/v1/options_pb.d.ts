@@ -15,7 +15,7 @@ import type { MethodOptions } from "@bufbuild/protobuf/wkt";
 export declare const file_waymark_options_v1_options: GenFile;
 
 /**
- * The role that an rpc requires. In addition, the namespace policy decides which namespaces the caller can read and
+ * The role that an rpc requires. In addition, the namespace policy determines which namespaces the caller can read and
  * write. Every rpc has this option.
  *
  * @generated from message waymark.options.v1.Access
@@ -30,7 +30,7 @@ export declare type Access = Message<"waymark.options.v1.Access"> & {
 
   /**
    * Name of a request field that contains a namespace. A caller with the role `owner:<namespace>` for this namespace,
-   * or for a namespace above it, can call the rpc without `role`. Empty means that owners have no special rights.
+   * or for a namespace above it, does not need `role` to call the rpc. Empty means that owners have no special rights.
    *
    * @generated from field: string owner_of = 2;
    */
@@ -65,9 +65,9 @@ export declare type Call = Message<"waymark.options.v1.Call"> & {
   cost: Cost;
 
   /**
-   * Paths of the request fields that contain the namespaces of the call, for the rate limits of namespaces. A path
-   * through a list selects every item of the list. Among several paths, the first path with a namespace is used. Empty
-   * means that the call has no namespace.
+   * Paths of the request fields that contain the namespaces of the call, for the rate limits per namespace. A path
+   * through a list selects every item of the list. If there are several paths, the first path that contains a namespace
+   * is used. Empty means that the call has no namespace.
    *
    * @generated from field: repeated string namespace_fields = 2;
    */
@@ -102,8 +102,8 @@ export declare type Call = Message<"waymark.options.v1.Call"> & {
   resolver: ResolverBehavior;
 
   /**
-   * Paths of HTTP GET routes that are backed by this rpc. Every process that answers the rpc itself serves them, and so
-   * does a read worker that forwards the rpc.
+   * Paths of HTTP GET routes that are backed by this rpc. Every process that answers the rpc itself serves these
+   * routes, and so does a read worker that forwards the rpc.
    *
    * @generated from field: repeated string routes = 7;
    */
@@ -124,7 +124,7 @@ export declare const CallSchema: GenMessage<Call>;
  */
 export enum Role {
   /**
-   * The option names no role. The server does not start if an rpc has this value.
+   * No role is set. The server does not start if an rpc has this value.
    *
    * @generated from enum value: ROLE_UNSPECIFIED = 0;
    */
@@ -180,7 +180,7 @@ export declare const RoleSchema: GenEnum<Role>;
  */
 export enum Cost {
   /**
-   * The option names no cost. The server does not start if an rpc has this value.
+   * No cost is set. The server does not start if an rpc has this value.
    *
    * @generated from enum value: COST_UNSPECIFIED = 0;
    */
@@ -220,7 +220,7 @@ export declare const CostSchema: GenEnum<Cost>;
  */
 export enum CallClass {
   /**
-   * The option names no class.
+   * No class is set.
    *
    * @generated from enum value: CALL_CLASS_UNSPECIFIED = 0;
    */
@@ -267,7 +267,7 @@ export declare const CallClassSchema: GenEnum<CallClass>;
  */
 export enum AnsweredBy {
   /**
-   * The option names no process. The server does not start if an rpc has this value.
+   * No process is set. The server does not start if an rpc has this value.
    *
    * @generated from enum value: ANSWERED_BY_UNSPECIFIED = 0;
    */
@@ -282,15 +282,15 @@ export enum AnsweredBy {
 
   /**
    * The main thread of a node. Read workers forward the call to it. A resolver forwards the call to its upstream, which
-   * treats the resolver as the caller, unless `Call.resolver` says otherwise.
+   * treats the resolver as the caller, unless `Call.resolver` specifies otherwise.
    *
    * @generated from enum value: ANSWERED_BY_NODE = 2;
    */
   NODE = 2,
 
   /**
-   * The node or resolver that receives the call, from its own state. A read worker that does not have this state
-   * forwards the call to the main thread of its process.
+   * The node or resolver that receives the call answers it from its own state. A read worker that does not have this
+   * state forwards the call to the main thread of its process.
    *
    * @generated from enum value: ANSWERED_BY_PROCESS = 3;
    */
@@ -404,7 +404,7 @@ export declare const ActSchema: GenEnum<Act>;
 export declare const access: GenExtension<MethodOptions, Access>;
 
 /**
- * The cost of a call of this rpc, the namespaces that it concerns, and the process that answers it.
+ * The cost of a call to this rpc, the namespaces that the call concerns, and the process that answers it.
  *
  * @generated from extension: waymark.options.v1.Call call = 51743;
  */

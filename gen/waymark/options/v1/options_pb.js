@@ -122,7 +122,7 @@ export const access = /*@__PURE__*/
   extDesc(file_waymark_options_v1_options, 0);
 
 /**
- * The cost of a call of this rpc, the namespaces that it concerns, and the process that answers it.
+ * The cost of a call to this rpc, the namespaces that the call concerns, and the process that answers it.
  *
  * @generated from extension: waymark.options.v1.Call call = 51743;
  */

@@ -17,7 +17,7 @@ import type { Act } from "../../options/v1/options_pb.js";
 export declare const file_waymark_policy_v1_policy: GenFile;
 
 /**
- * A time window with its own export rules. A rule that has windows exports nothing outside of them.
+ * A time window with its own export rules. A rule that has windows does not allow exports outside of them.
  *
  * @generated from message waymark.policy.v1.CutoverWindow
  */
@@ -37,8 +37,8 @@ export declare type CutoverWindow = Message<"waymark.policy.v1.CutoverWindow"> &
   endsAt?: Timestamp | undefined;
 
   /**
-   * Scopes that can be exported inside the window. Empty means the scopes of the rule. Each scope can be listed at most
-   * one time.
+   * Scopes that can be exported inside the window. Defaults to the scopes of the rule. Each scope can be listed only
+   * once.
    *
    * @generated from field: repeated waymark.catalog.v1.Scope export_scopes = 3;
    */
@@ -59,8 +59,8 @@ export declare type CutoverWindow = Message<"waymark.policy.v1.CutoverWindow"> &
 export declare const CutoverWindowSchema: GenMessage<CutoverWindow>;
 
 /**
- * Limits of a namespace. A limit of 0 means the node's setting `quotas.namespace_entries`, `quotas.namespace_watches`
- * or `quotas.namespace_bytes`. Each limit is at most 2^53 - 1.
+ * Limits of a namespace. If a limit is 0, the node's setting `quotas.namespace_entries`, `quotas.namespace_watches` or
+ * `quotas.namespace_bytes` applies. Each limit is at most 2^53 - 1.
  *
  * @generated from message waymark.policy.v1.Quota
  */
@@ -132,7 +132,7 @@ export declare type NamespacePolicy = Message<"waymark.policy.v1.NamespacePolicy
   visibilityTenants: string[];
 
   /**
-   * Scopes that can be exported from the cluster. Empty means all scopes. Each scope can be listed at most one time.
+   * Scopes that can be exported from the cluster. Empty means all scopes. Each scope can be listed only once.
    *
    * @generated from field: repeated waymark.catalog.v1.Scope export_scopes = 5;
    */
@@ -167,7 +167,7 @@ export declare type NamespacePolicy = Message<"waymark.policy.v1.NamespacePolicy
   priority: number;
 
   /**
-   * Limits of each namespace under the rule. Absent means the limits in the node's settings.
+   * Limits of each namespace under the rule. Defaults to the limits in the node's settings.
    *
    * @generated from field: waymark.policy.v1.Quota quota = 10;
    */
@@ -181,8 +181,8 @@ export declare type NamespacePolicy = Message<"waymark.policy.v1.NamespacePolicy
 export declare const NamespacePolicySchema: GenMessage<NamespacePolicy>;
 
 /**
- * A complete policy. The node's setting `limits.max_request_bytes` limits its size. All rules together have at most
- * 20000 cutover windows and 250000 owners and viewers.
+ * A complete policy. The node's setting `limits.max_request_bytes` limits the size of the set. All rules together have
+ * at most 20000 cutover windows and 250000 owners and viewers.
  *
  * @generated from message waymark.policy.v1.PolicySet
  */
@@ -298,8 +298,8 @@ export declare type Change = Message<"waymark.policy.v1.Change"> & {
   examples: EntryKey[];
 
   /**
-   * Some of the viewers that gain or lose access to the namespace, at most 5. Empty for WITHDRAW, and when the rules
-   * about owners cause the change, because the change then affects every viewer.
+   * Some of the viewers that gain or lose access to the namespace, at most 5. Empty for WITHDRAW, and when a change of
+   * owners is the cause, because it affects every viewer.
    *
    * @generated from field: repeated waymark.catalog.v1.Viewer viewers = 5;
    */
@@ -354,7 +354,7 @@ export declare type ValidatePolicyResponse = Message<"waymark.policy.v1.Validate
 export declare const ValidatePolicyResponseSchema: GenMessage<ValidatePolicyResponse>;
 
 /**
- * The nodes on which a policy set comes into force first.
+ * The nodes to which a policy set applies first.
  *
  * @generated from message waymark.policy.v1.Stage
  */
@@ -366,7 +366,7 @@ export declare type Stage = Message<"waymark.policy.v1.Stage"> & {
    */
   by: {
     /**
-     * The set comes into force on this percentage of the nodes, 1 to 100.
+     * The set applies to this percentage of the nodes, 1 to 100.
      *
      * @generated from field: uint32 percent = 1;
      */
@@ -374,7 +374,7 @@ export declare type Stage = Message<"waymark.policy.v1.Stage"> & {
     case: "percent";
   } | {
     /**
-     * The set comes into force on the nodes of these clusters.
+     * The set applies to the nodes of these clusters.
      *
      * @generated from field: waymark.policy.v1.ClusterList clusters = 2;
      */
@@ -438,14 +438,14 @@ export declare type ApplyPolicyRequest = Message<"waymark.policy.v1.ApplyPolicyR
   expectedNumber: bigint;
 
   /**
-   * Nodes on which the set comes into force first. Absent means all nodes.
+   * Nodes to which the set applies first. Absent means all nodes.
    *
    * @generated from field: waymark.policy.v1.Stage stage = 4;
    */
   stage?: Stage | undefined;
 
   /**
-   * Reason of the change, for the audit log. At most 1024 characters.
+   * Reason for the change, for the audit log. At most 1024 characters.
    *
    * @generated from field: string reason = 5;
    */
@@ -554,7 +554,7 @@ export declare type RollbackPolicyRequest = Message<"waymark.policy.v1.RollbackP
   toNumber: bigint;
 
   /**
-   * Reason of the change, for the audit log. At most 1024 characters.
+   * Reason for the change, for the audit log. At most 1024 characters.
    *
    * @generated from field: string reason = 2;
    */
@@ -700,7 +700,7 @@ export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStat
   newestNumber: bigint;
 
   /**
-   * Nodes on which the newest version came into force first. Absent means all nodes.
+   * Nodes to which the newest version applied first. Absent means all nodes.
    *
    * @generated from field: waymark.policy.v1.Stage newest_stage = 8;
    */
@@ -721,14 +721,15 @@ export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStat
   nextEdgeAt?: Timestamp | undefined;
 
   /**
-   * A message if two nodes applied a version at the same time, with the version that takes precedence. Empty otherwise.
+   * A message that names the version that takes precedence, if two nodes applied a version at the same time. Empty
+   * otherwise.
    *
    * @generated from field: string conflict = 11;
    */
   conflict: string;
 
   /**
-   * A newer version that linked nodes have and this node does not accept, with the reason. Empty when there is none.
+   * A newer version that linked nodes have but this node does not accept, with the reason. Empty when there is none.
    *
    * @generated from field: string not_taken = 12;
    */
@@ -770,8 +771,8 @@ export declare type WatchPolicyRequest = Message<"waymark.policy.v1.WatchPolicyR
 export declare const WatchPolicyRequestSchema: GenMessage<WatchPolicyRequest>;
 
 /**
- * Position of a version in the order of versions. The version with the higher number takes precedence. Among equal
- * numbers, the higher `hlc` takes precedence, and among equal stamps, the higher `node_id`.
+ * Position of a version in the order of versions. Versions are compared by number, then by `hlc`, then by `node_id`.
+ * The version with the higher value takes precedence.
  *
  * @generated from message waymark.policy.v1.PolicyPlace
  */
@@ -825,8 +826,8 @@ export declare type WatchPolicyResponse = Message<"waymark.policy.v1.WatchPolicy
   part?: PolicyPart | undefined;
 
   /**
-   * Policy state of the server. The server has already sent every version that the state lists and the request did not
-   * list.
+   * Policy state of the server. The server has already sent every version that is listed in the state and was not
+   * listed in the request.
    *
    * @generated from field: waymark.policy.v1.PolicyState state = 2;
    */
@@ -924,14 +925,14 @@ export declare type PolicyState = Message<"waymark.policy.v1.PolicyState"> & {
 export declare const PolicyStateSchema: GenMessage<PolicyState>;
 
 /**
- * Page of the history.
+ * The page of the history to return.
  *
  * @generated from message waymark.policy.v1.PolicyHistoryRequest
  */
 export declare type PolicyHistoryRequest = Message<"waymark.policy.v1.PolicyHistoryRequest"> & {
   /**
    * Maximum number of versions in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected. A
-   * page of large sets has fewer versions.
+   * page has fewer versions if the sets are large.
    *
    * @generated from field: int32 limit = 1;
    */
@@ -959,7 +960,7 @@ export declare type PolicyHistoryRequest = Message<"waymark.policy.v1.PolicyHist
 export declare const PolicyHistoryRequestSchema: GenMessage<PolicyHistoryRequest>;
 
 /**
- * Difference of one field of a rule or of the set from the previous version.
+ * Difference in one field of a rule or of the set, compared with the previous version.
  *
  * @generated from message waymark.policy.v1.FieldChange
  */
@@ -993,7 +994,7 @@ export declare type FieldChange = Message<"waymark.policy.v1.FieldChange"> & {
 export declare const FieldChangeSchema: GenMessage<FieldChange>;
 
 /**
- * Difference of one rule from the previous version.
+ * Difference in one rule, compared with the previous version.
  *
  * @generated from message waymark.policy.v1.RuleChange
  */
@@ -1054,14 +1055,14 @@ export declare type PolicyVersion = Message<"waymark.policy.v1.PolicyVersion"> &
   principal: string;
 
   /**
-   * Reason of the change, as the caller gave it.
+   * Reason for the change, as given by the caller.
    *
    * @generated from field: string reason = 4;
    */
   reason: string;
 
   /**
-   * Ticket of the change, as the caller gave it.
+   * Ticket of the change, as given by the caller.
    *
    * @generated from field: string change_ticket = 5;
    */
@@ -1075,7 +1076,7 @@ export declare type PolicyVersion = Message<"waymark.policy.v1.PolicyVersion"> &
   checksum: string;
 
   /**
-   * Nodes on which the version came into force first. Absent means all nodes.
+   * Nodes to which the version applied first. Absent means all nodes.
    *
    * @generated from field: waymark.policy.v1.Stage stage = 7;
    */
@@ -1165,15 +1166,16 @@ export declare type ExplainRequest = Message<"waymark.policy.v1.ExplainRequest">
   namespace: string;
 
   /**
-   * The operation of the viewer or source. For REGISTER and INGEST, the result applies to entries of scope REGION and
-   * wider. Entries of scope LOCAL and ZONE stay in their cluster, so owners do not restrict them.
+   * The operation of the viewer or source. For REGISTER and INGEST, the result applies to entries with the scope REGION
+   * or wider. Entries with the scope LOCAL or ZONE stay in their cluster, so owners do not restrict them.
    *
    * @generated from field: waymark.options.v1.Act action = 2;
    */
   action: Act;
 
   /**
-   * The viewer, for QUERY and WATCH. For the other operations, its cluster is the source. Absent means the caller.
+   * The viewer, for QUERY and WATCH. For the other operations, the viewer's cluster is the source. Defaults to the
+   * caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 3;
    */
@@ -1214,21 +1216,21 @@ export declare type ExplainResponse = Message<"waymark.policy.v1.ExplainResponse
   allowed: boolean;
 
   /**
-   * Reason of the decision, for example `viewer_denied`.
+   * Reason for the decision, for example `viewer_denied`.
    *
    * @generated from field: string reason = 2;
    */
   reason: string;
 
   /**
-   * Namespace or pattern of the rule that decided. Empty when no rule decided.
+   * Namespace or pattern of the rule that applied. Empty when no rule applied.
    *
    * @generated from field: string rule = 3;
    */
   rule: string;
 
   /**
-   * Next time at which the decision changes without a change of the policy. Absent when there is no such time.
+   * Next time at which the decision changes without a policy change. Absent when there is no such time.
    *
    * @generated from field: google.protobuf.Timestamp until = 4;
    */
@@ -1283,28 +1285,28 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   action: string;
 
   /**
-   * Namespace of the operation. Empty when it concerns no namespace. At most 256 characters.
+   * Namespace of the operation. Empty when the operation does not concern a namespace. At most 256 characters.
    *
    * @generated from field: string namespace = 6;
    */
   namespace: string;
 
   /**
-   * Reason of the decision or of the error, for example `viewer_denied`. At most 64 characters.
+   * Reason for the decision or the error, for example `viewer_denied`. At most 64 characters.
    *
    * @generated from field: string reason = 7;
    */
   reason: string;
 
   /**
-   * Checksum of the policy set before a change of the policy, as 64 lower-case hexadecimal digits. Otherwise empty.
+   * Checksum of the policy set before a policy change, as 64 lower-case hexadecimal digits. Otherwise empty.
    *
    * @generated from field: string before = 8;
    */
   before: string;
 
   /**
-   * Checksum of the policy set after a change of the policy, as 64 lower-case hexadecimal digits. Otherwise empty.
+   * Checksum of the policy set after a policy change, as 64 lower-case hexadecimal digits. Otherwise empty.
    *
    * @generated from field: string after = 9;
    */
@@ -1340,14 +1342,15 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   outcome: AuditOutcome;
 
   /**
-   * Namespace or pattern of the rule that decided. Empty when no rule decided. At most 256 characters.
+   * Namespace or pattern of the rule that applied. Empty when no rule applied. At most 256 characters.
    *
    * @generated from field: string rule = 14;
    */
   rule: string;
 
   /**
-   * Additional information for people: the reason that the caller gave, the ticket, counts. At most 2048 characters.
+   * Additional information for people, such as the reason given by the caller, the ticket, and counts. At most 2048
+   * characters.
    *
    * @generated from field: string detail = 15;
    */
@@ -1355,8 +1358,8 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
 
   /**
    * The subjects of the operation: entries as `namespace/name/instance`, services as `namespace/name`, and other subjects
-   * with a prefix, as in `lease:a1/7`, `node:n1`, `policy:12` and `zone:waymark`. At most 100. An operation with more
-   * subjects has further records with the same `request_id`.
+   * with a prefix, as in `lease:a1/7`, `node:n1`, `policy:12` and `zone:waymark`. At most 100. If one record cannot
+   * contain all subjects, further records have the same `request_id`.
    *
    * @generated from field: repeated string subjects = 16;
    */
@@ -1378,22 +1381,22 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
 export declare const AuditRecordSchema: GenMessage<AuditRecord>;
 
 /**
- * Filter and page of the audit records about the policy.
+ * Filter for the audit records about the policy, and the page to return.
  *
  * @generated from message waymark.policy.v1.PolicyAuditRequest
  */
 export declare type PolicyAuditRequest = Message<"waymark.policy.v1.PolicyAuditRequest"> & {
   /**
-   * Maximum number of records in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected. A page
-   * of large records has fewer records: it ends with the record that reaches 1 MiB.
+   * Maximum number of records in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected. If the
+   * records are large, the page has fewer: it ends with the record that reaches 1 MiB.
    *
    * @generated from field: int32 limit = 1;
    */
   limit: number;
 
   /**
-   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
-   * characters.
+   * The `next_page_token` of the previous page. The filter must be the same as in the previous request. Empty means the
+   * first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 2;
    */
@@ -1407,7 +1410,7 @@ export declare type PolicyAuditRequest = Message<"waymark.policy.v1.PolicyAuditR
   principal: string;
 
   /**
-   * Matches only records of this time or later. Absent means no limit.
+   * Matches only records from this time or later. Absent means no limit.
    *
    * @generated from field: google.protobuf.Timestamp since = 4;
    */
@@ -1455,22 +1458,22 @@ export declare type PolicyAuditResponse = Message<"waymark.policy.v1.PolicyAudit
 export declare const PolicyAuditResponseSchema: GenMessage<PolicyAuditResponse>;
 
 /**
- * Filter and page of the audit records about access and operations.
+ * Filter for the audit records about access and operations, and the page to return.
  *
  * @generated from message waymark.policy.v1.AccessAuditRequest
  */
 export declare type AccessAuditRequest = Message<"waymark.policy.v1.AccessAuditRequest"> & {
   /**
-   * Maximum number of records in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected. A page
-   * of large records has fewer records: it ends with the record that reaches 1 MiB.
+   * Maximum number of records in a page. 0 means 100. Values above 1000 mean 1000. Negative values are rejected. If the
+   * records are large, the page has fewer: it ends with the record that reaches 1 MiB.
    *
    * @generated from field: int32 limit = 1;
    */
   limit: number;
 
   /**
-   * The `next_page_token` of the previous page. The filter must be the same. Empty means the first page. At most 8192
-   * characters.
+   * The `next_page_token` of the previous page. The filter must be the same as in the previous request. Empty means the
+   * first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 2;
    */
@@ -1498,7 +1501,7 @@ export declare type AccessAuditRequest = Message<"waymark.policy.v1.AccessAuditR
   reason: string;
 
   /**
-   * Matches only records of this time or later. Absent means no limit.
+   * Matches only records from this time or later. Absent means no limit.
    *
    * @generated from field: google.protobuf.Timestamp since = 6;
    */
@@ -1595,7 +1598,7 @@ export declare type VerifyAuditResponse = Message<"waymark.policy.v1.VerifyAudit
   checked: bigint;
 
   /**
-   * Number of the oldest record that is kept. 0 when the log is empty.
+   * Number of the oldest stored record. 0 when the log is empty.
    *
    * @generated from field: uint64 first_number = 3;
    */
@@ -1718,7 +1721,7 @@ export enum ChangeEffect {
 export declare const ChangeEffectSchema: GenEnum<ChangeEffect>;
 
 /**
- * Kind of the change of a rule.
+ * Kind of change to a rule.
  *
  * @generated from enum waymark.policy.v1.RuleChangeKind
  */
@@ -1778,7 +1781,7 @@ export enum AuditKind {
   ACCESS = 1,
 
   /**
-   * A change of the policy.
+   * A policy change.
    *
    * @generated from enum value: AUDIT_KIND_POLICY = 2;
    */
@@ -1906,8 +1909,8 @@ export declare const AuditFaultSchema: GenEnum<AuditFault>;
  * a resolver, these calls, ValidatePolicy and PolicyHistory fail with READ_ONLY. The other calls fail with NOT_READY
  * until the resolver has received the policy in force.
  *
- * A node runs one call of ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls are queued, and callers
- * are served in turn. If the policy sets of the queued calls are too large, a new call fails with
+ * A node processes one call to ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls are queued, and
+ * callers are served in turn. If the policy sets of the queued calls are too large, a new call fails with
  * DISCOVERY_RATE_LIMITED, regardless of the roles of its caller.
  *
  * @generated from service waymark.policy.v1.PolicyService
@@ -1946,7 +1949,7 @@ export declare const PolicyService: GenService<{
   },
   /**
    * Applies an earlier policy set again as a new version, or with `dry_run` only returns the changes that it would
-   * make. Requires the role mesh.admin. An owner can call it when the two sets differ only in fields that the owner is
+   * make. Requires the role mesh.admin. An owner can call it when the rollback changes only fields that the owner is
    * allowed to change. Fails with NOT_FOUND when the version does not exist.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.RollbackPolicy
@@ -1999,7 +2002,7 @@ export declare const PolicyService: GenService<{
     output: typeof ExplainResponseSchema;
   },
   /**
-   * Returns a page of audit records about changes of the policy. Requires the role mesh.operate.
+   * Returns a page of audit records about policy changes. Requires the role mesh.operate.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.PolicyAudit
    */
@@ -2020,8 +2023,8 @@ export declare const PolicyService: GenService<{
     output: typeof AccessAuditResponseSchema;
   },
   /**
-   * Verifies the hash chain of this node's audit log, from the oldest record that is kept to the newest. Requires the
-   * role mesh.operate.
+   * Verifies the hash chain of this node's audit log, from the oldest stored record to the newest. Requires the role
+   * mesh.operate.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.VerifyAudit
    */

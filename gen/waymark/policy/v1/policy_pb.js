@@ -312,7 +312,7 @@ export const RuleChangeKindSchema = /*@__PURE__*/
   enumDesc(file_waymark_policy_v1_policy, 2);
 
 /**
- * Kind of the change of a rule.
+ * Kind of change to a rule.
  *
  * @generated from enum waymark.policy.v1.RuleChangeKind
  */
@@ -369,8 +369,8 @@ export const AuditFault = /*@__PURE__*/
  * a resolver, these calls, ValidatePolicy and PolicyHistory fail with READ_ONLY. The other calls fail with NOT_READY
  * until the resolver has received the policy in force.
  *
- * A node runs one call of ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls are queued, and callers
- * are served in turn. If the policy sets of the queued calls are too large, a new call fails with
+ * A node processes one call to ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls are queued, and
+ * callers are served in turn. If the policy sets of the queued calls are too large, a new call fails with
  * DISCOVERY_RATE_LIMITED, regardless of the roles of its caller.
  *
  * @generated from service waymark.policy.v1.PolicyService

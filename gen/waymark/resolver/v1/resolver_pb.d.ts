@@ -67,15 +67,15 @@ export declare type ResolveRequest = Message<"waymark.resolver.v1.ResolveRequest
   maxStaleness?: Duration | undefined;
 
   /**
-   * Viewer on whose behalf the server answers, if its settings allow it. Absent means the caller.
+   * Viewer on whose behalf the server answers, if the server's settings allow it. Defaults to the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 7;
    */
   viewer?: Viewer | undefined;
 
   /**
-   * If true, the call also fails with TOO_STALE while writes of `unreachable_nodes` may be missing, regardless of the
-   * age, and while a resolver answers from its copy on disk.
+   * If true, the call also fails with TOO_STALE, regardless of the age, while writes from `unreachable_nodes` may be
+   * missing and while a resolver answers from its copy on disk.
    *
    * @generated from field: bool max_staleness_strict = 8;
    */
@@ -208,7 +208,7 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
   staleServes: bigint;
 
   /**
-   * Number of lookups for which the cache had the result that the name does not exist.
+   * Number of lookups for which the cache recorded that the name does not exist.
    *
    * @generated from field: uint64 negative_hits = 5;
    */
@@ -245,7 +245,7 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
   lag?: Duration | undefined;
 
   /**
-   * Number of times that complete namespaces were fetched again, by reason: `operator` (a call of Resync), `digest`
+   * Number of times that complete namespaces were fetched again, by reason: `operator` (a call to Resync), `digest`
    * (the entries differed from the upstream's entries), `gap` (an upstream could not resume the watch) or `policy` (the
    * policy changed).
    *
@@ -336,7 +336,7 @@ export declare const ResyncResponseSchema: GenMessage<ResyncResponse>;
  */
 export declare type PrewarmRequest = Message<"waymark.resolver.v1.PrewarmRequest"> & {
   /**
-   * The namespaces, each of 1 to 200 characters. 1 to 1000.
+   * 1 to 1000 namespaces, each of 1 to 200 characters.
    *
    * @generated from field: repeated string namespaces = 1;
    */
@@ -415,7 +415,7 @@ export declare const EvictResponseSchema: GenMessage<EvictResponse>;
  * replica of the catalog, and all other calls fail with RESOLVER_DISABLED.
  *
  * Calls can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED,
- * DEADLINE_EXCEEDED, NOT_READY and DRAINING. The comment of each rpc lists further reasons.
+ * DEADLINE_EXCEEDED, NOT_READY and DRAINING. The comment on each rpc lists further reasons.
  *
  * @generated from service waymark.resolver.v1.ResolverService
  */
@@ -459,7 +459,7 @@ export declare const ResolverService: GenService<{
    * Follows namespaces before clients request them, and returns when all their entries have arrived. The resolver stops
    * following them 10 minutes after their last use. Requires the role mesh.operate. Fails with QUOTA_EXCEEDED, and
    * follows none of them, when the resolver cannot follow that many more namespaces or has no room for their entries.
-   * Fails with NOT_READY as Resync does.
+   * Fails with NOT_READY for the same reasons as Resync.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Prewarm
    */
@@ -470,8 +470,8 @@ export declare const ResolverService: GenService<{
   },
   /**
    * Removes fetched names in or below the namespaces from the cache, and stops following namespaces that are followed
-   * only because clients requested them. Namespaces that are followed by configuration or watched by a client stay in
-   * the cache, and so does a namespace below a wider followed namespace. Requires the role mesh.operate.
+   * only because clients requested them. Configured namespaces and namespaces that a client watches stay in the cache,
+   * and so does a namespace below a wider followed namespace. Requires the role mesh.operate.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Evict
    */

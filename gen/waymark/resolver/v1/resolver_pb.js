@@ -95,7 +95,7 @@ export const EvictResponseSchema = /*@__PURE__*/
  * replica of the catalog, and all other calls fail with RESOLVER_DISABLED.
  *
  * Calls can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED,
- * DEADLINE_EXCEEDED, NOT_READY and DRAINING. The comment of each rpc lists further reasons.
+ * DEADLINE_EXCEEDED, NOT_READY and DRAINING. The comment on each rpc lists further reasons.
  *
  * @generated from service waymark.resolver.v1.ResolverService
  */
