@@ -1,6 +1,6 @@
 /**
- * The sockets of the DNS gateway: UDP and TCP on one port number, and optionally TLS on another. UDP messages are answered in the event-loop turn in which they
- * arrive, unless the catalog of a resolver has to fetch data first.
+ * The sockets of the DNS gateway: UDP and TCP on one port number, and optionally TLS on another. UDP messages are answered in the event-loop turn in
+ * which they arrive, unless the catalog of a resolver must fetch data first.
  */
 
 import { createServer, type Socket, type Server as TcpServer } from "node:net";
@@ -30,55 +30,58 @@ export interface DnsGatewayOptions {
   readonly host: string;
   /** 0 selects a free port. */
   readonly udpPort: number;
-  /** Absent: the UDP port number, even if the system selected it. */
+  /** Defaults to the UDP port number, even if the system selected that number. */
   readonly tcpPort?: number | undefined;
-  /** How the two ports are shared with other threads. Absent: they are not shared. A `further` thread gets both port numbers from the first thread. */
+  /**
+   * Defines how the two ports are shared with other threads. If absent, the ports are not shared. A `further` thread receives both port numbers from
+   * the first thread.
+   */
   readonly sharing?: PortSharing | undefined;
-  /** Opens the listener for DNS over TLS, which has its own port. Absent: DNS over TLS is disabled. */
+  /** Opens the listener for DNS over TLS, which has its own port. If absent, DNS over TLS is disabled. */
   readonly openTls?: ((connections: TlsConnections) => Promise<TlsListener>) | undefined;
   readonly settings: DnsSettings;
   /**
-   * Selects the view of a client. All clients of a view should get the same catalog object, because another object clears the plan cache. May throw:
-   * `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, other errors SERVFAIL. `waited`: the fetch that an already admitted question
-   * has waited for.
+   * Selects the view of a client. All clients of a view should get the same catalog object, because another object clears the plan cache. This
+   * function may throw. The answer is REFUSED for `discovery_rate_limited` and `discovery_access_denied`, and SERVFAIL for other errors. `waited` is
+   * the fetch that an admitted question waited for.
    */
   readonly select: (queryClient: QueryClient, waited: PendingNameError | undefined) => ViewSelection;
-  /** Returns numbers in [0, 1), to shuffle answers. */
+  /** Returns random numbers in [0, 1), used to shuffle answers. */
   readonly random: () => number;
   readonly metrics: Metrics;
   /** Reports an internal error or a socket error. The gateway continues. */
   readonly onFault: (fault: unknown) => void;
   readonly limits?: DnsLimits;
-  /** Memory limit of prepared answers, in bytes. */
+  /** Memory limit for prepared answers, in bytes. */
   readonly planBytes: number;
   /** Limits complete responses over UDP. Absent: no limit. */
   readonly rate?: Omit<ResponseRateOptions, "trusted" | "pauseMs"> | undefined;
-  /** Returns the zone serial for a view, by its index. */
+  /** Returns the zone serial for a view, given the view index. */
   readonly serialOf: (viewIndex: number) => number;
-  /** Signs answers. Absent: zones are not signed. */
+  /** Signs answers. If absent, zones are not signed. */
   readonly signer?: ZoneSigner | undefined;
   /** Creates and verifies cookies. */
   readonly cookies?: ServerCookies | undefined;
-  /** The TSIG keys of secondary servers, and the running transfers. Absent: zone transfers are disabled. */
+  /** The TSIG keys of secondary servers, and the running transfers. If absent, zone transfers are disabled. */
   readonly transfers?: { readonly findKey: (name: string) => TsigKey | undefined; readonly running: ZoneTransfers } | undefined;
   /** Forwarders without a rate limit. Absent: none. */
   readonly trustedForwarders?: readonly AddressBlock[] | undefined;
-  /** Overrides how the addresses of the machine are found, for tests. Absent: from the system. */
+  /** Overrides how the machine's addresses are found, for tests. If absent, the system provides the addresses. */
   readonly machine?: Pick<UdpOptions, "addresses" | "lookMs"> | undefined;
-  /** The result of `openDnsAnswers` with the same options, when other listeners share it. Absent: the gateway opens its own. */
+  /** The result of `openDnsAnswers` with the same options, when other listeners share it. If absent, the gateway opens its own answers. */
   readonly answers?: DnsAnswers | undefined;
 }
 
-/** The options that answering needs. */
+/** The options needed to answer queries. */
 export type DnsAnswersOptions = Omit<DnsGatewayOptions, "answers" | "host" | "machine" | "openTls" | "sharing" | "tcpPort" | "udpPort">;
 
-/** The sender of a question, and the transport. */
+/** The sender of a question and its transport. */
 export interface QuerySource {
   readonly transport: DnsTransport;
   readonly address: string;
   /** The certificate of a client of DNS over TLS. */
   readonly certificate?: PeerCertificate | undefined;
-  /** The authenticated caller of DNS over HTTPS. Absent: the request has no credential. */
+  /** The authenticated caller of DNS over HTTPS. If absent, the request has no credential. */
   readonly caller?: Caller | undefined;
   /** Whether a zone may be transferred to the sender. Absent: false. */
   readonly mayTransfer?: boolean | undefined;
@@ -87,19 +90,19 @@ export interface QuerySource {
 /** Answers queries, independent of the transport. */
 export interface DnsAnswers {
   /**
-   * Returns the response: empty when the sender is over its rate limit, undefined for a message that must not be answered, and a sequence of messages for a
-   * zone transfer. When data must be fetched first, returns a promise, which resolves to undefined after `close`.
+   * Returns the response: empty when the sender exceeds its rate limit, undefined for a message that must not be answered, or a sequence of messages
+   * for a zone transfer. When data must be fetched first, returns a promise. After `close`, this promise resolves to undefined.
    */
   answer(query: Uint8Array, from: QuerySource): TcpAnswer;
-  /** Counts input that was not answered. */
+  /** Counts unanswered input. */
   dropped(reason: DropReason): void;
-  /** Stops all answering, including questions that wait. */
+  /** Stops answering all questions, including waiting questions. */
   close(): void;
 }
 
 /** Receives the connections of a DNS over TLS listener. */
 export interface TlsConnections {
-  /** Maximum number of concurrent connections, over TCP and TLS together. */
+  /** Maximum number of concurrent TCP and TLS connections combined. */
   readonly maxConnections: number;
   /** Adds a connection after its handshake. */
   readonly accept: (socket: Socket, peer: Pick<TcpPeer, "address" | "certificate" | "mayTransfer">) => void;
@@ -117,9 +120,9 @@ export interface TlsListener {
 }
 
 export interface DnsLimits extends TcpLimits, PendingQueryLimits {
-  /** Maximum number of UDP responses queued in the socket. Above it, queries are dropped. */
+  /** Maximum number of UDP responses queued in the socket. Queries are dropped while more responses are queued. */
   readonly maxPendingSends: number;
-  /** Maximum time that a question waits. */
+  /** Maximum time that a question can wait. */
   readonly maxWaitMs: number;
 }
 
