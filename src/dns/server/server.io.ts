@@ -132,13 +132,13 @@ export interface DnsGateway extends AsyncDisposable {
   readonly tcpPort: number;
   /** Undefined when DNS over TLS is disabled. */
   readonly tlsPort: number | undefined;
-  /** Reloads the certificates of DNS over TLS. */
+  /** Reloads the certificates for DNS over TLS. */
   reloadTls(): void;
   /** Stops accepting queries, lets TCP responses finish for at most 1 s, and closes. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** These limits are not configurable. */
+/** The DNS limits, which are not configurable. */
 export const DNS_LIMITS: DnsLimits = {
   maxConnections: 256,
   idleTimeoutMs: 10_000,
@@ -149,19 +149,19 @@ export const DNS_LIMITS: DnsLimits = {
   maxWaitingOfNetwork: 125,
   maxWaitMs: 500,
 };
-/** A TCP peer that does not read gets no further responses while more than this number of bytes is buffered for it. */
+/** A TCP peer does not receive further responses while more than this number of unread bytes is buffered for it. */
 const TCP_HIGH_WATER_BYTES = 16 * 1024;
-/** Maximum number of port numbers to try until TCP gets the same number as UDP. */
+/** Maximum number of port numbers to try until TCP and UDP can use the same number. */
 const MAX_PORT_ATTEMPTS = 20;
 const STOP_GRACE_MS = 1_000;
-/** Queries that queued in the socket during a pause of this process are read within this time after the pause. */
+/** Queries that queued in the socket while this process was paused are read within this time after the pause. */
 const BACKLOG_MS = 500;
 
 export function openDnsAnswers(options: DnsAnswersOptions): DnsAnswers {
   return new DnsServer(options, options.limits ?? DNS_LIMITS);
 }
 
-/** Starts the gateway. Rejects with a message for the operator when a port is in use or cannot be bound. */
+/** Starts the gateway. Rejects with an error message for the operator when a port is in use or cannot be bound. */
 export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGateway> {
   const limits = options.limits ?? DNS_LIMITS;
   const server = options.answers ?? openDnsAnswers(options);
@@ -211,13 +211,13 @@ interface PendingQuery {
   readonly startedMs: number;
 }
 
-/** Answers queries and counts them. */
+/** Answers and counts queries. */
 class DnsServer implements DnsAnswers {
   readonly #options: DnsAnswersOptions;
   readonly #responder: DnsResponder;
   readonly #limits: DnsLimits;
   readonly #counts: DnsCounts;
-  // HOT: these objects are reused, to avoid allocations per query.
+  // HOT: these objects are reused to avoid allocations per query.
   readonly #queryClient: Mutable<QueryClient> = {
     address: "",
     transport: "udp",
@@ -267,7 +267,7 @@ class DnsServer implements DnsAnswers {
     const startedMs = performance.now();
     const reply = this.#respond({ query, from, startedMs }, undefined);
     if (reply?.unknown !== undefined)
-      // Copied, because a query over TCP is a slice of a larger buffer.
+      // The bytes are copied because a query over TCP is a slice of a larger buffer.
       return this.#later({ query: Buffer.from(query), from, startedMs }, reply.unknown);
     tell(this.#selected, reply, false);
     const answer = this.#count(reply, from.transport, startedMs);
@@ -294,7 +294,7 @@ class DnsServer implements DnsAnswers {
     try {
       return this.#responder.respond(query, from.transport, this.#select, sender);
     } catch (fault) {
-      // The responder must not throw. If it does, only this query gets no answer.
+      // The responder must not throw. If it does, only this query remains unanswered.
       this.#options.onFault(fault);
       return undefined;
     }
@@ -312,7 +312,7 @@ class DnsServer implements DnsAnswers {
         const outcome = await Promise.race([unknown.arrival, late.promise]);
         if (this.#isClosed) return undefined;
         const reply = this.#respond(asked, unknown);
-        // A name that arrived but is unknown again did not fit into the cache. A retry of the client may succeed.
+        // A name that was fetched but is unknown again did not fit into the cache. A client retry may succeed.
         if (reply?.unknown === undefined || outcome === "late" || waitedFor.has(reply.unknown.key)) {
           tell(this.#selected, reply, true);
           return this.#count(reply, asked.from.transport, asked.startedMs);
@@ -340,7 +340,7 @@ class DnsServer implements DnsAnswers {
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
-/** Reports to the catalog how a question was answered. Does nothing if the catalog was not used. */
+/** Reports to the catalog how a question was answered. Does nothing if the answer did not use the catalog. */
 function tell(selected: ViewSelection | undefined, reply: ResponderReply | undefined, hasWaited: boolean): void {
   if (selected === undefined || reply === undefined || "isRefused" in selected) return;
   const { catalog } = selected;
@@ -363,7 +363,7 @@ async function bindBoth(options: DnsGatewayOptions, connections: TcpConnections)
       return { udp, tcp: await openTcp(options, isOneNumber ? udp.port : (options.tcpPort ?? 0), connections) };
     } catch (error) {
       await udp.close();
-      // A retry helps only if the system selected the port number.
+      // Retrying helps only if the system selected the port number.
       if (!isOneNumber || options.udpPort !== 0 || attempt === MAX_PORT_ATTEMPTS) throw error;
     }
   }
@@ -399,7 +399,7 @@ async function stopAll({ udp, tcp, tls }: ServerSockets, connections: TcpConnect
   tls?.close();
   const closed = [
     udp.close(),
-    // Resolves when the last connection is closed; the grace period limits this.
+    // Resolves when the last connection is closed, at the latest after the grace period.
     new Promise<void>((resolve) => tcp.close(() => resolve())),
   ];
   await connections.close(STOP_GRACE_MS);
@@ -412,7 +412,7 @@ function portOf(tcp: TcpServer): number {
   return address !== null && typeof address === "object" ? address.port : 0;
 }
 
-/** Returns an error for the operator, with the same wording as for other listeners. */
+/** Returns an error for the operator, worded like the errors of other listeners. */
 function bindError(cause: unknown, at: { readonly transport: DnsTransport; readonly host: string; readonly port: number }): Error {
   const where = `dns ${at.transport} ${at.host}:${at.port}`;
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
