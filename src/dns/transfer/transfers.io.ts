@@ -16,7 +16,7 @@ import type { EndedTransfer, RequestedTransfer, TransferRequest } from "./zone-m
 import { ZoneMessages } from "./zone-messages.ts";
 import { zoneRecords } from "./zone-records.ts";
 
-/** The transfer limits, which are not configurable. */
+/** Limits for zone transfers, which are not configurable. */
 export interface TransferLimits {
   readonly maxPerKey: number;
   readonly max: number;

@@ -114,7 +114,7 @@ export class ZoneMessages implements DataWriter {
   }
 
   bytes(value: Uint8Array): void {
-    // A write past the bound only moves the position; such a record is not sent.
+    // A write past the bound only moves the position. Such a record is not sent.
     if (this.#at + value.length <= this.#bytes.length) this.#bytes.set(value, this.#at);
     this.#at += value.length;
   }
@@ -164,16 +164,16 @@ export interface EndedTransfer extends RequestedTransfer {
   readonly outcome: LabelsOf<"dns_transfers_total">["outcome"];
   readonly serial: number;
   readonly recordCount: number;
-  /** Number of names of which only some targets were sent. */
+  /** Number of names for which only some targets were sent. */
   readonly crowdedNameCount: number;
   readonly sizeBytes: number;
 }
 
 export interface TransferRequest {
   readonly id: number;
-  /** As in the query. */
+  /** The same as in the query. */
   readonly question: Uint8Array;
-  /** The OPT record of each message; empty if the query has none. */
+  /** The OPT record of each message. Empty if the query has no OPT record. */
   readonly opt: Uint8Array;
   /** Whether each message is padded, which requires an OPT record (RFC 7830). */
   readonly isPadded: boolean;

@@ -1,9 +1,9 @@
 /**
- * Encodes a plan as reusable pieces of a message, once per plan. A response is then its header, the question as it was sent, copies of the pieces in a drawn
- * order, and the OPT record.
+ * Encodes a plan as reusable pieces of a message, once per plan. A response then consists of its header, the question as sent, copies of the pieces
+ * in a drawn order, and the OPT record.
  *
- * A prepared answer is one run of bytes, because an object per record took ten times the memory of the records. Numbers are big-endian, and positions count
- * from the first byte:
+ * A prepared answer is one sequence of bytes, because an object per record used ten times the memory of the records. Numbers are big-endian, and
+ * positions count from the first byte:
  *
  * | part | bytes |
  * | --- | --- |
@@ -21,40 +21,40 @@ import type { DataWriter, DnsRecord, RecordOf } from "../records/record.ts";
 import { areSampled, namedHost, RECORDS, writeRecordData } from "../records/records.ts";
 import { HEADER_BYTES } from "./dns-query.ts";
 
-/** Largest message: over TCP, the length has two bytes. */
+/** Largest message size. Over TCP, the length field has two bytes. */
 export const MAX_MESSAGE_BYTES = 0xffff;
 /** A compression pointer has 14 bits. */
 export const MAX_POINTER = 0x3fff;
 const DOT = 46;
 const UTF8 = new TextEncoder();
 
-/** Positions in the head. Fields have two bytes, except those marked with four. */
+/** Positions in the head. Fields have two bytes, except those marked as four bytes. */
 export const HEAD = {
   RCODE: 0,
   /** Bits of `FLAG`. */
   FLAGS: 2,
   EXTENDED_ERROR: 4,
   AUTHORITY_COUNT: 6,
-  /** If the last record of the authority section is an SOA, the position after its owner, in that section; otherwise 0. */
+  /** If the last record of the authority section is an SOA, the position after its owner within that section. Otherwise 0. */
   SOA_AT: 8,
-  /** Start of the SOA in the authority section. */
+  /** Start of the SOA within the authority section. */
   SOA_START: 10,
   GLUE_COUNT: 12,
   GROUP_COUNT: 14,
-  /** Four bytes, like the next field. */
+  /** This field and the next field have four bytes. */
   RECORD_COUNT: 16,
   AUTHORITY_AT: 20,
   BYTES: 24,
 } as const;
 export const FLAG = {
   AUTHORITATIVE: 1,
-  /** The records are incomplete, so that TC is set over TCP too. */
+  /** The records are incomplete, so TC is also set over TCP. */
   PART: 2,
-  /** RRsets are signed, so each is sent complete or not at all. */
+  /** RRsets are signed, so each RRset is sent complete or not at all. */
   SIGNED: 4,
 } as const;
 export const GROUP = {
-  /** A CNAME whose target has the records of the next groups. */
+  /** A CNAME whose target has the records in the next groups. */
   CHAIN: 1,
   /** An answer limit draws a sample of the group. */
   SAMPLED: 2,
@@ -67,18 +67,21 @@ export const GLUE_BYTES = 4;
 export const GLUE_HEAD_BYTES = 3;
 export const NO_GLUE = 0xffff;
 const NO_ERROR = 0xffff;
-/** Answers up to this size are stored as Latin-1 strings, which need 24 bytes of extra memory; a byte array needs 600. */
+/** Answers up to this size are stored as Latin-1 strings, which need 24 bytes of extra memory. A byte array needs 600 bytes. */
 const STRING_BYTES = 4096;
 const STRING_HEAD_BYTES = 24;
 const ARRAY_HEAD_BYTES = 640;
 const OBJECT_BYTES = 40;
-/** Buffer in which pieces are built before they are copied. It is shared, because 64 KiB per made-up name took half of the cost of its answer. */
+/**
+ * Buffer in which pieces are built before they are copied. It is shared, because allocating 64 KiB per nonexistent name was half of the cost of an
+ * answer.
+ */
 const ROOM = new Uint8Array(MAX_MESSAGE_BYTES);
 const RCODES = new Map<number, Rcode>(Object.values(RCODE).map((rcode) => [rcode, rcode]));
 
 /** A prepared answer. It is immutable. */
 export class PreparedResponse {
-  /** One character per byte, or the bytes. `bytesOf` returns the bytes of both. */
+  /** A string with one character per byte, or the bytes themselves. `bytesOf` returns the bytes in both cases. */
   readonly packed: string | Uint8Array;
   /** The owner of the SOA record in the authority section. */
   readonly zone: string;
@@ -96,7 +99,7 @@ export class PreparedResponse {
     return this.#number(HEAD.GROUP_COUNT) > 0;
   }
 
-  /** Whether RRsets are signed, so that each is sent complete or not at all. */
+  /** Whether RRsets are signed, so that each RRset is sent complete or not at all. */
   get isSigned(): boolean {
     return (this.#number(HEAD.FLAGS) & FLAG.SIGNED) !== 0;
   }
@@ -118,7 +121,9 @@ export class PreparedResponse {
     return OBJECT_BYTES + packed.length + (typeof packed === "string" ? STRING_HEAD_BYTES : ARRAY_HEAD_BYTES);
   }
 
-  /** Returns the bytes. The bytes of a string are written to `room`, and are valid until the next call with it. HOT: runs per response. */
+  /**
+   * Returns the bytes. The bytes of a string are written to `room` and are valid until the next call with the same `room`. HOT: runs per response.
+   */
   bytesOf(room: Buffer): Uint8Array {
     const { packed } = this;
     if (typeof packed !== "string") return packed;
