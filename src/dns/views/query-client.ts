@@ -39,7 +39,7 @@ export interface SelectedView {
   readonly isBySubnet: boolean;
 }
 
-/** Returns the selection of a view that does not depend on a client subnet. */
+/** Returns the view selection for a client without a client subnet. */
 export function onlyView(catalog: DnsCatalog): SelectedView {
   return { catalog, scopePrefix: undefined, isBySubnet: false };
 }

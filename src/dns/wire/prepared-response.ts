@@ -150,7 +150,7 @@ export function u32(bytes: Uint8Array, at: number): number {
   return (bytes[at] ?? 0) * 0x1_00_00_00 + (((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0));
 }
 
-/** Returns the end of the name that starts at `start`. */
+/** Returns the end offset of the name that starts at `start`. */
 export function nameEnd(bytes: Uint8Array, start: number): number {
   let at = start;
   for (;;) {
@@ -162,16 +162,16 @@ export function nameEnd(bytes: Uint8Array, start: number): number {
 }
 
 /**
- * Prepares denials that consist only of a zone's SOA record. Denials for all names of one length have the same bytes, because they point only to the zone at
- * the end of the question. HOT: runs for made-up names.
+ * Prepares denials that consist only of a zone's SOA record. Denials for all names of the same length have the same bytes, because they refer only to
+ * the zone at the end of the question. HOT: runs for nonexistent names.
  */
 export class NameDenials {
   #soa: RecordOf<"SOA"> | undefined;
   #rcode: Rcode = RCODE.NOERROR;
-  /** By the position of the zone in the message. */
+  /** Denials by the zone's position in the message. */
   readonly #byPlace = new Map<number, PreparedResponse>();
 
-  /** Prepares a plan for the question of this name. Undefined if the plan is not just a denial, or the name does not lie in its zone. */
+  /** Prepares a plan for the question of this name. Returns undefined if the plan is not just a denial or the name is not in its zone. */
   prepare(plan: AnswerPlan, name: string): PreparedResponse | undefined {
     const { groups, authority, rcode, isAuthoritative, isCut = false, signed, extendedError } = plan;
     const [soa] = authority;
@@ -200,8 +200,8 @@ function isSameSoa({ name, ttlSeconds, data: a }: RecordOf<"SOA">, other: Record
 }
 
 /**
- * Prepares a plan for the question of this name. `name` is undefined for a plan without records, which fits any question. `place`: the position of the name, if
- * it is only the end of the question's name. Cost: the records of the plan.
+ * Prepares a plan for the question of this name. `name` is undefined for a plan without records, which can be used for any question. `place` is the
+ * position of the name, if it is only the end of the question's name. The cost is proportional to the number of records in the plan.
  */
 export function prepare(plan: AnswerPlan, name: string | undefined, place = HEADER_BYTES): PreparedResponse {
   const writer = new PieceWriter(name, place);
@@ -217,7 +217,7 @@ export function prepare(plan: AnswerPlan, name: string | undefined, place = HEAD
   const tablesEnd = HEAD.BYTES + GROUP_BYTES * plan.groups.length + RECORD_BYTES * records.length + 4 + GLUE_BYTES * glue.pieces.length + 4;
   const recordsBytes = lengthOf(records.map(({ bytes }) => bytes));
   const authorityAt = tablesEnd + recordsBytes + lengthOf(glue.pieces);
-  // Uninitialized: every byte is written below.
+  // The buffer can be uninitialized, because every byte is written below.
   const bytes = Buffer.allocUnsafe(authorityAt + lengthOf(authority));
   bytes.writeUInt16BE(plan.rcode, HEAD.RCODE);
   const flags =
@@ -257,14 +257,14 @@ export function prepare(plan: AnswerPlan, name: string | undefined, place = HEAD
 }
 
 /**
- * HOT: runs per record, including for made-up names. Small buffers share pooled memory; a separate array would cost more in garbage collection than all other
- * work on the record.
+ * HOT: runs per record, including for nonexistent names. Small buffers share pooled memory. Collecting a separate array would cost more than all
+ * other work on the record.
  */
 function copyOf(bytes: Uint8Array): Uint8Array {
   return Buffer.from(bytes);
 }
 
-/** Returns whether the group is a CNAME whose target has the records of the next groups. */
+/** Returns whether the group is a CNAME whose target has the records in the next groups. */
 function isChain(group: readonly DnsRecord[]): boolean {
   return group.length === 1 && group[0]?.type === "CNAME";
 }
@@ -307,7 +307,7 @@ class GluePieces {
     this.#glue = glue;
   }
 
-  /** `isNamed`: the record contains the host name. */
+  /** `isNamed` means that the record contains the host name. */
   numberOf(host: string, isNamed: boolean): number {
     const key = `${isNamed}${host}`;
     const found = this.#numbers.get(key);
@@ -323,13 +323,13 @@ class GluePieces {
 }
 
 /**
- * Writes pieces. Names may be compressed only to positions that are the same in every response: the question, and the CNAME records before all other records. A
- * write past the end of the buffer only moves the position.
+ * Writes pieces. Compression pointers may refer only to positions that are the same in every response: the question, and the CNAME records before all
+ * other records. A write past the end of the buffer only moves the position.
  */
 class PieceWriter implements DataWriter {
   readonly #bytes = ROOM;
   readonly #offsets = new Map<string, number>();
-  /** Position of the piece in a response, while it is known. */
+  /** Position of the piece in a response, if known. */
   #pieceAt = HEADER_BYTES;
   #isPlaced = false;
   at = 0;
@@ -343,8 +343,8 @@ class PieceWriter implements DataWriter {
   }
 
   /**
-   * Writes a record; empty if it does not fit into any message. With `isPlaced`, the record directly follows the previous pieces, and later names may point
-   * into it.
+   * Writes a record, or an empty piece if the record does not fit into any message. With `isPlaced`, the record directly follows the previous pieces,
+   * and later names may refer to it.
    */
   record(record: DnsRecord, isPlaced: boolean): Uint8Array {
     this.at = 0;
@@ -456,7 +456,7 @@ class PieceWriter implements DataWriter {
     if (offset <= MAX_POINTER && !this.#offsets.has(name)) this.#offsets.set(name, offset);
   }
 
-  // HOT: runs for one name in each SRV record. Splitting names into labels first took a third of the time of an answer with ten targets.
+  // HOT: runs for one name in each SRV record. Splitting names into labels first took a third of the time for an answer with ten targets.
   #labels(value: string): void {
     if (value === "") return;
     let lengthAt = this.at++;
