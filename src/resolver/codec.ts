@@ -178,7 +178,7 @@ function epochIn(reader: WireReader): string {
   return epochOf(reader.text());
 }
 
-/** Accepts an epoch that starts with a known version number or without a number. Epochs in other forms come from newer servers. */
+/** Accepts an epoch that starts with a version number or has no number. Epochs in other forms come from newer servers. */
 function epochOf(text: string): string {
   const [number = "0"] = /^\d+/.exec(text) ?? [];
   if (text.length > MAX_EPOCH_CHARS || !Number.isSafeInteger(Number(number)))

@@ -1,15 +1,16 @@
 /**
- * Keeps this resolver's own entry in the catalog, as a state machine (semantics.md, Resolver): registers it at the upstream under a lease, renews the lease,
- * and registers again when the lease or its server is lost or the entry changes. `node/resolver/self-registration.io.ts` makes the calls.
+ * State machine that keeps this resolver's own entry in the catalog (semantics.md, Resolver). It registers the entry with the upstream under a lease,
+ * renews the lease, and registers the entry again when the lease or its server is lost or the entry changes. `node/resolver/self-registration.io.ts`
+ * makes the calls.
  */
 
 import { type ClientLease, leaseLostMonoMs, renewalMonoMs } from "../consumer/client-lease.ts";
 import { backoffMs } from "../lib/backoff.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 
-/** How a call failed, as far as the machine needs to distinguish. */
+/** The kinds of call failures that the machine distinguishes. */
 export type SelfFailure =
-  /** The server is a resolver, which rejects writes. `nodes` are addresses of servers that accept them. */
+  /** The server is a resolver, which rejects writes. `nodes` contains addresses of servers that accept writes. */
   | { readonly kind: "read only"; readonly nodes: readonly string[] }
   /** The server does not know the lease. */
   | { readonly kind: "lease" }
@@ -17,14 +18,14 @@ export type SelfFailure =
   | { readonly kind: "other"; readonly retryMs: number | undefined };
 
 export type SelfInput =
-  /** The server that the resolver follows now. */
+  /** The server that the resolver currently follows. */
   | { readonly kind: "upstream"; readonly upstream: string | undefined }
-  /** The entry differs from the one that was sent last. */
+  /** The entry differs from the entry that was last sent. */
   | { readonly kind: "changed" }
   | { readonly kind: "registered"; readonly leaseId: string; readonly ttlMs: number }
   | { readonly kind: "renewed"; readonly isExpired: boolean; readonly ttlMs: number | undefined }
   | { readonly kind: "failed"; readonly failure: SelfFailure }
-  /** Address of another process whose entry has this resolver's key now. Undefined if there is none. */
+  /** Address of another process whose entry now has this resolver's key. Undefined if there is no such process. */
   | { readonly kind: "found"; readonly other: string | undefined }
   | { readonly kind: "close" }
   | { readonly kind: "tick" };
@@ -34,7 +35,7 @@ export type SelfOrder =
   | { readonly kind: "register"; readonly server: string; readonly leaseId: string }
   | { readonly kind: "renew"; readonly server: string; readonly leaseId: string }
   | { readonly kind: "unregister"; readonly server: string; readonly leaseId: string }
-  /** Find out whether another process has the key. */
+  /** Check whether another process has the key. */
   | { readonly kind: "find"; readonly server: string }
   | { readonly kind: "told"; readonly step: SelfStep };
 
@@ -43,7 +44,7 @@ export type SelfStep =
   | { readonly kind: "lost"; readonly server: string; readonly why: "expired" | "server" }
   /** Another process repeatedly took over the key, so it has the same node id. */
   | { readonly kind: "contested"; readonly other: string }
-  /** The upstream rejects writes and names no server that accepts them. Reported once for each upstream. */
+  /** The upstream rejects writes and does not report a server that accepts them. This event is reported once for each upstream. */
   | { readonly kind: "left out"; readonly server: string };
 
 interface RegistrationCall {
