@@ -41,7 +41,7 @@ import { WatchSelection } from "./watching/watch-selection.ts";
 import { WatchedCatalog } from "./watching/watched-catalog.ts";
 
 export interface ResolverParts {
-  /** This is empty because the resolver's own source has no entries. */
+  /** A replica whose own source node has no entries. */
   readonly replica: Replica;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
   readonly policies: PolicyEngine;
