@@ -152,13 +152,13 @@ export interface DecodedEntry {
 /** An entry as sent by the upstream. */
 export interface UpstreamEntry {
   readonly bytes: Uint8Array;
-  /** Whether the source node is unreachable, which the bytes do not contain. */
+  /** Whether the source node is unreachable. The bytes do not contain this state. */
   readonly isOrphaned: boolean;
 }
 
-/** Receives everything that the upstream sent, whether it changed anything or not. */
+/** Receives all data sent by the upstream, regardless of whether it caused a change. */
 export interface WatchedNews {
-  /** Called with the present entry of a key, or undefined if there is none. */
+  /** Called with the current entry of a key, or undefined if there is no entry. */
   told(key: KeyText, entry: UpstreamEntry | undefined): void;
   /** Called with all keys of some namespaces. */
   listed(isIn: (namespace: string) => boolean, keys: ReadonlySet<KeyText>): void;
@@ -191,10 +191,10 @@ export class WatchedCatalog {
     return recordCount - tombstoneCount;
   }
 
-  /** Applies a message of a watch. Throws `invalid_argument` for a malformed message; changes before the malformed part stay applied. */
+  /** Applies a watch message. Throws `invalid_argument` for a malformed message. Changes before the malformed part remain applied. */
   hear(watch: UpstreamWatch, message: UpstreamWatchMessage, time: Time): void {
     const { snapshot, deltas, replaces, place, ageMs } = message;
-    // Single changes do not end the silence, because a server that waits for the changes named by the cursor still sends others.
+    // Single changes do not end the silence, because a server that waits for changes included in the cursor still sends other changes.
     if (snapshot !== SNAPSHOT.NONE || ageMs !== undefined) watch.silentMs = 0;
     if (snapshot === SNAPSHOT.BEGIN) {
       watch.staged = { namespaces: replaces.length === 0 ? undefined : replaces, seen: new Set() };
@@ -208,7 +208,7 @@ export class WatchedCatalog {
     }
     if (snapshot === SNAPSHOT.END) this.#end(watch, time);
     if (watch.staged !== undefined || watch.isFrozen) return;
-    // No earlier change is missing, even when an upstream resolver sends no cursor.
+    // No earlier change is missing, even when an upstream resolver does not send a cursor.
     if (ageMs !== undefined && !watch.doubts.hasUnconfirmed) watch.isFromDisk = false;
     if (place === undefined) return;
     if (watch.doubts.hasUnconfirmed) {
@@ -224,7 +224,7 @@ export class WatchedCatalog {
     this.#options.bookmarks.note(place.cursor);
   }
 
-  /** Decodes an entry of an upstream. Throws `invalid_argument` for a malformed entry. */
+  /** Decodes an entry from an upstream. Throws `invalid_argument` for a malformed entry. */
   read(shown: Uint8Array): DecodedEntry {
     const { stamper } = this.#options;
     const { storedBytes, isOrphaned, load } = stamper.isSealed === true ? asSealed(shown) : readShown(shown);
@@ -234,7 +234,7 @@ export class WatchedCatalog {
     return { entry, stamped, isOrphaned, load };
   }
 
-  /** Removes the entries below `followed` that are not below `kept`. Bookmarks are forgotten, because missing entries must not look absent. */
+  /** Removes the entries below `followed` that are not below `kept`. Bookmarks are discarded, because removed entries must not look absent. */
   drop(followed: NamespacePrefixes, kept: NamespacePrefixes, time: Time): void {
     const { replica, bookmarks } = this.#options;
     for (const stored of this.#entries((namespace) => followed.covers(namespace) && !kept.covers(namespace))) {
@@ -256,7 +256,7 @@ export class WatchedCatalog {
     return { entries: entries.length, bytes: entries.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) };
   }
 
-  /** Removes the entries of these keys without notifying readers, which have not seen them. */
+  /** Removes the entries with these keys without notifying readers, because readers have not seen these entries. */
   forget(keys: ReadonlySet<string>, time: Time): void {
     for (const stored of this.#entries(() => true)) {
       if (!keys.has(stored.key)) continue;
@@ -350,7 +350,7 @@ export class WatchedCatalog {
 
   /** Returns the entries of these namespaces, including those that owners' rules hide. Cost: all entries. */
   #entries(isIn: (namespace: string) => boolean): readonly StoredRecord[] {
-    // A record that was sent again under the same number is in the log several times.
+    // A record that was resent with the same number is in the log several times.
     const entries = new Set<StoredRecord>();
     for (const { log } of this.#options.replica.origins.values())
       log.forEachSince(0, (stored) => {
@@ -360,7 +360,7 @@ export class WatchedCatalog {
     return [...entries];
   }
 
-  /** Builds the numbers and stamps of a record. A signed record is stamped with its version. */
+  /** Returns the numbers and stamps of a record. A signed record is stamped with its version. */
   #head(seq: number, scope: StoredRecord["scope"], { wallMs }: Time, version = this.#hlc.stamp(wallMs)) {
     return { seq, hlc: version, firstSeq: seq, filterSeq: seq, reach: scope, principal: "", unregisteredHlc: undefined };
   }
@@ -379,14 +379,14 @@ const NONE: CacheWeight = { entries: 0, bytes: 0 };
 class PrefixSizes {
   readonly #prefixes: readonly string[];
   readonly #byPrefix = new Map<string, { entries: number; bytes: number }>();
-  /** The namespace counted last, cached because a snapshot lists one namespace after the other. */
+  /** The namespace that was counted last, cached because a snapshot lists namespaces one after another. */
   #last = { namespace: "", prefix: "" };
 
   constructor({ list }: NamespacePrefixes) {
     this.#prefixes = list;
   }
 
-  /** Counts an entry of a namespace below one of the prefixes. HOT: runs per entry of a first snapshot. */
+  /** Counts an entry in a namespace below one of the prefixes. HOT: runs per entry of a first snapshot. */
   add(namespace: string, bytes: number): void {
     if (this.#last.namespace !== namespace || this.#byPrefix.size === 0)
       this.#last = { namespace, prefix: this.#prefixes.find((prefix) => namespaceCovers(prefix, namespace)) ?? "" };

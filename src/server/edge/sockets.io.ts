@@ -30,22 +30,22 @@ export interface EdgeLimits extends UnreadLimits {
    * A Connect call costs as much as ten calls of the gRPC listener, so a burst on one connection must be small enough not to delay others.
    */
   readonly maxStreamsPerConnection: number;
-  /** HTTP/2 streams that may be open over all connections. Further streams are refused. */
+  /** Maximum number of open HTTP/2 streams across all connections. Additional streams are refused. */
   readonly maxStreams: number;
   /** Maximum size of a request message in bytes, before and after inflation. */
   readonly maxMessageBytes: number;
-  /** Bytes of incomplete requests, over all connections. */
+  /** Maximum total size of incomplete requests across all connections, in bytes. */
   readonly maxBufferedBytes: number;
-  /** Request line and headers together, in bytes. */
+  /** Maximum total size of the request line and headers, in bytes. */
   readonly maxHeaderBytes: number;
-  /** Time from the start of a connection or request to the end of its headers. */
+  /** Maximum time from the start of a connection or request to the end of its headers. */
   readonly headersTimeoutMs: number;
-  /** Time from the start of a request to the end of its body. For a bidirectional stream: to its first bytes. */
+  /** Maximum time from the start of a request to the end of its body. For a bidirectional stream, maximum time to its first bytes. */
   readonly requestTimeoutMs: number;
   /** A connection without an open request is closed after this time, even if other bytes arrive on it. */
   readonly idleTimeoutMs: number;
   /**
-   * An HTTP/2 connection is pinged when nothing has arrived on it for this time. It is closed when nothing arrives for
+   * An HTTP/2 connection is pinged when it has not received data for this long. The connection is closed when no data arrives within
    * `keepaliveTimeoutMs` after the ping.
    */
   readonly keepaliveTimeMs: number;
@@ -66,16 +66,16 @@ export const EDGE_FIXED = {
 } as const satisfies Partial<EdgeLimits>;
 
 /**
- * Calls that may start in one turn of the event loop. Each costs a quarter of a millisecond in Connect, and a call of another connection
- * waits for several turns: its arrival, its body, its response.
+ * Maximum number of calls that start in one turn of the event loop. Each call costs a quarter of a millisecond in Connect, and a call on another
+ * connection waits for several turns: its arrival, its body, its response.
  */
 const CALLS_PER_TURN: TurnBounds = { each: 1, all: 2 };
 /** HTTP/2 state of one connection (headers, unsent frames), in MB. */
 const MAX_SESSION_MEMORY_MB = 16;
 const MAX_SETTINGS_ENTRIES = 32;
-/** Limits on calls that the client of a connection cancels. They are lower than on the gRPC listener, because each call costs more. */
+/** Limits on calls that a connection's client cancels. These limits are lower than on the gRPC listener, because each call costs more. */
 const RESETS: ResetLimits = { resetBurst: 200, resetsPerSecond: 50 };
-/** Fields of one request. HTTP/2 pseudo-headers are included. */
+/** Maximum number of header fields in one request. HTTP/2 pseudo-headers are included. */
 const MAX_HEADER_PAIRS = 64;
 const MAX_UNANSWERED_PINGS = 10;
 /** A client that begins with the preface of HTTP/2 sends it completely within this time. */
