@@ -32,7 +32,7 @@ export interface WebRequest {
 /** Paths for health checks and scrapes. These paths accept any host and do not expose entries. */
 const OPEN_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/metrics"]);
 
-/** Wildcard addresses. Addresses that a node may listen on, but that clients never use as a host. */
+/** Wildcard addresses. A node can listen on them, but clients never use them as a host. */
 const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
 
 /** Headers that pages from the CORS origins may send and read. */

@@ -545,9 +545,7 @@ export class MethodChain {
   }
 }
 
-/**
- * Returns the error that `judgeHeaders` must report. Other errors are bugs and are ignored. They occur again and are recorded when the call runs.
- */
+/** Returns the error if `judgeHeaders` can report it. Other errors are bugs: they are ignored, occur again when the call runs, and are then recorded. */
 function asRefusal(thrown: unknown): WaymarkError | undefined {
   return thrown instanceof WaymarkError ? thrown : undefined;
 }

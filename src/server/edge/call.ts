@@ -32,7 +32,7 @@ export interface EdgeArrival extends CallArrival {
   readonly unread: UnreadAnswers;
   /** Requests of the connection that have not fully arrived. */
   readonly arriving: Set<PendingRequest> | undefined;
-  /** The connection. The connection to which the cost of inflating is charged. */
+  /** The connection, to which the cost of inflating is charged. */
   readonly owner: object;
 }
 
