@@ -7,7 +7,7 @@ export interface KnownStream {
   checkCaller(): void;
 }
 
-/** Maximum number of streams in a batch. Each check takes a few microseconds, during which other calls wait. */
+/** Maximum number of streams in a batch. Each check needs a few microseconds, during which other calls wait. */
 const CHECKED_AT_A_TIME = 100;
 
 export class KnownStreams {

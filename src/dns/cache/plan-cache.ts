@@ -47,7 +47,7 @@ export interface CachedPlan<P extends PreparedAnswer = PreparedAnswer> {
  */
 const ANSWERS_PER_SAMPLE = 16;
 /**
- * Number of answers drawn from one part of a plan that is too large to cache. Building such a plan takes about 0.1 s and creates megabytes of text.
+ * Number of answers drawn from one part of a plan that is too large to cache. Building such a plan needs about 0.1 s and creates megabytes of text.
  */
 const ANSWERS_PER_PART = 256;
 /** The dependencies of one plan can use at most this fraction (1/16) of the memory limit. If they need more, the plan depends on every change instead. */

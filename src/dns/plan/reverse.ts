@@ -52,7 +52,7 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
         best = bestTier(subject);
         tiers?.set(own.text, best);
       }
-      // A sample may not contain the entry.
+      // A sample might not contain the entry.
       if (best < 0 || tierOf(withTarget(entry)) > best) continue;
     }
     names.push(own.text);

@@ -144,7 +144,7 @@ export class UdpSockets {
       this.#refused.delete(address);
       this.#serve(socket);
     } catch (error) {
-      // The address may have been removed or may not be usable yet. The error is reported once per address.
+      // The address may have been removed, or may be unusable at the moment. The error is reported once per address.
       if (!this.#refused.has(address)) this.#options.onFault(error);
       this.#refused.add(address);
     }

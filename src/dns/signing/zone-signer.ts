@@ -25,7 +25,7 @@ export interface ZoneSignerOptions {
   readonly now: () => { readonly monoMs: number; readonly wallMs: number };
 }
 
-/** Maximum number of new signatures per second. One signature takes about 40 µs. */
+/** Maximum number of new signatures per second. Each signature needs about 40 µs. */
 const SIGNATURES_PER_SECOND = 5000;
 /** Number of signatures per second reserved for TCP, so that clients that retry over TCP receive an answer. TCP source addresses cannot be forged. */
 const KEPT_FOR_TCP = 1000;

@@ -27,7 +27,7 @@ export interface TransferLimits {
 
 const TRANSFER_LIMITS: TransferLimits = { maxPerKey: 2, max: 4, maxMs: 600_000, maxEntries: 250_000 };
 /**
- * A slice ends after this number of steps (records, types of names, and skipped names) or after this time. A slice takes longer for a name with many
+ * A slice ends after this number of steps (records, types of names, and skipped names) or after this time. A slice is longer for a name with many
  * entries, because one step reads all of its entries or builds all records of a type.
  */
 const SLICE_STEPS = 1000;

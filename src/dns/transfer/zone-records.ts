@@ -201,7 +201,7 @@ function* ownNamesOf(group: readonly CatalogRecord[], zone: string): Generator<s
     const [text] = textOf({ form: "located", kind, transport, port, name, namespace }, zone);
     if (text === undefined) continue;
     const meant = parseName(text.slice(0, -zone.length - 1));
-    // If a port is named `svc`, `rpc` or `queue`, the built-in name takes precedence.
+    // If a port is named `svc`, `rpc` or `queue`, the built-in name has priority.
     if (meant.form === "located" && meant.port === port) yield text;
   }
   const ids = new Set<string>();

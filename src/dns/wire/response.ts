@@ -74,8 +74,8 @@ export interface ResponseFacts {
   /** Maximum number of records in the requested RRset. The sample is drawn by weight. Undefined: no limit. */
   answerLimit: number | undefined;
   /**
-   * The current serial of the zone. It is not taken from the plan, because plans are cached for longer than a serial is current. If undefined, the
-   * serial in the plan is used.
+   * The current serial of the zone. It is passed separately, because plans are cached for longer than a serial is current. If undefined, the serial
+   * in the plan is used.
    */
   serial: number | undefined;
   /** The signature data for the SOA with this serial, if the plan is signed and has an SOA. */

@@ -53,7 +53,7 @@ export class CacheCapacity {
   #kept: CacheWeight = { entries: 0, bytes: 0 };
   /** Number of fetched answers that did not fit, as of the last check. */
   #evictedCount = 0;
-  /** Number of answers evicted because their namespaces are followed. */
+  /** Number of evicted answers whose namespaces are followed. */
   #evictedCopies = 0;
   /** When the number of answers that did not fit last increased, or the bounds were last exceeded. */
   #crowdedMonoMs = Number.NEGATIVE_INFINITY;

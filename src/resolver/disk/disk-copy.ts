@@ -38,7 +38,7 @@ import {
 } from "./codec.ts";
 import { RetainedEntriesCopy } from "./retained-copy.ts";
 
-/** Size of the entries in one block, in bytes. Encoding a block of this size takes a millisecond or two. */
+/** Size of the entries in one block, in bytes. A block of this size can be encoded in a millisecond or two. */
 const BLOCK_BYTES = 64 * 1024;
 /** Maximum sizes of a block of entries and of a policy version. */
 const MAX_ENTRIES_BYTES = 1 << 20;

@@ -116,7 +116,7 @@ export function* restoreRetained(copy: RetainedInCopy, parts: RestoreTarget, tim
     held.resume(kept, time.monoMs + leftMs);
     if (i % HELD_A_SLICE === 0) yield;
   }
-  // Followed entries take precedence.
+  // Followed entries have priority.
   while (!fits() && held.releaseOldest());
 }
 

@@ -54,10 +54,10 @@ export interface MessageShapePlan {
   readonly singleCount: number;
 }
 
-/** Requests of up to this many bytes are decoded without a check. Decoding the empty items that fit into this size takes a few milliseconds. */
+/** Requests of up to this many bytes are decoded without a check. The empty items that fit into this size are decoded in a few milliseconds. */
 export const MAX_UNSEEN_BYTES = 16_384;
 
-/** Decoding this many additional items takes a hundredth of a second. */
+/** This many additional items are decoded in a hundredth of a second. */
 const MAX_SURPLUS = 10_000;
 
 const WINDOWS: SharedBound = { most: SET_BOUNDS.maxSetWindows, what: "cutover windows over all rules" };
@@ -266,7 +266,7 @@ function checkDepth(depth: number): void {
   if (depth > MAX_DEPTH) throw new RangeError("nested deeper than the decoder supports");
 }
 
-/** Skips one value. The reader's own `skip` creates a view of each value, which takes more time than the rest of this check. */
+/** Skips one value. The reader's own `skip` creates a view of each value, which is slower than the rest of this check. */
 function pass(reader: BinaryReader, wire: WireType): void {
   if (wire === WireType.Bit32) reader.pos += 4;
   else if (wire === WireType.Bit64) reader.pos += 8;
