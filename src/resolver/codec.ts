@@ -32,7 +32,7 @@ export interface FetchedPage {
   readonly ageMs: number;
   /** Whether the server marked its answer as stale. */
   readonly isStale: boolean;
-  /** Nodes that are excluded from the age, as reported by the server. Absent: none. */
+  /** Nodes that are excluded from the age, as reported by the server. Defaults to none. */
   readonly unreachable?: UnreachableNodes | undefined;
   readonly policyEpoch: string;
   readonly via: readonly string[];
@@ -77,7 +77,7 @@ export interface UpstreamWatchMessage {
   readonly ageMs: number | undefined;
   /** Whether the server marked its data stale. Set only in messages that contain an age. */
   readonly isStale: boolean;
-  /** Nodes that are excluded from the age. Set only in messages that contain an age. Absent: none. */
+  /** Nodes that are excluded from the age. Set only in messages that contain an age. Defaults to none. */
   readonly unreachable?: UnreachableNodes | undefined;
   readonly servedBy: string;
   readonly policyEpoch: string;

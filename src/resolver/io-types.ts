@@ -99,8 +99,8 @@ export interface AnswerQuality {
   readonly isStale: boolean;
   /** In ms. Infinite while the age is unknown. */
   readonly ageMs: number;
-  /** Nodes that are excluded from the age. Absent: none. */
+  /** Nodes that are excluded from the age. Defaults to none. */
   readonly unreachable?: UnreachableNodes | undefined;
-  /** Whether this is a fetched negative answer (no entry exists). Absent: false. */
+  /** Whether this is a fetched negative answer (no entry exists). Defaults to false. */
   readonly isNegative?: boolean;
 }

@@ -46,7 +46,7 @@ export interface ChainPorts {
   readonly listBounds: ListBounds;
   /** Limits on registered names. Defaults to the largest values that can be configured. */
   readonly bounds?: Parameters<typeof requestCheckOf>[1];
-  /** The operations that callers without a credential may perform. Default: all. */
+  /** The operations that callers without a credential may perform. Defaults to all operations. */
   readonly anonymous?: "none" | "read" | "all";
   /** Services that always require a credential, regardless of `anonymous`. */
   readonly knownOnly?: ReadonlySet<string> | undefined;

@@ -25,7 +25,7 @@ export interface GrpcListenerOptions extends ListeningPort {
   readonly tls?: ListenerTlsFiles | undefined;
   readonly limits: GrpcLimits;
   readonly log: Pick<Log, "info" | "warn">;
-  /** Shared by all listeners of a node. Default: a new inflater. */
+  /** Shared by all listeners of a node. Defaults to a new inflater. */
   readonly inflater?: Inflater | undefined;
   /** Counts connections that were rejected ("limit"), closed by the guard, or whose TLS handshake failed. */
   readonly onCut?: ((reason: CutReason | "limit" | "handshake") => void) | undefined;

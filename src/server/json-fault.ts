@@ -15,7 +15,7 @@ const MAX_SHOWN_CHARS = 80;
 /** Maximum depth of a request. The parser already rejects deeper requests. */
 const MAX_DEPTH = 100;
 
-/** Returns the first error in the JSON text of a request. Returns undefined when the text itself is valid. Cost: a second parse. */
+/** Returns the first error in the JSON text of a request. Returns undefined when the text itself is valid. The cost is a second parse. */
 export function findJsonFault(desc: DescMessage, text: string): FieldViolation | undefined {
   let value: JsonValue;
   try {

@@ -46,7 +46,7 @@ export interface PooledPlan<P extends PreparedAnswer> {
   seenVersion: number;
   /** The version of the plan's view. */
   readonly viewVersion: number;
-  /** When the plan expires, according to either clock. Undefined: never. */
+  /** When the plan expires, according to either clock. Undefined if it never expires. */
   readonly over: Time | undefined;
   /** The remote lookups that the plan depends on. */
   readonly told: readonly RemoteDependencies[];

@@ -32,7 +32,10 @@ export function keptBytes(texts: readonly string[], factCount: number): number {
   return texts.reduce((sum, text) => sum + TEXT_BYTES + text.length, KEPT_BYTES + REFERENCE_BYTES * factCount);
 }
 
-/** Returns the estimated memory of a plan in bytes, rounded up. Records shared with other plans are counted in full. Cost: its records. */
+/**
+ * Returns the estimated memory of a plan in bytes, rounded up. Records shared with other plans are counted in full. The cost is proportional to the
+ * number of records.
+ */
 export function planBytes({ groups, authority, glue }: AnswerPlan): number {
   let bytes = PLAN_BYTES;
   for (const group of groups) for (const record of group) bytes += recordBytes(record);

@@ -15,7 +15,7 @@ export interface DrawnAnswer {
 export interface AnswerDraw {
   /** Returns numbers in [0, 1). */
   readonly random: () => number;
-  /** Maximum number of records of the requested RRset. Undefined: no limit. */
+  /** Maximum number of records of the requested RRset. If undefined, there is no limit. */
   readonly answerLimit: number | undefined;
 }
 

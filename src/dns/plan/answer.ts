@@ -97,7 +97,9 @@ export function plannedType(type: number): number {
   return IS_PLANNED[type] === 1 ? type : NO_TYPE;
 }
 
-/** Plans the answer to a question. Cost: one lookup and its entries for each name in the CNAME chain, except names answered by a shared plan. */
+/**
+ * Plans the answer to a question. The cost is one lookup and its entries for each name in the CNAME chain, except names answered by a shared plan.
+ */
 export function planAnswer(question: QueryQuestion, catalog: DnsCatalog, settings: DnsSettings, endingOf?: AliasTargetPlan): AnswerPlan {
   if (catalog.takeLeftMs === undefined) return planOf(question, { catalog, settings, endingOf });
   // Discards the lifetime left over from a plan that could not be built.

@@ -151,9 +151,9 @@ export interface DataWriter {
 export interface RecordRow<T extends RecordType> {
   /** Type number (IANA, DNS Parameters). */
   readonly code: number;
-  /** Whether names in the data are converted to lower case for signing (see the list in RFC 4034, 6.2). Absent: false. */
+  /** Whether names in the data are converted to lower case for signing (see the list in RFC 4034, 6.2). Defaults to false. */
   readonly isFolded?: true;
-  /** Whether a sample of the RRset is useful, because its records are alternative targets. Absent: false. */
+  /** Whether a sample of the RRset is useful, because its records are alternative targets. Defaults to false. */
   readonly isSampled?: true;
   /** Returns the records of this type that the subject has, in groups in order of preference. Each group is shuffled for every response. */
   readonly find: (subject: DnsSubject, context: RecordContext) => readonly (readonly RecordOf<T>[])[];
@@ -163,7 +163,7 @@ export interface RecordRow<T extends RecordType> {
    * compressed.
    */
   readonly sizeBytes: (data: RecordData[T]) => number;
-  /** Returns whether the records found are incomplete, so that TC is set. Absent: never. */
+  /** Returns whether the records found are incomplete, so that TC is set. If absent, the records are always complete. */
   readonly isCut?: (subject: DnsSubject) => boolean;
   /** Returns the host name in the data for which the additional section provides addresses. */
   readonly namedHost?: (data: RecordData[T]) => string;

@@ -11,8 +11,8 @@ export interface DnsCookies {
 }
 
 /**
- * `path`: from `dns.cookie_secret_file`. `own` is the secret that the threads of this process share. Defaults to a random secret. Throws an error
- * with a message for the operator when the file is invalid.
+ * `path` comes from `dns.cookie_secret_file`. `own` is the secret that the threads of this process share. Defaults to a random secret. Throws an
+ * error with a message for the operator when the file is invalid.
  */
 export function openDnsCookies(path: string | undefined, log: Log, own: Uint8Array | undefined): DnsCookies {
   if (path === undefined) return { cookies: new ServerCookies([own ?? newCookieSecret()]), reload: () => {} };

@@ -56,7 +56,7 @@ export interface TransferKeys {
 export interface ResponderOptions extends PlanCacheOptions {
   /** Creates and verifies server cookies. Defaults to an all-zero secret, for responders whose cookies are not verified. */
   readonly cookies?: ServerCookies | undefined;
-  /** Limits responses over UDP. Absent: no limit. */
+  /** Limits responses over UDP. If absent, there is no limit. */
   readonly rates?: ResponseRates | undefined;
   /** Idle timeout of a TCP connection, sent to clients that request it (RFC 7828). */
   readonly idleTimeoutMs?: number | undefined;
@@ -66,7 +66,7 @@ export interface ResponderOptions extends PlanCacheOptions {
   readonly signer?: ZoneSigner | undefined;
   /** If absent, no TSIG keys are configured. */
   readonly transferKeys?: TransferKeys | undefined;
-  /** Returns the wall-clock time, for cookies and TSIG. Absent: always 0. */
+  /** Returns the wall-clock time, for cookies and TSIG. If absent, the time is always 0. */
   readonly wallMs?: (() => number) | undefined;
 }
 

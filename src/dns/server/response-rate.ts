@@ -20,8 +20,8 @@ export interface ResponseRateOptions {
   /** Creates buckets that several threads share. If absent, the limit applies per thread. */
   readonly makeBuckets?: MakeBuckets | undefined;
   /**
-   * Returns the length of a process pause, in ms, while the queries that arrived during the pause are being read. Otherwise returns 0. Absent: always
-   * 0.
+   * Returns the length of a process pause, in ms, while the queries that arrived during the pause are being read. Otherwise returns 0. If absent, the
+   * length is always 0.
    */
   readonly pauseMs?: ((monoMs: number) => number) | undefined;
 }

@@ -54,7 +54,7 @@ export interface DnsGatewayOptions {
   readonly limits?: DnsLimits;
   /** Memory limit for prepared answers, in bytes. */
   readonly planBytes: number;
-  /** Limits complete responses over UDP. Absent: no limit. */
+  /** Limits complete responses over UDP. If absent, there is no limit. */
   readonly rate?: Omit<ResponseRateOptions, "trusted" | "pauseMs"> | undefined;
   /** Returns the zone serial for a view, given the view index. */
   readonly serialOf: (viewIndex: number) => number;
@@ -64,7 +64,7 @@ export interface DnsGatewayOptions {
   readonly cookies?: ServerCookies | undefined;
   /** The TSIG keys of secondary servers, and the running transfers. If absent, zone transfers are disabled. */
   readonly transfers?: { readonly findKey: (name: string) => TsigKey | undefined; readonly running: ZoneTransfers } | undefined;
-  /** Forwarders without a rate limit. Absent: none. */
+  /** Forwarders without a rate limit. Defaults to none. */
   readonly trustedForwarders?: readonly AddressBlock[] | undefined;
   /** Overrides how the machine's addresses are found, for tests. If absent, the system provides the addresses. */
   readonly machine?: Pick<UdpOptions, "addresses" | "lookMs"> | undefined;
@@ -83,7 +83,7 @@ export interface QuerySource {
   readonly certificate?: PeerCertificate | undefined;
   /** The authenticated caller of DNS over HTTPS. If absent, the request has no credential. */
   readonly caller?: Caller | undefined;
-  /** Whether a zone may be transferred to the sender. Absent: false. */
+  /** Whether a zone may be transferred to the sender. Defaults to false. */
   readonly mayTransfer?: boolean | undefined;
 }
 

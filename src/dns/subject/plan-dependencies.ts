@@ -19,7 +19,7 @@ export interface PlanDependencies {
   readonly keys: Iterable<string>;
   /** Namespaces that the resolver fully watched when the plan was built. Only on resolvers. */
   readonly followed: ReadonlySet<string>;
-  /** The earliest expiry, by the clock, of the data in the plan. Absent: nothing expires. */
+  /** The earliest expiry, by the clock, of the data in the plan. Absent if none of the data expires. */
   readonly ends?: Time | undefined;
   /** The remote lookups of unwatched names. Only on resolvers. */
   readonly remote?: RemoteDependencies | undefined;

@@ -92,7 +92,10 @@ export interface DnsCatalog {
   answered?(answered: LookupOutcome): void;
   /** Returns for how long the data read since the last call remains valid, in ms, or 0 if some data may be stale. If absent, no limit is known. */
   takeLeftMs?(): number;
-  /** The same catalog for TXT queries, where few entries fill a response: `find` reads at most a fixed number of bytes per name. Absent: no limit. */
+  /**
+   * The same catalog for TXT queries, where few entries fill a response: `find` reads at most a fixed number of bytes per name. If absent, there is
+   * no limit.
+   */
   readonly texts?: DnsCatalog | undefined;
   /** The same catalog without fetches, for additional records. If absent, data is never fetched. */
   readonly held?: DnsCatalog | undefined;
@@ -459,14 +462,14 @@ function withAdvertised(entry: EntryView): EntryView {
 export interface DnsView {
   /** Identifies the view in a gateway. At most 255. */
   readonly index: number;
-  /** Distinguishes views that have the same index at different times. Absent: 0. */
+  /** Distinguishes views that have the same index at different times. Defaults to 0. */
   readonly generation?: number;
   /**
    * The location of the clients. `zone` is a failure domain, not a DNS zone. Undefined when no location is configured. All entries are then equally
    * near.
    */
   readonly locality: { readonly region: string; readonly zone: string } | undefined;
-  /** Maximum number of records per RRset. Undefined: no limit. */
+  /** Maximum number of records per RRset. If undefined, there is no limit. */
   readonly answerLimit: number | undefined;
 }
 

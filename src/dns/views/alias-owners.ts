@@ -39,8 +39,8 @@ interface AliasOwnersRow {
 }
 
 /**
- * `fresh`: valid. `stale` means that the answer is valid only while no upstream is reachable. `narrow` means that its positive data is valid, but
- * missing data may exist.
+ * `fresh` means that the answer is valid. `stale` means that the answer is valid only while no upstream is reachable. `narrow` means that its
+ * positive data is valid, but missing data may exist.
  */
 export interface FoundAliasOwners {
   readonly aliasOwners: AliasOwners;

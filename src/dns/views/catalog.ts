@@ -124,7 +124,7 @@ interface AnswerInProgress {
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly held: DnsCatalog | undefined;
   readonly texts?: DnsCatalog;
-  /** Maximum number of bytes that `find` reads from a name's entries. It always reads at least one entry. Absent: no limit. */
+  /** Maximum number of bytes that `find` reads from a name's entries. It always reads at least one entry. If absent, there is no limit. */
   readonly mostBytes?: number;
 }
 

@@ -33,7 +33,7 @@ export type ViewSelection = SelectedView | { readonly isRefused: true };
 
 export interface SelectedView {
   readonly catalog: DnsCatalog;
-  /** Length of the prefix in which all clients have this view, used as the scope in a client subnet response. Undefined: 0. */
+  /** Length of the prefix in which all clients have this view, used as the scope in a client subnet response. Defaults to 0. */
   readonly scopePrefix: number | undefined;
   /** Whether the view was selected by client subnet. Another subnet of the same forwarder may then have a different view. */
   readonly isBySubnet: boolean;

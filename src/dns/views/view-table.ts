@@ -33,7 +33,7 @@ export class ViewTable {
 
   /**
    * Returns the view of all addresses that start with the first `bits` bits of `address`. If they have several views, returns the view of the longest prefix
-   * that contains all of them. Cost: at most one step per bit.
+   * that contains all of them. The cost is at most one step per bit.
    */
   find(address: Uint8Array, bits: number, addressBits: number): FoundView {
     let node = this.#root;

@@ -22,9 +22,9 @@ export interface ViewRow {
 /** The `dns` settings that define views. */
 export interface ViewSettings {
   readonly views: readonly ViewRow[];
-  /** Keys for zone transfers. Each has a view. Absent: none. */
+  /** Keys for zone transfers. Each has a view. Defaults to none. */
   readonly transferKeys?: readonly Pick<ViewRow, "cluster" | "region" | "tenant" | "zone">[] | undefined;
-  /** Maximum number of records per RRset for views without their own limit. Undefined: no limit. */
+  /** Maximum number of records per RRset for views without their own limit. If undefined, there is no limit. */
   readonly answerLimit?: number | undefined;
 }
 
@@ -112,7 +112,7 @@ export class DnsViews {
     return Math.max(...Object.values(this.#remembered).map(({ size }) => size));
   }
 
-  /** HOT: runs per question. Cost: one lookup if the address is cached. */
+  /** HOT: runs per question. The cost is one lookup if the address is cached. */
   choose({ address, transport, subnet }: QueryClient): ChosenView {
     const tables = this.#tables[transport];
     if (tables.v4 === undefined && tables.v6 === undefined) return ANONYMOUS;

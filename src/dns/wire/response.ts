@@ -71,7 +71,7 @@ export interface ResponseFacts {
   signatureBytes: number;
   /** Whether to send no records and set TC, regardless of the size, so that the client retries over TCP. */
   isCut: boolean;
-  /** Maximum number of records in the requested RRset. The sample is drawn by weight. Undefined: no limit. */
+  /** Maximum number of records in the requested RRset. The sample is drawn by weight. If undefined, there is no limit. */
   answerLimit: number | undefined;
   /**
    * The current serial of the zone. It is passed separately, because plans are cached for longer than a serial is current. If undefined, the serial
@@ -93,7 +93,7 @@ export interface ResponseFacts {
   readonly cookie: Uint8Array;
   /** For a query with a client subnet, the prefix length in which all clients have the same view. */
   scopePrefix: number;
-  /** Idle timeout of the connection, in tenths of a second (RFC 7828). Undefined: not sent. */
+  /** Idle timeout of the connection, in tenths of a second (RFC 7828). If undefined, it is not sent. */
   keepalive: number | undefined;
   /** Whether the response is padded (RFC 7830). */
   isPadded: boolean;

@@ -27,8 +27,8 @@ export interface CacheCapacityParts {
 }
 
 /**
- * Result of `fit`. `fits`: everything fits. `less` means that fewer prefixes must be followed from now on. `full` means that the configured prefixes
- * do not fit, although all other data was released. `admitted` means that there is room for the counted prefixes, which can now be fetched.
+ * Result of `fit`. `fits` means that all data fits. `less` means that fewer prefixes must be followed from now on. `full` means that the configured
+ * prefixes do not fit, although all other data was released. `admitted` means that there is room for the counted prefixes, which can now be fetched.
  */
 export type CapacityFit = "fits" | "less" | "full" | "admitted";
 

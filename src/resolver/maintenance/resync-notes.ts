@@ -3,9 +3,9 @@ import { MINUTE_MS } from "../../lib/duration.ts";
 import { NEVER } from "../../lib/machine.ts";
 
 /**
- * The reason why complete namespaces were fetched again. `operator`: by a call. `digest` means that the count or digest differed from the upstream.
- * `gap` means that an upstream could not resume from the cursor. `policy` means that the upstream's policy changed and the upstream sent the affected
- * namespaces again.
+ * The reason why complete namespaces were fetched again. `operator` means that an operator called for it. `digest` means that the count or digest
+ * differed from the upstream. `gap` means that an upstream could not resume from the cursor. `policy` means that the upstream's policy changed and
+ * the upstream sent the affected namespaces again.
  */
 export const RESYNC_REASONS = ["operator", "digest", "gap", "policy"] as const;
 export type ResyncReason = (typeof RESYNC_REASONS)[number];

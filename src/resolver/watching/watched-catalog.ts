@@ -245,7 +245,7 @@ export class WatchedCatalog {
     bookmarks.clear();
   }
 
-  /** Returns the number and size of the entries in these namespaces. Cost: all entries. */
+  /** Returns the number and size of the entries in these namespaces. The cost is proportional to the number of all entries. */
   sizeOf(isIn: (namespace: string) => boolean): CacheWeight {
     const known = new Map<string, boolean>();
     const entries = this.#entries((namespace) => {
@@ -348,7 +348,7 @@ export class WatchedCatalog {
     watch.isComplete = true;
   }
 
-  /** Returns the entries of these namespaces, including those that owners' rules hide. Cost: all entries. */
+  /** Returns the entries of these namespaces, including those that owners' rules hide. The cost is proportional to the number of all entries. */
   #entries(isIn: (namespace: string) => boolean): readonly StoredRecord[] {
     // A record that was resent with the same number is in the log several times.
     const entries = new Set<StoredRecord>();

@@ -42,7 +42,7 @@ export interface EdgeListenerOptions extends ListeningPort {
   readonly log: Pick<Log, "info" | "warn">;
   /** The allowed hosts and web pages. Defaults to loopback names, without pages from other origins. */
   readonly web?: Partial<WebRules> | undefined;
-  /** Shared by all listeners of a node. Default: a new inflater. */
+  /** Shared by all listeners of a node. Defaults to a new inflater. */
   readonly inflater?: Inflater | undefined;
   readonly registry?: Registry | undefined;
   /** Answers DNS over HTTP. If absent, the path does not exist. */

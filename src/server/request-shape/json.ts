@@ -27,7 +27,7 @@ const CLOSE_LIST = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** Returns the reason why the request must not be decoded, if any. Cost: O(bytes). */
+/** Returns the reason why the request must not be decoded, if any. The cost is O(bytes). */
 export function jsonFault(plan: MessageShapePlan, bytes: Uint8Array): WaymarkError | undefined {
   return signsFault(bytes) ?? (bytes.length <= MAX_UNSEEN_BYTES ? undefined : namesFault(plan, bytes));
 }
