@@ -1,6 +1,6 @@
 /**
- * Decodes upstream messages: watches, fetched pages and policies. Entries are stored without decoding them. No other file in this directory imports
- * generated code.
+ * Decodes upstream messages: watches, fetched pages and policies. Entries are stored without decoding them. In `src/resolver`, only this file and
+ * `disk/codec.ts` import generated code.
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import {

@@ -197,7 +197,7 @@ export class UpstreamSet {
 
   /**
    * Records whether the current upstream reported its data as stale, for example because it is a resolver without upstreams. If the data is stale,
-   * another usable upstream is chosen.
+   * another upstream is chosen if one is usable.
    */
   noteStale(address: string, isStale: boolean, monoMs: number): void {
     const upstream = this.#find(address);

@@ -16,9 +16,9 @@ export type MetricsScraper = (accept: string) => Promise<ScrapeResult>;
 type ScrapedMetrics = Pick<Metrics | MetricsSum, "collect">;
 
 /**
- * Opens the scrape endpoint of one process. The values of `metrics` are read for each scrape, after `refresh` has completed. After the first scrape
- * of each format, prom-client collects the metrics of the process (`process_*`, `nodejs_*`). The library is loaded on the first scrape, because it
- * accounts for an eighth of a node's modules, including its dependencies.
+ * Returns a function that renders the metrics of one process for a scrape. The values of `metrics` are read for each scrape, after `refresh` has
+ * completed. Starting with the first scrape in each format, prom-client collects the metrics of the process (`process_*`, `nodejs_*`). The library is
+ * loaded on the first scrape, because it accounts for an eighth of a node's modules, including its dependencies.
  */
 export function openScraper(metrics: ScrapedMetrics, refresh?: () => Promise<void>): MetricsScraper {
   const registries = new Map<RegistryContentType, Registry<RegistryContentType>>();

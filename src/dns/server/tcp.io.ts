@@ -18,7 +18,7 @@ export interface TcpLimits {
   readonly idleTimeoutMs: number;
   /** The connection is closed when it receives a longer query. A question with EDNS options needs a fraction of this size. */
   readonly maxQueryBytes: number;
-  /** Maximum number of queries per connection whose responses are delayed. While this number is reached, no data is read from the connection. */
+  /** Maximum number of queries per connection whose responses are delayed. At this number, reading from the connection is paused. */
   readonly maxWaitingPerConnection: number;
 }
 

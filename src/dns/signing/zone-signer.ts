@@ -33,7 +33,7 @@ const HOUR_SECONDS = 3600;
 const DAY_SECONDS = 24 * HOUR_SECONDS;
 /** Signatures become valid this long before they are created, for clients with slow clocks. */
 const BEGINS_BEFORE_SECONDS = HOUR_SECONDS;
-/** Validity of a signature. This time is days longer than a plan and then its answers can be cached. */
+/** Validity of a signature. It is days longer than plans and answers can stay in caches. */
 const VALID_SECONDS = 7 * DAY_SECONDS;
 /** A signature is replaced after this time, or when the clock is set back by half of `BEGINS_BEFORE_SECONDS`. */
 const KEPT_MS = DAY_SECONDS * 1000;

@@ -350,7 +350,7 @@ function hostsFirst(targets: readonly TargetView[]): readonly TargetView[] {
   return [...first.values(), ...targets.filter((target) => first.get(target.host) !== target)];
 }
 
-/** Returns whether some host has no target among the first `first` targets in this order. */
+/** Returns whether some host has no target before index `first` in this order. */
 function isHostBehind(targets: readonly TargetView[], first: number): boolean {
   const host = targets[first]?.host;
   return host !== undefined && targets.findIndex((target) => target.host === host) === first;

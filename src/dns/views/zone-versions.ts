@@ -302,7 +302,7 @@ export class ZoneChanges {
     for (const index of this.#affected) versions.noteFor(index);
   }
 
-  /** Returns the classes for which the two policies differ in a visible namespace or alias, or in the owners of a visible namespace. */
+  /** Returns the classes that see different namespaces or aliases under the two policies, or that see a namespace whose owners change. */
   #affectedBy(before: Policy, after: Policy): readonly number[] {
     const { replica, dnsNames } = this.#sources;
     const namespaces = replica.lookup.namespaces.list();

@@ -20,7 +20,7 @@ export function isClosed(response: EdgeResponse): boolean {
   return response.destroyed || response.closed || response.socket?.destroyed === true;
 }
 
-/** Writes a complete answer. If the answer consists of pieces, each piece is built within the event-loop budget that all streams share. */
+/** Writes a complete answer. If the answer consists of pieces, they are built within the event-loop time budget that all streams share. */
 export async function write(
   response: EdgeResponse,
   answer: RouteResponse,
