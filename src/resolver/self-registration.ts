@@ -72,7 +72,7 @@ const LEFT_OUT_MS = 60_000;
 export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
   readonly #random: () => number;
   #upstream: string | undefined;
-  /** Nodes at which to register instead, because the upstream is a resolver. The first node is tried next. */
+  /** Nodes to register with instead, because the upstream is a resolver. The first node is tried next. */
   #nodes: readonly string[] = [];
   #lease: ClientLease | undefined;
   #call: RegistrationCall | undefined;

@@ -1,7 +1,7 @@
 /**
- * Keeps all of a resolver's data within its bounds on entries and bytes. Configured and watched prefixes are never released. Of the other data,
- * whether followed or fetched, the data with the fewest requests per entry is released first. While room is short, namespaces that are followed only
- * because of requests can use a limited part of the room (semantics.md, Resolver 22).
+ * Keeps all of a resolver's data within its bounds on entries and bytes. Configured prefixes are never released, and watched prefixes are released
+ * last. Of the other data, whether followed or fetched, the data with the fewest requests per entry is released first. While room is short,
+ * namespaces that are followed only because of requests can use a limited part of the room (semantics.md, Resolver 22).
  */
 import { namespaceCovers } from "../../catalog/entry/names.ts";
 import type { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
@@ -150,7 +150,7 @@ export class CacheCapacity {
   }
 
   /**
-   * Releases fetched answers whose namespaces are now followed before any other data, because lookups use the followed entries. While room is
+   * Before any other data, releases fetched answers whose namespaces are now followed, because lookups use the followed entries. While room is
    * constantly short, runs twice a second.
    */
   #dropCopies({ monoMs }: Time): void {

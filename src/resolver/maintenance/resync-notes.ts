@@ -3,7 +3,7 @@ import { MINUTE_MS } from "../../lib/duration.ts";
 import { NEVER } from "../../lib/machine.ts";
 
 /**
- * The reason why complete namespaces were fetched again. `operator` means that an operator called for it. `digest` means that the count or digest
+ * The reason why complete namespaces were fetched again. `operator` means that an operator requested it. `digest` means that the count or digest
  * differed from the upstream. `gap` means that an upstream could not resume from the cursor. `policy` means that the upstream's policy changed and
  * the upstream sent the affected namespaces again.
  */
