@@ -1,6 +1,6 @@
 /**
- * Decodes the messages of an upstream: watches, fetched pages and policies. Entries stay encoded, as they are stored. Only this file of the room imports
- * generated code.
+ * Decodes upstream messages: watches, fetched pages and policies. Entries are stored without decoding them. In `src/resolver`, only this file and
+ * `disk/codec.ts` import generated code.
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import {
@@ -23,22 +23,22 @@ import type { VersionPlace } from "../policy/versions/version.ts";
 import type { SourceAge } from "../summary/held/options.ts";
 import { MAX_VERSION } from "../summary/summary.ts";
 
-/** A page of a query's answer. */
+/** A page of a query response. */
 export interface FetchedPage {
   /** Encoded entries, as the server sent them. */
   readonly entries: readonly Uint8Array[];
-  /** Empty on the last page. */
+  /** Empty in the last page. */
   readonly nextPageToken: string;
   readonly ageMs: number;
-  /** Whether the server marked its answer stale. */
+  /** Whether the server marked its answer as stale. */
   readonly isStale: boolean;
-  /** Nodes that the age does not include, as reported by the server. Absent: none. */
+  /** Nodes that are excluded from the age, as reported by the server. Defaults to none. */
   readonly unreachable?: UnreachableNodes | undefined;
   readonly policyEpoch: string;
   readonly via: readonly string[];
 }
 
-/** A part of an encoded version of the policy. */
+/** A part of an encoded policy version. */
 export interface PolicyPart {
   readonly place: VersionPlace;
   readonly offset: number;
@@ -46,7 +46,7 @@ export interface PolicyPart {
   readonly sizeBytes: number;
 }
 
-/** The upstream's policy state. The upstream sent all versions named here before this message. */
+/** The upstream's policy state. The upstream has already sent all policy versions referenced in this message. */
 export interface PolicyState {
   /** Newest first. */
   readonly versions: readonly VersionPlace[];
@@ -58,9 +58,9 @@ export interface PolicyMessage {
   readonly state: PolicyState | undefined;
 }
 
-/** One change: an entry to put, or a key to remove. */
+/** One change: an entry to store or a key to remove. */
 export interface WatchDelta {
-  /** The source node, and the sequence number of the change on it. */
+  /** The source node, and the sequence number of the change on that node. */
   readonly nodeId: string;
   readonly generation: number;
   readonly seq: number;
@@ -71,13 +71,13 @@ export interface UpstreamWatchMessage {
   readonly deltas: readonly WatchDelta[];
   readonly snapshot: SnapshotPhase;
   readonly replaces: readonly string[];
-  /** The portable cursor, encoded and decoded. Undefined when the watch cannot resume after this message. */
+  /** The portable cursor in encoded and decoded form. Undefined when the watch cannot resume after this message. */
   readonly place: { readonly text: string; readonly cursor: PortableCursor } | undefined;
-  /** Age of the data as reported by the server, in ms. Undefined when the message has no age. */
+  /** Age of the data as reported by the server, in ms. Undefined when the message does not contain an age. */
   readonly ageMs: number | undefined;
-  /** Whether the server marked its data stale. Set only in messages with an age. */
+  /** Whether the server marked its data stale. Set only in messages that contain an age. */
   readonly isStale: boolean;
-  /** Nodes that the age does not include. Set only in messages with an age. Absent: none. */
+  /** Nodes that are excluded from the age. Set only in messages that contain an age. Defaults to none. */
   readonly unreachable?: UnreachableNodes | undefined;
   readonly servedBy: string;
   readonly policyEpoch: string;
@@ -85,16 +85,16 @@ export interface UpstreamWatchMessage {
   readonly digest: { readonly count: number; readonly digest: bigint } | undefined;
 }
 
-/** A message of a watch of summaries. Its entries are signed records. */
+/** A message of a watch of summaries. The entries are signed records. */
 export interface SummaryMessage extends UpstreamWatchMessage {
-  /** When each source cluster was last heard from. Set only in messages with an age. */
+  /** When data from each source cluster last arrived. Set only in messages that contain an age. */
   readonly heard: readonly SourceAge[];
 }
 
-/** Maximum number of source clusters in a message. A node accepts summaries of at most as many clusters. */
+/** Maximum number of source clusters in a message. A node accepts summaries from at most this many clusters. */
 const MAX_HEARD = 256;
 const MAX_NODE_ID = 64;
-/** Maximum length of an epoch. It may consist of two epochs with a separator while one replaces the other. */
+/** Maximum length of an epoch. While one epoch replaces another, the value may contain both, with a separator. */
 const MAX_EPOCH_CHARS = 100;
 
 /** Decodes a message of a watch. Throws `invalid_argument` for malformed bytes. */
@@ -102,12 +102,12 @@ export function readWatchMessage(bytes: Uint8Array): UpstreamWatchMessage {
   return readMessage(bytes, DELTA.entry);
 }
 
-/** Decodes a message of a watch of summaries. Throws as `readWatchMessage` does. */
+/** Decodes a message of a watch of summaries. Throws `invalid_argument` for malformed bytes. */
 export function readSummaryMessage(bytes: Uint8Array): SummaryMessage {
   return readMessage(bytes, DELTA.sealedRecord);
 }
 
-/** `payload` is the tag of the field that a delta puts. The two kinds of watches share most field numbers. */
+/** `payload` is the tag of the delta field with the entry to store. The two kinds of watch messages share most field numbers. */
 function readMessage(bytes: Uint8Array, payload: number): SummaryMessage {
   const heard: SourceAge[] = [];
   const reader = new WireReader(bytes);
@@ -178,7 +178,7 @@ function epochIn(reader: WireReader): string {
   return epochOf(reader.text());
 }
 
-/** Accepts an epoch that begins with the number of a version, or with no number. Epochs in other forms come from newer servers. */
+/** Accepts an epoch that starts with a version number or has no number. Epochs in other forms come from newer servers. */
 function epochOf(text: string): string {
   const [number = "0"] = /^\d+/.exec(text) ?? [];
   if (text.length > MAX_EPOCH_CHARS || !Number.isSafeInteger(Number(number)))
@@ -198,7 +198,7 @@ function snapshotOf(value: number): SnapshotPhase {
   return known;
 }
 
-/** Maps causes that only newer servers send to `NONE`. */
+/** Maps unknown causes from newer servers to `NONE`. */
 function causeOf(value: number): ChangeCause {
   return Object.values(CAUSE).find((one) => one === value) ?? CAUSE.NONE;
 }

@@ -1,4 +1,4 @@
-/** Inputs, orders and options of the resolver's state machine. */
+/** Inputs, outputs (orders) and options of the resolver's state machine. */
 import type { WholeName } from "../catalog/query/instances.ts";
 import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import type { WaymarkError } from "../lib/errors.ts";
@@ -11,9 +11,9 @@ import type { RefusedUpstream, UpstreamFacts } from "./upstreams.ts";
 import type { WatchRefusal } from "./watching/prefix-refusals.ts";
 import type { StreamNumber, WatchOrder } from "./watching/upstream-watches.ts";
 
-/** Options, mostly from the settings `resolver.*`. */
+/** Options, most of which come from the settings `resolver.*`. */
 export interface ResolverOptions {
-  /** Name of this resolver, as it appears in `via`. */
+  /** Name of this resolver, as shown in `via`. */
   readonly name: string;
   readonly clusterId: string;
   readonly region: string;
@@ -27,9 +27,9 @@ export interface ResolverOptions {
   readonly maxStaleMs: number;
   readonly guardHoldMs: number;
   readonly pruneIntervalMs: number;
-  /** Whether readiness requires that all of `namespaces` is present. */
+  /** Whether the resolver is ready only when all of `namespaces` are present. */
   readonly seedOnStart: boolean;
-  /** Interval within which the digest of each followed namespace is compared once. */
+  /** Interval at which the digest of each followed namespace is compared. */
   readonly resyncIntervalMs: number;
   /** Returns a random number x, 0 ≤ x < 1. */
   readonly random: () => number;
@@ -42,7 +42,7 @@ export type ResolverInput =
   | { readonly kind: "tick" }
   | { readonly kind: "probed"; readonly upstream: string; readonly latencyMs: number; readonly facts: UpstreamFacts }
   | { readonly kind: "probe failed"; readonly upstream: string; readonly retryMs?: number }
-  /** A message of a watch, sent at most `delayMs` ago. */
+  /** A watch message that was sent at most `delayMs` ago. */
   | { readonly kind: "watch said"; readonly stream: StreamNumber; readonly bytes: Uint8Array; readonly delayMs: number }
   /** The stream ended or failed. `refusal` is set when the upstream rejected the watched prefixes. */
   | { readonly kind: "watch ended"; readonly stream: StreamNumber; readonly retryMs?: number; readonly refusal?: WatchRefusal | undefined }
@@ -55,14 +55,14 @@ export type ResolverInput =
       readonly retryMs?: number;
       readonly refusal?: WatchRefusal | undefined;
     }
-  /** A page of the answer to a fetch. */
+  /** A page of a fetched answer. */
   | { readonly kind: "fetched"; readonly call: CallNumber; readonly bytes: Uint8Array }
   | { readonly kind: "fetch failed"; readonly call: CallNumber; readonly error: WaymarkError }
   /** An upstream sent a malformed answer to a proxied call. */
   | { readonly kind: "garbled"; readonly upstream: string; readonly fault: string }
-  /** The credentials for the upstream servers changed; open streams still use the old ones. */
+  /** The credentials for the upstream servers changed. Open streams still use the old credentials. */
   | { readonly kind: "credentials changed" }
-  /** An operator started an operation on the cache. */
+  /** An operator started a cache operation. */
   | ({ readonly kind: "act" } & OperationRequest);
 
 export type ResolverOrder =
@@ -77,30 +77,30 @@ export type ResolverOrder =
       readonly name: WholeName;
       readonly pageToken: string;
     }
-  /** An upstream sent a malformed message, or named a policy version that it does not send. */
+  /** An upstream sent a malformed message, or announced a policy version that it does not send. */
   | { readonly kind: "garbled"; readonly upstream: string; readonly fault: string }
   | ResyncOrder
-  /** An upstream is refused because of the cluster, region or chain that it reports. Sent again when the reason changes or a new refusal begins. */
+  /** An upstream is refused because of its reported cluster, region or chain. Reported again when the reason changes or a new refusal begins. */
   | ({ readonly kind: "refused" } & RefusedUpstream);
 
 /** Options of a lookup. */
 export interface LookupOptions {
-  /** Oldest acceptable age of the answer, in ms; an older answer is fetched again. Absent: any age that may be served. */
+  /** Maximum acceptable age of the answer, in ms. An older answer is fetched again. If absent, any age that can be served is accepted. */
   readonly maxAgeMs?: number | undefined;
-  /** Whether the same call already looked up another name of the namespace, so that the call is counted as one request for the namespace. */
+  /** Whether the same call already looked up another name in the namespace, so that the namespace is not counted twice. */
   readonly isFurther?: boolean | undefined;
-  /** False for part of a lookup that is counted as a whole. */
+  /** False for part of a lookup that is already counted as a whole. */
   readonly isCounted?: boolean | undefined;
 }
 
-/** Source and quality of an answer. */
+/** The source and quality of an answer. */
 export interface AnswerQuality {
   readonly source: "followed" | "fetched" | "disk";
   readonly isStale: boolean;
   /** In ms. Infinite while the age is unknown. */
   readonly ageMs: number;
-  /** Nodes that the age does not include. Absent: none. */
+  /** Nodes that are excluded from the age. Defaults to none. */
   readonly unreachable?: UnreachableNodes | undefined;
-  /** Whether this is a fetched negative answer (no entry exists). Absent: false. */
+  /** Whether this is a fetched negative answer (no entry exists). Defaults to false. */
   readonly isNegative?: boolean;
 }

@@ -1,7 +1,7 @@
 /**
- * The state machine of a resolver: which upstream it uses, which namespaces it follows there, and how good its answers are (semantics.md, Resolver). It
- * receives inputs and a time and appends orders to a list; the caller opens streams, sends probes and fetches entries. It does not check permissions: the
- * caller must check first whether a client may see a namespace.
+ * The state machine of a resolver. It decides which upstream to use, which namespaces to follow, and the quality of answers (semantics.md, Resolver).
+ * It receives inputs with a time and appends orders to a list. The caller opens streams, sends probes and fetches entries. It does not check
+ * permissions: the caller must check first whether a client may see a namespace.
  */
 import type { EntryStamper } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
@@ -41,18 +41,18 @@ import { WatchSelection } from "./watching/watch-selection.ts";
 import { WatchedCatalog } from "./watching/watched-catalog.ts";
 
 export interface ResolverParts {
-  /** Empty: its own origin has no entries. */
+  /** A replica whose own source node has no entries. */
   readonly replica: Replica;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
   readonly policies: PolicyEngine;
-  /** Absent when the resolver follows no summaries. */
+  /** Absent when the resolver does not follow summaries. */
   readonly summaries?: FollowedSummaries | undefined;
 }
 
 export type ResolverNews =
-  /** The resolver now uses another upstream, or none; or the configured namespaces no longer fit into the cache, or fit again. */
+  /** The resolver switched to another upstream or to none, or the configured namespaces stopped or resumed fitting into the cache. */
   | { readonly kind: "upstream changed"; readonly upstream: string | undefined; readonly isFull: boolean }
-  /** All streams must be opened again at the same upstream, with the new credentials. */
+  /** All streams to the same upstream must be reopened with the new credentials. */
   | { readonly kind: "reopen" };
 
 export type ResolverPart = MachinePart<ResolverInput | ResolverNews, ResolverOrder>;
@@ -65,17 +65,17 @@ export class ResolverMachine {
   readonly bookmarks: WatchBookmarks;
   readonly following: WatchSelection;
   readonly policy: WatchedPolicy;
-  /** Entries that the mass-loss guard holds although the upstream reports them gone. */
+  /** Entries that the mass-loss guard holds although the upstream reported them as gone. */
   readonly held: RetainedEntries;
   readonly upstreams: UpstreamSet;
-  /** Counters of answers. Code that answers without calling `ask` updates them itself. */
+  /** Counters of answers. Code that answers without calling `ask` must update the counters itself. */
   readonly counts = new AnswerCounts();
   readonly options: ResolverOptions;
   readonly summaries: FollowedSummaries | undefined;
   readonly replica: Replica;
   readonly followed: WatchedCatalog;
   readonly fetched: FetchedCache;
-  /** The results of `lookupsOf`. */
+  /** The possible results of `lookupsOf`. */
   readonly #lists: Readonly<Record<"fetched" | "followed" | "followedAndHeld", readonly EntryIndex[]>>;
   readonly cache: BoundedCache<FetchedName>;
   readonly watches: UpstreamWatches;
@@ -85,16 +85,16 @@ export class ResolverMachine {
   readonly liveness: UpstreamLiveness;
   readonly calls: FetchCalls;
   readonly policyStream: PolicyStream;
-  /** The upstream at which the watches are open. */
+  /** The upstream to which the watches are open. */
   used: string | undefined;
-  /** Monotonic time at which all followed entries last matched a bookmark of the upstream. Undefined if they never did. */
+  /** Monotonic time at which all followed entries last matched a bookmark of the upstream. Undefined if they have never matched. */
   wholeMonoMs: number | undefined;
   upstreamChangeCount = 0;
   readonly space: CacheCapacity;
-  /** Nothing is followed before this monotonic time, because the configured namespaces do not fit. */
+  /** Monotonic time before which no namespaces are followed, because the configured namespaces do not fit. */
   fullUntilMonoMs = Number.NEGATIVE_INFINITY;
   isFull = false;
-  /** A fault that keeps the resolver from being ready until an operator acts. Undefined without a fault. */
+  /** A fault that prevents the resolver from being ready until an operator acts. Undefined without a fault. */
   fault: string | undefined;
 
   /** `partsOf` returns the machine's parts in the order in which they run (`parts.ts`). */
@@ -116,7 +116,7 @@ export class ResolverMachine {
       bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs },
       admits: (record) => mayBeSeen(policies.policy, record, record.traits, options.clusterId),
     });
-    // A fetched answer is worth nothing if its namespace is followed now, because lookups read the followed entries.
+    // The worth of a fetched answer is 0 if its namespace is now followed, because lookups then use the followed entries.
     const worthOf = ({ content, namespace }: FetchedName) => Number(content.length > 0 && !this.isComplete(namespace));
     this.cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.space.evicted(name), random });
     this.fetched = new FetchedCache({ slab, stamper, cache: this.cache, ttls, maxStaleMs });
@@ -152,20 +152,23 @@ export class ResolverMachine {
     return this.list.nextDeadlineMs();
   }
 
-  /** A text that changes whenever the content of a copy would change. Undefined while there is nothing worth copying. */
+  /** A string that changes whenever the content of a copy would change. Undefined while there is no data worth copying. */
   get copyMark(): string | undefined {
     const { held } = this.watches;
     return held === undefined ? undefined : [this.replica.revision, this.held.mark, this.policy.mark, ...held.prefixes.list].join(" ");
   }
 
-  /** Yields the cached entries and the policy as blocks of a file. The cache may change between blocks. Throws as `copyBlocks` does. */
+  /**
+   * Yields the cached entries and the policy as blocks of a file. The cache may change between blocks. Throws under the same conditions as
+   * `copyBlocks`.
+   */
   copy(now: () => Time): Generator<Uint8Array> {
     return copyBlocks({ ...this.space.parts, owner: this.#owner, policy: this.policy, freshness: this.liveness.freshness }, now);
   }
 
   /**
-   * Restores the state from a copy. If the copy is unusable, changes nothing and returns the reason. Must be called before the first input. Yields between
-   * slices of work.
+   * Restores the state from a copy. If the copy is unusable, returns the reason without changing any state. Must be called before the first input.
+   * Yields between slices of work.
    */
   restore(bytes: Uint8Array, time: Time): Generator<void, RestoredCopy> {
     const parts = {
@@ -184,7 +187,7 @@ export class ResolverMachine {
     return { nodeId: this.options.name, clusterId: this.options.clusterId };
   }
 
-  /** Whether the resolver is ready: it has the policy and, with `seedOnStart`, all configured namespaces and the summaries that are available. */
+  /** Whether the resolver is ready: it has the policy and, with `seedOnStart`, all configured namespaces and all available summaries. */
   get isReady(): boolean {
     const { seedOnStart, namespaces } = this.options;
     if (seedOnStart && this.summaries?.isPending === true) return false;
@@ -193,7 +196,7 @@ export class ResolverMachine {
     );
   }
 
-  /** Returns the indexes that contain a namespace's entries. If there are two, they have no key in common. */
+  /** Returns the indexes that contain a namespace's entries. If two indexes are returned, they have no keys in common. */
   lookupsOf(namespace: string): readonly EntryIndex[] {
     // HOT: runs per query. The guard rarely holds entries, so lookups usually read a single index.
     const { followed, followedAndHeld, fetched } = this.#lists;
@@ -201,19 +204,19 @@ export class ResolverMachine {
     return this.held.lookup.size === 0 ? followed : followedAndHeld;
   }
 
-  /** The indexes of followed and of fetched entries, without the entries that the guard holds. */
+  /** The indexes of followed and fetched entries, without the entries that the guard holds. */
   get lookups(): readonly EntryIndex[] {
     return [...this.#lists.followed, ...this.#lists.fetched];
   }
 
-  /** Returns whether all entries of a namespace and the namespaces below it are followed and present. An empty text means all namespaces. */
+  /** Returns whether all entries of a namespace and the namespaces below it are followed and present. An empty string means all namespaces. */
   isComplete(namespace: string): boolean {
     return this.watches.isComplete(namespace);
   }
 
   /**
-   * Returns the quality of a fetched answer, for a caller that waited for the fetch. Undefined when the name changed during the fetch, so the answer must not
-   * be used.
+   * Returns the quality of a fetched answer for a caller that waited for the fetch. Returns undefined when the name changed during the fetch, so that
+   * the answer must not be used.
    */
   fetchedAnswer(name: QueriedName, time: Time): AnswerQuality | undefined {
     const known = this.fetched.look(name, time, this.liveness.silentSince(time));
@@ -221,26 +224,26 @@ export class ResolverMachine {
   }
 
   /**
-   * Returns the quality of the last fetched answer, for a caller whose fetch failed. Undefined if there is none. A negative answer is never used beyond its
-   * TTL.
+   * Returns the quality of the last fetched answer for a caller whose fetch failed. Returns undefined if there is no such answer. A negative answer
+   * is never used beyond its TTL.
    */
   lastAnswer(name: QueriedName, time: Time): AnswerQuality | undefined {
     const known = this.fetched.look(name, time, time.monoMs);
     return known.state === "miss" || known.isNegative ? undefined : this.#answerOf({ ...known, state: "stale" }, time);
   }
 
-  /** Returns whether the cache has a fetched answer to a name. */
+  /** Returns whether the cache has a fetched answer for a name. */
   hasFetched(name: QueriedName): boolean {
     return this.fetched.has(name);
   }
 
-  /** Time in ms for which a fetched answer stays fresh; 0 or less once it is stale. Undefined without a fetched answer. */
+  /** Time for which a fetched answer remains fresh, in ms, or a value of 0 or less once it is stale. Undefined if there is no fetched answer. */
   readonly fetchedLeftMs = (name: QueriedName, time: Time): number | undefined => this.fetched.leftMs(name, time);
-  /** A number that changes with each new fetched answer to a name; 0 when the answer is outdated. Undefined without a fetched answer. */
+  /** A number that changes with each new fetched answer for a name, or 0 when the answer is outdated. Undefined if there is no fetched answer. */
   readonly fetchedMark = (name: WholeName): number | undefined => this.fetched.markOf(name);
   /**
-   * Number of times that the resolver stopped following namespaces. After such a release, answers that were not obtained through `ask` may be older than
-   * answers that clients received since.
+   * Number of times the resolver stopped following namespaces. After such a release, answers that were not obtained through `ask` may be older than
+   * answers that clients have already received.
    */
   get releaseCount(): number {
     return this.watches.releaseCount;
@@ -251,12 +254,14 @@ export class ResolverMachine {
     return this.followed.loads.get(key) ?? this.fetched.loads.get(key);
   }
 
-  /** Names of this resolver and of the resolvers through which its data comes, nearest first. */
+  /** Names of this resolver and of the resolvers through which it receives its data, nearest first. */
   get via(): readonly string[] {
     return [this.options.name, ...this.upstreams.via];
   }
 
-  /** Returns the quality of an answer from followed entries. `isAsked` is passed the held entries and returns whether the answer contains one of them. */
+  /**
+   * Returns the quality of an answer from followed entries. `isAsked` receives the held entries and returns whether the answer contains one of them.
+   */
   followedAnswer(time: Time, isAsked: (held: EntryIndex) => boolean = () => false): AnswerQuality {
     const isHolding = this.held.lookup.size > 0 && isAsked(this.held.lookup);
     const { isFromDisk } = this.watches;
@@ -265,21 +270,24 @@ export class ResolverMachine {
     return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: freshness.ageMs(time), unreachable: freshness.unreachable };
   }
 
-  /** Returns the quality of the answer for a caller that may not see a namespace. It is the same as for an empty namespace, whatever other callers request. */
+  /**
+   * Returns the answer quality for a caller that may not see a namespace. It is the same as for an empty namespace, regardless of other callers'
+   * requests.
+   */
   hiddenAnswer(namespace: string, time: Time): AnswerQuality {
     if (!this.following.isUnconfigured(namespace)) return this.followedAnswer(time);
     return { source: "fetched", isStale: this.upstreams.isCutOff, ageMs: 0 };
   }
 
-  /** Call when another policy comes into force. Fetched answers become outdated, and held entries that the policy hides are released. */
+  /** Must be called when another policy comes into force. Fetched answers become outdated, and held entries that the policy hides are released. */
   policyChanged(): void {
     this.held.policyChanged();
     this.fetched.outdate();
   }
 
   /**
-   * Looks up a name for a caller that may see its namespace. Returns undefined when the caller must wait; `onOutcome` is then called once, later. Throws
-   * `not_ready` when no upstream can be queried.
+   * Looks up a name for a caller that may see its namespace. Returns undefined when the caller must wait. `onOutcome` is then called once, later.
+   * Throws `not_ready` when no upstream can be queried.
    */
   ask(
     name: QueriedName,
@@ -339,7 +347,7 @@ export class ResolverMachine {
     return undefined;
   }
 
-  /** Runs `read`, which processes a message of an upstream. If the message is malformed, stops using that upstream and returns undefined. */
+  /** Runs `read`, which processes an upstream message. If the message is malformed, stops using that upstream and returns undefined. */
   parseOrDistrust<T>(upstream: string, read: () => T, time: Time, out: Out): T | undefined {
     try {
       return read();
@@ -355,12 +363,12 @@ export class ResolverMachine {
     this.upstreams.garbled(upstream, monoMs);
   }
 
-  /** Call when the upstream in use failed. */
+  /** Must be called when the upstream in use fails. */
   lose({ monoMs }: Time, retryMs?: number): void {
     if (this.used !== undefined) this.upstreams.broke(this.used, monoMs, retryMs);
   }
 
-  /** Prefixes to follow, except those that the upstream refuses. */
+  /** Prefixes to follow, except prefixes that the upstream refuses. */
   get wanted(): NamespacePrefixes {
     return this.refusals.allowed(this.following.prefixes);
   }
@@ -370,7 +378,7 @@ export class ResolverMachine {
     const wasOpen = this.watches.isOpen;
     this.watches.want(this.wanted, time, out);
     if (!this.refusals.isEmpty && !this.watches.isOpening && this.refusals.release(time.monoMs)) this.watches.want(this.wanted, time, out);
-    // Silence of the upstream is measured from here, because no messages were expected before.
+    // The upstream's silence is measured from now on, because no messages were expected before.
     if (!wasOpen && this.watches.isOpen) this.liveness.opened(time);
   }
 }

@@ -10,16 +10,16 @@ import { UNASKED_MS } from "./watching/watch-selection.ts";
 
 type Out = ResolverOrder[];
 
-/** Maximum number of tombstones removed in one pruning. */
+/** Maximum number of tombstones removed per pruning pass. */
 const PRUNED_AT_A_TIME = 10_000;
-/** Each resolver waits a random part of this time, because the credentials of many resolvers often change together. */
+/** Each resolver waits for a random part of this time, because the credentials of many resolvers often change at the same time. */
 const REOPENED_WITHIN_MS = 5000;
 
-/** Returns the parts of a resolver in the order in which they run. A new part is a new row of this list. */
+/** Returns the parts of a resolver in the order in which they run. To add a part, add a row to this list. */
 export function resolverParts(machine: ResolverMachine, time: Time): readonly ResolverPart[] {
   const { acts, held, following, digests, options } = machine;
   return [
-    // This comes before the upstream changes, because the answers to report were fetched from the present one.
+    // This part runs before the upstream changes, because the answers to report were fetched from the current upstream.
     { look: (now, out) => acts.report(machine.used, now, out) },
     upstreamsRow(machine),
     { handle: { tick: (_, now) => held.tick(now) }, nextDeadlineMs: () => held.nextDeadlineMs() },
@@ -61,7 +61,7 @@ function upstreamsRow(machine: ResolverMachine): ResolverPart {
   };
 }
 
-/** Switches the watches to the upstream that is selected now. */
+/** Switches the watches to the currently selected upstream. */
 function usedRow(machine: ResolverMachine): ResolverPart {
   return {
     look: (time, out) => {
@@ -95,7 +95,7 @@ function watchesRow(machine: ResolverMachine): ResolverPart {
       reopen: (_, _time, out) => watches.reopen(out),
     },
     look: (time, out) => machine.want(time, out),
-    // Refused watches wait while another watch is opening: the next attempt is made once that watch is open.
+    // Refused watches wait while another watch is opening. They are retried once that watch is open.
     nextDeadlineMs: () => Math.min(refusals.isEmpty || watches.isOpening ? NEVER : refusals.nextDeadlineMs(), watches.nextDeadlineMs()),
   };
 }
@@ -110,7 +110,7 @@ function onWatchMessage(
   if (upstream === undefined) return;
   const message = machine.parseOrDistrust(upstream, () => readWatchMessage(bytes), time, out);
   if (message === undefined) return;
-  // The policy epoch must be noted before the entries are applied: applying them below answers callers who wait for that policy.
+  // The policy epoch must be recorded before the entries are applied, because applying them answers callers who wait for that policy.
   machine.policy.noteEpoch(message.policyEpoch, { upstream, monoMs: time.monoMs });
   const isOfWatch = machine.parseOrDistrust(upstream, () => watches.receive(stream, message, time, out), time, out);
   if (isOfWatch === false)
@@ -124,7 +124,7 @@ function onWatchMessage(
   machine.refusals.accepted();
   liveness.freshness.heard(time, { isChangesOnly: message.snapshot === SNAPSHOT.NONE && message.ageMs === undefined });
   fit(machine, time, out);
-  // Only snapshot boundaries and bookmarks carry the state of the upstream.
+  // Only snapshot boundaries and bookmarks contain the upstream's state.
   if (message.ageMs === undefined) return;
   upstreams.noteVia(upstream, message.via, time.monoMs);
   upstreams.noteStale(upstream, message.isStale, time.monoMs);
@@ -132,15 +132,15 @@ function onWatchMessage(
   if (message.snapshot === SNAPSHOT.BEGIN) return;
   if (time.monoMs >= machine.fullUntilMonoMs) machine.fault = undefined;
   if (machine.policyStream.hasReceived) upstreams.markHealthy(upstream);
-  // A bookmark from a resolver confirms that no earlier change is missing, even when it has no cursor from which a stream can resume.
+  // A bookmark from a resolver confirms that no earlier change is missing, even if the bookmark has no cursor from which a stream can resume.
   if (!watches.isInStep(stream)) return;
   machine.wholeMonoMs = time.monoMs;
   liveness.freshness.stated(message.ageMs + delayMs, time, message.unreachable);
 }
 
 /**
- * Releases entries and prefixes that exceed the cache limits. If even the configured namespaces do not fit, the resolver keeps its complete data and follows
- * nothing for a while.
+ * Releases entries and prefixes that exceed the cache limits. If even the configured namespaces do not fit, the resolver keeps its complete data and
+ * stops following all namespaces for a while.
  */
 function fit(machine: ResolverMachine, time: Time, out: Out): void {
   const { watches, space } = machine;
@@ -157,7 +157,7 @@ function policyRow(machine: ResolverMachine): ResolverPart {
   const { policy, policyStream, upstreams, watches } = machine;
   return {
     handle: {
-      // A resolver stops using an upstream that named a policy version and did not send it, and stops waiting for that version.
+      // If an upstream announced a policy version and did not send it, the resolver stops using that upstream and stops waiting for the version.
       tick: (_, { monoMs }, out) => {
         for (const { upstream, epoch } of policy.takeUnmet(monoMs)) {
           const who = upstream === "" ? "the copy on disk" : "the upstream";
@@ -217,8 +217,8 @@ function livenessRow(machine: ResolverMachine): ResolverPart {
 }
 
 /**
- * Opens the streams again after the credentials changed, at a random time within 5 s so that not all resolvers reconnect together. Each stream resumes from
- * its cursor, so no entries are fetched again and no answer becomes stale.
+ * Reopens the streams after the credentials changed, at a random time within 5 s so that resolvers do not all reconnect at the same time. Each stream
+ * resumes from its cursor, so entries are not fetched again and answers do not become stale.
  */
 function reopeningRow({ list }: ResolverMachine, random: () => number): ResolverPart {
   let dueMonoMs = NEVER;
@@ -227,7 +227,7 @@ function reopeningRow({ list }: ResolverMachine, random: () => number): Resolver
   };
   return {
     handle: {
-      // A reopening that is already due is not postponed.
+      // A reopening that is already scheduled is not postponed.
       "credentials changed": (_, { monoMs }) => {
         dueMonoMs = Math.min(dueMonoMs, monoMs + REOPENED_WITHIN_MS * random());
       },
@@ -280,7 +280,7 @@ function fetchesRow(machine: ResolverMachine): ResolverPart {
       },
       "fetch failed": ({ call, error }, time, out) => {
         const upstream = calls.upstreamOf(call);
-        // This upstream has not caught up, which its probes do not show. Another upstream may have newer data.
+        // This upstream has not caught up, but its probes do not show this. Another upstream may have newer data.
         if (upstream !== undefined && error.reason === "not_ready") upstreams.noteStale(upstream, true, time.monoMs);
         if (!calls.askNext(call, error, upstreams.usable, time, out)) calls.failed(call, error);
       },

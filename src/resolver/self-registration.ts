@@ -1,15 +1,16 @@
 /**
- * Keeps this resolver's own entry in the catalog, as a state machine (semantics.md, Resolver): registers it at the upstream under a lease, renews the lease,
- * and registers again when the lease or its server is lost or the entry changes. `node/resolver/self-registration.io.ts` makes the calls.
+ * State machine that keeps this resolver's own entry in the catalog (semantics.md, Resolver). It registers the entry with the upstream under a lease,
+ * renews the lease, and registers the entry again when the lease or its server is lost or the entry changes. `node/resolver/self-registration.io.ts`
+ * makes the calls.
  */
 
 import { type ClientLease, leaseLostMonoMs, renewalMonoMs } from "../consumer/client-lease.ts";
 import { backoffMs } from "../lib/backoff.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 
-/** How a call failed, as far as the machine needs to distinguish. */
+/** The kinds of call failures that the machine distinguishes. */
 export type SelfFailure =
-  /** The server is a resolver, which rejects writes. `nodes` are addresses of servers that accept them. */
+  /** The server is a resolver, which rejects writes. `nodes` contains addresses of servers that accept writes. */
   | { readonly kind: "read only"; readonly nodes: readonly string[] }
   /** The server does not know the lease. */
   | { readonly kind: "lease" }
@@ -17,14 +18,14 @@ export type SelfFailure =
   | { readonly kind: "other"; readonly retryMs: number | undefined };
 
 export type SelfInput =
-  /** The server that the resolver follows now. */
+  /** The server that the resolver currently follows. */
   | { readonly kind: "upstream"; readonly upstream: string | undefined }
-  /** The entry differs from the one that was sent last. */
+  /** The entry differs from the entry that was last sent. */
   | { readonly kind: "changed" }
   | { readonly kind: "registered"; readonly leaseId: string; readonly ttlMs: number }
   | { readonly kind: "renewed"; readonly isExpired: boolean; readonly ttlMs: number | undefined }
   | { readonly kind: "failed"; readonly failure: SelfFailure }
-  /** Address of another process whose entry has this resolver's key now. Undefined if there is none. */
+  /** Address of another process whose entry now has this resolver's key. Undefined if there is no such process. */
   | { readonly kind: "found"; readonly other: string | undefined }
   | { readonly kind: "close" }
   | { readonly kind: "tick" };
@@ -34,7 +35,7 @@ export type SelfOrder =
   | { readonly kind: "register"; readonly server: string; readonly leaseId: string }
   | { readonly kind: "renew"; readonly server: string; readonly leaseId: string }
   | { readonly kind: "unregister"; readonly server: string; readonly leaseId: string }
-  /** Find out whether another process has the key. */
+  /** Check whether another process has the key. */
   | { readonly kind: "find"; readonly server: string }
   | { readonly kind: "told"; readonly step: SelfStep };
 
@@ -43,7 +44,7 @@ export type SelfStep =
   | { readonly kind: "lost"; readonly server: string; readonly why: "expired" | "server" }
   /** Another process repeatedly took over the key, so it has the same node id. */
   | { readonly kind: "contested"; readonly other: string }
-  /** The upstream rejects writes and names no server that accepts them. Reported once for each upstream. */
+  /** The upstream rejects writes and does not report a server that accepts them. This event is reported once for each upstream. */
   | { readonly kind: "left out"; readonly server: string };
 
 interface RegistrationCall {
@@ -54,50 +55,50 @@ interface RegistrationCall {
 
 const BACKOFF = { baseMs: 250, maxMs: 10_000 } as const;
 /**
- * Minimum time between two registrations of a changed entry. The entry changes when requests of callers change the followed namespaces, and each change is
- * replicated to all nodes.
+ * Minimum time between two registrations of a changed entry. The entry changes when callers' requests change the followed namespaces, and each change
+ * is replicated to all nodes.
  */
 const CHANGE_MS = 5000;
 /**
- * Waits before reclaiming the key from another process: `first` doubles up to `most`, because each takeover is replicated to all nodes. A random part of up to
- * half is subtracted, so that one of the two processes acts first.
+ * Waiting times before the key is reclaimed from another process. The time doubles from `first` up to `most`, because each takeover is replicated to
+ * all nodes. A random part of up to half is subtracted, so that one of the two processes acts first.
  */
 const CONTEST_MS = { first: 30_000, most: 600_000 } as const;
-/** A lease that was held for this time is considered uncontested. */
+/** A lease that was held for this long is considered uncontested. */
 const UNCONTESTED_MS = 900_000;
-/** Pause before another call to an upstream that rejects writes and names no server that accepts them. */
+/** Pause before another call to an upstream that rejects writes and does not report a server that accepts them. */
 const LEFT_OUT_MS = 60_000;
 
 export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
   readonly #random: () => number;
   #upstream: string | undefined;
-  /** Nodes at which to register instead, because the upstream is a resolver. The first one is tried next. */
+  /** Nodes to register with instead, because the upstream is a resolver. The first node is tried next. */
   #nodes: readonly string[] = [];
   #lease: ClientLease | undefined;
   #call: RegistrationCall | undefined;
-  /** When the next registration is due, or with a lease the next renewal. */
+  /** When the next registration is due or, with a lease, the next renewal. */
   #atMonoMs = NEVER;
   #isChanged = false;
-  /** A changed entry is registered at this monotonic time at the earliest. */
+  /** Earliest monotonic time at which a changed entry is registered. */
   #changeMonoMs = 0;
   #failures = 0;
   #hasReportedLeftOut = false;
-  /** Since when the lease is held. */
+  /** The time since which the lease has been held. */
   #heldMonoMs = 0;
-  /** Leases that servers ended before `UNCONTESTED_MS`. */
+  /** Number of leases that servers ended before `UNCONTESTED_MS`. */
   #endedCount = 0;
-  /** How often another process had the key since the last uncontested lease. */
+  /** Number of times another process had the key since the last uncontested lease. */
   #contestCount = 0;
   /** Whether to look up the owner of the key before registering again. */
   #isDoubtful = false;
   #isOver = false;
 
-  /** `random` is uniform in [0, 1). */
+  /** `random` returns uniformly distributed numbers in [0, 1). */
   constructor(random: () => number) {
     this.#random = random;
   }
 
-  /** The lease under which the entry is registered, and its server. */
+  /** The lease under which the entry is registered, and the server of the lease. */
   get lease(): { readonly leaseId: string; readonly server: string } | undefined {
     return this.#lease;
   }
@@ -164,8 +165,8 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     this.#upstream = upstream;
     this.#nodes = [];
     this.#hasReportedLeftOut = false;
-    // While there is a lease, its renewal shows whether its server is lost. Otherwise the time is spread, because many resolvers may have lost the same
-    // server.
+    // While there is a lease, its renewal shows whether its server is lost. Otherwise, the time is randomized, because many resolvers may have lost
+    // the same server.
     const isContested = this.#lease === undefined && this.#contestCount > 0;
     if (upstream !== undefined && upstream !== this.#lease?.server && !isContested)
       this.#atMonoMs = Math.min(this.#atMonoMs, monoMs + this.#spreadMs());
@@ -198,7 +199,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     if (lease === undefined) return this.#unregistered(call, failure, time.monoMs + waitMs, time, out);
     if (failure.kind === "lease") return this.#ended(lease, time, out);
     if (call.kind === "register") {
-      // Renewals keep their schedule.
+      // The renewal schedule does not change.
       this.#isChanged = true;
       this.#changeMonoMs = Math.max(this.#changeMonoMs, time.monoMs + waitMs);
       return;
@@ -207,14 +208,14 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     if (this.#target() !== undefined && this.#target() !== lease.server) return this.#lose(lease, "server", time.monoMs, out);
     const endMonoMs = leaseLostMonoMs(lease);
     if (time.monoMs >= endMonoMs) return this.#lose(lease, "server", time.monoMs + waitMs, out);
-    // The retry must not come after the time at which the lease is considered lost.
+    // The retry must not be later than the time at which the lease is considered lost.
     this.#atMonoMs = Math.min(time.monoMs + waitMs, endMonoMs);
   }
 
-  /** Handles a failed registration while there is no lease. */
+  /** Handles a failed registration when there is no lease. */
   #unregistered(call: RegistrationCall, failure: SelfFailure, retryMonoMs: number, { monoMs }: Time, out: SelfOrder[]): void {
     this.#atMonoMs = retryMonoMs;
-    // If the lookup fails, the key is registered without it.
+    // If the lookup fails, the key is registered without a lookup.
     if (call.kind === "find") this.#isDoubtful = false;
     if (this.#nodes.includes(call.server)) return this.#pass(call.server);
     if (failure.kind !== "read only" || call.server !== this.#upstream) return;
@@ -228,7 +229,10 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     this.#hasReportedLeftOut = true;
   }
 
-  /** Selects the next server after a node rejected the registration: the next node or, after the last one, the upstream, which may name other nodes. */
+  /**
+   * Selects the next server after a node rejected the registration: the next node or, after the last node, the upstream, which may report other
+   * nodes.
+   */
   #pass(server: string): void {
     this.#nodes = this.#nodes.filter((node) => node !== server);
   }

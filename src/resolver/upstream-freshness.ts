@@ -1,44 +1,44 @@
 /**
- * Bounds the age of the followed entries of a resolver (semantics.md, Resolver 9). Uses the monotonic clock only, so changes of the wall clock do not affect
- * the age.
+ * Tracks an upper bound for the age of a resolver's followed entries (semantics.md, Resolver 9). Uses only the monotonic clock, so wall-clock changes
+ * do not affect the age.
  */
 import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import type { Time } from "../lib/machine.ts";
 
-/** An upstream sends a bookmark every second. After this time without a message it is considered silent. */
+/** An upstream sends a bookmark every second. After this time without a message, the upstream is considered silent. */
 export const SILENT_MS = 3000;
 
-/** Age of a copy on disk, and when it was saved. */
+/** Age of a copy on disk, and the time at which it was saved. */
 export interface SavedAge {
   readonly ageMs: number;
   readonly savedWallMs: number;
 }
 
 export class UpstreamFreshness {
-  /** Age of all followed entries as last reported. */
+  /** Age of all followed entries, as last reported. */
   #statedAgeMs = Number.POSITIVE_INFINITY;
   #statedMonoMs = 0;
-  /** Nodes that the reported age does not include. */
+  /** Nodes that are excluded from the reported age. */
   unreachable: UnreachableNodes | undefined;
   /** Monotonic time of the upstream's last message. */
   lastMessageMonoMs = Number.NEGATIVE_INFINITY;
-  /** Monotonic time of its last message other than single changes. */
+  /** Monotonic time of the upstream's last message other than single changes. */
   #lastProgressMonoMs = Number.NEGATIVE_INFINITY;
 
-  /** Records a message of the upstream. `isChangesOnly` is false for a part of a snapshot and for a bookmark. */
+  /** Records a message from the upstream. `isChangesOnly` is false for a part of a snapshot and for a bookmark. */
   heard({ monoMs }: Pick<Time, "monoMs">, { isChangesOnly }: { readonly isChangesOnly: boolean }): void {
     this.lastMessageMonoMs = monoMs;
     if (!isChangesOnly) this.#lastProgressMonoMs = monoMs;
   }
 
-  /** Returns the time in ms, since `sinceMonoMs` at the earliest, in which the upstream sent nothing but single changes. */
+  /** Returns for how long, in ms, the upstream has sent only single changes, counted from `sinceMonoMs` at the earliest. */
   changesOnlyMs(sinceMonoMs: number, { monoMs }: Pick<Time, "monoMs">): number {
     return monoMs - Math.max(sinceMonoMs, this.#lastProgressMonoMs);
   }
 
   /**
-   * Records the age that the upstream reported in a message after which all followed entries match the upstream. After a change of the upstream the age stays
-   * as it was until such a message, because the entries still come from the previous upstream.
+   * Records the age that the upstream reported in a message. After this message, all followed entries match the upstream. After the upstream changes,
+   * the age remains unchanged until such a message, because the entries still come from the previous upstream.
    */
   stated(ageMs: number, { monoMs }: Pick<Time, "monoMs">, unreachable?: UnreachableNodes): void {
     this.unreachable = unreachable;
@@ -51,7 +51,7 @@ export class UpstreamFreshness {
     this.stated(wallMs < savedWallMs ? Number.POSITIVE_INFINITY : ageMs + wallMs - savedWallMs, { monoMs });
   }
 
-  /** Returns the age of the followed entries, in ms. Infinite while it is unknown. */
+  /** Returns the age of the followed entries, in ms. Infinite while the age is unknown. */
   ageMs({ monoMs }: Pick<Time, "monoMs">): number {
     return this.#statedAgeMs + monoMs - this.#statedMonoMs;
   }

@@ -1,10 +1,10 @@
-/** Tracks whether the upstream of the watches is alive: since when it is silent, and whether answers are stale because of it. */
+/** Tracks whether the upstream of the watches is alive: since when it has been silent, and whether answers are therefore stale. */
 import { NEVER, type Time } from "../lib/machine.ts";
 import { SILENT_MS, UpstreamFreshness } from "./upstream-freshness.ts";
 import type { UpstreamSet } from "./upstreams.ts";
 import type { UpstreamWatches } from "./watching/upstream-watches.ts";
 
-/** A resolver stops using an upstream that is silent for this time. */
+/** A resolver stops using an upstream that is silent for this long. */
 const DEAD_MS = 10_000;
 
 export interface UpstreamLivenessParts {
@@ -17,34 +17,37 @@ export class UpstreamLiveness {
   /** Whether the upstream last reported its data as stale, because it is cut off from its own sources. */
   isUpstreamStale = false;
   readonly #parts: UpstreamLivenessParts;
-  /** Since when the upstream has been expected to send messages. */
+  /** The time since which the upstream has been expected to send messages. */
   #openedMonoMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: UpstreamLivenessParts) {
     this.#parts = parts;
   }
 
-  /** Call when the first watch is opened, when the upstream changes, and when streams are opened again: from now on messages are expected. */
+  /** Must be called when the first watch is opened, when the upstream changes, and when streams are reopened. Messages are expected from then on. */
   opened({ monoMs }: Time): void {
     this.#openedMonoMs = monoMs;
   }
 
-  /** Monotonic time of the last message on the watch, or of its opening if that was later. */
+  /** Monotonic time of the last message on the watch, or of the watch's opening if later. */
   get lastMessageMonoMs(): number {
     return Math.max(this.freshness.lastMessageMonoMs, this.#openedMonoMs);
   }
 
-  /** Monotonic time at which a silent upstream is given up. Messages of the previous upstream neither make answers fresh nor shorten this time. */
+  /** Monotonic time at which a silent upstream is given up. Messages from the previous upstream neither make answers fresh nor shorten this time. */
   get deadMonoMs(): number {
     return this.#parts.watches.isOpen ? this.lastMessageMonoMs + DEAD_MS : NEVER;
   }
 
-  /** Returns the time in ms since the opening in which the upstream sent nothing but single changes. */
+  /** Returns for how long since the opening, in ms, the upstream has sent only single changes. */
   changesOnlyMs(time: Time): number {
     return this.freshness.changesOnlyMs(this.#openedMonoMs, time);
   }
 
-  /** Returns the monotonic time since which no upstream has sent anything; fetched answers do not expire meanwhile. Undefined while an upstream is alive. */
+  /**
+   * Returns the monotonic time since which no upstream has sent a message. Fetched answers do not expire in the meantime. Returns undefined while an
+   * upstream is alive.
+   */
   silentSince({ monoMs }: Time): number | undefined {
     const { cutOffMonoMs } = this.#parts.upstreams;
     if (cutOffMonoMs !== undefined) return cutOffMonoMs;
@@ -52,13 +55,15 @@ export class UpstreamLiveness {
     return this.#parts.watches.isOpen && monoMs - heardMonoMs > SILENT_MS ? heardMonoMs : undefined;
   }
 
-  /** Returns whether fetched answers may be outdated: no upstream answers, or the current one is silent or reports stale data. */
+  /**
+   * Returns whether fetched answers may be outdated because no upstream responds, or because the current upstream is silent or reports stale data.
+   */
   isAway({ monoMs }: Time): boolean {
     if (this.#parts.upstreams.isCutOff) return true;
     return this.#parts.watches.isOpen && (this.isUpstreamStale || monoMs - this.lastMessageMonoMs > SILENT_MS);
   }
 
-  /** Returns whether the followed entries match the upstream, as far as the upstream reports. */
+  /** Returns whether the followed entries match the upstream, according to the upstream's reports. */
   isWell(time: Time): boolean {
     return !this.isUpstreamStale && !this.#parts.upstreams.isCutOff && !this.freshness.isSilent(time);
   }

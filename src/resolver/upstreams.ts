@@ -1,6 +1,7 @@
 /**
- * Selects the upstream that a resolver follows: the one with the lowest latency that may be followed. A failed upstream is replaced immediately. A faster
- * upstream is chosen only after it was clearly better for a while, because each change requires catching up with another server (semantics.md, Resolver 10).
+ * Selects the upstream that a resolver follows: the usable upstream with the lowest latency. A failed upstream is replaced immediately. A faster
+ * upstream is chosen only after it has been clearly better for some time, because each change requires catching up with another server (semantics.md,
+ * Resolver 10).
  */
 import { backoffMs } from "../lib/backoff.ts";
 import { NEVER } from "../lib/machine.ts";
@@ -9,14 +10,14 @@ import { NEVER } from "../lib/machine.ts";
 export interface UpstreamFacts {
   readonly clusterId: string;
   readonly region: string;
-  /** Names of the resolvers through which its data comes, nearest first. Empty for a node. */
+  /** Names of the resolvers through which the server receives its data, nearest first. Empty for a node. */
   readonly via: readonly string[];
 }
 
 export interface UpstreamsOptions {
-  /** In order of preference among equally fast upstreams. Not empty. */
+  /** Upstream addresses, in order of preference among equally fast upstreams. Not empty. */
   readonly addresses: readonly string[];
-  /** Name of this resolver, as it appears in `via`. */
+  /** Name of this resolver, as shown in `via`. */
   readonly name: string;
   readonly clusterId: string;
   readonly region: string;
@@ -34,7 +35,7 @@ export const UPSTREAM_FAULTS = ["cluster", "region", "loop", "chain", "policy", 
 )[];
 export type UpstreamFault = (typeof UPSTREAM_FAULTS)[number];
 
-/** An upstream that is refused. `fault` is the explanation for an operator: the cause and the setting to change. */
+/** A refused upstream. `fault` is the explanation for an operator: the cause and the setting to change. */
 export interface RefusedUpstream {
   readonly upstream: string;
   readonly refusal: UpstreamRefusal;
@@ -43,13 +44,13 @@ export interface RefusedUpstream {
 
 interface KnownUpstream {
   readonly address: string;
-  /** Smoothed latency of the last probes. Undefined from a failure until the next successful probe. */
+  /** Smoothed latency of the last probes. Undefined between a failure and the next successful probe. */
   latencyMs: number | undefined;
-  /** Failed probes since the last successful one. */
+  /** Number of failed probes since the last successful probe. */
   failures: number;
-  /** Broken streams since the streams last worked. */
+  /** Number of broken streams since the streams last worked. */
   breaks: number;
-  /** How often it named a policy version that no server sends, and when it last did. */
+  /** How often, and when last, the upstream announced a policy version that no server sends. */
   unmetClaimCount: number;
   unmetClaimMonoMs: number;
   /** The upstream is not used before this time, even if a probe that was already running succeeds. */
@@ -59,11 +60,11 @@ interface KnownUpstream {
   refused: RefusedUpstream | undefined;
   /** Cluster and region as reported by the last probe. */
   place: Pick<UpstreamFacts, "clusterId" | "region"> | undefined;
-  /** Names of the resolvers through which its data comes, nearest first. */
+  /** Names of the resolvers through which the upstream receives its data, nearest first. */
   via: readonly string[];
-  /** Its data is considered stale until this time, because it reported the data as stale. */
+  /** The upstream's data is considered stale until this time, because the upstream reported it as stale. */
   staleUntilMonoMs: number;
-  /** Since when it has been clearly faster than the current upstream. */
+  /** The time since which this upstream has been clearly faster than the current upstream. */
   betterSinceMonoMs: number | undefined;
 }
 
@@ -71,21 +72,21 @@ interface KnownUpstream {
 export const MAX_VIA = 4;
 const PROBE_INTERVAL_MS = 5000;
 const RETRY = { baseMs: 250, maxMs: 10_000 } as const;
-/** An upstream is clearly better if its latency is at most this share of the current one's, for this time. */
+/** An upstream is clearly better if, for this long, its latency is at most this fraction of the current upstream's latency. */
 const BETTER = 0.8;
 const BETTER_FOR_MS = 30_000;
 /** After this time, an upstream that was replaced because of stale data may be chosen again. */
 const STALE_FOR_MS = 30_000;
-/** Pause after a malformed message of an upstream. */
+/** Pause after a malformed message from an upstream. */
 const GARBLED_REST_MS = 10_000;
 /**
- * Pause after an upstream named a policy version that no server sends. It doubles each time, up to the maximum, and starts over after `CLAIM_RESET_MS` without
- * such an event.
+ * Pause after an upstream announced a policy version that no server sends. The pause doubles each time, up to the maximum, and is reset after
+ * `CLAIM_RESET_MS` without such an event.
  */
 const CLAIM_REST_MS = 60_000;
 const CLAIM_REST_MAX_MS = 3_600_000;
 const CLAIM_RESET_MS = 24 * 3_600_000;
-/** Maximum number of characters shown of a name that an upstream reports. */
+/** Maximum number of characters shown from a name that an upstream reports. */
 const MAX_SHOWN = 64;
 /** Weight of a new probe in the smoothed latency. */
 const SMOOTHING = 0.3;
@@ -94,10 +95,10 @@ export class UpstreamSet {
   readonly #options: UpstreamsOptions;
   readonly #list: readonly KnownUpstream[];
   #current: KnownUpstream | undefined;
-  /** Since when there is no current upstream. */
+  /** The time since which there has been no current upstream. */
   #goneMonoMs: number;
   #newlyRefused: RefusedUpstream[] = [];
-  /** Number of faults of all upstreams, by fault. */
+  /** Number of faults across all upstreams, by fault. */
   readonly faults: Record<UpstreamFault, number> = { cluster: 0, region: 0, loop: 0, chain: 0, policy: 0, garbled: 0 };
 
   constructor(options: UpstreamsOptions, monoMs: number) {
@@ -121,33 +122,33 @@ export class UpstreamSet {
     }));
   }
 
-  /** Address of the current upstream. Undefined while no usable upstream answers. */
+  /** Address of the current upstream. Undefined while no usable upstream responds. */
   get current(): string | undefined {
     return this.#current?.address;
   }
 
-  /** Names of the resolvers through which the followed data comes, nearest first. */
+  /** Names of the resolvers through which the followed data is received, nearest first. */
   get via(): readonly string[] {
     return this.#current?.via ?? [];
   }
 
-  /** Whether no upstream answers. Cached entries do not expire meanwhile. */
+  /** Whether no upstream responds. Cached entries do not expire in the meantime. */
   get isCutOff(): boolean {
     return this.#current === undefined;
   }
 
-  /** Monotonic time since which no upstream answers. Undefined while one answers. */
+  /** Monotonic time since which no upstream has responded. Undefined while an upstream responds. */
   get cutOffMonoMs(): number | undefined {
     return this.#current === undefined ? this.#goneMonoMs : undefined;
   }
 
-  /** Addresses of the upstreams that answer and are not refused: the current one first, then the fastest. */
+  /** Addresses of the upstreams that respond and are not refused: the current upstream first, then the others from the fastest. */
   get usable(): readonly string[] {
     const others = this.#list.filter((upstream) => isUsable(upstream) && upstream !== this.#current).toSorted(quickestFirst);
     return [this.#current, ...others].flatMap((upstream) => upstream?.address ?? []);
   }
 
-  /** The refused upstreams, in the order of the addresses. */
+  /** The refused upstreams, in address order. */
   get refused(): readonly RefusedUpstream[] {
     return this.#list.flatMap(({ refused }) => refused ?? []);
   }
@@ -185,7 +186,7 @@ export class UpstreamSet {
     this.#choose(monoMs);
   }
 
-  /** Records the chain of resolvers named in a message of the current upstream. A loop may close long after a probe. */
+  /** Records the chain of resolvers reported in a message from the current upstream. A loop may form long after a probe. */
   noteVia(address: string, via: readonly string[], monoMs: number): void {
     const upstream = this.#find(address);
     // Messages that were sent before the refusal do not lift it.
@@ -195,7 +196,8 @@ export class UpstreamSet {
   }
 
   /**
-   * Records whether the current upstream reported its data as stale, as a resolver without upstreams does. Another upstream is then chosen, if one is usable.
+   * Records whether the current upstream reported its data as stale, for example because it is a resolver without upstreams. If the data is stale,
+   * another upstream is chosen if one is usable.
    */
   noteStale(address: string, isStale: boolean, monoMs: number): void {
     const upstream = this.#find(address);
@@ -204,7 +206,7 @@ export class UpstreamSet {
     if (isStale) this.#choose(monoMs);
   }
 
-  /** Records a failed probe. `retryMs` is the pause that the upstream asked for. */
+  /** Records a failed probe. `retryMs` is the pause that the upstream requested. */
   failed(address: string, monoMs: number, retryMs = 0): void {
     const upstream = this.#find(address);
     if (upstream === undefined) return;
@@ -213,15 +215,15 @@ export class UpstreamSet {
     this.#rest(upstream, monoMs, retryMs);
   }
 
-  /** Records a malformed message of an upstream. */
+  /** Records a malformed message from an upstream. */
   garbled(address: string, monoMs: number): void {
     this.faults.garbled += 1;
     this.broke(address, monoMs, GARBLED_REST_MS);
   }
 
   /**
-   * Records that an upstream named a policy version that no server sends. Callers got no answers while the resolver waited for it, so each time the pause is
-   * longer.
+   * Records that an upstream announced a policy version that no server sends. Callers did not receive answers while the resolver waited for the
+   * version, so the pause is longer each time.
    */
   noteUnmetClaim(address: string, monoMs: number): void {
     const upstream = this.#find(address);
@@ -233,7 +235,7 @@ export class UpstreamSet {
     this.broke(address, monoMs, Math.min(CLAIM_REST_MAX_MS, CLAIM_REST_MS * 2 ** (upstream.unmetClaimCount - 1)));
   }
 
-  /** Records a broken stream of an upstream. Successful probes do not shorten the pause before the next attempt. */
+  /** Records a broken stream from an upstream. Successful probes do not shorten the pause before the next attempt. */
   broke(address: string, monoMs: number, retryMs = 0): void {
     const upstream = this.#find(address);
     if (upstream === undefined) return;
@@ -282,7 +284,7 @@ export class UpstreamSet {
     const isFresh = ({ staleUntilMonoMs }: KnownUpstream) => staleUntilMonoMs <= monoMs;
     const fresh = usable.filter(isFresh);
     if (current === undefined || !isUsable(current) || (!isFresh(current) && fresh.length > 0)) {
-      // The sort is stable: among equally fast upstreams the first in the list is chosen.
+      // The sort is stable, so that the first upstream in the list is chosen among equally fast upstreams.
       this.#use((fresh.length > 0 ? fresh : usable).toSorted(quickestFirst)[0], monoMs);
       return;
     }
@@ -306,7 +308,7 @@ export class UpstreamSet {
     for (const one of this.#list) one.betterSinceMonoMs = undefined;
   }
 
-  /** Randomizes an interval by ±25 %, so that resolvers that start together do not probe together. */
+  /** Randomizes an interval by ±25 %, so that resolvers that start at the same time do not probe at the same time. */
   #jittered(ms: number): number {
     return ms * (0.75 + 0.5 * this.#options.random());
   }

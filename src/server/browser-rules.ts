@@ -1,24 +1,25 @@
 /**
- * Protects this node against web pages in a browser that can reach it. Rejects requests whose host is not a name of this node (DNS
- * rebinding), and writes from pages of other origins. Pure.
+ * Protects this node from web pages in browsers that can reach it. Rejects requests whose host is not a name of this node (DNS rebinding), and writes
+ * from pages with other origins. Pure.
  */
 import { isLoopbackHost } from "../lib/addresses.ts";
 import { WaymarkError } from "../lib/errors.ts";
 
 export interface WebRules {
   /**
-   * Whether any `Host` is accepted: with TLS the certificate identifies this node, and without anonymous access a page has no credential.
+   * Whether any `Host` is accepted. This is safe with TLS, where the certificate identifies this node, and without anonymous access, because a page
+   * has no credential.
    */
   readonly takesAnyHost: boolean;
-  /** Names and addresses of this node without port, in addition to the local address of the connection. */
+  /** Names and addresses of this node without ports, in addition to the local address of the connection. */
   readonly hosts: readonly string[];
-  /** Origins whose pages are allowed, as browsers send them: `https://ui.example`. */
+  /** Allowed page origins, as sent by browsers, for example `https://ui.example`. */
   readonly corsOrigins: readonly string[];
 }
 
 /** The parts of a request that the rules check. */
 export interface WebRequest {
-  /** `Host`, or `:authority` of HTTP/2. */
+  /** The `Host` header, or `:authority` in HTTP/2. */
   readonly host: string | undefined;
   readonly path: string;
   readonly origin: string | undefined;
@@ -28,13 +29,13 @@ export interface WebRequest {
   readonly isWrite: boolean;
 }
 
-/** Paths for health checks and scrapes. They accept any host, and expose no entries. */
+/** Paths for health checks and scrapes. These paths accept any host and do not expose entries. */
 const OPEN_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/metrics"]);
 
-/** Wildcard addresses. A node may listen on them, but no client uses them as a host. */
+/** Wildcard addresses. A node can listen on them, but clients never use them as a host. */
 const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
 
-/** Headers that pages of the CORS origins may send and read. */
+/** Headers that pages from the CORS origins may send and read. */
 const REQUEST_HEADERS =
   "authorization, connect-content-encoding, connect-protocol-version, connect-timeout-ms, content-encoding, content-type, grpc-timeout, if-none-match, x-api-key, x-grpc-web, x-request-id, x-user-agent";
 const RESPONSE_HEADERS = "etag, grpc-message, grpc-status, grpc-status-details-bin, retry-after, x-request-id";
@@ -51,7 +52,7 @@ export class BrowserRules {
     this.#origins = new Set(rules.corsOrigins.map((origin) => origin.toLowerCase()));
   }
 
-  /** Returns the error for a rejected request. Undefined when the request is allowed. */
+  /** Returns the error for a rejected request. Returns undefined when the request is allowed. */
   check(request: WebRequest): WaymarkError | undefined {
     if (!OPEN_PATHS.has(request.path) && !this.#isOurs(request)) {
       return new WaymarkError(
@@ -69,18 +70,18 @@ export class BrowserRules {
       : undefined;
   }
 
-  /** Whether responses differ by the origin of the requesting page. */
+  /** Whether responses depend on the origin of the requesting page. */
   get variesByOrigin(): boolean {
     return this.#origins.size > 0;
   }
 
-  /** Headers that allow a page of this origin to read the response. Undefined for an origin that is not allowed. */
+  /** Headers that allow a page from this origin to read the response. Undefined for an origin that is not allowed. */
   corsHeaders(origin: string | undefined): Readonly<Record<string, string>> | undefined {
     if (origin === undefined || !this.#origins.has(origin.toLowerCase())) return undefined;
     return { "access-control-allow-origin": origin, "access-control-expose-headers": RESPONSE_HEADERS };
   }
 
-  /** Headers of the response to a preflight request, which browsers send before requests that are not simple. */
+  /** Headers for the response to a preflight request. Browsers send preflight requests before requests that are not simple. */
   preflightHeaders(origin: string | undefined): Readonly<Record<string, string>> | undefined {
     const cors = this.corsHeaders(origin);
     if (cors === undefined) return undefined;
@@ -124,7 +125,7 @@ function isLoopbackName(name: string): boolean {
 /** A name or an IPv4 address, or an IPv6 address in brackets, each with or without a port. */
 const AUTHORITY = /^(?:([a-z0-9._-]+)|\[([0-9a-f:.]+(?:%[a-z0-9._-]+)?)\])(?::\d*)?$/i;
 
-/** Returns the host without port and brackets. Undefined if the text contains anything else, such as a user. */
+/** Returns the host without port and brackets. Returns undefined if the text contains other parts, such as a user. */
 function hostOf(authority: string): string | undefined {
   const [, name, address] = AUTHORITY.exec(authority) ?? [];
   return name ?? address;

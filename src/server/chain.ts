@@ -1,7 +1,7 @@
 /**
- * The steps that every call passes, in this order: request id → caller → limit → authorise → deadline → handler → metrics. They do not
- * depend on the transport: the gRPC listener and the HTTP edge use them. Each method gets one `MethodChain` when it is registered, so a
- * call allocates only its context here.
+ * The steps of every call, in this order: request id → caller → limit → authorise → deadline → handler → metrics. The steps do not depend on the
+ * transport. Both the gRPC listener and the HTTP edge use them. Each method gets one `MethodChain` when it is registered, so the chain allocates only
+ * a context per call.
  */
 import type { DescMessage, DescMethod, Message } from "@bufbuild/protobuf";
 import { expired } from "../grpc/wire/request-head.ts";
@@ -26,39 +26,39 @@ import {
 import { anonymousRefused, credentialWanted, draining, outlived, type RpcStatus, statusFrom, unimplemented } from "./status.ts";
 import type { TurnBudget } from "./turn-budget.ts";
 
-/** Identifies a call in logs and in the audit. */
+/** Identifies a call in logs and in the audit log. */
 export interface CallName {
   readonly requestId: string;
   readonly service: string;
   readonly method: string;
 }
 
-/** The functions and settings that the chain needs. All functions are synchronous, and none may throw unless its comment allows it. */
+/** The functions and settings that the chain needs. All functions are synchronous and must not throw unless their comment allows it. */
 export interface ChainPorts {
   now(): Time;
-  /** Calls `act` after `delayMs`. The returned function cancels it. Does nothing if the delay exceeds the maximum of a timer. */
+  /** Calls `act` after `delayMs`. The returned function cancels the timer. Has no effect if the delay exceeds the maximum timer delay. */
   readonly later: (act: () => void, delayMs: number) => () => void;
   /** The time budget that all streams share in one turn of the event loop. */
   readonly turn: TurnBudget;
-  /** Identifies the caller. Returns a promise only if this requires waiting. Throws or rejects with WaymarkError `unauthenticated`. */
+  /** Identifies the caller. Returns a promise only if identification requires waiting. Throws or rejects with the WaymarkError `unauthenticated`. */
   identify(header: HeaderReader, peer: ConnectionPeer): Caller | Promise<Caller>;
   /** Maximum lengths of lists in requests, from the node's settings. */
   readonly listBounds: ListBounds;
-  /** Limits on registered names. If absent: the largest values that a node can be configured with. */
+  /** Limits on registered names. Defaults to the largest values that can be configured. */
   readonly bounds?: Parameters<typeof requestCheckOf>[1];
-  /** The operations that callers without a credential may perform. Default: all. */
+  /** The operations that callers without a credential may perform. Defaults to all operations. */
   readonly anonymous?: "none" | "read" | "all";
   /** Services that always require a credential, regardless of `anonymous`. */
   readonly knownOnly?: ReadonlySet<string> | undefined;
-  /** Prefix of the ids generated for calls without a request id. It is unique to this process. */
+  /** Prefix of the ids generated for calls without a request id. The prefix is unique to this process. */
   readonly idPrefix: string;
   /** Counters and latencies of completed calls. */
   readonly metrics: Pick<Metrics, "counter" | "histogram">;
-  /** Called when a handler threw something other than a WaymarkError. It must log the error with its stack. */
+  /** Called when a handler threw an error other than a WaymarkError. It must log the error with its stack. */
   onBug(fault: unknown, call: CallName): void;
-  /** Consumes rate limit tokens of the caller, or throws `discovery_rate_limited`. Absent when no limit is set. */
+  /** Consumes the caller's rate limit tokens, or throws `discovery_rate_limited`. Absent when no limit is configured. */
   limit?: ((caller: Caller, cost: CallCost, monoMs: number) => void) | undefined;
-  /** Called for the audit when a caller could not be identified, or was not permitted to make the call. */
+  /** Called for the audit log when a caller could not be identified or was not permitted to make the call. */
   onRefused?: ((refusal: RefusedCall) => void) | undefined;
   /** Present only when calls must be logged at debug level. */
   onCall?: ((call: CallName & { readonly address: string }) => void) | undefined;
@@ -79,23 +79,22 @@ export type HeaderReader = (name: string) => string | undefined;
 export interface CallArrival extends ConnectionPeer {
   readonly transport: string;
   readonly encoding: string;
-  /** Milliseconds until the client's deadline, ≤ 0 when it has passed. Undefined when the client set none. */
+  /** Milliseconds until the client's deadline, or ≤ 0 when the deadline has passed. Undefined when the client set no deadline. */
   readonly timeoutMs: number | undefined;
   readonly header: HeaderReader;
   /**
-   * Whether the call has already used its rate limit token. A transport that decodes requests itself sets it to false, and `judgeHeaders`
-   * then uses the token, so that requests from callers over their limit are not decoded. Absent: the token is used when the complete
-   * request has arrived.
+   * Whether the call has already used its rate limit token. A transport that decodes requests itself sets this to false. `judgeHeaders` then uses the
+   * token, so that requests from callers over their limit are not decoded. If absent, the token is used when the complete request has arrived.
    */
   isLimited?: boolean;
   /**
-   * The error with which `judgeHeaders` rejected the caller for exceeding its limit. The call is answered with this error, even if there
-   * is another error.
+   * The error with which `judgeHeaders` rejected the caller because it exceeded its limit. The call is answered with this error even if there is
+   * another error.
    */
   overLimit?: WaymarkError;
   /**
-   * Calls `expire` when the deadline passes before the call is over. The returned function cancels it; undefined when the transport cancels
-   * it itself. Used when a response requires waiting.
+   * Calls `expire` when the deadline passes before the call has ended. The returned function cancels the timer. It is undefined when the transport
+   * cancels the timer itself. Used only when a response requires waiting.
    */
   onDeadline(expire: () => void): (() => void) | undefined;
   /** Calls `gone` when the client cancels the call or its connection closes. `gone` may also be called after the response. */
@@ -109,7 +108,7 @@ export interface UnaryExchange {
   fail(status: RpcStatus, requestId: string): void;
 }
 
-/** An admitted stream, with its request if it has exactly one. */
+/** An admitted stream, including its request if there is exactly one. */
 export interface AdmittedStream {
   readonly context: CallContext;
   readonly request: Message | undefined;
@@ -123,12 +122,12 @@ export function sentRequestId(header: HeaderReader): string | undefined {
   return sent !== undefined && REQUEST_ID.test(sent) ? sent : undefined;
 }
 
-/** The part of the chain that all methods share: the ports, and whether the server drains. */
+/** The part of the chain that all methods share: the ports, and whether the server is draining. */
 export class CallChain {
   readonly ports: ChainPorts;
-  /** Returns the limits for the contents of a request type. */
+  /** Returns the content limits for a request type. */
   readonly planOf: (desc: DescMessage) => MessageShapePlan;
-  /** Open streams whose callers were authenticated by a credential. Call `check` when credentials have changed. */
+  /** Open streams whose callers were authenticated with a credential. `check` must be called when credentials have changed. */
   readonly knownStreams: KnownStreams;
   readonly #leavers = new Set<(error: WaymarkError) => void>();
   #isDraining = false;
@@ -144,7 +143,7 @@ export class CallChain {
     return this.#isDraining;
   }
 
-  /** Returns the id of a call: the id that the client sent, or a new one. */
+  /** Returns the id of a call: the id that the client sent, or a new id. */
   requestId(header: HeaderReader): string {
     return sentRequestId(header) ?? `${this.ports.idPrefix}-${(++this.#idCount).toString(36)}`;
   }
@@ -154,7 +153,7 @@ export class CallChain {
     return statusFrom(thrown, (fault) => this.ports.onBug(fault, call));
   }
 
-  /** Rejects new calls with `draining` from now on. Open calls continue; functions registered with `onDrain` are called. */
+  /** Rejects new calls with `draining` from now on. Open calls continue. Functions registered with `onDrain` are called. */
   drain(): void {
     this.#isDraining = true;
     const leavers = [...this.#leavers];
@@ -163,8 +162,8 @@ export class CallChain {
   }
 
   /**
-   * Registers `leave`, which is called once when the server drains, for streams that otherwise only their client would end. Returns a
-   * function that removes it.
+   * Registers `leave`, which is called once when the server drains. It is for streams that would otherwise be ended only by their client. Returns a
+   * function that removes `leave`.
    */
   onDrain(leave: (error: WaymarkError) => void): () => void {
     this.#leavers.add(leave);
@@ -172,10 +171,10 @@ export class CallChain {
   }
 
   /**
-   * Identifies the caller, and reports a rejection to the ports. Throws or rejects with WaymarkError `unauthenticated`, including when
-   * the caller has no credential, the settings require one, and the call is not open to everyone.
+   * Identifies the caller and reports a rejection to the ports. Throws or rejects with the WaymarkError `unauthenticated`. This includes callers
+   * without a credential if the settings require one and the call is not open to all callers.
    */
-  // HOT: once per request; a caller that is identified synchronously needs no promise.
+  // HOT: runs once per request. A caller that is identified synchronously does not need a promise.
   identify(
     from: Pick<CallArrival, "header" | "address" | "certificate">,
     call: CallName,
@@ -202,7 +201,7 @@ export class CallChain {
     throw thrown;
   }
 
-  /** Returns the chain of one method. Without a handler, it answers `unimplemented`. */
+  /** Returns the chain of one method. Without a handler, the chain answers `unimplemented`. */
   method(desc: DescMethod, handler: MethodHandler | undefined): MethodChain {
     return new MethodChain(this, desc, handler);
   }
@@ -210,7 +209,7 @@ export class CallChain {
 
 interface CallCounts {
   readonly ended: Pick<MetricSeries, "inc">;
-  /** Undefined for streams: their duration is not a latency of this node. */
+  /** Undefined for streams, because their duration is not a latency of this node. */
   readonly latency: Pick<Histogram, "observe"> | undefined;
 }
 
@@ -225,11 +224,11 @@ export class MethodChain {
   readonly #chain: CallChain;
   readonly #ports: ChainPorts;
   readonly #requiredAccess: RequiredAccess;
-  /** Returns the error for callers without a credential, whatever their roles. Undefined when no credential is required. */
+  /** Returns the error for callers without a credential, regardless of their roles. Returns undefined when no credential is required. */
   readonly #wantsCredential: (() => WaymarkError) | undefined;
   /** Undefined when no limit applies to this method. */
   readonly #limit: ((context: CallContext) => void) | undefined;
-  /** Keyed by transport, encoding and code. */
+  /** Completed calls, keyed by transport, encoding and code. */
   readonly #counts = new Map<string, CallCounts>();
 
   constructor(chain: CallChain, desc: DescMethod, handler: MethodHandler | undefined) {
@@ -258,8 +257,8 @@ export class MethodChain {
   }
 
   /**
-   * Returns the error if the bytes of a request must not be decoded: its service has no room for the message now, or the decoded message
-   * would be far too large.
+   * Returns an error if a request must not be decoded: its service currently has no room for the message, or the decoded message would be far too
+   * large.
    */
   requestFault(bytes: Uint8Array, encoding: "json" | "proto"): WaymarkError | undefined {
     const crowded = this.handler?.kind === "unary" ? this.handler.refuseEarly?.(bytes.length) : undefined;
@@ -268,7 +267,7 @@ export class MethodChain {
     return encoding === "proto" ? protobufFault(plan, bytes) : jsonFault(plan, bytes);
   }
 
-  /** Identifies the caller, and throws `draining` when the server drains. Throws or rejects to reject the call. */
+  /** Identifies the caller, and throws `draining` while the server is draining. Throws or rejects to reject the call. */
   #identify(arrival: CallArrival, requestId: string): Caller | Promise<Caller> {
     const { isForEverybody } = this.#requiredAccess;
     if (this.#chain.isDraining && !isForEverybody) throw draining();
@@ -276,8 +275,8 @@ export class MethodChain {
   }
 
   /**
-   * Performs the checks between identifying the caller and running the handler. Returns the request, which is decoded last and only if the
-   * headers permit the call. Throws WaymarkError to reject the call; `finish` must still be called.
+   * Performs the checks between identifying the caller and running the handler. Returns the request. It is decoded last, and only if the headers
+   * permit the call. Throws a WaymarkError to reject the call. `finish` must still be called.
    */
   #admit<T extends object | undefined>(
     context: CallContext,
@@ -296,7 +295,7 @@ export class MethodChain {
     return read;
   }
 
-  /** Whether access depends on the namespace in the request, because the caller is an owner. */
+  /** Returns whether access depends on the namespace in the request because the caller is an owner. */
   #isDecidedByRequest(caller: Caller): boolean {
     return this.#requiredAccess.ownerOf !== undefined && isOwner(caller);
   }
@@ -321,9 +320,9 @@ export class MethodChain {
   }
 
   /**
-   * Returns the error if a call would be rejected regardless of its request, and undefined if the request decides. It is called when a
-   * request does not arrive in one piece, or is decoded before it reaches the chain, so that nothing is stored or decoded for a caller
-   * without permission. It counts and records nothing, because the rejected call itself is counted and recorded.
+   * Returns an error if a call would be rejected regardless of its request, or undefined if the result depends on the request. This function is
+   * called when a request does not arrive in one piece or is decoded before it reaches the chain, so that data from a caller without permission is
+   * neither stored nor decoded. The function does not count or record the rejection, because the rejected call itself is counted and recorded.
    */
   judgeHeaders(arrival: CallArrival): WaymarkError | undefined | Promise<WaymarkError | undefined> {
     if (this.handler === undefined) return unimplemented(this.path);
@@ -355,7 +354,7 @@ export class MethodChain {
     return undefined;
   }
 
-  /** Returns the id of an arriving call: the id that the client sent, or a new one. */
+  /** Returns the id of an arriving call: the id that the client sent, or a new id. */
   requestId(arrival: CallArrival): string {
     const requestId = this.#chain.requestId(arrival.header);
     this.#ports.onCall?.({ requestId, service: this.service, method: this.name, address: arrival.address });
@@ -363,7 +362,7 @@ export class MethodChain {
   }
 
   /** Runs a unary call to its end. A `request` that is a WaymarkError means that its bytes could not be read. */
-  // HOT: once per request; a synchronous response needs no promise, timer or closure.
+  // HOT: runs once per request. A synchronous response does not need a promise, timer or closure.
   unary(request: SentRequest, exchange: UnaryExchange): void {
     const time = this.#ports.now();
     const requestId = this.requestId(exchange.arrival);
@@ -423,7 +422,7 @@ export class MethodChain {
       isOpen = false;
       forget?.();
       if (response === undefined) {
-        // Here the handler checks the owner, not the chain, so the rejection has not been recorded yet.
+        // For this call, the handler checks the owner instead of the chain, so the rejection has not been recorded yet.
         const isDenied = thrown instanceof WaymarkError && thrown.reason === "discovery_access_denied";
         if (this.#requiredAccess.isForOwners && isDenied) this.#reportRefused(thrown, context.caller, context.requestId);
         return this.#refuse(thrown, exchange, context.requestId, context.time);
@@ -449,13 +448,13 @@ export class MethodChain {
     );
   }
 
-  /** Identifies the caller of an open stream again. Throws or rejects when its credential is no longer valid; the rejection is recorded. */
+  /** Identifies the caller of an open stream again. Throws or rejects when the credential is no longer valid. The rejection is recorded. */
   identifyAgain(arrival: CallArrival, requestId: string): Caller | Promise<Caller> {
     const call = { requestId, service: this.service, method: this.name };
     return this.#chain.identify(arrival, call, this.#requiredAccess.isForEverybody);
   }
 
-  /** Admits a stream. Throws or rejects to reject it. `sent` is its request, if it has exactly one. */
+  /** Admits a stream. Throws or rejects to reject the stream. `sent` is the stream's request, if there is exactly one. */
   admitStream(arrival: CallArrival, requestId: string, sent?: SentRequest): AdmittedStream | Promise<AdmittedStream> {
     const admit = (caller: Caller): AdmittedStream => {
       const context = { caller, time: this.#ports.now(), requestId };
@@ -506,8 +505,8 @@ export class MethodChain {
   }
 
   /**
-   * Calls `expire` when the credential of the stream's caller expires. The returned function cancels it. Undefined for a credential that
-   * never expires.
+   * Calls `expire` when the credential of the stream's caller expires. The returned function cancels the timer. Returns undefined for a credential
+   * that never expires.
    */
   onCredentialEnd({ caller, time }: CallContext, expire: (error: WaymarkError) => void): (() => void) | undefined {
     const { untilWallMs } = caller;
@@ -529,7 +528,7 @@ export class MethodChain {
     return this.#chain.onDrain(leave);
   }
 
-  /** Counts a call that is over. `code` is the gRPC code: 0 for OK, and 1 for a call that the client cancelled. */
+  /** Counts a call that has ended. `code` is the gRPC code: 0 for OK, and 1 for a call that the client cancelled. */
   finish({ transport, encoding }: CallArrival, began: Time, code: number): void {
     const key = `${transport}/${encoding}/${code}`;
     let counts = this.#counts.get(key);
@@ -546,17 +545,14 @@ export class MethodChain {
   }
 }
 
-/**
- * Returns the error that `judgeHeaders` caught. Other errors are bugs: they are ignored here, and occur again and are recorded when the
- * call runs.
- */
+/** Returns the error if `judgeHeaders` can report it. Other errors are bugs: they are ignored, occur again when the call runs, and are then recorded. */
 function asRefusal(thrown: unknown): WaymarkError | undefined {
   return thrown instanceof WaymarkError ? thrown : undefined;
 }
 
 /**
- * Returns a function that consumes the caller's rate limit tokens. Callers with the role of the method are not limited, so that a flood
- * cannot lock operators out.
+ * Returns a function that consumes the caller's rate limit tokens. Callers with the method's role are not limited, so that a flood of calls cannot
+ * lock out operators.
  */
 function limitOf(
   { limit }: ChainPorts,

@@ -25,13 +25,13 @@ export interface GrpcListenerOptions extends ListeningPort {
   readonly tls?: ListenerTlsFiles | undefined;
   readonly limits: GrpcLimits;
   readonly log: Pick<Log, "info" | "warn">;
-  /** Shared by all listeners of a node. Default: a new inflater. */
+  /** Shared by all listeners of a node. Defaults to a new inflater. */
   readonly inflater?: Inflater | undefined;
   /** Counts connections that were rejected ("limit"), closed by the guard, or whose TLS handshake failed. */
   readonly onCut?: ((reason: CutReason | "limit" | "handshake") => void) | undefined;
 }
 
-/** Binds the port and serves. If it cannot bind, rejects with a message that names host:port. */
+/** Binds the port and serves. If it cannot bind, rejects with a message that includes host:port. */
 export async function startGrpcListener(options: GrpcListenerOptions): Promise<GrpcListener> {
   const { chain, limits, log, onCut } = options;
   const server = new GrpcServer({
@@ -75,7 +75,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
   }
 }
 
-/** Time for the "close" events of destroyed sockets, in ms. */
+/** Maximum wait for the "close" events of destroyed sockets, in ms. */
 const CLOSE_MS = 1_000;
 
 export class GrpcListener {
@@ -91,12 +91,12 @@ export class GrpcListener {
     this.acceptor = acceptor;
   }
 
-  /** Sets the health status. It is NOT_SERVING until this is called with true. */
+  /** Sets the health status. The status is NOT_SERVING until this function is called with true. */
   setServing(isServing: boolean): void {
     this.#options.health.setServing(isServing && !this.#options.chain.isDraining);
   }
 
-  /** Sets the health status to NOT_SERVING, and rejects new calls with `draining`. Open calls continue. */
+  /** Sets the health status to NOT_SERVING and rejects new calls with `draining`. Open calls continue. */
   drain(): void {
     this.#options.health.setServing(false);
     this.#options.chain.drain();
@@ -113,8 +113,8 @@ export class GrpcListener {
   async #stop(deadlineMs: number): Promise<void> {
     this.drain();
     this.acceptor.close();
-    this.#options.health.end(draining()); // Otherwise only the clients would end these watches.
-    // Connections that are open after the deadline are closed below, and not counted as violations.
+    this.#options.health.end(draining()); // Otherwise, only the clients would end these watches.
+    // Connections that are still open after the deadline are closed below and are not counted as violations.
     this.#server.drain(Number.POSITIVE_INFINITY);
     await this.acceptor.allClosed(deadlineMs);
     for (const socket of this.acceptor.sockets) socket.destroy();

@@ -1,4 +1,4 @@
-/** Makes methods of the gRPC server from the services: decodes requests, passes them through the chain, and encodes responses. */
+/** Creates the gRPC server's methods from the services: they decode requests, pass them through the chain, and encode responses. */
 import { type DescMessage, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import type { GrpcMethod, MethodCall, RequestReceiver } from "../grpc/server/method.ts";
 import type { AssemblyBounds, WriteCallback } from "../grpc/wire/message-reader.ts";
@@ -14,7 +14,9 @@ import { type SentRequest, UndecodedRequest } from "./request-shape/plan.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
 import { RequestStream, SourceStream, type StreamExchange } from "./streams.ts";
 
-/** For a service with its own request limit: how many incomplete requests of the maximum size may be buffered, over all connections. */
+/**
+ * For a service with its own request limit, the maximum number of incomplete requests of the maximum size that are buffered across all connections.
+ */
 const MAX_HELD_REQUESTS = 1_024;
 
 /** Returns one method for each rpc of the services. */
@@ -29,7 +31,7 @@ function boundsOf(maxMessageBytes: number): AssemblyBounds {
   return { maxMessageBytes, maxBufferedBytes: MAX_HELD_REQUESTS * maxMessageBytes, bufferedBytes: 0 };
 }
 
-/** Converts a status to the form that gRPC sends. */
+/** Converts a status to the form used by gRPC. */
 export function grpcStatus(status: RpcStatus): GrpcStatus {
   return { code: status.code, message: status.message, details: statusBytes(status) };
 }
@@ -79,7 +81,7 @@ function listenerOf(stream: RequestStream, method: MethodChain): RequestReceiver
 }
 
 /** Returns the message, or the error if its bytes are invalid or too large to decode. */
-// HOT: once per request.
+// HOT: runs once per request.
 function decoded(method: MethodChain, bytes: Uint8Array): Message | WaymarkError {
   const desc = method.desc.input;
   const crowded = method.requestFault(bytes, "proto");
@@ -93,7 +95,7 @@ function decoded(method: MethodChain, bytes: Uint8Array): Message | WaymarkError
 
 const NOTHING = () => {};
 
-// HOT: once per call.
+// HOT: runs once per call.
 class GrpcExchange implements CallArrival, UnaryExchange, StreamExchange {
   readonly transport = "grpc";
   readonly encoding = "proto";
@@ -122,7 +124,7 @@ class GrpcExchange implements CallArrival, UnaryExchange, StreamExchange {
     return this.#call.timeoutMs;
   }
 
-  /** Returns undefined because the timer of the call ends with the call. */
+  /** Returns undefined because the call's timer ends with the call. */
   onDeadline(expire: () => void): undefined {
     this.#expire = expire;
     this.#listen();
@@ -138,7 +140,7 @@ class GrpcExchange implements CallArrival, UnaryExchange, StreamExchange {
     this.#call.onCancelled((why) => (why === "deadline" ? this.#expire : this.#gone)());
   }
 
-  /** Returns the request id only to a client that sent one: a separate block of headers for each call costs 1 µs. */
+  /** Returns the request id only to clients that sent one, because a separate header block for each call costs 1 µs. */
   begin({ requestId }: CallContext): void {
     this.#call.sendMetadata(sentRequestId(this.header) === undefined ? undefined : idMetadata(requestId));
   }
@@ -186,8 +188,8 @@ function idMetadata(requestId: string): GrpcMetadata {
 const NO_BYTES: Uint8Array = new Uint8Array();
 const last = { message: NO_BYTES, frame: NO_BYTES };
 
-// HOT: bench/watch.ts; identical watches get the same bytes one after the other, and a separate frame for each cost a seventh of the
-// throughput.
+// HOT: see bench/watch.ts. Identical watches receive the same bytes one after another, and a separate frame for each would reduce the throughput by a
+// seventh.
 function sharedFrame(message: Uint8Array): Uint8Array {
   if (message !== last.message) {
     last.message = message;

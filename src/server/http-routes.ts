@@ -1,6 +1,6 @@
 /**
- * The GET routes of the HTTP edge: the node's own routes, and the routes of its services. It opens no socket; `server/edge/listener.io.ts`
- * sends the responses.
+ * The GET routes of the HTTP edge: the node's own routes, and the routes of its services. This file does not open a socket.
+ * `server/edge/listener.io.ts` sends the responses.
  */
 import { type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { base64Encode } from "@bufbuild/protobuf/wire";
@@ -17,7 +17,7 @@ import { type RpcStatus, refusal } from "./status.ts";
 export interface ReadyCheck {
   readonly name: string;
   readonly ok: boolean;
-  /** Explanation for people. If not ok, it contains the reason. */
+  /** Explanation for people. If the subsystem is not ok, this text contains the reason. */
   readonly detail: string;
 }
 
@@ -28,16 +28,16 @@ export interface ReadinessReport {
 
 /** The node's own data, in addition to its services. */
 export interface HttpSources {
-  /** Access to the routes without their own policy: everyone, callers with a credential, or none. */
+  /** Access to the routes without their own policy: all callers, callers with a credential, or no callers. */
   readonly metricsAccess: "on" | "authenticated" | "off";
   /**
-   * Whether the main part of the node works, if another thread answers these requests. Absent: the thread that answers is the whole node.
+   * Whether the main part of the node is working, if another thread answers these requests. Absent if the answering thread is the whole node.
    */
   isAlive?(): boolean;
   readiness(): ReadinessReport | Promise<ReadinessReport>;
   /** Returns the metrics as text, in the format that the `Accept` header requests. */
   scrape(accept: string): Promise<{ readonly contentType: string; readonly body: string }>;
-  /** Returns the node's settings with their sources. Secrets are masked. */
+  /** Returns the node's settings and their sources. Secrets are masked. */
   settings(): JsonValue;
   /** Returns the state of the journal. Undefined when the node runs without a journal. */
   persistence(): JsonValue | undefined | Promise<JsonValue>;
@@ -45,7 +45,7 @@ export interface HttpSources {
 
 export interface HttpRequest {
   readonly method: string;
-  /** Path and query as sent. */
+  /** Path and query string as sent. */
   readonly target: string;
   readonly arrival: CallArrival;
 }
@@ -63,14 +63,14 @@ const MAX_QUERY_CHARS = 4096;
 const MAX_PARAMETERS = 16;
 const JSON_TYPE = "application/json; charset=utf-8";
 
-/** A response without its `route`. Routes and errors return this form. */
+/** A response without its `route`. Routes and errors return responses in this form. */
 export type RouteResponse = Omit<HttpResponse, "route">;
 
 /** A row of the route table. */
 interface PathRow {
   readonly parameters: readonly string[];
   readonly isScraped?: true | undefined;
-  /** The role that the caller must have. Routes of a service check the same role as its rpc. */
+  /** The role that the caller must have. A service route requires the same role as its rpc. */
   readonly role?: MeshRole;
   readonly answer: (parameters: RouteParameters, request: HttpRequest) => RouteResponse | Promise<RouteResponse>;
 }
@@ -82,12 +82,12 @@ const unimplemented = (parameters: readonly string[] = [], why = "is not impleme
   },
 });
 
-/** The error if no service provides the summary route. */
+/** The error that is returned if no service provides the summary route. */
 const NO_SUMMARIES = "requires a node with summaries: set summary.keys on that node (docs/guides/regions.md)";
 
 const PAGE = ["limit", "page_token"] as const;
 
-/** Routes of services that are not implemented yet. */
+/** Routes for services that are not implemented yet. */
 const LATER: Readonly<Record<string, PathRow>> = {
   "/discovery/summary": unimplemented(["scope", "namespace", "service_id", ...PAGE], NO_SUMMARIES),
   "/routing/trace": unimplemented(["destination"]),
@@ -105,7 +105,7 @@ const LATER: Readonly<Record<string, PathRow>> = {
 /** Routes in `LATER` that nodes with summaries provide. Resolvers have no summaries. */
 const OPTIONAL_PATHS: ReadonlySet<string> = new Set(["/discovery/summary"]);
 
-/** Returns the node's own routes, which have no rpc. */
+/** Returns the node's own routes, which do not have an rpc. */
 function nodeRows(sources: HttpSources): Readonly<Record<string, PathRow>> {
   return {
     "/healthz": { parameters: [], answer: () => aliveAnswer(sources.isAlive?.() !== false) },
@@ -164,7 +164,7 @@ export class HttpRoutes {
       (service.routes ?? []).map((route): [string, PathRow] => [route.path, rowOf(route, service, chain)]),
     );
     const providedPaths = new Set(serviceRows.map(([path]) => path));
-    // A route that only some nodes provide keeps its `LATER` row on the other nodes.
+    // Nodes that do not provide an optional route keep its `LATER` row.
     const later = Object.entries(LATER).filter(([path]) => !(OPTIONAL_PATHS.has(path) && providedPaths.has(path)));
     const rows = [...later, ...Object.entries(nodeRows(sources)), ...serviceRows];
     this.#rows = new Map(rows);
@@ -191,8 +191,8 @@ export class HttpRoutes {
   }
 
   /**
-   * Checks the caller of a route. An invalid credential is rejected even if none is required. Otherwise its sender would believe that it
-   * was authenticated.
+   * Checks the caller of a route. An invalid credential is rejected even if none is required. Otherwise, the sender would believe that it was
+   * authenticated.
    */
   async #checkCaller(path: string, { role }: PathRow, arrival: CallArrival): Promise<void> {
     const caller = await this.#chain.identify(arrival, this.#nameOf(path, arrival));
@@ -226,7 +226,7 @@ const HTTP_STATUS: Readonly<Record<ErrorCode, number>> = {
   [CODES.UNAUTHENTICATED]: 401,
 };
 
-/** Returns an error as the JSON of a Connect error, so that one client can read both. */
+/** Returns an error as Connect error JSON, so that one client can read the errors of routes and rpcs. */
 export function errorAnswer(status: RpcStatus, httpStatus = HTTP_STATUS[status.code]): RouteResponse {
   const details = status.details.map(({ desc, value }) => ({
     type: desc.typeName,
@@ -253,8 +253,8 @@ function json(status: number, value: JsonValue): RouteResponse {
 }
 
 /**
- * Returns a response that clients may cache but must revalidate. While it is unchanged, the response is 304 without a body. `mark`: the
- * value from which the ETag is computed, if not from `value`.
+ * Returns a response that clients may cache but must revalidate. While the value is unchanged, the response is 304 without a body. `mark` is the
+ * value from which the ETag is computed. Defaults to `value`.
  */
 function tagged({ header }: CallArrival, value: JsonValue, mark = { of: value, isWeak: false }): RouteResponse {
   const answer = json(200, value);
@@ -262,7 +262,7 @@ function tagged({ header }: CallArrival, value: JsonValue, mark = { of: value, i
   const etag = mark.isWeak ? `W/${opaque}` : opaque;
   const headers = { "cache-control": "private, no-cache", vary: "authorization, x-api-key", etag };
   const known = (header("if-none-match") ?? "").split(",").map((tag) => tag.trim().replace(/^W\//, ""));
-  // An empty list of pieces sets no content-length: a 304 must not declare a length of 0 for content that has bytes.
+  // An empty list of pieces does not set content-length, because a 304 must not declare a length of 0 for nonempty content.
   return known.includes(opaque) || known.includes("*") ? { ...answer, status: 304, headers, body: [] } : { ...answer, headers };
 }
 

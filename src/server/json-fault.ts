@@ -1,4 +1,4 @@
-/** Finds the error in an invalid JSON request: the path of the first invalid field, and the reason. Runs only after decoding has failed. */
+/** Finds the error in an invalid JSON request: the path of the first invalid field, and the reason. It runs only after decoding has failed. */
 import {
   type DescEnum,
   type DescField,
@@ -12,10 +12,10 @@ import type { FieldViolation } from "../lib/errors.ts";
 import { findDuplicateKey } from "../lib/formats/json-lines.ts";
 
 const MAX_SHOWN_CHARS = 80;
-/** Maximum depth of a request. The parser has already rejected deeper requests. */
+/** Maximum depth of a request. The parser already rejects deeper requests. */
 const MAX_DEPTH = 100;
 
-/** Returns the first error in the JSON text of a request. Undefined when the text alone is valid. Cost: a second parse. */
+/** Returns the first error in the JSON text of a request. Returns undefined when the text itself is valid. The cost is a second parse. */
 export function findJsonFault(desc: DescMessage, text: string): FieldViolation | undefined {
   let value: JsonValue;
   try {
@@ -27,7 +27,7 @@ export function findJsonFault(desc: DescMessage, text: string): FieldViolation |
   return repeatedName(text) ?? faultOfMessage(desc, value, "", 0);
 }
 
-/** Returns the error for a field name that occurs twice in one object. A JSON parser keeps the last value. */
+/** Returns the error for a field name that occurs twice in one object. A JSON parser would keep the last value. */
 function repeatedName(text: string): FieldViolation | undefined {
   const found = findDuplicateKey(text);
   if (found === undefined) return undefined;
@@ -54,8 +54,8 @@ function fieldOf(desc: DescMessage, key: string): DescField | undefined {
 }
 
 /**
- * Returns the error for a field that is given under both of its names, or for two fields of which only one can be set. The parser does
- * not report the location of these errors.
+ * Returns the error for a field that is set under both of its names, or for two fields of which only one can be set. The parser does not report the
+ * location of these errors.
  */
 function conflictingFields(desc: DescMessage, value: JsonObject, path: string): FieldViolation | undefined {
   const used = new Map<DescField | DescOneof, string>();
@@ -118,7 +118,7 @@ function unknownField(desc: DescMessage, key: string, path: string): FieldViolat
   return { field: joined(path, shown(key)), description: `unknown field of ${desc.name}` };
 }
 
-/** Returns the error that decoding the value reports. `choices`: the enum of the value, if it has one. */
+/** Returns the error that occurs when the value is decoded. `choices` is the enum of the value, if any. */
 function faultOfWhole(desc: DescMessage, value: JsonValue, path: string, choices?: DescEnum): FieldViolation | undefined {
   try {
     fromJson(desc, value, { ignoreUnknownFields: false });
@@ -130,13 +130,13 @@ function faultOfWhole(desc: DescMessage, value: JsonValue, path: string, choices
   }
 }
 
-/** The JSON forms of well-known types. For these types the parser's message contains only the received value. */
+/** The expected JSON forms of well-known types. For these types the parser's message contains only the received value. */
 const WELL_KNOWN: Readonly<Record<string, string>> = {
   "google.protobuf.Duration": 'a duration in seconds such as "1.5s"',
   "google.protobuf.Timestamp": 'a time such as "2026-01-31T12:00:00Z"',
 };
 
-/** Returns the parser's message without the type path, which the field path replaces. */
+/** Returns the parser's message without the type path, which is replaced by the field path. */
 function parserMessage(error: unknown, choices: DescEnum | undefined): string {
   const text = error instanceof Error ? error.message : "unreadable";
   const words = /from JSON: (.*)$/s.exec(text)?.[1] ?? text;

@@ -1,6 +1,5 @@
 /**
- * Open streams of callers that were authenticated by a credential. When credentials change, all these streams are checked again in
- * batches.
+ * Open streams of callers that were authenticated with a credential. When credentials change, all these streams are checked again in batches.
  */
 
 export interface KnownStream {
@@ -15,7 +14,7 @@ export class KnownStreams {
   /** Calls `act` in a later turn of the event loop. */
   readonly #later: (act: () => void) => void;
   readonly #open = new Set<KnownStream>();
-  /** The streams that have not been checked yet. Undefined when all have been checked since the last change of credentials. */
+  /** The streams that have not been checked yet. Undefined when all streams have been checked since the last credential change. */
   #left: Iterator<KnownStream> | undefined;
 
   constructor(later: (act: () => void) => void) {
@@ -30,7 +29,7 @@ export class KnownStreams {
     this.#open.delete(stream);
   }
 
-  /** Checks all streams after a change of credentials. Restarts from the first stream if a check is in progress. */
+  /** Checks all streams after a credential change. Restarts with the first stream if a check is in progress. */
   check(): void {
     const isChecking = this.#left !== undefined;
     this.#left = this.#open.values();

@@ -1,4 +1,4 @@
-/** Renders the METRICS with their values and the metrics of the process as text for a Prometheus server. */
+/** Renders the METRICS and the metrics of the process as text for a Prometheus server. */
 import type * as Library from "prom-client";
 import type { Metric, MetricValueWithName, Registry, RegistryContentType } from "prom-client";
 import type { Histogram, MetricFamily, Metrics } from "../lib/metrics/metrics.ts";
@@ -9,22 +9,22 @@ export interface ScrapeResult {
   readonly body: string;
 }
 
-/** Renders the metrics. `accept` is the scraper's header. */
+/** Renders the metrics. `accept` is the scraper's `Accept` header. */
 export type MetricsScraper = (accept: string) => Promise<ScrapeResult>;
 
-/** The scraped metrics: of one thread, or their sum over several threads. */
+/** The metrics to scrape: the metrics of one thread, or the sum over several threads. */
 type ScrapedMetrics = Pick<Metrics | MetricsSum, "collect">;
 
 /**
- * Opens the scrape of one process. The values of `metrics` are read for each scrape, after `refresh` is done. prom-client collects the
- * metrics of the process (`process_*`, `nodejs_*`) from the first scrape of each format on. The library is loaded at the first scrape: with
- * its dependencies it is an eighth of a node's modules.
+ * Returns a function that renders the metrics of one process for a scrape. The values of `metrics` are read for each scrape, after `refresh` has
+ * completed. Starting with the first scrape in each format, prom-client collects the metrics of the process (`process_*`, `nodejs_*`). The library is
+ * loaded on the first scrape, because it accounts for an eighth of a node's modules, including its dependencies.
  */
 export function openScraper(metrics: ScrapedMetrics, refresh?: () => Promise<void>): MetricsScraper {
   const registries = new Map<RegistryContentType, Registry<RegistryContentType>>();
   return async (accept) => {
     const library = await import("prom-client");
-    // One registry per format: prom-client permanently renames counters when it writes OpenMetrics.
+    // Each format has its own registry, because prom-client permanently renames counters when it writes OpenMetrics.
     const contentType = accept.includes("application/openmetrics-text")
       ? library.Registry.OPENMETRICS_CONTENT_TYPE
       : library.Registry.PROMETHEUS_CONTENT_TYPE;
@@ -44,14 +44,14 @@ function buildRegistry({ Registry, collectDefaultMetrics }: typeof Library, cont
   return registry;
 }
 
-/** Returns the metrics as prom-client's registry reads them. The registry writes to `name`: for OpenMetrics it removes `_total`. */
+/** Returns the metrics as prom-client's registry reads them. The registry modifies `name`: for OpenMetrics, it removes `_total`. */
 function families(metrics: ScrapedMetrics) {
   let now = metrics.collect();
   return now.map(({ name, row }, at) => ({
     name,
     type: row.type,
     get() {
-      // The registry reads all families in one turn, in order: the first one collects for all.
+      // The registry reads all families in order in one turn, so the first family collects the values for all.
       if (at === 0) now = metrics.collect();
       const current = now[at];
       const values = current === undefined ? [] : valuesOf(this.name, current);

@@ -8,7 +8,7 @@ import type { ConnectionPeer } from "../policy/identity/tenants.ts";
 const known = new WeakMap<object, ConnectionPeer>();
 
 /**
- * Reads the peer of a connection. Call it once per connection, after the handshake. `connection`: the socket, or the object that represents
+ * Reads the peer of a connection. Must be called once per connection, after the handshake. `connection` is the socket or the object that represents
  * it.
  */
 export function identifyPeer(connection: object, socket: Socket): ConnectionPeer {
@@ -25,7 +25,7 @@ export function peerOf(connection: object): ConnectionPeer {
 
 const UNKNOWN_PEER: ConnectionPeer = { address: "", certificate: undefined };
 
-/** Returns the client's certificate. Undefined when the client presented none or none was requested. */
+/** Returns the client's certificate. Returns undefined when the client did not present a certificate or none was requested. */
 function certificateOf(socket: Socket): PeerCertificate | undefined {
   if (!(socket instanceof TLSSocket)) return undefined;
   const certificate = socket.getPeerX509Certificate();
@@ -35,7 +35,7 @@ function certificateOf(socket: Socket): PeerCertificate | undefined {
   return {
     isTrusted: true,
     alternativeNames: certificate.subjectAltName ?? "",
-    // With several common names the value is a list, and none of them identifies the caller.
+    // If there are several common names, the value is a list, and none of the names identifies the caller.
     commonName: typeof commonName === "string" ? commonName : "",
     expiresWallMs: certificate.validToDate.getTime(),
   };

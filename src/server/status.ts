@@ -1,4 +1,4 @@
-/** Converts a thrown value to a gRPC status: code, message and `google.rpc` details. All statuses are made here. */
+/** Converts a thrown value to a gRPC status: code, message and `google.rpc` details. All statuses are created in this file. */
 import { create, type DescMessage, type Message, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
@@ -8,13 +8,13 @@ import { type ErrorCode, type ErrorReason, failedInside, MAX_VIOLATIONS, REASONS
 /** `ErrorInfo.domain` of all errors. */
 const ERROR_DOMAIN = "waymark";
 
-/** The trailers must fit into the 8 KiB that a cautious client accepts: base64 of the details, the message, and the other fields. */
+/** The trailers (base64 details, message and other fields) must fit into the 8 KiB that a cautious client accepts. */
 const MAX_DETAILS_BYTES = 4_096;
 const MAX_MESSAGE_CHARS = 1_024;
 const MAX_TEXT_CHARS = 256;
 const MAX_METADATA = 16;
 
-/** One `google.rpc` detail, in the form that gRPC and Connect use. */
+/** One `google.rpc` detail, in the form used by gRPC and Connect. */
 export interface ErrorDetail {
   readonly desc: DescMessage;
   readonly value: Message;
@@ -24,14 +24,14 @@ export interface ErrorDetail {
 export interface RpcStatus {
   readonly code: ErrorCode;
   readonly reason: ErrorReason;
-  /** Well-formed, at most 1,024 characters, starts with the reason. */
+  /** The message is well-formed, has at most 1,024 characters, and starts with the reason. */
   readonly message: string;
   readonly details: readonly ErrorDetail[];
 }
 
 /**
- * Returns the status for a thrown value. A `WaymarkError` becomes its own status. Any other value is a bug: `onBug` gets it with its stack,
- * and the caller gets only an internal error.
+ * Returns the status for a thrown value. A `WaymarkError` is converted to the status that it defines. Any other value is a bug. `onBug` receives it
+ * with its stack trace, and the caller receives only an internal error.
  */
 export function statusFrom(thrown: unknown, onBug: (fault: unknown) => void): RpcStatus {
   if (thrown instanceof WaymarkError) return refusal(thrown);
@@ -39,8 +39,8 @@ export function statusFrom(thrown: unknown, onBug: (fault: unknown) => void): Rp
   return refusal(failedInside());
 }
 
-// HOT: the same few errors reject a flood (policy/limits/rate-limits.ts). Making and encoding a status for each call cost more than
-// answering it: 115 µs of CPU per rejected call, 70 µs per answered call.
+// HOT: during a flood of calls, the same few errors are used repeatedly (policy/limits/rate-limits.ts). Creating and encoding a status for each call
+// cost more than answering the call: 115 µs of CPU per rejected call, 70 µs per answered call.
 const floodStatuses = new WeakMap<WaymarkError, RpcStatus>();
 const floodBytes = new WeakMap<RpcStatus, Uint8Array>();
 
@@ -68,7 +68,7 @@ function remembered<K extends object, V>(known: WeakMap<K, V>, key: K, make: (ke
 }
 
 /**
- * Returns the bytes of `google.rpc.Status` for `grpc-status-details-bin`, at most 4 KiB. Violations beyond that are dropped from the end.
+ * Returns the bytes of `google.rpc.Status` for `grpc-status-details-bin`, at most 4 KiB. Violations that do not fit are dropped from the end.
  */
 export function statusBytes(status: RpcStatus): Uint8Array {
   return status.reason === "discovery_rate_limited" ? remembered(floodBytes, status, boundedBytes) : boundedBytes(status);
@@ -85,7 +85,7 @@ function encodeStatus(status: RpcStatus, details: readonly ErrorDetail[]): Uint8
   return toBinary(StatusSchema, create(StatusSchema, { code, message, details: details.map((d) => anyPack(d.desc, d.value)) }));
 }
 
-/** Shortens a detail so that all details fit: keeps the first 4 violations, each of at most 256 + 256 characters. */
+/** Shortens a detail so that all details fit. It keeps the first 4 violations, with at most 256 + 256 characters each. */
 function halved(detail: ErrorDetail): ErrorDetail {
   if (detail.desc !== BadRequestSchema) return detail;
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value has the type of its desc.
@@ -114,14 +114,14 @@ function detailsOf(error: WaymarkError): readonly ErrorDetail[] {
   return details;
 }
 
-/** Shortens a text to `maxChars` characters and makes it well-formed: a lone surrogate would make `encodeURI` of the trailer throw. */
+/** Shortens text to `maxChars` characters and makes it well-formed, because `encodeURI` would throw for a trailer with a lone surrogate. */
 function clip(text: string, maxChars: number): string {
   return (text.length <= maxChars ? text : `${text.slice(0, maxChars - 1)}…`).toWellFormed();
 }
 
-// Errors with which the chain rejects calls and ends streams.
+// The errors with which the chain rejects calls and ends streams.
 
-/** Time that a client of a draining server should wait before it retries on another node. */
+/** How long a client of a draining server should wait before it retries on another node. */
 const DRAIN_RETRY_MS = 1_000;
 
 /** Returns the error for a stream whose credential has expired. */
@@ -129,7 +129,7 @@ export function outlived(): WaymarkError {
   return new WaymarkError("unauthenticated", "the credential of this stream has expired; reopen the stream with a new credential");
 }
 
-/** Returns the error for a stream whose credential is no longer valid, or now identifies another caller. */
+/** Returns the error for a stream whose credential is no longer valid or now identifies another caller. */
 export function withdrawn(): WaymarkError {
   return new WaymarkError(
     "unauthenticated",
@@ -137,7 +137,7 @@ export function withdrawn(): WaymarkError {
   );
 }
 
-/** Returns the error for a call to a server that drains. */
+/** Returns the error for a call to a draining server. */
 export function draining(): WaymarkError {
   return new WaymarkError("draining", "this node is draining; retry on another node", { retryMs: DRAIN_RETRY_MS });
 }

@@ -15,33 +15,33 @@ import type { SentRequest } from "./request-shape/plan.ts";
 import type { RpcStatus } from "./status.ts";
 import { outlived, withdrawn } from "./status.ts";
 
-/** A stream of the transport. Operations on a closed stream do nothing. */
+/** A stream as provided by the transport. Operations on a closed stream do nothing. */
 export interface StreamExchange {
   readonly arrival: CallArrival;
-  /** Called when the stream is admitted: response headers may be sent. */
+  /** Called when the stream is admitted. Response headers may then be sent. */
   begin(context: CallContext): void;
   /**
    * Sends one response. Returns false when the caller should wait for `onceRoomy`. Throws when the response cannot be encoded or is too
    * large.
    */
   send(answer: Message | Uint8Array, taken?: WriteCallback): boolean;
-  /** Calls `goOn` when the stream is writable again. It is not called if the stream closes first. */
+  /** Calls `goOn` when the stream becomes writable again. `goOn` is not called if the stream closes first. */
   onceRoomy(goOn: () => void): void;
   /** Stops delivering requests until `resume`. */
   pause(): void;
   resume(): void;
-  /** Ends the stream with OK after the sent responses. */
+  /** Ends the stream with OK, after the responses that were already sent. */
   end(): void;
   fail(status: RpcStatus, requestId: string): void;
 }
 
-/** The common part of all streams: a stream is admitted, immediately or after a wait, and ends exactly once. */
+/** The common part of all streams. A stream is admitted, immediately or after a wait, and ends exactly once. */
 abstract class OpenStream implements KnownStream {
   protected readonly method: MethodChain;
   protected readonly exchange: StreamExchange;
   readonly #began: Time;
   readonly #requestId: string;
-  /** Undefined once the stream is over. */
+  /** Undefined once the stream has ended. */
   #whenOver: (() => void)[] | undefined = [];
   /** Undefined for a caller without a credential. */
   #knownCaller: Caller | undefined;
@@ -57,18 +57,18 @@ abstract class OpenStream implements KnownStream {
     return this.#whenOver === undefined;
   }
 
-  /** Called when the stream was admitted. May throw to reject it. */
+  /** Called when the stream is admitted. May throw to reject the stream. */
   protected abstract begin(context: CallContext, request: Message | undefined): void;
 
-  /** Called once when the stream is over, for any reason. */
+  /** Called once when the stream ends, for any reason. */
   protected abstract over(): void;
 
-  /** Ends the stream with OK after the sent responses. */
+  /** Ends the stream with OK, after the responses that were already sent. */
   end(): void {
     if (this.#over(0)) this.exchange.end();
   }
 
-  /** Ends the stream with the status for a thrown value. The transport also calls it when it cannot read a request. */
+  /** Ends the stream with the status for a thrown value. The transport also calls this method when it cannot read a request. */
   fail(thrown: unknown): void {
     if (this.isOver) return;
     const status = this.method.status(thrown, this.#requestId);
@@ -76,7 +76,7 @@ abstract class OpenStream implements KnownStream {
     this.exchange.fail(status, this.#requestId);
   }
 
-  /** Called by the transport when the client cancelled the stream or its connection is lost. */
+  /** Called by the transport when the client cancels the stream or its connection is lost. */
   gone(): void {
     this.#over(1);
   }
@@ -97,11 +97,11 @@ abstract class OpenStream implements KnownStream {
 
   #refused(thrown: unknown): void {
     if (!(thrown instanceof WaymarkError)) this.fail(thrown);
-    // Other errors do not prove that the credential is invalid: for example, too many credentials may be under verification.
+    // Other errors do not prove that the credential is invalid. For example, too many credentials may be awaiting verification.
     else if (thrown.reason === "unauthenticated") this.fail(withdrawn());
   }
 
-  /** Admits or rejects the stream. `request`: the request of a stream that has exactly one, or the error if it cannot be read. */
+  /** Admits or rejects the stream. `request` is the request of a stream that has exactly one, or the error if it cannot be read. */
   protected admit(request: SentRequest | undefined): void {
     this.#watchTime();
     try {
@@ -113,19 +113,19 @@ abstract class OpenStream implements KnownStream {
     }
   }
 
-  /** This is a separate method because its closure lives as long as a watch is open, and must not keep the request in memory. */
+  /** This is a separate method because its closure exists as long as a watch is open and must not keep the request in memory. */
   #watchTime(): void {
     const forget = this.exchange.arrival.onDeadline(() => this.fail(expired()));
-    // The first element of an array allocates room for seventeen (V8), and most streams have none.
+    // V8 allocates room for seventeen elements with the first element of an array, and most streams have none.
     if (forget !== undefined) this.whenOver(forget);
   }
 
   #wait(admitted: Promise<AdmittedStream>): void {
-    this.exchange.pause(); // Nothing is read before the caller is identified.
+    this.exchange.pause(); // Requests are read only after the caller is identified.
     admitted.then((known) => this.#goOn(known)).catch((thrown: unknown) => this.fail(thrown));
   }
 
-  /** Calls `act` when the stream is over, or immediately if it is over already. */
+  /** Calls `act` when the stream ends, or immediately if it has already ended. */
   protected whenOver(act: () => void): void {
     if (this.#whenOver === undefined) act();
     else this.#whenOver.push(act);
@@ -159,20 +159,20 @@ abstract class OpenStream implements KnownStream {
 }
 
 /**
- * A stream with one request and a source of responses. One response is in flight at a time; the next is pulled when HTTP/2 has accepted
- * the previous one.
+ * A stream with one request and a source of responses. One response is in flight at a time. The next response is pulled when HTTP/2 has accepted the
+ * previous response.
  */
 export class SourceStream extends OpenStream {
   #source: StreamSource | undefined;
   #isInFlight = false;
   #isPulling = false;
   #isWoken = false;
-  /** Whether it will be pulled in one of the next turns of the event loop. */
+  /** Whether the next response will be pulled in a later turn of the event loop. */
   #isWaiting = false;
   /** How the stream ends after the response in flight. */
   #ending: { readonly error: unknown } | undefined;
 
-  /** `request`: the request, or the error if it cannot be read. */
+  /** `request` is the request, or the error if it cannot be read. */
   open(request: SentRequest): void {
     this.admit(request);
   }
@@ -193,14 +193,14 @@ export class SourceStream extends OpenStream {
     this.#source?.close();
   }
 
-  /** Ends the stream after the response in flight, and stops pulling. */
+  /** Stops pulling, and ends the stream after the response in flight. */
   #endNext(error: unknown): void {
     if (this.isOver || this.#ending !== undefined) return;
     this.#ending = { error };
     if (!this.#isInFlight && !this.#isPulling) this.#finish(error);
   }
 
-  /** Pulls now, or after the other streams have had their turns. */
+  /** Pulls the next response now, or after other streams have had their turn. */
   #pullInTurn(): void {
     if (this.#isWaiting) return;
     const { turn } = this.method;
@@ -215,7 +215,7 @@ export class SourceStream extends OpenStream {
     });
   }
 
-  // HOT: once per change and watcher. A source may wake this stream inside its own `pull`: the loop handles this without recursion.
+  // HOT: runs once per change and watcher. A source may wake this stream inside its own `pull`. The loop handles this case without recursion.
   #pull(): void {
     if (this.isOver || this.#ending !== undefined) return;
     if (this.#isPulling || this.#isInFlight) {
@@ -260,11 +260,11 @@ export class SourceStream extends OpenStream {
   }
 }
 
-/** A stream of requests that is answered with one message or with many. */
+/** A stream of requests that is answered with one or many messages. */
 export class RequestStream extends OpenStream implements AnswerSink {
   #opened: { readonly listener: RequestListener<never>; readonly context: CallContext } | undefined;
 
-  /** `refusal`: the error if none of its requests can be read. */
+  /** `refusal` is the error if none of its requests can be read. */
   open(refusal?: WaymarkError): void {
     this.admit(refusal);
   }
@@ -285,7 +285,7 @@ export class RequestStream extends OpenStream implements AnswerSink {
   }
 
   /** Called by the transport with one request, or with the error if it cannot be decoded. */
-  // HOT: once per renewal.
+  // HOT: runs once per renewal.
   message(request: Message | WaymarkError): void {
     const opened = this.#opened;
     if (opened === undefined || this.isOver) return;

@@ -1,16 +1,16 @@
 /**
- * Limits the time that one event loop turn spends on streams whose clients read everything immediately. Without it, a snapshot of a large
- * catalog would block the event loop for as long as the socket accepts pages, as would hundreds of streams that open together.
+ * Limits the time that one event loop turn spends on streams whose clients read all data immediately. Without this limit, a snapshot of a large
+ * catalog would block the event loop for as long as the socket accepts pages, and so would hundreds of streams that open at the same time.
  */
 
 export interface TurnPorts {
   /** Monotonic ms. */
   readonly nowMs: () => number;
-  /** Runs its argument once when the current turn is over (setImmediate). */
+  /** Runs its argument once when the current turn has ended (setImmediate). */
   readonly onEnd: (act: () => void) => void;
 }
 
-/** Time limit per turn, in ms. It is enough for a few dozen pages of 16 KiB. */
+/** Time limit per turn, in ms. This time is enough for a few dozen pages of 16 KiB. */
 const MAX_MS = 2;
 
 export class TurnBudget {
@@ -23,7 +23,7 @@ export class TurnBudget {
     this.#ports = ports;
   }
 
-  /** Returns whether this turn has time left and no callback waits. If not, pass the callback to `wait`. */
+  /** Returns whether this turn has time left and no callback is waiting. If not, the callback must be passed to `wait`. */
   mayAct(): boolean {
     if (this.#endMonoMs === undefined) {
       this.#begin();
@@ -44,7 +44,7 @@ export class TurnBudget {
     return endMonoMs;
   }
 
-  /** Callbacks that are added while others run wait behind the callbacks that already wait. */
+  /** Callbacks that are added while other callbacks run are queued behind the callbacks that are already waiting. */
   #endTurn(): void {
     this.#endMonoMs = undefined;
     if (this.#waiting.length === 0) return;

@@ -1,4 +1,7 @@
-/** Caches plans by view and question, bounded in number and memory. A plan becomes invalid only when one of its dependencies changes (semantics.md, DNS). */
+/**
+ * Caches plans by view and question, with limits on their number and memory. A plan becomes invalid only when one of its dependencies changes
+ * (semantics.md, DNS).
+ */
 import { MAX_NEGATIVE_DNS_PLANS } from "../../lib/bounds.ts";
 import { tableSlot } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -16,17 +19,20 @@ import { keptBytes, planBytes, thinned } from "./plan-size.ts";
 
 export interface PlanCacheOptions {
   readonly settings: DnsSettings;
-  /** Returns numbers in [0, 1), to draw a part of a plan that is too large to cache. */
+  /** Returns random numbers in [0, 1), used to draw part of a plan that is too large to cache. */
   readonly random: () => number;
-  /** Memory limit in bytes. It applies to positive and to negative plans separately. At the limit, plans that were not used recently are evicted first. */
+  /**
+   * Memory limit in bytes. It applies separately to positive and negative plans. When the limit is reached, plans that were not used recently are
+   * evicted first.
+   */
   readonly planBytes: number;
-  /** Maximum number of negative plans; `MAX_NEGATIVE_DNS_PLANS` by default. */
+  /** Maximum number of negative plans. Defaults to `MAX_NEGATIVE_DNS_PLANS`. */
   readonly maxNegativePlans?: number | undefined;
-  /** Signs the plans of questions that request DNSSEC records. Absent: zones are not signed. */
+  /** Signs plans for questions that request DNSSEC records. If absent, zones are not signed. */
   readonly signer?: ZoneSigner | undefined;
 }
 
-/** A cached plan, with the data needed to answer from it again. */
+/** A cached plan with the data needed to reuse it. */
 export interface CachedPlan<P extends PreparedAnswer = PreparedAnswer> {
   /** Undefined after the plan is prepared, unless other plans are built from it. */
   readonly plan: AnswerPlan | undefined;
@@ -36,14 +42,17 @@ export interface CachedPlan<P extends PreparedAnswer = PreparedAnswer> {
 }
 
 /**
- * Number of answers drawn from one sample of a name with many entries. A plan costs as much as about a hundred answers, and a sample has about forty entries.
+ * Number of answers drawn from one sample of a name with many entries. Building a plan costs as much as about a hundred answers, and a sample has
+ * about forty entries.
  */
 const ANSWERS_PER_SAMPLE = 16;
-/** Number of answers drawn from one part of a plan that is too large to cache. Building such a plan creates megabytes of text in about 0.1 s. */
+/**
+ * Number of answers drawn from one part of a plan that is too large to cache. Building such a plan needs about 0.1 s and creates megabytes of text.
+ */
 const ANSWERS_PER_PART = 256;
 /** The dependencies of one plan can use at most this fraction (1/16) of the memory limit. If they need more, the plan depends on every change instead. */
 const LEAST_FACTS = 16;
-/** The sample counter of a plan from which any number of answers can be drawn. */
+/** The sample counter of a plan with an unlimited number of answers. */
 const ANY_NUMBER = { answersLeft: Infinity };
 const NOTHING: readonly string[] = [];
 /** Number of slots for hashes of recent questions with negative answers. */
@@ -54,12 +63,12 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   readonly #options: PlanCacheOptions;
   /** Positive plans. */
   readonly #shown: PlanPool<P>;
-  /** Negative plans. Clients can cause any number of them with random names, so they only displace each other. */
+  /** Negative plans. Clients can cause any number of negative plans by querying random names, so negative plans only evict each other. */
   readonly #negative: PlanPool<P>;
   /** The source of change notifications for the dependencies. */
   #changes: DnsCatalog["changes"] | undefined;
   #keysVersion: number | undefined;
-  /** Hashes of questions with negative answers, each in the slot that its hash selects. */
+  /** Hashes of questions with negative answers, each stored in the slot selected by the hash. */
   readonly #asked = new Int32Array(ASKED);
   #madeCount = 0;
   #contestedCount = 0;
@@ -71,12 +80,12 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     this.#negative = new PlanPool({ maxPlans: maxNegativePlans, maxBytes });
   }
 
-  /** Memory of the cached plans, rounded up: at most `planBytes` for positive plans, and as much for negative ones. */
+  /** Memory used by the cached plans, rounded up: at most `planBytes` for positive plans and the same for negative plans. */
   get sizeBytes(): number {
     return this.#shown.sizeBytes + this.#negative.sizeBytes;
   }
 
-  /** Number of plans that were evicted to make room, or did not fit. */
+  /** Number of plans that were evicted to make room or were too large to cache. */
   get droppedCount(): number {
     return this.#shown.droppedCount + this.#negative.droppedCount;
   }
@@ -91,18 +100,21 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     return this.#madeCount;
   }
 
-  /** Returns the plan of a question, for one more answer. */
+  /** Returns the plan for a question and counts one more answer drawn from it. */
   plan(question: QueryQuestion, catalog: DnsCatalog): CachedPlan<P> {
     const key = planKey(catalog.view.index, question);
     return this.find(key, catalog) ?? this.make(key, question, catalog);
   }
 
-  /** Builds the plan of a question, for one answer, after `find` found none under its key. */
+  /** Builds the plan for a question, for one answer, if `find` found none under its key. */
   make(key: string, question: QueryQuestion, catalog: DnsCatalog): CachedPlan<P> {
     return use(this.#make(question, { key, catalog, endingOf: (next) => this.#ending(next, catalog) }), catalog);
   }
 
-  /** HOT: runs per question. Returns the valid plan cached under a key (`planKey`), for one more answer. Undefined when there is none. */
+  /**
+   * HOT: runs per question. Returns the valid plan cached under a key (`planKey`) and counts one more answer drawn from it. Returns undefined when
+   * there is none.
+   */
   find(key: string, catalog: DnsCatalog): CachedPlan<P> | undefined {
     this.#catchUp(catalog);
     const kept = this.#find(key, catalog);
@@ -120,7 +132,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
 
   #catchUp({ changes }: DnsCatalog): void {
     changes.catchUp();
-    // After a key change, the answers for the key records themselves are invalid too, and they need no signature.
+    // A key change also invalidates answers that contain the key records themselves, even unsigned ones.
     const keysVersion = this.#options.signer?.version;
     if (changes === this.#changes && !this.#shown.facts.isUnknown && keysVersion === this.#keysVersion) return;
     this.#keysVersion = keysVersion;
@@ -143,26 +155,29 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     return undefined;
   }
 
-  /** Returns the plan that all aliases of a name end in, built once and shared. Undefined when it starts with a CNAME itself. */
+  /**
+   * Returns the plan of a canonical name, which is built once and shared by all of its aliases. Returns undefined when the plan itself starts with a
+   * CNAME.
+   */
   #ending(question: QueryQuestion, catalog: DnsCatalog): (PooledPlan<P> & { readonly plan: AnswerPlan }) | undefined {
     const key = planKey(catalog.view.index, question);
     const found = this.#find(key, catalog);
-    // A prepared plan has lost its records. Its replacement keeps them for as long as it is cached.
+    // A prepared plan no longer has its records. The plan that replaces it keeps its records for as long as it is cached.
     const own = { key, catalog, isEnding: true, endingOf: (next: QueryQuestion) => this.#denial(next, catalog) };
     const kept = found !== undefined && hasPlan(found) ? found : this.#make(question, own);
     kept.isShared = true;
     return kept.plan.groups[0]?.[0]?.type === "CNAME" ? undefined : kept;
   }
 
-  /** Returns the plan of a denial, which all questions for its name share. */
+  /** Returns the plan of a denial, which is shared by all questions for its name. */
   #denial(question: QueryQuestion, catalog: DnsCatalog): ReturnType<PlanTask<P>["endingOf"]> {
     return question.type === RECORDS.NSEC.code ? this.#ending(question, catalog) : undefined;
   }
 
   /**
-   * Returns whether the same question, which has a negative answer, was asked recently. HOT: runs per made-up name. When the pool is full, such a plan is
-   * cached only from its second question on: caching costs more than building it, and most such names are never asked for again (the doorkeeper of TinyLFU,
-   * Einziger, Friedman and Manes, 2017, 3.4.2).
+   * Returns whether a question with a negative answer was already received recently. HOT: runs per nonexistent name. When the pool is full, a
+   * negative plan is cached only when its question is received a second time. Caching costs more than building, and most nonexistent names are never
+   * queried again (the doorkeeper of TinyLFU, Einziger, Friedman and Manes, 2017, 3.4.2).
    */
   #isAskedAgain(key: string): boolean {
     const { place, hash } = tableSlot(key, ASKED);
@@ -184,7 +199,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     const noted = new PlanNotes(catalog);
     let ending: ReturnType<PlanTask<P>["endingOf"]>;
     let plan = planAnswer(question, catalog, settings, (next) => {
-      // Read before the shared plan is built, because that plan records its own dependencies.
+      // These values are read before the shared plan is built, because that plan records its own dependencies.
       noted.take();
       ending = endingOf(next);
       return ending?.plan;
@@ -193,7 +208,8 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     if (plan.isContested === true) this.#contestedCount += 1;
     if (ending !== undefined) noted.join(ending);
     if (isSigned) plan = this.#signed(plan, question.type, noted.isSample);
-    // A plan without catalog dependencies answers a name that any client can make up, such as the name of an address. It is treated as a negative plan.
+    // A plan without catalog dependencies answers a name that any client can make up, such as an address name. Such a plan is treated as a negative
+    // plan.
     let facts = plan.groups.every(isDenial) ? undefined : noted.facts();
     const isNegative = facts === undefined || facts.size === 0;
     const { hidden, followed } = noted;
@@ -253,7 +269,7 @@ const UNKEPT = {
 interface PlanTask<P extends PreparedAnswer> {
   readonly key: string;
   readonly catalog: DnsCatalog;
-  /** Whether other plans end in this one, and so inherit its dependencies. */
+  /** Whether other plans end in this plan and therefore inherit its dependencies. */
   readonly isEnding?: boolean;
   readonly endingOf: (question: QueryQuestion) => (PooledPlan<P> & { readonly plan: AnswerPlan }) | undefined;
 }
@@ -267,10 +283,10 @@ class PlanNotes {
   readonly #facts: Iterable<string>[] = [];
   readonly #catalog: DnsCatalog;
   #ends: Time | undefined;
-  /** The expiry of the shared plan in which this one ends. */
+  /** When the shared plan in which this plan ends expires. */
   #over: Time | undefined;
 
-  /** Discards data recorded for a plan that failed. */
+  /** Discards data recorded for a plan that could not be built. */
   constructor(catalog: DnsCatalog) {
     this.#catalog = catalog;
     catalog.takePlanDependencies();
@@ -304,8 +320,8 @@ class PlanNotes {
   }
 
   /**
-   * Returns when the plan expires. No record can have a TTL beyond the expiry of its data. While the TTL is limited by that expiry, it changes every second,
-   * and the plan expires each time.
+   * Returns when the plan expires. No record can have a TTL beyond the expiry of its data. A TTL limited by that expiry changes every second, so the
+   * plan then expires every second.
    */
   over(maxTtlMs: number): Time | undefined {
     const [ends, now] = [this.#ends, this.#catalog.now?.()];
@@ -323,7 +339,7 @@ class PlanNotes {
     return distinct(this.#followed);
   }
 
-  /** Builds the keys of the dependencies. HOT: not called for made-up names whose plans are not cached. */
+  /** Builds the keys of the dependencies. HOT: not called for nonexistent names whose plans are not cached. */
   facts(): ReadonlySet<string> {
     const facts = new Set<string>();
     for (const some of this.#facts) for (const fact of some) facts.add(fact);
@@ -353,12 +369,12 @@ function hasPlan<P extends PreparedAnswer>(kept: PooledPlan<P>): kept is PooledP
   return kept.plan !== undefined;
 }
 
-/** Returns the keys of the lookups. The memory that a plan needs for each is about the length of this text. */
+/** Returns the keys of the lookups. Each lookup needs about as much memory in the plan as the length of its key. */
 function keysOf({ names, aliasOwners }: RemoteDependencies): readonly string[] {
   return [...names.map(([{ namespace, name }]) => `${namespace} ${name}`), ...aliasOwners.map(([key]) => key)];
 }
 
-/** Returns whether these records are only a denial. Any client can make up names with such an answer. */
+/** Returns whether these records consist only of a denial. Any client can make up names that have such an answer. */
 function isDenial([first]: AnswerPlan["groups"][number]): boolean {
   return first?.type === "NSEC" || first?.type === "RRSIG";
 }
@@ -373,16 +389,17 @@ function distinct(texts: readonly string[]): readonly string[] {
   return texts.length === 0 ? NOTHING : [...new Set(texts)];
 }
 
-// The cache key of a plan: the question in wire format, in lower case, and the view. The hot path builds the same key from the bytes of a packet.
+// The cache key of a plan consists of the question in lower-case wire format and the view. The hot path builds the same key from the bytes of a
+// packet.
 
 /**
- * Returns one character for each byte of the question (name, type, class), one for the index of the view, and one more if the answer is signed. A name in wire
- * format needs no escapes, so the responder builds the key from the packet: `latin1Slice` of its question, with letters in lower case.
+ * Returns one character for each byte of the question (name, type, class), one for the view index, and one more if the answer is signed. A name in
+ * wire format needs no escaping, so the responder builds the key from the packet, as the lower-case `latin1Slice` of its question.
  */
 function planKey(viewIndex: number, { name, type, class: dnsClass, isSigned }: QueryQuestion): string {
   const view = String.fromCharCode(viewIndex) + (isSigned === true ? SIGNED : "");
   const text = wireText(name) + twoBytes(type) + twoBytes(dnsClass) + view;
-  // The copy stops V8 from keeping the strings that the text was concatenated from.
+  // The copy prevents V8 from retaining the strings that were concatenated.
   return Buffer.from(text, "latin1").toString("latin1");
 }
 

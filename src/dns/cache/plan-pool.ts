@@ -1,6 +1,6 @@
 /**
- * A bounded pool of plans with second-chance eviction: a plan that was used since the last eviction pass is kept for one more pass; of the others, the oldest
- * are removed first.
+ * A bounded pool of plans with second-chance eviction. A plan used since the last eviction pass is kept for one more pass, and the other plans are
+ * evicted oldest first.
  */
 
 import type { Time } from "../../lib/machine.ts";
@@ -9,13 +9,13 @@ import { DependencyIndex, type PlanDependency } from "../subject/dependency-inde
 import type { RemoteDependencies } from "../subject/remote-lookup.ts";
 import { planBytes } from "./plan-size.ts";
 
-/** The pool has room for at least this many plans: no single plan can use more than an eighth of the memory limit. */
+/** The pool has room for at least this many plans, because a single plan can use at most an eighth of the memory limit. */
 export const LEAST_PLANS = 8;
 
-/** Fraction of the limits that remains in use after an eviction. */
+/** An eviction pass reduces usage to this fraction of the limits. */
 const FILLED = 127 / 128;
 
-/** The data that the encoder keeps of a plan, so that it does not encode the plan again. */
+/** The encoded form of a plan, which the encoder keeps so that it does not encode the plan again. */
 export interface PreparedAnswer {
   /** Memory in bytes. */
   readonly sizeBytes: number;
@@ -23,30 +23,32 @@ export interface PreparedAnswer {
 
 export interface PooledPlan<P extends PreparedAnswer> {
   readonly key: string;
-  /** Removed when the plan is prepared, because its records take ten times the memory. Kept if other plans are built from it. */
+  /**
+   * Removed when the plan is prepared, because the records use ten times as much memory as the prepared form. Kept if other plans are built from this
+   * plan.
+   */
   plan: AnswerPlan | undefined;
-  /** Signature data of the plan. */
   readonly signed: AnswerPlan["signed"];
-  /** Hidden namespaces that the answer leaves out. */
+  /** Hidden namespaces that are omitted from the answer. */
   readonly hidden: readonly string[];
   prepared: P | undefined;
   /** Number of answers that can still be drawn. The plan of an alias shares this counter with the plan of its canonical name. */
   readonly sample: { answersLeft: number };
-  /** Includes the prepared form. */
+  /** The size includes the prepared form. */
   sizeBytes: number;
-  /** Whether other plans (of aliases) are built from it, or its sample counter is shared with them. */
+  /** Whether the plans of aliases are built from this plan or share its sample counter. */
   isShared: boolean;
-  /** Whether it was used since the last eviction pass. */
+  /** Whether the plan was used since the last eviction pass. */
   isUsed: boolean;
-  /** The catalog facts that it depends on. */
+  /** The catalog facts that the plan depends on. */
   readonly facts: readonly PlanDependency[];
-  /** The version of the facts at which they were last verified. */
+  /** The version at which the facts were last verified. */
   seenVersion: number;
-  /** The version of its view. */
+  /** The version of the plan's view. */
   readonly viewVersion: number;
-  /** When the plan expires, by either clock. Undefined: never. */
+  /** When the plan expires, according to either clock. Undefined if it never expires. */
   readonly over: Time | undefined;
-  /** The remote lookups that it depends on. */
+  /** The remote lookups that the plan depends on. */
   readonly told: readonly RemoteDependencies[];
   readonly followed: readonly string[];
 }
@@ -59,22 +61,22 @@ export interface PoolBounds {
 export class PlanPool<P extends PreparedAnswer> {
   readonly #bounds: PoolBounds;
   readonly #byKey = new Map<string, PooledPlan<P>>();
-  /** The dependencies of the plans. */
+  /** The dependencies of all plans in the pool. */
   readonly facts = new DependencyIndex();
   #plansBytes = 0;
-  /** Number of plans that were evicted or did not fit. */
+  /** Number of plans that were evicted or were too large to cache. */
   droppedCount = 0;
 
   constructor(bounds: PoolBounds) {
     this.#bounds = bounds;
   }
 
-  /** Memory of the plans and their dependencies. */
+  /** Memory used by the plans and their dependencies. */
   get sizeBytes(): number {
     return this.#plansBytes + this.facts.sizeBytes;
   }
 
-  /** Whether adding a plan would evict others. */
+  /** Returns whether adding a plan would evict others. */
   get isFull(): boolean {
     return this.#byKey.size >= this.#bounds.maxPlans * FILLED;
   }
@@ -83,7 +85,7 @@ export class PlanPool<P extends PreparedAnswer> {
     return this.#byKey.get(key);
   }
 
-  /** Adds a plan, and replaces a plan with the same key. */
+  /** Adds a plan, replacing any plan with the same key. */
   keep(made: PooledPlan<P>): void {
     const { maxPlans, maxBytes } = this.#bounds;
     this.drop(made.key);
@@ -122,14 +124,14 @@ export class PlanPool<P extends PreparedAnswer> {
   }
 
   /**
-   * HOT: runs per question when there are more distinct questions than room (`bench/dns.ts`, 100,000 distinct questions). Cost: the evicted plans, and the
-   * plans used since the last pass, each of which is skipped at most once.
+   * HOT: runs per question when the pool cannot hold all distinct questions (`bench/dns.ts`, 100,000 distinct questions). Its cost is proportional to
+   * the evicted plans and the plans used since the last pass, each of which is skipped at most once.
    */
   #makeRoom({ maxPlans, maxBytes }: PoolBounds): void {
     if (this.#byKey.size <= maxPlans && this.sizeBytes <= maxBytes) return;
     let spareCount = this.#byKey.size;
-    // Evicts more than needed. Iteration over a Map starts with the slots of deleted entries, so evicting plans one by one would pass those slots again each
-    // time.
+    // More plans are evicted than necessary. Iterating over a Map visits the slots of deleted entries first, so evicting plans one by one would scan
+    // those slots each time.
     const [enough, enoughBytes] = [Math.ceil(maxPlans * FILLED), Math.ceil(maxBytes * FILLED)];
     for (const [key, kept] of this.#byKey) {
       if (this.#byKey.size <= enough && this.sizeBytes <= enoughBytes) return;

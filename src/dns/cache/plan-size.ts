@@ -1,37 +1,41 @@
-/** Estimates the memory of a plan, and draws a part of a plan that is too large. */
+/** Estimates the memory use of a plan, and draws part of a plan that is too large. */
 
 import type { AnswerPlan } from "../plan/answer.ts";
 import { AnswerSampler } from "../plan/answer-sampler.ts";
 import type { DnsRecord } from "../records/record.ts";
 import { dataBytes, namedHost } from "../records/records.ts";
 
-/** Memory of a string (a key, a hidden namespace) without its characters. */
+/** Memory of a string (such as a key or a hidden namespace) without its characters. */
 const TEXT_BYTES = 24;
 /** Memory of a record without its strings. This value and the three below were measured on Node 24 and rounded up. */
 const RECORD_BYTES = 352;
-/** Memory of each further string of a record. */
+/** Memory of each additional string in a record. */
 const STRING_BYTES = 48;
 const BEYOND_LATIN1 = /[\u0100-\uffff]/;
-/** The lists of an SVCB or HTTPS record take as much memory as this many strings. */
+/** The lists in an SVCB or HTTPS record use as much memory as this many strings. */
 const BINDING_STRINGS = 4;
-/** Memory of a name in the glue. */
+/** Memory of a name in the glue records. */
 const GLUE_BYTES = 160;
 /** Memory of a plan without records. */
 const PLAN_BYTES = 640;
-/** Memory of a cache entry with its place in the index. */
+/** Memory of a cache entry and its index slot. */
 const KEPT_BYTES = 192;
 const REFERENCE_BYTES = 8;
 /**
- * Twice the largest response (65,535 bytes). A part of a plan holds at least this much, so that each answer from it is as full as one from the complete plan.
+ * Twice the largest response (65,535 bytes). A part of a plan has at least this size, so that it can fill a response as well as the complete plan
+ * can.
  */
 const ANSWER_ROOM_BYTES = 131_070;
 
-/** Returns the memory of a cache entry without the plan, its prepared form and the facts themselves. The first text is the key. */
+/** Returns the memory of a cache entry, excluding the plan, its prepared form and the facts themselves. The first text is the key. */
 export function keptBytes(texts: readonly string[], factCount: number): number {
   return texts.reduce((sum, text) => sum + TEXT_BYTES + text.length, KEPT_BYTES + REFERENCE_BYTES * factCount);
 }
 
-/** Returns the estimated memory of a plan in bytes, rounded up. Records shared with other plans count in full. Cost: its records. */
+/**
+ * Returns the estimated memory of a plan in bytes, rounded up. Records shared with other plans are counted in full. The cost is proportional to the
+ * number of records.
+ */
 export function planBytes({ groups, authority, glue }: AnswerPlan): number {
   let bytes = PLAN_BYTES;
   for (const group of groups) for (const record of group) bytes += recordBytes(record);
@@ -45,8 +49,9 @@ function glueBytes(name: string, records: readonly DnsRecord[]): number {
 }
 
 /**
- * Returns a part of a plan with as many records as the largest response can hold, and at most `maxBytes` of memory. Records are drawn as for an answer: groups
- * in order, and random records within a group. One answer from the part is like one from the complete plan; after some answers, another part must be drawn.
+ * Returns part of a plan, with enough records for the largest response and at most `maxBytes` of memory. Records are drawn as for an answer: group by
+ * group in order, at random within a group. An answer from the part is equivalent to one from the complete plan. After several answers, another part
+ * must be drawn.
  */
 export function thinned(plan: AnswerPlan, random: () => number, maxBytes: number): AnswerPlan {
   const groups: (readonly DnsRecord[])[] = [];
@@ -81,7 +86,10 @@ function recordBytes(record: DnsRecord): number {
   return record.type === "SVCB" || record.type === "HTTPS" ? bytes + BINDING_STRINGS * STRING_BYTES : bytes;
 }
 
-/** Returns the memory of a string beyond one byte per character. V8 stores a string with a character outside Latin-1 with two bytes for every character. */
+/**
+ * Returns the memory of a string beyond one byte per character. V8 uses two bytes for every character of a string that has a character outside
+ * Latin-1.
+ */
 function wideBytes(text: string): number {
   return BEYOND_LATIN1.test(text) ? text.length : 0;
 }

@@ -1,29 +1,29 @@
 /**
- * Encodes texts as DNS labels and decodes them (semantics.md, DNS). A text that is not a valid label, or too long for one, is encoded in base32: as one label
- * with the prefix `b32-`, or as several, of which all but the last have the prefix `b32x-`. Each text has exactly one encoding.
+ * Encodes text as DNS labels and decodes it (semantics.md, DNS). A string that is not a valid label, or is too long, is encoded in base32. The last
+ * label has the prefix `b32-`, and any labels before it have the prefix `b32x-`. Each string has exactly one encoding.
  */
 
 /** Longest label in octets (RFC 1035, 2.3.4). */
 export const MAX_LABEL_BYTES = 63;
 
 export const SAFE_LABEL = /^[a-z0-9-]{1,63}$/;
-/** Longest name as text without the final dot; it has 255 octets on the wire. */
+/** Longest name as text without the final dot. Such a name has 255 octets on the wire. */
 export const MAX_NAME_CHARS = 253;
 const NAME_TEXT = /^[A-Za-z0-9._:/@+-]{1,253}$/;
 const LAST_PREFIX = "b32-";
 const MORE_PREFIX = "b32x-";
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
 const DIGIT_BITS = 5;
-/** Minimum number of digits in the last label after a `b32x-` label: fewer would have fit into the label before. */
+/** Minimum number of digits in the last label after a `b32x-` label. Fewer digits would have fit into the preceding label. */
 const LEAST_END = 2;
 
-/** Where a text is used: the label of a port starts with `_`, so it has room for one character less. */
+/** How the label is used. A port label starts with `_`, so it has room for one character less. */
 export type LabelUse = "name" | "port";
 const FIRST_ROOM: Readonly<Record<LabelUse, number>> = { name: MAX_LABEL_BYTES, port: MAX_LABEL_BYTES - 1 };
 
 /**
- * Returns the label or labels, separated by dots, of a name, node id, port or namespace label: the text itself if it is DNS-safe (`[a-z0-9-]`) and fits into
- * one label, otherwise base32. Undefined when the text is not a valid name.
+ * Returns the dot-separated labels for a name, node id, port or namespace label. Text that is DNS-safe (`[a-z0-9-]`) and fits into one label is
+ * returned unchanged, and other text is encoded in base32. Returns undefined when the text is not a valid name.
  */
 export function encodeLabel(text: string, place: LabelUse = "name"): string | undefined {
   if (!NAME_TEXT.test(text)) return undefined;
@@ -40,7 +40,7 @@ export function encodeLabel(text: string, place: LabelUse = "name"): string | un
   return labels.join(".");
 }
 
-/** Reverses `encodeLabel`, in upper or lower case. Undefined for every text that `encodeLabel` does not produce. */
+/** Reverses `encodeLabel`, ignoring case. Returns undefined for text that `encodeLabel` does not produce. */
 export function decodeLabel(label: string, place: LabelUse = "name"): string | undefined {
   const lower = label.toLowerCase();
   if (isPlain(lower, place)) return lower;
@@ -51,11 +51,11 @@ export function decodeLabel(label: string, place: LabelUse = "name"): string | u
 }
 
 /**
- * Splits a name into words, in lower case. A word is a label, or a sequence of labels that encode one text, with dots between them. A sequence of `b32x-`
- * labels without a closing `b32-` label is also one word, which cannot be decoded.
+ * Splits a name into lower-case words. A word is a single label, or a dot-separated sequence of labels that together encode one string. A sequence of
+ * `b32x-` labels without a final `b32-` label is also one word, but it cannot be decoded.
  */
 export function wordsOf(name: string): readonly string[] {
-  // HOT: runs about six times per made-up name.
+  // HOT: runs about six times per nonexistent name.
   if (name !== lastName) [lastName, lastWords] = [name, splitWords(name)];
   return lastWords;
 }
@@ -85,8 +85,8 @@ function splitWords(name: string): readonly string[] {
 }
 
 /**
- * Returns whether the word may be the tail of a longer encoded text, without the labels before it; names then exist below it. The result depends only on the
- * word, so that the answer does not reveal what exists.
+ * Returns whether the word may be the tail of a longer encoded string whose first labels are missing. If so, names exist below it. The result depends
+ * only on the word, so that the answer does not reveal what exists.
  */
 export function mayEndLonger(word: string, place: LabelUse): boolean {
   const lower = word.toLowerCase();
@@ -98,10 +98,10 @@ export function mayEndLonger(word: string, place: LabelUse): boolean {
   if (!isCutRight) return false;
   const digits = digitsOf(lower);
   if (digits.length < LEAST_END) return false;
-  // Tries each number of labels, and digits in them, that can precede the word. With a fourth label the name would exceed 253 characters.
+  // Tries each possible number of preceding labels and digits. With a fourth label the name would exceed 253 characters.
   for (let labelCount = 1; labelCount * (MAX_LABEL_BYTES + 1) + lower.length < MAX_NAME_CHARS; labelCount++) {
     const before = FIRST_ROOM[place] - MORE_PREFIX.length + (labelCount - 1) * (MAX_LABEL_BYTES - MORE_PREFIX.length);
-    // The first character of which all bits are present.
+    // The first character whose bits are all present.
     const skippedBits = (8 - ((before * DIGIT_BITS) % 8)) % 8;
     const text = decodeBase32(digits, skippedBits);
     if (text !== undefined && (text === "" || NAME_TEXT.test(text))) return true;
@@ -109,7 +109,10 @@ export function mayEndLonger(word: string, place: LabelUse): boolean {
   return false;
 }
 
-/** Returns whether the text is its own label. HOT: runs about five times per made-up name, three times as fast as the regular expression `SAFE_LABEL`. */
+/**
+ * Returns whether the text can be used as a label without encoding. HOT: runs about five times per nonexistent name. It is three times as fast as the
+ * regular expression `SAFE_LABEL`.
+ */
 function isPlain(text: string, place: LabelUse): boolean {
   if (text.length === 0 || text.length > FIRST_ROOM[place]) return false;
   for (let i = 0; i < text.length; i++) {
@@ -141,7 +144,9 @@ function encodeBase32(text: string): string {
   return bits > 0 ? out + ALPHABET.charAt((value << (DIGIT_BITS - bits)) & 31) : out;
 }
 
-/** Returns the text after `skippedBits` bits. Undefined when a digit is invalid, or when the remaining bits at the end are not zero. */
+/**
+ * Returns the text decoded after the first `skippedBits` bits. Returns undefined when a digit is invalid or the remaining bits are not zero.
+ */
 function decodeBase32(text: string, skippedBits: number): string | undefined {
   let out = "";
   let bits = -skippedBits;

@@ -6,7 +6,7 @@ import { invalid } from "../../lib/errors.ts";
 import type { TransportProtocol } from "../../lib/protocols.ts";
 import { decodeLabel, encodeLabel, MAX_LABEL_BYTES, MAX_NAME_CHARS, mayEndLonger, SAFE_LABEL, wordsOf } from "./labels.ts";
 
-/** The form of a name below a zone. Whether a name of this form exists depends on the catalog. */
+/** The possible forms of a name below a zone. Whether a name of this form exists depends on the catalog. */
 export type DnsName =
   /** The zone apex. */
   | { readonly form: "apex" }
@@ -15,7 +15,7 @@ export type DnsName =
       readonly form: "located";
       readonly kind: Kind;
       readonly transport: TransportProtocol;
-      /** Port name. Undefined for all ports. */
+      /** Port name. Undefined if the name covers all ports. */
       readonly port?: string | undefined;
       readonly name: string;
       readonly namespace: string;
@@ -28,7 +28,7 @@ export type DnsName =
       readonly name: string;
       readonly namespace: string;
     }
-  /** `_services._dns-sd._udp.<domain>`: the service types of a domain (RFC 6763, 9), which is a namespace, a `<name>.<namespace>`, or both. */
+  /** `_services._dns-sd._udp.<domain>`: the service types of a domain (RFC 6763, 9). The domain is a namespace, a `<name>.<namespace>`, or both. */
   | { readonly form: "types"; readonly domain: string }
   /** `_tcp.<name>.<namespace>`: an empty non-terminal above the located names. */
   | { readonly form: "transport"; readonly transport: TransportProtocol; readonly name: string; readonly namespace: string }
@@ -38,12 +38,12 @@ export type DnsName =
   | { readonly form: "node"; readonly nodeId: string }
   /** `<address>.addr.node`: the name of an IP target, because an SRV target must be a name. */
   | { readonly form: "address"; readonly address: IpAddress }
-  /** `node`: always exists, without records of its own. */
+  /** `node`: always exists, but has no records of its own. */
   | { readonly form: "fixed" }
-  /** Any other name. It may still be an alias, or lie above a namespace. */
+  /** Any other name. Such a name may still be an alias or be above a namespace. */
   | { readonly form: "other" };
 
-/** Kinds by their label. */
+/** Kinds by label. */
 const KIND_LABELS: ReadonlyMap<string, Kind> = new Map(
   Object.values(KIND).flatMap((kind) => KINDS[kind].dnsLabels.map((label) => [label, kind] as const)),
 );
@@ -59,7 +59,7 @@ const SERVICE_LABEL = "_svc";
 const TYPES_WORDS: readonly string[] = ["_services", "_dns-sd", "_udp"];
 
 const NODE_LABEL = "node";
-/** Can also be a node id: `addr.node` is the node with this id if there is one, and always has the names of addresses below it. */
+/** This label can also be a node id. `addr.node` refers to the node with this id if one exists, and address names always exist below it. */
 export const ADDRESS_LABEL = "addr";
 
 /** Parses a zone from the settings, with or without the final dot. Throws `invalid_argument`. */
@@ -75,16 +75,19 @@ export function parseZone(text: string): string {
   return zone;
 }
 
-/** Returns the host name of a target as a DNS name, with its case unchanged, without the final dot. Undefined when it is not a valid DNS name. */
+/**
+ * Returns the host name of a target as a DNS name, with its case unchanged, without the final dot. Returns undefined when the host name is not a
+ * valid DNS name.
+ */
 export function parseHostName(text: string): string | undefined {
   const host = text.endsWith(".") ? text.slice(0, -1) : text;
   if (host.length > MAX_NAME_CHARS) return undefined;
   return host.split(".").every((label) => /^[A-Za-z0-9_-]{1,63}$/.test(label)) ? host : undefined;
 }
 
-/** Returns the form of a name. `relative` is the part before the zone, in lower case; empty for the zone itself. */
+/** Returns the form of a name. `relative` is the part before the zone in lower case, or empty for the zone itself. */
 export function parseName(relative: string): DnsName {
-  // HOT: runs about three times per made-up name.
+  // HOT: runs about three times per nonexistent name.
   if (relative !== lastRelative) [lastRelative, lastForm] = [relative, formOf(relative)];
   return lastForm;
 }
@@ -100,7 +103,7 @@ function formOf(relative: string): DnsName {
   const kind = KIND_LABELS.get(first);
   const port = kind === undefined ? parsePortLabel(first) : undefined;
   const under = TRANSPORT_LABELS.get(second);
-  // A port may be named `tcp`: a label before a transport is always a port.
+  // A port may be named `tcp`, because a label before a transport is always a port.
   if (kind !== undefined || (port !== undefined && under !== undefined)) {
     const place = parsePlace(words.slice(2));
     if (under === undefined || place === undefined) return { form: "other" };
@@ -117,7 +120,8 @@ function formOf(relative: string): DnsName {
     const nodeId = decodeLabel(first);
     return nodeId === undefined ? { form: "other" } : { form: "node", nodeId };
   }
-  // Checked before namespaces, so that an SRV target never names a service. A namespace `addr.node` is therefore not reachable over DNS.
+  // This form is checked before namespaces, so that an SRV target never refers to a service. A namespace `addr.node` is therefore not reachable over
+  // DNS.
   if (words.length === 3 && second === ADDRESS_LABEL && third === NODE_LABEL) {
     const address = parseAddressLabel(first);
     return address === undefined ? { form: "other" } : { form: "address", address };
@@ -134,14 +138,14 @@ function parseInstance([first = "", , third = "", ...rest]: readonly string[]): 
   return { form: "instance", transport, instanceId, ...place };
 }
 
-/** Returns the domain whose service types are listed below a name such as `_dns-sd._udp.market`. Undefined for all other names. */
+/** Returns the domain whose service types are listed below a name such as `_dns-sd._udp.market`. Returns undefined for all other names. */
 export function domainOfTypes(relative: string): string | undefined {
   const words = wordsOf(relative);
   const between = TYPES_WORDS.slice(words[0] === TYPES_WORDS[1] ? 1 : 2);
   return between.every((word, i) => words[i] === word) ? words.slice(between.length).join(".") : undefined;
 }
 
-/** Returns the service and the namespace that a domain may name. Either or both may be undefined. */
+/** Returns the service and the namespace that a domain may refer to. Either or both may be undefined. */
 export function parseDomain(domain: string): {
   readonly service: { readonly name: string; readonly namespace: string } | undefined;
   readonly namespace: string | undefined;
@@ -150,13 +154,13 @@ export function parseDomain(domain: string): {
   return { service: parsePlace(words), namespace: parseNamespaceWords(words) };
 }
 
-/** Returns the full name for a form. Undefined when DNS cannot represent it; `nameInDns` returns the reason. */
+/** Returns the full name of a form, or undefined when DNS cannot represent it. `nameInDns` also returns the reason. */
 export function formatName(name: DnsName, zone: string): string | undefined {
   const found = nameInDns(name, zone);
   return "text" in found ? found.text : undefined;
 }
 
-/** The full name for a form, or the reason why DNS cannot represent it. */
+/** The full name of a form, or the reason why DNS cannot represent that name. */
 export type NameInDns = { readonly text: string } | { readonly unreachable: "no_name" | "reserved" | "too_long"; readonly why: string };
 
 export function nameInDns(name: DnsName, zone: string): NameInDns {
@@ -171,8 +175,8 @@ export function nameInDns(name: DnsName, zone: string): NameInDns {
 }
 
 /**
- * Returns the rest of a name whose first word may be the tail of a longer encoded text. Names that start with that text exist below it. Undefined when the word
- * cannot be such a tail.
+ * Returns the rest of a name whose first word may be the tail of a longer encoded string. Names that start with that string exist below this name.
+ * Returns undefined when the first word cannot be such a tail.
  */
 export function belowLonger(relative: string): string | undefined {
   const [first = "", ...rest] = wordsOf(relative);
@@ -180,25 +184,25 @@ export function belowLonger(relative: string): string | undefined {
   return rest.length > 0 && mayEndLonger(first, place) ? rest.join(".") : undefined;
 }
 
-/** Returns `<node>.node.<zone>`. Undefined when it exceeds 253 characters. */
+/** Returns `<node>.node.<zone>`. Returns undefined when the name exceeds 253 characters. */
 export function nodeName(nodeId: string, zone: string): string | undefined {
   return formatName({ form: "node", nodeId }, zone);
 }
 
-/** Returns the longest zone that contains the name, and the rest of the name. Undefined outside all zones. */
+/** Returns the longest zone that contains the name, and the rest of the name. Returns undefined when the name is outside all zones. */
 export function splitZone(name: string, zones: readonly string[]): { readonly zone: string; readonly relative: string } | undefined {
   const found = zoneOf(name, zones);
   if (found === undefined) return undefined;
   return { zone: found, relative: name === found ? "" : name.slice(0, -found.length - 1) };
 }
 
-/** Returns the closest zone above this one. Undefined when there is none. */
+/** Returns the closest zone above this zone. Returns undefined when there is none. */
 export function zoneAbove(zone: string, zones: readonly string[]): string | undefined {
   const dot = zone.indexOf(".");
   return dot < 0 ? undefined : zoneOf(zone.slice(dot + 1), zones);
 }
 
-/** Returns the longest zone that contains the name. Undefined outside all zones. */
+/** Returns the longest zone that contains the name. Returns undefined when the name is outside all zones. */
 export function zoneOf(name: string, zones: readonly string[]): string | undefined {
   let found: string | undefined;
   for (const zone of zones) {
@@ -207,9 +211,9 @@ export function zoneOf(name: string, zones: readonly string[]): string | undefin
   return found;
 }
 
-/** Returns the namespace that the words of a name encode. Undefined when a word is not a label of a namespace. */
+/** Returns the namespace that the words of a name encode. Returns undefined when a word is not a namespace label. */
 export function parseNamespaceWords(words: readonly string[]): string | undefined {
-  // HOT: runs twice for the same words of each made-up name.
+  // HOT: runs twice for the words of each nonexistent name.
   if (words !== lastWords) [lastWords, lastNamespace] = [words, namespaceOfWords(words)];
   return lastNamespace;
 }
@@ -246,7 +250,7 @@ function parsePortLabel(label: string): string | undefined {
   return label.startsWith("_") ? decodeLabel(label.slice(1), "port") : undefined;
 }
 
-/** Returns the labels of a name. Undefined: this form has no name. A label is undefined when its text is too long for any name. */
+/** Returns the labels of a name. Returns undefined if this form has no name. A label is undefined when its text is too long for a DNS name. */
 function labelsOf(name: DnsName): readonly (string | undefined)[] | "reserved" | undefined {
   switch (name.form) {
     case "apex":
@@ -277,7 +281,7 @@ function withPlace(
   prefix: readonly (string | undefined)[],
   { name, namespace }: { readonly name: string; readonly namespace: string },
 ): readonly (string | undefined)[] | "reserved" {
-  // A name that would be parsed as another form is not written.
+  // A name that would be parsed as a different form is not returned.
   if (isReserved(namespace)) return "reserved";
   return [...prefix, ...[name, ...namespace.split(".")].map((text) => encodeLabel(text))];
 }
@@ -301,7 +305,7 @@ export function addressLabel(address: IpAddress): string {
     .join("-");
 }
 
-/** Reverses `addressLabel`. Undefined for every label that `addressLabel` does not produce. */
+/** Reverses `addressLabel`. Returns undefined for labels that `addressLabel` does not produce. */
 export function parseAddressLabel(label: string): IpAddress | undefined {
   const v4 = parseIpv4(label, HYPHEN);
   if (v4 !== undefined) return v4;

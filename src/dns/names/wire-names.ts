@@ -33,8 +33,8 @@ interface NameReadOptions {
 }
 
 /**
- * Returns the text of the name at `start`, in lower case (RFC 4343), and its end. Undefined when the name is not terminated, is too long, or has a pointer that
- * is not allowed.
+ * Returns the lower-case text (RFC 4343) and the end offset of the name at `start`. Returns undefined when the name is not terminated, is too long,
+ * or has a pointer that is not allowed.
  */
 export function readName(
   bytes: Uint8Array,
@@ -64,7 +64,7 @@ export function readName(
   return undefined;
 }
 
-/** Returns the end of the name at `start`. A pointer ends the name and is not followed, because the name itself is not needed. */
+/** Returns the end offset of the name at `start`. A pointer ends the name and is not followed, because only the offset is needed. */
 export function skipName(bytes: Uint8Array, start: number): number | undefined {
   let at = start;
   while (at < bytes.length) {

@@ -1,4 +1,4 @@
-/** Draws a response from a plan: the order of its records and, for an RRset with a limit, the subset that is sent. */
+/** Draws a response from a plan: the order of the records and, if the RRset has a limit, the subset to send. */
 import type { DnsRecord } from "../records/record.ts";
 import { areSampled, namedHost } from "../records/records.ts";
 import type { AnswerPlan, Rcode } from "./answer.ts";
@@ -15,13 +15,13 @@ export interface DrawnAnswer {
 export interface AnswerDraw {
   /** Returns numbers in [0, 1). */
   readonly random: () => number;
-  /** Maximum number of records of the requested RRset. Undefined: no limit. */
+  /** Maximum number of records of the requested RRset. If undefined, there is no limit. */
   readonly answerLimit: number | undefined;
 }
 
 /**
- * Draws the order of each group. If the RRset has more records than the limit, it also draws a sample: earlier groups first, and by weight within a group. A
- * signed RRset is sent complete, because its signature covers all of it.
+ * Draws the record order of each group. If the RRset has more records than the limit, it also draws a sample: earlier groups first, and by weight
+ * within a group. A signed RRset is always sent complete, because its signature covers all records.
  */
 export function drawAnswer(plan: AnswerPlan, { random, answerLimit }: AnswerDraw): DrawnAnswer {
   const answers: DnsRecord[] = [];
@@ -46,7 +46,7 @@ export function drawAnswer(plan: AnswerPlan, { random, answerLimit }: AnswerDraw
   return { rcode: plan.rcode, isAuthoritative: plan.isAuthoritative, answers, authority: plan.authority, additional };
 }
 
-/** Returns `wanted` records, in the order in which they are drawn. */
+/** Returns `wanted` records in the order in which they were drawn. */
 function drawn(records: readonly DnsRecord[], wanted: number, drawer: AnswerSampler): readonly DnsRecord[] {
   if (records.length === 1 && wanted === 1) return records;
   drawer.begin(records.length, wanted, (place) => weightOf(records[place]));

@@ -1,17 +1,17 @@
 /**
  * Draws the records of a group, by index: all of them in random order, or a sample. The gateway and DnsService share this class, so that the same random
- * numbers give the same answer. Each record is drawn when it is needed, because few records of a large group fit into a message.
+ * numbers give the same answer. Each record is drawn when it is needed, because only a few records from a large group fit into a message.
  */
 
-/** Returns the weight with which the record at an index is drawn into a sample. */
+/** Returns the sampling weight of the record at an index. */
 export type WeightOf = (place: number) => number;
 
-// HOT: runs per record of each response (`bench/dns.ts`). Allocating an array for each group would cost more than the drawing.
+// HOT: runs per record in each response (`bench/dns.ts`). Allocating an array for each group would cost more than drawing the records.
 export class AnswerSampler {
   readonly #random: () => number;
-  /** A permutation of record indexes. Between groups it is the identity. */
+  /** A permutation of record indexes. Between groups, this is the identity permutation. */
   #order = new Uint32Array(0);
-  /** Number of records to draw from the group, and number drawn so far. */
+  /** Number of records to draw from the group, and number of records drawn so far. */
   #wanted = 0;
   #drawn = 0;
   /** After sampling, the number of positions at the front that may contain an index other than their own. */
@@ -22,7 +22,10 @@ export class AnswerSampler {
     this.#random = random;
   }
 
-  /** Starts a group of `count` records. If fewer are wanted, a sample is drawn record by record: by weight, or uniformly when no weight is left. */
+  /**
+   * Starts a group of `count` records. If fewer records are wanted, a sample is drawn record by record: by weight, or uniformly when no weight is
+   * left.
+   */
   begin(count: number, wanted: number, weightOf?: WeightOf): void {
     if (this.#order.length < count) this.#order = Uint32Array.from({ length: 2 * count }, (_, i) => i);
     this.#wanted = wanted;
@@ -31,12 +34,12 @@ export class AnswerSampler {
     if (wanted < count) this.#sample(count, wanted, weightOf);
   }
 
-  /** Returns the next record in random order (Fisher–Yates shuffle). Call it at most once per wanted record. */
+  /** Returns the next record in random order (Fisher–Yates shuffle). Must be called at most once per wanted record. */
   next(): number {
     return this.#draw(this.#drawn++, this.#wanted);
   }
 
-  /** Restores the identity permutation. Only drawn records have moved. */
+  /** Restores the identity permutation. Only drawn records were moved. */
   end(): void {
     const order = this.#order;
     const moved = Math.max(this.#moved, this.#drawn);
@@ -59,7 +62,7 @@ export class AnswerSampler {
     return record;
   }
 
-  /** Moves a sample to the front. */
+  /** Moves the sampled records to the front. */
   #sample(count: number, wanted: number, weightOf: WeightOf = () => 0): void {
     const weightAt = (place: number) => weightOf(this.#order[place] ?? 0);
     this.#moved = wanted;

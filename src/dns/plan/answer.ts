@@ -29,23 +29,23 @@ export type Rcode = (typeof RCODE)[keyof typeof RCODE];
 
 export const CLASS_IN = 1;
 const TYPE_ANY = 255;
-/** Marks a nonexistent name in NSEC (RFC 9824, 3.1). */
+/** The NSEC type that marks a nonexistent name (RFC 9824, 3.1). */
 const TYPE_NXNAME = 128;
-/** IXFR and AXFR without a key. A zone is transferred only to clients that signed the request, and transfers use no plans. */
+/** IXFR and AXFR queries without a key. Zones are transferred only to clients that sign their requests, and transfers do not use plans. */
 const REFUSED_TYPES: ReadonlySet<number> = new Set([251, 252]);
-/** Represents, in the key of a plan, all types without records of their own. Type 0 is reserved (IANA, DNS Parameters). */
+/** In a plan key, represents all types that have no records of their own. Type 0 is reserved (IANA, DNS Parameters). */
 const NO_TYPE = 0;
 const PLANNED_TYPES = [...Object.values(RECORDS).map(({ code }) => code), TYPE_ANY, TYPE_NXNAME, ...REFUSED_TYPES];
-/** Contains 1 at the numbers of the types that have plans of their own. */
+/** Contains 1 at the number of each type that has its own plans. */
 const IS_PLANNED = new Uint8Array(1 + Math.max(...PLANNED_TYPES));
 for (const type of PLANNED_TYPES) IS_PLANNED[type] = 1;
 /** Maximum number of CNAMEs in one answer. An alias needs one; host names that point to each other may need more. */
 const MAX_CHAIN = 8;
 
-/** Maximum number of entries and targets read for the additional section of one plan. Clients query the remaining addresses themselves. */
+/** Maximum number of entries and targets read for the additional section of one plan. Clients must query any remaining addresses themselves. */
 const MAX_GLUE_COST = 4_096;
 
-/** The question of a query. `name` is lower case without the final dot. Characters that cannot occur in catalog names are written as `\DDD`. */
+/** The question of a query. `name` is in lower case, without the final dot. Characters that cannot occur in catalog names are written as `\DDD`. */
 export interface QueryQuestion {
   readonly name: string;
   readonly type: number;
@@ -55,24 +55,24 @@ export interface QueryQuestion {
 }
 
 /**
- * An answer before the order of its records is drawn. It is the same for all queries until the data it was built from changes, so it can be cached. The serial
- * of SOA records is filled in by the encoder.
+ * An answer before the order of its records is drawn. The plan is the same for all queries until its source data changes, so it can be cached. The
+ * encoder fills in the serial of SOA records.
  */
 export interface AnswerPlan {
   readonly rcode: Rcode;
-  /** Extended DNS error that details the response code (RFC 8914). */
+  /** Extended DNS error that explains the response code (RFC 8914). */
   readonly extendedError?: ExtendedError | undefined;
   readonly isAuthoritative: boolean;
-  /** Groups in order. Each group is shuffled for every response, so that clients that use the first record are spread over all records. */
+  /** Groups in order. Each group is shuffled for every response, so that clients that always use the first record are spread across all records. */
   readonly groups: readonly (readonly DnsRecord[])[];
   readonly authority: readonly DnsRecord[];
   /** Whether the records are incomplete, so that TC is set over TCP as well. */
   readonly isCut?: boolean;
-  /** Records for the additional section, by the target name in the answer. */
+  /** Records for the additional section, keyed by the target name in the answer. */
   readonly glue: ReadonlyMap<string, readonly DnsRecord[]>;
   /** Whether several services own an alias in the chain, so that the first one in key order was used. */
   readonly isContested?: boolean;
-  /** Set when the plan was signed. Its SOA is not signed, because its serial is not known yet. */
+  /** Set when the plan was signed. The SOA is not signed, because its serial is not known yet. */
   readonly signed?: SignedPlanFields | undefined;
 }
 
@@ -84,30 +84,32 @@ export interface SignedPlanFields {
 }
 
 /**
- * Returns a shared plan: of the canonical name of an alias, for the same type, or of the denial of a name. Undefined when no plan can be shared. A shared plan
- * does not start with a CNAME.
+ * Returns a shared plan: either for the canonical name of an alias and the same type, or for the denial of a name. Returns undefined when no plan can
+ * be shared. A shared plan does not start with a CNAME.
  */
 export type AliasTargetPlan = (question: QueryQuestion) => AnswerPlan | undefined;
 
 /**
- * Returns the type under which a question is planned. All unsupported types share one number: building a plan may cost a thousand times more than sending its
- * answer, so a client must not cause one for each of 65,536 types. HOT: runs per question.
+ * Returns the type under which a question is planned. All unsupported types share one number. Building a plan can cost a thousand times more than
+ * sending an answer, so clients must not be able to trigger a separate plan for each of 65,536 types. HOT: runs per question.
  */
 export function plannedType(type: number): number {
   return IS_PLANNED[type] === 1 ? type : NO_TYPE;
 }
 
-/** Plans the answer to a question. Cost: one lookup and its entries for each name in the CNAME chain, except names answered by a shared plan. */
+/**
+ * Plans the answer to a question. The cost is one lookup and its entries for each name in the CNAME chain, except names answered by a shared plan.
+ */
 export function planAnswer(question: QueryQuestion, catalog: DnsCatalog, settings: DnsSettings, endingOf?: AliasTargetPlan): AnswerPlan {
   if (catalog.takeLeftMs === undefined) return planOf(question, { catalog, settings, endingOf });
-  // Discards the lifetime left over from a plan that failed.
+  // Discards the lifetime left over from a plan that could not be built.
   catalog.takeLeftMs();
   let leftMs = Number.POSITIVE_INFINITY;
   const takeLeft = () => {
     leftMs = Math.min(leftMs, catalog.takeLeftMs?.() ?? leftMs);
   };
   const ending = (next: QueryQuestion): AnswerPlan | undefined => {
-    // Read before the shared plan is built, because that plan has a lifetime of its own.
+    // The lifetime is read before the shared plan is built, because that plan has its own lifetime.
     takeLeft();
     return endingOf?.(next);
   };
@@ -140,17 +142,17 @@ function planOf(question: QueryQuestion, sources: PlanSources): AnswerPlan {
   const zone = settings.zones[0];
   if (zone === undefined || !settings.allowExternalNames || question.name === "") return failure(RCODE.REFUSED);
   const plan = planInZone({ ...question, isSigned: false }, { zone, relative: question.name }, sources);
-  // Outside our zones a missing name may exist on other servers, so the answer is not NXDOMAIN.
+  // A name outside our zones may exist on other servers, so the answer is not NXDOMAIN.
   return plan.rcode === RCODE.NXDOMAIN ? failure(RCODE.REFUSED) : plan;
 }
 
-/** Returns the parent zone when a child zone starts at this name (a zone cut). */
+/** Returns the parent zone if a child zone starts at this name (a zone cut). */
 function cutZone(name: string, { zones, reverseZones }: DnsSettings): string | undefined {
   const all = [...zones, ...reverseZones];
   return all.includes(name) ? zoneAbove(name, all) : undefined;
 }
 
-/** DS is the only type that the parent side of a zone cut answers (RFC 4035, 3.1.4.1). */
+/** At a zone cut, the parent zone answers only DS queries (RFC 4035, 3.1.4.1). */
 function planCut(question: QueryQuestion, zone: string, { catalog, settings }: PlanSources): AnswerPlan {
   const context: RecordContext = { owner: question.name, zone, locality: catalog.view.locality, settings };
   const digests = digestRecords(question.name, settings);
@@ -183,7 +185,7 @@ function planInZone(question: QueryQuestion, place: RelativeName, sources: PlanS
 }
 
 interface SetSources extends Omit<PlanSources, "endingOf"> {
-  /** Called for a name whose RRsets do not include all of its records. */
+  /** Called for a name if its RRsets do not include all of its records. */
   readonly onCrowded?: ((owner: string) => void) | undefined;
   readonly tiers?: BestTiers | undefined;
 }
@@ -198,7 +200,7 @@ export function* setsAt(owner: string, zone: string, { catalog, settings, onCrow
   if (subject.kind === "entries" && (subject.cut !== "nothing" || areTextsCut(subject))) onCrowded?.(owner);
   const canonical = isReverse ? undefined : canonicalRecord(subject, context);
   if (canonical !== undefined) yield [canonical];
-  // All RRsets are built in one event-loop turn: TXT reads large fields, and entries provide them only in the turn in which they were read.
+  // All RRsets are built in one event-loop turn: TXT reads large fields, which are only available in the turn in which the entries were read.
   else yield* Object.values(RECORDS).map(({ code }) => recordsOf(findRecordType(code), subject, context).flat());
 }
 
@@ -210,7 +212,7 @@ function planReverse(question: QueryQuestion, zone: string, { catalog, settings,
   return ownPlan(question, subject, { context, sources: { catalog, settings, endingOf }, groups: [] });
 }
 
-/** Plans the records of the type that the subject has. `groups`: the CNAMEs that precede them. */
+/** Plans the subject's records of the requested type. `groups` contains the CNAMEs that precede them. */
 function ownPlan(
   question: QueryQuestion,
   subject: DnsSubject,
@@ -218,28 +220,28 @@ function ownPlan(
 ): AnswerPlan {
   const found = foundOf(question, subject, context);
   if (found.length === 0) {
-    // HOT: also runs for made-up types. Building a denial reads all types, so all questions for a name share one denial and its signature.
+    // HOT: also runs for unknown types. Building a denial reads all types, so all questions for a name share one denial and its signature.
     const isShared = question.isSigned === true;
     const shared = isShared ? sources.endingOf?.({ ...question, name: context.owner, type: RECORDS.NSEC.code }) : undefined;
     return negative(RCODE.NOERROR, { groups, context, denied: shared?.groups.flat() ?? deniedBy(question, subject, context) });
   }
   const isSigned = question.isSigned === true;
   const told = positive([...groups, ...found], context, isSigned ? undefined : sources.catalog);
-  // A list of instances contains no host names that need addresses.
+  // The host names in a list of instances do not need addresses.
   const plan = isSigned || question.type !== RECORDS.PTR.code ? told : { ...told, glue: recordsOfInstances(subject, context) };
   return isPart(question, subject) ? cutOff(plan, question, sources.catalog.view) : plan;
 }
 
 /**
- * Marks a plan that holds only a part of the requested RRset, so that TC is set. With an answer limit, the RRset is a sample by configuration and TC is not
- * set, unless the answer is signed: a signature covers the complete RRset.
+ * Marks a plan that contains only part of the requested RRset, so that TC is set. With an answer limit, an incomplete RRset is intended and TC is not
+ * set. Signed answers still set TC, because a signature covers the complete RRset.
  */
 export function cutOff(plan: AnswerPlan, { isSigned }: Pick<QueryQuestion, "isSigned">, { answerLimit }: DnsCatalog["view"]): AnswerPlan {
   const isSample = isSigned !== true && answerLimit !== undefined && areSampled(plan.groups.at(-1) ?? []);
   return isSample ? plan : { ...plan, isCut: true };
 }
 
-/** Follows CNAMEs within our zones, and reports the subject of each name in the chain. */
+/** Follows CNAMEs within our zones and yields the subject of each name in the chain. */
 function planChain(
   question: QueryQuestion,
   place: RelativeName,
@@ -266,7 +268,7 @@ function planChain(
     // RFC 1034, 4.3.2: the CNAME is not followed for questions of type CNAME or ANY.
     const isLed = question.type !== RECORDS.CNAME.code && question.type !== TYPE_ANY;
     const next = isLed ? splitZone(owner, settings.zones) : undefined;
-    // Outside our zones the querying resolver follows the chain itself. It must also detect loops of host names.
+    // Outside our zones the querying resolver follows the chain itself. That resolver must also detect loops between host names.
     if (next === undefined || visited.has(owner) || step === MAX_CHAIN)
       return positive(groups, context, question.isSigned === true ? undefined : catalog);
     // HOT: runs when no plan is cached. Thousands of aliases of one service share one copy of the records.
@@ -281,7 +283,7 @@ function foundOf({ type, isSigned }: QueryQuestion, subject: DnsSubject, context
   return isSigned === true && isOfDenial(type) ? [[denial(subject, context)]] : recordsOf(findRecordType(type), subject, context);
 }
 
-/** Returns whether questions for this type get the denial with its signature: NSEC and RRSIG (RFC 8482, section 7: one RRset is enough). */
+/** Returns whether questions for this type (NSEC or RRSIG) are answered with the signed denial. One RRset is enough (RFC 8482, section 7). */
 function isOfDenial(type: number): boolean {
   return type === RECORDS.NSEC.code || type === RECORDS.RRSIG.code;
 }
@@ -299,14 +301,14 @@ function recordsOf(type: RecordType | undefined, subject: DnsSubject, context: R
   return groups.filter((group) => group.length > 0);
 }
 
-/** Returns the answer to ANY: one small record (RFC 8482, 4.2), which shows that the name exists and cannot be used for amplification. */
+/** Returns the answer to an ANY query: one small record (RFC 8482, 4.2) that proves the name exists but cannot be used for amplification. */
 function minimalAny(subject: DnsSubject, context: RecordContext): DnsRecord[][] {
   if (subject.kind === "empty" || subject.kind === "alias") return [];
   if (subject.kind === "entries" && subject.entries.length === 0) return [];
   return [[{ type: "HINFO", name: context.owner, ttlSeconds: ttlSeconds(undefined, context.settings), data: { cpu: "RFC8482", os: "" } }]];
 }
 
-/** Returns the CNAME of a subject. Aliases have one, and so do names whose entries have only host names. */
+/** Returns the CNAME of a subject. Aliases have a CNAME, and so do names whose entries have only host names. */
 function canonicalRecord(subject: DnsSubject, context: RecordContext): RecordOf<"CNAME"> | undefined {
   const { owner, settings } = context;
   if (subject.kind === "alias") {
@@ -334,7 +336,7 @@ function positive(groups: readonly (readonly DnsRecord[])[], context: RecordCont
   return { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue };
 }
 
-/** Leaves out additional records that would have to be fetched: clients query them if they need them. */
+/** Omits additional records that would have to be fetched. Clients can query them if needed. */
 function subjectIfKnown(
   { relative, zone }: { readonly relative: string; readonly zone: string },
   catalog: DnsCatalog,
@@ -348,7 +350,7 @@ function subjectIfKnown(
   }
 }
 
-/** Returns the addresses of one of our names in an answer: the name of an IP target, or of a node. */
+/** Returns the addresses of one of our own names in an answer, either an IP target name or a node name. */
 function glueOf(subject: DnsSubject, own: RecordContext, ttl: number): readonly DnsRecord[] {
   if (subject.kind === "address") return [addressRecord(own.owner, subject.address, ttl)];
   return [...recordsOf("A", subject, own), ...recordsOf("AAAA", subject, own)].flat();
@@ -357,7 +359,7 @@ function glueOf(subject: DnsSubject, own: RecordContext, ttl: number): readonly 
 interface NegativeAnswer {
   readonly groups: readonly (readonly DnsRecord[])[];
   readonly context: RecordContext;
-  /** The denial records, with a signature if they already have one. */
+  /** The denial records, with their signature if they already have one. */
   readonly denied: readonly DnsRecord[];
 }
 
@@ -389,18 +391,18 @@ function denial(subject: DnsSubject, context: RecordContext): RecordOf<"NSEC"> {
   return { type: "NSEC", name: context.owner, ttlSeconds: seconds(negativeTtlMs), data: { next: nextName(context.owner), types } };
 }
 
-// Additional records of a list of instances (RFC 6763, 12.1): a client that browses asks for these records next.
+// Additional records for a list of instances (RFC 6763, 12.1). A browsing client would query these records next.
 
 /**
- * Maximum number of instances with additional records, and their maximum total size in bytes. More would rarely fit into a message, and would make the plan of
- * a long list large.
+ * Maximum number of instances with additional records, and their maximum total size in bytes. More records would rarely fit into a message and would
+ * make plans for long lists large.
  */
 const MAX_INSTANCES = 64;
 const MAX_BYTES = 16_384;
 
 /**
- * Returns the SRV and TXT records of the listed instances, by instance name. They are built from the entries of the list, so nothing else is looked up. Returns
- * none for a sample of entries, because their RRsets may be incomplete.
+ * Returns the SRV and TXT records of the listed instances, by instance name. The records are built from the listed entries, so no other lookup is
+ * needed. Returns no records for a sample of entries, because their RRsets may be incomplete.
  */
 function recordsOfInstances(subject: DnsSubject, context: RecordContext): ReadonlyMap<string, readonly DnsRecord[]> {
   const found = new Map<string, readonly DnsRecord[]>();

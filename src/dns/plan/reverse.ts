@@ -15,21 +15,21 @@ const MAX_READ = 4_096;
 
 type Zones = Pick<DnsSettings, "reverseZones" | "zones">;
 
-/** Returns the reverse zone of a name. Undefined when there is none, or when a service zone matches with more labels. */
+/** Returns the reverse zone of a name. Returns undefined when there is none, or when a service zone matches more labels. */
 export function reverseZoneOf(name: string, { reverseZones, zones }: Zones): string | undefined {
   const zone = zoneOf(name, reverseZones);
   return zone === undefined || (zoneOf(name, zones)?.length ?? -1) > zone.length ? undefined : zone;
 }
 
-/** The best health tier of each service or node, by name, as `bestTier` finds it. Valid until the catalog changes. */
+/** The best health tier of each service or node (see `bestTier`), by name. These tiers are valid until the catalog changes. */
 export type BestTiers = Map<string, number>;
 
-/** Finds the subject of a full name in a reverse zone. `tiers`: results shared between addresses. */
+/** Finds the subject of a full name in a reverse zone. `tiers` caches results that are shared between addresses. */
 export function findReverseSubject(name: string, zone: string, all: Zones, catalog: DnsCatalog, tiers?: BestTiers): DnsSubject {
   if (name === zone) return apexSubject(zone, catalog);
   const meant = parseReverseName(name);
   if (meant === undefined) return { kind: "absent" };
-  // Addresses below are not looked up, so that the answer does not reveal how many are hidden.
+  // Addresses below this name are not looked up, so that the answer does not reveal how many are hidden.
   if (meant === "above") return { kind: "empty" };
   const { items, isCut } = catalog.atAddress(meant);
   let isPart = isCut;
@@ -39,7 +39,7 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
   for (const entry of items) {
     const own = isDrained(entry) ? undefined : nameOf(entry, all);
     if (own === undefined) continue;
-    // HOT: runs per address in a transfer. A healthy entry is shown regardless of the other entries of its name, of which there may be thousands.
+    // HOT: runs per address in a transfer. A healthy entry is shown regardless of the other entries with its name. There may be thousands of them.
     if (tierOf(withTarget(entry)) > 0 || catalog.remoteLookup !== undefined) {
       let best = tiers?.get(own.text);
       if (best === undefined) {
@@ -52,7 +52,7 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
         best = bestTier(subject);
         tiers?.set(own.text, best);
       }
-      // The entry may be missing from a sample.
+      // A sample might not contain the entry.
       if (best < 0 || tierOf(withTarget(entry)) > best) continue;
     }
     names.push(own.text);
@@ -64,7 +64,9 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
   return items.length > 0 ? { kind: "empty" } : { kind: "absent" };
 }
 
-/** Returns the entry's own name in the first zone that is also the longest zone containing that name. Undefined when there is no such zone. */
+/**
+ * Returns the entry's own name in the first zone that is also the longest zone containing that name. Returns undefined when there is no such zone.
+ */
 function nameOf({ key }: EntryView, { zones, reverseZones }: Zones): { readonly text: string; readonly zone: string } | undefined {
   const { kind, name, namespace } = key;
   const form: DnsName = kind === KIND.NODE ? { form: "node", nodeId: name } : { form: "direct", name, namespace };
@@ -76,7 +78,7 @@ function nameOf({ key }: EntryView, { zones, reverseZones }: Zones): { readonly 
   return undefined;
 }
 
-/** Returns the best health tier of the targets that A and AAAA are drawn from. -1 when the name has no entries, so that nothing is shown. */
+/** Returns the best health tier of the targets used for A and AAAA records, or -1 when the name has no entries, so that nothing is shown. */
 function bestTier(subject: DnsSubject): number {
   if (subject.kind !== "entries") return -1;
   return subject.targets.reduce((best, { entry }) => Math.min(best, tierOf(withTarget(entry))), Number.POSITIVE_INFINITY);

@@ -7,12 +7,12 @@ import { bestEntries, bestTargets } from "./best-entries.ts";
 import type { DnsRecord, RecordContext, RecordOf } from "./record.ts";
 import { seconds, setTtlSeconds } from "./record.ts";
 
-/** Returns the address record of the name of an IP target, for the additional section. */
+/** Returns the address record for an IP target's name, for the additional section. */
 export function addressRecord(name: string, address: IpAddress, ttl: number): DnsRecord {
   return { type: address.length === 4 ? "A" : "AAAA", name, ttlSeconds: ttl, data: { address } };
 }
 
-/** Returns the records for the subject's addresses of `sizeBytes` bytes. */
+/** Returns the records for the subject's addresses that are `sizeBytes` bytes long. */
 export function addressRecords<T extends "A" | "AAAA">(
   type: T,
   sizeBytes: number,
@@ -24,7 +24,7 @@ export function addressRecords<T extends "A" | "AAAA">(
     if (subject.address.length !== sizeBytes) return [];
     return [[{ type, name: owner, ttlSeconds: seconds(settings.maxTtlMs), data: { address: subject.address } }]];
   }
-  // Names such as `_svc._tcp` have SRV and TXT records; the addresses are at the service's own name.
+  // Names such as `_svc._tcp` have SRV and TXT records. The service's own name has the addresses.
   if (subject.kind !== "entries" || subject.shape === "located") return [];
   const shown = bestTargets(subject.targets).filter(({ address }) => address?.length === sizeBytes);
   const unique = new Map<string, IpAddress>();
@@ -36,7 +36,7 @@ export function addressRecords<T extends "A" | "AAAA">(
   return [[...unique.values()].map((address) => ({ type, name: owner, ttlSeconds: ttl, data: { address } }))];
 }
 
-/** Returns the CNAME of a name without addresses: the host name of its best target, or the one in its entries' metadata. */
+/** Returns the CNAME of a name without addresses: the host name of its best target, or the host name in the metadata of its entries. */
 export function hostNameRecord(subject: DnsSubject, { owner, settings }: RecordContext): RecordOf<"CNAME"> | undefined {
   if (subject.kind !== "entries" || subject.shape === "located") return undefined;
   const best = bestTargets(subject.targets);

@@ -12,7 +12,7 @@ export function negativeSoa(zone: string, context: RecordContext): DnsRecord {
   return { type: "SOA", name: zone, ttlSeconds: seconds(context.settings.negativeTtlMs), data: soaData({ ...context, zone }) };
 }
 
-/** Returns the SOA if the subject is the zone apex. */
+/** Returns the SOA record if the subject is the zone apex. */
 export function startRecords(subject: DnsSubject, context: RecordContext): RecordOf<"SOA">[][] {
   if (subject.kind !== "apex") return [];
   return [[{ type: "SOA", name: context.owner, ttlSeconds: seconds(context.settings.maxTtlMs), data: soaData(context) }]];
@@ -35,8 +35,9 @@ export function nameServerRecords(subject: DnsSubject, context: RecordContext): 
 }
 
 /**
- * Returns the name server name of a node's gateway. It is the node's name if the node has no other addresses; otherwise it is the name of the gateway's
- * address, because no gateway listens on the other addresses. A host name is used as it is, because the name of a server must not be an alias (RFC 2181, 10.3).
+ * Returns the name server name of a node's gateway. If the node has only this address, the name is the node's name. Otherwise it is the name of the
+ * gateway's address, because no gateway listens on the other addresses. A host name is used unchanged, because the name of a name server must not be
+ * an alias (RFC 2181, 10.3).
  */
 function gatewayName(gateway: EntryView, zone: string): string | undefined {
   const host = gatewayHost(gateway);
@@ -67,7 +68,7 @@ function nameServer(context: RecordContext): string {
   return nodeName(context.settings.nodeId, zone) ?? `ns.${zone}`;
 }
 
-/** Returns the zone for the host names of a zone. Reverse zones contain no hosts, so they use the first service zone. */
+/** Returns the zone that contains the host names used in a zone. Reverse zones contain no hosts, so they use the first service zone. */
 function hostZone({ zone, settings }: RecordContext): string {
   return settings.zones.includes(zone) ? zone : (settings.zones[0] ?? zone);
 }

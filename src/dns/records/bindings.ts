@@ -1,6 +1,6 @@
 /**
- * SVCB and HTTPS records (RFC 9460): service endpoints with their protocols and ports. Which targets have HTTPS records, and when a record is in AliasMode, is
- * in semantics.md, DNS.
+ * SVCB and HTTPS records (RFC 9460): service endpoints with their protocols and ports. See semantics.md, DNS, for which targets have HTTPS records
+ * and when a record is in AliasMode.
  */
 import type { EntryView } from "../../catalog/entry/view.ts";
 import type { IpAddress } from "../../lib/addresses.ts";
@@ -12,7 +12,7 @@ import { bestEntries, bestTargets, distanceRank, ownPriority } from "./best-entr
 import type { BindingData, DataWriter, RecordContext, RecordOf } from "./record.ts";
 import { setTtlSeconds } from "./record.ts";
 
-/** The default protocol of HTTPS records, which applies in addition to the listed ones (RFC 9460, 7.1.2 and 9.2). */
+/** The default protocol of HTTPS records, which applies in addition to the listed protocols (RFC 9460, 7.1.2 and 9.2). */
 const DEFAULT_ALPN = "http/1.1";
 const HTTPS_PORT = 443;
 const MAX_PRIORITY = 65_535;
@@ -21,7 +21,7 @@ const PORT_KEY = 3;
 const PORT_ONLY: readonly number[] = [PORT_KEY];
 const NO_KEYS: readonly number[] = [];
 
-/** An endpoint of a service. Targets that differ only in their protocol are one endpoint. */
+/** An endpoint of a service. Targets that differ only in their protocol form one endpoint. */
 interface BindingEndpoint {
   readonly target: string;
   readonly address: IpAddress | undefined;
@@ -51,10 +51,10 @@ export function svcbRecords(subject: DnsSubject, context: RecordContext): Record
 /** Returns the HTTPS records at a service's own name: its endpoints that speak HTTP over TLS. */
 export function httpsRecords(subject: DnsSubject, context: RecordContext): RecordOf<"HTTPS">[][] {
   if (subject.kind !== "entries" || subject.isCluster === true || subject.shape !== "direct") return [];
-  // Uses the tier of the address records: a target that A leaves out must not be shown here, where browsers look first.
+  // Uses the tier of the address records. Browsers query HTTPS first, so a target that A omits must not be shown here.
   const best = bestTargets(subject.targets);
   const places = placesOf(best.filter(isHttps(subject.targets)), context);
-  // One record for all endpoints, without hints (RFC 9460, 7.3), if the addresses of the name itself are the addresses of the endpoints.
+  // All endpoints share one record without hints (RFC 9460, 7.3) if their addresses are the addresses of the name itself.
   const whole = wholeOf(places, best);
   const dataOf = (place: BindingEndpoint) => {
     const alpn = [...place.alpn];
@@ -65,9 +65,9 @@ export function httpsRecords(subject: DnsSubject, context: RecordContext): Recor
 }
 
 /**
- * Returns a filter for targets with HTTPS records. Clients that find an HTTPS record no longer speak plain HTTP to the name (RFC 9460, 9.5), so only targets
- * with an ALPN id that speak TLS have one. The protocol `grpc` does not define whether TLS is used: such a target has a record if no target of the name speaks
- * plain HTTP.
+ * Returns a filter for targets with HTTPS records. Clients that find an HTTPS record no longer use plain HTTP for the name (RFC 9460, 9.5), so only
+ * TLS targets with an ALPN id have one. The protocol `grpc` does not define whether TLS is used, so a `grpc` target has a record only if no target of
+ * the name uses plain HTTP.
  */
 function isHttps(all: readonly SubjectTarget[]): (one: SubjectTarget) => boolean {
   const hasPlain = all.some(({ target }) => protocolOf(target.protocol).isTls === false);
@@ -78,8 +78,8 @@ function isHttps(all: readonly SubjectTarget[]): (one: SubjectTarget) => boolean
 }
 
 /**
- * Returns the AliasMode record for a name whose targets are all the same host name, on the default port of their protocol: AliasMode has no
- * parameters, so it cannot specify a port. Undefined for other names.
+ * Returns the AliasMode record for a name whose targets all have the same host name and the default port of their protocol. AliasMode has no
+ * parameters, so it cannot specify a port. Returns undefined for other names.
  */
 function aliasOf(subject: DnsSubject & { readonly kind: "entries" }, { owner }: RecordContext) {
   const best = bestTargets(subject.targets);
@@ -100,7 +100,7 @@ function needsPort({ port, protocol }: SubjectTarget["target"]): boolean {
   return port !== 0 && port !== protocolOf(protocol).port;
 }
 
-/** Returns the endpoints of targets. Targets without a name in DNS are left out. */
+/** Returns the endpoints of targets. Targets without a DNS name are omitted. */
 function placesOf(targets: readonly SubjectTarget[], context: RecordContext): readonly BindingEndpoint[] {
   const places = new Map<string, BindingEndpoint>();
   for (const one of targets) {
@@ -118,14 +118,14 @@ function placesOf(targets: readonly SubjectTarget[], context: RecordContext): re
   return [...places.values()];
 }
 
-/** Returns the priority, from 1, because 0 means AliasMode. The tier is not part of it: only the best tier is shown. */
+/** Returns the priority, which starts at 1 because 0 means AliasMode. The tier does not affect the priority, because only the best tier is shown. */
 function priorityOf(one: SubjectTarget, { locality, settings }: RecordContext): number {
   if (settings.srvPriority === "target") return Math.min(1 + one.target.priority, MAX_PRIORITY);
   return 1 + distanceRank(one.entry, locality) + ownPriority(one);
 }
 
 /**
- * Returns one endpoint at the name itself for all endpoints, if they differ only in their addresses and the name has no other addresses. Undefined otherwise.
+ * Merges all endpoints into one at the name itself, if they differ only in their addresses and the name has no other addresses. Undefined otherwise.
  */
 function wholeOf(places: readonly BindingEndpoint[], shown: readonly SubjectTarget[]): BindingEndpoint | undefined {
   const [first] = places;
@@ -174,7 +174,7 @@ function record<T extends "SVCB" | "HTTPS">(
   return { type, name: owner, ttlSeconds: setTtlSeconds(entries, settings), data };
 }
 
-/** Writes the data of a record: parameters in increasing order of their keys, each with its length (RFC 9460, 2.2). */
+/** Writes the data of a record, with parameters in ascending key order, each with its length (RFC 9460, 2.2). */
 export function writeBinding(data: BindingData, out: DataWriter): void {
   out.u16(data.priority);
   out.name(data.target);

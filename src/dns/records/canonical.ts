@@ -7,8 +7,8 @@ const UTF8 = new TextEncoder();
 const CLASS_IN = 1;
 
 /**
- * Returns the next name in canonical order, so that an NSEC record from one to the other denies no other name: the name with the label `\000` in front. A name
- * that is too long for another label has no names below it, and is followed by a sibling (RFC 4471, 3.1.2).
+ * Returns the next name in canonical order, which is the name with the label `\000` in front. An NSEC record between these two names does not deny
+ * any other name. A name that is too long for another label has no names below it, so the next name is a sibling (RFC 4471, 3.1.2).
  */
 export function nextName(name: string): Uint8Array {
   const below = joinedLabels([Uint8Array.of(0), ...labelsOf(name)]);
@@ -22,7 +22,7 @@ function sibling([label = new Uint8Array(), ...above]: readonly Uint8Array[]): U
   while (bytes.at(-1) === 0xff) bytes.pop();
   const last = bytes.pop();
   if (last === undefined) return sibling(above);
-  // Skips the upper-case letters: they are equal to the lower-case letters, which come later in the order.
+  // Upper-case letters are skipped because they are equal to the lower-case letters, which sort later.
   return joinedLabels([Uint8Array.of(...bytes, last === 0x40 ? 0x5b : last + 1), ...above]);
 }
 
@@ -40,16 +40,16 @@ export function typeBitmap(types: readonly number[]): Uint8Array {
   return Buffer.concat(parts);
 }
 
-/** The properties that the records of an RRset share. */
+/** The properties shared by all records of an RRset. */
 interface SetFacts {
   readonly name: string;
   readonly ttlSeconds: number;
   readonly code: number;
-  /** As in the definition of their type. */
+  /** Has the same meaning as in the definition of the record type. */
   readonly isFolded: boolean;
 }
 
-/** Returns an RRset in the form that is signed: sorted by data, without duplicates. `writeData` writes the data of one record. */
+/** Returns an RRset in the form to sign: sorted by data, without duplicates. `writeData` writes the data of one record. */
 export function canonicalSet(
   { name, ttlSeconds, code, isFolded }: SetFacts,
   records: readonly DnsRecord[],

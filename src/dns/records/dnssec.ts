@@ -1,4 +1,6 @@
-/** DNSSEC key records of a zone, and their digests for the parent zone. Signatures and denials are created per answer (`signing/`). */
+/**
+ * DNSSEC key records of a zone, and their digests for the parent zone. Signatures and denials are created separately for each answer (`signing/`).
+ */
 
 import { sha256 } from "../../lib/crypto.ts";
 import { wireName } from "../names/wire-names.ts";
@@ -14,7 +16,7 @@ import {
   type ZoneKey,
 } from "./record.ts";
 
-/** Returns all keys if the subject is the zone apex. A replaced key stays published, because caches may contain its signatures. */
+/** Returns all DNSKEY records if the subject is the zone apex. A replaced key stays published, because caches may contain its signatures. */
 export function keyRecords(subject: DnsSubject, { owner, settings }: RecordContext): RecordOf<"DNSKEY">[][] {
   if (subject.kind !== "apex") return [];
   const ttlSeconds = seconds(settings.maxTtlMs);
@@ -38,7 +40,7 @@ export function wantedDigestRecords(subject: DnsSubject, { owner, settings }: Re
   return [digestsOf(owner, settings).map((data) => ({ type: "CDS", name: owner, ttlSeconds: seconds(settings.maxTtlMs), data }))];
 }
 
-/** Returns the DS records of a child zone that this gateway serves too. Their digest is computed from our own keys, which all zones share. */
+/** Returns the DS records of a child zone that this gateway also serves. Their digest is computed from our own keys, which all zones share. */
 export function digestRecords(owner: string, settings: DnsSettings): readonly RecordOf<"DS">[] {
   return digestsOf(owner, settings).map((data) => ({ type: "DS", name: owner, ttlSeconds: seconds(settings.maxTtlMs), data }));
 }
@@ -83,7 +85,7 @@ export function writeSignature(data: RecordData["RRSIG"], out: DataWriter): void
 export const ALGORITHM = 13;
 export const PUBLIC_KEY_BYTES = 64;
 export const SIGNATURE_BYTES = 64;
-/** Zone Key and Secure Entry Point (SEP): a combined signing key, which signs the DNSKEY RRset and everything else. */
+/** Zone Key and Secure Entry Point (SEP) flags: a combined signing key, which signs the DNSKEY RRset and all other RRsets. */
 const KEY_FLAGS = 257;
 /** Always 3 (RFC 4034, 2.1.2). */
 const KEY_PROTOCOL = 3;
@@ -98,14 +100,14 @@ function keyData(publicKey: Uint8Array): Uint8Array {
   return Uint8Array.of(KEY_FLAGS >> 8, KEY_FLAGS & 0xff, KEY_PROTOCOL, ALGORITHM, ...publicKey);
 }
 
-/** Returns the key tag (RFC 4034, appendix B). */
+/** Returns the key tag of a DNSKEY (RFC 4034, appendix B). */
 function keyTagOf(data: Uint8Array): number {
   let sum = 0;
   for (const [i, byte] of data.entries()) sum += i % 2 === 0 ? byte << 8 : byte;
   return (sum + (sum >>> 16)) & 0xffff;
 }
 
-/** Returns the digest in a DS or CDS record for a key of this zone (RFC 4034, 5.1.4). */
+/** Returns the digest of a zone key for a DS or CDS record (RFC 4034, 5.1.4). */
 function digestOf(zone: string, { publicKey }: ZoneKey): Uint8Array {
   return sha256(Buffer.concat([wireName(zone), keyData(publicKey)]));
 }

@@ -34,7 +34,7 @@ export interface RecordData {
   readonly RRSIG: SignatureData;
 }
 
-/** A public key of the zones. */
+/** A public key used by all zones. */
 export interface ZoneKey {
   /** X and Y, 32 bytes each. */
   readonly publicKey: Uint8Array;
@@ -47,7 +47,7 @@ export interface KeyData {
   readonly publicKey: Uint8Array;
 }
 
-/** The digest of a zone key, as the parent zone publishes it (RFC 4034, 5). */
+/** The digest of a zone key, as published by the parent zone (RFC 4034, 5). */
 export interface DigestData {
   readonly keyTag: number;
   readonly algorithm: number;
@@ -71,13 +71,13 @@ export interface SignatureData {
   readonly signature: Uint8Array;
 }
 
-/** Data of SVCB and HTTPS (RFC 9460). Empty and 0 values are left out of the record. */
+/** Data of SVCB and HTTPS (RFC 9460). Empty and zero values are omitted from the record. */
 export interface BindingData {
   /** 0 means AliasMode. */
   readonly priority: number;
-  /** Empty for the owner itself, which is written as `.`. */
+  /** Empty for the owner name itself, which is written as `.`. */
   readonly target: string;
-  /** Keys of the parameters that a client must understand. */
+  /** Keys of the mandatory parameters, which clients must understand. */
   readonly mandatory: readonly number[];
   readonly alpn: readonly string[];
   /** Whether the default protocol of the type is not supported (no-default-alpn). */
@@ -100,13 +100,15 @@ export interface RecordOf<T extends RecordType> {
 
 /** The settings of the gateway. */
 export interface DnsSettings {
-  /** Zones as returned by `parseZone`; at least one. The first one is used for host names in reverse zones, and for names outside all zones. */
+  /**
+   * Zones as returned by `parseZone`. There is at least one. The first zone is used for host names in reverse zones, and for names outside all zones.
+   */
   readonly zones: readonly string[];
   /** Reverse zones, as returned by `parseReverseZone`. */
   readonly reverseZones: readonly string[];
   /** The serving node. The zone's name server is `<nodeId>.node.<zone>`. */
   readonly nodeId: string;
-  /** Bounds of the TTL of records that are built from entries. */
+  /** Bounds for the TTL of records that are built from entries. */
   readonly minTtlMs: number;
   readonly maxTtlMs: number;
   /** TTL for entries without their own TTL (static leases). */
@@ -115,13 +117,13 @@ export interface DnsSettings {
   readonly staleTtlMs: number;
   /** TTL of NXDOMAIN and NODATA answers. */
   readonly negativeTtlMs: number;
-  /** Whether the priority of an SRV record combines health, distance and the priority of its target, or is only the priority of its target. */
+  /** Whether an SRV record's priority combines health, distance and the target's priority, or is only the target's priority. */
   readonly srvPriority: "health" | "target";
-  /** Whether SRV answers contain the targets of all health tiers, or only of the best tier, as A answers do. */
+  /** Whether SRV answers contain targets of all health tiers. Otherwise they contain only the best tier, like A answers. */
   readonly srvTiers: "all" | "best";
-  /** Whether names outside our zones are looked up as if the first zone were appended. */
+  /** Whether names outside our zones are looked up with the first zone appended. */
   readonly allowExternalNames: boolean;
-  /** Returns the current keys of all zones; the first one signs. Absent: the zones are not signed. */
+  /** Returns the current keys, which are the same for all zones. The first key signs. If absent, the zones are not signed. */
   readonly zoneKeys?: (() => readonly ZoneKey[]) | undefined;
 }
 
@@ -129,7 +131,7 @@ export interface RecordContext {
   /** The owner name of the records. */
   readonly owner: string;
   readonly zone: string;
-  /** The location of the clients. Undefined when it is unknown. */
+  /** The location of the clients. Undefined when their location is unknown. */
   readonly locality: DnsView["locality"];
   readonly settings: DnsSettings;
 }
@@ -149,24 +151,27 @@ export interface DataWriter {
 export interface RecordRow<T extends RecordType> {
   /** Type number (IANA, DNS Parameters). */
   readonly code: number;
-  /** Whether names in the data are converted to lower case for signing (RFC 4034, 6.2 has the list). Absent: false. */
+  /** Whether names in the data are converted to lower case for signing (see the list in RFC 4034, 6.2). Defaults to false. */
   readonly isFolded?: true;
-  /** Whether a sample of the RRset is useful, because its records are alternative targets. Absent: false. */
+  /** Whether a sample of the RRset is useful, because its records are alternative targets. Defaults to false. */
   readonly isSampled?: true;
   /** Returns the records of this type that the subject has, in groups in order of preference. Each group is shuffled for every response. */
   readonly find: (subject: DnsSubject, context: RecordContext) => readonly (readonly RecordOf<T>[])[];
   readonly write: (data: RecordData[T], out: DataWriter) => void;
-  /** Returns the number of characters and address bytes in the data. It is close to the size in a message, because few names in the data are compressed. */
+  /**
+   * Returns the number of characters and address bytes in the data. This number is close to the size in a message, because few names in the data are
+   * compressed.
+   */
   readonly sizeBytes: (data: RecordData[T]) => number;
-  /** Returns whether the records found are incomplete, so that TC is set. Absent: never. */
+  /** Returns whether the records found are incomplete, so that TC is set. If absent, the records are always complete. */
   readonly isCut?: (subject: DnsSubject) => boolean;
-  /** Returns the host name in the data whose addresses are added to the additional section. */
+  /** Returns the host name in the data for which the additional section provides addresses. */
   readonly namedHost?: (data: RecordData[T]) => string;
 }
 
 // TTLs of records.
 
-/** Returns the TTL in seconds for the TTL of an entry, within the configured bounds as far as whole seconds allow. */
+/** Returns the record TTL, in whole seconds, for the TTL of an entry, within the configured bounds if whole seconds allow. */
 export function ttlSeconds(ttlMs: number | undefined, settings: DnsSettings): number {
   const least = Math.ceil(settings.minTtlMs / 1000);
   return Math.min(Math.max(seconds(ttlMs ?? settings.defaultTtlMs), least), seconds(settings.maxTtlMs));
@@ -186,7 +191,7 @@ export function setTtlSeconds(entries: readonly Pick<EntryView, "health" | "ttlM
   );
 }
 
-/** Returns whole seconds, rounded down, so that no answer is cached longer than its entry allows. */
+/** Returns whole seconds, rounded down, so that an answer is never cached longer than its entry allows. */
 export function seconds(ms: number): number {
   return Math.floor(ms / 1000);
 }

@@ -1,6 +1,6 @@
 /**
- * The record types that the gateway supports: for each type, how its records are found and written. To add a type, add a member to `RecordData` in `record.ts`
- * and an entry to `RECORDS`. Each family of types has its own file.
+ * Defines how the gateway finds and writes the records of each supported type. To add a type, add a member to `RecordData` in `record.ts` and an
+ * entry to `RECORDS`. Each family of types has its own file.
  */
 
 import { type EntryView, hasPort } from "../../catalog/entry/view.ts";
@@ -102,21 +102,21 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   },
   DS: {
     code: 43,
-    // Built for the zone cut where a child zone starts; the child zone itself has no DS.
+    // DS records are built at the zone cut where a child zone starts. The child zone itself has no DS records.
     find: () => [],
     write: (data, out) => writeDigest(data, out),
     sizeBytes: ({ digest }) => digest.length,
   },
   RRSIG: {
     code: 46,
-    // Built when an answer is signed.
+    // RRSIG records are built when an answer is signed.
     find: () => [],
     write: (data, out) => writeSignature(data, out),
     sizeBytes: ({ signer, signature }) => signer.length + signature.length,
   },
   NSEC: {
     code: 47,
-    // Built for the answer that it proves.
+    // NSEC records are built for the answer that they prove.
     find: () => [],
     write: ({ next, types }, out) => {
       out.bytes(next);
@@ -184,17 +184,17 @@ const TYPES_BY_CODE: ReadonlyMap<number, RecordType> = new Map(
     .map((type) => [RECORDS[type].code, type]),
 );
 
-/** Returns whether this type name is in the table. */
+/** Returns whether the table contains this type name. */
 function isRecordType(text: string): text is RecordType {
   return Object.hasOwn(RECORDS, text);
 }
 
-/** Returns the type with this number. Undefined when it is not supported. */
+/** Returns the type with this number. Returns undefined when the type is not supported. */
 export function findRecordType(code: number): RecordType | undefined {
   return TYPES_BY_CODE.get(code);
 }
 
-/** Returns whether `dns.answer_limit` draws a sample of these records, which are of one type. Lists of names are always complete. */
+/** Returns whether `dns.answer_limit` draws a sample of these records, which all have the same type. Lists of names are always complete. */
 export function areSampled([first]: readonly DnsRecord[]): boolean {
   return first !== undefined && RECORDS[first.type].isSampled === true;
 }
@@ -210,8 +210,8 @@ export function dataBytes<T extends RecordType>(record: RecordOf<T>): number {
 }
 
 /**
- * Returns the host name in a record (which may be its owner) whose addresses are added with it; for PTR, the listed name. In lower case, because host names are
- * case-insensitive.
+ * Returns the host name (possibly the owner name) whose addresses are added to the answer with this record. For PTR, it is the listed name. The name
+ * is in lower case, because host names are case-insensitive.
  */
 export function namedHost<T extends RecordType>(record: RecordOf<T>): string | undefined {
   const host = RECORDS[record.type].namedHost?.(record.data);
@@ -221,8 +221,8 @@ export function namedHost<T extends RecordType>(record: RecordOf<T>): string | u
 // PTR records: lists of names.
 
 /**
- * Returns a PTR record for each name in a list, such as the names of an address, or for each instance of a browsed service (RFC 6763, 4). If a list is limited,
- * the RRset contains the limited list.
+ * Returns a PTR record for each listed name, such as the names of an address, or for each instance of a browsed service (RFC 6763, 4). If a list is
+ * limited, the RRset contains the limited list.
  */
 function pointerRecords(subject: DnsSubject, context: RecordContext): RecordOf<"PTR">[][] {
   const { owner, settings, zone } = context;
@@ -239,14 +239,14 @@ function pointerRecords(subject: DnsSubject, context: RecordContext): RecordOf<"
   return [targets.map((target) => ({ type: "PTR", name: owner, ttlSeconds: ttl, data: { target } }))];
 }
 
-/** Returns each instance id once: instances of several clusters can share an id, and then have the same name. */
+/** Returns each instance id once, because instances in different clusters can share an id and therefore a name. */
 function instanceIds({ entries }: DnsSubject & { readonly kind: "entries" }): readonly string[] {
   return [...new Set(entries.map(({ key }) => key.instanceId))];
 }
 
 /**
- * Returns one SRV record for each target of the subject that has a port; with `srvTiers` set to best, only for targets of the best tier. Targets of the same
- * tier, distance and priority form a group, and clients prefer earlier groups. Weights apply within a group (RFC 2782).
+ * Returns one SRV record for each target of the subject that has a port. With `srvTiers` set to best, it returns records only for targets of the best
+ * tier. Targets of the same tier, distance and priority form a group, and clients prefer earlier groups. Weights apply within a group (RFC 2782).
  */
 function serviceRecords(subject: DnsSubject, context: RecordContext): RecordOf<"SRV">[][] {
   if (subject.kind !== "entries" || subject.shape !== "located") return [];
@@ -257,7 +257,7 @@ function serviceRecords(subject: DnsSubject, context: RecordContext): RecordOf<"
   const targets = subject.targets.filter(({ target }) => hasPort(target));
   for (const { rank, one, weight } of byRank(settings.srvTiers === "best" ? bestTargets(targets) : targets, locality)) {
     const name = targetName(one, context);
-    // A host that is not a valid DNS name is left out, because the rest of the answer is still useful.
+    // A host that is not a valid DNS name is omitted, because the rest of the answer is still useful.
     if (name === undefined) continue;
     shown.push(one.entry);
     const { priority, port } = one.target;
@@ -276,12 +276,12 @@ function serviceRecords(subject: DnsSubject, context: RecordContext): RecordOf<"
   return [...groups.values()].map((group) => group.map((data) => ({ type: "SRV", name: owner, ttlSeconds: ttl, data })));
 }
 
-/** Returns the name of a target: its host, or a name below the zone for its address. Undefined for a host that is not a valid DNS name. */
+/** Returns the name of a target: its host, or a name below the zone for its address. Returns undefined for a host that is not a valid DNS name. */
 function targetName({ target, address }: SubjectTarget, { zone }: RecordContext): string | undefined {
   return address === undefined ? parseHostName(target.host) : formatName({ form: "address", address }, zone);
 }
 
-/** The sort is stable: targets of equal rank and priority stay in catalog order. */
+/** The sort is stable, so targets with equal rank and priority stay in catalog order. */
 function byRank(targets: readonly SubjectTarget[], locality: RecordContext["locality"]) {
   const weights = effectiveWeights(targets);
   const ranked = targets.map((one, i) => ({ rank: rankOf(one, locality), one, weight: weights[i] ?? 0 }));

@@ -6,11 +6,11 @@ import { areEntriesCut } from "./best-entries.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
 import { setTtlSeconds } from "./record.ts";
 
-/** Maximum number of records per RRset, the same as the maximum number of names in a list. */
+/** Maximum number of records per RRset. It equals the maximum number of names in a list. */
 const MAX_TEXTS = 500;
 /**
- * Maximum total number of characters in the texts built for an RRset: several times the largest response (65,535 bytes). Building more would only delay other
- * clients.
+ * Maximum total number of characters in the TXT records of an RRset, several times the largest response (65,535 bytes). Building more records would
+ * only delay other clients.
  */
 const MAX_TEXT_CHARS = 1024 * 1024;
 
@@ -21,7 +21,7 @@ export function textRecords(subject: DnsSubject, context: RecordContext): Record
   return [textsOf(subject.entries).texts.map((strings) => ({ type: "TXT", name: context.owner, ttlSeconds: ttl, data: { strings } }))];
 }
 
-/** Returns whether texts are missing because of the bounds. */
+/** Returns whether some records were omitted because of these bounds. */
 export function areTextsCut(subject: DnsSubject): boolean {
   return areEntriesCut(subject) || (subject.kind === "entries" && subject.isCluster !== true && textsOf(subject.entries).isCut);
 }
@@ -32,7 +32,7 @@ function textsOf(entries: readonly EntryView[]) {
   for (const entry of entries) {
     if (unique.size === MAX_TEXTS || chars >= MAX_TEXT_CHARS) return { texts: [...unique.values()], isCut: true };
     const strings = entryStrings(entry);
-    // JSON, because metadata values can contain any character, so no separator would be unique.
+    // The key is JSON because metadata values can contain any character, so no separator would be unique.
     const identity = JSON.stringify(strings);
     chars += identity.length;
     if (!unique.has(identity)) unique.set(identity, strings);
@@ -61,7 +61,7 @@ function entryStrings(entry: EntryView): string[] {
 /** Keys of attributes. Keys are case-insensitive (RFC 6763, 6.4). */
 const FACT_KEYS: ReadonlySet<string> = new Set(["namespace", "scope", "tags", "cluster_id", "node_id", "spec_digest", "capabilities"]);
 
-/** Returns `key=value` for each pair that fits into a string, ordered by key. Leaves out metadata whose key is the key of an attribute. */
+/** Returns `key=value` for each pair that fits into a string, ordered by key. Omits metadata whose key is the name of an attribute. */
 function metadataStrings(metadata: LargeFields["metadata"]): string[] {
   return Object.entries(metadata)
     .filter(([key]) => !FACT_KEYS.has(key.toLowerCase()))
@@ -75,7 +75,7 @@ function listStrings(key: string, items: readonly string[]): string[] {
   const strings: string[] = [];
   let parts: string[] = [];
   let length = 0;
-  // Joined, because V8 stores a string built with `+=` as all its pieces, at several times its size.
+  // The pieces are joined because V8 stores a string built with `+=` as separate pieces, which use several times the memory.
   const finish = (): void => {
     if (parts.length > 0) strings.push(parts.join(","));
     parts = [];

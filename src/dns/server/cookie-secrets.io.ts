@@ -6,13 +6,13 @@ import { COOKIE_SECRET_BYTES, parseCookieSecrets, ServerCookies } from "../wire/
 
 export interface DnsCookies {
   readonly cookies: ServerCookies;
-  /** Reads the file again. If that fails, the current secrets remain in use. */
+  /** Reloads the file. If that fails, the current secrets remain in use. */
   reload(): void;
 }
 
 /**
- * `path`: from `dns.cookie_secret_file`. `own`: the secret that the threads of this process share; random when absent. Throws with a message for the operator
- * when the file is invalid.
+ * `path` comes from `dns.cookie_secret_file`. `own` is the secret that the threads of this process share. Defaults to a random secret. Throws an
+ * error with a message for the operator when the file is invalid.
  */
 export function openDnsCookies(path: string | undefined, log: Log, own: Uint8Array | undefined): DnsCookies {
   if (path === undefined) return { cookies: new ServerCookies([own ?? newCookieSecret()]), reload: () => {} };
@@ -34,7 +34,7 @@ export function newCookieSecret(): Uint8Array {
   return new Uint8Array(randomBytes(COOKIE_SECRET_BYTES));
 }
 
-/** Throws with a message for the operator when the file is invalid. */
+/** Throws an error with a message for the operator when the file is invalid. */
 export function readCookieSecrets(path: string): readonly Uint8Array[] {
   const setting = "dns.cookie_secret_file";
   const secrets = parseCookieSecrets(readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("latin1"));

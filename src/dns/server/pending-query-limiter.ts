@@ -1,15 +1,20 @@
-/** Limits the questions that wait for a fetch, so that no client can use all waiting slots. */
+/** Limits the number of questions that wait for a fetch, so that no client can use all waiting slots. */
 import { type AddressBlock, isWithin } from "../../lib/addresses.ts";
 import type { QuerySender } from "./responder.ts";
 import { prefixOf } from "./response-rate.ts";
 
-/** This fraction (1/4) of the slots is reserved for senders with a verified address: they use TCP, send a valid cookie, or are trusted forwarders. */
+/**
+ * This fraction (1/4) of the slots is reserved for senders with a verified address, which use TCP, send a valid cookie, or are trusted forwarders.
+ */
 const PROVED_PART = 4;
 
 export interface PendingQueryLimits {
   /** Maximum number of waiting questions. */
   readonly maxWaiting: number;
-  /** Maximum number of waiting questions per network, over all transports. Trusted forwarders, which ask for other clients, have no such limit. */
+  /**
+   * Maximum number of waiting questions per network, across all transports. This limit does not apply to trusted forwarders, which send queries for
+   * other clients.
+   */
   readonly maxWaitingOfNetwork: number;
 }
 
@@ -25,9 +30,9 @@ export class PendingQueryLimiter {
     this.#trusted = trusted;
   }
 
-  /** Returns which questions from this address may wait now. HOT: runs per question. */
+  /** Returns which questions from this address can wait now. HOT: runs per question. */
   roomFor(address: string): QuerySender["room"] {
-    // The common case: no question waits.
+    // The common case is that no question is waiting.
     if (this.#count === 0) return "all";
     const { maxWaiting, maxWaitingOfNetwork } = this.#limits;
     if (this.#count >= maxWaiting) return "nobody";

@@ -26,57 +26,60 @@ import { type ResponseRates, rateClassOf } from "./response-rate.ts";
 
 type QueryLabels = LabelsOf<"dns_queries_total">;
 
-/** The response to a query, with data for the metrics. The responder reuses this object at its next call; the bytes are not reused. */
+/** The response to a query, and data for metrics. The responder reuses this object in its next call, but does not reuse the bytes. */
 export interface ResponderReply {
   /** Empty if no response is sent. */
   readonly bytes: Uint8Array;
-  /** Type and response code as labels of the metrics. The type is also `other` when there is no question. */
+  /** The type and response code, used as metric labels. The type is `other` for unlisted types and for messages without a question. */
   readonly qtype: QueryLabels["qtype"];
   readonly rcode: QueryLabels["rcode"];
   readonly isTruncated: boolean;
-  /** `cut`: over the rate limit, so that the client gets TC and must retry over TCP. `dropped`: over the rate limit, and no response is sent. */
+  /**
+   * `cut` means that the rate limit was exceeded, so the client receives TC and must retry over TCP. `dropped` means that the rate limit was exceeded
+   * and no response is sent.
+   */
   readonly rate: "whole" | "cut" | "dropped";
-  /** The internal error behind a SERVFAIL. Undefined when there is none. */
+  /** The internal error that caused a SERVFAIL response. Undefined when there is none. */
   readonly fault: unknown;
-  /** The fetch that the question may wait for. A question that does not wait is answered SERVFAIL. */
+  /** The fetch that the question can wait for. If the question does not wait, the answer is SERVFAIL. */
   readonly unknown: PendingNameError | undefined;
   /** The zone transfer to send instead of `bytes`. */
   readonly transfer: TransferRequest | undefined;
 }
 
-/** The TSIG keys that clients can sign with, and the permissions for transfers. */
+/** The TSIG keys that clients can use, and the transfer permissions. */
 export interface TransferKeys {
   readonly find: (name: string) => TsigKey | undefined;
   readonly mayBegin: (asked: Omit<RequestedTransfer, "address">) => boolean;
 }
 
 export interface ResponderOptions extends PlanCacheOptions {
-  /** Creates and verifies server cookies. Absent: a secret of zeros is used, for responders whose cookies are not verified. */
+  /** Creates and verifies server cookies. Defaults to an all-zero secret, for responders whose cookies are not verified. */
   readonly cookies?: ServerCookies | undefined;
-  /** Limits responses over UDP. Absent: no limit. */
+  /** Limits responses over UDP. If absent, there is no limit. */
   readonly rates?: ResponseRates | undefined;
-  /** Idle timeout of a TCP connection, sent to clients that ask for it (RFC 7828). */
+  /** Idle timeout of a TCP connection, sent to clients that request it (RFC 7828). */
   readonly idleTimeoutMs?: number | undefined;
-  /** Returns the zone serial for a view, by its index. */
+  /** Returns the zone serial for a view, given the view index. */
   readonly serialOf: (viewIndex: number) => number;
-  /** Signs answers for clients that request DNSSEC records. Absent: zones are not signed. */
+  /** Signs answers for clients that request DNSSEC records. If absent, zones are not signed. */
   readonly signer?: ZoneSigner | undefined;
-  /** Absent: no TSIG keys are configured. */
+  /** If absent, no TSIG keys are configured. */
   readonly transferKeys?: TransferKeys | undefined;
-  /** Returns the wall-clock time, for cookies and TSIG. Absent: always 0. */
+  /** Returns the wall-clock time, for cookies and TSIG. If absent, the time is always 0. */
   readonly wallMs?: (() => number) | undefined;
 }
 
-/** The sender of a query, and its arrival time. */
+/** The sender of a query and the query's arrival time. */
 export interface QuerySender {
   readonly address: string;
   readonly monoMs: number;
   /**
-   * Which questions may wait for a fetch: `proved` means only senders whose address is verified. A reply that waits is not counted against the sender's rate
-   * yet.
+   * Whether the question can wait for a fetch. `proved` means that only senders with a verified address can wait. A waiting response has not been
+   * counted against the sender's rate yet.
    */
   readonly room: "all" | "proved" | "nobody";
-  /** The fetch that the question has waited for, if this is a retry. The question then keeps its waiting slot. */
+  /** On a retry, the fetch that the question waited for. The question then keeps its waiting slot. */
   readonly waited?: PendingNameError | undefined;
   /** Whether a zone may be transferred over the sender's connection. */
   readonly mayTransfer?: boolean;
@@ -84,7 +87,7 @@ export interface QuerySender {
 
 /** Flags copied from the query: the opcode and RD. */
 const COPIED_FLAGS = 0x7900;
-/** The CD flag, which servers that support DNSSEC copy (RFC 4035, 3.1.6). */
+/** The CD flag, which DNSSEC-aware servers copy to the response (RFC 4035, 3.1.6). */
 const CHECKING_DISABLED = 0x0010;
 const NOBODY: QuerySender = { address: "", monoMs: 0, room: "all", mayTransfer: true };
 const TYPE_ANY = 255;
@@ -122,7 +125,7 @@ export class DnsResponder {
   readonly #signer: ZoneSigner | undefined;
   #transport: DnsTransport = "udp";
   #mayTransfer = false;
-  /** The last prepared plan that did not fit into the cache. It is reused, because a name that is too large can be queried repeatedly. */
+  /** The last prepared plan that was too large to cache. It is reused because a name with such a plan can be queried repeatedly. */
   #roomless: { readonly plan: AnswerPlan; readonly prepared: PreparedResponse } | undefined;
   readonly #failures = new Map<Rcode, PreparedResponse>();
   readonly #denials = new NameDenials();
@@ -159,11 +162,11 @@ export class DnsResponder {
   #sender = NOBODY;
   /** The rate limit of this sender. Undefined when the sender's address is verified, or no rate is configured. */
   #bound: ResponseRates | undefined;
-  /** Whether the question may wait. Undefined until this is first needed. */
+  /** Whether the question may wait. Undefined until first needed. */
   #isLetWait: boolean | undefined;
   readonly #mayWait = (): boolean => (this.#isLetWait ??= mayWait(this.#sender, this.#bound));
 
-  /** `random` also draws the order of records. */
+  /** `random` also determines the order of records. */
   constructor(options: ResponderOptions) {
     this.plans = new PlanCache(options);
     this.#writer = new ResponseWriter(options.random);
@@ -179,8 +182,8 @@ export class DnsResponder {
   }
 
   /**
-   * Answers one message from the view that `select` returns for the client subnet of the question and the view of its TSIG key. Undefined when the message must
-   * not be answered. Never throws, for any input bytes and any failure of the catalog.
+   * Answers one message, using the view that `select` returns for the question's client subnet and the view of its TSIG key. Returns undefined when
+   * the message must not be answered. Never throws, regardless of the input bytes and of catalog failures.
    */
   respond(message: Uint8Array, transport: DnsTransport, select: ViewSelector, sender: QuerySender = NOBODY): ResponderReply | undefined {
     const query = this.#query;
@@ -198,7 +201,7 @@ export class DnsResponder {
     facts.extendedError = undefined;
     facts.scopePrefix = 0;
     facts.isUncached = false;
-    // In tenths of a second. The option has no meaning over UDP (RFC 7828, 3.2), and HTTP has its own keepalive.
+    // The timeout is in tenths of a second. The option has no meaning over UDP (RFC 7828, 3.2), and HTTP has its own keepalive.
     const hasKeepalive = query.hasKeepalive && (transport === "tcp" || transport === "dot") && this.#idleTimeoutMs !== undefined;
     facts.keepalive = hasKeepalive ? Math.min(0xffff, Math.floor((this.#idleTimeoutMs ?? 0) / 100)) : undefined;
     // Unencrypted responses must not be padded (RFC 7830, 6).
@@ -225,20 +228,20 @@ export class DnsResponder {
   #write(prepared: PreparedResponse): void {
     this.#reply.bytes = this.#written(prepared);
     this.#reply.isTruncated = this.#writer.isTruncated;
-    // An incomplete signed RRset cannot be validated, and after TCP there is no larger transport to retry over.
+    // An incomplete signed RRset cannot be validated, and clients that use TCP cannot retry over a transport with larger messages.
     if (!prepared.isSigned || !this.#writer.isTruncated || this.#transport === "udp") return;
     this.#reply.rcode = "SERVFAIL";
     this.#reply.bytes = this.#written(this.#failure(RCODE.SERVFAIL));
     this.#reply.isTruncated = false;
   }
 
-  /** Returns the message, signed with TSIG if the query was. */
+  /** Returns the message, signed with TSIG if the query was signed. */
   #written(prepared: PreparedResponse): Uint8Array {
     const bytes = this.#writer.write(this.#query, prepared, this.#facts);
     return this.#signing === undefined ? bytes : withTsig(bytes, this.#signing);
   }
 
-  /** Over the rate limit, every second response has TC set and is no larger than the query; the others are not sent. */
+  /** When the rate limit is exceeded, every second response has TC set and is no larger than the query. The other responses are not sent. */
   #bounded(prepared: PreparedResponse, { address, monoMs }: QuerySender, rates: ResponseRates): void {
     const reply = this.#reply;
     reply.rate = rates.judge(address, rateClassOf(prepared), monoMs);
@@ -255,7 +258,7 @@ export class DnsResponder {
     this.#write(prepared);
   }
 
-  /** Verifies the TSIG of the query. Returns the error response if it is not valid. */
+  /** Verifies the TSIG of the query. Returns the error response if the TSIG is not valid. */
   #judged(): PreparedResponse | undefined {
     const { bytes, tsigAt } = this.#query;
     const findKey = (name: string) => this.#transferKeys?.find(name);
@@ -263,7 +266,8 @@ export class DnsResponder {
     if (judged === "malformed") return this.#failure(RCODE.FORMERR);
     const signatureBytes = tsigBytes(judged);
     const limitBytes = this.#facts.limitBytes - signatureBytes;
-    // The response repeats the names of the key and the algorithm from the query. If they are very long, the question does not fit.
+    // The response repeats the names of the key and the algorithm from the query. If these names are very long, the response has no room for the
+    // question.
     if (limitBytes < leastResponseBytes(this.#query)) return this.#failure(RCODE.FORMERR);
     this.#signing = judged;
     this.#facts.limitBytes = limitBytes;
@@ -271,13 +275,13 @@ export class DnsResponder {
     return judged.error === TSIG_ERROR.NONE ? undefined : this.#failure(RCODE.NOTAUTH);
   }
 
-  /** Accepts a zone transfer, or returns the refusal. */
+  /** Accepts a zone transfer, or returns a response that refuses it. */
   #transfer(selected: Exclude<ViewSelection, { readonly isRefused: true }>, signing: ResponseSignature): PreparedResponse {
     const { catalog } = selected;
     const { zones, reverseZones } = this.#settings;
     const { name } = this.#query.question();
     if (!zones.includes(name) && !reverseZones.includes(name)) return this.#failure(RCODE.NOTAUTH);
-    // A resolver has only the entries that it watches or fetched, so its copy of the zone would be incomplete.
+    // A resolver has only the entries that it watches or has fetched, so its copy of the zone would be incomplete.
     if (catalog.remoteLookup !== undefined || !this.#mayTransfer) {
       this.#facts.extendedError = EXTENDED_ERROR.NOT_SUPPORTED;
       return this.#failure(RCODE.REFUSED);
@@ -286,8 +290,8 @@ export class DnsResponder {
     if (this.#query.type === TYPE_IXFR) {
       const { knownSerial } = this.#query;
       if (knownSerial === undefined) return this.#failure(RCODE.FORMERR);
-      // A response with only the SOA means that there is nothing newer or, over UDP, that the client must retry over TCP (RFC 1995, 2). Serials are compared by
-      // RFC 1982.
+      // A response with only the SOA means that there is nothing newer or, over UDP, that the client must retry over TCP (RFC 1995, 2). Serials are
+      // compared as defined in RFC 1982.
       if (this.#transport === "udp" || ((knownSerial - this.#serialOf(viewIndex)) | 0) >= 0) {
         this.#query.askForSoa();
         return this.#planned(selected);
@@ -347,7 +351,7 @@ export class DnsResponder {
     const kept = this.plans.find(key, catalog) ?? this.plans.make(key, { ...query.question(), isSigned }, catalog);
     const prepared = kept.prepared ?? this.#prepared(kept);
     facts.serial = this.#serialOf(view.index);
-    // A signature covers the complete RRset, so no sample is drawn.
+    // No sample is drawn, because a signature covers the complete RRset.
     facts.answerLimit = kept.signed === undefined ? view.answerLimit : undefined;
     facts.extendedError = prepared.extendedError;
     // A query with a source prefix of 0 hides its address, so its response is valid for all addresses.
@@ -358,7 +362,7 @@ export class DnsResponder {
     return prepared;
   }
 
-  /** Returns the signature data for the SOA as it is written; see `ResponseFacts.isUncached`, which sets its minimum to 0. */
+  /** Returns the signature data for the SOA in the form in which it is written. `ResponseFacts.isUncached` sets the SOA minimum to 0. */
   #soaSignature(soa: RecordOf<"SOA">, isUncached: boolean): Uint8Array | undefined {
     const { serial = 0 } = this.#facts;
     return this.#signer?.soaSignature(isUncached ? { ...soa, data: { ...soa.data, minimumSeconds: 0 } } : soa, serial);
@@ -374,27 +378,27 @@ export class DnsResponder {
     return prepared;
   }
 
-  /** `wasSelected`: the view was selected before the failure. */
+  /** `wasSelected` is true when the view was selected before the failure. */
   #failed(fault: unknown, wasSelected: boolean): PreparedResponse {
     if (fault instanceof SignerBusyError) return this.#busy();
     const reason = fault instanceof WaymarkError ? fault.reason : undefined;
-    // The caller is over its limit, has no permission, or has an invalid certificate.
+    // The caller exceeded its limit, has no permission, or has an invalid certificate.
     const isRefusal = reason === "discovery_rate_limited" || reason === "discovery_access_denied" || reason === "unauthenticated";
     const isNotReady = reason === "not_ready";
-    // semantics.md, DNS: an internal error of the gateway affects only this query. The caller of the responder reports it. `not_ready` is not an internal
-    // error.
+    // An internal error of the gateway affects only this query (semantics.md, DNS). The responder's caller reports the error. `not_ready` is not an
+    // internal error.
     this.#reply.fault = isRefusal || isNotReady ? undefined : fault;
     this.#reply.unknown = fault instanceof PendingNameError && this.#mayWait() ? fault : undefined;
     // TC makes the client retry over TCP, where a waiting slot may be free.
     if (isNotReady && this.#isLetWait === false && this.#bound !== undefined) return this.#busy();
     if (isNotReady) this.#facts.extendedError = wasSelected ? EXTENDED_ERROR.NO_REACHABLE_AUTHORITY : EXTENDED_ERROR.NOT_READY;
-    // After SERVFAIL, a resolver queries another server or uses its cached data. It would accept an empty answer as true.
+    // After SERVFAIL, a resolver queries another server or uses its cached data. A resolver would accept an empty answer as correct.
     return this.#failure(isRefusal ? RCODE.REFUSED : RCODE.SERVFAIL);
   }
 
   /**
-   * Answers a question that is over a limit. Over UDP, TC makes the client retry over TCP, for which part of the signing limit and of the waiting slots is
-   * reserved.
+   * Answers a question that exceeds a limit. Over UDP, TC makes the client retry over TCP. Part of the signing limit and of the waiting slots is
+   * reserved for TCP.
    */
   #busy(): PreparedResponse {
     const isUdp = this.#transport === "udp";
@@ -413,8 +417,8 @@ export class DnsResponder {
 }
 
 /**
- * Returns whether the question may wait. Few questions can wait at a time, so each network has a rate limit for waiting, and the last slots are reserved for
- * verified addresses.
+ * Returns whether the question can wait. Few questions can wait at a time, so each network has a rate limit for waiting, and the last slots are
+ * reserved for verified addresses.
  */
 function mayWait({ room, waited, address, monoMs }: QuerySender, rates: ResponseRates | undefined): boolean {
   if (waited !== undefined) return true;
@@ -424,7 +428,7 @@ function mayWait({ room, waited, address, monoMs }: QuerySender, rates: Response
 }
 
 const NO_BYTES = new Uint8Array();
-/** Types that are queried too rarely to have their own metric label. Each type is listed here or has a label. */
+/** Types that are queried too rarely to have their own metric label. Every other type has its own label. */
 const UNCOUNTED = { HINFO: true, DS: true, DNSKEY: true, CDS: true, CDNSKEY: true, NSEC: true, RRSIG: true } as const satisfies Record<
   Exclude<RecordType, QueryLabels["qtype"]>,
   true

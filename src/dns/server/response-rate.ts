@@ -1,7 +1,7 @@
 /**
- * Limits the responses to one network over UDP, where source addresses can be forged. Over the limit, every second response has TC set and is no larger than
- * the query, and the others are not sent. Forged addresses therefore give an attacker no amplification, and legitimate clients can retry over TCP
- * (semantics.md, DNS).
+ * Limits the responses to one network over UDP, where source addresses can be forged. When the limit is exceeded, every second response has TC set
+ * and is no larger than the query. The other responses are not sent. Forged addresses therefore give an attacker no amplification, and legitimate
+ * clients can retry over TCP (semantics.md, DNS).
  */
 import { type AddressBlock, isWithin, networkOf } from "../../lib/addresses.ts";
 import type { KeyedBuckets } from "../../lib/buckets/token-bucket.ts";
@@ -11,24 +11,30 @@ import { RCODE } from "../plan/answer.ts";
 import type { PreparedResponse } from "../wire/prepared-response.ts";
 
 export interface ResponseRateOptions {
-  /** Complete responses of one class per second and network; above 0. */
+  /** Maximum number of complete responses per second, class and network. Must be above 0. */
   readonly perSecond: number;
-  /** Maximum number of pairs of network and class that are tracked; at least 2. */
+  /** Maximum number of tracked pairs of network and class. Must be at least 2. */
   readonly maxNetworks: number;
   /** Networks without a limit. */
   readonly trusted?: readonly AddressBlock[] | undefined;
-  /** Creates buckets that several threads share. Absent: the limit is per thread. */
+  /** Creates buckets that several threads share. If absent, the limit applies per thread. */
   readonly makeBuckets?: MakeBuckets | undefined;
-  /** Returns the length of a pause of this process, in ms, while the queries that queued up during the pause are being read; otherwise 0. Absent: always 0. */
+  /**
+   * Returns the length of a process pause, in ms, while the queries that arrived during the pause are being read. Otherwise returns 0. If absent, the
+   * length is always 0.
+   */
   readonly pauseMs?: ((monoMs: number) => number) | undefined;
 }
 
 const WINDOW_MS = 1000;
-/** Longest pause that is compensated. Shared buckets can only compare times that are less than four windows apart. */
+/** Longest pause for which the limit is compensated. Shared buckets can only compare times that are less than four windows apart. */
 const MAX_PAUSE_MS = 2 * WINDOW_MS;
-/** Limit for responses of more than three times the query size, for all unverified senders together, in multiples of the limit of one network. */
+/** Total limit for responses to unverified senders that are more than three times the query size, as a multiple of the per-network limit. */
 const LARGE_NETWORKS = 50;
-/** Number of flags that remember whether the last limited response was cut. Networks that share a flag only affect which of each other's responses are cut. */
+/**
+ * Number of flags that remember whether the last limited response was cut. If networks share a flag, this only affects which of their responses are
+ * cut.
+ */
 const MARKS = 1 << 12;
 const IPV4 = /^(\d+\.\d+\.\d+)\.\d+$/;
 
@@ -48,13 +54,14 @@ export class ResponseRates {
     this.#large = makeBuckets("dns large responses", { limit: perSecond * LARGE_NETWORKS, windowMs: WINDOW_MS, maxKeys: 2 });
   }
 
-  /** Number of pairs that are tracked now. */
+  /** Number of pairs that are currently tracked. */
   get size(): number {
     return this.#buckets.size;
   }
 
   /**
-   * Decides whether a response to this address is sent complete, cut or dropped, and counts a complete one. HOT: runs per UDP question if a rate is configured.
+   * Decides whether a response to this address is sent complete, cut or dropped, and counts complete responses. HOT: runs per UDP question if a rate
+   * is configured.
    */
   judge(address: string, rateClass: string, monoMs: number): "whole" | "cut" | "dropped" {
     if (this.trusts(address)) return "whole";
@@ -66,12 +73,12 @@ export class ResponseRates {
     return wasCut === 1 ? "dropped" : "cut";
   }
 
-  /** Returns whether a response of more than three times the query size can be sent now, and counts it. */
+  /** Returns whether a response larger than three times the query size can be sent now, and counts the response. */
   takesLarge(address: string, monoMs: number): boolean {
     return this.trusts(address) || this.#takes(this.#large, "", monoMs);
   }
 
-  /** Consumes a token. After a pause, the tokens that were added during the pause are used first, even if they exceed the capacity of a bucket. */
+  /** Consumes a token. After a pause, the tokens added during the pause are used first, even if they exceed the bucket capacity. */
   #takes(buckets: KeyedBuckets, key: string, monoMs: number): boolean {
     const pauseMs = Math.min(this.#pauseMs(monoMs), MAX_PAUSE_MS);
     for (let atMs = monoMs - pauseMs; atMs < monoMs; atMs += WINDOW_MS) if (buckets.take(key, atMs) === 0) return true;
@@ -97,8 +104,8 @@ export function rateClassOf({ rcode, hasAnswers, zone }: PreparedResponse): stri
 }
 
 /**
- * Returns the network of an address: its first 24 bits (IPv4) or 56 bits (IPv6), as in other name servers. An attacker can forge all addresses of a victim's
- * network.
+ * Returns the network of an address: its first 24 bits (IPv4) or 56 bits (IPv6), as other name servers do. An attacker can forge all addresses of a
+ * victim's network.
  */
 export function prefixOf(address: string): string {
   // HOT: the fast path for addresses from IPv4 sockets.

@@ -1,6 +1,6 @@
 /**
- * The sockets of the DNS gateway: UDP and TCP on one port number, and optionally TLS on another. UDP messages are answered in the event-loop turn in which they
- * arrive, unless the catalog of a resolver has to fetch data first.
+ * The sockets of the DNS gateway: UDP and TCP on one port number, and optionally TLS on another. UDP messages are answered in the event-loop turn in
+ * which they arrive, unless the catalog of a resolver must fetch data first.
  */
 
 import { createServer, type Socket, type Server as TcpServer } from "node:net";
@@ -30,76 +30,79 @@ export interface DnsGatewayOptions {
   readonly host: string;
   /** 0 selects a free port. */
   readonly udpPort: number;
-  /** Absent: the UDP port number, even if the system selected it. */
+  /** Defaults to the UDP port number, even if the system selected that number. */
   readonly tcpPort?: number | undefined;
-  /** How the two ports are shared with other threads. Absent: they are not shared. A `further` thread gets both port numbers from the first thread. */
+  /**
+   * Defines how the two ports are shared with other threads. If absent, the ports are not shared. A `further` thread receives both port numbers from
+   * the first thread.
+   */
   readonly sharing?: PortSharing | undefined;
-  /** Opens the listener for DNS over TLS, which has its own port. Absent: DNS over TLS is disabled. */
+  /** Opens the listener for DNS over TLS, which has its own port. If absent, DNS over TLS is disabled. */
   readonly openTls?: ((connections: TlsConnections) => Promise<TlsListener>) | undefined;
   readonly settings: DnsSettings;
   /**
-   * Selects the view of a client. All clients of a view should get the same catalog object, because another object clears the plan cache. May throw:
-   * `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, other errors SERVFAIL. `waited`: the fetch that an already admitted question
-   * has waited for.
+   * Selects the view of a client. All clients of a view should get the same catalog object, because another object clears the plan cache. This
+   * function may throw. The answer is REFUSED for `discovery_rate_limited` and `discovery_access_denied`, and SERVFAIL for other errors. `waited` is
+   * the fetch that an admitted question waited for.
    */
   readonly select: (queryClient: QueryClient, waited: PendingNameError | undefined) => ViewSelection;
-  /** Returns numbers in [0, 1), to shuffle answers. */
+  /** Returns random numbers in [0, 1), used to shuffle answers. */
   readonly random: () => number;
   readonly metrics: Metrics;
   /** Reports an internal error or a socket error. The gateway continues. */
   readonly onFault: (fault: unknown) => void;
   readonly limits?: DnsLimits;
-  /** Memory limit of prepared answers, in bytes. */
+  /** Memory limit for prepared answers, in bytes. */
   readonly planBytes: number;
-  /** Limits complete responses over UDP. Absent: no limit. */
+  /** Limits complete responses over UDP. If absent, there is no limit. */
   readonly rate?: Omit<ResponseRateOptions, "trusted" | "pauseMs"> | undefined;
-  /** Returns the zone serial for a view, by its index. */
+  /** Returns the zone serial for a view, given the view index. */
   readonly serialOf: (viewIndex: number) => number;
-  /** Signs answers. Absent: zones are not signed. */
+  /** Signs answers. If absent, zones are not signed. */
   readonly signer?: ZoneSigner | undefined;
   /** Creates and verifies cookies. */
   readonly cookies?: ServerCookies | undefined;
-  /** The TSIG keys of secondary servers, and the running transfers. Absent: zone transfers are disabled. */
+  /** The TSIG keys of secondary servers, and the running transfers. If absent, zone transfers are disabled. */
   readonly transfers?: { readonly findKey: (name: string) => TsigKey | undefined; readonly running: ZoneTransfers } | undefined;
-  /** Forwarders without a rate limit. Absent: none. */
+  /** Forwarders without a rate limit. Defaults to none. */
   readonly trustedForwarders?: readonly AddressBlock[] | undefined;
-  /** Overrides how the addresses of the machine are found, for tests. Absent: from the system. */
+  /** Overrides how the machine's addresses are found, for tests. If absent, the system provides the addresses. */
   readonly machine?: Pick<UdpOptions, "addresses" | "lookMs"> | undefined;
-  /** The result of `openDnsAnswers` with the same options, when other listeners share it. Absent: the gateway opens its own. */
+  /** The result of `openDnsAnswers` with the same options, when other listeners share it. If absent, the gateway opens its own answers. */
   readonly answers?: DnsAnswers | undefined;
 }
 
-/** The options that answering needs. */
+/** The options needed to answer queries. */
 export type DnsAnswersOptions = Omit<DnsGatewayOptions, "answers" | "host" | "machine" | "openTls" | "sharing" | "tcpPort" | "udpPort">;
 
-/** The sender of a question, and the transport. */
+/** The sender of a question and its transport. */
 export interface QuerySource {
   readonly transport: DnsTransport;
   readonly address: string;
   /** The certificate of a client of DNS over TLS. */
   readonly certificate?: PeerCertificate | undefined;
-  /** The authenticated caller of DNS over HTTPS. Absent: the request has no credential. */
+  /** The authenticated caller of DNS over HTTPS. If absent, the request has no credential. */
   readonly caller?: Caller | undefined;
-  /** Whether a zone may be transferred to the sender. Absent: false. */
+  /** Whether a zone may be transferred to the sender. Defaults to false. */
   readonly mayTransfer?: boolean | undefined;
 }
 
 /** Answers queries, independent of the transport. */
 export interface DnsAnswers {
   /**
-   * Returns the response: empty when the sender is over its rate limit, undefined for a message that must not be answered, and a sequence of messages for a
-   * zone transfer. When data must be fetched first, returns a promise, which resolves to undefined after `close`.
+   * Returns the response: empty when the sender exceeds its rate limit, undefined for a message that must not be answered, or a sequence of messages
+   * for a zone transfer. When data must be fetched first, returns a promise. After `close`, this promise resolves to undefined.
    */
   answer(query: Uint8Array, from: QuerySource): TcpAnswer;
-  /** Counts input that was not answered. */
+  /** Counts unanswered input. */
   dropped(reason: DropReason): void;
-  /** Stops all answering, including questions that wait. */
+  /** Stops answering all questions, including waiting questions. */
   close(): void;
 }
 
 /** Receives the connections of a DNS over TLS listener. */
 export interface TlsConnections {
-  /** Maximum number of concurrent connections, over TCP and TLS together. */
+  /** Maximum number of concurrent TCP and TLS connections combined. */
   readonly maxConnections: number;
   /** Adds a connection after its handshake. */
   readonly accept: (socket: Socket, peer: Pick<TcpPeer, "address" | "certificate" | "mayTransfer">) => void;
@@ -117,9 +120,9 @@ export interface TlsListener {
 }
 
 export interface DnsLimits extends TcpLimits, PendingQueryLimits {
-  /** Maximum number of UDP responses queued in the socket. Above it, queries are dropped. */
+  /** Maximum number of UDP responses queued in the socket. Queries are dropped while more responses are queued. */
   readonly maxPendingSends: number;
-  /** Maximum time that a question waits. */
+  /** Maximum time that a question can wait. */
   readonly maxWaitMs: number;
 }
 
@@ -129,13 +132,13 @@ export interface DnsGateway extends AsyncDisposable {
   readonly tcpPort: number;
   /** Undefined when DNS over TLS is disabled. */
   readonly tlsPort: number | undefined;
-  /** Reloads the certificates of DNS over TLS. */
+  /** Reloads the certificates for DNS over TLS. */
   reloadTls(): void;
   /** Stops accepting queries, lets TCP responses finish for at most 1 s, and closes. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** These limits are not configurable. */
+/** The DNS limits, which are not configurable. */
 export const DNS_LIMITS: DnsLimits = {
   maxConnections: 256,
   idleTimeoutMs: 10_000,
@@ -146,19 +149,19 @@ export const DNS_LIMITS: DnsLimits = {
   maxWaitingOfNetwork: 125,
   maxWaitMs: 500,
 };
-/** A TCP peer that does not read gets no further responses while more than this number of bytes is buffered for it. */
+/** A TCP peer does not receive further responses while more than this number of unread bytes is buffered for it. */
 const TCP_HIGH_WATER_BYTES = 16 * 1024;
-/** Maximum number of port numbers to try until TCP gets the same number as UDP. */
+/** Maximum number of port numbers to try until TCP and UDP can use the same number. */
 const MAX_PORT_ATTEMPTS = 20;
 const STOP_GRACE_MS = 1_000;
-/** Queries that queued in the socket during a pause of this process are read within this time after the pause. */
+/** Queries that queued in the socket while this process was paused are read within this time after the pause. */
 const BACKLOG_MS = 500;
 
 export function openDnsAnswers(options: DnsAnswersOptions): DnsAnswers {
   return new DnsServer(options, options.limits ?? DNS_LIMITS);
 }
 
-/** Starts the gateway. Rejects with a message for the operator when a port is in use or cannot be bound. */
+/** Starts the gateway. Rejects with an error message for the operator when a port is in use or cannot be bound. */
 export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGateway> {
   const limits = options.limits ?? DNS_LIMITS;
   const server = options.answers ?? openDnsAnswers(options);
@@ -208,13 +211,13 @@ interface PendingQuery {
   readonly startedMs: number;
 }
 
-/** Answers queries and counts them. */
+/** Answers and counts queries. */
 class DnsServer implements DnsAnswers {
   readonly #options: DnsAnswersOptions;
   readonly #responder: DnsResponder;
   readonly #limits: DnsLimits;
   readonly #counts: DnsCounts;
-  // HOT: these objects are reused, to avoid allocations per query.
+  // HOT: these objects are reused to avoid allocations per query.
   readonly #queryClient: Mutable<QueryClient> = {
     address: "",
     transport: "udp",
@@ -264,7 +267,7 @@ class DnsServer implements DnsAnswers {
     const startedMs = performance.now();
     const reply = this.#respond({ query, from, startedMs }, undefined);
     if (reply?.unknown !== undefined)
-      // Copied, because a query over TCP is a slice of a larger buffer.
+      // The bytes are copied because a query over TCP is a slice of a larger buffer.
       return this.#later({ query: Buffer.from(query), from, startedMs }, reply.unknown);
     tell(this.#selected, reply, false);
     const answer = this.#count(reply, from.transport, startedMs);
@@ -291,7 +294,7 @@ class DnsServer implements DnsAnswers {
     try {
       return this.#responder.respond(query, from.transport, this.#select, sender);
     } catch (fault) {
-      // The responder must not throw. If it does, only this query gets no answer.
+      // The responder must not throw. If it does, only this query remains unanswered.
       this.#options.onFault(fault);
       return undefined;
     }
@@ -309,7 +312,7 @@ class DnsServer implements DnsAnswers {
         const outcome = await Promise.race([unknown.arrival, late.promise]);
         if (this.#isClosed) return undefined;
         const reply = this.#respond(asked, unknown);
-        // A name that arrived but is unknown again did not fit into the cache. A retry of the client may succeed.
+        // A name that was fetched but is unknown again did not fit into the cache. A client retry may succeed.
         if (reply?.unknown === undefined || outcome === "late" || waitedFor.has(reply.unknown.key)) {
           tell(this.#selected, reply, true);
           return this.#count(reply, asked.from.transport, asked.startedMs);
@@ -337,7 +340,7 @@ class DnsServer implements DnsAnswers {
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
-/** Reports to the catalog how a question was answered. Does nothing if the catalog was not used. */
+/** Reports to the catalog how a question was answered. Does nothing if the answer did not use the catalog. */
 function tell(selected: ViewSelection | undefined, reply: ResponderReply | undefined, hasWaited: boolean): void {
   if (selected === undefined || reply === undefined || "isRefused" in selected) return;
   const { catalog } = selected;
@@ -360,7 +363,7 @@ async function bindBoth(options: DnsGatewayOptions, connections: TcpConnections)
       return { udp, tcp: await openTcp(options, isOneNumber ? udp.port : (options.tcpPort ?? 0), connections) };
     } catch (error) {
       await udp.close();
-      // A retry helps only if the system selected the port number.
+      // Retrying helps only if the system selected the port number.
       if (!isOneNumber || options.udpPort !== 0 || attempt === MAX_PORT_ATTEMPTS) throw error;
     }
   }
@@ -396,7 +399,7 @@ async function stopAll({ udp, tcp, tls }: ServerSockets, connections: TcpConnect
   tls?.close();
   const closed = [
     udp.close(),
-    // Resolves when the last connection is closed; the grace period limits this.
+    // Resolves when the last connection is closed, at the latest after the grace period.
     new Promise<void>((resolve) => tcp.close(() => resolve())),
   ];
   await connections.close(STOP_GRACE_MS);
@@ -409,7 +412,7 @@ function portOf(tcp: TcpServer): number {
   return address !== null && typeof address === "object" ? address.port : 0;
 }
 
-/** Returns an error for the operator, with the same wording as for other listeners. */
+/** Returns an error for the operator, worded like the errors of other listeners. */
 function bindError(cause: unknown, at: { readonly transport: DnsTransport; readonly host: string; readonly port: number }): Error {
   const where = `dns ${at.transport} ${at.host}:${at.port}`;
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;

@@ -1,6 +1,6 @@
 /**
- * DNS over TCP (RFC 7766) and TLS (RFC 7858): answers framed queries, with limits on all resources that a client can hold. Responses are sent in the order of
- * the queries, except that a query that waits for a fetch does not delay later ones.
+ * DNS over TCP (RFC 7766) and TLS (RFC 7858): answers framed queries, with limits on all resources that a client can use. Responses are sent in the
+ * order of the queries, except that a query that waits for a fetch does not delay later ones.
  */
 
 import type { Socket } from "node:net";
@@ -10,15 +10,15 @@ import type { DropReason } from "./counts.ts";
 
 export interface TcpLimits {
   /**
-   * Maximum number of concurrent connections. A further connection closes the one that has been idle longest. Connections with a zone transfer are closed only
-   * if there are no others.
+   * Maximum number of concurrent connections. Each additional connection causes the longest-idle connection to be closed. Connections with a zone
+   * transfer are closed only if there are no other connections.
    */
   readonly maxConnections: number;
-  /** A connection is closed when no complete query was answered and no response was read for this time. */
+  /** A connection is closed when, for this long, no complete query was answered and no response was read. */
   readonly idleTimeoutMs: number;
-  /** Longer queries close the connection. A question with EDNS options needs a fraction of this size. */
+  /** The connection is closed when it receives a longer query. A question with EDNS options needs a fraction of this size. */
   readonly maxQueryBytes: number;
-  /** Maximum number of queries of one connection with delayed responses. At this number, the connection is not read. */
+  /** Maximum number of queries per connection whose responses are delayed. At this number, reading from the connection is paused. */
   readonly maxWaitingPerConnection: number;
 }
 
@@ -29,14 +29,15 @@ export interface TcpPeer {
   readonly address: string;
   /** The certificate from the handshake. */
   readonly certificate: PeerCertificate | undefined;
-  /** Whether a zone may be transferred to it. Over TLS, this depends on properties of the connection (RFC 9103, 7). */
+  /** Whether a zone may be transferred to the peer. Over TLS, this depends on the connection properties (RFC 9103, 7). */
   readonly mayTransfer: boolean;
 }
 
 export interface TcpHandlers {
   /**
-   * Returns the answer to one query; undefined closes the connection. A promise resolves to undefined only while the gateway is closing. A sequence of messages
-   * is read while the connection has room, and is ended when the connection closes. It has its own time limit.
+   * Returns the answer to one query, or undefined to close the connection. A promise resolves to undefined only while the gateway is closing. A
+   * sequence of messages is read while the connection has buffer space, and is cancelled when the connection closes. Such a sequence has its own time
+   * limit.
    */
   answer(query: Uint8Array, peer: TcpPeer): TcpAnswer;
   dropped(reason: DropReason): void;
@@ -44,19 +45,22 @@ export interface TcpHandlers {
 
 export type TcpAnswer = Uint8Array | Promise<Uint8Array | undefined> | AsyncIterable<Uint8Array> | undefined;
 
-/** A query has at least a header. */
+/** Every query has at least a header. */
 const MIN_QUERY_BYTES = 12;
 const LENGTH_BYTES = 2;
-/** Maximum number of queries answered per event-loop turn, over all connections. Thousands can arrive in one batch and would block everything else. */
+/**
+ * Maximum number of queries answered per event-loop turn, across all connections. Thousands of queries can arrive in one batch and would block all
+ * other work.
+ */
 const ANSWERS_PER_TURN = 16;
 
 /** The TCP and TLS connections of a gateway, which share the limits and are served round-robin. */
 export class TcpConnections {
   readonly #limits: TcpLimits;
   readonly #handlers: TcpHandlers;
-  /** Open connections, longest idle first. A connection moves to the end with each query and at the end of a zone transfer. */
+  /** Open connections, longest idle first. A connection moves to the end of the list with each query and after a zone transfer. */
   readonly #open = new Set<TcpConnection>();
-  /** Connections with a complete query to answer, longest waiting first. */
+  /** Connections with a complete query to answer, in order of decreasing waiting time. */
   readonly #ready = new Set<TcpConnection>();
   #isTurnDue = false;
 
@@ -95,8 +99,8 @@ export class TcpConnections {
   }
 
   /**
-   * Returns the connection to close. A client could open enough connections to end every zone transfer, so connections with a transfer are closed last. Few
-   * transfers run at a time, and a peer that does not read is disconnected.
+   * Returns the connection to close. A client could open enough connections to interrupt every zone transfer, so connections with a transfer are
+   * closed last. Only a few transfers run at a time, and a peer that stops reading is disconnected.
    */
   #quietest(): TcpConnection | undefined {
     const [oldest] = this.#open;
@@ -109,7 +113,7 @@ export class TcpConnections {
     this.#turnLater();
   }
 
-  /** At most one pass is scheduled, even if ready connections are closed and others become ready. */
+  /** At most one pass is scheduled, even if some ready connections close and other connections become ready. */
   #turnLater(): void {
     if (this.#isTurnDue) return;
     this.#isTurnDue = true;
@@ -161,9 +165,9 @@ class TcpConnection {
   #isWaitingForDrain = false;
   /** Number of queries with delayed responses. */
   #waitingCount = 0;
-  /** No more queries follow: the peer closed its side, or sent an invalid query. */
+  /** Whether no more queries will follow, because the peer closed its side or sent an invalid query. */
   #hasEnded = false;
-  /** No more responses are sent, and input is ignored. */
+  /** Whether responses are no longer sent and input is ignored. */
   #isClosing = false;
 
   constructor(socket: Socket, limits: TcpLimits, handlers: ConnectionHandlers) {
@@ -172,7 +176,7 @@ class TcpConnection {
     this.#handlers = handlers;
     // Only complete queries restart the timeout, so that a client cannot hold a connection open by sending single bytes.
     this.#idle = stallAwareTimeout(() => {
-      // The delay is on our side: the transfer is still being built.
+      // The gateway causes this delay, because it is still building the transfer.
       if (this.#streamCount > 0 && !this.#isWaitingForDrain) return this.#idle.refresh();
       handlers.dropped("idle");
       socket.destroy();
@@ -184,7 +188,7 @@ class TcpConnection {
       this.#hasEnded = true;
       this.#goOn();
     });
-    // The peer disconnected; "close" follows.
+    // The peer disconnected. A "close" event follows.
     socket.on("error", () => {});
     socket.once("close", () => {
       this.#idle.clear();
@@ -207,7 +211,7 @@ class TcpConnection {
     this.#isClosing = true;
     this.#onRoom.resolve();
     this.#socket.once("close", () => resolve());
-    // Does not wait for the peer to close its side.
+    // The connection does not wait for the peer to close its side.
     this.#socket.end(() => this.#socket.destroy());
     return promise;
   }
@@ -241,11 +245,14 @@ class TcpConnection {
       return;
     }
     this.#socket.resume();
-    // Flushes written responses first.
+    // Written responses are flushed first.
     if (this.#hasEnded && this.#waitingCount === 0) this.#socket.destroySoon();
   }
 
-  /** Returns the end of the first query. Undefined when it is incomplete. A query with an invalid length ends after the length. */
+  /**
+   * Returns the end of the first query. Returns undefined when the query is incomplete. A query with an invalid length ends directly after its length
+   * field.
+   */
   #nextEnd(): number | undefined {
     if (this.#pending.length < LENGTH_BYTES) return undefined;
     const length = this.#pending.readUInt16BE(0);
@@ -278,7 +285,7 @@ class TcpConnection {
     const late = await answer;
     this.#waitingCount -= 1;
     if (late === undefined || this.#isClosing || this.#socket.destroyed) return;
-    // Sent even if the peer does not read; the number of such responses is limited by `maxWaitingPerConnection`.
+    // The response is sent even if the peer does not read. `maxWaitingPerConnection` limits the number of such responses.
     this.#send(late);
     this.#goOn();
   }
@@ -293,7 +300,7 @@ class TcpConnection {
         while (this.#isWaitingForDrain && !this.#isClosing && !this.#socket.destroyed) await this.#onRoom.promise;
       }
     } catch {
-      // The producer has reported the error. Closing the connection aborts the incomplete transfer (RFC 5936, 2.2.2).
+      // The producer already reported the error. Closing the connection aborts the incomplete transfer (RFC 5936, 2.2.2).
       this.#socket.destroy();
     }
     this.#waitingCount -= 1;
@@ -307,7 +314,7 @@ class TcpConnection {
     if (!this.#socket.write(framed(answer))) this.#isWaitingForDrain = true;
   }
 
-  /** Closes the connection after the earlier queries are answered. */
+  /** Closes the connection after earlier queries have been answered. */
   #refuse(): void {
     this.#handlers.dropped("malformed");
     this.#hasEnded = true;
@@ -315,7 +322,7 @@ class TcpConnection {
   }
 }
 
-/** Returns length and message in one buffer, so that they are sent in one segment. */
+/** Returns the length and the message in one buffer, so that they are sent in one segment. */
 function framed(message: Uint8Array): Buffer {
   const frame = Buffer.allocUnsafe(LENGTH_BYTES + message.length);
   frame.writeUInt16BE(message.length, 0);

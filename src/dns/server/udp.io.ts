@@ -1,7 +1,7 @@
 /**
- * The UDP sockets of a gateway. A socket bound to the unspecified address replies from the address that the system selects by route, which can differ from the
- * address that was queried, and resolvers drop such replies. `node:dgram` neither reports the destination of a datagram nor sends from a chosen address.
- * Therefore, if the gateway listens on all addresses of the machine, it opens one more socket for each of them.
+ * The UDP sockets of a gateway. A socket bound to the unspecified address replies from the address that the system selects by route. Resolvers drop
+ * the reply if this address differs from the queried address. `node:dgram` does not report the destination of a datagram and cannot send from a
+ * chosen address. Therefore, if the gateway listens on all addresses of the machine, it opens an additional socket for each address.
  */
 import type { RemoteInfo, SocketOptions, Socket as UdpSocket } from "node:dgram";
 import { lookup } from "node:dns";
@@ -22,23 +22,24 @@ export interface UdpOptions {
   readonly onFault: (fault: unknown) => void;
   /** Returns the addresses of the machine. */
   readonly addresses?: (() => readonly string[]) | undefined;
-  /** How often the addresses are listed again. */
+  /** Interval for listing the addresses again. */
   readonly lookMs?: number | undefined;
 }
 
 export interface UdpHandlers {
-  /** As for TCP. Undefined for a message that is dropped. */
+  /** As for TCP. Returns undefined for a message that is dropped. */
   answer(query: Uint8Array, from: { readonly transport: "udp"; readonly address: string }): TcpAnswer;
   dropped(reason: DropReason): void;
 }
 
 /**
- * Receive buffer for bursts, as in other name servers (Unbound, `so-rcvbuf`); the system limits it to `net.core.rmem_max`. The system default holds about 200
- * queries.
+ * Receive buffer size for bursts, as in other name servers (Unbound, `so-rcvbuf`). The system limits it to `net.core.rmem_max`. The system default
+ * size holds about 200 queries.
  */
 const UDP_RECEIVE_BYTES = 4 << 20;
 /**
- * Maximum number of addresses with their own socket. A machine may have thousands, for example if kube-proxy assigns all service addresses to it (IPVS mode).
+ * Maximum number of addresses with their own socket. A machine may have thousands of addresses, for example if kube-proxy assigns all service
+ * addresses to it (IPVS mode).
  */
 const MAX_ADDRESSES = 64;
 const LOOK_MS = 5_000;
@@ -49,7 +50,7 @@ export class UdpSockets {
   /** The socket of the configured host. It receives all questions for addresses without their own socket. */
   readonly #first: UdpSocket;
   readonly #ofAddress = new Map<string, UdpSocket>();
-  /** Addresses that could not be bound, and were reported. */
+  /** Addresses that could not be bound and have been reported. */
   readonly #refused = new Set<string>();
   readonly #hasAddresses: boolean;
   #handlers: UdpHandlers | undefined;
@@ -70,7 +71,7 @@ export class UdpSockets {
     const { host, port, sharing } = options;
     if (!isUnspecified(host)) return new UdpSockets(options, await openUdp(host, { port, sharing }), false);
     try {
-      // The other sockets bind the same port, so it must be shared. `first` fails unless the port is free.
+      // The other sockets bind the same port, so the port must be shared. The mode `first` fails unless the port is free.
       return new UdpSockets(options, await openUdp(host, { port, sharing: sharing ?? "first" }), true);
     } catch (error) {
       // Systems without shared ports use this socket only.
@@ -83,7 +84,7 @@ export class UdpSockets {
     return this.#port;
   }
 
-  /** Starts answering. Resolves when each address of the machine has its socket. */
+  /** Starts answering. Resolves when each address of the machine has its own socket. */
   async serve(handlers: UdpHandlers): Promise<void> {
     this.#handlers = handlers;
     this.#serve(this.#first);
@@ -107,7 +108,7 @@ export class UdpSockets {
     }));
   }
 
-  /** Opens sockets for new addresses, and closes the sockets of removed addresses. */
+  /** Opens sockets for new addresses and closes the sockets of removed addresses. */
   async #lookNow(): Promise<void> {
     const { host, addresses = ownAddresses, onFault } = this.#options;
     let all: readonly string[];
@@ -143,7 +144,7 @@ export class UdpSockets {
       this.#refused.delete(address);
       this.#serve(socket);
     } catch (error) {
-      // The address may have been removed, or is not usable yet. Reported once per address.
+      // The address may have been removed, or may be unusable at the moment. The error is reported once per address.
       if (!this.#refused.has(address)) this.#options.onFault(error);
       this.#refused.add(address);
     }
@@ -154,14 +155,14 @@ export class UdpSockets {
     const { maxPendingSends, onFault } = this.#options;
     if (handlers === undefined) return;
     let isOpen = true;
-    // Sent without a callback, so that an unreachable peer causes no error: the client retries.
+    // The response is sent without a callback, so that an unreachable peer does not cause an error. The client will retry.
     const send = (answer: Uint8Array, peer: RemoteInfo) => udp.send(answer, peer.port, peer.address);
     const sendLater = async (answer: Promise<Uint8Array | undefined>, peer: RemoteInfo) => {
       const late = await answer;
       if (late !== undefined && late.length > 0 && isOpen) send(late, peer);
     };
     udp.on("message", (query: Buffer, peer: RemoteInfo) => {
-      // Packets from port 0 are forged, and cannot be answered.
+      // Packets from port 0 are forged and cannot be answered.
       if (peer.port === 0) return handlers.dropped("malformed");
       if (udp.getSendQueueCount() * (1 + this.#ofAddress.size) >= maxPendingSends) return handlers.dropped("overload");
       const answer = handlers.answer(query, { transport: "udp", address: peer.address });
@@ -178,8 +179,8 @@ export class UdpSockets {
 
 async function openUdp(host: string, at: { readonly port: number; readonly sharing?: PortSharing | undefined }): Promise<UdpSocket> {
   let isBound = false;
-  // HOT: `dgram` looks up the peer of each send, by default with a result in the next event-loop turn. A literal address needs no lookup. Before the socket is
-  // bound, the default lookup is used.
+  // HOT: `dgram` looks up the peer address for each send. By default, the result arrives in the next event-loop turn. A literal address needs no
+  // lookup. Before the socket is bound, the default lookup is used.
   const lookUp: NonNullable<SocketOptions["lookup"]> = (name, options, done) => {
     // oxlint-disable-next-line unicorn/no-null -- `dgram` reports success as null
     if (isBound) done(null, name, isIP(name));
@@ -199,7 +200,7 @@ function isUnsupported(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "ENOTSUP";
 }
 
-/** Leaves out link-local addresses: their clients are on that link, and the system replies from the right address. */
+/** Omits link-local addresses. Their clients are on the same link, so the system replies from the right address. */
 function ownAddresses(): readonly string[] {
   const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
   return [...new Set(all.filter(({ address }) => !/^fe[89ab]/i.test(address)).map(({ address }) => address))];

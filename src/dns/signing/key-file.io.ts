@@ -8,15 +8,15 @@ import type { ZoneSigningKeys } from "./zone-signer.ts";
 
 export interface KeyFile {
   readonly keys: ZoneSigningKeys;
-  /** Reads the file again. If that fails, the current keys remain in use. */
+  /** Reloads the file. If that fails, the current keys remain in use. */
   reload(): void;
 }
 
-/** Private keys in PEM, as OpenSSL writes them. */
+/** Private keys in PEM format, as written by OpenSSL. */
 const PEM = /-----BEGIN (?<kind>EC )?PRIVATE KEY-----[^-]+-----END \k<kind>?PRIVATE KEY-----/g;
 const CURVE = "prime256v1";
 
-/** Throws with a message for the operator when the file is invalid. */
+/** Throws an error with a message for the operator when the file is invalid. */
 export function openKeyFile(path: string, log: Log): KeyFile {
   const keys = new FileKeys(readZoneKeys(path));
   return {
@@ -43,7 +43,7 @@ class FileKeys implements ZoneSigningKeys {
     this.keys = keys;
   }
 
-  /** Replaces the keys. Returns whether they differ from the current ones. */
+  /** Replaces the keys. Returns whether the new keys differ from the current keys. */
   replace(keys: readonly SecretKey[]): boolean {
     const textOf = (all: readonly ZoneKey[]) => all.map(({ publicKey }) => Buffer.from(publicKey).toString("hex")).join();
     if (textOf(keys) === textOf(this.keys)) return false;
@@ -59,7 +59,7 @@ class FileKeys implements ZoneSigningKeys {
   }
 }
 
-/** Throws with a message for the operator when the file is invalid. */
+/** Throws an error with a message for the operator when the file is invalid. */
 export function readZoneKeys(path: string): readonly SecretKey[] {
   const setting = "dns.dnssec_key_file";
   const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("latin1");

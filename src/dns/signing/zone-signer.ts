@@ -1,6 +1,6 @@
 /**
- * Signs plans online, when they are built (semantics.md, DNS): each RRset once per plan, and the SOA once per zone serial. The number of new signatures per
- * second is limited.
+ * Signs plans online when they are built (semantics.md, DNS): each RRset once per plan, and the SOA once per zone serial. The number of new
+ * signatures per second is limited.
  */
 import { zoneAbove, zoneOf } from "../names/names.ts";
 import { labelsOf } from "../names/wire-names.ts";
@@ -10,13 +10,13 @@ import { ALGORITHM, SIGNATURE_BYTES } from "../records/dnssec.ts";
 import type { DnsRecord, DnsSettings, RecordOf, SignatureData, ZoneKey } from "../records/record.ts";
 import { RECORDS, writeRecordData } from "../records/records.ts";
 
-/** The zone keys with their private keys. */
+/** The zone keys, including their private keys. */
 export interface ZoneSigningKeys {
-  /** One or two keys. The first one signs everything, the second one only the RRsets that publish the keys. */
+  /** One or two keys. The first key signs all RRsets. The second key signs only the RRsets that publish the keys. */
   readonly keys: readonly ZoneKey[];
-  /** Changes with the keys. */
+  /** A version that changes when the keys change. */
   readonly version: number;
-  /** Returns the signature of the key with this index (RFC 6605, 4). */
+  /** Returns a signature made with the key at this index (RFC 6605, 4). */
   sign(index: number, data: Uint8Array): Uint8Array;
 }
 
@@ -25,17 +25,17 @@ export interface ZoneSignerOptions {
   readonly now: () => { readonly monoMs: number; readonly wallMs: number };
 }
 
-/** Maximum number of new signatures per second. One signature needs about 40 µs. */
+/** Maximum number of new signatures per second. Each signature needs about 40 µs. */
 const SIGNATURES_PER_SECOND = 5000;
-/** Signatures per second reserved for TCP, whose source addresses are not forged, so that clients that retry over TCP get an answer. */
+/** Number of signatures per second reserved for TCP, so that clients that retry over TCP receive an answer. TCP source addresses cannot be forged. */
 const KEPT_FOR_TCP = 1000;
 const HOUR_SECONDS = 3600;
 const DAY_SECONDS = 24 * HOUR_SECONDS;
-/** Signatures become valid this long before they are made, for clients whose clocks are slow. */
+/** Signatures become valid this long before they are created, for clients with slow clocks. */
 const BEGINS_BEFORE_SECONDS = HOUR_SECONDS;
-/** Validity of a signature. It is days longer than a plan is cached plus the time for which other caches may keep its answers. */
+/** Validity of a signature. It is days longer than plans and answers can stay in caches. */
 const VALID_SECONDS = 7 * DAY_SECONDS;
-/** A signature is replaced after this time, or when the clock was set back by half of `BEGINS_BEFORE_SECONDS`. */
+/** A signature is replaced after this time, or when the clock is set back by half of `BEGINS_BEFORE_SECONDS`. */
 const KEPT_MS = DAY_SECONDS * 1000;
 const MOST_BACK_MS = (BEGINS_BEFORE_SECONDS * 1000) / 2;
 /** Maximum number of cached SOA signatures, one per zone and serial. */
@@ -54,14 +54,14 @@ export class ZoneSigner {
   readonly #keys: ZoneSigningKeys;
   readonly #now: ZoneSignerOptions["now"];
   readonly #soaSignatures = new Map<string, { readonly sinceMs: number; readonly bytes: Uint8Array }>();
-  /** Number of signatures in the current second. */
+  /** Number of signatures created in the current second. */
   #count = 0;
   #secondMs = Number.NEGATIVE_INFINITY;
   #most = SIGNATURES_PER_SECOND;
   #soaVersion = -1;
-  /** Number of signatures so far. */
+  /** Number of signatures created so far. */
   madeCount = 0;
-  /** Number of signatures that were refused because of the limit. */
+  /** Number of signatures refused because of the limit. */
   refusedCount = 0;
 
   constructor({ keys, now }: ZoneSignerOptions) {
@@ -69,7 +69,7 @@ export class ZoneSigner {
     this.#now = now;
   }
 
-  /** Changes with the keys. */
+  /** A version that changes when the keys change. */
   get version(): number {
     return this.#keys.version;
   }
@@ -83,14 +83,15 @@ export class ZoneSigner {
     this.#most = isUdp ? SIGNATURES_PER_SECOND - KEPT_FOR_TCP : SIGNATURES_PER_SECOND;
   }
 
-  /** Returns whether signatures from this time can still be sent. */
+  /** Returns whether signatures created at this time can still be sent. */
   isFresh(sinceMs: number): boolean {
     const ageMs = this.#now().wallMs - sinceMs;
     return ageMs < KEPT_MS && ageMs >= -MOST_BACK_MS;
   }
 
   /**
-   * Returns the plan with signatures of all its RRsets except the SOA, and without additional records. An incomplete RRset is not signed. Throws `SignerBusyError`.
+   * Returns the plan without additional records and with signatures for all its RRsets except the SOA. An incomplete RRset is not signed. Throws
+   * `SignerBusyError`.
    */
   sign(plan: AnswerPlan, type: number, settings: Pick<DnsSettings, "reverseZones" | "zones">): AnswerPlan {
     const { wallMs } = this.#now();
@@ -98,7 +99,7 @@ export class ZoneSigner {
     const signerOf = ({ name, type: of }: DnsRecord) => (of === "DS" ? zoneAbove(name, zones) : zoneOf(name, zones));
     if (plan.isCut === true) return { ...plan, glue: new Map(), signed: { sinceMs: wallMs, soa: undefined } };
     const all = this.#signed(plan.groups, signerOf);
-    // A question for RRSIG gets only the signatures, without the NSEC that they cover.
+    // The answer to a question for RRSIG contains only the signatures, without the NSEC record that they cover.
     const groups = type === RECORDS.RRSIG.code ? all.filter(([first]) => first?.type !== "NSEC") : all;
     const authority = this.#signed(
       plan.authority.map((record) => [record]),
@@ -108,7 +109,7 @@ export class ZoneSigner {
     return { ...plan, groups, authority, glue: new Map(), signed: { sinceMs: wallMs, soa } };
   }
 
-  /** Returns the signature data of a SOA record with this serial. Throws `SignerBusyError`. */
+  /** Returns the signature data for a SOA record with this serial. Throws `SignerBusyError`. */
   soaSignature(soa: RecordOf<"SOA">, serial: number): Uint8Array {
     if (this.#soaVersion !== this.#keys.version) this.#soaSignatures.clear();
     this.#soaVersion = this.#keys.version;
@@ -124,7 +125,7 @@ export class ZoneSigner {
     return bytes;
   }
 
-  /** Returns the groups, with the signatures of each RRset after its last group. A shared plan may already contain signatures. */
+  /** Returns the groups, with each RRset's signatures after its last group. A shared plan may already contain signatures. */
   #signed(groups: AnswerPlan["groups"], signerOf: (record: DnsRecord) => string | undefined): (readonly DnsRecord[])[] {
     const records = groups.flat();
     const covered = new Set(records.flatMap((record) => (record.type === "RRSIG" ? [`${record.name} ${record.data.covered}`] : [])));
@@ -155,7 +156,7 @@ export class ZoneSigner {
         algorithm: ALGORITHM,
         labelCount: labelCountOf(name),
         originalTtlSeconds: ttlSeconds,
-        // In serial number arithmetic (RFC 4034, 3.1.5).
+        // Times use serial number arithmetic (RFC 4034, 3.1.5).
         expiresSeconds: (nowSeconds + VALID_SECONDS) >>> 0,
         beginsSeconds: (nowSeconds - BEGINS_BEFORE_SECONDS) >>> 0,
         keyTag,
@@ -190,13 +191,13 @@ export class ZoneSigner {
 const NO_BYTES = new Uint8Array();
 const ASTERISK = 0x2a;
 
-/** Leaves out a wildcard label (RFC 4034, 3.1.3): no wildcards exist here, but such names can be queried. */
+/** Omits a wildcard label (RFC 4034, 3.1.3). Our zones have no wildcards, but clients can query such names. */
 function labelCountOf(name: string): number {
   const [first, ...others] = labelsOf(name);
   return first === undefined || (first.length === 1 && first[0] === ASTERISK) ? others.length : others.length + 1;
 }
 
-/** Returns a key for the RRset of a record: its name and type number. */
+/** Returns a key for a record's RRset: its name and type number. */
 function setOf({ name, type }: DnsRecord): string {
   return `${name} ${RECORDS[type].code}`;
 }

@@ -13,17 +13,17 @@ export const MAX_BROWSED = 500;
 /** Maximum number of names that one address resolves to in a reverse zone. */
 export const MAX_AT_ADDRESS = 64;
 
-/** Items in order. `isCut`: the list is, or may be, incomplete. */
+/** Items in order. `isCut` means that the list is or may be incomplete. */
 export interface TruncatedList<T> {
   readonly items: readonly T[];
   readonly isCut: boolean;
-  /** Set when the list leaves out entries in maintenance. The name of the list then exists even if the list is empty. Absent: no entry was left out. */
+  /** Set when the list omits entries in maintenance. The name of the list then exists even if the list is empty. Absent when no entry was omitted. */
   readonly hasDrained?: true;
-  /** The distinct values, from the listed entries, that limit the TTL of the list. Absent: nothing limits it. */
+  /** The distinct values from the listed entries that limit the list's TTL. If absent, the TTL is not limited. */
   readonly ttlSources?: readonly TtlSource[];
 }
 
-/** The fields of an entry that limit the TTL of a list that contains it. */
+/** The entry fields that limit the TTL of a list that contains the entry. */
 export type TtlSource = Pick<EntryView, "health" | "ttlMs">;
 
 export interface ListedService {
@@ -38,8 +38,8 @@ export interface BrowsableCatalog {
 }
 
 /**
- * Returns the full service type names for a domain: the types of all services when the domain is a namespace, and the types of one service when it is a
- * service.
+ * Returns the full service type names for a domain. If the domain is a namespace, these are the types of all its services; if it is a service, only
+ * its types.
  */
 export function typesOf(domain: string, zone: string, catalog: BrowsableCatalog): TruncatedList<string> {
   const { service, namespace } = parseDomain(domain);
@@ -72,7 +72,7 @@ export function typesOf(domain: string, zone: string, catalog: BrowsableCatalog)
   return { items: items.slice(0, MAX_BROWSED), isCut, ...(hasDrained && { hasDrained }), ...(ttlSources.length > 0 && { ttlSources }) };
 }
 
-/** Returns whether the name that lists the types exists. Like other names, it exists even if all its entries are drained. */
+/** Returns whether the name that lists the service types exists. Like other names, this name exists even if all its entries are drained. */
 export function hasTypes({ items, hasDrained }: TruncatedList<string>): boolean {
   return items.length > 0 || hasDrained === true;
 }

@@ -1,6 +1,6 @@
 /**
- * Tracks the dependencies of cached plans. A dependency ("fact") is a part of the catalog, such as the entries of one name. When it changes, each plan that
- * depends on it becomes invalid. Changes on which no plan depends cost nothing.
+ * Tracks the dependencies of cached plans. A dependency ("fact") is a part of the catalog, such as the entries of one name. When a fact changes, each
+ * plan that depends on it becomes invalid. Changes that do not affect any plan have no cost.
  */
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { Kind } from "../../catalog/record/record.ts";
@@ -16,7 +16,7 @@ export interface PlanDependency {
 /** Memory of a fact and its index entry, without the characters of the key. Measured on Node 24 and rounded up. */
 const DEPENDENCY_BYTES = 128;
 const OF_NODES = `${NODES_NAMESPACE}\0`;
-/** The fact that changes with every other fact. A plan depends on it when its own list of facts would take too much memory. */
+/** The fact that changes whenever any other fact changes. A plan depends on this fact when its own list of facts would use too much memory. */
 const ANY = "*";
 
 /** Returns the key for the entries of a name. */
@@ -24,12 +24,12 @@ export function entryDependency(kind: Kind, namespace: string, name: string): st
   return namedDependency(`${namespace}\0${name}\0${kind}`);
 }
 
-/** Returns the key for the entries of a name given as in `nameOfKey`. */
+/** Returns the key for the entries of a name in `nameOfKey` form. */
 export function namedDependency(name: string): string {
   return `=${name}`;
 }
 
-/** The key for the entries of all nodes, and for which nodes are alive. */
+/** The key for the entries of all nodes and the liveness of nodes. */
 export const NODES_DEPENDENCY = "nodes";
 
 /** Returns the key for the entries of a namespace. */
@@ -37,12 +37,12 @@ export function namespaceDependency(namespace: string): string {
   return `/${namespace}`;
 }
 
-/** Returns the key for the entries that own an alias, and their contents. */
+/** Returns the key for the entries that own an alias and the contents of these entries. */
 export function aliasDependency(alias: string): string {
   return `@${alias}`;
 }
 
-/** Returns the key for the entries with a target at an address. */
+/** Returns the key for the entries that have a target at an address. */
 export function addressDependency(address: string): string {
   return `^${address}`;
 }
@@ -52,12 +52,12 @@ export function belowDependency(suffix: string): string {
   return `.${suffix}`;
 }
 
-/** Returns the key for the liveness of the source node of entries that are shown. */
+/** Returns the key for the liveness of a node whose entries are shown. */
 export function originDependency(id: string): string {
   return `#${id}`;
 }
 
-/** Returns the memory that facts take, in bytes. */
+/** Returns the memory that facts use, in bytes. */
 export function sizeOfDependencies(keys: Iterable<string>): number {
   let bytes = 0;
   for (const key of keys) bytes += DEPENDENCY_BYTES + key.length;
@@ -66,14 +66,14 @@ export function sizeOfDependencies(keys: Iterable<string>): number {
 
 export class DependencyIndex implements NameObserver {
   readonly #byKey = new Map<string, PlanDependency>();
-  /** Memory of the facts on which at least one plan depends, in bytes. Shared facts count once. */
+  /** Memory of the facts on which at least one plan depends, in bytes. Shared facts are counted once. */
   sizeBytes = 0;
   /** Increases when a fact on which a plan depends changes. */
   version = 0;
-  /** Set when changes may have been missed, so that no cached plan can be trusted any more. */
+  /** Set when changes may have been missed, so that cached plans can no longer be trusted. */
   isUnknown = false;
 
-  /** Adds one plan to the current facts of these keys. When the keys would take more than `maxBytes`, the plan depends on every change instead. */
+  /** Adds one plan to the current facts of these keys. When the keys would use more than `maxBytes`, the plan depends on every change instead. */
   take(keys: ReadonlySet<string>, maxBytes: number): readonly PlanDependency[] {
     return [...(sizeOfDependencies(keys) > maxBytes ? [ANY] : keys)].map((key) => {
       const fact = this.#byKey.get(key) ?? this.#add(key);
@@ -83,7 +83,7 @@ export class DependencyIndex implements NameObserver {
   }
 
   #add(text: string): PlanDependency {
-    // The copy stops V8 from keeping the strings that this text was concatenated from, and the names that they are slices of.
+    // The copy prevents V8 from retaining the concatenated strings and the names that they are slices of.
     const key = Buffer.from(text).toString();
     const fact = { key, planCount: 0, isOver: false };
     this.#byKey.set(key, fact);

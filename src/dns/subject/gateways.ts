@@ -9,15 +9,16 @@ import { isLoopbackHost } from "../../lib/addresses.ts";
 
 /** Maximum number of name servers of a zone. Their addresses must fit into small responses. */
 export const MAX_GATEWAYS = 8;
-/** Maximum number of node entries that are examined, and of entries of this cluster that are decoded. */
+/** Maximum number of node entries that are examined, and of this cluster's entries that are decoded. */
 const MAX_SEEN = 10_000;
 const MAX_DECODED = 256;
-/** Name of the target that a node with a DNS gateway registers. */
+/** Name of the target that each node with a DNS gateway registers. */
 const DNS_PORT = "dns";
 
 /**
- * Returns the entries of healthy nodes of the cluster whose gateway serves the zone, ordered by id and limited, so that all nodes return the same list. A
- * gateway that listens on loopback is left out unless all targets of its node are on loopback, because other hosts cannot reach it.
+ * Returns the entries of healthy nodes in the cluster whose gateway serves the zone. The result is ordered by id and limited, so that all nodes
+ * return the same list. A gateway that listens on loopback is omitted unless all targets of its node are on loopback, because other hosts cannot
+ * reach it.
  */
 export function findGateways(
   lookup: EntryIndex,
@@ -40,7 +41,7 @@ export function findGateways(
   return found;
 }
 
-/** Returns the host of the node's gateway. Undefined when other hosts cannot reach it. */
+/** Returns the host of the node's gateway. Returns undefined when other hosts cannot reach the gateway. */
 export function gatewayHost({ targets }: EntryView): string | undefined {
   const host = targets.find(({ name }) => name === DNS_PORT)?.host;
   if (host === undefined || !isLoopbackHost(host)) return host;

@@ -1,4 +1,4 @@
-/** Records the reads of the catalog while a plan is built, because the plan depends on them. */
+/** Records catalog reads while a plan is built, because the plan depends on the data that was read. */
 import type { Kind } from "../../catalog/record/record.ts";
 import type { Time } from "../../lib/machine.ts";
 import {
@@ -13,13 +13,13 @@ import {
 } from "./dependency-index.ts";
 import type { RemoteDependencies } from "./remote-lookup.ts";
 
-/** The dependencies of a plan, in addition to the version of its view. */
+/** The dependencies of a plan, in addition to its view version. */
 export interface PlanDependencies {
-  /** Keys of catalog facts, possibly repeated. The keys are built during iteration. */
+  /** Keys of catalog facts, possibly with duplicates. The keys are built during iteration. */
   readonly keys: Iterable<string>;
-  /** Namespaces that the resolver watched completely when the plan was built. Only on resolvers. */
+  /** Namespaces that the resolver fully watched when the plan was built. Only on resolvers. */
   readonly followed: ReadonlySet<string>;
-  /** The earliest expiry, by the clock, of the data in the plan. Absent: nothing expires. */
+  /** The earliest expiry, by the clock, of the data in the plan. Absent if none of the data expires. */
   readonly ends?: Time | undefined;
   /** The remote lookups of unwatched names. Only on resolvers. */
   readonly remote?: RemoteDependencies | undefined;
@@ -27,7 +27,7 @@ export interface PlanDependencies {
 
 const NOTHING: ReadonlySet<string> = new Set();
 
-/** HOT: also runs for random names that do not exist. Few of their plans are cached, so keys are built only for plans that are. */
+/** HOT: also runs for random nonexistent names. Few plans for such names are cached, so keys are built only for cached plans. */
 class RecordedKeys implements Iterable<string> {
   readonly #keys: (() => string)[] = [];
 
@@ -50,17 +50,17 @@ export class DependencyRecorder {
     this.#facts.add(() => entryDependency(kind, namespace, name));
   }
 
-  /** Records that the plan shows entries of this source node, which it does only while the node is alive. */
+  /** Records that the plan shows entries of this source node. It shows them only while the node is alive. */
   origin(id: string): void {
     this.#facts.add(() => originDependency(id));
   }
 
-  /** Records a dependency on the entries of all nodes, and on which nodes are alive. */
+  /** Records a dependency on the entries of all nodes and on the liveness of nodes. */
   nodes(): void {
     this.#facts.add(() => NODES_DEPENDENCY);
   }
 
-  /** Records a dependency on the list of services of the namespace. */
+  /** Records a dependency on the list of services in the namespace. */
   services(namespace: string): void {
     this.#facts.add(() => namespaceDependency(namespace));
   }
@@ -71,7 +71,7 @@ export class DependencyRecorder {
     this.#facts.add(() => aliasDependency(`${name}.${zone}`));
   }
 
-  /** Records a dependency on the entries with a target at the address, given as in `addressText`. */
+  /** Records a dependency on the entries with a target at the address, which is in `addressText` form. */
   address(address: string): void {
     this.#facts.add(() => addressDependency(address));
   }
@@ -90,7 +90,7 @@ export class DependencyRecorder {
     this.#isAsked = true;
   }
 
-  /** Records a dependency on the heartbeat record of a cluster, on which results from that cluster depend. `name`: as in `nameOfKey`. */
+  /** Records a dependency on a cluster's heartbeat record, which affects all results from that cluster. `name` is in `nameOfKey` form. */
   beacon(name: string): void {
     this.#facts.add(() => namedDependency(name));
   }
@@ -100,7 +100,7 @@ export class DependencyRecorder {
     this.#ends = earlier(this.#ends, ends);
   }
 
-  /** Returns the reads since the last call. */
+  /** Returns the reads recorded since the last call. */
   take(takeTold: () => RemoteDependencies | undefined = () => undefined): PlanDependencies {
     const told = this.#isAsked ? takeTold() : undefined;
     const taken = { keys: this.#facts, followed: this.#followed ?? NOTHING, ends: this.#ends, remote: told };

@@ -1,4 +1,4 @@
-/** Resolves a name below a zone to its subject in the catalog (the entries, alias or list that it names), as one class of viewers sees it. */
+/** Resolves a name below a zone to its subject in the catalog (its entries, alias or list), as seen by one class of viewers. */
 
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { type EntryView, portWord, type TargetView, transportOf } from "../../catalog/entry/view.ts";
@@ -26,66 +26,78 @@ import { hasTypes, type ListedService, type TruncatedList, type TtlSource, types
 import type { PlanDependencies } from "./plan-dependencies.ts";
 import type { LookupOutcome, RemoteLookup } from "./remote-lookup.ts";
 
-/** The catalog as one class of viewers sees it. Entries hidden from these viewers are absent. */
+/** The catalog as seen by one class of viewers. Entries hidden from these viewers are absent. */
 export interface DnsCatalog {
   /** The view that the viewers belong to. */
   readonly view: DnsView;
-  /** Reports changes of the data that plans depend on. When this is another object than before, all cached plans are invalid. */
+  /** Reports changes to the data that plans depend on. If this object is replaced by another object, all cached plans are invalid. */
   readonly changes: Pick<DnsNames, "catchUp" | "follow">;
-  /** Changes with the inputs that all plans of this view share: the policy and its windows and, on a resolver, whether any upstream is reachable. */
+  /**
+   * A version that changes with the inputs shared by all plans of this view: the policy, its windows and, on a resolver, whether any upstream is
+   * reachable.
+   */
   readonly version: number;
   /** Returns the dependencies recorded since the last call. */
   takePlanDependencies(): PlanDependencies;
-  /** Returns, for a name without a usable entry here, the ingress of the best other cluster as an entry. Absent: names are not resolved to other clusters. */
+  /**
+   * For a name without a usable entry in this cluster, returns the ingress of the best other cluster as an entry. If absent, names are not resolved
+   * to other clusters.
+   */
   readonly findCluster?: ((kind: Kind, namespace: string, name: string) => EntryView | undefined) | undefined;
-  /** Returns the current time. Absent when no data that is read expires by the clock. */
+  /** Returns the current time. Absent when none of the data expires at a fixed time. */
   readonly now?: (() => Time) | undefined;
-  /** The remote lookups of a resolver, to verify that earlier results are still valid. Absent on a node, which has the complete catalog. */
+  /**
+   * The remote lookups of a resolver, used to verify that earlier results are still valid. Absent on nodes, because they have the complete catalog.
+   */
   readonly remoteLookup?: Pick<RemoteLookup, "begin" | "isCurrent" | "isFollowed"> | undefined;
   /**
-   * Returns the entries of this kind, namespace and name, in catalog order. With `port`: only entries with this word among their `portWords`. With
-   * `instanceId`: only entries with this instance id. For a name with too many entries, each call returns a different sample.
+   * Returns the entries of this kind, namespace and name, in catalog order. With `port`, returns only entries that have this word among their
+   * `portWords`. With `instanceId`, returns only entries with this instance id. For a name with too many entries, each call returns a different
+   * sample.
    */
   find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[];
   /**
-   * Returns whether `find` would return an entry. Reads one entry, or more when entries have other ports, but never all entries, because many names depend on
-   * this result.
+   * Returns whether `find` would return an entry. Usually reads one entry. If entries have other ports, it reads more, but never all entries, because
+   * many names depend on this result.
    */
   has(kind: Kind, namespace: string, name: string, port?: string): boolean;
   /**
-   * Returns the services of a namespace that have a visible entry, ordered by name; at most `MAX_BROWSED`. Throws `not_ready` when the complete list is not
-   * known.
+   * Returns the services of a namespace that have a visible entry, ordered by name; at most `MAX_BROWSED`. Throws `not_ready` when the complete list
+   * is unknown.
    */
   services(namespace: string): TruncatedList<ListedService>;
   /** Returns whether a namespace with a visible entry, or an alias (relative or in full), equals `suffix` or ends in `.suffix`. Without final dots. */
   hasNameUnder(suffix: string, zone: string): boolean;
-  /** Returns the entries that own this name of the zone (lower case, without the final dot) as an alias, in catalog order. */
+  /** Returns the entries that own this name in the zone (lower case, without the final dot) as an alias, in catalog order. */
   findAlias(name: string, zone: string): readonly EntryView[];
   /**
-   * Returns, for each visible service and node with a target at this address, one of its entries there with the best health; at most `MAX_AT_ADDRESS`. Works
-   * only for addresses in reverse zones. A resolver returns only entries that it watches.
+   * For each visible service and node with a target at this address, returns one of the healthiest entries at the address. Returns at most
+   * `MAX_AT_ADDRESS` entries. Supports only addresses in reverse zones. A resolver returns only entries that it watches.
    */
   atAddress(address: IpAddress): TruncatedList<EntryView>;
   /**
-   * Returns entries of healthy nodes of this cluster with a gateway for the zone that other hosts can reach; at most 8. Empty when the nodes are not in the
-   * catalog.
+   * Returns at most 8 entries of healthy nodes in this cluster that have a reachable gateway for the zone. Returns an empty list when the nodes are
+   * not in the catalog.
    */
   gateways(zone: string): readonly EntryView[];
-  /** Returns the namespaces that `find` found hidden since the last call. */
+  /** Returns the hidden namespaces that `find` encountered since the last call. */
   takeHidden(): readonly string[];
   /** Number of samples that `find` and `findAlias` have returned so far. */
   readonly sampleCount: number;
-  /** Returns whether they returned a sample since the last call. The answer then shows only some of the entries. */
+  /** Returns whether `find` or `findAlias` returned a sample since the last call. The answer then shows only some of the entries. */
   takeSampled(): boolean;
-  /** Reports, for the audit log, the hidden namespaces that an answer leaves out. Called for each answer, including answers from cached plans. */
+  /** Reports the hidden namespaces that an answer omits, for the audit log. Called for each answer, including answers from cached plans. */
   onHidden(namespaces: readonly string[]): void;
-  /** Counts how a question was answered; called once per question. Absent: questions are not counted. */
+  /** Counts how a question was answered. Called once per question. If absent, questions are not counted. */
   answered?(answered: LookupOutcome): void;
-  /** Returns for how long the data read since the last call remains valid, in ms; 0 if some of it may be stale. Absent: no limit is known. */
+  /** Returns for how long the data read since the last call remains valid, in ms, or 0 if some data may be stale. If absent, no limit is known. */
   takeLeftMs?(): number;
-  /** The same catalog for TXT queries, where few entries fill a response: `find` reads at most a fixed number of bytes per name. Absent: no limit. */
+  /**
+   * The same catalog for TXT queries, where few entries fill a response: `find` reads at most a fixed number of bytes per name. If absent, there is
+   * no limit.
+   */
   readonly texts?: DnsCatalog | undefined;
-  /** The same catalog without fetches, for additional records. Absent: nothing is ever fetched. */
+  /** The same catalog without fetches, for additional records. If absent, data is never fetched. */
   readonly held?: DnsCatalog | undefined;
 }
 
@@ -97,39 +109,42 @@ export interface SubjectTarget {
 }
 
 /**
- * Maximum number of targets per name that an answer is drawn from: the number of the shortest records (16 bytes) that fit into the largest response (65,535
- * bytes). Each entry contributes the same number, and at least one. More targets would only delay other clients.
+ * Maximum number of targets per name that an answer is drawn from. It is the number of minimum-size records (16 bytes) that fit into the largest
+ * response (65,535 bytes). Each entry contributes the same number of targets, and at least one. Using more targets would only delay other clients.
  */
 export const MAX_TARGETS = 4_096;
 
 /**
- * Which part of a name's data is left out: entries (and with them hosts and targets), hosts (and with them targets), or only further targets of hosts that are
- * included.
+ * Which part of a name's data is omitted: entries (with their hosts and targets), hosts (with their targets), or only additional targets of included
+ * hosts.
  */
 export type TruncatedPart = "entries" | "hosts" | "nothing" | "targets";
 
 export type DnsSubject =
-  /** The zone apex. `gateways` returns the gateways in the catalog and the node with this id; called only for answers that list them. */
+  /** The zone apex. `gateways` returns the gateways in the catalog and the node with this id. It is called only for answers that list gateways. */
   | { readonly kind: "apex"; readonly gateways: (nodeId: string) => readonly EntryView[] }
-  /** The entries that are not in MAINTENANCE, with the targets that this name shows, best health first. Without entries, the name exists but has no records. */
+  /**
+   * The entries that are not in MAINTENANCE and the targets shown for this name, healthiest first. Without entries, the name exists but has no
+   * records.
+   */
   | {
       readonly kind: "entries";
       readonly shape: "located" | "direct" | "node";
       readonly entries: readonly EntryView[];
       readonly targets: readonly SubjectTarget[];
-      /** Which part of the data is left out. */
+      /** Which part of the data is omitted. */
       readonly cut: TruncatedPart;
-      /** Set when the entry represents another cluster and gives only its address. Absent: the entries are the name's own. */
+      /** Set when the entry represents another cluster and provides only its address. If absent, the entries belong to the name itself. */
       readonly isCluster?: true;
-      /** For a name that can be browsed (RFC 6763, section 4): the service whose instances it lists. */
+      /** For a name that can be browsed (RFC 6763, section 4), the service whose instances are listed. */
       readonly browsed?: { readonly name: string; readonly namespace: string; readonly transport: TransportProtocol };
     }
-  /** A list of names. `ttlSources`: the fields of the listed entries that limit the TTL of the list. */
+  /** A list of names. `ttlSources` contains the entry fields that limit the list's TTL. */
   | { readonly kind: "list"; readonly names: TruncatedList<string>; readonly ttlSources: readonly TtlSource[] }
   | { readonly kind: "address"; readonly address: IpAddress }
   /**
-   * An alias. `target` is the full canonical name, the same for all `aliasOwners`. `isContested`: services with another canonical name own the alias too, but come
-   * later in key order.
+   * An alias. `target` is the full canonical name, the same for all `aliasOwners`. `isContested` means that services with another canonical name also
+   * own the alias, but sort later in key order.
    */
   | { readonly kind: "alias"; readonly aliasOwners: readonly EntryView[]; readonly isContested: boolean; readonly target: string }
   /** The name has no records, but names exist below it (an empty non-terminal). */
@@ -147,13 +162,13 @@ export interface AllZones {
 }
 
 /**
- * Finds the subject of a name. `relative` is the part before the zone, in lower case. A name of the catalog overrides an alias with the same text.
- * `all`: the zones of the gateway; a name above one of them exists. Absent: other zones are ignored.
+ * Finds the subject of a name. `relative` is the part before the zone, in lower case. A catalog name overrides an alias with the same text. `all`
+ * contains the zones of the gateway. A name above one of these zones exists. If absent, other zones are ignored.
  */
 export function findSubject(relative: string, zone: string, catalog: DnsCatalog, all?: AllZones): DnsSubject {
   const name = parseName(relative);
   const own = ownSubject(name, zone, catalog);
-  // When all entries here are drained, another cluster serves the name, as in Resolve.
+  // When all entries in this cluster are drained, another cluster serves the name, as in Resolve.
   if (own.kind === "entries" && own.entries.length === 0) return clusterSubject(name, catalog) ?? own;
   if (own.kind !== "absent") return own;
   const alias = aliasSubject(relative, zone, catalog, all?.zones) ?? clusterSubject(name, catalog);
@@ -164,7 +179,7 @@ export function findSubject(relative: string, zone: string, catalog: DnsCatalog,
   return isAboveSomething(relative, zone, { name, catalog }) ? EMPTY : ABSENT;
 }
 
-/** Returns whether the name is a name of the catalog itself, so that an alias with the same text is ignored. */
+/** Returns whether the name is a catalog name, so that an alias with the same text is ignored. */
 export function isCatalogName(relative: string, zone: string, catalog: DnsCatalog): boolean {
   return isOwn(parseName(relative), zone, catalog);
 }
@@ -176,10 +191,13 @@ function isOwn(name: DnsName, zone: string, catalog: DnsCatalog): boolean {
   return ownSubject(name, zone, catalog).kind !== "absent";
 }
 
-/** The fields of a key that make the name of an entry. */
+/** The key fields that form the name of an entry. */
 type CallableKey = Pick<EntryView["key"], "kind" | "name" | "namespace">;
 
-/** Returns whether the name resolves to the entry of this key: as its own name, or as an alias that it owns and that no other name overrides. */
+/**
+ * Returns whether the name resolves to the entry with this key, either as the entry's own name or as an alias of the entry that no other name
+ * overrides.
+ */
 export function leadsTo(
   relative: string,
   key: CallableKey,
@@ -251,7 +269,7 @@ function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): DnsSubjec
   }
 }
 
-/** Returns the subject of the zone apex. If the zone has any gateways, the serving node is one of them, under the name in its own entry. */
+/** Returns the subject of the zone apex. If the zone has any gateways, the serving node is one of them, with the name from its own entry. */
 export function apexSubject(zone: string, catalog: DnsCatalog): DnsSubject {
   const gateways = (nodeId: string) => {
     const found = catalog.gateways(zone);
@@ -277,12 +295,14 @@ function locatedSubject(
   return { ...subject, browsed: { name, namespace, transport } };
 }
 
-/** Returns the subject that represents another cluster, for a name without a usable entry here. Named ports do not exist in other clusters. */
+/**
+ * Returns the subject that represents another cluster, for a name without a usable entry in this cluster. Named ports do not exist in other clusters.
+ */
 function clusterSubject(name: DnsName, catalog: DnsCatalog): DnsSubject | undefined {
   const isLocated = name.form === "located" && name.port === undefined;
   if (catalog.findCluster === undefined || (name.form !== "direct" && !isLocated)) return undefined;
   const kind = isLocated ? name.kind : KIND.SERVICE;
-  // Entries without a target of this transport are included, because the name is still served here.
+  // Entries without a target for this transport are included, because this cluster still serves the name.
   if (catalog.find(kind, name.namespace, name.name).some(isShown)) return undefined;
   const entry = catalog.findCluster(kind, name.namespace, name.name);
   const shows = (target: TargetView) => !isLocated || transportOf(target) === name.transport;
@@ -296,7 +316,7 @@ interface FoundEntries {
   readonly isSample: boolean;
 }
 
-/** Runs a catalog lookup and returns its entries, and whether they are a sample. */
+/** Runs a catalog lookup, and returns its entries and whether they are a sample. */
 function sampled(catalog: DnsCatalog, find: () => readonly EntryView[]): FoundEntries {
   const before = catalog.sampleCount;
   const entries = find();
@@ -310,7 +330,7 @@ function entriesSubject(
 ): DnsSubject {
   if (entries.length === 0) return ABSENT;
   const shown = entries.filter(isShown);
-  // The sort is stable: entries of equal health stay in catalog order, so that the same catalog gives the same answer.
+  // The sort is stable, so entries of equal health stay in catalog order and the same catalog always gives the same answer.
   const ranked = shown.toSorted((a, b) => healthOrder(a.health) - healthOrder(b.health)).slice(0, MAX_TARGETS);
   const most = Math.max(1, Math.floor(MAX_TARGETS / ranked.length));
   let cut: TruncatedPart = isSample || ranked.length < shown.length ? "entries" : "nothing";
@@ -330,7 +350,7 @@ function hostsFirst(targets: readonly TargetView[]): readonly TargetView[] {
   return [...first.values(), ...targets.filter((target) => first.get(target.host) !== target)];
 }
 
-/** Returns whether, in such an order, some host has no target among the first ones. */
+/** Returns whether some host has no target before index `first` in this order. */
 function isHostBehind(targets: readonly TargetView[], first: number): boolean {
   const host = targets[first]?.host;
   return host !== undefined && targets.findIndex((target) => target.host === host) === first;
@@ -342,7 +362,8 @@ function isShown(entry: EntryView): boolean {
 }
 
 /**
- * `zones`: all zones of the gateway. An alias is ignored if its canonical name lies in a longer zone of the gateway, because the name then means other entries.
+ * `zones` contains all zones of the gateway. An alias is ignored if its canonical name is in a longer zone of the gateway, because the name then
+ * refers to other entries.
  */
 function aliasSubject(relative: string, zone: string, catalog: DnsCatalog, zones: readonly string[] = [zone]): DnsSubject | undefined {
   if (relative === "") return undefined;
@@ -363,8 +384,8 @@ function hasSameName(a: CallableKey, b: CallableKey): boolean {
 }
 
 /**
- * Returns whether the alias is exactly one label below the name of the entry itself, as for pods of a headless service in Kubernetes. Such an alias names this
- * instance alone.
+ * Returns whether the alias is exactly one label below the entry's own name, as for pods of a headless Kubernetes service. Such an alias refers only
+ * to this instance.
  */
 function isBelowOwnName(relative: string, { kind, namespace, name }: CallableKey, zone: string): boolean {
   const own = kind === KIND.SERVICE ? formatName({ form: "direct", name, namespace }, zone) : undefined;
@@ -380,7 +401,7 @@ function canonicalName(entry: EntryView): DnsName {
   return { form: "located", kind, transport: commonTransport(entry.targets), name, namespace };
 }
 
-/** Returns whether names exist below this one (RFC 8020). The answer is then NODATA, never NXDOMAIN. */
+/** Returns whether names exist below this name (RFC 8020). The answer is then NODATA, never NXDOMAIN. */
 function isAboveSomething(
   relative: string,
   zone: string,
@@ -388,7 +409,7 @@ function isAboveSomething(
 ): boolean {
   const namespace = parseNamespaceWords(wordsOf(relative));
   if (namespace !== undefined && catalog.hasNameUnder(namespace, zone)) return true;
-  // An alias is stored as written, so it can lie below labels that no namespace has, such as `_tcp`.
+  // An alias is stored as written, so it can be below labels that namespaces cannot have, such as `_tcp`.
   if (namespace !== relative && catalog.hasNameUnder(relative, zone)) return true;
   // The name may be the tail of a longer encoded name. A complete search would cost too much for one answer, so a possible name is treated as existing.
   const below = belowLonger(relative);
@@ -398,7 +419,7 @@ function isAboveSomething(
   if (name.form === "node") return name.nodeId === ADDRESS_LABEL;
   if (name.form !== "direct" && name.form !== "transport") return false;
   const port = name.form === "direct" ? undefined : portWord(name.transport);
-  // SERVICE is left out for a direct name: if such a service existed, the name would be its own name.
+  // SERVICE is omitted for a direct name: if such a service existed, the name would be the service's own name.
   const kinds = name.form === "direct" ? OTHER_LOCATED_KINDS : LOCATED_KINDS;
   const { namespace: place, name: own } = name;
   if (kinds.some((kind) => catalog.has(kind, place, own, port))) return true;
@@ -431,21 +452,24 @@ function isPort(target: TargetView, { targets }: EntryView, port: string): boole
   return targets.some((other) => other.name === port && other.port === target.port && transportOf(other) === transportOf(target));
 }
 
-/** Adds the hosts of advertised URLs to the targets of a node. */
+/** Adds the hosts in advertised URLs to a node's targets. */
 function withAdvertised(entry: EntryView): EntryView {
   const targets = advertisedTargets(entry.read("detail"));
   return targets.length === 0 ? entry : { ...entry, targets: [...entry.targets, ...targets] };
 }
 
-/** A class of viewers. All questions with the same view get the same answers. */
+/** A class of viewers. All questions with the same view receive the same answers. */
 export interface DnsView {
   /** Identifies the view in a gateway. At most 255. */
   readonly index: number;
-  /** Distinguishes views that use the same index at different times. Absent: 0. */
+  /** Distinguishes views that have the same index at different times. Defaults to 0. */
   readonly generation?: number;
-  /** The location of the clients. `zone` is a failure domain, not a DNS zone. Undefined when none is configured: then no entry is nearer than another. */
+  /**
+   * The location of the clients. `zone` is a failure domain, not a DNS zone. Undefined when no location is configured. All entries are then equally
+   * near.
+   */
   readonly locality: { readonly region: string; readonly zone: string } | undefined;
-  /** Maximum number of records per RRset. Undefined: no limit. */
+  /** Maximum number of records per RRset. If undefined, there is no limit. */
   readonly answerLimit: number | undefined;
 }
 

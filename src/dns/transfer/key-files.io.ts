@@ -6,7 +6,7 @@ import type { ViewSettings } from "../views/views.ts";
 import { viewOfKey } from "../views/views.ts";
 import type { TsigKey } from "../wire/tsig.ts";
 
-/** The settings in `dns` that define keys. */
+/** The `dns` settings that define keys. */
 export interface TransferKeySettings extends Pick<ViewSettings, "views"> {
   readonly transferKeys: readonly {
     readonly name: string | undefined;
@@ -17,15 +17,15 @@ export interface TransferKeySettings extends Pick<ViewSettings, "views"> {
 
 export interface KeyFiles {
   readonly findKey: (name: string) => TsigKey | undefined;
-  /** Reads the files again. If one cannot be read, the current keys remain in use. */
+  /** Reloads the files. If a file cannot be read, the current keys remain in use. */
   reload(): void;
 }
 
-/** Shorter secrets are too easy to guess. */
+/** Minimum length of a secret. Shorter secrets are too easy to guess. */
 const MIN_SECRET_BYTES = 16;
 const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/;
 
-/** Throws with a message for the operator when a file is invalid. */
+/** Throws an error with a message for the operator when a file is invalid. */
 export function openKeyFiles(settings: TransferKeySettings, log: Log): KeyFiles {
   let keys = readTransferKeys(settings);
   return {
@@ -42,7 +42,7 @@ export function openKeyFiles(settings: TransferKeySettings, log: Log): KeyFiles 
   };
 }
 
-/** Throws with a message for the operator when a file is invalid. */
+/** Throws an error with a message for the operator when a file is invalid. */
 export function readTransferKeys({ views, transferKeys }: TransferKeySettings): ReadonlyMap<string, TsigKey> {
   return new Map(
     transferKeys.map(({ name: text = "", algorithm, secretFile = "" }, place) => {

@@ -1,4 +1,6 @@
-/** Zone transfers (AXFR, RFC 5936). Each is built from a copy of the catalog, in slices of a few milliseconds, as fast as its client reads. */
+/**
+ * Zone transfers (AXFR, RFC 5936). Each transfer is built from a copy of the catalog, in slices of a few milliseconds, as fast as its client reads.
+ */
 import { setImmediate } from "node:timers/promises";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
@@ -14,19 +16,19 @@ import type { EndedTransfer, RequestedTransfer, TransferRequest } from "./zone-m
 import { ZoneMessages } from "./zone-messages.ts";
 import { zoneRecords } from "./zone-records.ts";
 
-/** These limits are not configurable. */
+/** Limits for zone transfers, which are not configurable. */
 export interface TransferLimits {
   readonly maxPerKey: number;
   readonly max: number;
   readonly maxMs: number;
-  /** Maximum number of entries of a catalog that is copied. Each needs about 1 KB for the duration of the transfer. */
+  /** Maximum number of entries in a catalog that is copied. Each entry uses about 1 KB for the duration of the transfer. */
   readonly maxEntries: number;
 }
 
 const TRANSFER_LIMITS: TransferLimits = { maxPerKey: 2, max: 4, maxMs: 600_000, maxEntries: 250_000 };
 /**
- * A slice ends after this number of steps (records, types of names, and skipped names), or after this time. It is longer for a name with many entries: one step
- * reads all of its entries, or builds all records of a type.
+ * A slice ends after this number of steps (records, types of names, and skipped names) or after this time. A slice is longer for a name with many
+ * entries, because one step reads all of its entries or builds all records of a type.
  */
 const SLICE_STEPS = 1000;
 const SLICE_MS = 4;
@@ -48,7 +50,7 @@ type MutableEnd = { -readonly [K in keyof EndedTransfer]: EndedTransfer[K] };
 
 class TransferTimeout extends Error {}
 
-/** Minimum time between two log lines about refused transfers, because a secondary may retry continuously. */
+/** Minimum time between log lines about refused transfers, because a secondary server may retry continuously. */
 const REFUSED_SPACING_MS = 1000;
 
 export class ZoneTransfers {
@@ -67,7 +69,7 @@ export class ZoneTransfers {
     return this.#count;
   }
 
-  /** Returns whether one more transfer can start for this key. If not, it is reported as refused. */
+  /** Returns whether one more transfer can start for this key. If not, the transfer is reported as refused. */
   mayBegin(asked: RequestedTransfer): boolean {
     const { max, maxPerKey, maxEntries } = this.#limits;
     const isFree = this.#count < max && (this.#running.get(asked.keyName) ?? 0) < maxPerKey;
@@ -98,7 +100,9 @@ export class ZoneTransfers {
     return { zone, key, tenant, cluster, address };
   }
 
-  /** Returns the messages of a transfer. The consumer requests each message when it has room, and cancels the transfer when it stops. */
+  /**
+   * Returns the messages of a transfer. The consumer requests each message when it has buffer space, and cancels the transfer when it stops reading.
+   */
   start(request: TransferRequest, address: string): AsyncIterable<Uint8Array> {
     const { keyName } = request.signing;
     this.#count += 1;
@@ -122,7 +126,7 @@ export class ZoneTransfers {
       }
       end.outcome = "done";
     } catch (fault) {
-      // The consumer then closes the connection, so that the client does not take this part for the complete zone.
+      // The consumer then closes the connection, so that the client does not mistake this part for the complete zone.
       if (fault instanceof TransferTimeout) throw fault;
       end.outcome = "failed";
       this.#options.log.warn({ err: fault, ...this.#lineOf(asked) }, "zone transfer failed");
@@ -179,7 +183,7 @@ export class ZoneTransfers {
   #crowded(name: string, end: MutableEnd): void {
     this.#options.metrics.inc("dns_transfer_crowded_names_total", {});
     end.crowdedNameCount += 1;
-    // Further names are only counted, and the line at the end of the transfer has their number.
+    // Further names are only counted. Their number is in the log line at the end of the transfer.
     if (end.crowdedNameCount === 1)
       this.#options.log.warn({ ...this.#lineOf(end), name }, "zone transfer incomplete: a name has too many targets");
   }
@@ -208,7 +212,7 @@ class WorkSlice {
   #stepCount = 0;
   #sinceMs = performance.now();
 
-  /** Counts one step. Returns whether the slice is used up. */
+  /** Counts one step. Returns whether the slice must end. */
   endsHere(): boolean {
     return ++this.#stepCount >= SLICE_STEPS || performance.now() >= this.#sinceMs + SLICE_MS;
   }

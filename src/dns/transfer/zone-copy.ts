@@ -1,4 +1,4 @@
-/** A consistent copy of the catalog for a zone transfer. It is made in slices, while the catalog continues to change. */
+/** A consistent copy of the catalog for a zone transfer. The copy is created in slices while the catalog continues to change. */
 import { ReplicaCopy } from "../../catalog/copy/replica-copy.ts";
 import { ReplicaFeed } from "../../catalog/copy/replica-feed.ts";
 import { EntryStamper } from "../../catalog/entry/codec.ts";
@@ -13,7 +13,7 @@ import { CatalogReads } from "../../discovery/reads.ts";
 import type { AddressBlock } from "../../lib/addresses.ts";
 import type { PolicySource } from "../../policy/set/verdict.ts";
 
-/** Approximate number of records copied per step. Each can have 64 aliases. */
+/** Approximate number of records copied per step. Each record can have 64 aliases. */
 const STEP_RECORDS = 50;
 
 export interface CopySources {
@@ -59,7 +59,7 @@ export class ZoneCopy {
     this.reads = new CatalogReads(replica, { ...node, boot: "transfer" }, { policies: this.policies, onDenied: () => {} });
   }
 
-  /** Whether the copy is complete. It does not change afterwards. */
+  /** Whether the copy is complete. A complete copy no longer changes. */
   get isWhole(): boolean {
     return this.#copy.isWhole;
   }
@@ -83,7 +83,7 @@ export class ZoneCopy {
     this.dnsNames.refresh();
   }
 
-  /** Stops receiving changes of the catalog. */
+  /** Stops receiving catalog changes. */
   close(): void {
     this.#feed.close();
   }
@@ -94,8 +94,8 @@ export class ZoneCopy {
   }
 
   /**
-   * Returns the replica with a revision that grows slice by slice. The records are copied in order of their revisions, before the replica has a revision, so
-   * names can be indexed meanwhile.
+   * Returns the replica with a revision that increases with each slice. The records are copied in revision order before the replica has a revision,
+   * so names can be indexed while copying.
    */
   #namedReplica(replica: Replica): ConstructorParameters<typeof DnsNames>[0] {
     const { lookup, origins, slab } = replica;

@@ -9,7 +9,7 @@ import { MAX_MESSAGE_BYTES, MAX_POINTER } from "../wire/prepared-response.ts";
 import { OPTION_HEAD_BYTES, paddingOf } from "../wire/response.ts";
 import type { ResponseSignature } from "../wire/tsig.ts";
 
-/** A message is sent at this size, which compression pointers can still address completely. */
+/** A message is sent when it reaches this size, because compression pointers cannot address more. */
 const FULL_BYTES = 14_000;
 const MAX_BYTES = 65_000;
 /** QR and AA. */
@@ -18,11 +18,11 @@ const UTF8 = new TextEncoder();
 
 export interface MessageStart {
   readonly id: number;
-  /** The question of the query, which only the first message repeats. */
+  /** The question in the query, which is repeated only in the first message. */
   readonly question: Uint8Array;
-  /** The OPT record of each message, without options; empty if the query had none. */
+  /** The OPT record of each message, without options. Empty if the query had no OPT record. */
   readonly opt: Uint8Array;
-  /** Size of the TSIG record of each message, which is included in the padded size. Undefined without padding. */
+  /** Size of each message's TSIG record, which is included in the padded size. Undefined without padding. */
   readonly paddedWithBytes: number | undefined;
 }
 
@@ -40,8 +40,8 @@ export class ZoneMessages implements DataWriter {
   }
 
   /**
-   * Adds a record. Returns the messages that are now full: two if a large record did not fit into the current message. A record that fits into no message is
-   * left out, as in answers.
+   * Adds a record. Returns the messages that are now full: two if a large record did not fit into the current message. A record that is too large for
+   * any message is omitted, as in answers.
    */
   add(record: DnsRecord): readonly Uint8Array[] {
     const before = this.#at;
@@ -114,7 +114,7 @@ export class ZoneMessages implements DataWriter {
   }
 
   bytes(value: Uint8Array): void {
-    // A write past the bound only moves the position; such a record is not sent.
+    // A write past the bound only moves the position. Such a record is not sent.
     if (this.#at + value.length <= this.#bytes.length) this.#bytes.set(value, this.#at);
     this.#at += value.length;
   }
@@ -164,16 +164,16 @@ export interface EndedTransfer extends RequestedTransfer {
   readonly outcome: LabelsOf<"dns_transfers_total">["outcome"];
   readonly serial: number;
   readonly recordCount: number;
-  /** Number of names of which only some targets were sent. */
+  /** Number of names for which only some targets were sent. */
   readonly crowdedNameCount: number;
   readonly sizeBytes: number;
 }
 
 export interface TransferRequest {
   readonly id: number;
-  /** As in the query. */
+  /** The same as in the query. */
   readonly question: Uint8Array;
-  /** The OPT record of each message; empty if the query has none. */
+  /** The OPT record of each message. Empty if the query has no OPT record. */
   readonly opt: Uint8Array;
   /** Whether each message is padded, which requires an OPT record (RFC 7830). */
   readonly isPadded: boolean;

@@ -1,4 +1,4 @@
-/** Lists all records of a zone in one view, name by name, from a catalog that does not change. */
+/** Lists all records of a zone in one view, name by name, from an immutable catalog. */
 import { KINDS } from "../../catalog/entry/kinds.ts";
 import { portWord, TRANSPORTS } from "../../catalog/entry/view.ts";
 import type { EntryIndex } from "../../catalog/query/entry-index.ts";
@@ -28,7 +28,7 @@ import { type DnsCatalog, isCatalogName } from "../subject/subject.ts";
 
 export interface ZoneSources {
   readonly zone: string;
-  /** The catalog as the view sees it, with all entries of each name. */
+  /** The catalog as seen by the view, with all entries of each name. */
   readonly catalog: DnsCatalog;
   readonly lookup: Pick<EntryIndex, "cursor">;
   readonly dnsNames: Pick<DnsNames, "addresses" | "aliases">;
@@ -41,9 +41,9 @@ export interface ZoneSources {
 const HOSTS_PER_STEP = 250;
 
 /**
- * Yields the records of a zone without its SOA, one type of one name at a time. Names of addresses are included only if records refer to them. Child zones that
- * this gateway serves are represented only by their delegation. Each step costs at most as much as planning one answer about the name; a skipped name is a step
- * without records.
+ * Yields the records of a zone without its SOA, one type of one name at a time. Address names are included only if records refer to them. Child zones
+ * that this gateway serves are represented only by their delegation. A step costs at most as much as planning one answer for the name. A skipped name
+ * is a step without records.
  */
 export function* zoneRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
   const { zone, settings, catalog } = sources;
@@ -58,8 +58,8 @@ export function* zoneRecords(sources: ZoneSources): Generator<readonly DnsRecord
 }
 
 /**
- * Yields the delegations of child zones: their name servers, and the addresses of name servers (of the children and of this zone) whose names are at or below a
- * zone cut (RFC 1034, 4.2.1). Without a delegation, a secondary would deny all names below the cut.
+ * Yields the delegations of child zones: their name servers, and the addresses of all name servers (including this zone's) whose names are at or
+ * below a zone cut (RFC 1034, 4.2.1). Without a delegation, a secondary server would deny all names below the cut.
  */
 function* cutRecords({ zone, settings, catalog }: ZoneSources, ownHosts: readonly string[]): Generator<readonly DnsRecord[]> {
   const zones = allZones(settings);
@@ -101,13 +101,14 @@ function* namedRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
       yield* hostRecords(records, hosts, sources);
     }
   }
-  // The hosts of NS records come last, because nodes are among the names above.
+  // The hosts of NS records come last, because the names above include nodes.
   for (const records of setsAt(zone, zone, { catalog, settings })) yield* hostRecords(records, hosts, sources);
 }
 
 function* reverseRecords({ zone, catalog, settings, dnsNames }: ZoneSources): Generator<readonly DnsRecord[]> {
   const zones = allZones(settings);
-  // Shared between addresses: each instance of a service has an address, and must not cause all instances to be read again.
+  // These results are shared between addresses, because the address of each instance would otherwise cause all instances of the service to be read
+  // again.
   const tiers: BestTiers = new Map();
   for (const text of dnsNames.addresses()) {
     const owner = reverseName(Uint8Array.from(text, (char) => char.charCodeAt(0)));
@@ -116,7 +117,7 @@ function* reverseRecords({ zone, catalog, settings, dnsNames }: ZoneSources): Ge
   }
 }
 
-/** Yields the address records of the hosts (names of addresses) that these records refer to, each host once. */
+/** Yields the address records of the hosts (address names) that these records refer to, each host once. */
 function* hostRecords(records: readonly DnsRecord[], known: Set<string>, { zone, settings }: ZoneSources): Generator<readonly DnsRecord[]> {
   const end = `.${ADDRESS_LABEL}.node.${zone}`;
   const zones = allZones(settings);
@@ -130,7 +131,7 @@ function* hostRecords(records: readonly DnsRecord[], known: Set<string>, { zone,
   for (let from = 0; from < records.length; from += HOSTS_PER_STEP) yield records.slice(from, from + HOSTS_PER_STEP).flatMap(addressesOf);
 }
 
-/** Yields the names that may have records, each once; undefined for a skipped name. */
+/** Yields each name that may have records once, and undefined for a skipped name. */
 function* ownersOf({ zone, lookup, dnsNames, catalog }: ZoneSources): Generator<string | undefined> {
   const domains = new Set<string>();
   const typesAt = (domain: string): readonly string[] => {
@@ -152,7 +153,7 @@ function* ownersOf({ zone, lookup, dnsNames, catalog }: ZoneSources): Generator<
   const seen = new Set<string>();
   for (const alias of dnsNames.aliases())
     for (const relative of namesOf(alias, [zone])) {
-      // Undefined when the name is too long below this zone.
+      // Returns undefined when the name is too long below this zone.
       const owner = parseHostName(`${relative}.${zone}`);
       const isPassed = owner === undefined || seen.has(relative) || isCatalogName(relative, zone, catalog);
       if (!isPassed) seen.add(relative);
@@ -175,7 +176,7 @@ function* nameGroups(lookup: Pick<EntryIndex, "cursor">): Generator<readonly Cat
   if (group.length > 0) yield group;
 }
 
-/** Yields the names of one group one by one, because a name with many instances has many of them. */
+/** Yields the names of one group individually, because there are many if a name has many instances. */
 function* ownNamesOf(group: readonly CatalogRecord[], zone: string): Generator<string> {
   const [first] = group;
   if (first === undefined) return;
@@ -186,7 +187,7 @@ function* ownNamesOf(group: readonly CatalogRecord[], zone: string): Generator<s
   for (const transport of TRANSPORTS)
     for (const text of textOf({ form: "located", kind, transport, name, namespace }, zone)) {
       yield text;
-      // A kind can have several labels, of which `formatName` uses the first.
+      // A kind can have several labels. `formatName` uses the first label.
       for (const label of otherLabels)
         if (text.length - plain.length + label.length <= MAX_NAME_CHARS) yield label + text.slice(plain.length);
     }

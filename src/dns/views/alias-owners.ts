@@ -1,4 +1,4 @@
-/** Caches the upstream's answers about names that no fetched entry resolves: the entries that own a name as an alias, and the names below it. */
+/** Caches upstream answers for names that fetched entries do not resolve: the entries that own a name as an alias, and the names below it. */
 
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { isAtOrBelow } from "../../catalog/query/sorted-blocks.ts";
@@ -12,46 +12,49 @@ export interface AliasOwners {
   readonly atName: readonly AliasOwner[];
   /** Namespaces at or below the name. */
   readonly namespaces: readonly string[];
-  /** Aliases at or below the name, with their claims. Names are relative to the zone. */
+  /** Aliases at or below the name, with their claims. The names are relative to the zone. */
   readonly claims: readonly ParsedAliasClaim[];
-  /** Whether the upstream has more than these. */
+  /** Whether the upstream has more entries or names than these. */
   readonly isMore: boolean;
   /** Estimated memory, rounded up. */
   readonly sizeBytes: number;
 }
 
 export interface AliasOwnerCacheOptions {
-  /** How long a positive answer, and a negative one, is fresh. */
+  /** How long positive and negative answers remain fresh. */
   readonly ttlMs: number;
   readonly negativeMs: number;
-  /** How long a stale answer is used after the last upstream became unreachable, in ms. */
+  /** How long stale answers are used after the last upstream became unreachable, in ms. */
   readonly maxStaleMs: number;
   readonly maxBytes: number;
 }
 
 interface AliasOwnersRow {
-  /** Sequence number of the `put`. */
+  /** Sequence number of the `put` that stored the answer. */
   readonly number: number;
   readonly aliasOwners: AliasOwners;
   readonly arrivedMonoMs: number;
-  /** The version of the policy under which the answer was computed. It also changes when a namespace is no longer watched. */
+  /** The version of the policy under which the answer was computed. This version also changes when a namespace is no longer watched. */
   readonly judgedRevision: number;
 }
 
-/** `fresh`: valid. `stale`: valid only while no upstream is reachable. `narrow`: its positive data is valid, but missing data is unknown. */
+/**
+ * `fresh` means that the answer is valid. `stale` means that the answer is valid only while no upstream is reachable. `narrow` means that its
+ * positive data is valid, but missing data may exist.
+ */
 export interface FoundAliasOwners {
   readonly aliasOwners: AliasOwners;
   readonly state: "fresh" | "stale" | "narrow";
-  /** How long it stays fresh, in ms. 0 unless it is fresh. */
+  /** How long the answer remains fresh, in ms, or 0 if it is not fresh. */
   readonly leftMs: number;
   readonly arrivedMonoMs: number;
 }
 
-/** Memory of an answer in the map, without its content. */
+/** Memory used by an answer in the map, without its content. */
 const KEPT_BYTES = 400;
-/** The cache has room for at least this many answers: one question looks up a name, the names below it, and the names above it. */
+/** The cache has room for at least this many answers, because one question looks up a name, the names below it, and the names above it. */
 const LEAST_KEPT = 4;
-/** Memory of a claim and of a namespace. */
+/** Memory used by a claim and by a namespace. */
 const CLAIM_BYTES = 300;
 const NAMESPACE_BYTES = 200;
 
@@ -70,7 +73,7 @@ export class AliasOwnerCache {
     return this.#sizeBytes;
   }
 
-  /** Maximum size of one answer. A larger answer would remove itself from the cache. */
+  /** Maximum size of one answer. A larger answer would evict itself from the cache. */
   get answerBytes(): number {
     return Math.floor(this.#options.maxBytes / LEAST_KEPT);
   }
@@ -87,14 +90,15 @@ export class AliasOwnerCache {
   }
 
   /**
-   * Returns a number that changes with the known answer for a name; 0 for an answer computed under another policy version. Undefined when there is no answer.
+   * Returns a number that changes with the known answer for a name. It is 0 for an answer computed under another policy version. Returns undefined
+   * when there is no answer.
    */
   markOf(key: string, judgedRevision: number): number | undefined {
     const kept = this.#kept.get(key);
     return kept && (kept.judgedRevision === judgedRevision ? kept.number : 0);
   }
 
-  /** `cutOffMonoMs`: since when no upstream is reachable. Undefined while one is. */
+  /** `cutOffMonoMs` is the time since which no upstream is reachable. It is undefined while an upstream is reachable. */
   find(key: string, judgedRevision: number, monoMs: number, cutOffMonoMs: number | undefined): FoundAliasOwners | undefined {
     const kept = this.#kept.get(key);
     if (kept === undefined) return undefined;
@@ -119,8 +123,8 @@ export class AliasOwnerCache {
 }
 
 /**
- * Returns whether there is anything at or below the name that the viewer may see and whose claim is valid. If the answer is incomplete, such data is assumed to
- * exist.
+ * Returns whether data exists at or below the name that the viewer may see and whose claim is valid. If the answer is incomplete, such data is
+ * assumed to exist.
  */
 export function isAbove({ namespaces, claims, isMore }: AliasOwners, suffix: string, { sees, counts }: NameView): boolean {
   if (namespaces.some(sees)) return true;
@@ -132,15 +136,15 @@ export function aliasOwnersAt({ atName }: AliasOwners, name: string, { sees, cou
   return atName.filter(({ entry, claim }) => counts({ ...claim, name }) && sees(entry.key.namespace));
 }
 
-/** An entry received from the upstream, and its size in the cache. */
+/** An entry received from the upstream and its size in the cache. */
 export interface CachedAliasOwner {
   readonly aliasOwner: AliasOwner;
   readonly sizeBytes: number;
 }
 
 /**
- * Builds the answer for a name of the zone from the upstream's entries, up to `maxBytes` but with at least one entry. Entries that own the name itself come
- * first. For entries below the name, only namespaces and claims are kept. If some data does not fit, the answer is marked as incomplete.
+ * Builds the answer for a name in the zone from the upstream's entries, up to `maxBytes` but with at least one entry. Entries that own the name
+ * itself come first. For entries below the name, only namespaces and claims are kept. If some data does not fit, the answer is marked as incomplete.
  */
 export function aliasOwnersFrom(
   name: string,
@@ -174,7 +178,7 @@ export function aliasOwnersFrom(
   return { atName, namespaces: [...namespaces], claims, isMore: isMore || isCut, sizeBytes };
 }
 
-/** Returns the spellings of an alias, as written and relative to the zone, that are the name or lie below it. */
+/** Returns the spellings of an alias (as written and relative to the zone) that equal the name or are below it. */
 function namesBelow(alias: string, name: string, zone: string): readonly string[] {
   const short = alias.endsWith(`.${zone}`) ? [alias.slice(0, -zone.length - 1)] : [];
   return [alias, ...short].filter((text) => isAtOrBelow(text, name));

@@ -1,4 +1,4 @@
-/** The catalog as DNS reads it: with the permissions of the caller of a view, and with samples of names that have many entries. */
+/** The catalog as read by DNS: with the permissions of a view's caller, and with samples for names that have many entries. */
 import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { readTtlMs } from "../../catalog/entry/view.ts";
@@ -32,53 +32,53 @@ import { hiddenAbove, isClaimRightful, namespaceOf, ownWords } from "./alias-vis
 import { listServices } from "./services.ts";
 import type { ViewerOfView } from "./views.ts";
 
-/** The parts of a node or resolver that DNS reads. */
+/** The parts of a node or resolver that DNS uses. */
 export interface DnsSources {
   readonly reads: CatalogReads;
   readonly replica: Pick<Replica, "revision">;
   readonly dnsNames: Pick<DnsNames, "catchUp" | "findAlias" | "follow" | "hasNameUnder" | "namesAt" | "view">;
   readonly identity: { readonly clusterId: string };
   readonly policies: PolicySource;
-  /** Looks up names that are not watched. Absent on a node, which has the complete catalog. */
+  /** Looks up names that are not watched. Absent on nodes, because they have the complete catalog. */
   readonly remoteLookup?: RemoteLookup | undefined;
-  /** Resolves names without a usable entry here to other clusters. Absent: only local entries are used. */
+  /** Resolves names that have no usable entry in this cluster to other clusters. If absent, only local entries are used. */
   readonly clusters?: Pick<ClusterNames, "catchUp" | "find" | "follow" | "hasNameUnder" | "now"> | undefined;
-  /** The entry that represents the serving process under `<its id>.node` while no node has this id. Absent on a node, which is in the catalog. */
+  /** The entry that represents the serving process as `<its id>.node` while no node has this id. Absent on nodes, because they are in the catalog. */
   readonly self?: EntryView | undefined;
-  /** Maximum number of entries returned for a name with many entries. Absent: as many as fit into a response. */
+  /** Maximum number of entries returned for a name with many entries. Defaults to as many entries as fit into a response. */
   readonly mostEntries?: number | undefined;
 }
 
-/** More versions than the policy can have in the lifetime of a process. */
+/** More versions than a policy can have during the lifetime of a process. */
 const VERSIONS_PER_GENERATION = 2 ** 22;
 /**
- * Names with more instances are sampled, and their answers have TC set, because no message has room for all addresses. A UDP response has room for about twenty
- * healthy instances.
+ * Names with more instances are sampled and their answers have TC set, because all addresses would not fit into a message. A UDP response has room
+ * for about twenty healthy instances.
  */
 const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32, whole: MAX_TARGETS } as const;
 
-/** Sampling options for an existence check: the first entry found, whatever its health. */
+/** Sampling options for an existence check, which uses the first entry found, regardless of its health. */
 const ANY_ONE = { form: "spread", at: 0, rank: () => 0, ideal: 0, fit: 0, wanted: 1, most: 1, whole: 1 } as const;
 
-/** `self`: the entry that represents the serving process, when the name is its own. */
+/** `self` is the entry that represents the serving process, when the name is that process's own name. */
 type FoundHere<T> = Pick<FoundInstances<T>, "found" | "isSample"> & { readonly self: EntryView | undefined };
 const NOTHING_FOUND = { found: [], isSample: false, self: undefined } as const;
 
-/** Maximum number of entries of one name that are examined to find a healthy one at an address. */
+/** Maximum number of entries per name that are examined to find a healthy entry at an address. */
 const MAX_READ_OF_NAME = 64;
 
 /** A name that neither a namespace nor an alias can have, so lookups of it find nothing. */
 const NOWHERE = "~";
 
-/** Maximum number of bytes of entries that are read for TXT records: several times the largest response. */
+/** Maximum total size of the entries read for TXT records, in bytes: several times the largest response. */
 const MOST_TEXT_BYTES = 1024 * 1024;
 
 /** Maximum number of hidden namespaces that an answer in a reverse zone reports. */
 const MAX_HIDDEN = 16;
 
 /**
- * Returns the catalog as a view sees it: as an anonymous caller, unless another viewer is given. `onHidden` is called with the hidden namespaces once per
- * answer.
+ * Returns the catalog as seen by a view. The viewer is an anonymous caller, unless another viewer is given. `onHidden` is called once per answer with
+ * the hidden namespaces.
  */
 export function dnsCatalog(
   random: () => number,
@@ -102,7 +102,7 @@ export function dnsCatalog(
   return new CatalogInDns(sources, viewer, { notes, onHidden, held, texts });
 }
 
-/** Observations while an answer is being built. */
+/** Observations made while an answer is being built. */
 interface AnswerNotes {
   readonly hidden: Set<string>;
   readonly rests: DependencyRecorder;
@@ -110,11 +110,11 @@ interface AnswerNotes {
   sampleCount: number;
   /** Whether any data was read that a resolver receives from its upstreams. */
   hasRead: boolean;
-  /** The earliest expiry of the data read from other clusters. */
+  /** The earliest expiry of data read from other clusters. */
   endsWallMs: number;
   /**
-   * Position of the next sample. It starts at random, so that the nodes of a cluster do not all start with the same instances, and then moves so that all
-   * instances are sampled.
+   * Position of the next sample. It starts at a random position, so that nodes do not all start with the same instances, and then advances so that
+   * all instances are sampled.
    */
   position: number;
 }
@@ -124,7 +124,7 @@ interface AnswerInProgress {
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly held: DnsCatalog | undefined;
   readonly texts?: DnsCatalog;
-  /** Maximum number of bytes of a name's entries that `find` reads; it always reads at least one entry. Absent: no limit. */
+  /** Maximum number of bytes that `find` reads from a name's entries. It always reads at least one entry. If absent, there is no limit. */
   readonly mostBytes?: number;
 }
 
@@ -181,7 +181,7 @@ class CatalogInDns implements DnsCatalog {
     const { reads, remoteLookup } = this.#sources;
     // Distinguishes plans built while an upstream was reachable from plans that may contain stale data.
     const version = 2 * reads.policyRevision + (remoteLookup?.isCutOff === true ? 1 : 0);
-    // Plans that were built for an earlier view with the same index never match.
+    // Plans that were built for an earlier view with the same index therefore never match.
     return version + (this.view.generation ?? 0) * VERSIONS_PER_GENERATION;
   }
 
@@ -219,7 +219,8 @@ class CatalogInDns implements DnsCatalog {
     if (!reads.verdict(this.#viewer, namespace).allowed) {
       if (namespace === NOWHERE) return NOTHING_FOUND;
       this.#notes.hidden.add(namespace);
-      // Looks up an absent name instead, so that hidden and absent names take the same time. A resolver would fetch the absent name, so it returns immediately.
+      // Looks up an absent name instead, so that lookups of hidden and absent names take the same time. A resolver would fetch the absent name, so it
+      // returns immediately.
       return this.remoteLookup === undefined ? this.#find({ ...asked, namespace: NOWHERE }, port, options) : NOTHING_FOUND;
     }
     this.#notes.rests.entries(kind, namespace, name);
@@ -236,7 +237,7 @@ class CatalogInDns implements DnsCatalog {
     const { rests, hidden } = this.#notes;
     if (!this.#sources.reads.verdict(this.#viewer, name.namespace).allowed) {
       hidden.add(name.namespace);
-      // Looks up an absent name instead, so that hidden and absent names take the same time.
+      // Looks up an absent name instead, so that lookups of hidden and absent names take the same time.
       return name.namespace === NOWHERE ? undefined : this.#clusterOf(clusters, { ...name, namespace: NOWHERE });
     }
     rests.entries(name.kind, name.namespace, name.name);
@@ -249,7 +250,7 @@ class CatalogInDns implements DnsCatalog {
 
   services(namespace: string): TruncatedList<ListedService> {
     const { reads, remoteLookup } = this.#sources;
-    // Checked before the verdict, so that the error does not reveal which namespaces exist.
+    // This is checked before the verdict, so that the error does not reveal which namespaces exist.
     if (remoteLookup?.isEmpty === false)
       throw new WaymarkError("not_ready", "cannot list the services of a namespace: this resolver does not watch all namespaces");
     if (!reads.verdict(this.#viewer, namespace).allowed) {
@@ -294,7 +295,7 @@ class CatalogInDns implements DnsCatalog {
     const leftMs = Math.min(ownMs, remoteLookup?.takeRemainingMs() ?? Number.POSITIVE_INFINITY);
     const hasRead = this.#notes.hasRead;
     this.#notes.hasRead = false;
-    // While the resolver is cut off, changes in watched namespaces do not arrive either.
+    // While the resolver is cut off, it does not receive changes in watched namespaces either.
     return hasRead && remoteLookup?.isCutOff === true ? 0 : leftMs;
   }
 
@@ -310,8 +311,8 @@ class CatalogInDns implements DnsCatalog {
     this.#noteElsewhere("");
     if (dnsNames.hasNameUnder(suffix, zone, view) || clusters?.hasNameUnder(suffix, zone, view) === true) return true;
     if (remoteLookup === undefined || remoteLookup.isEmpty) return false;
-    // If the policy denies by default, many visible names are below hidden names. Lookups therefore include hidden names, whether they exist or not, and the
-    // viewer gets only visible names.
+    // If the policy denies by default, many visible names are below hidden names. Lookups therefore include hidden names, whether they exist or not,
+    // but the viewer receives only visible names.
     if (policies.policy.set?.defaultAllow !== false && this.#isHidden(ownWords(suffix))) return false;
     return remoteLookup.hasNameUnder(suffix, zone, view);
   }
@@ -351,14 +352,14 @@ class CatalogInDns implements DnsCatalog {
     for (const [name, keys] of dnsNames.namesAt(address)) {
       const namespace = name.slice(0, name.indexOf("\0"));
       if (!allowed(namespace)) {
-        // Bounded, because every answer reports these namespaces.
+        // The number is bounded because every answer reports these namespaces.
         if (hidden.size < MAX_HIDDEN) hidden.add(namespace);
         continue;
       }
       const { best, isWhole } = this.#bestOf(keys);
       if (!isWhole) isCut = true;
       if (best === undefined) continue;
-      // Counts only visible entries, so that the number does not reveal hidden ones.
+      // Counts only visible entries, so that the number does not reveal hidden entries.
       if (found.length === MAX_AT_ADDRESS) {
         isCut = true;
         break;
@@ -369,7 +370,7 @@ class CatalogInDns implements DnsCatalog {
     return { items: records.map((record) => reads.entry(record)), isCut };
   }
 
-  /** Returns the record with the best health among the first `MAX_READ_OF_NAME` records. `isWhole`: none of the remaining records can be better. */
+  /** Returns the healthiest of the first `MAX_READ_OF_NAME` records. `isWhole` means that the remaining records cannot be healthier. */
   #bestOf(keys: Iterable<KeyText>): { readonly best: CatalogRecord | undefined; readonly isWhole: boolean } {
     const { dnsNames } = this.#sources;
     let best: CatalogRecord | undefined;
@@ -388,7 +389,7 @@ class CatalogInDns implements DnsCatalog {
 
   gateways(zone: string): readonly EntryView[] {
     const { reads, identity, remoteLookup } = this.#sources;
-    // A resolver watches node entries like other entries, and cannot know that it has all of them.
+    // A resolver watches node entries like other entries and cannot know whether it has all of them.
     if (remoteLookup !== undefined) return [];
     this.#notes.rests.nodes();
     const read = (record: CatalogRecord) => reads.entry(record);
@@ -396,15 +397,15 @@ class CatalogInDns implements DnsCatalog {
   }
 
   /**
-   * Returns whether the policy hides the namespace that a name lies in (by a rule, or because no rule allows it) and the name itself is not a namespace that a
-   * rule makes visible. Such a name is not fetched, so that neither the timing of the answer nor the cache reveals what exists. A name of one label lies in no
-   * namespace: its data is checked against the policy when it arrives.
+   * Returns whether the policy hides the namespace that contains a name, by a rule or because no rule allows it. Returns false if the name itself is
+   * a namespace that a rule makes visible. Such a name is not fetched, so that neither the timing of the answer nor the cache reveals what exists. A
+   * name with one label is not in a namespace. Its data is checked against the policy when the data arrives.
    */
   #isHidden(labels: readonly string[]): boolean {
     if (labels.length < 2) return false;
     const { reads, policies } = this.#sources;
     const above = namespaceOf(labels.slice(1));
-    // The namespace `node` contains the nodes, and the policy hides no nodes.
+    // The namespace `node` contains the nodes, and the policy never hides nodes.
     if (isReservedNamespace(above) || reads.verdict(this.#viewer, above).allowed) return false;
     const own = namespaceOf(labels);
     const isNamed = isControlNamespace(own) || policies.policy.ruleOf(own) !== undefined;
@@ -416,12 +417,12 @@ class CatalogInDns implements DnsCatalog {
     return hiddenAbove(name, policies.policy, (namespace) => reads.verdict(this.#viewer, namespace).allowed);
   }
 
-  /** Undefined when nothing is hidden, because there is no policy. */
+  /** Returns undefined when no names are hidden because there is no policy. */
   get #viewerClassNow(): ViewerClass | undefined {
     return this.#sources.policies.policy.set === undefined ? undefined : this.#viewerClass;
   }
 
-  /** Records the dependency of the next read: that the namespace is watched or, if it is not, the remote lookups. */
+  /** Records the dependency of the next read: on the namespace being watched or, if it is not, on the remote lookups. */
   #noteElsewhere(namespace: string): void {
     const { remoteLookup } = this.#sources;
     if (remoteLookup === undefined) return;
@@ -461,13 +462,13 @@ class CatalogInDns implements DnsCatalog {
   }
 }
 
-/** Returns the labels after the port and transport labels: the labels before `_svc._tcp` are not part of a namespace. */
+/** Returns the labels after the port and transport labels. Labels before `_svc._tcp` are not part of a namespace. */
 function wordsBehindPorts(name: string): readonly string[] {
   const words = wordsOf(name);
   return words.slice(words.findLastIndex((word) => word.startsWith("_")) + 1);
 }
 
-/** Sorts entries with an alias by key, which is the order on a node. */
+/** Sorts entries with an alias by key, which is the order used on nodes. */
 function inOrder(own: readonly EntryView[], others: readonly AliasOwner[]): readonly EntryView[] {
   const all = [...own, ...others.map(({ entry }) => entry)].map((entry) => ({ entry, key: keyText(entry.key) }));
   return all.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);

@@ -1,6 +1,6 @@
 /**
- * Implements the remote lookups of a resolver. It fetches a name, the owners of an alias, or the names below a name when an answer needs them. An unknown name
- * is reported as unknown, so that no existing name gets NXDOMAIN (semantics.md, Resolver).
+ * Implements the remote lookups of a resolver. It fetches a name, the owners of an alias, or the names below a name when an answer needs them. An
+ * unknown name is reported as unknown, so that an existing name never gets NXDOMAIN (semantics.md, Resolver).
  */
 
 import type { InstanceName } from "../../catalog/query/instances.ts";
@@ -21,40 +21,40 @@ import { type AliasOwnerCache, type AliasOwners, aliasOwnersAt, type FoundAliasO
 
 export interface RemoteLookupParts {
   readonly machine: Pick<ResolverMachine, "counts" | "isComplete"> & {
-    /** The same functions as in `ResolverMachine`. */
+    /** These functions are the same as in `ResolverMachine`. */
     readonly fetchedLeftMs: (name: InstanceName, time: Time) => number | undefined;
     readonly fetchedMark: (name: InstanceName) => number | undefined;
-    /** Returns the answer that `ask` would give immediately for an unwatched name. Undefined: it would be fetched. */
+    /** Returns the answer that `ask` would give immediately for an unwatched name. Returns undefined if the name would be fetched. */
     readonly fetchedAnswer: (name: InstanceName, time: Time) => AnswerQuality | undefined;
     readonly upstreams: Pick<ResolverMachine["upstreams"], "cutOffMonoMs" | "isCutOff">;
   };
   /** Returns whether entries of a watched name are retained although they were probably removed upstream. Such data may be stale. */
   readonly isHeld: (name: InstanceName) => boolean;
-  /** Requests a name. Undefined: the name is being fetched, and `told` is called once when the fetch ends. Throws `not_ready`. */
+  /** Requests a name. Returns undefined while the name is being fetched. `told` is then called once when the fetch ends. Throws `not_ready`. */
   readonly ask: (name: InstanceName, asked: LookupOptions, told: (error: WaymarkError | undefined) => void) => AnswerQuality | undefined;
   readonly aliasOwners: AliasOwnerCache;
   /**
-   * Queries the upstream for the owners of a name in a zone, and for names below it. `told` is called once, asynchronously; with undefined if the request
-   * failed.
+   * Queries the upstream for the owners of a name in a zone and for the names below it. `told` is called once, asynchronously, with undefined if the
+   * request failed.
    */
   readonly askAliasOwners: (name: string, zone: string, told: (aliasOwners: AliasOwners | undefined) => void) => void;
   /** Number of inputs that the machine has processed. */
   readonly inputCount: () => number;
   /**
-   * Increases with each policy change and each namespace that is no longer watched. Results from before are then older than answers that clients have already
-   * received.
+   * Increases with each policy change, and whenever a namespace is no longer watched. Earlier results are then older than answers that clients have
+   * already received.
    */
   readonly judgedRevision: () => number;
   readonly now: () => Time;
 }
 
-/** Plans with remote data are rebuilt after this time, so that their TTL counts down. */
+/** Plans with remote data are rebuilt after this time, so that their TTL decreases. */
 const PLAN_MS = 1000;
-/** A failed lookup is not repeated for this time. */
+/** A failed lookup is not repeated for this long. */
 const FAILED_MS = 1000;
 /** Maximum number of failed lookups that are remembered. */
 const MAX_FAILED = 1000;
-/** Maximum number of names above fetched names that are remembered. */
+/** Maximum number of remembered names above fetched names. */
 const MAX_ABOVE = 10_000;
 /** After this time without a response, the upstream may have failed, and its earlier result is used. Questions wait slightly longer than this. */
 const LATE_MS = 400;
@@ -64,16 +64,16 @@ const MAX_ASKED = 1000;
 export class FetchingRemoteLookup implements RemoteLookup {
   readonly held: RemoteLookup;
   readonly #parts: RemoteLookupParts;
-  /** When failed lookups may be repeated, earliest first. */
+  /** The times at which failed lookups may be repeated, earliest first. */
   readonly #failed = new BoundedMap<string, number>(MAX_FAILED);
   readonly #asked = new Map<string, { readonly arrival: Promise<void>; readonly sinceMonoMs: number }>();
-  /** When the namespaces of fetched names, and all names above them in DNS, were last seen to exist. */
+  /** The times at which the namespaces of fetched names, and all DNS names above them, were last seen to exist. */
   readonly #above = new Map<string, number>();
-  /** The set of the current question, as in `PendingNameError`. */
+  /** The requested namespaces of the current question, as in `PendingNameError`. */
   #askedIn = new Set<string>();
   #mayWait: () => boolean = () => true;
   #changeCount = 0;
-  /** The lookups since the last `takeDependencies`. */
+  /** The lookups performed since the last call of `takeDependencies`. */
   #told = nothingTold();
   #leftMs = Number.POSITIVE_INFINITY;
 
@@ -160,7 +160,7 @@ export class FetchingRemoteLookup implements RemoteLookup {
   findAlias(name: string, zone: string, view: NameView, hasOwn: boolean): readonly AliasOwner[] {
     const found = this.#about(name, zone);
     if (found !== undefined) return this.#at(found, name, view, hasOwn);
-    // While no upstream can be queried, the entries in watched namespaces are the answer.
+    // While no upstream can be queried, the answer consists of the entries in watched namespaces.
     if (hasOwn) return [];
     throw unknown();
   }
@@ -197,7 +197,10 @@ export class FetchingRemoteLookup implements RemoteLookup {
     return aliasOwners;
   }
 
-  /** Returns the known result for a name. Undefined when none is known and no upstream can be queried. Throws `PendingNameError` while it is being fetched. */
+  /**
+   * Returns the known result for a name. Returns undefined when no result is known and no upstream can be queried. Throws `PendingNameError` while
+   * the result is being fetched.
+   */
   #about(name: string, zone: string): FoundAliasOwners | undefined {
     const { machine, aliasOwners, judgedRevision, now } = this.#parts;
     if (this.isEmpty) return EVERYTHING_FOLLOWED;
@@ -205,7 +208,7 @@ export class FetchingRemoteLookup implements RemoteLookup {
     const key = `${name} ${zone}`;
     this.#told.aliasOwners.add(key);
     const kept = aliasOwners.find(key, judgedRevision(), monoMs, machine.upstreams.cutOffMonoMs);
-    // A cached result with no names below this one is outdated if a name below it was fetched since.
+    // A cached result without names below this name is outdated if a name below it was fetched later.
     const isOver = kept?.aliasOwners.namespaces.length === 0 && kept.arrivedMonoMs < (this.#above.get(name) ?? Number.NEGATIVE_INFINITY);
     const found = isOver ? undefined : kept;
     if (found?.state === "fresh" || machine.upstreams.isCutOff) return found;
@@ -235,7 +238,7 @@ export class FetchingRemoteLookup implements RemoteLookup {
     const { aliasOwners, askAliasOwners, judgedRevision, now } = this.#parts;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#asked.set(key, { arrival: promise, sinceMonoMs: now().monoMs });
-    // The result is computed under this version of the policy or a newer one.
+    // The result is computed under this version of the policy or a newer version.
     const version = judgedRevision();
     askAliasOwners(name, zone, (told) => {
       if (told === undefined) this.#fail(key);
@@ -266,7 +269,7 @@ export class FetchingRemoteLookup implements RemoteLookup {
   /** Records that the plan depends on the lookup of this name. Returns its key. */
   #note(name: InstanceName): string {
     const key = `${name.namespace}\0${name.name}\0${name.kind}`;
-    // For a watched namespace, the plan already depends on the namespace being watched.
+    // For a watched namespace, the plan already depends on whether the namespace is watched.
     if (!this.#parts.machine.isComplete(name.namespace)) this.#told.names.set(key, name);
     return key;
   }
@@ -295,7 +298,7 @@ export class FetchingRemoteLookup implements RemoteLookup {
   }
 }
 
-/** The mark of watched data. All other marks are 0 or more. */
+/** The mark for watched data. All other marks are 0 or more. */
 const FOLLOWED = -1;
 
 function nothingTold() {
@@ -339,7 +342,7 @@ const EVERYTHING_FOLLOWED: FoundAliasOwners = {
   arrivedMonoMs: Number.POSITIVE_INFINITY,
 };
 
-/** Returns the error for an unknown name. It is the same for all reasons, so that all such questions are answered alike. */
+/** Returns the error for an unknown name. The error does not depend on the reason, so all such questions get the same answer. */
 function unknown(cause?: unknown): WaymarkError {
   return new WaymarkError("not_ready", "the name is not cached by this resolver, and no upstream could be queried", { cause });
 }

@@ -18,8 +18,8 @@ export interface ListOptions {
 }
 
 /**
- * Returns the services with an entry that is not in maintenance, ordered by name; at most `most`, and only those among the first `MAX_SEEN` entries. Cost: the
- * entries of these services, and the TTL of each.
+ * Returns at most `most` services with an entry that is not in maintenance, ordered by name. Only the first `MAX_SEEN` entries are examined. The cost
+ * is proportional to the number of entries examined.
  */
 export function listServices(lookup: EntryIndex, namespace: string, { most, read }: ListOptions): TruncatedList<ListedService> {
   const cursor = new ListCursor(lookup.ofKind(KIND.SERVICE));
@@ -45,7 +45,7 @@ export function listServices(lookup: EntryIndex, namespace: string, { most, read
     found.set(record.name, transports);
     for (const transport of TRANSPORTS) if (record.traits.ports.includes(portWord(transport))) transports.add(transport);
     const source = read(record);
-    // Few distinct TTLs exist, however many entries there are.
+    // There are only a few distinct TTLs, regardless of the number of entries.
     ttlSources.set(`${source.ttlMs} ${source.health}`, source);
   }
   return listed(false);

@@ -7,15 +7,15 @@ import type { AddressBlock } from "../../lib/addresses.ts";
 /** The view of a network. */
 export interface FoundView {
   readonly index: number;
-  /** Length of the prefix of the network in which all addresses have this view. */
+  /** Length of the network prefix in which all addresses have this view. */
   readonly scopePrefix: number;
 }
 
 interface TrieNode {
-  /** The view of addresses for which this is the longest matching prefix. Undefined: inherited from the parent. */
+  /** The view for addresses whose longest matching prefix is this one. If undefined, the view is inherited from the parent. */
   own: number | undefined;
   readonly below: [TrieNode | undefined, TrieNode | undefined];
-  /** The view of all addresses below. Undefined when they have several. */
+  /** The view of all addresses below this node. Undefined when these addresses have several views. */
   whole: number | undefined;
 }
 
@@ -24,7 +24,7 @@ export class ViewTable {
   readonly #root: TrieNode = newNode();
   readonly #otherwise: number;
 
-  /** `otherwise`: the view of addresses that match no prefix. Of two equal prefixes, the last one is used. */
+  /** `otherwise` is the view for addresses that do not match any prefix. If two prefixes are equal, the last one is used. */
   constructor(prefixes: readonly { readonly block: AddressBlock; readonly index: number }[], otherwise: number) {
     this.#otherwise = otherwise;
     for (const { block, index } of prefixes) this.#add(block, index);
@@ -33,11 +33,11 @@ export class ViewTable {
 
   /**
    * Returns the view of all addresses that start with the first `bits` bits of `address`. If they have several views, returns the view of the longest prefix
-   * that contains all of them. Cost: at most one step per bit.
+   * that contains all of them. The cost is at most one step per bit.
    */
   find(address: Uint8Array, bits: number, addressBits: number): FoundView {
     let node = this.#root;
-    // The view of the longest matching prefix so far: among the prefixes that contain the whole network, and among all prefixes on the path.
+    // The view of the longest matching prefix so far, both among the prefixes that contain the whole network and among all prefixes on the path.
     let [index, inherited] = [this.#otherwise, this.#otherwise];
     for (let depth = 0; ; depth++) {
       inherited = node.own ?? inherited;
@@ -47,7 +47,7 @@ export class ViewTable {
         node = next;
         continue;
       }
-      // All addresses below this node have one view. If it differs from the view of the network, the network was too wide for one answer.
+      // All addresses below this node have one view. If this view differs from the network's view, the network was too wide for one answer.
       const [whole, scopePrefix] = node.whole === undefined ? [inherited, depth + 1] : [node.whole, depth];
       if (scopePrefix <= bits) return { index: whole, scopePrefix };
       return { index, scopePrefix: whole === index ? scopePrefix : addressBits };

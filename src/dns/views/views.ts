@@ -8,7 +8,7 @@ import { DEFAULT_VIEW, type DnsView } from "../subject/subject.ts";
 import type { ClientSubnet, QueryClient } from "./query-client.ts";
 import { ViewTable } from "./view-table.ts";
 
-/** One item of `dns.views[]`. Absent fields have the values of an anonymous caller of this node. */
+/** One item of `dns.views[]`. Absent fields default to the values of an anonymous caller on this node. */
 export interface ViewRow {
   readonly listener: QueryClient["transport"] | undefined;
   readonly prefixes: readonly string[];
@@ -19,16 +19,16 @@ export interface ViewRow {
   readonly answerLimit?: number | undefined;
 }
 
-/** The settings in `dns` that define views. */
+/** The `dns` settings that define views. */
 export interface ViewSettings {
   readonly views: readonly ViewRow[];
-  /** Keys for zone transfers. Each has a view. Absent: none. */
+  /** Keys for zone transfers. Each has a view. Defaults to none. */
   readonly transferKeys?: readonly Pick<ViewRow, "cluster" | "region" | "tenant" | "zone">[] | undefined;
-  /** Maximum number of records per RRset for views without their own limit. Undefined: no limit. */
+  /** Maximum number of records per RRset for views without their own limit. If undefined, there is no limit. */
   readonly answerLimit?: number | undefined;
 }
 
-/** A view with the caller whose permissions it has. The caller has no address. */
+/** A view and the caller whose permissions it has. This caller has no address. */
 export interface ViewerOfView {
   readonly view: DnsView;
   readonly caller: Caller;
@@ -40,7 +40,7 @@ interface ServingPlace {
   readonly region: string;
 }
 
-/** Returns the views in the order of their index: the view of unmatched clients, the configured views, and the views of the keys. */
+/** Returns the views in index order: the view for unmatched clients, the configured views, and the views of the keys. */
 export function viewersOf(
   { views, answerLimit, transferKeys = [] }: ViewSettings,
   { clusterId, region: own }: ServingPlace,
@@ -58,12 +58,12 @@ export function viewersOf(
   return [{ view: { ...DEFAULT_VIEW, answerLimit }, caller: anonymousCaller(clusterId, "") }, ...named];
 }
 
-/** Returns the index of the view of a key, by the position of the key in the settings. */
+/** Returns the view index of a key, given the key's position in the settings. */
 export function viewOfKey({ views }: Pick<ViewSettings, "views">, place: number): number {
   return 1 + views.length + place;
 }
 
-/** Returns the classes of viewers that see the same data, anonymous viewers first, and the class of each view by its index. */
+/** Returns the classes of viewers that see the same data, anonymous viewers first, and the class of each view by view index. */
 export function classesOf(viewers: readonly ViewerOfView[]): { readonly callers: readonly Caller[]; readonly ofView: readonly number[] } {
   const callers: Caller[] = [];
   const ofView = viewers.map(({ caller }) => {
@@ -90,7 +90,7 @@ const MAPPED_BITS = 8 * MAPPED_BYTES;
 type Tables = Readonly<Record<(typeof FAMILIES)[number], ViewTable | undefined>>;
 
 export class DnsViews {
-  /** By transport, then by address family. Undefined: no prefix of that family has a view. */
+  /** Prefixes by transport and then by address family. Undefined if no prefix of that family has a view. */
   readonly #tables: Readonly<Record<QueryClient["transport"], Tables>>;
   readonly #trusted: readonly AddressBlock[];
   readonly #remembered: Readonly<Record<QueryClient["transport"], Map<string, ChosenView>>> = {
@@ -100,19 +100,19 @@ export class DnsViews {
     doh: new Map(),
   };
 
-  /** `trusted`: forwarders whose client subnets are used. */
+  /** `trusted` contains the forwarders whose client subnets are used. */
   constructor(rows: readonly ViewRow[], trusted: readonly AddressBlock[]) {
     this.#trusted = trusted;
     const tables = (transport: QueryClient["transport"]) => ({ v4: tableOf(rows, transport, "v4"), v6: tableOf(rows, transport, "v6") });
     this.#tables = { udp: tables("udp"), tcp: tables("tcp"), dot: tables("dot"), doh: tables("doh") };
   }
 
-  /** Number of cached addresses of the transport that has most. */
+  /** Number of cached addresses for the transport that has the most. */
   get rememberedCount(): number {
     return Math.max(...Object.values(this.#remembered).map(({ size }) => size));
   }
 
-  /** HOT: runs per question. Cost: one lookup if the address is cached. */
+  /** HOT: runs per question. The cost is one lookup if the address is cached. */
   choose({ address, transport, subnet }: QueryClient): ChosenView {
     const tables = this.#tables[transport];
     if (tables.v4 === undefined && tables.v6 === undefined) return ANONYMOUS;
@@ -135,11 +135,11 @@ function chooseAt(text: string, tables: Tables): ChosenView {
 }
 
 /**
- * Returns the view of a client subnet sent by the forwarder at `from`. Even if it is the anonymous view, other subnets of the same forwarder may have another
- * view.
+ * Returns the view of a client subnet sent by the forwarder at `from`. Even if this is the anonymous view, other subnets of the same forwarder may
+ * have a different view.
  */
 function chooseFor({ family, sourcePrefix, address }: ClientSubnet, from: string, tables: Tables): ChosenView {
-  // A prefix of 0 bits requests that no client address is used.
+  // A prefix of 0 bits requests that no client address be used.
   if (sourcePrefix === 0) return { ...chooseAt(from, tables), isBySubnet: true };
   const isIpv4 = family === 2 && sourcePrefix >= MAPPED_BITS && isMapped(address);
   const [table, bytes, above, bits] = isIpv4
@@ -153,9 +153,9 @@ function chooseFor({ family, sourcePrefix, address }: ClientSubnet, from: string
 }
 
 /**
- * Returns the prefixes of one family that can match on this transport. HTTP requests often come through a proxy, whose address would give its view to all
- * clients, so on HTTP only views that name this transport match. Prefixes of views that name the transport come last, because they override others of the same
- * length.
+ * Returns the prefixes of one family that can match on this transport. HTTP requests often come through a proxy, whose address would determine the
+ * view for all clients. On HTTP, only views that explicitly list this transport match. Prefixes of views that list the transport come last, because
+ * they override other prefixes of the same length.
  */
 function tableOf(rows: readonly ViewRow[], transport: QueryClient["transport"], family: (typeof FAMILIES)[number]): ViewTable | undefined {
   const fitting = rows.flatMap(({ listener, prefixes }, i) =>

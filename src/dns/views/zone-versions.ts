@@ -1,6 +1,6 @@
 /**
- * Assigns zone serials, separately for each class of viewers. Secondary servers read them from the SOA (semantics.md, DNS). A change is recorded for the
- * classes that see its namespace; each class with a recorded change gets a new serial, at most once per second.
+ * Assigns zone serials, separately for each class of viewers. Secondary servers read the serials from the SOA (semantics.md, DNS). A change is
+ * recorded for the classes that see its namespace. Each class with a recorded change gets a new serial, at most once per second.
  */
 import type { EntryIndex } from "../../catalog/query/entry-index.ts";
 import { type CatalogRecord, type KeyText, viewHealth } from "../../catalog/record/record.ts";
@@ -21,19 +21,19 @@ export const CUT_MS = 1000;
 /** Maximum number of namespaces remembered as already processed since the last serial, so that the policy is not evaluated for each change. */
 const MAX_JUDGED = 4096;
 
-/** Viewers that see the same data. */
+/** A class of viewers that see the same data. */
 export interface ZoneClass {
   /** Identifies the class in the zone file, across restarts. */
   readonly key: string;
   readonly sees: (namespace: string) => boolean;
 }
 
-/** Serials by the key of the class. */
+/** Serials by class key. */
 export type ClassSerials = ReadonlyMap<string, number>;
 
 /**
- * Returns the serial after `last`: max(last + 1, seconds since 1970), in serial number arithmetic modulo 2^32 (RFC 1982). It therefore never decreases, even
- * when the clock is set back.
+ * Returns the serial after `last`: max(last + 1, seconds since 1970), in serial number arithmetic modulo 2^32 (RFC 1982). The serial therefore never
+ * decreases, even when the clock is set back.
  */
 export function nextSerial(last: number | undefined, wallMs: number): number {
   const seconds = Math.floor(wallMs / 1000) % SERIALS;
@@ -49,9 +49,9 @@ export function isNewer(serial: number, than: number): boolean {
 export interface ZoneVersionsOptions {
   /** The first class is the class of anonymous viewers. */
   readonly classes: readonly ZoneClass[];
-  /** The serials stored before this start; empty if there were none. */
+  /** The serials stored before this start. Empty if no serials were stored. */
   readonly kept: ClassSerials;
-  /** Upper bound of all serials published before this start. Undefined when it is not known. */
+  /** Upper bound of all serials published before this start. Undefined when unknown. */
   readonly atLeast?: number | undefined;
   /** The published serials, by class. Other threads can read them here. */
   readonly told: Uint32Array;
@@ -61,26 +61,29 @@ export class ZoneVersions {
   readonly classes: readonly ZoneClass[];
   readonly #kept: ClassSerials;
   readonly #told: Uint32Array;
-  /** The latest assigned serials, by class. They are published after they are stored. */
+  /** The latest assigned serials, by class. Serials are published after they are stored. */
   readonly #cut: number[];
   readonly #isNoted: boolean[];
   #unnotedCount = 0;
   readonly #judged = new Set<string>();
   #cutMonoMs = Number.NEGATIVE_INFINITY;
 
-  /** Assigns a new serial to every class, because changes shortly before the start may not have been stored. Nothing is published before `tell`. */
+  /**
+   * Assigns a new serial to every class, because changes shortly before the start may not have been stored. Serials are published only when `tell` is
+   * called.
+   */
   constructor({ classes, kept, atLeast, told }: ZoneVersionsOptions, wallMs: number) {
     this.classes = classes;
     this.#kept = kept;
     this.#told = told;
-    // A new class may be an old one under another key, so it starts above all stored serials.
+    // A new class may be an old class with another key, so its serial starts above all stored serials.
     const highest = [...kept.values()].reduce<number | undefined>((most, each) => newest(most, each), atLeast);
     this.#cut = classes.map(({ key }) => nextSerial(newest(kept.get(key) ?? highest, atLeast), wallMs));
     this.#isNoted = classes.map(() => false);
     this.#unnotedCount = classes.length;
   }
 
-  /** Records a change in this namespace. Cost: one verdict for each class without a recorded change, once per namespace and serial. */
+  /** Records a change in this namespace. Its cost is one verdict for each class without a recorded change, once per namespace and serial. */
   noteChange(namespace: string): void {
     if (this.#unnotedCount === 0 || this.#judged.has(namespace)) return;
     for (const [index, { sees }] of this.classes.entries()) if (!this.#isNoted[index] && sees(namespace)) this.noteFor(index);
@@ -95,12 +98,12 @@ export class ZoneVersions {
     this.#unnotedCount -= 1;
   }
 
-  /** Records a change for every class, when the changes are not known. */
+  /** Records a change for every class, if the exact changes are unknown. */
   noteEverything(): void {
     for (const index of this.classes.keys()) this.noteFor(index);
   }
 
-  /** Discards cached verdicts after a change of the policy. */
+  /** Discards cached verdicts after a policy change. */
   forgetVerdicts(): void {
     this.#judged.clear();
   }
@@ -111,8 +114,8 @@ export class ZoneVersions {
   }
 
   /**
-   * Assigns new serials to the classes with a recorded change. Returns all serials, to be stored. Undefined when no class has a change, or the last serial is
-   * less than a second old.
+   * Assigns new serials to the classes with a recorded change. Returns all serials, which the caller must store. Returns undefined when no class has
+   * a recorded change or the last serial is less than a second old.
    */
   cut(time: { readonly monoMs: number; readonly wallMs: number }): ClassSerials | undefined {
     this.#judged.clear();
@@ -131,7 +134,7 @@ export class ZoneVersions {
   get serials(): ClassSerials {
     const serials = new Map(this.#kept);
     for (const [index, { key }] of this.classes.entries()) {
-      // Classes in use come last, because a full file keeps the last serials.
+      // Classes in use come last, because only the last serials are kept when the file is full.
       serials.delete(key);
       serials.set(key, this.#cut[index] ?? 0);
     }
@@ -149,9 +152,9 @@ function newest(one: number | undefined, other: number | undefined): number | un
   return isNewer(one, other) ? one : other;
 }
 
-// The file with the serials of the zone, so that they do not decrease after a restart: a header line with a checksum, and one line of JSON.
+// The file that stores the zone serials, so that they do not decrease after a restart. It has a header line with a checksum and one line of JSON.
 
-/** Maximum number of serials in a file: the serials of all current views, and of some former ones. */
+/** Maximum number of serials in a file: the serials of all current views and some former views. */
 const MAX_SERIALS = 256;
 /** Maximum size of the file. A key has four ids of at most 128 characters. */
 export const MAX_ZONE_FILE_BYTES = 1 << 20;
@@ -163,7 +166,7 @@ export function writeZoneFile(serials: ClassSerials): Uint8Array {
   return new TextEncoder().encode(`${JSON.stringify({ format: FORMAT, sum: sha256Hex(body) })}\n${body}\n`);
 }
 
-/** Returns the serials in a file. Undefined when the content is invalid or its checksum does not match. */
+/** Returns the serials in a file. Returns undefined when the content is invalid or its checksum does not match. */
 export function readZoneFile(bytes: Uint8Array): ClassSerials | undefined {
   const [head, body, end] = new TextDecoder().decode(bytes).split("\n");
   if (head === undefined || body === undefined || end !== "") return undefined;
@@ -180,7 +183,7 @@ export function readZoneFile(bytes: Uint8Array): ClassSerials | undefined {
   return serials;
 }
 
-// Finds the changes of the catalog since the last scan, for the zone serials: changed records by namespace, and changes of the policy.
+// Finds catalog changes since the last scan, for the zone serials: changed records by namespace, and policy changes.
 
 export interface ZoneChangesSources {
   readonly replica: Pick<Replica, "changesSince" | "collectedRevision" | "revision" | "slab" | "winner"> & {
@@ -192,16 +195,16 @@ export interface ZoneChangesSources {
   readonly identity: { readonly clusterId: string };
 }
 
-/** Maximum number of verdicts to compare two policies. If more would be needed, every class is treated as affected. */
+/** Maximum number of verdicts computed to compare two policies. If more verdicts would be needed, every class is treated as affected. */
 const MAX_VERDICTS = 100_000;
-/** Maximum number of records whose DNS content is remembered: those that changed last. All others are treated as changed each time they are touched. */
+/** Maximum number of recently changed records whose DNS content is remembered. All other records are treated as changed whenever they are touched. */
 const MAX_REMEMBERED = 10_000;
 /**
  * Maximum number of changes that are examined when every class already has a recorded change. Examining them keeps their remembered content current for the
  * next scan.
  */
 const MAX_LOOKED = 1000;
-/** Number of hexadecimal digits of the content hash of a record. */
+/** Number of hexadecimal digits in a record's content hash. */
 const SHOWN_CHARS = 32;
 
 export interface ZoneChangesBounds {
@@ -222,12 +225,12 @@ export class ZoneChanges {
   readonly #shown: BoundedMap<KeyText, string>;
   readonly #bounds: ZoneChangesBounds;
   /**
-   * The classes that the last policy change affects. They are recorded again when all records have been re-evaluated under the new policy, because that changes
-   * the policy revision too.
+   * The classes that the last policy change affects. They are recorded again when all records have been re-evaluated under the new policy, because
+   * this also changes the policy revision.
    */
   #affected: readonly number[] = [];
 
-  /** Treats the current state of the catalog as scanned. */
+  /** Marks the current state of the catalog as scanned. */
   constructor(sources: ZoneChangesSources, viewers: readonly Caller[], bounds = BOUNDS) {
     this.#sources = sources;
     this.#bounds = bounds;
@@ -238,7 +241,10 @@ export class ZoneChanges {
     this.#policy = sources.policies.policy;
   }
 
-  /** Records the changes since the last call. Cost: the changed records, but at most `maxLooked` of them when every class has a recorded change. */
+  /**
+   * Records the changes since the last call. The cost is proportional to the changed records, but at most `maxLooked` records when every class has a
+   * recorded change.
+   */
   look(versions: ZoneVersions): void {
     this.#lookAtPolicy(versions);
     this.#lookAtRecords(versions);
@@ -249,7 +255,7 @@ export class ZoneChanges {
     const since = this.#revision;
     if (replica.revision === since) return;
     this.#revision = replica.revision;
-    // Records collected since then left no change in the log.
+    // Records that were garbage-collected since then are not in the change log.
     if (since < replica.collectedRevision) {
       this.#shown.clear();
       return versions.noteEverything();
@@ -264,13 +270,15 @@ export class ZoneChanges {
       const winner = replica.winner(stored);
       if (winner === undefined) this.#shown.delete(stored.key);
       const isOther = winner !== undefined && this.#isOther(winner);
-      // A change to a record that was and remains hidden is ignored, for example to a foreign record that owner rules hide.
+      // A change to a record that was and remains hidden is ignored, for example a foreign record hidden by owner rules.
       if (stored.filterRevision > since || isOther) versions.noteChange(stored.namespace);
       return true;
     });
   }
 
-  /** Returns whether DNS may show something else for the record than at the last scan. Answers do not contain load, so a load report is not a change. */
+  /**
+   * Returns whether DNS may show different data for the record than at the last scan. Answers do not contain load, so a load report is not a change.
+   */
   #isOther(record: CatalogRecord): boolean {
     const { key, origin, scope, at, contentBytes } = record;
     const content = sha256Hex(this.#sources.replica.slab.view(at, contentBytes)).slice(0, SHOWN_CHARS);
@@ -294,7 +302,7 @@ export class ZoneChanges {
     for (const index of this.#affected) versions.noteFor(index);
   }
 
-  /** Returns the classes that see a namespace or an alias only under one of the two policies, or that see a namespace whose owners change. */
+  /** Returns the classes that see different namespaces or aliases under the two policies, or that see a namespace whose owners change. */
   #affectedBy(before: Policy, after: Policy): readonly number[] {
     const { replica, dnsNames } = this.#sources;
     const namespaces = replica.lookup.namespaces.list();
@@ -311,7 +319,7 @@ export class ZoneChanges {
         const sees = seesAfter(namespace);
         return sees !== sawBefore(namespace) || (sees && isOwned(namespace));
       });
-      // The name of an alias may lie in a namespace without entries.
+      // An alias name may be in a namespace without entries.
       const isTold = (claim: ParsedAliasClaim, policy: Policy, sees: (namespace: string) => boolean) =>
         sees(claim.namespace) &&
         hiddenAbove(claim.name, policy, sees) === undefined &&

@@ -1,6 +1,6 @@
 /**
  * Server cookies (RFC 7873) in the interoperable format of RFC 9018: version, reserved bits, timestamp, and a hash of these, the client cookie and the client
- * address. A client that returns a valid cookie has proved that it receives packets at its address.
+ * address. A client that returns a valid cookie has proved that it can receive packets at its address.
  */
 import { type IpAddress, parseAddress, withoutMapping } from "../../lib/addresses.ts";
 import { type SipKey, sipHash24, sipKeyOf } from "./siphash.ts";
@@ -17,14 +17,14 @@ const RENEWED_AFTER_S = 1800;
 
 export class ServerCookies {
   #keys: readonly SipKey[] = [];
-  /** The input of the hash (client cookie, server cookie before the hash, client address); 16 bytes are reserved for the address. */
+  /** The hash input: the client cookie, the server cookie without its hash, and the client address, for which 16 bytes are reserved. */
   readonly #message = new Uint8Array(CLIENT_COOKIE_BYTES + HASH_AT + 16);
   readonly #hash = new Uint8Array(8);
-  /** The last parsed address, because many queries come from the same one. */
+  /** The last parsed address, which is cached because many queries come from the same address. */
   #addressText = "";
   #address: IpAddress = new Uint8Array();
 
-  /** `secrets`: one or two of 16 bytes each, the one for new cookies first. */
+  /** `secrets` contains one or two secrets of 16 bytes each. The first secret is used for new cookies. */
   constructor(secrets: readonly Uint8Array[]) {
     this.replace(secrets);
   }
@@ -40,7 +40,7 @@ export class ServerCookies {
   isValid(bytes: Uint8Array, at: number, lengthBytes: number, address: string, wallSeconds: number): boolean {
     const serverAt = at + CLIENT_COOKIE_BYTES;
     if (lengthBytes !== CLIENT_COOKIE_BYTES + SERVER_COOKIE_BYTES || bytes[serverAt] !== VERSION) return false;
-    // Serial number arithmetic (RFC 1982), as RFC 9018 requires.
+    // This is serial number arithmetic (RFC 1982), as RFC 9018 requires.
     const ageS = ageOf(bytes, serverAt, wallSeconds);
     if (ageS > MAX_AGE_S || ageS < -MAX_AHEAD_S) return false;
     const length = this.#begin(bytes, at, address);
@@ -67,7 +67,7 @@ export class ServerCookies {
     for (let i = 0; i < 8; i++) out[outAt + HASH_AT + i] = this.#hash[i] ?? 0;
   }
 
-  /** Copies the client cookie and address into the input of the hash. Returns the length of the input. */
+  /** Copies the client cookie and address into the hash input. Returns the length of the hash input. */
   #begin(bytes: Uint8Array, at: number, address: string): number {
     if (address !== this.#addressText) {
       this.#address = parseAddress(withoutMapping(address).replace(/%.*$/, "")) ?? new Uint8Array();
@@ -93,7 +93,7 @@ function ageOf(bytes: Uint8Array, serverAt: number, wallSeconds: number): number
   return (wallSeconds - stamp) | 0;
 }
 
-/** Returns the secrets in a file: one or two lines of 32 hexadecimal digits, the secret for new cookies first. Undefined for other text. */
+/** Returns the secrets in a file: one or two lines of 32 hexadecimal digits, the secret for new cookies first. Returns undefined for other text. */
 export function parseCookieSecrets(text: string): readonly Uint8Array[] | undefined {
   const lines = text.trim().split(/\s*\n\s*/);
   if (lines.length > 2 || !lines.every((line) => /^[0-9a-fA-F]{32}$/.test(line))) return undefined;

@@ -16,10 +16,10 @@ const TYPE_SOA = 6;
 export const OPTION = { CLIENT_SUBNET: 8, COOKIE: 10, KEEPALIVE: 11, PADDING: 12, EXTENDED_ERROR: 15 } as const;
 const OPCODE_QUERY = 0;
 const NO_BYTES = new Uint8Array();
-/** A server cookie has 8 to 32 bytes, and follows the client cookie of 8 bytes. */
+/** A server cookie has 8 to 32 bytes and follows the 8-byte client cookie. */
 const MIN_COOKIE_PAIR_BYTES = 16;
 const MAX_COOKIE_PAIR_BYTES = 40;
-/** SOA data contain two names and then five numbers, the first of which is the serial. */
+/** SOA data contains two names and then five numbers, the first of which is the serial. */
 const SOA_NUMBERS_BYTES = 20;
 const MIN_SOA_BYTES = SOA_NUMBERS_BYTES + 2;
 
@@ -28,9 +28,12 @@ export class DnsQuery {
   id = 0;
   /** Bytes 2 and 3 of the header. */
   flags = 0;
-  /** NOERROR if the query is valid; without a question, it then gets only a cookie. Otherwise the response code of the refusal. */
+  /**
+   * NOERROR if the query is valid. A valid query without a question then receives only a cookie. If the query is invalid, the response code that
+   * refuses it.
+   */
   rcode: Rcode = RCODE.NOERROR;
-  /** End of the question, which the response repeats with the same case; 12 without a question. */
+  /** End of the question, which the response repeats with the same case, or 12 without a question. */
   questionEnd = HEADER_BYTES;
   type = 0;
   class = 0;
@@ -40,18 +43,18 @@ export class DnsQuery {
   isDnssecOk = false;
   /** Whether the client understands NXDOMAIN with a compact denial (the CO flag; RFC 9824, 5). */
   isCompactOk = false;
-  /** Position of the client cookie, and the total length of the client and server cookies; 0 without cookies. */
+  /** Position of the client cookie, and the total length of the client and server cookies. Both are 0 without cookies. */
   cookieAt = 0;
   cookieBytes = 0;
-  /** Position and length of the client subnet data; 0 without a client subnet. */
+  /** Position and length of the client subnet data. Both are 0 without a client subnet. */
   subnetAt = 0;
   subnetBytes = 0;
   subnet: ClientSubnet | undefined = undefined;
   hasKeepalive = false;
   hasPadding = false;
-  /** Position of the TSIG record, which is the last record of the message (RFC 8945); 0 without TSIG. */
+  /** Position of the TSIG record, which is the last record of the message (RFC 8945), or 0 without TSIG. */
   tsigAt = 0;
-  /** The serial in the SOA record of the authority section: the version that a secondary has (RFC 1995, 3). */
+  /** The serial in the SOA record of the authority section, which is the secondary server's current version (RFC 1995, 3). */
   knownSerial: number | undefined = undefined;
 
   readonly #lower = Buffer.alloc(MAX_NAME_BYTES + 6);
@@ -75,7 +78,8 @@ export class DnsQuery {
       return true;
     }
     const questionCount = u16(bytes, 4);
-    // At most one question, and no answers: more has no defined meaning (RFC 9619). A query without a question can request a cookie (RFC 7873, 5.4).
+    // A query must have at most one question and no answers, because more have no defined meaning (RFC 9619). A query without a question can request
+    // a cookie (RFC 7873, 5.4).
     if (questionCount > 1 || u16(bytes, 6) !== 0) return this.#malformed();
     const nameEnd = questionCount === 0 ? HEADER_BYTES : this.#readName();
     if (nameEnd < 0 || nameEnd + 4 * questionCount > bytes.length) return this.#malformed();
@@ -93,7 +97,7 @@ export class DnsQuery {
     return true;
   }
 
-  /** Returns the key of the plan for `question`, as `planKey` builds it. Only for a query with a question. HOT: runs per query. */
+  /** Returns the key of the plan for `question`, as `planKey` builds it. Must be called only for a query with a question. HOT: runs per query. */
   planKey(viewIndex: number, isSigned: boolean): string {
     const end = this.questionEnd - HEADER_BYTES;
     const type = plannedType(this.type);
@@ -109,7 +113,7 @@ export class DnsQuery {
     this.type = TYPE_SOA;
   }
 
-  /** Returns the question as text, with the type under which it is planned. Only for a query with a question. */
+  /** Returns the question as text, with the type under which it is planned. Must be called only for a query with a question. */
   question(): QueryQuestion {
     const { name = "" } = readName(this.bytes, HEADER_BYTES, { mayPoint: false }) ?? {};
     return { name, type: plannedType(this.type), class: this.class };
@@ -141,7 +145,7 @@ export class DnsQuery {
     this.knownSerial = undefined;
   }
 
-  /** Rejects a message. It is answered with only a header, because no part of it can be trusted. */
+  /** Rejects a message. The response has only a header, because no part of the query can be trusted. */
   #malformed(): true {
     this.#forgetEdns();
     this.questionEnd = HEADER_BYTES;
@@ -149,7 +153,7 @@ export class DnsQuery {
     return true;
   }
 
-  /** Reads a query with an unsupported opcode. If its OPT record is valid, the response has one too. */
+  /** Reads a query with an unsupported opcode. If its OPT record is valid, the response also has an OPT record. */
   #readOther(): void {
     const { bytes } = this;
     let at: number | undefined = HEADER_BYTES;
@@ -162,8 +166,8 @@ export class DnsQuery {
   }
 
   /**
-   * Returns the end of the question's name, and copies the name in lower case; -1 if it is invalid. Compression pointers are rejected, because no name precedes
-   * this one.
+   * Copies the question's name in lower case and returns its end, or -1 if it is invalid. Compression pointers are rejected, because no other name
+   * precedes this name.
    */
   #readName(): number {
     const { bytes } = this;
@@ -181,20 +185,20 @@ export class DnsQuery {
   }
 
   /**
-   * Reads the records after the question, which must be complete and end with the message. Only the OPT record, TSIG and the serial of an SOA are used. Returns
-   * false if the records are invalid.
+   * Reads the records after the question. They must be complete and extend to the end of the message. Only the OPT record, the TSIG record and the
+   * serial of an SOA record are used. Returns false if the records are invalid.
    */
   #readRest(start: number, beforeCount: number, additionalCount: number): boolean {
     const { bytes } = this;
     let at = start;
-    // A record has at least 11 bytes, so the loop ends with the bytes even if a forged count is larger.
+    // A record has at least 11 bytes, so the loop ends with the message even if a forged count is larger.
     for (let i = 0; i < beforeCount + additionalCount; i++) {
       const nameEnd = skipName(bytes, at);
       if (nameEnd === undefined || nameEnd + 10 > bytes.length) return false;
       const end = nameEnd + 10 + u16(bytes, nameEnd + 8);
       if (end > bytes.length) return false;
       if (u16(bytes, nameEnd) === TYPE_OPT) {
-        // At the root, in the additional section, at most once (RFC 6891, 6.1.1).
+        // OPT must be at the root, in the additional section, and at most once (RFC 6891, 6.1.1).
         if (this.hasEdns || nameEnd !== at + 1 || i < beforeCount || !areOptionsWhole(bytes, nameEnd + 10, end)) return false;
         this.#readOpt(nameEnd, end);
       } else if (u16(bytes, nameEnd) === TYPE_TSIG) {
@@ -228,7 +232,7 @@ export class DnsQuery {
       const code = u16(bytes, at);
       const length = u16(bytes, at + 2);
       at += 4;
-      // Only the first of several cookies is used (RFC 7873, 4).
+      // If there are several cookies, only the first is used (RFC 7873, 4).
       if (code === OPTION.COOKIE && this.cookieBytes === 0) {
         const isPair = length >= MIN_COOKIE_PAIR_BYTES && length <= MAX_COOKIE_PAIR_BYTES;
         if (length === CLIENT_COOKIE_BYTES || isPair) {
@@ -244,8 +248,8 @@ export class DnsQuery {
   }
 
   /**
-   * Reads a client subnet (RFC 7871, 6 and 7.1.1): as many bytes as the prefix needs, zero bits after it, and no scope. Family 0 without an address means that
-   * the client wants no address to be used.
+   * Reads a client subnet (RFC 7871, 6 and 7.1.1). It must have as many bytes as the prefix needs, zero bits after the prefix, and no scope. Family 0
+   * without an address means that the client does not want its address to be used.
    */
   #readSubnet(at: number, length: number): boolean {
     const { bytes } = this;
@@ -269,7 +273,7 @@ function areOptionsWhole(bytes: Uint8Array, start: number, end: number): boolean
   return at === end;
 }
 
-/** Maps letters to lower case and keeps other bytes (RFC 4343). */
+/** Maps letters to lower case and leaves other bytes unchanged (RFC 4343). */
 const LOWER = Uint8Array.from({ length: 256 }, (_, byte) => (byte >= 65 && byte <= 90 ? byte + 32 : byte));
 
 function u16(bytes: Uint8Array, at: number): number {

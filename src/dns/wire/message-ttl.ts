@@ -1,4 +1,4 @@
-/** Computes how long HTTP caches may keep an answer (RFC 8484, section 5.1). Reads messages that this gateway wrote. */
+/** Computes how long HTTP caches may keep an answer (RFC 8484, section 5.1). The input consists of messages that this gateway wrote. */
 import { RCODE } from "../plan/answer.ts";
 import { HEADER_BYTES } from "./dns-query.ts";
 import { nameEnd } from "./prepared-response.ts";
@@ -8,8 +8,8 @@ const FIXED_BYTES = 10;
 const TYPE_SOA = 6;
 
 /**
- * Returns the lowest TTL of the answer, in seconds; for a negative answer, the TTL of its SOA. Undefined when the answer must not be cached: failures,
- * truncated answers, and answers without records.
+ * Returns the lowest TTL of the answer in seconds or, for a negative answer, the TTL of its SOA. Returns undefined for answers that must not be
+ * cached: failures, truncated answers, and answers without records.
  */
 export function minTtlSeconds(message: Uint8Array): number | undefined {
   if (message.length < HEADER_BYTES) return undefined;

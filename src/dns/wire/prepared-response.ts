@@ -1,9 +1,9 @@
 /**
- * Encodes a plan as reusable pieces of a message, once per plan. A response is then its header, the question as it was sent, copies of the pieces in a drawn
- * order, and the OPT record.
+ * Encodes a plan as reusable pieces of a message, once per plan. A response then consists of its header, the question as sent, copies of the pieces
+ * in a drawn order, and the OPT record.
  *
- * A prepared answer is one run of bytes, because an object per record took ten times the memory of the records. Numbers are big-endian, and positions count
- * from the first byte:
+ * A prepared answer is one sequence of bytes, because an object per record used ten times the memory of the records. Numbers are big-endian, and
+ * positions count from the first byte:
  *
  * | part | bytes |
  * | --- | --- |
@@ -21,40 +21,40 @@ import type { DataWriter, DnsRecord, RecordOf } from "../records/record.ts";
 import { areSampled, namedHost, RECORDS, writeRecordData } from "../records/records.ts";
 import { HEADER_BYTES } from "./dns-query.ts";
 
-/** Largest message: over TCP, the length has two bytes. */
+/** Largest message size. Over TCP, the length field has two bytes. */
 export const MAX_MESSAGE_BYTES = 0xffff;
 /** A compression pointer has 14 bits. */
 export const MAX_POINTER = 0x3fff;
 const DOT = 46;
 const UTF8 = new TextEncoder();
 
-/** Positions in the head. Fields have two bytes, except those marked with four. */
+/** Positions in the head. Fields have two bytes, except those marked as four bytes. */
 export const HEAD = {
   RCODE: 0,
   /** Bits of `FLAG`. */
   FLAGS: 2,
   EXTENDED_ERROR: 4,
   AUTHORITY_COUNT: 6,
-  /** If the last record of the authority section is an SOA, the position after its owner, in that section; otherwise 0. */
+  /** If the last record of the authority section is an SOA, the position after its owner within that section. Otherwise 0. */
   SOA_AT: 8,
-  /** Start of the SOA in the authority section. */
+  /** Start of the SOA within the authority section. */
   SOA_START: 10,
   GLUE_COUNT: 12,
   GROUP_COUNT: 14,
-  /** Four bytes, like the next field. */
+  /** This field and the next field have four bytes. */
   RECORD_COUNT: 16,
   AUTHORITY_AT: 20,
   BYTES: 24,
 } as const;
 export const FLAG = {
   AUTHORITATIVE: 1,
-  /** The records are incomplete, so that TC is set over TCP too. */
+  /** The records are incomplete, so TC is also set over TCP. */
   PART: 2,
-  /** RRsets are signed, so each is sent complete or not at all. */
+  /** RRsets are signed, so each RRset is sent complete or not at all. */
   SIGNED: 4,
 } as const;
 export const GROUP = {
-  /** A CNAME whose target has the records of the next groups. */
+  /** A CNAME whose target has the records in the next groups. */
   CHAIN: 1,
   /** An answer limit draws a sample of the group. */
   SAMPLED: 2,
@@ -67,18 +67,21 @@ export const GLUE_BYTES = 4;
 export const GLUE_HEAD_BYTES = 3;
 export const NO_GLUE = 0xffff;
 const NO_ERROR = 0xffff;
-/** Answers up to this size are stored as Latin-1 strings, which need 24 bytes of extra memory; a byte array needs 600. */
+/** Answers up to this size are stored as Latin-1 strings, which need 24 bytes of extra memory. A byte array needs 600 bytes. */
 const STRING_BYTES = 4096;
 const STRING_HEAD_BYTES = 24;
 const ARRAY_HEAD_BYTES = 640;
 const OBJECT_BYTES = 40;
-/** Buffer in which pieces are built before they are copied. It is shared, because 64 KiB per made-up name took half of the cost of its answer. */
+/**
+ * Buffer in which pieces are built before they are copied. It is shared, because allocating 64 KiB per nonexistent name was half of the cost of an
+ * answer.
+ */
 const ROOM = new Uint8Array(MAX_MESSAGE_BYTES);
 const RCODES = new Map<number, Rcode>(Object.values(RCODE).map((rcode) => [rcode, rcode]));
 
 /** A prepared answer. It is immutable. */
 export class PreparedResponse {
-  /** One character per byte, or the bytes. `bytesOf` returns the bytes of both. */
+  /** A string with one character per byte, or the bytes themselves. `bytesOf` returns the bytes in both cases. */
   readonly packed: string | Uint8Array;
   /** The owner of the SOA record in the authority section. */
   readonly zone: string;
@@ -96,7 +99,7 @@ export class PreparedResponse {
     return this.#number(HEAD.GROUP_COUNT) > 0;
   }
 
-  /** Whether RRsets are signed, so that each is sent complete or not at all. */
+  /** Whether RRsets are signed, so that each RRset is sent complete or not at all. */
   get isSigned(): boolean {
     return (this.#number(HEAD.FLAGS) & FLAG.SIGNED) !== 0;
   }
@@ -118,7 +121,9 @@ export class PreparedResponse {
     return OBJECT_BYTES + packed.length + (typeof packed === "string" ? STRING_HEAD_BYTES : ARRAY_HEAD_BYTES);
   }
 
-  /** Returns the bytes. The bytes of a string are written to `room`, and are valid until the next call with it. HOT: runs per response. */
+  /**
+   * Returns the bytes. The bytes of a string are written to `room` and are valid until the next call with the same `room`. HOT: runs per response.
+   */
   bytesOf(room: Buffer): Uint8Array {
     const { packed } = this;
     if (typeof packed !== "string") return packed;
@@ -145,7 +150,7 @@ export function u32(bytes: Uint8Array, at: number): number {
   return (bytes[at] ?? 0) * 0x1_00_00_00 + (((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0));
 }
 
-/** Returns the end of the name that starts at `start`. */
+/** Returns the end offset of the name that starts at `start`. */
 export function nameEnd(bytes: Uint8Array, start: number): number {
   let at = start;
   for (;;) {
@@ -157,16 +162,16 @@ export function nameEnd(bytes: Uint8Array, start: number): number {
 }
 
 /**
- * Prepares denials that consist only of a zone's SOA record. Denials for all names of one length have the same bytes, because they point only to the zone at
- * the end of the question. HOT: runs for made-up names.
+ * Prepares denials that consist only of a zone's SOA record. Denials for all names of the same length have the same bytes, because they refer only to
+ * the zone at the end of the question. HOT: runs for nonexistent names.
  */
 export class NameDenials {
   #soa: RecordOf<"SOA"> | undefined;
   #rcode: Rcode = RCODE.NOERROR;
-  /** By the position of the zone in the message. */
+  /** Denials by the zone's position in the message. */
   readonly #byPlace = new Map<number, PreparedResponse>();
 
-  /** Prepares a plan for the question of this name. Undefined if the plan is not just a denial, or the name does not lie in its zone. */
+  /** Prepares a plan for the question of this name. Returns undefined if the plan is not just a denial or the name is not in its zone. */
   prepare(plan: AnswerPlan, name: string): PreparedResponse | undefined {
     const { groups, authority, rcode, isAuthoritative, isCut = false, signed, extendedError } = plan;
     const [soa] = authority;
@@ -195,8 +200,8 @@ function isSameSoa({ name, ttlSeconds, data: a }: RecordOf<"SOA">, other: Record
 }
 
 /**
- * Prepares a plan for the question of this name. `name` is undefined for a plan without records, which fits any question. `place`: the position of the name, if
- * it is only the end of the question's name. Cost: the records of the plan.
+ * Prepares a plan for the question of this name. `name` is undefined for a plan without records, which can be used for any question. `place` is the
+ * position of the name, if it is only the end of the question's name. The cost is proportional to the number of records in the plan.
  */
 export function prepare(plan: AnswerPlan, name: string | undefined, place = HEADER_BYTES): PreparedResponse {
   const writer = new PieceWriter(name, place);
@@ -212,7 +217,7 @@ export function prepare(plan: AnswerPlan, name: string | undefined, place = HEAD
   const tablesEnd = HEAD.BYTES + GROUP_BYTES * plan.groups.length + RECORD_BYTES * records.length + 4 + GLUE_BYTES * glue.pieces.length + 4;
   const recordsBytes = lengthOf(records.map(({ bytes }) => bytes));
   const authorityAt = tablesEnd + recordsBytes + lengthOf(glue.pieces);
-  // Uninitialized: every byte is written below.
+  // The buffer can be uninitialized, because every byte is written below.
   const bytes = Buffer.allocUnsafe(authorityAt + lengthOf(authority));
   bytes.writeUInt16BE(plan.rcode, HEAD.RCODE);
   const flags =
@@ -252,14 +257,14 @@ export function prepare(plan: AnswerPlan, name: string | undefined, place = HEAD
 }
 
 /**
- * HOT: runs per record, including for made-up names. Small buffers share pooled memory; a separate array would cost more in garbage collection than all other
- * work on the record.
+ * HOT: runs per record, including for nonexistent names. Small buffers share pooled memory. Collecting a separate array would cost more than all
+ * other work on the record.
  */
 function copyOf(bytes: Uint8Array): Uint8Array {
   return Buffer.from(bytes);
 }
 
-/** Returns whether the group is a CNAME whose target has the records of the next groups. */
+/** Returns whether the group is a CNAME whose target has the records in the next groups. */
 function isChain(group: readonly DnsRecord[]): boolean {
   return group.length === 1 && group[0]?.type === "CNAME";
 }
@@ -302,7 +307,7 @@ class GluePieces {
     this.#glue = glue;
   }
 
-  /** `isNamed`: the record contains the host name. */
+  /** `isNamed` means that the record contains the host name. */
   numberOf(host: string, isNamed: boolean): number {
     const key = `${isNamed}${host}`;
     const found = this.#numbers.get(key);
@@ -318,13 +323,13 @@ class GluePieces {
 }
 
 /**
- * Writes pieces. Names may be compressed only to positions that are the same in every response: the question, and the CNAME records before all other records. A
- * write past the end of the buffer only moves the position.
+ * Writes pieces. Compression pointers may refer only to positions that are the same in every response: the question, and the CNAME records before all
+ * other records. A write past the end of the buffer only moves the position.
  */
 class PieceWriter implements DataWriter {
   readonly #bytes = ROOM;
   readonly #offsets = new Map<string, number>();
-  /** Position of the piece in a response, while it is known. */
+  /** Position of the piece in a response, if known. */
   #pieceAt = HEADER_BYTES;
   #isPlaced = false;
   at = 0;
@@ -338,8 +343,8 @@ class PieceWriter implements DataWriter {
   }
 
   /**
-   * Writes a record; empty if it does not fit into any message. With `isPlaced`, the record directly follows the previous pieces, and later names may point
-   * into it.
+   * Writes a record, or an empty piece if the record does not fit into any message. With `isPlaced`, the record directly follows the previous pieces,
+   * and later names may refer to it.
    */
   record(record: DnsRecord, isPlaced: boolean): Uint8Array {
     this.at = 0;
@@ -451,7 +456,7 @@ class PieceWriter implements DataWriter {
     if (offset <= MAX_POINTER && !this.#offsets.has(name)) this.#offsets.set(name, offset);
   }
 
-  // HOT: runs for one name in each SRV record. Splitting names into labels first took a third of the time of an answer with ten targets.
+  // HOT: runs for one name in each SRV record. Splitting names into labels first took a third of the time for an answer with ten targets.
   #labels(value: string): void {
     if (value === "") return;
     let lengthAt = this.at++;

@@ -37,14 +37,14 @@ const MAX_UDP_BYTES = 1232;
 const MIN_UDP_BYTES = 512;
 const EXTENDED_ERROR_BYTES = OPTION_HEAD_BYTES + 2;
 const KEEPALIVE_BYTES = OPTION_HEAD_BYTES + 2;
-/** Without the data of a client subnet. */
+/** The size excludes client subnet data. */
 const MAX_OPT_BYTES =
   OPT_BYTES + 3 * OPTION_HEAD_BYTES + CLIENT_COOKIE_BYTES + SERVER_COOKIE_BYTES + KEEPALIVE_BYTES + EXTENDED_ERROR_BYTES;
-/** Padded responses have a multiple of this size, which hides their content (RFC 8467, 4.1). */
+/** Responses are padded to a multiple of this size, which hides their content (RFC 8467, 4.1). */
 const PADDED_BYTES = 468;
-/** Up to this size, a loop copies a piece faster than a call. */
+/** Up to this size, copying a piece with a loop is faster than with a call. */
 const LOOP_BYTES = 64;
-/** UDP responses are slices of one buffer, until it is full. */
+/** UDP responses are slices of one buffer until it is full. */
 const SLAB_BYTES = 1 << 16;
 
 /** An OPT record without options. */
@@ -59,25 +59,31 @@ export function responseLimitBytes(transport: DnsTransport, query: Pick<DnsQuery
   return query.hasEdns ? Math.min(Math.max(query.udpSizeBytes, MIN_UDP_BYTES), MAX_UDP_BYTES) : MIN_UDP_BYTES;
 }
 
-/** Returns the size that every response to this query needs: the question, and an OPT record with all options. */
+/** Returns the minimum size of every response to this query: the question and an OPT record with all options. */
 export function leastResponseBytes({ questionEnd, hasEdns, subnetBytes }: DnsQuery): number {
   return hasEdns ? questionEnd + MAX_OPT_BYTES + subnetBytes : questionEnd;
 }
 
-/** The properties of a response that are not in its plan. One object is reused for all responses. */
+/** The response properties that are not part of its plan. One object is reused for all responses. */
 export interface ResponseFacts {
   limitBytes: number;
-  /** Size of the TSIG record after the message; 0 without TSIG. It is not part of `limitBytes`. */
+  /** Size of the TSIG record after the message, or 0 without TSIG. This size is not part of `limitBytes`. */
   signatureBytes: number;
   /** Whether to send no records and set TC, regardless of the size, so that the client retries over TCP. */
   isCut: boolean;
-  /** Maximum number of records of the requested RRset; the sample is drawn by weight. Undefined: no limit. */
+  /** Maximum number of records in the requested RRset. The sample is drawn by weight. If undefined, there is no limit. */
   answerLimit: number | undefined;
-  /** The current serial of the zone: plans are cached for longer than a serial is current. Undefined: the serial in the plan. */
+  /**
+   * The current serial of the zone. It is passed separately, because plans are cached for longer than a serial is current. If undefined, the serial
+   * in the plan is used.
+   */
   serial: number | undefined;
   /** The signature data for the SOA with this serial, if the plan is signed and has an SOA. */
   soaSignature: Uint8Array | undefined;
-  /** Whether a signed NXDOMAIN is sent as NOERROR, because its denial expresses it. If false, CO is set in the response (RFC 9824, 5.1). */
+  /**
+   * Whether a signed NXDOMAIN is sent as NOERROR, because its denial record already shows that the name does not exist. If false, the response has
+   * the CO flag (RFC 9824, 5.1).
+   */
   isCompact: boolean;
   /** The flags that are copied from the query. */
   copiedFlags: number;
@@ -85,9 +91,9 @@ export interface ResponseFacts {
   extendedError: number | undefined;
   /** The server cookie, if the query has a client cookie. */
   readonly cookie: Uint8Array;
-  /** Prefix length in which all clients have the same view, for a query with a client subnet. */
+  /** For a query with a client subnet, the prefix length in which all clients have the same view. */
   scopePrefix: number;
-  /** Idle timeout of the connection, in tenths of a second (RFC 7828). Undefined: not sent. */
+  /** Idle timeout of the connection, in tenths of a second (RFC 7828). If undefined, it is not sent. */
   keepalive: number | undefined;
   /** Whether the response is padded (RFC 7830). */
   isPadded: boolean;
@@ -104,7 +110,7 @@ export class ResponseWriter {
   /** Start of the message in `#out`. */
   #start = 0;
   #at = 0;
-  /** Position at which the message must end. */
+  /** Position at which the message must end at the latest. */
   #limit = 0;
   #count = 0;
   /** The bytes of the current prepared answer. */
@@ -112,22 +118,22 @@ export class ResponseWriter {
   readonly #room = newRoom();
   /** Whether the last response was truncated. */
   isTruncated = false;
-  /** Numbers of the glue of the response, without duplicates. */
+  /** Numbers of the glue entries in the response, without duplicates. */
   readonly #glue: number[] = [];
-  /** Position of each host name in the response; 0 if it is not there. */
+  /** Position of each host name in the response, or 0 if the response does not contain the name. */
   readonly #hostAts: number[] = [];
   /** For each glue number, the last response that contains it. */
   #glued = new Float64Array(0);
   #response = 0;
 
-  /** `random` returns numbers in [0, 1), and determines the order of records. */
+  /** `random` returns numbers in [0, 1) and determines the order of records. */
   constructor(random: () => number) {
     this.#drawer = new AnswerSampler(random);
   }
 
   /**
-   * Writes a response. Additional records that do not fit are left out. TC is set when the answer or authority section is incomplete (RFC 2181, 9). A truncated
-   * answer has at least one record, if any fits. The returned bytes are not reused.
+   * Writes a response. Additional records that do not fit are omitted. TC is set when the answer or authority section is incomplete (RFC 2181, 9). A
+   * truncated answer has at least one record, if any record fits. The returned bytes are not reused.
    */
   write(query: DnsQuery, prepared: PreparedResponse, facts: ResponseFacts): Uint8Array {
     const optBytes = query.hasEdns ? optSizeOf(query, facts) : 0;
@@ -163,7 +169,7 @@ export class ResponseWriter {
     return this.#finish(end);
   }
 
-  /** `leastBytes`: bytes that are written regardless of the limit. */
+  /** `leastBytes` bytes are written regardless of the limit. */
   #begin(limitBytes: number, leastBytes: number): void {
     if (limitBytes > MAX_UDP_BYTES) {
       this.#out = this.#large;
@@ -186,7 +192,7 @@ export class ResponseWriter {
     return this.#slab.subarray(this.#start, end);
   }
 
-  /** Writes the groups, each in a new order. Returns whether they are complete. */
+  /** Writes the groups, with the records of each group in a new order. Returns whether all groups are complete. */
   #groups(facts: ResponseFacts): boolean {
     const bytes = this.#bytes;
     const groupCount = u16(bytes, HEAD.GROUP_COUNT);
@@ -207,7 +213,8 @@ export class ResponseWriter {
       if (!isChain && this.#count > before) hasOne = true;
       if ((flags & GROUP.SOA) !== 0 && this.#count > before && !this.#soa(at, facts)) return false;
       if (isSampled) left -= wanted;
-      // Continues until one record is written, because a record of a later group may be smaller. No record may follow an incomplete CNAME chain.
+      // The loop continues until one record is written, because a record in a later group may be smaller. No record may follow an incomplete CNAME
+      // chain.
       if (!isWhole && (hasOne || isChain)) return false;
       recordAt += RECORD_BYTES * count;
     }
@@ -215,8 +222,8 @@ export class ResponseWriter {
   }
 
   /**
-   * Writes `wanted` records of the group whose table is at `tableAt`. Returns whether all records so far fit. When a record does not fit, in this or an earlier
-   * group, one record that fits is enough.
+   * Writes `wanted` records from the group whose table is at `tableAt`. Returns whether all records so far fit. After a record in this or an earlier
+   * group did not fit, the writing stops as soon as one record is written.
    */
   #group(tableAt: number, count: number, wanted: number, isWholeBefore: boolean): boolean {
     if (count === 1 && wanted === 1) return this.#record(tableAt) && isWholeBefore;
@@ -239,7 +246,7 @@ export class ResponseWriter {
     return (place) => weightAt(this.#bytes, u32(this.#bytes, tableAt + RECORD_BYTES * place));
   }
 
-  /** Writes a record, if it fits. */
+  /** Writes a record if it fits. */
   #record(tableAt: number): boolean {
     const bytes = this.#bytes;
     const start = u32(bytes, tableAt);
@@ -264,7 +271,7 @@ export class ResponseWriter {
     this.#hostAts.push(hostAt === 0 ? 0 : this.#at - this.#start + hostAt);
   }
 
-  /** Writes the authority section completely or not at all, because a part of it would have another meaning. */
+  /** Writes the authority section completely or not at all, because part of it would have a different meaning. */
   #authority(end: number, { isUncached, serial, soaSignature }: ResponseFacts): boolean {
     const bytes = this.#bytes;
     const start = u32(bytes, HEAD.AUTHORITY_AT);
@@ -320,7 +327,7 @@ export class ResponseWriter {
     this.#hostAts.length = 0;
   }
 
-  /** Writes the serial into the SOA record that was just written: it is the first of the five numbers at its end. */
+  /** Writes the serial, which is the first of the five numbers at the end, into the SOA record that was just written. */
   #serial(serial: number | undefined): void {
     if (serial === undefined) return;
     const end = this.#at;
@@ -343,7 +350,7 @@ export class ResponseWriter {
       const tailsAt = start + GLUE_HEAD_BYTES + (bytes[start + 2] ?? 0);
       const hostAt = this.#hostAts[i] ?? 0;
       const isPointer = hostAt > 0 && hostAt <= MAX_POINTER;
-      // The name is in the answer, beyond the range of a pointer, or it precedes the addresses.
+      // The name is in the answer, beyond the range of a pointer, or directly before the addresses.
       const [ownerBytes, ownerAt] = hostAt > 0 ? [this.#out, this.#start + hostAt] : [bytes, start + GLUE_HEAD_BYTES];
       const ownerEnd = isPointer ? ownerAt + 2 : nameEnd(ownerBytes, ownerAt);
       if (this.#at + addresses * (ownerEnd - ownerAt) + end - tailsAt > this.#limit) return count;
@@ -359,13 +366,13 @@ export class ResponseWriter {
     return count;
   }
 
-  /** Returns the padding for an OPT record of this size, which is the last record except for TSIG. */
+  /** Returns the padding for an OPT record of this size. Only TSIG can follow this record. */
   #paddingBytes(optBytes: number, { signatureBytes }: ResponseFacts): number {
     const end = this.#at + optBytes;
     return Math.min(this.#limit - end, paddingOf(end - this.#start + signatureBytes));
   }
 
-  /** `optBytes`: the size of the complete record. The space that its options do not need is padding. */
+  /** `optBytes` is the size of the complete record. Space that the options do not use is filled with padding. */
   #opt(query: DnsQuery, rcode: number, facts: ResponseFacts, optBytes: number): void {
     this.#u8(0);
     this.#u16(TYPE_OPT);
@@ -415,7 +422,7 @@ export class ResponseWriter {
     this.#out[this.#at++] = value;
   }
 
-  // HOT: runs per record. A loop copies 16 bytes in a third of the time of a call (bench/dns.ts).
+  // HOT: runs per record. A loop copies 16 bytes in a third of the time that a call needs (bench/dns.ts).
   #copyFrom(piece: Uint8Array, start: number, end: number): void {
     const out = this.#out;
     let at = this.#at;
@@ -434,7 +441,7 @@ export function paddingOf(sizeBytes: number): number {
   return Math.ceil(sizeBytes / PADDED_BYTES) * PADDED_BYTES - sizeBytes;
 }
 
-/** Returns the weight of an SRV record; 0 for other types. */
+/** Returns the weight of an SRV record, or 0 for other types. */
 function weightAt(bytes: Uint8Array, start: number): number {
   const typeAt = nameEnd(bytes, start);
   return u16(bytes, typeAt) === RECORDS.SRV.code ? u16(bytes, typeAt + TAIL_HEAD_BYTES + 2) : 0;

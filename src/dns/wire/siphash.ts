@@ -1,12 +1,12 @@
 /**
- * SipHash-2-4 (Aumasson and Bernstein) with a 64-bit result. RFC 9018 requires it for server cookies, so that all servers of an address accept each other's
- * cookies.
+ * SipHash-2-4 (Aumasson and Bernstein) with a 64-bit result. RFC 9018 requires it for server cookies, so that all servers with the same address
+ * accept each other's cookies.
  */
 
-/** 128 bits, as four 32-bit numbers, low word first. */
+/** The 128-bit key, as four 32-bit numbers, low word first. */
 export type SipKey = readonly [number, number, number, number];
 
-/** Returns the key from 16 bytes. */
+/** Reads the key from 16 bytes. */
 export function sipKeyOf(bytes: Uint8Array): SipKey {
   return [wordAt(bytes, 0), wordAt(bytes, 4), wordAt(bytes, 8), wordAt(bytes, 12)];
 }
@@ -57,7 +57,7 @@ function rounds(state: Int32Array, count: number): void {
   }
 }
 
-/** Adds the 64-bit number at `b` to the one at `a`, rotates the one at `b` left, and XORs the sum into it. */
+/** Adds the 64-bit number at `b` to the number at `a`, rotates the number at `b` left, and XORs the sum into it. */
 function mix(state: Int32Array, a: number, b: number, bits: number): void {
   const low = state[b] ?? 0;
   const high = state[b + 1] ?? 0;

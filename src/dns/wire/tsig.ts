@@ -1,10 +1,10 @@
-/** TSIG (RFC 8945): verifies the signatures of queries, and signs responses with a shared secret. */
+/** TSIG (RFC 8945): verifies query signatures and signs responses with a shared secret. */
 import { equalSecrets, type HmacAlgorithm, hmac } from "../../lib/crypto.ts";
 import { readName, wireName } from "../names/wire-names.ts";
 
 /** A secret shared with a secondary server. */
 export interface TsigKey {
-  /** Lower case, without the final dot. */
+  /** The key name in lower case, without the final dot. */
   readonly name: string;
   readonly algorithm: HmacAlgorithm;
   readonly secret: Uint8Array;
@@ -33,11 +33,14 @@ export interface ResponseSignature {
   readonly timeSigned: number;
   readonly error: number;
   readonly other: Uint8Array;
-  /** The record has an empty MAC, because the key is not known or the query's MAC is wrong. */
+  /** Whether the record has an empty MAC, because the key is unknown or the query's MAC is wrong. */
   readonly isUnsigned: boolean;
 }
 
-/** `malformed`: FORMERR without TSIG. Otherwise the data for the TSIG record of the response, which has NOTAUTH if `error` is not 0. */
+/**
+ * `malformed` means that the response is FORMERR without TSIG. Otherwise, the data for the response's TSIG record. The response is NOTAUTH if `error`
+ * is not 0.
+ */
 export type TsigVerdict = "malformed" | ResponseSignature;
 
 /** TSIG error codes (RFC 8945, 3). */
@@ -73,7 +76,7 @@ export function judgeTsig(
   if (Math.abs(nowSeconds - timeSigned) > fudge)
     return { ...base, key, error: TSIG_ERROR.BADTIME, other: time48(nowSeconds), isUnsigned: false };
   const own = { ...base, key, timeSigned: nowSeconds, isUnsigned: false };
-  // Truncated MACs are weaker, and no known client needs them (RFC 8945, 5.2.2.1 leaves the choice to the server).
+  // Truncated MACs are rejected because they are weaker and known clients do not need them (RFC 8945, 5.2.2.1, leaves the choice to the server).
   if (mac.length < whole.length) return { ...own, error: TSIG_ERROR.BADTRUNC };
   return { ...own, error: TSIG_ERROR.NONE };
 }
@@ -137,7 +140,7 @@ function withRecord(answer: Uint8Array, signing: ResponseSignature, mac: Uint8Ar
   return out;
 }
 
-/** Returns the query as it was signed: without the TSIG record, and with its original id. */
+/** Returns the query as it was signed: without the TSIG record and with its original id. */
 function unsignedQuery(message: Uint8Array, at: number, originalId: number): Uint8Array {
   const bytes = Buffer.from(message.subarray(0, at));
   bytes.writeUInt16BE(originalId, 0);
@@ -155,8 +158,8 @@ function variables(
 }
 
 /**
- * Reads a TSIG record. Undefined when it is invalid. Its owner may be compressed (RFC 1035, 4.1.4), as dnspython does; names in its data must not be
- * compressed.
+ * Reads a TSIG record. Returns undefined when the record is invalid. The owner name may be compressed (RFC 1035, 4.1.4), as in dnspython. Names in
+ * the record data must not be compressed.
  */
 function readTsig(bytes: Uint8Array, start: number): TsigRecord | undefined {
   const owner = readName(bytes, start, { mayPoint: true });

@@ -1,6 +1,6 @@
 /**
- * A cache with bounds of entries and bytes, ordered by popularity per entry: a scan over many names does not evict names that are requested repeatedly. Items
- * of lower worth are evicted first, however popular they are.
+ * A cache bounded by entries and bytes and ordered by popularity per entry. A scan over many names therefore does not evict names that are requested
+ * repeatedly. Items of lower worth are evicted first, regardless of popularity.
  */
 import { NamePopularity } from "./popularity.ts";
 
@@ -27,13 +27,13 @@ interface CacheSlot<T> {
   readonly key: string;
   item: T;
   weight: CacheWeight;
-  /** Index in the list of all items. */
+  /** Position in the list of all items. */
   index: number;
 }
 
-/** Bookkeeping bytes of one item: the slot, its references in the map and in the list, and the text of its key. */
+/** Bookkeeping bytes of one item: the slot, its references in the map and the list, and its key string. */
 const ITEM_BYTES = 200;
-/** Sample size of an eviction. A larger sample comes closer to the least popular item of all. */
+/** Number of items sampled per eviction. With a larger sample, the evicted item is closer to the least popular item in the cache. */
 const SAMPLE = 16;
 
 export class BoundedCache<T> {
@@ -44,11 +44,11 @@ export class BoundedCache<T> {
   #entries = 0;
   #bytes = 0;
   #contentBytes = 0;
-  /** Part of the bounds that is used by data outside this cache. */
+  /** The part of the bounds used by data outside this cache. */
   #reserved: CacheWeight = { entries: 0, bytes: 0 };
-  /** Number of items that were evicted to make room, or for which there was no room. */
+  /** Number of items that were evicted to make room or did not fit. */
   evictedCount = 0;
-  /** Number of these items that had a worth above 0. */
+  /** Number of evicted or refused items with a worth above 0. */
   missedCount = 0;
 
   constructor(options: BoundedCacheOptions<T>) {
@@ -77,13 +77,13 @@ export class BoundedCache<T> {
     return this.isOverBeside(NOTHING);
   }
 
-  /** Returns whether the bounds would still be exceeded without this weight. */
+  /** Returns whether the bounds would still be exceeded if this weight were removed. */
   isOverBeside({ entries, bytes }: CacheWeight): boolean {
     const { maxEntries, maxBytes } = this.#options;
     return this.#entries + this.#reserved.entries - entries > maxEntries || this.#bytes + this.#reserved.bytes - bytes > maxBytes;
   }
 
-  /** Returns the fraction of the bounds that a weight uses: the larger of its fractions of entries and of bytes. */
+  /** Returns the fraction of the bounds that a weight uses: the larger of its entry fraction and its byte fraction. */
   partOf({ entries, bytes }: CacheWeight): number {
     const { maxEntries, maxBytes } = this.#options;
     return Math.max(entries / maxEntries, bytes / maxBytes);
@@ -101,7 +101,7 @@ export class BoundedCache<T> {
     return this.#places.get(key)?.item;
   }
 
-  /** Returns approximately how often the key was requested recently. */
+  /** Returns an estimate of how often the key was requested recently. */
   asksOf(key: string): number {
     return this.#popularity.of(key);
   }
@@ -112,8 +112,8 @@ export class BoundedCache<T> {
   }
 
   /**
-   * Stores or replaces an item and its weight. If there is no room, evicts other items that are worth less, or equally worthy but less popular per entry; if
-   * none is, evicts the item itself. Returns whether the item was stored.
+   * Stores or replaces an item and its weight. If there is no room, evicts other items of lower worth, or of equal worth but lower popularity per
+   * entry. If there are no such items, evicts the new item itself. Returns whether the item was stored.
    */
   put(key: string, item: T, weight: CacheWeight): boolean {
     let place = this.#places.get(key);
@@ -138,26 +138,27 @@ export class BoundedCache<T> {
     return this.#options.worthOf(item);
   }
 
-  /** Sets the part of the bounds that is used outside this cache. Nothing is evicted for it before `evict` or the next `put`. */
+  /** Sets the part of the bounds that is used outside this cache. Items are evicted to make room only by `evict` or the next `put`. */
   reserve(weight: CacheWeight): void {
     this.#reserved = weight;
   }
 
   /**
-   * Evicts the least worthy item of a sample if it is worth nothing, or was requested at most `share` times per entry. Returns whether an item was evicted.
+   * Evicts the least worthy item in a sample if its worth is 0 or it was requested at most `share` times per entry. Returns whether an item was
+   * evicted.
    */
   evict(share: number): boolean {
     const any = this.#all[Math.floor(this.#options.random() * this.#all.length)];
     if (any === undefined) return false;
     const least = this.#leastOf(any);
-    // Items that are worth nothing are evicted however popular they are.
+    // Items with a worth of 0 are evicted regardless of popularity.
     if (this.#options.worthOf(least.item) > 0 && this.#shareOf(least) > share) return false;
     this.#evictSlot(least);
     this.#options.onEvicted(least.key, least.item);
     return true;
   }
 
-  /** Evicts all items that match. Cost: the number of items. */
+  /** Evicts all items that match. The cost is proportional to the number of items. */
   evictAll(isGone: (item: T) => boolean): void {
     for (const place of this.#all.filter(({ item }) => isGone(item))) {
       this.#evictSlot(place);
@@ -165,7 +166,7 @@ export class BoundedCache<T> {
     }
   }
 
-  /** Returns the total weight of the items that match. Cost: the number of items. */
+  /** Returns the total weight of the items that match. The cost is proportional to the number of items. */
   weightOf(isMeant: (item: T) => boolean): CacheWeight {
     let [entries, bytes] = [0, 0];
     for (const { item, weight } of this.#all) {
@@ -182,7 +183,7 @@ export class BoundedCache<T> {
     if (this.#options.worthOf(place.item) > 0) this.missedCount += 1;
   }
 
-  /** Removes and returns an item. Undefined if it is not cached. */
+  /** Removes and returns an item. Returns undefined if the item is not cached. */
   take(key: string): T | undefined {
     const place = this.#places.get(key);
     if (place === undefined) return undefined;
@@ -210,8 +211,8 @@ export class BoundedCache<T> {
   }
 
   /**
-   * Returns the least worthy of a sample and the item that was put. Among equals, returns the item that was put, because it has been requested for a shorter
-   * time.
+   * Returns the least worthy item among a sample and the newly stored item. If items are equal, returns the new item, because it has been requested
+   * for a shorter time.
    */
   #leastOf(put: CacheSlot<T>): CacheSlot<T> {
     const { random, worthOf } = this.#options;
@@ -228,7 +229,7 @@ export class BoundedCache<T> {
     return least;
   }
 
-  /** Returns the number of requests per entry of the item. */
+  /** Returns the number of requests for the item, divided by its number of entries. */
   #shareOf({ key, weight }: CacheSlot<T>): number {
     return this.#popularity.of(key) / Math.max(1, weight.entries);
   }

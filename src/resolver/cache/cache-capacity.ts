@@ -1,7 +1,7 @@
 /**
- * Keeps all data of a resolver within its bounds of entries and bytes. Configured and watched prefixes stay. Of the rest, the data with the fewest requests
- * per entry is released first, whether it is followed or was fetched. While room is short, namespaces that are followed only because of requests get a
- * limited part (semantics.md, Resolver 22).
+ * Keeps all of a resolver's data within its bounds on entries and bytes. Configured prefixes are never released, and watched prefixes are released
+ * last. Of the other data, whether followed or fetched, the data with the fewest requests per entry is released first. While room is short,
+ * namespaces that are followed only because of requests can use a limited part of the room (semantics.md, Resolver 22).
  */
 import { namespaceCovers } from "../../catalog/entry/names.ts";
 import type { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
@@ -27,16 +27,16 @@ export interface CacheCapacityParts {
 }
 
 /**
- * Result of `fit`. `fits`: everything fits. `less`: fewer prefixes must be followed now. `full`: the configured prefixes do not fit, though everything else
- * was released. `admitted`: there is room for the counted prefixes, which can be fetched now.
+ * Result of `fit`. `fits` means that all data fits. `less` means that fewer prefixes must be followed from now on. `full` means that the configured
+ * prefixes do not fit, although all other data was released. `admitted` means that there is room for the counted prefixes, which can now be fetched.
  */
 export type CapacityFit = "fits" | "less" | "full" | "admitted";
 
 /** While fetched answers do not fit, namespaces that are followed only because of requests may use at most this fraction (1/4) of all entries or bytes. */
 const ASKED_PART = 4;
-/** For this time after a fetched answer did not fit, room is treated as short. */
+/** Room is treated as short for this long after a fetched answer did not fit. */
 const CROWDED_MS = 10_000;
-/** Interval of checks while no snapshot is arriving. */
+/** Interval between checks while no snapshot is being received. */
 const LOOK_MS = 500;
 /** Time after which prefixes that did not fit are retried. */
 export const FULL_MS = 60_000;
@@ -44,18 +44,18 @@ export const FULL_MS = 60_000;
 const TOMBSTONE_BYTES = 300;
 const LOAD_BYTES = 200;
 const KEY_BYTES = 64;
-/** Maximum number of tombstones that one collection removes to make room. */
+/** Maximum number of tombstones removed per collection to make room. */
 const COLLECTED_AT_A_TIME = 10_000;
 
 export class CacheCapacity {
   readonly parts: CacheCapacityParts;
-  /** Weight that must stay while a snapshot is being counted, measured when the count began. */
+  /** Weight that must be kept while a snapshot is being counted, measured when counting began. */
   #kept: CacheWeight = { entries: 0, bytes: 0 };
   /** Number of fetched answers that did not fit, as of the last check. */
   #evictedCount = 0;
   /** Number of evicted answers whose namespaces are followed. */
   #evictedCopies = 0;
-  /** When the number of answers that did not fit last grew, or the bounds were last exceeded. */
+  /** When the number of answers that did not fit last increased, or the bounds were last exceeded. */
   #crowdedMonoMs = Number.NEGATIVE_INFINITY;
   #lookedMonoMs = Number.NEGATIVE_INFINITY;
   #droppedMonoMs = Number.NEGATIVE_INFINITY;
@@ -66,22 +66,22 @@ export class CacheCapacity {
     this.parts = parts;
   }
 
-  /** Call when the cache evicted a name. */
+  /** Must be called when the cache evicts a name. */
   evicted(name: FetchedName): void {
     const { cache, fetched, following } = this.parts;
     fetched.evicted(name);
     if (following.prefixes.covers(name.namespace) && cache.worthOf(name) > 0) this.#evictedCopies += 1;
   }
 
-  /** Whether the present data is within the bounds. */
+  /** Whether the current data is within the bounds. */
   get isEnough(): boolean {
     this.#reserve();
     return !this.parts.cache.isOver;
   }
 
   /**
-   * Releases data that does not fit; followed prefixes are released one at a time. Nothing is released for new prefixes before their size is known. HOT: runs
-   * per message of the upstream; while everything fits it costs a few additions.
+   * Releases data that does not fit. Followed prefixes are released one at a time. Data is released for new prefixes only after their size is known.
+   * HOT: runs per upstream message. While everything fits, the cost is a few additions.
    */
   fit(time: Time): CapacityFit {
     const { cache, following, held, replica, watches } = this.parts;
@@ -125,8 +125,8 @@ export class CacheCapacity {
   }
 
   /**
-   * Returns whether the bounds are exceeded or a fetched answer did not fit in the last seconds. Checked at each message while a snapshot arrives, otherwise
-   * twice a second.
+   * Returns whether the bounds are exceeded or a fetched answer did not fit in the last seconds. Checked with each message while a snapshot is being
+   * received, otherwise twice a second.
    */
   #isCrowded({ monoMs }: Time): boolean {
     const { cache, watches } = this.parts;
@@ -141,7 +141,8 @@ export class CacheCapacity {
   }
 
   /**
-   * Returns the weight of the fetched answers whose namespaces are followed, or will be followed soon. They are released when those namespaces are complete.
+   * Returns the weight of the fetched answers whose namespaces are followed, or will be followed soon. These answers are released when those
+   * namespaces are complete.
    */
   #copiesWeight(): CacheWeight {
     const { cache, following } = this.parts;
@@ -149,8 +150,8 @@ export class CacheCapacity {
   }
 
   /**
-   * Releases fetched answers whose namespaces are followed now, before anything else: lookups read the followed entries. While room is constantly short, runs
-   * twice a second.
+   * Before any other data, releases fetched answers whose namespaces are now followed, because lookups use the followed entries. While room is
+   * constantly short, runs twice a second.
    */
   #dropCopies({ monoMs }: Time): void {
     const { cache, watches } = this.parts;
@@ -160,9 +161,9 @@ export class CacheCapacity {
   }
 
   /**
-   * Releases namespaces that are followed only because of requests and exceed their part, the least requested first: each of them includes all of its names,
-   * most of which may be requested less often than the fetched answers that are evicted for them. Namespaces that have not begun to arrive are released too, so
-   * that they are not counted repeatedly. Returns whether anything was released.
+   * Releases namespaces that are followed only because of requests and exceed their part, the least requested first. Such a namespace includes all of
+   * its names, most of which may be requested less often than the fetched answers evicted for them. Namespaces that have not yet been received are
+   * also released, so that they are not counted repeatedly. Returns whether any namespace was released.
    */
   #releaseRequested({ monoMs }: Time): boolean {
     const { cache, fetched, following, replica, watches } = this.parts;
@@ -184,8 +185,8 @@ export class CacheCapacity {
   }
 
   /**
-   * Returns whether there would be room for the snapshot that is being counted if all data that may be released were released. Refuses prefixes that do not
-   * fit, without having released anything for them.
+   * Returns whether the snapshot that is being counted would fit if all releasable data were released. Prefixes that do not fit are refused without
+   * releasing any data for them.
    */
   #fitCounted(arriving: UpstreamWatch, time: Time): CapacityFit {
     const { cache, following } = this.parts;
@@ -199,7 +200,7 @@ export class CacheCapacity {
     return arriving.admission === "whole" ? "admitted" : "fits";
   }
 
-  /** Returns the weight of configured and watched prefixes with their bookkeeping. */
+  /** Returns the weight of configured and watched prefixes, including bookkeeping. */
   #pinnedWeight(): CacheWeight {
     const { followed, following, watches, bookmarks } = this.parts;
     const { entries, bytes } = followed.sizeOf((namespace) => following.isPinned(namespace));
@@ -212,7 +213,7 @@ export class CacheCapacity {
     this.parts.cache.reserve({ entries: entries + count, bytes: bytes + count * RECORD_BYTES });
   }
 
-  /** Returns the weight of everything except fetched answers. The slab also contains the bytes of held, remembered and passing entries. */
+  /** Returns the weight of all data except fetched answers. The slab also contains the bytes of held, remembered and temporary entries. */
   #followedWeight(): CacheWeight {
     const { replica, followed, fetched, bookmarks, watches, cache } = this.parts;
     const { entryCount, loads } = followed;
@@ -227,12 +228,15 @@ export class CacheCapacity {
     return { entries: entryCount, bytes };
   }
 
-  /** Returns the number of recent requests for a namespace, per entry. */
+  /** Returns the number of recent requests for a namespace, divided by its number of entries. */
   #shareOf(namespace: string): number {
     return this.parts.cache.asksOf(namespace) / Math.max(1, this.#countOf(namespace));
   }
 
-  /** Returns the number of entries of a namespace and of the namespaces below it. For an arriving snapshot the counted number may exceed the stored one. */
+  /**
+   * Returns the number of entries of a namespace and of the namespaces below it. While a snapshot is being received, the counted number may exceed
+   * the stored number.
+   */
   #countOf(namespace: string): number {
     const { lookup } = this.parts.replica;
     let count = lookup.namespaceCount(namespace);
@@ -244,7 +248,7 @@ export class CacheCapacity {
   }
 }
 
-/** Returns the fault of a resolver whose configured namespaces do not fit. */
+/** Returns the fault to report when the configured namespaces do not fit. */
 export function fullFault({ maxEntries, maxBytes }: { readonly maxEntries: number; readonly maxBytes: number }): string {
   return `the entries of resolver.namespaces do not fit: raise resolver.max_entries (${maxEntries}) or resolver.max_bytes (${maxBytes}), or follow fewer namespaces`;
 }

@@ -1,6 +1,7 @@
 /**
- * Entries that a resolver continues to serve although its upstream reports them gone, because too many entries of one name expired at the same time
- * (semantics.md, Resolver 16). Lookups return these held entries as ORPHANED in addition to the followed entries, so that clients choose them last.
+ * Entries that a resolver continues to serve although its upstream reported them as gone, because too many entries with one name expired at the same
+ * time (semantics.md, Resolver 16). Lookups return these held entries as ORPHANED, in addition to the followed entries, so that clients choose them
+ * last.
  */
 
 import { EntryIndex } from "../../catalog/query/entry-index.ts";
@@ -13,7 +14,7 @@ import { type GuardOptions, MassLossGuard } from "../../consumer/mass-loss-guard
 import type { Time } from "../../lib/machine.ts";
 import type { WatchedChanges } from "../watching/watched-catalog.ts";
 
-/** An entry that an earlier process held. The slab position in the record is not used. */
+/** An entry that was held by an earlier process. The slab position in the record is not used. */
 export interface RestoredEntry {
   readonly record: CatalogRecord;
   readonly bytes: Uint8Array;
@@ -27,12 +28,12 @@ export interface RetentionEnd {
 }
 
 export interface RetainedEntriesParts {
-  /** The followed entries. A lost entry is still in it when `gone` is called. */
+  /** The followed entries. A lost entry is still among the followed entries when `gone` is called. */
   readonly lookup: EntryIndex;
   /** The slab of the followed entries, because answers are built from one slab. */
   readonly slab: Slab;
   readonly bounds: GuardOptions;
-  /** Whether the policy in force shows an entry. Hidden entries are not held. */
+  /** Returns whether the current policy shows an entry. Hidden entries are not held. */
   readonly admits: (record: CatalogRecord) => boolean;
 }
 
@@ -40,13 +41,13 @@ export class RetainedEntries implements WatchedChanges {
   /** The held entries, for lookups. */
   readonly lookup = new EntryIndex();
   readonly #parts: RetainedEntriesParts;
-  /** The guard, whose remembered entries have their bytes in the slab. */
+  /** The mass-loss guard. The bytes of its remembered entries are in the slab. */
   readonly #guard: MassLossGuard<CatalogRecord>;
   /** Holds by key, in the order in which they began. */
   readonly #holds = new Map<KeyText, RetentionEnd>();
-  /** Counts the changes of the held entries. */
+  /** Number of changes to the held entries. */
   mark = 0;
-  /** Keys whose hold began or ended since the last `takeTouched`. */
+  /** Keys whose hold began or ended since the last call of `takeTouched`. */
   #touched = new Set<KeyText>();
 
   constructor(parts: RetainedEntriesParts) {
@@ -54,12 +55,12 @@ export class RetainedEntries implements WatchedChanges {
     this.#guard = new MassLossGuard(parts.bounds, (record) => this.#forgotten(record));
   }
 
-  /** Number of entries that are held, or remembered because they may have to be held. */
+  /** Number of entries that are held, or remembered because they may need to be held. */
   get keptCount(): number {
     return this.#guard.keptCount;
   }
 
-  /** Number of entries whose hold was ended early or did not begin, because there was no room. */
+  /** Number of entries whose hold ended early or did not begin because there was no room. */
   get unheldCount(): number {
     return this.#guard.unheldCount;
   }
@@ -69,17 +70,20 @@ export class RetainedEntries implements WatchedChanges {
     return this.#parts.bounds.holdMs;
   }
 
-  /** Returns the hold of a key. Undefined if the key is not held. */
+  /** Returns the hold of a key. Returns undefined if the key is not held. */
   holdOf(key: KeyText): RetentionEnd | undefined {
     return this.#holds.get(key);
   }
 
-  /** Returns the keys whose hold began after this mark, in that order. Cost: all held entries. */
+  /**
+   * Returns the keys whose hold began after this mark, in the order in which their holds began. The cost is proportional to the number of held
+   * entries.
+   */
   heldSince(mark: number): readonly KeyText[] {
     return [...this.#holds].filter(([, hold]) => hold.mark > mark).map(([key]) => key);
   }
 
-  /** Continues the hold of an earlier process until this monotonic time, for an entry that is not followed: see `MassLossGuard.resume`. */
+  /** Resumes an earlier process's hold of an entry that is not followed, until this monotonic time. See `MassLossGuard.resume`. */
   resume({ record, bytes }: RestoredEntry, endsMonoMs: number): void {
     const { key } = record;
     const entry = { ...record, at: this.#parts.slab.put(bytes), sizeBytes: bytes.length };
@@ -87,7 +91,7 @@ export class RetainedEntries implements WatchedChanges {
     this.#hold(entry, endsMonoMs);
   }
 
-  /** Whether holds began or ended since the last `takeTouched`. */
+  /** Whether holds began or ended since the last call of `takeTouched`. */
   get isTouched(): boolean {
     return this.#touched.size > 0;
   }
@@ -98,7 +102,7 @@ export class RetainedEntries implements WatchedChanges {
     return touched;
   }
 
-  /** Records the end of a followed entry. Must be called before the entry is removed from the followed entries. */
+  /** Records that a followed entry ended. Must be called before the entry is removed from the followed entries. */
   gone(record: CatalogRecord, cause: ChangeCause, { monoMs }: Time): void {
     const name = nameOfKey(record.key);
     if (cause !== CAUSE.EXPIRED) {
@@ -113,33 +117,36 @@ export class RetainedEntries implements WatchedChanges {
   }
 
   /**
-   * Records that the upstream reported the end of a key that is not present. A repeated expiry changes nothing. A key that was not lost here was not counted
-   * for its name, so its end is not counted either.
+   * Records that the upstream reported the end of an entry that is not present. A repeated expiry has no effect. A key that was not lost on this
+   * resolver was not counted for its name, so its end is not counted either.
    */
   ended(key: KeyText, cause: ChangeCause, { monoMs }: Time): void {
     const name = nameOfKey(key);
     if (cause !== CAUSE.EXPIRED && this.#guard.has(name, key)) this.#guard.noteEnd(name, key, monoMs);
   }
 
-  /** Records that the entry is present. */
+  /** Records that an entry is present. */
   put(key: KeyText): void {
     this.#guard.noteReturn(nameOfKey(key), key);
   }
 
-  /** Releases entries that a new policy hides. They are not held again when a later policy shows them. Cost: all held entries. */
+  /**
+   * Releases held entries that a new policy hides. The entries are not held again when a later policy shows them. The cost is proportional to the
+   * number of held entries.
+   */
   policyChanged(): void {
     this.#release((record) => !this.#parts.admits(record));
   }
 
   /**
-   * Releases held entries that are not below the prefixes followed now: their changes are no longer received. They are not held again when their prefix is
-   * followed again. Cost: all held entries.
+   * Releases held entries that are not below a currently followed prefix, because their changes are no longer received. The entries are not held
+   * again when their prefix is followed again. The cost is proportional to the number of held entries.
    */
   keepBelow(prefixes: NamespacePrefixes): void {
     this.#release(({ namespace }) => !prefixes.covers(namespace));
   }
 
-  /** Releases entries whose hold is over. */
+  /** Releases entries whose hold has ended. */
   tick({ monoMs }: Time): void {
     this.#guard.tick(monoMs);
   }
@@ -148,7 +155,7 @@ export class RetainedEntries implements WatchedChanges {
     return this.#guard.nextDeadlineMs();
   }
 
-  /** Releases the entry kept for the longest time to make room. Returns whether there was one. */
+  /** Releases the entry that was kept longest, to make room. Returns whether an entry was released. */
   releaseOldest(): boolean {
     return this.#guard.releaseOldest() !== undefined;
   }
@@ -179,7 +186,7 @@ export class RetainedEntries implements WatchedChanges {
   }
 }
 
-/** Copies a record with an unreachable source node and another position in the slab. */
+/** Copies a record, marking its source node as unreachable and changing its slab position. */
 function copyOf(record: CatalogRecord, at: number): CatalogRecord {
   const { key, namespace, name, kind, seq, hlc, firstSeq, filterSeq, revision, body, scope, reach, health, traits, principal } = record;
   const { id, nodeId, generation } = record.origin;

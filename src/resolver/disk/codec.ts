@@ -1,6 +1,6 @@
 /**
- * Encodes and decodes the blocks of a resolver's copy on disk: the header, policy versions, followed entries, held entries, the cursor of the watch, and last
- * the state, without which a copy is incomplete. All values are checked against bounds before they are used.
+ * Encodes and decodes the blocks of a resolver's copy on disk: the header, policy versions, followed entries, held entries, the watch cursor and the
+ * state. The state is the last block, without which a copy is incomplete. All values are checked against bounds before they are used.
  */
 import { DISCOVERY_DELTA_TAG as DELTA, CATALOG_WATCH_RESPONSE_TAG as WATCH } from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
 import { isNamespace, PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
@@ -21,28 +21,28 @@ import { readWatchMessage, type WatchDelta } from "../codec.ts";
 
 /** Version 1 is the first format. */
 export const COPY_FORMAT = 1;
-/** Readers skip unknown kinds, so adding HELD later did not change the format. */
+/** Readers skip unknown kinds, so adding HELD later did not change the format version. */
 export const COPY_KIND = { HEADER: 1, POLICY: 2, ENTRIES: 3, PLACE: 4, STATE: 5, HELD: 6 } as const;
 
-/** The state in a copy, apart from entries and policy. */
+/** The state in a copy, excluding entries and policy. */
 export interface CopyState {
   readonly savedWallMs: number;
-  /** Age of the entries when the copy was saved, in ms. Undefined when it was unknown. */
+  /** Age of the entries when the copy was saved, in ms. Undefined when the age was unknown. */
   readonly ageMs?: number | undefined;
   /** Prefixes whose entries were complete. */
   readonly prefixes: readonly string[];
-  /** Those prefixes that were not configured. */
+  /** The complete prefixes that were not configured. */
   readonly unconfigured: readonly string[];
   /** Keys that changed after the cursor. */
   readonly doubted: readonly string[];
-  /** Keys that ended before the copy was complete. */
+  /** Keys of entries that ended before the copy was complete. */
   readonly gone: readonly string[];
   /** Keys whose hold ended before the copy was complete. */
   readonly released: readonly string[];
   readonly policy: {
-    /** Whether no upstream had reported its policy. */
+    /** Whether none of the upstreams had reported their policy. */
     readonly isAwaited: boolean;
-    /** The newest epoch whose version had not arrived. */
+    /** The newest epoch whose policy version had not arrived. */
     readonly lacking?: string | undefined;
     readonly seen: readonly string[];
   };
@@ -51,8 +51,8 @@ export interface CopyState {
 /** Maximum size of the state, and of a cursor. */
 export const MAX_STATE_BYTES = 4 << 20;
 /**
- * Maximum number of keys in a list of the state, and of characters in them together. Even with every character escaped, the lists fit into the bound of the
- * state.
+ * Maximum number of keys in a list in the state, and maximum total number of characters in these keys. Even if every character is escaped, the lists
+ * fit into the maximum size of the state.
  */
 export const MAX_LISTED = 10_000;
 export const MAX_LISTED_CHARS = 200_000;
@@ -60,16 +60,16 @@ const MAX_PREFIXES = 10_000;
 const MAX_EPOCHS = 1000;
 const MAX_EPOCH_CHARS = 100;
 const MAX_WALL_MS = hlcWallMs(MAX_STAMP);
-/** Bytes for the tags, lengths and numbers of a delta. */
+/** Number of bytes for the tags, lengths and numbers of a delta. */
 const DELTA_ROOM = 64;
-/** Bytes of the largest varint that is written. */
+/** Number of bytes in the largest varint that is written. */
 const VARINT_ROOM = 8;
 
 export function headerBlock({ nodeId, clusterId }: FileOwner): Uint8Array {
   return blockOf(0, COPY_KIND.HEADER, jsonBytes({ format: COPY_FORMAT, nodeId, clusterId }));
 }
 
-/** Encodes the state. Throws when it is too large for a copy. */
+/** Encodes the state. Throws when the state is too large for a copy. */
 export function stateBlock(index: number, state: CopyState): Uint8Array {
   const payload = jsonBytes(state);
   if (payload.length > MAX_STATE_BYTES)
@@ -77,13 +77,13 @@ export function stateBlock(index: number, state: CopyState): Uint8Array {
   return blockOf(index, COPY_KIND.STATE, payload);
 }
 
-/** An entry as the upstream sent it, and the id of its change. */
+/** An entry as sent by the upstream, and the id of its change. */
 export interface CopiedEntry {
   readonly deltaId: string;
   readonly shown: Uint8Array;
 }
 
-/** Returns an upper bound of the bytes of an entry in a block. */
+/** Returns an upper bound for the size of an entry in a block, in bytes. */
 export function entryRoom({ deltaId, shown }: CopiedEntry): number {
   return DELTA_ROOM + utf8Size(deltaId) + shown.length;
 }
@@ -92,12 +92,12 @@ export function entriesBlock(index: number, entries: readonly CopiedEntry[]): Ui
   return blockOf(index, COPY_KIND.ENTRIES, messageOf(entries));
 }
 
-/** A held entry, and the end of its hold by the wall clock at the time of the copy. */
+/** A held entry, and the wall-clock time at which its hold ends, as of the time of the copy. */
 export interface CopiedRetention extends CopiedEntry {
   readonly endsWallMs: number;
 }
 
-/** Encodes held entries: their number, the end of each hold, and the entries. */
+/** Encodes held entries: their number, the end of each hold, and the entries themselves. */
 export function heldBlock(index: number, holds: readonly CopiedRetention[]): Uint8Array {
   const message = messageOf(holds);
   const out = new Uint8Array(VARINT_ROOM * (holds.length + 1) + message.length);
@@ -118,7 +118,7 @@ export function readHeldBlock(payload: Uint8Array): readonly (WatchDelta & Pick<
   return deltas.map((delta, i) => ({ ...delta, endsWallMs: ends[i] ?? 0 }));
 }
 
-/** Encodes entries as a message of a watch, so that the same decoder reads them. */
+/** Encodes entries as a watch message, so that the same decoder can read them. */
 function messageOf(entries: readonly CopiedEntry[]): Uint8Array {
   const out = new Uint8Array(entries.reduce((room, entry) => room + entryRoom(entry), 0));
   let at = 0;

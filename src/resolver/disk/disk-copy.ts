@@ -1,6 +1,7 @@
 /**
- * Writes and reads the copy on disk of a resolver's cache, from which a restarted resolver serves immediately (semantics.md, Resolver 18). The copy acts like
- * an upstream: it contains entries as the upstream sent them, the cursor from which to resume, and the policy versions. `codec.ts` defines its blocks.
+ * Writes and reads the disk copy of a resolver's cache, which lets a restarted resolver serve immediately (semantics.md, Resolver 18). The copy acts
+ * like an upstream: it contains entries as sent by the upstream, the cursor from which to resume, and the policy versions. `codec.ts` defines the
+ * blocks of the copy.
  */
 import { shownBytes } from "../../catalog/entry/view.ts";
 import { BODY, deltaId, type KeyText } from "../../catalog/record/record.ts";
@@ -37,22 +38,24 @@ import {
 } from "./codec.ts";
 import { RetainedEntriesCopy } from "./retained-copy.ts";
 
-/** Bytes of entries in one block. Encoding a block of this size needs a millisecond or two. */
+/** Size of the entries in one block, in bytes. A block of this size can be encoded in a millisecond or two. */
 const BLOCK_BYTES = 64 * 1024;
 /** Maximum sizes of a block of entries and of a policy version. */
 const MAX_ENTRIES_BYTES = 1 << 20;
 const MAX_VERSION_BYTES = 16 * 1024 * 1024;
-/** Maximum number of policy versions in a copy: the newest, and the one in force. */
+/** Maximum number of policy versions in a copy: the newest version and the version in force. */
 const MAX_VERSIONS = 2;
-/** A copy may have this many blocks, and one more for every `LEAST_BLOCK_BYTES`. Blocks of entries are several times larger. */
+/**
+ * A copy may have this many blocks, plus one for every `LEAST_BLOCK_BYTES`. Blocks with entries are several times larger than `LEAST_BLOCK_BYTES`.
+ */
 const FREE_BLOCKS = 100_000;
 const LEAST_BLOCK_BYTES = 16 * 1024;
 const DECODER = new TextDecoder();
 const ENCODER = new TextEncoder();
 
 /**
- * Returns the maximum size of a copy for a cache of this size in memory. Entries need less on disk, because bookkeeping is not written; policy and state are
- * added.
+ * Returns the maximum size of a copy, given the cache's size in memory. Entries need less space on disk, because bookkeeping is not written. The
+ * sizes of policy and state are added.
  */
 export function copyBound(heldBytes: number): number {
   return heldBytes + MAX_VERSIONS * MAX_VERSION_BYTES + 2 * MAX_STATE_BYTES;
@@ -71,8 +74,8 @@ export interface CopySource {
 }
 
 /**
- * Yields the blocks of a copy. The data may change between two blocks: changed entries are written again, so that the copy represents the moment of its last
- * block. Throws if changes may have been missed or too many entries ended meanwhile; the caller then makes another copy later.
+ * Yields the blocks of a copy. The data may change between two blocks. Changed entries are written again, so that the copy represents the state at
+ * its last block. Throws if changes may have been missed or too many entries ended meanwhile. The caller must then create another copy later.
  */
 export function* copyBlocks(copied: CopySource, now: () => Time): Generator<Uint8Array> {
   const { replica } = copied;
@@ -82,7 +85,7 @@ export function* copyBlocks(copied: CopySource, now: () => Time): Generator<Uint
   let index = 0;
   yield headerBlock(copied.owner);
   for (let after = 0; ; ) {
-    // The tombstone of an entry in the copy may have been collected before it was seen here.
+    // The tombstone of a copied entry may have been collected before this function saw it.
     if (replica.collectedRevision > begunAt) throw new Error("tombstones were collected while the copy was being made");
     const { entries, through } = takeEntries(copied, after, begunAt, gone);
     if (entries.length > 0) yield entriesBlock(++index, entries);
@@ -94,11 +97,11 @@ export function* copyBlocks(copied: CopySource, now: () => Time): Generator<Uint
     if (held.length === 0) break;
     yield heldBlock(++index, held);
   }
-  // The remaining blocks must represent one moment, so they are made together.
+  // The remaining blocks must represent the same moment, so they are created together.
   for (const block of lastBlocks(copied, { gone, holds }, index, now())) yield block;
 }
 
-/** Returns the entries that changed after a revision, as many as fit into a block. `through` is the revision of the last one. */
+/** Returns as many entries that changed after a revision as fit into a block. `through` is the revision of the last returned entry. */
 function takeEntries(
   { replica, followed }: CopySource,
   after: number,
@@ -129,7 +132,7 @@ function copiedEntry({ slab }: Replica, stored: StoredRecord, { loads }: Pick<Wa
   return { deltaId: deltaId(stored), shown: shownBytes(slab.view(at, sizeBytes), origin.life !== "live", loads.get(key)) };
 }
 
-/** Entries and holds in the copy that ended before it was complete. */
+/** Entries and holds in the copy that ended before the copy was complete. */
 interface OutdatedKeys {
   readonly gone: ReadonlySet<KeyText>;
   readonly holds: RetainedEntriesCopy;
@@ -142,7 +145,7 @@ function lastBlocks(copied: CopySource, { gone, holds }: OutdatedKeys, index: nu
   const [goneList, released] = [listed(gone), listed(holds.released(time))];
   if (goneList === undefined || released === undefined) throw new Error("too many entries were removed while the copy was being made");
   const doubted = listed(watch?.doubts.keys ?? []);
-  // The cursor is left out if only this upstream can send the changes after it again, or if these changes have too many keys to list.
+  // The cursor is omitted if only this upstream can resend the changes after it, or if these changes have too many keys to list.
   const place = watch?.isAheadOfCheckpoint === true || doubted === undefined ? undefined : watch?.place;
   if (place !== undefined) blocks.push(blockOf(index + 1 + blocks.length, COPY_KIND.PLACE, ENCODER.encode(place.text)));
   const ageMs = copied.freshness.ageMs(time);
@@ -151,7 +154,7 @@ function lastBlocks(copied: CopySource, { gone, holds }: OutdatedKeys, index: nu
     savedWallMs: time.wallMs,
     ...(Number.isFinite(ageMs) && { ageMs }),
     prefixes,
-    // Prefixes that are followed only for some more seconds are not resumed.
+    // Prefixes that will only be followed for a few more seconds are not resumed.
     unconfigured: prefixes.filter((prefix) => copied.following.isUnconfigured(prefix) && copied.following.prefixes.covers(prefix)),
     doubted: place === undefined ? [] : (doubted ?? []),
     gone: goneList,
@@ -161,7 +164,7 @@ function lastBlocks(copied: CopySource, { gone, holds }: OutdatedKeys, index: nu
   return [...blocks, stateBlock(index + 1 + blocks.length, state)];
 }
 
-/** Returns the keys as a list. Undefined if there are too many for a copy. */
+/** Returns the keys as a list. Returns undefined if there are too many keys for a copy. */
 function listed(keys: Iterable<string>): readonly string[] | undefined {
   const list: string[] = [];
   let chars = 0;
@@ -173,14 +176,14 @@ function listed(keys: Iterable<string>): readonly string[] | undefined {
   return list;
 }
 
-/** A complete copy of this resolver. Its entries are decoded when it is restored. */
+/** A complete copy of this resolver's cache. Its entries are decoded when the copy is restored. */
 export interface DiskCopy {
   readonly state: CopyState;
   readonly versions: readonly { readonly version: PolicyVersion; readonly sizeBytes: number }[];
   readonly place: UpstreamWatchMessage["place"];
-  /** Entries as messages of a watch. */
+  /** Entries as watch messages. */
   readonly entries: readonly Uint8Array[];
-  /** Held entries as payloads of blocks. */
+  /** Held entries as block payloads. */
   readonly held: readonly Uint8Array[];
 }
 
@@ -223,7 +226,7 @@ function headerFault(block: FileBlock, self: FileOwner): string {
   return block.kind === COPY_KIND.HEADER ? ownerFault(block, self, COPY_FORMAT) : "the copy does not begin with a header";
 }
 
-/** Adds the content of a block. Throws `invalid_argument` for an invalid block. */
+/** Adds the content of a block to the copy. Throws `invalid_argument` for an invalid block. */
 function take(reading: CopyReading, block: FileBlock): void {
   const { kind, payload } = block;
   if (kind === COPY_KIND.ENTRIES || kind === COPY_KIND.HELD) {

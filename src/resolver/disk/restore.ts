@@ -16,7 +16,7 @@ import type { CopyState } from "./codec.ts";
 import { type DiskCopy, readCopy } from "./disk-copy.ts";
 import { checkCount, type RestoreTarget, restoreRetained } from "./retained-copy.ts";
 
-/** Result of restoring a copy, or the reason why the copy is unusable. `ageMs` is infinite while the age is unknown. */
+/** Result of restoring a copy, or the reason why the copy is unusable. `ageMs` is infinite if the age is unknown. */
 export type RestoredCopy =
   | { readonly ok: true; readonly entryCount: number; readonly ageMs: number }
   | { readonly ok: false; readonly fault: string };
@@ -50,7 +50,7 @@ const CHANGES: Omit<UpstreamWatchMessage, "deltas"> = {
   digest: undefined,
 };
 
-/** Restores the state from a copy. If the copy is unusable, changes nothing and returns the reason. Yields between slices of work. */
+/** Restores the state from a copy. If the copy is unusable, returns the reason without changing any state. Yields between slices of work. */
 export function* restoreCopy(bytes: Uint8Array, parts: FreshParts, time: Time): Generator<void, RestoredCopy> {
   const { owner, followed, following, watches, policy, freshness, configured } = parts;
   const read = yield* readCopy(bytes, owner);
@@ -76,8 +76,8 @@ export function* restoreCopy(bytes: Uint8Array, parts: FreshParts, time: Time): 
 }
 
 /**
- * Returns the prefixes of a copy that are wanted under the present settings: the configured ones, and those that were not configured when the copy was made
- * either.
+ * Returns the prefixes in a copy that the current settings need: the configured prefixes, and prefixes that were not configured when the copy was
+ * created.
  */
 function keptPrefixes({ prefixes }: CopyState, configured: readonly string[], unconfigured: readonly string[]): NamespacePrefixes {
   const [held, wanted] = [new NamespacePrefixes(prefixes), new NamespacePrefixes(configured)];
@@ -87,8 +87,8 @@ function keptPrefixes({ prefixes }: CopyState, configured: readonly string[], un
 }
 
 /**
- * Restores the entries, each checked like an entry of an upstream. Returns the watch that resumes from them, undefined if none of them is wanted. Throws
- * `invalid_argument` for an invalid copy and for one that does not fit, after removing all restored entries.
+ * Restores the entries, each checked like an entry from an upstream. Returns the watch that resumes from the restored entries, or undefined if none
+ * of the prefixes is needed. If the copy is invalid or does not fit, removes all restored entries and throws `invalid_argument`.
  */
 function* restoreEntries(copy: DiskCopy, parts: EntriesParts, time: Time): Generator<void, UpstreamWatch | undefined> {
   const { state, entries, place } = copy;
@@ -109,13 +109,13 @@ function* restoreEntries(copy: DiskCopy, parts: EntriesParts, time: Time): Gener
   watch.isComplete = true;
   watch.isFromDisk = true;
   watch.place = place;
-  // Readers that resume from the cursor do not know the changes after it, so the bookmark is recorded only without such changes.
+  // Readers that resume from the cursor do not know about changes after it, so the bookmark is recorded only if there are no such changes.
   if (place !== undefined && state.doubted.length === 0) bookmarks.note(place.cursor);
   return watch.narrowed(kept);
 }
 
 function* takeEntries(entries: readonly Uint8Array[], { followed, maxEntries, fits }: EntriesParts, time: Time): Generator<void> {
-  // A temporary watch, dropped at the end together with the keys that it records.
+  // This watch is temporary and is dropped at the end, together with the keys that it records.
   const taken = new UpstreamWatch(EVERYTHING);
   let count = 0;
   for (const bytes of entries) {

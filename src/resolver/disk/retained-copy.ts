@@ -12,19 +12,19 @@ import type { WatchedCatalog } from "../watching/watched-catalog.ts";
 import { type CopiedRetention, type CopyState, entryRoom, readHeldBlock } from "./codec.ts";
 
 /**
- * Bound of the entries in a copy: `TIMES` the number of entries that may be cached, because entries that change while the copy is made are written again, plus
- * `MORE`.
+ * Maximum number of entries in a copy: `TIMES` the number of entries that can be cached, plus `MORE`. The factor allows for entries that change while
+ * the copy is created, which are written again.
  */
 const TIMES = 2;
 const MORE = 10_000;
-/** Entries restored between two yields. */
+/** Number of entries restored between two yields. */
 const HELD_A_SLICE = 1000;
 
-/** Returns the held entries in parts, and finds those whose hold ended afterwards. */
+/** Returns the held entries in parts, and finds entries whose hold ended after they were returned. */
 export class RetainedEntriesCopy {
   readonly #slab: Pick<Slab, "view">;
   readonly #held: RetainedEntries;
-  /** Keys that are still to be returned, and the mark up to which keys were listed. */
+  /** Keys that have not been returned yet, and the mark up to which keys were listed. */
   #keys: Iterator<KeyText> = [].values();
   #listedMark = 0;
   /** Monotonic time of the end of each returned hold. */
@@ -37,7 +37,8 @@ export class RetainedEntriesCopy {
   }
 
   /**
-   * Returns the next held entries, of about this many bytes; an empty list when all of them were returned. Entries whose hold began again are returned again.
+   * Returns the next held entries, about this many bytes, or an empty list when all entries have been returned. Entries whose hold began again are
+   * returned again.
    */
   take(roomBytes: number, time: Time): readonly CopiedRetention[] {
     const holds: CopiedRetention[] = [];
@@ -62,7 +63,7 @@ export class RetainedEntriesCopy {
     return [...this.#given].filter(([key, endsMonoMs]) => endsMonoMs > monoMs && this.#held.holdOf(key) === undefined).map(([key]) => key);
   }
 
-  /** Encodes the end of a hold by the wall clock, because monotonic time is valid only within a process. */
+  /** Encodes the end of a hold as wall-clock time, because monotonic time is valid only within a process. */
   #copied(key: KeyText, { monoMs, wallMs }: Time): CopiedRetention | undefined {
     const [record, hold] = [this.#held.lookup.find(key), this.#held.holdOf(key)];
     if (record === undefined || hold === undefined) return undefined;
@@ -75,12 +76,12 @@ export class RetainedEntriesCopy {
 
 /** The held entries in a copy. */
 interface RetainedInCopy {
-  /** Held entries as payloads of blocks. */
+  /** Held entries as block payloads. */
   readonly held: readonly Uint8Array[];
   readonly state: Pick<CopyState, "released" | "savedWallMs">;
 }
 
-/** The parts into which a copy is restored. */
+/** The resolver components into which a copy is restored. */
 export interface RestoreTarget {
   readonly replica: Replica;
   readonly followed: WatchedCatalog;
@@ -88,7 +89,7 @@ export interface RestoreTarget {
   /** Prefixes of the copy that are restored. */
   readonly kept: NamespacePrefixes;
   readonly maxEntries: number;
-  /** Whether the present data is within the bounds. */
+  /** Whether the current data is within the bounds. */
   readonly fits: () => boolean;
 }
 
@@ -97,15 +98,15 @@ export function checkCount(count: number, maxEntries: number): void {
   if (count > maxEntries * TIMES + MORE) throw malformedFile("number of entries", count);
 }
 
-/** A held entry of a copy, and the rest of its hold. */
+/** A held entry in a copy and the remaining time of its hold. */
 interface RestoredRetention {
   readonly kept: RestoredEntry;
   readonly leftMs: number;
 }
 
 /**
- * Restores the held entries of a copy that are not followed now. Must be called after the entries of the copy were restored. Throws `invalid_argument` for an
- * invalid copy, before any entry is held. Entries without room are released and counted.
+ * Restores the held entries in a copy that are not currently followed. Must be called after the followed entries in the copy were restored. Throws
+ * `invalid_argument` for an invalid copy, before any entry is held. Entries for which there is no room are released and counted.
  */
 export function* restoreRetained(copy: RetainedInCopy, parts: RestoreTarget, time: Time): Generator<void> {
   const { held, fits } = parts;
@@ -137,7 +138,7 @@ function* readHolds(
       const entry = keptEntry(delta, followed);
       const { key, namespace } = entry.record;
       const leftMs = Math.min(endsWallMs - nowWallMs, parts.held.holdMs);
-      // The last occurrence is used, because an entry whose hold began again while the copy was made is in the copy several times.
+      // The last occurrence is used, because an entry whose hold began again while the copy was created occurs several times in the copy.
       if (leftMs > 0 && kept.covers(namespace) && !isFollowed(replica, key)) holds.set(key, { kept: entry, leftMs });
       else holds.delete(key);
     }
@@ -147,7 +148,10 @@ function* readHolds(
   return holds;
 }
 
-/** Decodes a held entry with the checks for entries of an upstream. Its record is not a `StoredRecord`, so owners' rules are applied when it is read. */
+/**
+ * Decodes a held entry with the checks for entries from an upstream. The record is not a `StoredRecord`, so owners' rules are applied when it is
+ * read.
+ */
 function keptEntry({ nodeId, generation, seq, change }: WatchDelta, followed: WatchedCatalog): RestoredEntry {
   if ("key" in change) throw misplaced("a retained entry is a removal");
   const { entry, stamped } = followed.read(change.entry);

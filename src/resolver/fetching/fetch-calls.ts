@@ -1,4 +1,4 @@
-/** Open fetches at upstream servers, with the pages of each answer that have arrived, within a bound of bytes (semantics.md, Resolver 12). */
+/** Open fetches from upstream servers and the received pages of each answer, bounded in bytes (semantics.md, Resolver 12). */
 import type { WholeName } from "../../catalog/query/instances.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
 import { joinUnreachable, type UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
@@ -9,14 +9,14 @@ import type { CallNumber, ResolverOrder } from "../io-types.ts";
 import type { FetchedCache } from "./fetched-cache.ts";
 import type { FetchOutcome } from "./shared-fetches.ts";
 
-/** Pause before a caller should retry. */
+/** How long a caller should wait before it retries. */
 export const NOT_READY_RETRY_MS = 250;
 /**
- * Errors after which another upstream is tried, because only this upstream may be affected. A timeout is not among them, because it has used up the caller's
- * time.
+ * Errors after which another upstream is tried, because only the current upstream may be affected. Timeouts are not included, because they use up the
+ * caller's time.
  */
 const COULD_NOT: ReadonlySet<string> = new Set(["not_ready", "draining", "store_unavailable"]);
-/** Maximum number of pages of an answer. */
+/** Maximum number of pages per answer. */
 const MAX_PAGES = 1000;
 
 interface FetchCall {
@@ -24,17 +24,18 @@ interface FetchCall {
   /** The upstream that was called last. */
   upstream: string;
   /**
-   * Whether this is the second upstream. No third upstream is called, so a fetch that all upstreams refuse costs two calls, however many upstreams there are.
+   * Whether `upstream` is the second upstream. A third upstream is never called, so a fetch that all upstreams refuse costs two calls, regardless of
+   * the number of upstreams.
    */
   isSecond: boolean;
   entries: Uint8Array[];
   sizeBytes: number;
   pageCount: number;
-  /** When the page that is still missing was requested. */
+  /** When the next missing page was requested. */
   askedMonoMs: number;
   /** Monotonic time at which the data of the oldest page was current, as reported by the server. */
   asOfMonoMs: number;
-  /** Nodes that the age of at least one page does not include. */
+  /** Nodes that are excluded from the age of at least one page. */
   unreachable: UnreachableNodes | undefined;
 }
 
@@ -42,17 +43,17 @@ export class FetchCalls {
   readonly #fetched: FetchedCache;
   readonly #maxBytes: number;
   readonly #calls = new Map<CallNumber, FetchCall>();
-  /** Bytes of incomplete answers. */
+  /** Size of all incomplete answers, in bytes. */
   #arrivedBytes = 0;
   #count = 0;
 
-  /** `maxBytes` bounds the pages of all incomplete answers. */
+  /** `maxBytes` limits the total size of the pages of all incomplete answers. */
   constructor(fetched: FetchedCache, maxBytes: number) {
     this.#fetched = fetched;
     this.#maxBytes = maxBytes;
   }
 
-  /** Fetches a name, unless a fetch of it is running. `onOutcome` is called when the fetch ends, in either case. */
+  /** Fetches a name, unless a fetch for the name is already running. In both cases, `onOutcome` is called when the fetch ends. */
   begin(
     { namespace, name: its }: WholeName,
     onOutcome: (outcome: FetchOutcome<readonly CatalogRecord[]>) => void,
@@ -68,12 +69,15 @@ export class FetchCalls {
     out.push({ kind: "fetch", call: this.#count, upstream, name, pageToken: "" });
   }
 
-  /** Returns the upstream of a call. Undefined when the call is over. */
+  /** Returns the upstream of a call. Returns undefined when the call has ended. */
   upstreamOf(call: CallNumber): string | undefined {
     return this.#calls.get(call)?.upstream;
   }
 
-  /** If the first upstream could not answer, calls another of these upstreams, beginning with the first page. Returns whether it did. */
+  /**
+   * If the first upstream could not answer, calls another of these upstreams, starting with the first page. Returns whether another upstream was
+   * called.
+   */
   askNext(call: CallNumber, { reason }: WaymarkError, upstreams: readonly string[], { monoMs }: Time, out: ResolverOrder[]): boolean {
     const fetch = this.#calls.get(call);
     const upstream = upstreams.find((each) => each !== fetch?.upstream);
@@ -92,7 +96,7 @@ export class FetchCalls {
     return true;
   }
 
-  /** Adds a page of an answer. `sizeBytes` is its encoded size. */
+  /** Adds a page to an answer. `sizeBytes` is the page's encoded size. */
   take(call: CallNumber, page: FetchedPage, sizeBytes: number, time: Time, out: ResolverOrder[]): void {
     const fetch = this.#calls.get(call);
     if (fetch === undefined) return;
@@ -102,7 +106,7 @@ export class FetchCalls {
     fetch.sizeBytes += sizeBytes;
     this.#arrivedBytes += sizeBytes;
     if (this.#arrivedBytes > this.#maxBytes) return this.failed(call, tooLarge(fetch.sizeBytes));
-    // The server sent the age after the request, however long the answer was delayed, so the age is counted from the request.
+    // The server determined the age after the request was sent, even if the answer was delayed, so the age is counted from the request.
     fetch.asOfMonoMs = Math.min(fetch.asOfMonoMs, fetch.askedMonoMs - page.ageMs);
     fetch.unreachable = joinUnreachable(fetch.unreachable, page.unreachable);
     if (page.nextPageToken !== "" && fetch.pageCount < MAX_PAGES) {
@@ -127,7 +131,7 @@ export class FetchCalls {
   }
 }
 
-/** Returns the error of callers that wait for a name whose answer exceeds the bound of bytes. */
+/** Returns the error for callers that wait for a name whose answer exceeds the size limit. */
 function tooLarge(sizeBytes: number): WaymarkError {
   const message = `the answers being received exceed resolver.max_bytes (${sizeBytes} bytes so far for this name); retry, or raise resolver.max_bytes`;
   return new WaymarkError("not_ready", message, { retryMs: NOT_READY_RETRY_MS });

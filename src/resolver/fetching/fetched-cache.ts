@@ -1,6 +1,6 @@
 /**
- * The answers that a resolver fetched by namespace and name, for all kinds of entries, within its bounds: the entries for lookups, and the quality of each
- * answer (semantics.md, Resolver 12).
+ * The answers that a resolver fetched by namespace and name, for all kinds of entries, bounded in size. It stores the entries for lookups and the
+ * quality of each answer (semantics.md, Resolver 12).
  */
 
 import type { EntryStamper, StoredEntry } from "../../catalog/entry/codec.ts";
@@ -25,27 +25,27 @@ import { type FetchOutcome, type FetchTtls, SharedFetches } from "./shared-fetch
 
 /** The answer to one name. */
 export interface FetchedName {
-  /** Sequence number among all answers that arrived. */
+  /** Sequence number among all received answers. */
   readonly number: number;
   readonly namespace: string;
   readonly content: readonly CatalogRecord[];
-  /** The narrowest scope of the entries of each kind that has any. */
+  /** The narrowest entry scope for each kind that has entries. */
   readonly scopes: ReadonlyMap<Kind, Scope>;
-  /** The narrowest scope of all entries. Undefined if there are no entries. */
+  /** The narrowest scope among all entries. Undefined if there are no entries. */
   readonly narrowest: Scope | undefined;
-  /** Age on arrival as reported by the server, in ms. */
+  /** Age on arrival, as reported by the server, in ms. */
   readonly ageMs: number;
   readonly arrivedMonoMs: number;
   isOutdated: boolean;
-  /** Whether the server marked its answer stale. */
+  /** Whether the server marked its answer as stale. */
   readonly isStale: boolean;
-  /** Nodes that the age does not include, as reported by the server. */
+  /** Nodes that are excluded from the age, as reported by the server. */
   readonly unreachable: UnreachableNodes | undefined;
-  /** Number of policy changes before the answer arrived. */
+  /** Number of policy changes that preceded the answer. */
   readonly policyCount: number;
 }
 
-/** Cached state of a name. `miss`: there is no answer that may be served. */
+/** The cached state of a name. `miss` means that there is no answer that can be served. */
 export type CachedName =
   | { readonly state: "miss" }
   | { readonly state: Exclude<AnswerState, "miss">; readonly name: FetchedName; readonly ageMs: number; readonly isNegative: boolean };
@@ -61,10 +61,10 @@ export interface FetchedParts {
   readonly maxStaleMs: number;
 }
 
-/** Bytes of a record and its references in the lookup, without the bytes of its entry. */
+/** Size of a record and its references in the lookup, in bytes, excluding the entry itself. */
 export const RECORD_BYTES = 600;
 const MISS: CachedName = { state: "miss" };
-/** How long an answer that did not fit into the cache stays available to the callers that waited for it, and the maximum number of such answers. */
+/** How long an answer that did not fit into the cache remains available to the callers that waited for it, and the maximum number of such answers. */
 const PASSING_MS = 1000;
 const MAX_PASSING = 1000;
 
@@ -72,15 +72,15 @@ export class FetchedCache implements WatchedNews {
   /** The entries of all cached answers, for lookups. */
   readonly lookup = new EntryIndex();
   readonly loads = new Map<KeyText, LoadView>();
-  /** Monotonic time at which the oldest entry was current, determined by the last `prune`. `NEVER` if there was none. */
+  /** Monotonic time at which the oldest entry was current, as determined by the last `prune`. `NEVER` if there were no entries. */
   oldestMonoMs = NEVER;
   readonly #parts: FetchedParts;
   readonly #fetches: SharedFetches<readonly CatalogRecord[]>;
   #policyCount = 0;
   #arrivalCount = 0;
-  /** The answer that is being delivered to waiting callers. They must use it within the callback, because there may be no room to store it. */
+  /** The answer that is being delivered to waiting callers. Callers must use it within the callback, because there may be no room to store it. */
   #arriving: { readonly key: string; readonly answer: FetchedName } | undefined;
-  /** Answers that did not fit into the cache, kept only for the callers that waited for them; oldest first. */
+  /** Answers that did not fit into the cache and are kept only for the callers that waited for them, oldest first. */
   readonly #passing = new Map<string, FetchedName>();
 
   constructor(parts: FetchedParts) {
@@ -88,12 +88,12 @@ export class FetchedCache implements WatchedNews {
     this.#fetches = new SharedFetches(parts.ttls, parts.maxStaleMs);
   }
 
-  /** Whether the limit of running fetches is reached. */
+  /** Whether the limit on running fetches has been reached. */
   get isBusy(): boolean {
     return this.#fetches.isFull;
   }
 
-  /** Records that no upstream has sent anything since this time; see `SharedFetches`. */
+  /** Records that no upstream has sent a message since this time. See `SharedFetches`. */
   onSilence(sinceMonoMs: number, { monoMs }: Time): void {
     this.#fetches.onSilence(sinceMonoMs, monoMs);
   }
@@ -103,7 +103,10 @@ export class FetchedCache implements WatchedNews {
     return this.#known(this.#parts.cache.ask(textOf(name)), name.kind, time, cutOffMonoMs);
   }
 
-  /** Returns the cached state of a name for a caller that waited for it, including an answer that did not fit into the cache. Does not count as a request. */
+  /**
+   * Returns the cached state of a name for a caller that waited for it, including an answer that did not fit into the cache. The call is not counted
+   * as a request.
+   */
   look(name: QueriedName, time: Time, cutOffMonoMs: number | undefined): CachedName {
     return this.#known(this.#peek(name), name.kind, time, cutOffMonoMs);
   }
@@ -117,7 +120,7 @@ export class FetchedCache implements WatchedNews {
     return { state, name: answer, ageMs: answer.ageMs + monoMs - answer.arrivedMonoMs, isNegative: scope === undefined };
   }
 
-  /** Returns whether there is an answer to a name, however old. */
+  /** Returns whether there is an answer for a name, regardless of its age. */
   has(name: WholeName): boolean {
     return this.#peek(name) !== undefined;
   }
@@ -128,7 +131,9 @@ export class FetchedCache implements WatchedNews {
     return known && (known.isOutdated || known.policyCount !== this.#policyCount ? 0 : known.number);
   }
 
-  /** Returns the time in ms for which the answer stays fresh; 0 or less once it is stale. Undefined without an answer. */
+  /**
+   * Returns the time for which the answer remains fresh, in ms, or a value of 0 or less once it is stale. Returns undefined if there is no answer.
+   */
   leftMs(name: QueriedName, { monoMs }: Time): number | undefined {
     const known = this.#peek(name);
     if (known === undefined) return undefined;
@@ -142,8 +147,8 @@ export class FetchedCache implements WatchedNews {
   }
 
   /**
-   * Stores the encoded entries of a name as the server sent them. Throws `invalid_argument` for malformed entries; the caller must then report the fetch as
-   * failed.
+   * Stores the encoded entries of a name as sent by the server. Throws `invalid_argument` for malformed entries; the caller must then report the
+   * fetch as failed.
    */
   arrived(
     name: WholeName,
@@ -195,25 +200,28 @@ export class FetchedCache implements WatchedNews {
   }
 
   /**
-   * Records the current entry of a key, as received by a watch. A fetched answer that contradicts it becomes outdated, because the namespace may stop being
-   * followed while the answer is still fresh.
+   * Records the current entry of a key, as received from a watch. A fetched answer that contradicts this entry becomes outdated, because the resolver
+   * may stop following the namespace while the answer is still fresh.
    */
   told(key: KeyText, entry: UpstreamEntry | undefined): void {
-    // HOT: runs per change of a followed entry. Few of them were also fetched.
+    // HOT: runs per change of a followed entry. Only a few of these entries were also fetched.
     const name = textOfKey(key);
     this.#fetches.changed(name);
     const known = this.#parts.cache.peek(name);
     if (known !== undefined && !this.#has(known, key, entry)) known.isOutdated = true;
   }
 
-  /** Records all keys of some namespaces, as received by a watch. */
+  /** Records all keys of some namespaces, as received from a watch. */
   listed(isIn: (namespace: string) => boolean, keys: ReadonlySet<KeyText>): void {
     for (const [, known] of this.#parts.cache.items())
       if (isIn(known.namespace) && !known.content.every(({ key }) => keys.has(key))) known.isOutdated = true;
     this.#fetches.changedIn((key) => isIn(namespaceOf(key)));
   }
 
-  /** Marks all fetched answers and running fetches as outdated, because another policy may show other entries. Cost: the number of running fetches. */
+  /**
+   * Marks all fetched answers and running fetches as outdated, because a different policy may show different entries. The cost is proportional to the
+   * number of running fetches.
+   */
   outdate(): void {
     this.#policyCount += 1;
     this.#fetches.changedIn(() => true);
@@ -225,7 +233,7 @@ export class FetchedCache implements WatchedNews {
     this.#fetches.changedIn((key) => prefixes.covers(namespaceOf(key)));
   }
 
-  /** Removes the answers below these prefixes. Returns the number of their entries. */
+  /** Removes the answers below these prefixes. Returns the number of removed entries. */
   drop(prefixes: NamespacePrefixes): number {
     let entryCount = 0;
     for (const [key, known] of this.#parts.cache.items().toArray()) {
@@ -237,7 +245,7 @@ export class FetchedCache implements WatchedNews {
     return entryCount;
   }
 
-  /** Call when the cache evicted a name. */
+  /** Must be called when the cache evicts a name. */
   evicted(name: FetchedName): void {
     this.#release(name);
   }
@@ -252,7 +260,7 @@ export class FetchedCache implements WatchedNews {
       else if (known.content.length > 0) this.oldestMonoMs = Math.min(this.oldestMonoMs, known.arrivedMonoMs - known.ageMs);
   }
 
-  /** Removes passing answers that arrived before this time. */
+  /** Removes temporary answers that arrived before this time. */
   #dropPassingBefore(monoMs: number): void {
     for (const [key, { arrivedMonoMs }] of this.#passing)
       if (arrivedMonoMs < monoMs || this.#passing.size > MAX_PASSING) this.#dropPassing(key);
@@ -269,7 +277,7 @@ export class FetchedCache implements WatchedNews {
     return this.#arriving?.key === key ? this.#arriving.answer : this.#parts.cache.peek(key);
   }
 
-  /** Returns whether an answer contains exactly this entry of a key, or no entry if undefined. */
+  /** Returns whether an answer contains exactly this entry for a key, or no entry if `entry` is undefined. */
   #has({ content }: FetchedName, key: KeyText, entry: UpstreamEntry | undefined): boolean {
     const record = content.find((one) => one.key === key);
     if (record === undefined || entry === undefined) return record === undefined && entry === undefined;
@@ -297,8 +305,8 @@ export class FetchedCache implements WatchedNews {
 }
 
 /**
- * Builds the record of a fetched entry, which has no numbers and stamps. One object literal gives all records the same hidden class in V8, so that queries
- * read their fields quickly.
+ * Builds the record for a fetched entry, which has no numbers or stamps. One object literal gives all records the same hidden class in V8, so that
+ * queries read their fields quickly.
  */
 function recordOf(entry: StoredEntry, place: Pick<CatalogRecord, "at" | "origin" | "sizeBytes">): CatalogRecord {
   return {
@@ -324,7 +332,7 @@ function recordOf(entry: StoredEntry, place: Pick<CatalogRecord, "at" | "origin"
   };
 }
 
-/** Returns the narrowest scope of the entries of a kind, or of all kinds. Undefined without entries. */
+/** Returns the narrowest scope among the entries of one kind or of all kinds. Undefined without entries. */
 function scopeOf({ scopes, narrowest }: FetchedName, kind: Kind | undefined): Scope | undefined {
   return kind === undefined ? narrowest : scopes.get(kind);
 }
@@ -333,12 +341,12 @@ function narrower(a: Scope | undefined, b: Scope): Scope {
   return a === undefined || b < a ? b : a;
 }
 
-/** Encodes a name as `namespace \0 name`, which is the beginning of the text of each of its keys. */
+/** Encodes a name as `namespace \0 name`, which is the prefix of the text of each of its keys. */
 function textOf({ namespace, name }: WholeName): string {
   return `${namespace}\0${name}`;
 }
 
-/** Returns `textOf` of the name of a key. HOT: runs per change of a followed entry. */
+/** Returns `textOf` for the name of a key. HOT: runs per change of a followed entry. */
 function textOfKey(key: KeyText): string {
   return key.slice(0, key.indexOf("\0", key.indexOf("\0") + 1));
 }

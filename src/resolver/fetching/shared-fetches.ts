@@ -1,13 +1,13 @@
 /**
- * Running fetches, shared by all callers that wait for the same name, and the freshness of fetched answers (semantics.md, Resolver 12). The content of an
- * answer is the caller's `T`.
+ * Running fetches, which are shared by all callers that wait for the same name, and the freshness of fetched answers (semantics.md, Resolver 12). `T`
+ * is the content of an answer.
  */
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { type AnswerState, answerState } from "../../consumer/answer-state.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER } from "../../lib/machine.ts";
 
-/** Time in ms for which answers are fresh, by the narrowest scope of their entries. */
+/** Time in ms for which answers are fresh, according to the narrowest scope of their entries. */
 export interface FetchTtls {
   readonly zoneMs: number;
   readonly regionMs: number;
@@ -18,7 +18,7 @@ export interface FetchTtls {
 
 export interface FetchedAnswer<T> {
   readonly content: T;
-  /** Age on arrival as reported by the server, in ms. */
+  /** Age on arrival, as reported by the server, in ms. */
   readonly ageMs: number;
   readonly arrivedMonoMs: number;
 }
@@ -29,13 +29,13 @@ const BUSY_RETRY_MS = 250;
 
 export class SharedFetches<T> {
   readonly #ttls: FetchTtls;
-  /** How long answers are served after the last upstream stopped answering, in ms. */
+  /** How long answers are served after the last upstream stopped responding, in ms. */
   readonly #maxStaleMs: number;
-  /** Keys that are being fetched, with the callbacks of the callers that wait. */
+  /** Keys that are being fetched, with the callbacks of waiting callers. */
   readonly #running = new Map<string, ((outcome: FetchOutcome<T>) => void)[]>();
-  /** Known end of the last period in which no upstream sent anything, as monotonic time. */
+  /** Known end of the last period in which no upstream sent a message, as monotonic time. */
   #silentUntilMonoMs = Number.NEGATIVE_INFINITY;
-  /** Keys that changed during their fetch: the arriving answer may be older than the change. */
+  /** Keys that changed during their fetch, so that the answer may be older than the change. */
   readonly #outdated = new Set<string>();
 
   /** A `maxStaleMs` of 0 means no limit. */
@@ -48,14 +48,17 @@ export class SharedFetches<T> {
     return this.#running.size >= MAX_FETCHES;
   }
 
-  /** Records that no upstream has sent anything since `sinceMonoMs`. Must be called repeatedly during the silence, and when an upstream sends again. */
+  /**
+   * Records that no upstream has sent a message since `sinceMonoMs`. Must be called repeatedly during this period, and when an upstream sends
+   * messages again.
+   */
   onSilence(sinceMonoMs: number, monoMs: number): void {
     if (monoMs - sinceMonoMs < this.#maxStaleMs) this.#silentUntilMonoMs = monoMs;
   }
 
   /**
-   * Returns the state of an answer, or of its part with this scope; an undefined scope means a negative answer. `cutOffMonoMs` is the time since which no
-   * upstream answers, so that the answer cannot be fetched again.
+   * Returns the state of an answer, or of the part with this scope. An undefined scope means a negative answer. `cutOffMonoMs` is the time since
+   * which no upstream has responded, so that the answer cannot be fetched again.
    */
   stateOf(
     answer: Pick<FetchedAnswer<T>, "arrivedMonoMs"> & { readonly isOutdated: boolean },
@@ -67,14 +70,14 @@ export class SharedFetches<T> {
     const kept = answerState(monoMs - answer.arrivedMonoMs, ttlMs);
     const isNegative = scope === undefined;
     if (!answer.isOutdated && kept === "fresh") return "fresh";
-    // An entry was added since then, or is visible now.
+    // An entry was added since then or has become visible.
     if (answer.isOutdated && isNegative) return "miss";
-    // Answers that could be served when the outage began are served for `maxStaleMs`, however old they were then.
+    // Answers that could be served when the outage began are served for `maxStaleMs`, regardless of their age at that time.
     if (cutOffMonoMs !== undefined) return monoMs - cutOffMonoMs < this.#maxStaleMs ? "stale" : "miss";
-    // Answers served during an outage are treated as having become stale at its end. Otherwise all of them would expire together, and all callers would wait
-    // for servers that have just started.
+    // Answers served during an outage are treated as if they became stale at its end. Otherwise, all of these answers would expire at the same time,
+    // and all callers would wait for servers that have just started.
     const state = kept === "miss" ? answerState(ttlMs + monoMs - this.#silentUntilMonoMs, ttlMs) : kept;
-    // A negative answer is not used beyond its TTL, so that new entries are found.
+    // A negative answer is never used beyond its TTL, so that new entries are found.
     return isNegative || state === "miss" ? "miss" : "stale";
   }
 
@@ -85,8 +88,8 @@ export class SharedFetches<T> {
   }
 
   /**
-   * Registers a callback for the outcome of a key's fetch. Returns whether the caller must start the fetch: one fetch runs per key. Throws `not_ready` if too
-   * many fetches are running.
+   * Registers a callback for the outcome of a fetch. Returns whether the caller must start the fetch. Only one fetch runs per key. Throws `not_ready`
+   * if too many fetches are running.
    */
   wait(key: string, onOutcome: (outcome: FetchOutcome<T>) => void): boolean {
     const waiting = this.#running.get(key);
@@ -102,12 +105,12 @@ export class SharedFetches<T> {
     return true;
   }
 
-  /** Records a change of a key, so that its running fetch is treated as outdated. */
+  /** Records a change to a key, so that its running fetch is treated as outdated. */
   changed(key: string): void {
     if (this.#running.has(key)) this.#outdated.add(key);
   }
 
-  /** Does the same as `changed` for all keys that match. */
+  /** Does the same as `changed` for all matching keys. */
   changedIn(isChanged: (key: string) => boolean): void {
     for (const key of this.#running.keys()) if (isChanged(key)) this.#outdated.add(key);
   }

@@ -1,5 +1,5 @@
 /**
- * Cache operations of operators: `resync` fetches namespaces again, `prewarm` fetches them before callers request them, and `evict` releases them
+ * Cache operations for operators: `resync` fetches namespaces again, `prewarm` fetches them before callers request them, and `evict` releases them
  * (semantics.md, Resolver 21).
  */
 
@@ -19,7 +19,9 @@ export type OperationOutcome = { readonly entryCount: number } | { readonly erro
 
 export interface OperationRequest {
   readonly act: CacheOperation;
-  /** Namespaces, each with those below it. An empty list means all namespaces; request validation rejects it for `prewarm`. */
+  /**
+   * Namespaces, each including the namespaces below it. An empty list means all namespaces. Request validation rejects an empty list for `prewarm`.
+   */
   readonly namespaces: readonly string[];
   /** Called once, possibly later. */
   readonly onOutcome: (outcome: OperationOutcome) => void;
@@ -40,7 +42,7 @@ interface PendingOperation {
   readonly onOutcome: (outcome: OperationOutcome) => void;
 }
 
-/** Maximum number of operations that wait at the same time. */
+/** Maximum number of operations that can wait at the same time. */
 const MAX_WAITING = 100;
 const MAX_WAIT_MS = 60_000;
 const RETRY_MS = 1000;
@@ -59,7 +61,7 @@ export class CacheOperations {
     return Math.min(NEVER, this.#notes.nextDeadlineMs(), ...this.#waiting.map(({ untilMonoMs }) => untilMonoMs));
   }
 
-  /** Begins an operation. `isCutOff` means that no upstream answers. */
+  /** Begins an operation. `isCutOff` means that no upstream responds. */
   begin({ act, namespaces, onOutcome }: OperationRequest, isCutOff: boolean, time: Time, out: WatchOrders): void {
     const prefixes = new NamespacePrefixes(namespaces.length === 0 ? [""] : namespaces);
     try {
@@ -84,18 +86,18 @@ export class CacheOperations {
     this.#parts.watches.fetchAgain(prefixes, time, out);
   }
 
-  /** Counts and records that namespaces below these prefixes are fetched again without a request of an operator. */
+  /** Counts and records that namespaces below these prefixes are fetched again without an operator request. */
   resynced(reason: OwnReason, prefixes: readonly string[]): void {
     this.resyncs[reason] += 1;
     this.#notes.note(reason, prefixes);
   }
 
-  /** Reports the resyncs that were not reported yet. `upstream` is the source of the last input. */
+  /** Reports the resyncs that have not been reported yet. `upstream` is the source of the last input. */
   report(upstream: string | undefined, { monoMs }: Time, out: ResyncOrders): void {
     this.#notes.report(upstream ?? "", monoMs, out);
   }
 
-  /** Completes operations whose entries have arrived, and fails those that waited too long. */
+  /** Completes operations whose entries have arrived, and fails operations that waited too long. */
   adjust({ monoMs }: Time): void {
     if (this.#waiting.length === 0) return;
     const waiting = this.#waiting;
@@ -129,7 +131,7 @@ export class CacheOperations {
     const { list } = prefixes;
     const added = following.prewarm(list, time.monoMs);
     return (monoMs) => {
-      // Released namespaces will not arrive.
+      // Namespaces that were released will not arrive.
       const gone = list.filter((namespace) => !following.prefixes.covers(namespace));
       if (gone.length === 0) return list.every((one) => watches.isComplete(one)) ? { entryCount: this.#entriesBelow(prefixes) } : undefined;
       following.release(added);
@@ -166,7 +168,7 @@ function tooLong(): WaymarkError {
   return new WaymarkError("not_ready", `not all entries arrived within ${MAX_WAIT_MS / 1000} s; fetching continues`);
 }
 
-/** Explains why namespaces stopped being followed before they were complete. `roomless` are those that did not fit. */
+/** Explains why namespaces stopped being followed before they were complete. `roomless` contains the namespaces that did not fit. */
 function goneError(gone: readonly string[], roomless: readonly string[]): WaymarkError {
   if (roomless.length === 0)
     return new WaymarkError("not_ready", `${namesText(gone)} was released before it was complete; retry`, { retryMs: RETRY_MS });
@@ -175,7 +177,7 @@ function goneError(gone: readonly string[], roomless: readonly string[]): Waymar
   return new WaymarkError("quota_exceeded", `${namesText(roomless)} ${rule}`);
 }
 
-/** Formats namespaces as the first one and the number of the others. */
+/** Formats namespaces as the first namespace and the number of other namespaces. */
 function namesText([first = "", ...others]: readonly string[]): string {
   return others.length === 0 ? `"${first}"` : `"${first}" (and ${others.length} more)`;
 }

@@ -1,6 +1,7 @@
 /**
- * Compares the followed entries below a prefix with the upstream's, by count and digest (semantics.md, Resolver 20). The check opens a watch that resumes
- * from the current cursor and ends with its first bookmark. Changes that this watch sends, and local changes meanwhile, are included in the comparison.
+ * Compares the followed entries below a prefix with the upstream's entries, by count and digest (semantics.md, Resolver 20). The check opens a watch
+ * that resumes from the current cursor and ends with its first bookmark. The comparison includes changes sent by this watch and local changes made in
+ * the meantime.
  */
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import { readShown } from "../../catalog/entry/view.ts";
@@ -12,9 +13,9 @@ import type { UpstreamWatchMessage, WatchDelta } from "../codec.ts";
 
 export interface DigestCheckStart {
   readonly prefix: string;
-  /** Count and digest of the entries below the prefix at the cursor from which the watch resumes. */
+  /** Count and digest of the entries below the prefix, as of the cursor from which the watch resumes. */
   readonly own: ViewDigest;
-  /** The local policy in force, whose owners' rules hide entries. */
+  /** The current local policy, whose owners' rules hide entries. */
   readonly policyEpoch: string;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
   /** Returns the visible record of a key. */
@@ -24,16 +25,16 @@ export interface DigestCheckStart {
 /** `unknown` means that the check was inconclusive, for example because the policy changed meanwhile. */
 export type DigestVerdict = "same" | "differs" | "unknown";
 
-/** Maximum number of keys that may change during a check; with more, the check is inconclusive. */
+/** Maximum number of keys that may change during a check. If more keys change, the check is inconclusive. */
 const MAX_CHANGED = 10_000;
 
 export class DigestCheck {
   readonly prefix: string;
   readonly #start: DigestCheckStart;
   readonly #prefixes: NamespacePrefixes;
-  /** Delta ids, as of the start, of the keys that changed locally since. */
+  /** Delta ids, as of the start, of the keys that have changed locally since then. */
   readonly #before = new Map<KeyText, string | undefined>();
-  /** Delta ids that the upstream sent since the start. */
+  /** Delta ids that the upstream has sent since the start. */
   readonly #received = new Map<KeyText, string | undefined>();
 
   constructor(start: DigestCheckStart) {
@@ -48,7 +49,7 @@ export class DigestCheck {
     this.#before.set(key, seen && deltaId(seen));
   }
 
-  /** Processes a message of the watch. Returns undefined while more messages are expected. Throws `invalid_argument` for a malformed message. */
+  /** Processes a watch message. Returns undefined while more messages are expected. Throws `invalid_argument` for a malformed message. */
   receive({ deltas, snapshot, place, policyEpoch, digest }: UpstreamWatchMessage): DigestVerdict | undefined {
     if (snapshot !== SNAPSHOT.NONE || policyEpoch !== this.#start.policyEpoch) return "unknown";
     for (const delta of deltas)
@@ -60,7 +61,7 @@ export class DigestCheck {
     return expected.count === digest.count && expected.digest === digest.digest ? "same" : "differs";
   }
 
-  /** Returns the expected count and digest: those at the start, updated with the upstream's changes since. */
+  /** Returns the expected count and digest: the initial values, updated with the upstream's changes since then. */
   #expected(): ViewDigest {
     const { own, view } = this.#start;
     const changes = new DigestSum();

@@ -1,6 +1,6 @@
 /**
- * Periodically compares the digest of each followed prefix with the upstream's (semantics.md, Resolver 20). Each prefix is checked once per interval, and the
- * checks are spread over it. A prefix that differs twice in a row is fetched again.
+ * Periodically compares the digest of each followed prefix with the upstream's digest (semantics.md, Resolver 20). Each prefix is checked once per
+ * interval, and the checks are spread over the interval. A prefix whose digest differs twice in a row is fetched again.
  */
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import { ANY } from "../../catalog/query/filter.ts";
@@ -31,7 +31,7 @@ export interface DigestRoundsParts {
 interface DigestTurn {
   readonly prefix: string;
   readonly reader: WatchReader;
-  /** Whether the local digest is complete, so that only a bookmark is awaited. */
+  /** Whether the local digest is complete, so that only a bookmark is missing. */
   isSummed: boolean;
 }
 
@@ -43,9 +43,9 @@ interface RunningCheck {
 
 /** A check without a verdict is aborted after this time. */
 const GIVEN_UP_MS = 10_000;
-/** Pause between two steps of computing the local digest. Each step hashes a few thousand entries. */
+/** Pause between two steps of the local digest computation. Each step hashes a few thousand entries. */
 const STEP_MS = 20;
-/** Placeholder location of the reader, which is not used because the filter has no scope. */
+/** Placeholder for the reader's location, which is unused because the filter has no scope. */
 const NOWHERE = { nodeId: "", clusterId: "", region: "", boot: "" };
 
 export class DigestRounds {
@@ -55,12 +55,12 @@ export class DigestRounds {
   #last = "";
   #turn: DigestTurn | undefined;
   #running: RunningCheck | undefined;
-  /** The prefix that differed in its last check. */
+  /** The prefix whose digest differed in its last check. */
   #suspect: string | undefined;
 
   constructor(parts: DigestRoundsParts, { monoMs }: Time) {
     this.#parts = parts;
-    // Resolvers that start together must not start their checks together.
+    // Resolvers that start at the same time must not start their checks at the same time.
     this.#dueMonoMs = monoMs + parts.intervalMs * parts.random();
   }
 
@@ -69,7 +69,7 @@ export class DigestRounds {
     return this.#turn?.isSummed === true ? NEVER : this.#dueMonoMs;
   }
 
-  /** Begins the check that is due, if the followed entries match a bookmark of the upstream. */
+  /** Begins the check that is due, if the followed entries match an upstream bookmark. */
   adjust(upstream: string | undefined, prefixes: NamespacePrefixes, time: Time, out: WatchOrders): void {
     if (this.#running !== undefined) {
       if (time.monoMs - this.#running.sinceMonoMs >= GIVEN_UP_MS) this.#end(out);
@@ -87,7 +87,7 @@ export class DigestRounds {
   }
 
   /**
-   * Processes a message of a stream. Returns undefined if the stream does not belong to a check, otherwise the prefixes that must be fetched again. Throws
+   * Processes a message of a stream. Returns the prefixes that must be fetched again, or undefined if the stream does not belong to a check. Throws
    * `invalid_argument` for a malformed message.
    */
   receive(stream: StreamNumber, message: UpstreamWatchMessage, time: Time, out: WatchOrders): readonly string[] | undefined {
@@ -112,7 +112,8 @@ export class DigestRounds {
   #onVerdict(prefix: string, verdict: DigestVerdict, { monoMs }: Time): readonly string[] {
     const wasSuspect = this.#suspect === prefix;
     this.#suspect = verdict === "differs" && !wasSuspect ? prefix : undefined;
-    // The prefix is checked again immediately: one difference may result from a policy that comes into force here and at the upstream at different times.
+    // The prefix is checked again immediately, because a single difference may be caused by a policy that comes into force at different times on this
+    // resolver and the upstream.
     if (this.#suspect !== undefined) this.#dueMonoMs = monoMs;
     return verdict === "differs" && wasSuspect ? [prefix] : [];
   }

@@ -1,22 +1,23 @@
-/** Reports automatic resyncs for the audit log, with few records however often they happen (semantics.md, Resolver 21). */
+/** Reports automatic resyncs for the audit log, using few records even if resyncs are frequent (semantics.md, Resolver 21). */
 import { MINUTE_MS } from "../../lib/duration.ts";
 import { NEVER } from "../../lib/machine.ts";
 
 /**
- * Why complete namespaces were fetched again. `operator`: by a call. `digest`: count or digest differed from the upstream's. `gap`: an upstream could not
- * resume from the cursor. `policy`: the policy of the upstream changed, and it sent the affected namespaces again.
+ * The reason why complete namespaces were fetched again. `operator` means that an operator requested it. `digest` means that the count or digest
+ * differed from the upstream. `gap` means that an upstream could not resume from the cursor. `policy` means that the upstream's policy changed and
+ * the upstream sent the affected namespaces again.
  */
 export const RESYNC_REASONS = ["operator", "digest", "gap", "policy"] as const;
 export type ResyncReason = (typeof RESYNC_REASONS)[number];
-/** Reasons other than calls, which are audited by their handlers. */
+/** All reasons except calls, which are audited by their handlers. */
 export type OwnReason = Exclude<ResyncReason, "operator">;
 
-/** Reports that namespaces are or were fetched again from this upstream. */
+/** Reports that namespaces are being or were fetched again from this upstream. */
 export interface ResyncOrder {
   readonly kind: "resynced";
   readonly reason: OwnReason;
   readonly upstream: string;
-  /** Prefixes, each with the namespaces below it. */
+  /** Prefixes, each including the namespaces below it. */
   readonly prefixes: readonly string[];
   /** Number of resyncs for this reason since the last report, including this one. */
   readonly times: number;
@@ -30,13 +31,13 @@ export interface ResyncOrders {
 interface ResyncNote {
   readonly prefixes: readonly string[];
   readonly times: number;
-  /** Undefined until the end of the input that caused it. */
+  /** Undefined until the input that caused the resync has been processed. */
   readonly upstream: string | undefined;
 }
 
 /**
- * Collects resyncs. The first one of each reason is reported immediately. Resyncs of the following minute are reported together at its end, with the prefixes
- * of the last one.
+ * Collects resyncs. The first resync for each reason is reported immediately. Resyncs during the following minute are reported together at its end,
+ * with the prefixes of the last resync.
  */
 export class ResyncNotes {
   readonly #notes = new Map<OwnReason, ResyncNote>();

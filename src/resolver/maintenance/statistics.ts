@@ -1,4 +1,4 @@
-/** Counters of a resolver's answers, and the statistics that it reports. Counters start at zero with the process. */
+/** Counters for a resolver's answers, and the statistics that it reports. The counters start at zero when the process starts. */
 import type { Time } from "../../lib/machine.ts";
 import type { CacheCapacityParts } from "../cache/cache-capacity.ts";
 import { RECORD_BYTES } from "../fetching/fetched-cache.ts";
@@ -13,14 +13,14 @@ export class AnswerCounts {
   staleCount = 0;
   negativeCount = 0;
 
-  /** Counts an answer from the cache. `isNegative`: a fetched answer that no entry exists. */
+  /** Counts an answer from the cache. `isNegative` is true for a fetched answer that no entry exists. */
   hit({ isStale, isNegative = false }: { readonly isStale: boolean; readonly isNegative?: boolean }): void {
     this.hitCount += 1;
     if (isStale) this.staleCount += 1;
     if (isNegative) this.negativeCount += 1;
   }
 
-  /** Counts a lookup that has to wait or is refused. */
+  /** Counts a lookup that must wait or is refused. */
   miss(): void {
     this.missCount += 1;
   }
@@ -33,34 +33,34 @@ export interface ResolverStatistics {
   readonly followedCount: number;
   readonly hitCount: number;
   readonly missCount: number;
-  /** Answers that were marked as stale. */
+  /** Number of answers that were marked as stale. */
   readonly staleCount: number;
   /** Cached negative answers (no entry exists). */
   readonly negativeCount: number;
-  /** Age of the oldest entry, in ms. Undefined without entries and while the age is unknown. */
+  /** Age of the oldest entry, in ms. Undefined if there are no entries or the age is unknown. */
   readonly ageMs: number | undefined;
   /** Portable cursor up to which all followed entries are present. Empty without one. */
   readonly cursor: string;
-  /** Time since the followed entries last matched the upstream, in ms; 0 while they do. Undefined if they never did. */
+  /** Time since the followed entries last matched the upstream, in ms, or 0 while they match. Undefined if they have never matched. */
   readonly lagMs: number | undefined;
-  /** Number of times that complete namespaces were fetched again, by reason. */
+  /** Number of times complete namespaces were fetched again, by reason. */
   readonly resyncs: Readonly<Record<ResyncReason, number>>;
   readonly heldCount: number;
-  /** Entries whose hold was ended early or did not begin, because there was no room. */
+  /** Number of entries whose hold ended early or did not begin because there was no room. */
   readonly unheldCount: number;
-  /** Approximate memory of entries and bookkeeping. */
+  /** Approximate memory used by entries and bookkeeping. */
   readonly sizeBytes: number;
-  /** Names evicted to make room for others. */
+  /** Number of names evicted to make room for others. */
   readonly evictedCount: number;
-  /** Current upstream. Empty while none can be reached. */
+  /** Current upstream. Empty while no upstream can be reached. */
   readonly upstream: string;
-  /** Number of times that another upstream was chosen. */
+  /** Number of times another upstream was chosen. */
   readonly upstreamChangeCount: number;
-  /** Number of times that an upstream sent a malformed message or began to be refused, by fault. */
+  /** Number of times an upstream sent a malformed message or began to be refused, by fault. */
   readonly upstreamFaults: Readonly<Record<UpstreamFault, number>>;
 }
 
-/** Returns the fraction of answers that came from the cache, from 0 to 1; 0 without any answer. */
+/** Returns the fraction of answers that came from the cache, from 0 to 1, or 0 if there were no answers. */
 export function hitRatio({ hitCount, missCount }: Pick<ResolverStatistics, "hitCount" | "missCount">): number {
   return hitCount === 0 ? 0 : hitCount / (hitCount + missCount);
 }
@@ -72,7 +72,7 @@ export interface StatisticsParts extends CacheCapacityParts {
 }
 
 export interface ReportedStatistics extends Pick<ResolverStatistics, "resyncs" | "upstreamChangeCount"> {
-  /** Monotonic time at which all followed entries last matched a bookmark of the upstream. Undefined if they never did. */
+  /** Monotonic time at which all followed entries last matched a bookmark of the upstream. Undefined if they have never matched. */
   readonly wholeMonoMs: number | undefined;
 }
 

@@ -1,17 +1,17 @@
 /**
- * Policy epochs that servers named in their messages and whose versions have not arrived. A resolver answers no callers while there is such a claim, so a
- * claim expires: a server that names a version must send it on its policy stream in time (semantics.md, Resolver 15).
+ * Policy epochs that servers announced in their messages, but whose versions have not arrived. A resolver does not answer callers while there is such
+ * a claim, so claims expire. A server that announces a version must send it on its policy stream in time (semantics.md, Resolver 15).
  */
 import { NEVER } from "../../lib/machine.ts";
 
 interface EpochClaim {
   readonly epoch: string;
   readonly number: number;
-  /** Since when a server has reported its policy versions. Undefined while none has. */
+  /** The time since which a server has reported its policy versions. Undefined if no server has reported its versions. */
   sinceMonoMs: number | undefined;
 }
 
-/** A claim that expired. `upstream` is the server that made it; empty for the copy on disk. */
+/** A claim that expired. `upstream` is the server that made the claim. It is empty for the copy on disk. */
 export interface UnmetClaim {
   readonly upstream: string;
   readonly epoch: string;
@@ -20,17 +20,19 @@ export interface UnmetClaim {
 /** The server whose policy stream is open and has reported its versions. */
 export interface PolicyServer {
   readonly upstream: string;
-  /** When it first reported its versions, or last sent a part of a version that may be awaited. */
+  /** When this server first reported its versions, or last sent a part of a version that the resolver may be waiting for. */
   readonly progressMonoMs: number;
 }
 
-/** Time within which a server must send a version that it named, counted from the last part of a version that it sent. */
+/** Time within which a server must send an announced version, counted from the last version part that it sent. */
 const CLAIM_MS = 10_000;
-/** Maximum wait for a version, even while a server keeps sending parts, or when the server that named it is gone and no other has it. */
+/**
+ * Maximum wait for a version, even if a server keeps sending parts, or if the server that announced the version is gone and no other server has it.
+ */
 const LONGEST_MS = 60_000;
 
 export class EpochClaims {
-  /** The newest epoch that each upstream named, by upstream. */
+  /** The newest epoch that each upstream announced, by upstream. */
   readonly #claims = new Map<string, EpochClaim>();
 
   get isEmpty(): boolean {
@@ -43,12 +45,12 @@ export class EpochClaims {
     return newest?.epoch;
   }
 
-  /** Returns the number of the version that an upstream named and has not sent. */
+  /** Returns the number of the version that an upstream announced and has not sent. */
   numberOf(upstream: string): number | undefined {
     return this.#claims.get(upstream)?.number;
   }
 
-  /** Adds the claim of an upstream. A newer epoch replaces its previous claim and does not extend the time. */
+  /** Adds a claim from an upstream. A newer epoch replaces the upstream's previous claim and does not extend the deadline. */
   add({ upstream, epoch }: UnmetClaim, number: number, sinceMonoMs: number | undefined): void {
     const before = this.#claims.get(upstream);
     if (before === undefined || number >= before.number)
@@ -60,7 +62,7 @@ export class EpochClaims {
     for (const claim of this.#claims.values()) claim.sinceMonoMs ??= monoMs;
   }
 
-  /** Removes the claims whose versions are known now. */
+  /** Removes the claims whose versions are now known. */
   settle(isKnown: (epoch: string, number: number) => boolean): void {
     for (const [upstream, { epoch, number }] of this.#claims) if (isKnown(epoch, number)) this.#claims.delete(upstream);
   }
@@ -69,7 +71,7 @@ export class EpochClaims {
     this.#claims.clear();
   }
 
-  /** Removes and returns the expired claims. `stating` is undefined when no server has reported its versions; then no claim expires. */
+  /** Removes and returns the expired claims. `stating` is undefined when no server has reported its versions. In this case, claims do not expire. */
   takeUnmet(stating: PolicyServer | undefined, monoMs: number): readonly UnmetClaim[] {
     const unmet: UnmetClaim[] = [];
     for (const [upstream, claim] of this.#claims) {
@@ -81,7 +83,7 @@ export class EpochClaims {
   }
 
   nextDeadlineMs(stating: PolicyServer | undefined): number {
-    // HOT: runs per input. There is rarely a claim.
+    // HOT: runs per input. Claims are rare.
     if (this.#claims.size === 0) return NEVER;
     return Math.min(...[...this.#claims].map(([upstream, claim]) => dueMonoMs(upstream, claim, stating)));
   }

@@ -1,4 +1,4 @@
-/** The stream on which a resolver receives policies from the upstream that it uses. */
+/** The stream on which a resolver receives policies from its current upstream. */
 import type { VersionPlace } from "../../policy/versions/version.ts";
 import { readPolicyMessage } from "../codec.ts";
 import type { WatchedPolicy } from "./watched-policy.ts";
@@ -18,12 +18,12 @@ export class PolicyStream {
     this.#policy = policy;
   }
 
-  /** Returns the upstream of a stream. Undefined if the stream is not open. */
+  /** Returns the upstream of a stream. Returns undefined if the stream is not open. */
   upstreamOf(stream: number): string | undefined {
     return this.#open?.stream === stream ? this.#open.upstream : undefined;
   }
 
-  /** Processes a message of the open stream. Throws `invalid_argument` for a malformed message. */
+  /** Processes a message from the open stream. Throws `invalid_argument` for a malformed message. */
   receive(bytes: Uint8Array, monoMs: number): true {
     this.#policy.receive(readPolicyMessage(bytes), monoMs);
     this.hasReceived = true;
@@ -38,7 +38,7 @@ export class PolicyStream {
     return true;
   }
 
-  /** Opens a stream to this upstream, unless it is open, and closes any other. */
+  /** Opens a stream to this upstream unless it is already open, and closes any other stream. */
   use(upstream: string | undefined, out: { push(order: PolicyOrder): unknown }): void {
     if (this.#open?.upstream === upstream) return;
     if (this.#open !== undefined) out.push({ kind: "close policy", stream: this.#open.stream });
@@ -51,7 +51,7 @@ export class PolicyStream {
     out.push({ kind: "open policy", ...this.#open, known: this.#policy.known });
   }
 
-  /** Opens the stream to the same upstream again. */
+  /** Reopens the stream to the same upstream. */
   reopen(out: { push(order: PolicyOrder): unknown }): void {
     const upstream = this.#open?.upstream;
     this.use(undefined, out);

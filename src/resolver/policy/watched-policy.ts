@@ -1,6 +1,6 @@
 /**
- * The policy that a resolver applies to its callers: it receives the versions of its upstream and selects the one in force as a node does (semantics.md,
- * Resolver 15).
+ * The policy that a resolver applies to its callers. The resolver receives policy versions from its upstream and selects the version in force as a
+ * node does (semantics.md, Resolver 15).
  */
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { misplaced } from "../../lib/protowire.ts";
@@ -14,7 +14,7 @@ import { EpochClaims, type PolicyServer, type UnmetClaim } from "./epoch-claims.
 
 /** Maximum size of an encoded version. */
 const MAX_VERSION_BYTES = 16 * 1024 * 1024;
-/** Maximum number of versions that an upstream may send before the state that names them. */
+/** Maximum number of versions that an upstream may send before the state that references them. */
 const MAX_ARRIVED = 100;
 
 /** A complete version and its encoded size. */
@@ -34,35 +34,35 @@ export class WatchedPolicy {
   readonly #engine: PolicyEngine;
   #isShown = () => true;
   #arriving: IncomingVersion | undefined;
-  /** Complete versions that are waiting for the state that names them. */
+  /** Complete versions that are waiting for the state that references them. */
   #arrived: ReceivedVersion[] = [];
   /**
-   * Epochs of accepted versions, including those that lost their number to another version. A version whose stream broke before the state arrived is not
-   * included.
+   * Epochs of accepted versions, including those that lost their number to another version. A version is not included if its stream failed before the
+   * state arrived.
    */
   readonly #seen = new BoundedMap<string, true>(MAX_ARRIVED);
-  /** Claimed epochs whose versions are unknown here. */
+  /** Claimed epochs whose versions are unknown to this resolver. */
   readonly #claims = new EpochClaims();
   /** The upstream of the open stream. Undefined without a stream. */
   #upstream: string | undefined;
   /** Undefined until that upstream has reported its versions. */
   #stating: PolicyServer | undefined;
 
-  /** Until an upstream has reported its policy, `engine` shows nothing. */
+  /** Until an upstream has reported its policy, `engine` hides all entries. */
   constructor(engine: PolicyEngine) {
     this.#engine = engine;
     engine.isAwaiting = engine.newestNumber === 0;
   }
 
   /**
-   * Sets `isShown`, which returns whether a policy has been applied to the entries. Until then all entries are hidden, and no answer may report them as
-   * absent.
+   * Sets `isShown`, which returns whether a policy has been applied to the entries. Until then, all entries are hidden and answers must not report
+   * them as absent.
    */
   setShown(isShown: () => boolean): void {
     this.#isShown = isShown;
   }
 
-  /** Whether callers may be answered: the policy is known, or known not to exist, it has been applied, and no newer epoch was received. */
+  /** Whether callers may be answered: the policy is known (or known not to exist) and has been applied, and no newer epoch was received. */
   get isReady(): boolean {
     return !this.#engine.isAwaiting && this.#claims.isEmpty && this.#isShown();
   }
@@ -72,21 +72,24 @@ export class WatchedPolicy {
     return this.#engine.history().flatMap(({ facts, isSuperseded }) => (facts === undefined || isSuperseded ? [] : [facts]));
   }
 
-  /** The part of the policy that is saved for the next start: the versions that determine the policy in force, oldest first, and the state of the others. */
+  /**
+   * The part of the policy that is saved for the next start: the versions that determine the policy in force, oldest first, and the state of the
+   * other versions.
+   */
   get kept(): { readonly versions: readonly PolicyVersion[]; readonly state: CopyState["policy"] } {
     const { inForce, newest, isAwaiting } = this.#engine;
     const versions = [inForce, inForce === newest ? undefined : newest].filter((version) => version !== undefined);
     return { versions, state: { isAwaited: isAwaiting, lacking: this.#claims.newest, seen: [...this.#seen.keys()] } };
   }
 
-  /** A text that changes with the versions of `kept`, even if a version replaces another with the same number. */
+  /** A string that changes with the versions in `kept`, even if a version replaces another version with the same number. */
   get mark(): string {
     const { inForce, newest, isAwaiting } = this.#engine;
     const epochs = [inForce, newest].map((version) => version && epochOf(version));
     return [isAwaiting, ...epochs, this.#claims.newest].join(" ");
   }
 
-  /** Restores the state of an earlier process. Must be called before an upstream sends anything. */
+  /** Restores the state from an earlier process. Must be called before an upstream sends messages. */
   restore(versions: readonly ReceivedVersion[], { isAwaited, lacking, seen }: CopyState["policy"]): void {
     for (const epoch of seen) this.#seen.set(epoch, true);
     this.#arrived = [...versions];
@@ -103,7 +106,7 @@ export class WatchedPolicy {
     this.#seen.clear();
   }
 
-  /** Records that the stream to this upstream was opened, or that there is no stream any more. Versions that were arriving must be sent again. */
+  /** Records that the stream to this upstream was opened, or that there is no longer a stream. Versions that were arriving must be sent again. */
   begin(upstream: string | undefined): void {
     this.#arriving = undefined;
     this.#arrived = [];
@@ -111,7 +114,7 @@ export class WatchedPolicy {
     this.#stating = undefined;
   }
 
-  /** Processes a message of WatchPolicy. Throws `invalid_argument` for a malformed message; the caller must then open the stream again. */
+  /** Processes a message of WatchPolicy. Throws `invalid_argument` for a malformed message. The caller must then reopen the stream. */
   receive({ part, state }: PolicyMessage, monoMs: number): void {
     if (part !== undefined) this.#part(part, monoMs);
     if (state === undefined) return;
@@ -129,7 +132,9 @@ export class WatchedPolicy {
     this.noteEpoch(state.policyEpoch, { upstream, monoMs });
   }
 
-  /** Records that an upstream sent data under this policy epoch. No caller is answered until its version arrives, or until `takeUnmet` removes the claim. */
+  /**
+   * Records that an upstream sent data under this policy epoch. Callers are not answered until the version arrives or `takeUnmet` removes the claim.
+   */
   noteEpoch(epoch: string, { upstream, monoMs }: { readonly upstream: string; readonly monoMs: number }): void {
     const number = numberOf(epoch);
     if (number === undefined || this.#knows(epoch, number)) return;
@@ -173,12 +178,13 @@ export class WatchedPolicy {
   }
 
   #has(place: VersionPlace): boolean {
-    // Versions older than the known one may have been dropped.
+    // Versions older than the known version may have been dropped.
     return !isNewer(place, this.#engine.place) || this.#arrived.some(({ version }) => isSamePlace(version, place));
   }
 
   /**
-   * Accepts the arrived versions, oldest first, as a node does. Versions older than the known one are skipped: a resolver never returns to an older policy.
+   * Accepts the arrived versions, oldest first, as a node does. Versions older than the known version are skipped, because a resolver never returns
+   * to an older policy.
    */
   #acceptArrived(): void {
     const inOrder = this.#arrived.toSorted((a, b) => (isNewer(a.version, b.version) ? 1 : -1));
@@ -188,13 +194,13 @@ export class WatchedPolicy {
     this.#claims.settle((epoch, number) => this.#knows(epoch, number));
   }
 
-  /** Returns whether a version is known, or older than the known one. */
+  /** Returns whether a version is known or older than the known version. */
   #knows(epoch: string, number: number): boolean {
     return number < this.#engine.newestNumber || this.#seen.has(epoch) || this.known.some((place) => epochOf(place) === epoch);
   }
 }
 
-/** Returns the number of the version in an epoch. Undefined for an epoch that names no version. */
+/** Returns the number of the version in an epoch. Returns undefined for an epoch without a version. */
 function numberOf(epoch: string): number | undefined {
   const [, number] = /^(\d{1,16})(?:-[0-9a-f]{12})?$/.exec(epoch) ?? [];
   return number === undefined ? undefined : Number(number);

@@ -1,7 +1,7 @@
 /**
- * The recent bookmarks of a resolver's upstream, each with the local revision that contains exactly the same state. The resolver uses them to issue portable
- * cursors and to resume readers that present one (semantics.md, Resolver 7). A node compares cursors with the logs of source nodes; a resolver has no such
- * logs, because it receives the current record of each key and not every change.
+ * The recent bookmarks from a resolver's upstream, each with the local revision that has exactly the same state. The resolver uses bookmarks to issue
+ * portable cursors and to resume readers that present such a cursor (semantics.md, Resolver 7). A node compares cursors with the logs of source
+ * nodes. A resolver does not have such logs, because it receives the current record of each key instead of every change.
  */
 
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -11,9 +11,9 @@ import { type CursorCoverage, type CursorGap, type CursorSource, MAX_WAIT_MS, Wi
 import type { WatchChange, WatchReader } from "../../catalog/watch/reader.ts";
 import type { Time } from "../../lib/machine.ts";
 
-/** Maximum number of bookmarks. At one per second they cover about four minutes. */
+/** Maximum number of bookmarks. At one bookmark per second, they cover about four minutes. */
 const MAX_BOOKMARKS = 256;
-/** Maximum number of source nodes in all bookmarks together, about 100 bytes each. */
+/** Maximum total number of source nodes in all bookmarks, about 100 bytes each. */
 const MAX_ORIGINS = 50_000;
 const ORIGIN_BYTES = 100;
 
@@ -25,7 +25,7 @@ interface WatchBookmark {
 
 export class WatchBookmarks implements CursorSource {
   readonly #replica: Replica;
-  /** Oldest first. Each state results from the previous one and the keys that were touched in between. */
+  /** Oldest first. Each state results from the previous state and the keys touched since then. */
   #list: WatchBookmark[] = [];
   #originCount = 0;
   /** Number of bookmarks recorded since the start. */
@@ -40,11 +40,12 @@ export class WatchBookmarks implements CursorSource {
   /** Records that all followed entries now match this cursor. */
   note(noted: PortableCursor): void {
     if (!this.#isWhole) return;
-    // The readers of this resolver may resume on any node, so the cursor must contain nothing that only one node can use.
+    // Readers of this resolver may resume on any node, so the cursor must not contain data that only one node can use.
     const cursor = withoutBarePlace(noted);
     this.notedCount += 1;
     const { revision } = this.#replica;
-    // Of several bookmarks at one revision keep the first, which most arriving readers can resume from, and the last, which most departing readers get.
+    // If several bookmarks have the same revision, keep the first one, from which the most readers can resume, and the last one, which most departing
+    // readers receive.
     if (this.#list.at(-2)?.revision === revision) this.#drop(this.#list.pop());
     const origins = byId(cursor);
     this.#list.push({ cursor, origins, revision });
@@ -53,8 +54,8 @@ export class WatchBookmarks implements CursorSource {
   }
 
   /**
-   * Forgets all bookmarks, because a snapshot begins. A snapshot does not list the keys that came and went before it, so no reader can resume from an earlier
-   * state.
+   * Removes all bookmarks, because a snapshot begins. A snapshot does not list keys that were added and removed before it, so readers cannot resume
+   * from an earlier state.
    */
   clear(): void {
     this.#list = [];
@@ -66,7 +67,7 @@ export class WatchBookmarks implements CursorSource {
     return (this.#list.length + this.#originCount) * ORIGIN_BYTES;
   }
 
-  /** Sets whether one watch covers all followed entries. While several watches are open, no bookmark does. */
+  /** Sets whether one watch covers all followed entries. While several watches are open, no bookmark covers all followed entries. */
   setWhole(isWhole: boolean): void {
     this.#isWhole = isWhole;
   }
@@ -76,7 +77,7 @@ export class WatchBookmarks implements CursorSource {
     return this.#isWhole && this.#list.at(-1)?.revision === this.#replica.revision;
   }
 
-  /** State at the last bookmark, by source node and generation. */
+  /** The state at the last bookmark, by source node and generation. */
   get origins(): ReadonlyMap<string, CursorOrigin> {
     return this.#list.at(-1)?.origins ?? NONE;
   }
@@ -91,7 +92,7 @@ export class WatchBookmarks implements CursorSource {
     return new BookmarkGap(cursor, { reader, bookmarks: this, from: this.#before(cursor) }, time);
   }
 
-  /** Returns the revision of the newest bookmark that the cursor's reader has passed for all source nodes. */
+  /** Returns the revision of the newest bookmark that the cursor's reader has reached for all source nodes. */
   #before(from: PortableCursor): number | undefined {
     const cursor = withoutBarePlace(from);
     const known = byId(cursor);
@@ -106,8 +107,8 @@ export class WatchBookmarks implements CursorSource {
 }
 
 /**
- * Returns the earlier of two cursors of one upstream, from which two watches can be continued as one without losing a change. Undefined if neither is
- * earlier, because the state of a source node changed in between.
+ * Returns the earlier of two cursors from one upstream. Two watches can be continued as one watch from this cursor without losing changes. Returns
+ * undefined if neither cursor is earlier, because the state of a source node changed in between.
  */
 export function earlierOf(a: PortableCursor, b: PortableCursor): PortableCursor | undefined {
   const [inA, inB] = [byId(a), byId(b)];
@@ -125,7 +126,7 @@ function idOf({ nodeId, generation }: CursorOrigin): string {
   return `${nodeId}/${generation}`;
 }
 
-/** Returns whether a reader that knows `known` received at least the state given by `origins`, with the same incarnations. */
+/** Returns whether a reader that knows `known` has received at least the state in `origins`, with the same incarnations. */
 function isPast(known: ReadonlyMap<string, CursorOrigin>, origins: ReadonlyMap<string, CursorOrigin>): boolean {
   for (const [id, { seq, life }] of origins) {
     const its = known.get(id);
@@ -141,7 +142,7 @@ function knownOf({ seq, settled = seq }: CursorOrigin): number {
 interface GapParts {
   readonly reader: WatchReader;
   readonly bookmarks: WatchBookmarks;
-  /** Revision of the newest bookmark before the cursor. Undefined if there is none. */
+  /** Revision of the newest bookmark before the cursor. Undefined if there is no such bookmark. */
   readonly from: number | undefined;
 }
 
@@ -172,8 +173,8 @@ class BookmarkGap implements CursorGap {
   }
 
   /**
-   * Returns how the cursor relates to the entries here. Only the upstream can detect that changes known to the cursor were dropped everywhere. To a resolver
-   * they look as if they had not arrived yet.
+   * Returns how the cursor relates to the entries on this resolver. Only the upstream can detect that changes covered by the cursor were dropped
+   * everywhere. To a resolver, such changes look as if they had not arrived yet.
    */
   coverage({ monoMs }: Time, isReady: boolean): CursorCoverage {
     const { origins } = this.#parts.bookmarks;

@@ -1,12 +1,15 @@
 /**
- * Finds and avoids the prefixes that the upstream refuses to serve. A refused watch of several prefixes is retried in halves until the refused prefix is
- * isolated. That prefix is retried with a backoff while the others are followed (semantics.md, Resolver 14).
+ * Finds and avoids the prefixes that the upstream refuses to serve. A refused watch for several prefixes is retried in halves until the refused
+ * prefix is isolated. That prefix is retried with a backoff while the others are followed (semantics.md, Resolver 14).
  */
 import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
 import { backoffMs } from "../../lib/backoff.ts";
 import { NEVER } from "../../lib/machine.ts";
 
-/** `access`: the upstream denied this resolver access to some of the prefixes, or to all. `prefix`: it rejected the prefixes for another reason. */
+/**
+ * `access` means that the upstream denied this resolver access to some or all of the prefixes. `prefix` means that the upstream rejected the prefixes
+ * for another reason.
+ */
 export type WatchRefusal = "access" | "prefix";
 
 interface RefusalGroup {
@@ -17,17 +20,20 @@ interface RefusalGroup {
 
 const RETRY = { baseMs: 1000, maxMs: 60_000 } as const;
 /**
- * Number of refusals after which retries of halves are delayed. 20 refusals are enough to isolate one prefix among the maximum number of followed prefixes.
+ * Number of refusals after which retries of halves are delayed. This is enough to isolate one prefix among the maximum number of followed prefixes.
  */
 const AT_ONCE = 20;
-/** After this many consecutive `access` refusals, the upstream is assumed to refuse everything. One refused prefix among others causes two. */
+/**
+ * After this many consecutive `access` refusals, the upstream is assumed to refuse all prefixes. One refused prefix among others causes two such
+ * refusals.
+ */
 const MAX_ACCESS = 6;
 
 export class PrefixRefusals {
   readonly #random: () => number;
-  /** Groups of prefixes that are not followed now, in the order of the attempts. */
+  /** Groups of prefixes that are not currently followed, in the order of attempts. */
   #groups: RefusalGroup[] = [];
-  /** Number of refusals of each prefix on its own. */
+  /** Number of refusals of each prefix when it was requested alone. */
   readonly #attempts = new Map<string, number>();
   #count = 0;
   #accessCount = 0;
@@ -42,7 +48,7 @@ export class PrefixRefusals {
     return this.#groups.length === 0;
   }
 
-  /** Forgets all refusals, because another upstream is used. */
+  /** Discards all refusals, because another upstream is used. */
   clear(): void {
     this.#groups = [];
     this.#attempts.clear();
@@ -51,7 +57,7 @@ export class PrefixRefusals {
     this.#allowed = undefined;
   }
 
-  /** Records that a watch was refused. Returns whether the upstream refuses everything, so that another upstream should be used. */
+  /** Records that a watch was refused. Returns whether the upstream refuses all prefixes, so that another upstream should be used. */
   refused(prefixes: readonly string[], refusal: WatchRefusal, monoMs: number): boolean {
     this.#count += 1;
     this.#accessCount = refusal === "access" ? this.#accessCount + 1 : 0;
@@ -66,7 +72,7 @@ export class PrefixRefusals {
     const pauseMs = this.#count <= AT_ONCE ? 0 : backoffMs(this.#count - AT_ONCE, this.#random(), RETRY);
     const half = Math.ceil(prefixes.length / 2);
     const halves = [prefixes.slice(0, half), prefixes.slice(half)].map((part) => ({ prefixes: part, dueMonoMs: monoMs + pauseMs }));
-    // Halves that were not tried yet are retried first: if one is accepted, the upstream does not refuse everything.
+    // Untried halves are tried first. If the upstream accepts one, it does not refuse all prefixes.
     const isFirst = !this.#groups.some(({ dueMonoMs }) => dueMonoMs <= monoMs);
     this.#groups.push(...(isFirst && pauseMs === 0 ? halves.slice(1) : halves));
     return this.#accessCount >= MAX_ACCESS;
@@ -77,7 +83,7 @@ export class PrefixRefusals {
     this.#accessCount = 0;
   }
 
-  /** Allows one more group to be tried. Call it only while no other group is being tried. Returns false if no group is due. */
+  /** Allows one more group to be tried. Must be called only while no other group is being tried. Returns false if no group is due. */
   release(monoMs: number): boolean {
     const at = this.#groups.findIndex(({ dueMonoMs }) => dueMonoMs <= monoMs);
     if (at < 0) return false;
@@ -86,7 +92,7 @@ export class PrefixRefusals {
     return true;
   }
 
-  /** Returns the wanted prefixes without those that the upstream refuses now. HOT: runs per message of the upstream. */
+  /** Returns the wanted prefixes, excluding prefixes that the upstream currently refuses. HOT: runs per upstream message. */
   allowed(wanted: NamespacePrefixes): NamespacePrefixes {
     if (this.#groups.length === 0) return wanted;
     if (this.#allowed?.of === wanted) return this.#allowed.prefixes;

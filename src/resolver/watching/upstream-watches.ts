@@ -1,6 +1,6 @@
 /**
- * The watches of a resolver at its upstream. One watch follows all prefixes, so that an idle namespace costs the upstream nothing. A new prefix is first
- * followed by a second watch; when its snapshot is complete, a single watch continues both (semantics.md, Resolver 14).
+ * A resolver's watches on its upstream. One watch follows all prefixes, so that an idle namespace has no cost for the upstream. A new prefix is first
+ * followed by a second watch. When its snapshot is complete, a single watch continues both (semantics.md, Resolver 14).
  */
 
 import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
@@ -13,7 +13,7 @@ import { earlierOf, type WatchBookmarks } from "./bookmarks.ts";
 import { WatchPace } from "./watch-pace.ts";
 import { UpstreamWatch, type WatchedCatalog } from "./watched-catalog.ts";
 
-/** Number of a stream. Messages of a closed stream may still arrive; their number identifies them. */
+/** Number of a stream. Messages from a closed stream may still arrive. The stream number identifies them. */
 export type StreamNumber = number;
 
 export type WatchOrder =
@@ -22,7 +22,7 @@ export type WatchOrder =
       readonly stream: StreamNumber;
       readonly upstream: string;
       readonly prefixes: readonly string[];
-      /** Empty to begin with a snapshot. */
+      /** Empty if the watch begins with a snapshot. */
       readonly cursor: string;
       /** Whether bookmarks include count and digest. */
       readonly withDigest: boolean;
@@ -43,8 +43,8 @@ const NOTHING = new NamespacePrefixes([]);
 
 export interface UpstreamWatchesOptions {
   /**
-   * Called for each snapshot that the resolver did not request, with its reason and its prefixes. `policy`: a policy changed at the upstream. `gap`: the
-   * upstream could not resume from the cursor.
+   * Called with the reason and the prefixes of each snapshot that the resolver did not request. `policy` means that the upstream's policy changed.
+   * `gap` means that the upstream could not resume from the cursor.
    */
   readonly onSnapshot?: (why: "policy" | "gap", prefixes: readonly string[]) => void;
   readonly pace?: WatchPace;
@@ -57,19 +57,19 @@ export class UpstreamWatches {
   #wanted = NOTHING;
   #upstream: string | undefined;
   #main: OpenWatch | undefined;
-  /** The watch of prefixes that are new or fetched again, until their snapshot is complete. */
+  /** The watch for prefixes that are new or fetched again, until their snapshot is complete. */
   #extra: OpenWatch | undefined;
   #streamCount = 0;
   readonly #pace: WatchPace;
-  /** Number of times that complete prefixes stopped being followed. */
+  /** Number of times complete prefixes stopped being followed. */
   releaseCount = 0;
   /** Whether `#extra` fetches prefixes of `#main` again. */
   #isRefetch = false;
-  /** State of the main watch at the time when the last upstream was lost. */
+  /** State of the main watch when the last upstream was lost. */
   #detached: UpstreamWatch | undefined;
   /** Prefixes that are waiting to be fetched again. */
   #refetchQueue: readonly string[] = [];
-  /** The watch that is restarted with a snapshot because all its prefixes are fetched again, and the number of snapshots that it had before. */
+  /** The watch that is restarted with a snapshot because all its prefixes are fetched again, and its previous number of snapshots. */
   #restarted: { readonly watch: UpstreamWatch; readonly snapshotCount: number } | undefined;
 
   constructor(
@@ -83,21 +83,21 @@ export class UpstreamWatches {
     this.#onSnapshot = onSnapshot;
   }
 
-  /** Returns whether all entries of a namespace are present. Until then its content is unknown, not empty. */
+  /** Returns whether all entries of a namespace are present. Until then, the content of the namespace is unknown, not empty. */
   isComplete(namespace: string): boolean {
     // HOT: runs several times per query.
     const isHeld = (watch: UpstreamWatch | undefined) => watch?.isComplete === true && watch.prefixes.covers(namespace);
     return isHeld(this.#main?.watch) || isHeld(this.#extra?.watch) || isHeld(this.#detached);
   }
 
-  /** Whether a watch is open, so that messages of the upstream are expected. */
+  /** Whether a watch is open, so that messages from the upstream are expected. */
   get isOpen(): boolean {
     return this.#main !== undefined;
   }
 
   /**
-   * Returns whether all followed entries match the upstream after a message on this stream that reports no missing change. This requires that no second watch
-   * is open, that the snapshot is complete, and that no change received from the previous upstream is unconfirmed.
+   * Returns whether all followed entries match the upstream after a message on this stream which confirms that no change is missing. This requires
+   * that no second watch is open, that the snapshot is complete, and that no change received from the previous upstream is unconfirmed.
    */
   isInStep(stream: StreamNumber): boolean {
     const watch = this.#extra === undefined && this.#main?.stream === stream ? this.#main.watch : undefined;
@@ -109,15 +109,15 @@ export class UpstreamWatches {
     return this.#wanted.list.every((prefix) => this.isComplete(prefix));
   }
 
-  /** Whether any followed entry comes from the copy on disk and is not confirmed by an upstream yet. */
+  /** Whether any followed entry comes from the copy on disk and has not been confirmed by an upstream yet. */
   get isFromDisk(): boolean {
     // HOT: runs per query.
     return this.#main?.watch.isFromDisk === true || this.#extra?.watch.isFromDisk === true || this.#detached?.isFromDisk === true;
   }
 
   /**
-   * State of the complete watch that would be resumed at another upstream. Undefined if there is none, and while a part is fetched again, because its changes
-   * are not covered by a cursor.
+   * State of the complete watch that would be resumed on another upstream. Undefined if there is no such watch, or while a part is being fetched
+   * again, because no cursor covers its changes.
    */
   get held(): UpstreamWatch | undefined {
     if (this.#isRefetch) return undefined;
@@ -125,46 +125,46 @@ export class UpstreamWatches {
     return watch?.isComplete === true ? watch : undefined;
   }
 
-  /** Restores the state of a watch from a copy on disk, to be resumed at the first upstream. Must be called before an upstream is used. */
+  /** Restores the state of a watch from a copy on disk. The watch resumes on the first upstream. Must be called before an upstream is used. */
   restore(watch: UpstreamWatch): void {
     assert(this.#upstream === undefined && this.#main === undefined, "a copy is restored before anything is followed");
     this.#detached = watch;
   }
 
-  /** Returns the monotonic time at which the next change of prefixes is allowed. */
+  /** Returns the monotonic time at which the next prefix change is allowed. */
   nextDeadlineMs(): number {
     return this.#upstream === undefined ? NEVER : this.#pace.dueMonoMs;
   }
 
-  /** Stops following unwanted prefixes with the next change. Otherwise they stay for some seconds, because they may be wanted again. */
+  /** Stops following unwanted prefixes with the next change. Otherwise, they remain for some seconds, because they may be wanted again. */
   release(): void {
     this.#pace.scheduleSoon();
   }
 
-  /** Returns the number for a new stream. Other parts that open streams also get their numbers here. */
+  /** Returns the number for a new stream. Other parts that open streams also use this method to get their numbers. */
   takeStream(): StreamNumber {
     this.#streamCount += 1;
     return this.#streamCount;
   }
 
-  /** The cursor up to which all followed entries are present. Undefined while there is none that the current upstream issued. */
+  /** The cursor up to which all followed entries are present. Undefined until the current upstream has issued such a cursor. */
   get place(): UpstreamWatchMessage["place"] {
     const watch = this.#extra === undefined ? this.#main?.watch : undefined;
     return watch?.isPlaced === true && watch.staged === undefined ? watch.place : undefined;
   }
 
   /**
-   * Fetches all entries below these prefixes again. The present entries stay until the new snapshot is complete. If the upstream is lost before that, the
-   * request is dropped and the caller has to repeat it.
+   * Fetches all entries below these prefixes again. The current entries are kept until the new snapshot is complete. If the upstream is lost before
+   * that, the request is dropped and the caller must repeat it.
    */
   fetchAgain(prefixes: readonly string[], time: Time, out: WatchOrders): void {
-    // Without a watch, no prefix is followed or no upstream answers.
+    // Without a watch, no prefix is followed or no upstream responds.
     if (this.#main === undefined) return;
     this.#refetchQueue = [...this.#refetchQueue, ...prefixes];
     this.#adjust(time, out);
   }
 
-  /** The watch of new prefixes whose first snapshot is arriving. Undefined if there is none. */
+  /** The watch for new prefixes whose first snapshot is being received. Undefined if there is no such watch. */
   get arriving(): UpstreamWatch | undefined {
     if (this.#isRefetch) return undefined;
     const watch = this.#extra?.watch ?? this.#main?.watch;
@@ -172,7 +172,8 @@ export class UpstreamWatches {
   }
 
   /**
-   * Stops storing the arriving snapshot, because there is no room for it: it is only counted until its end, and the entries that arrived so far are released.
+   * Stops storing the current snapshot, because there is no room for it. The rest of the snapshot is only counted, and the entries received so far
+   * are released.
    */
   count(time: Time): void {
     const watch = this.arriving;
@@ -182,7 +183,7 @@ export class UpstreamWatches {
     this.#followed.drop(watch.prefixes, watch === this.#main?.watch ? NOTHING : (this.#main?.watch.prefixes ?? NOTHING), time);
   }
 
-  /** Fetches the counted prefixes now, because there is room for them. */
+  /** Fetches the counted prefixes, because there is now room for them. */
   admit(out: WatchOrders): void {
     const open = this.#extra ?? this.#main;
     if (open === undefined) return;
@@ -191,13 +192,14 @@ export class UpstreamWatches {
   }
 
   /**
-   * Whether followed entries are being fetched again. The new entries replace the present ones, so no entries can be released until the snapshot is complete.
+   * Whether followed entries are being fetched again. The new entries replace the current entries, so no entries can be released until the snapshot
+   * is complete.
    */
   get isReplacing(): boolean {
     return this.#isRestarting || (this.#extra !== undefined && this.#isRefetch);
   }
 
-  /** Whether a requested fetch of followed prefixes is not finished. */
+  /** Whether a requested fetch of followed prefixes is still running. */
   get isFetchingAgain(): boolean {
     return this.#refetchQueue.length > 0 || this.isReplacing;
   }
@@ -225,7 +227,7 @@ export class UpstreamWatches {
       this.#main = undefined;
     }
     this.want(prefixes, time, out);
-    // A second watch for new prefixes must not delay the release of the others.
+    // A second watch for new prefixes must not delay the release of other prefixes.
     if (this.#main !== undefined && this.#extra !== undefined && !this.#isRefetch) this.#narrow(this.#main, time, out);
   }
 
@@ -234,7 +236,7 @@ export class UpstreamWatches {
     return this.#watches().reduce((count, { doubts, staged }) => count + doubts.size + (staged?.seen.size ?? 0), 0);
   }
 
-  /** Switches to another upstream and resumes there. Undefined stops following. */
+  /** Switches to another upstream and resumes the watches on it. Undefined stops following. */
   use(upstream: string | undefined, time: Time, out: WatchOrders): void {
     if (upstream === this.#upstream) return;
     this.#leave(time, out);
@@ -243,8 +245,8 @@ export class UpstreamWatches {
   }
 
   /**
-   * Processes a message of an upstream. Returns whether it belongs to an open watch. Throws `invalid_argument` for a malformed message; the caller must then
-   * report the stream as ended.
+   * Processes a message from an upstream. Returns whether the message belongs to an open watch. Throws `invalid_argument` for a malformed message.
+   * The caller must then report the stream as ended.
    */
   receive(stream: StreamNumber, message: UpstreamWatchMessage, time: Time, out: WatchOrders): boolean {
     const open = [this.#main, this.#extra].find((one) => one?.stream === stream);
@@ -256,17 +258,17 @@ export class UpstreamWatches {
     return true;
   }
 
-  /** Opens all streams again at the same upstream, each from its cursor. */
+  /** Reopens all streams to the same upstream, each from its cursor. */
   reopen(out: WatchOrders): void {
     for (const open of [this.#main, this.#extra]) if (open !== undefined) this.#restart(open, out);
   }
 
-  /** Records that the upstream is given up as silent, and the time in ms for which it sent nothing but single changes. */
+  /** Records that the resolver stops using the upstream because it is silent, and for how long, in ms, the upstream sent only single changes. */
   onSilence(forMs: number): void {
     for (const watch of this.#watches()) watch.silentMs += forMs;
   }
 
-  /** Records that a stream ended or failed. The caller then calls `use` with the upstream to use next. Returns whether the stream was open. */
+  /** Records that a stream ended or failed. The caller must then call `use` with the next upstream. Returns whether the stream was open. */
   ended(stream: StreamNumber, time: Time, out: WatchOrders): boolean {
     if (this.#main?.stream !== stream && this.#extra?.stream !== stream) return false;
     this.#leave(time, out, stream);
@@ -275,8 +277,9 @@ export class UpstreamWatches {
   }
 
   /**
-   * Records that the upstream refused a stream; its other streams continue. The prefixes of the refused stream are no longer followed unless `want` names
-   * them again. Returns these prefixes, or an empty list if the stream only fetched followed prefixes again. Undefined if no such stream is open.
+   * Records that the upstream refused a stream. Its other streams continue. The prefixes of the refused stream are no longer followed unless `want`
+   * sets them again. Returns these prefixes, or an empty list if the stream only fetched followed prefixes again. Returns undefined if no such stream
+   * is open.
    */
   refused(stream: StreamNumber, time: Time, out: WatchOrders): readonly string[] | undefined {
     const [main, extra] = [this.#main, this.#extra];
@@ -297,7 +300,7 @@ export class UpstreamWatches {
     return main.watch.prefixes.list;
   }
 
-  /** Whether the snapshot of a wanted prefix is not complete yet. */
+  /** Whether the snapshot of a wanted prefix is still incomplete. */
   get isOpening(): boolean {
     return this.#upstream !== undefined && (this.#extra !== undefined || !this.isWhole);
   }
@@ -310,7 +313,7 @@ export class UpstreamWatches {
     return [this.#main?.watch, this.#extra?.watch, this.#detached].filter((watch) => watch !== undefined);
   }
 
-  /** Closes all streams. Complete prefixes stay, and the next upstream resumes them. */
+  /** Closes all streams. Complete prefixes are kept and resumed on the next upstream. */
   #leave(time: Time, out: WatchOrders, ended?: StreamNumber): void {
     for (const open of [this.#main, this.#extra])
       if (open !== undefined && open.stream !== ended) out.push({ kind: "close", stream: open.stream });
@@ -337,7 +340,7 @@ export class UpstreamWatches {
       this.#detached = undefined;
     }
     const [main, extra] = [this.#main, this.#extra];
-    // The main watch needs a cursor of this upstream, because cursors of two upstreams cannot be compared.
+    // The main watch needs a cursor from this upstream, because cursors from two upstreams cannot be compared.
     if (main?.watch.isPlaced === true && extra?.watch.isComplete === true) {
       out.push({ kind: "close", stream: main.stream }, { kind: "close", stream: extra.stream });
       this.#extra = undefined;
@@ -389,7 +392,7 @@ export class UpstreamWatches {
     this.#detached = kept.list.length > 0 ? left.narrowed(kept) : undefined;
   }
 
-  /** Releases the entries of a watch except those below `kept`. */
+  /** Releases the entries of a watch, except entries below `kept`. */
   #drop({ prefixes, isComplete }: UpstreamWatch, kept: NamespacePrefixes, time: Time): void {
     if (isComplete) this.releaseCount += 1;
     this.#followed.drop(prefixes, kept, time);
@@ -401,7 +404,7 @@ export class UpstreamWatches {
     return this.#begin(watch, out);
   }
 
-  /** Fetches the requested prefixes again, as soon as the main watch has a cursor from which to continue. */
+  /** Fetches the requested prefixes again as soon as the main watch has a cursor from which to continue. */
   #refetch(open: OpenWatch, out: WatchOrders): void {
     const { watch } = open;
     if (this.#refetchQueue.length === 0 || !watch.isPlaced || watch.staged !== undefined) return;
@@ -431,7 +434,7 @@ export class UpstreamWatches {
     return { watch, stream };
   }
 
-  /** Opens a watch again: from its cursor, or with a snapshot if it has none. */
+  /** Reopens a watch from its cursor, or with a snapshot if it has no cursor. */
   #restart(open: OpenWatch, out: WatchOrders): void {
     out.push({ kind: "close", stream: open.stream });
     const again = this.#begin(open.watch, out);
@@ -441,8 +444,8 @@ export class UpstreamWatches {
 }
 
 /**
- * Joins two watches into one, which resumes from the earlier of their cursors. The order of their messages does not show which cursor is earlier. Until its
- * first bookmark, the joined watch has received changes after that cursor that are not recorded.
+ * Joins two watches into one, which resumes from the earlier of their cursors. The order of their messages does not show which cursor is earlier.
+ * Until its first bookmark, the joined watch has received changes that are newer than that cursor but not recorded.
  */
 function joined(first: UpstreamWatch, second: UpstreamWatch): UpstreamWatch {
   const watch = new UpstreamWatch(new NamespacePrefixes([...first.prefixes.list, ...second.prefixes.list]), { doubts: first.doubts });

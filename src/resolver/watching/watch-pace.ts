@@ -1,18 +1,18 @@
 /**
- * Limits how often a resolver changes its watched prefixes. Each change ends a stream and opens another, and servers cut connections on which streams end too
- * fast. Prefixes that are wanted meanwhile are included in the next change (semantics.md, Resolver 14).
+ * Limits how often a resolver changes its watched prefixes. Each change closes a stream and opens another, and servers close connections on which
+ * streams end too often. Prefixes requested in the meantime are included in the next change (semantics.md, Resolver 14).
  */
 import { NEVER } from "../../lib/machine.ts";
 
-/** Changes allowed in a burst. */
+/** Number of changes allowed in a burst. */
 const BURST = 8;
-/** Maximum number of prefixes that stay watched although they are no longer wanted. */
+/** Maximum number of prefixes that remain watched although they are no longer wanted. */
 const MAX_LINGERING = 64;
-/** Maximum number of prefixes of a watch, as defined by the API. */
+/** Maximum number of prefixes per watch, as defined by the API. */
 const MAX_PREFIXES = 1024;
 
 export interface PaceChange {
-  /** Number of prefixes of the open watch. */
+  /** Number of prefixes in the open watch. */
   readonly followedCount: number;
   /** Number of these prefixes that are no longer wanted. */
   readonly unwantedCount: number;
@@ -23,7 +23,7 @@ export interface PaceChange {
 export interface PaceOptions {
   /** Time after which one more change is allowed. A change ends at most three streams, and nghttp2 allows 33 stream resets per second. */
   readonly intervalMs: number;
-  /** How long a prefix that is no longer wanted stays watched, because it may be wanted again soon. */
+  /** How long an unwanted prefix remains watched, because it may be wanted again soon. */
   readonly lingerMs: number;
 }
 
@@ -31,7 +31,7 @@ const PACE: PaceOptions = { intervalMs: 500, lingerMs: 5000 };
 
 export class WatchPace {
   readonly #options: PaceOptions;
-  /** Token bucket, as a time: the changes made so far use up the rate limit until this monotonic time. */
+  /** Token bucket, represented as a time: the changes made so far use up the rate limit until this monotonic time. */
   #paidUntilMonoMs = Number.NEGATIVE_INFINITY;
   #unwantedSinceMonoMs: number | undefined;
   /** Monotonic time at which `next` may return another result. */
@@ -41,7 +41,7 @@ export class WatchPace {
     this.#options = options;
   }
 
-  /** Returns the change to make now and counts it as made; undefined for none. */
+  /** Returns the change to make now and counts it as made, or returns undefined if there is no change to make. */
   next({ followedCount, unwantedCount, addedCount }: PaceChange, monoMs: number): "narrow" | "add" | undefined {
     const { lingerMs } = this.#options;
     if (unwantedCount === 0) this.#unwantedSinceMonoMs = undefined;
@@ -54,7 +54,7 @@ export class WatchPace {
     return change !== undefined && this.take(monoMs) ? change : undefined;
   }
 
-  /** Returns whether a change may be made now, and counts it as made. */
+  /** Returns whether a change may be made now and, if so, counts it as made. */
   take(monoMs: number): boolean {
     const { intervalMs } = this.#options;
     const earliestMonoMs = this.#paidUntilMonoMs - BURST * intervalMs;

@@ -1,6 +1,6 @@
 /**
- * Selects the namespaces that a resolver follows with a watch: configured namespaces, those that its callers watch, and those that callers request often
- * (semantics.md, Resolver 11).
+ * Selects the namespaces that a resolver follows with a watch: configured namespaces, namespaces that its callers watch, and namespaces that callers
+ * request often (semantics.md, Resolver 11).
  */
 import { namespaceCovers } from "../../catalog/entry/names.ts";
 import { NamespacePrefixes } from "../../catalog/query/prefixes.ts";
@@ -8,15 +8,15 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 
 export interface WatchSelectionOptions {
-  /** Prefixes that are always followed. An empty text means all namespaces. */
+  /** Prefixes that are always followed. An empty string means all namespaces. */
   readonly configured: readonly string[];
   /** Maximum number of followed prefixes, including the configured ones. */
   readonly maxWatches: number;
-  /** Returns approximately how often a namespace was requested recently. */
+  /** Returns an estimate of how often a namespace was requested recently. */
   readonly asksOf: (namespace: string) => number;
 }
 
-/** Watches of one prefix: the total, and the number for each caller that is charged a share. */
+/** Watches for one prefix: the total number, and the number for each caller that is charged a share. */
 interface PrefixWatchers {
   count: number;
   readonly callers: Map<string, number>;
@@ -30,9 +30,12 @@ interface RequestCount {
 /** A namespace that is requested more often than this within `OFTEN_MS` is followed. */
 const OFTEN = 3;
 const OFTEN_MS = 10_000;
-/** Maximum number of namespaces whose requests are counted. Above it all counts are reset; a frequently requested namespace soon reaches its count again. */
+/**
+ * Maximum number of namespaces whose requests are counted. Above this number, all counts are reset. A frequently requested namespace soon reaches its
+ * count again.
+ */
 const MAX_COUNTED = 10_000;
-/** The watches of one caller may use at most this fraction (1/4) of the prefixes that may be followed, but always at least one prefix. */
+/** The watches of one caller may use at most this fraction (1/4) of the maximum number of prefixes, but always at least one prefix. */
 const CALLER_PART = 4;
 /** Time after which a namespace for which there was no room is retried. */
 const NO_ROOM_MS = 60_000;
@@ -60,7 +63,7 @@ export class WatchSelection {
     this.#prefixes = new NamespacePrefixes(options.configured);
   }
 
-  /** All prefixes to follow now. The object is replaced at each change. */
+  /** All prefixes to follow. The object is replaced whenever the prefixes change. */
   get prefixes(): NamespacePrefixes {
     return this.#prefixes;
   }
@@ -70,7 +73,7 @@ export class WatchSelection {
     return !this.#options.configured.some((configured) => namespaceCovers(configured, prefix));
   }
 
-  /** Returns the unconfigured prefixes among those followed before a restart, as many as there is room for. */
+  /** Returns the unconfigured prefixes that were followed before a restart, limited to the available room. */
   resumable(prefixes: readonly string[]): readonly string[] {
     return prefixes.filter((prefix) => this.isUnconfigured(prefix)).slice(0, Math.max(0, this.#options.maxWatches - this.#count));
   }
@@ -81,7 +84,7 @@ export class WatchSelection {
     if (prefixes.length > 0) this.#change();
   }
 
-  /** Returns whether a namespace must stay followed because it is configured or a caller watches it. */
+  /** Returns whether a namespace must continue to be followed because it is configured or a caller watches it. */
   isPinned(namespace: string): boolean {
     const covers = (prefix: string) => namespaceCovers(prefix, namespace);
     return this.#options.configured.some(covers) || [...this.#watched.keys()].some(covers);
@@ -106,9 +109,9 @@ export class WatchSelection {
   }
 
   /**
-   * Records that a caller watches everything below a prefix. Call `unwatch` with the same arguments when the watch ends. `caller` is charged a share;
-   * undefined for a downstream resolver, which reads for many callers and is not charged. Throws `quota_exceeded` if the resolver, or this caller, can follow
-   * no more prefixes.
+   * Records that a caller watches all namespaces below a prefix. `unwatch` must be called with the same arguments when the watch ends. `caller` is
+   * charged a share. It is undefined for a downstream resolver, which reads for many callers and is not charged. Throws `quota_exceeded` if the
+   * resolver or this caller cannot follow any more prefixes.
    */
   watch(prefix: string, caller?: string): void {
     if (this.#refused.has(prefix))
@@ -152,8 +155,8 @@ export class WatchSelection {
   }
 
   /**
-   * Follows namespaces before callers request them. They expire like namespaces that are followed because of requests. Returns those that were not followed
-   * before. Throws `quota_exceeded`, and follows none, if there is not enough room for all.
+   * Follows namespaces before callers request them. These namespaces expire like namespaces that are followed because of requests. Returns the
+   * namespaces that were not followed before. If there is not enough room for all, throws `quota_exceeded` and follows none of them.
    */
   prewarm(namespaces: readonly string[], monoMs: number): readonly string[] {
     const { maxWatches } = this.#options;
@@ -181,7 +184,7 @@ export class WatchSelection {
     if (isChanged) this.#change();
   }
 
-  /** Records that a frequently requested namespace does not fit into the cache. */
+  /** Records that a frequently requested namespace did not fit into the cache. */
   hasNoRoom(namespace: string, monoMs: number): void {
     if (this.#roomless.size >= MAX_COUNTED) this.#roomless.clear();
     this.#roomless.set(namespace, monoMs + NO_ROOM_MS);
@@ -198,7 +201,10 @@ export class WatchSelection {
     return [...this.#hot.keys()].filter((namespace) => !this.isPinned(namespace));
   }
 
-  /** Returns the namespace with the smallest share among those followed only because of requests. Undefined if there is none. */
+  /**
+   * Returns the namespace with the smallest share among the namespaces that are followed only because of requests. Returns undefined if there is no
+   * such namespace.
+   */
   leastAsked(shareOf: (namespace: string) => number): string | undefined {
     let least: string | undefined;
     let leastShare = Number.POSITIVE_INFINITY;
@@ -209,7 +215,7 @@ export class WatchSelection {
     return least;
   }
 
-  /** Stops following a prefix for a minute, because its entries do not fit. Returns false for a configured prefix, which stays. */
+  /** Stops following a prefix for a minute, because its entries do not fit. Returns false for a configured prefix, which is still followed. */
   refuse(prefix: string, monoMs: number): boolean {
     if (!this.isUnconfigured(prefix)) return false;
     if (this.#watched.has(prefix)) this.#refused.set(prefix, monoMs + NO_ROOM_MS);
@@ -218,7 +224,7 @@ export class WatchSelection {
     return true;
   }
 
-  /** Sorts prefixes by priority: configured ones, watched ones from the oldest, then requested ones by falling share. */
+  /** Sorts prefixes by priority: configured prefixes, then watched prefixes from the oldest, then requested prefixes by descending share. */
   inOrder(prefixes: readonly string[], shareOf: (namespace: string) => number): readonly string[] {
     const isConfigured = (prefix: string) => !this.isUnconfigured(prefix);
     const watched = [...this.#watched.keys()].filter((prefix) => prefixes.includes(prefix) && !isConfigured(prefix));
@@ -226,7 +232,10 @@ export class WatchSelection {
     return [...prefixes.filter(isConfigured), ...watched, ...rest.toSorted((a, b) => shareOf(b) - shareOf(a))];
   }
 
-  /** Stops following the most recently watched unconfigured prefix for a minute, because there is no room for all. Returns false if there is none. */
+  /**
+   * Stops following the most recently watched unconfigured prefix for a minute, because there is no room for all prefixes. Returns false if there is
+   * no such prefix.
+   */
   refuseNewest(monoMs: number): boolean {
     const newest = [...this.#watched.keys()].findLast((prefix) => this.isUnconfigured(prefix) && !this.#refused.has(prefix));
     if (newest === undefined) return false;
@@ -240,7 +249,7 @@ export class WatchSelection {
     return this.#refused.has(prefix);
   }
 
-  /** Follows refused prefixes again when their pause is over. */
+  /** Follows refused prefixes again when their pause has ended. */
   tick(monoMs: number): void {
     for (const [prefix, untilMonoMs] of this.#refused) {
       if (untilMonoMs > monoMs) continue;
@@ -269,7 +278,7 @@ export class WatchSelection {
     return least !== undefined && this.#hot.delete(least);
   }
 
-  /** Counts watched prefixes below other watched prefixes separately, because they are followed themselves when the wider watch ends. */
+  /** Watched prefixes below other watched prefixes are counted separately, because they must still be followed when the wider watch ends. */
   get #count(): number {
     const added = new Set(this.#hot.keys());
     for (const prefix of this.#watched.keys()) if (this.isUnconfigured(prefix)) added.add(prefix);
@@ -282,12 +291,12 @@ export class WatchSelection {
       ...this.#watched.keys().filter((prefix) => !this.#refused.has(prefix)),
       ...this.#hot.keys(),
     ]);
-    // Namespaces that are followed now need no request count.
+    // Namespaces that are now followed do not need a request count.
     for (const namespace of this.#asked.keys()) if (this.#prefixes.covers(namespace)) this.#asked.delete(namespace);
   }
 }
 
-/** Decrements a count. Returns whether it reached zero. */
+/** Decrements a count. Returns whether the count reached zero. */
 function less(counts: Map<string, number>, key: string): boolean {
   const left = (counts.get(key) ?? 0) - 1;
   if (left > 0) counts.set(key, left);

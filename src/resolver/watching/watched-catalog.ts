@@ -1,6 +1,6 @@
 /**
- * The entries of the namespaces that a resolver follows: a replica in which every key has only the record that the upstream sent, with its original source
- * node and sequence number. So the queries, watches, names and digests of a node work on it unchanged.
+ * The entries of the namespaces that a resolver follows. They are stored in a replica in which every key has only the record sent by the upstream,
+ * with its original source node and sequence number. A node's queries, watches, names and digests therefore work on this replica unchanged.
  */
 import type { StoredEntry } from "../../catalog/entry/codec.ts";
 import { namespaceCovers } from "../../catalog/entry/names.ts";
@@ -25,43 +25,45 @@ import type { WatchBookmarks } from "./bookmarks.ts";
 
 const NOTHING = new NamespacePrefixes([]);
 /**
- * After servers have been silent for this long in total, a watch begins with a snapshot. A server sends little while it waits for changes that the cursor
- * names, and those changes may be lost permanently.
+ * After servers have been silent for this long in total, a watch begins with a snapshot instead of resuming. A server sends few messages while it
+ * waits for changes that the cursor includes, and those changes may be lost permanently.
  */
 const MAX_SILENT_MS = 30_000;
 
-/** State of one watch of the upstream, for the namespaces below some prefixes. */
+/** State of one upstream watch, for the namespaces below some prefixes. */
 export class UpstreamWatch {
   readonly prefixes: NamespacePrefixes;
-  /** Prefixes that another watch follows. Changes below them are ignored here. */
+  /** Prefixes followed by another watch. This watch ignores changes below these prefixes. */
   except: NamespacePrefixes;
   /** Whether `place` is not updated, because another watch fetches the excluded prefixes again. */
   isFrozen = false;
-  /** Number and size of the entries of the first snapshot so far, by prefix. Complete if the snapshot was counted before. */
+  /** Number and size of the entries received in the first snapshot so far, by prefix. The numbers are complete if the snapshot was counted before. */
   readonly sizes: PrefixSizes;
   /**
-   * Handling of the first snapshot. `kept`: it is stored as it arrives. `counted`: it is not stored, and its size is known at its end. `whole`: its size is
-   * known. `admitted`: its size is known and it is stored, because there is room.
+   * How the first snapshot is handled. `kept` means that it is stored as it arrives. `counted` means that it is not stored and its size is known at
+   * its end. `whole` means that its size is known. `admitted` means that its size is known and it is stored because there is room.
    */
   admission: "kept" | "counted" | "whole" | "admitted" = "kept";
-  /** Whether the first snapshot is complete. Until then the namespaces are unknown, not empty. */
+  /** Whether the first snapshot is complete. Until then, the content of the namespaces is unknown, not empty. */
   isComplete = false;
   /** Number of complete snapshots of all prefixes. */
   snapshotCount = 0;
-  /** The snapshot that is arriving: its namespaces, undefined for all, and the keys that it listed so far. */
+  /** The snapshot that is being received: its namespaces (undefined for all) and the keys that it has listed so far. */
   staged: { readonly namespaces: readonly string[] | undefined; readonly seen: Set<KeyText> } | undefined;
   readonly doubts: UnconfirmedKeys;
   /** The cursor from which the next stream resumes. Undefined for a snapshot. */
   place: UpstreamWatchMessage["place"];
   /** Whether the current upstream issued `place`. */
   isPlaced = false;
-  /** Whether changes after `place` were received that only this upstream will send again. Another upstream must begin with a snapshot. */
+  /**
+   * Whether changes after `place` were received that only this upstream can send again. In this case, another upstream must begin with a snapshot.
+   */
   isAheadOfCheckpoint = false;
-  /** Whether a received change is unknown to the upstream, so that the watch must be opened again with a snapshot. */
+  /** Whether a received change is unknown to the upstream, so that the watch must be reopened with a snapshot. */
   isDoubtful = false;
   /** Whether the entries come from a copy on disk and no upstream has confirmed them yet. */
   isFromDisk = false;
-  /** Time in ms for which silent servers sent nothing but single changes, since a server last sent more. */
+  /** For how long, in ms, silent servers have sent only single changes, since a server last sent other messages. */
   silentMs = 0;
 
   constructor(prefixes: NamespacePrefixes, { except = NOTHING, doubts = new UnconfirmedKeys() } = {}) {
@@ -71,12 +73,12 @@ export class UpstreamWatch {
     this.sizes = new PrefixSizes(prefixes);
   }
 
-  /** Whether arriving entries are only counted. */
+  /** Whether received entries are only counted. */
   get isCounting(): boolean {
     return this.admission === "counted" || this.admission === "whole";
   }
 
-  /** Returns a watch with this state for fewer namespaces. */
+  /** Returns a watch that has this state for fewer namespaces. */
   narrowed(prefixes: NamespacePrefixes): UpstreamWatch {
     const watch = new UpstreamWatch(prefixes, { doubts: this.doubts });
     watch.isComplete = this.isComplete;
@@ -88,27 +90,33 @@ export class UpstreamWatch {
     return watch;
   }
 
-  /** Stops updating the cursor and excludes these prefixes, because another watch fetches them again. Both watches are later joined from this cursor. */
+  /**
+   * Stops updating the cursor and excludes these prefixes, because another watch fetches them again. Both watches are later joined, starting from
+   * this cursor.
+   */
   pause(prefixes: NamespacePrefixes): void {
     this.except = prefixes;
     this.isFrozen = true;
   }
 
-  /** Ends the pause after the other watch ended before its snapshot was complete. The changes that it brought are not covered by the cursor. */
+  /**
+   * Resumes updating the cursor after the other watch ended before its snapshot was complete. The cursor does not cover the changes received by the
+   * other watch.
+   */
   resume(): void {
     this.except = NOTHING;
     this.isFrozen = false;
     this.isAheadOfCheckpoint = true;
   }
 
-  /** Records that the upstream is lost, and with it the changes that only it could send again. */
+  /** Records that the upstream was lost, and with it the changes that only this upstream could send again. */
   lose(): void {
     if (this.isAheadOfCheckpoint) this.place = undefined;
     this.isAheadOfCheckpoint = false;
     this.isPlaced = false;
   }
 
-  /** Prepares for another stream and returns its cursor; empty for a snapshot. */
+  /** Prepares for another stream and returns its cursor, which is empty for a snapshot. */
   move(): string {
     this.staged = undefined;
     this.isDoubtful = false;
@@ -117,20 +125,20 @@ export class UpstreamWatch {
   }
 }
 
-/** Called before each change of a key, with its record as visible until then. */
+/** Called before each change of a key, with the record that is visible before the change. */
 export type OnTouch = (key: KeyText, namespace: string, seen: CatalogRecord | undefined) => void;
 
 /** Receives the changes of the followed entries. */
 export interface WatchedChanges {
   /** Called before an entry is removed. */
   gone(record: CatalogRecord, cause: ChangeCause, time: Time): void;
-  /** Called when the upstream reports the end of a key that is not present. */
+  /** Called when the upstream reports the end of an entry that is not present. */
   ended(key: KeyText, cause: ChangeCause, time: Time): void;
-  /** Called when an entry was stored, even if it was sent again unchanged. */
+  /** Called when an entry was stored, even if it was resent without changes. */
   put(key: KeyText): void;
 }
 
-/** A decoded entry of an upstream. */
+/** A decoded entry from an upstream. */
 export interface DecodedEntry {
   /** A view into the bytes that were read. */
   readonly entry: Uint8Array;
@@ -141,16 +149,16 @@ export interface DecodedEntry {
   readonly load: LoadView | undefined;
 }
 
-/** An entry as its upstream sent it. */
+/** An entry as sent by the upstream. */
 export interface UpstreamEntry {
   readonly bytes: Uint8Array;
-  /** Whether the source node is unreachable, which the bytes do not contain. */
+  /** Whether the source node is unreachable. The bytes do not contain this state. */
   readonly isOrphaned: boolean;
 }
 
-/** Receives everything that the upstream sent, whether it changed anything or not. */
+/** Receives all data sent by the upstream, regardless of whether it caused a change. */
 export interface WatchedNews {
-  /** Called with the present entry of a key, or undefined if there is none. */
+  /** Called with the current entry of a key, or undefined if there is no entry. */
   told(key: KeyText, entry: UpstreamEntry | undefined): void;
   /** Called with all keys of some namespaces. */
   listed(isIn: (namespace: string) => boolean, keys: ReadonlySet<KeyText>): void;
@@ -183,10 +191,10 @@ export class WatchedCatalog {
     return recordCount - tombstoneCount;
   }
 
-  /** Applies a message of a watch. Throws `invalid_argument` for a malformed message; changes before the malformed part stay applied. */
+  /** Applies a watch message. Throws `invalid_argument` for a malformed message. Changes before the malformed part remain applied. */
   hear(watch: UpstreamWatch, message: UpstreamWatchMessage, time: Time): void {
     const { snapshot, deltas, replaces, place, ageMs } = message;
-    // Single changes do not end the silence, because a server that waits for the changes named by the cursor still sends others.
+    // Single changes do not end the silence, because a server that waits for changes included in the cursor still sends other changes.
     if (snapshot !== SNAPSHOT.NONE || ageMs !== undefined) watch.silentMs = 0;
     if (snapshot === SNAPSHOT.BEGIN) {
       watch.staged = { namespaces: replaces.length === 0 ? undefined : replaces, seen: new Set() };
@@ -200,7 +208,7 @@ export class WatchedCatalog {
     }
     if (snapshot === SNAPSHOT.END) this.#end(watch, time);
     if (watch.staged !== undefined || watch.isFrozen) return;
-    // No earlier change is missing, even when an upstream resolver sends no cursor.
+    // No earlier change is missing, even when an upstream resolver does not send a cursor.
     if (ageMs !== undefined && !watch.doubts.hasUnconfirmed) watch.isFromDisk = false;
     if (place === undefined) return;
     if (watch.doubts.hasUnconfirmed) {
@@ -216,7 +224,7 @@ export class WatchedCatalog {
     this.#options.bookmarks.note(place.cursor);
   }
 
-  /** Decodes an entry of an upstream. Throws `invalid_argument` for a malformed entry. */
+  /** Decodes an entry from an upstream. Throws `invalid_argument` for a malformed entry. */
   read(shown: Uint8Array): DecodedEntry {
     const { stamper } = this.#options;
     const { storedBytes, isOrphaned, load } = stamper.isSealed === true ? asSealed(shown) : readShown(shown);
@@ -226,7 +234,7 @@ export class WatchedCatalog {
     return { entry, stamped, isOrphaned, load };
   }
 
-  /** Removes the entries below `followed` that are not below `kept`. Bookmarks are forgotten, because missing entries must not look absent. */
+  /** Removes the entries below `followed` that are not below `kept`. Bookmarks are discarded, because removed entries must not look absent. */
   drop(followed: NamespacePrefixes, kept: NamespacePrefixes, time: Time): void {
     const { replica, bookmarks } = this.#options;
     for (const stored of this.#entries((namespace) => followed.covers(namespace) && !kept.covers(namespace))) {
@@ -237,7 +245,7 @@ export class WatchedCatalog {
     bookmarks.clear();
   }
 
-  /** Returns the number and size of the entries in these namespaces. Cost: all entries. */
+  /** Returns the number and size of the entries in these namespaces. The cost is proportional to the number of all entries. */
   sizeOf(isIn: (namespace: string) => boolean): CacheWeight {
     const known = new Map<string, boolean>();
     const entries = this.#entries((namespace) => {
@@ -248,7 +256,7 @@ export class WatchedCatalog {
     return { entries: entries.length, bytes: entries.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) };
   }
 
-  /** Removes the entries of these keys without notifying readers, which have not seen them. */
+  /** Removes the entries with these keys without notifying readers, because readers have not seen these entries. */
   forget(keys: ReadonlySet<string>, time: Time): void {
     for (const stored of this.#entries(() => true)) {
       if (!keys.has(stored.key)) continue;
@@ -340,9 +348,9 @@ export class WatchedCatalog {
     watch.isComplete = true;
   }
 
-  /** Returns the entries of these namespaces, including those that owners' rules hide. Cost: all entries. */
+  /** Returns the entries of these namespaces, including those that owners' rules hide. The cost is proportional to the number of all entries. */
   #entries(isIn: (namespace: string) => boolean): readonly StoredRecord[] {
-    // A record that was sent again under the same number is in the log several times.
+    // A record that was resent with the same number is in the log several times.
     const entries = new Set<StoredRecord>();
     for (const { log } of this.#options.replica.origins.values())
       log.forEachSince(0, (stored) => {
@@ -352,7 +360,7 @@ export class WatchedCatalog {
     return [...entries];
   }
 
-  /** Builds the numbers and stamps of a record. A signed record is stamped with its version. */
+  /** Returns the numbers and stamps of a record. A signed record is stamped with its version. */
   #head(seq: number, scope: StoredRecord["scope"], { wallMs }: Time, version = this.#hlc.stamp(wallMs)) {
     return { seq, hlc: version, firstSeq: seq, filterSeq: seq, reach: scope, principal: "", unregisteredHlc: undefined };
   }
@@ -371,14 +379,14 @@ const NONE: CacheWeight = { entries: 0, bytes: 0 };
 class PrefixSizes {
   readonly #prefixes: readonly string[];
   readonly #byPrefix = new Map<string, { entries: number; bytes: number }>();
-  /** The namespace counted last, cached because a snapshot lists one namespace after the other. */
+  /** The namespace that was counted last, cached because a snapshot lists namespaces one after another. */
   #last = { namespace: "", prefix: "" };
 
   constructor({ list }: NamespacePrefixes) {
     this.#prefixes = list;
   }
 
-  /** Counts an entry of a namespace below one of the prefixes. HOT: runs per entry of a first snapshot. */
+  /** Counts an entry in a namespace below one of the prefixes. HOT: runs per entry of a first snapshot. */
   add(namespace: string, bytes: number): void {
     if (this.#last.namespace !== namespace || this.#byPrefix.size === 0)
       this.#last = { namespace, prefix: this.#prefixes.find((prefix) => namespaceCovers(prefix, namespace)) ?? "" };

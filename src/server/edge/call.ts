@@ -1,4 +1,4 @@
-/** A request of the HTTP edge while Connect processes it, and the conversion of statuses and errors to and from Connect's. */
+/** A request to the HTTP edge while Connect processes it, and the conversion of statuses and errors to and from Connect. */
 import { type DescMessage, fromBinary, type Message } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -21,33 +21,33 @@ export interface BodyBudget {
 export interface EdgeArrival extends CallArrival {
   readonly transport: "http1" | "h2";
   readonly encoding: "json" | "proto";
-  /** Set when a method is called. GET routes have no client deadline. */
+  /** Set when a method is called. GET routes do not have a client deadline. */
   timeoutMs: number | undefined;
-  /** The client's request id, or an id generated on arrival, so that every kind of response includes it. `header` returns it too. */
+  /** The client's request id, or an id generated on arrival, which every kind of response includes. `header` also returns this id. */
   readonly requestId: string;
   readonly budget: BodyBudget;
-  /** Counters of the HTTP/2 connection of the request: received bytes and unread bytes. Undefined over HTTP/1.1. */
+  /** Counters of the request's HTTP/2 connection: received bytes and unread bytes. Undefined over HTTP/1.1. */
   readonly meter: { usefulBytes: number; pendingBytes: number } | undefined;
   /** Responses that clients have not read yet, across all connections. */
   readonly unread: UnreadAnswers;
   /** Requests of the connection that have not fully arrived. */
   readonly arriving: Set<PendingRequest> | undefined;
-  /** The connection. The cost of inflating is charged to it. */
+  /** The connection, to which the cost of inflating is charged. */
   readonly owner: object;
 }
 
 export const TOO_MANY_UNFINISHED = "too many incomplete requests are buffered on this server; retry later";
 
 /**
- * Small chunks are joined into pieces of this many bytes, or of this many chunks: the time that Connect needs to join pieces grows with the
- * square of their number.
+ * Small chunks are joined into pieces of this many bytes or chunks, because the time that Connect needs to join pieces grows with the square of their
+ * number.
  */
 const PIECE_BYTES = 16_384;
 const PIECE_CHUNKS = 1_024;
-/** This many chunks of one message of a stream are passed on as they arrive. Later chunks are joined, like the chunks of a unary call. */
+/** For a stream message, this many chunks are passed on as they arrive. Later chunks are joined, like the chunks of a unary call. */
 const ALONE_CHUNKS = 64;
 
-/** The properties of a method that a call needs. */
+/** The method properties that a call needs. */
 type CalledMethod = Pick<MethodChain, "judgeHeaders" | "requestFault">;
 
 export class EdgeCall {
@@ -63,7 +63,7 @@ export class EdgeCall {
   #heldBytes = 0;
   #inflation: { release(): void } | undefined;
   readonly #method: CalledMethod;
-  /** The messages of a body that are not compressed. Compressed messages are checked when they are inflated. */
+  /** The uncompressed messages of a body. Compressed messages are checked when they are inflated. */
   readonly #messages: MessagesOfBody | undefined;
   /**
    * The first JSON message, in which an error can be located. It is dropped on admission, because Connect admits a call after reading a
@@ -81,12 +81,12 @@ export class EdgeCall {
     if (isEnveloped || isPlain(header("content-encoding"))) this.#messages = new MessagesOfBody(isEnveloped);
   }
 
-  /** Whether the call has reached the chain. Earlier errors are Connect's own, from reading the request. */
+  /** Whether the call reached the chain. Earlier errors are Connect's own, from reading the request. */
   get isAdmitted(): boolean {
     return this.#isAdmitted;
   }
 
-  /** Returns the error if the headers alone are a reason to reject the call. No part of the body has been read at this point. */
+  /** Returns an error if the call can be rejected because of its headers alone. No part of the body has been read at this point. */
   judgeHeaders(): ReturnType<CalledMethod["judgeHeaders"]> {
     return this.#method.judgeHeaders(this.arrival);
   }
@@ -98,9 +98,8 @@ export class EdgeCall {
   }
 
   /**
-   * Yields the body as it arrives, counted against the budget of all requests until `release`. The chunks of a unary call, and of a long
-   * message of a stream, are joined into larger pieces. Each message is checked before its last piece is passed on. The reader of the body
-   * limits its size.
+   * Yields the body as it arrives. The bytes are counted against the budget of all requests until `release`. The chunks of a unary call or of a long
+   * stream message are joined into larger pieces. Each message is checked before its last piece is passed on. The reader of the body limits its size.
    */
   async *tapped(body: AsyncIterable<Uint8Array>, isUnary: boolean): AsyncGenerator<Uint8Array> {
     const { transport, budget, meter } = this.arrival;
@@ -140,15 +139,15 @@ export class EdgeCall {
       const piece = isUnary ? see(joined(waiting)) : joined(waiting);
       if (fault === undefined) yield piece;
     }
-    // Connect decodes a message without an envelope only at its end.
+    // Connect decodes a message without an envelope only when the body is complete.
     const alone = this.#messages?.atEnd();
     if (alone !== undefined) fault ??= this.#faultOf(alone);
-    // Over HTTP/1.1 the error is thrown only after the whole body: the rest of a rejected request would be read as the next request of the
-    // connection.
+    // Over HTTP/1.1, the error is thrown only after the whole body was read. Otherwise, the rest of a rejected request would be read as the
+    // connection's next request.
     if (fault !== undefined) throw unparsed(fault);
   }
 
-  /** Checks an inflated message. Returns `invalid_argument` if decoding it would take too long. */
+  /** Checks an inflated message. Returns `invalid_argument` if decoding the message would take too long. */
   look(bytes: Uint8Array): ConnectError | undefined {
     const fault = this.#faultOf(bytes);
     return fault === undefined ? undefined : unparsed(fault);
@@ -166,7 +165,7 @@ export class EdgeCall {
     this.#inflation = inflation;
   }
 
-  /** Releases the bytes of the body, which have become a message or are discarded. */
+  /** Releases the bytes of the body, which were decoded into a message or are discarded. */
   release(): void {
     this.arrival.budget.usedBytes -= this.#heldBytes;
     this.#heldBytes = 0;
@@ -188,12 +187,12 @@ export function unparsed(fault: WaymarkError): ConnectError {
   return new ConnectError(fault.message, Code.InvalidArgument, undefined, undefined, fault);
 }
 
-/** Returns the message of a handler's response. Encoded bytes are decoded again, because Connect encodes messages itself. */
+/** Returns the message of a handler's response. Encoded responses are decoded again, because Connect encodes messages itself. */
 export function decodedAnswer(desc: DescMessage, answer: Message | Uint8Array): Message {
   return answer instanceof Uint8Array ? fromBinary(desc, answer) : answer;
 }
 
-/** Converts a status to Connect's error, with `Retry-After` if a retry helps. */
+/** Converts a status to a Connect error, with `Retry-After` if a retry may succeed. */
 export function connectError(status: RpcStatus): ConnectError {
   // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- both enums have gRPC's numbers.
   const error = new ConnectError(status.message, status.code, undefined, [...status.details]);
@@ -202,7 +201,7 @@ export function connectError(status: RpcStatus): ConnectError {
   return error;
 }
 
-/** Returns the value of `Retry-After` in whole seconds, at least 1. Undefined when a retry does not help. */
+/** Returns the value of `Retry-After` in whole seconds (at least 1). Returns undefined when a retry cannot succeed. */
 export function retryAfterSeconds(status: RpcStatus): number | undefined {
   for (const { desc, value } of status.details) {
     if (desc !== RetryInfoSchema) continue;
@@ -213,14 +212,14 @@ export function retryAfterSeconds(status: RpcStatus): number | undefined {
   return undefined;
 }
 
-/** Rewrites an error message from Connect in the terms of this API. */
+/** Rewrites an error message from Connect, using the terms of this API. */
 function apiMessage(text: string): string {
   const [, sizeBytes, maxBytes] = /^message size (\d+) is larger than configured readMaxBytes (\d+)$/.exec(text) ?? [];
   if (maxBytes !== undefined) return `message too large: it has ${sizeBytes} bytes, and the limit is ${maxBytes}`;
   return text.replace(/^protocol error: /, "").replace(/^parse binary: /, "invalid protobuf: ");
 }
 
-/** Returns the error for bytes of a request that Connect could not read. */
+/** Returns the error for request bytes that Connect could not read. */
 export function readingRefusal(error: ConnectError): WaymarkError {
   const { code, rawMessage, cause } = error;
   if (cause instanceof WaymarkError) return cause;

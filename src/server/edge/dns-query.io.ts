@@ -1,6 +1,6 @@
 /**
- * DNS over HTTP (RFC 8484): reads the DNS message of a request, with limits, and makes the HTTP response from the DNS response. DNS errors
- * are inside responses with status 200.
+ * DNS over HTTP (RFC 8484): reads the DNS message in a request, with limits, and converts the DNS response into an HTTP response. DNS errors are
+ * inside responses with status 200.
  */
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -14,7 +14,7 @@ import type { EdgeRequest } from "./sockets.io.ts";
 
 export const DNS_PATH = "/dns-query";
 const MEDIA_TYPE = "application/dns-message";
-/** The same limit as over TCP. A question with options needs a fraction of it. */
+/** Maximum size of a message, the same as over TCP. A question with options needs a fraction of this size. */
 const MAX_QUERY_BYTES = 4096;
 const MAX_QUERY_CHARS = Math.ceil((MAX_QUERY_BYTES * 4) / 3);
 const BASE64URL = /^[\w-]+$/;
@@ -22,11 +22,11 @@ const STATUS = { TOO_LARGE: 413, URI_TOO_LONG: 414, MEDIA_TYPE: 415 } as const;
 
 export interface DnsMessage {
   readonly bytes: Uint8Array;
-  /** Seconds for which the client may cache the response. Undefined: it must not be cached. */
+  /** Number of seconds for which the client may cache the response. Undefined if the response must not be cached. */
   readonly freshSeconds: number | undefined;
 }
 
-/** Answers DNS messages. Returns undefined if the message is not a question, or if no more questions are answered. */
+/** Answers DNS messages. Returns undefined if the message is not a question, or if the server no longer answers questions. */
 export interface DnsMessages {
   answer(query: Uint8Array, caller: Caller): DnsMessage | Promise<DnsMessage | undefined> | undefined;
 }
@@ -43,7 +43,7 @@ export async function answerDnsQuery(
   const call = { requestId: arrival.requestId, service: "http", method: DNS_PATH };
   try {
     if (chain.isDraining) throw draining();
-    // The DNS server itself rejects callers that need a credential, because their address may select a view.
+    // The DNS server itself rejects callers that need a credential, because an address may select a view that does not need one.
     const caller = await chain.identify(arrival, call, true);
     chain.ports.limit?.(caller, "read", chain.ports.now().monoMs);
     const query = method === "POST" ? await bodyOf(request, arrival) : parameterOf(request.url ?? "");
@@ -90,7 +90,7 @@ async function bodyOf(request: EdgeRequest, { header, budget, meter }: EdgeArriv
   const pieces: Uint8Array[] = [];
   let sizeBytes = 0;
   try {
-    // The connection must stay open for the response when the rest of the body is not read.
+    // The connection must remain open for the response if the rest of the body is not read.
     const chunks: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false });
     for await (const chunk of chunks) {
       sizeBytes += chunk.length;

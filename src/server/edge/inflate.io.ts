@@ -1,4 +1,4 @@
-/** gzip for Connect: inflates requests within the budget of all listeners, and charges the cost to the connection of the call. */
+/** gzip for Connect: inflates requests within the budget shared by all listeners, and charges the cost to the call's connection. */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
@@ -9,12 +9,14 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { EdgeCall } from "./call.ts";
 
 /**
- * This store provides the call, because Connect does not pass it to a compression. Only requests that may be compressed run inside the
- * store.
+ * This store provides the call, because Connect does not pass the call to a compression. Only requests that may be compressed run inside the store.
  */
 const inflating = new AsyncLocalStorage<EdgeCall>();
 
-/** Runs `serve`. While it runs, messages are inflated for this call. The query of a GET declares whether it is compressed. */
+/**
+ * Runs `serve`. Messages that are inflated while the function runs are charged to this call. The query string of a GET declares whether it is
+ * compressed.
+ */
 export function withInflation<T>(call: EdgeCall, isGet: boolean, serve: () => T): T {
   const { header } = call.arrival;
   return !isGet &&
@@ -49,7 +51,7 @@ export function gzipWithin(inflater: Inflater): Compression {
   };
 }
 
-/** Wraps an error for Connect. `readingRefusal` unwraps it again. */
+/** Wraps an error so that Connect passes it on. `readingRefusal` unwraps the error. */
 function connectErrorOf(error: WaymarkError): ConnectError {
   const code = error.reason === "quota_exceeded" ? Code.ResourceExhausted : Code.InvalidArgument;
   return new ConnectError(error.message, code, undefined, undefined, error);

@@ -1,4 +1,4 @@
-/** The HTTP edge: Connect, gRPC-Web and gRPC for the services, and the GET routes, over HTTP/1.1 and HTTP/2 on one port. */
+/** The HTTP edge: serves the services (Connect, gRPC-Web and gRPC) and the GET routes over HTTP/1.1 and HTTP/2 on one port. */
 import { once } from "node:events";
 import { ServerResponse } from "node:http";
 import { constants, Http2ServerRequest, type ServerHttp2Stream } from "node:http2";
@@ -40,12 +40,12 @@ export interface EdgeListenerOptions extends ListeningPort {
   readonly tls?: ListenerTlsFiles | undefined;
   readonly limits: EdgeLimits;
   readonly log: Pick<Log, "info" | "warn">;
-  /** The allowed hosts and web pages. Default: loopback names, and no page of another origin. */
+  /** The allowed hosts and web pages. Defaults to loopback names, without pages from other origins. */
   readonly web?: Partial<WebRules> | undefined;
-  /** Shared by all listeners of a node. Default: a new inflater. */
+  /** Shared by all listeners of a node. Defaults to a new inflater. */
   readonly inflater?: Inflater | undefined;
   readonly registry?: Registry | undefined;
-  /** Answers DNS over HTTP. Absent: the path does not exist. */
+  /** Answers DNS over HTTP. If absent, the path does not exist. */
   readonly dnsMessages?: DnsMessages | undefined;
 }
 
@@ -56,7 +56,7 @@ type DispatcherOptions = Pick<
 > &
   Pick<EdgeSocketEvents, "onCut">;
 
-/** Binds the port and serves. If it cannot bind, rejects with a message that names host:port. */
+/** Binds the port and serves. If it cannot bind, rejects with a message that includes host:port. */
 export async function startEdgeListener(options: EdgeListenerOptions): Promise<EdgeListener> {
   const { limits, log } = options;
   const refused = (reason: Parameters<EdgeSocketEvents["onCut"]>[0] | "limit" | "handshake") =>
@@ -102,8 +102,8 @@ export class EdgeListener {
   }
 
   /**
-   * Waits up to `deadlineMs` for the requests that are open now, then closes the remaining ones. New requests are still answered, so that
-   * health checks succeed until the end.
+   * Waits up to `deadlineMs` for the currently open requests, then closes the remaining requests. New requests are still answered, so that health
+   * checks succeed until the end.
    */
   async drain(deadlineMs: number): Promise<void> {
     const open = this.#dispatcher.drain();
@@ -139,12 +139,12 @@ const IDLE_CHECK_MS = 20;
 /** Interval between checks of unread responses, in ms. */
 const UNREAD_CHECK_MS = 250;
 
-/** Minimum size for compression of a response. Connect has the same limit. */
+/** Minimum size for compression of a response. Connect uses the same minimum. */
 const MIN_GZIP_BYTES = 1_024;
 
 const UNREAD_CODING = "unsupported transfer-encoding: use chunked, and declare compression in content-encoding";
 
-/** Answers every request. No request can end the process. */
+/** Answers every request. A request must never end the process. */
 export class EdgeDispatcher {
   #isStopping = false;
   readonly #open = new Set<EdgeResponse>();
@@ -180,7 +180,7 @@ export class EdgeDispatcher {
     });
   }
 
-  /** Ends HTTP/1.1 connections with their responses from now on. Returns the open requests. */
+  /** From now on, ends HTTP/1.1 connections after their current response. Returns the open requests. */
   drain(): readonly EdgeResponse[] {
     this.#isStopping = true;
     return [...this.#open];
@@ -192,7 +192,7 @@ export class EdgeDispatcher {
   }
 
   take(request: EdgeRequest, response: EdgeResponse, on: { transport: "http1" | "h2"; connection: GuardedConnection | undefined }): void {
-    request.on("error", () => {}); // The client disconnected; the "close" event that follows is handled.
+    request.on("error", () => {}); // The client disconnected. The subsequent "close" event is handled.
     response.on("error", () => {});
     readAbsoluteForm(request);
     if (request instanceof Http2ServerRequest) {
@@ -223,7 +223,7 @@ export class EdgeDispatcher {
       owner,
     };
     this.#answer(request, response, arrival).catch((thrown: unknown) => {
-      // Usually the client has disconnected, which is not an error. A bug is reported with its stack.
+      // Usually, the client has disconnected, which is not an error. A bug is reported with its stack trace.
       if (!isClosed(response)) chain.ports.onBug(thrown, { requestId, service: "http", method: request.method ?? "" });
       response.destroy();
     });
@@ -251,7 +251,7 @@ export class EdgeDispatcher {
     const piece = length === undefined ? undefined : await bodyInOnePiece(request, length);
     if (piece !== undefined && plain !== undefined) return this.#answerPlain(response, { plain, piece, arrival });
     response.once("close", () => call.release());
-    request.once("error", () => call.release()); // A response that never had its turn emits no "close".
+    request.once("error", () => call.release()); // A queued response that was never started does not emit "close".
     const isUnary = handler.method.methodKind === "unary";
     const incoming = universalRequest(request, response);
     const answer = await withInflation(call, request.method === "GET", () =>
@@ -281,7 +281,7 @@ export class EdgeDispatcher {
   }
 
   /**
-   * Answers preflight requests and requests that the rules for hosts and origins reject, before anything else of the request is processed.
+   * Answers preflight requests and rejects requests that violate the rules for hosts and origins, before any other part of the request is processed.
    */
   #refusedByBrowserRules(
     request: EdgeRequest,
@@ -308,7 +308,7 @@ export class EdgeDispatcher {
     }
     const isPreflight = request.method === "OPTIONS" && header("access-control-request-method") !== undefined;
     const cors = isPreflight ? this.#browserRules.preflightHeaders(origin) : this.#browserRules.corsHeaders(origin);
-    // Set even if this page cannot read the response: a cache must not return it to a page that can.
+    // This header is set even if the page cannot read the response, because a cache must not return the same response to a page that can.
     if (this.#browserRules.variesByOrigin) response.setHeader("vary", "origin");
     if (cors === undefined) return undefined;
     for (const [name, value] of Object.entries(cors)) response.setHeader(name, value);
@@ -335,7 +335,7 @@ export class EdgeDispatcher {
 
 /**
  * Called when the response has been sent. If the client is still sending its request, closes the stream, because the rest is not needed
- * (RFC 9113, section 8.1). Node sends the trailers in a setImmediate callback. If the stream closed before that, they would be lost.
+ * (RFC 9113, section 8.1). Node sends the trailers in a setImmediate callback. If the stream closed before that, the trailers would be lost.
  */
 function endRequest(stream: ServerHttp2Stream, connection: GuardedConnection | undefined): void {
   if (stream.readableEnded) return;
@@ -386,8 +386,8 @@ function queryOf(target: string): URLSearchParams {
 }
 
 /**
- * Returns the error in the query of a GET. Connect would report it as an internal error, or as a wrong content type, which a GET does not
- * have.
+ * Returns the error in the query string of a GET. Connect would report such an error as an internal error, or as a wrong content type, although a GET
+ * has no content type.
  */
 function queryFault(target: string): WaymarkError | undefined {
   const query = queryOf(target);
@@ -408,8 +408,8 @@ function queryFault(target: string): WaymarkError | undefined {
 }
 
 /**
- * Returns the response to a wrong method, media type or HTTP version. Connect answers these with a status alone; this response also names
- * the accepted values.
+ * Returns the response to a wrong method, media type or HTTP version. Connect answers with only a status. This response also lists the accepted
+ * values.
  */
 function plainRefusal(answer: UniversalServerResponse, handler: UniversalHandler, request: EdgeRequest): RouteResponse | undefined {
   switch (answer.status) {
@@ -427,7 +427,7 @@ function plainRefusal(answer: UniversalServerResponse, handler: UniversalHandler
   }
 }
 
-/** Names the received and the accepted media types. In the Connect protocol, unary calls and streams have different types. */
+/** Returns a message with the received and the accepted media types. In the Connect protocol, unary calls and streams have different media types. */
 function mediaTypeFault({ method }: UniversalHandler, contentType = ""): WaymarkError {
   const is = contentType === "" ? "is missing" : `is ${quoted(contentType)}`;
   const accepted =

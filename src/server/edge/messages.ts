@@ -1,24 +1,24 @@
-/** Splits a body into its messages, and returns each when it is complete. Messages are views of the body's pieces where possible. */
+/** Splits a body into its messages and returns each message when it is complete. Where possible, messages are views of the body's pieces. */
 import { apart, PREFIX_BYTES, sizeIn } from "../../grpc/wire/message-reader.ts";
 
 /** The compression flag in the envelope of a message. */
 const COMPRESSED = 1;
 
 export class MessagesOfBody {
-  /** Bytes that are not a complete message yet. */
+  /** Bytes that do not form a complete message yet. */
   #pieces: Uint8Array[] = [];
   #heldBytes = 0;
-  /** Number of bytes after which the next message or its size is known. A body without envelopes is complete only when the request ends. */
+  /** Number of bytes needed to know the next message or its size. A body without envelopes is complete only when the request ends. */
   #wantedBytes: number;
-  /** Number of complete messages in envelopes so far. */
+  /** Number of complete enveloped messages so far. */
   endedCount = 0;
 
-  /** `isEnveloped`: a flag byte and a length precede each message. */
+  /** `isEnveloped` means that a flag byte and a length precede each message. */
   constructor(isEnveloped: boolean) {
     this.#wantedBytes = isEnveloped ? PREFIX_BYTES : Number.POSITIVE_INFINITY;
   }
 
-  /** Adds a piece. Returns the messages that end in it, without compressed ones. */
+  /** Adds a piece. Returns the messages that end in this piece, except compressed messages. */
   add(piece: Uint8Array): readonly Uint8Array[] {
     this.#pieces.push(piece);
     this.#heldBytes += piece.length;
@@ -35,7 +35,7 @@ export class MessagesOfBody {
     return messages;
   }
 
-  /** Called at the end of the body. Returns the message of a body without envelopes. */
+  /** Must be called at the end of the body. Returns the message if the body has no envelopes. */
   atEnd(): Uint8Array | undefined {
     return this.#wantedBytes === Number.POSITIVE_INFINITY ? joined(this.#pieces.splice(0)) : undefined;
   }

@@ -1,6 +1,6 @@
 /**
- * Unary JSON calls in the form that nearly every client uses: one POST with a short body that arrives in one piece, and without unusual
- * headers. They are answered without Connect, which would need most of their time. Connect answers all other calls.
+ * Unary JSON calls in the form that nearly every client uses: one POST without unusual headers, with a short body that arrives in one piece. These
+ * calls are answered without Connect, which would take up most of their time. Connect answers all other calls.
  */
 import { fromJsonString, type JsonReadOptions, type JsonWriteOptions, type Message, toJsonString } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -14,7 +14,7 @@ import type { RpcStatus } from "../status.ts";
 import { type BodyBudget, connectError, decodedAnswer, type EdgeArrival, readingRefusal, TOO_MANY_UNFINISHED } from "./call.ts";
 import type { EdgeRequest } from "./sockets.io.ts";
 
-/** Maximum size of a body that is read here. For longer bodies the cost of Connect matters less. */
+/** Maximum size of a body that is read without Connect. For longer bodies, the cost of Connect matters less. */
 const MAX_BODY_BYTES = 16_384;
 const JSON_TYPE = /^application\/json(?:; ?charset=utf-8)?$/i;
 const LENGTH = /^[1-9]\d{0,5}$/;
@@ -28,13 +28,13 @@ type JsonOptions = Partial<JsonReadOptions & JsonWriteOptions>;
 export interface PlainAnswer {
   readonly status: number;
   readonly headers: Iterable<readonly [string, string]>;
-  /** JSON. Each character represents one byte of the UTF-8 encoding. */
+  /** JSON. Each character in this string represents one byte of the UTF-8 encoding. */
   readonly text: string;
 }
 
 /**
- * Returns the complete body of a request of `sizeBytes`, if its first piece is the complete body. Otherwise returns undefined, and the body
- * can be read as if this function had not been called.
+ * Returns the complete body of a request of `sizeBytes`, if its first piece is the complete body. Otherwise returns undefined. The body can then be
+ * read as if this function had not been called.
  */
 export function bodyInOnePiece(request: EdgeRequest, sizeBytes: number): Promise<Uint8Array | undefined> {
   return new Promise((resolve) => {
@@ -70,7 +70,7 @@ export class PlainMethod {
     this.#textOf = jsonTextOf(chain.desc.output);
   }
 
-  /** Returns the length of a request's body. Undefined when the method or the headers require that Connect answers the request. */
+  /** Returns the length of a request's body. Returns undefined when the method or the headers require that Connect answer the request. */
   lengthOf(httpMethod: string, header: HeaderReader): number | undefined {
     if (httpMethod !== "POST" || !JSON_TYPE.test(header("content-type") ?? "") || header("content-encoding") !== undefined)
       return undefined;
@@ -80,7 +80,7 @@ export class PlainMethod {
     return timeout === undefined || TIMEOUT.test(timeout) ? Number(length) : undefined;
   }
 
-  /** Answers the request in a body. Calls `done` once. */
+  /** Answers the request contained in a body. Calls `done` once. */
   answer(body: Uint8Array, arrival: EdgeArrival, done: (answer: PlainAnswer) => void): void {
     const { header, meter, budget } = arrival;
     const timeout = header("connect-timeout-ms");

@@ -1,4 +1,4 @@
-/** Converts a request of the HTTP edge to the form of Connect's handlers, and checks its host. */
+/** Converts an HTTP edge request to the form that Connect's handlers expect, and checks its host. */
 import type { IncomingHttpHeaders } from "node:http";
 import { Http2ServerRequest } from "node:http2";
 import type { UniversalServerRequest } from "@connectrpc/connect/protocol";
@@ -13,12 +13,12 @@ export function authorityOf(request: EdgeRequest): string | undefined {
 }
 
 /**
- * An absolute HTTP URL without user information, which HTTP/1.1 allows as a request target. User information in it is an error (RFC 9110,
+ * An absolute HTTP URL without user information, which HTTP/1.1 allows as a request target. User information in the URL is an error (RFC 9110,
  * section 4.2.4).
  */
 const ABSOLUTE_FORM = /^https?:\/\/(?<authority>[^/?#@]+)(?<target>[/?][^]*)?$/i;
 
-/** Replaces an absolute URL as a request target by its path, and the Host header by the host of the URL (RFC 9112, section 3.2.2). */
+/** If the request target is an absolute URL, replaces it with its path and replaces the Host header with the URL's host (RFC 9112, section 3.2.2). */
 export function readAbsoluteForm(request: EdgeRequest): void {
   if (request instanceof Http2ServerRequest || request.url === undefined || request.url.startsWith("/")) return;
   const { authority, target = "/" } = ABSOLUTE_FORM.exec(request.url)?.groups ?? {};
@@ -28,8 +28,8 @@ export function readAbsoluteForm(request: EdgeRequest): void {
 }
 
 /**
- * Rejects a request with two Host lines (RFC 9112 §3.2), because a proxy in front may have used the other one. Node silently uses the
- * first.
+ * Rejects a request with two Host headers (RFC 9112 §3.2), because a proxy in front may have used the other header. Node silently uses the first
+ * header.
  */
 export function twoHostsFault({ rawHeaders }: EdgeRequest): WaymarkError | undefined {
   let count = 0;
@@ -37,12 +37,12 @@ export function twoHostsFault({ rawHeaders }: EdgeRequest): WaymarkError | undef
   return count > 1 ? invalid("host", `is given ${count} times: send one Host header`) : undefined;
 }
 
-/** The last valid authority: nearly all requests to a node have the same one. */
+/** The last valid authority, which is cached because nearly all requests to a node have the same authority. */
 let lastRight = "";
 
 /**
- * Returns the error for an authority with which Connect cannot build a URL. Connect appends the path of a method to the authority, and
- * throws if the result is not a URL.
+ * Returns an error if Connect cannot build a URL with this authority. Connect appends a method's path to the authority and throws if the result is
+ * not a URL.
  */
 export function urlFault(request: EdgeRequest): WaymarkError | undefined {
   const authority = (request instanceof Http2ServerRequest ? request.authority : request.headers.host) ?? "";
@@ -53,12 +53,12 @@ export function urlFault(request: EdgeRequest): WaymarkError | undefined {
   return undefined;
 }
 
-/** One shared error for all calls, because no client receives it. */
+/** One error is shared by all calls, because no client receives it. */
 const CLIENT_GONE = new Error("the client disconnected");
 
 /**
- * Converts a request for Connect's handlers. HOT: once per call. Connect's own conversion of Node's requests creates an error with a stack
- * even for each successful call: a tenth of the cost of the call.
+ * Converts a request for Connect's handlers. HOT: runs once per call. Connect's own conversion of Node's requests creates an error with a stack trace
+ * even for each successful call, which is a tenth of the call's cost.
  */
 export function universalRequest(request: EdgeRequest, response: EdgeResponse): UniversalServerRequest {
   const gone = new AbortController();
@@ -70,23 +70,23 @@ export function universalRequest(request: EdgeRequest, response: EdgeResponse): 
     method: request.method ?? "",
     url: new URL(request.url ?? "", `http://${authorityOf(request) ?? ""}`).href,
     header: webHeaders(request.headers),
-    // Connect stops reading a body that it rejects. The connection must stay open for the response.
+    // Connect stops reading a body that it rejects. The connection must remain open for the response.
     body: request.iterator({ destroyOnReturn: false }),
     signal: gone.signal,
   };
 }
 
-/** Quotes and shortens text of a client for use in a message. */
+/** Quotes and shortens text from a client for use in a message. */
 export function quoted(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }
 
-/** Returns the headers without the pseudo-headers of HTTP/2. */
+/** Returns the headers without HTTP/2 pseudo-headers. */
 function webHeaders(headers: IncomingHttpHeaders): Headers {
   const made = new Headers();
   for (const [name, value] of Object.entries(headers)) {
     if (value === undefined || name.startsWith(":")) continue;
-    // Node keeps the values of Set-Cookie separate. It is a response header, but clients may send it.
+    // Node keeps the values of Set-Cookie separate. Set-Cookie is a response header, but clients may send it.
     for (const one of Array.isArray(value) ? value : [value]) made.append(name, one);
   }
   return made;

@@ -1,6 +1,6 @@
 /**
- * The services as Connect handlers (Connect, gRPC-Web and gRPC, JSON and binary), with the same chain as the gRPC listener. It opens no
- * socket: `listener.io.ts` passes the requests.
+ * The services as Connect handlers (Connect, gRPC-Web and gRPC, JSON and binary), with the same chain as the gRPC listener. This file does not open a
+ * socket. `listener.io.ts` passes the requests to it.
  */
 import type { Message, Registry } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
@@ -31,13 +31,13 @@ export interface EdgeRpcOptions {
   /** Maximum size of a message, before and after inflation. */
   readonly maxMessageBytes: number;
   readonly compression: readonly Compression[];
-  /** Types that a `google.protobuf.Any` may contain in JSON. The services of this project have no such field. */
+  /** Types that a `google.protobuf.Any` may contain in JSON. Waymark's services have no such field. */
   readonly registry?: Registry | undefined;
 }
 
 const CALL = createContextKey<EdgeCall | undefined>(undefined);
 
-/** An rpc of the edge. */
+/** An rpc served by the edge. */
 export interface EdgeMethod {
   readonly handler: UniversalHandler;
   readonly chain: MethodChain;
@@ -79,7 +79,7 @@ export function edgeMethods(options: EdgeRpcOptions): ReadonlyMap<string, EdgeMe
 
 /**
  * Prepares a request for a handler. Replaces Connect's timeout, because its timers overflow at 25 days. Removes the content length, because
- * Connect would allocate that much memory before any data has arrived. A length over the limit is kept, so that the request is rejected
+ * Connect would allocate that much memory before any data has arrived. A content length over the limit is kept, so that the request is rejected
  * immediately.
  */
 export function prepareRequest(
@@ -96,8 +96,8 @@ export function prepareRequest(
 }
 
 /**
- * Removes a well-formed timeout from the headers and returns it. An invalid timeout is kept, and Connect rejects it in the form of its
- * protocol.
+ * Removes a well-formed timeout from the headers and returns it. An invalid timeout is kept. Connect then rejects it in the form that its protocol
+ * defines.
  */
 function takeTimeout(header: Headers): number | undefined {
   if ((header.get("content-type") ?? "").startsWith("application/grpc")) {
@@ -115,7 +115,7 @@ function takeTimeout(header: Headers): number | undefined {
 function addMethod(router: ConnectRouter, chain: MethodChain, bound: { readonly readMaxBytes: number } | undefined): void {
   const { desc } = chain;
   const streamOf = (context: HandlerContext): StreamCall => ({ chain, call: admitted(context), signal: context.signal });
-  // The descriptor is copied because the type of a DescMethod does not include its kind.
+  // The descriptor is copied because the DescMethod type does not include its kind.
   switch (desc.methodKind) {
     case "unary":
       router.rpc({ ...desc, methodKind: "unary" }, (request, context) => answerUnary(chain, request, admitted(context)), bound);
@@ -150,10 +150,10 @@ function answerUnary(chain: MethodChain, request: Message, call: EdgeCall): Prom
 }
 
 /**
- * Runs first for each request, before Connect reads the body, and rejects the request if its headers are a sufficient reason. Connect's
- * own rejections (malformed JSON, too large, unknown compression) have no reason or details, and never reach an implementation. But each
- * of Connect's protocols aborts the context with the error before it writes the error. The abort listener adds the reason and details,
- * and counts the call as if the chain had rejected it.
+ * Runs first for each request, before Connect reads the body, and rejects the request if it can be rejected because of its headers. Connect's own
+ * rejections (malformed JSON, too large, unknown compression) have no reason or details and never reach an implementation. However, each of Connect's
+ * protocols aborts the context with the error before it writes the error. The abort listener adds the reason and details, and counts the call as if
+ * the chain had rejected it.
  */
 async function gateRequest(context: HandlerContext, chain: CallChain): Promise<void> {
   const call = callOf(context);
@@ -170,8 +170,7 @@ async function gateRequest(context: HandlerContext, chain: CallChain): Promise<v
 function refuseUnread(error: unknown, context: HandlerContext, to: { readonly call: EdgeCall; readonly chain: CallChain }): void {
   const { call } = to;
   const method = to.chain.method(context.method, undefined);
-  // Errors that do not come from Connect concern the stream: the client disconnected, or the stream was reset because the client was
-  // slow.
+  // Errors that do not come from Connect are stream errors: the client disconnected, or the stream was reset because the client was slow.
   const refusal = error instanceof ConnectError && !isGivenUp(error) ? readFault(error, context, call) : undefined;
   call.admit();
   if (refusal === undefined) {
@@ -182,7 +181,7 @@ function refuseUnread(error: unknown, context: HandlerContext, to: { readonly ca
     const { code, rawMessage, details, message, metadata } = connectError(status);
     if (error instanceof ConnectError) Object.assign(error, { code, rawMessage, details, message, metadata });
   };
-  // Set now, because the caller may be identified only after the error is written.
+  // This is set now, because the caller may be identified only after the error is written.
   fail(method.status(refusal, call.arrival.requestId));
   method.unary(refusal, { arrival: call.arrival, succeed: () => {}, fail });
 }
@@ -200,7 +199,7 @@ function readFault(error: ConnectError, context: HandlerContext, call: EdgeCall)
   return fault === undefined ? readingRefusal(error) : invalid(fault.field, fault.description);
 }
 
-/** Returns the JSON of a GET. Undefined if it is compressed, because the call then provides the inflated text. */
+/** Returns the JSON of a GET. Returns undefined if the JSON is compressed, because the call then provides the inflated text. */
 function messageOf(url: string): string | undefined {
   const { searchParams: query } = new URL(url);
   if ((query.get("compression") ?? "identity") !== "identity") return undefined;

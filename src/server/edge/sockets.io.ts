@@ -30,22 +30,22 @@ export interface EdgeLimits extends UnreadLimits {
    * A Connect call costs as much as ten calls of the gRPC listener, so a burst on one connection must be small enough not to delay others.
    */
   readonly maxStreamsPerConnection: number;
-  /** HTTP/2 streams that may be open over all connections. Further streams are refused. */
+  /** Maximum number of open HTTP/2 streams across all connections. Additional streams are refused. */
   readonly maxStreams: number;
   /** Maximum size of a request message in bytes, before and after inflation. */
   readonly maxMessageBytes: number;
-  /** Bytes of incomplete requests, over all connections. */
+  /** Maximum total size of incomplete requests across all connections, in bytes. */
   readonly maxBufferedBytes: number;
-  /** Request line and headers together, in bytes. */
+  /** Maximum total size of the request line and headers, in bytes. */
   readonly maxHeaderBytes: number;
-  /** Time from the start of a connection or request to the end of its headers. */
+  /** Maximum time from the start of a connection or request to the end of its headers. */
   readonly headersTimeoutMs: number;
-  /** Time from the start of a request to the end of its body. For a bidirectional stream: to its first bytes. */
+  /** Maximum time from the start of a request to the end of its body. For a bidirectional stream, maximum time to its first bytes. */
   readonly requestTimeoutMs: number;
   /** A connection without an open request is closed after this time, even if other bytes arrive on it. */
   readonly idleTimeoutMs: number;
   /**
-   * An HTTP/2 connection is pinged when nothing has arrived on it for this time. It is closed when nothing arrives for
+   * An HTTP/2 connection is pinged when it has not received data for this long. The connection is closed when no data arrives within
    * `keepaliveTimeoutMs` after the ping.
    */
   readonly keepaliveTimeMs: number;
@@ -66,21 +66,21 @@ export const EDGE_FIXED = {
 } as const satisfies Partial<EdgeLimits>;
 
 /**
- * Calls that may start in one turn of the event loop. Each costs a quarter of a millisecond in Connect, and a call of another connection
- * waits for several turns: its arrival, its body, its response.
+ * Maximum number of calls that start in one turn of the event loop. Each call costs a quarter of a millisecond in Connect, and a call on another
+ * connection waits for several turns: its arrival, its body, its response.
  */
 const CALLS_PER_TURN: TurnBounds = { each: 1, all: 2 };
 /** HTTP/2 state of one connection (headers, unsent frames), in MB. */
 const MAX_SESSION_MEMORY_MB = 16;
 const MAX_SETTINGS_ENTRIES = 32;
-/** Limits on calls that the client of a connection cancels. They are lower than on the gRPC listener, because each call costs more. */
+/** Limits on calls that a connection's client cancels. These limits are lower than on the gRPC listener, because each call costs more. */
 const RESETS: ResetLimits = { resetBurst: 200, resetsPerSecond: 50 };
-/** Fields of one request. HTTP/2 pseudo-headers are included. */
+/** Maximum number of header fields in one request. HTTP/2 pseudo-headers are included. */
 const MAX_HEADER_PAIRS = 64;
 const MAX_UNANSWERED_PINGS = 10;
-/** A client that begins with the preface of HTTP/2 sends it completely within this time. */
+/** Maximum time for a client to send a complete HTTP/2 preface. */
 const PREFACE_TIMEOUT_MS = 2_000;
-/** Interval between Node's checks for requests over their time limit, in ms. */
+/** Interval between Node's checks for requests that exceeded their time limit, in ms. */
 const CHECK_INTERVAL_MS = 1_000;
 
 export interface EdgeSocketEvents {
@@ -89,12 +89,12 @@ export interface EdgeSocketEvents {
 }
 
 /**
- * Why a connection was closed: it sent nothing, queued too many requests, did not read a response (over HTTP/2 only that stream is closed),
- * or violated HTTP/2 limits.
+ * Why a connection was closed: it did not send data, queued too many requests, did not read a response (over HTTP/2, only that stream is closed), or
+ * violated HTTP/2 limits.
  */
 type EdgeCutReason = GuardReason | "silent" | "queued_requests";
 
-/** The HTTP/1.1 and HTTP/2 servers. Neither listens: pass connections to `accept`. */
+/** The HTTP/1.1 and HTTP/2 servers. Neither server listens. Connections must be passed to `accept`. */
 export class EdgeSockets {
   readonly #limits: EdgeLimits;
   readonly #events: EdgeSocketEvents;
@@ -147,7 +147,7 @@ export class EdgeSockets {
       request.stream.close(constants.NGHTTP2_REFUSED_STREAM);
       return;
     }
-    // Deferred by one turn: a stream that was reset in the same read as its headers, which is the cheapest flood, then costs no call (a
+    // The call is deferred by one turn, so that a stream that was reset in the same read as its headers (the cheapest flood) does not cost a call (a
     // quarter of a millisecond in Connect).
     setImmediate(() => {
       const connection = this.connectionOf(request);
@@ -163,9 +163,8 @@ export class EdgeSockets {
   }
 
   /**
-   * Rejects requests with too many header fields or bytes. Node would silently drop HTTP/1.1 fields over a count. Over HTTP/2, Node resets
-   * a stream whose header list exceeds the announced limit, but only after the client has received the settings: until then it accepts 64
-   * KiB.
+   * Rejects requests with too many header fields or bytes. Node would silently drop HTTP/1.1 fields above a maximum number. Over HTTP/2, Node resets
+   * a stream whose header list exceeds the announced limit, but only after the client has received the settings. Until then, Node accepts 64 KiB.
    */
   #hand(request: EdgeRequest, response: EdgeResponse, transport: "http1" | "h2"): void {
     const { maxHeaderBytes } = this.#limits;
@@ -201,7 +200,7 @@ export class EdgeSockets {
     else this.#peek(socket);
   }
 
-  /** Closes idle connections now, and busy ones when their requests are answered. */
+  /** Closes idle connections now, and busy connections when their requests have been answered. */
   closeIdle(): void {
     this.#guard.stop();
     this.#http1.close();
@@ -209,7 +208,7 @@ export class EdgeSockets {
     for (const session of this.#sessions) session.close();
   }
 
-  // The preface of HTTP/2 is not a valid HTTP/1.1 request. It has 24 bytes; usually the first byte is enough to decide.
+  // The HTTP/2 preface is not a valid HTTP/1.1 request. The preface has 24 bytes. Usually, the first byte is enough to decide.
   #peek(socket: Socket): void {
     this.#unidentified.add(socket);
     let head: Buffer = Buffer.alloc(0);
@@ -247,16 +246,16 @@ export class EdgeSockets {
     }
     identifyPeer(socket, socket);
     this.#http1.emit("connection", socket);
-    // Node stops reading a connection whose response waits to be read by the client. With TLS it still parses the records that it has
-    // decrypted, and closes the connection at the second one ("Parse Error: Paused"). With a "data" listener, the stream keeps them until
-    // Node reads again.
+    // Node stops reading a connection whose response waits to be read by the client. With TLS, Node still parses the records that it has decrypted,
+    // and closes the connection at the second record ("Parse Error: Paused"). With a "data" listener, the stream keeps these records until Node reads
+    // again.
     if (socket instanceof TLSSocket) socket.on("data", () => {});
   }
 
   #keep(session: ServerHttp2Session): void {
     this.#sessions.add(session);
     session.once("close", () => this.#sessions.delete(session));
-    session.on("error", () => {}); // A protocol error of the client; "close" follows.
+    session.on("error", () => {}); // The client caused a protocol error. A "close" event follows.
     const connection = this.#guard.adopt(session);
     identifyPeer(connection, session.socket);
   }
@@ -264,7 +263,7 @@ export class EdgeSockets {
 
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
-/** Returns the header size as HTTP/2 counts it: 32 bytes per field in addition to its name and value. */
+/** Returns the header size as defined by HTTP/2: 32 bytes per field in addition to its name and value. */
 function listSize({ rawHeaders }: EdgeRequest): number {
   let size = 16 * rawHeaders.length;
   for (const text of rawHeaders) size += text.length;
@@ -280,9 +279,9 @@ function openHttp1(limits: EdgeLimits): Http1Server {
     connectionsCheckingInterval: CHECK_INTERVAL_MS,
     insecureHTTPParser: false,
   });
-  // Closes a connection that neither sends nor reads anything. An open watch has a bookmark every few seconds.
+  // Closes a connection that neither sends nor reads data. An open watch receives a bookmark every few seconds.
   server.setTimeout(2 * limits.idleTimeoutMs);
-  // Also emitted for keepAliveTimeout. While this process was paused, it read no socket, so the timeout starts again.
+  // This event is also emitted for keepAliveTimeout. While this process was paused, it did not read from any socket, so the timeout starts again.
   server.on("timeout", (socket: Socket) => {
     if (isJustResumed()) socket.setTimeout(socket.timeout ?? limits.idleTimeoutMs);
     else socket.destroy();
@@ -307,7 +306,7 @@ function openHttp2(limits: EdgeLimits): Http2Server {
       enablePush: false,
     },
   });
-  server.on("sessionError", () => {}); // The session reports the error too, and closes.
+  server.on("sessionError", () => {}); // The session also reports the error and closes.
   return server;
 }
 
@@ -319,17 +318,16 @@ interface Http1Limits {
 }
 
 /**
- * HTTP/1.1 connections and their requests. A pipelined request waits until all earlier requests are answered. Node buffers a response
- * until the earlier ones are sent, so if all requests started together, 40 KB of requests could buffer a gigabyte of responses for a
- * client that reads nothing.
- * A connection without a request is closed after a time, even if other bytes arrive on it: Node's own keep-alive timeout restarts with
- * every byte, including the bytes of an empty line before a request.
+ * HTTP/1.1 connections and their requests. A pipelined request waits until all earlier requests have been answered. Node buffers a response until the
+ * earlier responses have been sent. If all requests started at the same time, 40 KB of requests could buffer a gigabyte of responses for a client
+ * that does not read. A connection without a request is closed after a timeout, even if other bytes arrive on it. Node's own keep-alive timeout
+ * restarts with every byte, including the bytes of an empty line before a request.
  */
 class Http1Connections {
   readonly #limits: Http1Limits;
-  /** For each connection with a request: the requests that wait for the response to the first. */
+  /** For each connection with a request, the requests that wait for the response to the first request. */
   readonly #lines = new WeakMap<Socket, (() => void)[]>();
-  /** Connections without a request, with the start of their idle time. The connection that has been idle longest is first. */
+  /** Connections without a request, and when they became idle. The connection that has been idle longest is first. */
   readonly #idle = new Map<Socket, number>();
 
   constructor(server: Server, limits: Http1Limits) {
@@ -343,8 +341,8 @@ class Http1Connections {
   }
 
   /**
-   * Calls `begin` when all earlier responses of the connection have been sent. Returns false when too many requests wait; the caller must
-   * then close the connection.
+   * Calls `begin` when all earlier responses on the connection have been sent. Returns false when too many requests are waiting. The caller must then
+   * close the connection.
    */
   enter({ socket }: IncomingMessage, response: ServerResponse, begin: () => void): boolean {
     const act = () => {

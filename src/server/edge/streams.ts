@@ -1,4 +1,4 @@
-/** Streams as the async iterables that Connect reads: when Connect requests the next response, it has accepted the previous one. */
+/** Streams as async iterables, which Connect reads. When Connect requests the next response, it has accepted the previous response. */
 import type { Message } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
 import type { WriteCallback } from "../../grpc/wire/message-reader.ts";
@@ -10,7 +10,7 @@ import { connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal }
 export interface StreamCall {
   readonly chain: MethodChain;
   readonly call: EdgeCall;
-  /** Aborted when the stream is over, for any reason. */
+  /** Aborted when the stream ends, for any reason. */
   readonly signal: AbortSignal;
 }
 
@@ -23,7 +23,7 @@ export function sourceAnswers(request: Message, called: StreamCall): AsyncIterab
   return { [Symbol.asyncIterator]: () => exchange };
 }
 
-/** Returns the responses to a stream of requests. Each request is read when the earlier ones have been processed. */
+/** Returns the responses to a stream of requests. Each request is read when the earlier requests have been processed. */
 export function streamAnswers(requests: AsyncIterable<Message>, called: StreamCall): AsyncIterable<Message> {
   const exchange = new EdgeExchange(called);
   const stream = new RequestStream(called.chain, exchange);
@@ -70,17 +70,17 @@ interface QueuedAnswer {
 
 const DONE: IteratorResult<Message, undefined> = { done: true, value: undefined };
 
-/** A stream of the edge. Responses wait here until Connect requests them. */
+/** A stream on the HTTP edge. Responses are queued until Connect requests them. */
 class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> {
   readonly arrival: CallArrival;
   readonly #called: StreamCall;
   readonly #answers: QueuedAnswer[] = [];
-  /** Callback of the response that was passed to Connect last. */
+  /** Callback for the last response that was passed to Connect. */
   #taken: WriteCallback | undefined;
   #waiting: PendingPull | undefined;
   #onRoomy: (() => void) | undefined;
   #reading: PromiseWithResolvers<undefined> | undefined;
-  /** How the stream ended. Connect receives the end once, after the waiting responses. */
+  /** How the stream ended. Connect receives the end once, after the queued responses. */
   #ended: { readonly error: ConnectError | undefined } | undefined;
   #gone: () => void = () => {};
 
@@ -154,7 +154,7 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
     return Promise.resolve(DONE);
   }
 
-  /** Passes a waiting response to Connect, if Connect waits for one. */
+  /** Passes a queued response to Connect if Connect is waiting for one. */
   #give(): void {
     const waiting = this.#waiting;
     if (waiting === undefined) return;
@@ -186,6 +186,6 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
     this.#answers.length = 0;
     this.#onRoomy = undefined;
     this.end();
-    this.resume(); // The loop that reads requests then finds that the stream is over.
+    this.resume(); // The loop that reads requests then detects that the stream has ended.
   }
 }

@@ -8,19 +8,19 @@ import type { TurnBudget } from "../turn-budget.ts";
 import type { EdgeArrival } from "./call.ts";
 import type { EdgeResponse } from "./sockets.io.ts";
 
-/** The recipient of an answer, and the counters of its unread bytes. */
+/** The recipient of an answer, and the counters for its unread bytes. */
 type AnswerRecipient = Pick<EdgeArrival, "address" | "meter" | "unread">;
 
-/** A long answer is written in slices of this size. Each slice that the client reads is progress. */
+/** Size of the slices in which a long answer is written. Each slice that the client reads counts as progress. */
 const SLICE_BYTES = 64 * 1024;
 
-/** Whether the client can no longer receive the response. A response that waits for its turn on a connection has no socket yet. */
+/** Whether the client can no longer receive the response. A response that is queued on a connection does not have a socket yet. */
 export function isClosed(response: EdgeResponse): boolean {
   if (!(response instanceof ServerResponse)) return response.stream.closed || response.stream.destroyed;
   return response.destroyed || response.closed || response.socket?.destroyed === true;
 }
 
-/** Writes a complete answer. If the answer consists of pieces, each piece is built in an event loop turn that all streams share. */
+/** Writes a complete answer. If the answer consists of pieces, they are built within the event-loop time budget that all streams share. */
 export async function write(
   response: EdgeResponse,
   answer: RouteResponse,
@@ -41,31 +41,31 @@ export async function write(
   out.end();
 }
 
-/** The challenge for a client without a valid credential (RFC 9110, section 11.6.1). API keys have no registered scheme to name. */
+/** The challenge for a client without a valid credential (RFC 9110, section 11.6.1). There is no registered scheme for API keys. */
 const CHALLENGE = 'Bearer realm="waymark"';
 
-/** Does not use writeHead, because its signatures on the two response types are not compatible. */
+/** This function does not use writeHead, because its signatures for the two response types are incompatible. */
 function begin(response: EdgeResponse, status: number): void {
   response.statusCode = status;
   if (status === 401) response.setHeader("www-authenticate", CHALLENGE);
 }
 
-/** Sets a header. For `vary`, keeps the value that the listener set before. */
+/** Sets a header. The value of `vary` that the listener set earlier is kept. */
 function setHeader(response: EdgeResponse, name: string, value: string): void {
   const previous = name === "vary" ? response.getHeader(name) : undefined;
   response.setHeader(name, typeof previous === "string" ? `${previous}, ${value}` : value);
 }
 
-/** The JSON response of a call. */
+/** The JSON response to a call. */
 interface JsonAnswer {
   readonly status: number;
   readonly headers: Iterable<readonly [string, string]>;
-  /** A string has one byte per character: Node writes it together with the head, for half the cost of two writes. */
+  /** A string has one byte per character. Node writes it together with the head, at half the cost of two writes. */
   readonly body: string | Uint8Array;
   readonly encoding: string | undefined;
 }
 
-/** Writes the JSON response of a call. */
+/** Writes the JSON response to a call. */
 export async function writeJson(
   response: EdgeResponse,
   { status, headers, body, encoding }: JsonAnswer,
@@ -115,9 +115,9 @@ async function writePieces(
 }
 
 /**
- * Writes Connect's response. Requests the next chunk only when the connection accepted the previous one, so that one is in flight, and
- * reports through `signal` that the client disconnected. Connect's own writer first fills the stream's 64 KiB, and waits forever on a
- * stream that closes while it is full.
+ * Writes Connect's response. Requests the next chunk only when the connection has accepted the previous chunk, so that one chunk is in flight.
+ * Reports through `signal` that the client disconnected. Connect's own writer first fills the stream's 64 KiB, and waits forever on a stream that
+ * closes while it is full.
  */
 export async function writeAnswer(
   response: EdgeResponse,
@@ -139,21 +139,21 @@ export async function writeAnswer(
     }
     if (isGone()) return;
     if (answer.trailer !== undefined) {
-      // A response without a body would end with its headers, and lose the trailers.
+      // A response without a body would end with its headers and lose the trailers.
       if (!response.headersSent) sendHeaders(response);
       response.addTrailers(Object.fromEntries(respelled(answer.trailer)));
     }
     const out: Writable = response;
     out.end();
   } finally {
-    // Stops a producer that has more data, and does nothing if the producer has finished. Its errors no longer matter.
+    // Stops a producer that has more data. Does nothing if the producer has finished. Errors from the producer no longer matter.
     chunks?.return?.().catch(() => {});
   }
 }
 
 /**
- * Encodes `grpc-message` again. Connect encodes more characters than gRPC specifies, and clients that follow the specification would show
- * `%3A` to people.
+ * Encodes `grpc-message` again. Connect encodes more characters than gRPC specifies, and clients that follow the specification would show `%3A` to
+ * users.
  */
 function respelled(trailer: Headers): Headers {
   const message = trailer.get("grpc-message");
@@ -167,7 +167,7 @@ function sendHeaders(response: EdgeResponse): void {
 }
 
 /**
- * Writes bytes of an answer. Resolves when the connection has accepted them, or has closed. Until then they count as unread, and each
+ * Writes part of an answer. Resolves when the connection has accepted the bytes or has closed. Until then, the bytes are counted as unread. Each
  * accepted slice counts as progress.
  */
 async function writeBytes(
@@ -191,7 +191,7 @@ async function writeBytes(
   waiting.end();
 }
 
-/** Resolves when the connection has accepted the slice, or has closed. */
+/** Resolves when the connection has accepted the slice or has closed. */
 async function writeSlice(response: EdgeResponse, slice: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
   const out: Writable = response;
   const { promise, resolve } = Promise.withResolvers<undefined>();
@@ -204,7 +204,7 @@ async function writeSlice(response: EdgeResponse, slice: Uint8Array, signal: Abo
   signal?.removeEventListener("abort", settle);
 }
 
-/** Aborts an answer that its client does not read: over HTTP/1.1 by closing its connection, over HTTP/2 by closing its stream. */
+/** Aborts an answer that the client does not read, by closing the connection (HTTP/1.1) or the stream (HTTP/2). */
 function abort(response: EdgeResponse): void {
   if (response instanceof ServerResponse) response.destroy();
   else response.stream.close(constants.NGHTTP2_CANCEL);

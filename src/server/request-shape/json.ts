@@ -1,6 +1,6 @@
 /**
- * Detects JSON requests that would take far too long to read. A parser blocks the event loop for seconds on four million brackets or on
- * very many names, and the decoder after it on very long lists.
+ * Detects JSON requests that would take far too long to process. A parser blocks the event loop for seconds if there are four million brackets or
+ * very many names, and the subsequent decoder does so if there are very long lists.
  */
 import { WireType } from "@bufbuild/protobuf/wire";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
@@ -9,11 +9,11 @@ import { type FieldShape, MAX_UNSEEN_BYTES, type MessageShapePlan, SurplusCounte
 /** Maximum nesting depth of a message (`json-fault.ts`). */
 const MAX_DEPTH = 100;
 /**
- * Maximum number of names and items, counted by the delimiters between them. A registration of 1,000 entries with all their fields is below
- * it.
+ * Maximum number of names and items, counted by the delimiters between them. A registration of 1,000 entries with all their fields is below this
+ * limit.
  */
 const MAX_PARTS = 250_000;
-/** Maximum length of a number in a string. The decoder's time grows faster than the length. No name of an enum is this long. */
+/** Maximum length of a number in a string. The time that the decoder needs grows faster than the length. No name of an enum is this long. */
 const MAX_DIGITS = 128;
 
 const MAX_SHOWN_CHARS = 80;
@@ -27,12 +27,12 @@ const CLOSE_LIST = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** Returns the reason why the request must not be decoded, if there is one. Cost: O(bytes). */
+/** Returns the reason why the request must not be decoded, if any. The cost is O(bytes). */
 export function jsonFault(plan: MessageShapePlan, bytes: Uint8Array): WaymarkError | undefined {
   return signsFault(bytes) ?? (bytes.length <= MAX_UNSEEN_BYTES ? undefined : namesFault(plan, bytes));
 }
 
-/** Returns an error for too many delimiters or too deep nesting. The parser decides whether the text is valid JSON. */
+/** Returns an error for too many delimiters or for nesting that is too deep. The parser decides whether the text is valid JSON. */
 function signsFault(bytes: Uint8Array): WaymarkError | undefined {
   let depth = 0;
   let partCount = 0;
@@ -65,7 +65,7 @@ function textEnd(bytes: Uint8Array, start: number): number {
   return at;
 }
 
-/** Finds an unknown field name, or too many items for the decoder. A parser would need half a second for a hundred thousand unknown names. */
+/** Finds unknown field names, or more items than the decoder can handle. A parser would need half a second for a hundred thousand unknown names. */
 function namesFault(plan: MessageShapePlan, bytes: Uint8Array): WaymarkError | undefined {
   try {
     new NameScan(plan, bytes).run();
@@ -81,17 +81,17 @@ interface OpenValue {
   readonly isObject: boolean;
   /** The fields, if the value is a message. */
   readonly fields: MessageShapePlan | undefined;
-  /** The field of a list or a map, and the message type of its items. */
+  /** For a list or a map, the field and the message type of its items. */
   readonly many: FieldShape | undefined;
   readonly inner: MessageShapePlan | undefined;
-  /** Number of items of a list or a map so far. */
+  /** For a list or a map, the number of items so far. */
   count: number;
-  /** The field of a message whose value comes next. Undefined before the field name, and for a value that is not scanned. */
+  /** For a message, the field whose value comes next. Undefined before the field name and for a value that is not scanned. */
   field: FieldShape | undefined;
   isNameNext: boolean;
 }
 
-/** Scans the names and delimiters of a text. The text may be invalid JSON, which the parser rejects later. */
+/** Scans the names and delimiters of a text. The text may be invalid JSON, which the parser will reject later. */
 class NameScan {
   readonly #root: MessageShapePlan;
   readonly #bytes: Uint8Array;
@@ -168,7 +168,7 @@ class NameScan {
     if (many.bound !== undefined && top.count + (top.isObject ? 0 : 1) > many.bound.most) this.#surplus.addItems(1, many, this.#above(2));
   }
 
-  /** Counts a string or an object that begins in a list whose items share a bound with the items of other lists. */
+  /** Counts a string or an object that begins in a list, if the list's items share a bound with items of other lists. */
   #shareItem({ many, isObject }: OpenValue): void {
     if (many?.bound?.shared !== undefined && !isObject) this.#surplus.addShared(1, many.bound.shared, `${this.#above(2)}${many.name}`);
   }
@@ -191,7 +191,7 @@ class NameScan {
     };
   }
 
-  /** Returns the path of a field in the innermost message, or path of the innermost list. */
+  /** Returns the path of a field in the innermost message, or the path of the innermost list. */
   #pathOf(field: FieldShape, top: OpenValue): string {
     return `${this.#above(top.fields === undefined ? 2 : 1)}${field.name}`;
   }
@@ -207,7 +207,7 @@ function partOf({ fields, many, field, isObject, count }: OpenValue): string {
   return fields === undefined || field === undefined ? "" : field.bound === undefined ? `${field.name}.` : field.name;
 }
 
-/** Returns the name. Undefined for a text that is not a name: the parser rejects it later. */
+/** Returns the name. Returns undefined for text that is not a name. The parser will reject such text later. */
 function nameOf(bytes: Uint8Array): string | undefined {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString();
   if (!text.includes("\\")) return text;

@@ -1,7 +1,7 @@
 /**
- * The allowed contents of a request, from its descriptor. A request is compared with this plan before it is decoded: a decoder needs
- * seconds of one event loop turn for two million empty items, and only then would validation reject them. A request slightly over the
- * limits is still decoded, so that the error names all violations.
+ * The allowed contents of a request, derived from its descriptor. A request is compared with this plan before it is decoded. A decoder would block
+ * the event loop for seconds on two million empty items, and only then would validation reject them. A request slightly over the limits is still
+ * decoded, so that the error names all violations.
  */
 import { type DescField, type DescMessage, type Message, ScalarType } from "@bufbuild/protobuf";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
@@ -10,13 +10,13 @@ import { apart } from "../../grpc/wire/message-reader.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { SET_BOUNDS } from "../../policy/set/validation.ts";
 
-/** The node's settings for lists. */
+/** The node's settings for the maximum length of lists. */
 export type ListBounds = Readonly<Record<ListSetting, number>>;
 
 export interface ListBound {
   /** Maximum number of items. */
   readonly most: number;
-  /** The text of the rule for an error. */
+  /** The text of the rule, for use in an error. */
   readonly rule: string;
   /** The bound that all lists of the same kind in a request share. */
   readonly shared: SharedBound | undefined;
@@ -24,21 +24,21 @@ export interface ListBound {
 
 interface SharedBound {
   readonly most: number;
-  /** Describes the items in an error. */
+  /** Describes the items, for use in an error. */
   readonly what: string;
 }
 
 export interface FieldShape {
   /** The field name in the proto. */
   readonly name: string;
-  /** Index among the fields of its message. */
+  /** Index of the field in its message. */
   readonly place: number;
   /** The wire type with which the decoder reads a value, whatever wire type its tag has. */
   readonly wire: WireType;
   readonly isMap: boolean;
   /** The bound of a list or a map. */
   readonly bound: ListBound | undefined;
-  /** The message type of the field. For a map: the message of a pair. */
+  /** The message type of the field. For a map, the message type of a pair. */
   readonly message: MessageShapePlan | undefined;
 }
 
@@ -48,16 +48,16 @@ export interface MessageShapePlan {
   /** Whether the message has a special JSON form whose names are not its field names. */
   readonly isWellKnown: boolean;
   readonly byNumber: readonly (FieldShape | undefined)[];
-  /** Fields by both names that JSON allows. Empty for the pair of a map. */
+  /** Fields by each of the two names that JSON allows. Empty for map pairs. */
   readonly byName: ReadonlyMap<string, FieldShape>;
-  /** Number of fields that are neither lists nor maps. */
+  /** Number of fields that are not lists or maps. */
   readonly singleCount: number;
 }
 
-/** Requests of up to this many bytes are decoded without a check. Decoding the empty items that fit into them needs a few milliseconds. */
+/** Requests of up to this many bytes are decoded without a check. The empty items that fit into this size are decoded in a few milliseconds. */
 export const MAX_UNSEEN_BYTES = 16_384;
 
-/** Decoding this many additional items needs a hundredth of a second. */
+/** This many additional items are decoded in a hundredth of a second. */
 const MAX_SURPLUS = 10_000;
 
 const WINDOWS: SharedBound = { most: SET_BOUNDS.maxSetWindows, what: "cutover windows over all rules" };
@@ -71,7 +71,7 @@ const SHARED_BOUNDS: ReadonlyMap<string, SharedBound> = new Map([
   ["waymark.policy.v1.NamespacePolicy.cutover_windows", WINDOWS],
 ]);
 
-/** Counts the items of a request over the limits of its lists, and its unknown and repeated fields. */
+/** Counts the items in a request that exceed the list limits, and its unknown and repeated fields. */
 export class SurplusCounter {
   #count = 0;
   /** Number of items by shared bound. */
@@ -83,13 +83,13 @@ export class SurplusCounter {
     if (this.#count > MAX_SURPLUS) throw invalid("request", `has more than ${MAX_SURPLUS} unknown or repeated fields`);
   }
 
-  /** Throws `invalid_argument` for the list of this name at this path when there are too many items. */
+  /** Throws `invalid_argument` for the list with this name and path when there are too many items. */
   addItems(count: number, { name, bound }: FieldShape, path: string): void {
     this.#count += count;
     if (this.#count > MAX_SURPLUS) throw invalid(path + name, bound?.rule ?? "");
   }
 
-  /** Throws `invalid_argument` when the lists that share a limit exceed it together. */
+  /** Throws `invalid_argument` when lists that share a limit together exceed it. */
   addShared(count: number, shared: SharedBound, field: string): void {
     const total = (this.#totals.get(shared) ?? 0) + count;
     this.#totals.set(shared, total);
@@ -108,7 +108,7 @@ const WIRES: ReadonlyMap<ScalarType | undefined, WireType> = new Map<ScalarType 
   [ScalarType.DOUBLE, WireType.Bit64],
 ]);
 
-/** Returns a function that makes the plan of a descriptor, including the plans of its nested messages. Plans are cached. */
+/** Returns a function that creates the plan for a descriptor, including the plans for its nested messages. Plans are cached. */
 export function planner(bounds: ListBounds): (desc: DescMessage) => MessageShapePlan {
   const plans = new Map<DescMessage, MessageShapePlan>();
   return function planOf(desc) {
@@ -118,7 +118,7 @@ export function planner(bounds: ListBounds): (desc: DescMessage) => MessageShape
     const byName = new Map<string, FieldShape>();
     const singleCount = desc.fields.filter((field) => !isMany(field)).length;
     const plan = { typeName: desc.name, isWellKnown: desc.typeName.startsWith("google.protobuf."), byNumber, byName, singleCount };
-    plans.set(desc, plan); // Set before the fields are read, because a message may contain itself.
+    plans.set(desc, plan); // The plan is stored before the fields are read, because a message type may contain itself.
     for (const [place, field] of desc.fields.entries()) {
       const message = field.message === undefined ? undefined : planOf(field.message);
       const wire = message === undefined ? wireOf(field.scalar) : WireType.LengthDelimited;
@@ -136,7 +136,7 @@ function isMany({ fieldKind }: DescField): boolean {
   return fieldKind === "list" || fieldKind === "map";
 }
 
-/** Returns the plan of a pair. A map is a list of messages with a key and a value. */
+/** Returns the plan for the pairs of a map. A map is encoded as a list of messages with a key and a value. */
 function pairOf(mapKey: ScalarType, value: FieldShape): MessageShapePlan {
   const key = { name: "key", place: 0, wire: wireOf(mapKey), isMap: false, bound: undefined, message: undefined };
   const byNumber = [undefined, key, { ...value, name: "value", place: 1, isMap: false, bound: undefined }];
@@ -158,13 +158,13 @@ function boundOf({ parent, name }: DescField, bounds: ListBounds): ListBound {
   return { most, rule: `has more than ${most} items (limits.${setting})`, shared };
 }
 
-// Detects protobuf requests with far more content than allowed. They are read with the reader of protobuf-es, as its decoder reads them,
+// Detects protobuf requests with far more content than allowed. Requests are read with the protobuf-es reader, in the same way as by its decoder,
 // even if the bytes are invalid.
 
-/** The maximum depth of the decoder. */
+/** The maximum nesting depth of the decoder. */
 const MAX_DEPTH = 100;
 
-/** Returns the error if the request must not be decoded. Cost: O(bytes), and none for short requests. */
+/** Returns an error if the request must not be decoded. The cost is O(bytes). Short requests have no cost. */
 export function protobufFault(plan: MessageShapePlan, bytes: Uint8Array): WaymarkError | undefined {
   if (bytes.length <= MAX_UNSEEN_BYTES) return undefined;
   try {
@@ -182,15 +182,15 @@ interface RequestBytes {
 }
 
 /** A message that is being read. */
-// HOT: one for each message inside a request of more than a few kilobytes.
+// HOT: one object is created for each message in a request of more than a few kilobytes.
 class MessageScan {
   readonly #request: RequestBytes;
   readonly #plan: MessageShapePlan;
-  /** Prefix for the names of its fields. */
+  /** Prefix for the field names of the message. */
   readonly #path: string;
-  /** Number of items of each list, by the index of its field. */
+  /** Number of items in each list, by field index. */
   readonly #counts: number[] = [];
-  /** Messages of single fields, by the index of the field: the decoder merges a repeated field with its earlier value. */
+  /** Messages in singular fields, by field index. If a field occurs again, the decoder merges its value with the earlier value. */
   readonly #inside: MessageScan[] = [];
   #singleCount = 0;
 
@@ -266,7 +266,7 @@ function checkDepth(depth: number): void {
   if (depth > MAX_DEPTH) throw new RangeError("nested deeper than the decoder supports");
 }
 
-/** Skips one value. The reader's own `skip` makes a view of each value, which needs more time than everything else here. */
+/** Skips one value. The reader's own `skip` creates a view of each value, which is slower than the rest of this check. */
 function pass(reader: BinaryReader, wire: WireType): void {
   if (wire === WireType.Bit32) reader.pos += 4;
   else if (wire === WireType.Bit64) reader.pos += 8;
@@ -276,7 +276,7 @@ function pass(reader: BinaryReader, wire: WireType): void {
   }
 }
 
-// A request whose bytes have arrived but are not decoded yet. It is decoded only if the caller may make the call.
+// A request whose bytes have arrived but are not decoded yet. The request is decoded only if the caller may make the call.
 
 export class UndecodedRequest {
   #bytes: Uint8Array;
@@ -292,7 +292,7 @@ export class UndecodedRequest {
     return this.#decode(this.#bytes);
   }
 
-  /** Copies the bytes if the request will be read in a later turn, so that they do not keep the whole received chunk in memory. */
+  /** Copies the bytes if the request will be read in a later turn, so that the whole received chunk does not stay in memory. */
   hold(): void {
     this.#bytes = apart(this.#bytes);
   }
