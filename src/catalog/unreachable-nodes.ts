@@ -1,5 +1,5 @@
 /**
- * Members of the cluster whose writes may be missing in an answer although the age of the answer does not show this (semantics.md, Age).
+ * Members of the cluster whose writes an answer may lack, although the age of the answer does not show this (semantics.md, Age).
  */
 
 export interface UnreachableNodes {
@@ -17,7 +17,7 @@ export function unreachableNodes(nodeIds: Iterable<string>): UnreachableNodes | 
   return sorted.length === 0 ? undefined : { nodeIds: sorted.slice(0, MAX_UNREACHABLE_IDS), count: sorted.length };
 }
 
-/** Returns the union of the unreachable nodes of two parts of an answer. If not all ids are known, the count is a lower bound. */
+/** Combines the unreachable nodes of two parts of an answer. If not all ids are known, the count is a lower bound. */
 export function joinUnreachable(a: UnreachableNodes | undefined, b: UnreachableNodes | undefined): UnreachableNodes | undefined {
   if (a === undefined || b === undefined) return a ?? b;
   const joined = unreachableNodes(new Set([...a.nodeIds, ...b.nodeIds]));

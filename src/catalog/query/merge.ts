@@ -1,4 +1,4 @@
-/** Reads several cursors as one, in key order, for names without a namespace and for several kinds. */
+/** Reads several cursors as one cursor, in key order. Used for names without a namespace and for several kinds. */
 
 import type { CatalogRecord } from "../record/record.ts";
 import type { RecordCursor } from "./ordered-records.ts";
@@ -45,7 +45,7 @@ export class MergeCursor implements RecordCursor {
       const record = cursor.next();
       if (record !== undefined) this.#heap.push({ cursor, record });
     }
-    // A sorted array is a heap. The number of cursors is small compared to the number of records read.
+    // A sorted array is already a valid heap. Sorting is cheap, because there are few cursors compared to the number of records read.
     this.#heap.sort((a, b) => (a.record.key < b.record.key ? -1 : 1));
   }
 

@@ -1,6 +1,6 @@
 /**
- * Stores byte strings in a few large buffers. An entry of 150 bytes needs 459 bytes in its own Buffer, and 160 bytes here. The sizes of
- * blocks are multiples of 16 bytes. Free blocks are chained through their own bytes, so an empty slab uses no heap, however full it was.
+ * Stores byte strings in a few large buffers. An entry of 150 bytes needs 459 bytes in its own Buffer, but only 160 bytes in a slab. The sizes of
+ * blocks are multiples of 16 bytes. Free blocks are chained through their own bytes, so an empty slab uses no heap, however full it was before.
  */
 import { assert } from "../../lib/errors.ts";
 
@@ -10,7 +10,7 @@ const UNITS_PER_CHUNK = CHUNK_BYTES / UNIT_BYTES;
 const WORDS_PER_UNIT = UNIT_BYTES / 4;
 /** Maximum number of chunks, 32 GiB in total. Addresses remain below 2^31, so that V8 treats them as small integers. */
 const MAX_CHUNKS = 32_768;
-/** Sufficient for an entry of 16 KiB with load and times. */
+/** Large enough for an entry of 16 KiB with load and times. */
 const DEFAULT_MAX_BYTES = 65_536;
 /** Below this size a loop is faster than `set`, which costs 45 ns for any size; measured on Node 24. */
 const LOOP_BYTES = 32;
@@ -68,7 +68,7 @@ export class Slab {
     return at;
   }
 
-  /** Frees a byte string. `at` is the address that `put` returned, and `sizeBytes` the size of the stored bytes. */
+  /** Frees a byte string. `at` is the address that `put` returned, and `sizeBytes` is the size of the stored bytes. */
   free(at: number, sizeBytes: number): void {
     const units = unitsOf(sizeBytes);
     const chunk = this.#chunk(at);
@@ -112,8 +112,8 @@ export class Slab {
   }
 
   /**
-   * Allocates a block of this many units: a free block of this size, otherwise undivided space, the front of a larger free block, or a
-   * new chunk.
+   * Allocates a block of this many units. It uses the first of these that is available: a free block of this size, undivided space, the front of a
+   * larger free block, or a new chunk.
    */
   #take(units: number): number {
     const head = this.#heads[units] ?? NONE;
@@ -157,7 +157,7 @@ export class Slab {
     this.#cut = 0;
   }
 
-  /** Makes the rest of the divided chunk a free block, or the whole chunk free if it is empty. */
+  /** Turns the undivided rest of the current chunk into a free block, or marks the whole chunk as free if it is empty. */
   #retire(index: number): void {
     const base = index * UNITS_PER_CHUNK;
     if (this.#cut < UNITS_PER_CHUNK) this.#link(base + this.#cut, UNITS_PER_CHUNK - this.#cut);
@@ -182,7 +182,7 @@ export class Slab {
     const word = wordOf(at);
     words[word + UNITS] = units;
     words[word + PREVIOUS] = NONE;
-    // Only the end of a chunk can be larger than any request. It is listed under the largest size and used piece by piece.
+    // Only a block at the end of a chunk can be larger than any request. Such a block is listed under the largest size and used piece by piece.
     const listed = Math.min(units, this.#maxUnits);
     const next = this.#heads[listed] ?? NONE;
     words[word + NEXT] = next;

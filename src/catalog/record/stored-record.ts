@@ -21,7 +21,7 @@ import {
 } from "./record.ts";
 import type { Slab } from "./slab.ts";
 
-/** An origin from the point of view of this node. */
+/** An origin as this node knows it. */
 export interface Origin extends OriginRef {
   /** The id of this node's own origin changes with its generation (`startNewGeneration`). All other ids are constant. */
   id: string;
@@ -31,12 +31,12 @@ export interface Origin extends OriginRef {
   region: string;
   life: OriginStatus;
   markedSeq: number;
-  /** All of the origin's newest records up to this seq are stored here. This is its entry in the version vector. */
+  /** This node has stored all of the origin's newest records up to this seq. This seq is the origin's entry in the version vector. */
   through: number;
   /** Present while the stored records differ from those that the origin had at `through`; see `settledOf`. */
   unsettled?: IncompleteRange | undefined;
   /**
-   * Present while this node has refused some of the origin's records. The origin is *partial* until it has arrived whole (semantics.md,
+   * Present while this node has refused some of the origin's records. The origin is *partial* until all of its records have arrived (semantics.md,
    * Replication).
    */
   lacks?: Lacking | undefined;
@@ -44,7 +44,10 @@ export interface Origin extends OriginRef {
   isTakenOver?: boolean;
   /** Whether the origin's node reported its cluster on a direct link. If so, no node of another cluster can replace the origin. */
   isAtHome?: true;
-  /** Whether this node has more changes of the origin than the origin's node ever wrote, so that its tombstones ended nothing. */
+  /**
+   * Whether this node has more changes from the origin than the origin's node ever wrote. If so, the origin's tombstones end no records of other
+   * origins.
+   */
   isDisproved?: true;
   /** Present while records that a whole transfer did not list are being withdrawn. */
   closing?: ClosingTransfer | undefined;
@@ -77,8 +80,8 @@ export interface Lacking {
 }
 
 /**
- * The range of seqs in which records may be missing or old. Frames contain only the newest records, so a frame that was cut at `through`
- * lacks the keys that had changed again by then. Some of the keys touched after `from` may be missing or old here until everything up to
+ * The range of seqs in which records may be missing or outdated. Frames contain only the newest records, so a frame that was cut at `through` lacks
+ * the keys that had changed again by then. Some of the keys touched after `from` may be missing or outdated on this node until everything up to
  * `until` has arrived.
  */
 export interface IncompleteRange {
@@ -87,17 +90,16 @@ export interface IncompleteRange {
 }
 
 /**
- * Returns the seq up to which the origin's records are stored as they were on the origin: two nodes that are settled at one seq have the
- * same records. For a partial origin the missing records are unknown, so this is 0: a reader that moves to another node gets all records
- * again.
+ * Returns the seq up to which the origin's records are stored as they were on the origin: two nodes that are settled at the same seq have the same
+ * records. For a partial origin the missing records are unknown, so this is 0: a reader that moves to another node gets all records again.
  */
 export function settledOf(origin: Origin): number {
   return origin.lacks === undefined ? tiedTo(origin) : 0;
 }
 
 /**
- * Returns the seq up to which no record of the origin is missing, except keys that frames omitted, which are still expected. For a dead
- * origin they may never arrive.
+ * Returns the seq up to which no record of the origin is missing, except keys that frames omitted, which are still expected. If the origin is dead,
+ * these keys may never arrive.
  */
 export function heldThrough(origin: Origin): number {
   return origin.life === "live" ? tiedTo(origin) : origin.through;
@@ -109,8 +111,8 @@ function tiedTo({ unsettled, through }: Origin): number {
 }
 
 /**
- * Whether the stored records are considered complete at the origin's seq. Keys that were omitted from a dead origin's frames may never
- * arrive, so the replicas must agree on the existing records.
+ * Whether the stored records are considered complete at the origin's seq. Keys that were omitted from a dead origin's frames may never arrive, so the
+ * replicas need only agree on the records that exist.
  */
 export function isFirm(origin: Origin): boolean {
   if (origin.lacks !== undefined || origin.closing !== undefined) return false;
@@ -118,8 +120,8 @@ export function isFirm(origin: Origin): boolean {
 }
 
 /**
- * Returns the seq up to which everything of the origin has been received, so records up to it are not new. It is the origin's entry in
- * the version vector, or the next value of that entry.
+ * Returns the seq up to which everything from the origin has been received. Records up to this seq are not new. This seq is the origin's entry in the
+ * version vector, or the next value of that entry.
  */
 export function takenThrough({ closing, through }: Origin): number {
   return closing?.reached ?? through;
@@ -134,14 +136,14 @@ export function moveThrough(origin: Origin, through: number, knownSeq: number): 
   origin.unsettled = until > through ? { from, until } : undefined;
 }
 
-/** Records a further reception while a whole transfer is being closed. */
+/** Notes that more changes were received while a whole transfer is being closed. */
 export function followClosing(origin: Origin, closing: ClosingTransfer, through: number, knownSeq: number): void {
   closing.reached = Math.max(closing.reached, through);
   closing.knownSeq = Math.max(closing.knownSeq, knownSeq);
   holdAbove(origin, Math.max(closing.reached, closing.knownSeq));
 }
 
-/** Records that changes above the version vector were received, while the other records of their transfer are still expected. */
+/** Notes that changes above the version vector were received while the other records of their transfer are still expected. */
 export function holdAbove(origin: Origin, knownSeq: number): void {
   const until = Math.max(origin.unsettled?.until ?? 0, knownSeq);
   if (until > origin.through) origin.unsettled = { from: tiedTo(origin), until };
@@ -174,7 +176,7 @@ export function entryFields(
   };
 }
 
-/** Fields of newer versions, by stored record. Few records have such fields, so the other records need no space for them. */
+/** Unknown fields from newer versions, by stored record. Few records have such fields, so the other records need no space for them. */
 const unknownFields = new WeakMap<StoredRecord, UnknownFields>();
 
 export function unknownOf(stored: StoredRecord): UnknownFields | undefined {
@@ -188,7 +190,7 @@ export function keepUnknown(stored: StoredRecord, unknown: UnknownFields): void 
 /** Maintenance overrides by stored record. Few records have overrides, so the other records need no space for them. */
 const ordersOf = new WeakMap<StoredRecord, MaintenanceOverrides>();
 
-/** Bits of the packed small fields. Packing saves 40 B per record, which is 40 MB for 1M entries. */
+/** Positions of the small fields, which are packed into one number. Packing saves 40 B per record, which is 40 MB for 1M entries. */
 const KIND_SHIFT = 0;
 const BODY_SHIFT = 4;
 const SCOPE_SHIFT = 6;
@@ -209,7 +211,7 @@ const SIZE_MASK = (1 << SIZE_BITS) - 1;
 /** Stamps are below 2^53, so that both of their parts are small integers. */
 const HLC_LOW = 2 ** 26;
 
-// The casts below reverse `pack`, which packed values of exactly these types.
+// The casts below are the reverse of `pack`, whose inputs have exactly these types.
 /* oxlint-disable typescript/no-unsafe-type-assertion */
 
 export class StoredRecord implements CatalogRecord {
@@ -219,8 +221,8 @@ export class StoredRecord implements CatalogRecord {
   readonly origin: Origin;
   seq: number;
   /**
-   * The stamp in two small integers. A single number of its size would need a box of 16 B, which is one more object for each garbage
-   * collection.
+   * The stamp in two small integers. A single number of this size would need a box of 16 B, and each box is one more object for the garbage
+   * collector.
    */
   #hlcHigh: number;
   #hlcLow: number;
@@ -233,7 +235,7 @@ export class StoredRecord implements CatalogRecord {
   at: number;
   /** This node's revision of the last touch. 0 while staged, -1 once dropped. */
   revision = 0;
-  /** Revision at which the key appeared in this stored record. A cursor before it has not seen the key (CREATE). */
+  /** Revision at which the key appeared in this stored record. A reader with an earlier cursor has not seen the key (CREATE). */
   bornRevision = 0;
   /**
    * Revision of the last change of a field that filters use. For a hidden record, the revision at which it was hidden, or 0 if it was
@@ -252,7 +254,7 @@ export class StoredRecord implements CatalogRecord {
     this.origin = fields.origin;
     this.seq = fields.seq;
     this.#hlcHigh = Math.floor(fields.hlc / HLC_LOW);
-    // Without `| 0`, some compiled code stores the remainder in a box: 16 B in one of eight records (test/fakes/summaries-memory-child.ts).
+    // Without `| 0`, some compiled code stores the remainder in a box of 16 B in one of eight records (test/fakes/summaries-memory-child.ts).
     this.#hlcLow = (fields.hlc % HLC_LOW) | 0;
     this.firstSeq = fields.firstSeq;
     this.filterSeq = fields.filterSeq;

@@ -7,8 +7,8 @@ import type { CatalogRecord, SharedTraits } from "./record.ts";
 export type FilterTraits = Pick<CatalogRecord, "scope" | "health" | "traits">;
 
 /**
- * Whether all filterable fields are equal: scope, health, tags, capabilities, resources, cluster, region, version. If they differ, a
- * change advances a record's `filterSeq`. Shared traits are compared by identity.
+ * Whether all filterable fields are equal: scope, health, tags, capabilities, resources, cluster, region, version. If they differ, the change
+ * advances the record's `filterSeq`. Shared traits can be compared by identity.
  */
 export function sameFilter(a: FilterTraits, b: FilterTraits): boolean {
   if (a.scope !== b.scope || a.health !== b.health) return false;
@@ -38,9 +38,8 @@ const ROW_BITS = 8;
 const ROW_SLOTS = 1 << ROW_BITS;
 
 /**
- * Interns traits and short texts by content. Sharing only saves memory. Traits are in a table of fixed size, in which the newer of two
- * with the same hash is kept. Texts are in a map that is emptied when it is full. The unique tags of a hostile client therefore cost at
- * most this much memory.
+ * Interns traits and short texts by content. Sharing only saves memory. Traits are in a table of fixed size, which keeps the newer of two traits with
+ * the same hash. Texts are in a map that is emptied when it is full. The unique tags of a hostile client can therefore use no more memory than this.
  */
 export class TraitsPool {
   readonly #maxSize: number;
@@ -115,7 +114,7 @@ function sameTraits(a: SharedTraits, b: DirectTraits): boolean {
   );
 }
 
-/** Hashes traits. Of the ids only node, zone and tenant are hashed, because they differ if the other ids differ. */
+/** Hashes traits. Of the ids, only node, zone and tenant are hashed, because two entries whose other ids differ also differ in one of these. */
 function hashOf(fields: DirectTraits, version: string, ports: readonly string[]): number {
   let hash = hashText(hashText(0, fields.nodeId), fields.zone);
   hash = hashText(hash, fields.tenantId);
@@ -140,7 +139,7 @@ function hashText(start: number, text: string): number {
   return Math.imul(hash, 31);
 }
 
-/** The traits of a tombstone that was read from its record, which does not contain filterable fields. */
+/** The traits of a tombstone that was decoded from its record, which contains no filterable fields. */
 export const NO_TRAITS: SharedTraits = {
   tags: NOTHING,
   capabilities: NOTHING,

@@ -1,6 +1,6 @@
 /**
- * Replication between replicas: builds the frames of an origin for a peer, and applies received frames (semantics.md, Replication). It
- * only converts records to and from bytes. The fabric owns the links and schedules the frames.
+ * Replication between replicas: builds the frames of an origin for a peer, and applies received frames (semantics.md, Replication). This module only
+ * converts records to and from bytes. The fabric owns the links and schedules the frames.
  */
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
@@ -31,7 +31,7 @@ import { WholeTransfer } from "./whole-transfer.ts";
 export interface OriginFrame {
   readonly nodeId: string;
   readonly generation: number;
-  /** The frame applies only to a replica that knows at least this seq. */
+  /** The frame can only be applied by a replica that has everything up to this seq. */
   readonly after: number;
   readonly through: number;
   /** Encoded `waymark.fabric.v1.Record`, ascending by seq. */
@@ -61,10 +61,10 @@ export interface FrameReceiverSide {
 }
 
 /**
- * Returns the next frame of an origin for a peer that has everything up to `after`. The frame contains at least one record if any
- * examined record qualifies, as many records as the budget allows, and none above `upTo`. A peer below the floor gets a whole transfer:
- * the caller must call again with `isComplete` and the last `through` until `isLast`. The caller must start again if the floor passes the
- * `through` at which the transfer began, because listed records may have been removed since then, and their tombstones collected.
+ * Returns the next frame of an origin for a peer that has everything up to `after`. The frame contains as many records as the budget allows, at least
+ * one if any examined record qualifies, and none above `upTo`. A peer below the floor gets a whole transfer: the caller must call again with
+ * `isComplete` and the last `through` until `isLast` is true. The caller must start again if the floor passes the `through` at which the transfer
+ * began, because listed records may have been removed since then, and their tombstones may have been collected.
  */
 export function buildFrame(
   replica: Replica,
@@ -113,7 +113,7 @@ export function buildFrame(
   };
 }
 
-/** Returns the form in which a peer may receive a record: the record itself, a tombstone if the peer is now out of reach, or undefined. */
+/** Returns the form in which a peer may receive a record: the record itself, a tombstone if the peer is no longer in reach, or undefined. */
 function encodeFor(replica: Replica, stored: StoredRecord, link: FrameReceiverSide): Uint8Array | undefined {
   if (!mayHold(stored.reach, link.relation)) return undefined;
   const key = keyParts(stored.key);
@@ -141,8 +141,7 @@ export type FrameResult =
 /** Reads entries from the bytes of records. */
 export interface EntryReader extends Pick<EntryStamper, "entryOfStored"> {
   /**
-   * Whether entries contain and carry the signature of their maker, so that any node may accept them and pass them on under its own
-   * origin.
+   * Whether each entry contains its maker and the maker's signature, so that any node may accept the entry and pass it on under its own origin.
    */
   readonly isSealed?: boolean;
 }
@@ -219,7 +218,7 @@ export class FrameReceiver {
    */
   #knownIn(frame: OriginFrame, origin: Origin): number {
     const repaired = frame.isComplete ? this.#repairs.get(origin.id) : undefined;
-    // A tombstone above the common state was collected, so the sender might not know of that removal.
+    // A tombstone above the common state was collected, so the sender may not know of that removal.
     if (repaired === undefined || origin.floor > repaired) return takenThrough(origin);
     return 0;
   }
@@ -323,17 +322,17 @@ export class FrameReceiver {
     return new StoredRecord(entryFields(record, stamped, { origin, slab: this.#replica.slab }));
   }
 
-  /** Whether there is room for an entry of this origin and key: the origin is below its quota, or already has the key. */
+  /** Whether an entry with this origin and key can be stored: the origin is below its quota, or already has the key. */
   #hasRoom(key: KeyText, origin: Origin): boolean {
     return origin.log.size < this.#maxOriginRecords || this.#replica.records(key).some((record) => record.origin === origin);
   }
 
-  /** Whether this record, or a later record of its key and origin, is stored. */
+  /** Whether this record, or a later record with the same key and origin, is stored. */
   #isHeld({ key, seq, body, origin }: StoredRecord): boolean {
     return body !== BODY.ENTRY || this.#replica.records(key).some((record) => record.origin === origin && record.seq >= seq);
   }
 
-  /** Whether a record of that origin with that scope may be on this node (P1). */
+  /** Whether this node may store a record with that origin and scope (P1). */
   #mayBeHere(scope: Scope, origin: Origin): boolean {
     const { self } = this.#replica;
     if (origin.clusterId === "" || self.clusterId === "") return scope > SCOPE.LOCAL;
@@ -377,8 +376,7 @@ function checkMaker(stamped: StoredEntry, origin: Origin): void {
 const MAX_WHY = 200;
 
 /**
- * The error for a record whose scope excludes this node (P1). Its sender should not have sent it, so nothing is missing without the
- * record.
+ * The error for a record whose scope excludes this node (P1). The sender should not have sent the record, so this node lacks nothing without it.
  */
 class OutOfReach extends WaymarkError {
   constructor(scope: string) {
@@ -386,7 +384,7 @@ class OutOfReach extends WaymarkError {
   }
 }
 
-/** Whether the numbers of a frame are possible. After a number that is too high, no node could continue. */
+/** Whether the numbers in a frame are plausible. No node could continue after a number that is too high. */
 function isSound({ generation, after, through, floor, knownSeq = 0 }: OriginFrame): boolean {
   return [generation, after, through, floor, knownSeq].every(isSeq) && through >= after;
 }

@@ -1,6 +1,7 @@
 /**
  * The keys of a lost origin's entries when it was forgotten, as hashes of four bytes per key. A tombstone of any other key ended none of
- * the origin's records. Two keys with the same hash are treated as one, so a tombstone may be kept unnecessarily, but none is missed.
+ * the origin's records. Two keys with the same hash are treated as one, so a tombstone may be kept unnecessarily, but no necessary tombstone is
+ * dropped.
  */
 import { firstIndex } from "../../lib/bisect.ts";
 import { mix32 } from "../../lib/hash64.ts";
@@ -14,7 +15,7 @@ import { type Origin, type StoredRecord, settledOf } from "../record/stored-reco
 export const MAX_LOST_KEYS = 262_144;
 
 export interface LostKeys {
-  /** The seq of the origin at which it had the keys. */
+  /** The origin's seq at the time when it had these keys. */
   readonly through: number;
   /** In ascending order. */
   readonly hashes: Uint32Array;
@@ -67,7 +68,7 @@ export function bytesOfKeys({ hashes }: LostKeys): Uint8Array {
   return bytes;
 }
 
-/** Parses such bytes. Undefined for bytes that are not such a list. */
+/** Parses such bytes. Undefined if the bytes do not encode such a list. */
 export function keysOfBytes(bytes: Uint8Array, through: number): LostKeys | undefined {
   if (bytes.length % HASH_BYTES !== 0 || bytes.length > MAX_LOST_KEYS * HASH_BYTES) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

@@ -1,7 +1,7 @@
 /**
- * Origins that were forgotten and have not left. They may return with entries that were unregistered in the meantime, so nodes keep
- * tombstones for them, or marks if there is no room for tombstones (semantics.md, Orphans). No clock is involved: of two statements, the
- * one with the higher number has precedence.
+ * Origins that were forgotten although their nodes have not left the cluster. They may return with entries that were unregistered in the meantime, so
+ * nodes keep tombstones for them, or marks if there is no room for tombstones (semantics.md, Orphans). No clock is involved: if two statements
+ * differ, the one with the higher number has precedence.
  */
 
 import type { KeyText } from "../record/record.ts";
@@ -18,7 +18,7 @@ export interface LostOrigin {
   readonly mark: number;
 }
 
-/** Maximum number of lost origins that are remembered, and that one message contains. */
+/** Maximum number of lost origins that are remembered, and also that one message contains. */
 export const MAX_LOST = 1000;
 /** Maximum number of keys that are remembered for all lost origins together: 4 MB. */
 const MAX_ALL_KEYS = 1_048_576;
@@ -77,7 +77,7 @@ export class LostOrigins {
     return this.#keys.get(id);
   }
 
-  /** Whether there is room for more keys. */
+  /** Whether more keys can be remembered. */
   get hasRoomForKeys(): boolean {
     return this.#keyCount < MAX_ALL_KEYS;
   }
@@ -103,7 +103,7 @@ export class LostOrigins {
     return false;
   }
 
-  /** Merges a statement about a lost origin from any node. The higher numbers have precedence. */
+  /** Merges a statement about a lost origin from any node. Higher numbers have precedence. */
   note({ nodeId, generation, through, mark }: LostOrigin): void {
     const id = `${nodeId}/${generation}`;
     const held = this.#byId.get(id);
@@ -118,7 +118,7 @@ export class LostOrigins {
   }
 
   /**
-   * Marks all lost origins, because tombstones can no longer be kept: all records that these origins wrote before they were forgotten
+   * Marks all lost origins, because there is no more room for their tombstones: all records that these origins wrote before they were forgotten
    * remain hidden. One origin can be excluded.
    */
   markAll(exceptId?: string): void {
@@ -160,8 +160,8 @@ export class LostOrigins {
   }
 
   /**
-   * Handles a change of a member. A node that returned must receive all changes that it missed, even in a later generation, in which its
-   * records may continue. The statement about a node that has left is dropped, as are marks of its earlier generations.
+   * Handles a membership change. A node that returned must receive all changes that it missed, even in a later generation, in which its records may
+   * continue. The statement about a node that has left is dropped, as are marks of its earlier generations.
    */
   memberChanged({ nodeId, generation }: Pick<LostOrigin, "nodeId" | "generation">, status: string): void {
     if (status === "dead") return;
@@ -202,7 +202,7 @@ export class LostOrigins {
     this.#byId.delete(id);
   }
 
-  /** Returns an origin that has only a mark, otherwise the oldest origin. */
+  /** Returns an origin that has only a mark, or else the oldest origin. */
   #eldest(): string {
     for (const [id, { through, mark }] of this.#byId) if (through === mark) return id;
     return this.#byId.keys().next().value ?? "";
