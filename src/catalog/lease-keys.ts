@@ -157,7 +157,7 @@ export class LeaseKeys {
     let link = this.#freeLink;
     if (link === NONE) {
       link = this.#keys.length;
-      // The lists grow at different times, because copying a list of a million links takes several ms.
+      // The lists grow at different times, because copying a list of a million links needs several ms.
       this.#hashes = withRoom(this.#hashes, link, 0);
       this.#owners = withRoom(this.#owners, link, 1);
       this.#next = withRoom(this.#next, link, 2);

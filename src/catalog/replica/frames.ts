@@ -218,7 +218,7 @@ export class FrameReceiver {
    */
   #knownIn(frame: OriginFrame, origin: Origin): number {
     const repaired = frame.isComplete ? this.#repairs.get(origin.id) : undefined;
-    // A tombstone above the common state was collected, so the sender may not know of that removal.
+    // A tombstone above the common state was collected, so it is possible that the sender does not know of that removal.
     if (repaired === undefined || origin.floor > repaired) return takenThrough(origin);
     return 0;
   }

@@ -17,7 +17,7 @@ const MAX_NAMES = 1_048_576;
 const REMOVED_AT_A_TIME = 64;
 const TIDIED_AT_A_TIME = 8192;
 /**
- * Maximum number of changes and touches that are offered in one turn of the event loop, which takes two to five ms. HOT: bench/fleet.ts.
+ * Maximum number of changes and touches that are offered in one turn of the event loop, which needs two to five ms. HOT: bench/fleet.ts.
  */
 const OFFERED_AT_A_TIME = 4096;
 /** Factor by which the next turn offers more while changes arrive faster than they are offered. */

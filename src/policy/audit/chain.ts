@@ -11,7 +11,7 @@ export interface ChainedRecord {
 
 export interface ChainProblem {
   readonly kind: "altered" | "missing" | "reordered" | "truncated_head" | "truncated_tail";
-  /** Number of the first record that differs from what was originally written. */
+  /** Number of the first record that differs from its original form. */
   readonly number: number;
   /** Describes the expected and the actual state, for people to read. */
   readonly message: string;

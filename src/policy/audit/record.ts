@@ -157,8 +157,8 @@ function boundSubjects(subjects: string): string {
 }
 
 /**
- * Returns the event in the form in which it is stored: the length of strings is limited, and control characters are escaped as `\u001b`. HOT: takes 1
- * µs for each audited call.
+ * Returns the event in the form in which it is stored: the length of strings is limited, and control characters are escaped as `\u001b`. HOT: costs
+ * 1 µs for each audited call.
  */
 export function boundEvent(event: AuditEvent): AuditEvent {
   const text = (field: TextField) => boundText(event[field], MAX_LENGTHS[field]);

@@ -22,7 +22,7 @@ export interface CallerIdentity {
   readonly principal: string;
   /** Empty if the caller has no tenant. */
   readonly tenant: string;
-  /** The cluster whose view a read uses: taken from the credential, or else the cluster of the serving node. */
+  /** The cluster whose view a read uses: the credential's cluster, or else the cluster of the serving node. */
   readonly cluster: string;
   /** `mesh.…` and `owner:<namespace>`. Use `hasRole` and `isOwnerOf` to check them. */
   readonly roles: readonly string[];
@@ -72,8 +72,8 @@ export function demandRole(caller: Pick<CallerIdentity, "isAuthenticated" | "rol
 }
 
 /**
- * Whether a caller owns a namespace. A caller with `mesh.admin` owns all namespaces. Only such a caller owns the empty namespace, which stands for
- * all namespaces.
+ * Whether a caller owns a namespace. A caller with `mesh.admin` owns all namespaces. Only such a caller owns the empty namespace, which means all
+ * namespaces.
  */
 export function isOwnerOf(caller: Pick<CallerIdentity, "roles">, namespace: string): boolean {
   if (hasRole(caller, "mesh.admin")) return true;

@@ -25,7 +25,7 @@ export interface RateLimits {
   readonly maxKeys: number;
 }
 
-/** The bucket from which a call takes a token. */
+/** The kind of bucket from which a call uses a token. */
 export type CallCost = "read" | "write";
 
 /** A call that was refused because it was over a limit. */
@@ -81,14 +81,14 @@ export class RateLimiter {
     return this.#watches.size;
   }
 
-  /** Takes a token from the caller's bucket. Throws `discovery_rate_limited` if the bucket is empty. HOT: runs once per call if a limit is set. */
+  /** Uses a token from the caller's bucket. Throws `discovery_rate_limited` if the bucket is empty. HOT: runs once per call if a limit is set. */
   admit(caller: Caller, cost: CallCost, monoMs: number): void {
     const waitMs = this.#callers[cost]?.take(caller, monoMs) ?? 0;
     if (waitMs > 0) throw this.#refused({ caller, action: cost, namespace: "", waitMs });
   }
 
   /**
-   * Takes a token from the bucket of each namespace that an admitted call affects. If one of these buckets is empty, takes no token, returns the
+   * Uses a token from the bucket of each namespace that an admitted call affects. If one of these buckets is empty, uses no token, returns the
    * caller's token to its bucket, and throws `discovery_rate_limited`.
    */
   admitIn(namespaces: Iterable<string>, caller: Caller, cost: CallCost, monoMs: number): void {

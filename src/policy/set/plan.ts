@@ -66,7 +66,7 @@ export interface PlanTerms {
 
 const MAX_CHANGES = 1000;
 const MAX_EXAMPLES = 5;
-/** Number of verdicts that are computed between two yields. Computing them takes about 2 ms, and at most 10 ms. */
+/** Number of verdicts that are computed between two yields. Computing them needs about 2 ms, and at most 10 ms. */
 const VERDICTS_A_SLICE = 2000;
 
 /** The changes that follow from an old and a new rule, for the namespaces to which both apply. */

@@ -88,7 +88,7 @@ CREATE TABLE life (one INTEGER PRIMARY KEY CHECK (one = 1), is_open INTEGER NOT 
 `,
 };
 /**
- * A slice of the log ends after this many rows, or after the row with which it reaches this many bytes. Reading a slice takes about 10 ms. After each
+ * A slice of the log ends after this many rows, or after the row with which it reaches this many bytes. Reading a slice needs about 10 ms. After each
  * slice, a waiting batch is written.
  */
 const SLICE_ROWS = 2000;

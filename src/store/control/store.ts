@@ -5,7 +5,7 @@
  *   An item's version is the revision of its last change, so one version always has the same content.
  * - Atomicity: a swap happens completely or not at all, and only if the item was not changed since `expectedVersion`. Each page of a list
  *   shows one point in time, but different pages may show different points in time. No transaction includes several keys.
- * - Durability: an acknowledged swap is on disk. If a swap fails with `store_unavailable`, it may or may not have happened, so read first.
+ * - Durability: an acknowledged swap is on disk. If a swap fails with `store_unavailable`, it has possibly happened nevertheless, so read first.
  * - A watch reports the newest change of each key, ordered by revision, and reports a change only when it is durable. It may omit earlier
  *   changes of the same key.
  */
