@@ -12,7 +12,7 @@ import type { Replica } from "./replica/replica.ts";
 export interface BatchPut {
   readonly key: string;
   readonly seq: number;
-  /** Encoded `waymark.fabric.v1.Record`. It may be a view of a larger buffer, so a receiver that keeps it must copy it. */
+  /** Encoded `waymark.fabric.v1.Record`. The bytes may be a view of a larger buffer, so a receiver that keeps them must copy them. */
   readonly record: Uint8Array;
   /** Empty for tombstones. */
   readonly leaseId: string;

@@ -12,7 +12,7 @@ const MAPS = 16;
 /** Maximum size of a single map. A map of this size is copied quickly. */
 const MAX_FEW = 1024;
 const NONE: readonly never[] = [];
-/** Number of characters at the end of a key that determine its shard. */
+/** Number of characters at the end of a key from which its shard is computed. */
 const HASHED_LETTERS = 24;
 
 /** Returns the shard of a key, a number below `SHARDS`. */

@@ -8,7 +8,7 @@ const NONE = -1;
 const START_CAPACITY = 16;
 /**
  * Number of partitions of the hash table. A table that grows is rebuilt within one turn of the event loop. Rebuilding a single table of a million
- * keys would block the loop for 25 ms; rebuilding a partition takes a sixteenth of that time.
+ * keys would block the loop for 25 ms; rebuilding a partition needs a sixteenth of that time.
  */
 const PARTS = 16;
 /** The upper four bits of a hash select the partition. */
@@ -24,7 +24,7 @@ export class LeaseKeys {
   readonly #tables = Array.from({ length: PARTS }, () => new Int32Array(START_CAPACITY).fill(NONE));
   /** Number of links in each partition. */
   readonly #sizes = new Int32Array(PARTS);
-  // Indexed by link; free links are chained through #next.
+  // Indexed by link number; free links form a chain through #next.
   readonly #keys: (KeyText | undefined)[] = [];
   #hashes = new Int32Array(START_CAPACITY);
   #owners = new Int32Array(START_CAPACITY);
@@ -42,7 +42,7 @@ export class LeaseKeys {
   #heads = new Int32Array(START_CAPACITY).fill(NONE);
   #counts = new Int32Array(START_CAPACITY);
 
-  /** `seed` is any 32-bit integer. A secret seed prevents attackers from choosing keys that collide. */
+  /** `seed` is any 32-bit integer. If the seed is secret, attackers cannot choose keys that collide. */
   constructor(seed: number) {
     this.#seed = seed | 0;
   }

@@ -9,7 +9,7 @@ import { LeaseKeys } from "./lease-keys.ts";
 import type { KeyText } from "./record/record.ts";
 
 export interface LeaseTerms {
-  /** Time to live after each renewal. Undefined for a static lease, which never expires. */
+  /** Time for which the lease lives after each renewal. Undefined for a static lease, which never expires. */
   readonly ttlMs: number | undefined;
   /** The principal that may renew the lease and add keys to it. Empty for anonymous. */
   readonly principal: string;
@@ -17,7 +17,7 @@ export interface LeaseTerms {
 
 export interface Lease extends LeaseTerms {
   readonly id: string;
-  /** Time at which the lease expires without a renewal. Undefined for a static lease. */
+  /** Time at which the lease expires without a renewal. Undefined for a static lease, which does not expire. */
   readonly deadlineMonoMs: number | undefined;
   readonly keyCount: number;
 }
@@ -35,7 +35,7 @@ const EXPIRE_STEPS = 4096;
  */
 export class Leases {
   readonly #slotOf = new Map<string, number>();
-  // Indexed by slot; a free slot has the id "".
+  // These lists are indexed by slot; a free slot has the id "".
   readonly #ids: string[] = [];
   readonly #principals: string[] = [];
   #ttlsMs = new Float64Array(16);
@@ -44,7 +44,7 @@ export class Leases {
   readonly #freeSlots: number[] = [];
   /** Ids of leases that will expire and can no longer be renewed. */
   readonly #lost = new Set<string>();
-  // Contains a deadline for each lease that can expire. It is never later than the true deadline.
+  // Contains a deadline for each lease that can expire. The heap's deadline is never later than the true deadline.
   readonly #heap = new DeadlineHeap();
   readonly #keys: LeaseKeys;
 
@@ -58,7 +58,7 @@ export class Leases {
     return this.#slotOf.size;
   }
 
-  /** Grants a lease with one full ttl from now. Also used to restore leases after a restart. The id must be new. */
+  /** Grants a lease with one full ttl from now. Also used to restore leases after a restart. The id must not be in use. */
   grant(id: string, terms: LeaseTerms, monoMs: number): void {
     assert(id !== "" && !this.#slotOf.has(id), "a granted lease has a new id", { id });
     const slot = this.#freeSlots.pop() ?? this.#ids.length;
@@ -104,8 +104,8 @@ export class Leases {
   }
 
   /**
-   * Renews the lease for one full ttl from now. A deadline never moves back. Returns the ttl: Infinity for a static lease, undefined for
-   * an unknown lease. A lease past its deadline remains known until `expire` returns it and `end` removes it. O(1).
+   * Renews the lease for one full ttl from now. Renewing a lease never makes its deadline earlier. Returns the ttl: Infinity for a static lease,
+   * undefined for an unknown lease. A lease past its deadline remains known until `expire` returns it and `end` removes it. O(1).
    */
   renew(id: string, monoMs: number): number | undefined {
     const slot = this.#slotOf.get(id);
@@ -133,7 +133,7 @@ export class Leases {
     return this.#lost.has(id);
   }
 
-  /** Moves the key to an existing lease. Returns the id of the key's former lease, if any. */
+  /** Moves the key to an existing lease. Returns the id of the key's previous lease, if any. */
   attach(id: string, key: KeyText): string | undefined {
     const slot = this.#slotOf.get(id);
     assert(slot !== undefined, "a key is attached to an existing lease", { id, key });
@@ -171,18 +171,18 @@ export class Leases {
     return slot === undefined ? undefined : this.#principals[slot];
   }
 
-  /** Returns the keys of a lease, in a deterministic order on which callers must not rely. Empty for an unknown lease. */
+  /** Returns the keys of a lease. Their order is deterministic, but callers must not rely on it. Empty for an unknown lease. */
   keysOf(id: string): readonly KeyText[] {
     const slot = this.#slotOf.get(id);
     return slot === undefined ? [] : this.#keys.listOf(slot);
   }
 
-  /** Returns the ids of all leases, in the order in which they were granted. */
+  /** Returns the ids of all leases, in the order in which the leases were granted. */
   ids(): Iterable<string> {
     return this.#slotOf.keys();
   }
 
-  /** Ends the lease, detaches its keys and returns them; empty for an unknown lease. */
+  /** Ends the lease, detaches its keys and returns these keys. Returns an empty list for an unknown lease. */
   end(id: string): readonly KeyText[] {
     const slot = this.#slotOf.get(id);
     if (slot === undefined) return [];

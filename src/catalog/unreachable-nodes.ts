@@ -3,7 +3,7 @@
  */
 
 export interface UnreachableNodes {
-  /** Ids of the first nodes, in ascending order. */
+  /** The ids of the first unreachable nodes, in ascending order. */
   readonly nodeIds: readonly string[];
   readonly count: number;
 }
@@ -11,7 +11,7 @@ export interface UnreachableNodes {
 /** Maximum number of ids in an answer. */
 export const MAX_UNREACHABLE_IDS = 16;
 
-/** Sorts and limits the ids. Undefined when there are none. */
+/** Sorts and limits the ids. Undefined if there are none. */
 export function unreachableNodes(nodeIds: Iterable<string>): UnreachableNodes | undefined {
   const sorted = [...nodeIds].toSorted();
   return sorted.length === 0 ? undefined : { nodeIds: sorted.slice(0, MAX_UNREACHABLE_IDS), count: sorted.length };

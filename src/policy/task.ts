@@ -125,9 +125,9 @@ const OVER = { kind: "over" } as const;
 /** Runs tasks concurrently: sends their orders to the store, and receives the answers as inputs. */
 export class TaskMachine implements Machine<TaskInput, TaskOrder> {
   #lastAsk = 0;
-  /** Waiting tasks by the id of their request. */
+  /** The waiting tasks, by the number of their request. */
   readonly #asking = new Map<RequestId, RunningTask>();
-  /** Tasks that continue in a later turn of the event loop, in this order. */
+  /** The tasks that continue in later turns of the event loop, in this order. */
   readonly #paused: RunningTask[] = [];
   /** The task that holds the lock, how often it has acquired the lock, and the tasks that are waiting for the lock. */
   #alone: RunningTask | undefined;

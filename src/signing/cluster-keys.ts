@@ -31,14 +31,14 @@ export interface KeyBounds {
 
 export const KEY_BOUNDS: KeyBounds = { maxAnnounced: 16, maxWaiting: 8, maxDepth: 4, maxAnnouncementBytes: 1024 };
 
-/** An announcement with its original bytes. */
+/** An announcement, with its original bytes. */
 export interface KeyClaim extends KeyAnnouncement {
   readonly sealed: SignedBytes;
 }
 
 /** A claim whose signature is valid. */
 interface VerifiedClaim extends KeyClaim {
-  /** The announced key, parsed once. */
+  /** The announced key, which is parsed only once. */
   readonly key: Ed25519PublicKey;
 }
 
@@ -60,8 +60,8 @@ export class ClusterKeys {
   /** Pending claims, oldest first. */
   #waiting: KeyClaim[] = [];
   /**
-   * The signing key of each verified claim. The key is stored because pending claims are checked again with each announcement, and a signature check
-   * costs 70 µs.
+   * For each verified claim, the key with which its signature was verified. The key is stored because pending claims are checked again with each
+   * announcement, and a signature check costs 70 µs.
    */
   readonly #verified = new WeakMap<KeyClaim, Ed25519PublicKey>();
 
@@ -170,7 +170,7 @@ export class ClusterKeys {
     if (isForeign(claim.keyId)) return "conflict";
     const key = known.get(claim.keyId)?.key ?? announcedKey(claim);
     if (key === undefined) return "bad_signature";
-    // The two keys have the same ID. An attacker who creates both needs 2^32 attempts to find the second.
+    // The two keys have the same ID. An attacker who creates both needs 2^32 attempts to find two keys with the same ID.
     if (!equalBytes(key.raw, claim.publicKey)) return "conflict";
     this.#rooted.push({ ...claim, key });
     return undefined;

@@ -8,7 +8,7 @@ import type { Time } from "../lib/machine.ts";
 import { type ClusterKey, ClusterKeys, claimOf, type KeyBounds, type KeyClaim, type KeyRefusal } from "./cluster-keys.ts";
 import { isSignedBy, keyIdOf, type SignatureContext, type SignedBytes } from "./signer.ts";
 
-/** Maximum number of removed clusters whose changes are remembered. For older versions, all clusters are considered changed. */
+/** Maximum number of removed clusters whose changes are remembered. If an older version is requested, all clusters are considered changed. */
 const MAX_CHANGED_CLUSTERS = 1024;
 
 /** A key in the list for operators. */
@@ -39,7 +39,7 @@ export class KeyRegistry {
   #clusters: ReadonlyMap<string, ClusterKeys> = new Map();
   /** The cluster of each configured key, by key ID. */
   #configured: ReadonlyMap<string, string> = new Map();
-  /** The result of the last evaluation of each cluster. */
+  /** The result of the last evaluation for each cluster. */
   readonly #counted = new Map<string, CountedKeys>();
   /** The clusters whose keys changed, each with the version of its last change, in order of these versions. */
   readonly #changedAt = new BoundedMap<string, number>(MAX_CHANGED_CLUSTERS, (_cluster, version) => {
@@ -142,7 +142,7 @@ export class KeyRegistry {
       .map(({ sealed }) => sealed);
   }
 
-  /** Records the changes that result from the passing of time. A repeated or early call has no effect. The clock may also have been set back. */
+  /** Records the changes that result from the passing of time. Repeated or early calls have no effect. The clock may also have been set back. */
   tick({ wallMs }: Pick<Time, "wallMs">): void {
     if (isWithin(wallMs, this.#steady)) return;
     for (const [cluster, counted] of this.#counted) if (!isWithin(wallMs, counted)) this.#look(cluster, wallMs);
@@ -227,8 +227,8 @@ function steadyOf(keys: ClusterKeys, wallMs: number): StablePeriod {
 }
 
 /**
- * The valid keys of a cluster and its published announcements. Announcements are also published before their keys are valid here, so that
- * other clusters know the keys early.
+ * The valid keys of a cluster and its published announcements. Announcements are published even before their keys are valid here, so that other
+ * clusters know the keys early.
  */
 function countedText(keys: ClusterKeys, wallMs: number): string {
   const published = keys.claims().filter(({ notAfterWallMs }) => notAfterWallMs > wallMs);

@@ -32,7 +32,7 @@ export function syncDirectory(directory: string): void {
   }
 }
 
-/** `journal.sum` next to `journal.db`. */
+/** The seal's path: `journal.sum` next to `journal.db`. */
 function sumPath(path: string): string {
   return path.replace(/\.db$/, ".sum");
 }
@@ -97,7 +97,7 @@ export function readSeal(path: string): "right" | "wrong" | "absent" {
   return seal.trim() === fileSum(path) ? "right" : "wrong";
 }
 
-/** Whether a seal exists, matching or not. */
+/** Whether there is a seal, whether or not it matches. */
 export function hasSeal(path: string): boolean {
   return existsSync(sumPath(path));
 }

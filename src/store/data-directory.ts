@@ -1,6 +1,6 @@
 /**
- * The files of a data directory, which survive a restart. All other data is only in memory. The modules that own the files import their names from
- * this module. docs/guides/persistence.md has the same list for operators, and a test compares the two.
+ * The files of a data directory, which survive a restart. All other data is kept only in memory. The modules that own the files import their names
+ * from this module. docs/guides/persistence.md has the same list for operators, and a test compares the two.
  */
 export const DATA_FILES = {
   /**

@@ -15,7 +15,7 @@ export type FileFault = "corrupt" | "other_format" | "in_use" | "other_node" | "
 export interface DatabaseFormat {
   /** With `journal`, the files are `journal.db`, `journal.lock`, … */
   readonly name: string;
-  /** Application ID in the SQLite header. */
+  /** The application ID in the SQLite header. */
   readonly applicationId: number;
   /** Whether the file must have the seal of a clean stop if it has no write-ahead log (`clean-stop.io.ts`). */
   readonly isSealed: boolean;
@@ -231,7 +231,7 @@ export interface InspectOptions {
   readonly takesAsItIs: boolean;
 }
 
-/** A file that is open for reading. The constructor makes all checks for which it need not read the rows. Nothing on disk changes. */
+/** A file that is open for reading. The constructor makes all checks for which it need not read the rows. The constructor changes nothing on disk. */
 export class FileInspection {
   readonly #path: string;
   readonly #hadShm: boolean;

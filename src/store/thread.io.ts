@@ -33,7 +33,7 @@ interface ThreadHandle {
   readonly ports: Set<MessagePort>;
 }
 
-/** The threads in which owners can run, by name. A thread whose last owner has closed is removed. */
+/** The threads in which owners can run, by name. A thread is removed when its last owner has closed. */
 const open = new Map<string, ThreadHandle>();
 /** All running threads. */
 const running = new Set<ThreadHandle>();
@@ -95,8 +95,8 @@ function serveIn(name: OwnerName): { readonly thread: ThreadHandle; readonly por
 export type TransferBuffer = (buffer: ArrayBufferLike | undefined) => void;
 
 /**
- * The owner of a file, which runs in a thread. The caller's side calls its methods by name. Each method has one parameter, and can mark buffers that
- * are moved.
+ * The owner of a file, which runs in a thread. Its methods are called by name from the caller's thread. Each method has one parameter, and can mark
+ * buffers that are moved.
  */
 export interface ThreadOwner {
   /** The answer to `open`. */
@@ -133,7 +133,7 @@ export class ThreadCalls<O extends ThreadOwner, R> {
   readonly #port: MessagePort;
   readonly #name: OwnerName;
   readonly #onNotice: (message: string) => void;
-  /** Pending replies, in the order of the calls, which is the order of the answers. */
+  /** The pending replies, in the order of the calls. Answers arrive in the same order. */
   readonly #waiting: PendingReply[] = [];
   readonly #exited: Promise<void>;
   #broken: WaymarkError | undefined;
@@ -160,7 +160,7 @@ export class ThreadCalls<O extends ThreadOwner, R> {
     });
   }
 
-  /** Opens the file. Must be called first. Resolves to the owner's `opened`, and rejects as `call` does. */
+  /** Opens the file. This method must be called first. Resolves to the owner's `opened`, and rejects in the same cases as `call`. */
   open(request: R): Promise<O["opened"]> {
     return this.#ask<O["opened"]>("open", request, []);
   }
@@ -179,7 +179,7 @@ export class ThreadCalls<O extends ThreadOwner, R> {
     try {
       await this.#ask("close", undefined, []);
     } catch (error) {
-      // The thread has already ended, and has no open file.
+      // The thread has already ended and has no open file.
       if (!(error instanceof WaymarkError)) throw error;
     }
     await this.#exited;
@@ -211,7 +211,7 @@ export class ThreadCalls<O extends ThreadOwner, R> {
 }
 
 export interface ThreadServeOptions {
-  /** Whether the owner ends when any method throws. By default, it ends only after a failed opening and after `close`. */
+  /** Whether the owner ends when any method throws. By default, it ends only after `close`, or if it could not be opened. */
   readonly endsOnFailure?: boolean;
   /** Runs after each answer, unless the answer ends the owner. */
   readonly afterAnswer?: () => void;
@@ -220,7 +220,7 @@ export interface ThreadServeOptions {
 /** Sends the caller's side a message that is not an answer. */
 export type NotifyCaller = (message: string) => void;
 
-/** The `serve` export of an owner's module. It answers calls on the port. */
+/** The `serve` export of an owner's module. This function answers calls on the port. */
 export type ServeFunction = (port: MessagePort) => void;
 
 /**

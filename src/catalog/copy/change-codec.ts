@@ -1,6 +1,6 @@
 /**
  * The operations that a replica sends to its copies, in order. Numbers, strings and bytes are in three separate lists, because this form is the
- * cheapest to send to another thread. A fourth list contains the rare values of other types.
+ * cheapest to send to another thread. A fourth list contains values of other types, which are rare.
  */
 import { assert } from "../../lib/errors.ts";
 
@@ -12,7 +12,7 @@ export const OP = {
   INSTALL: 2,
   /** Touches a record, because readers may now see another view of its key. */
   TOUCH: 3,
-  /** Ends a record for which there is no tombstone. */
+  /** Ends a record without a tombstone. */
   WITHDRAW: 4,
   /** Removes a record completely. */
   DROP: 5,
@@ -21,7 +21,7 @@ export const OP = {
   /** FORGET forgets an origin; READMIT accepts a forgotten origin again. */
   FORGET: 7,
   READMIT: 8,
-  /** Stores a record with its bookkeeping, while a copy is being made. */
+  /** Stores a record with its bookkeeping fields while a copy is being made. */
   PLACE: 9,
   /** Completes the copy. */
   START: 10,

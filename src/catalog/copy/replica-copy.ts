@@ -16,7 +16,7 @@ import { LIVES, NO_VIEW, UNSURE_VIEW } from "./replica-feed.ts";
 const NO_TIME: Time = { monoMs: 0, wallMs: 0 };
 
 export interface ReplicaCopyOptions {
-  /** An empty replica of the same node. */
+  /** An empty replica for the same node. */
   readonly replica: Replica;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
   /** Called for each mark in the feed, after everything before the mark has been applied. It reads the values that belong to the mark. */
@@ -39,7 +39,7 @@ export class ReplicaCopy {
     return this.#isWhole;
   }
 
-  /** Applies the operations of a message. */
+  /** Applies the operations in a message. */
   hear(message: ChangeMessage): void {
     const reader = new MessageBufferReader(message);
     while (!reader.isDone) this.#do(reader.number(), reader);

@@ -45,7 +45,7 @@ export class ReplicaFeed implements ReplicaObserver {
   /** While the copy is being made: the copy has every record whose last touch is at or below this revision. Undefined after that. */
   #placedRevision: number | undefined = 0;
 
-  /** Follows the replica until `close`. */
+  /** Follows the replica until `close` is called. */
   constructor({ replica, isHeldUp, onWrite = () => {} }: ReplicaFeedOptions) {
     this.#replica = replica;
     this.#isHeldUp = isHeldUp;

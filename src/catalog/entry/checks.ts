@@ -24,13 +24,13 @@ export type CheckResults = WithChecks &
 /** The state of a check. The last health is present only for a check that is no longer run. */
 export type CheckState = Omit<CheckStateFields, "lastHealth"> & Partial<Pick<CheckStateFields, "lastHealth">>;
 
-/** A kind of check: the set field of `Check.probe`. */
+/** A kind of check, which is the field of `Check.probe` that is set. */
 export type CheckKind = Exclude<Check["probe"]["case"], undefined>;
 
 interface CheckKindRow {
-  /** Whether the check connects to a target of its entry, within a timeout. A check without a target has neither `target` nor `timeout`. */
+  /** Whether the check connects to one of its entry's targets, within a timeout. A check without a target has neither `target` nor `timeout`. */
   readonly looksAtTarget: boolean;
-  /** Default for the number of consecutive failures that make the check critical. */
+  /** Default number of consecutive failures after which the check becomes critical. */
   readonly failing: number;
 }
 
@@ -42,7 +42,7 @@ export const CHECK_KINDS = {
   alias: { looksAtTarget: false, failing: 3 },
 } as const satisfies Record<CheckKind, CheckKindRow>;
 
-/** The numbers of the contract's enum `CheckFailure`. */
+/** The failures, with the numbers of the contract's enum `CheckFailure`. */
 export const FAILURE = {
   NONE: 0,
   TIMEOUT: 1,
@@ -67,7 +67,7 @@ const DEFAULT_PASSING = 1;
 const DEFAULT_STATUS_MIN = 200;
 const DEFAULT_STATUS_MAX = 299;
 
-/** The times of a check, and the number of consecutive results that change its state. */
+/** The times that control a check, and the numbers of consecutive results after which its state changes. */
 export interface CheckTimes {
   readonly intervalMs: number;
   readonly timeoutMs: number;
@@ -86,7 +86,7 @@ export function timesOf(check: CheckFields): CheckTimes {
   };
 }
 
-/** Returns the HTTP statuses that pass, both bounds inclusive. */
+/** Returns the first and the last HTTP status that passes. */
 export function statusesOf(http: { readonly statusMin: number; readonly statusMax: number }): {
   readonly min: number;
   readonly max: number;
@@ -106,8 +106,8 @@ export function checksOf(sealed: Uint8Array): CheckResults {
 }
 
 /**
- * Returns the worst of the client's reported health and the check results, in the order MAINTENANCE, CRITICAL, DEGRADED, HEALTHY. For a check that is
- * no longer run, its last known health is used.
+ * Returns the worst of the health that the client reported and the check results, in the order MAINTENANCE, CRITICAL, DEGRADED, HEALTHY. For a check
+ * that is no longer run, its last known health is used.
  */
 export function worstOf(reported: number, states: readonly CheckState[]): number {
   let worst = reported;

@@ -82,7 +82,7 @@ export interface StampedEntry {
   readonly load: LoadView | undefined;
 }
 
-/** A stamped entry read from a record. `content` is a view of the bytes that were read. */
+/** A stamped entry that was read from a record. `content` is a view of the bytes that were read. */
 export interface StoredEntry extends StampedEntry {
   readonly contentBytes: number;
   /** Only for entries of the summary replica: this is the stamp of their record. */
@@ -129,11 +129,11 @@ export class EntryStamper {
 
   /**
    * Stamps a client's entry. Throws `invalid_argument` with every violation and its path in the request (`entries[3].targets[0].port`). Unknown
-   * fields and the entry's times are dropped.
+   * fields, and times in the client's entry, are dropped.
    */
   entryOf(entry: Entry, index: number, stamp: Stamp): StampedEntry {
     checkEntry(entry, this.#problems, "client");
-    // Paths are built only if there are violations.
+    // Paths are only built if there are violations.
     if (this.#problems.count > 0) this.#problems.throwIfAny(`entries[${index}].`);
     const newEntry = this.#newEntry(entry, stamp);
     // Check results are added later, and the entry must not become too large then.
@@ -187,15 +187,15 @@ export class EntryStamper {
   }
 
   /**
-   * Moves a stored entry to another node of its cluster. All other bytes are kept, including load and times. Throws `invalid_argument` if
-   * the entry would become too large.
+   * Moves a stored entry to another node in the same cluster. All other bytes are kept, including load and times. Throws `invalid_argument` if the
+   * entry would become too large.
    */
   storedAtNode(bytes: Uint8Array, nodeId: string): { readonly stamped: StoredEntry; readonly bytes: Uint8Array } {
     const moved = withNode(bytes, nodeId);
     return { stamped: this.entryOfStored(moved), bytes: moved };
   }
 
-  /** Moves a stored entry of this node to another region, because the node's region was changed. */
+  /** Moves one of this node's stored entries to another region, because the node's region was changed. */
   storedInRegion(bytes: Uint8Array, region: string): { readonly stamped: StoredEntry; readonly bytes: Uint8Array } {
     const moved = withRegion(bytes, region);
     return { stamped: this.entryOfStored(moved), bytes: moved };
@@ -297,7 +297,7 @@ export function parseLoad(load: LoadReportFields, path: string, receivedWallMs: 
   return loadViewOf(load, receivedWallMs);
 }
 
-/** Checks the fields that are required in a record's entry and optional in a client's entry. */
+/** Checks the fields that a record's entry must have but a client's entry may omit. */
 function checkStamps(entry: EntryFields, problems: FieldProblems): void {
   const { maxIdLength } = problems.bounds;
   if (entry.scope === SCOPE.UNSET) problems.add("scope", "is required");

@@ -27,7 +27,7 @@ function withText(sealed: Uint8Array, tag: number, text: string): Uint8Array {
   return replaced(sealed, tag, field.subarray(0, writeText(field, writeVarint(field, 0, tag), text)));
 }
 
-/** The values from which the health of an entry is computed. */
+/** The values that determine the health of an entry. */
 export interface HealthInputs {
   /** The health that the client reported. */
   readonly reported: Health;

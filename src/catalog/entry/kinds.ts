@@ -29,7 +29,7 @@ export const KINDS: Readonly<Record<Kind, KindRow>> = {
   [KIND.NODE]: { dnsLabels: [] },
 };
 
-/** The roles of a cache and the guarantees of a queue. Other programs compare these strings. */
+/** The permitted roles of a cache and guarantees of a queue. Other programs compare these strings. */
 export const CACHE_ROLES = ["primary", "replica", "coordinator", "synchronizer", "monitor", "edge"] as const;
 export const DELIVERY_GUARANTEES = ["at-most-once", "at-least-once", "exactly-once", "fire-and-forget", "broadcast", "quorum"] as const;
 

@@ -11,7 +11,7 @@ export type Namespace = string & { readonly __brand: "Namespace" };
 /** A name, instance id, tag, capability or resource: 1 to 128 characters of `[A-Za-z0-9._:/@+-]`. */
 export type Name = string & { readonly __brand: "Name" };
 
-/** Bounds of one entry and one request. Lengths are in characters, unless the field name contains `Bytes`. */
+/** Limits for one entry and one request. Lengths are in characters, unless the field name contains `Bytes`. */
 export interface EntryBounds extends Readonly<Record<keyof typeof RECORD_BOUNDS, number>> {
   /**
    * Whether these bounds are the highest limits that any node can configure. Otherwise they are one node's settings. If so, error messages mention
@@ -35,7 +35,7 @@ export function askedBounds({ maxRequestEntries, maxRequestBytes }: EntryBounds)
 export const CONTROL_NAMESPACE = "discovery";
 /** The namespace in which nodes register themselves. */
 export const NODES_NAMESPACE = "discovery.nodes";
-/** Metadata key in the entry of a node with a DNS gateway: the zones that it serves, separated by spaces. */
+/** Metadata key in the entry of a node with a DNS gateway. Its value lists the zones that the node serves, separated by spaces. */
 export const DNS_ZONES_KEY = "waymark.dns.zones";
 /** The namespace in which resolvers register themselves. `rules.ts` defines their permitted entries. */
 export const RESOLVERS_NAMESPACE = "discovery.resolvers";
@@ -55,7 +55,7 @@ export function parseName(text: string, field: string, bounds: EntryBounds): Nam
 }
 
 /**
- * Whether a prefix covers a namespace, on label boundaries: `svc.market` covers `svc.market.eu`, but not `svc.marketing`. An empty prefix
+ * Whether a prefix covers a namespace. Only whole labels are compared: `svc.market` covers `svc.market.eu`, but not `svc.marketing`. An empty prefix
  * covers all namespaces.
  */
 export function namespaceCovers(prefix: string, namespace: string): boolean {
@@ -167,7 +167,7 @@ export class FieldProblems {
   count = 0;
   readonly #violations: FieldViolation[] = [];
   readonly #isOfRecord: boolean;
-  /** The last valid namespace. HOT: most entries in a request have the same namespace (bench/register.ts). */
+  /** The last namespace that was found valid. HOT: most entries in a request have the same namespace (bench/register.ts). */
   #goodNamespace: string | undefined;
 
   /** If `isOfRecord` is set, an unknown enum value is accepted, because it comes from a newer version. The value is stored and passed on. */
@@ -299,7 +299,7 @@ function codePointsOf(text: string): number {
   return count;
 }
 
-// The forms of `Target.host`: an IPv4 literal, an IPv6 literal, or a DNS name.
+// The forms that `Target.host` can have: an IPv4 literal, an IPv6 literal, or a DNS name.
 
 const MAX_DNS_LABEL_LENGTH = 63;
 const COLON = 58;
@@ -308,7 +308,7 @@ const NINE = 57;
 
 type HostForm = "ipv4" | "ipv6" | "name";
 
-/** Returns the form of a host. Undefined for any other string, such as `host:port` or four numbers out of range. */
+/** Returns the form that a host has. Undefined for any other string, such as `host:port` or four numbers out of range. */
 export function findHostForm(host: string, maxLength: number): HostForm | undefined {
   const length = host.length;
   if (length === 0 || !consistsOf(host, CHARS.HOST, maxLength)) return undefined;

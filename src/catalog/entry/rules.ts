@@ -143,7 +143,8 @@ export function isOfNodes(namespace: string): boolean {
 }
 
 /**
- * Returns the row for a namespace in which callers with a role may register. Undefined for all others. HOT: most calls compare only a few characters.
+ * Returns the row for a namespace in which callers with a role may register. Undefined for all other namespaces. HOT: most calls compare only a few
+ * characters.
  */
 export function findRoleNamespace(namespace: string): RoleNamespace | undefined {
   const row = isControlNamespace(namespace) ? CONTROL_NAMESPACES.get(namespace) : undefined;

@@ -1,6 +1,6 @@
 /** Subject patterns of topics, and the code that matches subjects against patterns. */
 
-/** The words of a pattern. `*` matches one word; `#` matches any number of words, including none. */
+/** The words that a pattern consists of. `*` matches one word; `#` matches any number of words, including none. */
 export type TopicPattern = readonly string[];
 
 export const PATTERN_RULE =
@@ -10,21 +10,21 @@ export const SUBJECT_RULE = "must be words separated by dots, without *, # or >"
 const MAX_LENGTH = 256;
 const WORD = /^[^.*#>\s\p{Cc}]+$/u;
 
-/** Returns the words of a pattern. Undefined if the string is not a pattern. */
+/** Splits a pattern into its words. Undefined if the string is not a pattern. */
 export function parsePattern(text: string): TopicPattern | undefined {
   if (text.length > MAX_LENGTH) return undefined;
   const words = patternWords(text);
   return words.every((word) => word === "*" || word === "#" || WORD.test(word)) ? words : undefined;
 }
 
-/** Returns the words of a valid pattern. A `>` at the end is treated like `#`, as in NATS, but matches at least one word. */
+/** Splits a valid pattern into its words. A `>` at the end is treated like `#`, as in NATS, but matches at least one word. */
 export function patternWords(text: string): TopicPattern {
   const words = text.split(".");
   if (words.at(-1) === ">") words.splice(-1, 1, "*", "#");
   return words;
 }
 
-/** Returns the words of a subject. Undefined if the string is not a subject. */
+/** Splits a subject into its words. Undefined if the string is not a subject. */
 export function parseSubject(text: string): readonly string[] | undefined {
   if (text.length > MAX_LENGTH) return undefined;
   const words = text.split(".");

@@ -24,11 +24,11 @@ export interface LoadView extends Omit<LoadReportFields, "observedAt"> {
 /** Fields that may be large and that most readers do not need. */
 export type LargeFields = Pick<EntryFields, "aliases" | "capabilities" | "detail" | "metadata" | "tags">;
 
-/** The fields of an entry that an answer needs for every instance of a name. `read` returns the other fields. */
+/** The fields of an entry that an answer needs for every instance of a name. The method `read` returns the other fields. */
 export interface EntryView extends Pick<EntryFields, "nodeId" | "region" | "targets" | "zone"> {
   readonly key: EntryKey;
   readonly scope: Scope;
-  /** How long caches should keep the entry. Undefined if the entry has none. */
+  /** How long caches should keep the entry. Undefined if the entry does not recommend a ttl. */
   readonly ttlMs: number | undefined;
   /** The health that readers see: ORPHANED while the origin is unreachable. */
   readonly health: Health;
@@ -120,7 +120,7 @@ export interface EntryTail {
 const TIME_BYTES = 24;
 /** Size of a health value with its tag. */
 const ORPHANED_BYTES = 4;
-/** Maximum size of a tail. */
+/** Maximum size of a tail in bytes. */
 export const MAX_TAIL_BYTES = LOAD_REPORT_MAX_BYTES + 2 * TIME_BYTES;
 
 /** Writes the load and times. `out` must have room for `MAX_TAIL_BYTES` after `start`. Returns the offset after the written bytes. */
@@ -160,8 +160,8 @@ export function readRegisteredMs(sealed: Uint8Array, from: number): number {
 }
 
 /**
- * Returns the ttl that a finished entry recommends to caches, in ms. Undefined if it has none. HOT: runs for each entry in a list of services, and
- * decodes only this field.
+ * Returns the ttl that a finished entry recommends to caches, in ms. Undefined if it recommends no ttl. HOT: runs for each entry in a list of
+ * services, and decodes only this field.
  */
 export function readTtlMs(sealed: Uint8Array): number | undefined {
   const reader = new WireReader(sealed);
@@ -186,7 +186,7 @@ export function readLatencyMs(sealed: Uint8Array, from: number): number {
 
 /** The parts of an entry that `shownBytes` encodes: the stored bytes, and the fields that a view has appended. */
 interface StoredView {
-  /** Bytes of the entry as its origin stored it. */
+  /** The bytes of the entry as its origin stored them. */
   readonly storedBytes: number;
   /** Whether the entry's origin was unreachable. */
   readonly isOrphaned: boolean;

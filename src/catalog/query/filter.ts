@@ -11,11 +11,11 @@ import { nameIndex, type SortedNames } from "./sorted-blocks.ts";
 export interface EntryFilter {
   /** Exactly this namespace. */
   readonly namespace: string;
-  /** This namespace and the namespaces below it, on label boundaries. */
+  /** Matches this namespace and the namespaces below it, on label boundaries. */
   readonly prefix: string;
-  /** Any of these names, in code-unit order. */
+  /** Matches any of these names, which are in code-unit order. */
   readonly names: readonly string[];
-  /** Any of these kinds: bit `1 << kind`. */
+  /** Matches any of these kinds: bit `1 << kind`. */
   readonly kindMask: number;
   /** The record has at least this scope and comes from within this locality. UNSET matches every scope and locality. */
   readonly scope: Scope;
@@ -25,13 +25,13 @@ export interface EntryFilter {
   readonly resources: readonly string[];
   readonly clusterId: string;
   readonly region: string;
-  /** Any of these health values, as readers see them: bit `1 << health`. */
+  /** Matches any of these health values, as readers see them: bit `1 << health`. */
   readonly healthMask: number;
   /** Matches only functions whose version is in the range. If set, `kindMask` is FUNCTION. */
   readonly versions: VersionRange | undefined;
   /** Present for a resolver, which does not receive LOCAL entries: matches only entries with a wider scope, in these namespaces or below them. */
   readonly resolved: NamespacePrefixes | undefined;
-  /** Present for readers that filter summaries. */
+  /** Present only for readers that filter summaries. */
   readonly summaries: SummaryFilterFields | undefined;
 }
 
@@ -83,7 +83,7 @@ export type ExclusionReason =
   | "health"
   | "version_range";
 
-/** The fields that a filter compares, in addition to the health that readers see. */
+/** The fields of a record that a filter compares. Filters also compare the health that readers see. */
 export type FilterFields = Pick<CatalogRecord, "namespace" | "name" | "kind" | "scope" | "traits"> & {
   readonly origin: Pick<OriginRef, "nodeId">;
 };
@@ -167,7 +167,7 @@ export function namespacesAbove({ prefix, resolved }: EntryFilter, namespace: st
   return resolved.startAbove(namespace);
 }
 
-/** Returns a reason as text, with the values that were compared. */
+/** Describes a reason in words, with the values that were compared. */
 export function dropDetail(filter: EntryFilter, record: CatalogRecord, reason: ExclusionReason): string {
   const { traits } = record;
   switch (reason) {
@@ -216,7 +216,7 @@ const ITEM = "\u0002";
 
 /**
  * Returns a stable fingerprint of the filter, 16 hex digits: the same on every node and after a restart. The fingerprint does not depend on viewer,
- * limit and page. The order of list items matters. `salt` distinguishes the lists of different methods.
+ * limit and page. The order of list items matters. `salt` makes the fingerprints of different methods different.
  */
 export function filterHash(filter: EntryFilter, salt = ""): string {
   return textHash(filterText(filter, salt));

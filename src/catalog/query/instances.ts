@@ -9,12 +9,15 @@ import { lowerBound, OrderedRecords } from "./ordered-records.ts";
 
 /** Maximum number of instances that an answer considers and decodes. */
 const MAX_INSTANCES = 1000;
-/** Maximum number of records whose rank is read to find the best ones. Reading a rank costs a hundredth of considering a record. */
+/**
+ * Maximum number of records whose ranks are read in order to find the best ones. Reading a rank costs a hundredth of the cost of considering a
+ * record.
+ */
 const MAX_RANKED = 100_000;
 
 const KINDS = Object.values(KIND);
 
-/** Increment of `at` from one choice to the next. Its multiples are evenly distributed over any number of intervals. */
+/** The increment of `at` from one choice to the next. Its multiples are evenly distributed over any number of intervals. */
 export const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
 /**
@@ -37,7 +40,7 @@ export type QueriedName = WholeName & { readonly kind?: Kind };
 export interface NameSampling {
   readonly form: "spread" | "stretch";
   readonly at: number;
-  /** A small whole number. Records of a lower rank are considered before records of a higher rank. */
+  /** A small whole number. Records with a lower rank are considered before records with a higher rank. */
   readonly rank: (record: CatalogRecord) => number;
   /**
    * Number of ranks in a tier. Within a tier, about the same number of records of each rank is considered. Default:
@@ -56,9 +59,9 @@ export interface NameSampling {
 }
 
 export interface NameInstances {
-  /** In no particular order. */
+  /** The records are in no particular order. */
   readonly records: readonly CatalogRecord[];
-  /** Number of all instances of the name. For a sample, it is larger than the length of `records`. */
+  /** Number of instances that the name has. If the records are a sample, this is larger than the length of `records`. */
   readonly count: number;
   /** A `spread` sample contains one out of this many instances. 1 if all instances are considered. */
   readonly stride: number;
@@ -67,19 +70,19 @@ export interface NameInstances {
 }
 
 /**
- * Returns all instances of a name, or a sample of them. Cost: at most `most` records, plus the ranks of all instances if too few
- * instances of the best rank are found.
+ * Returns all instances of a name, or a sample of them. Cost: at most `most` records, and also the ranks of all instances if too few instances of the
+ * best rank are found.
  */
 export function sampleInstances(lookup: EntryIndex, name: InstanceName, sampling: NameSampling): NameInstances {
   return sampled(instanceRange(lookup, name), sampling);
 }
 
-/** Returns the number of instances of a name. Cost: one search. */
+/** Returns how many instances a name has. Cost: one search. */
 export function instanceCount(lookup: EntryIndex, name: InstanceName): number {
   return instanceRange(lookup, name).count;
 }
 
-/** Returns the number of instances of a name. Cost: one search for each requested kind. */
+/** Returns how many instances a name has. Cost: one search for each requested kind. */
 export function askedCount(lookup: EntryIndex, { kind, namespace, name }: QueriedName): number {
   if (kind !== undefined) return instanceCount(lookup, { kind, namespace, name });
   return KINDS.reduce((sum, each) => sum + instanceCount(lookup, { kind: each, namespace, name }), 0);
@@ -105,7 +108,7 @@ export interface FoundInstances<T> {
 }
 
 /**
- * Builds the parts of an answer from the instances of one name. A name with many instances is sampled. If the sample contains no suitable record that
+ * Builds an answer from the instances of one name. If the name has many instances, a sample is used. If the sample contains no suitable record that
  * can receive traffic, all instances are examined, starting at an index that `at` selects, and the suitable ones with the best ranks are used. Cost:
  * one call of `read` per record found, and one call of `suits` per record examined.
  */
@@ -126,7 +129,7 @@ export function findInstances<T>(lookup: EntryIndex, name: InstanceName, { sampl
   return { found: found.map(read), isSample: all.length > found.length, ranks: best.counts };
 }
 
-/** Like `findInstances`, for a name whose instances are in several lists without a common key. */
+/** Like `findInstances`, but for a name whose instances are in several lists that share no keys. */
 export function findJoined<T>(lookups: readonly EntryIndex[], name: InstanceName, options: FindOptions<T>): FoundInstances<T> {
   const all = lookups.filter((lookup) => instanceCount(lookup, name) > 0).map((lookup) => findInstances(lookup, name, options));
   const [one] = all;
@@ -191,7 +194,7 @@ class BestRanks {
   readonly #sampling: NameSampling;
   readonly #most: number;
   readonly #byRank: CatalogRecord[][] = [];
-  /** Number of received records, by rank. */
+  /** Number of records added so far, by rank. */
   readonly counts: number[] = [];
   seenCount = 0;
 
@@ -231,7 +234,7 @@ class BestRanks {
   }
 }
 
-/** Returns at most `count` of the records, evenly spread over them, so that they are representative. */
+/** Returns at most `count` of the records, at regular intervals, so that they are representative. */
 function spreadOver(records: readonly CatalogRecord[], count: number): readonly CatalogRecord[] {
   if (records.length <= count) return records;
   return Array.from({ length: count }, (_, i) => existing(records[Math.floor((i * records.length) / count)]));
@@ -264,7 +267,7 @@ function instanceRange(lookup: EntryIndex, { kind, namespace, name, onlyInstance
   if (!(list instanceof OrderedRecords) && list.length === 0) return NO_RANGE;
   const whole = `${namespace}\0${name}\0${kind}`;
   const prefix = onlyInstanceId === undefined ? whole : `${whole}\0${onlyInstanceId}`;
-  // The separator is the smallest character, and no part of a key contains it.
+  // The separator sorts before all other characters, and no part of a key contains it.
   return list instanceof OrderedRecords ? new BlockRange(list, `${prefix}\0`, `${prefix}\u0001`) : arrayRange(list, prefix);
 }
 
@@ -295,7 +298,7 @@ class BlockRange implements InstanceRange {
   }
 
   at(index: number): CatalogRecord {
-    // Indices mostly increase, so the search continues from the last block.
+    // Callers usually pass increasing indices, so the search continues from the last block.
     if (index < (this.#starts[this.#block] ?? 0)) this.#block = 0;
     while (index >= (this.#starts[this.#block + 1] ?? Infinity)) this.#block += 1;
     return existing(this.#blocks[this.#block]?.[index - (this.#starts[this.#block] ?? 0)]);

@@ -8,10 +8,10 @@ interface CursorHead {
   record: CatalogRecord;
 }
 
-/** Merges cursors over disjoint lists. Cost of a step: O(log n) for n cursors; cost of a seek: one seek of each cursor. */
+/** Merges cursors over lists that share no records. Cost of a step: O(log n) for n cursors; cost of a seek: one seek of each cursor. */
 export class MergeCursor implements RecordCursor {
   readonly #cursors: readonly RecordCursor[];
-  // A binary heap, by key, of the cursors that are not at their end.
+  // The cursors that are not at their end, in a binary heap ordered by key.
   #heap: CursorHead[] = [];
 
   constructor(cursors: readonly RecordCursor[]) {

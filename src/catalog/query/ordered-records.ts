@@ -7,9 +7,9 @@ import type { CatalogRecord, KeyText } from "../record/record.ts";
 export const BLOCK_SIZE = 256;
 
 /**
- * Arrays shorter than this number grow by one slot at a time. V8 grows an array by half and 16 slots, which would triple a list of ten.
- * An array of half a block grows to 209 slots, and then to a whole block; V8 would allocate 331 slots. Measured with 1M records put in random order:
- * 9 % less memory.
+ * Arrays shorter than this grow by one slot at a time. V8 grows an array by half its length plus 16 slots, which would triple a list of ten. An array
+ * of half a block grows to 209 slots, and then to a whole block; V8 would allocate 331 slots. Measured with 1M records put in random order: 9 % less
+ * memory.
  */
 const EXACT_GROWTH_BELOW = 32;
 const WHOLE_FROM = 209;
@@ -40,14 +40,14 @@ function inserted(records: CatalogRecord[], index: number, record: CatalogRecord
   return roomy;
 }
 
-/** Returns a copy with capacity for a whole block: V8 keeps the capacity of an array that is shortened by less than half. */
+/** Returns a copy with capacity for a whole block. If less than half of an array is cut off, V8 keeps its capacity. */
 function withRoom(records: readonly CatalogRecord[]): CatalogRecord[] {
   const roomy = records.concat(records.slice(0, BLOCK_SIZE - records.length));
   roomy.length = records.length;
   return roomy;
 }
 
-/** Whether a put added an element or replaced an object. */
+/** Whether a put added a new item or replaced an existing one. */
 export type PutOutcome = "added" | "replaced";
 
 /**
@@ -57,13 +57,13 @@ export type PutOutcome = "added" | "replaced";
 export class OrderedRecords {
   // There is at least one block, and only the block of an empty list is empty.
   readonly #blocks: CatalogRecord[][] = [[]];
-  // For each block, a key ≤ every key of the block and > every key of the previous block. It may be the key of a removed record. These keys are in a
-  // separate list, so that searching the directory does not access any record.
+  // For each block, a key that is ≤ every key in the block and > every key in the previous block. This key may belong to a record that has been
+  // removed. These keys are in a separate list, so that searching the directory does not access any record.
   readonly #floors: string[] = [""];
   #size = 0;
   /**
-   * The position of `#soughtKey`, or the position at which it would be added. HOT: one registration looks up its key up to eight times in a row. In a
-   * catalog of a million records, each search compares long keys twenty times (bench/register.ts).
+   * The position of `#soughtKey`, or the position at which this key would be inserted. HOT: one registration looks up its key up to eight times in a
+   * row. In a catalog of a million records, each search compares long keys twenty times (bench/register.ts).
    */
   #soughtKey: string | undefined;
   #soughtBlock = 0;
@@ -86,7 +86,7 @@ export class OrderedRecords {
     return this.#blocks.length;
   }
 
-  /** Returns the records of one block, in order; for `ListCursor`. */
+  /** Returns the records in one block, in order. Used by `ListCursor`. */
   block(index: number): readonly CatalogRecord[] {
     return this.#blocks[index] ?? [];
   }
@@ -123,8 +123,8 @@ export class OrderedRecords {
   }
 
   /**
-   * Whether the key is at the last sought position or the next one; if so, sets the position. HOT: programs register entries in the order
-   * of their keys, so three comparisons find the position (bench/register.ts).
+   * If the key is at the last sought position or the next one, sets the position and returns true. HOT: programs register entries in the order of
+   * their keys, so three comparisons find the position (bench/register.ts).
    */
   #isNear(key: string): boolean {
     const block = this.block(this.#soughtBlock);
@@ -282,14 +282,14 @@ export class ListCursor implements RecordCursor {
 type PostingList = CatalogRecord | CatalogRecord[] | OrderedRecords;
 
 /**
- * A long list is converted back to an array only well below the size of a block, so that adding and removing one record does not rebuild
- * it.
+ * A long list is converted back to an array only when it is well below the size of a block, so that repeatedly adding and removing one record does
+ * not rebuild it each time.
  */
 const SHRINK_AT = BLOCK_SIZE / 2;
 
 const NO_RECORDS: readonly CatalogRecord[] = [];
 
-/** Records by term, each list in key order. Putting a record twice, or removing an absent one, changes nothing. */
+/** Records by term; each list is in key order. Putting a record twice, or removing an absent record, has no effect. */
 export class Postings {
   readonly #byTerm = new Map<string, PostingList>();
 

@@ -2,14 +2,14 @@
 import { firstIndex } from "../../lib/bisect.ts";
 
 export class NamespacePrefixes {
-  /** In code-unit order. No prefix is below another. */
+  /** In code-unit order. No prefix in this list is below another one. */
   readonly list: readonly string[];
   readonly #set = new Set<string>();
   /**
    * Lower bounds for the ranges of covered namespaces, in code-unit order: each prefix, and `prefix.`, because `p-x` is between `p` and `p.x`.
    */
   readonly #starts: readonly string[];
-  /** The last argument of `covers`: a query checks one namespace several times. */
+  /** The last argument of `covers`. It is kept because a query checks the same namespace several times. */
   #last: string | undefined;
   #isLastCovered = false;
 

@@ -34,7 +34,7 @@ const SHORT = 64;
 
 /**
  * A further check of records that match the filter. It returns the reason to exclude the record, if any, and the additional cost of the check,
- * measured in examined records. It may decode the entry.
+ * measured in examined records. The check may decode the entry.
  */
 export type EntryTest = (record: CatalogRecord) => {
   readonly fault?: { readonly reason: "subject"; readonly detail: string };
@@ -44,7 +44,7 @@ export type EntryTest = (record: CatalogRecord) => {
 export interface QueryOptions {
   /** Maximum number of records on the page, at least 1; see `pageLimit`. */
   readonly limit: number;
-  /** Only records after this key; empty for the first page. */
+  /** The page contains only records after this key. Empty for the first page. */
   readonly afterKey: string;
   readonly self: NodeLocality;
   /**
@@ -79,7 +79,7 @@ export interface QueryPage {
   readonly records: readonly CatalogRecord[];
   /** The next page starts after this key. Undefined on the last page. There may be a next page even if this page is not full. */
   readonly nextKey: KeyText | undefined;
-  /** Present with `explain`; at most MAX_CONSIDERED. */
+  /** Present if `explain` is set; at most MAX_CONSIDERED. */
   readonly considered: readonly ConsideredEntry[] | undefined;
 }
 
@@ -88,7 +88,7 @@ export function pageLimit(limit: number): number {
   return limit === 0 ? DEFAULT_LIMIT : Math.min(limit, MAX_LIMIT);
 }
 
-/** Returns one page of the matching records. Cost: the records examined in the smallest matching list, at most the scan budget. */
+/** Returns one page of the matching records. Cost: the records examined in the smallest matching list, but at most the scan budget. */
 export function queryPage(lookup: EntryIndex, filter: EntryFilter, options: QueryOptions): QueryPage {
   const { limit, self, allowed, afterKey, test } = options;
   const scanBudget = options.scanBudget ?? (test === undefined ? SCAN_BUDGET : TEST_BUDGET);
@@ -136,8 +136,8 @@ export function queryPage(lookup: EntryIndex, filter: EntryFilter, options: Quer
 }
 
 /**
- * Returns one page of the union of several lists without a common key. The page of each list is complete up to its end, so the joined page is
- * complete up to the earliest of these ends. Cost: `queryPage` for each list.
+ * Returns one page of the union of several lists that share no keys. The page of each list is complete up to its end, so the joined page is complete
+ * up to the earliest of these ends. Cost: one `queryPage` for each list.
  */
 export function joinedPage(lookups: readonly EntryIndex[], filter: EntryFilter, options: QueryOptions): QueryPage {
   const [first] = lookups;
@@ -192,13 +192,13 @@ function nextNamespace(
   return undefined;
 }
 
-/** Returns a lower bound of all matching keys. */
+/** Returns a lower bound for all matching keys. */
 function startKey(filter: EntryFilter): string {
   if (filter.namespace !== "") return `${filter.namespace}\0`;
   return namespacesStart(filter) ?? filter.prefix;
 }
 
-/** Opens the smallest list that contains every match. Undefined if nothing can match. */
+/** Opens the smallest list that contains every match. Undefined if no record can match. */
 function openSource(lookup: EntryIndex, filter: EntryFilter, isExplaining: boolean): RecordCursor | undefined {
   const namesCount = filter.names.length === 0 ? Infinity : sum(filter.names, (name) => lookup.names.count(name));
   if (namesCount <= SHORT || (isExplaining && namesCount < Infinity)) return openNames(lookup, filter.names);
@@ -278,7 +278,7 @@ const HASH_BYTES = 8;
 const HEADER_BYTES = 1 + HASH_BYTES;
 const CHECK_BYTES = 4;
 
-/** Separates the version from the hash of the filter. */
+/** Separates the token's version from the hash of its filter. */
 const PART = "\u0001";
 
 /**
@@ -294,7 +294,7 @@ export function encodePageToken(lastKey: string, hash: string): string {
   return Buffer.from(bytes.buffer).toString("base64url");
 }
 
-/** Most significant byte first. */
+/** The most significant byte comes first. */
 function writeUint32(bytes: Uint8Array, at: number, value: number): void {
   for (let i = 0; i < 4; i += 1) bytes[at + i] = value >>> (24 - i * 8);
 }

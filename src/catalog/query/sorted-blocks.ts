@@ -163,7 +163,7 @@ export function nameIndex(names: readonly string[], name: string): number {
 const DOT = 0x2e;
 
 /**
- * Whether a name comes before another name. HOT: runs about twenty times for each registered alias, and for each query that needs a plan.
+ * Whether a name comes before another name. HOT: runs about twenty times for each registered alias, and for each query that needs a search plan.
  */
 export function isEndBefore(a: string, b: string): boolean {
   const [aLength, bLength] = [a.length, b.length];

@@ -1,6 +1,6 @@
 /**
- * Reads and writes `waymark.fabric.v1.Record` without generated code, for rows of the journal and the content of replication frames. The
- * bytes of an entry are copied; they are not decoded and encoded again.
+ * Reads and writes `waymark.fabric.v1.Record` without generated code, for rows of the journal and the content of replication frames. The bytes of an
+ * entry are copied without being decoded and encoded again.
  */
 import { readEntryKey, roomEntryKey, writeEntryKey } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { checkEntryKey } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
@@ -47,7 +47,7 @@ export type RecordBody =
   /** The causes of tombstones, with the numbers of the enum `Tombstone.Cause`. */
   | { readonly body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED; readonly key: EntryKey };
 
-/** The fields of a record in addition to its body. The principal has at most 512 characters. */
+/** The fields of a record, except its body. The principal has at most 512 characters. */
 export type RecordHead = Pick<
   CatalogRecord,
   "seq" | "hlc" | "reach" | "filterSeq" | "firstSeq" | "principal" | "unregisteredHlc" | "orders"
@@ -153,7 +153,7 @@ export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord
 const NOTHING = new Uint8Array();
 const NO_UNKNOWN: UnknownFields = { record: NOTHING, tombstone: NOTHING };
 
-/** Joins bytes. Returns a copy, because the argument is a view of a frame. */
+/** Joins bytes. Returns a copy of the bytes, because the argument is a view of a frame. */
 function joined(before: Uint8Array = NOTHING, more: Uint8Array): Uint8Array {
   const both = new Uint8Array(before.length + more.length);
   both.set(before);
@@ -182,7 +182,7 @@ function readTombstone(reader: WireReader, bounds: EntryBounds): { readonly body
   throw malformed(`unknown tombstone cause ${cause}`);
 }
 
-/** Reads a key, which must have a kind and a cluster. Throws `invalid_argument` for a key that no record can have. */
+/** Reads a key, which must have a kind and a cluster. Throws `invalid_argument` for a key that is not valid in any record. */
 export function readStampedKey(reader: WireReader, bounds: EntryBounds): EntryKey {
   const key = readEntryKey(reader);
   const problems = new FieldProblems(bounds);

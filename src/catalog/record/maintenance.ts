@@ -12,14 +12,14 @@ import {
   writeVarint,
 } from "../../lib/protowire.ts";
 
-/** Maximum length of an override's reason, in bytes of UTF-8. */
+/** Maximum length of an override's reason, in UTF-8 bytes. */
 const MAX_REASON_BYTES = 256;
 /** Maximum length of the principal that set an override, in UTF-16 units. */
 const MAX_GIVER_LENGTH = 512;
 
 /** One maintenance override of a key, which switches maintenance on or off. */
 export interface MaintenanceOverride {
-  /** Stamp of the hybrid logical clock. */
+  /** Hybrid logical clock stamp of the override. */
   readonly hlc: number;
   readonly isOn: boolean;
   readonly reason: string;
@@ -31,8 +31,8 @@ export interface MaintenanceOverride {
 
 /**
  * The maintenance overrides in the records of a key. Among the overrides by operators, the one with the highest stamp applies; among the
- * overrides by owners, the newest one applies. Neither replaces the other, because an owner must not end maintenance that an operator has
- * set, not even by a concurrent override.
+ * overrides by owners, the newest one applies. Neither group replaces the other, because an owner must not end maintenance that an operator has set,
+ * not even by a concurrent override.
  */
 export interface MaintenanceOverrides {
   /** Applies to the entries of all principals. */
@@ -81,7 +81,7 @@ export function hasNewerOverride(a: MaintenanceOverrides | undefined, b: Mainten
   return a !== b && (isNewer(a?.operators, b?.operators) || isNewer(a?.owners, b?.owners));
 }
 
-/** Merges the overrides of both, keeping the newest ones. Returns `a` itself if `b` adds nothing. */
+/** Merges the overrides of both, keeping the newest ones. If `b` adds nothing, returns `a` itself. */
 export function newerOverrides(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
   if (!hasNewerOverride(b, a)) return a;
   if (!hasNewerOverride(a, b)) return b;
@@ -112,7 +112,7 @@ function roomOrder(order: MaintenanceOverride | undefined): number {
   return order === undefined ? 0 : 45 + 3 * (order.reason.length + order.giver.length);
 }
 
-/** Writes the overrides as fields of a record. Returns the offset after them. */
+/** Writes the overrides as fields of an encoded record. Returns the offset at which they end. */
 export function writeOverrides(out: Uint8Array, start: number, { operators, owners }: MaintenanceOverrides): number {
   const at = operators === undefined ? start : writeOrder(out, start, RECORD_TAG.order, operators);
   return owners === undefined ? at : writeOrder(out, at, RECORD_TAG.ownerOrder, owners);

@@ -1,5 +1,5 @@
 /**
- * The newest statement by one origin about one key: a live entry or a tombstone. It is plain mutable state of the replica, and all other code only
+ * The newest statement by one origin about one key: a live entry or a tombstone. A record is plain mutable state of the replica; all other code only
  * reads it. The bytes of entries are in the slab, and the values that filters use are in shared `SharedTraits`, so that a record costs only one small
  * object.
  */
@@ -31,20 +31,20 @@ export interface SharedTraits {
   readonly tags: readonly string[];
   readonly capabilities: readonly string[];
   readonly resources: readonly string[];
-  /** Transports and named ports of its targets, from `portWords`; `NO_PORTS` itself if it has no targets. */
+  /** The transports and named ports of the entry's targets, from `portWords`; `NO_PORTS` itself if it has no targets. */
   readonly ports: readonly string[];
   readonly clusterId: string;
   readonly region: string;
   readonly zone: string;
   readonly nodeId: string;
   readonly tenantId: string;
-  /** For an entry with aliases: whether its principal had the role mesh.admin. */
+  /** For an entry with aliases: whether its principal had the role mesh.admin when it was registered. */
   readonly registeredByAdmin: boolean;
   /** The version of a FUNCTION entry. Empty for a FUNCTION without a version and for other kinds. */
   readonly version: string;
 }
 
-/** The kinds of record. `expired` ends records of its own node; `unregistered` hides older records of any origin. */
+/** The kinds of record, by body. `expired` ends records of its own node; `unregistered` hides older records of any origin. */
 export const BODY = { ENTRY: 0, EXPIRED: 1, UNREGISTERED: 2 } as const;
 export type BodyKind = (typeof BODY)[keyof typeof BODY];
 
@@ -57,7 +57,7 @@ export interface OriginRef {
   readonly nodeId: string;
   readonly generation: number;
   readonly life: OriginStatus;
-  /** The cluster of its node. Empty or absent while unknown. */
+  /** The cluster of the origin's node. Empty or absent while the cluster is unknown. */
   readonly clusterId?: string;
   /** The origin's records up to this seq remain hidden (`lost-marks.ts`). Absent or 0 if no records are hidden. */
   readonly markedSeq?: number;
@@ -69,7 +69,7 @@ export interface CatalogRecord {
   readonly name: string;
   readonly kind: Kind;
   readonly origin: OriginRef;
-  /** The origin's number for this change: 1, 2, 3, …, each used once. */
+  /** The number that the origin assigned to this change: 1, 2, 3, …, each used once. */
   readonly seq: number;
   /** Hybrid logical clock stamp: wall ms × 2048 + counter. */
   readonly hlc: number;
@@ -81,19 +81,19 @@ export interface CatalogRecord {
   readonly revision: number;
   readonly body: BodyKind;
   readonly scope: Scope;
-  /** The widest scope of the key since its last collected tombstone. */
+  /** The widest scope that the key has had since its last tombstone was collected. */
   readonly reach: Scope;
   /** The registered health. `viewHealth` returns the health that readers see. */
   readonly health: Health;
   readonly traits: SharedTraits;
-  /** The principal that registered it. Empty for anonymous. */
+  /** The principal that registered the entry. Empty for anonymous. */
   readonly principal: string;
   /**
    * Stamp of the `unregistered` tombstone of this origin that this record replaced. In a tombstone, the stamp of the newest such
-   * tombstone that its origin knew. Undefined if there is none.
+   * tombstone that its origin knew. Undefined if there is no such tombstone.
    */
   readonly unregisteredHlc?: number | undefined;
-  /** The newest maintenance overrides of the key that its origin knew. */
+  /** The newest maintenance overrides of the key that this record's origin knew. */
   readonly orders?: MaintenanceOverrides | undefined;
   /** Address at which the slab stores the entry's bytes. Meaningless for a tombstone. */
   readonly at: number;
@@ -111,12 +111,12 @@ export function viewHealth({ health, origin }: Pick<CatalogRecord, "health"> & {
   return shownWhile(origin.life, health);
 }
 
-/** Like `viewHealth`, for an entry whose health is not in a record. */
+/** Like `viewHealth`, but for an entry whose health is not stored in a record. */
 export function shownWhile(life: OriginStatus, health: Health): Health {
   return life === "live" || health === HEALTH.MAINTENANCE ? health : HEALTH.ORPHANED;
 }
 
-/** Separates the parts of a key text. No part contains it. */
+/** Separates the parts of a key; no part contains it. */
 const SEPARATOR = "\0";
 
 export function keyText(key: EntryKey): KeyText {
@@ -125,7 +125,7 @@ export function keyText(key: EntryKey): KeyText {
   return [key.namespace, key.name, key.kind, key.instanceId, key.clusterId].join(SEPARATOR) as KeyText;
 }
 
-/** Returns the parts of a key text. The reverse of `keyText`. */
+/** Splits a key text into its parts. This is the reverse of `keyText`. */
 export function keyParts(key: KeyText): EntryKey {
   const [namespace, name, kind, instanceId, clusterId] = key.split(SEPARATOR);
   return {

@@ -1,6 +1,6 @@
 /**
- * Stores byte strings in a few large buffers. An entry of 150 bytes needs 459 bytes in its own Buffer, but only 160 bytes in a slab. The sizes of
- * blocks are multiples of 16 bytes. Free blocks are chained through their own bytes, so an empty slab uses no heap, however full it was before.
+ * Stores byte strings in a few large buffers. An entry of 150 bytes needs 459 bytes in its own Buffer, but only 160 bytes in a slab. Block sizes are
+ * multiples of 16 bytes. Free blocks are chained through their own bytes, so an empty slab uses no heap, however full it was before.
  */
 import { assert } from "../../lib/errors.ts";
 
@@ -15,7 +15,7 @@ const DEFAULT_MAX_BYTES = 65_536;
 /** Below this size a loop is faster than `set`, which costs 45 ns for any size; measured on Node 24. */
 const LOOP_BYTES = 32;
 const NONE = -1;
-/** Words of a free block: the next free block of its size, the previous one, and its size in units. */
+/** The words of a free block: the next free block of its size, the previous one, and its size in units. */
 const NEXT = 0;
 const PREVIOUS = 1;
 const UNITS = 2;
@@ -29,7 +29,7 @@ interface SlabChunk {
 
 export interface SlabStats {
   readonly chunks: number;
-  /** Bytes of the blocks in use, including rounding. */
+  /** Total size of the blocks in use, including rounding. */
   readonly usedBytes: number;
   readonly freeBytes: number;
 }
@@ -37,9 +37,9 @@ export interface SlabStats {
 export class Slab {
   readonly #maxUnits: number;
   readonly #chunks: SlabChunk[] = [];
-  /** Empty chunks that can be divided again. */
+  /** Empty chunks that can be divided into blocks again. */
   readonly #empty: number[] = [];
-  /** First free block of each size in units. */
+  /** The first free block of each size, by size in units. */
   readonly #heads: Int32Array;
   /** The chunk that is being divided, and the next unit in it. */
   #current = NONE;
@@ -53,7 +53,7 @@ export class Slab {
     this.#heads = new Int32Array(this.#maxUnits + 1).fill(NONE);
   }
 
-  /** Stores a copy of 1 byte or more. Returns its address, a small integer that is valid until `free`. */
+  /** Stores a copy of at least 1 byte. Returns its address, a small integer that is valid until `free`. */
   put(bytes: Uint8Array): number {
     const size = bytes.length;
     const units = unitsOf(size);
@@ -136,7 +136,7 @@ export class Slab {
     return NONE;
   }
 
-  /** Uses the front of a free block. The rest becomes a smaller free block. */
+  /** Uses the front of a free block. The remaining units become a smaller free block. */
   #takeFree(at: number, units: number): number {
     const size = this.#chunk(at).words[wordOf(at) + UNITS] ?? 0;
     this.#unlink(at, size);

@@ -53,16 +53,19 @@ export interface Origin extends OriginRef {
   closing?: ClosingTransfer | undefined;
   /** Tombstones at or below this seq may be missing here. */
   floor: number;
-  /** Its records by seq. */
+  /** The origin's records, by seq. */
   readonly log: ChangeLog<StoredRecord>;
 }
 
 /**
- * A whole transfer whose last frame has arrived. The transfer remains in progress, and the version vector does not advance, until all
+ * The state of a whole transfer whose last frame has arrived. The transfer remains in progress, and the version vector does not advance, until all
  * records that it did not list have been withdrawn.
  */
 export interface ClosingTransfer {
-  /** Everything up to this seq has arrived, with this transfer or after it. The version vector advances to this seq at the end. */
+  /**
+   * Everything up to this seq has arrived, either with this transfer or after it. When the transfer is complete, the version vector advances to this
+   * seq.
+   */
   reached: number;
   /** The highest seq that the senders of the transfer knew. */
   knownSeq: number;
@@ -73,9 +76,9 @@ export interface ClosingTransfer {
 /** Records of an origin that were refused since the origin was last complete. */
 export interface Lacking {
   readonly count: number;
-  /** The reason for which the first of these records was refused. */
+  /** The reason why the first of these records was refused. */
   readonly why: string;
-  /** Whether the records were refused before this node's restart. Their details are not stored. */
+  /** Whether the records were refused before this node's restart. The details of such records are not stored. */
   readonly isFromBefore?: boolean;
 }
 
@@ -98,7 +101,7 @@ export function settledOf(origin: Origin): number {
 }
 
 /**
- * Returns the seq up to which no record of the origin is missing, except keys that frames omitted, which are still expected. If the origin is dead,
+ * Returns the seq up to which no record of the origin is missing, except keys that frames omitted and that are still expected. If the origin is dead,
  * these keys may never arrive.
  */
 export function heldThrough(origin: Origin): number {
@@ -149,7 +152,7 @@ export function holdAbove(origin: Origin, knownSeq: number): void {
   if (until > origin.through) origin.unsettled = { from: tiedTo(origin), until };
 }
 
-/** The content of a staged or received record. The other fields of a stored record are this node's bookkeeping. */
+/** The content of a staged or received record. The other fields of a stored record are this node's own bookkeeping. */
 export interface StoredRecordFields extends Omit<CatalogRecord, "origin" | "revision"> {
   readonly origin: Origin;
   /** If absent, the value must be read from the entry's bytes. */
@@ -158,7 +161,9 @@ export interface StoredRecordFields extends Omit<CatalogRecord, "origin" | "revi
   readonly hasChecks?: boolean | undefined;
 }
 
-/** Returns the fields of an entry that was read from its record, from the journal or another node. Stores its bytes in the slab. */
+/**
+ * Returns the fields of an entry that was read from a record, which came from the journal or from another node. Stores the entry's bytes in the slab.
+ */
 export function entryFields(
   record: RecordHead & { readonly entry: Uint8Array },
   stamped: StoredEntry,
@@ -201,7 +206,7 @@ const NO_ALIASES = 1 << 18;
 const NO_CHECKS = 1 << 19;
 const HAS_ORDERS = 1 << 20;
 const FINDING_SHIFT = 21;
-/** The highest value of `finding`. */
+/** The highest value that `finding` can have. */
 const FINDING_BITS = 31;
 /** Kinds have the numbers 1 to 9. */
 const KIND_BITS = 15;
@@ -238,11 +243,11 @@ export class StoredRecord implements CatalogRecord {
   /** Revision at which the key appeared in this stored record. A reader with an earlier cursor has not seen the key (CREATE). */
   bornRevision = 0;
   /**
-   * Revision of the last change of a field that filters use. For a hidden record, the revision at which it was hidden, or 0 if it was
+   * Revision of the last change of a field that filters use. For a hidden record, the revision at which the record became hidden, or 0 if it was
    * never visible.
    */
   filterRevision = 0;
-  /** All stored records of this key in view order. The records share the list. Undefined while there is only one record. */
+  /** All stored records of this key in view order. All of these records share the list. Undefined while there is only one record. */
   peers: StoredRecord[] | undefined = undefined;
   #bits: number;
   #sizes: number;
@@ -285,15 +290,15 @@ export class StoredRecord implements CatalogRecord {
   get health(): Health {
     return ((this.#bits >> HEALTH_SHIFT) & THREE_BITS) as Health;
   }
-  /** For a visible record: its health at the last touch of its key. */
+  /** If the record is visible: its health when its key was last touched. */
   get shownHealth(): Health {
     return ((this.#bits >> SHOWN_SHIFT) & THREE_BITS) as Health;
   }
-  /** False if its entry has no aliases, so that its bytes need not be read. */
+  /** False if the record's entry has no aliases, so that its bytes need not be read. */
   get mayHaveAliases(): boolean {
     return (this.#bits & NO_ALIASES) === 0;
   }
-  /** False if its entry has no checks, so that its bytes need not be read. */
+  /** False if the record's entry has no checks, so that its bytes need not be read. */
   get mayHaveChecks(): boolean {
     return (this.#bits & NO_CHECKS) === 0;
   }
@@ -320,14 +325,14 @@ export class StoredRecord implements CatalogRecord {
   }
 
   /**
-   * Changes an entry into an `expired` tombstone with the same seq. The size of its content is kept, because the lookup still counts it.
+   * Changes an entry into an `expired` tombstone with the same seq. The size of its content is kept, because the index still counts it.
    */
   expire(): void {
     this.#bits = (this.#bits & ~(3 << BODY_SHIFT)) | (BODY.EXPIRED << BODY_SHIFT);
     this.#sizes &= SIZE_MASK;
   }
 
-  /** Copies the content of a newer record of the same key and origin. The bookkeeping is kept. */
+  /** Copies the content of a newer record of the same key and origin. The bookkeeping fields are kept. */
   become(next: StoredRecord): void {
     this.seq = next.seq;
     this.#hlcHigh = next.#hlcHigh;
@@ -361,7 +366,7 @@ function pack(fields: StoredRecordFields): number {
   );
 }
 
-/** Returns the record of the given origin for the key of `any`. */
+/** Returns the given origin's record for the key that `any` has. */
 export function recordOf(any: StoredRecord | undefined, origin: Origin): StoredRecord | undefined {
   if (any?.peers === undefined) return any?.origin === origin ? any : undefined;
   return any.peers.find((stored) => stored.origin === origin);
@@ -390,7 +395,7 @@ export function leave(stored: StoredRecord): StoredRecord | undefined {
   return peers[0];
 }
 
-/** Returns the revision of the last touch of the key of `any`. */
+/** Returns the revision at which the key of `any` was last touched. */
 export function lastTouchOf(any: StoredRecord | undefined): number {
   if (any?.peers === undefined) return any?.revision ?? 0;
   let last = 0;

@@ -4,16 +4,16 @@
  * the number of changes, not the size of the catalog (docs/architecture.md, The idea).
  */
 
-/** Number of slots in a chunk. This also bounds the work of one append or retire. */
+/** Number of slots in a chunk. This number also limits the work of one append or retire. */
 const CHUNK_SLOTS = 2048;
 
 interface LogChunk<T> {
   /**
-   * Numbers in ascending order over the whole log, each minus `base`. A full chunk is packed, which saves 4 bytes for each record of each
+   * The numbers of the slots, each minus `base`. They ascend over the whole log. A full chunk is packed, which saves 4 bytes for each record of each
    * log.
    */
   orders: number[] | Uint32Array;
-  /** 0 while the chunk is not packed. */
+  /** 0 if the chunk is not packed. */
   base: number;
   records: T[];
   /** Number of slots that are not stale. */
@@ -31,7 +31,7 @@ export class ChangeLog<T> {
     this.#orderOf = orderOf;
   }
 
-  /** Number of records, without stale slots. */
+  /** Number of records, not including stale slots. */
   get size(): number {
     return this.#live;
   }
@@ -48,13 +48,13 @@ export class ChangeLog<T> {
     return this.#addedCount;
   }
 
-  /** Upper bound of all numbers. */
+  /** An upper bound for all numbers in the log. */
   get lastOrder(): number {
     const last = this.#chunks.at(-1);
     return last === undefined ? 0 : lastOf(last);
   }
 
-  /** Appends a record under a number that is higher than all earlier ones. The record's own number must already be `order`. */
+  /** Appends a record under a number that is higher than all earlier ones. The record's own number must already be equal to `order`. */
   append(order: number, record: T): void {
     let last = this.#chunks.at(-1);
     if (last !== undefined && last.orders.length >= CHUNK_SLOTS && last.live < last.orders.length / 2) {

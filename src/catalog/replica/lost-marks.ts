@@ -15,15 +15,15 @@ export interface Marking {
 }
 
 /**
- * Hides the records below the marks that were added since the last call; `sweep` executes the change. Returns whether records of this
- * node are among them. If so, this node must put its leased entries again and end the others (`Endings.superseded`).
+ * Hides the records at or below marks that were added since the last call; `sweep` executes the change. Returns whether any of these records belong
+ * to this node. If so, this node must put its leased entries again and end the others (`Endings.superseded`).
  */
 export function applyMarks(replica: Marking): boolean {
   const { lost, self } = replica;
   if (!lost.takeMarked()) return false;
   const before = self.markedSeq;
   for (const origin of replica.origins.values()) {
-    // A node knows its own highest seq. Other nodes cannot know its staged records.
+    // A node knows its own highest seq. Other nodes cannot know about its staged records.
     const mark = origin === self ? Math.min(lost.markOf(origin.id), origin.through) : lost.markOf(origin.id);
     const shownSeq = origin.markedSeq;
     if (mark <= shownSeq) continue;
@@ -35,7 +35,8 @@ export function applyMarks(replica: Marking): boolean {
 
 /**
  * Examines a bounded number of this node's own records above a seq. Returns the entries that a mark hides, and the seq from which to continue. `next`
- * is undefined at the end. Entries with a newer staged record are included, because the hidden entry remains if that record is refused.
+ * is undefined if there are no more records. Entries with a newer staged record are included, because the hidden entry remains if that record is
+ * refused.
  */
 export function ownMarked(
   { self }: Pick<Marking, "self">,

@@ -71,7 +71,7 @@ function deltaOf(counted: string): string {
   return isLocal(counted) ? counted.slice(LOCAL_MARK.length) : counted;
 }
 
-/** Returns the delta id of an entry, with a prefix if the entry is LOCAL. */
+/** Returns the delta id of an entry, with the prefix if the entry is LOCAL. */
 function countedOf(entry: DigestEntry): string {
   return entry.scope === SCOPE.LOCAL ? `${LOCAL_MARK}${idOf(entry)}` : idOf(entry);
 }
@@ -127,7 +127,7 @@ export class NamespaceDigests {
     return this.#sums.has(namespace);
   }
 
-  /** Whether the sum is still incomplete. */
+  /** Whether the summation for this namespace is still in progress. */
   isFilling(namespace: string): boolean {
     return this.#filling.has(namespace);
   }
@@ -159,7 +159,7 @@ export class NamespaceDigests {
 
 // How much each namespace and tenant uses: the number of visible entries, and the bytes of their content. Updated with each change.
 
-/** Number of visible entries, and their bytes without load and times. */
+/** Number of visible entries, and their bytes, not including load and times. */
 export interface NamespaceUsage {
   readonly entries: number;
   readonly bytes: number;
@@ -186,7 +186,7 @@ export class UsageTable {
     return this.#namespaces.get(namespace) ?? NOTHING;
   }
 
-  /** Returns the usage of entries that callers of this tenant registered. */
+  /** Returns how much the entries that callers of this tenant registered use. */
   ofTenant(tenant: string): NamespaceUsage {
     return this.#tenants.get(tenant) ?? NOTHING;
   }

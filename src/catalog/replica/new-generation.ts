@@ -7,10 +7,10 @@ import type { Replica } from "./replica.ts";
 import { ENTRIES } from "./touch-sweeps.ts";
 
 /**
- * Converts all records of this node, including staged records, to records of a new generation, in one step and with the same seqs and
- * stamps. Journal rows do not contain the generation, so they need not be rewritten. Records of the old generation on other nodes now belong to
- * another origin. Newer records have precedence over them, and an `unregistered` tombstone among them still hides older records here, so no removed
- * entry returns. Each of this node's records gets a pending touch, which `Replica.sweep` executes.
+ * Converts all records of this node, including staged records, to a new generation, in one step and with the same seqs and stamps. Journal rows do
+ * not contain the generation, so they need not be rewritten. Records of the old generation on other nodes now belong to another origin. Newer records
+ * have precedence over them, and an `unregistered` tombstone among them still hides older records here, so no removed entry returns. Each of this
+ * node's records gets a pending touch, which `Replica.sweep` executes.
  */
 export function startNewGeneration(replica: Replica, generation: number): void {
   const { self, digests, sweeps } = replica;

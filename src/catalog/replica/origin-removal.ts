@@ -1,6 +1,6 @@
 /**
- * Forgets an origin: its id immediately, and its records in slices (semantics.md, Orphans). If the origin's node returns, it is a new origin on this
- * node and starts from 0. The origin's entries are already hidden. Each record is dropped together with the records that it kept hidden.
+ * Forgets an origin: removes its id immediately, and its records in slices (semantics.md, Orphans). If the origin's node returns, it is a new origin
+ * on this node and starts from 0. The origin's entries are already hidden. Each record is dropped together with the records that it kept hidden.
  */
 import type { Time } from "../../lib/machine.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";

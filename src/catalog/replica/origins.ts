@@ -4,7 +4,7 @@ import type { Origin, StoredRecord } from "../record/stored-record.ts";
 import { ChangeLog } from "./change-log.ts";
 import { LostOrigins } from "./lost-origins.ts";
 
-/** Maximum number of forgotten origins whose ids are remembered. */
+/** Maximum number of ids of forgotten origins that are remembered. */
 const MAX_FORGOTTEN = 10_000;
 
 /** The cluster and region of an origin. They determine which links may carry its records. */
@@ -61,12 +61,12 @@ export class OriginTable {
     this.remember(origin.id);
   }
 
-  /** Records that the origin was forgotten, possibly in an earlier process. */
+  /** Notes that the origin was forgotten, possibly by an earlier process. */
   remember(id: string): void {
     this.#forgotten.set(id, true);
   }
 
-  /** Accepts frames of the origin again, starting from 0. */
+  /** Permits frames from the origin again, starting from 0. */
   restoreOrigin(id: string): void {
     this.#forgotten.delete(id);
   }

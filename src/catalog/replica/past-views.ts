@@ -18,7 +18,7 @@ import {
 import { StoredRecord } from "../record/stored-record.ts";
 import { NO_TRAITS } from "../record/traits.ts";
 
-/** Maximum number of touches that are remembered, about 120 bytes each. */
+/** Maximum number of touches that are remembered, at about 120 bytes each. */
 const DEFAULT_TOUCHES = 16_384;
 
 /** How the view before a touch differs from the current record. `renamed` means that the view had another generation. */
@@ -97,7 +97,7 @@ export class PastViews {
   readonly #max: number;
   /** The remembered touches, indexed by revision modulo their number. */
   readonly #views: PastView[] = [];
-  /** The revision before the first remembered touch. */
+  /** The revision immediately before the first remembered touch. */
   #start = 0;
   #last = 0;
 
@@ -114,7 +114,8 @@ export class PastViews {
 
   // HOT: runs for each received record (bench/register.ts), so the ring reuses its objects.
   /**
-   * Records the view of a key before its next touch, and the key's pending touch. Every revision must be recorded, in order. Returns the revision.
+   * Records the view of a key before its next touch, and the key's pending touch. Every revision must be recorded, in ascending order. Returns the
+   * revision.
    */
   note(
     revision: number,
@@ -182,7 +183,7 @@ export class PastViews {
       const touch = view.previous;
       if (touch <= until) {
         const look = reads.find(({ from, to }) => touch > from && touch <= to);
-        // The key had several views, and it is unknown which of them the reader received.
+        // The key had several views, and it is not known which of them the reader received.
         if (look === undefined) return undefined;
         // A read skips a key that has been touched again by that time.
         if (revision > look.at) {

@@ -1,6 +1,6 @@
 /**
  * The replica: the newest record for each origin and key, the order in which these records changed on this node, and the version vector
- * (docs/architecture.md, The idea). Records of this node are staged, and become visible only when their journal batch is on disk.
+ * (docs/architecture.md, The idea). Records of this node are first staged, and become visible only when their journal batch is on disk.
  */
 
 import { assert } from "../../lib/errors.ts";
@@ -57,7 +57,7 @@ export interface ReplicaObserver {
   restoresOrigin(id: string): void;
 }
 
-/** The state from which a copy starts. */
+/** The state with which a copy starts. */
 export interface CopyStart {
   readonly revision: number;
   readonly collectedRevision: number;
@@ -85,10 +85,10 @@ export class Replica {
   readonly endedAgain = new WeakSet<StoredRecord>();
   /** Each follower receives every change made after it was added. */
   readonly followers = new Set<ReplicaObserver>();
-  /** Whether this replica has had a record with a maintenance override since the process started. */
+  /** Whether this replica has had any record with a maintenance override since the process started. */
   hasOrders = false;
   #forgetting: OriginRemoval | undefined;
-  /** Number of origins forgotten in this process. */
+  /** Number of origins that this process has forgotten. */
   forgottenCount = 0;
   readonly #tombstones: Tombstones;
   /** Whether a record may be visible. A record that the owner rule does not permit is stored, but hidden. */
@@ -139,7 +139,7 @@ export class Replica {
     return this.#tombstones.count;
   }
 
-  /** Ids of forgotten origins. A reader whose cursor contains one of them needs a snapshot. */
+  /** The ids of forgotten origins. A reader whose cursor contains one of them needs a snapshot. */
   get forgotten(): ReadonlyMap<string, true> {
     return this.#origins.forgotten;
   }
@@ -165,9 +165,9 @@ export class Replica {
   }
 
   /**
-   * Returns the newest maintenance overrides in records of the key (semantics.md, Maintenance). Records of every origin of the key's
-   * cluster are used, including staged records and tombstones, so the next registration of the key applies the overrides on any node.
-   * HOT: while no record has an override, no lookup is needed.
+   * Returns the newest maintenance overrides among the key's records (semantics.md, Maintenance). Records of every origin of the key's cluster are
+   * used, including staged records and tombstones, so the next registration of the key applies the overrides on any node. HOT: while no record has an
+   * override, no lookup is needed.
    */
   newestOrders(key: KeyText): MaintenanceOverrides | undefined {
     if (!this.hasOrders) return undefined;
@@ -204,7 +204,7 @@ export class Replica {
   }
 
   // ---- own records: stage, commit, abort ----
-  /** Assigns a seq to a put and stages it. The record remains invisible until `commit`. */
+  /** Assigns a seq to a put and stages it. The record remains invisible until `commit` is called. */
   stagePut(put: OwnPut): StoredRecord {
     const before = this.own(put.key);
     const wasLive = before !== undefined && before.body === BODY.ENTRY;
@@ -259,7 +259,7 @@ export class Replica {
     return this.#stage(endOf(of, { origin: this.self, body, reach, seq, hlc: stamp, firstSeq, unregisteredHlc, orders }));
   }
 
-  /** Staged records, oldest first. */
+  /** The staged records, oldest first. */
   get staged(): readonly StoredRecord[] {
     return this.#staging.storedRecords;
   }
@@ -333,8 +333,8 @@ export class Replica {
   }
 
   /**
-   * Replaces all records stored for the key with one record, regardless of their origins and seqs. Used for a record from another
-   * server's view of the key, when nothing else about the key is known.
+   * Replaces all records stored for the key with one record, regardless of their origins and seqs. Used for a record from another server's view of
+   * the key, when this replica knows nothing else about the key.
    */
   supersede(next: StoredRecord, time: Time): void {
     const seen = this.lookup.find(next.key);
@@ -406,7 +406,7 @@ export class Replica {
     if (held?.seq === seq && held.body !== BODY.ENTRY) this.drop(held);
   }
 
-  /** Removes an invisible record completely: a collected tombstone, or a record of a forgotten origin. */
+  /** Removes a record that is not visible: a collected tombstone, or a record of a forgotten origin. */
   drop(stored: StoredRecord): void {
     for (const follower of this.followers) follower.drops(stored);
     this.#collectedRevision = Math.max(this.#collectedRevision, stored.revision);
@@ -433,7 +433,7 @@ export class Replica {
 
   // ---- making a copy of another replica ----
   /**
-   * Stores a record of the copied replica with its bookkeeping, in place of the stored record of its origin. Called in order of revision.
+   * Stores a record of the copied replica with its bookkeeping, in place of the stored record of its origin. Must be called in order of revision.
    */
   place(next: StoredRecord): void {
     this.unplace(next.key, next.origin);
@@ -504,7 +504,7 @@ export class Replica {
     return this.#tombstones.nextCollectMonoMs();
   }
 
-  /** Restores the list of origins that an earlier process forgot. Must be called before any record of another node is stored. */
+  /** Restores the list of origins that an earlier process forgot. This must be called before any record from another node is stored. */
   resumeForgotten(ids: readonly string[]): void {
     for (const id of ids) this.#origins.remember(id);
   }
@@ -536,7 +536,7 @@ export class Replica {
     return this.#forgetting !== undefined;
   }
 
-  /** Executes at most `maxCount` pending touches and removals. Returns whether there were any. */
+  /** Executes at most `maxCount` pending touches and removals. Returns whether there was any pending work. */
   sweep(maxCount: number, time: Time): boolean {
     const swept = this.sweeps.step(maxCount, time);
     if (this.#forgetting === undefined || this.sweeps.isOwed) return swept > 0;
@@ -545,7 +545,7 @@ export class Replica {
     return true;
   }
 
-  /** Accepts frames of a forgotten origin again, starting from 0, because it is a live member again (semantics.md, Orphans). */
+  /** Permits frames from a forgotten origin again, starting from 0, because its node is a live member again (semantics.md, Orphans). */
   restoreOrigin(nodeId: string, generation: number): void {
     const id = `${nodeId}/${generation}`;
     for (const follower of this.followers) follower.restoresOrigin(id);

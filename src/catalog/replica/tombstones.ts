@@ -6,7 +6,7 @@ import type { StoredRecord } from "../record/stored-record.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { endsBeforeHlc, endsEarlierGeneration, isNarrowing } from "./view.ts";
 
-/** The position of a tombstone in the order of arrival. If its key is put again, the slot remains until it is compacted. */
+/** The position of a tombstone in the order of arrival. If the tombstone's key is put again, the slot remains until compaction. */
 interface TombstoneSlot {
   readonly stored: StoredRecord;
   readonly seq: number;
@@ -39,7 +39,7 @@ export class Tombstones {
   readonly #lost: LostOrigins;
   /** Number of consecutive tombstones that were kept for lost origins while there was no room. */
   #keptInARow = 0;
-  /** Number of stored tombstones. */
+  /** Number of tombstones that are stored. */
   count = 0;
 
   constructor(options: TombstonesOptions, lost: LostOrigins) {
@@ -112,9 +112,9 @@ export class Tombstones {
   }
 
   /**
-   * Whether another origin's unregister of the key makes this tombstone redundant, because a record that carries the unregister is kept.
-   * This node's own tombstone is kept, because the node's next record of the key continues from it. Without this exception, each of two nodes could
-   * drop its own tombstone in favour of the other's, and both would forget the unregister.
+   * Whether this tombstone is redundant, because another record of the key that is kept carries an unregister from another origin. This node's own
+   * tombstone is kept, because the node's next record of the key continues from it. Without this exception, each of two nodes could drop its own
+   * tombstone in favour of the other's, and both would forget the unregister.
    */
   #givesWay(stored: StoredRecord, endedHlc: number): boolean {
     if (stored.body !== BODY.EXPIRED || stored.origin.nodeId === this.#options.nodeId) return false;
@@ -140,7 +140,7 @@ export function carriedHlc(before: StoredRecord | undefined): number | undefined
 /**
  * Returns the newest unregister that a tombstone of this node must carry: the newest among the record `before` and all records stored for the key.
  * The tombstone may reach another node before those records do, and that node would otherwise show again the entries that they hide. Tombstones that
- * only narrow the scope are ignored.
+ * only narrow a scope are ignored.
  */
 export function knownEndHlc(before: StoredRecord | undefined, records: readonly StoredRecord[]): number | undefined {
   let newest = carriedHlc(before) ?? 0;
@@ -153,7 +153,7 @@ export function endersOf({ body, hlc, peers }: StoredRecord): readonly StoredRec
   return body === BODY.ENTRY ? (peers ?? []).filter((peer) => endsBeforeHlc(peer) > hlc) : [];
 }
 
-/** Returns other records of the key that permanently hide records stamped before `hlc`. Tombstones of a disproved origin are ignored. */
+/** Returns the other records of the key that permanently hide records with a stamp before `hlc`. Tombstones of a disproved origin are ignored. */
 export function endsBeside(stored: StoredRecord, hlc: number): readonly StoredRecord[] {
   const ends = (peer: StoredRecord) => endsBeforeHlc(peer) >= hlc && !isNarrowing(peer) && peer.origin.isDisproved !== true;
   return (stored.peers ?? []).filter((peer) => peer !== stored && ends(peer));

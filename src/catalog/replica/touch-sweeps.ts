@@ -1,7 +1,7 @@
 /**
- * Pending work on many records. Touches are pending when a new state, mark or generation of an origin may have changed the visibility of its records.
- * Removals are pending when a whole transfer did not list records. The work is executed in slices. Until all work is complete, some views are
- * outdated, so no reader receives a confirmation that it is up to date.
+ * Manages pending work that affects many records. Touches are pending when a new state, mark or generation of an origin may have changed the
+ * visibility of its records. Removals are pending when a whole transfer did not list some of the stored records. The work is executed in slices.
+ * Until all work is complete, some views are outdated, so no reader receives a confirmation that it is up to date.
  */
 import type { Time } from "../../lib/machine.ts";
 import { BODY } from "../record/record.ts";
@@ -35,7 +35,7 @@ interface TouchSweep {
 /** All entries of an origin, including entries that arrive during the sweep. */
 export const ENTRIES: TouchSpan = { after: 0, until: Number.POSITIVE_INFINITY, withEnds: false };
 
-/** The parts of a replica that sweeps use. */
+/** The parts of a replica that sweeps need. */
 interface SweepReplica {
   winner(stored: StoredRecord): StoredRecord | undefined;
   touch(stored: StoredRecord, pending: PendingTouch): void;
@@ -56,7 +56,7 @@ export class TouchSweeps {
     this.#nextRevision = nextRevision;
   }
 
-  /** Whether any record still has to be touched or withdrawn. */
+  /** Whether there are records that still have to be touched or withdrawn. */
   get isOwed(): boolean {
     return this.#byOrigin.size + this.#closing.size > 0;
   }
@@ -76,7 +76,7 @@ export class TouchSweeps {
   }
 
   /**
-   * Returns the pending touch of a key that is touched for another reason. If the key has further pending touches, the view in between is unknown.
+   * Returns the pending touch of a key that is touched for another reason. If the key has further pending touches, the intermediate view is unknown.
    */
   pendingWith(any: StoredRecord, other = NO_PENDING_TOUCH): PendingTouch {
     const { before, since } = this.pendingFor(any);
@@ -129,7 +129,7 @@ export class TouchSweeps {
     return closed;
   }
 
-  /** Cancels pending withdrawals of a forgotten origin. */
+  /** Cancels the pending withdrawals of a forgotten origin's records. */
   dropClosing({ closing }: Origin): void {
     for (const transfer of this.#closing) if (transfer === closing) this.#closing.delete(transfer);
   }

@@ -60,8 +60,8 @@ export function isNarrowing({ body, hlc, unregisteredHlc }: Pick<CatalogRecord, 
 /**
  * Whether a tombstone from a later generation of an entry's node also ends that entry, when the entry's generation is no longer the
  * node's current one. The tombstone replaced the node's earlier statements about the key, up to the tombstone's stamp. When a node continues in a new
- * generation, other nodes store its records twice, but its leases end only once. Records of a node's current generation are ended only by that node,
- * and no cluster ends records under another cluster's keys.
+ * generation, other nodes store its records in both generations, but its leases end the records only once. Records of a node's current generation are
+ * ended only by that node, and no cluster ends records under another cluster's keys.
  */
 export function endsEarlierGeneration(end: EndingFields, entry: Pick<CatalogRecord, "origin" | "hlc">): boolean {
   if (end.origin.nodeId !== entry.origin.nodeId || end.origin.generation <= entry.origin.generation) return false;
@@ -97,7 +97,7 @@ function endedGenerations(records: readonly CatalogRecord[]): (entry: CatalogRec
 }
 
 /**
- * Returns the record that readers see for a key, or undefined if the key is not visible. `records` are sorted by `compareForView`. An unregister
+ * Returns the record that readers see for a key, or undefined if the key is not visible. `records` must be sorted by `compareForView`. An unregister
  * hides all older records of every origin, even if its own origin has put the key again since then. An `expired` tombstone by itself ends only
  * records of its own node, and a LOCAL tombstone ends only records of its own origin. Records of hidden origins, and records that `admits` refuses,
  * are skipped.
@@ -113,12 +113,12 @@ export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits:
   return undefined;
 }
 
-/** Whether the seq of the record is at or below its origin's mark. */
+/** Whether the record's seq is at or below its origin's mark. */
 export function isMarked({ seq, origin }: { readonly seq: number; readonly origin: { readonly markedSeq?: number } }): boolean {
   return seq <= (origin.markedSeq ?? 0);
 }
 
-/** Whether entries of the record's origin are shown: the origin is not hidden, and the record is above the origin's mark. */
+/** Whether this entry may be shown: its origin is not hidden, and the record is above the origin's mark. */
 export function isShown(record: Pick<CatalogRecord, "seq" | "origin">): boolean {
   return record.origin.life !== "hidden" && !isMarked(record);
 }

@@ -13,7 +13,7 @@ const LOOKS_A_WITHDRAWAL = 20;
 /** Maximum number of records that are checked with one frame. The last frame may cover a very large range of seqs without listing any record. */
 const MAX_LOOKED = 10_000;
 
-/** The fields of the last frame. */
+/** The fields of a transfer's last frame. */
 interface LastFrame {
   readonly through: number;
   readonly knownSeq?: number;
@@ -27,7 +27,7 @@ export class WholeTransfer implements ClosingTransfer {
   #missing: StoredRecord[] = [];
   /** Number of `#missing` records that have been checked. */
   #looked = 0;
-  /** After everything has arrived, all records from this seq up to `through` must be checked. Undefined while `#missing` is complete. */
+  /** All records from this seq up to `through` must be checked after everything has arrived. Undefined while `#missing` is complete. */
   #again: number | undefined;
   readonly #addedBefore: number;
   #addedCount = 0;
@@ -61,7 +61,7 @@ export class WholeTransfer implements ClosingTransfer {
     this.#listed.replace(key, true);
   }
 
-  /** Counts a record of this transfer that was installed. */
+  /** Counts a record from this transfer that was installed. */
   installed(): void {
     this.#addedCount += 1;
   }

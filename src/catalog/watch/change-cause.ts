@@ -1,4 +1,4 @@
-/** The cause of a REMOVE: why a key was removed. A reader may keep entries that only expired for a while. */
+/** The cause of a REMOVE: why a key was removed. A reader may keep an entry for a while if the entry only expired. */
 import { BODY } from "../record/record.ts";
 import type { StoredRecord } from "../record/stored-record.ts";
 import { endsBeforeHlc, isNarrowing, isShown } from "../replica/view.ts";
@@ -7,7 +7,7 @@ import { endsBeforeHlc, isNarrowing, isShown } from "../replica/view.ts";
 export const CAUSE = { NONE: 0, UNREGISTERED: 1, EXPIRED: 2, ORIGIN_AWAY: 3, NO_MATCH: 4 } as const;
 export type ChangeCause = (typeof CAUSE)[keyof typeof CAUSE];
 
-/** Returns the cause of a removal. `stored` is the record that was touched when the key was removed. */
+/** Returns the cause of a key's removal. `stored` is the record that was touched when the key was removed. */
 export function causeOf(stored: StoredRecord): ChangeCause {
   const ended = endedHlc(stored);
   if (stored.body === BODY.ENTRY) {

@@ -26,7 +26,7 @@ export interface CursorGap {
   /** Whether the difference can still be sent. If not, the reader needs a snapshot. */
   isTellable(): boolean;
   coverage(time: Time, isReady: boolean): CursorCoverage;
-  /** Returns the next part of the difference, at least one change if there is any. */
+  /** Returns the next part of the difference, with at least one change if any is left. */
   take(budgetBytes: number): WatchChange[];
   /** Whether the reader cannot have a newer state of this key than this server. All other keys are checked again when this server has caught up. */
   maySend(change: WatchChange): boolean;
@@ -87,7 +87,8 @@ export class WithheldKeys {
 /** Provides portable cursors for readers on a server that is not a node. */
 export interface CursorSource {
   /**
-   * Returns a cursor that is valid everywhere, for a reader whose state equals a query result on this server. Empty if there is no such cursor now.
+   * Returns a cursor that is valid everywhere, for a reader whose state equals a query result on this server. Empty if no such cursor exists at the
+   * moment.
    */
   readonly portableCursor: (hash: string, policyEpoch: string) => string;
   gap(cursor: PortableCursor, reader: WatchReader, time: Time): CursorGap;

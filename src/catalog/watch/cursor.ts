@@ -1,6 +1,6 @@
 /**
- * The text form of cursors, which are positions of readers (semantics.md, Watch 3). A short cursor contains its holder and a revision, and uses only
- * a few bytes in each message. A portable cursor contains a version vector with each origin's state, and is valid on every node of the cluster.
+ * The text form of cursors, which represent positions of readers (semantics.md, Watch 3). A short cursor contains its holder and a revision, and uses
+ * only a few bytes in each message. A portable cursor contains a version vector with each origin's state, and is valid on every node of the cluster.
  */
 
 import { decodeBase64url, sha256 } from "../../lib/crypto.ts";
@@ -21,9 +21,9 @@ export interface ShortCursor {
 export interface CursorOrigin {
   readonly nodeId: string;
   readonly generation: number;
-  /** The reader has received the sender's records up to this seq. */
+  /** The reader has received, up to this seq, all records that its server had from the origin. */
   readonly seq: number;
-  /** The reader has received all changes up to this seq. Absent if it equals `seq` (`IncompleteRange`). */
+  /** The reader has received all of the origin's changes up to this seq. Absent if it equals `seq` (`IncompleteRange`). */
   readonly settled?: number;
   readonly life: OriginStatus;
 }
@@ -163,7 +163,7 @@ function parsePortable(text: string): PortableCursor {
   try {
     return readPortable(body);
   } catch {
-    // The checksum is correct, so another program created this string. The exact error does not matter.
+    // The checksum is correct, so another program created this string. It does not matter which error is reported.
     throw malformed();
   }
 }

@@ -14,7 +14,7 @@ import { isOfReader, ResumeGap } from "./resume.ts";
 import { SentPages } from "./sent-pages.ts";
 
 export interface FeedStart {
-  /** The position from which to continue. Without a cursor, or with the cursor of another reader, the stream starts with a snapshot. */
+  /** The position from which the stream continues. Without a cursor, or with the cursor of another reader, the stream starts with a snapshot. */
   readonly from: WatchCursor | undefined;
   readonly bookmarkIntervalMs: number;
   /** Computes the difference for a reader whose cursor comes from another server. Absent on a node. */
@@ -23,7 +23,7 @@ export interface FeedStart {
 
 type FeedPhase =
   | { readonly kind: "live" }
-  /** Sends the pages of a snapshot; a scoped snapshot has `scopes`. `after` is the last key sent. */
+  /** Sends the pages of a snapshot; a scoped snapshot has `scopes`. `after` is the last key that was sent. */
   | {
       readonly kind: "pages";
       readonly scopes: readonly string[] | undefined;
@@ -32,7 +32,7 @@ type FeedPhase =
       isBegun: boolean;
       readonly sent: SentPages;
     }
-  /** All pages have been sent. Changes since BEGIN that the pages did not include follow, and then END. */
+  /** All pages have been sent. Changes since BEGIN that the pages did not include are sent next, and then END. */
   | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly sent: SentPages }
   /** Sends the records in which this replica differs from a portable cursor, origin by origin. */
   | { readonly kind: "gap"; readonly gap: CursorGap }
@@ -43,7 +43,7 @@ type FeedPhase =
 export const MAX_SCOPES_LENGTH = 4096;
 /** A string that sorts after every key. */
 const LAST_KEY = "\u{10FFFF}";
-/** Maximum number of entries examined for one page of a snapshot. */
+/** Maximum number of entries that are examined for one page of a snapshot. */
 const PAGE_ENTRIES = 256;
 /** Maximum number of reads that are remembered for a reader that lags behind. */
 const MAX_LOOKS = 64;
@@ -58,7 +58,7 @@ export class WatchFeed {
   readonly reader: WatchReader;
   readonly #bookmarkIntervalMs: number;
   #phase: FeedPhase;
-  /** Everything up to this revision has been sent. */
+  /** All messages up to this revision have been sent. */
   #revision: number;
   /** Every key's changes up to this revision have been sent. */
   #settled: number;
@@ -145,7 +145,7 @@ export class WatchFeed {
     );
   }
 
-  /** Returns the next message, or undefined if there is nothing to send now. `isReady` means that this node has caught up with a peer. */
+  /** Returns the next message, or undefined if there is currently nothing to send. `isReady` means that this node has caught up with a peer. */
   next(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     this.isUnfinished = false;
     this.#skipQuiet();
@@ -173,7 +173,8 @@ export class WatchFeed {
   }
 
   /**
-   * Returns the last message before a stop, with the cursor for another node. Undefined if no such cursor can express the stream's position.
+   * Returns the last message before the server stops, with a cursor that is valid on another node. Undefined if no such cursor can express the
+   * stream's position.
    */
   farewell(time: Time, isReady: boolean): FeedMessage | undefined {
     const isLive = this.#phase.kind === "live" && this.#behind === undefined && this.#scopes === undefined;
@@ -196,7 +197,7 @@ export class WatchFeed {
     return { kind: gap.isTellable() ? "gap" : "waiting", gap };
   }
 
-  /** Starts a snapshot when this node knows as much as the reader's cursor. */
+  /** Starts a snapshot as soon as this node knows everything that the reader's cursor covers. */
   #restart(time: Time, isReady: boolean): void {
     this.restartCount += 1;
     const gap = this.#phase.kind === "gap" ? this.#phase.gap : this.#behind;
@@ -413,7 +414,7 @@ export class WatchFeed {
   }
 }
 
-/** Whether the phase continues from a revision and therefore needs every tombstone since then. */
+/** Whether the phase continues from a revision and therefore needs every tombstone since that revision. */
 function isPlaced(phase: FeedPhase): boolean {
   return phase.kind !== "pages" && phase.kind !== "waiting";
 }

@@ -6,7 +6,9 @@ import type { EntryFilter } from "../query/filter.ts";
 import type { StoredRecord } from "../record/stored-record.ts";
 import type { Replica } from "../replica/replica.ts";
 
-/** Maximum number of touches that are kept for a reader. If there are more touches after the reader's position, it reads the log of all changes. */
+/**
+ * Maximum number of touches that are stored for one reader. If there are more touches after the reader's position, it reads the log of all changes.
+ */
 const MAX_TOUCHES = 64;
 
 /** Maximum number of names that one reader may have. Adding this many names blocks the event loop for as long as encoding a watch message does. */
@@ -20,7 +22,7 @@ const TIDIED_AT_A_TIME = 8192;
  * Maximum number of changes and touches that are offered in one turn of the event loop, which needs two to five ms. HOT: bench/fleet.ts.
  */
 const OFFERED_AT_A_TIME = 4096;
-/** Factor by which the next turn offers more while changes arrive faster than they are offered. */
+/** Factor by which the next turn offers more touches while changes arrive faster than they are offered. */
 const FASTER = 2;
 /**
  * Factor by which the next turn offers less if changes arrive no faster than they are offered. The factor is so close to 1 that the index catches up
@@ -75,7 +77,7 @@ export class NamedTouches {
     return Math.max(from, next === undefined ? this.#index.through : next.after);
   }
 
-  /** Like `Replica.changesSince`, for these names only. Returns false, and visits nothing, if not all touches are known. */
+  /** Like `Replica.changesSince`, but only for these names. If not all touches are known, returns false without visiting any. */
   visitSince(from: number, visit: (stored: StoredRecord, revision: number) => boolean): boolean {
     if (!this.#covers(from) || this.#index.through < this.#index.replica.revision) return false;
     for (let i = this.#indexAfter(from); i < this.#touches.length; i++) {
@@ -155,7 +157,7 @@ export class NameIndex {
     return this.#nameCount;
   }
 
-  /** Starts to offer the touches of its names to the reader. Returns false without any change if there is no room for the names. */
+  /** Starts to offer the touches of its names to this reader. Returns false without any change if there is no room for the names. */
   add(reader: NamedReader): boolean {
     const { names } = reader.options.filter;
     if (names.length > this.#bounds.maxReaderNames) return false;
@@ -191,7 +193,7 @@ export class NameIndex {
     if (from !== undefined) this.#takeOut(reader, from, Number.POSITIVE_INFINITY);
   }
 
-  /** Returns the number of names that were deleted. */
+  /** Returns how many names were deleted. */
   #takeOut(reader: NamedReader, from: number, maxCount: number): number {
     const { names } = reader.options.filter;
     const to = Math.min(names.length, from + maxCount);

@@ -37,7 +37,7 @@ export interface WatchChange {
 export interface FeedMessage {
   readonly changes: readonly WatchChange[];
   readonly revision: number;
-  /** Empty if a reader cannot resume from this message. */
+  /** Empty if a reader cannot resume from this message's position. */
   readonly cursor: string;
   readonly portableCursor: string;
   readonly snapshot: SnapshotPhase;
@@ -45,7 +45,7 @@ export interface FeedMessage {
   readonly isBookmark: boolean;
   readonly digest: ViewDigest | undefined;
   /**
-   * The encoded message, after the first stream has encoded it. Streams that share the message share these bytes. HOT: a WeakMap instead of this
+   * The encoded message, after the first stream has encoded it. All streams that share the message share these bytes. HOT: a WeakMap instead of this
    * field cost 10 % in bench/watch.ts.
    */
   encoded: Buffer | undefined;
@@ -94,9 +94,9 @@ const CHANGE_BYTES = 96;
 /** Number of messages that are kept. Streams at different positions can share these messages. */
 const KEPT_MESSAGES = 4;
 
-/** Maximum number of records examined in one scan. The limit is needed because most of the records may be irrelevant to the reader. */
+/** Maximum number of records that one scan examines. The limit is needed because most of the records may be irrelevant to the reader. */
 const MAX_LOOKED = 10_000;
-/** Maximum number of entries added to a digest in one turn of the event loop, because each entry is hashed. */
+/** Maximum number of entries that are added to digests in one turn of the event loop; each entry must be hashed. */
 const MAX_SUMMED = 4000;
 
 const NO_NAMES: readonly string[] = [];
@@ -134,11 +134,11 @@ export class WatchReader {
   readonly options: ReaderOptions;
   readonly replica: Replica;
   readonly node: ReaderNode;
-  /** Recent touches of the reader's names. Present while all streams of this reader are notified of changes by name. */
+  /** Recent touches of the names that the reader watches. Present while all streams of this reader are notified of changes by name. */
   touches: NamedTouches | undefined;
   /** Number of open streams of this reader. */
   streamCount = 0;
-  /** Messages built at `#keptRevision`. These messages become useless with the next change. */
+  /** The messages that were built at `#keptRevision`. These messages become useless with the next change. */
   #kept: ReaderState[] = [];
   #keptRevision = 0;
   #shortCursors: { readonly boot: string; readonly texts: ShortCursorTexts } | undefined;
@@ -285,12 +285,12 @@ export class WatchReader {
     return this.touches?.quietThrough(from) ?? from;
   }
 
-  /** Returns the change that a reader at that position gets for the key of a touched record, or undefined. */
+  /** Returns the change that a reader at that position gets for the key of a touched record, or undefined if it gets none. */
   #changeOf(stored: StoredRecord, revision: number, place: ReaderPosition, isAhead: boolean): WatchChange | undefined {
     const { filter } = this.options;
     const winner = this.replica.winner(stored);
     const isSeen = winner !== undefined && matches(filter, winner, this.node);
-    // The filter's conditions on a key are a subset of its conditions on a record.
+    // A filter's conditions on keys are a subset of its conditions on records.
     if (!isSeen && !this.mayHoldKey(stored)) return undefined;
     // If several origins have the key, the key is sent only for its newest touch.
     if (stored.peers?.some((peer) => peer.revision > revision) === true) return undefined;
@@ -307,8 +307,8 @@ export class WatchReader {
 
   /** Whether a reader whose view is unknown may have a key that it should no longer have. */
   #mayHold(stored: StoredRecord, winner: StoredRecord | undefined, { settled }: ReaderPosition, isAhead: boolean): boolean {
-    // The reader never had the key if no filterable field has changed since its position (filter_seq). If there are several origins, it
-    // may have had another origin's record. A key that was already hidden at the reader's position need not be sent either.
+    // The reader never had the key if no filterable field has changed since its position (filter_seq). If there are several origins, the reader may
+    // have had another origin's record. A key that was already hidden at the reader's position need not be sent either.
     if (stored.peers !== undefined || stored.filterRevision > settled) return true;
     return winner !== stored && isAhead && this.replica.isAdmitted(stored);
   }
@@ -328,8 +328,8 @@ export class WatchReader {
   }
 
   /**
-   * Whether the reader may learn that there was an entry of this key. A resolver receives nothing about LOCAL entries. The record of another node may
-   * have been visible before the LOCAL record hid it. Such a key is sent.
+   * Whether the reader may learn that there was an entry with this key. A resolver receives no information about LOCAL entries. The record of another
+   * node may have been visible before the LOCAL record hid it. Such a key is sent.
    */
   mayReveal({ reach, peers }: StoredRecord): boolean {
     if (this.options.filter.resolved === undefined || reach !== SCOPE.LOCAL) return true;
@@ -361,7 +361,7 @@ export class WatchReader {
     return this.options.isOwedAny?.() === true;
   }
 
-  /** Adds some entries of untracked namespaces to their sums. Returns whether the sums that `digest` needs are complete. */
+  /** Adds some of the entries of untracked namespaces to their sums. Returns whether the sums that `digest` needs are complete. */
   prepareDigest(): boolean {
     if (!this.options.withDigest) return true;
     const { digests, lookup } = this.replica;

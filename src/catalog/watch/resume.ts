@@ -9,7 +9,7 @@ import { isSamePlace, type PortableCursor, shortHolder, type WatchCursor } from 
 import { type CursorCoverage, type CursorGap, MAX_WAIT_MS, WithheldKeys } from "./cursor-gap.ts";
 import { ACTION, type WatchChange, type WatchReader } from "./reader.ts";
 
-/** Whether the cursor comes from a reader of the same content in this cluster. Any other reader needs a snapshot. */
+/** Whether the cursor comes from a reader of the same content in this cluster. All other readers need a snapshot. */
 export function isOfReader(cursor: WatchCursor, { node, options }: WatchReader): boolean {
   if (cursor.kind === "short") return cursor.holder === shortHolder(node.boot, options.hash);
   return cursor.clusterId === node.clusterId && cursor.readerHash === options.hash;
@@ -83,7 +83,7 @@ export class ResumeGap implements CursorGap {
   isTellable(): boolean {
     const { replica } = this.#reader;
     if (!this.isOfPolicy || !this.#isOfPlace) return false;
-    // Tombstones at or below the floor may be missing here, so removals cannot be sent.
+    // This node may lack tombstones at or below the floor, so removals cannot be sent.
     for (const { origin, after } of this.#stretches) {
       const known = this.#known.get(origin.id);
       if (replica.origins.get(origin.id) !== origin) return false;
@@ -108,7 +108,7 @@ export class ResumeGap implements CursorGap {
         if (this.#late.has(id) && origin.floor > seq) isLost = true;
         continue;
       }
-      // A cursor above this node's own seq was issued before a journal was lost.
+      // A cursor above this node's own seq was issued before this node lost a journal.
       if (origin === replica.self || replica.forgotten.has(id)) isLost = true;
       else if (origin === undefined && isReady && nodeId === node.nodeId) isLost = true;
       else if (hasWaited && (!this.#mayGrow(origin) || (settled === 0 && this.#isAbroad(origin)))) isLost = true;
@@ -127,7 +127,7 @@ export class ResumeGap implements CursorGap {
     return origin !== undefined && isOfOtherCluster(origin, this.#reader.node.clusterId);
   }
 
-  /** Whether more records of the origin can arrive: its node is alive in this generation. */
+  /** Whether more records of the origin can arrive, because its node is alive in this generation. */
   #mayGrow(origin: Origin | undefined): boolean {
     if (origin === undefined || origin.life !== "live") return false;
     const all = [...this.#reader.replica.origins.values()];
@@ -192,7 +192,7 @@ export class ResumeGap implements CursorGap {
   }
 }
 
-/** Returns the seq up to which an origin's records are stored here as they were on the origin; 0 if that is unknown. */
+/** Returns the seq up to which an origin's records are stored on this node as they were on the origin; 0 if that is unknown. */
 function settledIn({ origins }: Replica, id: string): number {
   const origin = origins.get(id);
   return origin === undefined ? 0 : settledOf(origin);

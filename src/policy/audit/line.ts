@@ -3,7 +3,7 @@ import { equalBytes } from "../../lib/crypto.ts";
 import { ChainCheck, type ChainedRecord } from "./chain.ts";
 import { type AuditRecord, canonicalBytes, eventOf, HASH_BYTES, joinSubjects, splitSubjects } from "./record.ts";
 
-/** Returns one JSON object with every field, followed by a newline. Names are in snake_case and hashes in hex. */
+/** Returns one JSON object with every field, followed by a newline. Field names are in snake_case, and hashes are in hex. */
 export function auditLine(record: AuditRecord): string {
   const { number, atWallMs, hash, previousHash, requestId, subjects, ...texts } = record;
   const at = new Date(atWallMs).toISOString();
@@ -13,7 +13,7 @@ export function auditLine(record: AuditRecord): string {
 
 export interface LinesReading {
   readonly isIntact: boolean;
-  /** Number of records up to the first fault. */
+  /** Number of records before the first fault. */
   readonly checked: number;
   /** Number of the first record; 0 if there are no records. */
   readonly firstNumber: number;
@@ -39,7 +39,7 @@ interface AuditLine {
 }
 
 /**
- * Verifies the hash chain of a copy of an audit log in JSON lines, without the server. The copy may begin anywhere, because each line
+ * Verifies the hash chain of a copy of an audit log in JSON lines, without access to the server. The copy may begin anywhere, because each line
  * contains the previous hash. Cost: one hash per record, about 5 µs.
  */
 export function verifyLines(text: string): LinesReading {
@@ -84,7 +84,7 @@ function* linesOf(text: string): Generator<string> {
   }
 }
 
-/** Returns the record that a line from `auditLine` contains. Undefined for other lines. */
+/** Returns the record that a line from `auditLine` contains. Undefined for lines that it did not write. */
 function parseLine(line: string): AuditLine | undefined {
   const fields = parseFields(line);
   const { number, at } = fields;

@@ -17,7 +17,7 @@ export class AuditQueue {
   readonly #maxEvents: number;
   readonly #waiting: AuditEvent[] = [];
   #batch: readonly AuditEvent[] = [];
-  /** Total length of the subjects of all events that have not been written yet. */
+  /** Total length of the subjects of all events that are not written yet. */
   #subjectChars = 0;
   /** Number of events lost since the loss was last recorded. */
   #lostCount = 0;
@@ -30,7 +30,7 @@ export class AuditQueue {
     this.#maxEvents = maxEvents;
   }
 
-  /** Number of events that have not been written yet. */
+  /** Number of events that are not written yet. */
   get pendingCount(): number {
     return this.#waiting.length + this.#batch.length;
   }

@@ -38,7 +38,7 @@ export interface AuditEvent {
   /** Further information for people to read: the author's reason, the change ticket, counts. */
   readonly detail: string;
   /**
-   * Request id of the call. If an operation has too many subjects for one record, its records have the same id. Empty for operations of the node
+   * The request id of the call. If an operation has too many subjects for one record, its records have the same id. Empty for operations of the node
    * itself.
    */
   readonly requestId: string;
@@ -46,10 +46,10 @@ export interface AuditEvent {
   readonly subjects: string;
 }
 
-/** Maximum number of subjects in one record. An operation with more subjects is split into several records. */
+/** Maximum number of subjects per record. An operation with more subjects is split into several records. */
 export const MAX_SUBJECTS = 100;
 
-/** Returns the string for a subject that is not an entry. No entry key has such a prefix, because namespaces contain no colon. */
+/** Returns the string for a subject that is not an entry. An entry key cannot have such a prefix, because namespaces contain no colon. */
 export function subjectOf(sort: "lease" | "node" | "policy" | "zone", name: number | string): string {
   return `${sort}:${name}`;
 }
@@ -90,17 +90,18 @@ export function accessEvent(
 
 /** An event, and its position in the chain. */
 export interface AuditRecord extends AuditEvent {
-  /** 1, 2, 3, …; a log never uses a number twice. */
+  /** The record's number: 1, 2, 3, …; a log never uses a number twice. */
   readonly number: number;
   /** SHA-256 over the previous hash and the canonical bytes. */
   readonly hash: Uint8Array;
   readonly previousHash: Uint8Array;
 }
 
-/** Accepts operations for the audit log. */
+/** Accepts events for the audit log. */
 export interface AuditSink {
   /**
-   * Never throws or blocks. The event is added to the chain and written to disk soon after. If the queue is full, the event is dropped and counted.
+   * This method never throws or blocks. The event is added to the chain and written to disk soon after. If the queue is full, the event is dropped
+   * and counted.
    */
   record(event: AuditEvent): void;
   /**
@@ -123,10 +124,10 @@ const MAX_LENGTHS = {
   detail: 2048,
   requestId: 128,
 } as const;
-/** Enough for the longest entry key (`RECORD_BOUNDS`). */
+/** This is enough for the longest entry key (`RECORD_BOUNDS`). */
 const MAX_SUBJECT_LENGTH = 1500;
 const MAX_SUBJECTS_LENGTH = MAX_SUBJECTS * (MAX_SUBJECT_LENGTH + 1);
-/** The latest time that a `Date` can hold. */
+/** The latest time that a `Date` can represent. */
 const MAX_DATE_MS = 8.64e15;
 type TextField = keyof typeof MAX_LENGTHS;
 

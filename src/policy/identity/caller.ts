@@ -16,7 +16,7 @@ export type MeshRole = (typeof MESH_ROLES)[number];
 /** Prefix of an owner's role: `owner:svc.market` may administer `svc.market` and the namespaces below it. */
 const OWNER = "owner:";
 
-/** An identity, regardless of the type of its credential. The identity is the same for every call with the same credential. */
+/** A caller's identity, regardless of the type of its credential. The identity is the same for every call with the same credential. */
 export interface CallerIdentity {
   /** The principal that owns the entries that the caller registers; empty for an anonymous caller. */
   readonly principal: string;
@@ -28,7 +28,7 @@ export interface CallerIdentity {
   readonly roles: readonly string[];
   /** Whether the identity was proved by a credential. */
   readonly isAuthenticated: boolean;
-  /** Time at which the credential expires. Streams that were opened with it are then closed. Undefined if it does not expire. */
+  /** Time at which the credential expires. Streams that were opened with it are then closed. Undefined if the credential does not expire. */
   readonly untilWallMs?: number | undefined;
 }
 
@@ -94,7 +94,7 @@ export interface RequestedViewer {
 
 /**
  * Returns the caller whose view a read uses. The view specified in a request is used only for callers without a credential, and only if
- * `tenants.allow_request_override` is on. The caller then has the view of that tenant and cluster, and keeps its principal and roles.
+ * `tenants.allow_request_override` is on. The returned caller then has the view of that tenant and cluster, and keeps its principal and roles.
  */
 export function viewerOf<C extends CallerIdentity>(caller: C, asked: RequestedViewer | undefined, allowsOverride: boolean): C {
   if (asked === undefined || caller.isAuthenticated || !allowsOverride) return caller;

@@ -24,7 +24,7 @@ export function isPrincipal(text: string): boolean {
 
 type TrustedCertificate = Extract<PeerCertificate, { readonly isTrusted: true }>;
 
-/** Throws `unauthenticated` if a certificate is not trusted, or has expired. */
+/** Throws `unauthenticated` if a certificate is not trusted or has expired. */
 export function checkCertificate(certificate: PeerCertificate, wallMs: number): asserts certificate is TrustedCertificate {
   if (!certificate.isTrusted) throw unauthenticated(`client certificate is not trusted (${certificate.why})`);
   if (wallMs > certificate.expiresWallMs) throw unauthenticated("client certificate has expired since the connection was opened");

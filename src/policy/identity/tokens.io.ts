@@ -22,7 +22,7 @@ export interface TokenSettings {
 export interface TokenPorts {
   wallMs(): number;
   monoMs(): number;
-  /** Called when the keys could not be read. The previous keys remain in use. */
+  /** Called if the keys could not be read. The previous keys remain in use. */
   onKeysFailed(error: unknown): void;
   /** Called when the keys in use have changed. Callers whose tokens were verified with the previous keys may have to authenticate again. */
   onKeysChanged(): void;
@@ -32,7 +32,7 @@ export interface TokenPorts {
 const MAX_REMEMBERED = 10_000;
 /** Maximum number of concurrent verifications, so that a flood of forged tokens cannot exhaust the memory or the thread pool. */
 const MAX_PENDING = 1_000;
-/** Age at which keys are read again, in ms. A key that the issuer has withdrawn is accepted for at most this time. */
+/** Age at which the keys are read again, in ms. A key that the issuer has withdrawn is accepted for at most this time. */
 const MAX_KEYS_AGE_MS = 300_000;
 /** Minimum time, in ms, between two reads of the keys that are caused by tokens with unknown keys. */
 const COOLDOWN_MS = 5_000;
@@ -74,7 +74,7 @@ export class TokenVerifier implements TokenPort {
     clearInterval(this.#timer);
   }
 
-  /** Reads the keys again now. Never rejects; if the keys cannot be read, the old ones remain in use. */
+  /** Reads the keys again now. Never rejects; if the keys cannot be read, the previous keys remain in use. */
   reread(): Promise<void> {
     return this.#keys.readOnce();
   }
@@ -183,7 +183,7 @@ interface KeyPorts extends TokenPorts {
   onChanged(): void;
 }
 
-/** The issuer's public keys, from a file or a URL. The keys are read again periodically. If a read fails, the earlier keys remain in use. */
+/** The issuer's public keys, from a file or a URL. The keys are read again periodically. If a read fails, the previous keys remain in use. */
 class IssuerKeys {
   readonly #settings: TokenSettings;
   readonly #ports: KeyPorts;
@@ -253,7 +253,7 @@ function readKeyFile(path: string): string {
 
 function keySetOf(text: string, from: string): JWTVerifyGetKey {
   try {
-    // jose checks the form and makes a copy, so the cast is safe.
+    // jose checks the format and makes a copy, so the cast is safe.
     return createLocalJWKSet(JSON.parse(text) as JSONWebKeySet); // oxlint-disable-line typescript/no-unsafe-type-assertion
   } catch {
     // The parser's message is omitted: it would show the content, which may be from a file other than the intended one.

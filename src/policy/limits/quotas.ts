@@ -29,7 +29,7 @@ export interface QuotaEntry {
   readonly checks: number;
 }
 
-/** An entry that is put, replaced or removed. */
+/** A change by which an entry is put, replaced or removed. */
 export interface QuotaChange {
   readonly before: QuotaEntry | undefined;
   readonly after: QuotaEntry | undefined;
@@ -83,7 +83,7 @@ export class NamespaceQuotas {
   readonly #ports: QuotaPorts;
   readonly #namespaces = new HolderLedger();
   readonly #tenants = new HolderLedger();
-  /** Changes that are staged and not yet visible, oldest first. */
+  /** The changes that are staged and not yet visible, oldest first. */
   #staged: StagedChange[] = [];
 
   constructor(ports: QuotaPorts) {

@@ -32,7 +32,7 @@ export type CallCost = "read" | "write";
 export interface LimitRefusal {
   readonly caller: Caller;
   readonly action: CallCost | "watch";
-  /** The namespace that was over its limit. Empty if the caller itself was over its limit. */
+  /** The namespace whose limit was exceeded. Empty if the caller itself was over its limit. */
   readonly namespace: string;
   readonly reason: "rate_limited" | "quota_exceeded";
   /** Describes the limit, for people to read. */
@@ -40,7 +40,7 @@ export interface LimitRefusal {
 }
 
 const MINUTE_MS = 60_000;
-/** Maximum number of cached errors. */
+/** Maximum number of errors that are cached. */
 const MAX_ERRORS = 1000;
 /** Time to wait before a client should try to open a watch again. The node cannot know when another watch will end. */
 const WATCH_RETRY_MS = 5_000;
@@ -50,7 +50,7 @@ export class RateLimiter {
   readonly #onRefusal: (refusal: LimitRefusal) => void;
   readonly #callers: Readonly<Record<CallCost, CallerBuckets | undefined>>;
   readonly #namespaces: Readonly<Record<CallCost, KeyedBuckets | undefined>>;
-  /** Number of open watches by caller. The map contains only callers with open watches. */
+  /** The number of open watches of each caller. The map contains only callers with open watches. */
   readonly #watches = new Map<string, number>();
   /** Cached errors, by their message. HOT: a flood of calls produces the same few errors repeatedly, and creating each error cost 8 µs. */
   readonly #errors = new Map<string, WaymarkError>();

@@ -1,4 +1,4 @@
-/** Limits that several threads enforce together. The buckets are in shared memory. */
+/** Limits that several threads enforce together. Their buckets are in shared memory. */
 
 import type { HashKey } from "../../lib/buckets/keyed-hash.ts";
 import { bucketTable, SharedBuckets } from "../../lib/buckets/shared-buckets.ts";

@@ -42,7 +42,7 @@ const ITEM_BYTES = 32;
 /** Memory that a decoded rule or window needs, in bytes. */
 const OBJECT_BYTES = 256;
 
-/** Returns the approximate size of a set in memory, in bytes. Cost: O(items of its lists). */
+/** Returns the approximate size of a set in memory, in bytes. Cost: O(items in its lists). */
 export function memorySizeOf({ rules }: WireSet): number {
   let sizeBytes = 0;
   const addTexts = (texts: readonly string[]): void => {

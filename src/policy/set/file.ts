@@ -125,7 +125,7 @@ interface FieldSpot {
   readonly path: string;
 }
 
-/** Reads values. A wrong value is reported as a problem, and its default is used. */
+/** Reads values. An invalid value is reported as a problem, and the default is used instead. */
 class PolicyFileReader {
   readonly problems = new PolicyProblems<PolicyFileProblem>();
   /** The paths of values that had a problem and were replaced by defaults. */

@@ -13,13 +13,13 @@ export interface CatalogFacts {
   count(namespace: string): number;
   /** Returns at most `max` keys from the namespace. */
   examples(namespace: string, max: number): readonly EntryKey[];
-  /** Returns the known tenants, and for each tenant the cluster that it reads from. The plan adds the viewers that rules name. */
+  /** Returns the known tenants, and for each tenant the cluster that it reads from. The plan also includes the viewers that rules name. */
   viewers(): readonly Viewer[];
   /** Returns the channels on which the settings export a namespace of this cluster if its rule lists these scopes. */
   channels(listed: readonly Scope[]): readonly Scope[];
   /**
-   * Returns every entry in the catalog, including entries that owner rules currently hide. The caller may read slowly, while entries are added and
-   * removed.
+   * Returns every entry in the catalog, including entries that owner rules currently hide. The caller may read the entries slowly, while others are
+   * added and removed.
    */
   entries(): Iterable<PlanEntry>;
 }
@@ -74,7 +74,7 @@ type PairOutcome = readonly { readonly effect: PlanEffect; readonly viewers: rea
 
 /**
  * Returns the changes that `after` would cause. If `before` is undefined, there is no previous policy. Yields after every few ms of work. The
- * verdicts are the same as for every read (P11). Cost: namespaces × their labels, and distinct pairs of rules × viewers.
+ * verdicts are the same as for every read (P11). Cost: the namespaces times their labels, plus the distinct pairs of rules times the viewers.
  */
 export function* planChanges(before: PolicySet | undefined, after: PolicySet, terms: PlanTerms): Generator<void, PolicyPlan> {
   // New policy objects are used, so that the cached verdicts of the policies in force are not dropped.
@@ -110,8 +110,8 @@ interface CountedChange extends PlannedChange {
 }
 
 /**
- * Returns the changes for entries that owner rules hide from all viewers, or show again, because of the entries' source. Cost: all entries, if a rule
- * has owners.
+ * Returns the changes for entries that owner rules hide from all viewers, or show again, because of the entries' source. Cost: all entries are read
+ * if any rule has owners.
  */
 function* ownerChanges(
   was: Policy,

@@ -17,7 +17,7 @@ export interface CutoverWindow {
   readonly allowSummaries: boolean | undefined;
 }
 
-/** Limits on the entries, watches and bytes of a namespace; 0 means no limit. */
+/** Limits for the entries, watches and bytes of a namespace; 0 means no limit. */
 export interface NamespaceQuota {
   readonly entries: number;
   readonly watches: number;

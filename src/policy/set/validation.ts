@@ -29,11 +29,11 @@ export const SET_BOUNDS = {
   maxRules: 10_000,
   /** Maximum number of items in each list of a rule. */
   maxItems: 1000,
-  /** Maximum number of cutover windows of a rule. */
+  /** Maximum number of cutover windows in one rule. */
   maxWindows: 256,
-  /** Maximum number of cutover windows in all rules. */
+  /** Maximum number of cutover windows in all rules together. */
   maxSetWindows: 20_000,
-  /** Maximum number of owners and viewers in all rules. */
+  /** Maximum number of owners and viewers in all rules together. */
   maxSetIds: 250_000,
   /** Maximum length of an author's label for a set or a rule, in characters. */
   maxLabelLength: 128,

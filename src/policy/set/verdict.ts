@@ -142,7 +142,7 @@ export class Policy {
 
   /**
    * Whether a viewer can see this namespace, or may be able to see a namespace below it. Below a hidden namespace, only a namespace with its own rule
-   * can be visible. The result does not depend on existing entries. Cost: the rules at and below the namespace.
+   * can be visible. The result does not depend on existing entries. Cost: one step for each rule at and below the namespace.
    */
   showsUnder(namespace: string, viewer: Viewer): boolean {
     if (this.viewer(namespace, viewer).allowed || namespaceCovers(namespace, CONTROL_NAMESPACE)) return true;

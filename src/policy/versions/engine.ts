@@ -106,7 +106,7 @@ export class PolicyEngine {
   #inForce: PolicyVersion | undefined;
   /** The newest version that can be read. */
   #newest: PolicyVersion | undefined;
-  /** In ascending order of number. */
+  /** The kept versions, in ascending order of number. */
   readonly #kept: KeptVersion[] = [];
   /**
    * Superseded versions, whose numbers were reassigned to other versions that were applied on another node at the same time, oldest
@@ -221,7 +221,7 @@ export class PolicyEngine {
   #restoreLosers(losers: readonly VersionFacts[]): void {
     this.#losers = losers.toSorted((a, b) => a.number - b.number || a.hlc - b.hlc);
     const newest = this.#newest;
-    // A crash between the two steps of adopting a version leaves the winning version among the superseded versions.
+    // If the process crashes between the two steps of adopting a version, the winning version remains among the superseded versions.
     const last = this.#losers.findLast(({ number, checksum }) => number === newest?.number && checksum !== newest.checksum);
     this.#conflict = last === undefined || newest === undefined ? "" : conflictText(last, newest);
   }
@@ -282,7 +282,7 @@ export class PolicyEngine {
   }
 
   /**
-   * Like `commit`, but for a version that replaces `beginning` and takes over its number. Throws `version_conflict` if `beginning` is no longer the
+   * Like `commit`, but for a version that replaces `beginning` and has its number. Throws `version_conflict` if `beginning` is no longer the
    * newest version.
    */
   beginAgain(version: PolicyVersion, sizeBytes: number): void {

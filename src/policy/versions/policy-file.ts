@@ -36,7 +36,7 @@ export class PolicyFile {
     this.#policyStore = policyStore;
   }
 
-  /** Whether this node was ready before, in an earlier run with this data directory. False if the store is unavailable. */
+  /** Whether this node was ready before, in an earlier run with this data directory. Returns false if the store is unavailable. */
   *wasReady(): PolicyTask<boolean> {
     try {
       return (yield* getItem(LET_IN)) !== undefined;
@@ -83,7 +83,7 @@ export class PolicyFile {
     const { engine } = this.#policyStore;
     yield* this.#withFile(name, file, ({ set, checksum }, isNews) => {
       const isInForce = engine.status.newest?.checksum === checksum;
-      // If no version can be read, using the file is better than denying everything.
+      // If no version can be read, it is better to use the file than to deny everything.
       return engine.isDenied || (isNews && !isInForce) ? this.#putInForce(name, set) : nothing();
     });
   }

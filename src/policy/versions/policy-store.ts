@@ -109,7 +109,7 @@ export class PolicyStore {
     return this.#parts.engine;
   }
 
-  /** Reads the versions in the store. If the store is unavailable, everything is denied, because a policy may be configured. */
+  /** Reads the versions from the store. If the store is unavailable, everything is denied, because a policy may be configured. */
   *restore(): PolicyTask<void> {
     const { engine } = this.#parts;
     try {
@@ -214,7 +214,7 @@ export class PolicyStore {
 
   /**
    * Adopts a version from another node, received over a link from `via`. If it is newer than the versions kept on this node, it is stored and in
-   * force when the task ends. A different version with the same number is kept as superseded.
+   * force when the task ends. A different version with the same number is kept as a superseded version.
    */
   *adopt(place: VersionPlace, bytes: Uint8Array, via: PolicyVia): PolicyTask<AdoptResult> {
     yield;
@@ -308,7 +308,7 @@ export class PolicyStore {
     yield { kind: "audited" };
   }
 
-  /** Stores a version if its number is free, and puts it in force. Returns the numbers that are no longer kept. */
+  /** Stores a version if its number is free, and puts it in force. Returns the numbers of versions that are no longer kept. */
   *#add(version: PolicyVersion, bytes: Uint8Array): PolicyTask<readonly number[]> {
     const { engine } = this;
     const isSwapped = yield* swap(keyOf(version.number), 0, bytes);

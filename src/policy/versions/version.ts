@@ -7,9 +7,12 @@ import { fnv64, hashFraction } from "../../lib/hash64.ts";
 import type { RuleChange } from "../set/diff.ts";
 import type { PolicySet } from "../set/rules.ts";
 
-/** The position of a version in the order of versions. */
+/** The position of a version in the order of all versions. */
 export interface VersionPlace {
-  /** The number of the version, which the server assigns: 1, 2, 3, …; 0 if there is no version. Two nodes may assign the same number to different versions: see `isNewer`. */
+  /**
+   * The number of the version, which the server assigns: 1, 2, 3, …; 0 if there is no version. Two nodes may assign the same number to different
+   * versions: see `isNewer`.
+   */
   readonly number: number;
   /** Stamp that the applying node assigned. 0 in versions that were stored before stamps were introduced. */
   readonly hlc: number;
@@ -77,7 +80,7 @@ export interface VersionFacts extends VersionPlace {
   readonly lineage: readonly Pick<VersionPlace, "number" | "checksum">[];
   /** Undefined if the version is in force everywhere. */
   readonly stage: RolloutStage | undefined;
-  /** The differences from the previous version; at most 200 rules. */
+  /** The differences from the previous version, for at most 200 rules. */
   readonly changes: readonly RuleChange[];
   readonly changesLeftOut: number;
 }

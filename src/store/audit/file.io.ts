@@ -1,8 +1,8 @@
 /**
- * The audit log's SQLite file. Records are appended in groups and form a hash chain. The oldest records are pruned. Each record is also a line of the
- * JSON-lines file, if one is configured (`stream.io.ts`). The database is in a separate file, so that slow fsyncs or damage in it do not affect the
- * node's decisions. A person with write access to the file can write a completely new chain, or cut off its start and end and adjust `meta`. To
- * detect this, store a chain head elsewhere (the JSON-lines file contains all of them).
+ * The audit log's SQLite file. Records are appended in groups and form a hash chain. The oldest records are pruned. Each record is also written as a
+ * line to the JSON-lines file, if one is configured (`stream.io.ts`). The database is in a separate file, so that slow fsyncs or damage in it do not
+ * affect the node's decisions. A person with write access to the file can write a completely new chain, or cut off its start and end and adjust
+ * `meta`. To detect this, store a chain head elsewhere (the JSON-lines file contains all of them).
  */
 
 import { DatabaseSync } from "node:sqlite";
@@ -27,17 +27,17 @@ import type { ThreadOwner } from "../thread.io.ts";
 import { AuditStream } from "./stream.io.ts";
 
 export interface AuditFileOptions {
-  /** Directory of the file. If undefined, the log is kept in memory until the process ends. */
+  /** The directory of the file. If undefined, the log is kept in memory until the process ends. */
   readonly directory: string | undefined;
   /** Age above which records are pruned. Must be at least an hour. */
   readonly retentionMs: number;
   /** Approximate limit of the log's size on disk. The oldest records are pruned first. */
   readonly maxBytes: number;
-  /** File to which each record is appended as a line of JSON. */
+  /** The file to which each record is appended as a line of JSON. */
   readonly file: string | undefined;
 }
 
-/** Values that only the log's thread knows. These values are sent with each answer. */
+/** Values that only the log's thread knows and that it sends with each answer. */
 export interface AuditState {
   /** The newest record. */
   readonly head: ChainPoint;
@@ -93,7 +93,7 @@ CREATE TABLE life (one INTEGER PRIMARY KEY CHECK (one = 1), is_open INTEGER NOT 
  */
 const SLICE_ROWS = 2000;
 const SLICE_BYTES = 2 * 1024 * 1024;
-/** Rows pruned in one transaction. */
+/** Number of rows that are pruned in one transaction. */
 const PRUNE_ROWS = 1000;
 /** Maximum time for which pruning can delay a batch. */
 const PRUNE_MS = 50;

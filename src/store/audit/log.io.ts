@@ -40,7 +40,7 @@ export interface AuditRead {
   readonly before?: number | undefined;
   /** Only records with higher numbers. Used to follow the log. */
   readonly above?: number | undefined;
-  /** Maximum number of records, from 1 to 1000. A page with large records contains fewer, because it ends at 1 MiB. */
+  /** Maximum number of records on the page, from 1 to 1000. A page with large records contains fewer, because it ends at 1 MiB. */
   readonly limit: number;
   readonly filter: AuditFilter;
 }
@@ -231,7 +231,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
         return { kind: "truncated_tail", number: head.number + 1, message };
       }
       const found = await calls.call("hashOf", number);
-      // A record that was pruned in the meantime cannot be compared.
+      // If a record was pruned in the meantime, it cannot be compared.
       if (found !== undefined && !equalBytes(found, hash))
         return { kind: "altered", number, message: `record ${number} does not have the known hash` };
     }

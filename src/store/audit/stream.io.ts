@@ -1,13 +1,16 @@
-/** The JSON-lines file of the audit log. Callers do not wait for its lines. Lines that cannot be written are counted. */
+/** The JSON-lines file of the audit log. Callers do not wait until its lines are written. Lines that cannot be written are counted. */
 import { constants, type FileHandle, open } from "node:fs/promises";
 import { messageOf } from "../database-file.io.ts";
 
 /** Maximum length of the text that is queued if the file is slow, in UTF-16 units. Further lines are lost. */
 const MAX_WAITING_LENGTH = 16 << 20;
-/** Flags to open an existing file. With these flags, opening never waits for a reader: a named pipe without a reader causes an ordinary failure. */
+/**
+ * Flags with which an existing file is opened. With these flags, opening never waits for a reader: a named pipe without a reader causes an ordinary
+ * failure.
+ */
 export const APPENDING = constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK;
 
-/** One file, to which lines are written in order. No method throws, and only `close` waits. */
+/** One file, to which lines are written in order. No method throws, and only `close` waits for the file. */
 export class AuditStream {
   readonly #path: string;
   #waiting: string[] = [];
@@ -51,7 +54,7 @@ export class AuditStream {
     this.#start();
   }
 
-  /** Opens the path again, after the previous file was moved away. The result is known a short time later. */
+  /** Opens the path again, after the previous file was moved away. The result is known only a short time later. */
   reopen(): void {
     this.#mustReopen = true;
     this.#start();

@@ -41,7 +41,7 @@ export interface SwapRequest {
 const ABOVE_KEYS = "\u007f";
 
 export interface ControlFileOptions extends InspectOptions {
-  /** Directory of the file. If undefined, the database is in memory and ends with the process. */
+  /** The directory of the file. If undefined, the database is in memory and ends with the process. */
   readonly directory: string | undefined;
   readonly bounds: StoreBounds;
 }
@@ -175,7 +175,7 @@ export class ControlFile implements ThreadOwner {
 
 /** A database that is ready for statements. */
 interface OpenDatabase {
-  /** Name of the database in messages. */
+  /** The name of the database in messages. */
   readonly path: string;
   readonly db: DatabaseSync;
   /** Moves the seal of the last stop away. */

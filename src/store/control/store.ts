@@ -51,7 +51,7 @@ export interface StorePage {
   readonly items: readonly StoreItem[];
   /** Revision of the point in time that the page shows. A watch from this revision misses no change. */
   readonly revision: number;
-  /** The key after which the next page starts. Undefined on the last page. */
+  /** The key after which the next page starts. Undefined if this is the last page. */
   readonly nextAfter: string | undefined;
 }
 
@@ -82,7 +82,7 @@ export interface StoreChanges {
 
 export interface StoreWatch extends Disposable {
   /**
-   * Returns the next changes as soon as there are any. Undefined once the watch is closed. Only one call can be in progress. Rejects with
+   * Returns the next changes as soon as there are any. Returns undefined when the watch is closed. Only one call can be in progress. Rejects with
    * `store_unavailable` like `get`; the next call then continues from the same position.
    */
   next(): Promise<StoreChanges | undefined>;
@@ -95,7 +95,7 @@ export interface StoreWatch extends Disposable {
  */
 export interface ControlStore extends AsyncDisposable {
   get(key: string): Promise<StoreItem | undefined>;
-  /** Returns items whose key starts with `prefix`. */
+  /** Returns the items whose key starts with `prefix`. */
   list(prefix: string, page?: StorePageRequest): Promise<StorePage>;
   /**
    * Puts `value`, or removes the item if `value` is undefined, provided that the item's version is `expectedVersion` (0 means that there must be no
@@ -133,7 +133,7 @@ export function checkLimit(limit: number): void {
     throw invalid("limit", `must be from 1 to ${MAX_PAGE_ITEMS}, got ${limit}`);
 }
 
-/** The size of a store before a swap. */
+/** The current size of a store, before a swap. */
 export interface StoreUse {
   readonly items: number;
   readonly totalBytes: number;

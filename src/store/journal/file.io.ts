@@ -8,7 +8,7 @@ import { createIfMissing, type DatabaseFormat, damaged, FileInspection, type Ins
 import { type JournalMeta, type JournalRow, MAX_LEASE, NO_LEASE, type NumberedLease, visitRows } from "./format.ts";
 
 const REPLAY_ROWS = 1000;
-/** Highest valid number in `meta`. This limit leaves room for more changes than a node ever makes. */
+/** The highest valid number in `meta`. This limit leaves room for more changes than a node ever makes. */
 const HIGHEST = MAX_SEQ - 2 ** 40;
 /** The longest TTL that the settings of any version allow. */
 const MAX_TTL_MS = 24 * 3_600_000;
@@ -67,7 +67,7 @@ export class JournalReader {
   }
 
   /**
-   * Returns the next rows in order of seq, in one new buffer. Undefined if there are no more rows. Also calls `onRow` for each row. Throws
+   * Returns the next rows in order of seq, in one new buffer. Undefined if there are no more rows. It also calls `onRow` for each row. Throws
    * `FileRefusedError` if a row is damaged.
    */
   next(onRow: (row: JournalRow) => void): Uint8Array<ArrayBuffer> | undefined {

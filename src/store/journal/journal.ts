@@ -7,8 +7,8 @@ import type { BatchLease, RestoredPut, WriteBatch } from "../../catalog/batch.ts
 import type { JournalMeta } from "./format.ts";
 
 /**
- * The contents of a directory when it was opened. The generation is new if the directory was empty, if a new generation is forced, or if there is no
- * disk. Otherwise, it is the same as at the previous start. Rows keep their seqs in the new generation.
+ * The contents of a data directory when it was opened. The generation is new if the directory was empty, if a new generation is forced, or if there
+ * is no disk. Otherwise, it is the same as at the previous start. Rows keep their seqs in the new generation.
  */
 export interface RestoredJournal extends JournalMeta {
   readonly leases: readonly BatchLease[];
@@ -31,7 +31,7 @@ export interface JournalStats {
   readonly heldRows: number;
   /** Time from `write` to the answer for the last batch. */
   readonly lastBatchMs: number;
-  /** Quantiles over the last 1024 commits, including their fsync. */
+  /** Quantiles over the last 1024 commits, including the fsync of each commit. */
   readonly commitP50Ms: number;
   readonly commitP99Ms: number;
   /** Number of failed batches since the start. */
@@ -58,9 +58,9 @@ export interface Journal extends AsyncDisposable {
    */
   replay(onRow: (row: RestoredPut) => void): Promise<void>;
   /**
-   * Resolves when the batch is on disk. Batches are written in the order in which this method is called, and a failed batch does not stop later ones.
-   * Rejects with `store_unavailable` (with `retryMs` set) if the write fails; no part of the batch is then stored. `batch` is copied before this
-   * method returns.
+   * Writes a batch. Resolves when the batch is on disk. Batches are written in the order in which this method is called, and a failed batch does not
+   * stop later ones. Rejects with `store_unavailable` (with `retryMs` set) if the write fails; no part of the batch is then stored. `batch` is copied
+   * before this method returns.
    */
   write(batch: WriteBatch): Promise<void>;
   /**

@@ -28,7 +28,7 @@ interface SlotUndo {
   readonly value: number;
 }
 
-/** Open addressing with linear probing. Values are positive safe integers. All changes since `begin` can be rolled back. */
+/** A hash table with open addressing and linear probing. All values are positive safe integers. All changes since `begin` can be rolled back. */
 export class KeyTable {
   #hashes = new Uint32Array(MIN_SLOTS);
   #values = new Float64Array(MIN_SLOTS);

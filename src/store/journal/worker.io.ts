@@ -1,4 +1,4 @@
-/** The thread that owns the journal's file. A slow fsync blocks this thread, but does not block client streams. */
+/** Runs in the journal's thread and owns its file. A slow fsync blocks this thread, but does not block client streams. */
 import { WATERMARK_SYNC_MS } from "../commit-watermark.io.ts";
 import { FileRefusedError, lockDatabase, messageOf, refusedBy } from "../database-file.io.ts";
 import { type NotifyCaller, serving, type ThreadOwner, type TransferBuffer } from "../thread.io.ts";
@@ -43,7 +43,7 @@ export interface CommitResult {
   readonly state: FileState;
 }
 
-/** The open directory, which is first read and then written to. */
+/** The open directory. It is first read and then written to. */
 export class JournalThread implements ThreadOwner {
   readonly opened: { readonly meta: JournalMeta; readonly leases: readonly NumberedLease[]; readonly earlierBoots: readonly string[] };
   readonly #request: OpenRequest;
@@ -157,7 +157,7 @@ export class JournalThread implements ThreadOwner {
       this.#writer?.heal();
       return true;
     } catch {
-      return false; // The disk still fails. The batch's error has been reported. The next batch tries again, or the next idle time does.
+      return false; // The disk is still failing. The batch's error has been reported. The next batch tries again, or the next idle time does.
     }
   }
 

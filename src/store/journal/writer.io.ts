@@ -24,7 +24,7 @@ import { hashBytes, KeyTable } from "./key-table.ts";
 /** Maximum number of process instances whose names are kept. */
 const MAX_STARTS = 1000;
 
-/** Number of rows written by one statement. With one row per statement, a batch of a hundred rows would take 10 % more time. */
+/** Number of rows that one statement writes. With one row per statement, a batch of a hundred rows would take 10 % more time. */
 const ROWS_AT_ONCE = 10;
 
 /** The stored seqs of keys and numbers of leases. This index is filled while the file is being read, and then updated by the writer. */
