@@ -175,7 +175,7 @@ export class EntryStamper {
       kind: entryKey.kind,
       namespace: entryKey.namespace,
       name: entryKey.name,
-      scope: entry.scope as Scope, // The value has been checked to be from 1 to 4.
+      scope: entry.scope as Scope, // The value was checked: it is from 1 to 4.
       health: entry.health > HEALTH.MAINTENANCE ? HEALTH.UNSET : (entry.health as Health),
       traits: this.#traits.intern(entry, versionOf(entry), portWords(entry.targets)),
       hasAliases: entry.aliases.length > 0,
@@ -205,8 +205,8 @@ export class EntryStamper {
     const entry = withPlainProtocols(given);
     assert(entry.key !== undefined, "a validated entry has a key");
     const key = this.#entryKey(entry.key, kindOf(entry.key, entry.detail), stamp.clusterId);
-    const scope = entry.scope === SCOPE.UNSET ? SCOPE.ZONE : (entry.scope as Scope); // The value has been checked to be from 0 to 4.
-    const health = entry.health === HEALTH.UNSET ? HEALTH.HEALTHY : (entry.health as Health); // The value has been checked to be from 0 to 4.
+    const scope = entry.scope === SCOPE.UNSET ? SCOPE.ZONE : (entry.scope as Scope); // The value was checked: it is from 0 to 4.
+    const health = entry.health === HEALTH.UNSET ? HEALTH.HEALTHY : (entry.health as Health); // The value was checked: it is from 0 to 4.
     const hasAliases = entry.aliases.length > 0;
     const { clusterId, region, nodeId, tenantId } = stamp;
     const zone = entry.zone === "" ? stamp.zone : entry.zone;

@@ -14,8 +14,8 @@ export type Name = string & { readonly __brand: "Name" };
 /** Limits for one entry and one request. Lengths are in characters, unless the field name contains `Bytes`. */
 export interface EntryBounds extends Readonly<Record<keyof typeof RECORD_BOUNDS, number>> {
   /**
-   * Whether these bounds are the highest limits that any node can configure. Otherwise they are one node's settings. If so, error messages mention
-   * it.
+   * Whether these bounds are the highest limits that any node can configure. If so, error messages mention this. Otherwise, they are the settings of
+   * one node.
    */
   readonly isOfAnyNode?: true;
 }

@@ -157,8 +157,8 @@ export function nameIndex(names: readonly string[], name: string): number {
   return low;
 }
 
-// DNS names, sorted by comparing their characters from the end. In this order, a name is followed by all names below it. All names are in a plain
-// form without escapes.
+// DNS names, sorted by comparing their characters from the end. In this order, a name is followed by all names below it. All names must be in the
+// form that `plainName` returns.
 
 const DOT = 0x2e;
 

@@ -45,8 +45,8 @@ export interface Origin extends OriginRef {
   /** Whether the origin's node reported its cluster on a direct link. If so, no node of another cluster can replace the origin. */
   isAtHome?: true;
   /**
-   * Whether this node has more changes from the origin than the origin's node ever wrote. If so, the origin's tombstones end no records of other
-   * origins.
+   * Whether this node has more changes from the origin than the origin's node ever wrote. If so, the origin's tombstones are treated as having ended
+   * no records.
    */
   isDisproved?: true;
   /** Present while records that a whole transfer did not list are being withdrawn. */

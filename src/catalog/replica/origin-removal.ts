@@ -83,7 +83,7 @@ export class OriginRemoval {
       older.hlc >= unregisteredHlc || this.#origin.isDisproved === true || endsBeside(older, older.hlc + 1).length > 0;
     for (const older of hidden) {
       if (older.origin === self || isLeft(older)) this.#replica.touch(older);
-      // The node of that entry has not received its end, and would restore the entry.
+      // The entry's node has not received the end of the entry, and would restore the entry.
       else if (older.origin.life !== "live") lost.markAs(older.origin);
       else this.#replica.withdraw(older, time);
     }

@@ -21,7 +21,7 @@ export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
  * Returns the stamp below which records of the key remain hidden, regardless of their origin; 0 means none. This stamp belongs to an `unregistered`
  * tombstone: the record itself, the tombstone that it replaced, or the newest tombstone that its node knew when it ended the key. A record that is
  * not sent to other nodes ends no records of other nodes, because those nodes cannot choose a higher stamp, and this node would hide entries that all
- * others show. A record of a cluster other than the key's also ends no records.
+ * others show. The same applies to a record from a cluster other than the key's.
  */
 export function endsBeforeHlc(record: Pick<CatalogRecord, "key" | "origin" | "body" | "hlc" | "reach" | "unregisteredHlc">): number {
   if (record.reach === SCOPE.LOCAL) return 0;

@@ -310,7 +310,7 @@ export class WatchFeed {
     const { reader } = this;
     const scopes = phase.scopes === undefined ? undefined : new Set(phase.scopes);
     const place = { from: this.#revision, ...this.#place };
-    // Changes from before the page, when the reader could not see the namespace, are not relevant to the reader.
+    // Changes made before this page, while the reader could not see the namespace, are not relevant to the reader.
     const pageOf = (stored: StoredRecord) => (scopes?.has(stored.namespace) === false ? undefined : phase.sent.of(stored.key, place));
     const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, { ...this.#place, pageOf });
     this.#moveTo(to);

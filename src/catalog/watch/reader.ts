@@ -56,7 +56,7 @@ export interface ReaderOptions {
   /** Identifies filter, viewer and options. Streams with equal identifiers share a reader. */
   readonly name: string;
   /**
-   * Identifies filter, viewer and `isNamesOnly`. This text can be forged, so it is used only to decide for which readers a cursor is valid.
+   * Identifies filter, viewer and `isNamesOnly`. The hash can be forged, so it is used only to decide for which readers a cursor is valid.
    */
   readonly hash: string;
   /** Whether the reader may see a namespace. Called once for each namespace and scan. */
@@ -80,7 +80,7 @@ export interface ReaderOptions {
    * replica.
    */
   readonly portableCursor?: ((hash: string, policyEpoch: string) => string) | undefined;
-  /** Whether a cursor that is valid everywhere exists now. Absent on a node, which always has one. */
+  /** Whether a universally valid cursor currently exists. Absent on a node, which always has one. */
   readonly isAtPlace?: (() => boolean) | undefined;
 }
 

@@ -121,7 +121,7 @@ export class PolicyEngine {
   #edges: readonly number[] = [];
   /**
    * Whether the cluster may have a policy that this node does not know yet. If so, and if the node has no policy of its own, the node shows nothing
-   * until it knows.
+   * until it knows whether there is one.
    */
   isAwaiting = false;
 

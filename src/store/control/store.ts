@@ -90,8 +90,8 @@ export interface StoreWatch extends Disposable {
 }
 
 /**
- * Every method rejects with `store_unavailable` if the store is unavailable or closed. It rejects with `invalid_argument` if a key does not have 1 to
- * 512 characters, or a prefix 0 to 512, of printable ASCII without spaces.
+ * Every method rejects with `store_unavailable` if the store is unavailable or closed. It rejects with `invalid_argument` for an invalid key or
+ * prefix: keys have 1 to 512 characters of printable ASCII without spaces, and prefixes have 0 to 512.
  */
 export interface ControlStore extends AsyncDisposable {
   get(key: string): Promise<StoreItem | undefined>;
