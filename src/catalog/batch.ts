@@ -1,6 +1,5 @@
 /**
- * The changes of a node that become durable together: the registrar creates them, and the journal stores them and returns them at a
- * restart.
+ * Changes that a node makes durable together. The registrar creates them; the journal stores them and replays them after a restart.
  */
 
 import type { Leases } from "./leases.ts";
@@ -9,17 +8,17 @@ import { BODY, keyParts } from "./record/record.ts";
 import type { StoredRecord } from "./record/stored-record.ts";
 import type { Replica } from "./replica/replica.ts";
 
-/** This node's own newest record of a key. */
+/** This node's newest record for a key. */
 export interface BatchPut {
   readonly key: string;
   readonly seq: number;
-  /** Encoded `waymark.fabric.v1.Record`. It may be a view of a larger buffer, so a receiver that keeps it must copy it. */
+  /** Encoded `waymark.fabric.v1.Record`. The bytes may be a view of a larger buffer, so a receiver that keeps them must copy them. */
   readonly record: Uint8Array;
   /** Empty for tombstones. */
   readonly leaseId: string;
 }
 
-/** A put as the journal returns it: the record contains its key. */
+/** A put as restored from the journal. Its record contains the key. */
 export type RestoredPut = Omit<BatchPut, "key">;
 
 export interface BatchLease {
@@ -31,7 +30,7 @@ export interface BatchLease {
   readonly grantedWallMs: number;
 }
 
-/** The numbers from which the assignment of seqs continues. */
+/** The numbers from which this node continues to assign seqs. */
 export interface SeqNumbers {
   /** The highest assigned seq, whether or not its row is in the journal. */
   readonly lastSeq: number;
@@ -39,25 +38,27 @@ export interface SeqNumbers {
   readonly floor: number;
 }
 
-/** A batch of changes. Its fields are applied in their order. */
+/** A batch of changes. The fields are applied in the order in which they are declared. */
 export interface WriteBatch extends SeqNumbers {
-  /** Keys whose collected tombstones are dropped. They are applied first, because the same batch may put such a key again. */
+  /**
+   * Keys whose tombstones have been collected and are now dropped. These keys are dropped first, because the same batch may put one of them again.
+   */
   readonly forget: readonly string[];
   /** Newly granted leases. */
   readonly leases: readonly BatchLease[];
-  /** Puts in ascending order of seq, only the newest put of each key. The lease of a put is in `leases` or was in an earlier batch. */
+  /** Puts in ascending order of seq, with only the newest put for each key. The lease of each put is in `leases` or was in an earlier batch. */
   readonly puts: readonly BatchPut[];
   readonly endedLeases: readonly string[];
 }
 
-/** Returns the journal's row of a record of this node. */
+/** Returns the journal row for one of this node's records. */
 export function rowOf({ slab }: Pick<Replica, "slab">, stored: StoredRecord): Uint8Array {
   const { body } = stored;
   if (body === BODY.ENTRY) return encodeRecord(stored, { body, entry: slab.view(stored.at, stored.sizeBytes) });
   return encodeRecord(stored, { body, key: keyParts(stored.key) });
 }
 
-/** Returns the journal's content for a record of this node. */
+/** Returns the put that the journal stores for one of this node's records. */
 export function putOf(replica: Pick<Replica, "slab">, leases: Pick<Leases, "leaseOf">, stored: StoredRecord): BatchPut {
   const leaseId = stored.body === BODY.ENTRY ? (leases.leaseOf(stored.key) ?? "") : "";
   return { key: stored.key, seq: stored.seq, record: rowOf(replica, stored), leaseId };

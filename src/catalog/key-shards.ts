@@ -1,18 +1,18 @@
 /**
- * Spreads many keys over several maps. A map that grows is copied, and for half a million keys the copy blocks the event loop for 30 ms
+ * Spreads a large number of keys over several maps. A map is copied when it grows. With half a million keys, the copy blocks the event loop for 30 ms
  * (semantics.md, Watch 11).
  */
 
 const SHARDS = 64;
 /**
- * Number of maps when there are many keys. If each shard had its own map, the tables for 100,000 keys would fit into the young
- * generation, which copies each of them twice. This added 4 % to the cost of a registration.
+ * Number of maps used when there are many keys. If there were a map for every possible shard, the tables for 100,000 keys would be small enough for
+ * V8's young generation, which copies each of them twice. Those copies added 4 % to the cost of a registration.
  */
 const MAPS = 16;
 /** Maximum size of a single map. A map of this size is copied quickly. */
 const MAX_FEW = 1024;
 const NONE: readonly never[] = [];
-/** Number of characters at the end of a key that determine its shard. */
+/** Number of characters at the end of a key from which its shard is computed. */
 const HASHED_LETTERS = 24;
 
 /** Returns the shard of a key, a number below `SHARDS`. */
@@ -22,14 +22,14 @@ export function shardOf(key: string): number {
   return (hash >>> 8) % SHARDS;
 }
 
-/** A map of keys. It uses a single map while it has few keys. */
+/** A map of keys. Only one map is used while there are few keys. */
 export class KeyShards<K extends string, V extends object | number | string | true> {
   #few: Map<K, V> | undefined = new Map<K, V>();
   #maps: readonly Map<K, V>[] = NONE;
   #size = 0;
   /**
-   * The key of the last request, its map, and its value. HOT: one registration requests its key up to nine times in a row (`versions`, keys
-   * that come and go).
+   * The last requested key, its map, and its value. HOT: one registration looks up its key up to nine times in a row (benchmark `versions`, keys that
+   * come and go).
    */
   #soughtKey: K | undefined;
   #soughtMap: Map<K, V> | undefined;
@@ -39,14 +39,14 @@ export class KeyShards<K extends string, V extends object | number | string | tr
     return this.#size;
   }
 
-  // HOT: runs for every change of a record. The map is mostly empty.
+  // HOT: runs for every change of a record. The map usually contains no more than a few keys.
   get(key: K): V | undefined {
     if (this.#size === 0) return undefined;
     this.#seek(key);
     return this.#sought;
   }
 
-  /** Sets the value of a key. If the value is undefined, removes the key. */
+  /** Sets the value of a key. An undefined value removes the key. */
   // HOT: runs for every change of a record.
   replace(key: K, value: V | undefined): void {
     if (value === undefined && this.#size === 0) return;

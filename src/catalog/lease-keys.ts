@@ -1,29 +1,30 @@
 /**
- * Maps keys to owners and owners to keys, using 35–52 B per key and 11–22 B per owner, in addition to the strings. These figures apply to
- * one owner with a million keys as well as to a million owners with one key each.
+ * Maps keys to owners and owners to keys, with 35–52 B per key and 11–22 B per owner, not including the strings. These figures hold for one owner
+ * with a million keys as well as for a million owners with one key each.
  */
 import type { KeyText } from "./record/record.ts";
 
 const NONE = -1;
 const START_CAPACITY = 16;
 /**
- * Number of parts of the hash table. A table that grows is rebuilt in one turn of the event loop. Rebuilding a table of a million keys
- * would block it for 25 ms; rebuilding a part needs a sixteenth of that time.
+ * Number of partitions of the hash table. A table that grows is rebuilt within one turn of the event loop. Rebuilding a single table of a million
+ * keys would block the loop for 25 ms; rebuilding a partition needs a sixteenth of that time.
  */
 const PARTS = 16;
-/** The upper four bits of a hash select the part. */
+/** The upper four bits of a hash select the partition. */
 const PART_SHIFT = 28;
-/** Placeholder table, which replaces a check for undefined. Each hash has a part, so it is never used. */
+/** Placeholder that makes a check for undefined unnecessary. It is never used, because there is a partition for every hash. */
 const NO_TABLE = new Int32Array(1).fill(NONE);
 
-/** Keys linked to owners, which are small integers. Every operation is O(1), except those that return a list. */
+/** Maps keys to owners, which are small integers. Every operation is O(1), except those that return a list. */
 export class LeaseKeys {
   readonly #seed: number;
-  // A hash table with open addressing and linear probing. A Map costs 28–56 B per key, and would also need a Set per owner.
+  // Each partition is a hash table with open addressing and linear probing. A Map would cost 28–56 B per key, and would also need a Set for each
+  // owner.
   readonly #tables = Array.from({ length: PARTS }, () => new Int32Array(START_CAPACITY).fill(NONE));
-  /** Number of links in each part. */
+  /** Number of links in each partition. */
   readonly #sizes = new Int32Array(PARTS);
-  // Indexed by link; free links are chained through #next.
+  // Indexed by link number; free links form a chain through #next.
   readonly #keys: (KeyText | undefined)[] = [];
   #hashes = new Int32Array(START_CAPACITY);
   #owners = new Int32Array(START_CAPACITY);
@@ -32,16 +33,16 @@ export class LeaseKeys {
   #freeLink = NONE;
   #size = 0;
   /**
-   * The key of the last request and its hash. HOT: a registration, or its end, requests its key three times in a row (`versions`, keys that
-   * come and go).
+   * The last requested key and its hash. HOT: a registration or its end looks up its key three times in a row (benchmark `versions`, keys that come
+   * and go).
    */
   #hashedKey: KeyText | undefined;
   #hash = 0;
-  // Indexed by owner: the owner's newest link and its number of links.
+  // Indexed by owner: the owner's newest link, and the number of its links.
   #heads = new Int32Array(START_CAPACITY).fill(NONE);
   #counts = new Int32Array(START_CAPACITY);
 
-  /** `seed` is any 32-bit integer. A secret seed prevents attackers from choosing keys that collide. */
+  /** `seed` is any 32-bit integer. If the seed is secret, attackers cannot choose keys that collide. */
   constructor(seed: number) {
     this.#seed = seed | 0;
   }
@@ -52,8 +53,8 @@ export class LeaseKeys {
   }
 
   /**
-   * Number of slots of each table and of each list, 4 B each. A full table or list is rebuilt with twice as many slots, in the turn in
-   * which it becomes full.
+   * Capacity of each table and each list, at 4 B per slot. A full table or list is rebuilt with twice as many slots, in the same turn in which it
+   * becomes full.
    */
   get slots(): { readonly tables: readonly number[]; readonly lists: readonly number[] } {
     const lists = [this.#hashes, this.#owners, this.#next, this.#previous, this.#heads, this.#counts];
@@ -71,7 +72,7 @@ export class LeaseKeys {
     return this.#counts[owner] ?? 0;
   }
 
-  /** Assigns the key to the owner. Returns its former owner. */
+  /** Assigns the key to the owner. Returns the previous owner, if any. */
   attach(key: KeyText, owner: number): number | undefined {
     const hash = this.#hashOf(key);
     let table = this.#tableOf(hash);
@@ -141,7 +142,7 @@ export class LeaseKeys {
     return this.#tables[hash >>> PART_SHIFT] ?? NO_TABLE;
   }
 
-  /** Returns the position of the key's link in the table of its part, or the empty position for it. */
+  /** Returns the position of the key's link in its partition's table, or the empty position where it can be inserted. */
   #find(table: Int32Array, key: KeyText, hash: number): number {
     const mask = table.length - 1;
     let place = spread(hash) & mask;
@@ -156,7 +157,7 @@ export class LeaseKeys {
     let link = this.#freeLink;
     if (link === NONE) {
       link = this.#keys.length;
-      // The lists grow at different times, because copying a list of a million links needs some ms.
+      // The lists grow at different times, because copying a list of a million links needs several ms.
       this.#hashes = withRoom(this.#hashes, link, 0);
       this.#owners = withRoom(this.#owners, link, 1);
       this.#next = withRoom(this.#next, link, 2);
@@ -170,7 +171,7 @@ export class LeaseKeys {
   }
 
   #linkTo(owner: number, link: number): void {
-    // Neither list grows at the same time as the other or as a list of links: if each owner has one key, there are as many owners as
+    // These two lists must not grow at the same time as each other or as a list of links. If each owner has one key, there are as many owners as
     // links.
     this.#heads = withRoom(this.#heads, owner, 4, NONE);
     this.#counts = withRoom(this.#counts, owner, 5);
@@ -200,7 +201,7 @@ export class LeaseKeys {
     this.#size -= 1;
   }
 
-  /** Moves later members of the probe run back into the gap, so that the table needs no markers for removed keys. */
+  /** Moves later members of the probe run back into the gap, so that removed keys leave no markers in the table. */
   #closeGap(table: Int32Array, place: number): void {
     const mask = table.length - 1;
     let hole = place;
@@ -218,7 +219,7 @@ export class LeaseKeys {
     table[hole] = NONE;
   }
 
-  /** Returns a table twice as large, with the same links. */
+  /** Returns a table that is twice as large and has the same links. */
   #rehashed(old: Int32Array): Int32Array<ArrayBuffer> {
     const table = new Int32Array(old.length * 2).fill(NONE);
     const mask = table.length - 1;
@@ -232,21 +233,20 @@ export class LeaseKeys {
   }
 }
 
-/** Returns the FNV-1a hash, 32 bits, over code units, from a seed. */
+/** Returns the 32-bit FNV-1a hash of the string's code units, starting from a seed. */
 function hashOf(key: string, seed: number): number {
   let hash = 0x811c9dc5 ^ seed;
   for (let i = 0; i < key.length; i += 1) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
   return hash;
 }
 
-/** Mixes the upper bits into the lower ones. FNV's low bits are weak, and the table uses only those. */
+/** Mixes the upper bits into the lower ones. FNV's low bits are weak, and the table uses only the low bits. */
 function spread(hash: number): number {
   return (hash ^ (hash >>> 15)) >>> 0;
 }
 
 /**
- * Returns a list with room for this index. It grows by some sixteenths of its length before it is full. New slots are filled with
- * `empty`.
+ * Returns a list that has room for this index. A list grows by a few sixteenths of its length before it is full. New slots contain `empty`.
  */
 function withRoom(from: Int32Array<ArrayBuffer>, index: number, sixteenths: number, empty = 0): Int32Array<ArrayBuffer> {
   let list = from;

@@ -1,6 +1,6 @@
 /**
- * Leases of this node: their holders, keys and deadlines, and their renewal (semantics.md, Leases and life).
- * `discovery/registrar/registrar.ts` decides which callers may renew a lease.
+ * The leases of this node: holders, keys, deadlines and renewals (semantics.md, Leases and life). `discovery/registrar/registrar.ts` decides which
+ * callers may renew a lease.
  */
 import { assert } from "../lib/errors.ts";
 import { DeadlineHeap } from "../lib/heap.ts";
@@ -9,7 +9,7 @@ import { LeaseKeys } from "./lease-keys.ts";
 import type { KeyText } from "./record/record.ts";
 
 export interface LeaseTerms {
-  /** Time to live after each renewal. Undefined for a static lease, which never expires. */
+  /** Time for which the lease lives after each renewal. Undefined for a static lease, which never expires. */
   readonly ttlMs: number | undefined;
   /** The principal that may renew the lease and add keys to it. Empty for anonymous. */
   readonly principal: string;
@@ -17,25 +17,25 @@ export interface LeaseTerms {
 
 export interface Lease extends LeaseTerms {
   readonly id: string;
-  /** Time at which the lease expires without a renewal. Undefined for a static lease. */
+  /** Time at which the lease expires without a renewal. Undefined for a static lease, which does not expire. */
   readonly deadlineMonoMs: number | undefined;
   readonly keyCount: number;
 }
 
 /**
- * Maximum number of deadlines that one `expire` examines. The bound keeps turns of the event loop short when a million leases were
- * renewed at the same moment.
+ * Maximum number of deadlines that one `expire` examines. This limit keeps each turn of the event loop short, even if a million leases were renewed
+ * at the same moment.
  */
 const EXPIRE_STEPS = 4096;
 
 /**
  * Grants, renews and ends leases, and finds the lease of each key. A renewal only writes the new deadline; the heap is updated when the
- * old deadline is due, at most once per ttl. A lease costs about 90 B (measured with 1M leases), in addition to the strings of ids; for
- * the cost of keys, see `LeaseKeys`.
+ * old deadline is due, at most once per ttl. A lease uses about 90 B (measured with 1M leases), not including its id string; for the memory used by
+ * keys, see `LeaseKeys`.
  */
 export class Leases {
   readonly #slotOf = new Map<string, number>();
-  // Indexed by slot; a free slot has the id "".
+  // These lists are indexed by slot; a free slot has the id "".
   readonly #ids: string[] = [];
   readonly #principals: string[] = [];
   #ttlsMs = new Float64Array(16);
@@ -44,11 +44,11 @@ export class Leases {
   readonly #freeSlots: number[] = [];
   /** Ids of leases that will expire and can no longer be renewed. */
   readonly #lost = new Set<string>();
-  // Contains a deadline for each lease that can expire. It is never later than the true deadline.
+  // Contains a deadline for each lease that can expire. The heap's deadline is never later than the true deadline.
   readonly #heap = new DeadlineHeap();
   readonly #keys: LeaseKeys;
 
-  /** `hashSeed` as in `LeaseKeys`: random in production, fixed in simulations. */
+  /** `hashSeed` is passed to `LeaseKeys`: it is random in production and fixed in simulations. */
   constructor(hashSeed = 0) {
     this.#keys = new LeaseKeys(hashSeed);
   }
@@ -58,7 +58,7 @@ export class Leases {
     return this.#slotOf.size;
   }
 
-  /** Grants a lease with one full ttl from now. It is also used at a restart. The id must be new. */
+  /** Grants a lease with one full ttl from now. Also used to restore leases after a restart. The id must not be in use. */
   grant(id: string, terms: LeaseTerms, monoMs: number): void {
     assert(id !== "" && !this.#slotOf.has(id), "a granted lease has a new id", { id });
     const slot = this.#freeSlots.pop() ?? this.#ids.length;
@@ -104,8 +104,8 @@ export class Leases {
   }
 
   /**
-   * Renews the lease for one full ttl from now. A deadline never moves back. Returns the ttl: Infinity for a static lease, undefined for
-   * an unknown lease. A lease past its deadline remains known until `expire` returns it and `end` removes it. O(1).
+   * Renews the lease for one full ttl from now. Renewing a lease never makes its deadline earlier. Returns the ttl: Infinity for a static lease,
+   * undefined for an unknown lease. A lease past its deadline remains known until `expire` returns it and `end` removes it. O(1).
    */
   renew(id: string, monoMs: number): number | undefined {
     const slot = this.#slotOf.get(id);
@@ -117,7 +117,7 @@ export class Leases {
   }
 
   /**
-   * Prevents further renewals of a lease. Its client gets an error at its next renewal, and the keys of the lease remain until it
+   * Prevents further renewals of a lease. The client gets an error when it next renews the lease, and the lease's keys remain until the lease
    * expires.
    */
   lose(id: string): void {
@@ -133,7 +133,7 @@ export class Leases {
     return this.#lost.has(id);
   }
 
-  /** Moves the key to an existing lease. Returns the id of the key's former lease, if any. */
+  /** Moves the key to an existing lease. Returns the id of the key's previous lease, if any. */
   attach(id: string, key: KeyText): string | undefined {
     const slot = this.#slotOf.get(id);
     assert(slot !== undefined, "a key is attached to an existing lease", { id, key });
@@ -142,7 +142,7 @@ export class Leases {
     return before === undefined || before === slot ? undefined : this.#ids[before];
   }
 
-  /** Stores a number above 0 for the keys of a lease. The number is deleted when the lease gets another key. */
+  /** Stores a positive number for the current keys of a lease. The number is deleted when another key is added to the lease. */
   mark(id: string, mark: number): void {
     const slot = this.#slotOf.get(id);
     if (slot !== undefined) this.#marks[slot] = mark;
@@ -154,7 +154,7 @@ export class Leases {
     return slot === undefined ? 0 : (this.#marks[slot] ?? 0);
   }
 
-  /** Removes the key from its lease. A key without a lease is ignored. The lease remains, even without keys. */
+  /** Removes the key from its lease. Does nothing if the key has no lease. The lease remains even when it has no more keys. */
   detach(key: KeyText): void {
     this.#keys.detach(key);
   }
@@ -171,18 +171,18 @@ export class Leases {
     return slot === undefined ? undefined : this.#principals[slot];
   }
 
-  /** Returns the keys of a lease, in a deterministic order on which callers must not rely. Empty for an unknown lease. */
+  /** Returns the keys of a lease. Their order is deterministic, but callers must not rely on it. Empty for an unknown lease. */
   keysOf(id: string): readonly KeyText[] {
     const slot = this.#slotOf.get(id);
     return slot === undefined ? [] : this.#keys.listOf(slot);
   }
 
-  /** Returns the ids of all leases, in the order in which they were granted. */
+  /** Returns the ids of all leases, in the order in which the leases were granted. */
   ids(): Iterable<string> {
     return this.#slotOf.keys();
   }
 
-  /** Ends the lease, detaches its keys and returns them; empty for an unknown lease. */
+  /** Ends the lease, detaches its keys and returns these keys. Returns an empty list for an unknown lease. */
   end(id: string): readonly KeyText[] {
     const slot = this.#slotOf.get(id);
     if (slot === undefined) return [];
@@ -197,9 +197,9 @@ export class Leases {
   }
 
   /**
-   * Returns at most `maxCount` leases whose deadline is not after `monoMs`, earliest known deadline first. They still exist: the caller
-   * must get their keys and call `end` for each lease before the next call, which otherwise returns them again. The work is bounded, so
-   * the caller must repeat the call until `nextDeadlineMs` is in the future.
+   * Returns at most `maxCount` leases whose deadline is at or before `monoMs`, in order of the known deadlines. These leases still exist: the caller
+   * must get their keys and call `end` for each of them before the next call, or else that call returns them again. The work of each call is bounded,
+   * so the caller must repeat the call until `nextDeadlineMs` is in the future.
    */
   expire(monoMs: number, maxCount: number): readonly string[] {
     const expired: string[] = [];
@@ -220,7 +220,7 @@ export class Leases {
     return expired;
   }
 
-  /** Time of the next `expire`. It may be early, but is never late. NEVER if no lease can expire. */
+  /** Time at which `expire` must be called next. The time may be too early, but is never too late. NEVER if no lease can expire. */
   nextDeadlineMs(): number {
     return this.#heap.nextDeadlineMs();
   }

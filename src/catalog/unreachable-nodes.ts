@@ -1,9 +1,9 @@
 /**
- * Members of the cluster whose writes may be missing in an answer although the age of the answer does not show this (semantics.md, Age).
+ * Members of the cluster whose writes an answer may lack, although the age of the answer does not show this (semantics.md, Age).
  */
 
 export interface UnreachableNodes {
-  /** Ids of the first nodes, in ascending order. */
+  /** The ids of the first unreachable nodes, in ascending order. */
   readonly nodeIds: readonly string[];
   readonly count: number;
 }
@@ -11,13 +11,13 @@ export interface UnreachableNodes {
 /** Maximum number of ids in an answer. */
 export const MAX_UNREACHABLE_IDS = 16;
 
-/** Sorts and limits the ids. Undefined when there are none. */
+/** Sorts and limits the ids. Undefined if there are none. */
 export function unreachableNodes(nodeIds: Iterable<string>): UnreachableNodes | undefined {
   const sorted = [...nodeIds].toSorted();
   return sorted.length === 0 ? undefined : { nodeIds: sorted.slice(0, MAX_UNREACHABLE_IDS), count: sorted.length };
 }
 
-/** Returns the union of the unreachable nodes of two parts of an answer. If not all ids are known, the count is a lower bound. */
+/** Combines the unreachable nodes of two parts of an answer. If not all ids are known, the count is a lower bound. */
 export function joinUnreachable(a: UnreachableNodes | undefined, b: UnreachableNodes | undefined): UnreachableNodes | undefined {
   if (a === undefined || b === undefined) return a ?? b;
   const joined = unreachableNodes(new Set([...a.nodeIds, ...b.nodeIds]));

@@ -1,6 +1,5 @@
 /**
- * Runs the machine of policy tasks in a process: executes its orders on the store, and continues paused tasks in later turns of the event
- * loop.
+ * Runs the policy task machine in a process: executes the machine's orders on the store, and continues paused tasks in later turns of the event loop.
  */
 import { NEVER, type Time } from "../lib/machine.ts";
 import {
@@ -16,7 +15,7 @@ import {
 } from "./task.ts";
 
 export interface TaskPorts {
-  /** The methods of `Store` that tasks use. This room must not import the room store. */
+  /** The methods of `Store` that tasks use. `src/policy` must not import `src/store`. */
   readonly store: {
     get(key: string): Promise<StoredItem | undefined>;
     list(prefix: string, page: { readonly after: string }): Promise<StoredPage>;
@@ -40,7 +39,7 @@ export class TaskRunner {
     this.#ports = ports;
   }
 
-  /** Runs a task. The task begins before this function returns. */
+  /** Runs a task. The task starts before this function returns. */
   run<T>(work: PolicyTask<T>): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const ended = (how: TaskResult) => {

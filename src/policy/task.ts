@@ -1,7 +1,7 @@
 /**
- * Work on the policy that has to wait for the store, for the audit log or for watches. A machine runs the work: it sends orders to the
- * store and receives the answers as inputs, so that node and simulator run the same code, each with its own store. Inside the machine, a
- * piece of work is a generator that yields a request and continues with the answer.
+ * Work on the policy that has to wait for the store, for the audit log or for watches. A machine runs the work: it sends orders to the store and
+ * receives the results as inputs. Node and simulator can therefore run the same code, each with its own store. Inside the machine, each task is a
+ * generator that yields requests and continues with their results.
  */
 import { assert } from "../lib/errors.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
@@ -12,14 +12,14 @@ export type StoreRequest =
   /** Puts or removes the value if the item has the expected version. Version 0 means that there is no item. */
   | { readonly kind: "swap"; readonly key: string; readonly expectedVersion: number; readonly value: Uint8Array | undefined };
 
-/** A condition or store operation for which a task waits. */
+/** A condition or a store operation that a task waits for. */
 export type TaskRequest =
   | StoreRequest
   /** Waits until all audit records so far are on disk. */
   | { readonly kind: "audited" }
-  /** Sent when another policy may be in force. Waits until every listener uses it. */
+  /** Sent when the policy in force may have changed. Waits until every listener uses the new policy. */
   | { readonly kind: "shown" }
-  /** Waits until the previous change is complete, and watches have been notified of it. */
+  /** Waits until the previous change is complete and watches have been notified of that change. */
   | { readonly kind: "heard" };
 
 type Condition = Exclude<TaskRequest, StoreRequest>["kind"];
@@ -35,7 +35,7 @@ export interface StoredPage {
   readonly nextAfter: string | undefined;
 }
 
-/** The answer to a request. An error is thrown into the task. */
+/** The answer to a request. If it is an error, the error is thrown into the task. */
 export type TaskAnswer =
   | { readonly kind: "item"; readonly item: StoredItem | undefined }
   | { readonly kind: "page"; readonly page: StoredPage }
@@ -48,13 +48,13 @@ export type TaskAsk =
   /** Requests the current time. */
   | { readonly kind: "time" }
   /**
-   * Waits, in the order of requests, until no other task holds the lock, and then holds it until `turnOver`. A task that already holds
-   * the lock may request it again, and must then release it the same number of times.
+   * Waits until no other task holds the lock, and then holds the lock until `turnOver`. Tasks get the lock in the order of their requests. A task
+   * that already holds the lock may request it again, and must then release it the same number of times.
    */
   | { readonly kind: "turn" }
   | { readonly kind: "turnOver" };
 
-/** Work that can wait. A `yield` without a value lets other work run in the event loop. */
+/** Work that can be suspended. A `yield` without a value lets the event loop run other work. */
 export type PolicyTask<T> = Generator<TaskAsk | void, T, TaskReply>;
 type TaskReply = TaskAnswer | { readonly kind: "time"; readonly time: Time };
 
@@ -70,7 +70,7 @@ export function* page(prefix: string, after: string): PolicyTask<StoredPage> {
   return answer.page;
 }
 
-/** Returns whether the item had the expected version, so that it now has the value. */
+/** Returns whether the item had the expected version and now has the new value. */
 export function* swap(key: string, expectedVersion: number, value: Uint8Array | undefined): PolicyTask<boolean> {
   const answer = yield { kind: "swap", key, expectedVersion, value };
   assert(answer.kind === "swapped", "the answer to a swap is its result");
@@ -83,7 +83,7 @@ export function* time(): PolicyTask<Time> {
   return answer.time;
 }
 
-/** Does the work exclusively: after all exclusive work requested earlier has ended, and watches have been notified of the last change. */
+/** Runs the work exclusively: it starts when all exclusive work requested earlier has ended, and watches have been notified of the last change. */
 export function* alone<T>(work: () => PolicyTask<T>): PolicyTask<T> {
   yield { kind: "turn" };
   try {
@@ -94,21 +94,21 @@ export function* alone<T>(work: () => PolicyTask<T>): PolicyTask<T> {
   }
 }
 
-/** Number of a request that has not been answered yet, counted from 1. */
+/** Number of a request whose answer is pending, starting at 1. */
 export type RequestId = number;
 
 /** The result of a task. */
 export type TaskResult = { readonly result: unknown } | { readonly error: unknown };
 
 export type TaskInput =
-  /** Runs the task up to its first request or pause. `ended` is called once, possibly in a later turn. */
+  /** Runs the task up to its first request or pause. `ended` is called once, possibly in a later turn of the event loop. */
   | { readonly kind: "begin"; readonly work: PolicyTask<unknown>; readonly ended: (ended: TaskResult) => void }
   /** The answer to an order. */
   | { readonly kind: "answered"; readonly ask: RequestId; readonly answer: TaskAnswer }
   /** Continues one of the paused tasks. */
   | { readonly kind: "tick" };
 
-/** Each order is answered once, by `answered` with its number. */
+/** Each order is answered once, by calling `answered` with its number. */
 export type TaskOrder =
   | { readonly kind: "store"; readonly ask: RequestId; readonly request: StoreRequest }
   | { readonly kind: "wait"; readonly ask: RequestId; readonly until: Condition };
@@ -122,14 +122,14 @@ type Step = IteratorResult<TaskAsk | void, unknown>;
 
 const OVER = { kind: "over" } as const;
 
-/** Runs tasks concurrently: sends orders to the store, and receives the answers as inputs. */
+/** Runs tasks concurrently: sends their orders to the store, and receives the answers as inputs. */
 export class TaskMachine implements Machine<TaskInput, TaskOrder> {
   #lastAsk = 0;
-  /** Waiting tasks by the id of their request. */
+  /** The waiting tasks, by the number of their request. */
   readonly #asking = new Map<RequestId, RunningTask>();
-  /** Tasks that continue in a later turn of the event loop, in this order. */
+  /** The tasks that continue in later turns of the event loop, in this order. */
   readonly #paused: RunningTask[] = [];
-  /** The task that holds the lock, the number of times that it acquired the lock, and the tasks that wait for it. */
+  /** The task that holds the lock, how often it has acquired the lock, and the tasks that are waiting for the lock. */
   #alone: RunningTask | undefined;
   #depth = 0;
   readonly #queue: RunningTask[] = [];
@@ -147,12 +147,12 @@ export class TaskMachine implements Machine<TaskInput, TaskOrder> {
     }
   }
 
-  /** Returns a paused task continues in the next turn of the event loop. */
+  /** Returns 0 if a paused task must continue in the next turn of the event loop, or NEVER. */
   nextDeadlineMs(): number {
     return this.pausedCount > 0 ? 0 : NEVER;
   }
 
-  /** Number of tasks that wait for a later turn. */
+  /** Number of tasks that are waiting for a later turn. */
   get pausedCount(): number {
     return this.#paused.length;
   }
@@ -190,7 +190,7 @@ export class TaskMachine implements Machine<TaskInput, TaskOrder> {
     }
   }
 
-  /** Returns the immediate answer. Undefined if the task has to wait. */
+  /** Returns the answer if it is available immediately. Undefined if the task must wait for it. */
   #reply(running: RunningTask, ask: TaskAsk | void, now: Time, out: TaskOrder[]): TaskReply | undefined {
     switch (ask?.kind) {
       case undefined:
@@ -231,7 +231,7 @@ export class TaskMachine implements Machine<TaskInput, TaskOrder> {
     return true;
   }
 
-  /** Releases the lock. The next task continues in its own turn of the event loop. */
+  /** Releases the lock. The next task runs in its own turn of the event loop. */
   #turnOver(running: RunningTask): void {
     assert(this.#alone === running, "the task holds the lock that it releases");
     this.#depth -= 1;

@@ -1,4 +1,4 @@
-/** The keys of one cluster: configured keys, and keys announced by other keys of the cluster (docs/design/summaries.md, Keys). */
+/** The keys of one cluster: configured keys, and keys that other keys of the cluster announced (docs/design/summaries.md, Keys). */
 import { Ed25519PublicKey, equalBytes } from "../lib/crypto.ts";
 import { type KeyAnnouncement, readAnnouncement } from "./codec.ts";
 import { isSoundPublicKey } from "./public-key.ts";
@@ -7,21 +7,21 @@ import { CONTEXT, isSignedBy, keyIdOf, type SignedBytes } from "./signer.ts";
 /** A configured public key of a cluster. */
 export interface ClusterKey {
   readonly cluster: string;
-  /** Region of the cluster, the same in all of its keys. */
+  /** Region of the cluster, which is the same for all of the cluster's keys. */
   readonly region: string;
   /** 32 bytes. */
   readonly publicKey: Uint8Array;
 }
 
-/** The reason why an announcement is not valid on this node. */
+/** The reason why this node does not accept an announcement. */
 export type KeyRefusal = "unsigned" | "unknown_key" | "bad_signature" | "stale" | "conflict" | "limit";
 
 export interface KeyBounds {
-  /** Maximum number of verified announcements of a cluster. */
+  /** Maximum number of verified announcements per cluster. */
   readonly maxAnnounced: number;
   /**
-   * Maximum number of pending announcements of a cluster. They are not verified, and may become valid, for example when their signer becomes
-   * known.
+   * Maximum number of pending announcements per cluster. Pending announcements are not verified, and may become valid, for example when their signer
+   * becomes known.
    */
   readonly maxWaiting: number;
   /** Maximum number of announcements between a key and a configured key. */
@@ -31,18 +31,18 @@ export interface KeyBounds {
 
 export const KEY_BOUNDS: KeyBounds = { maxAnnounced: 16, maxWaiting: 8, maxDepth: 4, maxAnnouncementBytes: 1024 };
 
-/** An announcement with its original bytes. */
+/** An announcement, with its original bytes. */
 export interface KeyClaim extends KeyAnnouncement {
   readonly sealed: SignedBytes;
 }
 
 /** A claim whose signature is valid. */
 interface VerifiedClaim extends KeyClaim {
-  /** The announced key, parsed once. */
+  /** The announced key, which is parsed only once. */
   readonly key: Ed25519PublicKey;
 }
 
-/** A key that may be valid, and the number of announcements between it and a configured key. */
+/** A key that may be valid, and the number of announcements between this key and a configured key. */
 interface TrustedKey {
   readonly key: Ed25519PublicKey;
   readonly depth: number;
@@ -55,13 +55,13 @@ export class ClusterKeys {
   region = "";
   readonly #bounds: KeyBounds;
   #configured: ReadonlyMap<string, Ed25519PublicKey> = new Map();
-  /** Verified claims, each after the claims of its signer. */
+  /** Verified claims; each one follows the claims of its signer. */
   #rooted: VerifiedClaim[] = [];
   /** Pending claims, oldest first. */
   #waiting: KeyClaim[] = [];
   /**
-   * The signing key of each verified claim. It is stored because pending claims are checked again with each announcement, and a signature check
-   * costs 70 µs.
+   * For each verified claim, the key with which its signature was verified. The key is stored because pending claims are checked again with each
+   * announcement, and a signature check costs 70 µs.
    */
   readonly #verified = new WeakMap<KeyClaim, Ed25519PublicKey>();
 
@@ -70,8 +70,8 @@ export class ClusterKeys {
   }
 
   /**
-   * Replaces the configured keys. Announcements under a key that is no longer configured become pending again, as if they had not been verified.
-   * `isForeign` returns whether a key ID is configured for another cluster.
+   * Replaces the configured keys. If a key is no longer configured, announcements that it signed become pending again, as if they had not been
+   * verified. `isForeign` returns whether a key ID is configured for another cluster.
    */
   configure(keys: readonly ClusterKey[], isForeign: IsForeign): void {
     this.region = keys[0]?.region ?? "";
@@ -89,14 +89,14 @@ export class ClusterKeys {
     return this.#configured;
   }
 
-  /** Whether a verified announcement of this cluster names the key. */
+  /** Whether a verified announcement of this cluster announces this key. */
   hasAnnounced(keyId: string): boolean {
     return this.#rooted.some((claim) => claim.keyId === keyId);
   }
 
   /**
-   * Stores an announcement of this cluster, or returns the reason for its rejection. An announcement that may become valid stays pending until
-   * its signer is known, its key is free, or there is room.
+   * Stores an announcement of this cluster, or returns the reason for its rejection. An announcement that may become valid stays pending until its
+   * signer is known, its key ID is free, or there is room.
    */
   announce(claim: KeyClaim, wallMs: number, isForeign: IsForeign): KeyRefusal | undefined {
     const isSame = ({ sealed }: KeyClaim) =>
@@ -111,7 +111,7 @@ export class ClusterKeys {
     return refused;
   }
 
-  /** Checks the pending announcements again, until none of them makes progress. */
+  /** Checks the pending announcements again, until their number no longer changes. */
   retryPending(isForeign: IsForeign): void {
     for (let before = -1; before !== this.#waiting.length; ) {
       before = this.#waiting.length;
@@ -121,7 +121,7 @@ export class ClusterKeys {
     }
   }
 
-  /** The keys that are valid at this time, by ID. Configured keys come first, and each other key follows the key that announced it. */
+  /** Returns the keys that are valid at this time, by ID. Configured keys come first, and every other key follows the key that announced it. */
   countingAt(wallMs: number): ReadonlyMap<string, Ed25519PublicKey> {
     const active = this.#rooted.filter((claim) => claim.notBeforeWallMs <= wallMs && wallMs < claim.notAfterWallMs);
     const known = this.#knownBy(active);
@@ -132,7 +132,7 @@ export class ClusterKeys {
     return this.#configured.get(keyId) ?? (this.#rooted.length === 0 ? undefined : this.countingAt(wallMs).get(keyId));
   }
 
-  /** Verified announcements, each after the announcements of its signer. */
+  /** Verified announcements; each one follows the announcements of its signer. */
   claims(): readonly KeyClaim[] {
     return this.#rooted;
   }
@@ -148,8 +148,8 @@ export class ClusterKeys {
   }
 
   /**
-   * Returns the keys that these announcements make known, through at most `maxDepth` announcements. A cycle of announcements makes no key
-   * known.
+   * Returns the configured keys and the keys that these announcements add, through at most `maxDepth` announcements. Announcements that form a cycle
+   * add no key.
    */
   #knownBy(claims: readonly VerifiedClaim[]): ReadonlyMap<string, TrustedKey> {
     const known = new Map<string, TrustedKey>();
@@ -170,7 +170,7 @@ export class ClusterKeys {
     if (isForeign(claim.keyId)) return "conflict";
     const key = known.get(claim.keyId)?.key ?? announcedKey(claim);
     if (key === undefined) return "bad_signature";
-    // The keys have the same ID. An attacker who creates both needs 2^32 attempts to find the second.
+    // The two keys have the same ID. An attacker who creates both needs 2^32 attempts to find two keys with the same ID.
     if (!equalBytes(key.raw, claim.publicKey)) return "conflict";
     this.#rooted.push({ ...claim, key });
     return undefined;
@@ -199,12 +199,12 @@ export class ClusterKeys {
   }
 }
 
-/** Whether a later announcement, a reload or the passing of time can make a rejected announcement valid. */
+/** Whether a rejected announcement may become valid after a later announcement, after a reload, or with time. */
 function mayWait(refused: KeyRefusal | undefined): boolean {
   return refused !== undefined && refused !== "bad_signature";
 }
 
-/** Returns the announced key if it is sound and its holder has signed the announcement. */
+/** Returns the announced key if it is acceptable and its holder has signed the announcement. */
 function announcedKey({ publicKey, holder }: KeyClaim): Ed25519PublicKey | undefined {
   if (!isSoundPublicKey(publicKey)) return undefined;
   const key = new Ed25519PublicKey(publicKey);
@@ -212,7 +212,7 @@ function announcedKey({ publicKey, holder }: KeyClaim): Ed25519PublicKey | undef
 }
 
 /**
- * Returns the claim of signed bytes. Undefined when they are not an announcement. The bytes are copied, because they may be part of a frame
+ * Decodes the claim from signed bytes. Undefined if the bytes are not an announcement. The bytes are copied, because they may be part of a frame
  * (`slice` of a Buffer copies nothing).
  */
 export function claimOf({ signed, signature }: SignedBytes): KeyClaim | undefined {

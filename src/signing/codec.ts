@@ -1,4 +1,4 @@
-/** Converts key announcements to and from the bytes that are signed (`KeyAnnouncement` of `waymark.fabric.v1`). */
+/** Converts key announcements to and from the bytes that are signed (the message `waymark.fabric.v1.KeyAnnouncement`). */
 import {
   decodeKeyAnnouncement,
   decodeSealedRecord,
@@ -10,24 +10,24 @@ import {
 import { WaymarkError } from "../lib/errors.ts";
 import { CONTEXT, keyIdOf, type SignedBytes, type SigningKey } from "./signer.ts";
 
-/** The announcement by a cluster of a key with which it will sign. */
+/** A cluster's announcement of a key with which it will sign. */
 export interface KeyAnnouncement {
   readonly cluster: string;
   readonly keyId: string;
   /** The bytes as received. */
   readonly publicKey: Uint8Array;
-  /** The key that signed the announcement. It is not the announced key. */
+  /** The key that signed the announcement. This is a different key from the announced key. */
   readonly signedBy: string;
   readonly notBeforeWallMs: number;
   /** Greater than `notBeforeWallMs`. */
   readonly notAfterWallMs: number;
-  /** Signature by the announced key, over the cluster ID, in the context `KEY_HOLDER`. */
+  /** The announced key's signature over the cluster ID, in the context `KEY_HOLDER`. */
   readonly holder: SignedBytes;
 }
 
 const utf8 = new TextEncoder();
 
-/** Decodes an announcement. Undefined when the bytes are malformed or contradictory. */
+/** Decodes an announcement. Undefined if the bytes are malformed or contradictory. */
 export function readAnnouncement(signed: Uint8Array): KeyAnnouncement | undefined {
   const fields = whole<KeyAnnouncementFields>(decodeKeyAnnouncement, signed);
   if (fields === undefined) return undefined;
@@ -38,7 +38,7 @@ export function readAnnouncement(signed: Uint8Array): KeyAnnouncement | undefine
   return { cluster, keyId, publicKey, signedBy, notBeforeWallMs: notBeforeMs, notAfterWallMs: notAfterMs, holder };
 }
 
-/** Decodes the bytes. Undefined when they are malformed. */
+/** Decodes the bytes. Undefined if the bytes are malformed. */
 function whole<Fields>(decode: (bytes: Uint8Array) => Fields, bytes: Uint8Array): Fields | undefined {
   try {
     return decode(bytes);
@@ -48,12 +48,12 @@ function whole<Fields>(decode: (bytes: Uint8Array) => Fields, bytes: Uint8Array)
   }
 }
 
-/** The inputs of a new announcement. */
+/** The inputs for a new announcement. */
 export interface NewAnnouncement {
   readonly cluster: string;
-  /** The announced key. Its secret is needed, because the holder of the key must also sign. */
+  /** The announced key. The secret is needed, because the holder of the key must also sign. */
   readonly key: SigningKey;
-  /** A key of the cluster that others already trust. */
+  /** A key of the cluster that is already trusted by others. */
   readonly by: SigningKey;
   readonly notBeforeWallMs: number;
   readonly notAfterWallMs: number;
@@ -73,12 +73,12 @@ export function signAnnouncement({ cluster, key, by, notBeforeWallMs, notAfterWa
   return { signed, signature: by.sign(CONTEXT.KEY, signed) };
 }
 
-/** The label of PEM blocks with an announcement. They are stored in the file of the signing key. */
+/** The label of PEM blocks with an announcement. These blocks are stored in the file of the signing key. */
 const LABEL = "WAYMARK KEY ANNOUNCEMENT";
 const BLOCK = new RegExp(`-----BEGIN ${LABEL}-----\\s+(?<base64>[^-]*)-----END ${LABEL}-----`, "g");
 const LINE_CHARS = 64;
 
-/** Returns an announcement as a PEM block for a file. */
+/** Returns an announcement as a PEM block, to be stored in a file. */
 export function announcementPem({ signed, signature }: SignedBytes): string {
   const bytes = encodeSealedRecord({ content: { case: "key", value: { signed, signature, hops: 0 } } });
   const text = Buffer.from(bytes).toString("base64");
@@ -86,7 +86,7 @@ export function announcementPem({ signed, signature }: SignedBytes): string {
   return [`-----BEGIN ${LABEL}-----`, ...lines, `-----END ${LABEL}-----`, ""].join("\n");
 }
 
-/** Returns the announcements in all such blocks of a text. Undefined when one of them cannot be read. */
+/** Returns the announcements from all such blocks in a text. Undefined if one of the blocks cannot be read. */
 export function announcementsIn(text: string): readonly SignedBytes[] | undefined {
   const read = [...text.matchAll(BLOCK)].map(({ groups }) => sealedIn(groups?.["base64"] ?? ""));
   const good = read.filter((sealed) => sealed !== undefined);

@@ -7,31 +7,31 @@ import { isSoundPublicKey } from "./public-key.ts";
 export interface KeyRow {
   readonly clusterId?: string;
   readonly region?: string;
-  /** Base64 of the 32 bytes. */
+  /** The 32 bytes of the key, in base64. */
   readonly publicKey?: string;
 }
 
-/** A row of `fabric.borders`, with the keys of its cluster. */
+/** A row of `fabric.borders`, with the keys of the remote cluster. */
 export interface RemoteClusterKeys {
   readonly clusterId: string;
   readonly region: string;
-  /** Public keys in base64. */
+  /** The public keys, in base64. */
   readonly keys: readonly string[];
 }
 
-/** Maximum number of clusters whose keys a node knows. It equals the maximum number of sources. */
+/** Maximum number of clusters whose keys a node knows. This number equals the maximum number of sources. */
 export const MAX_KEY_CLUSTERS = 256;
-/** Maximum number of keys of a cluster in the settings. This is enough for a key rotation. */
+/** Maximum number of keys per cluster in the settings. This is enough for a key rotation. */
 export const MAX_KEYS_A_CLUSTER = 8;
 
 export interface NamedKey extends ClusterKey {
-  /** The path of the setting. */
+  /** The path of the setting that contains the key. */
   readonly path: string;
 }
 
 export interface ParsedKeys {
   readonly keys: readonly NamedKey[];
-  /** The path of a setting, and its fault. */
+  /** The path of a setting, and a description of its fault. */
   readonly problems: readonly (readonly [path: string, message: string])[];
 }
 
@@ -40,7 +40,7 @@ interface KeySettings {
   readonly borders?: readonly RemoteClusterKeys[];
 }
 
-/** A key of the settings, with the path of each of its fields. */
+/** A key from the settings, with the path of each of its fields. */
 interface NamedKeySetting {
   readonly cluster: string;
   readonly region: string;
@@ -49,7 +49,7 @@ interface NamedKeySetting {
   readonly at: { readonly key: string; readonly cluster: string; readonly region: string; readonly text: string };
 }
 
-/** `own` is the cluster and the region of this node. A key of a border may also be in `summary.keys`, for the same cluster. */
+/** `own` contains the cluster and region of this node. A key in a `fabric.borders` row may also be in `summary.keys`, for the same cluster. */
 export function clusterKeys(settings: KeySettings, own: { readonly clusterId: string; readonly region: string }): ParsedKeys {
   const problems: [string, string][] = [];
   const first = new Map<string, NamedKeySetting>();

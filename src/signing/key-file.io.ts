@@ -1,4 +1,4 @@
-/** The signing key of this cluster, from the file of `summary.signing_key_file`. */
+/** Reads the signing key of this cluster from the file in the setting `summary.signing_key_file`. */
 import { statSync } from "node:fs";
 import { ed25519PrivateKey } from "../lib/crypto.ts";
 import type { Log } from "../lib/log.io.ts";
@@ -10,7 +10,7 @@ import { type SignedBytes, type SigningKey, signerOf } from "./signer.ts";
 /** The contents of the file. */
 export interface SigningKeys {
   readonly key: SigningKey;
-  /** Announcements that the cluster publishes: of this key by the previous key, or of the next key by this key. */
+  /** Announcements that the cluster publishes: the previous key's announcement of this key, or this key's announcement of the next key. */
   readonly announcements: readonly SignedBytes[];
 }
 
@@ -24,12 +24,12 @@ const SETTING = "summary.signing_key_file";
 /** One PKCS#8 block in PEM. Other text in the file, such as the output of `openssl pkey -text`, is ignored. */
 const PEM = /-----BEGIN PRIVATE KEY-----[^-]+-----END PRIVATE KEY-----/g;
 /**
- * All permissions for other users, and write permission for the group. Group read is allowed, because Kubernetes mounts secrets this way for
- * a process that is not root: the files belong to root and the group of the pod.
+ * These permissions must not be set: all permissions for other users, and write permission for the group. Read permission for the group is allowed,
+ * because Kubernetes mounts secrets this way for a process that is not root: the files belong to root and the pod's group.
  */
 const TOO_OPEN = 0o027;
 
-/** Throws with a message for the operator when the file is invalid, or when `check` rejects its contents. */
+/** Throws with a message for the operator if the file is invalid, or if `check` rejects its contents. */
 export function openSigningKeyFile(path: string, log: Log, check: (keys: SigningKeys) => void): SigningKeyFile {
   const readChecked = () => {
     const read = readSigningKeys(path);
@@ -63,7 +63,7 @@ function textOf({ key, announcements }: SigningKeys): string {
   return [key.keyId, ...announcements.map(announcementPem)].join("\n");
 }
 
-/** Throws with a message for the operator when the file is invalid. The message never contains a part of the file. */
+/** Throws with a message for the operator if the file is invalid. The message never contains any content of the file. */
 export function readSigningKeys(path: string, setting = SETTING): SigningKeys {
   if (isAbsent(path))
     throw new Error(
@@ -91,7 +91,7 @@ export function readSigningKeys(path: string, setting = SETTING): SigningKeys {
   return { key: signerOf(key), announcements };
 }
 
-/** Whether the file is absent. A path that cannot be checked is considered present, so that reading it reports the reason. */
+/** Whether the file does not exist. If the path cannot be checked, the file is assumed to exist, so that reading it reports the reason. */
 function isAbsent(path: string): boolean {
   try {
     return statSync(path, { throwIfNoEntry: false }) === undefined;

@@ -1,6 +1,6 @@
 /**
- * The valid keys of each cluster: configured keys, and keys announced under them (docs/design/summaries.md, Keys). The result depends only
- * on the settings, the announcements passed in, and the given time.
+ * The valid keys of each cluster: configured keys, and keys that these announced (docs/design/summaries.md, Keys). The result depends only on the
+ * settings, the received announcements, and the given time.
  */
 import { BoundedMap } from "../lib/bounded-map.ts";
 import { assert } from "../lib/errors.ts";
@@ -8,10 +8,10 @@ import type { Time } from "../lib/machine.ts";
 import { type ClusterKey, ClusterKeys, claimOf, type KeyBounds, type KeyClaim, type KeyRefusal } from "./cluster-keys.ts";
 import { isSignedBy, keyIdOf, type SignatureContext, type SignedBytes } from "./signer.ts";
 
-/** Maximum number of removed clusters whose changes are remembered. For older versions, all clusters are considered changed. */
+/** Maximum number of removed clusters whose changes are remembered. If an older version is requested, all clusters are considered changed. */
 const MAX_CHANGED_CLUSTERS = 1024;
 
-/** A key in the listing for operators. */
+/** A key in the list for operators. */
 export interface ListedKey {
   readonly cluster: string;
   readonly region: string;
@@ -19,7 +19,7 @@ export interface ListedKey {
   /** 32 bytes. */
   readonly publicKey: Uint8Array;
   readonly counts: boolean;
-  /** The announcement that makes it valid. Undefined for a configured key. */
+  /** The announcement that makes the key valid. Undefined for a configured key. */
   readonly announced: Pick<KeyClaim, "signedBy" | "notBeforeWallMs" | "notAfterWallMs"> | undefined;
 }
 
@@ -30,7 +30,7 @@ interface StablePeriod {
 }
 
 interface CountedKeys extends StablePeriod {
-  /** Its region, its valid keys and its published announcements. */
+  /** Describes the cluster's region, its valid keys and its published announcements. */
   readonly text: string;
 }
 
@@ -39,9 +39,9 @@ export class KeyRegistry {
   #clusters: ReadonlyMap<string, ClusterKeys> = new Map();
   /** The cluster of each configured key, by key ID. */
   #configured: ReadonlyMap<string, string> = new Map();
-  /** The result of the last evaluation of each cluster. */
+  /** The result of the last evaluation for each cluster. */
   readonly #counted = new Map<string, CountedKeys>();
-  /** The clusters whose keys changed, each with the version of its last change; the oldest change first. */
+  /** The clusters whose keys changed, each with the version of its last change, in order of these versions. */
   readonly #changedAt = new BoundedMap<string, number>(MAX_CHANGED_CLUSTERS, (_cluster, version) => {
     this.#forgotten = version;
   });
@@ -55,7 +55,7 @@ export class KeyRegistry {
     this.#bounds = bounds;
   }
 
-  /** Replaces the configured keys. Each key belongs to one cluster, and the keys of a cluster name one region (`clusterKeys`). */
+  /** Replaces the configured keys. Each key belongs to one cluster, and all keys of a cluster have the same region (`clusterKeys`). */
   configure(keys: readonly ClusterKey[], { wallMs }: Pick<Time, "wallMs">): void {
     const owners = new Map<string, string>();
     for (const { cluster, publicKey } of keys) {
@@ -75,7 +75,7 @@ export class KeyRegistry {
     this.#noteSteady();
   }
 
-  /** The configured region of a cluster. Undefined for a cluster without a configured key. */
+  /** Returns the configured region of a cluster. Undefined for a cluster without a configured key. */
   regionOf(cluster: string): string | undefined {
     return this.#clusters.get(cluster)?.region;
   }
@@ -90,13 +90,13 @@ export class KeyRegistry {
     return this.#clusters.has(cluster);
   }
 
-  /** Whether the key is a valid key of the cluster at this time. */
+  /** Whether the key is valid for the cluster at this time. */
   counts(cluster: string, keyId: string, wallMs: number): boolean {
     return this.#clusters.get(cluster)?.keyAt(keyId, wallMs) !== undefined;
   }
 
   /**
-   * Returns why the signature is not valid. Undefined if it was made with a key of that cluster that is valid at this time. Costs about 70
+   * Returns the reason why the signature is not valid. Undefined if it was made with a key of that cluster that is valid at this time. Cost: about 70
    * µs for a valid key.
    */
   refusal(
@@ -114,7 +114,7 @@ export class KeyRegistry {
 
   /**
    * Stores an announcement that is signed by a configured or announced key of its cluster. If the signer is not known yet, the result is
-   * `unknown_key`, and the announcement stays pending if its cluster has a configured key.
+   * `unknown_key`. The announcement then stays pending if its cluster has a configured key.
    */
   announce({ signed, signature }: SignedBytes, { wallMs }: Pick<Time, "wallMs">): KeyRefusal | undefined {
     if (signature.length === 0) return "unsigned";
@@ -132,8 +132,8 @@ export class KeyRegistry {
   }
 
   /**
-   * The announcements to publish, for these clusters or for all: verified announcements that have not expired, as received, each after the
-   * announcement of its signer.
+   * Returns the announcements to publish, for these clusters or for all. They are verified and have not expired, are encoded as received, and follow
+   * the announcement of their signer.
    */
   announcements(wallMs: number, of: Iterable<string> = this.#clusters.keys()): readonly SignedBytes[] {
     return [...of]
@@ -142,29 +142,28 @@ export class KeyRegistry {
       .map(({ sealed }) => sealed);
   }
 
-  /** Records changes caused by the passing of time. A repeated or early call has no effect. The clock may have been set back. */
+  /** Records the changes that result from the passing of time. Repeated or early calls have no effect. The clock may also have been set back. */
   tick({ wallMs }: Pick<Time, "wallMs">): void {
     if (isWithin(wallMs, this.#steady)) return;
     for (const [cluster, counted] of this.#counted) if (!isWithin(wallMs, counted)) this.#look(cluster, wallMs);
     this.#noteSteady();
   }
 
-  /** The number of the last change, for `changedSince`. While it is the same, `announcements` are also the same. */
+  /** The number of the last change, for `changedSince`. While this number is the same, `announcements` returns the same result. */
   version(): number {
     return this.#version;
   }
 
   /**
-   * The clusters that changed after this version, as recorded by `tick`, `announce` and `configure`: a key became valid or
-   * expired, an announcement was added or expired, or the region changed. Undefined if the version is so old that any cluster may have
-   * changed.
+   * Returns the clusters that changed after this version, as recorded by `tick`, `announce` and `configure`: a key became valid or expired, an
+   * announcement was added or expired, or the region changed. Undefined if the version is so old that every cluster may have changed.
    */
   changedSince(version: number): readonly string[] | undefined {
     if (version < this.#forgotten) return undefined;
     return [...this.#changedAt].filter(([, at]) => at > version).map(([cluster]) => cluster);
   }
 
-  /** Lists all keys by cluster: the configured keys first, then each announcement. */
+  /** Lists all keys by cluster: first the configured keys, then each announced key. */
   list(wallMs: number): readonly ListedKey[] {
     return [...this.#clusters].flatMap(([cluster, keys]) => {
       const { region } = keys;
@@ -186,8 +185,8 @@ export class KeyRegistry {
   }
 
   /**
-   * Evaluates the keys of one cluster, and the time until which the result is valid. An announcement of one cluster does not cause the
-   * evaluation of others.
+   * Evaluates the keys of one cluster, and the time until which the result is valid. An announcement for one cluster does not cause other clusters to
+   * be evaluated.
    */
   #look(cluster: string, wallMs: number): void {
     const keys = this.#clusters.get(cluster);
@@ -216,7 +215,7 @@ function isWithin(wallMs: number, { fromWallMs, untilWallMs }: StablePeriod): bo
   return fromWallMs <= wallMs && wallMs < untilWallMs;
 }
 
-/** The period around this time in which no key of the cluster becomes valid or expires. */
+/** Returns the period around this time in which no key of the cluster becomes valid or expires. */
 function steadyOf(keys: ClusterKeys, wallMs: number): StablePeriod {
   let [fromWallMs, untilWallMs] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
   for (const { notBeforeWallMs, notAfterWallMs } of keys.claims())
@@ -228,8 +227,8 @@ function steadyOf(keys: ClusterKeys, wallMs: number): StablePeriod {
 }
 
 /**
- * The valid keys of a cluster and its published announcements. Announcements are also published before their keys are valid here, so that
- * other clusters know the keys early.
+ * The valid keys of a cluster and its published announcements. Announcements are published even before their keys are valid here, so that other
+ * clusters know the keys early.
  */
 function countedText(keys: ClusterKeys, wallMs: number): string {
   const published = keys.claims().filter(({ notAfterWallMs }) => notAfterWallMs > wallMs);

@@ -1,7 +1,8 @@
 /**
- * The seal of a clean stop: a checksum of the whole database file, which exists only while no node is running. The next start detects any byte
- * that has changed since then. After a crash there is no seal, and only SQLite's own checks and the checksums of rows are used. At every moment,
- * a file has its seal or its log, so a file with neither has lost its log. `commit-watermark.io.ts` detects an incomplete log.
+ * The seal of a clean stop: a checksum of the whole database file, which exists only while no node is running. The next start detects any byte that
+ * has changed since then. After a crash there is no seal, and only SQLite's own checks and the checksums of rows are used. At every moment, a
+ * database file has its seal or its write-ahead log, so a file with neither has lost its write-ahead log. `commit-watermark.io.ts` detects an
+ * incomplete write-ahead log.
  */
 import {
   closeSync,
@@ -31,12 +32,12 @@ export function syncDirectory(directory: string): void {
   }
 }
 
-/** `journal.sum` next to `journal.db`. */
+/** The seal's path: `journal.sum` next to `journal.db`. */
 function sumPath(path: string): string {
   return path.replace(/\.db$/, ".sum");
 }
 
-/** Returns `<crc32> <size in bytes>` of a file. Costs one read of the file, at about 2 GB/s from the page cache. */
+/** Returns `<crc32> <size in bytes>` of a file. Cost: one read of the file, at about 2 GB/s from the page cache. */
 function fileSum(path: string): string {
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   const descriptor = openSync(path, "r");
@@ -54,12 +55,12 @@ function fileSum(path: string): string {
   }
 }
 
-/** Size of every seal. It is fixed, so that one seal can overwrite another without additional disk space. */
+/** The size of every seal. The size is fixed, so that one seal can overwrite another without additional disk space. */
 const SEAL_BYTES = 40;
 
 /**
- * Path at which the seal is stored while a node is running. The file reserves disk space, so that a stop can seal the database even if the disk
- * is full.
+ * Path at which a seal is stored while a node is running. The file reserves disk space, so that a stop can seal the database even if the disk is
+ * full.
  */
 function sparePath(path: string): string {
   return `${sumPath(path)}.new`;
@@ -77,7 +78,7 @@ function writeSpare(path: string, seal: string): void {
   }
 }
 
-/** Seals `path`. The seal is on disk when this returns. `content` is the file that will be renamed to `path`. */
+/** Seals `path`. The seal is on disk when this function returns. `content` is the file that will be renamed to `path`. */
 export function sealCleanStop(path: string, content = path): void {
   writeSpare(path, fileSum(content));
   renameSync(sparePath(path), sumPath(path));
@@ -96,14 +97,14 @@ export function readSeal(path: string): "right" | "wrong" | "absent" {
   return seal.trim() === fileSum(path) ? "right" : "wrong";
 }
 
-/** Whether a seal exists, matching or not. */
+/** Whether there is a seal, whether or not it matches. */
 export function hasSeal(path: string): boolean {
   return existsSync(sumPath(path));
 }
 
 /**
- * Moves the seal away, durably, before the first acknowledged write. The log must already exist and have synced content, so that a crash at
- * any point leaves the seal or the log.
+ * Moves the seal away, durably, before the first write is acknowledged. The write-ahead log must already exist with synced content, so that after a
+ * crash at any point there is either the seal or the write-ahead log.
  */
 export function unsealCleanStop(path: string): void {
   const directory = dirname(path);
@@ -113,14 +114,17 @@ export function unsealCleanStop(path: string): void {
   syncDirectory(directory);
 }
 
-/** Moves the log into the file and empties it. Throws when the disk fails: the log is then unchanged, and nothing is lost. */
+/**
+ * Copies the write-ahead log into the database file and empties the log. If the disk fails, throws; the write-ahead log is then unchanged, and
+ * nothing is lost.
+ */
 export function emptyLog(db: DatabaseSync): void {
   if (db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] !== 0) throw new Error("checkpoint of a busy database");
 }
 
 /**
- * Closes a database: empties its log, seals the file, and then releases the log. If the disk fails in one of these steps, a log remains next
- * to the file. Returns whether the file is sealed.
+ * Closes a database: empties its write-ahead log, seals the file, and then releases the log. If the disk fails in one of these steps, a write-ahead
+ * log remains next to the file. Returns whether the file is sealed.
  */
 export function closeSealed(path: string, db: DatabaseSync): boolean {
   let isSealed = false;
@@ -129,10 +133,10 @@ export function closeSealed(path: string, db: DatabaseSync): boolean {
     sealCleanStop(path);
     isSealed = true;
   } catch {
-    // The next start works without the seal, as it does after a crash.
+    // The next start then works without the seal, as after a crash.
   }
   db.close();
-  // If SQLite can still empty the log, it removes the log. The file is complete then, which an empty log indicates.
+  // If SQLite can still empty the write-ahead log, it removes the log. The database file is then complete, as an empty log would indicate.
   if (!isSealed && !existsSync(`${path}-wal`)) writeFileSync(`${path}-wal`, "", { mode: 0o600 });
   return isSealed;
 }

@@ -1,6 +1,7 @@
 /**
- * The number of the last commit that is on disk, in a small file next to its database: `journal.mark` next to `journal.db`. SQLite reads a log
- * that is empty or truncated as a log with fewer commits. A database whose last commit is below the watermark has lost acknowledged commits.
+ * The watermark is the number of the last commit that is on disk. It is stored in a small file next to its database: `journal.mark` next to
+ * `journal.db`. SQLite treats an empty or truncated write-ahead log as a log with fewer commits. A database whose last commit is below the watermark
+ * has lost acknowledged commits.
  *
  * The watermark is written only after the commit is on disk, so it is never ahead of the database. After a power cut it may be behind, or missing.
  */
@@ -11,7 +12,7 @@ import { syncDirectory } from "./clean-stop.io.ts";
 
 /** Interval at which the watermark is synced to disk while commits are made. */
 export const WATERMARK_SYNC_MS = 1000;
-/** The file always has this size, so that it is overwritten in place, in one sector. */
+/** The file always has this size, so that the watermark is overwritten in place, within one sector. */
 const WATERMARK_BYTES = 40;
 
 function watermarkPath(path: string): string {
@@ -22,7 +23,7 @@ function textOf(number: number): string {
   return `${`${number} ${crc32(String(number))}`.padEnd(WATERMARK_BYTES - 1)}\n`;
 }
 
-/** The highest commit that is known to have been on disk. 0 if the watermark is missing, incomplete or cannot be read. */
+/** Returns the highest commit that is known to have been on disk, or 0 if the watermark is missing, incomplete or unreadable. */
 export function readWatermark(path: string): number {
   let text: string;
   try {
@@ -34,7 +35,7 @@ export function readWatermark(path: string): number {
   return text === textOf(number) ? number : 0;
 }
 
-/** The open file. Disk errors are ignored, because the watermark may be behind the database. */
+/** The open file. Disk errors are ignored, because an outdated watermark is allowed. */
 export class CommitWatermark {
   readonly #path: string;
   #descriptor: number | undefined;
@@ -46,8 +47,8 @@ export class CommitWatermark {
   }
 
   /**
-   * Writes the number of a commit that is on disk, without a sync. The number survives a kill of the process, but may be lost in a power
-   * cut.
+   * Writes the number of a commit that is on disk, but does not sync the file. The number survives if the process is killed, but may be lost in a
+   * power cut.
    */
   write(number: number): void {
     this.#try(() => {
@@ -56,7 +57,7 @@ export class CommitWatermark {
     });
   }
 
-  /** Syncs the last number to disk, unless the last sync was less than `everyMs` before. */
+  /** Syncs the last number to disk, unless the last sync was less than `everyMs` ago. */
   sync(everyMs = 0): void {
     const nowMs = performance.now();
     if (this.#isSynced || nowMs - this.#syncedMs < everyMs) return;
@@ -70,13 +71,13 @@ export class CommitWatermark {
   #open(): number {
     const path = watermarkPath(this.#path);
     const descriptor = openSync(path, existsSync(path) ? "r+" : "w", 0o600);
-    // This must happen before the first write. SQLite does not sync the directory when it creates a log, so a power cut could remove the log
-    // and keep the watermark.
+    // This must be done before the first write. SQLite does not sync the directory when it creates a write-ahead log, so a power cut could remove the
+    // log but not the watermark.
     syncDirectory(dirname(path));
     return descriptor;
   }
 
-  /** `isComplete` means that the database no longer needs a log, and that its seal replaces the watermark. */
+  /** `isComplete` means that the database no longer needs a write-ahead log, and that its seal replaces the watermark. */
   close(isComplete: boolean): void {
     this.#try(() => {
       if (this.#descriptor !== undefined) closeSync(this.#descriptor);
@@ -88,7 +89,7 @@ export class CommitWatermark {
     try {
       act();
     } catch {
-      // An older watermark detects fewer losses, but never rejects a complete directory.
+      // An outdated watermark detects fewer losses, but never causes a complete directory to be rejected.
     }
   }
 }

@@ -1,35 +1,34 @@
 /**
- * The files of a data directory, which survive a restart. All other data is only in memory. The modules that own the files import the names from
- * here. docs/guides/persistence.md has the same list for operators, and a test compares the two.
+ * The files of a data directory, which survive a restart. All other data is kept only in memory. The modules that own the files import their names
+ * from this module. docs/guides/persistence.md has the same list for operators, and a test compares the two.
  */
 export const DATA_FILES = {
   /**
    * An SQLite database: the node ID, the generation, the highest seq, the names of process instances, one row per key of this node (entries
-   * and tombstones), and leases with the answers for retries. Restored leases get their full TTL again. Its owner is `store/journal/`.
+   * and tombstones), and leases with the answers for retries. Restored leases get their full TTL again. Owned by `store/journal/`.
    */
   journal: "journal.db",
-  /** The received records of other nodes, used while the node catches up. Its owner is `node/core/snapshots.ts`. */
+  /** The records received from other nodes, used while the node catches up. Owned by `node/core/snapshots.ts`. */
   snapshot: "replica.snapshot",
   /**
-   * The service summaries that a node had, of its own cluster and of others, with the age of each source's data. Its owner is
+   * The service summaries that a node had from its own cluster and from others, with the age of each source's data. Owned by
    * `node/regions/summaries-file.io.ts`.
    */
   summaries: "summaries.snapshot",
-  /** The cached data of a resolver, used while it catches up. Its owner is `node/resolver/cache-file.io.ts`. */
+  /** The cached data of a resolver, used while the resolver catches up. Owned by `node/resolver/cache-file.io.ts`. */
   resolver: "followed.copy",
-  /** The generated ID of a resolver without a configured one. Its owner is `node/resolver/resolver-node.io.ts`. */
+  /** The generated ID of a resolver for which no ID is configured. Owned by `node/resolver/resolver-node.io.ts`. */
   resolverId: "resolver-id",
   /**
-   * IDs of the members of the cluster, so that tombstones are kept for unreachable members. Its owner is
-   * `node/fabric/members-file.io.ts`.
+   * IDs of the members of the cluster, so that tombstones are kept for unreachable members. Owned by `node/fabric/members-file.io.ts`.
    */
   members: "members",
-  /** An SQLite database: the versions of the policy, and the last policy of the policy file. Its owner is `store/control/`. */
+  /** An SQLite database: the versions of the policy, and the last policy that was applied from the policy file. Owned by `store/control/`. */
   control: "control.db",
-  /** An SQLite database: the audit log. Its owner is `store/audit/`. */
+  /** An SQLite database: the audit log. Owned by `store/audit/`. */
   audit: "audit.db",
-  /** An empty file, which exists once the node has had a peer. Its owner is `node/fabric/members-file.io.ts`. */
+  /** An empty file, which exists if the node has ever had a peer. Owned by `node/fabric/members-file.io.ts`. */
   hadPeers: "had-peers",
-  /** The last published serials of the DNS zones, so that they never decrease. Its owner is `node/zone-serials.io.ts`. */
+  /** The last published serials of the DNS zones, so that they never decrease. Owned by `node/zone-serials.io.ts`. */
   zoneSerials: "zone-serials",
 } as const;

@@ -1,4 +1,4 @@
-/** Prepares a Waymark SQLite file for the first write: locks it, creates it completely, or checks it without changing it. */
+/** Prepares a Waymark SQLite file for the first write: locks it, and either creates it completely or checks it without changing it. */
 import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -8,37 +8,37 @@ import { hasSeal, readSeal, sealCleanStop, syncDirectory } from "./clean-stop.io
 import { readWatermark } from "./commit-watermark.io.ts";
 import { walDamage } from "./wal-check.ts";
 
-/** The reason why a directory or file is not used. */
+/** The reason why a directory or file is rejected. */
 export type FileFault = "corrupt" | "other_format" | "in_use" | "other_node" | "disk_full" | "unreadable";
 
-/** How a database file of one kind is recognized and created. */
+/** How database files of one kind are recognized and created. */
 export interface DatabaseFormat {
-  /** `journal`: its files are `journal.db`, `journal.lock`, … */
+  /** With `journal`, the files are `journal.db`, `journal.lock`, … */
   readonly name: string;
-  /** Application ID in the SQLite header. */
+  /** The application ID in the SQLite header. */
   readonly applicationId: number;
-  /** Whether the file has the seal of a clean stop whenever it has no log (`clean-stop.io.ts`). */
+  /** Whether the file must have the seal of a clean stop if it has no write-ahead log (`clean-stop.io.ts`). */
   readonly isSealed: boolean;
-  /** SQL that reads `number`, the number of the last commit, for the comparison with the watermark (`commit-watermark.io.ts`). */
+  /** SQL that reads `number`, the number of the last commit, which is compared with the watermark (`commit-watermark.io.ts`). */
   readonly lastCommit: string;
   /** SQL that creates the tables. */
   readonly schema: string;
 }
 
 /**
- * The format of all database files, in the SQLite header. 1 is the format of every version before the first release. Only the current format is
- * read (decision 31).
+ * The number of the format of all database files, stored in the SQLite header. 1 is the format of all versions before the first release. Only the
+ * current format is read (decision 31).
  */
 export const STORED_FORMAT = 2;
 
-/** SQLite's error codes for a disk that cannot be read (10), a full disk (13), and a side file that cannot be created (14). */
+/** SQLite's error codes for three cases: the disk cannot be read (10), the disk is full (13), and a side file cannot be created (14). */
 const DISK_CODES: readonly number[] = [10, 13, 14];
 const SQLITE_BUSY = 5;
 const SQLITE_FULL = 13;
-/** Free space below which a file system is considered full: SQLite's side file alone uses 32 KiB. */
+/** If less space than this is free, the file system is considered full: SQLite's side file alone uses 32 KiB. */
 const LEAST_ROOM_BYTES = 64 << 10;
 
-/** Thrown for a file that must not be used, and that was not changed. The message contains the fault and a remedy. */
+/** Thrown if a file must not be used; the file has not been changed. The message contains the fault and a remedy. */
 export class FileRefusedError extends Error {
   readonly problem: FileFault;
 
@@ -53,20 +53,20 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Size of a file in bytes. 0 when it does not exist. */
+/** Returns the size of a file in bytes, or 0 if the file does not exist. */
 export function fileBytes(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 /**
  * Creates the directory (mode 700) if it is missing, and locks the database against other processes. Returns the function that unlocks it.
- * Throws `FileRefusedError` when another process has the lock. The lock is SQLite's exclusive file lock. The kernel releases it in any case when
- * the process ends, so no lock is ever stale.
+ * Throws `FileRefusedError` if another process holds the lock. The lock is SQLite's exclusive file lock. The kernel releases this lock whenever the
+ * process ends, so no lock is ever stale.
  */
 export function lockDatabase(directory: string, { name }: Pick<DatabaseFormat, "name">): () => void {
   makePrivateDirectory(directory);
   const pidPath = join(directory, `${name}.pid`);
-  // The lock is on a separate file, because we read the database's header, and closing any descriptor of a locked file drops its POSIX lock.
+  // A separate file is locked, because this module reads the database's header, and closing any descriptor of a locked file drops its POSIX lock.
   const lock = new DatabaseSync(join(directory, `${name}.lock`), { timeout: 0 });
   try {
     lock.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
@@ -79,7 +79,7 @@ export function lockDatabase(directory: string, { name }: Pick<DatabaseFormat, "
   try {
     writeFileSync(pidPath, `${process.pid}\n`);
   } catch {
-    // Without the content, only the error message for another process is less specific. A full disk must not prevent a node from starting.
+    // If this content is missing, the error message for another process is merely less specific. A full disk must not prevent a node from starting.
   }
   return () => {
     rmSync(pidPath, { force: true });
@@ -92,14 +92,14 @@ function readHolder(pidPath: string): string {
     const pid = readFileSync(pidPath, "utf8").trim();
     if (pid !== "") return `process ${pid}`;
   } catch {
-    // The file was not written or cannot be read, which is harmless, because only the lock itself matters.
+    // The file was not written or cannot be read. This is harmless, because only the lock itself matters.
   }
   return "another process";
 }
 
 /**
  * Creates the file if it is missing, atomically: a crash during creation leaves only a temporary file, which the next start removes. Throws
- * `FileRefusedError` when a log or a seal exists without its file.
+ * `FileRefusedError` if a write-ahead log or a seal exists without its file.
  */
 export function createIfMissing(path: string, format: DatabaseFormat, fill: (db: DatabaseSync) => void): void {
   if (existsSync(path)) return;
@@ -116,7 +116,8 @@ export function createIfMissing(path: string, format: DatabaseFormat, fill: (db:
   closeSync(openSync(temporary, "wx", 0o600));
   const db = new DatabaseSync(temporary);
   try {
-    // The log is enabled after everything has been written. Otherwise, the file would have no tables if closing failed to empty the log.
+    // The write-ahead log is enabled after everything has been written. Otherwise, the file would have no tables if closing it failed to empty the
+    // write-ahead log.
     db.exec(`PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; BEGIN; ${format.schema}`);
     db.exec(`PRAGMA application_id = ${format.applicationId}; PRAGMA user_version = ${STORED_FORMAT}`);
     fill(db);
@@ -131,7 +132,7 @@ export function createIfMissing(path: string, format: DatabaseFormat, fill: (db:
   syncDirectory(dirname(path));
 }
 
-/** Checks the header as bytes, before SQLite opens the file. Throws `FileRefusedError`. */
+/** Checks the bytes of the header before SQLite opens the file. Throws `FileRefusedError`. */
 function checkHeader(path: string, format: DatabaseFormat): void {
   const header = Buffer.alloc(100);
   const descriptor = openSync(path, "r");
@@ -153,7 +154,7 @@ function checkHeader(path: string, format: DatabaseFormat): void {
   throw new FileRefusedError("other_format", `${path} has format ${version}, and this program reads format ${STORED_FORMAT}: ${what}`);
 }
 
-/** Checks the seal of a file whose log is empty or missing. Throws `FileRefusedError`. */
+/** Checks the seal of a file whose write-ahead log is empty or missing. Throws `FileRefusedError`. */
 function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): void {
   const seal = readSeal(path);
   if (seal === "wrong") throw damaged(path, "it has changed since the last clean stop");
@@ -161,7 +162,7 @@ function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): 
   throw lostLog(path, `${path}-wal is missing, and there is no ${format.name}.sum of a clean stop`);
 }
 
-/** Compares the last commit of the database with the watermark. Throws `FileRefusedError` if commits are lost. */
+/** Compares the database's last commit with the watermark. Throws `FileRefusedError` if commits have been lost. */
 function checkWatermark(path: string, format: DatabaseFormat, db: DatabaseSync): void {
   const { last, watermark } = lastCommits(path, format, db);
   if (last >= watermark) return;
@@ -171,12 +172,12 @@ function checkWatermark(path: string, format: DatabaseFormat, db: DatabaseSync):
   );
 }
 
-/** The numbers of the last commit in the database and of the last commit in the watermark. */
+/** The numbers of the last commit according to the database and according to the watermark. */
 export function lastCommits(path: string, format: DatabaseFormat, db: DatabaseSync) {
   return { last: Number(db.prepare(format.lastCommit).get()?.["number"] ?? 0), watermark: readWatermark(path) };
 }
 
-/** The error for a file whose log is missing or incomplete. */
+/** Returns the error for a file whose write-ahead log is missing or incomplete. */
 function lostLog(path: string, how: string): FileRefusedError {
   return new FileRefusedError(
     "corrupt",
@@ -184,17 +185,17 @@ function lostLog(path: string, how: string): FileRefusedError {
   );
 }
 
-/** The error for a file with contents that Waymark never writes. */
+/** Returns the error for a file with contents that Waymark never writes. */
 export function damaged(path: string, problem: string, cause?: unknown): FileRefusedError {
   return new FileRefusedError("corrupt", damageText(path, problem), cause);
 }
 
-/** The message about a damaged file. */
+/** Returns the message about a damaged file. */
 export function damageText(path: string, problem: string): string {
   return `${path} is damaged: ${problem}; it was left unchanged: restore a backup, or move the directory away to start empty`;
 }
 
-/** Returns the error to throw for a read error. Disk errors give no information about the file, and all other errors indicate damage. */
+/** Returns the error to throw for a read error. Disk errors do not mean that the file is damaged, but all other errors do. */
 export function refusalOf(path: string, error: unknown): unknown {
   if (error instanceof FileRefusedError || !(error instanceof Error)) return error;
   return DISK_CODES.includes(sqliteCode(error)) ? error : damaged(path, error.message, error);
@@ -204,7 +205,7 @@ function sqliteCode(error: Error): number {
   return "errcode" in error && typeof error.errcode === "number" ? error.errcode & 0xff : 0;
 }
 
-/** Whether the disk is full: it reports so, or SQLite could not create a side file and little space is left. */
+/** Whether the disk is full: either the error states this, or SQLite could not create a side file and little space is left. */
 function isDiskFull(error: unknown, directory: string): boolean {
   if (!(error instanceof Error)) return false;
   const code = sqliteCode(error);
@@ -214,7 +215,7 @@ function isDiskFull(error: unknown, directory: string): boolean {
   return bavail * bsize < LEAST_ROOM_BYTES;
 }
 
-/** The error to report when a directory could not be opened. */
+/** Returns the error to report if a directory could not be opened. */
 export function refusedBy(error: unknown, directory: string): FileRefusedError {
   if (error instanceof FileRefusedError) return error;
   if (isDiskFull(error, directory))
@@ -226,11 +227,11 @@ export function refusedBy(error: unknown, directory: string): FileRefusedError {
 }
 
 export interface InspectOptions {
-  /** Whether a file that has lost its log or a part of it is accepted. */
+  /** Whether to accept a file that has lost all or part of its write-ahead log. */
   readonly takesAsItIs: boolean;
 }
 
-/** A file that is open for reading. The constructor makes all checks that do not need the rows. Nothing on disk changes. */
+/** A file that is open for reading. The constructor makes all checks for which it need not read the rows. The constructor changes nothing on disk. */
 export class FileInspection {
   readonly #path: string;
   readonly #hadShm: boolean;
@@ -245,8 +246,8 @@ export class FileInspection {
     const logDamage = walBytes === 0 ? undefined : walDamage(readFileSync(`${path}-wal`));
     if (logDamage !== undefined) throw damaged(path, logDamage);
     this.#hadShm = existsSync(`${path}-shm`);
-    // Without a log, the file is complete, and is read without locks or side files. With a log, the connection is read-only and cannot
-    // checkpoint, so the log and the file are unchanged when it closes.
+    // Without a write-ahead log, the file is complete, and is read without locks or side files. With a write-ahead log, the connection is read-only
+    // and cannot checkpoint, so closing it changes neither the log nor the file.
     this.db = new DatabaseSync(walBytes === 0 ? new URL(`${pathToFileURL(path).href}?immutable=1`) : path, { readOnly: true });
     try {
       const check = this.db.prepare("PRAGMA quick_check(1)").get();
@@ -260,7 +261,7 @@ export class FileInspection {
     }
   }
 
-  /** Runs `body` on the file. If it throws, closes the file, and converts errors of SQLite to `FileRefusedError`. */
+  /** Runs `body` on the file. If `body` throws, closes the file and converts SQLite errors to `FileRefusedError`. */
   read<T>(body: (db: DatabaseSync) => T): T {
     try {
       return body(this.db);
@@ -277,8 +278,8 @@ export class FileInspection {
 }
 
 /**
- * Opens a checked file for writing, with its log enabled. The lock is exclusive, so there is no shared-memory file. A commit is on disk when
- * it returns.
+ * Opens a checked file for writing and enables its write-ahead log. The lock is exclusive, so there is no shared-memory file. Each commit is on disk
+ * when it returns.
  */
 export function openForWriting(path: string): DatabaseSync {
   const db = new DatabaseSync(path);
@@ -288,17 +289,17 @@ export function openForWriting(path: string): DatabaseSync {
 
 interface OpenOptions<T> extends InspectOptions {
   readonly directory: string;
-  /** The file's name in the directory. */
+  /** The name of the file in the directory. */
   readonly file: string;
   /** Fills a new file. */
   readonly fill: (db: DatabaseSync) => void;
-  /** Reads the file before anything on disk changes. */
+  /** Reads the file before anything on disk is changed. */
   readonly check: (db: DatabaseSync, path: string) => T;
 }
 
 /**
- * Locks the file, creates it if it is missing, checks it, and opens it for writing. `found` is the result of `check`. Throws `FileRefusedError`,
- * without changes, when the file is in use, is damaged, or has another format.
+ * Locks the file, creates it if it is missing, checks it, and opens it for writing. `found` is the value that `check` returned. Throws
+ * `FileRefusedError`, without changes, if the file is in use, is damaged, or has another format.
  */
 export function openDatabase<T>(format: DatabaseFormat, { directory, file, fill, check, takesAsItIs }: OpenOptions<T>) {
   const path = join(directory, file);
@@ -316,7 +317,7 @@ export function openDatabase<T>(format: DatabaseFormat, { directory, file, fill,
 }
 
 /**
- * Returns a function that runs `body` in one transaction of `db`, and rolls it back if `body` throws. HOT: runs once per batch. `exec` cost 1.3
+ * Returns a function that runs `body` in one transaction of `db`, and rolls it back if `body` throws. HOT: runs once per batch. `exec` would cost 1.3
  * µs more.
  */
 export function transactions(db: DatabaseSync): (body: () => void) => void {

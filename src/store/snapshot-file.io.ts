@@ -1,18 +1,18 @@
-/** A file that is written block by block under a temporary name, and replaces the previous file when it is complete and on disk. */
+/** A file that is written in blocks under a temporary name. It replaces the previous file when it is complete and on disk. */
 import { open, rename, rm, utimes } from "node:fs/promises";
 import { dirname } from "node:path";
 import { performance } from "node:perf_hooks";
 
-/** Number of bytes that are collected for one write. */
+/** Number of bytes that are collected before they are written. */
 const WRITE_BYTES = 1 << 20;
-/** Number of bytes per read, because Node reads less than 2 GiB at a time. */
+/** Number of bytes that are read at a time, because Node reads less than 2 GiB in one call. */
 const READ_BYTES = 1 << 30;
-/** Time for which restoring runs before it yields to the event loop, in ms. */
+/** Time after which restoring a file yields to the event loop, in ms. */
 const SLICE_MS = 5;
 
 /**
- * Writes the blocks to `path`, one per turn of the event loop, without blocking on the disk. Returns the size in bytes. Returns undefined,
- * and keeps the previous file, when the size would be above `maxBytes` or `signal` is aborted.
+ * Writes the blocks to `path`, one per turn of the event loop, without blocking on the disk. Returns the size in bytes. If the size would exceed
+ * `maxBytes` or `signal` is aborted, keeps the previous file and returns undefined.
  */
 export async function writeSnapshotFile(
   path: string,
@@ -40,7 +40,7 @@ export async function writeSnapshotFile(
       } else await new Promise((resolve) => setImmediate(resolve));
     }
     if (gathered.length > 0) await file.writev(gathered);
-    // The time is set before the rename, because a crash must not leave a file that appears newer than its content.
+    // The file's time is set before the rename, because a crash must not leave a file that appears newer than its content.
     if (rightWallMs !== undefined) await file.utimes(rightWallMs / 1000, rightWallMs / 1000);
     await file.sync();
     await rename(temporary, path);
@@ -55,8 +55,8 @@ export async function writeSnapshotFile(
 }
 
 /**
- * Returns the content of the file, and the time at which it was last known to be current. Undefined when there is no file. Rejects when it has
- * more than `maxBytes`.
+ * Returns the content of the file, and the time at which the content was last known to be current. Undefined if there is no file. Rejects if the file
+ * has more than `maxBytes`.
  */
 export async function readSnapshotFile(
   path: string,
@@ -79,17 +79,17 @@ export async function readSnapshotFile(
   }
 }
 
-/** Marks the file as current, because nothing has changed since it was written. */
+/** Marks the file as current, because nothing has changed since the file was written. */
 export async function touchSnapshotFile(path: string, wallMs: number): Promise<void> {
   await utimes(path, wallMs / 1000, wallMs / 1000);
 }
 
-/** Renames a file that cannot be used, and keeps it for inspection. */
+/** Renames a file that cannot be used, so that it is kept for inspection. */
 export async function setAsideSnapshotFile(path: string): Promise<void> {
   await rename(path, `${path}.ignored`);
 }
 
-/** Runs the work of restoring a file in slices: at each `yield`, the event loop can run. Resolves with the generator's result. */
+/** Runs a generator that restores a file, in slices: at each `yield`, the event loop can run. Resolves with the generator's result. */
 export async function inSlices<T>(work: Generator<unknown, T>): Promise<T> {
   let untilMonoMs = performance.now() + SLICE_MS;
   for (let step = work.next(); ; step = work.next()) {

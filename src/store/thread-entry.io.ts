@@ -1,4 +1,4 @@
-/** The first module of each store thread. It enables Node's compile cache, and then serves the owners that `thread.io.ts` requests. */
+/** The first module of each store thread. It enables Node's compile cache, and then runs the owners that `thread.io.ts` requests. */
 import { flushCompileCache } from "node:module";
 import { parentPort, workerData } from "node:worker_threads";
 import { keepCompiled } from "../lib/v8/compile-cache.io.ts";
@@ -15,7 +15,7 @@ async function host({ module, port }: Exclude<ThreadOrder, "end">): Promise<void
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each owner's module exports this
   const { serve } = (await import(module)) as { readonly serve: ServeFunction };
   serve(port);
-  // The cache is flushed now, because kill -9 would leave no time for it at the end.
+  // The cache is flushed at this point, because kill -9 would not leave time for it at the end.
   flushCompileCache();
 }
 
@@ -23,7 +23,7 @@ const orders = parentPort;
 if (orders === null) throw new Error("a store thread cannot be started as a program");
 await keepCompiled();
 orders.on("message", (order: ThreadOrder) => {
-  // The thread ends with its last owner.
+  // The thread ends when its last owner ends.
   if (order === "end") orders.close();
   else void host(order);
 });

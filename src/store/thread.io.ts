@@ -1,47 +1,47 @@
 /**
- * Threads that own database files. The store calls methods of a file's owner, in order, and each call gets one answer. Owners that rarely wait
- * for a disk share a thread, because a thread uses 13 MB of memory.
+ * Runs the owners of database files in threads. The store calls methods of a file's owner in order, and gets one answer per call. Owners that rarely
+ * wait for a disk share a thread, because a thread uses 13 MB of memory.
  */
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { assert, type ErrorReason, WaymarkError } from "../lib/errors.ts";
 import { FileRefusedError, messageOf } from "./database-file.io.ts";
 
-/** Time for which an exiting process waits for its threads, in ms. It is longer than an fsync of a healthy disk. */
+/** Time for which a process waits for its threads before it exits, in ms. This time is longer than an fsync on a healthy disk. */
 const LAST_CLOSE_MS = 2000;
 
 /**
- * The thread of each owner. The journal has its own thread, so that a slow fsync of the journal delays nothing else, and nothing else delays
- * the journal.
+ * The thread in which each owner runs. The journal has its own thread, so that its slow fsyncs do not delay other owners, and other owners do not
+ * delay the journal.
  */
 const THREADS = { journal: "journal", audit: "records", control: "records" } as const;
 
-/** The folders of `src/store/` whose `worker.io.ts` is an owner's module. */
+/** The folders of `src/store/` whose `worker.io.ts` is the module of an owner. */
 export type OwnerName = keyof typeof THREADS;
 
-/** The start data of a thread: the number that it sets to 1 when it has ended. */
+/** The data with which a thread is started: a number that the thread sets to 1 when it has ended. */
 export interface ThreadData {
   readonly ended: Int32Array;
 }
 
-/** A message to a thread: the module of an owner to serve on this port, or `end` when no further owner follows. */
+/** A message to a thread: the module of an owner and the port on which to run it, or `end` if no further owner follows. */
 export type ThreadOrder = { readonly module: string; readonly port: MessagePort } | "end";
 
 interface ThreadHandle {
   readonly worker: Worker;
   readonly ended: Int32Array;
-  /** The open ports of its owners. */
+  /** The open ports of the thread's owners. */
   readonly ports: Set<MessagePort>;
 }
 
-/** The threads that accept owners, by name. A thread whose last owner has closed is removed. */
+/** The threads in which owners can run, by name. A thread is removed when its last owner has closed. */
 const open = new Map<string, ThreadHandle>();
 /** All running threads. */
 const running = new Set<ThreadHandle>();
 
 /**
- * Closes the files of all threads when the process ends by `process.exit` or an exception. Otherwise Node would close their databases, and
- * SQLite would remove the logs of files without a seal, so that the next start would report lost logs. A process that would have to wait too
- * long ends as if by `kill -9`, which leaves the logs in place.
+ * Closes the files of all threads when the process ends because of `process.exit` or an exception. Otherwise Node would close their databases, and
+ * SQLite would remove the logs of files without a seal, so that the next start would report lost logs. If this would take too long, the process ends
+ * as with `kill -9`, which leaves the write-ahead logs in place.
  */
 function closeThreads(): void {
   const endMs = performance.now() + LAST_CLOSE_MS;
@@ -65,7 +65,7 @@ function startThread(name: string): ThreadHandle {
   if (running.size === 0) process.once("exit", closeThreads);
   running.add(thread);
   open.set(name, thread);
-  // Each owner has a listener for the end of the thread, so the number is not limited.
+  // Each owner adds a listener for the end of the thread, so the number of listeners is not limited.
   worker.setMaxListeners(0);
   worker.once("exit", () => {
     running.delete(thread);
@@ -75,7 +75,7 @@ function startThread(name: string): ThreadHandle {
   return thread;
 }
 
-/** Serves an owner in its thread, and starts the thread if it is not running. Messages posted before the module listens are queued. */
+/** Runs an owner in its thread, and starts the thread if it is not running. Messages that are posted before the module listens are queued. */
 function serveIn(name: OwnerName): { readonly thread: ThreadHandle; readonly port: MessagePort } {
   const threadName = THREADS[name];
   const thread = open.get(threadName) ?? startThread(threadName);
@@ -91,11 +91,12 @@ function serveIn(name: OwnerName): { readonly thread: ThreadHandle; readonly por
   return { thread, port };
 }
 
-/** Marks a buffer of an answer that is moved to the other thread instead of copied. */
+/** Marks a buffer in an answer so that it is moved to the other thread instead of copied. */
 export type TransferBuffer = (buffer: ArrayBufferLike | undefined) => void;
 
 /**
- * The owner of a file, which runs in a thread. The caller's side calls its methods by name. Each method has one parameter, and can mark buffers.
+ * The owner of a file, which runs in a thread. Its methods are called by name from the caller's thread. Each method has one parameter, and can mark
+ * buffers that are moved.
  */
 export interface ThreadOwner {
   /** The answer to `open`. */
@@ -116,28 +117,28 @@ interface ThreadCall {
 
 type ThreadReply =
   | { readonly kind: "answer"; readonly answer: unknown }
-  /** The method threw. `message` does not start with the reason. */
+  /** The method threw. `message` does not include the reason. */
   | { readonly kind: "failed"; readonly reason: ErrorReason; readonly message: string; readonly metadata: Readonly<Record<string, string>> }
-  /** A notice without a call: see `notify`. */
+  /** A notice that does not belong to a call; see `notify`. */
   | { readonly kind: "notice"; readonly message: string };
 
 interface PendingReply {
-  // This is declared as a method, so that a promise of the call's own type can be assigned. Only the called thread resolves it.
+  // This is declared as a method, so that a promise of the call's own type can be assigned. It is resolved only by the called thread.
   resolve(answer: unknown): void;
   readonly reject: (error: Error) => void;
 }
 
-/** The caller's side of an owner in a thread. `O` is the type of the owner, and `R` the type of its open request. */
+/** The caller's interface to an owner in a thread. `O` is the type of the owner, and `R` is the type of the request that opens it. */
 export class ThreadCalls<O extends ThreadOwner, R> {
   readonly #port: MessagePort;
   readonly #name: OwnerName;
   readonly #onNotice: (message: string) => void;
-  /** Pending replies, in the order of the calls, which is the order of the answers. */
+  /** The pending replies, in the order of the calls. Answers arrive in the same order. */
   readonly #waiting: PendingReply[] = [];
   readonly #exited: Promise<void>;
   #broken: WaymarkError | undefined;
 
-  /** Starts serving the owner of `src/store/<name>/worker.io.ts` in its thread. */
+  /** Starts to run the owner in `src/store/<name>/worker.io.ts` in its thread. */
   constructor(name: OwnerName, onNotice: (message: string) => void = () => {}) {
     this.#name = name;
     this.#onNotice = onNotice;
@@ -147,8 +148,8 @@ export class ThreadCalls<O extends ThreadOwner, R> {
     const onError = (error: Error) => this.#break(`the ${name} thread failed: ${error.message}`, error);
     thread.worker.once("error", onError);
     const exited = new Promise<void>((resolve) => thread.worker.once("exit", resolve));
-    // When the port closes, the owner has released its file. If the thread ends with its last owner, its end is also awaited, because a thread
-    // uses memory.
+    // When the port closes, the owner has released its file. If the thread ends with its last owner, the end of the thread is also awaited, because a
+    // thread uses memory.
     this.#exited = new Promise((resolve) => {
       port.once("close", () => {
         thread.worker.off("error", onError);
@@ -159,12 +160,12 @@ export class ThreadCalls<O extends ThreadOwner, R> {
     });
   }
 
-  /** Opens the file. Must be called first. Resolves to the owner's `opened`, and rejects as `call` does. */
+  /** Opens the file. This method must be called first. Resolves to the owner's `opened`, and rejects in the same cases as `call`. */
   open(request: R): Promise<O["opened"]> {
     return this.#ask<O["opened"]>("open", request, []);
   }
 
-  /** Rejects with the error of the method, and with `store_unavailable` when the thread has ended. Buffers in `transfer` are moved. */
+  /** Rejects with the method's error, or with `store_unavailable` if the thread has ended. Buffers in `transfer` are moved to the thread. */
   call<Name extends MethodName<O>>(
     method: Name,
     request?: OwnerRequest<O, Name>,
@@ -173,12 +174,12 @@ export class ThreadCalls<O extends ThreadOwner, R> {
     return this.#ask<OwnerAnswer<O, Name>>(method, request, transfer);
   }
 
-  /** Makes the thread close its file, and resolves when the thread has ended, even if it had already ended. */
+  /** Makes the owner close its file. Resolves when the thread has ended, even if it had already ended before. */
   async close(): Promise<void> {
     try {
       await this.#ask("close", undefined, []);
     } catch (error) {
-      // The thread has already ended, and has no open file.
+      // The thread has already ended and has no open file.
       if (!(error instanceof WaymarkError)) throw error;
     }
     await this.#exited;
@@ -210,23 +211,24 @@ export class ThreadCalls<O extends ThreadOwner, R> {
 }
 
 export interface ThreadServeOptions {
-  /** Whether the owner ends when any method throws. By default, it ends only after a failed opening and after `close`. */
+  /** Whether the owner ends when any method throws. By default, it ends only after `close`, or if it could not be opened. */
   readonly endsOnFailure?: boolean;
-  /** Runs after each answer that does not end the owner. */
+  /** Runs after each answer, unless the answer ends the owner. */
   readonly afterAnswer?: () => void;
 }
 
 /** Sends the caller's side a message that is not an answer. */
 export type NotifyCaller = (message: string) => void;
 
-/** The export `serve` of an owner's module. It answers calls on the port. */
+/** The `serve` export of an owner's module. This function answers calls on the port. */
 export type ServeFunction = (port: MessagePort) => void;
 
 /**
- * Opens the owner of a file with the first request, and then answers every call with the result or the error of its method. The port closes
- * after `close`, or if the first call fails.
+ * Opens the owner of a file with the first request. Then answers every call with the result or the error of its method. The port closes after
+ * `close`, or if the first request fails.
  */
-// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it is the type of the caller's open request, which no parameter shows
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it is the type of the caller's open request, which does not appear in any
+// parameter
 export function serving<R>(
   openOwner: (request: R, notify: NotifyCaller) => ThreadOwner,
   { endsOnFailure = false, afterAnswer = () => {} }: ThreadServeOptions = {},
@@ -237,7 +239,7 @@ export function serving<R>(
     let owner: ThreadOwner | undefined;
     let isOver = false;
     port.on("message", ({ method, request }: { readonly method: string; readonly request: R }) => {
-      // A closed port may still deliver earlier messages.
+      // A closed port may still deliver messages that were sent earlier.
       if (isOver) return;
       const moved: ArrayBuffer[] = [];
       const move: TransferBuffer = (buffer) => {
@@ -257,7 +259,7 @@ export function serving<R>(
         post({ kind: "answer", answer }, moved);
       } catch (error) {
         isOver = owner === undefined || endsOnFailure || method === "close";
-        // The file is closed before the answer, because callers may inspect the directory or open it again.
+        // The file is closed before the answer is sent, because callers may then inspect the directory or open it again.
         if (isOver && method !== "close") owner?.close();
         post(failureOf(error));
       }

@@ -10,9 +10,9 @@ const MAGIC = 0x377f0682;
 type WalSum = readonly [number, number];
 
 /**
- * Returns the damage of `log`. Undefined if a writer can have left the log in this state. An incomplete last batch is not damage, because a
- * crash may have occurred before it was acknowledged. Damage in the last two batches looks the same; the watermark detects it
- * (`commit-watermark.io.ts`).
+ * Returns a description of the damage in `log`. Undefined if a writer may have left the write-ahead log in this state. An incomplete last batch is
+ * not damage: a crash may have occurred before the batch was acknowledged. Damage in the last two batches cannot be distinguished from this; the
+ * watermark detects it (`commit-watermark.io.ts`).
  */
 export function walDamage(log: Uint8Array): string | undefined {
   if (log.length < HEAD_BYTES) return undefined;
@@ -23,7 +23,7 @@ export function walDamage(log: Uint8Array): string | undefined {
   const sum = (from: WalSum, at: number, end: number) => checksum(view, { from, at, end, isLittleEndian });
   const head = sum([0, 0], 0, 24);
   if ((magic & ~1) !== MAGIC || !isSum(head, view, 24)) {
-    // The header is written and synced before any frame, so a bad header before frames was valid once.
+    // The header is written and synced before any frame, so a header that is bad although there are frames was valid before.
     return log.length > HEAD_BYTES + FRAME_HEAD_BYTES ? "the header of its log is damaged" : undefined;
   }
   const frameBytes = FRAME_HEAD_BYTES + pageBytes;
@@ -58,7 +58,7 @@ interface ChecksumRange {
 
 function checksum(view: DataView, { from, at, end, isLittleEndian }: ChecksumRange): WalSum {
   let [first, second] = from;
-  // HOT: 16 MiB of log needs two million iterations at a start after a crash.
+  // HOT: 16 MiB of log need two million iterations at a start after a crash.
   for (let word = at; word < end; word += 8) {
     first = (first + view.getUint32(word, isLittleEndian) + second) >>> 0;
     second = (second + view.getUint32(word + 4, isLittleEndian) + first) >>> 0;

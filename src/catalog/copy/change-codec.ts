@@ -1,31 +1,31 @@
 /**
- * The operations that a replica sends to its copies, in order. Numbers, texts and bytes are in three lists, because such lists are the
- * cheapest to send to another thread. A fourth list contains the rare values of other types.
+ * The operations that a replica sends to its copies, in order. Numbers, strings and bytes are in three separate lists, because this form is the
+ * cheapest to send to another thread. A fourth list contains values of other types, which are rare.
  */
 import { assert } from "../../lib/errors.ts";
 
-/** The kinds of operations. Their fields are in the order in which `ReplicaFeed` writes and `ReplicaCopy` reads them. */
+/** The kinds of operation. The fields of each operation are in the order in which `ReplicaFeed` writes them and `ReplicaCopy` reads them. */
 export const OP = {
   /** Sets the fields of an origin. */
   ORIGIN: 1,
   /** Installs a record. */
   INSTALL: 2,
-  /** Touches a record, because the view of its key may have changed. */
+  /** Touches a record, because readers may now see another view of its key. */
   TOUCH: 3,
-  /** Ends a record for which there is no tombstone. */
+  /** Ends a record without a tombstone. */
   WITHDRAW: 4,
   /** Removes a record completely. */
   DROP: 5,
-  /** Assigns a revision at which no record is touched. */
+  /** Assigns a revision without touching a record. */
   PASS: 6,
   /** FORGET forgets an origin; READMIT accepts a forgotten origin again. */
   FORGET: 7,
   READMIT: 8,
-  /** Stores a record with its bookkeeping, while a copy is being made. */
+  /** Stores a record with its bookkeeping fields while a copy is being made. */
   PLACE: 9,
   /** Completes the copy. */
   START: 10,
-  /** A mark of another component: its number, followed by the values that the component writes. */
+  /** A mark that another component writes: the mark's number, followed by that component's values. */
   MARK: 11,
   /** Replaces all records of a key with one record. Only on a resolver. */
   SUPERSEDE: 12,
@@ -36,7 +36,7 @@ export interface ChangeMessage {
   readonly numbers: Float64Array<ArrayBuffer>;
   readonly texts: readonly string[];
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Plain objects, which the other thread receives as equal copies. */
+  /** Plain objects; the other thread receives copies. */
   readonly values: readonly unknown[];
 }
 
@@ -66,7 +66,7 @@ export class MessageBuffer {
     this.#texts.push(text);
   }
 
-  /** Appends a plain object. It must not change afterwards. */
+  /** Appends a plain object. The caller must not change the object afterwards. */
   value(value: unknown): void {
     this.#values.push(value);
   }
@@ -128,7 +128,7 @@ export class MessageBufferReader {
     return this.#message.values[this.#value++];
   }
 
-  /** Returns a view of the bytes, without a copy. */
+  /** Returns a view of the bytes, not a copy. */
   bytes(): Uint8Array {
     const from = this.#byte;
     this.#byte += this.number();

@@ -1,4 +1,4 @@
-/** An exact copy of a replica, in another thread: it applies the operations of a `ReplicaFeed`, in their order. */
+/** An exact copy of a replica in another thread, made by applying the operations of a `ReplicaFeed` in order. */
 import { assert } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { EntryStamper } from "../entry/codec.ts";
@@ -12,16 +12,16 @@ import type { Replica } from "../replica/replica.ts";
 import { type ChangeMessage, MessageBufferReader, OP } from "./change-codec.ts";
 import { LIVES, NO_VIEW, UNSURE_VIEW } from "./replica-feed.ts";
 
-/** A copy drops nothing by age: the feed determines which records are dropped. */
+/** A copy never drops records because of their age: the feed determines which records are dropped. */
 const NO_TIME: Time = { monoMs: 0, wallMs: 0 };
 
 export interface ReplicaCopyOptions {
-  /** An empty replica of the same node. */
+  /** An empty replica for the same node. */
   readonly replica: Replica;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
-  /** Called at each mark of the feed, when everything before the mark has been applied. It reads the values of the mark. */
+  /** Called for each mark in the feed, after everything before the mark has been applied. It reads the values that belong to the mark. */
   readonly onMark?: (number: number, reader: Pick<MessageBufferReader, "number" | "text" | "value">) => void;
-  /** Called when the copy has just become complete. */
+  /** Called when the copy becomes complete. */
   readonly onWhole?: () => void;
 }
 
@@ -39,7 +39,7 @@ export class ReplicaCopy {
     return this.#isWhole;
   }
 
-  /** Applies the operations of a message. */
+  /** Applies the operations in a message. */
   hear(message: ChangeMessage): void {
     const reader = new MessageBufferReader(message);
     while (!reader.isDone) this.#do(reader.number(), reader);
@@ -91,7 +91,7 @@ export class ReplicaCopy {
     const origin = index === 0 ? replica.self : (this.#origins[index] ?? replica.origin(nodeId, generation));
     this.#origins[index] = origin;
     if (origin.generation !== generation) {
-      // Digests are sums over delta ids, which contain the generation.
+      // Digests are sums of hashed delta ids, and a delta id contains the generation.
       replica.digests.forget();
       replica.renameSelf(generation);
     }
@@ -119,7 +119,7 @@ export class ReplicaCopy {
     const { replica } = this.#options;
     const origin = this.#originAt(reader.number());
     const pending = readPendingTouch(reader);
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed contains the text of a key
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed wrote the text of a valid key
     const key = reader.text() as KeyText;
     const stored = this.#held(key, origin);
     assert(stored !== undefined, "the copy contains the record that the feed changes", { key, origin: origin.id });

@@ -1,6 +1,6 @@
 /**
- * Sends every change of a replica to one copy: first the stored records, in slices and in order of change, and then every change in the
- * order in which it is made. A copy that has applied all changes answers every reader as the replica would, and accepts each of the
+ * Sends every change of a replica to one copy: first the stored records, in slices and in order of their last change, and then each new change in the
+ * order in which it is made. A copy that has applied all changes answers every reader exactly as the replica would. It also accepts each of the
  * replica's cursors, because it has the same revisions.
  */
 import { encodeRecord } from "../record/codec.ts";
@@ -10,9 +10,9 @@ import { type PendingTouch, UNSURE } from "../replica/past-views.ts";
 import type { Replica, ReplicaObserver } from "../replica/replica.ts";
 import { type ChangeMessage, MessageBuffer, OP } from "./change-codec.ts";
 
-/** The state of an origin as a number. */
+/** The states of an origin, which the feed sends as indices of this list. */
 export const LIVES: readonly OriginStatus[] = ["live", "orphaned", "hidden"];
-/** Written in place of the origin of an intermediate view, if there was no view or it is unknown which view there was. */
+/** Written instead of the origin of an intermediate view, if there was no such view or the view is unknown. */
 export const NO_VIEW = -1;
 export const UNSURE_VIEW = -2;
 
@@ -27,11 +27,11 @@ interface CopiedOrigin {
 export interface ReplicaFeedOptions {
   readonly replica: Replica;
   /**
-   * Whether a copy that is being made cannot be complete yet, regardless of its records: some records do not follow the policy yet, or
+   * Whether a copy that is being made cannot be complete yet, even if it has all records: the policy has not been applied to some records yet, or
    * other components still have to write marks.
    */
   readonly isHeldUp: () => boolean;
-  /** Called before anything is written. Marks that it writes precede everything else. */
+  /** Called before anything is written. Marks that this callback writes precede everything else. */
   readonly onWrite?: () => void;
 }
 
@@ -42,10 +42,10 @@ export class ReplicaFeed implements ReplicaObserver {
   readonly #out = new MessageBuffer();
   readonly #origins = new Map<Origin, CopiedOrigin>();
   #originCount = 0;
-  /** While the copy is being made: the copy has every record that was last touched up to this revision. Undefined after that. */
+  /** While the copy is being made: the copy has every record whose last touch is at or below this revision. Undefined after that. */
   #placedRevision: number | undefined = 0;
 
-  /** Follows the replica until `close`. */
+  /** Follows the replica until `close` is called. */
   constructor({ replica, isHeldUp, onWrite = () => {} }: ReplicaFeedOptions) {
     this.#replica = replica;
     this.#isHeldUp = isHeldUp;
@@ -58,7 +58,7 @@ export class ReplicaFeed implements ReplicaObserver {
     this.#replica.followers.delete(this);
   }
 
-  /** Whether the messages returned by `take` so far contain everything that the replica had at that time. */
+  /** Whether the messages that `take` has returned contain everything that the replica had at the time of the last call. */
   get isWhole(): boolean {
     return this.#placedRevision === undefined;
   }
@@ -69,8 +69,8 @@ export class ReplicaFeed implements ReplicaObserver {
   }
 
   /**
-   * Writes a mark into the feed, for an action of the copy at exactly this position: a number, and the numbers, texts and values that
-   * belong to it.
+   * Writes a mark into the feed, so that the copy performs an action at exactly this position. The mark consists of a number and of the numbers,
+   * strings and values that belong to it.
    */
   mark(number: number): Pick<MessageBuffer, "numbers" | "text" | "value"> {
     this.#out.numbers(OP.MARK, number);
@@ -78,13 +78,13 @@ export class ReplicaFeed implements ReplicaObserver {
   }
 
   /**
-   * Returns the operations since the last call. While the copy is being made, they contain at most about `maxCount` records. A complete
-   * copy must receive all of them before any reader of the replica receives one of their changes.
+   * Returns the operations since the last call. While the copy is being made, they contain at most about `maxCount` records. After the copy is
+   * complete, it must receive all of them before any reader of the replica receives one of these changes.
    */
   take(maxCount: number): ChangeMessage {
     this.#onWrite();
     if (this.#placedRevision !== undefined) this.#placeSome(this.#placedRevision, maxCount);
-    // Version vectors advance without a record. A copy needs them for the cursors that other nodes accept.
+    // A version vector can advance without a new record. A copy needs the vectors to build cursors that other nodes accept.
     for (const origin of this.#replica.origins.values()) this.#writeOrigin(origin);
     return this.#out.take();
   }
@@ -101,7 +101,7 @@ export class ReplicaFeed implements ReplicaObserver {
       return true;
     });
     this.#placedRevision = placed;
-    // Touches and removals that are still pending on many records would be only partly copied.
+    // If touches and removals were still pending on many records, only some of them would be copied.
     if (count === maxCount || replica.sweeps.isOwed || replica.isForgetting || this.#isHeldUp()) return;
     const { revision, collectedRevision, forgotten, localNamespaces } = replica;
     this.#out.numbers(OP.START, revision, collectedRevision, forgotten.size, localNamespaces.size);
@@ -110,8 +110,8 @@ export class ReplicaFeed implements ReplicaObserver {
   }
 
   #place(stored: StoredRecord): void {
-    // A record of a forgotten origin is being dropped, and will be removed before the copy is complete. After that, its origin may become
-    // known again, as a new origin.
+    // A record of a forgotten origin is already being dropped, and will be gone before the copy is complete. Its origin may later become known again
+    // as a new origin.
     if (this.#replica.origins.get(stored.origin.id) !== stored.origin) return;
     const { revision, bornRevision, filterRevision } = stored;
     const index = this.#writeOrigin(stored.origin);
@@ -132,7 +132,7 @@ export class ReplicaFeed implements ReplicaObserver {
   supersedes(next: StoredRecord, any: StoredRecord | undefined): void {
     this.#onWrite();
     if (!this.isWhole) {
-      // The next record is placed later, and the record that it supersedes may already have been placed.
+      // The new record is placed later, but the record that it replaces may already have been placed.
       if (any !== undefined && any.origin !== next.origin) this.drops(any);
       return;
     }
@@ -192,12 +192,12 @@ export class ReplicaFeed implements ReplicaObserver {
     this.#out.bytes(encodeRecord(stored, statement));
   }
 
-  /** Sends the origins of all records of a key, because they determine which record is visible. */
+  /** Sends the origins of all records of a key, because the visible record depends on them. */
   #writeOriginsOf(any: StoredRecord | undefined): void {
     for (const { origin } of any?.peers ?? []) this.#writeOrigin(origin);
   }
 
-  /** Sends the changed fields of an origin. Returns the origin's number in this feed; the number of the replica's own origin is 0. */
+  /** Sends the fields of an origin that have changed. Returns the origin's number in this feed; the number of the replica's own origin is 0. */
   #writeOrigin(origin: Origin): number {
     const { life, markedSeq, through, floor, unsettled, lacks, generation, nodeId, clusterId, region } = origin;
     let sent = this.#origins.get(origin);

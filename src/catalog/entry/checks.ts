@@ -1,4 +1,4 @@
-/** The checks of an entry: the rules that the contract cannot express, and the defaults of absent fields. */
+/** The health checks of an entry: the rules that the contract cannot express, and the defaults for absent fields. */
 import {
   type CheckFields,
   type CheckStateFields,
@@ -15,22 +15,22 @@ import { hasPort } from "./view.ts";
 
 export type Check = CheckFields;
 export type Target = TargetFields;
-/** The fields of an entry from which its checks are built. */
+/** The fields of an entry that define its checks. */
 export type WithChecks = Pick<EntryFields, "checks" | "targets">;
-/** The fields of a stored entry about its checks and their results. */
+/** The fields of a stored entry that contain its checks and their results. */
 export type CheckResults = WithChecks &
   Pick<EntryFields, "health" | "reportedHealth" | "maintenance"> & { readonly checkStates: readonly CheckState[] };
 
-/** The state of a check. Only a check that is not run has a last health. */
+/** The state of a check. The last health is present only for a check that is no longer run. */
 export type CheckState = Omit<CheckStateFields, "lastHealth"> & Partial<Pick<CheckStateFields, "lastHealth">>;
 
-/** A kind of check: the set field of `Check.probe`. */
+/** A kind of check, which is the field of `Check.probe` that is set. */
 export type CheckKind = Exclude<Check["probe"]["case"], undefined>;
 
 interface CheckKindRow {
-  /** Whether the check connects to a target of its entry, within a timeout. A check without a target has neither `target` nor `timeout`. */
+  /** Whether the check connects to one of its entry's targets, within a timeout. A check without a target has neither `target` nor `timeout`. */
   readonly looksAtTarget: boolean;
-  /** Default for the number of consecutive failures that make the check critical. */
+  /** Default number of consecutive failures after which the check becomes critical. */
   readonly failing: number;
 }
 
@@ -42,7 +42,7 @@ export const CHECK_KINDS = {
   alias: { looksAtTarget: false, failing: 3 },
 } as const satisfies Record<CheckKind, CheckKindRow>;
 
-/** The numbers of the contract's enum `CheckFailure`. */
+/** The failures, with the numbers of the contract's enum `CheckFailure`. */
 export const FAILURE = {
   NONE: 0,
   TIMEOUT: 1,
@@ -58,7 +58,7 @@ export const FAILURE = {
 } as const;
 export type CheckFailure = (typeof FAILURE)[keyof typeof FAILURE];
 
-/** The state of a check that has no result yet, or that no node runs. */
+/** The state of a check that has no result yet, or that is not run by any node. */
 export const UNKNOWN_STATE: CheckState = { health: HEALTH.UNSET, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
 
 const DEFAULT_INTERVAL_MS = 10_000;
@@ -67,7 +67,7 @@ const DEFAULT_PASSING = 1;
 const DEFAULT_STATUS_MIN = 200;
 const DEFAULT_STATUS_MAX = 299;
 
-/** The times of a check, and the number of consecutive results that change its state. */
+/** The times that control a check, and the numbers of consecutive results after which its state changes. */
 export interface CheckTimes {
   readonly intervalMs: number;
   readonly timeoutMs: number;
@@ -86,7 +86,7 @@ export function timesOf(check: CheckFields): CheckTimes {
   };
 }
 
-/** Returns the HTTP statuses that pass, both bounds inclusive. */
+/** Returns the first and the last HTTP status that passes. */
 export function statusesOf(http: { readonly statusMin: number; readonly statusMax: number }): {
   readonly min: number;
   readonly max: number;
@@ -94,20 +94,20 @@ export function statusesOf(http: { readonly statusMin: number; readonly statusMa
   return { min: http.statusMin || DEFAULT_STATUS_MIN, max: http.statusMax || DEFAULT_STATUS_MAX };
 }
 
-/** Returns the target of a check. Undefined if the entry has no target of that name, and for checks without a target. */
+/** Returns the target of a check. Undefined for checks without a target, and if the entry has no target of that name. */
 export function targetOf(check: CheckFields, targets: readonly TargetFields[]): TargetFields | undefined {
   if (!looksAtTarget(check)) return undefined;
   return check.target === "" ? targets[0] : targets.find(({ name }) => name === check.target);
 }
 
-/** Returns the checks and results in a finished entry or its content. Cost: one decode. */
+/** Returns the checks and their results from a finished entry or from its content. Cost: one decode. */
 export function checksOf(sealed: Uint8Array): CheckResults {
   return readEntry(sealed).entry;
 }
 
 /**
- * Returns the worst of the client's reported health and the check results, in the order MAINTENANCE, CRITICAL, DEGRADED, HEALTHY. For a
- * check that is not run, its last health is used.
+ * Returns the worst of the health that the client reported and the check results, in the order MAINTENANCE, CRITICAL, DEGRADED, HEALTHY. For a check
+ * that is no longer run, its last known health is used.
  */
 export function worstOf(reported: number, states: readonly CheckState[]): number {
   let worst = reported;
@@ -115,20 +115,20 @@ export function worstOf(reported: number, states: readonly CheckState[]): number
   return worst;
 }
 
-/** Returns the health that the client reported. A version of Waymark without checks sets only the health that readers see. */
+/** Returns the health that the client reported. Versions of Waymark without checks set only the health that readers see. */
 export function reportedOf({ reportedHealth, health }: Pick<CheckResults, "health" | "reportedHealth">): Health {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- from an own record, which this node wrote
   return (reportedHealth === HEALTH.UNSET ? health : reportedHealth) as Health;
 }
 
-/** Returns the states in the form in which an entry stores them: one for each check, or none while no state is known. */
+/** Returns the check states in the form in which an entry stores them: one for each check, or an empty list while no state is known. */
 export function storedStates(states: readonly CheckState[]): readonly CheckState[] {
   return states.every(({ health, failure }) => health === HEALTH.UNSET && failure === FAILURE.NONE) ? [] : states;
 }
 
 /**
- * Returns the identity of a check as text: its fields, and the address of its target. A new registration keeps the results of checks
- * whose identity is unchanged.
+ * Returns the identity of a check as a string: its fields and the address of its target. A new registration keeps a check's results if the identity
+ * is unchanged.
  */
 export function identityOf(check: Check, targets: readonly TargetFields[]): string {
   const { host, port } = targetOf(check, targets) ?? {};
@@ -138,7 +138,7 @@ export function identityOf(check: Check, targets: readonly TargetFields[]): stri
   );
 }
 
-/** Returns for each check the state of the identical earlier check. Each earlier check is used once. */
+/** Returns, for each check, the state of the earlier check with the same identity. The state of each earlier check is used only once. */
 export function carriedStates(now: WithChecks, before: Pick<CheckResults, "checks" | "targets" | "checkStates">): readonly CheckState[] {
   const known = before.checks.map((check) => identityOf(check, before.targets));
   return now.checks.map((check) => {
@@ -149,7 +149,7 @@ export function carriedStates(now: WithChecks, before: Pick<CheckResults, "check
   });
 }
 
-/** Adds the problems of the checks of a client's entry. */
+/** Adds the problems found in the checks of a client's entry. */
 export function checkChecks({ checks, targets }: WithChecks, problems: FieldProblems): void {
   checks.forEach((check, i) => {
     const before = problems.count;

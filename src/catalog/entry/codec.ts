@@ -1,6 +1,6 @@
 /**
- * Converts between wire entries and the catalog. A client's entry becomes a stamped entry, which is encoded once. An entry of the journal
- * or of another node is parsed and checked again.
+ * Converts entries between their wire form and the catalog's form. A client's entry becomes a stamped entry, which is encoded once. An entry from the
+ * journal or from another node is parsed and checked again.
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import {
@@ -60,9 +60,9 @@ export interface Stamp {
   readonly zone: string;
   /** Empty for a caller without a tenant. */
   readonly tenantId: string;
-  /** True if the caller has the role mesh.admin. Entries with aliases record it. Absent means false. */
+  /** True if the caller has the role mesh.admin. Entries with aliases store this fact. Absent means false. */
   readonly registeredByAdmin?: boolean;
-  /** Time at which the request arrived. It is used as the time of measurement if a load report has none. */
+  /** Time at which the request arrived. Used as the time of measurement if a load report does not contain one. */
   readonly receivedWallMs: number;
 }
 
@@ -82,20 +82,20 @@ export interface StampedEntry {
   readonly load: LoadView | undefined;
 }
 
-/** A stamped entry read from a record. `content` is a view of the bytes that were read. */
+/** A stamped entry that was read from a record. `content` is a view of the bytes that were read. */
 export interface StoredEntry extends StampedEntry {
   readonly contentBytes: number;
-  /** Only for entries of the summary replica: their record has this stamp. */
+  /** Only for entries of the summary replica: this is the stamp of their record. */
   readonly version?: number;
 }
 
-/** Sufficient number of bytes for all stamped fields: a key and five parsed ids. */
+/** An upper bound for the size of all stamped fields: a key and five parsed ids. */
 const STAMPS_ROOM = 8192;
 
-/** Maximum size of an entry with load and times that a record can store. */
+/** Maximum size of an entry with load and times that fits into a record. */
 const MAX_SEALED_BYTES = 32_767;
 
-/** Maximum size of the states of four checks. Each has a tag, a length, a health, a failure and a status. */
+/** Maximum size of the encoded states of four checks. Each state has a tag, a length, a health, a failure and a status. */
 const CHECK_STATES_ROOM = 48;
 
 const NO_STATES: readonly never[] = [];
@@ -105,14 +105,14 @@ export interface EntryStamperOptions {
   readonly traits: TraitsPool;
 }
 
-/** Builds stamped entries. It keeps a scratch buffer, so a node needs only one stamper. */
+/** Builds stamped entries. It reuses a scratch buffer, so a node needs only one stamper. */
 export class EntryStamper {
   readonly #bounds: EntryBounds;
   readonly #traits: TraitsPool;
   readonly #problems: FieldProblems;
   readonly #stored = new FieldProblems(PROTOCOL_BOUNDS, true);
   readonly #scratch = new Uint8Array(65_536);
-  /** The shared texts of the last key. */
+  /** The interned namespace and name of the last key. */
   #namespace = "";
   #name = "";
 
@@ -122,27 +122,27 @@ export class EntryStamper {
     this.#problems = new FieldProblems(options.bounds);
   }
 
-  /** Maximum ttl that an entry may recommend. */
+  /** Maximum cache ttl that an entry may recommend. */
   get maxTtlMs(): number {
     return this.#bounds.maxEntryTtlMs;
   }
 
   /**
-   * Stamps a client's entry. Throws `invalid_argument` with every violation, each with its path in the request
-   * (`entries[3].targets[0].port`). Unknown fields and the entry's times are dropped.
+   * Stamps a client's entry. Throws `invalid_argument` with every violation and its path in the request (`entries[3].targets[0].port`). Unknown
+   * fields, and times in the client's entry, are dropped.
    */
   entryOf(entry: Entry, index: number, stamp: Stamp): StampedEntry {
     checkEntry(entry, this.#problems, "client");
-    // Paths are built only if there are violations.
+    // Paths are only built if there are violations.
     if (this.#problems.count > 0) this.#problems.throwIfAny(`entries[${index}].`);
     const newEntry = this.#newEntry(entry, stamp);
-    // Check results are added later and must fit too.
+    // Check results are added later, and the entry must not become too large then.
     const sizeBytes = newEntry.content.length + (newEntry.hasChecks ? CHECK_STATES_ROOM : 0);
     if (sizeBytes > this.#bounds.maxEntryBytes) throw invalid(`entries[${index}]`, tooLarge(sizeBytes, this.#bounds));
     return newEntry;
   }
 
-  /** Stamps an entry that this node creates itself. It may be in the control plane's namespaces, and the limits of clients do not apply. */
+  /** Stamps an entry that this node creates itself. The entry may be in the control plane's namespaces, and client limits do not apply to it. */
   entryOfNode(entry: Entry, stamp: Stamp): StampedEntry {
     checkEntry(entry, this.#stored, "node");
     this.#stored.throwIfAny();
@@ -152,9 +152,9 @@ export class EntryStamper {
   }
 
   /**
-   * Reads a finished entry of the journal or of another node, which is already stamped. Throws `invalid_argument` for an entry that no
-   * node can have stored, so that only the invalid record is rejected. The settings of this node are not applied. An unknown health
-   * value, from a newer version, is treated as unset.
+   * Reads a finished entry, which is already stamped, from the journal or from another node. Throws `invalid_argument` for an entry that cannot have
+   * been stored by any node, so that only the invalid record is rejected. This node's own limits are not applied. An unknown health value comes from
+   * a newer version and is treated as unset.
    */
   entryOfStored(bytes: Uint8Array): StoredEntry {
     const { entry, contentBytes } = readEntry(bytes);
@@ -175,7 +175,7 @@ export class EntryStamper {
       kind: entryKey.kind,
       namespace: entryKey.namespace,
       name: entryKey.name,
-      scope: entry.scope as Scope, // Checked: it is 1 to 4.
+      scope: entry.scope as Scope, // The value was checked: it is from 1 to 4.
       health: entry.health > HEALTH.MAINTENANCE ? HEALTH.UNSET : (entry.health as Health),
       traits: this.#traits.intern(entry, versionOf(entry), portWords(entry.targets)),
       hasAliases: entry.aliases.length > 0,
@@ -187,15 +187,15 @@ export class EntryStamper {
   }
 
   /**
-   * Moves a stored entry to another node of its cluster. All other bytes are kept, including load and times. Throws `invalid_argument` if
-   * the entry would become too large.
+   * Moves a stored entry to another node in the same cluster. All other bytes are kept, including load and times. Throws `invalid_argument` if the
+   * entry would become too large.
    */
   storedAtNode(bytes: Uint8Array, nodeId: string): { readonly stamped: StoredEntry; readonly bytes: Uint8Array } {
     const moved = withNode(bytes, nodeId);
     return { stamped: this.entryOfStored(moved), bytes: moved };
   }
 
-  /** Moves a stored entry of this node to another region, because the node's region was changed. */
+  /** Moves one of this node's stored entries to another region, because the node's region was changed. */
   storedInRegion(bytes: Uint8Array, region: string): { readonly stamped: StoredEntry; readonly bytes: Uint8Array } {
     const moved = withRegion(bytes, region);
     return { stamped: this.entryOfStored(moved), bytes: moved };
@@ -205,15 +205,15 @@ export class EntryStamper {
     const entry = withPlainProtocols(given);
     assert(entry.key !== undefined, "a validated entry has a key");
     const key = this.#entryKey(entry.key, kindOf(entry.key, entry.detail), stamp.clusterId);
-    const scope = entry.scope === SCOPE.UNSET ? SCOPE.ZONE : (entry.scope as Scope); // Checked: it is 0 to 4.
-    const health = entry.health === HEALTH.UNSET ? HEALTH.HEALTHY : (entry.health as Health); // Checked: it is 0 to 4.
+    const scope = entry.scope === SCOPE.UNSET ? SCOPE.ZONE : (entry.scope as Scope); // The value was checked: it is from 0 to 4.
+    const health = entry.health === HEALTH.UNSET ? HEALTH.HEALTHY : (entry.health as Health); // The value was checked: it is from 0 to 4.
     const hasAliases = entry.aliases.length > 0;
     const { clusterId, region, nodeId, tenantId } = stamp;
     const zone = entry.zone === "" ? stamp.zone : entry.zone;
     const registeredByAdmin = hasAliases && stamp.registeredByAdmin === true;
     const { tags, capabilities, resources } = entry;
     const hasChecks = entry.checks.length > 0;
-    // A client's values for these fields were read elsewhere, so they are dropped.
+    // These fields are read from other sources, so the client's values are dropped.
     const reportedHealth = hasChecks ? health : HEALTH.UNSET;
     const checked = { reportedHealth, checkStates: NO_STATES, maintenance: undefined };
     const stamps = { clusterId, region, zone, nodeId, tenantId, registeredByAdmin, ...checked };
@@ -234,7 +234,7 @@ export class EntryStamper {
   }
 
   #entryKey(key: EntryKeyFields, kind: Kind, clusterId: string): EntryKey {
-    // Namespaces and names repeat over many, mostly consecutive keys. Instances do not.
+    // Many keys, usually consecutive ones, have the same namespace and name. Instances do not.
     if (key.namespace !== this.#namespace) this.#namespace = this.#traits.text(key.namespace);
     if (key.name !== this.#name) this.#name = this.#traits.text(key.name);
     return { kind, namespace: this.#namespace, name: this.#name, instanceId: key.instanceId, clusterId };
@@ -242,7 +242,7 @@ export class EntryStamper {
 
   #encode(entry: EntryFields, stamped: StampedFields): Uint8Array {
     const room = STAMPS_ROOM + roomEntry(entry);
-    // A large entry of a hostile client must not leave a large buffer behind.
+    // Otherwise a hostile client could send one large entry and make the buffer stay large.
     const scratch = room > this.#scratch.length ? new Uint8Array(room) : this.#scratch;
     const sizeBytes = writeContent(scratch, 0, entry, stamped);
     const content = takeBytes(sizeBytes);
@@ -254,8 +254,7 @@ export class EntryStamper {
 const UPPER_CASE = /[A-Z]/;
 
 /**
- * Converts the protocols of the targets to lower case, so that all readers see the same value. An empty protocol means `tcp` and is kept
- * empty.
+ * Converts the protocols of the targets to lower case, so that all readers see the same spelling. An empty protocol means `tcp` and is kept empty.
  */
 function withPlainProtocols(entry: EntryFields): EntryFields {
   if (!entry.targets.some(({ protocol }) => UPPER_CASE.test(protocol))) return entry;
@@ -263,8 +262,8 @@ function withPlainProtocols(entry: EntryFields): EntryFields {
 }
 
 /**
- * Returns a stamped entry with these health inputs, with one state for each check. All other bytes are kept. If the entry would be too
- * large, the reason of the maintenance is omitted. Throws `quota_exceeded` if the entry is too large even without the reason.
+ * Returns a stamped entry in which these health inputs are set, with one state for each check. All other bytes are kept. If the entry would be too
+ * large, the maintenance reason is omitted. Throws `quota_exceeded` if the entry is too large even without that reason.
  */
 export function withHealthInputs(stamped: StampedEntry, condition: HealthInputs): StampedEntry {
   const { maintenance } = condition;
@@ -279,7 +278,8 @@ export function withHealthInputs(stamped: StampedEntry, condition: HealthInputs)
 }
 
 /**
- * Returns the key in a request, with this cluster's id if the request contains no cluster. Throws `invalid_argument` for an invalid key.
+ * Returns the key from a request, and adds this node's cluster id if the request does not specify a cluster. Throws `invalid_argument` for an invalid
+ * key.
  */
 export function parseKey(key: EntryKeyFields, path: string, clusterId: string, bounds: EntryBounds): KeyText {
   const problems = new FieldProblems(bounds);
@@ -289,7 +289,7 @@ export function parseKey(key: EntryKeyFields, path: string, clusterId: string, b
   return keyText({ ...key, kind, clusterId: key.clusterId === "" ? clusterId : key.clusterId });
 }
 
-/** Returns the load report in a request. Throws `invalid_argument` for an invalid report. */
+/** Returns the load report from a request. Throws `invalid_argument` for an invalid report. */
 export function parseLoad(load: LoadReportFields, path: string, receivedWallMs: number, bounds: EntryBounds): LoadView {
   const problems = new FieldProblems(bounds);
   checkLoadReport(load, problems);
@@ -297,7 +297,7 @@ export function parseLoad(load: LoadReportFields, path: string, receivedWallMs: 
   return loadViewOf(load, receivedWallMs);
 }
 
-/** Checks the fields that are required in a record's entry and optional in a client's entry. */
+/** Checks the fields that a record's entry must have but a client's entry may omit. */
 function checkStamps(entry: EntryFields, problems: FieldProblems): void {
   const { maxIdLength } = problems.bounds;
   if (entry.scope === SCOPE.UNSET) problems.add("scope", "is required");
@@ -315,7 +315,7 @@ function tooLarge(sizeBytes: number, bounds: EntryBounds): string {
 }
 
 /**
- * Returns the content followed by load and times. The result parses as one `Entry`, and its first `content.length` bytes are the content.
+ * Returns the content followed by load and times. The result can be parsed as one `Entry`, and its first `content.length` bytes are the content.
  */
 export function finishEntry(content: Uint8Array, tail: EntryTail): Uint8Array {
   const tailBytes = writeTail(tailScratch, 0, tail);
@@ -327,7 +327,7 @@ export function finishEntry(content: Uint8Array, tail: EntryTail): Uint8Array {
 
 const tailScratch = new Uint8Array(MAX_TAIL_BYTES);
 
-/** Returns the size of the leading key field with its tag. A watch with `names_only` copies only these bytes. */
+/** Returns the size of the key field at the start of an entry, including its tag. A watch with `names_only` copies only these bytes. */
 export function keyPrefixBytes(bytes: Uint8Array): number {
   const reader = new WireReader(bytes);
   const tag = reader.tag();
@@ -336,24 +336,24 @@ export function keyPrefixBytes(bytes: Uint8Array): number {
   return reader.at;
 }
 
-/** Decodes a finished entry to a message, for answers that need its fields. */
+/** Decodes a finished entry to a message, for answers that contain its fields. */
 export function decodeMessage(bytes: Uint8Array): Entry {
   return fromBinary(EntrySchema, bytes);
 }
 
-/** Returns the function_id in an entry's content or in a finished entry. Empty for other kinds. */
+/** Returns the function_id from an entry's content or from a finished entry. Empty for other kinds. */
 export function functionId(bytes: Uint8Array): string {
   const { detail } = readEntry(bytes).entry;
   return detail.case === "function" ? detail.value.functionId : "";
 }
 
-/** Returns the subject patterns of a finished TOPIC entry. Empty for other kinds. */
+/** Returns the subject patterns from a finished TOPIC entry. Empty for other kinds. */
 export function topicPatterns(bytes: Uint8Array): readonly string[] {
   const { detail } = readEntry(bytes).entry;
   return detail.case === "topic" ? detail.value.patterns : [];
 }
 
-/** Returns the bit mask of these fields, as `readEntry` expects it. */
+/** Returns the bit mask that selects these fields in `readEntry`. */
 function fieldBits(...names: readonly (keyof typeof ENTRY_TAG)[]): number {
   return names.reduce((bits, name) => bits | (1 << (ENTRY_TAG[name] >> 3)), 0);
 }
@@ -368,14 +368,17 @@ const LARGE: Readonly<Record<keyof LargeFields, number>> = {
   tags: fieldBits("tags"),
 };
 
-/** Decodes a finished entry to plain values. `life` is the state of its origin. Large fields are skipped; `read` decodes them. */
+/**
+ * Decodes a finished entry to plain values. `life` is the state of the entry's origin. Large fields are skipped; the view's `read` method decodes
+ * them on demand.
+ */
 export function decodeEntry(bytes: Uint8Array, life: OriginStatus): EntryView {
   const entry: Pick<EntryFields, (typeof VIEW_FIELDS)[number]> = readEntry(bytes, VIEWED).entry;
   const { key, scope, targets, ttl, region, zone, nodeId, health, load, updatedAt } = entry;
   assert(key !== undefined && findKind(key.kind) !== undefined, "an encoded entry has a key with a known kind", { kind: key?.kind });
   return {
-    key: key as EntryKey, // The kind is known, and the texts were checked when the entry was stored.
-    scope: scope as Scope, // Checked when it was stored.
+    key: key as EntryKey, // The kind is known, and the strings were checked when the entry was stored.
+    scope: scope as Scope, // The value was checked when the entry was stored.
     targets,
     ttlMs: ttl === undefined ? undefined : timeMs(ttl),
     region,

@@ -1,4 +1,4 @@
-/** Changes single fields of a finished entry and keeps all other bytes, so that fields of newer versions are preserved. */
+/** Changes single fields of a finished entry and keeps all other bytes, so that fields from newer versions are preserved. */
 import {
   ENTRY_TAG,
   type MaintenanceFields,
@@ -11,7 +11,7 @@ import { takeBytes, WireReader, writeText, writeVarint } from "../../lib/protowi
 import { HEALTH, type Health } from "../record/record.ts";
 import { type CheckState, worstOf } from "./checks.ts";
 
-/** Size of the tag and length of a text of at most 16 KiB, or of the tag and value of a number. */
+/** Maximum size of a tag with the length of a string up to 16 KiB, or of a tag with a number. */
 const HEAD_BYTES = 8;
 
 export function withNode(sealed: Uint8Array, nodeId: string): Uint8Array {
@@ -27,7 +27,7 @@ function withText(sealed: Uint8Array, tag: number, text: string): Uint8Array {
   return replaced(sealed, tag, field.subarray(0, writeText(field, writeVarint(field, 0, tag), text)));
 }
 
-/** The values from which the health of an entry is computed. */
+/** The values that determine the health of an entry. */
 export interface HealthInputs {
   /** The health that the client reported. */
   readonly reported: Health;
@@ -43,8 +43,8 @@ export function shownHealth({ reported, states, maintenance }: HealthInputs): He
 }
 
 /**
- * Returns the content of an entry, without its tail, with these health inputs. Without checks and maintenance, the bytes are the same as
- * after the client's registration.
+ * Returns the content of an entry, without its tail, in which these health inputs are set. Without checks and maintenance, the bytes are the same as
+ * after the client registered the entry.
  */
 export function applyHealthInputs(content: Uint8Array, hasChecks: boolean, condition: HealthInputs): Uint8Array {
   const { reported, states, maintenance } = condition;
@@ -73,8 +73,8 @@ function numberField(tag: number, value: number): Uint8Array {
 }
 
 /**
- * Replaces the first field with this tag, or inserts the field before the first field with a higher tag, as Waymark's encoder would. All
- * further fields with this tag are removed. If `field` is empty, the fields are only removed.
+ * Replaces the first field that has this tag, or inserts the field before the first field with a higher tag, in the same order as Waymark's encoder.
+ * Any other fields with this tag are removed. If `field` is empty, all fields with the tag are removed.
  */
 function replaced(sealed: Uint8Array, tag: number, field: Uint8Array): Uint8Array {
   const out = takeBytes(sealed.length + field.length);

@@ -1,5 +1,5 @@
-/** The kinds of entry, one row each: the DNS labels of the kind, and the rules of its detail that the contract cannot express. */
-// Only this function is imported, because the whole library has 47 files.
+/** The table of entry kinds: each row has the kind's DNS labels and the rules for its detail that the contract cannot express. */
+// Only this function is imported, because the complete library consists of 47 files.
 import parseSemver from "semver/functions/parse.js";
 import { type DetailFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { KIND, type Kind } from "../record/record.ts";
@@ -7,15 +7,15 @@ import type { FieldProblems } from "./names.ts";
 import { quoted } from "./names.ts";
 import { PATTERN_RULE, parsePattern } from "./topic-patterns.ts";
 
-/** The source of an entry: a client (reserved namespaces are rejected), this node itself, or a stored record. */
+/** The source of an entry: a client (which cannot use reserved namespaces), this node itself, or a stored record. */
 export type EntrySource = "client" | "node" | "record";
 
 export interface KindRow {
-  /** Labels of the kind's names in DNS (`_svc._tcp.<name>…`). Answers use the first label. Empty if the kind has no names in DNS. */
+  /** Labels for names of this kind in DNS (`_svc._tcp.<name>…`). DNS answers use the first label. Empty if the kind has no names in DNS. */
   readonly dnsLabels: readonly string[];
   /**
-   * Adds the problems of a detail of this kind that the contract's rules do not cover. A word that this version does not know comes from
-   * another version: a client's entry with such a word is rejected, but a record with it is stored and passed on.
+   * Adds the problems of a detail of this kind for which the contract has no rules. A word that this version does not know comes from another
+   * version. Such a word is rejected in a client's entry, but in a record it is stored and passed on.
    */
   readonly check?: (detail: DetailFields, problems: FieldProblems, writer: EntrySource) => void;
 }
@@ -29,14 +29,14 @@ export const KINDS: Readonly<Record<Kind, KindRow>> = {
   [KIND.NODE]: { dnsLabels: [] },
 };
 
-/** The roles of a cache and the guarantees of a queue. Other programs compare these words. */
+/** The permitted roles of a cache and guarantees of a queue. Other programs compare these strings. */
 export const CACHE_ROLES = ["primary", "replica", "coordinator", "synchronizer", "monitor", "edge"] as const;
 export const DELIVERY_GUARANTEES = ["at-most-once", "at-least-once", "exactly-once", "fire-and-forget", "broadcast", "quorum"] as const;
 
-/** The highest number of a kind. The numbers start at 1 and have no gaps. */
+/** The highest kind number. Kind numbers start at 1 and have no gaps. */
 export const LAST_KIND = Math.max(...Object.values(KIND));
 
-/** Returns the kind with this number on the wire. Undefined for a number that this version does not know. */
+/** Returns the kind that has this number on the wire. Undefined for an unknown number. */
 export function findKind(wire: number): Kind | undefined {
   return wire >= 1 && wire <= LAST_KIND && Number.isInteger(wire) ? (wire as Kind) : undefined;
 }
@@ -47,7 +47,7 @@ function checkFunction(detail: DetailFields, problems: FieldProblems): void {
   if (version !== "" && !isSemver(version)) problems.add("version", `${quoted(version)} must be a semantic version such as 1.4.0`);
 }
 
-/** Whether a text is semver 2.0.0. The library also accepts a leading `v` and spaces; this function does not. */
+/** Whether a string is a valid version in semver 2.0.0. Unlike the library, this function rejects a leading `v` and spaces. */
 function isSemver(text: string): boolean {
   const first = text.charCodeAt(0);
   return first >= 48 && first <= 57 && text.trim() === text && parseSemver(text) !== null;

@@ -1,4 +1,4 @@
-/** Names and their bounds (semantics.md, Names and bounds): parsers for branded names, and fast checks for hot paths. */
+/** Names and their bounds (semantics.md, Names and bounds): parsers that return branded types, and fast checks for hot paths. */
 
 import { isIpv4, parseAddress } from "../../lib/addresses.ts";
 import { RECORD_BOUNDS } from "../../lib/bounds.ts";
@@ -8,23 +8,24 @@ import { counted } from "../../lib/text/visible-text.ts";
 
 /** Dot-separated lower-case labels, at most 63 characters per label and 200 in total. */
 export type Namespace = string & { readonly __brand: "Namespace" };
-/** A name, instance id, tag, capability or resource: 1 to 128 of `[A-Za-z0-9._:/@+-]`. */
+/** A name, instance id, tag, capability or resource: 1 to 128 characters of `[A-Za-z0-9._:/@+-]`. */
 export type Name = string & { readonly __brand: "Name" };
 
-/** Bounds of one entry and one request. Lengths are in characters unless the name says bytes. */
+/** Limits for one entry and one request. Lengths are in characters, unless the field name contains `Bytes`. */
 export interface EntryBounds extends Readonly<Record<keyof typeof RECORD_BOUNDS, number>> {
   /**
-   * Whether these bounds are the highest limits that any node can configure, instead of one node's settings. Error messages mention this.
+   * Whether these bounds are the highest limits that any node can configure. If so, error messages mention this. Otherwise, they are the settings of
+   * one node.
    */
   readonly isOfAnyNode?: true;
 }
 
-/** Bounds of existing records, regardless of which node wrote them. The table is in `lib/bounds.ts`. */
+/** Bounds that apply to existing records, regardless of which node wrote them. The table is in `lib/bounds.ts`. */
 export const PROTOCOL_BOUNDS: EntryBounds = { ...RECORD_BOUNDS, isOfAnyNode: true };
 
 /**
- * Returns the bounds of a request that registers nothing. Its names may be as long as any node may store, even if this node has lower
- * limits for its own clients. The number of names in a request is limited by this node's setting.
+ * Returns the bounds for a request that does not register entries. Names in such a request may have any length that a node can store, even if this
+ * node has lower limits for its own clients. The number of names in a request is still limited by this node's setting.
  */
 export function askedBounds({ maxRequestEntries, maxRequestBytes }: EntryBounds): EntryBounds {
   return { ...PROTOCOL_BOUNDS, maxRequestEntries, maxRequestBytes };
@@ -34,27 +35,27 @@ export function askedBounds({ maxRequestEntries, maxRequestBytes }: EntryBounds)
 export const CONTROL_NAMESPACE = "discovery";
 /** The namespace in which nodes register themselves. */
 export const NODES_NAMESPACE = "discovery.nodes";
-/** Metadata key in the entry of a node with a DNS gateway: the zones that it serves, separated by spaces. */
+/** Metadata key in the entry of a node with a DNS gateway. Its value lists the zones that the node serves, separated by spaces. */
 export const DNS_ZONES_KEY = "waymark.dns.zones";
 /** The namespace in which resolvers register themselves. `rules.ts` defines their permitted entries. */
 export const RESOLVERS_NAMESPACE = "discovery.resolvers";
-/** A reserved namespace, because its names would collide with `<node>.node.<zone>` in DNS. */
+/** This namespace is reserved, because its names would collide with `<node>.node.<zone>` in DNS. */
 const NODE_NAMESPACE = "node";
 
-/** Parses a namespace. Throws an `invalid_argument` error for `field`. */
+/** Parses a namespace. Throws `invalid_argument` for `field` if the value is not valid. */
 export function parseNamespace(text: string, field: string, bounds: EntryBounds): Namespace {
   if (!isNamespace(text, bounds)) throw invalid(field, namespaceRule(text, bounds));
-  return text as Namespace; // The only cast to Namespace.
+  return text as Namespace; // This is the only cast to Namespace.
 }
 
-/** Parses a name. Throws an `invalid_argument` error for `field`. */
+/** Parses a name. Throws `invalid_argument` for `field` if the value is not valid. */
 export function parseName(text: string, field: string, bounds: EntryBounds): Name {
   if (!isName(text, bounds.maxNameLength)) throw invalid(field, nameRule(text, bounds.maxNameLength, bounds));
-  return text as Name; // The only cast to Name.
+  return text as Name; // This is the only cast to Name.
 }
 
 /**
- * Whether a prefix covers a namespace, on label boundaries: `svc.market` covers `svc.market.eu`, but not `svc.marketing`. An empty prefix
+ * Whether a prefix covers a namespace. Only whole labels are compared: `svc.market` covers `svc.market.eu`, but not `svc.marketing`. An empty prefix
  * covers all namespaces.
  */
 export function namespaceCovers(prefix: string, namespace: string): boolean {
@@ -63,12 +64,12 @@ export function namespaceCovers(prefix: string, namespace: string): boolean {
   return namespace.length === prefix.length || namespace.charCodeAt(prefix.length) === DOT;
 }
 
-/** Whether a namespace belongs to the control plane. The policy never filters such namespaces. */
+/** Whether a namespace belongs to the control plane. Such namespaces are never filtered by the policy. */
 export function isControlNamespace(namespace: string): boolean {
   return namespaceCovers(CONTROL_NAMESPACE, namespace);
 }
 
-/** Whether a namespace is reserved, so that ordinary clients cannot register in it. `rules.ts` defines which callers can. */
+/** Whether a namespace is reserved: ordinary clients cannot register in it. `rules.ts` defines which callers can register there. */
 export function isReservedNamespace(namespace: string): boolean {
   return isControlNamespace(namespace) || namespace === NODE_NAMESPACE;
 }
@@ -76,7 +77,7 @@ export function isReservedNamespace(namespace: string): boolean {
 const DOT = 46;
 const HYPHEN = 45;
 
-/** Sets of characters, one bit for each set in the table. */
+/** Character sets: each one has a bit in the table. */
 export const CHARS = { NAME: 1, HOST: 2, ALIAS: 4, LABEL: 8 } as const;
 export type Chars = (typeof CHARS)[keyof typeof CHARS];
 
@@ -97,8 +98,8 @@ function charBits(): Uint8Array {
 }
 
 /**
- * Whether a text has at most `maxLength` characters, and all of them are in `chars`. True for the empty text. HOT: a loop is three times
- * as fast as a regular expression.
+ * Whether a string has at most `maxLength` characters, all of which are in `chars`. True for the empty string. HOT: a loop is three times as fast as
+ * a regular expression.
  */
 export function consistsOf(text: string, chars: Chars, maxLength: number): boolean {
   const length = text.length;
@@ -110,7 +111,7 @@ export function consistsOf(text: string, chars: Chars, maxLength: number): boole
   return true;
 }
 
-/** Whether a text is 1 to `maxLength` characters of `[A-Za-z0-9._:/@+-]`. */
+/** Whether a string consists of 1 to `maxLength` characters of `[A-Za-z0-9._:/@+-]`. */
 export function isName(text: string, maxLength: number): boolean {
   return text.length > 0 && consistsOf(text, CHARS.NAME, maxLength);
 }
@@ -131,15 +132,15 @@ export function isNamespace(text: string, bounds: EntryBounds): boolean {
   return true;
 }
 
-/** Formats a value for an error message: quoted, shortened, and with control characters escaped. */
+/** Formats a value for an error message: the value is quoted and shortened, and control characters are escaped. */
 export function quoted(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }
 
-/** Text that follows a bound that is higher than the contract and the settings of most nodes. */
+/** Added after a limit that is higher than the limits in the contract and in most nodes' settings. */
 const OF_ANY_NODE = " (the highest limit that a node can configure)";
 
-/** Returns the rule for a name. `bounds` is set if the length is one of its bounds. */
+/** Returns the rule that a name violates, as text for an error message. `bounds` is given if `maxLength` is one of its fields. */
 export function nameRule(text: string, maxLength: number, bounds?: EntryBounds): string {
   const isOfAnyNode = bounds?.isOfAnyNode === true && (maxLength === bounds.maxNameLength || maxLength === bounds.maxIdLength);
   const rule = `1 to ${maxLength} characters of [A-Za-z0-9._:/@+-]${isOfAnyNode ? OF_ANY_NODE : ""}`;
@@ -151,10 +152,10 @@ export function namespaceRule(text: string, bounds: EntryBounds): string {
   return `${quoted(text)} (${counted(text.length, "character")}) must be dot-separated labels of [a-z0-9-], not starting or ending with a hyphen, at most ${bounds.maxLabelLength} characters per label and ${bounds.maxNamespaceLength} in total${bounds.isOfAnyNode === true ? OF_ANY_NODE : ""}`;
 }
 
-// Collects the problems of one message, and provides the basic checks for the contract's rules (`gen/…_rules.ts` calls them).
+// Collects the problems found in one message, and provides basic checks for the generated code of the contract's rules (`gen/…_rules.ts`).
 
 const NANOS_PER_SECOND = 1_000_000_000;
-/** End of the year 9999, the highest time of a Timestamp. */
+/** End of the year 9999, the latest time that a Timestamp can contain. */
 const MAX_TIMESTAMP_SECONDS = 253_402_300_799;
 
 // The host is a name, an IPv4 literal, or an IPv6 literal in brackets.
@@ -162,14 +163,14 @@ const ADDRESS = /^(?:[A-Za-z0-9._-]{1,253}|\[(?=[^\]]{1,253}\])[0-9A-Fa-f:.]+(?:
 
 export class FieldProblems {
   readonly bounds: EntryBounds;
-  /** Number of problems. Only the first ones are stored. */
+  /** Number of problems. Only the first few are stored. */
   count = 0;
   readonly #violations: FieldViolation[] = [];
   readonly #isOfRecord: boolean;
-  /** The last valid namespace. HOT: entries of one request mostly have the same namespace (bench/register.ts). */
+  /** The last namespace that was found valid. HOT: most entries in a request have the same namespace (bench/register.ts). */
   #goodNamespace: string | undefined;
 
-  /** If `isOfRecord` is set, an unknown enum value is accepted, because it comes from a newer version. It is stored and passed on. */
+  /** If `isOfRecord` is set, an unknown enum value is accepted, because it comes from a newer version. The value is stored and passed on. */
   constructor(bounds: EntryBounds, isOfRecord = false) {
     this.bounds = bounds;
     this.#isOfRecord = isOfRecord;
@@ -180,7 +181,7 @@ export class FieldProblems {
     if (this.#violations.length < MAX_VIOLATIONS) this.#violations.push({ field, description });
   }
 
-  /** Adds `prefix` before the fields of all problems that were added since `count` was `before`. */
+  /** Prepends `prefix` to the field paths of all problems that were added after `count` was `before`. */
   under(before: number, prefix: string): void {
     for (let i = before; i < this.#violations.length; i++) {
       const violation = this.#violations[i];
@@ -188,7 +189,7 @@ export class FieldProblems {
     }
   }
 
-  /** Throws `invalid_argument` with all problems, if there are any, and clears them. `prefix` is added before every field. */
+  /** If there are problems, throws `invalid_argument` with all of them and clears the list. `prefix` is prepended to every field path. */
   throwIfAny(prefix = ""): void {
     if (this.count === 0) return;
     this.under(0, prefix);
@@ -198,7 +199,7 @@ export class FieldProblems {
     throw new WaymarkError("invalid_argument", `${violations[0]?.field}: ${violations[0]?.description}${more}`, { violations });
   }
 
-  /** The text must be 1 to `maxLength` characters of `[A-Za-z0-9._:/@+-]`. */
+  /** The string must have 1 to `maxLength` characters of `[A-Za-z0-9._:/@+-]`. */
   name(text: string, maxLength: number, field: string): void {
     if (text.length === 0 || !consistsOf(text, CHARS.NAME, maxLength)) this.add(field, nameRule(text, maxLength, this.bounds));
   }
@@ -214,7 +215,7 @@ export class FieldProblems {
       this.add(field, `${quoted(text)} must be an IPv4 or IPv6 literal or a DNS name, at most ${maxLength} characters`);
   }
 
-  /** The text must be `host:port` with a port from 1 to 65535. */
+  /** The string must be `host:port` with a port from 1 to 65535. */
   address(text: string, maxLength: number, field: string): void {
     const port = text.length <= maxLength ? Number(ADDRESS.exec(text)?.[1] ?? 0) : 0;
     if (port < 1 || port > 65_535) this.add(field, `${quoted(text)} must be host:port, with an IPv6 host in brackets`);
@@ -225,7 +226,7 @@ export class FieldProblems {
       this.add(field, `${quoted(text)} must be 1 to ${maxLength} characters of [A-Za-z0-9._-]`);
   }
 
-  /** The text must be well-formed and have 1 to `maxLength` characters (code points). */
+  /** The string must be well-formed and have 1 to `maxLength` characters (code points). */
   text(text: string, maxLength: number, field: string): void {
     if (text === "") this.add(field, "is empty");
     else if (text.length > maxLength && codePointsOf(text) > maxLength) {
@@ -233,15 +234,15 @@ export class FieldProblems {
     } else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
-  /** The text must be well-formed and have at most this many bytes. */
+  /** The string must be well-formed and have at most this many bytes in UTF-8. */
   bytes(text: string, maxBytes: number, field: string): void {
-    // A character has at most three bytes, so short values need no count.
+    // A UTF-16 unit has at most three bytes in UTF-8, so short values need not be counted.
     if (text.length * 3 > maxBytes && utf8Size(text) > maxBytes)
       this.add(field, `must have at most ${maxBytes} bytes, has ${utf8Size(text)}`);
     else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
-  /** The text must match the pattern; `rule` describes it for the error message. */
+  /** The string must match the pattern; `rule` describes the pattern for the error message. */
   pattern(text: string, { pattern, rule }: { readonly pattern: RegExp; readonly rule: string }, field: string): void {
     if (!pattern.test(text)) this.add(field, `${quoted(text)} must be ${rule}`);
   }
@@ -253,7 +254,7 @@ export class FieldProblems {
   unique(items: readonly string[], field: string): void {
     const { length } = items;
     if (length < 2) return;
-    // HOT: most entries have few tags, and a Set is faster only for about ten or more.
+    // HOT: most entries have few tags, and a Set is faster only if there are about ten or more.
     if (length <= 8) {
       for (let i = 1; i < length; i++) {
         for (let j = 0; j < i; j++) if (items[i] === items[j]) this.add(`${field}[${i}]`, `${quoted(items[i] ?? "")} is listed twice`);
@@ -273,7 +274,7 @@ export class FieldProblems {
     if (!(value >= min && value <= max)) this.add(field, `${value} must be ${min} to ${max}`);
   }
 
-  /** The value must be a number of an enum with the numbers 0 to `last`. */
+  /** The value must be one of the numbers 0 to `last` of an enum. */
   known(value: number, last: number, noun: string, field: string): void {
     if (!(value >= 0 && value <= last) && !this.#isOfRecord) this.add(field, `${value} is not ${noun}`);
   }
@@ -283,7 +284,7 @@ export class FieldProblems {
     if (!isWithin || nanos < 0 || nanos >= NANOS_PER_SECOND) this.add(field, "must be a time from 1970 to 9999");
   }
 
-  /** The duration must be from `minMs`, in whole seconds, to `maxMs`. */
+  /** The duration must be a whole number of seconds from `minMs` to `maxMs`. */
   duration(duration: TimeFields, maxMs: number, field: string, minMs = 0): void {
     const [minSeconds, maxSeconds] = [minMs / 1000, maxMs / 1000];
     const [seconds, { nanos }] = [Number(duration.seconds), duration];
@@ -298,7 +299,7 @@ function codePointsOf(text: string): number {
   return count;
 }
 
-// The forms of `Target.host`: an IPv4 literal, an IPv6 literal, or a DNS name.
+// The forms that `Target.host` can have: an IPv4 literal, an IPv6 literal, or a DNS name.
 
 const MAX_DNS_LABEL_LENGTH = 63;
 const COLON = 58;
@@ -307,7 +308,7 @@ const NINE = 57;
 
 type HostForm = "ipv4" | "ipv6" | "name";
 
-/** Returns the form of a host. Undefined for other text, such as `host:port` or four numbers out of range. */
+/** Returns the form that a host has. Undefined for any other string, such as `host:port` or four numbers out of range. */
 export function findHostForm(host: string, maxLength: number): HostForm | undefined {
   const length = host.length;
   if (length === 0 || !consistsOf(host, CHARS.HOST, maxLength)) return undefined;
@@ -321,10 +322,10 @@ export function findHostForm(host: string, maxLength: number): HostForm | undefi
       continue;
     }
     const labelLength = i - labelStart;
-    // A name may end in a dot, which makes it absolute.
+    // A name may end with a dot, which makes it fully qualified.
     if (labelLength === 0) return i === length && i > 1 && host.charCodeAt(i - 2) !== DOT ? "name" : undefined;
     if (labelLength > MAX_DNS_LABEL_LENGTH) return undefined;
-    // No top-level domain is a number, so this is an address or a typing error (RFC 3696, section 2).
+    // No top-level domain consists of digits only, so this is an invalid address or a typing error (RFC 3696, section 2).
     if (i >= length - 1 && isNumeric) return isIpv4(host) ? "ipv4" : undefined;
     labelStart = i + 1;
     isNumeric = true;

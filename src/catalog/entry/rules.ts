@@ -1,8 +1,8 @@
 /**
- * The rules of an entry. Generated code checks the contract's rules, because protovalidate's CEL needs 50 times as long;
- * test/catalog/entry/rules.test.ts proves that both agree. This file contains the rules that only code can express: unique target names,
- * hosts that clients can connect to, reserved namespaces, a detail that matches its kind, metadata that Waymark uses, and the required
- * fields of a record. `kinds.ts` contains the rules of each detail.
+ * The validation rules for entries. Generated code checks the contract's rules, because protovalidate's CEL is 50 times as slow;
+ * test/catalog/entry/rules.test.ts proves that both give the same results. This file contains the rules that need hand-written code: unique target
+ * names, hosts that clients can connect to, reserved namespaces, a detail that matches its kind, metadata that Waymark uses, and the required fields
+ * of a record. `kinds.ts` contains the rules for each kind's detail.
  */
 
 import type { EntryFields, EntryKeyFields, TargetFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
@@ -26,7 +26,7 @@ import {
 } from "./names.ts";
 import { SCOPE } from "./scope.ts";
 
-/** Adds all problems of an entry. */
+/** Adds all problems that an entry has. */
 export function checkEntry(entry: EntryFields, problems: FieldProblems, writer: EntrySource): void {
   checkContract(entry, problems);
   const { key, detail, targets } = entry;
@@ -44,8 +44,8 @@ export function checkEntry(entry: EntryFields, problems: FieldProblems, writer: 
 }
 
 /**
- * Returns the kind of an entry: the given kind, otherwise the kind of its detail, otherwise SERVICE. Valid after `checkEntry` has found
- * no problem.
+ * Returns the kind of an entry: the kind that it specifies, or else the kind of its detail, or else SERVICE. The result is valid only if `checkEntry`
+ * has found no problem.
  */
 export function kindOf(key: EntryKeyFields, detail: EntryFields["detail"]): Kind {
   return findKind(key.kind) ?? (detail.case === undefined ? KIND.SERVICE : KIND_OF_DETAIL[detail.case]);
@@ -59,7 +59,7 @@ function checkPlace(key: EntryKeyFields, detail: EntryFields["detail"], problems
   }
 }
 
-/** Checks an entry in a reserved namespace. `discovery/registrar/write-authorization.ts` decides which callers may register there. */
+/** Checks an entry that is in a reserved namespace. `discovery/registrar/write-authorization.ts` decides which callers may register there. */
 function checkReserved(entry: EntryFields, key: EntryKeyFields, problems: FieldProblems): void {
   const row = findRoleNamespace(key.namespace);
   if (row === undefined) problems.add("key.namespace", `${quoted(key.namespace)} is reserved for the control plane`);
@@ -70,7 +70,7 @@ function checkTargetHosts(targets: readonly TargetFields[], problems: FieldProbl
   for (let i = 0; i < targets.length; i++) {
     const host = targets[i]?.host ?? "";
     const reason = uncallableReason(host);
-    // The contract's rules reject all other text.
+    // All other values are rejected by the contract's rules.
     if (reason !== undefined && findHostForm(host, problems.bounds.maxHostLength) !== undefined)
       problems.add(`targets[${i}].host`, `${quoted(host)} is ${reason}; no client can connect to it`);
   }
@@ -91,7 +91,7 @@ function checkTargetNames(targets: readonly TargetFields[], problems: FieldProbl
 const DNS_PREFIX = "waymark.dns.";
 const DNS_KEYS: readonly string[] = Object.values(METADATA_KEY).filter((key) => key.startsWith(DNS_PREFIX));
 
-/** Adds the problems of a client's metadata to `problems`. */
+/** Adds the problems found in a client's metadata to `problems`. */
 function checkMetadata(metadata: Readonly<Record<string, string>>, problems: FieldProblems): void {
   const { maxHostLength, maxNameLength } = problems.bounds;
   for (const key of Object.keys(metadata))
@@ -108,25 +108,24 @@ function checkMetadata(metadata: Readonly<Record<string, string>>, problems: Fie
     problems.add(`metadata[${quoted(METADATA_KEY.IMPORT)}]`, nameRule(importer, maxNameLength, problems.bounds));
 }
 
-// The namespaces of the control plane, and the permitted writers of each (semantics.md, Names and bounds). No caller can write in any
-// other namespace below `discovery`. The policy filters none of these namespaces, and quotas do not apply to them, so each row has its
-// own bounds.
+// The namespaces of the control plane, and who may write in each (semantics.md, Names and bounds). All other namespaces below `discovery` are closed
+// to every caller. These namespaces are not filtered by the policy and have no quotas, so each row has its own limits.
 
-/** A namespace in which each node writes its own entry, and clients do not write. */
+/** A namespace in which each node writes its own entry, and clients cannot write. */
 interface NodesNamespace {
   readonly writers: "nodes";
 }
 
-/** A namespace in which callers with a role may register, within bounds. */
+/** A namespace in which callers with a certain role may register entries, within limits. */
 export interface RoleNamespace {
   readonly writers: "mesh.resolve";
-  /** Adds the problems of an entry that is not permitted there. */
+  /** Adds the problems of an entry that must not be in this namespace. */
   readonly check: (entry: EntryFields, key: EntryKeyFields, problems: FieldProblems) => void;
-  /** Maximum number of entries that one principal may have there. */
+  /** Maximum number of entries that one principal may have in the namespace. */
   readonly maxEntries: number;
-  /** Maximum size in bytes of an encoded entry without load and times. */
+  /** Maximum size in bytes of an encoded entry, not including its load and times. */
   readonly maxEntryBytes: number;
-  /** Maximum ttl of a lease, which is the time for which the entry of a crashed program remains. */
+  /** Maximum ttl of a lease. A crashed program's entry remains for this time at most. */
   readonly maxTtlMs: number;
 }
 
@@ -138,13 +137,13 @@ const CONTROL_NAMESPACES: ReadonlyMap<string, ControlNamespace> = new Map<string
   [RESOLVERS_NAMESPACE, { writers: "mesh.resolve", check: checkResolver, maxEntries: 256, maxEntryBytes: 8192, maxTtlMs: 300_000 }],
 ]);
 
-/** Whether only nodes write in a namespace, each node its own entry. */
+/** Whether a namespace is reserved for nodes, each of which writes its own entry. */
 export function isOfNodes(namespace: string): boolean {
   return CONTROL_NAMESPACES.get(namespace)?.writers === "nodes";
 }
 
 /**
- * Returns the row of a namespace in which callers with a role may register. Undefined for all others. HOT: usually it compares only a few
+ * Returns the row for a namespace in which callers with a role may register. Undefined for all other namespaces. HOT: most calls compare only a few
  * characters.
  */
 export function findRoleNamespace(namespace: string): RoleNamespace | undefined {
@@ -152,7 +151,7 @@ export function findRoleNamespace(namespace: string): RoleNamespace | undefined 
   return row === undefined || row.writers === "nodes" ? undefined : row;
 }
 
-/** Checks a resolver's entry: a SERVICE under its own id, without aliases and checks, for readers of its own region. */
+/** Checks a resolver's entry: it must be a SERVICE under the resolver's own id, without aliases and checks, for readers in its own region. */
 function checkResolver({ aliases, checks, detail, scope }: EntryFields, key: EntryKeyFields, problems: FieldProblems): void {
   const { name, instanceId } = key;
   const kind = findKind(key.kind) ?? (detail.case === undefined ? KIND.SERVICE : KIND_OF_DETAIL[detail.case]);

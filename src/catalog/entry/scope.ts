@@ -1,6 +1,6 @@
 /** The order of scopes, and which nodes may store which records (semantics.md, Scopes). */
 
-/** The scopes with their numbers on the wire, in ascending order: unset 0 < LOCAL 1 < ZONE 2 < REGION 3 < GLOBAL 4. */
+/** The scopes and their numbers on the wire, in ascending order: unset 0 < LOCAL 1 < ZONE 2 < REGION 3 < GLOBAL 4. */
 export const SCOPE = { UNSET: 0, LOCAL: 1, ZONE: 2, REGION: 3, GLOBAL: 4 } as const;
 export type Scope = (typeof SCOPE)[keyof typeof SCOPE];
 
@@ -11,7 +11,7 @@ export function widest(a: Scope, b: Scope): Scope {
   return a > b ? a : b;
 }
 
-/** The relation of a node to a record's origin. */
+/** How far a node is from a record's origin. */
 export type OriginRelation = "self" | "cluster" | "region" | "remote";
 
 interface OriginLocality {
@@ -19,13 +19,13 @@ interface OriginLocality {
   readonly region: string;
 }
 
-/** Returns the relation of two nodes, by their clusters and regions. */
+/** Returns the relation between two nodes, given their clusters and regions. */
 export function relationOf(a: OriginLocality, b: OriginLocality): Exclude<OriginRelation, "self"> {
   if (a.clusterId === b.clusterId) return "cluster";
   return a.region === b.region ? "region" : "remote";
 }
 
-/** Returns the narrowest scope in which a record at one location reaches the other location. */
+/** Returns the narrowest scope that a record needs in order to reach one location from the other. */
 export function scopeBetween(a: OriginLocality, b: OriginLocality): Scope {
   return { cluster: SCOPE.ZONE, region: SCOPE.REGION, remote: SCOPE.GLOBAL }[relationOf(a, b)];
 }

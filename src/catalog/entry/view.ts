@@ -1,4 +1,4 @@
-/** A decoded entry as plain values, for components that need its fields (DNS, selection, listings). */
+/** Entries decoded to plain values, for components that need their fields (DNS, selection, listings). */
 import {
   copyLoadReport,
   ENTRY_TAG,
@@ -21,33 +21,33 @@ export interface LoadView extends Omit<LoadReportFields, "observedAt"> {
   readonly observedWallMs: number;
 }
 
-/** Fields that may be large and that few readers need. */
+/** Fields that may be large and that most readers do not need. */
 export type LargeFields = Pick<EntryFields, "aliases" | "capabilities" | "detail" | "metadata" | "tags">;
 
-/** The fields of an entry that answers need from every instance of a name. `read` returns the other fields. */
+/** The fields of an entry that an answer needs for every instance of a name. The method `read` returns the other fields. */
 export interface EntryView extends Pick<EntryFields, "nodeId" | "region" | "targets" | "zone"> {
   readonly key: EntryKey;
   readonly scope: Scope;
-  /** Recommended ttl for caches. Undefined if the entry has none. */
+  /** How long caches should keep the entry. Undefined if the entry does not recommend a ttl. */
   readonly ttlMs: number | undefined;
   /** The health that readers see: ORPHANED while the origin is unreachable. */
   readonly health: Health;
   readonly load: LoadView | undefined;
-  /** Time at which the entry's node last changed any of its fields, by that node's clock. Undefined if it is unknown. */
+  /** Time at which the entry's node last changed any of the entry's fields, by that node's clock. Undefined if it is unknown. */
   readonly updatedWallMs?: number | undefined;
   /**
-   * Decodes a large field on each call. For an entry of the catalog, it must be called in the same turn of the event loop in which the
-   * entry was read, because the bytes are not kept.
+   * Decodes a large field on each call. For a catalog entry, it must be called in the same turn of the event loop in which the entry was read,
+   * because the bytes are not kept.
    */
   readonly read: <F extends keyof LargeFields>(field: F) => LargeFields[F];
 }
 
-/** Returns the version of a FUNCTION. Empty without a version and for other kinds. */
+/** Returns the version of a FUNCTION entry. Empty for a FUNCTION without a version and for other kinds. */
 export function versionOf({ detail }: Pick<EntryFields, "detail">): string {
   return detail.case === "function" ? detail.value.version : "";
 }
 
-/** Returns an entry built from targets, for an answer about a name that has no entry in the catalog. */
+/** Returns an entry built from targets. It is used to answer a query for a name that has no entry in the catalog. */
 export function viewOfPlaces(
   targets: readonly TargetView[],
   facts: Pick<EntryView, "health" | "key" | "region" | "scope" | "ttlMs">,
@@ -55,20 +55,20 @@ export function viewOfPlaces(
   return { nodeId: "", zone: "", ...facts, load: undefined, targets, read: (field) => newEntry()[field] };
 }
 
-// The words by which an entry is found by transport and port. They are computed once, when the entry arrives, so that a query need not
-// decode the entry.
+// The words that make an entry searchable by transport and port. They are computed once, when the entry arrives, so that queries need not decode the
+// entry.
 
 /** The leading space distinguishes these words from any name. */
 const TRANSPORT_WORDS = { tcp: " tcp", udp: " udp", sctp: " sctp" } as const satisfies Record<TransportProtocol, string>;
 
 export const TRANSPORTS: readonly TransportProtocol[] = ["tcp", "udp", "sctp"];
 
-/** The words of an entry whose targets are unnamed, have ports and use TCP, which is true for most entries. */
+/** The words for an entry whose targets are unnamed, have ports and use TCP, as most entries do. */
 export const PLAIN_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp];
-/** The words of an entry without targets. DNS lists its TXT records under TCP, and no query uses the second word. */
+/** The words for an entry without targets. DNS lists the TXT records of such an entry under TCP; the second word is never used in a query. */
 export const NO_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp, " none"];
 
-/** The word for an entry with a target that has no port. */
+/** The word for an entry that has a target without a port. */
 const NO_PORT_WORD = " -";
 
 const LOWER_CASE_BIT = 0x20;
@@ -76,25 +76,25 @@ const SMALL_S = 0x73;
 const SMALL_U = 0x75;
 
 export function transportOf({ protocol }: Pick<TargetView, "protocol">): TransportProtocol {
-  // HOT: avoids a lower-case copy unless the protocol begins with u or s (bench/codec.ts).
+  // HOT: makes a lower-case copy only if the protocol begins with u or s (bench/codec.ts).
   const first = protocol.charCodeAt(0) | LOWER_CASE_BIT;
   if (first !== SMALL_S && first !== SMALL_U) return "tcp";
   return protocolOf(protocol).transport;
 }
 
-/** Returns the word for a named port, or for a transport. */
+/** Returns the word for a named port or a transport. */
 export function portWord(transport: TransportProtocol, port?: string): string {
   if (port === undefined) return TRANSPORT_WORDS[transport];
-  // HOT: most ports use TCP, and an unchanged name costs nothing (bench/codec.ts).
+  // HOT: most ports use TCP, and returning the name unchanged costs nothing (bench/codec.ts).
   return transport === "tcp" ? port : `${port} ${transport}`;
 }
 
-/** Whether this target has a port. */
+/** Whether the target has a port. */
 export function hasPort({ port }: { readonly port: number }): boolean {
   return port !== 0;
 }
 
-/** Returns the words of the targets' transports and named ports. Port names are unique in an entry. */
+/** Returns the words for the transports and named ports of an entry's targets. Port names are unique within an entry. */
 export function portWords(targets: readonly Pick<TargetView, "name" | "port" | "protocol">[]): readonly string[] {
   if (targets.length === 0) return NO_PORTS;
   if (targets.every((target) => target.name === "" && hasPort(target) && transportOf(target) === "tcp")) return PLAIN_PORTS;
@@ -108,7 +108,7 @@ export function portWords(targets: readonly Pick<TargetView, "name" | "port" | "
   return words;
 }
 
-// The end of an entry's stored bytes: load and times, which change without a change of content.
+// The tail of an entry's stored bytes: load and times, which can change while the content stays the same.
 
 export interface EntryTail {
   readonly registeredWallMs: number;
@@ -116,14 +116,14 @@ export interface EntryTail {
   readonly load: LoadView | undefined;
 }
 
-/** Size of a time with its tag and length. */
+/** Size of a time with its tag and length prefix. */
 const TIME_BYTES = 24;
-/** Size of a health with its tag. */
+/** Size of a health value with its tag. */
 const ORPHANED_BYTES = 4;
-/** Maximum size of a tail. */
+/** Maximum size of a tail in bytes. */
 export const MAX_TAIL_BYTES = LOAD_REPORT_MAX_BYTES + 2 * TIME_BYTES;
 
-/** Writes load and times. `out` must have `MAX_TAIL_BYTES` after `start`. Returns the offset after the written bytes. */
+/** Writes the load and times. `out` must have room for `MAX_TAIL_BYTES` after `start`. Returns the offset after the written bytes. */
 export function writeTail(out: Uint8Array, start: number, { load, registeredWallMs, updatedWallMs }: EntryTail): number {
   const at = load === undefined ? start : writeLoad(out, start, load);
   return writeTimeField(
@@ -134,20 +134,20 @@ export function writeTail(out: Uint8Array, start: number, { load, registeredWall
   );
 }
 
-/** Writes an entry's load. `out` must have `LOAD_REPORT_MAX_BYTES` after `start`. Returns the offset after the written bytes. */
+/** Writes an entry's load. `out` must have room for `LOAD_REPORT_MAX_BYTES` after `start`. Returns the offset after the written bytes. */
 export function writeLoad(out: Uint8Array, start: number, load: LoadView): number {
   return writeLoadReport(out, start, ENTRY_TAG.load, { ...load, observedAt: timeOf(load.observedWallMs) });
 }
 
-/** Returns load as plain values. `receivedWallMs` is used if the time of measurement is missing. */
+/** Returns the load as plain values. `receivedWallMs` is used if the load contains no time of measurement. */
 export function loadViewOf(report: LoadReportFields, receivedWallMs: number): LoadView {
   const { observedAt, ...load } = copyLoadReport(report);
   return { ...load, observedWallMs: observedAt === undefined ? receivedWallMs : timeMs(observedAt) };
 }
 
 /**
- * Returns the registration time of a finished entry. `from` is the end of its content. HOT: decoding the whole entry costs ten times as
- * much (bench/codec.ts).
+ * Returns the time at which a finished entry was registered. `from` is the offset at which its content ends. HOT: decoding the whole entry would cost
+ * ten times as much (bench/codec.ts).
  */
 export function readRegisteredMs(sealed: Uint8Array, from: number): number {
   const reader = new WireReader(sealed, from);
@@ -160,8 +160,8 @@ export function readRegisteredMs(sealed: Uint8Array, from: number): number {
 }
 
 /**
- * Returns the recommended ttl of a finished entry, in ms. Undefined if it has none. HOT: runs for each entry of a list of services, and
- * decodes only this field.
+ * Returns the ttl that a finished entry recommends to caches, in ms. Undefined if it recommends no ttl. HOT: runs for each entry in a list of
+ * services, and decodes only this field.
  */
 export function readTtlMs(sealed: Uint8Array): number | undefined {
   const reader = new WireReader(sealed);
@@ -175,28 +175,27 @@ export function readTtlMs(sealed: Uint8Array): number | undefined {
 }
 
 /**
- * Returns the latency in the load of a finished entry, in ms; 0 if it has none. `from` is the end of its content. HOT: runs for each
- * entry of a service that is counted for a summary.
+ * Returns the latency in a finished entry's load, in ms; 0 if there is none. `from` is the offset at which its content ends. HOT: runs for each entry
+ * that is counted for a service summary.
  */
 export function readLatencyMs(sealed: Uint8Array, from: number): number {
   const reader = new WireReader(sealed, from);
-  // `writeTail` writes the load first.
+  // `writeTail` writes the load before the times.
   return !reader.isDone() && reader.tag() === ENTRY_TAG.load ? readLoadReport(reader).latencyMs : 0;
 }
 
-/** The parts of an entry in the form of `shownBytes`: the stored bytes, and the fields that a view has appended. */
+/** The parts of an entry that `shownBytes` encodes: the stored bytes, and the fields that a view has appended. */
 interface StoredView {
-  /** Bytes of the entry as its origin stored it. */
+  /** The bytes of the entry as its origin stored them. */
   readonly storedBytes: number;
   /** Whether the entry's origin was unreachable. */
   readonly isOrphaned: boolean;
-  /** A load report that is newer than the stored report. */
+  /** A load report that is newer than the one in the stored bytes. */
   readonly load: LoadView | undefined;
 }
 
 /**
- * Returns the bytes of an entry as a view shows it: fields that are not in the stored bytes are appended. `readShown` separates them
- * again.
+ * Returns the bytes of an entry as readers see it: the stored bytes, followed by the view's own fields. `readShown` separates the two again.
  */
 export function shownBytes(stored: Uint8Array, isOrphaned: boolean, load: LoadView | undefined): Uint8Array {
   const out = new Uint8Array(stored.length + ORPHANED_BYTES + (load === undefined ? 0 : LOAD_REPORT_MAX_BYTES));
@@ -208,8 +207,7 @@ export function shownBytes(stored: Uint8Array, isOrphaned: boolean, load: LoadVi
 }
 
 /**
- * Separates the stored bytes of an entry from the fields that a view appended. Throws `invalid_argument` for bytes that no view can have
- * made.
+ * Separates an entry's stored bytes from the fields that a view appended. Throws `invalid_argument` for bytes that cannot come from a view.
  */
 export function readShown(bytes: Uint8Array): StoredView {
   const reader = new WireReader(bytes);

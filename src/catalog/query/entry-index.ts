@@ -7,15 +7,15 @@ import { type NamespaceUsage, UsageTable } from "../replica/namespace-digest.ts"
 import { ListCursor, OrderedRecords, Postings } from "./ordered-records.ts";
 import { SortedNames } from "./sorted-blocks.ts";
 
-/** The fields of a record that determine its lists and sums, in addition to its key. A record has these fields itself. */
+/** The fields that, together with the key, determine the lists and sums to which a record belongs. A `CatalogRecord` has all of these fields. */
 export type IndexFields = Pick<CatalogRecord, "traits" | "scope" | "contentBytes">;
 
 const KIND_COUNT = LAST_KIND + 1;
 const SCOPE_COUNT = SCOPE.GLOBAL + 1;
 
 /**
- * Index of the visible records by key, kind, name, tag, capability and resource. It keeps references, not copies. Code that changes traits
- * or scope of a record in place must pass the former values. Health, load and revision are not indexed and may change freely.
+ * Index of the visible records by key, kind, name, tag, capability and resource. The index stores references, not copies. Code that changes a
+ * record's traits or scope in place must pass the previous values. Health, load and revision are not indexed and may change freely.
  */
 export class EntryIndex {
   /** Every record, in key order. */
@@ -54,12 +54,12 @@ export class EntryIndex {
     return this.#namespaces;
   }
 
-  /** Returns the number of records in exactly this namespace. */
+  /** Returns the number of records in this namespace, excluding the namespaces below it. */
   namespaceCount(namespace: string): number {
     return this.#usage.ofNamespace(namespace).entries;
   }
 
-  /** Returns the number of the records in exactly this namespace, and their content bytes. */
+  /** Returns the number and the content bytes of the records in exactly this namespace. */
   namespaceUsage(namespace: string): NamespaceUsage {
     return this.#usage.ofNamespace(namespace);
   }
@@ -75,8 +75,8 @@ export class EntryIndex {
   }
 
   /**
-   * Shows the record for its key, and replaces the currently shown record, if any. `before` are the indexed fields at the last call for
-   * this key; it is needed only if the shown object has been changed in place since then.
+   * Makes this record visible for its key, replacing the currently visible record, if any. `before` contains the fields that were indexed at the last
+   * call for this key; it is needed only if the shown object has been changed in place since then.
    */
   put(record: CatalogRecord, before?: IndexFields): void {
     const old = this.all.find(record.key);
@@ -90,8 +90,8 @@ export class EntryIndex {
   }
 
   /**
-   * Updates the lists after the shown record was changed in place. `before` are its former fields. Only the lists that differ are
-   * updated.
+   * Updates the lists after the visible record was changed in place. `before` contains the record's previous fields. Only the lists that are affected
+   * are updated.
    */
   update(record: CatalogRecord, before: IndexFields): void {
     if (before.scope !== record.scope) {
@@ -110,8 +110,8 @@ export class EntryIndex {
   }
 
   /**
-   * Stops showing a record for this key. `before` as in `put`. Unknown keys are ignored. Returns the number of remaining records in the
-   * namespace.
+   * Removes the visible record of this key. `before` has the same meaning as in `put`. Unknown keys are ignored. Returns the number of remaining
+   * records in the namespace.
    */
   remove(record: CatalogRecord, before: IndexFields = record): number {
     if (this.all.remove(record.key) === "absent") return this.namespaceCount(record.namespace);
@@ -142,7 +142,7 @@ export class EntryIndex {
     this.#usage.enter(record.namespace, record);
   }
 
-  /** Replaces the object in every list of the record with this one. */
+  /** Replaces the stored object with this one in every list that contains the record. */
   #point(record: CatalogRecord): void {
     this.all.put(record);
     this.#kinds[record.kind]?.put(record);

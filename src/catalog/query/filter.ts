@@ -1,4 +1,4 @@
-/** The filter of a query or a watch, its text and hash, and the single check of whether a record matches it (semantics.md, Scopes). */
+/** The filter of a query or watch, its text form and hash, and the only function that decides whether a record matches (semantics.md, Scopes). */
 import { textHash } from "../../lib/hash64.ts";
 import { lacksVersion, type VersionRange } from "../../lib/versions.ts";
 import { namespaceCovers } from "../entry/names.ts";
@@ -7,39 +7,39 @@ import { type CatalogRecord, HEALTH, type Health, KIND, type OriginRef, viewHeal
 import type { NamespacePrefixes } from "./prefixes.ts";
 import { nameIndex, type SortedNames } from "./sorted-blocks.ts";
 
-/** A filter. Empty texts, lists and masks filter nothing. Fields are combined with AND. */
+/** A filter. Empty strings, lists and masks match everything. Fields are combined with AND. */
 export interface EntryFilter {
   /** Exactly this namespace. */
   readonly namespace: string;
-  /** This namespace and the namespaces below it, on label boundaries. */
+  /** Matches this namespace and the namespaces below it, on label boundaries. */
   readonly prefix: string;
-  /** Any of these names, in code-unit order. */
+  /** Matches any of these names, which are in code-unit order. */
   readonly names: readonly string[];
-  /** Any of these kinds: bit `1 << kind`. */
+  /** Matches any of these kinds: bit `1 << kind`. */
   readonly kindMask: number;
-  /** At least this scope, and a record from within this locality. UNSET filters by neither. */
+  /** The record has at least this scope and comes from within this locality. UNSET matches every scope and locality. */
   readonly scope: Scope;
-  /** All of these capabilities. */
+  /** The record has all of these capabilities. */
   readonly capabilities: readonly string[];
   readonly tags: readonly string[];
   readonly resources: readonly string[];
   readonly clusterId: string;
   readonly region: string;
-  /** Any of these health values, as readers see them: bit `1 << health`. */
+  /** Matches any of these health values, as readers see them: bit `1 << health`. */
   readonly healthMask: number;
-  /** Only functions whose version is in the range. If set, `kindMask` is FUNCTION. */
+  /** Matches only functions whose version is in the range. If set, `kindMask` is FUNCTION. */
   readonly versions: VersionRange | undefined;
-  /** Present for a resolver, which has no LOCAL entries: only entries with a wider scope, below any of these prefixes. */
+  /** Present for a resolver, which does not receive LOCAL entries: matches only entries with a wider scope, in these namespaces or below them. */
   readonly resolved: NamespacePrefixes | undefined;
-  /** Present for readers that filter summaries. */
+  /** Present only for readers that filter summaries. */
   readonly summaries: SummaryFilterFields | undefined;
 }
 
-/** Filter fields that only apply to summaries. A filter of entries has none of them. */
+/** Filter fields that only apply to summaries. A filter for entries has none of these fields. */
 export interface SummaryFilterFields {
-  /** At least this channel, regardless of the location of the source. `EntryFilter.scope` would also filter by locality. */
+  /** The summary has at least this channel, regardless of where its source is located. `EntryFilter.scope` would also filter by locality. */
   readonly channel: Scope;
-  /** A source in any of these regions, in code-unit order. Empty means any region. */
+  /** The source is in one of these regions, which are in code-unit order. An empty list matches any region. */
   readonly regions: readonly string[];
 }
 
@@ -68,7 +68,7 @@ export interface NodeLocality {
   readonly region: string;
 }
 
-/** The field of the filter that excludes a record, in the words of `Explanation.reason`. */
+/** The filter field that excludes a record, named as in `Explanation.reason`. */
 export type ExclusionReason =
   | "namespace"
   | "names"
@@ -83,7 +83,7 @@ export type ExclusionReason =
   | "health"
   | "version_range";
 
-/** The fields that a filter compares, in addition to the health that readers see. */
+/** The fields of a record that a filter compares. Filters also compare the health that readers see. */
 export type FilterFields = Pick<CatalogRecord, "namespace" | "name" | "kind" | "scope" | "traits"> & {
   readonly origin: Pick<OriginRef, "nodeId">;
 };
@@ -93,7 +93,7 @@ export function matches(filter: EntryFilter, record: CatalogRecord, self: NodeLo
   return whyNot(filter, record, self, viewHealth(record)) === undefined;
 }
 
-/** Returns the first reason to exclude a record that is seen with this health, or undefined. Allocates nothing. */
+/** Returns the first reason to exclude a record that readers see with this health, or undefined if the record matches. Allocates nothing. */
 export function whyNot(filter: EntryFilter, record: FilterFields, self: NodeLocality, health: Health): ExclusionReason | undefined {
   const { traits } = record;
   if (!coversNamespace(filter, record.namespace)) return "namespace";
@@ -119,13 +119,16 @@ function whyNoSummary({ channel, regions }: SummaryFilterFields, { scope, traits
   return regions.length === 0 || regions.includes(traits.region) ? undefined : "region";
 }
 
-/** Whether entries of this namespace can be in the answer. */
+/** Whether the answer can contain entries from this namespace. */
 export function coversNamespace(filter: EntryFilter, namespace: string): boolean {
   if (filter.namespace !== "" && filter.namespace !== namespace) return false;
   return namespaceCovers(filter.prefix, namespace) && filter.resolved?.covers(namespace) !== false;
 }
 
-/** Returns the sorted names that the filter covers. A namespace that the filter names exactly is included even if it does not exist. */
+/**
+ * Returns, in order, the namespaces that the filter covers. If the filter specifies one exact namespace, that namespace is included even if it does
+ * not exist.
+ */
 export function* coveredNamespaces(names: Pick<SortedNames, "from">, filter: EntryFilter): Generator<string> {
   const { namespace } = filter;
   if (namespace !== "") {
@@ -147,15 +150,14 @@ export function* coveredNamespaces(names: Pick<SortedNames, "from">, filter: Ent
 }
 
 /**
- * Returns the smallest text at which namespaces that the filter covers may begin, for a filter without `namespace`. Undefined if the
- * filter covers none.
+ * Returns a lower bound for the namespaces that the filter covers, for a filter without `namespace`. Undefined if the filter covers no namespace.
  */
 export function namespacesStart({ prefix, resolved }: EntryFilter): string | undefined {
   const start = resolved === undefined ? "" : resolved.start;
   return start === undefined || start > prefix ? start : prefix;
 }
 
-/** Like `namespacesStart`, but above a namespace that the filter does not cover. */
+/** Like `namespacesStart`, but returns a lower bound above a namespace that the filter does not cover. */
 export function namespacesAbove({ prefix, resolved }: EntryFilter, namespace: string): string | undefined {
   if (prefix !== "" && namespace < prefix) return prefix;
   // Names such as `p-x` are between `p` and `p.y`.
@@ -165,7 +167,7 @@ export function namespacesAbove({ prefix, resolved }: EntryFilter, namespace: st
   return resolved.startAbove(namespace);
 }
 
-/** Returns a reason as text, with the values that were compared. */
+/** Describes a reason in words, with the values that were compared. */
 export function dropDetail(filter: EntryFilter, record: CatalogRecord, reason: ExclusionReason): string {
   const { traits } = record;
   switch (reason) {
@@ -203,7 +205,7 @@ function leastScope({ scope, resolved, summaries }: EntryFilter): Scope {
   return resolved === undefined ? least : widest(least, SCOPE.ZONE);
 }
 
-/** Whether the filter filters only by namespace. This includes a resolver's filter. */
+/** Whether the namespace is the filter's only condition. Also true for a resolver's filter. */
 export function isNamespaceOnly(filter: EntryFilter): boolean {
   return filterText({ ...filter, namespace: "", prefix: "", resolved: undefined }, "") === filterText(ANY, "");
 }
@@ -213,20 +215,20 @@ const PART = "\u0001";
 const ITEM = "\u0002";
 
 /**
- * Returns a stable fingerprint of the filter, 16 hex digits: the same on every node and after a restart. It does not include viewer,
- * limit and page. The order of lists matters. `salt` distinguishes the lists of different methods.
+ * Returns a stable fingerprint of the filter, 16 hex digits: the same on every node and after a restart. The fingerprint does not depend on viewer,
+ * limit and page. The order of list items matters. `salt` makes the fingerprints of different methods different.
  */
 export function filterHash(filter: EntryFilter, salt = ""): string {
   return textHash(filterText(filter, salt));
 }
 
-/** Returns the text from which `filterHash` is computed. Different filters have different texts. HOT: runs for each query. */
+/** Returns the string from which `filterHash` is computed. Different filters have different strings. HOT: runs for each query. */
 export function filterText(filter: EntryFilter, salt: string): string {
   const { names, capabilities, tags, resources, versions } = filter;
   const scalars = `${filter.kindMask}${ITEM}${filter.scope}${ITEM}${filter.healthMask}`;
   const place = `${filter.clusterId}${PART}${filter.region}`;
   const lists = `${joined(names)}${PART}${joined(capabilities)}${PART}${joined(tags)}${PART}${joined(resources)}`;
-  // Only filters with a version range have this part, so that cursors of other watches remain valid on nodes without version ranges.
+  // Only filters with a version range have this part, so that cursors of other watches remain valid on nodes that do not support version ranges.
   const range = versions === undefined ? "" : `${PART}${versions.text}`;
   // Only resolvers have this part, for the same reason.
   const resolved = filter.resolved === undefined ? "" : `${PART}resolved${PART}${joined(filter.resolved.list)}`;

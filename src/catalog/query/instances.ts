@@ -1,6 +1,6 @@
 /**
- * Chooses the instances of a name that an answer considers, so that each instance is chosen equally often and a name with many instances
- * costs at most a thousand records.
+ * Chooses which instances of a name an answer considers. Each instance is chosen equally often, and at most a thousand records of a name are
+ * considered.
  */
 import { assert } from "../../lib/errors.ts";
 import { type CatalogRecord, type EntryKey, KIND, type Kind } from "../record/record.ts";
@@ -9,24 +9,27 @@ import { lowerBound, OrderedRecords } from "./ordered-records.ts";
 
 /** Maximum number of instances that an answer considers and decodes. */
 const MAX_INSTANCES = 1000;
-/** Maximum number of records whose rank is read to find the best ones. Reading a rank costs a hundredth of considering a record. */
+/**
+ * Maximum number of records whose ranks are read in order to find the best ones. Reading a rank costs a hundredth of the cost of considering a
+ * record.
+ */
 const MAX_RANKED = 100_000;
 
 const KINDS = Object.values(KIND);
 
-/** Increment of `at` from one choice to the next. Its multiples are spread evenly over any number of parts. */
+/** The increment of `at` from one choice to the next. Its multiples are evenly distributed over any number of intervals. */
 export const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
 /**
- * A name of one kind. With `onlyInstanceId`, only its instances with this id, of any cluster. The field is not called `instanceId`,
- * because a whole key is also an `InstanceName`.
+ * A name of entries of one kind. If `onlyInstanceId` is set, only instances with this id are included, from any cluster. The field is not called
+ * `instanceId`, because a whole key is also an `InstanceName`.
  */
 export type InstanceName = Pick<EntryKey, "kind" | "namespace" | "name"> & { readonly onlyInstanceId?: string | undefined };
 
-/** A name for all kinds. */
+/** A name, for entries of all kinds. */
 export type WholeName = Pick<EntryKey, "namespace" | "name">;
 
-/** A name for one kind, or for all kinds if no kind is given. */
+/** A name, for entries of one kind, or of all kinds if no kind is given. */
 export type QueriedName = WholeName & { readonly kind?: Kind };
 
 /**
@@ -37,17 +40,17 @@ export type QueriedName = WholeName & { readonly kind?: Kind };
 export interface NameSampling {
   readonly form: "spread" | "stretch";
   readonly at: number;
-  /** A small whole number. Records of a lower rank are considered before records of a higher rank. */
+  /** A small whole number. Records with a lower rank are considered before records with a higher rank. */
   readonly rank: (record: CatalogRecord) => number;
   /**
-   * Number of ranks in a tier. The considered records of a tier include about the same number of records of each of its ranks. Default:
+   * Number of ranks in a tier. Within a tier, about the same number of records of each rank is considered. Default:
    * 1.
    */
   readonly ranksPerTier?: number;
   /** The best possible rank. A sample with enough records of this rank is used directly; otherwise the ranks of all instances are read. */
   readonly ideal: number;
   readonly wanted: number;
-  /** The worst rank that is still fit for traffic. */
+  /** The worst rank that can still receive traffic. */
   readonly fit: number;
   /** Maximum number of records to consider. Default: MAX_INSTANCES. */
   readonly most?: number;
@@ -56,30 +59,30 @@ export interface NameSampling {
 }
 
 export interface NameInstances {
-  /** In no particular order. */
+  /** The records are in no particular order. */
   readonly records: readonly CatalogRecord[];
-  /** Number of all instances of the name. For a sample, it is larger than the length of `records`. */
+  /** Number of instances that the name has. If the records are a sample, this is larger than the length of `records`. */
   readonly count: number;
-  /** A `spread` sample contains one of this many instances. 1 if all are considered. */
+  /** A `spread` sample contains one out of this many instances. 1 if all instances are considered. */
   readonly stride: number;
-  /** For a sample: the number of examined records of each rank. The examined records are all instances, or are representative. */
+  /** For a sample: the number of examined records of each rank. The examined records are either all instances or a representative part. */
   readonly ranks: readonly number[] | undefined;
 }
 
 /**
- * Returns all instances of a name, or a sample of them. Cost: at most `most` records, plus the ranks of all instances if too few
- * instances of the best rank are found.
+ * Returns all instances of a name, or a sample of them. Cost: at most `most` records, and also the ranks of all instances if too few instances of the
+ * best rank are found.
  */
 export function sampleInstances(lookup: EntryIndex, name: InstanceName, sampling: NameSampling): NameInstances {
   return sampled(instanceRange(lookup, name), sampling);
 }
 
-/** Returns the number of instances of a name. Cost: one search. */
+/** Returns how many instances a name has. Cost: one search. */
 export function instanceCount(lookup: EntryIndex, name: InstanceName): number {
   return instanceRange(lookup, name).count;
 }
 
-/** Returns the number of instances of a name. Cost: one search for each requested kind. */
+/** Returns how many instances a name has. Cost: one search for each requested kind. */
 export function askedCount(lookup: EntryIndex, { kind, namespace, name }: QueriedName): number {
   if (kind !== undefined) return instanceCount(lookup, { kind, namespace, name });
   return KINDS.reduce((sum, each) => sum + instanceCount(lookup, { kind: each, namespace, name }), 0);
@@ -88,26 +91,26 @@ export function askedCount(lookup: EntryIndex, { kind, namespace, name }: Querie
 export interface FindOptions<T> {
   readonly sampling: NameSampling;
   /**
-   * Whether a record fits the answer. It is judged by the record alone, because it may be called for all instances. If absent, all
-   * records fit.
+   * Whether a record is suitable for the answer. The result must depend only on the record, because the function may be called for all instances. If
+   * absent, all records are suitable.
    */
   readonly suits?: ((record: CatalogRecord) => boolean) | undefined;
-  /** Builds a part of the answer from a fitting record. */
+  /** Builds one part of the answer from a suitable record. */
   readonly read: (record: CatalogRecord) => T;
 }
 
-/** The instances found. `isSample` means that another `at` may find other instances. */
+/** The instances found. `isSample` means that a different `at` may find other instances. */
 export interface FoundInstances<T> {
   readonly found: readonly T[];
   readonly isSample: boolean;
-  /** For a sample: numbers in the same proportion as the fitting instances of each rank. */
+  /** For a sample: numbers proportional to the number of suitable instances of each rank. */
   readonly ranks: readonly number[] | undefined;
 }
 
 /**
- * Builds the parts of an answer from the instances of one name. A name with many instances is sampled. If no record of the sample both
- * fits and can receive traffic, all instances are examined, best rank first and from an index that `at` selects, until there are enough
- * for an answer. Cost: `read` of the found records, and `suits` of all.
+ * Builds an answer from the instances of one name. If the name has many instances, a sample is used. If the sample contains no suitable record that
+ * can receive traffic, all instances are examined, starting at an index that `at` selects, and the suitable ones with the best ranks are used. Cost:
+ * one call of `read` per record found, and one call of `suits` per record examined.
  */
 export function findInstances<T>(lookup: EntryIndex, name: InstanceName, { sampling, suits, read }: FindOptions<T>): FoundInstances<T> {
   const { records, count, ranks } = sampleInstances(lookup, name, sampling);
@@ -119,25 +122,24 @@ export function findInstances<T>(lookup: EntryIndex, name: InstanceName, { sampl
     return { found: suited.map(read), isSample, ranks: ranks && suitedRanks(ranks, { records, suited }, sampling) };
   const all = allInstances(lookup, name).filter(suits);
   const best = new BestRanks(sampling, sampling.most ?? MAX_INSTANCES);
-  // The records are in key order from an index that `at` selects, so that each instance has a chance.
+  // The records are in key order from an index that `at` selects, so that each instance can be chosen.
   const first = Math.floor(sampling.at * all.length);
   for (const part of [all.slice(first), all.slice(0, first)]) for (const record of part) best.add(record);
   const found = best.take();
   return { found: found.map(read), isSample: all.length > found.length, ranks: best.counts };
 }
 
-/** Like `findInstances`, for a name whose instances are in several lists without a common key. */
+/** Like `findInstances`, but for a name whose instances are in several lists that share no keys. */
 export function findJoined<T>(lookups: readonly EntryIndex[], name: InstanceName, options: FindOptions<T>): FoundInstances<T> {
   const all = lookups.filter((lookup) => instanceCount(lookup, name) > 0).map((lookup) => findInstances(lookup, name, options));
   const [one] = all;
   if (one !== undefined && all.length === 1) return one;
-  // Only samples have counts of ranks, and counts of several lists cannot be weighed against each other.
+  // Rank counts exist only for samples, and the counts of several lists cannot be combined.
   return { found: all.flatMap(({ found }) => found), isSample: all.some(({ isSample }) => isSample), ranks: undefined };
 }
 
 /**
- * Returns the number of fitting records of each rank, assuming that the share of fitting records is the same among all seen records as in
- * the sample.
+ * Estimates the number of suitable records of each rank, assuming that their share among all examined records is the same as in the sample.
  */
 function suitedRanks(
   seen: readonly number[],
@@ -157,7 +159,7 @@ function countRanks(records: readonly CatalogRecord[], rank: NameSampling["rank"
   return counts;
 }
 
-/** Like `sampleInstances`, for the given records. */
+/** Like `sampleInstances`, but for the given records. */
 export function sampleOf(records: readonly CatalogRecord[], sampling: NameSampling): NameInstances {
   return sampled({ count: records.length, at: (index) => existing(records[index]), all: () => records }, sampling);
 }
@@ -175,7 +177,7 @@ function sampled(range: InstanceRange, sampling: NameSampling): NameInstances {
     for (let i = 0; i < limit && !best.isEnough(enough); i++) best.add(range.at((first + i) % count));
     return { records: best.take(), count, stride, ranks: best.counts };
   }
-  // Selects the class of indices that `at` determines, and then the next classes.
+  // Visits every `stride`-th index, starting at an offset that `at` selects, and then continues with the next offsets.
   const first = Math.floor(sampling.at * stride);
   for (let i = 0; i < stride && best.seenCount < limit && !best.isEnough(enough); i++)
     for (let index = (first + i) % stride; index < count; index += stride) best.add(range.at(index));
@@ -187,12 +189,12 @@ export function allInstances(lookup: EntryIndex, name: InstanceName): readonly C
   return instanceRange(lookup, name).all();
 }
 
-/** Keeps the best `most` of the records that it receives. Within a tier, it keeps about as many of each rank. */
+/** Collects records and keeps the best `most` of them. Within a tier, it keeps about the same number of records of each rank. */
 class BestRanks {
   readonly #sampling: NameSampling;
   readonly #most: number;
   readonly #byRank: CatalogRecord[][] = [];
-  /** Number of received records, by rank. */
+  /** Number of records added so far, by rank. */
   readonly counts: number[] = [];
   seenCount = 0;
 
@@ -232,13 +234,13 @@ class BestRanks {
   }
 }
 
-/** Returns at most `count` of the records, evenly spread over them, so that they are representative. */
+/** Returns at most `count` of the records, at regular intervals, so that they are representative. */
 function spreadOver(records: readonly CatalogRecord[], count: number): readonly CatalogRecord[] {
   if (records.length <= count) return records;
   return Array.from({ length: count }, (_, i) => existing(records[Math.floor((i * records.length) / count)]));
 }
 
-/** Returns the largest share of the room for each of several lists, such that shorter lists leave the rest to the others. */
+/** Returns the largest number of records that each of several lists may contribute. Short lists leave the rest of their share to the others. */
 function evenShare(lengths: readonly number[], room: number): number {
   let left = room;
   for (const [i, length] of lengths.toSorted((a, b) => a - b).entries()) {
@@ -265,7 +267,7 @@ function instanceRange(lookup: EntryIndex, { kind, namespace, name, onlyInstance
   if (!(list instanceof OrderedRecords) && list.length === 0) return NO_RANGE;
   const whole = `${namespace}\0${name}\0${kind}`;
   const prefix = onlyInstanceId === undefined ? whole : `${whole}\0${onlyInstanceId}`;
-  // The separator is the smallest character, and no part of a key contains it.
+  // The separator sorts before all other characters, and no part of a key contains it.
   return list instanceof OrderedRecords ? new BlockRange(list, `${prefix}\0`, `${prefix}\u0001`) : arrayRange(list, prefix);
 }
 
@@ -296,7 +298,7 @@ class BlockRange implements InstanceRange {
   }
 
   at(index: number): CatalogRecord {
-    // Indices mostly increase, so the search continues from the last block.
+    // Callers usually pass increasing indices, so the search continues from the last block.
     if (index < (this.#starts[this.#block] ?? 0)) this.#block = 0;
     while (index >= (this.#starts[this.#block + 1] ?? Infinity)) this.#block += 1;
     return existing(this.#blocks[this.#block]?.[index - (this.#starts[this.#block] ?? 0)]);

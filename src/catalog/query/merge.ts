@@ -1,4 +1,4 @@
-/** Reads several cursors as one, in key order, for names without a namespace and for several kinds. */
+/** Reads several cursors as one cursor, in key order. Used for names without a namespace and for several kinds. */
 
 import type { CatalogRecord } from "../record/record.ts";
 import type { RecordCursor } from "./ordered-records.ts";
@@ -8,10 +8,10 @@ interface CursorHead {
   record: CatalogRecord;
 }
 
-/** Merges cursors over disjoint lists. Cost of a step: O(log n) for n cursors; cost of a seek: one seek of each cursor. */
+/** Merges cursors over lists that share no records. Cost of a step: O(log n) for n cursors; cost of a seek: one seek of each cursor. */
 export class MergeCursor implements RecordCursor {
   readonly #cursors: readonly RecordCursor[];
-  // A binary heap, by key, of the cursors that are not at their end.
+  // The cursors that are not at their end, in a binary heap ordered by key.
   #heap: CursorHead[] = [];
 
   constructor(cursors: readonly RecordCursor[]) {
@@ -45,7 +45,7 @@ export class MergeCursor implements RecordCursor {
       const record = cursor.next();
       if (record !== undefined) this.#heap.push({ cursor, record });
     }
-    // A sorted array is a heap. The number of cursors is small compared to the number of records read.
+    // A sorted array is already a valid heap. Sorting is cheap, because there are few cursors compared to the number of records read.
     this.#heap.sort((a, b) => (a.record.key < b.record.key ? -1 : 1));
   }
 

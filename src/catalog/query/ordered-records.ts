@@ -1,15 +1,15 @@
-/** Records in key order, in sorted blocks with a directory. Every list of the lookup has this form. */
+/** Records in key order, in sorted blocks with a directory. All lists of the index have this form. */
 
 import { assert } from "../../lib/errors.ts";
 import type { CatalogRecord, KeyText } from "../record/record.ts";
 
-/** Maximum number of records of a block; a full block is split in two. */
+/** Maximum number of records in a block; a full block is split in two. */
 export const BLOCK_SIZE = 256;
 
 /**
- * Arrays shorter than this number grow by one slot at a time. V8 grows an array by half and 16 slots, which would triple a list of ten.
- * Half a block grows to 209 slots, and then to a whole block, because V8 would allocate 331 slots. Measured with 1M records put in random
- * order: 9 % less memory.
+ * Arrays shorter than this grow by one slot at a time. V8 grows an array by half its length plus 16 slots, which would triple a list of ten. An array
+ * of half a block grows to 209 slots, and then to a whole block; V8 would allocate 331 slots. Measured with 1M records put in random order: 9 % less
+ * memory.
  */
 const EXACT_GROWTH_BELOW = 32;
 const WHOLE_FROM = 209;
@@ -40,37 +40,37 @@ function inserted(records: CatalogRecord[], index: number, record: CatalogRecord
   return roomy;
 }
 
-/** Returns a copy with capacity for a whole block: V8 keeps the capacity of an array that is shortened by less than half. */
+/** Returns a copy with capacity for a whole block. If less than half of an array is cut off, V8 keeps its capacity. */
 function withRoom(records: readonly CatalogRecord[]): CatalogRecord[] {
   const roomy = records.concat(records.slice(0, BLOCK_SIZE - records.length));
   roomy.length = records.length;
   return roomy;
 }
 
-/** Whether a put added an element or replaced an object. */
+/** Whether a put added a new item or replaced an existing one. */
 export type PutOutcome = "added" | "replaced";
 
 /**
- * A sorted list of records, one for each key, in code-unit order of `key`. Insert, remove and find cost O(log n) and moving one block. An
- * element needs about 8–12 B. The `key` of a record must not change while it is in a list.
+ * A sorted list of records, one for each key, in code-unit order of `key`. Insert, remove and find cost O(log n), plus moving the items of one block.
+ * An item needs about 8–12 B. The `key` of a record must not change while the record is in a list.
  */
 export class OrderedRecords {
   // There is at least one block, and only the block of an empty list is empty.
   readonly #blocks: CatalogRecord[][] = [[]];
-  // For each block, a key ≤ every key of the block and > every key of the previous block. It may be the key of a removed record. These keys
-  // are in a separate list so that the search of the directory reads no record.
+  // For each block, a key that is ≤ every key in the block and > every key in the previous block. This key may belong to a record that has been
+  // removed. These keys are in a separate list, so that searching the directory does not access any record.
   readonly #floors: string[] = [""];
   #size = 0;
   /**
-   * The position of `#soughtKey`, or the position at which it would be added. HOT: one registration requests its key up to eight times in a
-   * row, each time with twenty comparisons of long keys in a catalog of a million (bench/register.ts).
+   * The position of `#soughtKey`, or the position at which this key would be inserted. HOT: one registration looks up its key up to eight times in a
+   * row. In a catalog of a million records, each search compares long keys twenty times (bench/register.ts).
    */
   #soughtKey: string | undefined;
   #soughtBlock = 0;
   #soughtIndex = 0;
   #sought: CatalogRecord | undefined;
 
-  /** Returns a list of the records of a sorted array without repeated keys. */
+  /** Returns a list of the records in a sorted array without repeated keys. */
   static from(records: readonly CatalogRecord[]): OrderedRecords {
     const list = new OrderedRecords();
     for (const record of records) list.put(record);
@@ -81,12 +81,12 @@ export class OrderedRecords {
     return this.#size;
   }
 
-  /** Number of blocks; for `ListCursor` and tests. */
+  /** Number of blocks, for `ListCursor` and tests. */
   get blockCount(): number {
     return this.#blocks.length;
   }
 
-  /** Returns the records of one block, in order; for `ListCursor`. */
+  /** Returns the records in one block, in order. Used by `ListCursor`. */
   block(index: number): readonly CatalogRecord[] {
     return this.#blocks[index] ?? [];
   }
@@ -110,7 +110,7 @@ export class OrderedRecords {
     return this.#sought;
   }
 
-  /** Finds the position of the key and the record there. */
+  /** Finds the position of the key, and the record at that position. */
   #seek(key: string): void {
     if (key === this.#soughtKey) return;
     if (!this.#isNear(key)) {
@@ -123,8 +123,8 @@ export class OrderedRecords {
   }
 
   /**
-   * Whether the key is at the last sought position or the next one; if so, sets the position. HOT: programs register entries in the order
-   * of their keys, so three comparisons find the position (bench/register.ts).
+   * If the key is at the last sought position or the next one, sets the position and returns true. HOT: programs register entries in the order of
+   * their keys, so three comparisons find the position (bench/register.ts).
    */
   #isNear(key: string): boolean {
     const block = this.block(this.#soughtBlock);
@@ -162,7 +162,7 @@ export class OrderedRecords {
       this.#blocks[at] = inserted(block, index, record);
       this.#sought = record;
     } else if (index === BLOCK_SIZE && at === this.#blocks.length - 1) {
-      // Loading in key order fills every block. Splitting in halves would leave all blocks half empty.
+      // If records arrive in key order, every block is filled. Splitting blocks in half would leave all of them half empty.
       this.#blocks[at] = block.slice();
       this.#blocks.push([record]);
       this.#floors.push(record.key);
@@ -212,8 +212,8 @@ export class OrderedRecords {
   }
 
   /**
-   * Returns the approximate number of records with fromKey ≤ key < toKey. The number is exact within one block. Otherwise the error is at
-   * most one block at either end.
+   * Returns the approximate number of records with fromKey ≤ key < toKey. The number is exact if the range lies within one block. Otherwise the error
+   * is at most one block at either end.
    */
   estimateRange(fromKey: string, toKey: string): number {
     if (fromKey >= toKey) return 0;
@@ -236,8 +236,8 @@ export interface RecordCursor {
 }
 
 /**
- * Reads an OrderedRecords or a sorted array without an allocation for each element. Starts at the first record. Valid until the list
- * changes; after a change, `seek` must be called again.
+ * Reads an OrderedRecords or a sorted array without allocating memory for each item. Starts at the first record. Valid until the list changes; after
+ * a change, `seek` must be called again.
  */
 export class ListCursor implements RecordCursor {
   readonly #list: OrderedRecords | undefined;
@@ -276,20 +276,20 @@ export class ListCursor implements RecordCursor {
 // Maps terms to records: the lists for names, tags, capabilities and resources.
 
 /**
- * The smallest form for the number of records of a term. A million names with one instance each must not need one list object each, and
- * ten instances need one array without spare capacity.
+ * The data structure with the least overhead for the number of records of a term. A million names with one instance each must not need a million list
+ * objects, and a term with ten instances must need only one array without spare capacity.
  */
 type PostingList = CatalogRecord | CatalogRecord[] | OrderedRecords;
 
 /**
- * A long list is converted back to an array only well below the size of a block, so that adding and removing one record does not rebuild
- * it.
+ * A long list is converted back to an array only when it is well below the size of a block, so that repeatedly adding and removing one record does
+ * not rebuild it each time.
  */
 const SHRINK_AT = BLOCK_SIZE / 2;
 
 const NO_RECORDS: readonly CatalogRecord[] = [];
 
-/** Records by term, each list in key order. Putting a record twice, or removing an absent one, changes nothing. */
+/** Records by term; each list is in key order. Putting a record twice, or removing an absent record, has no effect. */
 export class Postings {
   readonly #byTerm = new Map<string, PostingList>();
 
@@ -314,13 +314,13 @@ export class Postings {
     return Math.max(0, lowerBound(records, toKey) - lowerBound(records, fromKey));
   }
 
-  /** Returns the term's records in key order. The list must not be kept, because it changes in place. */
+  /** Returns the term's records in key order. Callers must not keep the list, because it changes in place. */
   list(term: string): OrderedRecords | readonly CatalogRecord[] {
     const posting = this.#byTerm.get(term);
     return posting instanceof OrderedRecords ? posting : arrayOf(posting);
   }
 
-  /** Reads the term's records; empty for an unknown term. */
+  /** Returns a cursor over the term's records, which is empty for an unknown term. */
   cursor(term: string): ListCursor {
     return new ListCursor(this.list(term));
   }

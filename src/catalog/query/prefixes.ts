@@ -1,16 +1,15 @@
-/** A set of namespaces given by several prefixes, on label boundaries. A resolver watches all of them with one watch. */
+/** A set of namespaces, defined by several prefixes on label boundaries. A resolver needs only one watch for all of these namespaces. */
 import { firstIndex } from "../../lib/bisect.ts";
 
 export class NamespacePrefixes {
-  /** In code-unit order. No prefix is below another. */
+  /** In code-unit order. No prefix in this list is below another one. */
   readonly list: readonly string[];
   readonly #set = new Set<string>();
   /**
-   * The texts at which covered namespaces may begin, in code-unit order: each prefix, and `prefix.`, because `p-x` is between `p` and
-   * `p.x`.
+   * Lower bounds for the ranges of covered namespaces, in code-unit order: each prefix, and `prefix.`, because `p-x` is between `p` and `p.x`.
    */
   readonly #starts: readonly string[];
-  /** The last argument of `covers`: a query checks one namespace several times. */
+  /** The last argument of `covers`. It is kept because a query checks the same namespace several times. */
   #last: string | undefined;
   #isLastCovered = false;
 
@@ -21,7 +20,10 @@ export class NamespacePrefixes {
     this.#starts = this.list.flatMap((prefix) => (prefix === "" ? [""] : [prefix, `${prefix}.`])).toSorted();
   }
 
-  /** Whether a namespace is one of the prefixes or below one. Cost: O(labels of the namespace). HOT: runs for each change and resolver. */
+  /**
+   * Whether a namespace is one of the prefixes or is below one of them. Cost: O(labels of the namespace). HOT: runs for each change and each
+   * resolver.
+   */
   covers(namespace: string): boolean {
     if (namespace === this.#last) return this.#isLastCovered;
     const isCovered = this.#isBelow(namespace);
@@ -29,7 +31,7 @@ export class NamespacePrefixes {
     return isCovered;
   }
 
-  /** Whether there may be a covered namespace that is this prefix or below it. Cost: O(labels of the prefix). */
+  /** Whether this prefix, or any namespace below it, may be covered. Cost: O(labels of the prefix). */
   meets(prefix: string): boolean {
     if (this.#isBelow(prefix) || prefix === "") return this.list.length > 0;
     const below = `${prefix}.`;
@@ -43,12 +45,12 @@ export class NamespacePrefixes {
     return false;
   }
 
-  /** Returns the smallest text above a namespace at which covered namespaces may begin. Undefined if there is none. */
+  /** Returns a lower bound for the covered namespaces that follow a namespace. Undefined if no covered namespace follows. */
   startAbove(namespace: string): string | undefined {
     return this.#starts[firstIndex(this.#starts.length, (index) => (this.#starts[index] ?? "") > namespace)];
   }
 
-  /** The smallest text at which covered namespaces may begin. Undefined if there are no prefixes. */
+  /** A lower bound for all covered namespaces. Undefined if there are no prefixes. */
   get start(): string | undefined {
     return this.#starts[0];
   }

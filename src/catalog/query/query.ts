@@ -20,21 +20,21 @@ import { MergeCursor } from "./merge.ts";
 import type { Postings } from "./ordered-records.ts";
 import { ListCursor, type RecordCursor } from "./ordered-records.ts";
 
-/** Maximum number of records that a page examines. At this limit the page ends early, with a key from which to continue. */
+/** Maximum number of records that a page examines. If this limit is reached, the page ends early and contains the key from which to continue. */
 export const SCAN_BUDGET = 10_000;
-/** Limit that replaces `SCAN_BUDGET` if the entry of each matching record is decoded. */
+/** Replaces `SCAN_BUDGET` if the entry of each matching record must be decoded. */
 const TEST_BUDGET = 2000;
-/** Maximum number of records that a page explains. */
+/** Maximum number of records for which a page gives an explanation. */
 const MAX_CONSIDERED = 1000;
 
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1000;
-/** If a list has at most this many records, no shorter list is searched for. */
+/** A list with at most this many records is used without searching for a shorter one. */
 const SHORT = 64;
 
 /**
- * A further check of records that match the filter. It returns the reason to exclude the record, if any, and its cost, measured in
- * examined records, in addition to examining the record. It may decode the entry.
+ * A further check of records that match the filter. It returns the reason to exclude the record, if any, and the additional cost of the check,
+ * measured in examined records. The check may decode the entry.
  */
 export type EntryTest = (record: CatalogRecord) => {
   readonly fault?: { readonly reason: "subject"; readonly detail: string };
@@ -42,23 +42,26 @@ export type EntryTest = (record: CatalogRecord) => {
 };
 
 export interface QueryOptions {
-  /** Maximum number of records of the page, at least 1; see `pageLimit`. */
+  /** Maximum number of records on the page, at least 1; see `pageLimit`. */
   readonly limit: number;
-  /** Only records after this key; empty for the first page. */
+  /** The page contains only records after this key. Empty for the first page. */
   readonly afterKey: string;
   readonly self: NodeLocality;
   /**
-   * Whether the reader may see a namespace. Called once for each run of records in one namespace. A hidden namespace is treated as absent.
+   * Whether the reader may see a namespace. Called once for each sequence of records in the same namespace. A hidden namespace is treated as absent.
    */
   readonly allowed: (namespace: string) => boolean;
   /**
-   * Whether to explain for each considered record why it is kept or dropped. If set, the page reads only by names or namespaces, so that
-   * it includes the records that the other filters drop.
+   * Whether to explain why each considered record was kept or dropped. If set, the page reads only the lists of names or namespaces, so that it
+   * includes records that the other conditions exclude.
    */
   readonly explain: boolean;
   readonly scanBudget?: number;
   readonly test?: EntryTest | undefined;
-  /** Opens a list with every match that the reader may see, instead of a list of the lookup. Its conditions are not part of the filter. */
+  /**
+   * Opens a list of all matches that the reader may see, which is used instead of a list from the index. The conditions of this list are not part of
+   * the filter.
+   */
   readonly open?: ((start: PageStart) => RecordCursor) | undefined;
 }
 
@@ -74,9 +77,9 @@ export interface ConsideredEntry {
 
 export interface QueryPage {
   readonly records: readonly CatalogRecord[];
-  /** The next page starts after this key. Undefined at the end. There may be a next page even if this page is not full. */
+  /** The next page starts after this key. Undefined on the last page. There may be a next page even if this page is not full. */
   readonly nextKey: KeyText | undefined;
-  /** Present with `explain`; at most MAX_CONSIDERED. */
+  /** Present if `explain` is set; at most MAX_CONSIDERED. */
   readonly considered: readonly ConsideredEntry[] | undefined;
 }
 
@@ -85,7 +88,7 @@ export function pageLimit(limit: number): number {
   return limit === 0 ? DEFAULT_LIMIT : Math.min(limit, MAX_LIMIT);
 }
 
-/** Returns one page of the matching records. Cost: the records examined in the smallest matching list, at most the scan budget. */
+/** Returns one page of the matching records. Cost: the records examined in the smallest matching list, but at most the scan budget. */
 export function queryPage(lookup: EntryIndex, filter: EntryFilter, options: QueryOptions): QueryPage {
   const { limit, self, allowed, afterKey, test } = options;
   const scanBudget = options.scanBudget ?? (test === undefined ? SCAN_BUDGET : TEST_BUDGET);
@@ -100,7 +103,7 @@ export function queryPage(lookup: EntryIndex, filter: EntryFilter, options: Quer
   let lastKey: KeyText | undefined;
   let examinedCount = 0;
   for (let record = source.next(); record !== undefined; record = source.next()) {
-    // HOT: most pages are first pages. Comparing the key reads its text, which is at another place in memory than the record.
+    // HOT: most pages are first pages. Comparing a key reads its text, which is not next to the record in memory.
     if (afterKey !== "" && record.key === afterKey) continue;
     if (record.namespace !== namespace) {
       if (!coversNamespace(filter, record.namespace) || !allowed(record.namespace)) {
@@ -133,8 +136,8 @@ export function queryPage(lookup: EntryIndex, filter: EntryFilter, options: Quer
 }
 
 /**
- * Returns one page of the union of several lists without a common key. Each of their pages is complete up to its end, and the joined page
- * up to the first of these ends. Cost: `queryPage` for each list.
+ * Returns one page of the union of several lists that share no keys. The page of each list is complete up to its end, so the joined page is complete
+ * up to the earliest of these ends. Cost: one `queryPage` for each list.
  */
 export function joinedPage(lookups: readonly EntryIndex[], filter: EntryFilter, options: QueryOptions): QueryPage {
   const [first] = lookups;
@@ -150,7 +153,7 @@ export function joinedPage(lookups: readonly EntryIndex[], filter: EntryFilter, 
 }
 
 /**
- * Whether a record must not be mentioned. A resolver gets no information about LOCAL entries, including the fact that they were omitted.
+ * Whether an explanation must not mention a record. A resolver receives no information about LOCAL entries, not even that they were omitted.
  */
 function isSecret({ resolved }: EntryFilter, { scope }: CatalogRecord): boolean {
   return resolved !== undefined && scope === SCOPE.LOCAL;
@@ -162,7 +165,7 @@ function note(considered: ConsideredEntry[] | undefined, record: CatalogRecord, 
 }
 
 /**
- * Returns the next namespace that the filter covers and the reader may see. Each hidden namespace costs one call of `allowed` and no scan
+ * Returns the next namespace that the filter covers and the reader may see. Each hidden namespace costs one call of `allowed` but uses no scan
  * budget, because a page that ended among hidden namespaces would reveal one of them in its token.
  */
 function nextNamespace(
@@ -189,13 +192,13 @@ function nextNamespace(
   return undefined;
 }
 
-/** Returns a lower bound of all matching keys. */
+/** Returns a lower bound for all matching keys. */
 function startKey(filter: EntryFilter): string {
   if (filter.namespace !== "") return `${filter.namespace}\0`;
   return namespacesStart(filter) ?? filter.prefix;
 }
 
-/** Opens the smallest list that contains every match. Undefined if nothing can match. */
+/** Opens the smallest list that contains every match. Undefined if no record can match. */
 function openSource(lookup: EntryIndex, filter: EntryFilter, isExplaining: boolean): RecordCursor | undefined {
   const namesCount = filter.names.length === 0 ? Infinity : sum(filter.names, (name) => lookup.names.count(name));
   if (namesCount <= SHORT || (isExplaining && namesCount < Infinity)) return openNames(lookup, filter.names);
@@ -265,9 +268,9 @@ function sum<T>(items: readonly T[], count: (item: T) => number): number {
   return total;
 }
 
-// Opaque page tokens of all lists: the last key of a page, and a hash of its filter.
+// Opaque page tokens for all lists. A token contains the last key of a page and a hash of the page's filter.
 
-/** Maximum length of an accepted token, as in the proto. The longest key makes a token of half this length. */
+/** Maximum length of an accepted token, as in the proto. A token for the longest key has half this length. */
 export const MAX_TOKEN_LENGTH = 8192;
 
 const VERSION = 1;
@@ -275,7 +278,7 @@ const HASH_BYTES = 8;
 const HEADER_BYTES = 1 + HASH_BYTES;
 const CHECK_BYTES = 4;
 
-/** Separates the version from the hash of the filter. */
+/** Separates the token's version from the hash of its filter. */
 const PART = "\u0001";
 
 /**
@@ -291,14 +294,14 @@ export function encodePageToken(lastKey: string, hash: string): string {
   return Buffer.from(bytes.buffer).toString("base64url");
 }
 
-/** Most significant byte first. */
+/** The most significant byte comes first. */
 function writeUint32(bytes: Uint8Array, at: number, value: number): void {
   for (let i = 0; i < 4; i += 1) bytes[at + i] = value >>> (24 - i * 8);
 }
 
 /**
- * Returns the key after which a page starts; empty for an empty token. Throws `invalid_argument` on `page_token` for a token of another
- * filter, and for text that is not a token of this version. A forged token can only choose a start, and reveals nothing that a query
+ * Returns the key after which a page starts; empty for an empty token. Throws `invalid_argument` on `page_token` for a token that belongs to another
+ * filter, and for a string that is not a token of this version. A forged token can only choose another starting key, and reveals nothing that a query
  * would not return.
  */
 export function decodePageToken(token: string, hash: string): string {
@@ -325,7 +328,7 @@ function checksum(hash: string, key: string): number {
   return (high ^ low) >>> 0;
 }
 
-/** Returns the error for text that is not a token of this version. */
+/** Returns the error for a string that is not a token of this version. */
 export function unreadableToken(): Error {
   return invalid("page_token", "is not a valid page token; pass next_page_token unchanged, or start again without a token");
 }

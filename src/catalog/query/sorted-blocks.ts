@@ -16,7 +16,7 @@ export class SortedBlocks<T extends object | string | number> {
   /** There is at least one block, and only a single block may be empty. */
   readonly #blocks: T[][] = [[]];
 
-  /** `isBefore`: a strict order in which no two items of the list are equal. `items`: the initial items, in order. */
+  /** `isBefore` is a strict order, in which no two items of the list are equal. `items` are the initial items, in order. */
   constructor(isBefore: (a: T, b: T) => boolean, items: readonly T[] = []) {
     this.#isBefore = isBefore;
     for (let at = 0; at < items.length; at += BLOCK_SIZE) this.#blocks[at / BLOCK_SIZE] = items.slice(at, at + BLOCK_SIZE);
@@ -27,7 +27,7 @@ export class SortedBlocks<T extends object | string | number> {
     const { at, index } = this.#placeOf((other) => !this.#isBefore(other, item));
     const block = this.#block(at);
     if (index === BLOCK_SIZE && at === this.#blocks.length - 1) {
-      // Items that arrive in order fill every block. Splitting in halves would leave all blocks half empty.
+      // If items arrive in order, every block is filled. Splitting blocks in half would leave all of them half empty.
       this.#blocks.push([item]);
       return;
     }
@@ -36,14 +36,14 @@ export class SortedBlocks<T extends object | string | number> {
     else this.#blocks.splice(at, 1, grown.slice(0, grown.length >>> 1), grown.slice(grown.length >>> 1));
   }
 
-  /** Removes an item of the list. `item` must be the same object. */
+  /** Removes an item from the list. `item` must be the stored object itself. */
   remove(item: T): void {
     const { at, index } = this.#find(item);
     this.#blocks[at] = this.#block(at).toSpliced(index, 1);
     if (!this.#join(at)) this.#join(at - 1);
   }
 
-  /** Replaces an item of the list. HOT: usually the new item has the same neighbours, and nothing is moved or copied. */
+  /** Replaces an item in the list. HOT: usually the new item has the same neighbours, and nothing is moved or copied. */
   replace(item: T, next: T): void {
     const { at, index } = this.#find(item);
     const block = this.#block(at);
@@ -58,8 +58,8 @@ export class SortedBlocks<T extends object | string | number> {
   }
 
   /**
-   * Returns the items in order, starting with the first that `isReached` accepts. `isReached` must also accept all items after it. Valid
-   * until the list changes.
+   * Returns the items in order, starting with the first that `isReached` accepts. If `isReached` accepts an item, it must also accept all items after
+   * it. The iteration is valid until the list changes.
    */
   *from(isReached: (item: T) => boolean): Generator<T> {
     const start = this.#placeOf(isReached);
@@ -72,7 +72,7 @@ export class SortedBlocks<T extends object | string | number> {
     }
   }
 
-  /** Returns the first item that `isReached` accepts. `isReached` must also accept all items after it. */
+  /** Returns the first item that `isReached` accepts. If `isReached` accepts an item, it must also accept all items after it. */
   first(isReached: (item: T) => boolean): T | undefined {
     const { at, index } = this.#placeOf(isReached);
     return this.#block(at)[index] ?? this.#block(at + 1)[0];
@@ -101,7 +101,7 @@ export class SortedBlocks<T extends object | string | number> {
     return found;
   }
 
-  /** Returns the position before all items that `isReached` accepts: the end of a block instead of the start of the next. */
+  /** Returns the position before all items that `isReached` accepts. This position may be the end of a block instead of the start of the next one. */
   #placeOf(isReached: (item: T) => boolean): { readonly at: number; readonly index: number } {
     const accepts = (item: T | undefined) => item === undefined || isReached(item);
     const at = Math.max(0, firstIndex(this.#blocks.length, (each) => accepts(this.#block(each)[0])) - 1);
@@ -134,7 +134,7 @@ export class SortedNames {
     this.#names.remove(name);
   }
 
-  /** Returns the names starting with a given name. Valid until a name is added or removed. */
+  /** Returns all names from a given name onwards. The iteration is valid until a name is added or removed. */
   from(first: string): Generator<string> {
     return this.#names.from((name) => name >= first);
   }
@@ -157,12 +157,13 @@ export function nameIndex(names: readonly string[], name: string): number {
   return low;
 }
 
-// DNS names in the order of their ends. In this order, a name is followed by all names below it. Names are in plain form.
+// DNS names, sorted by comparing their characters from the end. In this order, a name is followed by all names below it. All names must be in the
+// form that `plainName` returns.
 
 const DOT = 0x2e;
 
 /**
- * Whether a name comes before another name. HOT: runs about twenty times for each registered alias, and for each query that needs a plan.
+ * Whether a name comes before another name. HOT: runs about twenty times for each registered alias, and for each query that needs a search plan.
  */
 export function isEndBefore(a: string, b: string): boolean {
   const [aLength, bLength] = [a.length, b.length];
@@ -180,7 +181,7 @@ export function isAtOrBelow(name: string, suffix: string): boolean {
   return name.endsWith(suffix) && (name.length === suffix.length || name.charCodeAt(name.length - suffix.length - 1) === DOT);
 }
 
-/** Returns the name and all names above it, which are its suffixes at dots. */
+/** Returns the name and all names above it, that is, each suffix that starts at a label. */
 export function* suffixesOf(name: string): Generator<string> {
   for (let at = 0; ; ) {
     yield name.slice(at);

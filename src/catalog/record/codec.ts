@@ -1,6 +1,6 @@
 /**
- * Reads and writes `waymark.fabric.v1.Record` without generated code, for rows of the journal and the content of replication frames. The
- * bytes of an entry are copied; they are not decoded and encoded again.
+ * Reads and writes `waymark.fabric.v1.Record` without generated code, for rows of the journal and the content of replication frames. The bytes of an
+ * entry are copied without being decoded and encoded again.
  */
 import { readEntryKey, roomEntryKey, writeEntryKey } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { checkEntryKey } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
@@ -25,29 +25,29 @@ import { SCOPE, type Scope } from "../entry/scope.ts";
 import { type MaintenanceOverride, overridesRoom, readOverride, writeOverrides } from "./maintenance.ts";
 import { BODY, type CatalogRecord, type EntryKey } from "./record.ts";
 
-/** The highest seq. It is the same on every node and leaves room for arithmetic. */
+/** The highest seq. This limit is the same on every node and leaves room for arithmetic. */
 export const MAX_SEQ = 2 ** 52;
 
-/** Whether a number from outside is a valid seq or generation. */
+/** Whether a received number is a valid seq or generation. */
 export function isSeq(n: number): boolean {
   return Number.isSafeInteger(n) && n >= 0 && n <= MAX_SEQ;
 }
 
-/** Maximum size of a record's unknown fields, which are also stored. */
+/** Maximum size of a record's unknown fields, which are stored with the record. */
 const MAX_UNKNOWN_BYTES = 16_384;
 
 /** Maximum length of a record's principal, in UTF-16 units. */
 const MAX_PRINCIPAL_LENGTH = 512;
-/** Space for six numbers, and for the tags and lengths of four texts. */
+/** Space for six numbers, and for the tags and lengths of four strings. */
 const FIXED_BYTES = 96;
 
 /** The content of a record: an entry or a tombstone. */
 export type RecordBody =
   | { readonly body: typeof BODY.ENTRY; readonly entry: Uint8Array }
-  /** The causes of tombstones have the numbers of `Tombstone.Cause`. */
+  /** The causes of tombstones, with the numbers of the enum `Tombstone.Cause`. */
   | { readonly body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED; readonly key: EntryKey };
 
-/** The fields of a record in addition to its body. The principal has at most 512 characters. */
+/** The fields of a record, except its body. The principal has at most 512 characters. */
 export type RecordHead = Pick<
   CatalogRecord,
   "seq" | "hlc" | "reach" | "filterSeq" | "firstSeq" | "principal" | "unregisteredHlc" | "orders"
@@ -96,9 +96,9 @@ function writeBody(out: Uint8Array, start: number, body: RecordBody, unknown: Ui
 }
 
 /**
- * Decodes a record. The entry's bytes are a view, and are not parsed yet (`EntryStamper.entryOfStored`). Throws `invalid_argument` for
- * malformed bytes, for numbers after which no node could continue, and unless these conditions are met: seqs start at 1, an earlier seq
- * is not after the record's own seq, the reach is known, and there is exactly one body.
+ * Decodes a record. The entry's bytes are a view, and are not parsed yet (`EntryStamper.entryOfStored`). Throws `invalid_argument` for malformed
+ * bytes, for numbers so high that no node could continue after them, and for records that violate one of these conditions: seqs start at 1, an
+ * earlier seq is not after the record's own seq, the reach is known, and there is exactly one body.
  */
 export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord {
   const reader = new WireReader(bytes);
@@ -153,7 +153,7 @@ export function decodeRecord(bytes: Uint8Array, bounds: EntryBounds): WireRecord
 const NOTHING = new Uint8Array();
 const NO_UNKNOWN: UnknownFields = { record: NOTHING, tombstone: NOTHING };
 
-/** Joins bytes. Returns a copy, because the argument is a view of a frame. */
+/** Joins bytes. Returns a copy of the bytes, because the argument is a view of a frame. */
 function joined(before: Uint8Array = NOTHING, more: Uint8Array): Uint8Array {
   const both = new Uint8Array(before.length + more.length);
   both.set(before);
@@ -182,14 +182,14 @@ function readTombstone(reader: WireReader, bounds: EntryBounds): { readonly body
   throw malformed(`unknown tombstone cause ${cause}`);
 }
 
-/** Reads a key that has a kind and a cluster. Throws `invalid_argument` for a key that no record can have. */
+/** Reads a key, which must have a kind and a cluster. Throws `invalid_argument` for a key that is not valid in any record. */
 export function readStampedKey(reader: WireReader, bounds: EntryBounds): EntryKey {
   const key = readEntryKey(reader);
   const problems = new FieldProblems(bounds);
   checkEntryKey(key, problems);
   problems.throwIfAny("key.");
   if (findKind(key.kind) === undefined || key.clusterId === "") throw malformed("the key has no kind or no cluster");
-  return key as EntryKey; // The kind is known.
+  return key as EntryKey; // `findKind` knows the kind.
 }
 
 function malformed(what: string): WaymarkError {

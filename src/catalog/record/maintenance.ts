@@ -12,27 +12,27 @@ import {
   writeVarint,
 } from "../../lib/protowire.ts";
 
-/** Maximum length of an override's reason, in bytes of UTF-8. */
+/** Maximum length of an override's reason, in UTF-8 bytes. */
 const MAX_REASON_BYTES = 256;
 /** Maximum length of the principal that set an override, in UTF-16 units. */
 const MAX_GIVER_LENGTH = 512;
 
-/** One maintenance override of a key: maintenance is switched on or off. */
+/** One maintenance override of a key, which switches maintenance on or off. */
 export interface MaintenanceOverride {
-  /** Stamp of the hybrid logical clock. */
+  /** Hybrid logical clock stamp of the override. */
   readonly hlc: number;
   readonly isOn: boolean;
   readonly reason: string;
-  /** Time at which the override ends automatically, in ms of wall clock since 1970. 0 means that it lasts until it is switched off. */
+  /** Time at which the override ends automatically, in ms since 1970. 0 means that it lasts until it is switched off. */
   readonly untilMs: number;
-  /** The principal that set the override. Empty for anonymous. An end that results from a registration keeps this value. */
+  /** The principal that set the override. Empty for anonymous. If a registration ends the override, this value is kept. */
   readonly giver: string;
 }
 
 /**
  * The maintenance overrides in the records of a key. Among the overrides by operators, the one with the highest stamp applies; among the
- * overrides by owners, the newest one applies. Neither replaces the other, because an owner must not end maintenance that an operator has
- * set, not even by a concurrent override.
+ * overrides by owners, the newest one applies. Neither group replaces the other, because an owner must not end maintenance that an operator has set,
+ * not even by a concurrent override.
  */
 export interface MaintenanceOverrides {
   /** Applies to the entries of all principals. */
@@ -58,8 +58,8 @@ export function lastingOverride(
 }
 
 /**
- * Returns the overrides that remain after this principal has registered the key: an override of another owner has ended. The end is
- * stamped one step above the override, not by the clock, so that all nodes compute the same end, and so that it ends nothing newer.
+ * Returns the overrides that remain after this principal has registered the key. The registration ends an override by another owner. The end is
+ * stamped one step above the override, not by the clock, so that all nodes compute the same end, and no newer override is ended.
  */
 export function overridesFor(principal: string, orders: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
   const owners = orders?.owners;
@@ -68,7 +68,7 @@ export function overridesFor(principal: string, orders: MaintenanceOverrides | u
   return { ...orders, owners: end };
 }
 
-/** Returns the overrides in this entry's record, given the known ones. An override of another owner has ended if the entry is newer. */
+/** Returns the overrides to store in this entry's record, given the known overrides. An override by another owner has ended if the entry is newer. */
 export function overridesOf(
   { principal, hlc }: { readonly principal: string; readonly hlc: number },
   orders: MaintenanceOverrides | undefined,
@@ -81,14 +81,14 @@ export function hasNewerOverride(a: MaintenanceOverrides | undefined, b: Mainten
   return a !== b && (isNewer(a?.operators, b?.operators) || isNewer(a?.owners, b?.owners));
 }
 
-/** Returns the newest overrides of both. Returns `a` itself if `b` adds nothing. */
+/** Merges the overrides of both, keeping the newest ones. If `b` adds nothing, returns `a` itself. */
 export function newerOverrides(a: MaintenanceOverrides | undefined, b: MaintenanceOverrides | undefined): MaintenanceOverrides | undefined {
   if (!hasNewerOverride(b, a)) return a;
   if (!hasNewerOverride(a, b)) return b;
   return { operators: newerOrder(a.operators, b.operators), owners: newerOrder(a.owners, b.owners) };
 }
 
-/** Whether `a` replaces `b`. If two nodes assign the same stamp, all nodes choose the same override, an end before a start. */
+/** Whether `a` replaces `b`. If two nodes assign the same stamp, all nodes choose the same override, with an end preferred to a start. */
 function isNewer(a: MaintenanceOverride | undefined, b: MaintenanceOverride | undefined): a is MaintenanceOverride {
   if (a === undefined || b === undefined) return a !== undefined;
   return a.hlc === b.hlc ? wordsOf(a) > wordsOf(b) : a.hlc > b.hlc;
@@ -98,12 +98,12 @@ function newerOrder(a: MaintenanceOverride | undefined, b: MaintenanceOverride |
   return isNewer(b, a) ? b : a;
 }
 
-/** Text for comparing overrides. Two overrides with the same text are equal. */
+/** Returns a string for comparing overrides. Two overrides with the same string are equal. */
 function wordsOf({ isOn, untilMs, reason, giver }: MaintenanceOverride): string {
   return `${isOn ? 0 : 1} ${String(untilMs).padStart(16, "0")} ${giver.length} ${giver}${reason}`;
 }
 
-/** Returns the upper bound of the encoded size of the overrides with their tags. */
+/** Returns an upper bound for the encoded size of the overrides, including their tags. */
 export function overridesRoom(orders: MaintenanceOverrides | undefined): number {
   return orders === undefined ? 0 : roomOrder(orders.operators) + roomOrder(orders.owners);
 }
@@ -112,7 +112,7 @@ function roomOrder(order: MaintenanceOverride | undefined): number {
   return order === undefined ? 0 : 45 + 3 * (order.reason.length + order.giver.length);
 }
 
-/** Writes the overrides as fields of a record. Returns the offset after them. */
+/** Writes the overrides as fields of an encoded record. Returns the offset at which they end. */
 export function writeOverrides(out: Uint8Array, start: number, { operators, owners }: MaintenanceOverrides): number {
   const at = operators === undefined ? start : writeOrder(out, start, RECORD_TAG.order, operators);
   return owners === undefined ? at : writeOrder(out, at, RECORD_TAG.ownerOrder, owners);
@@ -127,7 +127,7 @@ function writeOrder(out: Uint8Array, start: number, tag: number, { hlc, isOn, re
   return closeLength(out, inner, writeTextField(out, at, MAINTENANCE_ORDER_TAG.giver, giver));
 }
 
-/** Reads an override after its tag. Throws `invalid_argument` for an override that no node can have set. */
+/** Reads an override whose tag has already been read. Throws `invalid_argument` for an override that cannot have been set by any node. */
 export function readOverride(reader: WireReader): MaintenanceOverride {
   let [hlc, on, untilMs, reason, giver] = [0, 0, 0, "", ""];
   const outer = reader.enter();

@@ -1,7 +1,7 @@
 /**
- * The newest statement of one origin about one key: a live entry or a tombstone. It is plain mutable state of the replica, and all other
- * code only reads it. The bytes of entries are in the slab, and filterable values in shared `SharedTraits`, so that a record costs only
- * one small object.
+ * The newest statement by one origin about one key: a live entry or a tombstone. A record is plain mutable state of the replica; all other code only
+ * reads it. The bytes of entries are in the slab, and the values that filters use are in shared `SharedTraits`, so that a record costs only one small
+ * object.
  */
 import { KIND as KIND_NUMBERS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import type { Scope } from "../entry/scope.ts";
@@ -10,11 +10,11 @@ import type { MaintenanceOverrides } from "./maintenance.ts";
 /** `namespace \0 name \0 kind digit \0 instance \0 cluster`: code-unit order is the catalog's key order. */
 export type KeyText = string & { readonly __brand: "KeyText" };
 
-/** The kinds with their numbers on the wire. */
+/** The kinds and their numbers on the wire. */
 export const KIND = KIND_NUMBERS;
 export type Kind = (typeof KIND)[keyof typeof KIND];
 
-/** The health values with their numbers on the wire. ORPHANED is never stored: it is the view of a record whose node is unreachable. */
+/** The health values and their numbers on the wire. ORPHANED is never stored: it is the view of a record whose node is unreachable. */
 export const HEALTH = { UNSET: 0, HEALTHY: 1, DEGRADED: 2, CRITICAL: 3, MAINTENANCE: 4, ORPHANED: 5 } as const;
 export type Health = (typeof HEALTH)[keyof typeof HEALTH];
 
@@ -26,40 +26,40 @@ export interface EntryKey {
   readonly clusterId: string;
 }
 
-/** Values that many entries share. They are interned by content. */
+/** Values that many entries share. Equal values are stored only once. */
 export interface SharedTraits {
   readonly tags: readonly string[];
   readonly capabilities: readonly string[];
   readonly resources: readonly string[];
-  /** Transports and named ports of its targets, from `portWords`; `NO_PORTS` itself if it has no targets. */
+  /** The transports and named ports of the entry's targets, from `portWords`; `NO_PORTS` itself if it has no targets. */
   readonly ports: readonly string[];
   readonly clusterId: string;
   readonly region: string;
   readonly zone: string;
   readonly nodeId: string;
   readonly tenantId: string;
-  /** For an entry with aliases: whether its principal had the role mesh.admin. */
+  /** For an entry with aliases: whether its principal had the role mesh.admin when it was registered. */
   readonly registeredByAdmin: boolean;
-  /** The version of a FUNCTION. Empty without a version and for other kinds. */
+  /** The version of a FUNCTION entry. Empty for a FUNCTION without a version and for other kinds. */
   readonly version: string;
 }
 
-/** The kinds of record. `expired` ends records of its own node; `unregistered` hides older records of any origin. */
+/** The kinds of record, by body. `expired` ends records of its own node; `unregistered` hides older records of any origin. */
 export const BODY = { ENTRY: 0, EXPIRED: 1, UNREGISTERED: 2 } as const;
 export type BodyKind = (typeof BODY)[keyof typeof BODY];
 
 /** The state of an origin on this node (semantics.md, Orphans). */
 export type OriginStatus = "live" | "orphaned" | "hidden";
 
-/** A node in one generation. `id` is `<node_id>/<generation>`. */
+/** One generation of a node. `id` is `<node_id>/<generation>`. */
 export interface OriginRef {
   readonly id: string;
   readonly nodeId: string;
   readonly generation: number;
   readonly life: OriginStatus;
-  /** The cluster of its node. Empty or absent while unknown. */
+  /** The cluster of the origin's node. Empty or absent while the cluster is unknown. */
   readonly clusterId?: string;
-  /** The origin's records up to this seq remain hidden (`lost-marks.ts`). Absent or 0 means none. */
+  /** The origin's records up to this seq remain hidden (`lost-marks.ts`). Absent or 0 if no records are hidden. */
   readonly markedSeq?: number;
 }
 
@@ -69,7 +69,7 @@ export interface CatalogRecord {
   readonly name: string;
   readonly kind: Kind;
   readonly origin: OriginRef;
-  /** The origin's number for this change: 1, 2, 3, …, each used once. */
+  /** The number that the origin assigned to this change: 1, 2, 3, …, each used once. */
   readonly seq: number;
   /** Hybrid logical clock stamp: wall ms × 2048 + counter. */
   readonly hlc: number;
@@ -81,25 +81,25 @@ export interface CatalogRecord {
   readonly revision: number;
   readonly body: BodyKind;
   readonly scope: Scope;
-  /** The widest scope of the key since its last collected tombstone. */
+  /** The widest scope that the key has had since its last tombstone was collected. */
   readonly reach: Scope;
   /** The registered health. `viewHealth` returns the health that readers see. */
   readonly health: Health;
   readonly traits: SharedTraits;
-  /** The principal that registered it. Empty for anonymous. */
+  /** The principal that registered the entry. Empty for anonymous. */
   readonly principal: string;
   /**
    * Stamp of the `unregistered` tombstone of this origin that this record replaced. In a tombstone, the stamp of the newest such
-   * tombstone that its origin knew. Undefined if there is none.
+   * tombstone that its origin knew. Undefined if there is no such tombstone.
    */
   readonly unregisteredHlc?: number | undefined;
-  /** The newest maintenance overrides of the key that its origin knew. */
+  /** The newest maintenance overrides of the key that this record's origin knew. */
   readonly orders?: MaintenanceOverrides | undefined;
-  /** Address of the entry's bytes in the slab. Meaningless for a tombstone. */
+  /** Address at which the slab stores the entry's bytes. Meaningless for a tombstone. */
   readonly at: number;
   /** Encoded size in bytes; 0 for a tombstone. */
   readonly sizeBytes: number;
-  /** Size of the content at the start of the bytes. Load and times follow, and are not content. */
+  /** Size of the content at the start of the bytes. Load and times follow the content. */
   readonly contentBytes: number;
 }
 
@@ -111,27 +111,27 @@ export function viewHealth({ health, origin }: Pick<CatalogRecord, "health"> & {
   return shownWhile(origin.life, health);
 }
 
-/** Like `viewHealth`, for an entry whose health is not in a record. */
+/** Like `viewHealth`, but for an entry whose health is not stored in a record. */
 export function shownWhile(life: OriginStatus, health: Health): Health {
   return life === "live" || health === HEALTH.MAINTENANCE ? health : HEALTH.ORPHANED;
 }
 
-/** Separates the parts of a key text. No part contains it. */
+/** Separates the parts of a key; no part contains it. */
 const SEPARATOR = "\0";
 
 export function keyText(key: EntryKey): KeyText {
-  // The only cast to KeyText: the parts were parsed in names.ts and cannot contain the separator. `join` makes one flat string of 48
-  // bytes. A template would keep a tree of string pieces in memory, 217 more bytes per key (measured at 500k keys).
+  // This is the only cast to KeyText: the parts were parsed in names.ts and cannot contain the separator. `join` makes one flat string of 48 bytes. A
+  // template literal would keep a tree of string pieces in memory, which costs 217 more bytes per key (measured at 500k keys).
   return [key.namespace, key.name, key.kind, key.instanceId, key.clusterId].join(SEPARATOR) as KeyText;
 }
 
-/** Returns the parts of a key text. The reverse of `keyText`. */
+/** Splits a key text into its parts. This is the reverse of `keyText`. */
 export function keyParts(key: KeyText): EntryKey {
   const [namespace, name, kind, instanceId, clusterId] = key.split(SEPARATOR);
   return {
     namespace: namespace ?? "",
     name: name ?? "",
-    kind: Number(kind) as Kind, // A KeyText is only built from a parsed kind.
+    kind: Number(kind) as Kind, // A KeyText is always built from a parsed kind.
     instanceId: instanceId ?? "",
     clusterId: clusterId ?? "",
   };
@@ -158,7 +158,7 @@ export function clusterOfKey(key: KeyText): string {
 }
 
 /**
- * Returns the name of a key as text: `namespace \0 name \0 kind`, the prefix of each of its keys. HOT: runs for each change on a
+ * Returns the name part of a key: `namespace \0 name \0 kind`, which is a prefix of every key with this name. HOT: runs for each change on a
  * resolver.
  */
 export function nameOfKey(key: KeyText): string {
@@ -166,14 +166,14 @@ export function nameOfKey(key: KeyText): string {
 }
 
 /**
- * Whether the cluster in a key is this cluster. HOT: runs at least once for each record that is put, removed or received (`versions`,
- * keys that come and go).
+ * Whether the cluster in a key is this cluster. HOT: runs at least once for each record that is put, removed or received (benchmark `versions`, keys
+ * that come and go).
  */
 export function isKeyOf(clusterId: string, key: KeyText): boolean {
   return key.endsWith(clusterId) && key[key.length - clusterId.length - 1] === SEPARATOR;
 }
 
-/** Returns `<node_id>/<generation>/<seq>`, which is the same on every node. */
+/** Returns the delta id `<node_id>/<generation>/<seq>`, which is the same on every node. */
 export function deltaId(record: Pick<CatalogRecord, "origin" | "seq">): string {
   return `${record.origin.id}/${record.seq}`;
 }

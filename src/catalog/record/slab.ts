@@ -1,6 +1,6 @@
 /**
- * Stores byte strings in a few large buffers. An entry of 150 bytes needs 459 bytes in its own Buffer, and 160 bytes here. The sizes of
- * blocks are multiples of 16 bytes. Free blocks are chained through their own bytes, so an empty slab uses no heap, however full it was.
+ * Stores byte strings in a few large buffers. An entry of 150 bytes needs 459 bytes in its own Buffer, but only 160 bytes in a slab. Block sizes are
+ * multiples of 16 bytes. Free blocks are chained through their own bytes, so an empty slab uses no heap, however full it was before.
  */
 import { assert } from "../../lib/errors.ts";
 
@@ -10,12 +10,12 @@ const UNITS_PER_CHUNK = CHUNK_BYTES / UNIT_BYTES;
 const WORDS_PER_UNIT = UNIT_BYTES / 4;
 /** Maximum number of chunks, 32 GiB in total. Addresses remain below 2^31, so that V8 treats them as small integers. */
 const MAX_CHUNKS = 32_768;
-/** Sufficient for an entry of 16 KiB with load and times. */
+/** Large enough for an entry of 16 KiB with load and times. */
 const DEFAULT_MAX_BYTES = 65_536;
 /** Below this size a loop is faster than `set`, which costs 45 ns for any size; measured on Node 24. */
 const LOOP_BYTES = 32;
 const NONE = -1;
-/** Words of a free block: the next free block of its size, the previous one, and its size in units. */
+/** The words of a free block: the next free block of its size, the previous one, and its size in units. */
 const NEXT = 0;
 const PREVIOUS = 1;
 const UNITS = 2;
@@ -29,7 +29,7 @@ interface SlabChunk {
 
 export interface SlabStats {
   readonly chunks: number;
-  /** Bytes of the blocks in use, including rounding. */
+  /** Total size of the blocks in use, including rounding. */
   readonly usedBytes: number;
   readonly freeBytes: number;
 }
@@ -37,9 +37,9 @@ export interface SlabStats {
 export class Slab {
   readonly #maxUnits: number;
   readonly #chunks: SlabChunk[] = [];
-  /** Empty chunks that can be divided again. */
+  /** Empty chunks that can be divided into blocks again. */
   readonly #empty: number[] = [];
-  /** First free block of each size in units. */
+  /** The first free block of each size, by size in units. */
   readonly #heads: Int32Array;
   /** The chunk that is being divided, and the next unit in it. */
   #current = NONE;
@@ -53,7 +53,7 @@ export class Slab {
     this.#heads = new Int32Array(this.#maxUnits + 1).fill(NONE);
   }
 
-  /** Stores a copy of 1 byte or more. Returns its address, a small integer that is valid until `free`. */
+  /** Stores a copy of at least 1 byte. Returns its address, a small integer that is valid until `free`. */
   put(bytes: Uint8Array): number {
     const size = bytes.length;
     const units = unitsOf(size);
@@ -68,7 +68,7 @@ export class Slab {
     return at;
   }
 
-  /** Frees a byte string. `at` is the address that `put` returned, and `sizeBytes` the size of the stored bytes. */
+  /** Frees a byte string. `at` is the address that `put` returned, and `sizeBytes` is the size of the stored bytes. */
   free(at: number, sizeBytes: number): void {
     const units = unitsOf(sizeBytes);
     const chunk = this.#chunk(at);
@@ -112,8 +112,8 @@ export class Slab {
   }
 
   /**
-   * Allocates a block of this many units: a free block of this size, otherwise undivided space, the front of a larger free block, or a
-   * new chunk.
+   * Allocates a block of this many units. It uses the first of these that is available: a free block of this size, undivided space, the front of a
+   * larger free block, or a new chunk.
    */
   #take(units: number): number {
     const head = this.#heads[units] ?? NONE;
@@ -136,7 +136,7 @@ export class Slab {
     return NONE;
   }
 
-  /** Uses the front of a free block. The rest becomes a smaller free block. */
+  /** Uses the front of a free block. The remaining units become a smaller free block. */
   #takeFree(at: number, units: number): number {
     const size = this.#chunk(at).words[wordOf(at) + UNITS] ?? 0;
     this.#unlink(at, size);
@@ -157,7 +157,7 @@ export class Slab {
     this.#cut = 0;
   }
 
-  /** Makes the rest of the divided chunk a free block, or the whole chunk free if it is empty. */
+  /** Turns the undivided rest of the current chunk into a free block, or marks the whole chunk as free if it is empty. */
   #retire(index: number): void {
     const base = index * UNITS_PER_CHUNK;
     if (this.#cut < UNITS_PER_CHUNK) this.#link(base + this.#cut, UNITS_PER_CHUNK - this.#cut);
@@ -182,7 +182,7 @@ export class Slab {
     const word = wordOf(at);
     words[word + UNITS] = units;
     words[word + PREVIOUS] = NONE;
-    // Only the end of a chunk can be larger than any request. It is listed under the largest size and used piece by piece.
+    // Only a block at the end of a chunk can be larger than any request. Such a block is listed under the largest size and used piece by piece.
     const listed = Math.min(units, this.#maxUnits);
     const next = this.#heads[listed] ?? NONE;
     words[word + NEXT] = next;

@@ -21,7 +21,7 @@ import {
 } from "./record.ts";
 import type { Slab } from "./slab.ts";
 
-/** An origin from the point of view of this node. */
+/** An origin as this node knows it. */
 export interface Origin extends OriginRef {
   /** The id of this node's own origin changes with its generation (`startNewGeneration`). All other ids are constant. */
   id: string;
@@ -31,12 +31,12 @@ export interface Origin extends OriginRef {
   region: string;
   life: OriginStatus;
   markedSeq: number;
-  /** All of the origin's newest records up to this seq are stored here. This is its entry in the version vector. */
+  /** This node has stored all of the origin's newest records up to this seq. This seq is the origin's entry in the version vector. */
   through: number;
   /** Present while the stored records differ from those that the origin had at `through`; see `settledOf`. */
   unsettled?: IncompleteRange | undefined;
   /**
-   * Present while this node has refused some of the origin's records. The origin is *partial* until it has arrived whole (semantics.md,
+   * Present while this node has refused some of the origin's records. The origin is *partial* until all of its records have arrived (semantics.md,
    * Replication).
    */
   lacks?: Lacking | undefined;
@@ -44,22 +44,28 @@ export interface Origin extends OriginRef {
   isTakenOver?: boolean;
   /** Whether the origin's node reported its cluster on a direct link. If so, no node of another cluster can replace the origin. */
   isAtHome?: true;
-  /** Whether this node has more changes of the origin than the origin's node ever wrote, so that its tombstones ended nothing. */
+  /**
+   * Whether this node has more changes from the origin than the origin's node ever wrote. If so, the origin's tombstones are treated as having ended
+   * no records.
+   */
   isDisproved?: true;
   /** Present while records that a whole transfer did not list are being withdrawn. */
   closing?: ClosingTransfer | undefined;
   /** Tombstones at or below this seq may be missing here. */
   floor: number;
-  /** Its records by seq. */
+  /** The origin's records, by seq. */
   readonly log: ChangeLog<StoredRecord>;
 }
 
 /**
- * A whole transfer whose last frame has arrived. The transfer remains in progress, and the version vector does not advance, until all
+ * The state of a whole transfer whose last frame has arrived. The transfer remains in progress, and the version vector does not advance, until all
  * records that it did not list have been withdrawn.
  */
 export interface ClosingTransfer {
-  /** Everything up to this seq has arrived, with this transfer or after it. The version vector advances to this seq at the end. */
+  /**
+   * Everything up to this seq has arrived, either with this transfer or after it. When the transfer is complete, the version vector advances to this
+   * seq.
+   */
   reached: number;
   /** The highest seq that the senders of the transfer knew. */
   knownSeq: number;
@@ -70,15 +76,15 @@ export interface ClosingTransfer {
 /** Records of an origin that were refused since the origin was last complete. */
 export interface Lacking {
   readonly count: number;
-  /** The reason for which the first of these records was refused. */
+  /** The reason why the first of these records was refused. */
   readonly why: string;
-  /** Whether the records were refused before this node's restart. Their details are not stored. */
+  /** Whether the records were refused before this node's restart. The details of such records are not stored. */
   readonly isFromBefore?: boolean;
 }
 
 /**
- * The range of seqs in which records may be missing or old. Frames contain only the newest records, so a frame that was cut at `through`
- * lacks the keys that had changed again by then. Some of the keys touched after `from` may be missing or old here until everything up to
+ * The range of seqs in which records may be missing or outdated. Frames contain only the newest records, so a frame that was cut at `through` lacks
+ * the keys that had changed again by then. Some of the keys touched after `from` may be missing or outdated on this node until everything up to
  * `until` has arrived.
  */
 export interface IncompleteRange {
@@ -87,17 +93,16 @@ export interface IncompleteRange {
 }
 
 /**
- * Returns the seq up to which the origin's records are stored as they were on the origin: two nodes that are settled at one seq have the
- * same records. For a partial origin the missing records are unknown, so this is 0: a reader that moves to another node gets all records
- * again.
+ * Returns the seq up to which the origin's records are stored as they were on the origin: two nodes that are settled at the same seq have the same
+ * records. For a partial origin the missing records are unknown, so this is 0: a reader that moves to another node gets all records again.
  */
 export function settledOf(origin: Origin): number {
   return origin.lacks === undefined ? tiedTo(origin) : 0;
 }
 
 /**
- * Returns the seq up to which no record of the origin is missing, except keys that frames omitted, which are still expected. For a dead
- * origin they may never arrive.
+ * Returns the seq up to which no record of the origin is missing, except keys that frames omitted and that are still expected. If the origin is dead,
+ * these keys may never arrive.
  */
 export function heldThrough(origin: Origin): number {
   return origin.life === "live" ? tiedTo(origin) : origin.through;
@@ -109,8 +114,8 @@ function tiedTo({ unsettled, through }: Origin): number {
 }
 
 /**
- * Whether the stored records are considered complete at the origin's seq. Keys that were omitted from a dead origin's frames may never
- * arrive, so the replicas must agree on the existing records.
+ * Whether the stored records are considered complete at the origin's seq. Keys that were omitted from a dead origin's frames may never arrive, so the
+ * replicas need only agree on the records that exist.
  */
 export function isFirm(origin: Origin): boolean {
   if (origin.lacks !== undefined || origin.closing !== undefined) return false;
@@ -118,8 +123,8 @@ export function isFirm(origin: Origin): boolean {
 }
 
 /**
- * Returns the seq up to which everything of the origin has been received, so records up to it are not new. It is the origin's entry in
- * the version vector, or the next value of that entry.
+ * Returns the seq up to which everything from the origin has been received. Records up to this seq are not new. This seq is the origin's entry in the
+ * version vector, or the next value of that entry.
  */
 export function takenThrough({ closing, through }: Origin): number {
   return closing?.reached ?? through;
@@ -134,20 +139,20 @@ export function moveThrough(origin: Origin, through: number, knownSeq: number): 
   origin.unsettled = until > through ? { from, until } : undefined;
 }
 
-/** Records a further reception while a whole transfer is being closed. */
+/** Notes that more changes were received while a whole transfer is being closed. */
 export function followClosing(origin: Origin, closing: ClosingTransfer, through: number, knownSeq: number): void {
   closing.reached = Math.max(closing.reached, through);
   closing.knownSeq = Math.max(closing.knownSeq, knownSeq);
   holdAbove(origin, Math.max(closing.reached, closing.knownSeq));
 }
 
-/** Records that changes above the version vector were received, while the other records of their transfer are still expected. */
+/** Notes that changes above the version vector were received while the other records of their transfer are still expected. */
 export function holdAbove(origin: Origin, knownSeq: number): void {
   const until = Math.max(origin.unsettled?.until ?? 0, knownSeq);
   if (until > origin.through) origin.unsettled = { from: tiedTo(origin), until };
 }
 
-/** The content of a staged or received record. The other fields of a stored record are this node's bookkeeping. */
+/** The content of a staged or received record. The other fields of a stored record are this node's own bookkeeping. */
 export interface StoredRecordFields extends Omit<CatalogRecord, "origin" | "revision"> {
   readonly origin: Origin;
   /** If absent, the value must be read from the entry's bytes. */
@@ -156,7 +161,9 @@ export interface StoredRecordFields extends Omit<CatalogRecord, "origin" | "revi
   readonly hasChecks?: boolean | undefined;
 }
 
-/** Returns the fields of an entry that was read from its record, from the journal or another node. Stores its bytes in the slab. */
+/**
+ * Returns the fields of an entry that was read from a record, which came from the journal or from another node. Stores the entry's bytes in the slab.
+ */
 export function entryFields(
   record: RecordHead & { readonly entry: Uint8Array },
   stamped: StoredEntry,
@@ -174,7 +181,7 @@ export function entryFields(
   };
 }
 
-/** Fields of newer versions, by stored record. Few records have such fields, so the other records need no space for them. */
+/** Unknown fields from newer versions, by stored record. Few records have such fields, so the other records need no space for them. */
 const unknownFields = new WeakMap<StoredRecord, UnknownFields>();
 
 export function unknownOf(stored: StoredRecord): UnknownFields | undefined {
@@ -188,7 +195,7 @@ export function keepUnknown(stored: StoredRecord, unknown: UnknownFields): void 
 /** Maintenance overrides by stored record. Few records have overrides, so the other records need no space for them. */
 const ordersOf = new WeakMap<StoredRecord, MaintenanceOverrides>();
 
-/** Bits of the packed small fields. Packing saves 40 B per record, which is 40 MB for 1M entries. */
+/** Positions of the small fields, which are packed into one number. Packing saves 40 B per record, which is 40 MB for 1M entries. */
 const KIND_SHIFT = 0;
 const BODY_SHIFT = 4;
 const SCOPE_SHIFT = 6;
@@ -199,7 +206,7 @@ const NO_ALIASES = 1 << 18;
 const NO_CHECKS = 1 << 19;
 const HAS_ORDERS = 1 << 20;
 const FINDING_SHIFT = 21;
-/** The highest value of `finding`. */
+/** The highest value that `finding` can have. */
 const FINDING_BITS = 31;
 /** Kinds have the numbers 1 to 9. */
 const KIND_BITS = 15;
@@ -209,7 +216,7 @@ const SIZE_MASK = (1 << SIZE_BITS) - 1;
 /** Stamps are below 2^53, so that both of their parts are small integers. */
 const HLC_LOW = 2 ** 26;
 
-// The casts below reverse `pack`, which packed values of exactly these types.
+// The casts below are the reverse of `pack`, whose inputs have exactly these types.
 /* oxlint-disable typescript/no-unsafe-type-assertion */
 
 export class StoredRecord implements CatalogRecord {
@@ -219,8 +226,8 @@ export class StoredRecord implements CatalogRecord {
   readonly origin: Origin;
   seq: number;
   /**
-   * The stamp in two small integers. A single number of its size would need a box of 16 B, which is one more object for each garbage
-   * collection.
+   * The stamp in two small integers. A single number of this size would need a box of 16 B, and each box is one more object for the garbage
+   * collector.
    */
   #hlcHigh: number;
   #hlcLow: number;
@@ -233,14 +240,14 @@ export class StoredRecord implements CatalogRecord {
   at: number;
   /** This node's revision of the last touch. 0 while staged, -1 once dropped. */
   revision = 0;
-  /** Revision at which the key appeared in this stored record. A cursor before it has not seen the key (CREATE). */
+  /** Revision at which the key appeared in this stored record. A reader with an earlier cursor has not seen the key (CREATE). */
   bornRevision = 0;
   /**
-   * Revision of the last change of a field that filters use. For a hidden record, the revision at which it was hidden, or 0 if it was
+   * Revision of the last change of a field that filters use. For a hidden record, the revision at which the record became hidden, or 0 if it was
    * never visible.
    */
   filterRevision = 0;
-  /** All stored records of this key in view order. The records share the list. Undefined while there is only one record. */
+  /** All stored records of this key in view order. All of these records share the list. Undefined while there is only one record. */
   peers: StoredRecord[] | undefined = undefined;
   #bits: number;
   #sizes: number;
@@ -252,7 +259,7 @@ export class StoredRecord implements CatalogRecord {
     this.origin = fields.origin;
     this.seq = fields.seq;
     this.#hlcHigh = Math.floor(fields.hlc / HLC_LOW);
-    // Without `| 0`, some compiled code stores the remainder in a box: 16 B in one of eight records (test/fakes/summaries-memory-child.ts).
+    // Without `| 0`, some compiled code stores the remainder in a box of 16 B in one of eight records (test/fakes/summaries-memory-child.ts).
     this.#hlcLow = (fields.hlc % HLC_LOW) | 0;
     this.firstSeq = fields.firstSeq;
     this.filterSeq = fields.filterSeq;
@@ -283,15 +290,15 @@ export class StoredRecord implements CatalogRecord {
   get health(): Health {
     return ((this.#bits >> HEALTH_SHIFT) & THREE_BITS) as Health;
   }
-  /** For a visible record: its health at the last touch of its key. */
+  /** If the record is visible: its health when its key was last touched. */
   get shownHealth(): Health {
     return ((this.#bits >> SHOWN_SHIFT) & THREE_BITS) as Health;
   }
-  /** False if its entry has no aliases, so that its bytes need not be read. */
+  /** False if the record's entry has no aliases, so that its bytes need not be read. */
   get mayHaveAliases(): boolean {
     return (this.#bits & NO_ALIASES) === 0;
   }
-  /** False if its entry has no checks, so that its bytes need not be read. */
+  /** False if the record's entry has no checks, so that its bytes need not be read. */
   get mayHaveChecks(): boolean {
     return (this.#bits & NO_CHECKS) === 0;
   }
@@ -318,14 +325,14 @@ export class StoredRecord implements CatalogRecord {
   }
 
   /**
-   * Changes an entry into an `expired` tombstone with the same seq. The size of its content is kept, because the lookup still counts it.
+   * Changes an entry into an `expired` tombstone with the same seq. The size of its content is kept, because the index still counts it.
    */
   expire(): void {
     this.#bits = (this.#bits & ~(3 << BODY_SHIFT)) | (BODY.EXPIRED << BODY_SHIFT);
     this.#sizes &= SIZE_MASK;
   }
 
-  /** Copies the content of a newer record of the same key and origin. The bookkeeping is kept. */
+  /** Copies the content of a newer record of the same key and origin. The bookkeeping fields are kept. */
   become(next: StoredRecord): void {
     this.seq = next.seq;
     this.#hlcHigh = next.#hlcHigh;
@@ -359,7 +366,7 @@ function pack(fields: StoredRecordFields): number {
   );
 }
 
-/** Returns the record of the given origin for the key of `any`. */
+/** Returns the given origin's record for the key that `any` has. */
 export function recordOf(any: StoredRecord | undefined, origin: Origin): StoredRecord | undefined {
   if (any?.peers === undefined) return any?.origin === origin ? any : undefined;
   return any.peers.find((stored) => stored.origin === origin);
@@ -388,7 +395,7 @@ export function leave(stored: StoredRecord): StoredRecord | undefined {
   return peers[0];
 }
 
-/** Returns the revision of the last touch of the key of `any`. */
+/** Returns the revision at which the key of `any` was last touched. */
 export function lastTouchOf(any: StoredRecord | undefined): number {
   if (any?.peers === undefined) return any?.revision ?? 0;
   let last = 0;

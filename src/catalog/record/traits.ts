@@ -7,8 +7,8 @@ import type { CatalogRecord, SharedTraits } from "./record.ts";
 export type FilterTraits = Pick<CatalogRecord, "scope" | "health" | "traits">;
 
 /**
- * Whether all filterable fields are equal: scope, health, tags, capabilities, resources, cluster, region, version. If they differ, a
- * change advances a record's `filterSeq`. Shared traits are compared by identity.
+ * Whether all filterable fields are equal: scope, health, tags, capabilities, resources, cluster, region, version. If they differ, the change
+ * advances the record's `filterSeq`. Shared traits can be compared by identity.
  */
 export function sameFilter(a: FilterTraits, b: FilterTraits): boolean {
   if (a.scope !== b.scope || a.health !== b.health) return false;
@@ -38,9 +38,9 @@ const ROW_BITS = 8;
 const ROW_SLOTS = 1 << ROW_BITS;
 
 /**
- * Interns traits and short texts by content. Sharing only saves memory. Traits are in a table of fixed size, in which the newer of two
- * with the same hash is kept. Texts are in a map that is emptied when it is full. The unique tags of a hostile client therefore cost at
- * most this much memory.
+ * Interns traits and short strings by content. Sharing has no other effect than saving memory. Traits are in a table of fixed size, which keeps the
+ * newer of two traits with the same hash. Strings are in a map that is emptied when it is full. The unique tags of a hostile client can therefore use
+ * no more memory than this.
  */
 export class TraitsPool {
   readonly #maxSize: number;
@@ -48,23 +48,23 @@ export class TraitsPool {
   readonly #rows: ((SharedTraits | undefined)[] | undefined)[];
   readonly #texts = new Map<string, string>();
 
-  /** Stores at most `maxSize` traits, a power of two, and as many texts. */
+  /** Stores at most `maxSize` traits, a power of two, and the same number of strings. */
   constructor(maxSize = 65_536) {
     assert(maxSize > 0 && (maxSize & (maxSize - 1)) === 0, "the traits pool size is a power of two", { maxSize });
     this.#maxSize = maxSize;
     this.#rows = new Array<undefined>(Math.ceil(maxSize / ROW_SLOTS)).fill(undefined);
   }
 
-  /** Returns the number of stored traits and texts, at most twice the given size. Cost: one step per slot of the rows in use. */
+  /** Returns the number of stored traits and strings, at most twice the given size. Cost: one step per slot of the rows in use. */
   size(): number {
     let traits = 0;
     for (const row of this.#rows) for (const slot of row ?? []) if (slot !== undefined) traits++;
     return traits + this.#texts.size;
   }
 
-  /** Returns the shared copy of these traits, which is created if needed. The given lists are not kept. */
+  /** Returns the shared copy of these traits, which is created if needed. The lists that are passed in are not kept. */
   intern(fields: DirectTraits, version: string, ports: readonly string[]): SharedTraits {
-    // HOT: runs for each stamped entry; a text key for a Map costs 0.4 µs more than hashing and comparing the parts (bench/codec.ts).
+    // HOT: runs for each stamped entry; a string key for a Map would cost 0.4 µs more than hashing and comparing the parts (bench/codec.ts).
     const slot = hashOf(fields, version, ports) & (this.#maxSize - 1);
     const row = (this.#rows[slot >> ROW_BITS] ??= new Array<undefined>(Math.min(this.#maxSize, ROW_SLOTS)).fill(undefined));
     const known = row[slot & (ROW_SLOTS - 1)];
@@ -86,7 +86,7 @@ export class TraitsPool {
     return traits;
   }
 
-  /** Returns the shared copy of a text. Used for namespaces and names, which many keys repeat. */
+  /** Returns the shared copy of a string. Used for namespaces and names, which many keys repeat. */
   text(text: string): string {
     const known = this.#texts.get(text);
     if (known !== undefined) return known;
@@ -115,7 +115,7 @@ function sameTraits(a: SharedTraits, b: DirectTraits): boolean {
   );
 }
 
-/** Hashes traits. Of the ids only node, zone and tenant are hashed, because they differ if the other ids differ. */
+/** Hashes traits. Of the ids, only node, zone and tenant are hashed, because two entries whose other ids differ also differ in one of these. */
 function hashOf(fields: DirectTraits, version: string, ports: readonly string[]): number {
   let hash = hashText(hashText(0, fields.nodeId), fields.zone);
   hash = hashText(hash, fields.tenantId);
@@ -140,7 +140,7 @@ function hashText(start: number, text: string): number {
   return Math.imul(hash, 31);
 }
 
-/** The traits of a tombstone that was read from its record, which does not contain filterable fields. */
+/** The traits of a tombstone that was decoded from its record, which contains no filterable fields. */
 export const NO_TRAITS: SharedTraits = {
   tags: NOTHING,
   capabilities: NOTHING,

@@ -4,16 +4,16 @@
  * the number of changes, not the size of the catalog (docs/architecture.md, The idea).
  */
 
-/** Number of slots in a chunk. This also bounds the work of one append or retire. */
+/** Number of slots in a chunk. This number also limits the work of one append or retire. */
 const CHUNK_SLOTS = 2048;
 
 interface LogChunk<T> {
   /**
-   * Numbers in ascending order over the whole log, each minus `base`. A full chunk is packed, which saves 4 bytes for each record of each
+   * The numbers of the slots, each minus `base`. They ascend over the whole log. A full chunk is packed, which saves 4 bytes for each record of each
    * log.
    */
   orders: number[] | Uint32Array;
-  /** 0 while the chunk is not packed. */
+  /** 0 if the chunk is not packed. */
   base: number;
   records: T[];
   /** Number of slots that are not stale. */
@@ -31,7 +31,7 @@ export class ChangeLog<T> {
     this.#orderOf = orderOf;
   }
 
-  /** Number of records, without stale slots. */
+  /** Number of records, not including stale slots. */
   get size(): number {
     return this.#live;
   }
@@ -43,22 +43,22 @@ export class ChangeLog<T> {
     return slots;
   }
 
-  /** Number of additions so far. A caller that counts its own additions can detect others. */
+  /** Number of additions so far. A caller that counts its own additions can detect additions made by others. */
   get addedCount(): number {
     return this.#addedCount;
   }
 
-  /** Upper bound of all numbers. */
+  /** An upper bound for all numbers in the log. */
   get lastOrder(): number {
     const last = this.#chunks.at(-1);
     return last === undefined ? 0 : lastOf(last);
   }
 
-  /** Appends a record under a number above all earlier ones. The record's own number must already be `order`. */
+  /** Appends a record under a number that is higher than all earlier ones. The record's own number must already be equal to `order`. */
   append(order: number, record: T): void {
     let last = this.#chunks.at(-1);
     if (last !== undefined && last.orders.length >= CHUNK_SLOTS && last.live < last.orders.length / 2) {
-      // The chunk is full of stale slots, and it may never be shortened by a later `retire`.
+      // The chunk is full of stale slots, and a later `retire` may never shorten it.
       this.#compact(this.#chunks.length - 1);
       last = this.#chunks.at(-1);
     }
@@ -75,7 +75,7 @@ export class ChangeLog<T> {
   }
 
   /**
-   * Adds a record whose number may be between others, for example when a transfer repairs an old gap. O(chunk) if the number is not the
+   * Adds a record whose number may be between others, for example when a transfer repairs an old gap. Cost: O(chunk) if the number is not the
    * highest.
    */
   insert(order: number, record: T): void {
@@ -115,8 +115,8 @@ export class ChangeLog<T> {
   }
 
   /**
-   * Visits records with a number above `after`, ascending, until `visit` returns false. Cost: the number of passed slots, of which at
-   * most three quarters are stale.
+   * Visits records with a number above `after`, ascending, until `visit` returns false. Cost: the number of visited slots, of which at most three
+   * quarters are stale.
    */
   forEachSince(after: number, visit: (record: T, order: number) => boolean): void {
     const first = this.#chunkAfter(after);
@@ -133,7 +133,7 @@ export class ChangeLog<T> {
     }
   }
 
-  /** Returns a copy of all records in order. It is needed if a loop changes the log. */
+  /** Returns a copy of all records in order. Use it if a loop changes the log. */
   list(): readonly T[] {
     const records: T[] = [];
     this.forEachSince(Number.NEGATIVE_INFINITY, (record) => {
@@ -200,7 +200,7 @@ export class ChangeLog<T> {
 
 /** Returns the highest number of a chunk; -1 for a chunk without slots. */
 function lastOf({ orders, base }: LogChunk<unknown>): number {
-  // HOT: runs about ten times per change. With `at`, and a callback in `pack`, a change of a log of 500,000 took twice as long.
+  // HOT: runs about ten times per change. With `at`, and a callback in `pack`, a change in a log of 500,000 records took twice as long.
   return orders.length === 0 ? -1 : base + (orders[orders.length - 1] ?? 0);
 }
 

@@ -1,6 +1,6 @@
 /**
- * Replication between replicas: builds the frames of an origin for a peer, and applies received frames (semantics.md, Replication). It
- * only converts records to and from bytes. The fabric owns the links and schedules the frames.
+ * Replication between replicas: builds the frames of an origin for a peer, and applies received frames (semantics.md, Replication). This module only
+ * converts records to and from bytes. The fabric owns the links and schedules the frames.
  */
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
@@ -31,10 +31,10 @@ import { WholeTransfer } from "./whole-transfer.ts";
 export interface OriginFrame {
   readonly nodeId: string;
   readonly generation: number;
-  /** The frame applies only to a replica that knows at least this seq. */
+  /** The frame can only be applied by a replica that has everything up to this seq. */
   readonly after: number;
   readonly through: number;
-  /** Encoded `waymark.fabric.v1.Record`, ascending by seq. */
+  /** Encoded `waymark.fabric.v1.Record` messages, in ascending order of seq. */
   readonly records: readonly Uint8Array[];
   /**
    * Whether the frame is part of a whole transfer: all live records, and the tombstones above `floor`. The receiver removes keys that are
@@ -51,20 +51,22 @@ export interface OriginFrame {
   readonly floor: number;
 }
 
-/** Maximum number of records examined for one frame. The limit is needed because the receiver might be allowed to receive none of them. */
+/**
+ * Maximum number of records that are examined for one frame. This limit is needed because possibly none of the records may be sent to the receiver.
+ */
 const MAX_LOOKED = 10_000;
 
-/** The receiver of a frame. */
+/** The replica that receives a frame. */
 export interface FrameReceiverSide {
   readonly relation: OriginRelation;
   readonly clusterId: string;
 }
 
 /**
- * Returns the next frame of an origin for a peer that has everything up to `after`. The frame contains at least one record if any
- * examined record qualifies, as many records as the budget allows, and none above `upTo`. A peer below the floor gets a whole transfer:
- * the caller must call again with `isComplete` and the last `through` until `isLast`. The caller must start again if the floor passes the
- * `through` at which the transfer began, because listed records may have been removed since then, and their tombstones collected.
+ * Returns the next frame of an origin for a peer that has everything up to `after`. The frame contains as many records as the budget allows, at least
+ * one if any examined record qualifies, and none above `upTo`. A peer below the floor gets a whole transfer: the caller must call again with
+ * `isComplete` and the last `through` until `isLast` is true. The caller must start again if the floor passes the `through` at which the transfer
+ * began, because listed records may have been removed since then, and their tombstones may have been collected.
  */
 export function buildFrame(
   replica: Replica,
@@ -113,27 +115,26 @@ export function buildFrame(
   };
 }
 
-/** Returns the form in which a peer may receive a record: the record itself, a tombstone if the peer is now out of reach, or undefined. */
+/** Returns the form in which a peer may receive a record: the record itself, a tombstone if the peer is no longer in reach, or undefined. */
 function encodeFor(replica: Replica, stored: StoredRecord, link: FrameReceiverSide): Uint8Array | undefined {
   if (!mayHold(stored.reach, link.relation)) return undefined;
   const key = keyParts(stored.key);
-  // No record returns to its origin's cluster through another cluster, because the nodes there would assume that they had everything. A
-  // tombstone may have a key of another cluster if it was written by nodes that permit removals from anywhere; such a tombstone ends
-  // nothing.
+  // No record returns to its origin's cluster through another cluster, because the nodes there would assume that they had everything. A tombstone may
+  // have a key of another cluster if it was written by nodes that permit removals from anywhere; such a tombstone has no effect.
   const home = stored.origin.clusterId === "" ? key.clusterId : stored.origin.clusterId;
   if (link.relation !== "cluster" && link.relation !== "self" && home === link.clusterId) return undefined;
   if (stored.body !== BODY.ENTRY) return encodeRecord(stored, { body: stored.body, key }, unknownOf(stored));
   if (mayHold(stored.scope, link.relation))
     return encodeRecord(stored, { body: BODY.ENTRY, entry: replica.slab.view(stored.at, stored.sizeBytes) }, unknownOf(stored));
-  // The scope of the entry was narrowed, or the entry moved here from a wider scope: the peer is outside the scope but inside the reach
-  // (P1). The tombstone ends all earlier entries on the peer.
+  // The scope of the entry was narrowed, or the entry moved here from a node where it had a wider scope: the peer is outside the scope but inside the
+  // reach (P1). The tombstone ends all earlier entries on the peer.
   const { seq, hlc, reach, filterSeq, firstSeq, principal } = stored;
   return encodeRecord({ seq, hlc, reach, filterSeq, firstSeq, principal, unregisteredHlc: hlc }, { body: BODY.EXPIRED, key });
 }
 
 export type FrameResult =
   | Readonly<Pick<FrameOutcome, "kind" | "refused" | "superseded" | "maxHlc" | "beyondHlc" | "changedCount">>
-  /** The records in between are unknown here: the peer must send again from `knows`. */
+  /** This replica does not have the records in between: the peer must send again from `knows`. */
   | { readonly kind: "gap"; readonly knows: number }
   /** The origin is forgotten or is this node's own, or the frame is invalid. */
   | { readonly kind: "refused" };
@@ -141,8 +142,7 @@ export type FrameResult =
 /** Reads entries from the bytes of records. */
 export interface EntryReader extends Pick<EntryStamper, "entryOfStored"> {
   /**
-   * Whether entries contain and carry the signature of their maker, so that any node may accept them and pass them on under its own
-   * origin.
+   * Whether each entry contains its maker and the maker's signature, so that any node may accept the entry and pass it on under its own origin.
    */
   readonly isSealed?: boolean;
 }
@@ -174,8 +174,8 @@ export class FrameReceiver {
 
   /**
    * Accepts the next whole transfer of this origin although the version vector covers it, because the digests of both sides differ at
-   * `through`. Stored records that the transfer does not list are ended, and listed records that are missing are installed. Valid for one
-   * transfer.
+   * `through`. Stored records that the transfer does not list are ended, and listed records that are missing are installed. This permission is valid
+   * for one transfer.
    */
   repair(originId: string, through: number): void {
     this.#repairs.set(originId, through);
@@ -195,7 +195,7 @@ export class FrameReceiver {
     if (frame.isComplete && origin.closing !== undefined) return taken;
     const isGap = frame.isComplete ? !this.#continues(frame, origin) : frame.after > takenThrough(origin);
     if (isGap) return { kind: "gap", knows: origin.through };
-    // Many peers send the same records. Known records are skipped.
+    // Several peers send the same records, and known records are skipped.
     if (!frame.isComplete && frame.through <= takenThrough(origin)) return taken;
     const known = this.#knownIn(frame, origin);
     for (const bytes of frame.records) {
@@ -215,11 +215,11 @@ export class FrameReceiver {
 
   /**
    * Returns the seq up to which received records are skipped. Records covered by the version vector are stored, or were removed and their
-   * tombstones collected. A late frame must not restore the removed ones (P5).
+   * tombstones collected. A late frame must not restore removed records (P5).
    */
   #knownIn(frame: OriginFrame, origin: Origin): number {
     const repaired = frame.isComplete ? this.#repairs.get(origin.id) : undefined;
-    // A tombstone above the common state was collected, so the sender might not know of that removal.
+    // A tombstone above the common state was collected, so it is possible that the sender does not know of that removal.
     if (repaired === undefined || origin.floor > repaired) return takenThrough(origin);
     return 0;
   }
@@ -238,8 +238,8 @@ export class FrameReceiver {
     }
     if (record.unknown !== undefined) keepUnknown(stored, record.unknown);
     taken.stamp(stored.hlc);
-    // The stored tombstone may have the same seq as the received entry, because a sender that does not know of the removal sends the
-    // entry under its old seq.
+    // The stored tombstone may have the same seq as the received entry: if a sender does not know of the removal, it sends the entry with its old
+    // seq.
     const transfer = frame.isComplete ? this.#transfers.get(origin.id) : undefined;
     if (stored.body === BODY.ENTRY) transfer?.list(stored.key);
     if (known < origin.through && stored.body === BODY.ENTRY) this.#replica.undoEnd(stored);
@@ -255,14 +255,14 @@ export class FrameReceiver {
   }
 
   /**
-   * Whether a frame is the next frame of its whole transfer. The first frame starts the transfer. If a frame were lost, the keys that it
-   * listed would be treated as removed.
+   * Whether a frame is the next one in its whole transfer. The first frame of a transfer starts it. If a frame were lost, the keys that it listed
+   * would be treated as removed.
    */
   #continues({ after, through, knownSeq = through }: OriginFrame, origin: Origin): boolean {
     let transfer = this.#transfers.get(origin.id);
     if (after === 0) {
-      // This node did not request the transfer: the sender starts it when its version vector does not cover the keys. Refused records are
-      // not stored, although the version vector covers them.
+      // This node did not request the transfer: the sender starts it when its version vector does not cover the keys. Refused records are not stored
+      // here, although the version vector covers them.
       if (origin.lacks !== undefined && knownSeq >= origin.through && !this.#repairs.has(origin.id)) this.repair(origin.id, origin.through);
       transfer = new WholeTransfer(origin);
       this.#transfers.set(origin.id, transfer);
@@ -304,7 +304,7 @@ export class FrameReceiver {
   }
 
   #storedOf(record: WireRecord, origin: Origin): StoredRecord {
-    // Only a signed record may end signed records. An unsigned statement of a node cannot.
+    // Only a signed record may end signed records. An unsigned statement by a node cannot end them.
     if (this.#stamper.isSealed === true && (record.body === BODY.UNREGISTERED || record.unregisteredHlc !== undefined))
       throw invalid("unregistered", "an unsigned record cannot unregister signed entries");
     if (record.body === BODY.ENTRY) return this.#readEntry(record, origin);
@@ -323,17 +323,17 @@ export class FrameReceiver {
     return new StoredRecord(entryFields(record, stamped, { origin, slab: this.#replica.slab }));
   }
 
-  /** Whether there is room for an entry of this origin and key: the origin is below its quota, or already has the key. */
+  /** Whether an entry with this origin and key can be stored: the origin is below its quota, or already has the key. */
   #hasRoom(key: KeyText, origin: Origin): boolean {
     return origin.log.size < this.#maxOriginRecords || this.#replica.records(key).some((record) => record.origin === origin);
   }
 
-  /** Whether this record, or a later record of its key and origin, is stored. */
+  /** Whether this record, or a later record with the same key and origin, is stored. */
   #isHeld({ key, seq, body, origin }: StoredRecord): boolean {
     return body !== BODY.ENTRY || this.#replica.records(key).some((record) => record.origin === origin && record.seq >= seq);
   }
 
-  /** Whether a record of that origin with that scope may be on this node (P1). */
+  /** Whether this node may store a record with that origin and scope (P1). */
   #mayBeHere(scope: Scope, origin: Origin): boolean {
     const { self } = this.#replica;
     if (origin.clusterId === "" || self.clusterId === "") return scope > SCOPE.LOCAL;
@@ -351,7 +351,7 @@ export class FrameReceiver {
     return own.filter((each) => each.body === BODY.ENTRY && each.hlc < endedHlc).slice(0, 1);
   }
 
-  /** Returns this node's own live record of the key, if it does not apply these maintenance overrides yet. */
+  /** Returns this node's own live record of the key if these maintenance overrides have not been applied to it yet. */
   #reordered({ key, orders }: StoredRecord): readonly StoredRecord[] {
     const own = this.#replica.own(key);
     return own?.body === BODY.ENTRY && hasNewerOverride(orders, own.orders) ? [own] : [];
@@ -377,8 +377,7 @@ function checkMaker(stamped: StoredEntry, origin: Origin): void {
 const MAX_WHY = 200;
 
 /**
- * The error for a record whose scope excludes this node (P1). Its sender should not have sent it, so nothing is missing without the
- * record.
+ * The error for a record whose scope excludes this node (P1). The sender should not have sent the record, so this node lacks nothing without it.
  */
 class OutOfReach extends WaymarkError {
   constructor(scope: string) {
@@ -386,7 +385,7 @@ class OutOfReach extends WaymarkError {
   }
 }
 
-/** Whether the numbers of a frame are possible. After a number that is too high, no node could continue. */
+/** Whether the numbers in a frame are plausible. No node could continue after a number that is too high. */
 function isSound({ generation, after, through, floor, knownSeq = 0 }: OriginFrame): boolean {
   return [generation, after, through, floor, knownSeq].every(isSeq) && through >= after;
 }
@@ -401,12 +400,12 @@ class FrameOutcome {
    * contains a newer maintenance override. The caller must process them immediately (`Registrar.applyRemoteChanges`).
    */
   readonly superseded: StoredRecord[] = [];
-  /** Stamps for the clock: the newest stamp within the bound of the wall clock, and the newest stamp beyond it. */
+  /** Stamps for updating the clock: the newest stamp within the permitted distance from the wall clock, and the newest stamp beyond it. */
   maxHlc = 0;
   beyondHlc = 0;
   /** Number of records that changed something on this node. */
   changedCount = 0;
-  /** Number of refused records that this node should have. */
+  /** Number of records that were refused although this node should have them. */
   lackCount = 0;
   readonly #latestWallMs: number;
   readonly #keys = new Set<KeyText>();

@@ -6,7 +6,7 @@ import type { LostOrigins } from "./lost-origins.ts";
 import type { TouchSweeps } from "./touch-sweeps.ts";
 import { isMarked } from "./view.ts";
 
-/** The parts of a replica that marks use. */
+/** The parts of a replica that this module uses. */
 export interface Marking {
   readonly lost: LostOrigins;
   readonly self: Origin;
@@ -15,15 +15,15 @@ export interface Marking {
 }
 
 /**
- * Hides the records below the marks that were added since the last call; `sweep` executes the change. Returns whether records of this
- * node are among them. If so, this node puts its leased entries again and ends the others (`Endings.superseded`).
+ * Hides the records at or below marks that were added since the last call; `sweep` executes the change. Returns whether any of these records belong
+ * to this node. If so, this node must put its leased entries again and end the others (`Endings.superseded`).
  */
 export function applyMarks(replica: Marking): boolean {
   const { lost, self } = replica;
   if (!lost.takeMarked()) return false;
   const before = self.markedSeq;
   for (const origin of replica.origins.values()) {
-    // A node knows its own highest seq. Other nodes cannot know its staged records.
+    // A node knows its own highest seq. Other nodes cannot know about its staged records.
     const mark = origin === self ? Math.min(lost.markOf(origin.id), origin.through) : lost.markOf(origin.id);
     const shownSeq = origin.markedSeq;
     if (mark <= shownSeq) continue;
@@ -34,9 +34,9 @@ export function applyMarks(replica: Marking): boolean {
 }
 
 /**
- * Returns this node's own entries that a mark hides, above a seq and among a bounded number of records, and the seq from which to
- * continue. `next` is undefined at the end. Entries with a newer staged record are included, because the hidden entry remains if that
- * record is refused.
+ * Examines a bounded number of this node's own records above a seq. Returns the entries that a mark hides, and the seq from which to continue. `next`
+ * is undefined if there are no more records. Entries with a newer staged record are included, because the hidden entry remains if that record is
+ * refused.
  */
 export function ownMarked(
   { self }: Pick<Marking, "self">,

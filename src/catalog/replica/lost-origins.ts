@@ -1,14 +1,14 @@
 /**
- * Origins that were forgotten and have not left. They may return with entries that were unregistered in the meantime, so nodes keep
- * tombstones for them, or marks if there is no room for tombstones (semantics.md, Orphans). No clock is involved: of two statements, the
- * one with the higher number has precedence.
+ * Origins that were forgotten although their nodes have not left the cluster. They may return with entries that were unregistered in the meantime, so
+ * nodes keep tombstones for them, or marks if there is no room for tombstones (semantics.md, Orphans). No clock is involved: if two statements
+ * differ, the one with the higher number has precedence.
  */
 
 import type { KeyText } from "../record/record.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
 import { hasHash, keyHash, type LostKeys } from "./lost-keys.ts";
 
-/** The statement about one lost origin. */
+/** A statement about one lost origin. */
 export interface LostOrigin {
   readonly nodeId: string;
   readonly generation: number;
@@ -18,19 +18,19 @@ export interface LostOrigin {
   readonly mark: number;
 }
 
-/** Maximum number of lost origins that are remembered, and that one message contains. */
+/** Maximum number of lost origins that are remembered, and also that one message contains. */
 export const MAX_LOST = 1000;
-/** Maximum number of keys that are remembered for all lost origins together: 4 MB. */
+/** Maximum number of keys that are remembered for all lost origins together; they use 4 MB. */
 const MAX_ALL_KEYS = 1_048_576;
 
 export class LostOrigins {
   readonly #byId = new Map<string, LostOrigin>();
   /**
-   * Ids of origins that returned and might lack some changes. The value is true for an origin whose node is in a later generation, to
-   * which no mark applies.
+   * Ids of origins that have returned and may lack some changes. The value is true for an origin whose node is in a later generation, to which no
+   * mark applies.
    */
   readonly #back = new Map<string, boolean>();
-  /** Tombstones that ended a record of an origin that was forgotten here. */
+  /** Tombstones that ended a record of an origin, which was then forgotten on this node. */
   readonly #enders = new WeakSet<StoredRecord>();
   readonly #keys = new Map<string, LostKeys>();
   #keyCount = 0;
@@ -55,14 +55,14 @@ export class LostOrigins {
     return this.#byId.get(id)?.mark ?? 0;
   }
 
-  /** Records that this node has forgotten the origin. */
+  /** Notes that this node has forgotten the origin. */
   forgotten({ id, nodeId, generation, through, log }: Origin): void {
     this.#back.delete(id);
     this.note({ nodeId, generation, through: Math.max(through, log.lastOrder), mark: 0 });
   }
 
   /**
-   * Adds the keys of an origin's entries. The keys at the origin's highest seq replace earlier keys. They are dropped if there is no room.
+   * Adds the keys of an origin's entries. Keys from the origin's highest seq replace earlier keys. If there is no room, the keys are dropped.
    */
   noteKeys(id: string, keys: LostKeys): void {
     const [held, before] = [this.#byId.get(id), this.#keys.get(id)];
@@ -77,7 +77,7 @@ export class LostOrigins {
     return this.#keys.get(id);
   }
 
-  /** Whether there is room for more keys. */
+  /** Whether more keys can be remembered. */
   get hasRoomForKeys(): boolean {
     return this.#keyCount < MAX_ALL_KEYS;
   }
@@ -103,7 +103,7 @@ export class LostOrigins {
     return false;
   }
 
-  /** Merges a statement about a lost origin from any node. The higher numbers have precedence. */
+  /** Merges a statement about a lost origin from any node. Higher numbers have precedence. */
   note({ nodeId, generation, through, mark }: LostOrigin): void {
     const id = `${nodeId}/${generation}`;
     const held = this.#byId.get(id);
@@ -118,7 +118,7 @@ export class LostOrigins {
   }
 
   /**
-   * Marks all lost origins, because tombstones can no longer be kept: all records that these origins wrote before they were forgotten
+   * Marks all lost origins, because there is no more room for their tombstones: all records that these origins wrote before they were forgotten
    * remain hidden. One origin can be excluded.
    */
   markAll(exceptId?: string): void {
@@ -126,27 +126,27 @@ export class LostOrigins {
       if (`${nodeId}/${generation}` !== exceptId) this.note({ nodeId, generation, through, mark: through });
   }
 
-  /** Marks an origin that has an entry whose end is unknown to its node, because the tombstone is being dropped. */
+  /** Marks an origin whose node does not know that one of its entries has ended, because the tombstone is being dropped. */
   markAs({ nodeId, generation, through, log }: Origin): void {
     const mark = Math.max(through, log.lastOrder);
     this.note({ nodeId, generation, through: mark, mark });
   }
 
-  /** Whether an origin returned since the last call. */
+  /** Whether any origin has returned since the last call. */
   takeBack(): boolean {
     const wasNew = this.#isBackNew;
     this.#isBackNew = false;
     return wasNew;
   }
 
-  /** Whether there were new marks since the last call. */
+  /** Whether any marks have been added since the last call. */
   takeMarked(): boolean {
     const hadNew = this.#hasNewMarks;
     this.#hasNewMarks = false;
     return hadNew;
   }
 
-  /** Records that a tombstone ended a record of an origin that is no longer here. */
+  /** Notes that a tombstone ended a record of an origin that this replica no longer has. */
   ender(stored: StoredRecord): void {
     this.#enders.add(stored);
   }
@@ -160,8 +160,8 @@ export class LostOrigins {
   }
 
   /**
-   * Handles a change of a member. A node that returned must receive all changes that it missed, even in a later generation, in which its
-   * records may continue. The statement about a node that has left is dropped, as are marks of its earlier generations.
+   * Handles a membership change. A node that returned must receive all changes that it missed, even in a later generation, in which its records may
+   * continue. The statement about a node that has left is dropped, as are marks of its earlier generations.
    */
   memberChanged({ nodeId, generation }: Pick<LostOrigin, "nodeId" | "generation">, status: string): void {
     if (status === "dead") return;
@@ -202,7 +202,7 @@ export class LostOrigins {
     this.#byId.delete(id);
   }
 
-  /** Returns an origin that has only a mark, otherwise the oldest origin. */
+  /** Returns an origin that has only a mark, or else the oldest origin. */
   #eldest(): string {
     for (const [id, { through, mark }] of this.#byId) if (through === mark) return id;
     return this.#byId.keys().next().value ?? "";

@@ -1,6 +1,6 @@
 /**
- * Count and digest of the visible entries of each namespace: the sum modulo 2^64 of the first 8 bytes, big-endian, of SHA-256(delta_id)
- * (semantics.md, Watch 9). A sum is kept up to date from the first time that a reader requests it. The cost of a bookmark therefore
+ * Count and digest of the visible entries of each namespace. The digest is the sum modulo 2^64 of the first 8 bytes, big-endian, of SHA-256(delta_id)
+ * (semantics.md, Watch 9). After a reader has requested a sum for the first time, the sum is kept up to date. The cost of a bookmark therefore
  * depends only on the namespaces that it covers, and a node without such readers hashes nothing.
  */
 
@@ -36,10 +36,10 @@ export class DigestSum {
   }
 }
 
-/** The sums of one namespace. */
+/** The sums for one namespace. */
 class NamespaceSums {
   readonly all = new DigestSum();
-  /** Sum over LOCAL entries, which no other node has. Most namespaces have no LOCAL entries. */
+  /** Sum over the LOCAL entries, which no other node has. Most namespaces have no LOCAL entries. */
   local: DigestSum | undefined;
 
   add(counted: string): void {
@@ -52,7 +52,7 @@ class NamespaceSums {
     if (isLocal(counted)) this.local?.subtract(deltaOf(counted));
   }
 
-  /** Returns count and sum; with `isShared`, without LOCAL entries. */
+  /** Returns count and sum; if `isShared` is set, without LOCAL entries. */
   view(isShared: boolean): ViewDigest {
     const { all, local } = this;
     if (!isShared || local === undefined) return { count: all.count, digest: all.value };
@@ -60,7 +60,7 @@ class NamespaceSums {
   }
 }
 
-/** Prefix of the delta id of a LOCAL entry. No node id begins with it. */
+/** Prefix that marks the delta id of a LOCAL entry. No node id begins with this prefix. */
 const LOCAL_MARK = "\0";
 
 function isLocal(counted: string): boolean {
@@ -71,7 +71,7 @@ function deltaOf(counted: string): string {
   return isLocal(counted) ? counted.slice(LOCAL_MARK.length) : counted;
 }
 
-/** Returns the delta id of an entry, with a prefix if the entry is LOCAL. */
+/** Returns the delta id of an entry, with the prefix if the entry is LOCAL. */
 function countedOf(entry: DigestEntry): string {
   return entry.scope === SCOPE.LOCAL ? `${LOCAL_MARK}${idOf(entry)}` : idOf(entry);
 }
@@ -79,7 +79,7 @@ function countedOf(entry: DigestEntry): string {
 /** A namespace whose first summation is in progress. */
 interface PendingSum {
   readonly sums: NamespaceSums;
-  /** Keys up to this key are in the sum, which is kept up to date for them. */
+  /** The sum includes all keys up to this key, and is kept up to date for them. */
   upTo: string;
 }
 
@@ -101,7 +101,7 @@ export class NamespaceDigests {
       const entry = next();
       if (entry === undefined) {
         this.#filling.delete(namespace);
-        // Any caller may request any name, so the sum of a name without entries is not kept; summing it again costs nothing.
+        // Clients may request nonexistent namespaces, so the sum of a namespace without entries is not kept; computing it again costs nothing.
         if (filling.sums.all.count > 0) this.#sums.set(namespace, filling.sums);
         return count;
       }
@@ -118,7 +118,7 @@ export class NamespaceDigests {
     this.#filling.clear();
   }
 
-  /** Returns count and sum of the namespace. Undefined if the namespace is not tracked. With `isShared`, LOCAL entries are excluded. */
+  /** Returns count and sum for the namespace. Undefined if the namespace is not tracked. If `isShared` is set, LOCAL entries are excluded. */
   find(namespace: string, isShared = false): ViewDigest | undefined {
     return this.#sums.get(namespace)?.view(isShared);
   }
@@ -127,12 +127,12 @@ export class NamespaceDigests {
     return this.#sums.has(namespace);
   }
 
-  /** Whether the sum is still incomplete. */
+  /** Whether the summation for this namespace is still in progress. */
   isFilling(namespace: string): boolean {
     return this.#filling.has(namespace);
   }
 
-  /** Returns the form of a record that the sums include, for `viewChanged`. Undefined if no reader has requested its namespace. */
+  /** Returns the string under which the sums include a record, for `viewChanged`. Undefined if no reader has requested the record's namespace. */
   trackedDelta(record: CatalogRecord | undefined): string | undefined {
     return record !== undefined && this.#isFollowed(record.namespace) ? countedOf(record) : undefined;
   }
@@ -146,7 +146,7 @@ export class NamespaceDigests {
   viewChanged({ namespace, key }: Pick<CatalogRecord, "namespace" | "key">, before: string | undefined, after: string | undefined): void {
     if (before === after) return;
     const filling = this.#filling.get(namespace);
-    // The running summation adds later keys when it reaches them, in their state at that time.
+    // The summation in progress adds later keys when it reaches them, in the state that they have then.
     const sums = filling === undefined || key > filling.upTo ? this.#sums.get(namespace) : filling.sums;
     if (sums === undefined) return;
     if (before !== undefined) sums.subtract(before);
@@ -157,9 +157,9 @@ export class NamespaceDigests {
   }
 }
 
-// The usage of namespaces and tenants by visible records: entries, and bytes of content. It is updated with each change.
+// How much each namespace and tenant uses: the number of visible entries, and the bytes of their content. Updated with each change.
 
-/** Number of visible entries, and their bytes without load and times. */
+/** Number of visible entries, and their bytes, not including load and times. */
 export interface NamespaceUsage {
   readonly entries: number;
   readonly bytes: number;
@@ -186,18 +186,18 @@ export class UsageTable {
     return this.#namespaces.get(namespace) ?? NOTHING;
   }
 
-  /** Returns the usage of entries that callers of this tenant registered. */
+  /** Returns how much the entries that callers of this tenant registered use. */
   ofTenant(tenant: string): NamespaceUsage {
     return this.#tenants.get(tenant) ?? NOTHING;
   }
 
-  // HOT: runs for each change; two lookups of interned names.
+  // HOT: runs for each change; two lookups of interned names are enough.
   enter(namespace: string, { traits, contentBytes }: UsageFields): void {
     add(this.#namespaces, namespace, contentBytes);
     if (traits.tenantId !== "") add(this.#tenants, traits.tenantId, contentBytes);
   }
 
-  /** The fields must be the same as in the call of `enter`. */
+  /** The fields must be the same as when `enter` was called. */
   leave(namespace: string, { traits, contentBytes }: UsageFields): void {
     subtract(this.#namespaces, namespace, contentBytes);
     if (traits.tenantId !== "") subtract(this.#tenants, traits.tenantId, contentBytes);
@@ -221,9 +221,10 @@ function subtract(sums: KeyShards<string, UsageSum>, name: string, bytes: number
   if (sum.entries === 0) sums.replace(name, undefined);
 }
 
-// Namespaces that lost their last visible entry, and the revision of the loss. A reader that is behind may still have entries of them.
+// Namespaces that lost their last visible entry, and the revision at which this happened. A reader that is behind may still have entries from these
+// namespaces.
 
-/** Maximum number of names that are kept. Nothing is known about namespaces that became empty before the oldest kept name. */
+/** Maximum number of namespaces that are kept. Nothing is known about namespaces that became empty before the oldest one that is kept. */
 const MAX_NAMES = 4096;
 
 export class EmptiedNamespaces {
@@ -233,12 +234,12 @@ export class EmptiedNamespaces {
   });
   #forgottenRevision = 0;
 
-  /** Names of namespaces that became empty up to this revision may be missing. */
+  /** Namespaces that became empty up to this revision may be missing. */
   get forgottenRevision(): number {
     return this.#forgottenRevision;
   }
 
-  /** Starts after a revision. Nothing is known about namespaces that became empty up to it. */
+  /** Starts after a revision. Nothing is known about namespaces that became empty up to this revision. */
   startAt(revision: number): void {
     this.#revisions.clear();
     this.#forgottenRevision = revision;

@@ -1,6 +1,6 @@
 /**
- * Forgets an origin: its id immediately, and its records in slices (semantics.md, Orphans). If its node returns, it is a new origin here
- * and starts from 0. Its entries are already hidden. Each record is dropped together with the records that it kept hidden.
+ * Forgets an origin: removes its id immediately, and its records in slices (semantics.md, Orphans). If the origin's node returns, it is a new origin
+ * on this node and starts from 0. The origin's entries are already hidden. Each record is dropped together with the records that it kept hidden.
  */
 import type { Time } from "../../lib/machine.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
@@ -9,7 +9,7 @@ import { applyMarks, type Marking } from "./lost-marks.ts";
 import { endersOf, endsBeside, hiddenBy } from "./tombstones.ts";
 import { endsBeforeHlc, isNarrowing } from "./view.ts";
 
-/** The parts of a replica that the removal uses. */
+/** The parts of a replica that the removal needs. */
 interface RemovalReplica extends Marking {
   touch(stored: StoredRecord): void;
   withdraw(stored: StoredRecord, time: Time): void;
@@ -19,11 +19,11 @@ export class OriginRemoval {
   readonly #origin: Origin;
   readonly #replica: RemovalReplica;
   readonly #take: (stored: StoredRecord) => void;
-  /** Whether the node will never return as this origin. */
+  /** Whether the origin's node will never return as this origin. */
   readonly #isOver: boolean;
   readonly #keys: KeysLeft | undefined;
 
-  /** `take` removes an invisible record without a trace. */
+  /** `take` removes a record that is not visible, without leaving a tombstone. */
   constructor(origin: Origin, isOver: boolean, replica: RemovalReplica, take: (stored: StoredRecord) => void) {
     this.#origin = origin;
     this.#isOver = isOver;
@@ -47,19 +47,19 @@ export class OriginRemoval {
       return true;
     });
     const { lost } = this.#replica;
-    // Marks are added before any removal, so that no entry ended by these records is visible in between. A disproved origin ended
-    // nothing.
+    // Marks are added before any record is dropped, because otherwise an entry that one of these records ended could become visible for a moment. The
+    // records of a disproved origin have ended no entry.
     if (this.#origin.isDisproved !== true && storedRecords.some((stored) => this.#isNeeded(stored))) lost.markAll(this.#origin.id);
     for (const stored of storedRecords) this.#drop(stored, time);
-    // Until the removal is complete, any tombstone may have ended a record of this origin.
+    // While the removal is in progress, any tombstone may have ended a record of this origin.
     if (this.isDone && this.#keys !== undefined) lost.noteKeys(this.#origin.id, this.#keys.all);
     applyMarks(this.#replica);
     return storedRecords.length;
   }
 
   /**
-   * Whether records of a lost origin that this record keeps hidden would become visible without it. If other origins have the same end,
-   * their tombstones are needed from now on.
+   * Whether dropping this record would make records of a lost origin visible again. If tombstones of other origins end the same records, those
+   * tombstones are needed from now on.
    */
   #isNeeded(stored: StoredRecord): boolean {
     const { lost } = this.#replica;
@@ -77,13 +77,13 @@ export class OriginRemoval {
     const hidden = hiddenBy(stored);
     const unregisteredHlc = isNarrowing(stored) ? 0 : endsBeforeHlc(stored);
     this.#take(stored);
-    // Entries that the record unregistered remain removed (P6), unless the origin is disproved. This node's own records are not ended
-    // here, because their leases end them.
+    // Entries that the record unregistered remain removed (P6), unless the origin is disproved. This node's own records are not ended here, because
+    // they end with their leases.
     const isLeft = (older: StoredRecord) =>
       older.hlc >= unregisteredHlc || this.#origin.isDisproved === true || endsBeside(older, older.hlc + 1).length > 0;
     for (const older of hidden) {
       if (older.origin === self || isLeft(older)) this.#replica.touch(older);
-      // The node of that entry has not received the end of the entry, and would restore it.
+      // The entry's node has not received the end of the entry, and would restore the entry.
       else if (older.origin.life !== "live") lost.markAs(older.origin);
       else this.#replica.withdraw(older, time);
     }

@@ -1,13 +1,13 @@
-/** The known origins of a replica, their locations, and the forgotten origins (semantics.md, Orphans). */
+/** The table of the origins that a replica knows, with their locations, and of forgotten origins (semantics.md, Orphans). */
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
 import { ChangeLog } from "./change-log.ts";
 import { LostOrigins } from "./lost-origins.ts";
 
-/** Maximum number of forgotten origins whose ids are remembered. */
+/** Maximum number of ids of forgotten origins that are remembered. */
 const MAX_FORGOTTEN = 10_000;
 
-/** The cluster and region of an origin, which determine over which links its records may be sent. */
+/** The cluster and region of an origin. They determine which links may carry its records. */
 export interface OriginLocation {
   readonly clusterId: string;
   readonly region: string;
@@ -31,7 +31,7 @@ export class OriginTable {
     return this.#forgotten;
   }
 
-  /** Returns the origin with this id, and adds it if it is unknown. Its first known location never changes. */
+  /** Returns the origin with this id, and adds it if it is unknown. The location of an origin never changes after it is first known. */
   take(nodeId: string, generation: number, place: OriginLocation | undefined): Origin {
     const id = `${nodeId}/${generation}`;
     let origin = this.#known.get(id);
@@ -48,7 +48,7 @@ export class OriginTable {
     return origin;
   }
 
-  /** Moves the origin to another generation. Only for a node's own origin. */
+  /** Moves the origin to another generation. Used only for a node's own origin. */
   rename(origin: Origin, generation: number): void {
     this.#known.delete(origin.id);
     origin.generation = generation;
@@ -61,12 +61,12 @@ export class OriginTable {
     this.remember(origin.id);
   }
 
-  /** Records that the origin was forgotten, possibly in an earlier process. */
+  /** Notes that the origin was forgotten, possibly by an earlier process. */
   remember(id: string): void {
     this.#forgotten.set(id, true);
   }
 
-  /** Accepts frames of the origin again, starting from 0. */
+  /** Permits frames from the origin again, starting from 0. */
   restoreOrigin(id: string): void {
     this.#forgotten.delete(id);
   }

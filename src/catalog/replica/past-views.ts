@@ -1,7 +1,6 @@
 /**
- * Remembers how recently touched keys were seen before each touch, to determine whether a reader at an earlier revision has a key
- * (semantics.md, Watch 2). It is a ring of the newest touches. Nothing is known about older touches, so readers then receive more changes
- * than they need.
+ * Remembers the view of recently touched keys before each touch. This shows whether a reader at an earlier revision has a key (semantics.md, Watch
+ * 2). The newest touches are kept in a ring. Nothing is known about older touches, so readers then receive more changes than they need.
  */
 
 import { SCOPE, type Scope } from "../entry/scope.ts";
@@ -19,26 +18,26 @@ import {
 import { StoredRecord } from "../record/stored-record.ts";
 import { NO_TRAITS } from "../record/traits.ts";
 
-/** Maximum number of touches that are remembered, about 120 bytes each. */
+/** Maximum number of touches that are remembered, at about 120 bytes each. */
 const DEFAULT_TOUCHES = 16_384;
 
-/** The relation of the view before a touch to the current record. `renamed` means that it had another generation. */
+/** How the view before a touch differs from the current record. `renamed` means that the view had another generation. */
 export type PriorView = "seen" | "renamed";
 
-/** Several changes happened before the record was touched. A reader that read in between may have seen any of their results. */
+/** Several changes happened before the record was touched. A reader that read during that time may have seen any of the results. */
 export const UNSURE = "unsure";
 
-/** A revision above all others. */
+/** A revision that is higher than all others. */
 export const NO_REVISION = Number.MAX_SAFE_INTEGER;
 const NO_ORIGIN: OriginRef = { id: "", nodeId: "", generation: 0, life: "live" };
 
-/** A change of a key's view at a revision for which the key has not been touched yet (semantics.md, Watch 2). */
+/** A change of a key's view whose revision is assigned, although the key has not been touched yet (semantics.md, Watch 2). */
 export interface PendingTouch {
-  /** The relation of the view before that change to the current record. */
+  /** How the view before that change differs from the current record. */
   readonly before: PriorView;
   /** The revision of the change; `NO_REVISION` if no touch is pending. */
   readonly since: number;
-  /** The view since that change. */
+  /** The view after that change. */
   readonly between?: CatalogRecord | typeof UNSURE | undefined;
 }
 
@@ -49,13 +48,13 @@ export function wasSeen(seen: CatalogRecord | undefined, { between }: PendingTou
   return seen !== undefined || between !== undefined;
 }
 
-/** The fields of a record that filters use, as readers saw them. */
+/** The fields of a record that filters use, with the values that readers saw. */
 type ShownFields = FilterFields & Pick<CatalogRecord, "origin" | "health">;
 
 /** One touch. */
 class PastView {
   before: PriorView | "nothing" = "nothing";
-  /** Revision of the previous touch of this key; 0 if no reader can need it. */
+  /** Revision of the previous touch of this key; 0 if it is not needed by any reader. */
   previous = 0;
   namespace = "";
   name = "";
@@ -67,35 +66,38 @@ class PastView {
   seq = 0;
   /** The health that readers saw. */
   health: Health = HEALTH.UNSET;
-  /** A reader that read at this revision or later, before the touch, may have seen the key with `healthSince`, or another view. */
+  /** A reader that read at this revision or later, but before the touch, may have seen the key with `healthSince` or in another view. */
   since = NO_REVISION;
   healthSince: Health = HEALTH.UNSET;
   between: ShownFields | typeof UNSURE | undefined;
 }
 
-/** One read of a reader. It covered every key whose last touch was after `from` and up to `to`, as the key was seen at `at`. */
+/**
+ * One read of a reader. The read covered every key whose last touch was after `from` and not after `to`, and returned the key as readers saw it at
+ * `at`.
+ */
 export interface ReadSpan {
   readonly from: number;
   readonly to: number;
   readonly at: number;
 }
 
-/** The position of a reader. The reader has each key as it was seen at some revision from `settled` to `until`. */
+/** The position of a reader. The reader has each key as it was visible at some revision from `settled` to `until`. */
 export interface ReaderPosition {
   readonly settled: number;
   readonly until: number;
-  /** The reads of this reader between the two revisions. */
+  /** The reads that this reader made between the two revisions. */
   readonly reads?: readonly ReadSpan[] | undefined;
 }
 
-/** A reader's view of a key, compared with the current view. `other` includes views in which only the health differs. */
+/** The relation of a reader's view of a key to the current view. `other` includes views in which only the health differs. */
 export type ReaderView = "unknown" | "nothing" | "same" | "other";
 
 export class PastViews {
   readonly #max: number;
   /** The remembered touches, indexed by revision modulo their number. */
   readonly #views: PastView[] = [];
-  /** The revision before the first remembered touch. */
+  /** The revision immediately before the first remembered touch. */
   #start = 0;
   #last = 0;
 
@@ -103,17 +105,17 @@ export class PastViews {
     this.#max = maxTouches;
   }
 
-  /** Starts after this revision. Nothing is known about earlier touches. */
+  /** Starts to remember touches after this revision. Nothing is known about earlier touches. */
   startAt(revision: number): void {
     this.#views.length = 0;
     this.#start = revision;
     this.#last = revision;
   }
 
-  // HOT: runs for each received record (bench/register.ts), so objects of the ring are reused.
+  // HOT: runs for each received record (bench/register.ts), so the ring reuses its objects.
   /**
-   * Records the view of a key before its next touch, with the pending touch of the key. Every revision must be recorded, in order. Returns
-   * the revision.
+   * Records the view of a key before its next touch, and the key's pending touch. Every revision must be recorded, in ascending order. Returns the
+   * revision.
    */
   note(
     revision: number,
@@ -143,7 +145,7 @@ export class PastViews {
     return revision;
   }
 
-  /** Records the view `now` after that touch. If it equals the views before and in between, readers saw the key without a change. */
+  /** Records `now`, the view after that touch. If `now` equals the views before and in between, readers saw no change of the key. */
   touched(revision: number, now: CatalogRecord | undefined, { between }: PendingTouch): void {
     const view = this.#at(revision);
     if (between !== now || view === undefined || (now === undefined) !== (view.before === "nothing")) return;
@@ -151,7 +153,7 @@ export class PastViews {
     if (isSame) view.since = NO_REVISION;
   }
 
-  /** Returns the view that a reader of the filter has of a key whose last touch is `revision`. `now` is the key's current view. */
+  /** Returns the view that a reader with this filter has of a key whose last touch is at `revision`. `now` is the key's current view. */
   holding(revision: number, now: StoredRecord | undefined, place: ReaderPosition, filter: EntryFilter, self: NodeLocality): ReaderView {
     if (revision <= place.until) return "unknown";
     const held = this.#held(revision, place);
@@ -181,9 +183,9 @@ export class PastViews {
       const touch = view.previous;
       if (touch <= until) {
         const look = reads.find(({ from, to }) => touch > from && touch <= to);
-        // The key had several views, and it is unknown which of them the reader received.
+        // The key had several views, and it is not known which of them the reader received.
         if (look === undefined) return undefined;
-        // The read skipped the key if it had been touched again by that time.
+        // A read skips a key that has been touched again by that time.
         if (revision > look.at) {
           lookedAt = look.at;
           break;
@@ -205,7 +207,9 @@ export class PastViews {
   }
 }
 
-/** Whether the intermediate view matched: within one page the previous record is used, otherwise the view after the change. */
+/**
+ * Whether the intermediate view matched the filter. Both the earlier record with the intermediate health and the view after the change are checked.
+ */
 function mayHaveMatched(filter: EntryFilter, view: PastView, self: NodeLocality): boolean {
   const { before, between, healthSince } = view;
   if (before !== "nothing" && whyNot(filter, view, self, healthSince) === undefined) return true;

@@ -1,6 +1,6 @@
 /**
  * The replica: the newest record for each origin and key, the order in which these records changed on this node, and the version vector
- * (docs/architecture.md, The idea). Records of this node are staged, and become visible only when their journal batch is on disk.
+ * (docs/architecture.md, The idea). Records of this node are first staged, and become visible only when their journal batch is on disk.
  */
 
 import { assert } from "../../lib/errors.ts";
@@ -25,22 +25,22 @@ import { carriedHlc, knownEndHlc, Tombstones, type TombstonesOptions } from "./t
 import { TouchSweeps } from "./touch-sweeps.ts";
 import { compareForView, isOfKeysCluster, isShown, reachOf, winnerOf } from "./view.ts";
 
-/** The time at which tombstones arrive in a copy. A copy collects no tombstone by age. */
+/** In a copy, all tombstones have this time of arrival. A copy never collects tombstones because of their age. */
 const BEFORE_ALL: Time = { monoMs: 0, wallMs: 0 };
 
 export interface ReplicaOptions extends TombstonesOptions {
   readonly generation: number;
-  /** The highest seq that this origin has assigned. Each seq is used only once. */
+  /** The highest seq that this node's origin has assigned. Each seq is used only once. */
   readonly lastSeq: number;
   readonly floor: number;
-  /** The cluster and region of this node. Required as soon as the node has links. */
+  /** The cluster and region of this node. Required if the node has links. */
   readonly place?: OriginLocation;
-  /** Number of touches for which the previous view is remembered. */
+  /** Number of touches for which the replica remembers the previous view. */
   readonly pastTouches?: number;
 }
 
 /**
- * Receives each change of a replica immediately before it is made, in order. This information is sufficient to maintain an exact copy
+ * Receives each change of a replica, in order, immediately before the change is made. This information is sufficient to maintain an exact copy
  * (`src/catalog/copy/`).
  */
 export interface ReplicaObserver {
@@ -51,13 +51,13 @@ export interface ReplicaObserver {
   touches(stored: StoredRecord, pending: PendingTouch): void;
   withdraws(stored: StoredRecord, pending: PendingTouch): void;
   drops(stored: StoredRecord): void;
-  /** A revision is assigned at which no record is touched. */
+  /** A revision is assigned without touching a record. */
   passes(): void;
   forgets(origin: Origin): void;
   restoresOrigin(id: string): void;
 }
 
-/** The state from which a copy starts. */
+/** The state with which a copy starts. */
 export interface CopyStart {
   readonly revision: number;
   readonly collectedRevision: number;
@@ -76,25 +76,25 @@ export class Replica {
   readonly localNamespaces = new Set<string>();
   /** Pending touches and removals that affect many records. `sweep` executes them. */
   readonly sweeps = new TouchSweeps(this, () => this.passRevision());
-  /** The cause of a key's removal, if the records do not contain it, for example for records received from another server. */
+  /** The cause of a key's removal if the records do not show it, for example for records received from another server. */
   readonly causes = new WeakMap<StoredRecord, ChangeCause>();
   /**
-   * Keys that were unregistered after they had expired and were no longer visible to readers. Readers get another REMOVE for such a key,
+   * Tombstones of keys that were unregistered after they had expired, when readers no longer saw them. Readers get another REMOVE for such a key,
    * because they may keep expired entries for a while.
    */
   readonly endedAgain = new WeakSet<StoredRecord>();
   /** Each follower receives every change made after it was added. */
   readonly followers = new Set<ReplicaObserver>();
-  /** Whether this replica has had a record with a maintenance override since the process started. */
+  /** Whether this replica has had any record with a maintenance override since the process started. */
   hasOrders = false;
   #forgetting: OriginRemoval | undefined;
-  /** Number of origins forgotten in this process. */
+  /** Number of origins that this process has forgotten. */
   forgottenCount = 0;
   readonly #tombstones: Tombstones;
-  /** Whether a record may be visible. A record that the owner rule denies is stored, but hidden. */
+  /** Whether a record may be visible. A record that the owner rule does not permit is stored, but hidden. */
   #admits: ((stored: StoredRecord) => boolean) | undefined;
   readonly #origins = new OriginTable();
-  /** One stored record of every key that has records but no view, such as tombstones and hidden orphans. */
+  /** One stored record for every key that has records but is not visible, for example because it has only tombstones or hidden orphans. */
   readonly #absent = new KeyShards<KeyText, StoredRecord>();
   readonly #byRevision = new ChangeLog<StoredRecord>((stored) => stored.revision);
   #revision = 0;
@@ -112,12 +112,12 @@ export class Replica {
     Object.assign(this.self, { through: options.lastSeq, floor: options.floor });
   }
 
-  /** The revision of this node's last change. */
+  /** The revision of the last change on this node. */
   get revision(): number {
     return this.#revision;
   }
 
-  /** A cursor below this revision may have missed a removal whose tombstone was collected, so it needs a snapshot. */
+  /** A reader with a cursor below this revision may have missed a removal whose tombstone was collected, so it needs a snapshot. */
   get collectedRevision(): number {
     return this.#collectedRevision;
   }
@@ -139,7 +139,7 @@ export class Replica {
     return this.#tombstones.count;
   }
 
-  /** Ids of forgotten origins. A cursor that contains one of them needs a snapshot. */
+  /** The ids of forgotten origins. A reader whose cursor contains one of them needs a snapshot. */
   get forgotten(): ReadonlyMap<string, true> {
     return this.#origins.forgotten;
   }
@@ -149,7 +149,7 @@ export class Replica {
     return this.#origins.lost;
   }
 
-  /** Returns the origin with this id, and adds it if it is unknown. Its first known location never changes. */
+  /** Returns the origin with this id, and adds it if it is unknown. The location of an origin never changes after it is first known. */
   origin(nodeId: string, generation: number, place?: OriginLocation): Origin {
     return this.#origins.take(nodeId, generation, place);
   }
@@ -159,15 +159,15 @@ export class Replica {
     return this.lookup.find(key);
   }
 
-  /** Returns this node's own newest record of the key: the staged record if there is one. */
+  /** Returns this node's own newest record of the key, which may be a staged record. */
   own(key: KeyText): StoredRecord | undefined {
     return this.#staging.find(key) ?? recordOf(this.#any(key), this.self);
   }
 
   /**
-   * Returns the newest maintenance overrides in records of the key (semantics.md, Maintenance). Records of every origin of the key's
-   * cluster are used, including staged records and tombstones, so the next registration of the key applies the overrides on any node.
-   * HOT: if no record has an override, there is no lookup.
+   * Returns the newest maintenance overrides among the key's records (semantics.md, Maintenance). Records of every origin of the key's cluster are
+   * used, including staged records and tombstones, so the next registration of the key applies the overrides on any node. HOT: while no record has an
+   * override, no lookup is needed.
    */
   newestOrders(key: KeyText): MaintenanceOverrides | undefined {
     if (!this.hasOrders) return undefined;
@@ -176,24 +176,24 @@ export class Replica {
     return newest;
   }
 
-  /** Returns all records of the key, in view order, without staged records. */
+  /** Returns all records of the key in view order, except staged records. */
   records(key: KeyText): readonly StoredRecord[] {
     const any = this.#any(key);
     return any === undefined ? [] : (any.peers ?? [any]);
   }
 
-  /** Returns the record that readers see for a stored record's key. */
+  /** Returns the record that readers see for the key of a stored record. */
   winner(stored: StoredRecord): StoredRecord | undefined {
     if (stored.peers !== undefined) return winnerOf(stored.peers, this.#admits);
     return stored.body === BODY.ENTRY && isShown(stored) && this.isAdmitted(stored) ? stored : undefined;
   }
 
-  /** Whether the owner rule permits the record to be visible. For a tombstone, whether the entry that it ended could be visible. */
+  /** Whether the owner rule permits the record to be visible. For a tombstone, returns whether the entry that it ended could be visible. */
   isAdmitted(stored: StoredRecord): boolean {
     return this.#admits === undefined || this.#admits(stored);
   }
 
-  /** Sets the check of which records may be visible. The caller must touch the records whose verdict changes. */
+  /** Sets the function that decides which records may be visible. The caller must touch the records whose verdict changes. */
   setAdmission(admits: ((stored: StoredRecord) => boolean) | undefined): void {
     this.#admits = admits;
   }
@@ -204,12 +204,12 @@ export class Replica {
   }
 
   // ---- own records: stage, commit, abort ----
-  /** Assigns a seq to a put and stages it. The record remains invisible until `commit`. */
+  /** Assigns a seq to a put and stages it. The record remains invisible until `commit` is called. */
   stagePut(put: OwnPut): StoredRecord {
     const before = this.own(put.key);
     const wasLive = before !== undefined && before.body === BODY.ENTRY;
     const seq = this.#staging.nextSeq();
-    // HOT: one literal, as in `endOf`; spreading `put` into it allocates half a kilobyte of garbage per entry (bench/register.ts).
+    // HOT: one literal, as in `endOf`. Spreading `put` into it would allocate half a kilobyte of garbage per entry (bench/register.ts).
     return this.#stage({
       key: put.key,
       namespace: put.namespace,
@@ -237,10 +237,10 @@ export class Replica {
   }
 
   /**
-   * Assigns a seq to a tombstone of this node for a key that has records of any origin here, and stages the tombstone. `unregistered`
-   * hides older records of every origin, so its reach is as wide as the widest of them. `expired` ends this node's own record and has
-   * that record's stamp. The tombstone also contains the newest known unregister of the key, because a node that receives that unregister
-   * after the tombstone would otherwise show older records again. It also contains the key's maintenance overrides.
+   * Assigns a seq to a tombstone of this node and stages the tombstone. The key must have a record of some origin on this node. An `unregistered`
+   * tombstone hides older records of every origin, so its reach is as wide as the widest reach of those records. An `expired` tombstone ends this
+   * node's own record and has that record's stamp. The tombstone also contains the newest known unregister of the key. Otherwise, a node that
+   * receives that unregister after the tombstone would show older records again. The key's maintenance overrides are included too.
    */
   stageTombstone(
     of: TombstoneFields,
@@ -259,12 +259,12 @@ export class Replica {
     return this.#stage(endOf(of, { origin: this.self, body, reach, seq, hlc: stamp, firstSeq, unregisteredHlc, orders }));
   }
 
-  /** Staged records, oldest first. */
+  /** The staged records, oldest first. */
   get staged(): readonly StoredRecord[] {
     return this.#staging.storedRecords;
   }
 
-  /** Makes staged records visible, in order. Called when the batch with every staged record of seq ≤ `through` is on disk. */
+  /** Makes staged records visible, in order. Called when the batch that contains all staged records with a seq up to `through` is on disk. */
   commit(through: number, time: Time): void {
     for (const stored of this.#staging.take(through)) this.install(stored, time);
     this.self.through = Math.max(this.self.through, through);
@@ -282,9 +282,9 @@ export class Replica {
 
   // ---- records of any origin ----
   /**
-   * Installs a record that is no longer staged, was received, or comes from the journal. A record that is not newer than the stored
-   * record of its origin is skipped. Does not advance the version vector. Returns whether anything changed. A copy passes the pending
-   * touch of the key, as the copied replica computed it.
+   * Installs a record that is no longer staged, was received from another node, or was restored from the journal. A record that is not newer than the
+   * stored record of its origin is skipped. The version vector does not advance. Returns whether anything changed. A copy passes the pending touch of
+   * the key that the original replica computed.
    */
   install(next: StoredRecord, time: Time, copied?: PendingTouch): boolean {
     const seen = this.lookup.find(next.key);
@@ -295,7 +295,7 @@ export class Replica {
       return false;
     }
     const pending = copied ?? this.sweeps.pendingFor(any);
-    // HOT: without the check of the size, each record would allocate an iterator.
+    // HOT: without the check of the size, an iterator would be allocated for each record.
     if (this.followers.size > 0) for (const follower of this.followers) follower.installs(next, any, pending);
     this.#note(next);
     const isEndedAgain = seen === undefined && this.#endsAgain(next, any);
@@ -311,7 +311,7 @@ export class Replica {
     stored.origin.log.insert(stored.seq, stored);
     this.#moveTo(stored, revision);
     if (stored.body !== BODY.ENTRY) this.#addTombstone(stored, isEndedAgain, time);
-    // This applies even if the filterable fields are unchanged, because the policy may now hide a record that it showed before.
+    // This is done even if the filterable fields are unchanged, because the policy may now hide a record that was visible before.
     if (!this.#review(stored.key, seen, seenDelta, stored)) stored.filterRevision = wasSeen(seen, pending) ? revision : hiddenSince;
     return true;
   }
@@ -333,8 +333,8 @@ export class Replica {
   }
 
   /**
-   * Replaces all records stored for the key with one record, regardless of their origins and seqs. Used for a record from another
-   * server's view of the key, when nothing else about the key is known.
+   * Replaces all records stored for the key with one record, regardless of their origins and seqs. Used for a record from another server's view of
+   * the key, when this replica knows nothing else about the key.
    */
   supersede(next: StoredRecord, time: Time): void {
     const seen = this.lookup.find(next.key);
@@ -358,7 +358,7 @@ export class Replica {
     if (!this.#review(stored.key, seen, seenDelta, stored)) stored.filterRevision = seen === undefined ? hiddenSince : revision;
   }
 
-  /** Whether a record unregisters a key that has no view, and for which readers received another cause of removal. */
+  /** Whether a record unregisters a key that is not visible, and for whose removal readers received another cause. */
   #endsAgain({ body }: StoredRecord, any: StoredRecord | undefined): boolean {
     if (body !== BODY.UNREGISTERED || any === undefined || any.body === BODY.ENTRY) return false;
     return (this.causes.get(any) ?? causeOf(any)) !== CAUSE.UNREGISTERED;
@@ -370,7 +370,7 @@ export class Replica {
     else this.endedAgain.delete(stored);
   }
 
-  /** Touches a record without replacing it, because the view of its key may have changed. A pending touch of the key may be the reason. */
+  /** Touches a record without replacing it, because readers may now see another view of its key. The reason may be a pending touch of the key. */
   touch(stored: StoredRecord, pending = this.sweeps.pendingWith(stored)): void {
     for (const follower of this.followers) follower.touches(stored, pending);
     this.#touch(stored, pending);
@@ -381,7 +381,7 @@ export class Replica {
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = stored.filterRevision;
     const revision = this.past.note(++this.#revision, lastTouchOf(stored), seen, pending);
-    // Its origin may now be in a later generation. Of equal stamps of one node, the later generation comes first.
+    // The record's origin may now be in a later generation. If a node's stamps are equal, the later generation comes first.
     if (pending.before === "renamed") stored.peers?.sort(compareForView);
     stored.filterRevision = revision;
     this.#moveTo(stored, revision);
@@ -389,7 +389,7 @@ export class Replica {
     if (pending.since !== NO_REVISION) this.past.touched(revision, this.lookup.find(stored.key), pending);
   }
 
-  /** Ends a record that a whole transfer of its origin did not list: its tombstone was collected before this node received the removal. */
+  /** Ends a record that a whole transfer of its origin did not list, because its tombstone was collected before this node received the removal. */
   withdraw(stored: StoredRecord, time: Time, pending = this.sweeps.pendingFor(stored)): void {
     for (const follower of this.followers) follower.withdraws(stored, pending);
     if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
@@ -399,15 +399,14 @@ export class Replica {
   }
 
   /**
-   * Drops a tombstone with the same seq as the given entry, so that the entry can be installed: it was ended here, but is live on its
-   * origin.
+   * Drops a tombstone that has the same seq as the given entry. The entry was ended here, but is live on its origin, so it can then be installed.
    */
   undoEnd({ key, origin, seq }: StoredRecord): void {
     const held = recordOf(this.#any(key), origin);
     if (held?.seq === seq && held.body !== BODY.ENTRY) this.drop(held);
   }
 
-  /** Removes an invisible record completely: a collected tombstone, or a record of a forgotten origin. */
+  /** Removes a record that is not visible: a collected tombstone, or a record of a forgotten origin. */
   drop(stored: StoredRecord): void {
     for (const follower of this.followers) follower.drops(stored);
     this.#collectedRevision = Math.max(this.#collectedRevision, stored.revision);
@@ -426,7 +425,7 @@ export class Replica {
     if (this.#absent.get(stored.key) === stored) this.#absent.replace(stored.key, rest);
   }
 
-  /** Assigns a revision at which no record is touched. */
+  /** Assigns a revision without touching a record. */
   passRevision(): number {
     for (const follower of this.followers) follower.passes();
     return this.past.note(++this.#revision, 0, undefined);
@@ -434,7 +433,7 @@ export class Replica {
 
   // ---- making a copy of another replica ----
   /**
-   * Stores a record of the copied replica with its bookkeeping, in place of the stored record of its origin. Called in order of revision.
+   * Stores a record of the copied replica with its bookkeeping, in place of the stored record of its origin. Must be called in order of revision.
    */
   place(next: StoredRecord): void {
     this.unplace(next.key, next.origin);
@@ -447,7 +446,7 @@ export class Replica {
     this.#review(next.key, this.lookup.find(next.key), undefined, next);
   }
 
-  /** Removes the record of an origin for this key, because the copied replica no longer has one. */
+  /** Removes the record of an origin for this key, because the copied replica no longer has this record. */
   unplace(key: KeyText, origin: Origin): void {
     const held = recordOf(this.#any(key), origin);
     if (held === undefined) return;
@@ -458,7 +457,7 @@ export class Replica {
     else if (seen !== undefined) this.lookup.remove(seen);
   }
 
-  /** Completes the copy. It does not know earlier views, so a reader from before the copy may receive more changes than it needs. */
+  /** Completes the copy. The copy does not know earlier views, so a reader with an earlier position may receive more changes than it needs. */
   startAt({ revision, collectedRevision, forgotten, localNamespaces }: CopyStart): void {
     this.#revision = revision;
     this.#collectedRevision = collectedRevision;
@@ -474,7 +473,7 @@ export class Replica {
     this.#byRevision.forEachSince(revision, visit);
   }
 
-  /** Returns the namespaces touched since the last call. Their watchers must be notified. */
+  /** Returns the namespaces touched since the last call. Watches of these namespaces must be notified. */
   takeTouched(): ReadonlySet<string> {
     const touched = this.#touched;
     if (touched.size > 0) this.#touched = new Set();
@@ -482,14 +481,14 @@ export class Replica {
   }
 
   /**
-   * Collects tombstones that are older than their ttl, or in excess of max(minTombstones, live records), oldest first; at most
-   * `maxCount`. Returns the keys of this node's own tombstones, so that the journal can drop them.
+   * Collects tombstones that are older than their ttl, or that exceed the number max(minTombstones, live records). Starts with the oldest, and
+   * collects at most `maxCount`. Returns the keys of this node's own tombstones, so that the journal can drop them.
    */
   collect(time: Time, maxCount: number, by: "age" | "count" = "age"): readonly KeyText[] {
     const own: KeyText[] = [];
     this.#tombstones.collect(time, { liveCount: this.lookup.size, maxCount, by }, (stored) => {
       if (stored.origin === this.self) {
-        // The key was put again, and its new row is about to be written to the journal, so the journal must not drop the row.
+        // The key was put again, and its new row is being written to the journal, so the journal must not drop that row.
         if (this.#staging.find(stored.key) !== undefined) return false;
         own.push(stored.key);
       }
@@ -505,18 +504,18 @@ export class Replica {
     return this.#tombstones.nextCollectMonoMs();
   }
 
-  /** Restores the origins that an earlier process forgot. Must be called before any record of another node is stored. */
+  /** Restores the list of origins that an earlier process forgot. This must be called before any record from another node is stored. */
   resumeForgotten(ids: readonly string[]): void {
     for (const id of ids) this.#origins.remember(id);
   }
 
   /**
-   * Forgets an origin (semantics.md, Orphans) and drops `maxCount` of its records now; `sweep` drops the rest. `isOver` means that its
-   * node never returns as this origin.
+   * Forgets an origin (semantics.md, Orphans) and drops `maxCount` of its records now; `sweep` drops the rest. `isOver` means that the origin's node
+   * will never return as this origin.
    */
   forgetOrigin(origin: Origin, time: Time, isOver = false, maxCount = Number.POSITIVE_INFINITY): void {
     assert(origin !== this.self, "the origin to forget is not this node");
-    // The records of one origin may have ended records of the other, so only one origin is removed at a time.
+    // Two origins may have ended each other's records, so only one origin is removed at a time.
     while (this.isForgetting) this.sweep(Number.POSITIVE_INFINITY, time);
     this.setLife(origin, "hidden");
     this.forgetName(origin);
@@ -526,18 +525,18 @@ export class Replica {
     this.sweep(maxCount, time);
   }
 
-  /** The part of `forgetOrigin` that a copy executes itself. The copy receives the dropped records one by one. */
+  /** The part of `forgetOrigin` that a copy also executes. The copy receives each dropped record separately. */
   forgetName(origin: Origin): void {
     for (const follower of this.followers) follower.forgets(origin);
     this.#origins.forget(origin);
   }
 
-  /** Whether some records of a forgotten origin are still here. */
+  /** Whether this replica still has records of a forgotten origin. */
   get isForgetting(): boolean {
     return this.#forgetting !== undefined;
   }
 
-  /** Executes at most `maxCount` pending touches and removals. Returns whether there were any. */
+  /** Executes at most `maxCount` pending touches and removals. Returns whether there was any pending work. */
   sweep(maxCount: number, time: Time): boolean {
     const swept = this.sweeps.step(maxCount, time);
     if (this.#forgetting === undefined || this.sweeps.isOwed) return swept > 0;
@@ -546,14 +545,14 @@ export class Replica {
     return true;
   }
 
-  /** Accepts frames of a forgotten origin again, starting from 0, because it is a live member again (semantics.md, Orphans). */
+  /** Permits frames from a forgotten origin again, starting from 0, because its node is a live member again (semantics.md, Orphans). */
   restoreOrigin(nodeId: string, generation: number): void {
     const id = `${nodeId}/${generation}`;
     for (const follower of this.followers) follower.restoresOrigin(id);
     this.#origins.restoreOrigin(id);
   }
 
-  /** Changes an origin's state and touches its records, so that readers read their keys again. */
+  /** Changes an origin's state, and touches the origin's records so that readers read their keys again. */
   setLife(origin: Origin, life: OriginStatus): void {
     if (origin.life === life) return;
     origin.life = life;
@@ -583,7 +582,7 @@ export class Replica {
     this.#touched.add(stored.namespace);
   }
 
-  /** Updates lookup, absent list and digests for the key's visible record. Returns whether there is one. */
+  /** Updates the index, the list of absent keys and the digests for the key's visible record. Returns whether a record is visible. */
   #review(key: KeyText, seen: CatalogRecord | undefined, seenDelta: string | undefined, any: StoredRecord): boolean {
     const winner = this.winner(any);
     if (winner !== undefined) {

@@ -1,28 +1,28 @@
-/** This node's own records that are not durable yet: they have a seq, but are invisible. */
+/** This node's own records that are not durable yet. They have a seq, but are not visible. */
 import { MAX_STAMP } from "../../lib/hlc.ts";
 import type { Scope } from "../entry/scope.ts";
 import { KeyShards } from "../key-shards.ts";
 import type { CatalogRecord, KeyText } from "../record/record.ts";
 import type { StoredRecord, StoredRecordFields } from "../record/stored-record.ts";
 
-/** The content of a record of this node before it has a seq. `bytes` are the encoded entry. */
+/** The content of a record of this node before it has a seq. `bytes` contains the encoded entry. */
 export interface OwnPut
   extends Omit<StoredRecordFields, "origin" | "seq" | "firstSeq" | "filterSeq" | "body" | "reach" | "at" | "sizeBytes"> {
   readonly bytes: Uint8Array;
-  /** A reach that is wider than the put's scope and the records stored here require. */
+  /** Set if the reach must be wider than the put's scope and the stored records require. */
   readonly reach?: Scope;
-  /** Whether a filterable field differs from this node's current record of the key. */
+  /** Whether a filterable field differs from this node's current record for the key. */
   readonly isFilterChange: boolean;
 }
 
-/** The fields of a record that its tombstone copies. */
+/** The fields that a tombstone copies from the record that it ends. */
 export type TombstoneFields = Pick<
   CatalogRecord,
   "key" | "namespace" | "name" | "kind" | "scope" | "reach" | "health" | "traits" | "principal"
 >;
 
-/** Returns the tombstone that ends `of`. */
-// HOT: one literal; spreading its parts costs 1 % of the time needed to add and remove an entry (`versions`).
+/** Returns the tombstone that ends the record `of`. */
+// HOT: one literal; spreading its parts would cost 1 % of the time needed to add and remove an entry (benchmark `versions`).
 export function endOf(
   of: TombstoneFields,
   end: Pick<StoredRecordFields, "origin" | "body" | "reach" | "seq" | "hlc" | "firstSeq" | "unregisteredHlc" | "orders">,
@@ -52,8 +52,8 @@ export function endOf(
 }
 
 /**
- * Returns the stamp of a record that carries an unregister. The stamp must be above that unregister, because otherwise the record would
- * only narrow the key's scope (`isNarrowing`).
+ * Returns the stamp for a record that carries an unregister. The stamp must be above that unregister, because otherwise the record would only narrow
+ * the key's scope (`isNarrowing`).
  */
 export function stampWith(hlc: number, unregisteredHlc: number | undefined): number {
   return unregisteredHlc === undefined || unregisteredHlc < hlc ? hlc : Math.min(unregisteredHlc + 1, MAX_STAMP);
@@ -64,7 +64,7 @@ export class RecordStaging {
   readonly #storedRecords: StoredRecord[] = [];
   readonly #byKey = new KeyShards<KeyText, StoredRecord>();
 
-  /** Continues after the highest seq that was ever assigned. */
+  /** Starts after the highest seq that was ever assigned. */
   constructor(lastSeq: number) {
     this.#lastSeq = lastSeq;
   }
@@ -74,7 +74,7 @@ export class RecordStaging {
     return this.#lastSeq;
   }
 
-  /** In order of seq, oldest first. */
+  /** The staged records in order of seq, oldest first. */
   get storedRecords(): readonly StoredRecord[] {
     return this.#storedRecords;
   }
@@ -84,7 +84,7 @@ export class RecordStaging {
     return this.#lastSeq;
   }
 
-  /** Returns the newest staged record of a key. */
+  /** Returns the newest staged record for a key. */
   find(key: KeyText): StoredRecord | undefined {
     return this.#byKey.get(key);
   }
@@ -95,7 +95,10 @@ export class RecordStaging {
     return stored;
   }
 
-  /** Removes the records above a seq, oldest first, because the call that staged them failed. Their seqs are not reused. */
+  /**
+   * Removes the records with a seq above the given one, because the call that staged them failed. Returns them oldest first. Their seqs are not
+   * reused.
+   */
   takeAfter(seq: number): readonly StoredRecord[] {
     const after = this.#storedRecords.findIndex((stored) => stored.seq > seq);
     const taken = after < 0 ? [] : this.#storedRecords.splice(after);
@@ -106,7 +109,7 @@ export class RecordStaging {
     return taken;
   }
 
-  /** Removes and returns the records up to a seq, oldest first. */
+  /** Removes the records up to a seq and returns them, oldest first. */
   take(through: number): readonly StoredRecord[] {
     const after = this.#storedRecords.findIndex((stored) => stored.seq > through);
     const taken = this.#storedRecords.splice(0, after < 0 ? this.#storedRecords.length : after);

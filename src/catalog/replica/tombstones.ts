@@ -6,7 +6,7 @@ import type { StoredRecord } from "../record/stored-record.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { endsBeforeHlc, endsEarlierGeneration, isNarrowing } from "./view.ts";
 
-/** The position of a tombstone in the order of arrival. If its key is put again, the slot remains until it is compacted. */
+/** The position of a tombstone in the order of arrival. If the tombstone's key is put again, the slot remains until compaction. */
 interface TombstoneSlot {
   readonly stored: StoredRecord;
   readonly seq: number;
@@ -15,13 +15,13 @@ interface TombstoneSlot {
 
 export interface CollectBounds {
   readonly liveCount: number;
-  /** Maximum number of slots to examine. */
+  /** Maximum number of slots to examine in one call. */
   readonly maxCount: number;
-  /** With `count`, a tombstone is not dropped because of its age while there is room. */
+  /** With `count`, tombstones are not dropped because of their age, but only when there are too many. */
   readonly by: "age" | "count";
 }
 
-/** Number of slots below which compaction is not worthwhile. */
+/** Compaction is not worthwhile with fewer slots. */
 const SPARE_SLOTS = 1024;
 
 export interface TombstonesOptions {
@@ -39,7 +39,7 @@ export class Tombstones {
   readonly #lost: LostOrigins;
   /** Number of consecutive tombstones that were kept for lost origins while there was no room. */
   #keptInARow = 0;
-  /** Number of stored tombstones. */
+  /** Number of tombstones that are stored. */
   count = 0;
 
   constructor(options: TombstonesOptions, lost: LostOrigins) {
@@ -55,7 +55,7 @@ export class Tombstones {
   add(stored: StoredRecord, time: Time): void {
     this.count += 1;
     this.#slots.push({ stored, seq: stored.seq, addedMonoMs: time.monoMs });
-    // Keys that are added and removed leave slots behind a young tombstone, and these slots would remain until its ttl ends.
+    // If keys are added and removed, they leave slots after a young tombstone, and these slots would remain until that tombstone's ttl ends.
     if (this.#slots.length - this.#first > 2 * this.count + SPARE_SLOTS) this.#compact((slot) => !isStale(slot));
   }
 
@@ -71,11 +71,11 @@ export class Tombstones {
   }
 
   /**
-   * Passes tombstones to `drop`, oldest first: those older than their ttl, or in excess of max(minTombstones, live records). If `drop`
-   * returns false, the tombstone is tried again at another call. At most `maxCount` are examined. Two kinds are kept: a tombstone that
-   * hides an older record of another origin, and, while there is room, a tombstone whose stamp is in the future, because a node that puts
-   * its key again must know it. While an origin is lost, all tombstones are kept. If there is no room, only the tombstones are kept that
-   * may have ended an entry of a lost origin; if no other tombstone can be dropped, a mark replaces them.
+   * Passes tombstones to `drop`, oldest first, if they are older than their ttl or exceed the number max(minTombstones, live records). If `drop`
+   * returns false, a later call tries the tombstone again. Each call examines at most `maxCount` slots. A tombstone is kept if it hides an older
+   * record of another origin. While there is room, a tombstone with a stamp in the future is also kept, because a node that puts its key again must
+   * know that stamp. While an origin is lost, all tombstones are kept. If there is no room, only tombstones that may have ended an entry of a lost
+   * origin are kept. If no other tombstone can be dropped, a mark replaces these tombstones.
    */
   collect(time: Time, bounds: CollectBounds, drop: (stored: StoredRecord) => boolean): void {
     const limit = Math.max(this.#options.minTombstones, bounds.liveCount);
@@ -97,7 +97,7 @@ export class Tombstones {
     if (this.#first > SPARE_SLOTS && this.#first * 2 > this.#slots.length) this.#compact(() => true);
   }
 
-  /** Whether the tombstone is kept for lost origins. */
+  /** Whether the tombstone must be kept because of lost origins. */
   #isHeld(stored: StoredRecord, limit: number): boolean {
     const endedHlc = endsBeforeHlc(stored);
     if (!this.#lost.isHolding || endedHlc === 0) return false;
@@ -112,9 +112,9 @@ export class Tombstones {
   }
 
   /**
-   * Whether another origin's unregister of the key makes this tombstone redundant, because a record that carries the unregister is kept.
-   * This node's own tombstone is kept, because the node's next record of the key continues from it. Otherwise each of two nodes could
-   * drop its tombstone in favour of the other's, and both would forget the unregister.
+   * Whether this tombstone is redundant, because another record of the key that is kept carries an unregister from another origin. This node's own
+   * tombstone is kept, because the node's next record of the key continues from it. Without this exception, each of two nodes could drop its own
+   * tombstone in favour of the other's, and both would forget the unregister.
    */
   #givesWay(stored: StoredRecord, endedHlc: number): boolean {
     if (stored.body !== BODY.EXPIRED || stored.origin.nodeId === this.#options.nodeId) return false;
@@ -124,23 +124,23 @@ export class Tombstones {
   }
 }
 
-/** Whether the stored record has changed since the slot was added. */
+/** Whether the stored record has changed since its slot was added. */
 function isStale({ stored, seq }: TombstoneSlot): boolean {
   return stored.seq !== seq || stored.body === BODY.ENTRY;
 }
 
 /**
- * Returns the newest unregister that the successor of `before` must carry, as long as the key has a record. The successor may be the only
- * record that other nodes ever receive, and the age of the unregister cannot be derived from a stamp.
+ * Returns the newest unregister that the successor of `before` must carry, as long as the key has a record. The successor may be the only record that
+ * other nodes ever receive, and a stamp does not show the age of the unregister.
  */
 export function carriedHlc(before: StoredRecord | undefined): number | undefined {
   return before === undefined ? undefined : endsBeforeHlc(before) || undefined;
 }
 
 /**
- * Returns the newest unregister that a tombstone of this node carries: the newest of the record `before` and all records stored for the
- * key. The tombstone may reach a third node before those records, and that node would otherwise show the entries that they hide again.
- * Tombstones that only narrow the scope are ignored.
+ * Returns the newest unregister that a tombstone of this node must carry: the newest among the record `before` and all records stored for the key.
+ * The tombstone may reach another node before those records do, and that node would otherwise show again the entries that they hide. Tombstones that
+ * only narrow a scope are ignored.
  */
 export function knownEndHlc(before: StoredRecord | undefined, records: readonly StoredRecord[]): number | undefined {
   let newest = carriedHlc(before) ?? 0;
@@ -153,7 +153,7 @@ export function endersOf({ body, hlc, peers }: StoredRecord): readonly StoredRec
   return body === BODY.ENTRY ? (peers ?? []).filter((peer) => endsBeforeHlc(peer) > hlc) : [];
 }
 
-/** Returns other records of the key that permanently hide records stamped before `hlc`. Tombstones of a disproved origin ended nothing. */
+/** Returns the other records of the key that permanently hide records with a stamp before `hlc`. Tombstones of a disproved origin are ignored. */
 export function endsBeside(stored: StoredRecord, hlc: number): readonly StoredRecord[] {
   const ends = (peer: StoredRecord) => endsBeforeHlc(peer) >= hlc && !isNarrowing(peer) && peer.origin.isDisproved !== true;
   return (stored.peers ?? []).filter((peer) => peer !== stored && ends(peer));
@@ -163,7 +163,7 @@ function isHiding(record: StoredRecord): boolean {
   return record.peers !== undefined && hiddenBy(record).length > 0;
 }
 
-/** Returns entries that this record hides, through its unregister, or because it belongs to a later generation of their node. */
+/** Returns the entries that this record hides, either through its unregister or because it belongs to a later generation of their node. */
 export function hiddenBy(record: StoredRecord): readonly StoredRecord[] {
   const { peers } = record;
   if (peers === undefined) return [];

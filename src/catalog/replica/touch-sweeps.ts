@@ -1,7 +1,7 @@
 /**
- * Pending work on many records. Touches are pending when the visibility of records may have changed because of the state, the mark or the
- * generation of their origin. Removals are pending when a whole transfer did not list records. The work is executed in slices. Until it
- * is complete, some views are outdated, so no reader gets a confirmation that it has everything.
+ * Manages pending work that affects many records. Touches are pending when a new state, mark or generation of an origin may have changed the
+ * visibility of its records. Removals are pending when a whole transfer did not list some of the stored records. The work is executed in slices.
+ * Until all work is complete, some views are outdated, so no reader receives a confirmation that it is up to date.
  */
 import type { Time } from "../../lib/machine.ts";
 import { BODY } from "../record/record.ts";
@@ -15,7 +15,7 @@ export interface TouchSpan {
   readonly after: number;
   /** Only records with a seq up to this number are touched. */
   readonly until: number;
-  /** Whether to include the origin's tombstones, because the entries that they end must be computed again. */
+  /** Whether to include the origin's tombstones, because the visibility of the entries that they end must be computed again. */
   readonly withEnds: boolean;
   /** The view before the change. Default: "seen". */
   readonly before?: PriorView;
@@ -35,7 +35,7 @@ interface TouchSweep {
 /** All entries of an origin, including entries that arrive during the sweep. */
 export const ENTRIES: TouchSpan = { after: 0, until: Number.POSITIVE_INFINITY, withEnds: false };
 
-/** The parts of a replica that sweeps use. */
+/** The parts of a replica that sweeps need. */
 interface SweepReplica {
   winner(stored: StoredRecord): StoredRecord | undefined;
   touch(stored: StoredRecord, pending: PendingTouch): void;
@@ -50,18 +50,21 @@ export class TouchSweeps {
   readonly #replica: SweepReplica;
   readonly #nextRevision: () => number;
 
-  /** `nextRevision` assigns a revision at which no record is touched. A reader with an earlier position has not seen the change. */
+  /** `nextRevision` assigns a revision without touching a record. A reader with an earlier position has not seen the change. */
   constructor(replica: SweepReplica, nextRevision: () => number) {
     this.#replica = replica;
     this.#nextRevision = nextRevision;
   }
 
-  /** Whether any record still has to be touched or withdrawn. */
+  /** Whether there are records that still have to be touched or withdrawn. */
   get isOwed(): boolean {
     return this.#byOrigin.size + this.#closing.size > 0;
   }
 
-  /** Returns the pending touch of a stored record's key. The first touch records it. Must be called before any other change of the key. */
+  /**
+   * Returns the pending touch of a stored record's key. The next touch of the key executes it. This method must be called before any other change of
+   * the key.
+   */
   pendingFor(any: StoredRecord | undefined): PendingTouch {
     // HOT: runs for each installed record.
     if (this.#byOrigin.size === 0 || any === undefined) return NO_PENDING_TOUCH;
@@ -73,7 +76,7 @@ export class TouchSweeps {
   }
 
   /**
-   * Returns the pending touch for a touch that has another cause. If the key has further pending touches, the view in between is unknown.
+   * Returns the pending touch of a key that is touched for another reason. If the key has further pending touches, the intermediate view is unknown.
    */
   pendingWith(any: StoredRecord, other = NO_PENDING_TOUCH): PendingTouch {
     const { before, since } = this.pendingFor(any);
@@ -85,14 +88,14 @@ export class TouchSweeps {
     return sweep !== undefined && stored.seq > sweep.after && stored.seq <= sweep.until && isOf(sweep, stored) ? sweep : undefined;
   }
 
-  /** Whether any record of the origin still has to be touched. */
+  /** Whether any record of this origin still has to be touched. */
   isOwedTo(origin: Origin): boolean {
     return this.#byOrigin.has(origin);
   }
 
   /**
-   * Schedules a touch of an origin's records. If a sweep of the origin is in progress, it has touched only some records, so all records
-   * are touched again from the first.
+   * Schedules a touch of an origin's records. If a sweep of the origin is in progress, it has touched only some records, so all records are touched
+   * again from the start.
    */
   scheduleTouch(origin: Origin, span: TouchSpan): void {
     if (origin.log.size === 0) return;
@@ -111,22 +114,22 @@ export class TouchSweeps {
   }
 
   /**
-   * Closes a received whole transfer: records that it does not list are withdrawn, and then the version vector advances. If there are no
-   * such records, it advances immediately.
+   * Closes a received whole transfer: records that it does not list are withdrawn, and then the version vector advances. If there are no such
+   * records, the version vector advances immediately.
    */
   close(transfer: WholeTransfer): void {
     if (transfer.isDone) transfer.close();
     else this.#closing.add(transfer);
   }
 
-  /** Returns the origins whose whole transfer was closed since the last call, if it was not closed with its last frame. */
+  /** Returns the origins whose whole transfer was closed since the last call, except those that were closed with their last frame. */
   takeClosed(): readonly Origin[] {
     const closed = this.#closed;
     if (closed.length > 0) this.#closed = [];
     return closed;
   }
 
-  /** Cancels pending withdrawals of a forgotten origin. */
+  /** Cancels the pending withdrawals of a forgotten origin's records. */
   dropClosing({ closing }: Origin): void {
     for (const transfer of this.#closing) if (transfer === closing) this.#closing.delete(transfer);
   }
@@ -181,7 +184,7 @@ function isOf({ withEnds }: TouchSweep, { body }: StoredRecord): boolean {
   return withEnds || body === BODY.ENTRY;
 }
 
-/** Combines two changes. Returns the relation of the view before both changes to the current record. */
+/** Combines two changes. Returns how the view before both changes differs from the current record. */
 function earlier(one: PriorView, other: PriorView): PriorView {
   return one === "renamed" ? one : other;
 }

@@ -3,12 +3,12 @@
 import { SCOPE, type Scope, widest } from "../entry/scope.ts";
 import { BODY, type CatalogRecord, isKeyOf } from "../record/record.ts";
 
-/** The fields that determine which records a record ends. */
+/** The fields of a record that determine which other records it ends. */
 type EndingFields = Pick<CatalogRecord, "key" | "body" | "reach" | "origin" | "hlc">;
 
 /**
- * Compares one key's records: newest stamp first; of equal stamps, entries before tombstones, then the higher node id, and for one node
- * the later generation.
+ * The order of one key's records: newest stamp first; for equal stamps, entries before tombstones, then the higher node id, and for the same node the
+ * later generation.
  */
 export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
   if (a.hlc !== b.hlc) return b.hlc - a.hlc;
@@ -18,10 +18,10 @@ export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
 }
 
 /**
- * Returns the stamp below which records of the key remain hidden, regardless of their origin; 0 means none. It is the stamp of an
- * `unregistered` tombstone, of the tombstone that this record replaced, or of the newest tombstone that its node knew when it ended the
- * key. A record that no other node receives ends no records of other nodes: those nodes could not stamp above it, and this node would
- * hide entries that all others show. A record of a cluster other than the key's ends nothing either.
+ * Returns the stamp below which records of the key remain hidden, regardless of their origin; 0 means none. This stamp belongs to an `unregistered`
+ * tombstone: the record itself, the tombstone that it replaced, or the newest tombstone that its node knew when it ended the key. A record that is
+ * not sent to other nodes ends no records of other nodes, because those nodes cannot choose a higher stamp, and this node would hide entries that all
+ * others show. The same applies to a record from a cluster other than the key's.
  */
 export function endsBeforeHlc(record: Pick<CatalogRecord, "key" | "origin" | "body" | "hlc" | "reach" | "unregisteredHlc">): number {
   if (record.reach === SCOPE.LOCAL) return 0;
@@ -31,8 +31,8 @@ export function endsBeforeHlc(record: Pick<CatalogRecord, "key" | "origin" | "bo
 
 /**
  * Whether the record's origin belongs to the cluster in its key. Only such an origin may end records of the key, because no other cluster
- * has entries there. The result depends only on key and origin, so all nodes agree. An origin of unknown cluster is assumed to belong to
- * it.
+ * has entries there. The result depends only on key and origin, so it is the same on all nodes. An origin whose cluster is unknown is assumed to
+ * belong to the key's cluster.
  */
 export function isOfKeysCluster({ key, origin }: Pick<CatalogRecord, "key" | "origin">): boolean {
   const { clusterId = "" } = origin;
@@ -40,9 +40,8 @@ export function isOfKeysCluster({ key, origin }: Pick<CatalogRecord, "key" | "or
 }
 
 /**
- * Returns the widest reach of `least` and all entries stored for a key. Every node that received one of these entries must receive the
- * new record. Otherwise a key that moves to another node with a narrower scope would remain on nodes that only its earlier record
- * reached.
+ * Returns the widest of `least` and the reaches of all entries stored for a key. Every node that received one of these entries must receive the new
+ * record. Otherwise, if a key moved to another node with a narrower scope, it would remain on nodes that only the earlier record reached.
  */
 export function reachOf(records: readonly Pick<CatalogRecord, "body" | "reach">[], least: Scope): Scope {
   let reach = least;
@@ -51,8 +50,8 @@ export function reachOf(records: readonly Pick<CatalogRecord, "body" | "reach">[
 }
 
 /**
- * Whether a tombstone only means that its origin publishes the key outside its reader's reach. Such a tombstone hides older records of
- * every origin while it is stored, and ends nothing.
+ * Whether a tombstone only means that its origin now publishes the key in a scope that its reader is not in. Such a tombstone hides older records of
+ * every origin while it is stored, but does not end them.
  */
 export function isNarrowing({ body, hlc, unregisteredHlc }: Pick<CatalogRecord, "body" | "hlc" | "unregisteredHlc">): boolean {
   return body === BODY.EXPIRED && unregisteredHlc === hlc;
@@ -60,9 +59,9 @@ export function isNarrowing({ body, hlc, unregisteredHlc }: Pick<CatalogRecord, 
 
 /**
  * Whether a tombstone from a later generation of an entry's node also ends that entry, when the entry's generation is no longer the
- * node's current one. The tombstone replaced the node's statement about the key, up to its stamp. When a node continues in a new
- * generation, other nodes store its records twice, but its leases end only once. Records of a node's current generation are ended only by
- * that node, and no cluster ends records under another cluster's keys.
+ * node's current one. The tombstone replaced the node's earlier statements about the key, up to the tombstone's stamp. When a node continues in a new
+ * generation, other nodes store its records in both generations, but its leases end the records only once. Records of a node's current generation are
+ * ended only by that node, and no cluster ends records under another cluster's keys.
  */
 export function endsEarlierGeneration(end: EndingFields, entry: Pick<CatalogRecord, "origin" | "hlc">): boolean {
   if (end.origin.nodeId !== entry.origin.nodeId || end.origin.generation <= entry.origin.generation) return false;
@@ -70,20 +69,20 @@ export function endsEarlierGeneration(end: EndingFields, entry: Pick<CatalogReco
 }
 
 /**
- * Whether the end also applies to earlier generations. A record that no other node receives, or a record of a cluster other than the
- * key's, ends only its own origin's record.
+ * Whether the tombstone also ends records of earlier generations. If the tombstone is not sent to other nodes, or belongs to a cluster other than the
+ * key's, it ends only its own origin's record.
  */
 function isEndForEarlier(end: EndingFields): boolean {
   return end.body !== BODY.ENTRY && end.reach !== SCOPE.LOCAL && isOfKeysCluster(end);
 }
 
 /**
- * Returns `endsEarlierGeneration` for a list of records in view order. The returned function must be called for entries in that order.
- * The total cost is one pass over the records.
+ * Returns a function that evaluates `endsEarlierGeneration` for a list of records in view order. The function must be called for the entries in that
+ * order. The total cost is one pass over the records.
  */
 function endedGenerations(records: readonly CatalogRecord[]): (entry: CatalogRecord) => boolean {
   let next = 0;
-  /** For each node, the newest generation that has an end at or above the stamp of the last call. */
+  /** For each node, the newest generation with a tombstone whose stamp is at or above the stamp of the last call. */
   let newest: Map<string, number> | undefined;
   return ({ origin, hlc }) => {
     if (origin.life === "live") return false;
@@ -98,10 +97,10 @@ function endedGenerations(records: readonly CatalogRecord[]): (entry: CatalogRec
 }
 
 /**
- * Returns the record that readers see for a key, or undefined. `records` are sorted by `compareForView`. An unregister hides every older
- * record of any origin, even if its own origin has put the key again since then. An `expired` tombstone by itself ends only records of
- * its own node, and a LOCAL tombstone only records of its own origin. Records of hidden origins, and records that `admits` refuses, are
- * skipped.
+ * Returns the record that readers see for a key, or undefined if the key is not visible. `records` must be sorted by `compareForView`. An unregister
+ * hides all older records of every origin, even if its own origin has put the key again since then. An `expired` tombstone by itself ends only
+ * records of its own node, and a LOCAL tombstone ends only records of its own origin. Records of hidden origins, and records that `admits` refuses,
+ * are skipped.
  */
 export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits: (record: T) => boolean = () => true): T | undefined {
   let endedHlc = 0;
@@ -114,19 +113,19 @@ export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits:
   return undefined;
 }
 
-/** Whether the seq of the record is at or below its origin's mark. */
+/** Whether the record's seq is at or below its origin's mark. */
 export function isMarked({ seq, origin }: { readonly seq: number; readonly origin: { readonly markedSeq?: number } }): boolean {
   return seq <= (origin.markedSeq ?? 0);
 }
 
-/** Whether entries of the record's origin are shown: the origin is not hidden, and the record is above the origin's mark. */
+/** Whether this entry may be shown: its origin is not hidden, and the record is above the origin's mark. */
 export function isShown(record: Pick<CatalogRecord, "seq" | "origin">): boolean {
   return record.origin.life !== "hidden" && !isMarked(record);
 }
 
 /**
- * Returns the entry that readers would see if its node returned: it is hidden because its node has been unreachable for too long, and it
- * has not ended. `records` are sorted as for `winnerOf`.
+ * Returns the entry that readers would see if its node returned. It is hidden because its node has been unreachable for too long, but it has not been
+ * ended. `records` must be sorted as for `winnerOf`.
  */
 export function hiddenOrphanOf<T extends CatalogRecord>(records: readonly T[]): T | undefined {
   let endedHlc = 0;

@@ -8,12 +8,12 @@ import { KeyShards } from "../key-shards.ts";
 import { BODY } from "../record/record.ts";
 import { type ClosingTransfer, followClosing, type Lacking, moveThrough, type Origin, type StoredRecord } from "../record/stored-record.ts";
 
-/** Number of records that can be checked and kept at the cost of one withdrawal. */
+/** Number of records that can be checked at the cost of one withdrawal. */
 const LOOKS_A_WITHDRAWAL = 20;
-/** Maximum number of records that are checked with one frame. The last frame may cover very many numbers without listing any record. */
+/** Maximum number of records that are checked with one frame. The last frame may cover a very large range of seqs without listing any record. */
 const MAX_LOOKED = 10_000;
 
-/** The fields of the last frame. */
+/** The fields of a transfer's last frame. */
 interface LastFrame {
   readonly through: number;
   readonly knownSeq?: number;
@@ -23,11 +23,11 @@ interface LastFrame {
 export class WholeTransfer implements ClosingTransfer {
   readonly origin: Origin;
   readonly #listed = new KeyShards<string, true>();
-  /** Records that were stored when the frame that covers them arrived, and were not listed by then. */
+  /** Records that were stored when the frame that covers their seq arrived, but had not been listed by then. */
   #missing: StoredRecord[] = [];
   /** Number of `#missing` records that have been checked. */
   #looked = 0;
-  /** After everything has arrived, all records from this seq up to `through` must be checked. Undefined while `#missing` is complete. */
+  /** All records from this seq up to `through` must be checked after everything has arrived. Undefined while `#missing` is complete. */
   #again: number | undefined;
   readonly #addedBefore: number;
   #addedCount = 0;
@@ -36,7 +36,7 @@ export class WholeTransfer implements ClosingTransfer {
   floor = 0;
   reached = 0;
   knownSeq = 0;
-  /** Number of records of this transfer that were refused. */
+  /** Number of records in this transfer that were refused. */
   lackCount = 0;
 
   constructor(origin: Origin) {
@@ -44,7 +44,7 @@ export class WholeTransfer implements ClosingTransfer {
     this.#addedBefore = origin.log.addedCount;
   }
 
-  /** Checks the stored records in the range of numbers that an arrived frame covers. */
+  /** Checks the stored records in the range of seqs that a received frame covers. */
   look({ after, through }: { readonly after: number; readonly through: number }): void {
     if (this.#again !== undefined) return;
     let looked = 0;
@@ -61,18 +61,18 @@ export class WholeTransfer implements ClosingTransfer {
     this.#listed.replace(key, true);
   }
 
-  /** Counts a record of this transfer that was installed. */
+  /** Counts a record from this transfer that was installed. */
   installed(): void {
     this.#addedCount += 1;
   }
 
-  /** Handles the last frame. The unlisted records must be withdrawn before `close`, unless refused records may be among them. */
+  /** Handles the last frame. The unlisted records must be withdrawn before `close` is called, unless some of them may have been refused. */
   end({ through, knownSeq = 0, floor }: LastFrame): void {
     const { origin } = this;
     this.floor = floor;
     this.#lacks = origin.lacks;
     if (this.lackCount > 0) [this.#missing, this.#again] = [[], undefined];
-    // Frames of another sender may have added records under numbers that were already checked.
+    // Frames of another sender may have added records with seqs that were already checked.
     else if (origin.log.addedCount !== this.#addedBefore + this.#addedCount) this.#again = 0;
     followClosing(origin, this, through, knownSeq);
     origin.closing = this;
@@ -83,7 +83,7 @@ export class WholeTransfer implements ClosingTransfer {
     return this.#looked >= this.#missing.length && this.#again === undefined;
   }
 
-  /** Withdraws about `maxCount` records. Returns the cost, in withdrawals. */
+  /** Withdraws about `maxCount` records. Returns the cost, measured in withdrawals. */
   withdraw(maxCount: number, withdraw: (stored: StoredRecord) => void): number {
     const gone: StoredRecord[] = [];
     let spent = 0;

@@ -1,7 +1,7 @@
 /**
- * The difference between a reader whose cursor comes from another server and the readers of this server: the changes that the reader
- * still needs, and the changes that must not be sent yet (semantics.md, Watch 3 and 4). A node computes the difference from the logs of
- * its origins (`resume.ts`). A resolver remembers bookmarks instead.
+ * The difference between the state of a reader whose cursor comes from another server and the state of this server: the changes that the reader still
+ * needs, and the changes that must not be sent yet (semantics.md, Watch 3 and 4). A node computes this difference from the logs of its origins
+ * (`resume.ts`). A resolver uses the bookmarks that it remembers instead.
  */
 import type { Time } from "../../lib/machine.ts";
 import { matches } from "../query/filter.ts";
@@ -10,33 +10,33 @@ import type { PortableCursor } from "./cursor.ts";
 import { ACTION, type WatchChange, type WatchReader } from "./reader.ts";
 
 /**
- * The state of this server compared with a cursor: `behind` while it may still receive the reader's changes, `covered` when it knows
- * them, `lost` if the cursor covers changes that no node knows any more.
+ * The state of this server compared with a cursor. `behind`: it may still receive changes that the reader already has. `covered`: it knows all of
+ * those changes. `lost`: the cursor covers changes that are no longer known on any node.
  */
 export type CursorCoverage = "behind" | "covered" | "lost";
 
 export interface CursorGap {
-  /** The revision since which the reader gets all changes, in addition to the changes that `take` returns. */
+  /** The reader gets all changes after this revision, in addition to the changes that `take` returns. */
   readonly from: number;
-  /** Whether `take` has returned everything. */
+  /** Whether `take` has returned all changes. */
   readonly isFilled: boolean;
-  /** Whether the policy is still the one under which the reader received its entries. */
+  /** Whether the policy is the same as when the reader received its entries. */
   readonly isOfPolicy: boolean;
   readonly held: WithheldKeys;
   /** Whether the difference can still be sent. If not, the reader needs a snapshot. */
   isTellable(): boolean;
   coverage(time: Time, isReady: boolean): CursorCoverage;
-  /** Returns the next part of the difference, at least one change if there is any. */
+  /** Returns the next part of the difference, with at least one change if any is left. */
   take(budgetBytes: number): WatchChange[];
-  /** Whether the reader cannot have a newer state of the key. Other keys are checked again when this server has caught up. */
+  /** Whether the reader cannot have a newer state of this key than this server. All other keys are checked again when this server has caught up. */
   maySend(change: WatchChange): boolean;
 }
 
-/** Time to wait for changes that a cursor covers and that no live node sends. After that time they are considered lost. */
+/** Time to wait for changes that a cursor covers but no live node sends. After that time, the changes are considered lost. */
 export const MAX_WAIT_MS = 60_000;
 /**
- * Maximum number of keys that are withheld while this server is behind. If it is exceeded, the reader gets a snapshot when this server
- * has caught up.
+ * Maximum number of keys that are withheld while this server is behind. If more keys are withheld, the reader gets a snapshot when this server has
+ * caught up.
  */
 const MAX_HELD_KEYS = 10_000;
 
@@ -59,7 +59,7 @@ export class WithheldKeys {
     this.#keys.delete(key);
   }
 
-  /** Returns withheld keys, in their current view. An empty list means that none is left. */
+  /** Returns some of the withheld keys, in their current view. An empty list means that no withheld key is left. */
   take(budgetBytes: number): WatchChange[] {
     const changes: WatchChange[] = [];
     const { replica, options, node } = this.#reader;
@@ -84,10 +84,11 @@ export class WithheldKeys {
   }
 }
 
-/** The source of portable cursors for the readers of a server that is not a node. */
+/** Provides portable cursors for readers on a server that is not a node. */
 export interface CursorSource {
   /**
-   * Returns a cursor that is valid everywhere, for a reader whose state equals a query result here. Empty if there is no such cursor now.
+   * Returns a cursor that is valid everywhere, for a reader whose state equals a query result on this server. Empty if no such cursor exists at the
+   * moment.
    */
   readonly portableCursor: (hash: string, policyEpoch: string) => string;
   gap(cursor: PortableCursor, reader: WatchReader, time: Time): CursorGap;

@@ -1,7 +1,6 @@
 /**
- * The text form of cursors, which are positions of readers (semantics.md, Watch 3). A short cursor contains its holder and a revision, a
- * few bytes in every message. A portable cursor contains a version vector with each origin's state, and is valid on every node of the
- * cluster.
+ * The text form of cursors, which represent positions of readers (semantics.md, Watch 3). A short cursor contains its holder and a revision, and uses
+ * only a few bytes in each message. A portable cursor contains a version vector with each origin's state, and is valid on every node of the cluster.
  */
 
 import { decodeBase64url, sha256 } from "../../lib/crypto.ts";
@@ -15,16 +14,16 @@ export interface ShortCursor {
   /** The result of `shortHolder` for this process and the reader. */
   readonly holder: string;
   readonly revision: number;
-  /** The reader has received every key's changes up to this revision. During a batch of messages it is below `revision`. */
+  /** The reader has received every key's changes up to this revision. Within a batch of messages, this number is below `revision`. */
   readonly settled: number;
 }
 
 export interface CursorOrigin {
   readonly nodeId: string;
   readonly generation: number;
-  /** The reader has received the sender's records up to this seq. */
+  /** The reader has received, up to this seq, all records that its server had from the origin. */
   readonly seq: number;
-  /** The reader has received all changes up to this seq. Absent if it equals `seq` (`IncompleteRange`). */
+  /** The reader has received all of the origin's changes up to this seq. Absent if it equals `seq` (`IncompleteRange`). */
   readonly settled?: number;
   readonly life: OriginStatus;
 }
@@ -36,8 +35,8 @@ export interface PortableCursor {
   readonly readerHash: string;
   readonly policyEpoch: string;
   /**
-   * The origin whose LOCAL entries the reader may have. Absent if it has no LOCAL entries for the reader. Other nodes do not have these
-   * entries, although vectors cover them. A resolver's cursor identifies its node differently (`resolverPlace`).
+   * The origin that wrote the LOCAL entries that the reader may have. Absent if this origin has no LOCAL entries for the reader. Other nodes do not
+   * have these entries, although version vectors cover them. A resolver's cursor identifies its node differently (`resolverPlace`).
    */
   readonly local?: string;
   readonly origins: readonly CursorOrigin[];
@@ -48,20 +47,20 @@ export type WatchCursor = ShortCursor | PortableCursor;
 const [AT, WITHOUT] = ["at ", "without "];
 
 /**
- * Returns the source of a resolver's cursor, for the field `local`. Such a cursor does not include the LOCAL entries of that origin, and
- * the records that they hide there; `hides` is true if there are any in the resolver's namespaces. With another list of namespaces the
- * resolver can continue on the same node, regardless of its LOCAL entries.
+ * Returns the source of a resolver's cursor, for the `local` field. A resolver's cursor includes neither the LOCAL entries of that origin nor the
+ * records that these entries hide there; `hides` is true if there are any in the resolver's namespaces. If the resolver's list of namespaces changes,
+ * it can continue on the same node, regardless of the node's LOCAL entries.
  */
 export function resolverPlace(originId: string, hides: boolean): string {
   return `${hides ? WITHOUT : AT}${originId}`;
 }
 
-/** Whether a reader with a cursor from one source has the same state as a reader of the other source at that cursor. */
+/** Whether a reader has the same state at a cursor from either of two sources. */
 export function isSamePlace(one: string | undefined, other: string | undefined): boolean {
   return one === other || (isBare(one) && isBare(other)) || (isOfResolver(one) && isOfResolver(other) && originOf(one) === originOf(other));
 }
 
-/** Returns the same cursor, without the name of a source that hides nothing. */
+/** Returns the same cursor, but without its source if that source hides no records. */
 export function withoutBarePlace(cursor: PortableCursor): PortableCursor {
   const { kind, clusterId, readerHash, policyEpoch, origins } = cursor;
   return isBare(cursor.local) ? { kind, clusterId, readerHash, policyEpoch, origins } : cursor;
@@ -82,19 +81,19 @@ function originOf(local: string): string {
 
 const LIVES: readonly OriginStatus[] = ["live", "orphaned", "hidden"];
 const CHECK_BYTES = 4;
-/** Maximum number of origins in a portable cursor. A cursor with more origins was not issued by this service. */
+/** Maximum number of origins in a portable cursor. This service never issues a cursor with more origins. */
 const MAX_ORIGINS = 10_000;
 const FIELD = { CLUSTER: 1, READER: 2, POLICY: 3, NODE: 4, GENERATION: 5, SEQ: 6, LIFE: 7, SETTLED: 8, LOCAL: 9 } as const;
 
 /**
- * Returns the holder of a short cursor: this process, and a reader (`ReaderOptions.hash`). Without a reader, the cursor only expresses
- * how recent an answer is.
+ * Returns the holder of a short cursor: this process, and a reader (`ReaderOptions.hash`). Without a reader, the cursor only shows how recent an
+ * answer is.
  */
 export function shortHolder(boot: string, readerHash?: string): string {
   return readerHash === undefined ? boot : `${boot}-${readerHash}`;
 }
 
-/** The texts of the short cursors of one holder. HOT: runs for each message and filter; bench/watch.ts. */
+/** The encoded short cursors of one holder. HOT: runs for each message and filter (bench/watch.ts). */
 export class ShortCursorTexts {
   readonly #head: string;
   readonly #headHash: Hash64;
@@ -133,7 +132,10 @@ export function portableCursorText(cursor: Omit<PortableCursor, "kind">): string
   return `p1.${Buffer.from(bytes.buffer, 0, at + CHECK_BYTES).toString("base64url")}`;
 }
 
-/** Parses a cursor. Throws `invalid_argument` for text that is not a cursor of this service: forged, truncated, or in an unknown form. */
+/**
+ * Parses a cursor. Throws `invalid_argument` for a string that is not a cursor of this service because it is forged, truncated or in an unknown
+ * format.
+ */
 export function parseCursor(text: string): WatchCursor {
   if (text.startsWith("s2.")) return parseShort(text);
   if (text.startsWith("p1.")) return parsePortable(text);
@@ -161,7 +163,7 @@ function parsePortable(text: string): PortableCursor {
   try {
     return readPortable(body);
   } catch {
-    // The checksum is correct, so another program wrote this text. The exact error does not matter.
+    // The checksum is correct, so another program created this string. It does not matter which error is reported.
     throw malformed();
   }
 }
@@ -209,7 +211,8 @@ function malformed(): Error {
 }
 
 /**
- * Detects mistakes, not forgeries. The hash of the whole text continues from the hash of its beginning, so a holder is hashed only once.
+ * The hash detects mistakes, but not forgeries. The hash of the whole string continues from the hash of its beginning, so each holder is hashed only
+ * once.
  */
 function checkText({ low }: Hash64): string {
   return (low & 0xffff).toString(36);

@@ -1,5 +1,5 @@
 /**
- * One watch stream: a cursor, a reader, and the work that precedes deltas: a snapshot, a scoped snapshot, or the difference to a portable
+ * One watch stream. It has a cursor, a reader, and the work that precedes deltas: a snapshot, a scoped snapshot, or the difference to a portable
  * cursor (semantics.md, Watch). The stream has no queue; it reads from the replica when the next message is requested.
  */
 import type { Time } from "../../lib/machine.ts";
@@ -14,7 +14,7 @@ import { isOfReader, ResumeGap } from "./resume.ts";
 import { SentPages } from "./sent-pages.ts";
 
 export interface FeedStart {
-  /** The position from which to continue. Without a cursor, or with a cursor of another reader, the stream starts with a snapshot. */
+  /** The position from which the stream continues. Without a cursor, or with the cursor of another reader, the stream starts with a snapshot. */
   readonly from: WatchCursor | undefined;
   readonly bookmarkIntervalMs: number;
   /** Computes the difference for a reader whose cursor comes from another server. Absent on a node. */
@@ -23,7 +23,7 @@ export interface FeedStart {
 
 type FeedPhase =
   | { readonly kind: "live" }
-  /** Sends the pages of a snapshot; a scoped snapshot has `scopes`. `after` is the last key sent. */
+  /** Sends the pages of a snapshot; a scoped snapshot has `scopes`. `after` is the last key that was sent. */
   | {
       readonly kind: "pages";
       readonly scopes: readonly string[] | undefined;
@@ -32,24 +32,24 @@ type FeedPhase =
       isBegun: boolean;
       readonly sent: SentPages;
     }
-  /** The pages have been sent. Changes since BEGIN that the pages did not include follow, and then END. */
+  /** All pages have been sent. Changes since BEGIN that the pages did not include are sent next, and then END. */
   | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly sent: SentPages }
-  /** Sends the difference between a portable cursor and the records of this replica, origin by origin. */
+  /** Sends the records in which this replica differs from a portable cursor, origin by origin. */
   | { readonly kind: "gap"; readonly gap: CursorGap }
-  /** A snapshot is due, but this node is behind the reader's cursor, so the snapshot would restore removed keys. */
+  /** A snapshot is due, but this node is behind the reader's cursor, so the snapshot could restore removed keys. */
   | { readonly kind: "waiting"; readonly gap: CursorGap };
 
-/** Maximum total length of the namespaces in one message (semantics.md, Watch 10). Above this length the stream sends a full snapshot. */
+/** Maximum total length of the namespaces in one message (semantics.md, Watch 10). If the total is longer, the stream sends a full snapshot. */
 export const MAX_SCOPES_LENGTH = 4096;
-/** A string above every key. */
+/** A string that sorts after every key. */
 const LAST_KEY = "\u{10FFFF}";
-/** Maximum number of entries examined for one page of a snapshot. */
+/** Maximum number of entries that are examined for one page of a snapshot. */
 const PAGE_ENTRIES = 256;
-/** Maximum number of reads remembered for a reader that lags. */
+/** Maximum number of reads that are remembered for a reader that lags behind. */
 const MAX_LOOKS = 64;
 /**
- * Maximum time by which a resolver may send a bookmark earlier or later, so that the bookmark has a cursor that is valid everywhere. The
- * upstream of a resolver sends a bookmark every second.
+ * Maximum time by which a resolver may send a bookmark earlier or later, in order to include a cursor that is valid everywhere. The upstream of a
+ * resolver sends a bookmark every second.
  */
 const [MAX_EARLY_MS, MAX_LATE_MS] = [500, 1250];
 const NO_LOOKS: readonly ReadSpan[] = [];
@@ -58,25 +58,28 @@ export class WatchFeed {
   readonly reader: WatchReader;
   readonly #bookmarkIntervalMs: number;
   #phase: FeedPhase;
-  /** Everything up to this revision has been sent. */
+  /** All messages up to this revision have been sent. */
   #revision: number;
   /** Every key's changes up to this revision have been sent. */
   #settled: number;
   /**
-   * The reader has each key as the key was seen at some revision from `#settled` up to this one. Infinity if another node may have sent
-   * the reader a later change.
+   * The reader has each key as it was visible at some revision from `#settled` up to this one. Infinity if another node may have sent the reader a
+   * later change.
    */
   #until: number;
-  /** The reads between `#settled` and `#until`. */
+  /** The reads that were made between `#settled` and `#until`. */
   #reads = NO_LOOKS;
   #bookmarkDueMonoMs: number;
-  /** Namespaces that must be sent again. Undefined if there are none. */
+  /** Namespaces that must be sent again. Undefined if no namespace must be sent again. */
   #scopes: Set<string> | undefined;
-  /** Total length of the names in `#scopes`. Above the bound, everything is sent again. */
+  /** Total length of the names in `#scopes`. If it exceeds the bound, everything is sent again. */
   #scopesLength = 0;
   /** Present while this node is behind the reader's cursor: the records that must not be sent, and the keys to check again. */
   #behind: CursorGap | undefined;
-  /** Whether `next` returned nothing although it has not examined everything. The caller must call it again after the other streams. */
+  /**
+   * Whether `next` returned nothing although it has not examined everything. If so, the caller must call it again after it has served the other
+   * streams.
+   */
   isUnfinished = false;
   /** Number of times that this stream was too old for deltas and started again with a snapshot. */
   restartCount = 0;
@@ -91,12 +94,14 @@ export class WatchFeed {
     this.#phase = this.#startPhase(start, time);
   }
 
-  /** The revision up to which everything has been sent. The lag is measured from this revision. */
+  /** The revision up to which everything has been sent. The stream's lag is measured from this revision. */
   get revision(): number {
     return this.#quietThrough();
   }
 
-  /** The revision up to which every key has been sent to the reader. It is below `revision` until all pending keys have been sent. */
+  /**
+   * Every key's changes have been sent to the reader up to this revision. This revision is below `revision` until all pending keys have been sent.
+   */
   get settledRevision(): number {
     return this.#settled === this.#revision ? this.#quietThrough() : this.#settled;
   }
@@ -106,9 +111,9 @@ export class WatchFeed {
     return this.#bookmarkDueMonoMs;
   }
 
-  /** Handles a changed verdict on namespaces: their entries are sent again, or withdrawn (semantics.md, Watch 5). */
+  /** Handles a change in which namespaces the policy shows: their entries are sent again, or withdrawn (semantics.md, Watch 5). */
   refresh(namespaces: readonly string[] | "all"): void {
-    // The snapshot in progress will send everything in its state at that time.
+    // The snapshot in progress will send all entries in their state at that time.
     if (this.#phase.kind === "pages" && this.#phase.scopes === undefined && !this.#phase.isBegun) return;
     if (namespaces === "all") {
       this.#scopes ??= new Set();
@@ -124,13 +129,13 @@ export class WatchFeed {
     }
   }
 
-  /** Whether a snapshot caused by a policy change is due or in progress, or would start again. */
+  /** Whether a snapshot that a policy change caused is due, is in progress, or would start again. */
   get isTelling(): boolean {
     const { kind } = this.#phase;
     return this.#scopes !== undefined || kind === "closing" || (kind === "pages" && this.#phase.isBegun);
   }
 
-  /** Whether `next` can only return a bookmark until the replica or the policy changes. */
+  /** Whether `next` can only return bookmarks until the replica or the policy changes. */
   get isCurrent(): boolean {
     return (
       this.#revision === this.reader.replica.revision &&
@@ -140,11 +145,11 @@ export class WatchFeed {
     );
   }
 
-  /** Returns the next message, or undefined if there is nothing to send now. `isReady` means that this node has caught up with a peer. */
+  /** Returns the next message, or undefined if there is currently nothing to send. `isReady` means that this node has caught up with a peer. */
   next(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     this.isUnfinished = false;
     this.#skipQuiet();
-    // Tombstones since this stream's position may have been collected, so a snapshot is needed.
+    // Tombstones that this stream still needs may have been collected, so a snapshot is needed.
     const isTooOld = this.#revision < this.reader.replica.collectedRevision && isPlaced(this.#phase);
     if (isTooOld) this.#restart(time, isReady);
     else if (this.#scopes !== undefined) this.#openScopes(this.#scopes);
@@ -168,8 +173,8 @@ export class WatchFeed {
   }
 
   /**
-   * Returns the last message before a stop, with the cursor for another node. Undefined if the stream has no position that such a cursor
-   * can express.
+   * Returns the last message before the server stops, with a cursor that is valid on another node. Undefined if no such cursor can express the
+   * stream's position.
    */
   farewell(time: Time, isReady: boolean): FeedMessage | undefined {
     const isLive = this.#phase.kind === "live" && this.#behind === undefined && this.#scopes === undefined;
@@ -192,7 +197,7 @@ export class WatchFeed {
     return { kind: gap.isTellable() ? "gap" : "waiting", gap };
   }
 
-  /** Starts a snapshot when this node knows as much as the reader's cursor. */
+  /** Starts a snapshot as soon as this node knows everything that the reader's cursor covers. */
   #restart(time: Time, isReady: boolean): void {
     this.restartCount += 1;
     const gap = this.#phase.kind === "gap" ? this.#phase.gap : this.#behind;
@@ -200,7 +205,10 @@ export class WatchFeed {
     this.#phase = gap?.coverage(time, isReady) === "behind" ? { kind: "waiting", gap } : snapshotPhase();
   }
 
-  /** Starts a scoped snapshot after a changed verdict. A snapshot in progress may already be wrong, so it starts again. */
+  /**
+   * Starts a scoped snapshot after the policy's verdict on a namespace has changed. A snapshot in progress may already be wrong, so it is started
+   * again.
+   */
   #openScopes(changed: ReadonlySet<string>): void {
     const phase = this.#phase;
     const isSnapshot = phase.kind === "pages" || phase.kind === "closing";
@@ -242,7 +250,7 @@ export class WatchFeed {
     if (this.#until <= this.reader.replica.revision) this.#until = Math.max(this.#until, through);
   }
 
-  /** Sets the position of a reader whose state equals a query result at the current revision. */
+  /** Sets the position for a reader whose state equals a query result at the current revision. */
   #stand(): void {
     this.#until = this.#revision;
   }
@@ -274,7 +282,7 @@ export class WatchFeed {
     return true;
   }
 
-  /** Adds entries after `phase.after`, of one namespace if it is given. Returns whether these were all entries. */
+  /** Adds entries after `phase.after`; if a namespace is given, only entries from that namespace. Returns whether all entries have been added. */
   #fillPage(phase: FeedPhase & { kind: "pages" }, namespace: string, changes: WatchChange[], budgetBytes: number): boolean {
     const { reader } = this;
     const { filter, allowed } = reader.options;
@@ -302,7 +310,7 @@ export class WatchFeed {
     const { reader } = this;
     const scopes = phase.scopes === undefined ? undefined : new Set(phase.scopes);
     const place = { from: this.#revision, ...this.#place };
-    // Changes that happened before the page, while the reader could not see the namespace, are not relevant to the reader.
+    // Changes made before this page, while the reader could not see the namespace, are not relevant to the reader.
     const pageOf = (stored: StoredRecord) => (scopes?.has(stored.namespace) === false ? undefined : phase.sent.of(stored.key, place));
     const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, { ...this.#place, pageOf });
     this.#moveTo(to);
@@ -325,7 +333,7 @@ export class WatchFeed {
   }
 
   #fillGap(gap: CursorGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
-    // Records were collected or forgotten before they were sent, or no node knows them any more.
+    // Records were collected or forgotten before they were sent, or are no longer known on any node.
     if (!gap.isTellable() || gap.coverage(time, isReady) === "lost") {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
@@ -340,13 +348,13 @@ export class WatchFeed {
   }
 
   /**
-   * Sends deltas while this node is behind the reader's cursor. The deltas have no cursor or bookmark, and omit keys for which the reader
-   * may have a newer state.
+   * Sends deltas while this node is behind the reader's cursor. These deltas have no cursor or bookmark, and omit keys for which the reader may have
+   * a newer state.
    */
   #catchUp(gap: CursorGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
     const standing = gap.coverage(time, isReady);
-    // The reader may know of a withdrawn namespace that this node does not know of yet.
+    // The reader may have a namespace that must be withdrawn, but that this node does not know yet.
     if (standing === "lost" || !gap.isOfPolicy || (standing === "covered" && gap.held.isOverflown)) {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
@@ -359,7 +367,7 @@ export class WatchFeed {
       sendable.push(...gap.held.take(budgetBytes));
       if (sendable.length === 0) {
         this.#behind = undefined;
-        // A bookmark is due immediately, so that the reader learns that it has caught up, and receives cursors of this node.
+        // A bookmark is due immediately, to inform the reader that it has caught up, and to give it a cursor from this node.
         this.#bookmarkDueMonoMs = Number.NEGATIVE_INFINITY;
         return this.next(time, budgetBytes, isReady);
       }
@@ -381,8 +389,8 @@ export class WatchFeed {
   }
 
   /**
-   * Whether a bookmark is due. A resolver has a cursor that is valid everywhere only between a bookmark of its upstream and the next
-   * change, so it sends its own bookmark during that time, a little early or late.
+   * Whether a bookmark is due. A resolver has a cursor that is valid everywhere only between a bookmark from its upstream and the next change. It
+   * therefore sends its own bookmark during that time, even if that is a little early or late.
    */
   #isBookmarkDue({ monoMs }: Time): boolean {
     const { isAtPlace } = this.reader.options;
@@ -406,7 +414,7 @@ export class WatchFeed {
   }
 }
 
-/** Whether the phase continues from a revision and therefore needs every tombstone since then. */
+/** Whether the phase continues from a revision and therefore needs every tombstone since that revision. */
 function isPlaced(phase: FeedPhase): boolean {
   return phase.kind !== "pages" && phase.kind !== "waiting";
 }
@@ -415,7 +423,7 @@ function lengthOf(names: readonly string[]): number {
   return names.reduce((sum, { length }) => sum + length, 0);
 }
 
-/** Returns the beginning of a snapshot: a full one, or a snapshot of these namespaces. */
+/** Returns the first state of a snapshot, which is either full or limited to these namespaces. */
 function snapshotPhase(scopes?: readonly string[]): FeedPhase {
   return { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, sent: new SentPages() };
 }

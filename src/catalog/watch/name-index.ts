@@ -1,35 +1,40 @@
 /**
- * Finds the readers for which a change is relevant, by its name. If ten thousand readers watch fifty names each, a change is offered only
- * to the few that watch its name, and they find it without examining the other changes (semantics.md, Watch 12).
+ * Finds the readers to which a change is relevant, by the change's name. If ten thousand readers watch fifty names each, a change is offered only to
+ * the few that watch its name, and these readers need not examine all other changes (semantics.md, Watch 12).
  */
 import type { EntryFilter } from "../query/filter.ts";
 import type { StoredRecord } from "../record/stored-record.ts";
 import type { Replica } from "../replica/replica.ts";
 
-/** Maximum number of touches that are kept for a reader. If there are more touches since its position, it reads the log of all changes. */
+/**
+ * Maximum number of touches that are stored for one reader. If there are more touches after the reader's position, it reads the log of all changes.
+ */
 const MAX_TOUCHES = 64;
 
-/** Maximum number of names of one reader. Adding them blocks the event loop for as long as encoding a watch message. */
+/** Maximum number of names that one reader may have. Adding this many names blocks the event loop for as long as encoding a watch message does. */
 const MAX_READER_NAMES = 1000;
-/** Maximum number of names of all readers, about 50 bytes each. A name is counted once for each reader. */
+/** Maximum number of names for all readers together, at about 50 bytes each. A name is counted once for each reader. */
 const MAX_NAMES = 1_048_576;
-/** Number of names of removed readers that are deleted in one step: with each further reader that is removed, and by each `tidy`. */
+/** Number of names of removed readers that are deleted in one step. A step is done for each further reader that is removed, and by each `tidy`. */
 const REMOVED_AT_A_TIME = 64;
 const TIDIED_AT_A_TIME = 8192;
 /**
- * Maximum number of changes and touches that are offered in one turn of the event loop, at a cost of two to five ms. HOT: bench/fleet.ts.
+ * Maximum number of changes and touches that are offered in one turn of the event loop, which needs two to five ms. HOT: bench/fleet.ts.
  */
 const OFFERED_AT_A_TIME = 4096;
-/** Factor by which the next turn offers more while changes arrive faster than they are offered. */
+/** Factor by which the next turn offers more touches while changes arrive faster than they are offered. */
 const FASTER = 2;
-/** Factor by which the next turn otherwise offers less. It is so close to 1 that the index catches up before it falls behind again. */
+/**
+ * Factor by which the next turn offers less if changes arrive no faster than they are offered. The factor is so close to 1 that the index catches up
+ * before it falls behind again.
+ */
 const SLOWER = 0.95;
 
-/** A reader whose filter has names. */
+/** A reader whose filter contains names. */
 export interface NamedReader {
   readonly options: { readonly filter: Pick<EntryFilter, "names"> };
   mayHoldNamespace(namespace: string): boolean;
-  /** Set only by the index. */
+  /** Only the index may set this field. */
   touches: NamedTouches | undefined;
 }
 
@@ -37,7 +42,8 @@ interface NameTouch {
   readonly stored: StoredRecord;
   readonly revision: number;
   /**
-   * Touches up to this revision were offered in earlier rounds. An earlier touch of the same record after this revision was not offered.
+   * Touches up to this revision were offered in earlier rounds. If the same record was touched earlier but after this revision, that touch was not
+   * offered.
    */
   readonly after: number;
 }
@@ -54,31 +60,31 @@ export class NamedTouches {
     this.#since = since;
   }
 
-  /** Returns whether the touch is the reader's first in its round. */
+  /** Returns whether this is the reader's first touch in the current round. */
   add(touch: NameTouch): boolean {
     if (touch.revision <= this.#since) return true;
     const isFirst = this.#touches.at(-1)?.after !== touch.after;
     this.#touches.push(touch);
-    // Half of the touches are removed in one step, because removing each one separately costs more than all the other work.
+    // Half of the touches are removed in one step, because removing them one at a time would cost more than all other work.
     if (this.#touches.length > MAX_TOUCHES) this.#since = this.#touches.splice(0, MAX_TOUCHES / 2).at(-1)?.revision ?? this.#since;
     return isFirst;
   }
 
-  /** Returns the revision up to which no key of these names was touched after `from`. Returns `from` itself if that is unknown. */
+  /** Returns a revision such that no key with these names was touched after `from` and up to it. Returns `from` itself if no higher one is known. */
   quietThrough(from: number): number {
     if (!this.#covers(from)) return from;
     const next = this.#touches[this.#indexAfter(from)];
     return Math.max(from, next === undefined ? this.#index.through : next.after);
   }
 
-  /** Like `Replica.changesSince`, for these names only. Returns false, and visits nothing, if not all touches are known. */
+  /** Like `Replica.changesSince`, but only for these names. If not all touches are known, returns false without visiting any. */
   visitSince(from: number, visit: (stored: StoredRecord, revision: number) => boolean): boolean {
     if (!this.#covers(from) || this.#index.through < this.#index.replica.revision) return false;
     for (let i = this.#indexAfter(from); i < this.#touches.length; i++) {
       const touch = this.#touches[i];
       if (touch === undefined) break;
       const { stored, revision } = touch;
-      // A record that has been touched again since then is at a later position in the list.
+      // A record that was touched again is now at a later position in the list.
       if (stored.revision === revision && !visit(stored, revision)) break;
     }
     return true;
@@ -111,18 +117,18 @@ export const NAME_INDEX_BOUNDS: NameIndexBounds = {
 export class NameIndex {
   readonly replica: Replica;
   readonly #bounds: NameIndexBounds;
-  /** Readers by name. A set for each name would cost nine times as much as the single reader that most names have. */
+  /** Readers by name. A set for each name would need nine times as much memory as a single reader, and most names have only one reader. */
   readonly #byName = new Map<string, NamedReader | Set<NamedReader>>();
   readonly #readers = new Set<NamedReader>();
-  /** Removed readers, each with the number of its names that have been deleted. */
+  /** Removed readers, each with the number of names that have already been deleted. */
   readonly #removed = new Map<NamedReader, number>();
   #nameCount = 0;
   #through: number;
   /** Touches up to this revision have been offered in the current round. */
   #offered: number;
-  /** Number of revisions that the last slice had to offer, if it could not offer all of them. */
+  /** Number of revisions that the last slice had to offer, if it was too short for all of them. */
   #behind = Number.POSITIVE_INFINITY;
-  /** Factor by which a slice is larger than usual. */
+  /** Factor by which the next slice is larger than usual. */
   #pace = 1;
   #lostThrough = 0;
 
@@ -134,8 +140,8 @@ export class NameIndex {
   }
 
   /**
-   * Touches up to this revision have been offered. It advances at the end of a round, which offers touches until none is left: in the
-   * middle of a round, a record that is touched again is skipped at its old position, and still has to be offered at its new one.
+   * Touches up to this revision have been offered. This revision advances at the end of a round, which offers touches until none is left. If a record
+   * is touched again during a round, it is skipped at its old position and must still be offered at its new one.
    */
   get through(): number {
     return this.#through;
@@ -151,7 +157,7 @@ export class NameIndex {
     return this.#nameCount;
   }
 
-  /** Starts to offer the touches of its names to the reader. Returns false, and does nothing, when there is no room for the names. */
+  /** Starts to offer the touches of its names to this reader. Returns false without any change if there is no room for the names. */
   add(reader: NamedReader): boolean {
     const { names } = reader.options.filter;
     if (names.length > this.#bounds.maxReaderNames) return false;
@@ -164,7 +170,7 @@ export class NameIndex {
     return true;
   }
 
-  /** Stops offering touches to the reader. When thousands are removed in one turn, most of their names are deleted in later turns. */
+  /** Stops offering touches to the reader. If thousands of readers are removed in one turn, most of their names are deleted in later turns. */
   remove(reader: NamedReader): void {
     if (!this.#readers.delete(reader)) return;
     reader.touches = undefined;
@@ -172,7 +178,7 @@ export class NameIndex {
     this.tidy(REMOVED_AT_A_TIME);
   }
 
-  /** Deletes some names of removed readers. Must be called occasionally. */
+  /** Deletes some of the names of removed readers. Must be called occasionally. */
   tidy(maxCount = TIDIED_AT_A_TIME): void {
     let left = maxCount;
     for (const [reader, from] of this.#removed) {
@@ -187,7 +193,7 @@ export class NameIndex {
     if (from !== undefined) this.#takeOut(reader, from, Number.POSITIVE_INFINITY);
   }
 
-  /** Returns the number of names that were deleted. */
+  /** Returns how many names were deleted. */
   #takeOut(reader: NamedReader, from: number, maxCount: number): number {
     const { names } = reader.options.filter;
     const to = Math.min(names.length, from + maxCount);
@@ -216,9 +222,9 @@ export class NameIndex {
   }
 
   /**
-   * Offers touches to the readers of their names, and calls `concerns` for each reader for which they are relevant. Offers only as many
-   * as one turn of the event loop permits, and the rest when it is called again, until `isBehind` is false. A reader that waits until
-   * then reads once, and gets everything that is new to it.
+   * Offers touches to the readers of their names, and calls `concerns` for each reader to which they are relevant. Each call offers only as many
+   * touches as fit into one turn of the event loop. The caller must call again until `isBehind` is false. A reader that waits until then needs to
+   * read only once to get all its changes.
    */
   offer(concerns: (reader: NamedReader) => void): void {
     if (this.isBehind && !this.#offerSome(concerns)) return;
@@ -246,20 +252,20 @@ export class NameIndex {
     return isAll;
   }
 
-  /** Adapts the size of slices, so that watches are eventually notified however fast changes arrive. */
+  /** Adapts the size of slices, so that watches are eventually notified even if changes arrive very fast. */
   #keepPace(behind: number): number {
     this.#pace = behind > this.#behind ? this.#pace * FASTER : Math.max(1, this.#pace * SLOWER);
     this.#behind = behind;
     return this.#pace;
   }
 
-  /** Returns the number of readers of the touch's name. */
+  /** Returns the number of readers that watch the touch's name. */
   #offerOne(touch: NameTouch, concerns: (reader: NamedReader) => void): number {
     const { name, namespace } = touch.stored;
     const known = this.#byName.get(name);
     if (known === undefined) return 0;
     const notify = (reader: NamedReader) => {
-      // A removed reader has no touches.
+      // A removed reader has no list of touches.
       if (reader.mayHoldNamespace(namespace) && reader.touches?.add(touch) === true) concerns(reader);
     };
     if (!(known instanceof Set)) {

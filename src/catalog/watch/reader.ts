@@ -1,6 +1,6 @@
 /**
- * The state that all equal streams share: filter, viewer class and options of a reader, and the messages that have been built for it. A
- * change for a thousand equal watches is therefore found and encoded only once.
+ * The state that all equal streams share: the filter, viewer class and options of a reader, and the messages that have been built for it. A change
+ * for a thousand equal watches is therefore found and encoded only once.
  */
 
 import { SCOPE } from "../entry/scope.ts";
@@ -14,30 +14,30 @@ import { type ChangeCause, causeOf } from "./change-cause.ts";
 import { type CursorOrigin, portableCursorText, resolverPlace, ShortCursorTexts, shortHolder } from "./cursor.ts";
 import type { NamedTouches } from "./name-index.ts";
 
-/** The numbers of DiscoveryDelta.Action. */
+/** The actions, with the numbers of the enum DiscoveryDelta.Action. */
 export const ACTION = { CREATE: 1, UPDATE: 2, REMOVE: 3 } as const;
 export type ChangeAction = (typeof ACTION)[keyof typeof ACTION];
 
-/** The numbers of waymark.catalog.v1.Snapshot. */
+/** The snapshot markers, with the numbers of the enum waymark.catalog.v1.Snapshot. */
 export const SNAPSHOT = { NONE: 0, BEGIN: 1, CONTINUE: 2, END: 3 } as const;
 export type SnapshotPhase = (typeof SNAPSHOT)[keyof typeof SNAPSHOT];
 
 export interface WatchChange {
   readonly action: ChangeAction;
   /**
-   * The record to put, or for REMOVE any record of the key. It must be encoded in the same turn of the event loop, because its bytes may
+   * The record to put. For REMOVE, any record with the key. The record must be encoded in the same turn of the event loop, because its bytes may
    * move.
    */
   readonly record: CatalogRecord;
   readonly revision: number;
-  /** For REMOVE: why the key was removed. */
+  /** Only for REMOVE: why the key was removed. */
   readonly cause?: ChangeCause;
 }
 
 export interface FeedMessage {
   readonly changes: readonly WatchChange[];
   readonly revision: number;
-  /** Empty if a reader cannot resume from this message. */
+  /** Empty if a reader cannot resume from this message's position. */
   readonly cursor: string;
   readonly portableCursor: string;
   readonly snapshot: SnapshotPhase;
@@ -45,42 +45,42 @@ export interface FeedMessage {
   readonly isBookmark: boolean;
   readonly digest: ViewDigest | undefined;
   /**
-   * The encoded message, after the first stream has encoded it. Streams that share the message share these bytes. HOT: a WeakMap cost 10
-   * % of bench/watch.ts.
+   * The encoded message, after the first stream has encoded it. All streams that share the message share these bytes. HOT: a WeakMap instead of this
+   * field cost 10 % in bench/watch.ts.
    */
   encoded: Buffer | undefined;
 }
 
 export interface ReaderOptions {
   readonly filter: EntryFilter;
-  /** Identifies filter, viewer and options. Streams with equal names share a reader. */
+  /** Identifies filter, viewer and options. Streams with equal identifiers share a reader. */
   readonly name: string;
   /**
-   * Identifies filter, viewer and `isNamesOnly`. It is used only to decide for which readers a cursor is valid, because it can be forged.
+   * Identifies filter, viewer and `isNamesOnly`. The hash can be forged, so it is used only to decide for which readers a cursor is valid.
    */
   readonly hash: string;
   /** Whether the reader may see a namespace. Called once for each namespace and scan. */
   readonly allowed: (namespace: string) => boolean;
-  /** Whether a policy change in a namespace still has to be sent to the reader. If absent, never. */
+  /** Whether a policy change that affects a namespace still has to be sent to the reader. If absent, never. */
   readonly isOwed?: (namespace: string) => boolean;
   /**
-   * Whether a policy change still has to be sent for any namespace of which the reader may have entries. While this is true, the reader's
+   * Whether a policy change still has to be sent that affects any namespace from which the reader may have entries. While this is true, the reader's
    * state differs from a query result, so the stream sends no END and no bookmark.
    */
   readonly isOwedAny?: () => boolean;
   /**
-   * Changes with the verdicts. HOT: a function instead of a getter, because each options object with its own getter has its own hidden
-   * class.
+   * Returns a string that changes whenever the verdicts change. HOT: a function instead of a getter, because each options object with its own getter
+   * has its own hidden class.
    */
   readonly policyEpoch: () => string;
   readonly isNamesOnly: boolean;
   readonly withDigest: boolean;
   /**
-   * Returns the cursor that is valid everywhere, or an empty string. Absent on a node, which builds the cursor from the version vector of
-   * its replica.
+   * Returns the current cursor that is valid everywhere, or an empty string. Absent on a node, which builds the cursor from the version vector of its
+   * replica.
    */
   readonly portableCursor?: ((hash: string, policyEpoch: string) => string) | undefined;
-  /** Whether there is such a cursor now. Absent on a node, which always has one. */
+  /** Whether a universally valid cursor currently exists. Absent on a node, which always has one. */
   readonly isAtPlace?: (() => boolean) | undefined;
 }
 
@@ -89,20 +89,20 @@ export interface ReaderNode extends NodeLocality {
   readonly boot: string;
 }
 
-/** Approximate size of a change in a message, without the bytes of its entry: tag, delta id, namespace, revision, time. */
+/** Approximate size of a change in a message, not including the bytes of its entry: tag, delta id, namespace, revision, time. */
 const CHANGE_BYTES = 96;
-/** Number of kept messages. Readers at different positions can therefore share them. */
+/** Number of messages that are kept. Streams at different positions can share these messages. */
 const KEPT_MESSAGES = 4;
 
-/** Maximum number of records examined in one scan. The limit is needed because few of the records may be relevant to the reader. */
+/** Maximum number of records that one scan examines. The limit is needed because most of the records may be irrelevant to the reader. */
 const MAX_LOOKED = 10_000;
-/** Maximum number of entries added to a digest in one turn of the event loop, because each entry is hashed. */
+/** Maximum number of entries that are added to digests in one turn of the event loop; each entry must be hashed. */
 const MAX_SUMMED = 4000;
 
 const NO_NAMES: readonly string[] = [];
 const NO_CURSOR = { policyEpoch: "", local: undefined, origins: [], text: "" };
 
-/** The next message of a reader, which covers everything up to `to`. If `isShort` is set, not everything has been examined. */
+/** The next message of a reader, which covers everything up to `to`. If `isShort` is set, some records have not been examined yet. */
 interface LiveRange {
   readonly message: FeedMessage | undefined;
   readonly to: number;
@@ -112,12 +112,12 @@ interface LiveRange {
 interface ReaderState extends ReaderPosition, LiveRange {
   readonly from: number;
   readonly budgetBytes: number;
-  /** The policy epoch under which the message was built. */
+  /** The epoch of the policy under which the message was built. */
   readonly policyEpoch: string;
 }
 
 export interface ScanOptions extends ReaderPosition {
-  /** Returns the reader's position for a key that a page has sent. Undefined for other keys. */
+  /** Returns the reader's position for a key that a page has sent. Undefined for all other keys. */
   readonly pageOf?: (stored: StoredRecord) => ReaderPosition | undefined;
   readonly isAhead?: boolean;
 }
@@ -126,7 +126,7 @@ export interface ScanResult {
   readonly changes: WatchChange[];
   /** Every change up to this revision is in `changes` or is not relevant to the reader. */
   readonly to: number;
-  /** Whether records remain because the scan reached its bound. */
+  /** Whether the scan reached its bound before it had examined all records. */
   readonly isShort: boolean;
 }
 
@@ -134,11 +134,11 @@ export class WatchReader {
   readonly options: ReaderOptions;
   readonly replica: Replica;
   readonly node: ReaderNode;
-  /** Recent touches of the reader's names. Present while all its streams are notified of changes by name. */
+  /** Recent touches of the names that the reader watches. Present while all streams of this reader are notified of changes by name. */
   touches: NamedTouches | undefined;
   /** Number of open streams of this reader. */
   streamCount = 0;
-  /** Messages built at `#keptRevision`. They become useless with the next change. */
+  /** The messages that were built at `#keptRevision`. These messages become useless with the next change. */
   #kept: ReaderState[] = [];
   #keptRevision = 0;
   #shortCursors: { readonly boot: string; readonly texts: ShortCursorTexts } | undefined;
@@ -162,9 +162,9 @@ export class WatchReader {
   }
 
   /**
-   * This node's origin, if it has had LOCAL entries in the reader's namespaces. Another node has other LOCAL entries, and there a reader
-   * with a wider scope sees the records that the LOCAL entries hide here. This also applies to a resolver, which does not receive LOCAL
-   * entries. A resolver's cursors identify this node in any case, because its next list of namespaces may be a different one.
+   * This node's origin, if it has had LOCAL entries in the reader's namespaces. Another node has other LOCAL entries. On that node, a reader with a
+   * wider scope sees the records that this node's LOCAL entries hide. This also applies to a resolver, which does not receive LOCAL entries. A
+   * resolver's cursors always identify this node, because the resolver's next list of namespaces may be a different one.
    */
   get local(): string | undefined {
     const { filter, allowed } = this.options;
@@ -175,7 +175,7 @@ export class WatchReader {
     return hasLocal ? self.id : undefined;
   }
 
-  /** Returns the portable cursor at the current version vector, for a reader that has everything up to it. */
+  /** Returns the portable cursor at the current version vector, for a reader that has everything the vector covers. */
   portableCursor(): string {
     const { portableCursor, hash, policyEpoch } = this.options;
     return portableCursor === undefined ? this.#vectorCursor() : portableCursor(hash, policyEpoch());
@@ -183,7 +183,7 @@ export class WatchReader {
 
   #vectorCursor(): string {
     const policyEpoch = this.options.policyEpoch();
-    // The revision is not sufficient as a cache key: the vector and an origin's state can change without a record.
+    // The revision alone is not a sufficient cache key, because the vector and an origin's state can change without a record.
     const { local } = this;
     const isSame = this.#portable.policyEpoch === policyEpoch && this.#portable.local === local;
     if (!isSame || !isVector(this.#portable.origins, this.replica.origins)) {
@@ -195,17 +195,17 @@ export class WatchReader {
     return this.#portable.text;
   }
 
-  /** Returns the message that continues from `from`. All streams at that position share it. */
+  /** Returns the message that continues from `from`. All streams at that position share this message. */
   live(from: number, budgetBytes: number, place: ReaderPosition): LiveRange {
     const { revision } = this.replica;
     if (from === revision) return { message: undefined, to: revision, isShort: false };
-    // HOT: bench/watch.ts. A kept message outlives its turn; a thousand streams with different filters would each keep a message that is
-    // never requested again.
+    // HOT: bench/watch.ts. A kept message remains in memory after its turn. A thousand streams with different filters would each keep a message that
+    // no stream requests again.
     const isShared = this.streamCount !== 1;
     const kept = isShared ? this.#keptAt(from, budgetBytes, place) : undefined;
     if (kept !== undefined) return kept;
     const { changes, to, isShort } = this.scan(from, budgetBytes, place);
-    // A cursor costs a hash, and most readers that are notified of a change in their namespace get no message.
+    // Creating a cursor costs a hash, and most readers that are notified of a change in their namespace get no message.
     const message =
       changes.length === 0
         ? undefined
@@ -235,9 +235,9 @@ export class WatchReader {
   }
 
   /**
-   * Returns changes after `from`, each key once, in its current view: at least one change, and as many as the budget allows. Keys that a
-   * page has sent in their current state are skipped. A reader with `isAhead`, whose cursor comes from another node, may have keys that
-   * were never visible here; it gets a REMOVE for them.
+   * Returns changes after `from`: each key once, in its current view, at least one change, and as many as the budget allows. Keys whose current state
+   * has already been sent on a page are skipped. A reader with `isAhead` has a cursor from another node and may have keys that were never visible
+   * here; it gets a REMOVE for them.
    */
   scan(from: number, budgetBytes: number, options: ScanOptions): ScanResult {
     const { pageOf, isAhead = false } = options;
@@ -257,7 +257,7 @@ export class WatchReader {
       }
       const place = pageOf?.(stored) ?? options;
       const isNews = revision > place.settled;
-      // If the key were skipped, it would not be treated as changed when the namespace is sent to the reader later.
+      // If the key were skipped here, it would not be considered changed when the namespace is sent to the reader later.
       isCut = isNews && this.options.isOwed?.(stored.namespace) === true;
       if (isCut) return false;
       const change = isNews && allowed(stored.namespace) ? this.#changeOf(stored, revision, place, isAhead) : undefined;
@@ -279,21 +279,20 @@ export class WatchReader {
   }
 
   /**
-   * Returns the revision up to which nothing that may be relevant to the reader happened after `from`, as far as that is known without a
-   * scan.
+   * Returns a revision up to which nothing relevant to the reader has happened since `from`, as far as this is known without a scan.
    */
   quietThrough(from: number): number {
     return this.touches?.quietThrough(from) ?? from;
   }
 
-  /** Returns the change that a reader at that position gets for the key of a touched record, or undefined. */
+  /** Returns the change that a reader at that position gets for the key of a touched record, or undefined if it gets none. */
   #changeOf(stored: StoredRecord, revision: number, place: ReaderPosition, isAhead: boolean): WatchChange | undefined {
     const { filter } = this.options;
     const winner = this.replica.winner(stored);
     const isSeen = winner !== undefined && matches(filter, winner, this.node);
-    // The filter's conditions on a key are a subset of its conditions on a record.
+    // A filter's conditions on keys are a subset of its conditions on records.
     if (!isSeen && !this.mayHoldKey(stored)) return undefined;
-    // If several origins have the key, it is sent only at its newest touch.
+    // If several origins have the key, the key is sent only for its newest touch.
     if (stored.peers?.some((peer) => peer.revision > revision) === true) return undefined;
     const isAlwaysSent = this.#isAlwaysSent(stored, winner) || (winner === undefined && this.replica.endedAgain.has(stored));
     const holding = isAlwaysSent ? "unknown" : this.replica.past.holding(revision, winner, place, filter, this.node);
@@ -306,10 +305,10 @@ export class WatchReader {
     return mayHold && this.mayReveal(stored) ? { action: ACTION.REMOVE, record: stored, revision, cause: this.causeOf(stored) } : undefined;
   }
 
-  /** Whether a reader with an unknown view may have a key that it should not have now. */
+  /** Whether a reader whose view is unknown may have a key that it should no longer have. */
   #mayHold(stored: StoredRecord, winner: StoredRecord | undefined, { settled }: ReaderPosition, isAhead: boolean): boolean {
-    // The reader never had the key if no filterable field has changed since its position (filter_seq). If there are several origins, it
-    // may have had another origin's record. A key that was already hidden at the reader's position is not sent either.
+    // The reader never had the key if no filterable field has changed since its position (filter_seq). If there are several origins, the reader may
+    // have had another origin's record. A key that was already hidden at the reader's position need not be sent either.
     if (stored.peers !== undefined || stored.filterRevision > settled) return true;
     return winner !== stored && isAhead && this.replica.isAdmitted(stored);
   }
@@ -329,15 +328,15 @@ export class WatchReader {
   }
 
   /**
-   * Whether the reader may learn that there was an entry of this key. A resolver receives nothing about LOCAL entries. Another node's
-   * record may have been visible before the LOCAL record hid it, so such a key is sent.
+   * Whether the reader may learn that there was an entry with this key. A resolver receives no information about LOCAL entries. The record of another
+   * node may have been visible before the LOCAL record hid it. Such a key is sent.
    */
   mayReveal({ reach, peers }: StoredRecord): boolean {
     if (this.options.filter.resolved === undefined || reach !== SCOPE.LOCAL) return true;
     return peers?.some((peer) => peer.reach !== SCOPE.LOCAL) === true;
   }
 
-  /** Whether the key itself passes the filter. This part of the filter also applies to tombstones. */
+  /** Whether the key itself passes the filter. This part of the filter is also applied to tombstones. */
   mayHoldKey(stored: CatalogRecord): boolean {
     const { filter } = this.options;
     if (!coversNamespace(filter, stored.namespace)) return false;
@@ -345,7 +344,7 @@ export class WatchReader {
     return filter.kindMask === 0 || (filter.kindMask & (1 << stored.kind)) !== 0;
   }
 
-  /** Whether any key of the namespace can pass the filter. */
+  /** Whether any key in the namespace can pass the filter. */
   mayHoldNamespace(namespace: string): boolean {
     return coversNamespace(this.options.filter, namespace);
   }
@@ -362,7 +361,7 @@ export class WatchReader {
     return this.options.isOwedAny?.() === true;
   }
 
-  /** Adds some entries of untracked namespaces to their sums. Returns whether `digest` has nothing left to sum. */
+  /** Adds some of the entries of untracked namespaces to their sums. Returns whether the sums that `digest` needs are complete. */
   prepareDigest(): boolean {
     if (!this.options.withDigest) return true;
     const { digests, lookup } = this.replica;
@@ -388,7 +387,7 @@ export class WatchReader {
     });
   }
 
-  /** Returns count and digest of the entries that the reader should now have. Undefined if it did not request them. */
+  /** Returns the count and digest of the entries that the reader should have at this point. Undefined if the reader did not request them. */
   digest(): ViewDigest | undefined {
     if (!this.options.withDigest) return undefined;
     const { digests, lookup } = this.replica;
@@ -433,7 +432,7 @@ export class WatchReader {
 }
 
 function areSame(some: readonly ReadSpan[] = [], others: readonly ReadSpan[] = []): boolean {
-  // HOT: readers that keep up have no remembered reads.
+  // HOT: a reader that keeps up has no remembered reads.
   if (some === others || some.length !== others.length) return some === others;
   return some.every(({ from, to, at }, i) => from === others[i]?.from && to === others[i]?.to && at === others[i]?.at);
 }
@@ -445,14 +444,14 @@ function placeOf(origin: Origin): CursorOrigin {
 }
 
 /**
- * Returns the seq up to which this node may have sent records. During a whole transfer it has, and has sent, records above its version
- * vector.
+ * Returns the seq up to which this node may have sent records. During a whole transfer, this node has records above its version vector, and may have
+ * sent them.
  */
 function sentSeq({ unsettled, through, log }: Origin): number {
   return unsettled === undefined ? through : Math.max(through, log.lastOrder);
 }
 
-/** Whether the list, built from these origins in their order, is still current. */
+/** Whether the list was built from these origins in this order, so that it is still current. */
 function isVector(list: readonly CursorOrigin[], origins: Replica["origins"]): boolean {
   if (list.length !== origins.size) return false;
   let i = 0;

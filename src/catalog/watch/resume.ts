@@ -9,7 +9,7 @@ import { isSamePlace, type PortableCursor, shortHolder, type WatchCursor } from 
 import { type CursorCoverage, type CursorGap, MAX_WAIT_MS, WithheldKeys } from "./cursor-gap.ts";
 import { ACTION, type WatchChange, type WatchReader } from "./reader.ts";
 
-/** Whether the cursor belongs to a reader of the same content in this cluster. Any other reader needs a snapshot. */
+/** Whether the cursor comes from a reader of the same content in this cluster. All other readers need a snapshot. */
 export function isOfReader(cursor: WatchCursor, { node, options }: WatchReader): boolean {
   if (cursor.kind === "short") return cursor.holder === shortHolder(node.boot, options.hash);
   return cursor.clusterId === node.clusterId && cursor.readerHash === options.hash;
@@ -20,13 +20,13 @@ export function isAhead(cursor: PortableCursor, replica: Replica): boolean {
   return cursor.origins.some(({ nodeId, generation, seq }) => settledIn(replica, `${nodeId}/${generation}`) < seq);
 }
 
-/** Time to wait for the rest of a cut frame, in ms. */
+/** Time to wait for the rest of an incomplete frame, in ms. */
 const MAX_UNSETTLED_MS = 5000;
 
 interface OriginRange {
   readonly origin: Origin;
   after: number;
-  /** Whether the reader knows another state of the origin. If so, the origin's keys are sent again. */
+  /** Whether the reader knows the origin in a different state. If so, the origin's keys are sent again. */
   readonly isLifeChanged: boolean;
 }
 
@@ -34,19 +34,18 @@ export class ResumeGap implements CursorGap {
   readonly #reader: WatchReader;
   readonly #cursor: PortableCursor;
   readonly #sinceMonoMs: number;
-  /** Seq up to which records may have been sent to the reader, by origin id. */
+  /** The seq up to which records may have been sent to the reader, by origin id. */
   readonly #sent = new Map<string, number>();
-  /** Seq up to which the reader has received everything, by origin id. */
+  /** The seq up to which the reader has received everything, by origin id. */
   readonly #known = new Map<string, number>();
   readonly #stretches: OriginRange[] = [];
-  /** Keys that the ranges do not include are sent when they change after this revision. */
+  /** Keys outside the ranges are sent when they change after this revision. */
   readonly from: number;
   readonly held: WithheldKeys;
-  /** Origins of which this node knew less than the cursor at the start. */
+  /** Origins of which this node knew less than the cursor covers when it started. */
   readonly #late = new Set<string>();
   /**
-   * Whether the cursor comes from a node with the same LOCAL entries: from this node, or from a node without any LOCAL entries for the
-   * reader.
+   * Whether the cursor comes from a node with the same LOCAL entries: this node, or any node if the reader has no LOCAL entries.
    */
   readonly #isOfPlace: boolean;
 
@@ -84,11 +83,11 @@ export class ResumeGap implements CursorGap {
   isTellable(): boolean {
     const { replica } = this.#reader;
     if (!this.isOfPolicy || !this.#isOfPlace) return false;
-    // Tombstones at or below the floor may be missing here, so removals cannot be sent.
+    // This node may lack tombstones at or below the floor, so removals cannot be sent.
     for (const { origin, after } of this.#stretches) {
       const known = this.#known.get(origin.id);
       if (replica.origins.get(origin.id) !== origin) return false;
-      // Records that a whole transfer did not list are withdrawn in slices. Some may already have been withdrawn, without a record.
+      // Records that a whole transfer did not list are withdrawn in slices. Some may already have been withdrawn without leaving a record.
       const floor = Math.max(origin.floor, origin.closing?.floor ?? 0);
       if (known !== undefined && floor > Math.max(known, after)) return false;
     }
@@ -104,16 +103,16 @@ export class ResumeGap implements CursorGap {
       const id = `${nodeId}/${generation}`;
       const origin = replica.origins.get(id);
       if (origin !== undefined && settledOf(origin) >= seq) {
-        // The records have arrived since then, without removals up to the floor, so the reader may have keys that were removed before
-        // this node received their removal.
+        // The records have arrived since then, but not the removals up to the floor. The reader may therefore have keys that were removed before this
+        // node received them.
         if (this.#late.has(id) && origin.floor > seq) isLost = true;
         continue;
       }
-      // A cursor above this node's own seq was issued before a journal was lost.
+      // A cursor above this node's own seq was issued before this node lost a journal.
       if (origin === replica.self || replica.forgotten.has(id)) isLost = true;
       else if (origin === undefined && isReady && nodeId === node.nodeId) isLost = true;
       else if (hasWaited && (!this.#mayGrow(origin) || (settled === 0 && this.#isAbroad(origin)))) isLost = true;
-      // The rest of a cut frame either arrives immediately or never: it was lost with its node, or a node claimed too much.
+      // The rest of an incomplete frame either arrives soon or never: it was lost with its node, or its sender claimed more than it had.
       else if (isOverdue && origin !== undefined && origin.through >= seq) isLost = true;
       else return "behind";
     }
@@ -121,14 +120,14 @@ export class ResumeGap implements CursorGap {
   }
 
   /**
-   * Whether the origin belongs to another cluster. Its records that the cursor's node refused may never arrive, and that cluster must not
-   * delay readers here.
+   * Whether the origin belongs to another cluster. Records that the cursor's node refused may never arrive, and another cluster must not delay
+   * readers here.
    */
   #isAbroad(origin: Origin | undefined): boolean {
     return origin !== undefined && isOfOtherCluster(origin, this.#reader.node.clusterId);
   }
 
-  /** Whether more records of the origin can arrive: its node is alive in this generation. */
+  /** Whether more records of the origin can arrive, because its node is alive in this generation. */
   #mayGrow(origin: Origin | undefined): boolean {
     if (origin === undefined || origin.life !== "live") return false;
     const all = [...this.#reader.replica.origins.values()];
@@ -174,7 +173,7 @@ export class ResumeGap implements CursorGap {
   #changeOf(stored: StoredRecord, isLifeChanged: boolean): WatchChange | undefined {
     const { replica, options, node } = this.#reader;
     if (!options.allowed(stored.namespace) || !this.#reader.mayHoldKey(stored)) return undefined;
-    // For a hidden origin that the reader does not know, only unregisters are relevant.
+    // For a hidden origin that the reader does not know, only its unregisters are relevant.
     if (stored.origin.life === "hidden" && stored.body === BODY.ENTRY && !this.#known.has(stored.origin.id)) return undefined;
     const winner = replica.view(stored.key);
     if (winner !== undefined && matches(options.filter, winner, node)) {
@@ -182,9 +181,9 @@ export class ResumeGap implements CursorGap {
       return { action: isNew ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision: stored.revision };
     }
     if (!this.#reader.mayReveal(stored)) return undefined;
-    // The policy is the same as the cursor's, so the reader never had records that are hidden now.
+    // The policy is the same as when the cursor was issued, so the reader never had the records that are hidden now.
     if (winner === undefined && stored.peers === undefined && !replica.isAdmitted(stored)) return undefined;
-    // filter_seq: the reader did not have a record that did not match before its cursor, unless it saw another origin's record.
+    // filter_seq: a record that did not match before the cursor was not sent to the reader, unless the reader saw another origin's record.
     const isSure = winner === stored && stored.peers === undefined && !isLifeChanged;
     const couldHave = !isSure || winner.filterSeq > (this.#known.get(stored.origin.id) ?? 0);
     return couldHave
@@ -193,7 +192,7 @@ export class ResumeGap implements CursorGap {
   }
 }
 
-/** Returns the seq up to which an origin's records are stored here as they were on the origin; 0 if that is unknown. */
+/** Returns the seq up to which an origin's records are stored on this node as they were on the origin; 0 if that is unknown. */
 function settledIn({ origins }: Replica, id: string): number {
   const origin = origins.get(id);
   return origin === undefined ? 0 : settledOf(origin);

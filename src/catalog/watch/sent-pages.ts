@@ -1,4 +1,4 @@
-/** The keys that the pages of a snapshot in progress have sent, and the revision at which each was read. */
+/** The keys that a snapshot in progress has sent in pages, and the revision at which each was read. */
 import { firstIndex } from "../../lib/bisect.ts";
 import type { ReaderPosition } from "../replica/past-views.ts";
 
@@ -6,7 +6,7 @@ import type { ReaderPosition } from "../replica/past-views.ts";
 const MAX_STRETCHES = 4096;
 
 interface PageRange extends ReaderPosition {
-  /** The last key of the range. The range covers all keys above the last key of the previous range. */
+  /** The last key of the range. The range starts after the last key of the previous range. */
   readonly lastKey: string;
 }
 
@@ -18,7 +18,7 @@ export class SentPages {
     this.#max = maxStretches;
   }
 
-  /** Records that all keys up to that key were sent as they were seen at that revision. */
+  /** Records that all keys up to that key were sent as they were visible at that revision. */
   add(lastKey: string, revision: number): void {
     const last = this.#stretches.at(-1);
     if (last?.settled === revision) this.#stretches.pop();
@@ -27,8 +27,8 @@ export class SentPages {
   }
 
   /**
-   * Returns the reader's position for a key that a page has sent. Undefined above the last page, or if the reader has received every
-   * key's changes since then. Changes have been sent up to `from`, and for every key up to `settled`.
+   * Returns the reader's position for a key that a page has sent. Undefined for keys after the last page, and if the reader has received every key's
+   * changes since then. Changes have been sent up to `from`, and completely for every key up to `settled`.
    */
   of(
     key: string,
@@ -40,7 +40,7 @@ export class SentPages {
     return from <= stretch.until ? stretch : { settled: stretch.settled, until: from, reads };
   }
 
-  /** Merges each pair of neighbouring ranges into one range whose keys were sent at one of the two revisions. */
+  /** Merges each pair of neighbouring ranges. The keys of a merged range were sent at one of two revisions. */
   #merge(): void {
     const merged: PageRange[] = [];
     for (let i = 0; i < this.#stretches.length; i += 2) {

@@ -1,8 +1,8 @@
-/** Verifies a stored chain of audit records: finds the first record that was altered, removed, moved or cut off. */
+/** Verifies a stored chain of audit records, and finds the first record that was altered, removed or moved, or at which the chain was cut off. */
 import { equalBytes } from "../../lib/crypto.ts";
 import { CHAIN_START, type ChainPoint, chainHash, parseCanonical } from "./record.ts";
 
-/** A record as stored. `place` is its number in the store. */
+/** A record as stored. `place` is the record's number in the store. */
 export interface ChainedRecord {
   readonly place: number;
   readonly canonical: Uint8Array;
@@ -11,19 +11,19 @@ export interface ChainedRecord {
 
 export interface ChainProblem {
   readonly kind: "altered" | "missing" | "reordered" | "truncated_head" | "truncated_tail";
-  /** Number of the first record that differs from the record that was written. */
+  /** Number of the first record that differs from its original form. */
   readonly number: number;
-  /** Describes the actual and the expected state for a person. */
+  /** Describes the expected and the actual state, for people to read. */
   readonly message: string;
 }
 
-/** Follows a chain from an anchor, record by record. */
+/** Checks a chain, record by record, starting from an anchor. */
 export class ChainCheck {
   #last: ChainPoint;
   readonly #anchor: ChainPoint;
   #problem: ChainProblem | undefined;
 
-  /** `last`: the record at which an earlier check stopped, and from which this check continues. */
+  /** `last` is the record at which an earlier check stopped and from which this check continues. */
   constructor(anchor: ChainPoint = CHAIN_START, last: ChainPoint = anchor) {
     this.#anchor = anchor;
     this.#last = last;
@@ -34,14 +34,17 @@ export class ChainCheck {
     return this.#last;
   }
 
-  /** Checks the next record in order of place. Returns the first problem so far; after a problem, no more records are checked. */
+  /**
+   * Checks the next record; records must be passed in order of place. Returns the first problem found so far. After a problem, no more records are
+   * checked.
+   */
   add(record: ChainedRecord): ChainProblem | undefined {
     this.#problem ??= this.#check(record);
     if (this.#problem === undefined) this.#last = { number: record.place, hash: record.hash };
     return this.#problem;
   }
 
-  /** Checks the end of the chain. `head` is the last record according to the log, if known. */
+  /** Checks the end of the chain. `head` is the last record that the log claims to have, if known. */
   end(head: ChainPoint | undefined): ChainProblem | undefined {
     if (this.#problem !== undefined || head === undefined) return this.#problem;
     const { number, hash } = this.#last;

@@ -3,15 +3,15 @@ import { decodePageToken, encodePageToken, unreadableToken } from "../../catalog
 import { textHash } from "../../lib/hash64.ts";
 import type { AuditEvent, AuditKind } from "./record.ts";
 
-/** A record matches if all fields match exactly. An empty text or list matches everything. */
+/** A record matches if all given fields match exactly. An empty string or list matches everything. */
 export interface AuditFilter {
   readonly kinds: readonly AuditKind[];
   readonly principal: string;
   readonly namespace: string;
   readonly reason: string;
-  /** Undefined for the beginning of the log. */
+  /** Undefined means the beginning of the log. */
   readonly fromWallMs: number | undefined;
-  /** Exclusive. Undefined for the end of the log. */
+  /** Exclusive. Undefined means the end of the log. */
   readonly toWallMs: number | undefined;
 }
 
@@ -42,13 +42,13 @@ function filterHash(filter: AuditFilter): string {
   return textHash(["audit", kinds.toSorted().join(), principal, namespace, reason, fromWallMs ?? "", toWallMs ?? ""].join(PART));
 }
 
-/** Returns the token of the page of records with numbers below `before`. Newer records do not move the page. */
+/** Returns the token for the page of records with numbers below `before`. Newer records do not shift the page. */
 export function encodeAuditToken(before: number, filter: AuditFilter): string {
   return encodePageToken(`${before}`, filterHash(filter));
 }
 
 /**
- * Returns the number that limits a page from above. Undefined for an empty token. Throws `invalid_argument` for a text that is not a
+ * Returns the number below which the records of a page must be. Undefined for an empty token. Throws `invalid_argument` for a string that is not a
  * token of this filter.
  */
 export function decodeAuditToken(token: string, filter: AuditFilter): number | undefined {

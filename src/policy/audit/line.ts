@@ -1,9 +1,9 @@
-/** Audit records as lines of JSON, for files that other programs collect. Writes the lines, and verifies a copy of a log. */
+/** Audit records as JSON lines, for files that other programs collect. This module writes the lines, and verifies a copy of a log. */
 import { equalBytes } from "../../lib/crypto.ts";
 import { ChainCheck, type ChainedRecord } from "./chain.ts";
 import { type AuditRecord, canonicalBytes, eventOf, HASH_BYTES, joinSubjects, splitSubjects } from "./record.ts";
 
-/** Returns one JSON object with every field, followed by a newline. Names are in snake_case and hashes in hex. */
+/** Returns one JSON object with every field, followed by a newline. Field names are in snake_case, and hashes are in hex. */
 export function auditLine(record: AuditRecord): string {
   const { number, atWallMs, hash, previousHash, requestId, subjects, ...texts } = record;
   const at = new Date(atWallMs).toISOString();
@@ -13,14 +13,14 @@ export function auditLine(record: AuditRecord): string {
 
 export interface LinesReading {
   readonly isIntact: boolean;
-  /** Number of records up to the first fault. */
+  /** Number of records before the first fault. */
   readonly checked: number;
-  /** Number of the first record; 0 without records. */
+  /** Number of the first record; 0 if there are no records. */
   readonly firstNumber: number;
   readonly lastNumber: number;
   /**
-   * Hash of the last record in hex; empty without records. Compare it with the server's hash: a copy that lacks the newest records also
-   * counts as intact.
+   * Hash of the last record in hex; empty if there are no records. Compare it with the server's hash: a copy that lacks the newest records is also
+   * reported as intact.
    */
   readonly lastHash: string;
   /** Kind of the first fault; empty if the copy is intact. */
@@ -29,7 +29,7 @@ export interface LinesReading {
   readonly detail: string;
 }
 
-/** The only format that `auditLine` writes. Without the Z, for example, JavaScript would read the text as a local time. */
+/** The only format that `auditLine` writes. If the Z were missing, for example, JavaScript would interpret the string as a local time. */
 const AT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
 interface AuditLine {
@@ -39,7 +39,7 @@ interface AuditLine {
 }
 
 /**
- * Verifies the hash chain of a copy of an audit log in JSON lines, without the server. The copy may begin anywhere, because each line
+ * Verifies the hash chain of a copy of an audit log in JSON lines, without access to the server. The copy may begin anywhere, because each line
  * contains the previous hash. Cost: one hash per record, about 5 µs.
  */
 export function verifyLines(text: string): LinesReading {
@@ -84,7 +84,7 @@ function* linesOf(text: string): Generator<string> {
   }
 }
 
-/** Returns the record of a line that `auditLine` wrote. Undefined for other lines. */
+/** Returns the record that a line from `auditLine` contains. Undefined for lines that it did not write. */
 function parseLine(line: string): AuditLine | undefined {
   const fields = parseFields(line);
   const { number, at } = fields;
@@ -97,7 +97,7 @@ function parseLine(line: string): AuditLine | undefined {
   return { stored: { place: number, canonical: canonicalBytes(number, event), hash }, previousHash, hashText: String(fields["hash"]) };
 }
 
-/** Returns the subjects of a line as one text. Undefined if the value is not a list of strings. */
+/** Returns the subjects in a line as one string. Undefined if the value is not a list of strings. */
 function subjectsOf(value: unknown): string | undefined {
   if (!Array.isArray(value)) return undefined;
   const subjects = value.filter((subject) => typeof subject === "string" && !subject.includes("\n"));
@@ -109,7 +109,7 @@ function parseFields(line: string): Readonly<Record<string, unknown>> {
     const value: unknown = JSON.parse(line);
     return typeof value === "object" && value !== null ? Object.fromEntries(Object.entries(value)) : {};
   } catch {
-    return {}; // A line that is not JSON has no fields, which the caller reports.
+    return {}; // If the line is not JSON, it has no fields, and the caller reports the fault.
   }
 }
 

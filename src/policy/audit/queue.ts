@@ -1,29 +1,28 @@
-/** Audit events that are not on disk yet: a bounded queue, which counts lost events and records the loss in the log itself. */
+/** A bounded queue of audit events that are not on disk yet. It counts lost events and records the loss in the log itself. */
 
 import { assert } from "../../lib/errors.ts";
 import { counted } from "../../lib/text/visible-text.ts";
 import { type AuditEvent, NODE_ACT } from "./record.ts";
 
-/** The event that represents lost events, without its time and reason. */
+/** The event that records the loss of other events, without its time and reason. */
 export const LOSS = { ...NODE_ACT, action: "audit.lost" } as const;
 
 /**
- * Maximum total length of the subjects of all queued events, in UTF-16 units. Without this limit, 10,000 events may have 1.5 GB of
- * subjects.
+ * Maximum total length of the subjects of all queued events, in UTF-16 units. Without this limit, 10,000 events could have 1.5 GB of subjects.
  */
 const MAX_SUBJECT_CHARS = 32 * 1024 * 1024;
 
-/** Events in order. The oldest events are written in one batch at a time, and remain in the queue until they are on disk. */
+/** Events in order. Only one batch, which contains the oldest events, is written at a time. Its events remain in the queue until they are on disk. */
 export class AuditQueue {
   readonly #maxEvents: number;
   readonly #waiting: AuditEvent[] = [];
   #batch: readonly AuditEvent[] = [];
-  /** Total length of the subjects of all events that have not been written yet. */
+  /** Total length of the subjects of all events that are not written yet. */
   #subjectChars = 0;
   /** Number of events lost since the loss was last recorded. */
   #lostCount = 0;
   #lastWallMs = 0;
-  /** Number of accepted events, including records of losses. */
+  /** Number of accepted events, including the events that record losses. */
   #takenCount = 0;
   #writtenCount = 0;
 
@@ -31,12 +30,12 @@ export class AuditQueue {
     this.#maxEvents = maxEvents;
   }
 
-  /** Number of events that have not been written yet. */
+  /** Number of events that are not written yet. */
   get pendingCount(): number {
     return this.#waiting.length + this.#batch.length;
   }
 
-  /** Number of accepted events. All of them are on disk when `writtenCount` has reached this number. */
+  /** Number of accepted events. All accepted events are on disk when `writtenCount` has reached this number. */
   get takenCount(): number {
     return this.#takenCount;
   }
@@ -45,7 +44,7 @@ export class AuditQueue {
     return this.#writtenCount;
   }
 
-  /** Accepts an event, or drops and counts it if the queue is full. */
+  /** Accepts an event. If the queue is full, drops the event and counts it as lost. */
   push(event: AuditEvent): "taken" | "lost" {
     this.#lastWallMs = event.atWallMs;
     this.#recordLoss();
@@ -57,7 +56,7 @@ export class AuditQueue {
     return "taken";
   }
 
-  /** Returns the oldest events, at most `maxEvents`. Returns the same events until they are written. */
+  /** Returns the oldest events, at most `maxEvents`. Repeated calls return the same events until these are written. */
   takeBatch(maxEvents: number): readonly AuditEvent[] {
     if (this.#batch.length === 0) {
       this.#recordLoss();
@@ -66,7 +65,7 @@ export class AuditQueue {
     return this.#batch;
   }
 
-  /** Removes the batch after it has been written to disk. */
+  /** Removes the current batch after it has been written to disk. */
   batchWritten(): void {
     assert(this.#batch.length > 0, "an audit batch is being written");
     this.#writtenCount += this.#batch.length;

@@ -7,49 +7,49 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Caller } from "../identity/caller.ts";
 import { callerKey } from "../limits/rate-limits.ts";
 
-/** `access`: requests and writes of callers. `policy`: changes of rules. `admin`: operations on the node itself. */
+/** `access`: requests and writes by callers. `policy`: changes to rules. `admin`: operations on the node itself. */
 export const AUDIT_KINDS = ["access", "policy", "admin"] as const;
 export type AuditKind = (typeof AUDIT_KINDS)[number];
 /** `noted`: an event that needs no permission. */
 export const AUDIT_OUTCOMES = ["allowed", "denied", "noted"] as const;
 export type AuditOutcome = (typeof AUDIT_OUTCOMES)[number];
 
-/** One operation. Texts may be empty. They must not contain secrets: a caller is named by its principal, never by its credential. */
+/** One operation. Strings may be empty. Strings must not contain secrets: a caller is identified by its principal, never by its credential. */
 export interface AuditEvent {
   readonly atWallMs: number;
   readonly kind: AuditKind;
-  /** The principal of the caller; empty for an anonymous caller. */
+  /** The caller's principal; empty for an anonymous caller. */
   readonly principal: string;
   readonly tenant: string;
-  /** Address from which the call came. */
+  /** The address from which the call came. */
   readonly source: string;
   /** `query`, `register`, `policy.apply`, … */
   readonly action: string;
   readonly namespace: string;
   readonly outcome: AuditOutcome;
-  /** Reason of the verdict or error: `viewer_denied`, `rate_limited`, … */
+  /** Reason for the verdict or error: `viewer_denied`, `rate_limited`, … */
   readonly reason: string;
-  /** Pattern of the rule that decided. */
+  /** Pattern of the rule that determined the verdict. */
   readonly rule: string;
-  /** Checksum of the policy before a change. */
+  /** The policy's checksum before a change. */
   readonly before: string;
-  /** Checksum of the policy after a change. */
+  /** The policy's checksum after a change. */
   readonly after: string;
-  /** Further information for a person: the author's reason, the change ticket, counts. */
+  /** Further information for people to read: the author's reason, the change ticket, counts. */
   readonly detail: string;
   /**
-   * Request id of the call. Records of an operation with too many subjects for one record share it. Empty for operations of the node
+   * The request id of the call. If an operation has too many subjects for one record, its records have the same id. Empty for operations of the node
    * itself.
    */
   readonly requestId: string;
-  /** The subjects of the operation, one per line (`joinSubjects`): entry keys, and other subjects with a prefix (`subjectOf`). */
+  /** The subjects of the operation, one per line (`joinSubjects`): entry keys, and other subjects, which have a prefix (`subjectOf`). */
   readonly subjects: string;
 }
 
-/** Maximum number of subjects in one record. An operation with more subjects is recorded in several records. */
+/** Maximum number of subjects per record. An operation with more subjects is split into several records. */
 export const MAX_SUBJECTS = 100;
 
-/** Returns the text of a subject that is not an entry. No entry key has such a prefix, because namespaces contain no colon. */
+/** Returns the string for a subject that is not an entry. An entry key cannot have such a prefix, because namespaces contain no colon. */
 export function subjectOf(sort: "lease" | "node" | "policy" | "zone", name: number | string): string {
   return `${sort}:${name}`;
 }
@@ -62,7 +62,7 @@ export function splitSubjects(subjects: string): readonly string[] {
   return subjects === "" ? [] : subjects.split("\n");
 }
 
-/** The fields of an operation that the node itself performs, without further data. */
+/** The fields of an operation that the node itself performs and that has no further data. */
 export const NODE_ACT = {
   kind: "admin",
   principal: "",
@@ -78,7 +78,7 @@ export const NODE_ACT = {
   subjects: "",
 } as const satisfies Partial<AuditEvent>;
 
-/** Returns the event of a caller's operation. */
+/** Returns the event for an operation that a caller requested. */
 export function accessEvent(
   { principal, tenant, address }: Caller,
   act: Pick<AuditEvent, "action" | "namespace" | "outcome" | "reason" | "rule" | "detail"> &
@@ -88,29 +88,29 @@ export function accessEvent(
   return { ...NODE_ACT, ...act, kind: "access", principal, tenant, source: address, atWallMs: wallMs };
 }
 
-/** An event with its position in the chain. */
+/** An event, and its position in the chain. */
 export interface AuditRecord extends AuditEvent {
-  /** 1, 2, 3, …; a log never uses a number twice. */
+  /** The record's number: 1, 2, 3, …; a log never uses a number twice. */
   readonly number: number;
   /** SHA-256 over the previous hash and the canonical bytes. */
   readonly hash: Uint8Array;
   readonly previousHash: Uint8Array;
 }
 
-/** Accepts operations for the audit log. */
+/** Accepts events for the audit log. */
 export interface AuditSink {
   /**
-   * Never throws or blocks. The event is chained and written to disk soon after. Events beyond the limit of the queue are dropped and
-   * counted.
+   * This method never throws or blocks. The event is added to the chain and written to disk soon after. If the queue is full, the event is dropped
+   * and counted.
    */
   record(event: AuditEvent): void;
   /**
-   * Resolves when all events so far are on disk. Rejects with `store_unavailable` if the disk fails; the events then remain in the queue.
+   * Resolves when all events so far are on disk. Rejects with `store_unavailable` if the disk fails. The events then remain in the queue.
    */
   durable(): Promise<void>;
 }
 
-/** Maximum length of each field, in UTF-16 units after escaping. A truncated text ends in an ellipsis. */
+/** Maximum length of each field, in UTF-16 units after escaping. A truncated string ends with an ellipsis. */
 const MAX_LENGTHS = {
   principal: 256,
   tenant: 128,
@@ -124,29 +124,28 @@ const MAX_LENGTHS = {
   detail: 2048,
   requestId: 128,
 } as const;
-/** Enough for the longest entry key (`RECORD_BOUNDS`). */
+/** This is enough for the longest entry key (`RECORD_BOUNDS`). */
 const MAX_SUBJECT_LENGTH = 1500;
 const MAX_SUBJECTS_LENGTH = MAX_SUBJECTS * (MAX_SUBJECT_LENGTH + 1);
-/** The latest time that a `Date` can hold. */
+/** The latest time that a `Date` can represent. */
 const MAX_DATE_MS = 8.64e15;
 type TextField = keyof typeof MAX_LENGTHS;
 
-// Control characters, line separators and changes of the reading direction are escaped, because an audit line must be displayed exactly
-// as it is.
-// oxlint-disable-next-line no-control-regex -- the pattern looks for them
+// Control characters, line separators and changes of the reading direction are escaped, because an audit line must be displayed exactly as it was
+// written. oxlint-disable-next-line no-control-regex -- the pattern looks for them
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/;
 const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "g");
-/** The same pattern without the line feed, which separates subjects. */
+/** The same pattern, but without the line feed, which separates subjects. */
 // oxlint-disable-next-line no-control-regex -- the pattern looks for them
 const UNPRINTABLE_SUBJECT = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/;
 
 function boundText(text: string, maxLength: number): string {
-  // Texts are also truncated before escaping, so that the cost is bounded by the stored length.
+  // Strings are also truncated before they are escaped, so that the cost depends only on the stored length.
   let bounded = text.length > maxLength ? text.slice(0, maxLength) : text;
   if (UNPRINTABLE.test(bounded)) {
     bounded = bounded.replaceAll(EVERY_UNPRINTABLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
   }
-  // Half a surrogate pair cannot be encoded in UTF-8: the text would differ when it is read back.
+  // Half a surrogate pair cannot be encoded in UTF-8, so the string would be different when it is read back.
   if (text.length > maxLength || bounded.length > maxLength) bounded = `${bounded.slice(0, maxLength - 1)}…`;
   return bounded.isWellFormed() ? bounded : bounded.toWellFormed();
 }
@@ -158,7 +157,10 @@ function boundSubjects(subjects: string): string {
   return joinSubjects(bounded.map((subject) => boundText(subject, MAX_SUBJECT_LENGTH)));
 }
 
-/** Returns the event as stored: texts are bounded, and control characters are escaped as `\u001b`. HOT: per audited call, 1 µs. */
+/**
+ * Returns the event in the form in which it is stored: the length of strings is limited, and control characters are escaped as `\u001b`. HOT: costs
+ * 1 µs for each audited call.
+ */
 export function boundEvent(event: AuditEvent): AuditEvent {
   const text = (field: TextField) => boundText(event[field], MAX_LENGTHS[field]);
   return {
@@ -182,13 +184,13 @@ export function boundEvent(event: AuditEvent): AuditEvent {
 
 const LENGTH_BYTES = 4;
 export const HASH_BYTES = 32;
-/** The previous hash of the first record of a log. */
+/** The value that the first record of a log has as its previous hash. */
 export const NO_HASH: Uint8Array = new Uint8Array(HASH_BYTES);
 
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder("utf-8", { fatal: true });
 
-/** The fields after the number and the time, in their canonical order, which never changes. */
+/** The fields that follow the number and the time, in their canonical order, which never changes. */
 const FIELDS = [
   "kind",
   "principal",
@@ -208,7 +210,7 @@ const FIELDS = [
 type CanonicalField = (typeof FIELDS)[number];
 /** The first byte of canonical bytes. */
 const VERSION = 2;
-/** Returns the version, then each field as four bytes of length (big-endian) and UTF-8. */
+/** Returns the format version, followed by each field as its length in four bytes (big-endian) and its UTF-8 bytes. */
 export function canonicalBytes(number: number, event: AuditEvent): Uint8Array {
   const fields = [`${number}`, `${event.atWallMs}`, ...FIELDS.map((field) => event[field])];
   let maxBytes = 1;
@@ -225,7 +227,7 @@ export function canonicalBytes(number: number, event: AuditEvent): Uint8Array {
   return bytes.slice(0, at);
 }
 
-/** Returns the number and event of canonical bytes. Undefined for other bytes. */
+/** Returns the number and the event that canonical bytes contain. Undefined if the bytes are not in the canonical format. */
 export function parseCanonical(bytes: Uint8Array): { readonly number: number; readonly event: AuditEvent } | undefined {
   const fields = splitFields(bytes);
   if (fields === undefined) return undefined;
@@ -235,7 +237,7 @@ export function parseCanonical(bytes: Uint8Array): { readonly number: number; re
   return { number, event };
 }
 
-/** Returns an event from its fields as texts. Undefined if a text is missing, or if its kind or outcome is unknown. */
+/** Builds an event from its fields as strings. Undefined if a field is missing, or if the kind or the outcome is unknown. */
 export function eventOf(atWallMs: number, textOf: (field: CanonicalField, index: number) => unknown): AuditEvent | undefined {
   const texts: string[] = [];
   for (const [index, field] of FIELDS.entries()) {
@@ -266,12 +268,12 @@ function splitFields(bytes: Uint8Array): readonly string[] | undefined {
       at = end;
     }
   } catch {
-    return undefined; // The bytes are truncated inside a length, or are not UTF-8.
+    return undefined; // The bytes end within a length, or are not valid UTF-8.
   }
   return fields.length === 2 + FIELDS.length ? fields : undefined;
 }
 
-/** Returns the hash of a record, over the previous hash and the canonical bytes. */
+/** Returns the hash of a record, which covers the previous hash and the canonical bytes. */
 export function chainHash(previousHash: Uint8Array, canonical: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(HASH_BYTES + canonical.length);
   bytes.set(previousHash);
@@ -279,16 +281,16 @@ export function chainHash(previousHash: Uint8Array, canonical: Uint8Array): Uint
   return sha256(bytes);
 }
 
-/** A position in the chain: just before the oldest stored record (the anchor), or at the newest one (the head). */
+/** A position in the chain: immediately before the oldest stored record (the anchor), or at the newest record (the head). */
 export interface ChainPoint {
-  /** 0 before the first record. */
+  /** 0 if it is before the first record. */
   readonly number: number;
   readonly hash: Uint8Array;
 }
 
 export const CHAIN_START: ChainPoint = { number: 0, hash: NO_HASH };
 
-/** Returns the next record of a chain, and its canonical bytes. The event must come from `boundEvent`. */
+/** Returns the next record in a chain, and its canonical bytes. The event must come from `boundEvent`. */
 export function chainEvent(event: AuditEvent, after: ChainPoint): { readonly record: AuditRecord; readonly canonical: Uint8Array } {
   const number = after.number + 1;
   const canonical = canonicalBytes(number, event);
@@ -296,25 +298,25 @@ export function chainEvent(event: AuditEvent, after: ChainPoint): { readonly rec
   return { record: { ...event, number, hash, previousHash: after.hash }, canonical };
 }
 
-// Refusals in the audit log: at most one record per second and caller, because a flood of refused calls must leave a trace but not cause a
-// flood of records (semantics.md, Policy).
+// Writes refusals to the audit log, at most one record per second and caller. A flood of refused calls must leave a trace, but must not cause a flood
+// of records (semantics.md, Policy).
 
-/** Minimum time between two records of one caller. */
+/** Minimum time between two records for the same caller. */
 const SPACING_MS = 1000;
 
-/** A refused operation: a call over a limit, by a caller that could not be identified, or without the required role. */
+/** A refused operation: the call was over a limit, its caller could not be identified, or its caller did not have the required role. */
 export interface RefusedAct {
   readonly caller: Caller;
   readonly action: string;
   readonly namespace: string;
   readonly reason: string;
-  /** Further information for a person; never contains the caller's credential. */
+  /** Further information for people to read; it never contains the caller's credential. */
   readonly detail: string;
-  /** The entries that the caller is not permitted to write. */
+  /** The entries that the caller must not write. */
   readonly subjects?: string;
 }
 
-/** A caller's refusals since its last record. */
+/** The refusals of a caller since its last record. */
 interface PendingRefusals {
   lastRecordMonoMs: number;
   /** Number of refusals that have not been recorded yet. */
@@ -325,10 +327,10 @@ interface PendingRefusals {
 export class RefusalAudit {
   readonly #sink: Pick<AuditSink, "record">;
   readonly #maxKeys: number;
-  /** In the order of each caller's last record. */
+  /** The callers are in the order of their last records. */
   readonly #pending = new Map<string, PendingRefusals>();
 
-  /** If more than `maxKeys` callers are refused within a second, the oldest caller is recorded early and dropped. */
+  /** If more than `maxKeys` callers are refused within a second, the refusals of the oldest caller are recorded early, and the caller is dropped. */
   constructor(sink: Pick<AuditSink, "record">, maxKeys: number) {
     this.#sink = sink;
     this.#maxKeys = maxKeys;
@@ -339,11 +341,11 @@ export class RefusalAudit {
   }
 
   /**
-   * Records the first refusal of a caller immediately, and counts the refusals within the next second. `count`: number of refusals,
-   * including refusals that were already counted elsewhere.
+   * Records the first refusal of a caller immediately, and counts the refusals within the next second. `count` is the number of refusals, including
+   * refusals that were already counted elsewhere.
    */
   note(refusal: RefusedAct, time: Time, count = 1): void {
-    // The key contains the principal too: auditors search for denied principals, and an anonymous caller cannot forge one.
+    // The key also contains the principal: auditors search for principals that were denied, and an anonymous caller cannot forge a principal.
     const key = `${refusal.reason} ${callerKey(refusal.caller)} ${refusal.caller.principal}`;
     const known = this.#pending.get(key);
     if (known !== undefined && time.monoMs - known.lastRecordMonoMs < SPACING_MS) {
@@ -359,7 +361,7 @@ export class RefusalAudit {
     if (oldest !== undefined) this.#settle(oldest[0], oldest[1], time);
   }
 
-  /** Records the counted refusals whose second has passed. An early or repeated tick changes nothing. */
+  /** Records counted refusals one second after the caller's last record. An early or repeated call has no effect. */
   tick(time: Time): void {
     for (const [key, pending] of this.#pending) {
       if (time.monoMs - pending.lastRecordMonoMs < SPACING_MS) return;
@@ -367,7 +369,7 @@ export class RefusalAudit {
     }
   }
 
-  /** Records all counted refusals when the log is closed. */
+  /** Records all counted refusals because the log is being closed. */
   close(time: Time): void {
     for (const [key, pending] of this.#pending) this.#settle(key, pending, time);
   }

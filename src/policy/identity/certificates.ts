@@ -1,8 +1,8 @@
-/** Maps client certificates to principals: the SPIFFE id, otherwise the DNS name, otherwise the common name of the subject. */
+/** Maps client certificates to principals: the SPIFFE id, or else the DNS name, or else the common name of the subject. */
 import { isSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/certificates/spiffe.ts";
 import { unauthenticated } from "./caller.ts";
 
-/** The TLS data about the client of a connection, read once per connection. */
+/** The TLS data about a connection's client, which is read once per connection. */
 export type PeerCertificate =
   | {
       readonly isTrusted: true;
@@ -11,33 +11,33 @@ export type PeerCertificate =
       readonly commonName: string;
       readonly expiresWallMs: number;
     }
-  /** The certificate is not signed by a CA that this node trusts, or is not valid now. `why` is OpenSSL's error code. */
+  /** The certificate is not signed by a CA that this node trusts, or is outside its validity period. `why` is OpenSSL's error code. */
   | { readonly isTrusted: false; readonly why: string };
 
 const DNS_NAME = /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/;
 const PRINCIPAL = /^[\x21-\x7e]{1,256}$/;
 
-/** Whether a text can name a principal: 1 to 256 printable ASCII characters without spaces. */
+/** Whether a string is usable as the name of a principal: 1 to 256 printable ASCII characters without spaces. */
 export function isPrincipal(text: string): boolean {
   return PRINCIPAL.test(text);
 }
 
 type TrustedCertificate = Extract<PeerCertificate, { readonly isTrusted: true }>;
 
-/** Throws `unauthenticated` if a certificate is not trusted, or has expired. */
+/** Throws `unauthenticated` if a certificate is not trusted or has expired. */
 export function checkCertificate(certificate: PeerCertificate, wallMs: number): asserts certificate is TrustedCertificate {
   if (!certificate.isTrusted) throw unauthenticated(`client certificate is not trusted (${certificate.why})`);
   if (wallMs > certificate.expiresWallMs) throw unauthenticated("client certificate has expired since the connection was opened");
 }
 
 /**
- * Returns the principal of a certificate. Throws `unauthenticated` if `checkCertificate` does, or if the certificate has no usable name.
+ * Returns the principal of a certificate. Throws `unauthenticated` if `checkCertificate` throws, or if the certificate has no usable name.
  */
 export function principalOf(certificate: PeerCertificate, wallMs: number): string {
   checkCertificate(certificate, wallMs);
   const names = readAlternativeNames(certificate.alternativeNames);
   if (names === undefined) throw unauthenticated("client certificate has alternative names that cannot be read");
-  // A quoted URI may begin with the SPIFFE scheme. It is treated as a SPIFFE id, so that it is rejected instead of ignored.
+  // A quoted URI may begin with the SPIFFE scheme. Such a name is treated as a SPIFFE id, so that it is rejected and not ignored.
   const ids = names.uris.filter((uri) => uri.startsWith(SPIFFE) || uri.startsWith(`"${SPIFFE}`));
   if (ids.length > 1) throw unauthenticated("client certificate has more than one SPIFFE id");
   const [id] = ids;
@@ -46,7 +46,7 @@ export function principalOf(certificate: PeerCertificate, wallMs: number): strin
       throw unauthenticated("client certificate has a malformed SPIFFE id, or one longer than 256 characters");
     return id;
   }
-  // RFC 9525, section 2: the common name of a certificate with DNS names is ignored.
+  // RFC 9525, section 2: if a certificate has DNS names, its common name is ignored.
   if (names.dnsNames.length > 0) return dnsPrincipal(names.dnsNames);
   const { commonName } = certificate;
   // A common name must not be accepted as a SPIFFE id, because CAs verify the two differently.
@@ -66,7 +66,7 @@ function dnsPrincipal([first = "", ...others]: readonly string[]): string {
   return name;
 }
 
-/** Whether a principal matches a pattern. The pattern may have one `*`, which matches one or more characters. */
+/** Whether a principal matches a pattern. The pattern may contain one `*`, which matches one or more characters. */
 export function matchesPrincipal(pattern: string, principal: string): boolean {
   const star = pattern.indexOf("*");
   if (star < 0) return pattern === principal;

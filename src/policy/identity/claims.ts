@@ -4,7 +4,7 @@ import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { type CallerIdentity, isRole, unauthenticated } from "./caller.ts";
 import { isPrincipal } from "./certificates.ts";
 
-/** The names of the claims to read. */
+/** The names of the claims that are read. */
 export interface ClaimNames {
   readonly principal: string;
   readonly tenant: string;
@@ -12,18 +12,21 @@ export interface ClaimNames {
   readonly roles: string;
 }
 
-/** The tenant and cluster of callers whose credential does not specify them. */
+/** The tenant and cluster for callers whose credential does not specify them. */
 export interface IdentityDefaults {
   readonly tenant: string;
   readonly cluster: string;
 }
 
-/** Maximum number of roles read from a token, because identity providers may include many. */
+/** Maximum number of roles that are read from a token, because some identity providers send a very large number of roles. */
 const MAX_ROLES = 1000;
 
 export type TokenClaims = Readonly<Record<string, unknown>>;
 
-/** Returns the identity in the claims. Throws `unauthenticated` for a claim with a wrong value. The message never contains the value. */
+/**
+ * Returns the identity that the claims describe. Throws `unauthenticated` if a claim has an invalid value. The error message never contains the
+ * value.
+ */
 export function identityOfClaims(claims: TokenClaims, names: ClaimNames, defaults: IdentityDefaults): CallerIdentity {
   const principal = claimOf(claims, names.principal);
   if (typeof principal !== "string" || !isPrincipal(principal))
@@ -37,7 +40,9 @@ export function identityOfClaims(claims: TokenClaims, names: ClaimNames, default
   };
 }
 
-/** Finds a claim by its name. If no claim has the name, its dots separate the keys of nested objects (`realm_access.roles`). */
+/**
+ * Finds a claim by its name. If there is no claim with this name, the dots in the name separate the keys of nested objects (`realm_access.roles`).
+ */
 function claimOf(claims: TokenClaims, name: string): unknown {
   if (Object.hasOwn(claims, name)) return claims[name];
   let at: unknown = claims;
@@ -56,7 +61,7 @@ function idOf(claims: TokenClaims, name: string): string | undefined {
   return value;
 }
 
-/** Reads roles from a list, or from words separated by spaces, as in OAuth's `scope`. Words that are not roles are ignored. */
+/** Reads roles from a list, or from a string in which spaces separate them, as in OAuth's `scope`. Words that are not roles are ignored. */
 function rolesOf(value: unknown): readonly string[] {
   const words: readonly unknown[] = typeof value === "string" ? value.split(" ") : Array.isArray(value) ? value : [];
   const roles = words.slice(0, MAX_ROLES).filter((word): word is string => typeof word === "string" && isRole(word));

@@ -1,7 +1,7 @@
 /**
  * Maps credentials to callers, in this order: client certificate, bearer token or API key, the header of a trusted proxy, anonymous
- * (semantics.md, Policy). A wrong credential is rejected and never ignored: a caller with a typing error in its token must not become an
- * anonymous caller that sees less.
+ * (semantics.md, Policy). An invalid credential is rejected and never ignored: if a caller's token contains a typing error, the caller must not
+ * become an anonymous caller that sees less.
  */
 import { isName } from "../../catalog/entry/names.ts";
 import { type AddressBlock, isWithin } from "../../lib/addresses.ts";
@@ -11,7 +11,7 @@ import { anonymousCaller, type Caller, type CallerIdentity, unauthenticated } fr
 import { checkCertificate, matchesPrincipal, type PeerCertificate, principalOf } from "./certificates.ts";
 import type { IdentityDefaults } from "./claims.ts";
 
-/** Returns the value of a request header by lower-case name. */
+/** Returns the value of a request header, given its name in lower case. */
 type HeaderReader = (name: string) => string | undefined;
 
 /** The other end of a connection. */
@@ -23,7 +23,7 @@ export interface ConnectionPeer {
 
 export type CredentialScheme = "bearer" | "api-key";
 
-/** A token that this node knows by its hash, and the identity of callers that send it. */
+/** A token that this node knows only by its hash, and the identity of callers that send the token. */
 export interface Credential {
   readonly scheme: CredentialScheme;
   /** SHA-256 of the token, 64 lower-case hexadecimal digits. */
@@ -31,7 +31,7 @@ export interface Credential {
   readonly identity: CallerIdentity;
 }
 
-/** The identity of callers whose certificate has a matching principal. `pattern` is a pattern of `matchesPrincipal`. */
+/** The identity of callers whose certificate has a principal that matches. `pattern` is a pattern for `matchesPrincipal`. */
 export interface CertificateRule {
   readonly pattern: string;
   readonly tenant: string | undefined;
@@ -40,8 +40,8 @@ export interface CertificateRule {
 }
 
 /**
- * Verifies signed tokens. Returns the identity directly for a token that was verified before, and a promise for a new token. Throws or
- * rejects with `unauthenticated`.
+ * Verifies signed tokens. Returns the identity immediately for a token that was verified before, and a promise for a new token. Throws or rejects
+ * with `unauthenticated`.
  */
 export interface TokenPort {
   identityOf(token: string): CallerIdentity | Promise<CallerIdentity>;
@@ -49,11 +49,11 @@ export interface TokenPort {
 
 export interface TenantOptions {
   readonly isTenantMode: boolean;
-  /** The tenant and cluster of callers whose credential does not specify them. */
+  /** The tenant and cluster for callers whose credential does not specify them. */
   readonly defaults: IdentityDefaults;
-  /** Roles of callers without a credential. */
+  /** The roles of callers without a credential. */
   readonly anonymousRoles: readonly string[];
-  /** Whether certificates identify callers. If not, they only allow connections. */
+  /** Whether certificates are used to identify callers. If not, a certificate only permits the connection. */
   readonly areCertificatesIdentities: boolean;
   readonly certificates: readonly CertificateRule[];
   readonly credentials: readonly Credential[];
@@ -62,15 +62,15 @@ export interface TenantOptions {
   readonly wallMs: () => number;
 }
 
-/** Maximum length of a token, in characters. Longer tokens are rejected without a check. */
+/** Maximum length of a token, in characters. Longer tokens are rejected without being verified. */
 const MAX_TOKEN_LENGTH = 8_192;
 const BEARER = /^bearer +([^\s]+) *$/i;
 
-/** Identifies callers. Immutable: new settings create a new object. */
+/** Identifies callers. The object is immutable: when the settings change, a new object is created. */
 export class Tenants {
   readonly #options: TenantOptions;
   readonly #credentials: ReadonlyMap<string, Credential>;
-  /** Identities by the certificates of open connections, so that patterns are matched once per connection. */
+  /** The identities for the certificates of open connections, so that patterns are matched only once per connection. */
   readonly #byCertificate = new WeakMap<PeerCertificate, CallerIdentity>();
   readonly #anonymousTenant: string;
 
@@ -143,8 +143,8 @@ export class Tenants {
   }
 
   /**
-   * Finds a credential. The duration of the map lookup reveals nothing, because a caller cannot choose a SHA-256. The comparison needs
-   * constant time.
+   * Finds a credential. The duration of the map lookup reveals nothing, because a caller cannot choose the SHA-256 of its token. The comparison must
+   * take constant time.
    */
   #find(scheme: CredentialScheme, token: string): Credential | undefined {
     const digest = sha256Hex(token);
@@ -164,5 +164,5 @@ export class Tenants {
   }
 }
 
-/** Length of `Bearer` and a space. */
+/** Length of `Bearer` followed by a space. */
 const BEARER_WORD = 7;

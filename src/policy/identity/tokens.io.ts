@@ -10,7 +10,7 @@ import type { TokenPort } from "./tenants.ts";
 export interface TokenSettings {
   readonly issuer: string;
   readonly audience: string;
-  /** The source of the keys: exactly one of `jwksFile` and `jwksUrl` is set. */
+  /** The source of the keys; exactly one of `jwksFile` and `jwksUrl` is set. */
   readonly jwksFile: string | undefined;
   readonly jwksUrl: string | undefined;
   readonly algorithms: readonly string[];
@@ -22,19 +22,19 @@ export interface TokenSettings {
 export interface TokenPorts {
   wallMs(): number;
   monoMs(): number;
-  /** Called when the keys could not be read. The previous keys remain in use. */
+  /** Called if the keys could not be read. The previous keys remain in use. */
   onKeysFailed(error: unknown): void;
-  /** Called when other keys are in use. Callers verified with the previous keys may have to authenticate again. */
+  /** Called when the keys in use have changed. Callers whose tokens were verified with the previous keys may have to authenticate again. */
   onKeysChanged(): void;
 }
 
 /** Maximum number of verified tokens in the cache. */
 const MAX_REMEMBERED = 10_000;
-/** Maximum number of concurrent verifications: a flood of forged tokens must not exhaust the memory or the thread pool. */
+/** Maximum number of concurrent verifications, so that a flood of forged tokens cannot exhaust the memory or the thread pool. */
 const MAX_PENDING = 1_000;
-/** Age at which keys are read again, in ms. A withdrawn key is accepted for at most this time. */
+/** Age at which the keys are read again, in ms. A key that the issuer has withdrawn is accepted for at most this time. */
 const MAX_KEYS_AGE_MS = 300_000;
-/** Minimum time between two reads of the keys caused by tokens with unknown keys, in ms. */
+/** Minimum time, in ms, between two reads of the keys that are caused by tokens with unknown keys. */
 const COOLDOWN_MS = 5_000;
 const FETCH_MS = 5_000;
 
@@ -47,7 +47,7 @@ export class TokenVerifier implements TokenPort {
   readonly #settings: TokenSettings;
   readonly #ports: TokenPorts;
   readonly #keys: IssuerKeys;
-  /** Verified tokens by the token's SHA-256, least recently used first. The tokens themselves are not stored. */
+  /** Verified tokens by the SHA-256 of the token, least recently used first. The tokens themselves are not stored. */
   readonly #remembered = new Map<string, VerifiedToken>();
   readonly #pending = new Map<string, Promise<CallerIdentity>>();
   #timer: NodeJS.Timeout | undefined;
@@ -63,10 +63,10 @@ export class TokenVerifier implements TokenPort {
     this.#keys = new IssuerKeys(settings, { ...ports, onChanged });
   }
 
-  /** Reads the keys now, and periodically until `close`. Rejects if a file cannot be read, so that a wrong path is found at startup. */
+  /** Reads the keys now, and periodically until `close`. Rejects if a file cannot be read, so that a wrong path is detected at startup. */
   async open(): Promise<void> {
     await this.#keys.open();
-    // Each call refreshes old keys. A stream that was opened with a token makes no further calls, so a timer also refreshes the keys.
+    // Each call refreshes the keys if they are old. A stream that was opened with a token makes no further calls, so a timer also refreshes the keys.
     this.#timer = setInterval(() => void this.reread(), MAX_KEYS_AGE_MS).unref();
   }
 
@@ -74,7 +74,7 @@ export class TokenVerifier implements TokenPort {
     clearInterval(this.#timer);
   }
 
-  /** Reads the keys again now. Never rejects; if the keys cannot be read, the old ones remain in use. */
+  /** Reads the keys again now. Never rejects; if the keys cannot be read, the previous keys remain in use. */
   reread(): Promise<void> {
     return this.#keys.readOnce();
   }
@@ -151,7 +151,7 @@ export class TokenVerifier implements TokenPort {
   }
 }
 
-/** Describes the fault of a token, without showing any of its content. */
+/** Describes the fault of a token, without revealing any of its content. */
 function refusalOf(thrown: unknown): WaymarkError {
   if (thrown instanceof WaymarkError) return thrown;
   if (thrown instanceof errors.JWTExpired) return unauthenticated("token has expired");
@@ -161,7 +161,7 @@ function refusalOf(thrown: unknown): WaymarkError {
   if (thrown instanceof errors.JWKSMultipleMatchingKeys)
     return unauthenticated("token has no key id, and more than one of the issuer's keys match");
   if (thrown instanceof errors.JWSSignatureVerificationFailed) return unauthenticated("token has an invalid signature");
-  // All other errors of jose concern the token's form, as does a TypeError for a header that specifies another kind of key.
+  // All other jose errors concern the form of the token. So does a TypeError for a header that specifies another kind of key.
   return unauthenticated("token is malformed or of an unsupported kind");
 }
 
@@ -183,7 +183,7 @@ interface KeyPorts extends TokenPorts {
   onChanged(): void;
 }
 
-/** The issuer's public keys, from a file or a URL. They are read again periodically. If a read fails, the earlier keys remain in use. */
+/** The issuer's public keys, from a file or a URL. The keys are read again periodically. If a read fails, the previous keys remain in use. */
 class IssuerKeys {
   readonly #settings: TokenSettings;
   readonly #ports: KeyPorts;
@@ -198,7 +198,7 @@ class IssuerKeys {
   }
 
   async open(): Promise<void> {
-    // A missing file is a mistake in the settings. An issuer that does not respond may start after this node.
+    // If a file is missing, the settings are wrong. If an issuer does not respond, it may only start later than this node.
     if (this.#settings.jwksFile !== undefined) await this.#read();
     else await this.reread();
   }
@@ -214,12 +214,12 @@ class IssuerKeys {
     if (this.#ports.monoMs() - this.#readMonoMs >= MAX_KEYS_AGE_MS) void this.readOnce();
   }
 
-  /** Reads the keys again, unless they were read very recently. Never rejects. */
+  /** Reads the keys again, unless they have just been read. Never rejects. */
   async reread(): Promise<void> {
     if (this.#set === undefined || this.#ports.monoMs() - this.#readMonoMs >= COOLDOWN_MS) await this.readOnce();
   }
 
-  /** Reads the keys again, or waits for the current read. Never rejects. */
+  /** Reads the keys again, or waits for a read in progress. Never rejects. */
   readOnce(): Promise<void> {
     this.#reading ??= this.#read()
       .catch((error: unknown) => this.#ports.onKeysFailed(error))
@@ -253,7 +253,7 @@ function readKeyFile(path: string): string {
 
 function keySetOf(text: string, from: string): JWTVerifyGetKey {
   try {
-    // jose checks the form and makes a copy, so the cast is safe.
+    // jose checks the format and makes a copy, so the cast is safe.
     return createLocalJWKSet(JSON.parse(text) as JSONWebKeySet); // oxlint-disable-line typescript/no-unsafe-type-assertion
   } catch {
     // The parser's message is omitted: it would show the content, which may be from a file other than the intended one.

@@ -1,40 +1,43 @@
 /**
- * Counts the open watches of a node whose calls arrive on several threads. The main thread counts them, so that the limits are exact for
- * all threads together: a worker requests permission before it opens a watch, and reports when the watch ends.
+ * Counts the open watches of a node whose calls arrive on several threads. The main thread counts them, so that the limits apply exactly to all
+ * threads together: a worker requests permission before it opens a watch, and reports when the watch ends.
  */
 import { receivedError, type SentError, sentError, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../identity/caller.ts";
 
 /** A message from a worker to the main thread. */
 export type WatchNews =
-  /** Requests to open a watch. `namespace` is empty if the watch does not count toward any namespace. The worker never uses an id twice. */
+  /**
+   * The worker requests permission to open a watch. `namespace` is empty if the watch does not count toward any namespace. The worker never uses an
+   * id twice.
+   */
   | { readonly kind: "open"; readonly id: number; readonly caller: Caller; readonly namespace: string }
   | { readonly kind: "close"; readonly id: number };
 
-/** The response of the main thread to the worker that sent the request. */
+/** The main thread's response to the worker that sent the request. */
 export interface WatchVerdict {
   readonly id: number;
-  /** The reason why the watch must not open. Undefined if it is counted now. */
+  /** The reason why the watch cannot be opened. Undefined if the watch is now counted. */
   readonly refused: SentError | undefined;
 }
 
-/** Counts in the main thread the open watches of the workers. */
+/** Counts, in the main thread, the open watches of all workers. */
 export class HostWatches {
   readonly #open: (caller: Caller, namespace: string) => () => void;
-  /** Functions that stop counting an open watch, by worker and id. */
+  /** The functions that stop counting each open watch, by worker and id. */
   readonly #workers = new Map<number, Map<number, () => void>>();
 
-  /** `open` counts a watch until the returned function is called, or throws WaymarkError to refuse the watch. */
+  /** `open` counts a watch until the returned function is called, or throws WaymarkError if the watch cannot be opened. */
   constructor(open: (caller: Caller, namespace: string) => () => void) {
     this.#open = open;
   }
 
-  /** Number of counted watches of workers. */
+  /** Number of the workers' watches that are counted. */
   get size(): number {
     return this.#workers.values().reduce((sum, open) => sum + open.size, 0);
   }
 
-  /** Processes a message of a worker. Returns the answer if there is one. */
+  /** Processes a message from a worker. Returns the response if there is one. */
   take(worker: number, news: WatchNews): WatchVerdict | undefined {
     const { id } = news;
     if (news.kind === "open") return { id, refused: this.#refusal(worker, news) };
@@ -68,7 +71,7 @@ interface PendingWatch {
   readonly reject: (error: WaymarkError) => void;
 }
 
-/** Requests permission from the main thread before each watch opens. Used in a worker. */
+/** Requests permission from the main thread before a watch is opened. Used in a worker. */
 export class WorkerWatches {
   readonly #send: (news: WatchNews) => void;
   readonly #asked = new Map<number, PendingWatch>();
@@ -78,12 +81,14 @@ export class WorkerWatches {
     this.#send = send;
   }
 
-  /** Number of watches that wait for a response. */
+  /** Number of watches that are waiting for a response. */
   get size(): number {
     return this.#asked.size;
   }
 
-  /** When the watch is counted, resolves to the function that stops counting it. Rejects with the main thread's refusal. */
+  /**
+   * Resolves, when the watch has been counted, to the function that stops counting it. Rejects with the main thread's error if the watch is refused.
+   */
   open(caller: Caller, namespace: string): Promise<() => void> {
     this.#lastId += 1;
     const id = this.#lastId;
@@ -91,7 +96,7 @@ export class WorkerWatches {
     return new Promise((resolve, reject) => this.#asked.set(id, { resolve, reject }));
   }
 
-  /** Processes a response of the main thread. */
+  /** Processes a response from the main thread. */
   take({ id, refused }: WatchVerdict): void {
     const asked = this.#asked.get(id);
     this.#asked.delete(id);

@@ -1,6 +1,7 @@
 /**
- * Quotas: limits on the entries, bytes, watches and checks of a namespace and of a tenant (semantics.md, Policy). Counts the entries
- * visible on this node, and the staged entries that are not on disk yet. A lowered quota removes nothing, but refuses additions.
+ * Quotas: limits on the entries, bytes, watches and checks of a namespace and of a tenant (semantics.md, Policy). This module counts the entries that
+ * are visible on this node, and the staged entries that are not on disk yet. Lowering a quota does not remove entries, but further additions are
+ * refused.
  */
 
 import { isControlNamespace } from "../../catalog/entry/names.ts";
@@ -10,7 +11,7 @@ import type { Caller } from "../identity/caller.ts";
 import type { NamespaceQuota } from "../set/rules.ts";
 import { type LimitRefusal, once } from "./rate-limits.ts";
 
-/** Like the quota of a rule. For a tenant, it may also limit the number of checks that this node runs for the tenant's entries. */
+/** The same limits as in a rule's quota. For a tenant, it may also limit the number of checks that this node runs for the tenant's entries. */
 export interface HolderQuota extends NamespaceQuota {
   readonly checks?: number;
 }
@@ -18,37 +19,37 @@ export interface HolderQuota extends NamespaceQuota {
 export type QuotaBound = keyof HolderQuota;
 export type QuotaHolder = "namespace" | "tenant";
 
-/** The properties of an entry that quotas count. */
+/** The properties of an entry that are relevant to quotas. */
 export interface QuotaEntry {
   readonly namespace: string;
   /** Empty if the entry does not count toward any tenant. */
   readonly tenant: string;
   readonly bytes: number;
-  /** Number of checks that this node runs for the holder. */
+  /** Number of the entry's checks that this node runs. */
   readonly checks: number;
 }
 
-/** An entry that is put, replaced or removed. */
+/** A change by which an entry is put, replaced or removed. */
 export interface QuotaChange {
   readonly before: QuotaEntry | undefined;
   readonly after: QuotaEntry | undefined;
 }
 
 export interface QuotaPorts {
-  /** Returns the limits of a namespace and of a tenant; 0 means no limit. */
+  /** Returns the limits for a namespace and for a tenant; 0 means no limit. */
   namespaceQuota(namespace: string): NamespaceQuota;
   tenantQuota(tenant: string): HolderQuota;
-  /** Returns the usage by visible entries on this node, as counted by the catalog. */
+  /** Returns how much the visible entries on this node use, as counted by the catalog. */
   namespaceUsage(namespace: string): NamespaceUsage;
   tenantUsage(tenant: string): NamespaceUsage & { readonly checks?: number };
-  /** Whether a caller may see a namespace. If not, its refusals do not contain the namespace's usage. */
+  /** Whether a caller may see a namespace. If not, error messages for this caller do not contain the namespace's usage. */
   sees(caller: Caller, namespace: string): boolean;
   /** Whether any quota is set. If not, nothing is checked or counted. */
   isSet(): boolean;
   onRefusal(refusal: LimitRefusal, holder: QuotaHolder, bound: QuotaBound): void;
 }
 
-/** Entries, bytes and checks to add to a holder. */
+/** Entries, bytes and checks that are added to a holder. */
 interface QuotaSum {
   entries: number;
   bytes: number;
@@ -60,7 +61,7 @@ interface StagedChange {
   readonly change: QuotaChange;
 }
 
-/** Staged entries and bytes, and open watches, of the holders of one kind. A holder at zero is not stored. */
+/** Staged entries and bytes, and open watches, for all holders of one kind. Holders with zero usage are not stored. */
 class HolderLedger {
   readonly staged = new Map<string, QuotaSum>();
   readonly watches = new Map<string, number>();
@@ -82,14 +83,14 @@ export class NamespaceQuotas {
   readonly #ports: QuotaPorts;
   readonly #namespaces = new HolderLedger();
   readonly #tenants = new HolderLedger();
-  /** Changes that are staged and not yet visible, oldest first. */
+  /** The changes that are staged and not yet visible, oldest first. */
   #staged: StagedChange[] = [];
 
   constructor(ports: QuotaPorts) {
     this.#ports = ports;
   }
 
-  /** Whether any quota is set. If not, changes need not be reported here. */
+  /** Whether any quota is set. If not, changes need not be reported to this object. */
   get isSet(): boolean {
     return this.#ports.isSet();
   }
@@ -99,7 +100,7 @@ export class NamespaceQuotas {
     return this.#staged.length;
   }
 
-  /** Checks the additions of a request as a whole, before any of them is staged. Throws `quota_exceeded` if they exceed a quota. */
+  /** Checks all additions of a request together, before any of them is staged. Throws `quota_exceeded` if the additions exceed a quota. */
   check(caller: Caller, changes: readonly QuotaChange[]): void {
     const namespaces = new Map<string, QuotaSum>();
     const tenants = new Map<string, QuotaSum>();
@@ -111,13 +112,13 @@ export class NamespaceQuotas {
     for (const [name, sum] of tenants) this.#checkSum(caller, { holder: "tenant", name, sum });
   }
 
-  /** Counts a change that has received its number and is being written to the journal. */
+  /** Counts a change that has received its seq and is being written to the journal. */
   stage(seq: number, change: QuotaChange): void {
     this.#staged.push({ seq, change });
     this.#apply(change, 1);
   }
 
-  /** Stops counting the changes up to this number: they are visible, so the catalog counts them. */
+  /** Stops counting the changes up to this seq, because they are visible and the catalog counts them. */
   commit(through: number): void {
     let done = 0;
     for (const { seq, change } of this.#staged) {
@@ -129,7 +130,7 @@ export class NamespaceQuotas {
     if (this.#staged.length === 0) this.#clear();
   }
 
-  /** Stops counting the changes above this number, which were undone. */
+  /** Stops counting the changes above this seq, because they were undone. */
   abortAfter(seq: number): void {
     for (let last = this.#staged.at(-1); last !== undefined && last.seq > seq; last = this.#staged.at(-1)) {
       this.#apply(last.change, -1);
@@ -138,7 +139,7 @@ export class NamespaceQuotas {
     if (this.#staged.length === 0) this.#clear();
   }
 
-  /** Stops counting all staged changes, which were undone. */
+  /** Stops counting all staged changes, because they were undone. */
   abort(): void {
     this.#staged = [];
     this.#clear();
@@ -161,7 +162,7 @@ export class NamespaceQuotas {
     });
   }
 
-  /** Returns the number of open watches of a holder. */
+  /** Returns how many watches a holder has open. */
   watchCount(holder: QuotaHolder, name: string): number {
     return this.#ledger(holder).watches.get(name) ?? 0;
   }

@@ -1,7 +1,7 @@
 /**
  * Rate limits: how often one caller may read and write, how often all callers together may read and write in one namespace, and how many
- * watches a caller may have open (semantics.md, Policy). A call uses one token of its caller, and one token of each namespace that it
- * affects.
+ * watches a caller may have open (semantics.md, Policy). Each call uses one token from its caller's bucket, and one from the bucket of each namespace
+ * that it affects.
  */
 
 import { networkOf } from "../../lib/addresses.ts";
@@ -10,39 +10,39 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../identity/caller.ts";
 import { type MakeBuckets, ownBuckets } from "./shared-limits.ts";
 
-/** The limits, named as in the settings. 0 means no limit. */
+/** The limits, with the same names as in the settings. 0 means no limit. */
 export interface RateLimits {
   readonly readsPerMinute: number;
   readonly writesPerMinute: number;
-  /** In one namespace, over all callers. */
+  /** In one namespace, for all callers together. */
   readonly namespaceReadsPerMinute: number;
   readonly namespaceWritesPerMinute: number;
-  /** Open streams of one caller. */
+  /** Maximum number of open streams per caller. */
   readonly watches: number;
-  /** A full bucket contains as many tokens as are refilled in this time. */
+  /** A full bucket contains the number of tokens that are added in this time. */
   readonly windowMs: number;
   /** Maximum number of buckets of each kind: tenants and principals, addresses, and namespaces, each for reads and for writes. */
   readonly maxKeys: number;
 }
 
-/** The bucket from which a call uses a token. */
+/** The kind of bucket from which a call uses a token. */
 export type CallCost = "read" | "write";
 
-/** A call that was refused because of a limit. */
+/** A call that was refused because it was over a limit. */
 export interface LimitRefusal {
   readonly caller: Caller;
   readonly action: CallCost | "watch";
-  /** The namespace that was over its limit. Empty if the caller was over its limit. */
+  /** The namespace whose limit was exceeded. Empty if the caller itself was over its limit. */
   readonly namespace: string;
   readonly reason: "rate_limited" | "quota_exceeded";
-  /** Describes the limit for a person. */
+  /** Describes the limit, for people to read. */
   readonly detail: string;
 }
 
 const MINUTE_MS = 60_000;
-/** Maximum number of cached errors. */
+/** Maximum number of errors that are cached. */
 const MAX_ERRORS = 1000;
-/** Delay before a client should open a watch again. It is unknown when another watch will end. */
+/** Time to wait before a client should try to open a watch again. The node cannot know when another watch will end. */
 const WATCH_RETRY_MS = 5_000;
 
 export class RateLimiter {
@@ -50,9 +50,9 @@ export class RateLimiter {
   readonly #onRefusal: (refusal: LimitRefusal) => void;
   readonly #callers: Readonly<Record<CallCost, CallerBuckets | undefined>>;
   readonly #namespaces: Readonly<Record<CallCost, KeyedBuckets | undefined>>;
-  /** Number of open watches by caller. Callers without open watches are not in the map. */
+  /** The number of open watches of each caller. The map contains only callers with open watches. */
   readonly #watches = new Map<string, number>();
-  /** Cached errors by message. HOT: a flood gets the same few errors repeatedly, and creating each of them cost 8 µs. */
+  /** Cached errors, by their message. HOT: a flood of calls produces the same few errors repeatedly, and creating each error cost 8 µs. */
   readonly #errors = new Map<string, WaymarkError>();
 
   constructor(limits: RateLimits, onRefusal: (refusal: LimitRefusal) => void, makeBuckets: MakeBuckets = ownBuckets) {
@@ -70,7 +70,7 @@ export class RateLimiter {
     };
   }
 
-  /** Number of buckets of all kinds. */
+  /** Number of buckets of all kinds together. */
   get size(): number {
     const { read, write } = this.#callers;
     return [read, write, this.#namespaces.read, this.#namespaces.write].reduce((sum, buckets) => sum + (buckets?.size ?? 0), 0);
@@ -81,15 +81,15 @@ export class RateLimiter {
     return this.#watches.size;
   }
 
-  /** Uses a token of the caller. Throws `discovery_rate_limited` if the caller has none left. HOT: once per call if a limit is set. */
+  /** Uses a token from the caller's bucket. Throws `discovery_rate_limited` if the bucket is empty. HOT: runs once per call if a limit is set. */
   admit(caller: Caller, cost: CallCost, monoMs: number): void {
     const waitMs = this.#callers[cost]?.take(caller, monoMs) ?? 0;
     if (waitMs > 0) throw this.#refused({ caller, action: cost, namespace: "", waitMs });
   }
 
   /**
-   * Uses a token of each namespace that an admitted call affects. If a namespace has no tokens left, uses no token, gives the caller's
-   * token back, and throws `discovery_rate_limited`.
+   * Uses a token from the bucket of each namespace that an admitted call affects. If one of these buckets is empty, uses no token, returns the
+   * caller's token to its bucket, and throws `discovery_rate_limited`.
    */
   admitIn(namespaces: Iterable<string>, caller: Caller, cost: CallCost, monoMs: number): void {
     const buckets = this.#namespaces[cost];
@@ -159,7 +159,7 @@ export function areLimitsSet(limits: RateLimits): boolean {
 }
 
 /**
- * Buckets of callers. Anonymous callers have separate buckets, so that a large number of addresses cannot displace the buckets of tenants.
+ * Buckets of callers. Anonymous callers have separate buckets, so that calls from a large number of addresses cannot displace the tenants' buckets.
  */
 class CallerBuckets {
   readonly #known: KeyedBuckets;
@@ -187,7 +187,7 @@ class CallerBuckets {
   }
 }
 
-/** Returns the key of a caller's bucket: its tenant, otherwise its principal, otherwise its address. */
+/** Returns the key of a caller's bucket: the caller's tenant, or else its principal, or else its address. */
 export function callerKey(caller: Caller): string {
   if (caller.tenant !== "") return `tenant ${caller.tenant}`;
   return caller.principal === "" ? `address ${networkOf(caller.address)}` : `principal ${caller.principal}`;
@@ -199,18 +199,17 @@ function callerText(caller: Caller): string {
 }
 
 /**
- * Returns the options of a bucket with the tokens of one window, and at least one token, because otherwise the bucket would never admit a
- * call.
+ * Returns the options for a bucket that holds the tokens of one window. It holds at least one token, because otherwise it would never admit a call.
  */
 function bucketOptions({ windowMs, maxKeys }: RateLimits, perMinute: number): BucketOptions {
   const limit = Math.max(1, (perMinute * windowMs) / MINUTE_MS);
   return { limit, windowMs: (limit * MINUTE_MS) / perMinute, maxKeys };
 }
 
-/** Stops counting a watch that was never counted. */
+/** Does nothing, because the watch was never counted. */
 const NOTHING = (): void => undefined;
 
-/** Returns a function that runs `act` only on the first call. */
+/** Returns a function that calls `act` only once, however often it is called. */
 export function once(act: () => void): () => void {
   let isDone = false;
   return () => {

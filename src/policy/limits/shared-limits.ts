@@ -1,38 +1,38 @@
-/** Limits that several threads enforce together. The buckets are in shared memory. */
+/** Limits that several threads enforce together. Their buckets are in shared memory. */
 
 import type { HashKey } from "../../lib/buckets/keyed-hash.ts";
 import { bucketTable, SharedBuckets } from "../../lib/buckets/shared-buckets.ts";
 import { type BucketOptions, type KeyedBuckets, TokenBuckets } from "../../lib/buckets/token-bucket.ts";
 import { InvariantError } from "../../lib/errors.ts";
 
-/** Makes the buckets of one kind. Each kind has a name that is the same in all threads. */
+/** Creates the buckets of one kind. Each kind has a name, which must be the same in all threads. */
 export type MakeBuckets = (sort: string, options: BucketOptions) => KeyedBuckets;
 
-/** Created once, and passed to each thread at its start: it can be cloned, and the clones share the same memory. */
+/** Created once, and passed to each thread when it starts. The object can be cloned, and its clones share the same memory. */
 export interface SharedLimits {
-  /** Random, because anonymous callers choose the keys. */
+  /** The hash key is random, because anonymous callers can choose the keys of buckets. */
   readonly hashKey: HashKey;
   /** The memory of the buckets, by kind. */
   readonly tables: ReadonlyMap<string, SharedArrayBuffer>;
 }
 
-/** Buckets that only one thread uses. */
+/** Creates buckets that only one thread uses. */
 export const ownBuckets: MakeBuckets = (_sort, options) => new TokenBuckets(options);
 
 /**
- * Makes the buckets of one of `of` processes, which share no memory. Each process gets an equal part of the rate, so that all processes
- * together never exceed the whole rate. A key whose calls all reach one process is limited to that part.
+ * Creates the buckets for one of `of` processes, which do not share memory. Each process gets an equal part of the rate, so that all processes
+ * together never exceed the whole rate. If all calls for a key reach one process, they are limited to that process's part.
  */
 export function partBuckets(of: number): MakeBuckets {
   return (_sort, options) => {
     const { limit, windowMs } = options;
     const part = Math.max(1, Math.floor(limit / of));
-    // The window compensates for rounding, and for a part that was raised to one token.
+    // The window is adjusted to compensate for rounding, and for a part that was raised to one token.
     return new TokenBuckets({ ...options, limit: part, windowMs: (part * windowMs * of) / limit });
   };
 }
 
-/** Creates the shared memory. `needs` must request the buckets of each kind that a thread will request. */
+/** Creates the shared memory. `needs` must request the buckets of every kind that any thread will request. */
 export function shareLimits(hashKey: HashKey, needs: (makeBuckets: MakeBuckets) => void): SharedLimits {
   const tables = new Map<string, SharedArrayBuffer>();
   needs((sort, options) => {
@@ -42,7 +42,7 @@ export function shareLimits(hashKey: HashKey, needs: (makeBuckets: MakeBuckets) 
   return { hashKey, tables };
 }
 
-/** Makes buckets in shared memory. Adding `originMs` to this thread's monotonic ms gives the time of a clock common to all threads. */
+/** Creates buckets in shared memory. This thread's monotonic ms plus `originMs` is the time of a clock that all threads share. */
 export function sharedBuckets({ hashKey, tables }: SharedLimits, originMs: number): MakeBuckets {
   return (sort, options) => {
     const table = tables.get(sort);

@@ -1,4 +1,4 @@
-/** Converts policy sets and stages between protobuf messages and plain values. */
+/** Converts policy sets and stages from protobuf messages to plain values and back. */
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope as WireScope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -26,8 +26,7 @@ import { type PolicyProblem, PolicyProblems } from "./validation.ts";
 
 /**
  * Decodes a set. The number is ignored, because the server assigns it. Only problems that cannot be expressed in the decoded values are
- * added to `problems`; `validate` finds all others. When `problems` is full, decoding stops, and the remaining rules are missing in the
- * set.
+ * added to `problems`; `validate` finds all others. When `problems` is full, decoding stops, and the set lacks the remaining rules.
  */
 export function decodePolicySet(wire: WireSet, problems = new PolicyProblems<PolicyProblem>()): PolicySet {
   const rules: NamespaceRule[] = [];
@@ -38,12 +37,12 @@ export function decodePolicySet(wire: WireSet, problems = new PolicyProblems<Pol
   return { version: wire.version, defaultAllow: wire.defaultAllow, rules };
 }
 
-/** Memory of a string in a list in addition to its characters, in bytes. */
+/** Memory that a string in a list needs in addition to its characters, in bytes. */
 const ITEM_BYTES = 32;
-/** Memory of a decoded rule or window, in bytes. */
+/** Memory that a decoded rule or window needs, in bytes. */
 const OBJECT_BYTES = 256;
 
-/** Returns the approximate size of a set in memory, in bytes. Cost: O(items of its lists). */
+/** Returns the approximate size of a set in memory, in bytes. Cost: O(items in its lists). */
 export function memorySizeOf({ rules }: WireSet): number {
   let sizeBytes = 0;
   const addTexts = (texts: readonly string[]): void => {
@@ -64,7 +63,7 @@ function decodeRule(wire: NamespacePolicy, path: string, problems: PolicyProblem
     owners: wire.owners,
     visibility: wire.visibility,
     visibilityTenants: wire.visibilityTenants,
-    exportScopes: wire.exportScopes as readonly number[] as readonly Scope[], // `validate` reports unknown scopes by path.
+    exportScopes: wire.exportScopes as readonly number[] as readonly Scope[], // `validate` reports unknown scopes with their paths.
     allowSummaries: wire.allowSummaries,
     cutoverWindows: wire.cutoverWindows.map((window, index) => decodeWindow(window, `${path}.cutover_windows[${index}]`, problems)),
     policyVersion: wire.policyVersion,
@@ -128,10 +127,10 @@ function encodeScope(scope: Scope): WireScope {
   return WireScope[enumName(SCOPE_NAMES[scope])];
 }
 
-/** Maximum number of clusters in a stage. */
+/** Maximum number of clusters that a stage may list. */
 const MAX_CLUSTERS = 1000;
 
-/** Decodes a stage. Undefined if the request has no stage. Throws `invalid_argument`. */
+/** Decodes a stage. Undefined if the request does not contain a stage. Throws `invalid_argument`. */
 export function decodeStage(wire: WireStage | undefined): RolloutStage | undefined {
   if (wire === undefined) return undefined;
   const { by } = wire;

@@ -1,18 +1,18 @@
-/** The differences between two policy sets, rule by rule, and whether the owner of a namespace may make such a change. */
+/** Computes the differences between two policy sets, rule by rule, and decides whether the owner of a namespace may make such a change. */
 import { SCOPE_NAMES } from "../../catalog/entry/scope.ts";
 import { BELOW, type CutoverWindow, type NamespaceRule, type PolicySet } from "./rules.ts";
 
 export interface FieldChange {
-  /** Name of the field in a policy file: `visibility_tenants`. */
+  /** Name of the field as in a policy file: `visibility_tenants`. */
   readonly field: string;
-  /** Removed items of a list, or the previous value. At most 20. */
+  /** The removed items of a list, or the previous value. At most 20. */
   readonly removed: readonly string[];
-  /** Added items of a list, or the new value. At most 20. */
+  /** The added items of a list, or the new value. At most 20. */
   readonly added: readonly string[];
 }
 
 export interface RuleChange {
-  /** Pattern of the rule; empty for the fields of the set itself. */
+  /** Pattern of the rule; empty if the fields belong to the set itself. */
   readonly pattern: string;
   readonly change: "added" | "removed" | "changed";
   /** Empty unless `change` is `changed`. */
@@ -24,8 +24,8 @@ const MAX_ITEMS = 20;
 const RULES_A_SLICE = 1000;
 
 /**
- * Returns the changed fields of the set itself, then every changed rule, by pattern. The order of rules and of list items is ignored.
- * Yields after every thousand rules.
+ * Returns the changed fields of the set itself, followed by every changed rule in order of its pattern. The order of rules and of list items is
+ * ignored. Yields after every thousand rules.
  */
 export function* diffSlices(before: PolicySet | undefined, after: PolicySet): Generator<void, readonly RuleChange[]> {
   const changes: RuleChange[] = [];
@@ -47,7 +47,7 @@ export function* diffSlices(before: PolicySet | undefined, after: PolicySet): Ge
   return changes;
 }
 
-/** Returns the rule that would apply to the namespaces of a pattern if the pattern had no rule. Undefined if there is none. */
+/** Returns the rule that would apply to the namespaces of a pattern if there were no rule with that pattern. Undefined if there is none. */
 export function findParent(pattern: string, ruleOf: ReadonlyMap<string, NamespaceRule>): NamespaceRule | undefined {
   const isBelow = pattern.endsWith(BELOW);
   let prefix = prefixOf(pattern);
@@ -60,7 +60,7 @@ export function findParent(pattern: string, ruleOf: ReadonlyMap<string, Namespac
   return undefined;
 }
 
-/** Fields as lists of texts, by their names in a policy file. */
+/** The fields as lists of strings, by their names in a policy file. */
 type RuleFields = Readonly<Record<string, readonly string[]>>;
 
 function setFields(set: PolicySet | undefined): RuleFields {
@@ -114,13 +114,13 @@ function without(items: readonly string[], others: readonly string[]): readonly 
 
 const FOREIGN_SET = "the set changes default_allow, or no set is in force";
 
-/** Whether a caller owns a namespace, as defined by `isOwnerOf` of caller.ts. */
+/** Whether a caller owns a namespace, as `isOwnerOf` in caller.ts defines it. */
 export type OwnershipTest = (namespace: string) => boolean;
 
 /**
- * Returns the reason why an owner must not replace `before` with `after`. Undefined if the change is allowed: an owner may change the
- * rules at and below its namespace, except quota and priority. Yields between slices of work. The text names one rule, which may be
- * hidden from the caller.
+ * Returns the reason why an owner must not replace `before` with `after`. Undefined if the change is allowed: an owner may change the rules at and
+ * below its namespace, except their quota and priority. Yields between slices of work. The reason names one rule, which may be hidden from the
+ * caller.
  */
 export function* foreignChangeSlices(
   before: PolicySet | undefined,
@@ -136,15 +136,15 @@ export function* foreignChangeSlices(
   return freed === undefined ? undefined : `the set changes the quota or priority of namespaces under the rule ${freed.pattern}`;
 }
 
-/** The parts of a set that can be read before its rules are decoded. */
+/** The parts of a set that can be read before the set's rules are decoded. */
 export interface SetOutline {
   readonly defaultAllow: boolean;
   readonly patterns: ReadonlySet<string>;
 }
 
 /**
- * Returns the reason why an owner must not replace `before` with a set with this outline, regardless of the contents of its rules.
- * Undefined if the rules decide. The text names one rule, as above. Cost: O(patterns).
+ * Returns the reason why an owner must not replace `before` with a set that has this outline, regardless of the contents of the set's rules.
+ * Undefined if the decision depends on the rules. The reason names one rule, as in `foreignChangeSlices`. Cost: O(patterns).
  */
 export function foreignOutline(
   before: PolicySet | undefined,
@@ -160,7 +160,7 @@ export function foreignOutline(
 }
 
 function isOwned({ pattern, fields }: RuleChange, owns: OwnershipTest): boolean {
-  // An owner may change only the author's label of the set itself: the other fields affect every owner.
+  // Of the set's own fields, an owner may only change the author's label: the other fields affect every owner.
   if (pattern === "") return fields.every(({ field }) => field === "version");
   return owns(prefixOf(pattern));
 }
@@ -173,7 +173,10 @@ function ruleMap(set: PolicySet | undefined): ReadonlyMap<string, NamespaceRule>
   return new Map((set?.rules ?? []).map((rule) => [rule.pattern, rule]));
 }
 
-/** Returns the quota and priority at a pattern, from its own rule or the parent rule. They protect other tenants from the owner. */
+/**
+ * Returns the quota and priority that apply to a pattern, from the pattern's own rule or from its parent rule. These fields protect other tenants
+ * from the owner.
+ */
 function boundsOf(pattern: string, ruleOf: ReadonlyMap<string, NamespaceRule>): string {
   const rule = ruleOf.get(pattern) ?? findParent(pattern, ruleOf);
   if (rule === undefined) return "0/0/0/0";

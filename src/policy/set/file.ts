@@ -1,4 +1,4 @@
-/** Reads policy files in YAML or JSON into sets, with the line of every problem, and writes sets as files. */
+/** Reads policy files in YAML or JSON into sets and reports the line of every problem. Also writes sets to files. */
 import { SCOPE, SCOPE_NAMES, type Scope } from "../../catalog/entry/scope.ts";
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
 import { type DocumentNode, readDocuments } from "../../lib/formats/documents.ts";
@@ -12,21 +12,20 @@ import { hasErrors, MIN_WALL_MS, type PolicyProblem, PolicyProblems, type Valida
 const UTF8 = new TextEncoder();
 
 export interface PolicyFileProblem extends PolicyProblem {
-  /** 1-based line of the file. */
+  /** Line number in the file, starting at 1. */
   readonly line: number;
 }
 
 export interface ParsedPolicyFile {
   /** Undefined if the problems contain an error. */
   readonly set: PolicySet | undefined;
-  /** In the order of lines: every error, and warnings about rules if the whole file could be read. */
+  /** Sorted by line: every error, and also warnings about rules if the whole file could be read. */
   readonly problems: readonly PolicyFileProblem[];
 }
 
 /**
  * Reads a policy file with one document, and validates its set. Keys are the fields of `NamespacePolicy` in snake_case; scopes are
- * `local`, `zone`, `region`, `global`; times are in RFC 3339. Never throws. Cost: 10,000 rules of JSON in 0.3 s, of YAML in several
- * seconds.
+ * `local`, `zone`, `region`, `global`; times are in RFC 3339. Never throws. Cost: 10,000 rules take 0.3 s in JSON and several seconds in YAML.
  */
 export function readPolicyFile(text: string, known: ValidationFacts = {}): ParsedPolicyFile {
   const sizeBytes = UTF8.encode(text).length;
@@ -40,7 +39,7 @@ export function readPolicyFile(text: string, known: ValidationFacts = {}): Parse
   const set = reader.set(place);
   const isWhole = !hasErrors(reader.problems.list);
   for (const problem of validate(set, known)) {
-    // Values that could not be read have defaults here, so errors about them, and all warnings about rules, would be misleading.
+    // For values that could not be read, the set contains defaults, so errors about these values, and all warnings about rules, would be misleading.
     if (isWhole || (problem.severity === "error" && !reader.isUnread(problem.path)))
       reader.problems.add({ ...problem, line: lineOf(place, problem.path) });
   }
@@ -48,7 +47,7 @@ export function readPolicyFile(text: string, known: ValidationFacts = {}): Parse
   return { set: hasErrors(sorted) ? undefined : set, problems: sorted };
 }
 
-/** Writes a set as a file, without fields that have their defaults. Reading the file gives the same set. */
+/** Writes a set to a file, omitting fields that have their default values. Reading the file returns the same set. */
 export function formatPolicyFile(set: PolicySet, format: "yaml" | "json"): string {
   const file = { version: set.version, default_allow: set.defaultAllow, rules: set.rules.map(formatRule) };
   return format === "json"
@@ -120,16 +119,16 @@ const SCOPE_WORDS: ReadonlyMap<unknown, Scope> = new Map([
   ["global", SCOPE.GLOBAL],
 ]);
 
-/** A value in the file, with its path for messages. */
+/** A value in the file, with its path for use in messages. */
 interface FieldSpot {
   readonly place: DocumentNode;
   readonly path: string;
 }
 
-/** Reads values. A wrong value is reported as a problem, and its default is used. */
+/** Reads values. An invalid value is reported as a problem, and the default is used instead. */
 class PolicyFileReader {
   readonly problems = new PolicyProblems<PolicyFileProblem>();
-  /** Paths of values for which the default is used because of a problem. */
+  /** The paths of values that had a problem and were replaced by defaults. */
   readonly #unread = new Set<string>();
 
   set(place: DocumentNode): PolicySet {
@@ -172,7 +171,7 @@ class PolicyFileReader {
     const start = part(spot, "starts_at");
     if (isMap && start.place.value === undefined) this.#error(spot, "starts_at is required", `${spot.path}.starts_at`);
     return {
-      // The default is before every end, so that no second problem is reported.
+      // The default start is earlier than every end, so that no second problem is reported.
       startsWallMs: this.#time(start) ?? MIN_WALL_MS,
       endsWallMs: this.#time(part(spot, "ends_at")),
       exportScopes: this.#scopes(part(spot, "export_scopes")),
@@ -272,7 +271,7 @@ class PolicyFileReader {
     return wallMs;
   }
 
-  /** Reports an error. `unread` is the path of the value for which the default is used. */
+  /** Reports an error. `unread` is the path of a value for which the default is used. */
   #error({ place, path }: FieldSpot, message: string, unread = path): void {
     this.#unread.add(unread);
     this.problems.add({ line: place.line(), path, severity: "error", message });

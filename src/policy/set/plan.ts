@@ -1,25 +1,25 @@
-/** The result of a dry run: the changes that a policy set would make for each viewer, in the current catalog (semantics.md, Policy). */
+/** Computes the result of a dry run: the changes that a policy set would cause for each viewer, given the current catalog (semantics.md, Policy). */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import type { EntryKey } from "../../catalog/record/record.ts";
 import { exportScopesAt, type NamespaceRule, type PolicySet } from "./rules.ts";
 import { mayBeSeen, Policy, type RecordSource, type Viewer } from "./verdict.ts";
 
-/** The live catalog, and the tenants that are known to read from it. */
+/** The live catalog, and the tenants that are known to read from the catalog. */
 export interface CatalogFacts {
-  /** Returns the namespaces with entries, sorted. */
+  /** Returns the namespaces that have entries, in sorted order. */
   namespaces(): readonly string[];
   /** Returns the number of entries in exactly this namespace. */
   count(namespace: string): number;
-  /** Returns at most `max` keys of the namespace. */
+  /** Returns at most `max` keys from the namespace. */
   examples(namespace: string, max: number): readonly EntryKey[];
-  /** Returns the known tenants, each with the cluster that it reads from. The plan adds the viewers that rules name. */
+  /** Returns the known tenants, and for each tenant the cluster that it reads from. The plan also includes the viewers that rules name. */
   viewers(): readonly Viewer[];
-  /** Returns the channels on which the settings export a namespace of this cluster whose rule lists these scopes. */
+  /** Returns the channels on which the settings export a namespace of this cluster if its rule lists these scopes. */
   channels(listed: readonly Scope[]): readonly Scope[];
   /**
-   * Returns every entry in the catalog, including entries that owner rules hide now. The caller may read slowly, while entries are added
-   * and removed.
+   * Returns every entry in the catalog, including entries that owner rules currently hide. The caller may read the entries slowly, while others are
+   * added and removed.
    */
   entries(): Iterable<PlanEntry>;
 }
@@ -32,7 +32,7 @@ export interface PlanEntry {
 }
 
 /**
- * `hide`, `show`: at least one viewer no longer sees, or newly sees, the namespace. `withdraw`: its summary may no longer leave this
+ * `hide` and `show`: at least one viewer can no longer, or can newly, see the namespace. `withdraw`: the namespace's summary may no longer leave this
  * cluster.
  */
 export type PlanEffect = "hide" | "show" | "withdraw";
@@ -40,19 +40,19 @@ export type PlanEffect = "hide" | "show" | "withdraw";
 export interface PlannedChange {
   readonly namespace: string;
   readonly effect: PlanEffect;
-  /** Number of its entries. */
+  /** Number of entries in the namespace. */
   readonly entries: number;
   /** At most 5. */
   readonly examples: readonly EntryKey[];
   /**
-   * Some of the viewers from which the namespace is hidden or to which it is shown; at most 5. Empty for `withdraw`, and if owner rules
-   * hide or show the namespace for all viewers.
+   * At most 5 of the viewers from which the namespace is hidden or to which it is shown. Empty for `withdraw`, and if owner rules hide or show the
+   * namespace for all viewers.
    */
   readonly viewers: readonly Viewer[];
 }
 
 export interface PolicyPlan {
-  /** Changes in the order of namespaces; at most 1000. */
+  /** The changes in order of their namespaces; at most 1000. */
   readonly changes: readonly PlannedChange[];
   readonly leftOut: number;
 }
@@ -66,18 +66,18 @@ export interface PlanTerms {
 
 const MAX_CHANGES = 1000;
 const MAX_EXAMPLES = 5;
-/** Number of verdicts between two yields. They take about 2 ms, at most 10 ms. */
+/** Number of verdicts that are computed between two yields. Computing them needs about 2 ms, and at most 10 ms. */
 const VERDICTS_A_SLICE = 2000;
 
-/** The changes that an old and a new rule together cause for the namespaces to which both apply. */
+/** The changes that follow from an old and a new rule, for the namespaces to which both apply. */
 type PairOutcome = readonly { readonly effect: PlanEffect; readonly viewers: readonly Viewer[] }[];
 
 /**
- * Returns the changes that `after` would make. If `before` is undefined, there is no previous policy. Yields every few ms of work, and
- * uses the same verdicts as every read (P11). Cost: namespaces × their labels, and distinct pairs of rules × viewers.
+ * Returns the changes that `after` would cause. If `before` is undefined, there is no previous policy. Yields after every few ms of work. The
+ * verdicts are the same as for every read (P11). Cost: the namespaces times their labels, plus the distinct pairs of rules times the viewers.
  */
 export function* planChanges(before: PolicySet | undefined, after: PolicySet, terms: PlanTerms): Generator<void, PolicyPlan> {
-  // New policy objects, so that the cached verdicts of the policies in force are not dropped.
+  // New policy objects are used, so that the cached verdicts of the policies in force are not dropped.
   const was = new Policy(before, 0);
   yield;
   const is = new Policy(after, 0);
@@ -110,8 +110,8 @@ interface CountedChange extends PlannedChange {
 }
 
 /**
- * Returns the changes for entries that owner rules hide from all viewers, or show again, because of their source. Cost: all entries, if a
- * rule has owners.
+ * Returns the changes for entries that owner rules hide from all viewers, or show again, because of the entries' source. Cost: all entries are read
+ * if any rule has owners.
  */
 function* ownerChanges(
   was: Policy,
@@ -141,7 +141,7 @@ function* ownerChanges(
   return found;
 }
 
-/** Whether owner rules hide an entry. False for entries without a rule: the default hides them, and the viewers' verdicts reflect that. */
+/** Whether owner rules hide an entry. False for entries without a rule: the default hides them, and the viewers' verdicts already include that. */
 function isHiddenByOwners(policy: Policy, entry: PlanEntry, here: string): boolean {
   return policy.source(entry.namespace, entry.from).reason === "owner_denied" && !mayBeSeen(policy, entry, entry.from, here);
 }
@@ -153,7 +153,7 @@ class Planner {
   readonly #after: Policy;
   readonly #terms: PlanTerms;
   readonly #viewers: readonly Viewer[];
-  /** Outcomes by the old and the new rule: a verdict depends on a namespace only through its rule. */
+  /** Outcomes for each pair of old and new rule: a verdict depends on a namespace only through the namespace's rule. */
   readonly #outcomes = new Map<NamespaceRule | undefined, Map<NamespaceRule | undefined, PairOutcome>>();
   #verdicts = 0;
 
@@ -200,7 +200,7 @@ class Planner {
     return outcome;
   }
 
-  /** Returns the known viewers, and the viewers that either rule names. */
+  /** Returns the known viewers, and the viewers that are named in either rule. */
   *#candidates(was: NamespaceRule | undefined, is: NamespaceRule | undefined): Generator<Viewer, void> {
     for (const viewer of this.#viewers) yield viewer;
     const own = this.#terms.self.clusterId;
@@ -214,7 +214,7 @@ class Planner {
     return this.#exported(this.#before, namespace).some((scope) => !after.includes(scope));
   }
 
-  /** Returns the channels on which summaries leave this cluster. Summaries of narrower scopes never leave it. */
+  /** Returns the channels on which summaries leave this cluster. Summaries with narrower scopes never leave it. */
   #exported(policy: Policy, namespace: string): readonly Scope[] {
     const { self, wallMs, catalog } = this.#terms;
     const rule = policy.ruleOf(namespace);

@@ -1,30 +1,30 @@
 /**
- * Policy sets as plain values: which rule applies to a namespace, which cutover window is active, and the canonical text that identifies
- * the meaning of a set (semantics.md, Policy).
+ * Policy sets as plain values: which rule applies to a namespace, which cutover window is active, and the canonical text, which is the same for all
+ * sets with the same meaning (semantics.md, Policy).
  */
 import type { Scope } from "../../catalog/entry/scope.ts";
 import { sha256Hex } from "../../lib/crypto.ts";
 import { runThrough } from "../../lib/machine.ts";
 
-/** A time span, `[startsWallMs, endsWallMs)`, with its own rules for exports. */
+/** A time span, `[startsWallMs, endsWallMs)`, in which other rules for exports apply. */
 export interface CutoverWindow {
   readonly startsWallMs: number;
   /** Undefined if open-ended. */
   readonly endsWallMs: number | undefined;
-  /** Scopes that may be exported inside the window. Empty if the rule's scopes apply. */
+  /** Scopes that may be exported during the window. If empty, the rule's scopes apply. */
   readonly exportScopes: readonly Scope[];
-  /** Undefined if the rule's value applies. */
+  /** If undefined, the rule's value applies. */
   readonly allowSummaries: boolean | undefined;
 }
 
-/** Limits on the entries, watches and bytes of a namespace; 0 means no limit. */
+/** Limits for the entries, watches and bytes of a namespace; 0 means no limit. */
 export interface NamespaceQuota {
   readonly entries: number;
   readonly watches: number;
   readonly bytes: number;
 }
 
-/** The rule of a namespace and the namespaces below it. The rule of `p.*` applies only to the namespaces below p. */
+/** The rule for a namespace and for the namespaces below it. A rule for `p.*` applies only to the namespaces below p. */
 export interface NamespaceRule {
   /** `p` or `p.*`. */
   readonly pattern: string;
@@ -34,13 +34,13 @@ export interface NamespaceRule {
   readonly visibility: readonly string[];
   /** Tenants that may see the namespace. */
   readonly visibilityTenants: readonly string[];
-  /** Scopes that may be exported; empty means all. */
+  /** Scopes that may be exported; an empty list means all scopes. */
   readonly exportScopes: readonly Scope[];
   readonly allowSummaries: boolean;
   readonly cutoverWindows: readonly CutoverWindow[];
   /** The author's label of this rule. */
   readonly policyVersion: string;
-  /** Entries of a higher priority are sent first when a link is slow. */
+  /** Entries with a higher priority are sent first when a link is slow. */
   readonly priority: number;
   readonly quota: NamespaceQuota;
 }
@@ -53,7 +53,7 @@ export interface PolicySet {
   readonly rules: readonly NamespaceRule[];
 }
 
-/** The suffix of a pattern that applies only to namespaces below another. */
+/** The suffix of a pattern that applies only to the namespaces below a namespace. */
 export const BELOW = ".*";
 
 interface TrieBranch {
@@ -62,7 +62,10 @@ interface TrieBranch {
   readonly children: Map<string, TrieBranch>;
 }
 
-/** Finds rules by longest prefix, with a trie of labels. Patterns are distinct: `validation.ts` rejects sets with duplicates. */
+/**
+ * Finds the rule with the longest matching prefix, using a trie of labels. All patterns are different, because `validation.ts` rejects sets with
+ * duplicates.
+ */
 export class RuleTrie {
   readonly #root: TrieBranch = newBranch();
 
@@ -76,8 +79,8 @@ export class RuleTrie {
   }
 
   /**
-   * Returns the rule of a namespace: the rule with the longest prefix, where `p.*` has precedence over `p` for namespaces below p.
-   * Cost: O(labels).
+   * Returns the rule that applies to a namespace: the one with the longest prefix. For namespaces below p, `p.*` has precedence over `p`. Cost:
+   * O(labels).
    */
   find(namespace: string): NamespaceRule | undefined {
     let branch = this.#root;
@@ -94,7 +97,7 @@ export class RuleTrie {
     }
   }
 
-  /** Returns the rules whose patterns begin with this namespace. Cost: O(labels + found rules). */
+  /** Returns the rules whose patterns begin with this namespace. Cost: O(labels + rules found). */
   *under(namespace: string): Generator<NamespaceRule> {
     let branch: TrieBranch | undefined = this.#root;
     for (const label of namespace.split(".")) branch = branch?.children.get(label);
@@ -125,7 +128,7 @@ function newBranch(): TrieBranch {
 }
 
 /**
- * Returns the active window with the latest start. If starts are equal, returns the last window in the list. Undefined if no window is
+ * Returns the active window with the latest start. If several have the same start, returns the last of them in the list. Undefined if no window is
  * active.
  */
 export function activeWindow(windows: readonly CutoverWindow[], wallMs: number): CutoverWindow | undefined {
@@ -138,15 +141,15 @@ export function activeWindow(windows: readonly CutoverWindow[], wallMs: number):
 }
 
 /**
- * Returns the scopes that a rule allows to export at a time: the scopes of its active window if the window has any, otherwise the rule's
- * own. Empty for all.
+ * Returns the scopes in which a rule permits exports at a given time: the scopes of the active window if it has any, or else the rule's own scopes.
+ * Empty for all.
  */
 export function exportScopesAt(rule: Pick<NamespaceRule, "cutoverWindows" | "exportScopes">, wallMs: number): readonly Scope[] {
   const window = activeWindow(rule.cutoverWindows, wallMs);
   return window !== undefined && window.exportScopes.length > 0 ? window.exportScopes : rule.exportScopes;
 }
 
-/** Returns the next start or end of a window after `wallMs`. Undefined if there is none. */
+/** Returns the next time after `wallMs` at which a window starts or ends. Undefined if there is no such time. */
 export function nextEdge(windows: readonly CutoverWindow[], wallMs: number): number | undefined {
   let next: number | undefined;
   for (const { startsWallMs, endsWallMs } of windows) {
@@ -170,8 +173,8 @@ export function edgesOf({ rules }: PolicySet): readonly number[] {
 }
 
 /**
- * Returns a rule with its lists sorted, because their order has no meaning. The order of windows is kept, because the last of several
- * windows with equal starts has precedence.
+ * Returns a rule with its lists sorted, because their order has no meaning. The order of windows is kept, because if several windows have the same
+ * start, the last one has precedence.
  */
 export function canonicalRule(rule: NamespaceRule): NamespaceRule {
   return {
@@ -196,8 +199,8 @@ export function canonicalRule(rule: NamespaceRule): NamespaceRule {
 const RULES_A_SLICE = 1000;
 
 /**
- * Returns the canonical text of a set, which is equal for sets with the same meaning: JSON with the fields in a fixed order, and the
- * rules sorted by pattern. Yields after every thousand rules. Cost: 10,000 rules in about 50 ms.
+ * Returns the canonical text of a set, which is the same for all sets with the same meaning: JSON with the fields in a fixed order and the rules
+ * sorted by pattern. Yields after every thousand rules. Cost: 10,000 rules take about 50 ms.
  */
 export function* canonicalSlices({ version, defaultAllow, rules }: PolicySet): Generator<void, string> {
   const sorted = rules.toSorted((a, b) => (a.pattern < b.pattern ? -1 : a.pattern > b.pattern ? 1 : 0));

@@ -1,4 +1,4 @@
-/** Validates policy sets: finds every problem with its path, not only the first (semantics.md, Policy). */
+/** Validates policy sets, and reports every problem with its path, not only the first problem (semantics.md, Policy). */
 import { isControlNamespace, isName, isNamespace, nameRule, namespaceRule, PROTOCOL_BOUNDS, quoted } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
@@ -8,20 +8,20 @@ import { findParent } from "./diff.ts";
 import { BELOW, type CutoverWindow, canonicalRule, type NamespaceRule, type PolicySet } from "./rules.ts";
 
 export interface PolicyProblem {
-  /** Path of the field, for example `rules[3].cutover_windows[0].ends_at`. */
+  /** The path of the field, for example `rules[3].cutover_windows[0].ends_at`. */
   readonly path: string;
-  /** A set with errors is rejected. Warnings are only reported. */
+  /** A set with errors is rejected. Warnings are only reported to the author. */
   readonly severity: "error" | "warning";
-  /** The fault, with the value and the correct form. */
+  /** Describes the fault, with the value and the correct form. */
   readonly message: string;
 }
 
-/** Facts that the caller knows in addition to the set. A check is skipped if a fact that it needs is undefined. */
+/** Facts that are not in the set and that the caller provides. A check is skipped if a fact that it needs is undefined. */
 export interface ValidationFacts {
-  /** The clusters and regions that exist. */
+  /** The existing clusters and regions. */
   readonly clusters?: ReadonlySet<string> | undefined;
   readonly nowWallMs?: number | undefined;
-  /** Number of entries in exactly this namespace. */
+  /** Returns the number of entries in exactly this namespace. */
   readonly countEntries?: ((namespace: string) => number) | undefined;
 }
 
@@ -29,31 +29,31 @@ export const SET_BOUNDS = {
   maxRules: 10_000,
   /** Maximum number of items in each list of a rule. */
   maxItems: 1000,
-  /** Maximum number of cutover windows of a rule. */
+  /** Maximum number of cutover windows in one rule. */
   maxWindows: 256,
-  /** Maximum number of cutover windows in all rules. */
+  /** Maximum number of cutover windows in all rules together. */
   maxSetWindows: 20_000,
-  /** Maximum number of owners and viewers in all rules. */
+  /** Maximum number of owners and viewers in all rules together. */
   maxSetIds: 250_000,
-  /** Maximum number of characters in an author's label, for a set or a rule. */
+  /** Maximum length of an author's label for a set or a rule, in characters. */
   maxLabelLength: 128,
 } as const;
 
-/** Maximum number of problems reported of each severity. One more problem reports that there are others. */
+/** Maximum number of problems that are reported for each severity. If there are more, one additional problem states this. */
 const MAX_PROBLEMS = 1000;
 /** 9999-12-31T23:59:59.999Z, the latest time that RFC 3339 can express. */
 export const MAX_WALL_MS = 253_402_300_799_999;
 /** 0001-01-01T00:00:00Z, the earliest time that RFC 3339 can express. */
 export const MIN_WALL_MS = -62_135_596_800_000;
 
-/** Returns every problem of a set, in the order of its rules. Cost: 10,000 rules in about 40 ms. */
+/** Returns all problems of a set, in the order of the set's rules. Cost: 10,000 rules take about 40 ms. */
 export function validate(set: PolicySet, known: ValidationFacts = {}): readonly PolicyProblem[] {
   return runThrough(validateSlices(set, known));
 }
 
 /**
- * Like `validate`, but yields after every few hundred rules, so that the caller can let the event loop run. The problems of the set are
- * added to `problems`, whose limit includes the problems that it already contains.
+ * Like `validate`, but yields after every few hundred rules, so that the caller can let the event loop run. Problems found are added to `problems`,
+ * and its limit includes the problems that it already contains.
  */
 export function* validateSlices(
   set: PolicySet,
@@ -68,7 +68,7 @@ export function hasErrors(problems: readonly PolicyProblem[]): boolean {
   return problems.some(({ severity }) => severity === "error");
 }
 
-/** Collects problems, up to a limit per severity. */
+/** Collects problems, up to a limit for each severity. */
 export class PolicyProblems<P extends PolicyProblem> {
   readonly list: P[] = [];
   readonly counts = { error: 0, warning: 0 };
@@ -81,7 +81,7 @@ export class PolicyProblems<P extends PolicyProblem> {
       this.list.push({ ...problem, path: "", message: `there are more ${severity}s: only the first ${MAX_PROBLEMS} are listed` });
   }
 
-  /** Whether no more errors would be reported. */
+  /** Whether further errors would no longer be reported. */
   get isFull(): boolean {
     return this.counts.error > MAX_PROBLEMS;
   }
@@ -89,7 +89,7 @@ export class PolicyProblems<P extends PolicyProblem> {
 
 const RULES_A_SLICE = 250;
 
-/** The rules and the default of the set, for comparing a rule with the others. */
+/** The rules and the default of the set, with which each rule is compared. */
 interface OtherRules {
   readonly ruleOf: ReadonlyMap<string, NamespaceRule>;
   readonly defaultAllow: boolean;
@@ -166,7 +166,7 @@ class SetCheck {
       this.#error(path, `${quoted(pattern)} belongs to the control plane, to which policies do not apply`);
       return false;
     }
-    // The shortest namespace below the prefix adds a dot and a letter.
+    // The shortest namespace below the prefix is longer than the prefix by a dot and a letter.
     if (isBelow && prefix.length + 2 > PROTOCOL_BOUNDS.maxNamespaceLength)
       this.#warn(path, `never applies: every namespace below ${quoted(prefix)} would be too long`);
     return true;
@@ -214,7 +214,7 @@ class SetCheck {
 
   #label(label: string, path: string): void {
     if (!this.#fits(label, SET_BOUNDS.maxLabelLength, "characters", path)) return;
-    // A lone surrogate cannot be encoded in UTF-8, so the stored text would differ from the given one.
+    // A lone surrogate cannot be encoded in UTF-8, so the stored string would differ from the original.
     if (!label.isWellFormed()) this.#error(path, "must be well-formed Unicode text");
   }
 
@@ -231,7 +231,7 @@ class SetCheck {
     }
   }
 
-  /** Warns about a rule that changes nothing, which is often a mistake. */
+  /** Warns about a rule that has no effect, which is often a mistake. */
   #useless(rule: NamespaceRule, path: string, { ruleOf }: OtherRules): void {
     const parent = findParent(rule.pattern, ruleOf);
     if (parent === undefined || parent.pattern === rule.pattern) return;
@@ -242,8 +242,8 @@ class SetCheck {
   }
 
   /**
-   * Warns about a rule for `p.*` if `p` itself is open, or has entries that no rule covers: the author probably intended the rule for `p`
-   * too.
+   * Warns about a rule for `p.*` if `p` itself is visible to all, or has entries to which no rule applies: the author probably intended the rule for
+   * `p` too.
    */
   #uncovered(rule: NamespaceRule, path: string, { ruleOf, defaultAllow }: OtherRules): void {
     if (!rule.pattern.endsWith(BELOW)) return;
@@ -279,8 +279,8 @@ class SetCheck {
 }
 
 /**
- * Returns warnings for rules of `after` whose lists of viewers lost their last item. Without viewers the namespace is visible to all
- * callers, which an author who removes a tenant from a list rarely intends (P10).
+ * Returns warnings for rules in `after` from whose lists of viewers the last item was removed. Without viewers, the namespace is visible to all
+ * callers. An author who removes a tenant from a list rarely intends this (P10).
  */
 export function openedRules(before: PolicySet | undefined, after: PolicySet): readonly PolicyProblem[] {
   const wasLimited = new Set((before?.rules ?? []).filter(isLimited).map(({ pattern }) => pattern));
@@ -302,7 +302,7 @@ function timeText(wallMs: number): string {
   return new Date(wallMs).toISOString();
 }
 
-/** Returns the error for a rejected set: `invalid_argument` with the errors of the set. */
+/** Returns the error for a rejected set: `invalid_argument` with all errors found in the set. */
 export function refuseSet(problems: readonly PolicyProblem[]): WaymarkError {
   const violations = problems
     .filter(({ severity }) => severity === "error")

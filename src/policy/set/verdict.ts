@@ -1,6 +1,6 @@
 /**
- * The verdicts of the policy. No other code decides the results of a query, a watch, a DNS answer, a dry run or `Explain` (semantics.md,
- * Policy; P11).
+ * Computes the verdicts of the policy. No other code decides which namespaces a query, a watch, a DNS answer, a dry run or `Explain` may show
+ * (semantics.md, Policy; P11).
  */
 import { CONTROL_NAMESPACE, isControlNamespace, namespaceCovers } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
@@ -8,7 +8,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../identity/caller.ts";
 import { activeWindow, BELOW, type NamespaceRule, nextEdge, type PolicySet, RuleTrie } from "./rules.ts";
 
-/** The actions that a verdict can be requested for, as `Explain` names them. */
+/** The actions for which a verdict can be requested, with the same names as in `Explain`. */
 export const ACTIONS = ["register", "ingest", "query", "watch", "export-summary", "admin"] as const;
 export type PolicyAction = (typeof ACTIONS)[number];
 
@@ -32,9 +32,9 @@ export type VerdictReason =
 export interface PolicyVerdict {
   readonly allowed: boolean;
   readonly reason: VerdictReason;
-  /** Pattern of the rule that decided; empty if no rule did. */
+  /** Pattern of the rule that determined the verdict; empty if no rule did. */
   readonly rule: string;
-  /** The next time at which the verdict may change by the passing of time alone. Undefined if there is none. */
+  /** The next time at which the verdict may change even if the policy does not. Undefined if there is no such time. */
   readonly untilWallMs: number | undefined;
 }
 
@@ -44,7 +44,7 @@ export interface RecordSource {
   readonly region: string;
 }
 
-/** The cluster and tenant whose view a read uses. */
+/** The cluster and tenant that determine a read's view. */
 export interface Viewer {
   readonly clusterId: string;
   readonly tenant: string;
@@ -53,21 +53,21 @@ export interface Viewer {
 const DISABLED: PolicyVerdict = said(true, "policy_disabled", "");
 const CONTROL: PolicyVerdict = said(true, "control_plane", "");
 const NEVER_SUMMARISED: PolicyVerdict = said(false, "control_plane", "");
-/** Maximum number of cached verdicts, over all viewers. When the maximum is exceeded, all are dropped. */
+/** Maximum number of cached verdicts for all viewers together. If the number is exceeded, all cached verdicts are dropped. */
 const MAX_KEPT = 200_000;
 
-/** Returns the epoch of a version: see `Policy.epoch`. */
+/** Returns the epoch of a policy version; see `Policy.epoch`. */
 export function epochOf({ number, checksum }: { readonly number: number; readonly checksum: string }): string {
   return checksum === "" ? `${number}` : `${number}-${checksum.slice(0, 12)}`;
 }
 
-/** A compiled policy in force, or none. Immutable except for its cache of verdicts. */
+/** The compiled policy that is in force, if any. The object is immutable, except for its cache of verdicts. */
 export class Policy {
-  /** Undefined if no policy was ever configured. In this case everything is allowed. */
+  /** Undefined if no policy was ever configured. Everything is then allowed. */
   readonly set: PolicySet | undefined;
-  /** Number of the version; 0 without one. */
+  /** Number of the version; 0 if there is no version. */
   readonly number: number;
-  /** SHA-256 of the set's canonical text. Empty if the set is not from a version. */
+  /** SHA-256 of the set's canonical text. Empty if the set does not belong to a version. */
   readonly checksum: string;
   /** Whether this node does not know its cluster's policy yet. While this is true, reads show nothing, and every caller may register. */
   readonly isPending: boolean;
@@ -85,8 +85,8 @@ export class Policy {
   }
 
   /**
-   * Identifies everything that verdicts depend on, except time. It is part of portable cursors, and equal on all nodes that have the same
-   * version in force. It contains the checksum because two nodes may give one number to two sets.
+   * Identifies everything that verdicts depend on, except the time. The epoch is part of portable cursors, and is the same on all nodes on which the
+   * same version is in force. It contains the checksum, because two nodes may assign the same number to different sets.
    */
   get epoch(): string {
     if (this.set === undefined) return "none";
@@ -94,12 +94,12 @@ export class Policy {
     return epochOf(this);
   }
 
-  /** Returns the rule of a namespace. Undefined if there is none. */
+  /** Returns the rule that applies to a namespace. Undefined if there is none. */
   ruleOf(namespace: string): NamespaceRule | undefined {
     return this.#trie.find(namespace);
   }
 
-  /** Returns whether a source owns the namespace: for register, ingest and admin. */
+  /** Returns whether a source owns the namespace. Used for register, ingest and admin. */
   source(namespace: string, source: RecordSource): PolicyVerdict {
     const early = this.#early(namespace);
     if (early !== undefined) return early;
@@ -111,7 +111,7 @@ export class Policy {
   }
 
   /**
-   * Returns whether a viewer sees the namespace: for query, watch, DNS and every other read. HOT: verdicts are cached by viewer and
+   * Returns whether a viewer can see the namespace. Used for query, watch, DNS and every other read. HOT: verdicts are cached by viewer and
    * namespace.
    */
   viewer(namespace: string, viewer: Viewer): PolicyVerdict {
@@ -129,7 +129,7 @@ export class Policy {
     return verdict;
   }
 
-  /** Returns the cache of a viewer. Remembers the last viewer, because one viewer usually reads several namespaces in succession. */
+  /** Returns the cache of a viewer. The last viewer is remembered, because one viewer usually reads several namespaces in succession. */
   #keptOf({ clusterId, tenant }: Viewer): Map<string, PolicyVerdict> {
     const last = this.#last;
     if (last?.clusterId === clusterId && last.tenant === tenant) return last.kept;
@@ -141,8 +141,8 @@ export class Policy {
   }
 
   /**
-   * Whether a viewer sees this namespace, or may see a namespace below it: below a hidden namespace, only a namespace with its own rule can
-   * be visible. Does not depend on existing entries. Cost: the rules at and below the namespace.
+   * Whether a viewer can see this namespace, or may be able to see a namespace below it. Below a hidden namespace, only a namespace with its own rule
+   * can be visible. The result does not depend on existing entries. Cost: one step for each rule at and below the namespace.
    */
   showsUnder(namespace: string, viewer: Viewer): boolean {
     if (this.viewer(namespace, viewer).allowed || namespaceCovers(namespace, CONTROL_NAMESPACE)) return true;
@@ -150,7 +150,7 @@ export class Policy {
     return false;
   }
 
-  /** Returns whether a summary of this scope may leave the source's cluster at this time. */
+  /** Returns whether a summary with this scope may leave the source's cluster at this time. */
   exportSummary(namespace: string, source: RecordSource, at: { readonly scope: Scope; readonly wallMs: number }): PolicyVerdict {
     if (isControlNamespace(namespace)) return NEVER_SUMMARISED;
     const owner = this.source(namespace, source);
@@ -185,10 +185,10 @@ export class Policy {
   }
 }
 
-/** The policy of a node for which none was ever configured: everything is allowed. */
+/** The policy of a node without a configured policy: everything is allowed. */
 export const NO_POLICY: Policy = new Policy(undefined, 0);
 
-/** The policy of a new node, which must not show entries that its cluster may hide. */
+/** The policy of a new node, which must not show entries that its cluster's policy may hide. */
 export const PENDING_POLICY: Policy = new Policy({ version: "", defaultAllow: true, rules: [] }, 0, { isPending: true });
 
 function said(allowed: boolean, reason: VerdictReason, rule: string): PolicyVerdict {
@@ -202,21 +202,21 @@ function judgeByRule({ pattern, visibility, visibilityTenants }: NamespaceRule, 
   return said(false, "viewer_denied", pattern);
 }
 
-/** The input of `Explain`. */
+/** The input for `Explain`. */
 export interface AccessQuestion {
   readonly action: PolicyAction;
   readonly namespace: string;
-  /** For a read, the cluster whose view the read uses, together with `tenant`. For other actions, the source. */
+  /** For a read, the cluster that determines the read's view, together with `tenant`. For other actions, the cluster of the source. */
   readonly clusterId: string;
   readonly tenant: string;
   /** Region of the source; empty if unknown. */
   readonly region: string;
-  /** Scope of the summary to export. */
+  /** Scope of the summary that would be exported. */
   readonly scope: Scope;
   readonly wallMs: number;
 }
 
-/** Answers `Explain` with the same verdict that every listener uses. */
+/** Answers `Explain` with the same verdict that all listeners use. */
 export function explain(policy: Policy, question: AccessQuestion): PolicyVerdict {
   const { action, namespace, clusterId, tenant, region, scope, wallMs } = question;
   const source: RecordSource = { clusterId, region };
@@ -233,13 +233,13 @@ export function explain(policy: Policy, question: AccessQuestion): PolicyVerdict
   }
 }
 
-// The view of one caller under the policy in force, and the reporting of denials. Converts the verdicts above into functions that
+// The view of one caller under the policy in force. This code also reports denials. It converts the verdicts above into functions that
 // `discovery/reads.ts` passes to every query, watch and DNS answer.
 
-/** Decides which namespaces are visible: a policy, or the two policies between which a node is changing. */
+/** Decides which namespaces are visible: either a policy, or two policies while a node is changing from one to the other. */
 export type VisiblePolicy = Pick<Policy, "set" | "viewer">;
 
-/** The holder of the policy in force, which is replaced as a whole. */
+/** Holds the policy in force, which is replaced as a whole. */
 export interface PolicySource {
   readonly policy: Policy;
 }
@@ -251,7 +251,7 @@ export type OnDenied = (
 ) => void;
 
 /**
- * The reason that callers receive for a namespace that they cannot see, regardless of which rule hides it, and even if no rule covers it.
+ * The reason that callers receive for every namespace that they cannot see, regardless of which rule hides it, and even if no rule applies.
  */
 export const HIDDEN_REASON: VerdictReason = "viewer_denied";
 
@@ -265,14 +265,14 @@ export function hiddenError(field: string, namespace: string): WaymarkError {
   );
 }
 
-/** Sees all namespaces. Readers use it while no policy is in force, so that filtering costs nothing. */
+/** Sees all namespaces. Used by readers while no policy is in force, so that filtering costs nothing. */
 export function seesAll(): boolean {
   return true;
 }
 
 /**
- * Returns a function that tests whether a caller sees a namespace. The function follows the policy in force, so a watch can use it for
- * its whole duration.
+ * Returns a function that tests whether a caller can see a namespace. The function always uses the policy that is in force, so a watch can use the
+ * function for its whole duration.
  */
 export function visibilityOf(policies: { readonly policy: VisiblePolicy }, caller: Caller): (namespace: string) => boolean {
   const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
@@ -280,8 +280,8 @@ export function visibilityOf(policies: { readonly policy: VisiblePolicy }, calle
 }
 
 /**
- * Shows only namespaces that both policies show: the new owner rules are not applied to all records yet, so some hidden records may still
- * be visible.
+ * Shows only namespaces that both policies show: the new owner rules have not been applied to all records yet, so some records that they hide may
+ * still be visible.
  */
 export function visibilityBetween(before: Policy, after: Policy): VisiblePolicy {
   return {
@@ -312,21 +312,24 @@ export class VisibilityFilter {
     return verdict.allowed;
   };
 
-  /** Reports the denials: once per denying rule, even for reads by prefix (semantics.md, Policy). */
+  /** Reports the denials: once for each denying rule, even for reads by prefix (semantics.md, Policy). */
   tell(onDenied: OnDenied): void {
     for (const denial of this.#denials.values()) onDenied(this.#caller, { action: "query", ...denial });
   }
 }
 
 /**
- * Whether a source may publish in this scope. Owners may use any scope, other sources only the scopes that do not leave their own cluster
- * ("can serve local endpoints"). Without a rule, nothing may be published if the default denies.
+ * Whether a source may publish entries with this scope. Owners may use any scope. Other sources may use only the scopes that do not leave their own
+ * cluster ("can serve local endpoints"). In a namespace without a rule, nothing may be published if the default denies.
  */
 export function mayPublish(verdict: PolicyVerdict, scope: Scope): boolean {
   return verdict.allowed || (verdict.reason === "owner_denied" && scope <= SCOPE.ZONE);
 }
 
-/** Whether a record in the catalog may be visible on this node at all, by the owner rule (ingest). Without a policy, every record may. */
+/**
+ * Whether a record in the catalog may be visible on this node at all, according to the owner rule (ingest). If there is no policy, every record may
+ * be visible.
+ */
 export function mayBeSeen(
   policy: Policy,
   record: { readonly namespace: string; readonly scope: Scope },
@@ -341,7 +344,9 @@ const ANYBODY: readonly string[] = [];
 const NOBODY: readonly string[] = ["\0"];
 const ANY_LABEL = "*";
 
-/** Whether two policies have the same owners for a namespace. May return false if the owners are equivalent but written differently. */
+/**
+ * Whether two policies have the same owners for a namespace. The function may return false for owners that are equivalent but written differently.
+ */
 export function hasSameOwners(one: Policy, other: Policy, namespace: string): boolean {
   const [a, b] = [ownersOf(one, namespace), ownersOf(other, namespace)];
   return a === b || (a.length === b.length && a.every((owner, i) => owner === b[i]));
@@ -349,11 +354,11 @@ export function hasSameOwners(one: Policy, other: Policy, namespace: string): bo
 
 /**
  * Returns the prefixes at and below which two policies may have different owners for a namespace, whether or not the namespace has
- * entries. The empty text means all namespaces. Cost: O(rules of both).
+ * entries. The empty string means all namespaces. Cost: O(rules in both policies).
  */
 export function differentOwners(one: Policy, other: Policy): readonly string[] {
   const found = new Set<string>();
-  // No rule can name a namespace with such a label, so it represents all namespaces without their own rule.
+  // No rule can name a namespace with such a label. The label therefore represents all namespaces that do not have their own rule.
   if (!hasSameOwners(one, other, ANY_LABEL)) found.add("");
   for (const { pattern } of [...(one.set?.rules ?? []), ...(other.set?.rules ?? [])]) {
     const prefix = pattern.endsWith(BELOW) ? pattern.slice(0, -BELOW.length) : pattern;

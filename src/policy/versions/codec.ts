@@ -1,13 +1,13 @@
 /**
- * A policy version as bytes, for the store and for other nodes: a hash, the facts, and the set. The content of a version from another node
- * is not trusted.
+ * Encodes a policy version as bytes, for the store and for other nodes: a hash, the facts, and the set. A version that comes from another node is not
+ * trusted.
  */
 import { sha256Hex } from "../../lib/crypto.ts";
 import { checksumOf, type PolicySet } from "../set/rules.ts";
 import { MAX_WALL_MS, MIN_WALL_MS } from "../set/validation.ts";
 import type { PolicyVersion, VersionFacts } from "./version.ts";
 
-/** A version or only its facts, or the reason why the bytes cannot be read. */
+/** A decoded version or only its facts, or the reason why the bytes cannot be read. */
 export type ReadVersion<T> = { readonly ok: true; readonly version: T } | { readonly ok: false; readonly fault: string };
 
 /** Format 2 added `hlc`, `nodeId` and `lineage`. */
@@ -18,7 +18,7 @@ const HASH_LENGTH = 64;
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder("utf-8", { fatal: true });
 
-/** Returns three lines: a hash of the other two, the facts, the set. Cost: 10,000 rules in about 20 ms. */
+/** Returns three lines: a hash of the other two lines, the facts, and the set. Cost: 10,000 rules take about 20 ms. */
 export function encodeVersion({ set, ...facts }: PolicyVersion): Uint8Array {
   const body = ENCODER.encode(`${JSON.stringify({ format: FORMAT, ...facts })}\n${JSON.stringify(set)}\n`);
   const hash = ENCODER.encode(`${sha256Hex(body)}\n`);
@@ -28,7 +28,7 @@ export function encodeVersion({ set, ...facts }: PolicyVersion): Uint8Array {
   return bytes;
 }
 
-/** Decodes the facts alone. Cost: a hash over the bytes. */
+/** Decodes only the facts. Cost: one hash over the bytes. */
 export function decodeFacts(bytes: Uint8Array): ReadVersion<VersionFacts> {
   const lines = readLines(bytes);
   return lines.ok ? { ok: true, version: lines.version.facts } : lines;
@@ -58,11 +58,11 @@ function readLines(bytes: Uint8Array): ReadVersion<{ readonly facts: VersionFact
     return { ok: false, fault: `its format ${format} is not supported by this version of waymark` };
   const facts = format === OLDEST_FORMAT ? { ...said, hlc: 0, nodeId: "", lineage: [] } : said;
   if (!isFacts(facts)) return { ok: false, fault: "it does not have the form of a policy version" };
-  // JSON has no undefined, so a missing stage is added.
+  // JSON cannot express undefined, so a missing stage is added.
   return { ok: true, version: { facts: { ...facts, stage: facts.stage }, setText } };
 }
 
-/** Returns the text. Undefined if the bytes are not UTF-8. Their hash is correct, so another node encoded them in this way. */
+/** Returns the text. Undefined if the bytes are not UTF-8. The hash of such bytes is correct, so another node encoded them in this way. */
 function textOf(bytes: Uint8Array): string | undefined {
   try {
     return DECODER.decode(bytes);
@@ -71,7 +71,7 @@ function textOf(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** Parses JSON. Returns an empty object for other texts. */
+/** Parses JSON. Returns an empty object for a string that is not JSON. */
 function parsed(text: string | undefined): unknown {
   try {
     return JSON.parse(text ?? "") ?? {};
@@ -141,12 +141,12 @@ const isFactsShape = shaped({
   changesLeftOut: isWhole,
 });
 
-/** Whether all fields of a version's facts exist and have their types, so that they can be returned in an answer about the policy. */
+/** Whether all fields of a version's facts exist and have the right types, so that they can be returned in an answer about the policy. */
 function isFacts(value: unknown): value is VersionFacts {
   return isFactsShape(value);
 }
 
-/** Whether all fields of a set and its rules exist and have their types. `validate` checks their values. */
+/** Whether all fields of a set and of its rules exist and have the right types. `validate` checks the values of the fields. */
 function isSet(value: unknown): value is PolicySet {
   return isSetShape(value);
 }

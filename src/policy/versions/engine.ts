@@ -1,4 +1,4 @@
-/** The policy in force on this node: its versions, staging, rollback, and the last readable version (semantics.md, Policy). */
+/** Manages the policy in force on this node: its versions, staging, rollback, and the last readable version (semantics.md, Policy). */
 import { firstIndex } from "../../lib/bisect.ts";
 import { sha256Hex } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
@@ -25,23 +25,23 @@ export interface EngineOptions {
   readonly clusterId: string;
   /** Maximum number of versions that are kept; at least 2. */
   readonly maxVersions: number;
-  /** Maximum size of all kept versions, in encoded bytes. The oldest are dropped first, but never the newest two. */
+  /** Maximum size of all kept versions, in encoded bytes. The oldest versions are dropped first, but never the newest two. */
   readonly maxBytes: number;
 }
 
 export const HISTORY_BOUNDS = { maxVersions: 100, maxBytes: 64 * 1024 * 1024 } as const;
 
-/** How, by whom and why a version is put in force. */
+/** How, why and by whom a version is put in force. */
 export interface ApplyTerms {
-  /** The newest version that the author knows; 0 accepts any. */
+  /** The newest version that the author knows; 0 accepts any newest version. */
   readonly expectedNumber: number;
   readonly stage: RolloutStage | undefined;
   readonly principal: string;
   readonly reason: string;
   readonly changeTicket: string;
   /**
-   * Whether this is the initial version of a node that knows no version, or only an earlier initial version. Every version applied on
-   * other nodes has precedence over it.
+   * Whether this is the initial version of a node that knows no other version, except perhaps an earlier initial version. Every version applied on
+   * another node has precedence over an initial version.
    */
   readonly isInitial?: boolean;
 }
@@ -49,9 +49,9 @@ export interface ApplyTerms {
 export interface PolicyStatus {
   /** Whether a policy is configured. */
   readonly isEnabled: boolean;
-  /** The version in force here. Undefined if there is none. */
+  /** The version in force on this node. Undefined if there is none. */
   readonly inForce: VersionFacts | undefined;
-  /** The newest version. It is not in force here if its stage excludes this node. */
+  /** The newest version. If its stage excludes this node, this version is not in force here. */
   readonly newest: VersionFacts | undefined;
   /** A fault that requires an operator's attention, such as a version that cannot be read. Empty if there is none. */
   readonly degraded: string;
@@ -62,8 +62,8 @@ export interface PolicyStatus {
 /** The result of adopting a version from another node. */
 export interface AdoptionResult {
   /**
-   * The previous newest version, if the adopted version is not based on it: two authors changed the policy without knowing of each
-   * other's change.
+   * The previous newest version, if the adopted version is not based on that version: two authors changed the policy without knowing of each other's
+   * change.
    */
   readonly superseded: VersionFacts | undefined;
   /** Numbers of versions that are no longer kept. */
@@ -77,27 +77,27 @@ export interface HistoryItem {
   readonly number: number;
   readonly facts: VersionFacts | undefined;
   readonly fault: string;
-  /** Whether its number was reassigned to another version, which was applied on another node at the same time. */
+  /** Whether the version's number was reassigned to another version, which was applied on another node at the same time. */
   readonly isSuperseded: boolean;
 }
 
 interface KeptVersion {
   readonly number: number;
   readonly sizeBytes: number;
-  /** Undefined if it cannot be read. */
+  /** Undefined if the version cannot be read. */
   readonly facts: VersionFacts | undefined;
   readonly fault: string;
 }
 
 const MAX_CHANGES = 200;
-/** Maximum number of superseded versions that are kept. Beyond this the oldest are dropped. */
+/** Maximum number of superseded versions that are kept. If there are more, the oldest are dropped. */
 const MAX_LOSERS = 10;
 
 /** Used if a policy is configured but cannot be read. */
 const DENY_ALL: PolicySet = { version: "", defaultAllow: false, rules: [] };
 
 /**
- * Sans-IO. A change has three steps: `stamped` makes the version, the shell stores it if its number is free (the loser of a race gets
+ * Sans-IO. A change has three steps: `stamped` creates the version, the calling code stores it if its number is free (the loser of a race gets
  * `version_conflict`), and `commit` puts it in force.
  */
 export class PolicyEngine {
@@ -106,22 +106,22 @@ export class PolicyEngine {
   #inForce: PolicyVersion | undefined;
   /** The newest version that can be read. */
   #newest: PolicyVersion | undefined;
-  /** In ascending order of number. */
+  /** The kept versions, in ascending order of number. */
   readonly #kept: KeptVersion[] = [];
   /**
    * Superseded versions, whose numbers were reassigned to other versions that were applied on another node at the same time, oldest
-   * first. They are kept so that no change is lost unnoticed.
+   * first. They are kept so that no change is lost without notice.
    */
   #losers: VersionFacts[] = [];
   #conflict = "";
-  /** The fault of the kept versions. Empty if there is none. */
+  /** The fault in the kept versions. Empty if there is none. */
   #fault = "";
-  /** The fault of the policy file. Empty if there is none. */
+  /** The fault in the policy file. Empty if there is none. */
   #fileFault = "";
   #edges: readonly number[] = [];
   /**
-   * Whether the cluster may have a policy that this node does not know yet. Without its own policy, the node shows nothing until it
-   * knows.
+   * Whether the cluster may have a policy that this node does not know yet. If so, and if the node has no policy of its own, the node shows nothing
+   * until it knows whether there is one.
    */
   isAwaiting = false;
 
@@ -129,7 +129,7 @@ export class PolicyEngine {
     this.#options = options;
   }
 
-  /** The compiled policy in force. It remains the same object until another version is in force. */
+  /** The compiled policy in force. The object remains the same until another version is in force. */
   get policy(): Policy {
     return this.isAwaiting && this.#policy === NO_POLICY ? PENDING_POLICY : this.#policy;
   }
@@ -142,12 +142,12 @@ export class PolicyEngine {
     return this.#newest;
   }
 
-  /** Number of the newest version, even if it cannot be read or is not in force here; 0 if there is no version. */
+  /** The number of the newest version, even if that version cannot be read or is not in force here; 0 if there is no version. */
   get newestNumber(): number {
     return this.#kept.at(-1)?.number ?? 0;
   }
 
-  /** The newest version, if it is the initial version of this node. */
+  /** The newest version, if it is this node's initial version. */
   get beginning(): PolicyVersion | undefined {
     const newest = this.#newest;
     return this.newestNumber === 1 && newest?.hlc === 0 && newest.nodeId === this.#options.nodeId ? newest : undefined;
@@ -168,14 +168,14 @@ export class PolicyEngine {
     return this.#newest ?? NO_PLACE;
   }
 
-  /** Whether all requests are denied, because no policy can be read. */
+  /** Whether all requests are denied because no policy can be read. */
   get isDenied(): boolean {
     return this.#policy.set === DENY_ALL;
   }
 
   /**
-   * Returns the kept versions, newest first, with superseded versions after the version that has their number. A version that cannot be
-   * read has no facts.
+   * Returns the kept versions, newest first. Each superseded version follows the version that now has its number. If a version cannot be read, it has
+   * no facts.
    */
   history(): readonly HistoryItem[] {
     const losers = this.#losers.toReversed().map((facts) => ({ number: facts.number, facts, fault: "", isSuperseded: true }));
@@ -184,8 +184,8 @@ export class PolicyEngine {
   }
 
   /**
-   * Restores the versions of the store at startup. The newest readable version that includes this node is put in force. `status.degraded`
-   * names newer versions that cannot be read. If none can be read, all requests are denied.
+   * Restores the versions from the store at startup. The newest readable version that includes this node is put in force. `status.degraded` lists
+   * newer versions that cannot be read. If no version can be read, all requests are denied.
    */
   restore(rows: readonly VersionRow[], losers: readonly VersionFacts[] = []): void {
     this.#kept.length = 0;
@@ -221,14 +221,14 @@ export class PolicyEngine {
   #restoreLosers(losers: readonly VersionFacts[]): void {
     this.#losers = losers.toSorted((a, b) => a.number - b.number || a.hlc - b.hlc);
     const newest = this.#newest;
-    // A crash between the two steps of adopting a version leaves the winning version among the superseded versions.
+    // If the process crashes between the two steps of adopting a version, the winning version remains among the superseded versions.
     const last = this.#losers.findLast(({ number, checksum }) => number === newest?.number && checksum !== newest.checksum);
     this.#conflict = last === undefined || newest === undefined ? "" : conflictText(last, newest);
   }
 
   /**
-   * Makes the version that would put a set in force. The set must have passed `validate`. Yields between slices of work. Throws
-   * `version_conflict` if `expectedNumber` is not the newest, and `invalid_argument` for a stage that includes no node.
+   * Creates the version that would put a set in force. The set must have passed `validate` before. Yields between slices of work. Throws
+   * `version_conflict` if `expectedNumber` is not the newest number, and `invalid_argument` for a stage that does not include any node.
    */
   *stamped(set: PolicySet, terms: ApplyTerms, wallMs: number): Generator<void, PolicyVersion> {
     const { expectedNumber, stage, principal, reason, changeTicket } = terms;
@@ -261,7 +261,7 @@ export class PolicyEngine {
     };
   }
 
-  /** Returns the number that a rollback restores: `toNumber`, or for 0 the number before the newest. Throws `not_found`. */
+  /** Returns the number of the version that a rollback restores: `toNumber`, or if that is 0, the version before the newest. Throws `not_found`. */
   rollbackTarget(toNumber: number): Pick<KeptVersion, "number" | "sizeBytes"> {
     const target = toNumber === 0 ? this.#kept.at(-2) : this.#kept.find(({ number }) => number === toNumber);
     if (target !== undefined) return target;
@@ -270,8 +270,8 @@ export class PolicyEngine {
   }
 
   /**
-   * Makes a stored version the newest, and puts it in force if its stage includes this node. Returns the numbers of versions that are no
-   * longer kept, which the shell may remove. Throws `version_conflict` if another version was committed first.
+   * Makes a stored version the newest version, and puts it in force if its stage includes this node. Returns the numbers of versions that are no
+   * longer kept, which the caller may remove. Throws `version_conflict` if another version was committed first.
    */
   commit(version: PolicyVersion, sizeBytes: number): readonly number[] {
     if (version.number <= this.newestNumber) throw conflict(this.newestNumber, version.number - 1);
@@ -282,8 +282,8 @@ export class PolicyEngine {
   }
 
   /**
-   * Like `commit`, with a version that replaces `beginning` and has its number. Throws `version_conflict` if `beginning` is no longer the
-   * newest.
+   * Like `commit`, but for a version that replaces `beginning` and has its number. Throws `version_conflict` if `beginning` is no longer the
+   * newest version.
    */
   beginAgain(version: PolicyVersion, sizeBytes: number): void {
     if (this.beginning === undefined) throw conflict(this.newestNumber, 0);
@@ -292,7 +292,7 @@ export class PolicyEngine {
   }
 
   /**
-   * Adopts a stored version of another node that is newer than `place` (`isNewer`). It is in force if its stage includes this node, or if
+   * Adopts a stored version from another node that is newer than `place` (`isNewer`). The version is in force if its stage includes this node, or if
    * no other version is in force.
    */
   take(version: PolicyVersion, sizeBytes: number): AdoptionResult {
@@ -312,7 +312,7 @@ export class PolicyEngine {
     return { superseded: isParted ? before : undefined, dropped: this.#trim(), droppedLosers };
   }
 
-  /** Like `commit`, for a version in the store that this engine did not know, for example because the answer of the store was lost. */
+  /** Like `commit`, but for a version in the store that this engine did not know, for example because the store's answer was lost. */
   adopt({ number, bytes }: VersionRow): readonly number[] {
     if (number <= this.newestNumber) return [];
     const read = readVersion(number, bytes);
@@ -324,8 +324,8 @@ export class PolicyEngine {
   }
 
   /**
-   * Records the fault of the policy file; an empty text means that the file could be read. The version in force remains in force. If no
-   * version is in force, a fault denies everything.
+   * Records the fault in the policy file; an empty string means that the file could be read. A version that is in force remains in force. If no
+   * version is in force, a fault causes everything to be denied.
    */
   fileRead(fault: string): void {
     this.#fileFault = fault;
@@ -336,7 +336,7 @@ export class PolicyEngine {
   denyAll(fault: string): void {
     this.#inForce = undefined;
     this.#edges = [];
-    // No version has the number 0, so no cursor issued under a version is treated as current.
+    // No version has the number 0, so no cursor that was issued under a version is treated as current.
     this.#policy = new Policy(DENY_ALL, 0);
     this.#fault = fault;
   }
@@ -349,8 +349,8 @@ export class PolicyEngine {
   }
 
   /**
-   * Whether another node's version is the only choice. A node without a version in force uses it whatever its stage, so that the node
-   * does not show entries that other nodes hide.
+   * Whether this node must use another node's version because it has no other choice. If a node has no version in force, it uses the received version
+   * regardless of its stage, so that it does not show entries that other nodes hide.
    */
   #isOnlyChoice({ nodeId }: PolicyVersion): boolean {
     return this.#inForce === undefined && nodeId !== "" && nodeId !== this.#options.nodeId;
@@ -379,7 +379,7 @@ export class PolicyEngine {
     const removed: number[] = [];
     let bytes = this.#kept.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     while (this.#kept.length > 2 && (this.#kept.length > maxVersions || bytes > maxBytes)) {
-      // A node that is excluded by a stage still needs its version in force.
+      // If a stage excludes this node, the node still needs the version that it has in force.
       const index = this.#kept.findIndex(({ number }) => number !== this.#inForce?.number);
       const [oldest] = this.#kept.splice(index, 1);
       if (oldest === undefined) break;
@@ -390,7 +390,7 @@ export class PolicyEngine {
   }
 }
 
-/** Returns a `version_conflict` error with both numbers. */
+/** Returns a `version_conflict` error that contains both numbers. */
 export function conflict(newest: number, expected: number): WaymarkError {
   return new WaymarkError(
     "version_conflict",
@@ -401,7 +401,10 @@ export function conflict(newest: number, expected: number): WaymarkError {
   );
 }
 
-/** Reads the version with this number. Fails if its set has errors; with `isChecked` false, the caller checks it with `validateSlices`. */
+/**
+ * Reads the version with this number. Fails if the version's set has errors; if `isChecked` is false, the caller must check the set with
+ * `validateSlices`.
+ */
 export function readVersion(number: number, bytes: Uint8Array, isChecked = true): ReturnType<typeof decodeVersion> {
   const read = decodeVersion(bytes);
   if (!read.ok) return read;
@@ -420,7 +423,7 @@ function conflictText(loser: VersionFacts, winner: VersionFacts): string {
   return `version ${loser.number} of ${by(loser)} was superseded by version ${winner.number} of ${by(winner)}, which is not based on it`;
 }
 
-/** Whether the author of `version` knew `before`, according to the lineage of `version`. */
+/** Whether the author of `version` knew `before`, judging by the lineage of `version`. */
 function follows(version: VersionFacts, before: VersionFacts): boolean {
   if (version.number === before.number) return version.checksum === before.checksum;
   const known = version.lineage.find(({ number }) => number === before.number);

@@ -1,34 +1,34 @@
 /**
- * Decides when the policy file of a node is put in force, and when the cluster's policy has precedence over it (semantics.md, Policy).
+ * Decides when a node's policy file is put in force, and when the cluster's policy has precedence over the file (semantics.md, Policy).
  */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { PolicySet } from "../set/rules.ts";
 import { alone, getItem, type PolicyTask, swap } from "../task.ts";
 import type { ChangeAuthor, PolicyStore } from "./policy-store.ts";
 
-/** A policy file after reading: its set without errors, or its fault. */
+/** The result of reading a policy file: a set without errors, or a fault. */
 export type FileText =
   | { readonly ok: true; readonly set: PolicySet /** Of the set. */; readonly checksum: string }
   | { readonly ok: false; readonly fault: string };
 
 const FILE_ACTOR: ChangeAuthor = { principal: "policy file", tenant: "", address: "", owns: undefined, mayRead: true };
-/** Key of the checksum of the last applied policy file. */
+/** Store key of the checksum of the policy file that was last applied. */
 const FILE = "policy/file";
-/** Key of a flag that is set when a node with a policy file is ready and has reached the nodes that it had to join. */
+/** Store key of a flag that is set when a node with a policy file is ready and has reached the nodes that it had to join. */
 const LET_IN = "policy/let-in";
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder();
 
 /**
- * Its methods are tasks, and each runs exclusively. Therefore, if the file is read when the task begins, an older content of the file
- * never replaces a newer one.
+ * The methods of this class are tasks, and each runs exclusively. If each task reads the file when it begins, an older content of the file can
+ * therefore never replace a newer one.
  */
 export class PolicyFile {
   readonly #policyStore: PolicyStore;
   /**
-   * `member`: an edit of the file creates a new version for all nodes. `alone`: the new node is ready, and has not reached the nodes that
-   * it had to join. `newcomer`: the node is not ready yet, and its cluster may have a policy. In the states `alone` and `newcomer`, an
-   * edit creates only an initial version: the policy of the cluster has precedence over it.
+   * `member`: an edit of the file creates a new version for all nodes. `alone`: the new node is ready, but has not reached the nodes that it had to
+   * join. `newcomer`: the node is not ready yet, and its cluster may have a policy. In the states `alone` and `newcomer`, an edit creates only an
+   * initial version, over which the cluster's policy has precedence.
    */
   #standing: "newcomer" | "alone" | "member" = "member";
 
@@ -36,7 +36,7 @@ export class PolicyFile {
     this.#policyStore = policyStore;
   }
 
-  /** Whether this node was ready in an earlier run with this data directory. False if the store is unavailable. */
+  /** Whether this node was ready before, in an earlier run with this data directory. Returns false if the store is unavailable. */
   *wasReady(): PolicyTask<boolean> {
     try {
       return (yield* getItem(LET_IN)) !== undefined;
@@ -46,7 +46,7 @@ export class PolicyFile {
     }
   }
 
-  /** Must be called if the node has to join other nodes and has not reached any. The node is new unless it was ready in an earlier run. */
+  /** Must be called if the node has to join other nodes and has not reached any. The node is considered new unless it was ready in an earlier run. */
   *begin(): PolicyTask<void> {
     if (!(yield* this.wasReady())) this.awaitCluster();
   }
@@ -57,16 +57,16 @@ export class PolicyFile {
   }
 
   /**
-   * Puts the file in force if it has changed since it was last applied. A version that was applied or rolled back by a call therefore
-   * remains in force until the file is edited. A broken file changes nothing, and is reported.
+   * Puts the file in force if it has changed since it was last put in force. A version that was applied or rolled back by a call therefore remains in
+   * force until the file is edited. A file with faults changes nothing; its faults are reported.
    */
   *apply(name: string, file: FileText): PolicyTask<void> {
     yield* alone(() => this.#apply(name, file));
   }
 
   /**
-   * Like `apply`, for a file that may have been edited. `mayBeOthers`: see `letIn`. On a new node it does nothing before `letIn`, and
-   * returns false.
+   * Like `apply`, for a file that may have been edited. `mayBeOthers`: see `letIn`. On a new node, it does nothing and returns false until `letIn`
+   * has been called.
    */
   *again(name: string, file: FileText, mayBeOthers: boolean): PolicyTask<boolean> {
     return yield* alone(() => this.#again(name, file, mayBeOthers));
@@ -83,7 +83,7 @@ export class PolicyFile {
     const { engine } = this.#policyStore;
     yield* this.#withFile(name, file, ({ set, checksum }, isNews) => {
       const isInForce = engine.status.newest?.checksum === checksum;
-      // If no version can be read, using the file is better than denying everything.
+      // If no version can be read, it is better to use the file than to deny everything.
       return engine.isDenied || (isNews && !isInForce) ? this.#putInForce(name, set) : nothing();
     });
   }
@@ -97,10 +97,10 @@ export class PolicyFile {
   }
 
   /**
-   * Must be called when the node is ready. The current content of the file replaces the initial version of this node. If the cluster has
-   * a policy, the file is ignored. `mayBeOthers`: the node serves alone, and nodes that it has not reached may have a policy. In this
-   * case, the initial version, and each edit of it, remains an initial version until `letIn` is called without `mayBeOthers`, or `again`
-   * finds that the node has reached the others.
+   * Must be called when the node is ready. The file's current content then replaces the initial version of this node. If the cluster has a policy,
+   * the file is ignored. `mayBeOthers` means that the node serves alone, and that nodes that it has not reached may have a policy. In this case, the
+   * initial version and each edit of it remain initial versions, until `letIn` is called without `mayBeOthers` or `again` finds that the node has
+   * reached the others.
    */
   *letIn(name: string, file: FileText, mayBeOthers: boolean): PolicyTask<void> {
     yield* alone(() => this.#letIn(name, file, mayBeOthers));
@@ -128,7 +128,7 @@ export class PolicyFile {
       const kept = yield* getItem(FILE);
       const isNews = kept === undefined || DECODER.decode(kept.value) !== file.checksum || engine.newestNumber === 0;
       yield* work(file, isNews);
-      // If the swap fails, the file is not read again before the next restart.
+      // If the swap fails, the file is not read again until the next restart.
       if (isNews) yield* swap(FILE, kept?.version ?? 0, ENCODER.encode(file.checksum));
       engine.fileRead("");
     } catch (error) {

@@ -1,6 +1,6 @@
 /**
- * Stores policy versions and puts them in force: validate, draft, swap, commit, audit. Used by the service, the links and the policy
- * file.
+ * Stores policy versions and puts them in force, in these steps: validate, draft, swap, commit, audit. Used by the policy service, the links and the
+ * policy file.
  */
 import { WaymarkError } from "../../lib/errors.ts";
 import { Hlc } from "../../lib/hlc.ts";
@@ -35,12 +35,12 @@ import {
 export interface PolicyStoreParts {
   readonly engine: PolicyEngine;
   readonly catalog: CatalogFacts;
-  /** Cluster and region of this node. */
+  /** The cluster and region of this node. */
   readonly self: RecordSource;
-  /** The known clusters and regions, for checking owners. */
+  /** The known clusters and regions, with which the owners in rules are checked. */
   readonly knownPlaces: () => ReadonlySet<string>;
   readonly audit: (event: AuditEvent) => void;
-  /** Called when another version is the newest here, before any listener shows it. */
+  /** Called when the newest version on this node has changed, before any listener shows the new version. */
   readonly onHead: (head: VersionPlace) => void;
 }
 
@@ -48,40 +48,39 @@ export interface PolicyStoreParts {
 export interface ChangeAuthor {
   readonly principal: string;
   readonly tenant: string;
-  /** Address from which the call came. Empty for the node itself. */
+  /** Address from which the call came; empty for changes by the node itself. */
   readonly address: string;
   /**
-   * The namespaces whose rules the author may change (`foreignChangeSlices`). Undefined if the author may change all rules, and the set
-   * itself.
+   * The namespaces whose rules the author may change (`foreignChangeSlices`). Undefined if the author may change all rules and the set's own fields.
    */
   readonly owns: OwnershipTest | undefined;
-  /** Whether the author may read the rules of other owners. If so, a refusal names the rule. */
+  /** Whether the author may read the rules of other owners. If so, the error for a refused change names the rule. */
   readonly mayRead: boolean;
 }
 
 export interface ApplyRequest {
   readonly set: PolicySet;
-  /** Problems found while the set was being read. If the list is full, the set is incomplete. */
+  /** Problems that were found while the set was being read. If the list is full, the set is incomplete. */
   readonly problems?: PolicyProblems<PolicyProblem>;
   readonly terms: Omit<ApplyTerms, "principal">;
   readonly isDryRun: boolean;
 }
 
 export interface ApplyResult {
-  /** The number of the new version. After a dry run, the number of the version in force. */
+  /** The number of the new version, or for a dry run, of the version in force. */
   readonly number: number;
   readonly plan: PolicyPlan;
   readonly warnings: readonly PolicyProblem[];
 }
 
 export interface RollbackRequest {
-  /** 0 for the version before the newest. */
+  /** If 0, the version before the newest is restored. */
   readonly toNumber: number;
   readonly isDryRun?: boolean;
   readonly terms: Omit<ApplyTerms, "principal" | "stage">;
 }
 
-/** A checked set with everything needed to put it in force. */
+/** A checked set, with everything that is needed to put it in force. */
 interface Enactment {
   readonly set: PolicySet;
   readonly terms: ApplyTerms;
@@ -90,16 +89,16 @@ interface Enactment {
   readonly reason: "applied" | "rolled_back";
 }
 
-/** The result of an offer from another node. An empty fault means that this node already has this version or a newer one. */
+/** The result when another node offers a version. An empty fault means that this node already has this version or a newer one. */
 export type AdoptResult = { readonly isAdopted: true } | { readonly isAdopted: false; readonly fault: string };
 
 const VERSIONS = "policy/versions/";
 const SUPERSEDED = "policy/superseded/";
 
-/** Its methods are tasks. All versions are stored one after another, whether they come from callers, the policy file or other nodes. */
+/** The methods of this class are tasks. Versions are stored one after another, whether they come from callers, the policy file or other nodes. */
 export class PolicyStore {
   readonly #parts: PolicyStoreParts;
-  /** The version that is being shown to readers now. */
+  /** The version that is currently being shown to readers. */
   #shown: { readonly place: VersionPlace; readonly bytes: Uint8Array } | undefined;
 
   constructor(parts: PolicyStoreParts) {
@@ -110,7 +109,7 @@ export class PolicyStore {
     return this.#parts.engine;
   }
 
-  /** Reads the versions in the store. If the store is unavailable, everything is denied, because a policy may be configured. */
+  /** Reads the versions from the store. If the store is unavailable, everything is denied, because a policy may be configured. */
   *restore(): PolicyTask<void> {
     const { engine } = this.#parts;
     try {
@@ -123,7 +122,7 @@ export class PolicyStore {
   }
 
   /**
-   * Returns all problems of a set, within the limits of `PolicyProblems`, beginning with the problems found while the set was being read.
+   * Returns all problems of a set, within the limits of `PolicyProblems`, starting with the problems that were found while the set was being read.
    * The result reveals nothing about entries in namespaces that the caller does not own.
    */
   *validate(
@@ -147,8 +146,8 @@ export class PolicyStore {
   }
 
   /**
-   * Checks from the outline of a set whether an actor may replace the newest version, and the version in force, with it. The check is
-   * cheap, so it runs before the set is decoded. `apply` also checks the rules. Fails with the same errors as `apply`.
+   * Checks whether an actor may replace the newest version, and the version in force, with a set of which only the outline is known. This check is
+   * cheap, so it is done before the set is decoded. `apply` also checks the set's rules. Fails with the same errors as `apply`.
    */
   checkOutline({ owns, mayRead }: ChangeAuthor, outline: SetOutline, expectedNumber: number): void {
     if (owns === undefined) return;
@@ -159,13 +158,13 @@ export class PolicyStore {
   }
 
   /**
-   * Puts a set in force, or in a dry run returns its changes. When the task ends, the version is durable and audited. Fails with
-   * `invalid_argument` for a set with errors, with `version_conflict` if another version was applied first, and with
-   * `discovery_access_denied` if the actor is not allowed to make these changes.
+   * Puts a set in force, or for a dry run returns the changes that it would cause. When the task ends, the version is durable and recorded in the
+   * audit log. Fails with `invalid_argument` for a set with errors, with `version_conflict` if another version was applied first, and with
+   * `discovery_access_denied` if the actor must not make these changes.
    */
   *apply(actor: ChangeAuthor, { set, problems, terms, isDryRun }: ApplyRequest): PolicyTask<ApplyResult> {
     if (problems?.isFull === true) throw refuseSet(problems.list);
-    // This check runs first, so that a caller that must not change a rule learns nothing about it.
+    // This check is done first, so that a caller that must not change a rule learns nothing about the rule.
     const expectedNumber = yield* this.#permit(actor, set, terms.expectedNumber);
     const all = yield* this.validate(set, problems, actor.owns);
     if (hasErrors(all)) throw refuseSet(all);
@@ -174,7 +173,7 @@ export class PolicyStore {
   }
 
   /**
-   * Stamps the initial version of this node. It is then an ordinary version, and no initial version of another node has precedence over
+   * Turns the initial version of this node into an ordinary version by giving it a stamp. No initial version of another node then has precedence over
    * it.
    */
   *establish(): PolicyTask<void> {
@@ -189,8 +188,8 @@ export class PolicyStore {
   }
 
   /**
-   * Puts an earlier set in force again, as a new version everywhere, or in a dry run returns its changes. Fails as `apply` does, and with
-   * `not_found`. A set that was in force before is not rejected for errors.
+   * Puts an earlier set in force again as a new version on all nodes, or for a dry run returns the changes that it would cause. Fails with the same
+   * errors as `apply`, and with `not_found`. A set that was in force before is not rejected because of errors.
    */
   *rollback(actor: ChangeAuthor, { toNumber, terms, isDryRun = false }: RollbackRequest): PolicyTask<ApplyResult> {
     const { number: target } = this.engine.rollbackTarget(toNumber);
@@ -202,7 +201,7 @@ export class PolicyStore {
     return yield* this.#enact(actor, { set, terms: full, warnings, isDryRun, reason: "rolled_back" });
   }
 
-  /** Puts a checked set in force. In a dry run it only reports the changes. */
+  /** Puts a checked set in force. For a dry run, only reports the changes. */
   *#enact(actor: ChangeAuthor, { set, terms, warnings, isDryRun, reason }: Enactment): PolicyTask<ApplyResult> {
     const { engine, catalog, self } = this.#parts;
     const before = engine.policy.set;
@@ -214,8 +213,8 @@ export class PolicyStore {
   }
 
   /**
-   * Adopts a version of another node, received over a link from `via`. If it is newer than the versions kept here, it is stored and in
-   * force when the task ends. A different version with the same number is kept as superseded.
+   * Adopts a version from another node, received over a link from `via`. If it is newer than the versions kept on this node, it is stored and in
+   * force when the task ends. A different version with the same number is kept as a superseded version.
    */
   *adopt(place: VersionPlace, bytes: Uint8Array, via: PolicyVia): PolicyTask<AdoptResult> {
     yield;
@@ -235,23 +234,25 @@ export class PolicyStore {
     return { isAdopted: true };
   }
 
-  /** Returns the newest version, encoded for another node. Undefined if the newest version has another number or cannot be read. */
+  /**
+   * Returns the newest version in encoded form, to be sent to another node. Undefined if the newest version has a different number or cannot be read.
+   */
   *encoded(number: number): PolicyTask<Uint8Array | undefined> {
     if (number !== this.engine.place.number) return undefined;
     return (yield* getItem(keyOf(number)))?.value;
   }
 
   /**
-   * Returns a version, encoded, while it is being shown to readers: a resolver must receive the version before the records shown under
-   * it. Undefined for all other versions.
+   * Returns a version in encoded form while it is being shown to readers, because a resolver must receive the version before it receives the records
+   * shown under it. Undefined for all other versions.
    */
   encodedNow(place: VersionPlace): Uint8Array | undefined {
     return this.#shown !== undefined && isSamePlace(this.#shown.place, place) ? this.#shown.bytes : undefined;
   }
 
   /**
-   * Returns a kept version, encoded for a resolver. Undefined if it is no longer kept, or if its number was reassigned to another
-   * version.
+   * Returns a kept version in encoded form, to be sent to a resolver. Undefined if the version is no longer kept, or if its number was reassigned to
+   * another version.
    */
   *encodedAt(place: VersionPlace): PolicyTask<Uint8Array | undefined> {
     const item = yield* getItem(keyOf(place.number));
@@ -259,19 +260,19 @@ export class PolicyStore {
     return read?.ok === true && isSamePlace(read.version, place) ? item?.value : undefined;
   }
 
-  /** Returns a kept version with its rules. Fails with `not_found`, including when the version can no longer be read. */
+  /** Returns a kept version with its rules. Fails with `not_found`, also if the version can no longer be read. */
   *load(number: number): PolicyTask<PolicyVersion> {
     return yield* loadFrom(keyOf(number), number);
   }
 
-  /** Returns a superseded version with its rules. Fails as `load` does. */
+  /** Returns a superseded version with its rules. Fails with the same errors as `load`. */
   *loadSuperseded(facts: VersionFacts): PolicyTask<PolicyVersion> {
     return yield* loadFrom(loserKey(facts), facts.number);
   }
 
   /**
-   * Checks that an actor may replace the newest version with a set, and also the version in force, if a stage excludes this node. Returns
-   * the number that the draft must expect, so that no unchecked version is overwritten.
+   * Checks that an actor may replace the newest version with a set. If a stage excludes this node, the version in force is checked too. Returns the
+   * number that the draft must expect to be the newest, so that no unchecked version is overwritten.
    */
   *#permit({ owns, mayRead }: ChangeAuthor, set: PolicySet, expectedNumber: number): PolicyTask<number> {
     if (owns === undefined) return expectedNumber;
@@ -283,15 +284,18 @@ export class PolicyStore {
     return newestNumber;
   }
 
-  /** Returns the versions that an owner's set would replace. Fails with `version_conflict` if the caller expects another newest version. */
+  /**
+   * Returns the versions that would be replaced by an owner's set. Fails with `version_conflict` if the newest version is not the one that the caller
+   * expects.
+   */
   #replaced(expectedNumber: number): readonly (PolicyVersion | undefined)[] {
     const { newestNumber, newest, inForce } = this.engine;
     if (expectedNumber !== 0 && expectedNumber !== newestNumber) throw conflict(newestNumber, expectedNumber);
-    // Only admins may replace a newest version that cannot be read, because the changes of an owner's set cannot be determined.
+    // If the newest version cannot be read, only admins may replace it, because the changes that an owner's set makes cannot be determined.
     return newest?.number === newestNumber ? [...new Set([newest, inForce])] : [undefined];
   }
 
-  /** Stores a draft if its number is free, and puts it in force. The task ends when the audit record is on disk. */
+  /** Stores a draft if its number is free, and puts it in force. The task ends when the audit record of the change is on disk. */
   *#put(actor: ChangeAuthor, version: PolicyVersion, reason: "applied" | "rolled_back", isInitial = false): PolicyTask<void> {
     const before = this.engine.status.newest?.checksum ?? "";
     const bytes = encodeVersion(version);
@@ -304,7 +308,7 @@ export class PolicyStore {
     yield { kind: "audited" };
   }
 
-  /** Stores a version if its number is free, and puts it in force. Returns the numbers that are no longer kept. */
+  /** Stores a version if its number is free, and puts it in force. Returns the numbers of versions that are no longer kept. */
   *#add(version: PolicyVersion, bytes: Uint8Array): PolicyTask<readonly number[]> {
     const { engine } = this;
     const isSwapped = yield* swap(keyOf(version.number), 0, bytes);
@@ -315,7 +319,7 @@ export class PolicyStore {
     return dropped;
   }
 
-  /** Stores a version in place of the initial version of this node, which was the only version. */
+  /** Stores a version in place of this node's initial version, which was the only version. */
   *#beginAgain(version: PolicyVersion, bytes: Uint8Array): PolicyTask<readonly number[]> {
     const { engine } = this;
     if (engine.beginning === undefined) throw conflict(engine.newestNumber, 0);
@@ -326,7 +330,7 @@ export class PolicyStore {
     return [];
   }
 
-  /** Stores a version of another node and puts it in force. A local version with the same number is first kept as superseded. */
+  /** Stores a version from another node and puts it in force. A local version with the same number is kept as a superseded version first. */
   *#take(version: PolicyVersion, bytes: Uint8Array, via: PolicyVia): PolicyTask<void> {
     const { engine, audit } = this.#parts;
     const before = engine.place.checksum;
@@ -344,14 +348,14 @@ export class PolicyStore {
     yield { kind: "audited" };
   }
 
-  /** Adds versions in the store that the engine does not know, for example after a lost answer. */
+  /** Adds the versions in the store that the engine does not know, for example after an answer was lost. */
   *#catchUp(): PolicyTask<void> {
     const { engine } = this;
     for (const row of yield* rowsAfter(keyOf(engine.newestNumber))) engine.adopt(row);
     yield* this.#show();
   }
 
-  /** Notifies other nodes first, because this version may hide records that they receive from now on. */
+  /** Notifies other nodes first, because this version may hide records that are sent to them from now on. */
   *#show(version?: { readonly place: VersionPlace; readonly bytes: Uint8Array }): PolicyTask<void> {
     this.#shown = version;
     this.#parts.onHead(this.engine.place);
@@ -408,27 +412,29 @@ function loserKey({ number, checksum }: VersionFacts): string {
   return `${SUPERSEDED}${`${number}`.padStart(12, "0")}-${checksum.slice(0, 16)}`;
 }
 
-/** Returns the store key of a version. Keys sort like the version numbers. Numbers of more than 12 digits sort after all others. */
+/**
+ * Returns the store key of a version. The keys sort in the same order as the version numbers. Numbers of more than 12 digits sort after all others.
+ */
 function keyOf(number: number): string {
   return `${VERSIONS}${number < 1e12 ? `${number}`.padStart(12, "0") : `~${`${number}`.padStart(16, "0")}`}`;
 }
 
-/** A policy version that was applied here, for the audit log. */
+/** The data that the audit log records about a policy version that was applied on this node. */
 interface AppliedVersion {
   readonly version: PolicyVersion;
-  /** Checksum of the previous newest version. */
+  /** The checksum of the previous newest version. */
   readonly before: string;
   readonly reason: "applied" | "rolled_back";
   readonly actor: { readonly principal: string; readonly tenant: string; readonly address: string };
   readonly wallMs: number;
 }
 
-/** A policy version that was adopted from another node, for the audit log. */
+/** The data that the audit log records about a policy version that was adopted from another node. */
 interface AdoptedVersion {
   readonly version: PolicyVersion;
-  /** Checksum of the previous newest version. */
+  /** The checksum of the previous newest version. */
   readonly before: string;
-  /** The version that it superseded. Undefined if there is none. */
+  /** The version that the adopted version superseded. Undefined if it superseded no version. */
   readonly superseded: VersionFacts | undefined;
   /** Describes the conflict between the two versions. */
   readonly conflict: string;
@@ -459,7 +465,7 @@ export function appliedEvent({ version, before, reason, actor, wallMs }: Applied
   };
 }
 
-/** Returns the audit events of the adopted version, and of the version that it superseded. */
+/** Returns the audit events for the adopted version and for the version that it superseded. */
 export function takenEvents({ version, before, superseded, conflict: conflictText, via, wallMs }: AdoptedVersion): readonly AuditEvent[] {
   const { number, ruleCount, nodeId, principal, checksum } = version;
   const common = { ...POLICY_EVENT, atWallMs: wallMs, tenant: "", source: "", after: checksum, subjects: subjectOf("policy", number) };

@@ -1,8 +1,8 @@
 /**
- * The audit log's SQLite file. Records form a hash chain, are appended in groups, and the oldest are pruned. Each record is also a line of the
- * JSON-lines file, if one is configured (`stream.io.ts`). The database is a separate file, so that its fsyncs and its damage do not affect the
- * node's decisions. A person with write access to the file can write a completely new chain, or cut off its start and end and adjust `meta`. To
- * detect this, store a chain head elsewhere (the JSON-lines file contains all of them).
+ * The audit log's SQLite file. Records are appended in groups and form a hash chain. The oldest records are pruned. Each record is also written as a
+ * line to the JSON-lines file, if one is configured (`stream.io.ts`). The database is in a separate file, so that slow fsyncs or damage in it do not
+ * affect the node's decisions. A person with write access to the file can write a completely new chain, or cut off its start and end and adjust
+ * `meta`. To detect this, store a chain head elsewhere (the JSON-lines file contains all of them).
  */
 
 import { DatabaseSync } from "node:sqlite";
@@ -27,27 +27,27 @@ import type { ThreadOwner } from "../thread.io.ts";
 import { AuditStream } from "./stream.io.ts";
 
 export interface AuditFileOptions {
-  /** Directory of the file. Undefined keeps the log in memory until the process ends. */
+  /** The directory of the file. If undefined, the log is kept in memory until the process ends. */
   readonly directory: string | undefined;
-  /** Age above which records are pruned. At least an hour. */
+  /** Age above which records are pruned. Must be at least an hour. */
   readonly retentionMs: number;
   /** Approximate limit of the log's size on disk. The oldest records are pruned first. */
   readonly maxBytes: number;
-  /** File to which each record is appended as a line of JSON. */
+  /** The file to which each record is appended as a line of JSON. */
   readonly file: string | undefined;
 }
 
-/** Values that only the log's thread knows. They are sent with each answer. */
+/** Values that only the log's thread knows and that it sends with each answer. */
 export interface AuditState {
   /** The newest record. */
   readonly head: ChainPoint;
-  /** The newest pruned record. The chain starts after it. */
+  /** The newest pruned record. The chain starts after this record. */
   readonly anchor: ChainPoint;
-  /** Size of the file without free pages. */
+  /** Size of the file, not including free pages. */
   readonly usedBytes: number;
-  /** Lines that could not be written to the JSON-lines file. */
+  /** Number of lines that could not be written to the JSON-lines file. */
   readonly fileLostCount: number;
-  /** The reason why the last lines could not be written to that file. Empty if they were written, or without a file. */
+  /** The reason why the last lines could not be written to that file. Empty if these lines were written, or if there is no such file. */
   readonly fileFault: string;
   /** Whether lines are being written to that file. */
   readonly isFileBusy: boolean;
@@ -55,21 +55,21 @@ export interface AuditState {
 
 /** Which records to read, newest first. */
 export interface AuditScan {
-  /** Only records with lower numbers. Undefined starts at the newest record. */
+  /** Only records with lower numbers. If undefined, the scan starts at the newest record. */
   readonly before: number | undefined;
-  /** Only records with higher numbers. 0 reads up to the oldest record. */
+  /** Only records with higher numbers. If 0, the scan continues to the oldest record. */
   readonly above: number;
   readonly limit: number;
-  /** Size at which the scan ends, with the record that reaches it, in bytes of canonical records. */
+  /** Size of canonical records, in bytes, at which the scan ends. The record that reaches this size is included. */
   readonly maxBytes: number;
   readonly filter: AuditFilter;
 }
 
 export interface AuditSlice {
   readonly records: readonly AuditRecord[];
-  /** Bytes of the canonical records. */
+  /** Size of the canonical records. */
   readonly sizeBytes: number;
-  /** Number before which the next slice starts. Undefined when there are no more records. */
+  /** The next slice contains records below this number. Undefined if there are no more records. */
   readonly nextBefore: number | undefined;
 }
 
@@ -88,16 +88,16 @@ CREATE TABLE life (one INTEGER PRIMARY KEY CHECK (one = 1), is_open INTEGER NOT 
 `,
 };
 /**
- * A slice of the log ends after this many rows, or with the row that reaches this many bytes. A slice needs about 10 ms. After it, a waiting
- * batch is written.
+ * A slice of the log ends after this many rows, or after the row with which it reaches this many bytes. Reading a slice needs about 10 ms. After each
+ * slice, a waiting batch is written.
  */
 const SLICE_ROWS = 2000;
 const SLICE_BYTES = 2 * 1024 * 1024;
-/** Rows pruned in one transaction. */
+/** Number of rows that are pruned in one transaction. */
 const PRUNE_ROWS = 1000;
-/** Maximum time by which pruning can delay a batch. */
+/** Maximum time for which pruning can delay a batch. */
 const PRUNE_MS = 50;
-/** Interval at which old records are pruned while no records are written. */
+/** Interval at which old records are pruned when no records are written. */
 const PRUNE_EVERY_MS = 60_000;
 
 type SqlRow = Readonly<Record<string, unknown>>;
@@ -127,17 +127,17 @@ function prepareAll(db: DatabaseSync) {
 /**
  * The open file. Methods throw SQLite's errors unchanged; a failed change leaves no trace.
  *
- * While records are being written, the file is marked as open, and a non-empty write-ahead log exists next to it. A clean stop removes the mark
- * before it removes that log. A file with the mark, but with a missing or truncated log, has lost its last records. It is still opened, because
- * evidence must remain readable. The chain then skips at least one number, so that every verification finds the gap.
+ * While records are being written, the file is marked as open, and a non-empty write-ahead log exists next to it. A clean stop first removes the mark
+ * and then the write-ahead log. If a file has the mark, but its write-ahead log is missing or truncated, its last records were lost. Such a file is
+ * still opened, because evidence must remain readable. The chain then skips at least one number, so that every later verification finds the gap.
  */
 export class AuditFile implements ThreadOwner {
-  /** `lostAfter` is the number of the last record before the lost records. Undefined if none are lost. */
+  /** `lostAfter` is the number of the last record before the records that were lost. Undefined if no records were lost. */
   readonly opened: { readonly state: AuditState; readonly isTailWhole: boolean; readonly lostAfter: number | undefined };
   readonly #retentionMs: number;
   readonly #maxBytes: number;
   readonly #close: () => void;
-  /** The number of the last record, in a file next to the database. Undefined in memory. */
+  /** The number of the last record, which is stored in a file next to the database. Undefined in memory. */
   readonly #watermark: CommitWatermark | undefined;
   readonly #db: DatabaseSync;
   readonly #sql: ReturnType<typeof prepareAll>;
@@ -151,7 +151,7 @@ export class AuditFile implements ThreadOwner {
   #anchor: ChainPoint;
 
   /**
-   * Creates missing files. Throws `FileRefusedError`, without changes, when the file is in use, is damaged, or was written by a newer program.
+   * Creates missing files. Throws `FileRefusedError`, without changes, if the file is in use, is damaged, or was written by a newer program.
    */
   constructor({ directory, retentionMs, maxBytes, file }: AuditFileOptions) {
     this.#retentionMs = retentionMs;
@@ -178,14 +178,14 @@ export class AuditFile implements ThreadOwner {
     return { head: this.#head, anchor: this.#anchor, usedBytes: this.#usedBytes(), ...file };
   }
 
-  /** Opens the JSON-lines file again, after it was moved away. */
+  /** Opens the JSON-lines file again, after the previous file was moved away. */
   reopen(): void {
     this.#stream?.reopen();
   }
 
   /**
-   * Whether the newest record is the last record that was written. The chain always continues from the last written record, so a loss remains
-   * visible.
+   * Whether the newest record in the file is the last one that was written. The chain always continues from the last record that was written, so a
+   * loss remains visible.
    */
   #isTailWhole(): boolean {
     const newest = this.#sql.newest.get();
@@ -198,7 +198,7 @@ export class AuditFile implements ThreadOwner {
     return Number(pages?.["used"]) * Number(pages?.["page_size"]);
   }
 
-  /** Adds records to the chain. They are on disk when this returns. */
+  /** Adds records to the chain. The records are on disk when this method returns. */
   append(events: readonly AuditEvent[]): AuditState {
     const records: AuditRecord[] = [];
     let head = this.#head;
@@ -220,17 +220,17 @@ export class AuditFile implements ThreadOwner {
     return this.look();
   }
 
-  /** Removes records that are too old or exceed the size limit, for at most 50 ms. The last record removed becomes the anchor. */
+  /** Removes records that are too old or above the size limit, for at most 50 ms. The newest removed record becomes the anchor. */
   #prune(): void {
     const endMs = performance.now() + PRUNE_MS;
     try {
       while (this.#pruneSlice(Date.now() - this.#retentionMs) && performance.now() < endMs);
     } catch {
-      // If the disk fails, old records remain until it accepts writes again. Failed batches are reported.
+      // If the disk fails, old records remain until the disk accepts writes again. The failure is reported with the batches that fail.
     }
   }
 
-  /** Removes some records. Returns whether there may be more to remove. */
+  /** Removes some records. Returns whether there may be more records to remove. */
   #pruneSlice(oldestWallMs: number): boolean {
     const isTooLarge = this.#usedBytes() > this.#maxBytes;
     const isDue = (row: SqlRow): boolean => isTooLarge || isOlder(row, oldestWallMs);
@@ -239,7 +239,7 @@ export class AuditFile implements ThreadOwner {
     let last: SqlRow | undefined;
     let count = 0;
     for (const row of this.#sql.oldest.iterate(PRUNE_ROWS)) {
-      // The newest record is never removed, so that the head can always be compared with a record.
+      // The newest record is never removed, so that there is always a record to compare with the head.
       if (row["number"] === this.#head.number || !isDue(row)) break;
       last = row;
       count++;
@@ -254,7 +254,7 @@ export class AuditFile implements ThreadOwner {
     return count === PRUNE_ROWS;
   }
 
-  /** Returns the matching records, newest first, from a slice of the log. */
+  /** Returns the matching records in a slice of the log, newest first. */
   scan({ before, above, limit, maxBytes, filter }: AuditScan): AuditSlice {
     const records: AuditRecord[] = [];
     let last = before ?? Number.MAX_SAFE_INTEGER;
@@ -282,7 +282,7 @@ export class AuditFile implements ThreadOwner {
 
   /** Checks a slice of the chain after `last` (default: the anchor) up to `head` (default: the newest record now). */
   verify({ last, head = this.#head }: { readonly last: ChainPoint | undefined; readonly head: ChainPoint | undefined }) {
-    // Records that were pruned since the last slice were valid. Otherwise, the check would have ended.
+    // Records that were pruned since the last slice were valid. Otherwise, the check would have ended with a problem.
     const from = last === undefined || last.number < this.#anchor.number ? this.#anchor : last;
     const check = new ChainCheck(this.#anchor, from);
     const slice = new SliceCounter();
@@ -311,7 +311,7 @@ export class AuditFile implements ThreadOwner {
     };
   }
 
-  /** Returns the hash of a record that still exists, or of the anchor. */
+  /** Returns the hash of the anchor, or of a record that still exists. */
   hashOf(number: number): Uint8Array | undefined {
     if (number === this.#anchor.number) return this.#anchor.hash;
     const hash = this.#sql.hashOf.get(number)?.["hash"];
@@ -321,8 +321,8 @@ export class AuditFile implements ThreadOwner {
   close(): void {
     clearInterval(this.#pruning);
     try {
-      // The checkpoint comes first. After it, the write-ahead log is overwritten from its start, within its existing space, so that a full disk
-      // does not prevent the write.
+      // The checkpoint is done first. The write-ahead log is then overwritten from its start, within its existing space, so that a full disk does not
+      // prevent the write.
       if (this.#directory !== undefined && isOpenIn(this.#db)) this.#db.exec("PRAGMA wal_checkpoint; UPDATE life SET is_open = 0");
     } catch {
       // The disk has failed, and SQLite keeps the write-ahead log.
@@ -332,14 +332,14 @@ export class AuditFile implements ThreadOwner {
     void this.#stream?.close();
   }
 
-  /** Skips the numbers of lost records: the one after the head, and those up to `lostThrough`. */
+  /** Skips the numbers of lost records: the number after the head, and all numbers up to `lostThrough`. */
   #passOver(lostThrough: number): void {
     const head: ChainPoint = { number: Math.max(this.#head.number + 1, lostThrough), hash: NO_HASH };
     this.#markOpen(() => this.#sql.moveHead.run(head.number, head.hash));
     this.#head = head;
   }
 
-  /** Called before the first record. First writes something into the write-ahead log, and then marks the file as open. */
+  /** Called before the first record. First writes to the write-ahead log, and then marks the file as open. */
   #markOpen(first: () => void = () => {}): void {
     if (this.#isMarkedOpen || this.#directory === undefined) return;
     this.#sql.transaction(() => {
@@ -353,7 +353,7 @@ export class AuditFile implements ThreadOwner {
   }
 }
 
-/** Counts the rows of a slice. They are read one at a time, so that a slice of large records is never in memory as a whole. */
+/** Counts the rows of a slice. The rows are read one at a time, so that a slice of large records is never completely in memory. */
 class SliceCounter {
   #rows = 0;
   #bytes = 0;
@@ -379,7 +379,7 @@ function openOnDisk(directory: string) {
   const check = (db: DatabaseSync, path: string): number | undefined => {
     pointsOf(prepareAll(db).meta.get(), path);
     const { last, watermark } = lastCommits(path, AUDIT, db);
-    // An empty write-ahead log has no data, because SQLite creates one when it opens the file.
+    // An empty write-ahead log is not a sign of lost data, because SQLite creates one when it opens the file.
     return watermark > last || (fileBytes(`${path}-wal`) === 0 && isOpenIn(db)) ? watermark : undefined;
   };
   const { found, path, db, unlock } = openDatabase(AUDIT, {
@@ -417,7 +417,7 @@ function pointsOf(meta: SqlRow | undefined, path: string): { readonly head: Chai
 
 function isOlder(row: SqlRow, oldestWallMs: number): boolean {
   const event = parseCanonical(bytesOf(row["canonical"]))?.event;
-  // A record that cannot be read is evidence, so it is pruned only by size.
+  // A record that cannot be read is evidence, so it is pruned only because of the size limit.
   return event !== undefined && event.atWallMs < oldestWallMs;
 }
 

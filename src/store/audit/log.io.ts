@@ -1,4 +1,4 @@
-/** The audit log as the rest of the node uses it: it accepts events without blocking, and reports when they are on disk. */
+/** The interface of the audit log for the rest of the node. It accepts events without blocking, and reports when they are on disk. */
 import { equalBytes } from "../../lib/crypto.ts";
 import { rethrowInvariant, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
@@ -11,36 +11,36 @@ import { messageOf } from "../database-file.io.ts";
 import { ThreadCalls } from "../thread.io.ts";
 import type { AuditFile, AuditFileOptions, AuditState } from "./file.io.ts";
 
-/** Maximum number of events queued for the disk. Further events are lost and counted, and the loss is recorded in the log. */
+/** Maximum number of events that wait for the disk. Further events are lost and counted, and the loss is recorded in the log. */
 const MAX_PENDING = 10_000;
 /** Maximum number of events in one transaction. When this many events are queued, a transaction starts immediately. */
 const MAX_BATCH = 1000;
-/** Time for which an event waits for others that can share its fsync, unless a caller waits for the event. */
+/** Time for which an event waits for other events that can share its fsync, unless a caller is waiting for the event. */
 const GATHER_MS = 50;
-/** Wait after a failed write. */
+/** Time to wait after a failed write. */
 const RETRY_MS = 1000;
 const MAX_PAGE_RECORDS = 1000;
 /**
  * A page ends with the record that reaches this size. Even with the largest record, a page is well below the default limit of clients (4 MiB).
  */
 const MAX_PAGE_BYTES = 1024 * 1024;
-/** Time after a batch at which the state of its lines is checked. */
+/** Time after a batch at which the log checks whether its lines were written. */
 const LOOK_MS = 500;
-/** Interval at which the node logs that the file cannot be written. */
+/** Interval at which the node logs that the file cannot be written to. */
 const LOG_EVERY_MS = 60_000;
 
-/** Without a directory, the thread of the log starts with the first event. */
+/** If there is no directory, the log's thread starts with the first event. */
 export interface AuditLogOptions extends AuditFileOptions {
   readonly metrics: Metrics;
   readonly log: Pick<Log, "info" | "error">;
 }
 
 export interface AuditRead {
-  /** Only records with lower numbers, to read the page after another page. */
+  /** Only records with lower numbers. Used to read the next page. */
   readonly before?: number | undefined;
-  /** Only records with higher numbers, for following the log. */
+  /** Only records with higher numbers. Used to follow the log. */
   readonly above?: number | undefined;
-  /** Maximum number of records, from 1 to 1000. A page of large records has fewer, because it ends at 1 MiB. */
+  /** Maximum number of records on the page, from 1 to 1000. A page with large records contains fewer, because it ends at 1 MiB. */
   readonly limit: number;
   readonly filter: AuditFilter;
 }
@@ -48,24 +48,24 @@ export interface AuditRead {
 export interface AuditPage {
   /** Newest first. */
   readonly records: readonly AuditRecord[];
-  /** The next page has the records before this number. Undefined on the last page. */
+  /** The next page contains the records before this number. Undefined on the last page. */
   readonly nextBefore: number | undefined;
 }
 
 export interface AuditCheck {
-  /** The first fault. Undefined when every record is as it was written. */
+  /** The first fault. Undefined if every record is as it was written. */
   readonly problem: ChainProblem | undefined;
   readonly checkedCount: number;
   /** The point after which the chain was checked. */
   readonly anchor: ChainPoint;
-  /** The point up to which the chain was checked. Store it elsewhere, and pass it to a later check. */
+  /** The point up to which the chain was checked. Store this point elsewhere, and pass it to a later check. */
   readonly head: ChainPoint;
 }
 
 /**
- * Opens `audit.db` in a directory, creates missing files, and locks it against other processes until it is closed. The chain continues where it
- * ended. Rejects with `store_unavailable`, without changes on disk, when the file is in use, was written by a newer program, or is damaged as a
- * file; `metadata.problem` has the reason. A log whose chain was tampered with is opened, and `verify` reports the position.
+ * Opens `audit.db` in a directory, creating missing files, and locks it against other processes until it is closed. The existing chain is continued.
+ * Rejects with `store_unavailable`, without changes on disk, if the file is in use, was written by a newer program, or is damaged; `metadata.problem`
+ * contains the reason. If the chain was tampered with, the log is still opened, and `verify` reports the position.
  */
 export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> {
   const log = new AuditLog(options);
@@ -76,7 +76,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
 type AuditCalls = ThreadCalls<AuditFile, AuditFileOptions>;
 
 interface FlushWaiter {
-  /** The caller that waits is answered when this many events have been written. */
+  /** The waiting caller is answered when this many events have been written. */
   readonly takenCount: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
@@ -91,11 +91,11 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   #calls: Promise<AuditCalls> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isWriting = false;
-  /** The reason why the last batch could not be written. Undefined when it was written. */
+  /** The reason why the last batch could not be written. Undefined if the batch was written. */
   #refusal: string | undefined;
   #looking: NodeJS.Timeout | undefined;
   #fileFault = "";
-  /** Time at which the node last logged that the file cannot be written. Undefined while the file can be written. */
+  /** Time at which the node last logged that the file cannot be written to. Undefined while the file can be written to. */
   #fileLoggedMs: number | undefined;
   #closed: Promise<void> | undefined;
 
@@ -105,13 +105,13 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     options.metrics.onCollect(() => options.metrics.set("waymark_audit_pending_records", {}, this.#queue.pendingCount));
   }
 
-  /** Starts the thread and opens the file, once. */
+  /** Starts the thread and opens the file, unless this has already been done. */
   open(): Promise<AuditCalls> {
     this.#calls ??= this.#open();
     return this.#calls;
   }
 
-  /** The reason why records are queued or lines are lost, as text for operators. Empty without a fault. */
+  /** Describes, for operators, why records are queued or lines are lost. Empty without a fault. */
   get fault(): string {
     if (this.#refusal !== undefined) return `records cannot be written and are queued: ${this.#refusal}`;
     return this.#fileFault === "" ? "" : `audit.file cannot be written, lines are lost: ${this.#fileFault}`;
@@ -136,7 +136,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   }
 
   /**
-   * Reads a page of records, including records added just before the call. Rejects with `store_unavailable` when the log cannot be read.
+   * Reads a page of records, including records that were added just before the call. Rejects with `store_unavailable` if the log cannot be read.
    */
   async read({ before, above = 0, limit, filter }: AuditRead): Promise<AuditPage> {
     await this.#written();
@@ -155,8 +155,9 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   }
 
   /**
-   * Checks the whole chain in slices, while records are still accepted. `known` has the heads of earlier checks, or the numbers and hashes of
-   * lines that left the node. The log must still have these records or have pruned them. Costs 8 µs per record, on the log's own thread.
+   * Checks the whole chain in slices, while further records are accepted. `known` contains the heads that earlier checks returned, or the numbers and
+   * hashes of lines that left the node. Each of these records must still be in the log or have been pruned. Cost: 8 µs per record, on the log's own
+   * thread.
    */
   async verify(known: readonly ChainPoint[] = []): Promise<AuditCheck> {
     await this.#written();
@@ -174,14 +175,14 @@ export class AuditLog implements AuditSink, AsyncDisposable {
 
   /** Opens the JSON-lines file again (SIGHUP). */
   reopenFile(): void {
-    // Without a thread, there is no file. A thread that has ended has already been reported.
+    // If there is no thread, there is no file. If the thread has ended, this has already been reported.
     this.#calls
       ?.then((calls) => calls.call("reopen"))
       .then(() => this.#lookSoon())
       .catch(() => {});
   }
 
-  /** Writes the queued records if possible, then closes. Idempotent. */
+  /** Writes the queued records if possible, and then closes the log. Idempotent. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -205,7 +206,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   }
 
   /**
-   * Logs the loss, and records it in the audit log after the gap in the chain. `newest` is the number of the last record before the gap.
+   * Logs the loss of records, and adds an audit record about it after the gap in the chain. `newest` is the number of the last record before the gap.
    */
   #reportLostLog(newest: number): void {
     const { directory, log } = this.#options;
@@ -214,7 +215,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     this.record({ ...LOSS, atWallMs: Date.now(), reason: "audit_log_lost", detail });
   }
 
-  /** Waits until the records are on disk. Records that could not be written cannot be read yet. */
+  /** Waits until the records are on disk. Records that are not written yet cannot be read. */
   #written(): Promise<void> {
     return this.durable().catch(() => {});
   }
@@ -230,7 +231,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
         return { kind: "truncated_tail", number: head.number + 1, message };
       }
       const found = await calls.call("hashOf", number);
-      // A record that was pruned in the meantime cannot be compared.
+      // If a record was pruned in the meantime, it cannot be compared.
       if (found !== undefined && !equalBytes(found, hash))
         return { kind: "altered", number, message: `record ${number} does not have the known hash` };
     }
@@ -253,7 +254,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     });
   }
 
-  /** Writes batches while a caller waits or a batch is full. */
+  /** Writes batches as long as a caller is waiting or a batch is full. */
   async #writeBatches(): Promise<void> {
     do {
       const events = this.#queue.takeBatch(MAX_BATCH);
@@ -282,7 +283,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
 
   #refused(error: unknown): void {
     this.#metrics.inc("waymark_audit_failures_total", {});
-    // The failure is logged once and not for each batch. A metric counts the batches.
+    // The failure is logged only once, and not for each batch. A metric counts the failed batches.
     if (this.#refusal === undefined) this.#options.log.error({ error: messageOf(error) }, "audit log write failed, records are queued");
     this.#refusal = messageOf(error);
     const refusal = new WaymarkError("store_unavailable", "the audit log could not be written", { retryMs: RETRY_MS, cause: error });
@@ -304,12 +305,12 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     }
   }
 
-  /** Checks the state of the lines soon, and again while some lines are being written, because no caller waits for them. */
+  /** Checks soon, and again while lines are being written, whether the lines were written, because no caller waits for them. */
   #lookSoon(): void {
     if (this.#options.file === undefined || this.#closed !== undefined || this.#looking !== undefined) return;
     this.#looking = setTimeout(() => {
       this.#looking = undefined;
-      // The next write reports a thread that has ended.
+      // If the thread has ended, the next write reports this.
       this.#look().catch(rethrowInvariant);
     }, LOOK_MS).unref();
   }

@@ -1,20 +1,23 @@
-/** The JSON-lines file of the audit log. Callers do not wait for its lines. Lines that cannot be written are counted. */
+/** The JSON-lines file of the audit log. Callers do not wait until its lines are written. Lines that cannot be written are counted. */
 import { constants, type FileHandle, open } from "node:fs/promises";
 import { messageOf } from "../database-file.io.ts";
 
-/** Maximum length of the text queued for a slow file, in UTF-16 units. Further lines are lost. */
+/** Maximum length of the text that is queued if the file is slow, in UTF-16 units. Further lines are lost. */
 const MAX_WAITING_LENGTH = 16 << 20;
-/** Flags to open an existing file. With them, opening never waits for a reader: a named pipe without a reader is an ordinary failure. */
+/**
+ * Flags with which an existing file is opened. With these flags, opening never waits for a reader: a named pipe without a reader causes an ordinary
+ * failure.
+ */
 export const APPENDING = constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK;
 
-/** One file, written in order. No method throws, and only `close` waits. */
+/** One file, to which lines are written in order. No method throws, and only `close` waits for the file. */
 export class AuditStream {
   readonly #path: string;
   #waiting: string[] = [];
   #waitingLength = 0;
   #handle: FileHandle | undefined;
   #mustReopen = false;
-  /** Whether a failed write may have left part of a line. The next line then starts with a newline. */
+  /** Whether a failed write may have left part of a line. If so, the next line starts with a newline. */
   #isLineOpen = false;
   #writing: Promise<void> | undefined;
   #lostCount = 0;
@@ -24,7 +27,7 @@ export class AuditStream {
     this.#path = path;
   }
 
-  /** The system's error for the last lines that could not be written. Empty if the last lines were written. */
+  /** The operating system's error for the last lines that could not be written. Empty if the most recent lines were written. */
   get fault(): string {
     return this.#fault;
   }
@@ -34,12 +37,12 @@ export class AuditStream {
     return this.#writing !== undefined;
   }
 
-  /** Lines that could not be written so far. */
+  /** Number of lines that could not be written so far. */
   get lostCount(): number {
     return this.#lostCount;
   }
 
-  /** Appends lines, each with its newline, in the background. */
+  /** Appends lines, each of which ends with a newline, in the background. */
   write(lines: readonly string[]): void {
     const text = lines.join("");
     if (this.#waitingLength + text.length > MAX_WAITING_LENGTH) {
@@ -51,13 +54,13 @@ export class AuditStream {
     this.#start();
   }
 
-  /** Opens the path again, for a file that was moved away. The result is known a short time later. */
+  /** Opens the path again, after the previous file was moved away. The result is known only a short time later. */
   reopen(): void {
     this.#mustReopen = true;
     this.#start();
   }
 
-  /** Resolves when all lines so far have been written or lost, and the file is closed. */
+  /** Resolves when all lines so far have been written or lost and the file is closed. */
   async close(): Promise<void> {
     await this.#writing;
     await this.#closeHandle();
@@ -95,7 +98,7 @@ export class AuditStream {
       this.#fault = "";
       return true;
     } catch (error) {
-      // The disk is full, or the file is missing or inaccessible. The caller counts the lines, and the next lines try the path again.
+      // The disk is full, or the file is missing or inaccessible. The caller counts the lost lines, and the next lines try the path again.
       this.#fault = messageOf(error);
       await this.#closeHandle();
       return false;
@@ -108,7 +111,7 @@ export class AuditStream {
     try {
       await handle?.close();
     } catch {
-      // A disk may report a failed write only now, and does not report which lines failed, so one line is counted.
+      // A failed write may be reported only at this point, without an indication of which lines failed, so one line is counted.
       this.#lostCount++;
     }
   }

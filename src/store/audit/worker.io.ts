@@ -1,4 +1,4 @@
-/** The owner of the audit log's file, for its thread: it writes, prunes, reads and checks, one slice at a time. */
+/** Runs in the audit log's thread and owns its file: writes, prunes, reads and checks it, one slice at a time. */
 import { serving } from "../thread.io.ts";
 import { AuditFile, type AuditFileOptions } from "./file.io.ts";
 

@@ -1,4 +1,4 @@
-/** The control store's SQLite file or in-memory database: one row per key, whose rowid is the version, with a checksum in every row. */
+/** The control store's database, in an SQLite file or in memory: one row per key, whose rowid is the version, with a checksum in every row. */
 import { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { closeSealed, unsealCleanStop } from "../clean-stop.io.ts";
@@ -37,11 +37,11 @@ export interface SwapRequest {
   readonly value: Uint8Array<ArrayBuffer> | undefined;
 }
 
-/** The first character after all characters that are allowed in a key. */
+/** The first character that sorts after all characters allowed in a key. */
 const ABOVE_KEYS = "\u007f";
 
 export interface ControlFileOptions extends InspectOptions {
-  /** Directory of the file. Undefined for an in-memory database, which ends with the process. */
+  /** The directory of the file. If undefined, the database is in memory and ends with the process. */
   readonly directory: string | undefined;
   readonly bounds: StoreBounds;
 }
@@ -69,7 +69,7 @@ function prepareAll(db: DatabaseSync) {
   };
 }
 
-/** The open file. Methods throw SQLite's errors unchanged. A failed change appears in no answer. */
+/** The open file. Methods throw SQLite's errors unchanged. A change that failed is never visible in a later answer. */
 export class ControlFile implements ThreadOwner {
   readonly opened: undefined;
   readonly #bounds: StoreBounds;
@@ -84,14 +84,14 @@ export class ControlFile implements ThreadOwner {
   #isSealed = true;
 
   /**
-   * Creates missing files. Throws `FileRefusedError`, without changes, when the file is in use, is damaged, or was written by a newer program.
+   * Creates missing files. Throws `FileRefusedError`, without changes, if the file is in use, is damaged, or was written by a newer program.
    */
   constructor({ directory, bounds, takesAsItIs }: ControlFileOptions) {
     this.#bounds = bounds;
     this.#opened = directory === undefined ? openInMemory() : openOnDisk(directory, { takesAsItIs });
     this.#sql = prepareAll(this.#opened.db);
     const [position, usage] = [this.#sql.position.get(), this.#sql.usage.get()];
-    // If a file that has lost its last revisions is accepted, their numbers are not reused.
+    // If a file is accepted although it has lost its last revisions, their numbers are not reused.
     this.#revision = Math.max(Number(position?.["revision"]), this.#opened.watermark);
     this.#floor = Number(position?.["floor"]);
     this.#items = Number(usage?.["items"]);
@@ -127,7 +127,7 @@ export class ControlFile implements ThreadOwner {
     return { isReset, changes, revision: isAll ? storeRevision : (rows.at(-1)?.version ?? from), isCurrent: isAll, storeRevision };
   }
 
-  /** Works like `ControlStore.compareAndSwap`. The swap is on disk when this returns. */
+  /** Works like `ControlStore.compareAndSwap`. The swap is on disk when this method returns. */
   compareAndSwap({ key, expectedVersion, value }: SwapRequest): SwapResult {
     const row = this.#sql.byKey.get(key);
     const held = row === undefined ? undefined : readRow(row, this.#opened.path).item;
@@ -164,7 +164,7 @@ export class ControlFile implements ThreadOwner {
     this.#opened.close();
   }
 
-  /** Called before the first change. Writes something to the log, syncs it, and then moves the seal of the last stop away. */
+  /** Called before the first change. Writes to the write-ahead log, syncs it, and then moves the seal of the last stop away. */
   #unseal(): void {
     if (!this.#isSealed) return;
     this.#sql.transaction(() => this.#sql.meta.run(this.#revision, this.#floor));
@@ -175,12 +175,12 @@ export class ControlFile implements ThreadOwner {
 
 /** A database that is ready for statements. */
 interface OpenDatabase {
-  /** Name of the database in messages. */
+  /** The name of the database in messages. */
   readonly path: string;
   readonly db: DatabaseSync;
   /** Moves the seal of the last stop away. */
   unseal(): void;
-  /** The revision in the watermark. 0 without a watermark. */
+  /** The revision in the watermark, or 0 if there is no watermark. */
   readonly watermark: number;
   /** Writes a revision that is on disk to the watermark. */
   noteRevision(revision: number): void;
@@ -214,7 +214,7 @@ function openOnDisk(directory: string, options: InspectOptions): OpenDatabase {
 /** Used by callers in the same thread. SQLite returns a separate buffer for each value, so other callers can move values to another thread. */
 const keep: TransferBuffer = () => {};
 
-/** Throws `FileRefusedError` when a row is damaged, or is newer than the revision of the store. */
+/** Throws `FileRefusedError` if a row is damaged, or is newer than the revision of the store. */
 function checkRows(db: DatabaseSync, path: string): void {
   const revision = db.prepare("SELECT revision FROM meta WHERE one = 1").get()?.["revision"];
   if (typeof revision !== "number") throw damaged(path, "its table meta has no revision");
@@ -227,7 +227,7 @@ function rowSum(version: number, key: string, value: Uint8Array | undefined): nu
   return crc32(value ?? "removed", crc32(`${version} ${key} `));
 }
 
-/** Throws `FileRefusedError` when the row is damaged. */
+/** Throws `FileRefusedError` if the row is damaged. */
 function readRow(row: SqlRow, path: string): StoreChange {
   const { version, key, value, sum } = row;
   const bytes = value instanceof Uint8Array ? value : undefined;
@@ -236,7 +236,7 @@ function readRow(row: SqlRow, path: string): StoreChange {
   return { key, version, item: bytes === undefined ? undefined : { key, value: bytes, version } };
 }
 
-/** Reads rows until a page is full. `isAll` is true when there were no more rows. */
+/** Reads rows until a page is full. `isAll` is true if there were no more rows. */
 function readPage(
   found: Iterable<SqlRow>,
   { limit, path }: { readonly limit: number; readonly path: string },

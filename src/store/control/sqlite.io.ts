@@ -22,20 +22,20 @@ import {
 } from "./store.ts";
 import { type FoundChanges, StoreWatches, type WatchPosition } from "./store-watches.ts";
 
-/** The calls to the database. */
+/** The calls that the store makes to its database. */
 interface StoreQueries {
   get(key: string): Promise<StoreItem | undefined>;
   list(request: Required<StorePageRequest> & { readonly prefix: string }): Promise<StorePage>;
   changesSince(request: { readonly prefix: string; readonly position: WatchPosition }): Promise<FoundChanges>;
-  /** The caller must not use the bytes of the value afterwards. */
+  /** The caller must not use the value's bytes after this call. */
   compareAndSwap(request: SwapRequest): Promise<SwapResult>;
   close(): Promise<void>;
 }
 
 /**
- * Opens `control.db` in a directory, creates missing files, and locks it against other processes until it is closed. Rejects with
- * `store_unavailable`, without changes on disk, when the file is in use, damaged, or was written by a newer program; `metadata.problem` has
- * the reason.
+ * Opens `control.db` in a directory, creating missing files, and locks it against other processes until it is closed. Rejects with
+ * `store_unavailable`, without changes on disk, if the file is in use, is damaged, or was written by a newer program; `metadata.problem` contains the
+ * reason.
  */
 export async function openSqliteStore(directory: string, options: Partial<ControlFileOptions> = {}): Promise<ControlStore> {
   const { bounds = STORE_BOUNDS, takesAsItIs = false } = options;
@@ -50,7 +50,7 @@ export async function openSqliteStore(directory: string, options: Partial<Contro
   });
 }
 
-/** Opens a store that ends with the process. It never waits for a disk, so it needs no thread. */
+/** Opens a store that exists only until the process ends. Such a store never waits for a disk, so it needs no thread. */
 export function openMemoryStore(bounds: StoreBounds = STORE_BOUNDS): ControlStore {
   const database = new ControlFile({ directory: undefined, bounds, takesAsItIs: false });
   return new SqliteStore({
@@ -94,7 +94,7 @@ class SqliteStore implements ControlStore {
     checkKey(key);
     this.#checkOpen();
     checkValue(key, value);
-    // The value is copied, because the caller may change its own bytes.
+    // The value is copied, because the caller may change the bytes that it passed.
     const copy = value === undefined ? undefined : Uint8Array.from(value);
     const swap = await this.#asked.compareAndSwap({ key, expectedVersion, value: copy });
     if (swap.isSwapped) this.#watches.changed();

@@ -1,25 +1,25 @@
-/** Watches of a store. Each watch has a revision, and reads the changes after it when its reader requests them. */
+/** Watches of a store. Each watch has a revision, and reads later changes when its reader requests them. */
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { StoreChanges, StoreWatch } from "./store.ts";
 
 /** The position up to which a watch has read. */
 export interface WatchPosition {
-  /** Changes up to this revision were returned. */
+  /** All changes up to this revision have been returned. */
   readonly afterRevision: number;
   /**
-   * The reader needs no removals up to this revision. If the store has forgotten later removals, the watch must start over. Undefined before the
-   * first changes. In the pages after a reset, it is ahead of `afterRevision`.
+   * The reader does not need removals up to this revision. If the store has forgotten any later removal, the watch must start over. Undefined before
+   * the first changes are returned. While pages are read after a reset, this revision is higher than `afterRevision`.
    */
   readonly completeTo: number | undefined;
 }
 
 /** The changes that a store finds for a watch, at most one page. */
 export interface FoundChanges extends StoreChanges {
-  /** Revision at the time of the read. */
+  /** The store's revision at the time of the read. */
   readonly storeRevision: number;
 }
 
-/** Whether a watch at `position` must start over, in a store that has forgotten the removals up to `floor`. */
+/** Whether a watch at `position` must start over in a store that has forgotten the removals up to `floor`. */
 export function mustReset(
   { afterRevision, completeTo }: WatchPosition,
   { revision, floor }: { readonly revision: number; readonly floor: number },
@@ -61,7 +61,7 @@ class OpenStoreWatch implements StoreWatch {
   #position: WatchPosition;
   #isBusy = false;
   #isClosed = false;
-  /** Counts wake-ups, so that a wake-up during a read is not lost. */
+  /** The number of wake-ups, so that a wake-up during a read is not lost. */
   #wakes = 0;
   #sleeper: (() => void) | undefined;
 
@@ -103,7 +103,7 @@ class OpenStoreWatch implements StoreWatch {
     return this.#read(this.#prefix, this.#position).then(
       (found) => this.#take(found, wakesBefore),
       (error: unknown) => {
-        // The store was closed, and the watch was closed with it. The reader gets all other errors.
+        // The store was closed, and the watch was closed with it. All other errors are passed to the reader.
         if (this.#isClosed && error instanceof WaymarkError) return undefined;
         throw error;
       },
@@ -113,7 +113,7 @@ class OpenStoreWatch implements StoreWatch {
   #take(found: FoundChanges, wakesBefore: number): StoreChanges | Promise<StoreChanges | undefined> | undefined {
     if (this.#isClosed) return undefined;
     const { isReset, changes, revision, isCurrent, storeRevision } = found;
-    // The position advances even if nothing was found, so that the changes of other prefixes are not read again.
+    // The position advances even if nothing was found, so that changes under other prefixes are not read again.
     const completeTo = isReset ? storeRevision : Math.max(this.#position.completeTo ?? 0, revision);
     this.#position = { afterRevision: revision, completeTo };
     if (isReset || changes.length > 0) return { isReset, changes, revision, isCurrent };

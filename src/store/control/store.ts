@@ -1,13 +1,13 @@
 /**
- * The interface of a `ControlStore`, which stores by key the values that must be the same for all readers (policies, leases, flags).
+ * The interface of a `ControlStore`, a key-value store for values that must be the same for all readers (policies, leases, flags).
  *
- * - Order: every change has a revision: 1, 2, 3, …, one sequence for the whole store. It never decreases, and no number is used twice. An
- *   item's version is the revision of its last change, so one version always has the same content.
- * - Atomicity: a swap happens completely or not at all, and only if the item was not changed since `expectedVersion`. Each page of a list shows
- *   one point in time; different pages can show different points in time. There are no transactions over several keys.
- * - Durability: an acknowledged swap is on disk. After `store_unavailable` it may or may not have happened, so read first.
- * - A watch reports the newest change of each key, ordered by revision, and no change before it is durable. It may omit earlier changes of the
- *   same key.
+ * - Order: every change has a revision: 1, 2, 3, …, one sequence for the whole store. Revisions never decrease, and no number is used twice.
+ *   An item's version is the revision of its last change, so one version always has the same content.
+ * - Atomicity: a swap happens completely or not at all, and only if the item was not changed since `expectedVersion`. Each page of a list
+ *   shows one point in time, but different pages may show different points in time. No transaction includes several keys.
+ * - Durability: an acknowledged swap is on disk. If a swap fails with `store_unavailable`, it has possibly happened nevertheless, so read first.
+ * - A watch reports the newest change of each key, ordered by revision, and reports a change only when it is durable. It may omit earlier
+ *   changes of the same key.
  */
 
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
@@ -15,18 +15,18 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 
 /** Keys are printable ASCII, so that every store orders them the same way, by their bytes. */
 export const MAX_KEY_LENGTH = 512;
-/** Maximum size of a value, in which one version of a policy fits. */
+/** Maximum size of a value, which is large enough for one version of a policy. */
 export const MAX_VALUE_BYTES = POLICY_BOUNDS.maxVersionBytes;
-/** Maximum number of items in a page of a list, and of changes in one step of a watch. */
+/** Maximum number of items on a page of a list, and of changes in one step of a watch. */
 export const MAX_PAGE_ITEMS = 1000;
-/** Size of values at which a page ends early. A page has at least one item. */
+/** A page ends early when the size of its values reaches this limit. A page contains at least one item. */
 export const MAX_PAGE_BYTES = 16 * 1024 * 1024;
 
 export interface StoreBounds {
   readonly maxItems: number;
   /** Maximum size of all keys and values together. */
   readonly maxTotalBytes: number;
-  /** Maximum number of removals that are remembered for watches that resume. A watch that is further behind starts over. */
+  /** Maximum number of removals that are remembered for watches that resume. A watch that is further behind must start over. */
   readonly maxRemovals: number;
 }
 
@@ -34,7 +34,7 @@ export const STORE_BOUNDS: StoreBounds = { maxItems: 100_000, maxTotalBytes: 102
 
 export interface StoreItem {
   readonly key: string;
-  /** Opaque bytes. Neither side changes them after they have been passed. */
+  /** Opaque bytes. Neither the store nor the caller changes them after they have been passed. */
   readonly value: Uint8Array;
   readonly version: number;
 }
@@ -43,19 +43,19 @@ export interface StoreItem {
 export type SwapResult =
   /** `version` is the item's new version, or the revision of its removal. */
   | { readonly isSwapped: true; readonly version: number }
-  /** Nothing has changed, because the item has this different version; 0 if it is absent. */
+  /** Nothing has changed, because the item has this version instead of the expected one; 0 if there is no item. */
   | { readonly isSwapped: false; readonly version: number };
 
 export interface StorePage {
   /** By key, ascending. */
   readonly items: readonly StoreItem[];
-  /** Revision of the point in time that the page shows. A watch from here misses no change. */
+  /** Revision of the point in time that the page shows. A watch from this revision misses no change. */
   readonly revision: number;
-  /** The key after which the next page starts. Undefined on the last page. */
+  /** The key after which the next page starts. Undefined if this is the last page. */
   readonly nextAfter: string | undefined;
 }
 
-/** The newest change of a key. `item` is undefined when the key was removed. */
+/** The newest change of a key. `item` is undefined if the key was removed. */
 export interface StoreChange {
   readonly key: string;
   readonly version: number;
@@ -72,55 +72,55 @@ export interface StorePageRequest {
 export interface StoreChanges {
   /** Whether the reader must discard its items. All items follow, in this step and the next steps. */
   readonly isReset: boolean;
-  /** Ordered by version. Empty only when `isReset` is true and there are no items. */
+  /** Ordered by version. Empty only if `isReset` is true and there are no items. */
   readonly changes: readonly StoreChange[];
-  /** The revision to resume from. */
+  /** The revision from which to resume. */
   readonly revision: number;
-  /** Whether these changes are all changes up to now. */
+  /** Whether these changes include everything up to now. */
   readonly isCurrent: boolean;
 }
 
 export interface StoreWatch extends Disposable {
   /**
-   * Returns the next changes, as soon as there are any. Undefined once the watch is closed. Only one call can be in progress. Rejects with
-   * `store_unavailable` as `get` does; the next call then continues from the same position.
+   * Returns the next changes as soon as there are any. Returns undefined when the watch is closed. Only one call can be in progress. Rejects with
+   * `store_unavailable` like `get`; the next call then continues from the same position.
    */
   next(): Promise<StoreChanges | undefined>;
   close(): void;
 }
 
 /**
- * Every method rejects with `store_unavailable` when the store is unavailable or closed, and with `invalid_argument` when a key or prefix is
- * not 1 to 512 (a prefix: 0 to 512) characters of printable ASCII without spaces.
+ * Every method rejects with `store_unavailable` if the store is unavailable or closed. It rejects with `invalid_argument` for an invalid key or
+ * prefix: keys have 1 to 512 characters of printable ASCII without spaces, and prefixes have 0 to 512.
  */
 export interface ControlStore extends AsyncDisposable {
   get(key: string): Promise<StoreItem | undefined>;
-  /** Returns items whose key starts with `prefix`. */
+  /** Returns the items whose key starts with `prefix`. */
   list(prefix: string, page?: StorePageRequest): Promise<StorePage>;
   /**
-   * Puts `value`, or removes the item when `value` is undefined, if the item's version is `expectedVersion` (0: if it is absent). Removing
-   * an absent item changes nothing and returns `isSwapped` with the version 0. Rejects with `quota_exceeded` above 16 MiB or when the store
-   * is full. The value is copied before this returns.
+   * Puts `value`, or removes the item if `value` is undefined, provided that the item's version is `expectedVersion` (0 means that there must be no
+   * item). Removing an absent item has no effect and returns `isSwapped` with the version 0. Rejects with `quota_exceeded` if the value is larger
+   * than 16 MiB or the store is full. The value is copied before this method returns.
    */
   compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<SwapResult>;
   /**
-   * Returns changes of items whose key starts with `prefix`, after `fromRevision`. The watch starts with `isReset` if `fromRevision` is 0, too
+   * Watches the changes, after `fromRevision`, of items whose key starts with `prefix`. The watch starts with `isReset` if `fromRevision` is 0, too
    * old, or above the revision of this store.
    */
   watch(prefix: string, fromRevision: number): StoreWatch;
-  /** Answers all earlier calls, and then closes. Idempotent. */
+  /** Answers all earlier calls, and then closes the store. Idempotent. */
   close(): Promise<void>;
 }
 
 const KEY = /^[\x21-\x7e]*$/;
 
-/** Throws `invalid_argument` for text that cannot be a key. */
+/** Throws `invalid_argument` for a string that cannot be a key. */
 export function checkKey(key: string): void {
   if (key === "") throw invalid("key", "must have 1 to 512 characters");
   checkPrefix(key, "key");
 }
 
-/** Throws `invalid_argument` for text that cannot be the start of a key. */
+/** Throws `invalid_argument` for a string that cannot be the start of a key. */
 export function checkPrefix(prefix: string, field = "prefix"): void {
   if (prefix.length > MAX_KEY_LENGTH) throw invalid(field, `must have at most ${MAX_KEY_LENGTH} characters, got ${prefix.length}`);
   if (!KEY.test(prefix))
@@ -133,21 +133,20 @@ export function checkLimit(limit: number): void {
     throw invalid("limit", `must be from 1 to ${MAX_PAGE_ITEMS}, got ${limit}`);
 }
 
-/** The size of a store before a swap. */
+/** The current size of a store, before a swap. */
 export interface StoreUse {
   readonly items: number;
   readonly totalBytes: number;
 }
 
-/** Throws `quota_exceeded` for a value that is too large. */
+/** Throws `quota_exceeded` if a value is too large. */
 export function checkValue(key: string, value: Uint8Array | undefined): void {
   if (value !== undefined && value.length > MAX_VALUE_BYTES)
     throw new WaymarkError("quota_exceeded", `the value of ${key} has ${value.length} bytes; at most ${MAX_VALUE_BYTES} are allowed`);
 }
 
 /**
- * Throws `quota_exceeded` when there is no room for a value. `freedBytes` is the size that the swap frees, or undefined when it adds an
- * item.
+ * Throws `quota_exceeded` if there is no room for a value. `freedBytes` is the size that the swap frees, or undefined if the swap adds an item.
  */
 export function checkRoom(
   item: { readonly key: string; readonly value: Uint8Array; readonly freedBytes: number | undefined },

@@ -1,4 +1,4 @@
-/** The owner of the control store's file, for its thread. A slow fsync blocks this thread, but no client stream. */
+/** Runs in the control store's thread and owns its file. A slow fsync blocks this thread, but does not block client streams. */
 import { serving } from "../thread.io.ts";
 import { ControlFile, type ControlFileOptions } from "./file.io.ts";
 

@@ -1,4 +1,4 @@
-/** Prepares the journal's SQLite file for the first write: creates it completely, or checks and reads it without changing it. */
+/** Prepares the journal's SQLite file for the first write: either creates it completely, or checks and reads it without changing it. */
 import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
@@ -8,14 +8,14 @@ import { createIfMissing, type DatabaseFormat, damaged, FileInspection, type Ins
 import { type JournalMeta, type JournalRow, MAX_LEASE, NO_LEASE, type NumberedLease, visitRows } from "./format.ts";
 
 const REPLAY_ROWS = 1000;
-/** Highest valid number in `meta`. It leaves room for more changes than a node ever makes. */
+/** The highest valid number in `meta`. This limit leaves room for more changes than a node ever makes. */
 const HIGHEST = MAX_SEQ - 2 ** 40;
 /** The longest TTL that the settings of any version allow. */
 const MAX_TTL_MS = 24 * 3_600_000;
 
 export const JOURNAL: DatabaseFormat = {
   name: "journal",
-  // "WayM", so that the database of another program is not opened as a journal.
+  // The characters "WayM", so that the database of another program is not opened as a journal.
   applicationId: 0x5761794d,
   isSealed: true,
   lastCommit: "SELECT commits AS number FROM meta WHERE one = 1",
@@ -33,7 +33,7 @@ export function journalPath(directory: string): string {
   return join(directory, DATA_FILES.journal);
 }
 
-/** Creates the file if it is missing. Throws `FileRefusedError` when a log exists without its file. */
+/** Creates the file if it is missing. Throws `FileRefusedError` if a write-ahead log exists without its file. */
 export function createJournalFile(directory: string, meta: JournalMeta): void {
   createIfMissing(journalPath(directory), JOURNAL, (db) => {
     const insert = db.prepare("INSERT INTO meta VALUES (1, ?, ?, ?, ?, ?, 0)");
@@ -50,7 +50,7 @@ export class JournalReader {
   #rows = 0;
   readonly meta: JournalMeta;
   readonly leases: readonly NumberedLease[];
-  /** Names of earlier process instances that other nodes may know, latest first. */
+  /** Names of earlier process instances that other nodes may know, newest first. */
   readonly earlierBoots: readonly string[];
 
   constructor(directory: string, options: InspectOptions) {
@@ -67,12 +67,12 @@ export class JournalReader {
   }
 
   /**
-   * Returns the next rows ordered by seq, in one new buffer. Undefined at the end. Also calls `onRow` for each row. Throws `FileRefusedError`
-   * when a row is damaged.
+   * Returns the next rows in order of seq, in one new buffer. Undefined if there are no more rows. It also calls `onRow` for each row. Throws
+   * `FileRefusedError` if a row is damaged.
    */
   next(onRow: (row: JournalRow) => void): Uint8Array<ArrayBuffer> | undefined {
     try {
-      // The query returns one value for many rows. A result row and a buffer for each row took four times as long.
+      // The query returns many rows in a single value. Reading one result row and one buffer per row took four times as long.
       const rows = this.#next.get(this.#afterSeq, REPLAY_ROWS)?.["rows"];
       if (!(rows instanceof Uint8Array)) return this.#end();
       const damage = visitRows(rows, { afterSeq: this.#afterSeq, crc32 }, (row) => {
@@ -119,7 +119,10 @@ function readMeta(db: DatabaseSync, path: string): JournalMeta {
   };
 }
 
-/** Reads and checks the names of process instances. They are sent to peers, which would reject every message of a node with an invalid name. */
+/**
+ * Reads and checks the names of process instances. These names are sent to peers, and a peer would reject every message of a node with an invalid
+ * name.
+ */
 function readStarts(db: DatabaseSync, path: string): readonly string[] {
   const boots = db
     .prepare("SELECT boot FROM starts ORDER BY number DESC")
@@ -130,7 +133,7 @@ function readStarts(db: DatabaseSync, path: string): readonly string[] {
   return boots;
 }
 
-/** Returns the fault of a lease that no version writes. Undefined when there is none. */
+/** Returns the fault of a lease that cannot have been written by any version. Undefined if the lease is valid. */
 function leaseFault({ lease, leaseId, ttlMs }: NumberedLease, ids: ReadonlySet<string>): string | undefined {
   if (lease <= NO_LEASE || lease > MAX_LEASE) return `a lease has the invalid number ${lease}`;
   if (leaseId === "" || ids.has(leaseId)) return leaseId === "" ? `lease ${lease} has no id` : `two leases have the id ${leaseId}`;

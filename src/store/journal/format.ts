@@ -1,29 +1,29 @@
 /**
- * The contents of the journal, and its flat binary format. A batch goes to the writer thread as one transferred buffer, and a row has the
- * same layout on disk, so neither thread creates an object per row.
+ * The contents of the journal, and its flat binary format. A batch is transferred to the writer thread as one buffer, and a row has the same layout
+ * on disk, so neither thread creates an object for each row.
  */
 import type { BatchLease, BatchPut, RestoredPut, SeqNumbers, WriteBatch } from "../../catalog/batch.ts";
 import { assert } from "../../lib/errors.ts";
 
-/** A lease with the number that identifies it in rows. */
+/** A lease, and the number that identifies it in rows. */
 export interface NumberedLease extends BatchLease {
   readonly lease: number;
 }
 
-/** The stored data about the node of a directory. */
+/** The data that a directory stores about its node. */
 export interface JournalMeta extends SeqNumbers {
   readonly nodeId: string;
   readonly generation: number;
-  /** How many times the directory was opened, including this time. */
+  /** Number of times that the directory was opened, including this time. */
   readonly boots: number;
 }
 
 /** The layout of a row: crc32 of the rest, seq, lease number, key length, record length, key, record. Little endian. */
 const ROW = { CRC: 0, SEQ: 4, LEASE: 12, KEY_BYTES: 16, RECORD_BYTES: 20, KEY: 24 } as const;
 
-/** Lease number of a row without a lease. */
+/** The lease number in a row without a lease. */
 export const NO_LEASE = 0;
-/** The highest number that fits into a row. */
+/** The highest lease number that fits into a row. */
 export const MAX_LEASE = 2 ** 32 - 1;
 
 const BATCH_HEAD_BYTES = 32;
@@ -71,8 +71,8 @@ class RowWriter {
     this.#at = row + ROW.KEY + keyBytes + put.record.length;
   }
 
-  /** Writes a string. Returns its size in bytes. */
-  // HOT: runs twice per row. Keys and IDs are ASCII, and `encodeInto`, with the view that it needs, costs as much as the rest of a row
+  /** Writes a string. Returns the size of the string in bytes. */
+  // HOT: runs twice per row. Keys and IDs are ASCII. `encodeInto`, with the view that it needs, would cost as much as the rest of a row
   // (bench/register.ts).
   #utf8(value: string, at: number): number {
     const bytes = this.#bytes;
@@ -84,7 +84,7 @@ class RowWriter {
     return value.length;
   }
 
-  /** Returns the written bytes, because the capacity was only an upper bound. */
+  /** Returns only the written bytes, because the capacity was an upper bound. */
   finish(): ArrayBuffer {
     return this.#buffer.transfer(this.#at);
   }
@@ -94,7 +94,7 @@ function textCapacity(value: string): number {
   return 4 + value.length * 3;
 }
 
-/** Encodes a batch into one buffer that can be transferred. Costs one copy of each record. */
+/** Encodes a batch into one buffer, which can be transferred to another thread. Cost: one copy of each record. */
 export function encodeBatch(batch: WriteBatch): ArrayBuffer {
   let capacityBytes = BATCH_HEAD_BYTES;
   for (const lease of batch.leases)
@@ -126,21 +126,21 @@ export function encodeBatch(batch: WriteBatch): ArrayBuffer {
 export interface BatchVisitor {
   forget(keyBytes: Uint8Array): void;
   lease(lease: BatchLease): void;
-  /** `row` has the layout `ROW`, without its crc and lease number. It is a view into the batch and may be written to. */
+  /** `row` has the layout `ROW`, but its crc and lease number are not filled in. `row` is a view into the batch and may be written to. */
   put(row: JournalRow, leaseId: string): void;
   endLease(leaseId: string): void;
 }
 
-/** One row as a view of a larger buffer. */
+/** One row, as a view of a larger buffer. */
 export interface JournalRow {
   readonly seq: number;
   readonly bytes: Uint8Array;
 }
 
-/** Offset of the key in the bytes of a row. */
+/** Offset at which the key starts in the bytes of a row. */
 export const ROW_KEY = ROW.KEY;
 
-/** Offset of the end of the key in the bytes of a row. */
+/** Offset at which the key ends in the bytes of a row. */
 export function rowKeyEnd({ bytes }: JournalRow): number {
   return ROW.KEY + readU32(bytes, ROW.KEY_BYTES);
 }
@@ -204,7 +204,7 @@ export interface BatchMarks extends SeqNumbers {
   readonly putCount: number;
 }
 
-/** Returns the numbers of an encoded batch that its reader needs before the parts. */
+/** Returns the numbers of an encoded batch that are needed before its parts are read. */
 export function batchMarks(buffer: ArrayBuffer): BatchMarks {
   const reader = new RowReader(buffer, 0);
   const [lastSeq, floor] = [reader.f64(), reader.f64()];
@@ -212,7 +212,7 @@ export function batchMarks(buffer: ArrayBuffer): BatchMarks {
   return { lastSeq, floor, leaseCount: reader.u32(), putCount: reader.u32() };
 }
 
-/** Calls the visitor for each part of an encoded batch. */
+/** Calls the matching method of the visitor for each part of an encoded batch. */
 export function visitBatch(buffer: ArrayBuffer, visitor: BatchVisitor): void {
   const counts = new RowReader(buffer, 16);
   const [forgets, leases, puts, ended] = [counts.u32(), counts.u32(), counts.u32(), counts.u32()];
@@ -230,15 +230,15 @@ export function visitBatch(buffer: ArrayBuffer, visitor: BatchVisitor): void {
   for (let i = 0; i < ended; i++) visitor.endLease(reader.text());
 }
 
-/** Damage in a chunk of stored rows: the seq of the last valid row, and the fault of the next row. */
+/** Damage in a chunk of stored rows: the seq of the last valid row, and the fault in the next row. */
 export interface RowDamage {
   readonly seq: number;
   readonly problem: string;
 }
 
 /**
- * Calls `onRow` for each of the rows in `chunk`, in their on-disk layout, after checking that the row is complete, that seqs ascend from
- * `afterSeq`, and that the checksum is correct. Returns the first damage, after visiting the rows before it.
+ * Calls `onRow` for each row in `chunk`, in its on-disk layout, after checking that the row is complete, that seqs ascend from `afterSeq`, and that
+ * the checksum is correct. Returns the first damage that it finds, after it has visited the rows before it.
  */
 export function visitRows(
   chunk: Uint8Array,
@@ -263,7 +263,7 @@ export function visitRows(
   return undefined;
 }
 
-/** Lease number of a row. */
+/** Returns the lease number of a row. */
 export function rowLease(row: Uint8Array): number {
   return readU32(row, ROW.LEASE);
 }
@@ -274,10 +274,10 @@ export function sealRow(row: Uint8Array, lease: number, crc32: (bytes: Uint8Arra
   writeU32(row, ROW.CRC, crc32(row.subarray(ROW.SEQ)));
 }
 
-/** Decodes checked rows into puts. `leaseId` returns the ID for a lease number, or undefined when that lease has ended. */
+/** Decodes checked rows into puts. `leaseId` returns the ID for a lease number, or undefined if that lease has ended. */
 export function decodeRows(chunk: Uint8Array, leaseId: (lease: number) => string | undefined, onRow: (put: RestoredPut) => void): void {
   const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-  // HOT: runs for each row at a restart (bench/restart.ts). Creating the views of `visitRows` here would cost a quarter more.
+  // HOT: runs for each row when a journal is restored (bench/restart.ts). Creating the views that `visitRows` creates would cost a quarter more.
   for (let at = 0; at < chunk.length; ) {
     const keyEnd = at + ROW.KEY + view.getUint32(at + ROW.KEY_BYTES, true);
     const end = keyEnd + view.getUint32(at + ROW.RECORD_BYTES, true);

@@ -1,4 +1,4 @@
-/** The journal as the rest of the node uses it: it passes batches to the thread that owns the file, and never blocks. */
+/** The journal's interface to the rest of the node: it passes batches to the thread that owns the file, and never blocks. */
 import { randomBytes, randomInt } from "node:crypto";
 import type { BatchLease, RestoredPut, WriteBatch } from "../../catalog/batch.ts";
 import { assert, WaymarkError } from "../../lib/errors.ts";
@@ -9,18 +9,21 @@ import { decodeRows, encodeBatch, type NumberedLease } from "./format.ts";
 import type { Journal, JournalStats, RestoredJournal } from "./journal.ts";
 import type { CommitResult, FileState, JournalThread, OpenRequest } from "./worker.io.ts";
 
-/** Maximum number of bytes queued for the disk. Above it, the next batch is rejected. A single batch is never too large. */
+/**
+ * Maximum number of bytes that wait for the disk. If more are waiting, the next batch is rejected. A single batch is never rejected because of its
+ * size.
+ */
 const MAX_QUEUED_BYTES = 64 << 20;
-/** Suggested time before a rejected write is retried. */
+/** Suggested time to wait before retrying a rejected write. */
 const RETRY_MS = 1000;
-/** Number of commits in the latency statistics. */
+/** Number of commits that the latency statistics include. */
 const LATENCY_RING = 1024;
 /** Number of chunks requested in advance, so that the thread reads the next chunk while the current one is being decoded. */
 const REPLAY_AHEAD = 2;
 
 export interface JournalOptions {
   readonly directory: string;
-  /** The node ID from the settings. If undefined, the ID stored in the directory is used, or for a new directory the result of `newNodeId`. */
+  /** The node ID from the settings. If it is undefined, the ID stored in the directory is used. For a new directory, `newNodeId` returns the ID. */
   readonly nodeId: string | undefined;
   readonly newNodeId: () => string;
   /** Returns a positive integer that this node has never used before. */
@@ -30,9 +33,9 @@ export interface JournalOptions {
 }
 
 /**
- * Opens a data directory, creates it if it is missing, and locks it against other processes until the journal is closed. Rejects with
- * `store_unavailable`, without changes on disk, when the directory is in use, is damaged, belongs to another node, or was written by a newer
- * program; `metadata.problem` has the reason.
+ * Opens a data directory, creating it if it is missing, and locks it against other processes until the journal is closed. Rejects with
+ * `store_unavailable`, without changes on disk, if the directory is in use, is damaged, belongs to another node, or was written by a newer program;
+ * `metadata.problem` contains the reason.
  */
 export async function openJournal(options: JournalOptions): Promise<Journal> {
   const { directory, nodeId, forceNewGeneration, log } = options;
@@ -56,7 +59,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   return new DiskJournal({ calls, numbers, restored, leases }, options);
 }
 
-/** Returns an error message for callers, without the path of the data directory. The log has the path. */
+/** Returns an error message for callers, without the path of the data directory. The node's log contains the path. */
 function withoutPlace(fault: string, directory: string): string {
   return fault.replaceAll(directory, "persistence.data_dir");
 }
@@ -68,7 +71,7 @@ function newBoot(): string {
 
 type JournalCalls = ThreadCalls<JournalThread, OpenRequest>;
 
-/** Resources of a batch while it is queued for the disk. */
+/** The resources that a batch uses while it waits for the disk. */
 interface BatchSize {
   readonly rows: number;
   readonly bytes: number;
@@ -85,7 +88,7 @@ class DiskJournal implements Journal {
   readonly restored: RestoredJournal;
   readonly #calls: JournalCalls;
   readonly #options: JournalOptions;
-  /** IDs of leases by number, for the replay. */
+  /** The IDs of leases by number, for replaying rows. */
   readonly #leaseIds: Map<number, string>;
   readonly #numbers: JournalNumbers;
   #isReplayed = false;
@@ -118,7 +121,7 @@ class DiskJournal implements Journal {
 
   #next() {
     const chunk = this.#calls.call("next");
-    // The replay may end before it awaits this chunk.
+    // The replay may end before it has awaited this chunk.
     chunk.catch(() => {});
     return chunk;
   }
@@ -128,7 +131,7 @@ class DiskJournal implements Journal {
       decodeRows(rows, (lease) => this.#leaseIds.get(lease), onRow);
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
-      // The row has a valid checksum, but its content is not written by any version.
+      // The row has a valid checksum, but content that no version of Waymark writes.
       const message = damageText(`${this.#options.directory}/journal.db`, `a row cannot be read: ${error.message}`);
       throw new WaymarkError("store_unavailable", message, { cause: error, metadata: { problem: "corrupt" } });
     }
@@ -157,7 +160,7 @@ class DiskJournal implements Journal {
     throw new WaymarkError("store_unavailable", message, { retryMs: RETRY_MS });
   }
 
-  /** Waits for a change and counts it. Rejects with `store_unavailable` when the write has failed. */
+  /** Waits for a change to be written, and counts it. Rejects with `store_unavailable` if the write fails. */
   async #changed(change: Promise<CommitResult>, size: BatchSize = { rows: 0, bytes: 0 }): Promise<void> {
     const startMs = performance.now();
     this.#queuedBatches++;
@@ -171,7 +174,7 @@ class DiskJournal implements Journal {
         this.#numbers.written(size, { commitMs, batchMs: performance.now() - startMs });
         return;
       }
-      // The failure is logged once and not for each rejected batch. /metrics/persistence has their number.
+      // The failure is logged only once, and not for each rejected batch. /metrics/persistence has the number of rejected batches.
       if (!wasFailing) this.#options.log.error({ error: fault }, "journal is rejecting writes");
       const publicFault = withoutPlace(fault, this.#options.directory);
       this.#numbers.failed(publicFault);
@@ -200,7 +203,7 @@ function withoutNumber({ lease: _lease, ...lease }: NumberedLease): BatchLease {
   return lease;
 }
 
-/** The numbers for `/metrics/persistence`. */
+/** Returns the numbers for `/metrics/persistence`. */
 class JournalNumbers {
   readonly #commitMs = new Float64Array(LATENCY_RING);
   #batches = 0;
@@ -249,7 +252,7 @@ class JournalNumbers {
   }
 }
 
-/** Opens a journal without a disk (`--ephemeral`): every start is a new, empty generation. */
+/** Opens a journal without a disk (`--ephemeral`): each start begins a new, empty generation. */
 export function openEphemeralJournal(options: Pick<JournalOptions, "nodeId" | "newNodeId" | "newGeneration">): Journal {
   const numbers = new JournalNumbers();
   const restored: RestoredJournal = {

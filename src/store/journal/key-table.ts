@@ -1,18 +1,19 @@
 /**
- * Finds the number (a seq or a lease number) under which a name is stored, by a hash of the name. It uses 12 bytes per slot in typed arrays. It
- * is not an index on disk, because the random pages of an index would multiply the bytes written per batch. The hash only proposes candidates,
- * and the caller confirms one against the stored name, so a collision costs a lookup but never loses data.
+ * Finds the number (a seq or a lease number) that is stored for a name, by a hash of the name. The table uses 12 bytes per slot in typed arrays. The
+ * table is not an index on disk, because the random pages of an index would multiply the bytes written per batch. The hash only finds candidates, and
+ * the caller compares them with the stored name, so a collision costs a lookup but never loses data.
  */
 import { mix32 } from "../../lib/hash64.ts";
 
 const EMPTY = 0;
 const DELETED = -1;
 const MIN_SLOTS = 1024;
-/** Share of used slots above which the table grows. */
+/** If a larger share of the slots is used, the table grows. */
 const MAX_FILL_RATIO = 0.7;
 
 /**
- * Seeded FNV-1a hash with a final mix, over the bytes from `from` to `to`. The seed prevents clients from choosing names with colliding hashes.
+ * Returns a seeded FNV-1a hash with a final mix, over the bytes from `from` to `to`. The seed prevents clients from choosing names with colliding
+ * hashes.
  */
 export function hashBytes(bytes: Uint8Array, seed: number, from = 0, to = bytes.length): number {
   let hash = (seed ^ 0x811c9dc5) | 0;
@@ -27,11 +28,11 @@ interface SlotUndo {
   readonly value: number;
 }
 
-/** Open addressing with linear probing. Values are positive safe integers. Changes since `begin` can be rolled back. */
+/** A hash table with open addressing and linear probing. All values are positive safe integers. All changes since `begin` can be rolled back. */
 export class KeyTable {
   #hashes = new Uint32Array(MIN_SLOTS);
   #values = new Float64Array(MIN_SLOTS);
-  /** Slots that are not EMPTY. */
+  /** Number of slots that are not EMPTY. */
   #used = 0;
   #size = 0;
   #undo: SlotUndo[] = [];
@@ -41,19 +42,19 @@ export class KeyTable {
     return this.#size;
   }
 
-  /** Starts a unit of at most `additions` new names. Slots do not move until the next `begin`. */
+  /** Starts a group of changes with at most `additions` new names. Slots do not move until the next `begin`. */
   begin(additions: number): void {
     this.#undo = [];
     if (this.#used + additions > this.#values.length * MAX_FILL_RATIO) this.#grow(this.#size + additions);
   }
 
-  /** Reverts every change since `begin`. */
+  /** Reverts all changes since `begin`. */
   rollback(): void {
     for (const { slot, hash, value } of this.#undo.toReversed()) this.#write(slot, hash, value);
     this.#undo = [];
   }
 
-  /** Replaces the candidate that `isSame` confirms by `value`, or adds `value`. Returns whether a candidate was replaced. */
+  /** Replaces the candidate that `isSame` confirms with `value`, or adds `value` if there is none. Returns whether a candidate was replaced. */
   replace(hash: number, value: number, isSame: (candidate: number) => boolean): boolean {
     const slot = this.#find(hash, isSame);
     this.#record(slot);
@@ -62,7 +63,7 @@ export class KeyTable {
     return isReplaced;
   }
 
-  /** Removes the candidate that `isSame` confirms. Returns its value, or undefined when there is none. */
+  /** Removes the candidate that `isSame` confirms. Returns its value, or undefined if there is no such candidate. */
   remove(hash: number, isSame: (candidate: number) => boolean): number | undefined {
     const slot = this.#find(hash, isSame);
     const value = this.#values[slot] ?? EMPTY;
@@ -78,7 +79,7 @@ export class KeyTable {
     return value > 0 ? value : undefined;
   }
 
-  /** Adds a name that is known to be absent. It is used to fill the table, outside of any unit. */
+  /** Adds a name that is known to be absent, without the possibility of a rollback. Used to fill the table. */
   add(hash: number, value: number): void {
     if (this.#used + 1 > this.#values.length * MAX_FILL_RATIO) this.#grow(this.#size + 1);
     this.#write(

@@ -1,4 +1,4 @@
-/** The thread that owns the journal's file. A slow fsync blocks this thread, but no client stream. */
+/** Runs in the journal's thread and owns its file. A slow fsync blocks this thread, but does not block client streams. */
 import { WATERMARK_SYNC_MS } from "../commit-watermark.io.ts";
 import { FileRefusedError, lockDatabase, messageOf, refusedBy } from "../database-file.io.ts";
 import { type NotifyCaller, serving, type ThreadOwner, type TransferBuffer } from "../thread.io.ts";
@@ -6,29 +6,29 @@ import { createJournalFile, JOURNAL, JournalReader } from "./file.io.ts";
 import type { JournalMeta, NumberedLease } from "./format.ts";
 import { JournalIndex, JournalWriter } from "./writer.io.ts";
 
-/** Size of the log above which it is checkpointed in idle time. */
+/** If the write-ahead log is larger than this, it is checkpointed in idle time. */
 const IDLE_CHECKPOINT_BYTES = 1 << 20;
-/** Size of the log above which it is checkpointed immediately, so that its size is bounded. */
+/** If the write-ahead log is larger than this, it is checkpointed immediately, so that its size is bounded. */
 const FORCED_CHECKPOINT_BYTES = 16 << 20;
-/** Time without a batch after which the thread is idle. */
+/** The thread is idle if it has received no batch for this time. */
 const IDLE_MS = 100;
 
 export interface OpenRequest {
   readonly directory: string;
-  /** The node ID from the settings. Undefined keeps the ID that is stored in the directory. */
+  /** The node ID from the settings. If undefined, the ID that is stored in the directory is kept. */
   readonly nodeId: string | undefined;
-  /** Used when the directory is new and the settings have no ID. */
+  /** Used if the directory is new and the settings contain no ID. */
   readonly freshNodeId: string;
-  /** Used when the directory is new or a new generation is forced. */
+  /** Used if the directory is new or a new generation is forced. */
   readonly freshGeneration: number;
   readonly forceNewGeneration: boolean;
   /** The name of this process instance. */
   readonly boot: string;
-  /** Seed that prevents clients from choosing names with colliding hashes. */
+  /** This seed prevents clients from choosing names with colliding hashes. */
   readonly hashSeed: number;
 }
 
-/** Sizes that only this thread knows. They are sent with each answer. */
+/** Sizes that are known only in this thread. The sizes are sent with each answer. */
 export interface FileState {
   readonly rows: number;
   readonly fileBytes: number;
@@ -37,13 +37,13 @@ export interface FileState {
 
 /** The result of a change. */
 export interface CommitResult {
-  /** The reason why the write failed. Undefined if it is on disk. */
+  /** The reason why the write failed. Undefined if the change is on disk. */
   readonly fault: string | undefined;
   readonly commitMs: number;
   readonly state: FileState;
 }
 
-/** The open directory, which is first read and then written to. */
+/** The open directory. It is first read and then written to. */
 export class JournalThread implements ThreadOwner {
   readonly opened: { readonly meta: JournalMeta; readonly leases: readonly NumberedLease[]; readonly earlierBoots: readonly string[] };
   readonly #request: OpenRequest;
@@ -54,10 +54,10 @@ export class JournalThread implements ThreadOwner {
   readonly #reader: JournalReader;
   #writer: JournalWriter | undefined;
   #meta: JournalMeta;
-  /** Size of the log in the last answer. */
+  /** Size of the write-ahead log in the last answer. */
   #answeredWalBytes = 0;
 
-  /** Checks everything that can be checked without reading each row. Throws `FileRefusedError`. */
+  /** Makes all checks for which it need not read each row. Throws `FileRefusedError`. */
   constructor(request: OpenRequest, notify: NotifyCaller) {
     this.#notify = notify;
     const { directory, nodeId, freshNodeId, freshGeneration, forceNewGeneration } = request;
@@ -89,14 +89,14 @@ export class JournalThread implements ThreadOwner {
     this.#idle = setTimeout(() => this.#tidy(), IDLE_MS).unref();
   }
 
-  /** Returns the next rows, in one buffer. Undefined at the end, when the file is opened for writing. Throws `FileRefusedError`. */
+  /** Returns the next rows, in one buffer. Undefined if there are no more rows; the file is then opened for writing. Throws `FileRefusedError`. */
   next(_request: undefined, move: TransferBuffer) {
     try {
       const rows = this.#writer === undefined ? this.#reader.next((row) => this.#index.addRow(row)) : undefined;
       if (rows === undefined && this.#writer === undefined) {
         this.#reader.close();
         this.#writer = new JournalWriter(this.#request.directory, this.#index);
-        // This must happen before other nodes can receive the number or generation of this boot, which must never be reused.
+        // This must be done before other nodes can receive the number or generation of this boot, because neither may ever be reused.
         this.#writer.begin(this.#meta);
       }
       move(rows?.buffer);
@@ -157,7 +157,7 @@ export class JournalThread implements ThreadOwner {
       this.#writer?.heal();
       return true;
     } catch {
-      return false; // The disk still fails. The error of the batch has been reported, and the next batch or the next idle time retries.
+      return false; // The disk is still failing. The batch's error has been reported. The next batch tries again, or the next idle time does.
     }
   }
 

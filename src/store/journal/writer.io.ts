@@ -24,14 +24,14 @@ import { hashBytes, KeyTable } from "./key-table.ts";
 /** Maximum number of process instances whose names are kept. */
 const MAX_STARTS = 1000;
 
-/** Number of rows written by one statement. With one row per statement, a batch of a hundred rows needs a tenth more time. */
+/** Number of rows that one statement writes. With one row per statement, a batch of a hundred rows would take 10 % more time. */
 const ROWS_AT_ONCE = 10;
 
-/** The stored numbers of keys and leases. It is filled while the file is being read, and updated by the writer. */
+/** The stored seqs of keys and numbers of leases. This index is filled while the file is being read, and then updated by the writer. */
 export class JournalIndex {
-  /** Seqs of rows, by the hash of the key. */
+  /** The seqs of rows, by the hash of the key. */
   readonly keys = new KeyTable();
-  /** Numbers of leases, by the hash of the lease ID. */
+  /** The numbers of leases, by the hash of the lease ID. */
   readonly leases = new KeyTable();
   readonly #seed: number;
   readonly #encoder = new TextEncoder();
@@ -46,7 +46,7 @@ export class JournalIndex {
     return hashBytes(bytes, this.#seed);
   }
 
-  /** The hash of a row's key. */
+  /** Returns the hash of a row's key. */
   hashKey(row: JournalRow): number {
     return hashBytes(row.bytes, this.#seed, ROW_KEY, rowKeyEnd(row));
   }
@@ -66,7 +66,7 @@ export class JournalIndex {
   }
 }
 
-/** Prepares the statements, once per connection. */
+/** Prepares the SQL statements, once per connection. */
 function prepareAll(db: DatabaseSync) {
   return {
     transaction: transactions(db),
@@ -83,25 +83,25 @@ function prepareAll(db: DatabaseSync) {
   };
 }
 
-/** Writes batches. Every method can throw an error of SQLite. The file then has exactly the batches for which no error was thrown. */
+/** Writes batches. Every method can throw SQLite errors. The file then contains exactly those batches for which no error was thrown. */
 export class JournalWriter {
   readonly #path: string;
   readonly #index: JournalIndex;
   readonly #db: DatabaseSync;
   readonly #sql: ReturnType<typeof prepareAll>;
   readonly #watermark: CommitWatermark;
-  /** The number of the last commit. It is never below the watermark, even if a file that has lost commits is accepted. */
+  /** The number of the last commit. This number is never below the watermark, even if a file that has lost commits is accepted. */
   #lastCommit: number;
-  /** Whether the log may contain parts of a failed batch, which only a later commit or a reset removes. */
+  /** Whether the write-ahead log may contain parts of a failed batch, which only a later commit or a reset of the log removes. */
   #isLogSuspect = false;
-  /** All lower lease numbers are in use. Needed when `nextLease` has passed the highest number. */
+  /** All lower lease numbers are in use. This is needed when `nextLease` has passed the highest number. */
   #nextFree = NO_LEASE + 1;
 
   constructor(directory: string, index: JournalIndex) {
     this.#path = journalPath(directory);
     this.#index = index;
     this.#db = openForWriting(this.#path);
-    // The thread schedules checkpoints itself; see `checkpoint`.
+    // SQLite must not checkpoint automatically, because the thread schedules checkpoints itself; see `checkpoint`.
     this.#db.exec("PRAGMA wal_autocheckpoint = 0");
     this.#sql = prepareAll(this.#db);
     this.#watermark = new CommitWatermark(this.#path);
@@ -109,7 +109,7 @@ export class JournalWriter {
     this.#lastCommit = Math.max(last, watermark);
   }
 
-  /** Runs `body` in one numbered transaction. It is on disk when this returns. */
+  /** Runs `body` in one numbered transaction. The transaction is on disk when this method returns. */
   #commit(body: () => void): void {
     const number = this.#lastCommit + 1;
     this.#sql.transaction(() => {
@@ -125,46 +125,48 @@ export class JournalWriter {
     return fileBytes(`${this.#path}-wal`);
   }
 
-  /** Size of the file without the log. */
+  /** Size of the file, not including the write-ahead log. */
   fileBytes(): number {
     return fileBytes(this.#path);
   }
 
-  /** Moves the log into the file and starts a new log. Throws if the disk fails; no data is lost in this case. */
+  /** Copies the write-ahead log into the file and starts a new log. Throws if the disk fails, but then no data is lost. */
   checkpoint(): void {
     emptyLog(this.#db);
     this.#isLogSuspect = false;
     this.#beginLog();
   }
 
-  /** Writes a first commit into an empty log and syncs its watermark, so that a log that is emptied later is detected. */
+  /** Writes a first commit into an empty write-ahead log and syncs the watermark, so that it is detected if the log is emptied later. */
   #beginLog(first: () => void = () => {}): void {
     this.#commit(first);
     this.syncWatermark();
   }
 
-  /** Syncs the watermark to disk, unless the last sync was less than `everyMs` before. */
+  /** Syncs the watermark to disk, unless the last sync was less than `everyMs` ago. */
   syncWatermark(everyMs?: number): void {
     this.#watermark.sync(everyMs);
   }
 
   /**
-   * Must be called after a failed batch. If only its fsync failed, the whole batch is in the log, and a restart would find it. A commit at the
-   * same position overwrites it. Throws while the disk still fails.
+   * Must be called after a failed batch. If only the fsync of the batch failed, the whole batch is in the write-ahead log, and a restart would find
+   * it. A new commit at the same position overwrites the batch. Throws while the disk is still failing.
    */
   heal(): void {
     this.#isLogSuspect = true;
     this.#commit(() => {});
-    // The log is also emptied, so that a later check for damage does not find remains of the batch after the new commit.
+    // The write-ahead log is also emptied, so that a later check for damage does not find remains of the batch after the new commit.
     this.checkpoint();
   }
 
-  /** Whether `heal` must still be called. */
+  /** Whether `heal` still has to be called. */
   needsHeal(): boolean {
     return this.#isLogSuspect;
   }
 
-  /** Closes the database, and leaves one complete file with its seal if the disk permits it. Otherwise, the log remains next to the file. */
+  /**
+   * Closes the database, and leaves one complete file with its seal if the disk permits it. Otherwise, the write-ahead log remains next to the file.
+   */
   close(): void {
     if (this.#db.isOpen) this.#watermark.close(closeSealed(this.#path, this.#db));
   }
@@ -183,12 +185,14 @@ export class JournalWriter {
     });
   }
 
-  /** Stores the generation of the following writes. */
+  /** Stores the generation to which the following writes belong. */
   boot(meta: JournalMeta): void {
     this.#commit(() => this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots));
   }
 
-  /** Applies an encoded batch in one transaction. The batch is on disk when this returns. Rows in `buffer` are completed in place. */
+  /**
+   * Applies an encoded batch in one transaction. The batch is on disk when this method returns. Missing fields of the rows in `buffer` are filled in.
+   */
   write(buffer: ArrayBuffer): void {
     const marks = batchMarks(buffer);
     const index = this.#index;
@@ -222,7 +226,7 @@ export class JournalWriter {
   #visitor(rows: JournalRow[]) {
     const sql = this.#sql;
     const index = this.#index;
-    /** Numbers of the leases that this batch has referred to. */
+    /** The numbers of the leases to which this batch has referred. */
     const numbers = new Map([["", NO_LEASE]]);
     const leaseNumber = (id: string): number => {
       const named = numbers.get(id);
@@ -233,7 +237,7 @@ export class JournalWriter {
       return lease;
     };
     const deleteRow = (seq: number, key: Uint8Array): boolean => {
-      // The same batch has already put the key.
+      // The same batch has already put this key.
       if (rows.some((row) => row.seq === seq)) this.#insert(rows);
       return sql.deleteRow.run(seq, key.length, key).changes === 1;
     };
@@ -261,7 +265,10 @@ export class JournalWriter {
     };
   }
 
-  /** Returns the next lease number. After the highest one, which occurs only in a file that was tampered with, returns an unused number. */
+  /**
+   * Returns the next lease number. If the highest number is in use, which occurs only in a file that was tampered with, returns a number that is not
+   * in use.
+   */
   #newLease(): number {
     const index = this.#index;
     if (index.nextLease <= MAX_LEASE) return index.nextLease++;
