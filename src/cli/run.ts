@@ -150,7 +150,7 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: CommandCall
     const options = await connectOptions(flags, environment);
     const connect = spec.isAlone === true ? undefined : (await import("../client/channel.io.ts")).connect;
     const client = (): Client => {
-      assert(connect !== undefined, `${spec.path} needs no server`);
+      assert(connect !== undefined, `${spec.path} requested a server connection but is declared to run without a server`);
       const first = opened[0] ?? connect({ ...options, findServers: false });
       opened[0] = first;
       return first;

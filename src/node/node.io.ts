@@ -296,7 +296,7 @@ async function openReadWorkers(options: NodeOptions, served: ServedNode, parts: 
   const passed = { role: "callers", services: Object.values(served.services) } as const;
   const workers = await openWorkers(options, served, passed, parts);
   const { calls, dns } = workers.endpoints;
-  assert(calls !== undefined, "read workers have a listener for calls");
+  assert(calls !== undefined, "read workers have no listener for calls");
   return { endpoints: { calls, dns }, callers: workers.callers, synced: () => workers.synced() };
 }
 

@@ -515,7 +515,7 @@ export class Replica {
    * node never returns as this origin.
    */
   forgetOrigin(origin: Origin, time: Time, isOver = false, maxCount = Number.POSITIVE_INFINITY): void {
-    assert(origin !== this.self, "the origin to forget is not this node");
+    assert(origin !== this.self, "the origin to forget is this node");
     // The records of one origin may have ended records of the other, so only one origin is removed at a time.
     while (this.isForgetting) this.sweep(Number.POSITIVE_INFINITY, time);
     this.setLife(origin, "hidden");
