@@ -26,7 +26,7 @@ export const RESOLVER_SETTINGS = {
     maxItems: 64,
     default: [],
     flag: "--upstream <addresses>",
-    doc: "gRPC addresses (host:port) of the servers that a resolver reads from: nodes or other resolvers of its own cluster and region. It reads from the fastest one. A resolver needs at least one.",
+    doc: "gRPC addresses (host:port) of the servers that a resolver reads from: nodes or other resolvers in its own cluster and region. It reads from the fastest one. A resolver needs at least one.",
   }),
   namespaces: list({
     pattern: new RegExp(`^(?:\\${EVERYTHING}|(?=.{1,200}$)${LABEL}(?:\\.${LABEL})*)$`),
@@ -102,7 +102,7 @@ export const RESOLVER_SETTINGS = {
   }),
   tokenFile: text({
     ...PATH,
-    doc: "File with the token that a resolver presents to its upstreams, on one line. The token needs the role mesh.resolve there.",
+    doc: "File with the token that a resolver presents to its upstreams, on one line. The upstreams must grant the token the role mesh.resolve.",
   }),
   tls: bool({
     default: false,

@@ -150,11 +150,11 @@ function corePart(core: NodeCore): NodeComponent {
       await driver.close();
     },
     readiness: () => {
-      const { clockFault } = machine.writeEligibility;
+      const { clockFault, clockDetail } = machine.writeEligibility;
       return [
         // A node that was ready once stays ready. Later gaps appear in the age of its data and are no reason to remove it from service.
         { name: "catalog", ok: machine.readiness.isReady, detail: machine.readiness.isReady ? "loaded" : "loading" },
-        { name: "clock", ok: clockFault === "", detail: clockFault === "" ? "in sync with peers" : clockFault },
+        { name: "clock", ok: clockFault === "", detail: clockDetail },
       ];
     },
     observe: () => {

@@ -208,7 +208,7 @@ export class HttpRoutes {
 
 /** Returns HTTP 405 with `Allow`, for a route or an rpc. */
 export function methodNotAllowed(allow: string, method: string): RouteResponse {
-  const error = new WaymarkError("invalid_argument", `method ${method.slice(0, 20)} is not allowed here; use ${allow}`);
+  const error = new WaymarkError("invalid_argument", `method ${method.slice(0, 20)} is not allowed on this path; use ${allow}`);
   return { ...errorAnswer(refusal(error), 405), headers: { ...NO_STORE, allow } };
 }
 

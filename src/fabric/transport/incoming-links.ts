@@ -133,7 +133,7 @@ export class IncomingLinks {
     const { address, border = "" } = identity;
     const places = placesOf(identity);
     if (places !== undefined && this.#countOf(places) >= limits.maxLinksOfBorder) {
-      events.refused(`too many links through the gate of border ${border}`, address);
+      events.refused(`too many links for border ${border}`, address);
       throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });
     }
     const [silent] = this.#silent.keys();

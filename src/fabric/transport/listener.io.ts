@@ -116,7 +116,7 @@ export class FabricListener {
     }
     const places = placesOf(identity);
     if (places !== undefined && !this.#hasRoomAtGate(places)) {
-      this.#events.refused(`too many connections through the gate of border ${identity.border ?? ""}`, connection.address);
+      this.#events.refused(`too many connections for border ${identity.border ?? ""}`, connection.address);
       return false;
     }
     this.#peers.set(connection, { connection, identity });

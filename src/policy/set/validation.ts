@@ -133,8 +133,8 @@ class SetCheck {
       counts.windows += cutoverWindows.length;
       counts.ids += owners.length + visibility.length + visibilityTenants.length;
     }
-    const areWindowsFew = this.#fits({ length: counts.windows }, SET_BOUNDS.maxSetWindows, "cutover windows of all rules", "rules");
-    return this.#fits({ length: counts.ids }, SET_BOUNDS.maxSetIds, "owners and viewers of all rules", "rules") && areWindowsFew;
+    const areWindowsFew = this.#fits({ length: counts.windows }, SET_BOUNDS.maxSetWindows, "cutover windows in all rules together", "rules");
+    return this.#fits({ length: counts.ids }, SET_BOUNDS.maxSetIds, "owners and viewers in all rules together", "rules") && areWindowsFew;
   }
 
   #rule(rule: NamespaceRule, path: string, others: OtherRules): void {

@@ -55,7 +55,7 @@ test.each([
     why: "too many windows in all rules",
     rules: Array.from({ length: 101 }, (_, i) => rule(`r-${i}`, { cutoverWindows: Array.from({ length: 200 }, () => span(0, 1)) })),
     path: "rules",
-    says: "must have at most 20000 cutover windows of all rules, has 20200",
+    says: "must have at most 20000 cutover windows in all rules together, has 20200",
   },
   {
     why: "too many items",
