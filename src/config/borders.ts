@@ -40,7 +40,7 @@ const TRUST = requiredTable({
   required: [],
   check: ({ caFile, trustDomain, tokenFile }) => {
     if ((caFile === undefined) === (tokenFile === undefined))
-      return "needs either ca_file or token_file, to authenticate the nodes of the other cluster";
+      return "needs either ca_file or token_file to authenticate the nodes of the other cluster";
     return tokenFile !== undefined && trustDomain !== undefined ? "trust_domain needs ca_file" : undefined;
   },
 });

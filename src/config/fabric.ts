@@ -32,7 +32,7 @@ export const FABRIC_SETTINGS = {
     default: 5000,
     min: 100,
     max: HOUR_MS,
-    doc: "Time that a starting node waits for an answer from its seeds. After this time, the node serves without peers as soon as it has contacted every seed, or after 30 s more. The node keeps trying to join.",
+    doc: "Time that a starting node waits for an answer from its seeds. After this time, the node serves without peers as soon as it has contacted every seed, but at most 30 s later. The node keeps trying to join.",
   }),
   onStop: choice({
     notForResolver: AT_RESOLVER.records,

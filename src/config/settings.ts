@@ -43,7 +43,7 @@ const SETTINGS = {
       choices: ["node", "resolver"],
       default: "node",
       flag: "--mode <mode>",
-      doc: "Kind of process to start: a node of the cluster, or a resolver, which is a cache that reads from resolver.upstreams and answers lookups for them.",
+      doc: "Kind of process to start: a node of the cluster, or a resolver, which caches the data of resolver.upstreams and answers lookups from its cache.",
     }),
     id: text({
       ...ID,
@@ -67,7 +67,7 @@ const SETTINGS = {
       ...ID,
       default: "local",
       flag: "--zone <name>",
-      doc: "Zone of this node within its region. Entries registered here without a zone get this zone.",
+      doc: "Zone of this node within its region. Entries registered on this node without a zone get this zone.",
     }),
     resources: list({
       notForResolver: AT_RESOLVER.entry,
@@ -225,7 +225,7 @@ const SETTINGS = {
       default: 100_000,
       min: 100,
       max: 10_000_000,
-      doc: "Number of tombstones that are always kept for catalog.tombstone_ttl. If there are more than this number and more than live entries, the oldest are removed early.",
+      doc: "Number of tombstones that are always kept for catalog.tombstone_ttl. If tombstones outnumber both this value and the live entries, the oldest are removed early.",
     }),
   },
   limits: LIMIT_SETTINGS,

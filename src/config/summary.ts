@@ -24,7 +24,7 @@ export const SUMMARY_SETTINGS = {
     notForResolver: AT_RESOLVER.records,
     ...NAMESPACE_PREFIX,
     default: [],
-    doc: "Namespaces, including those below them, whose services are summarised. Empty means all that policy exports.",
+    doc: "Namespaces, including those below them, whose services are summarised. Empty means all namespaces that policy exports.",
   }),
   includeUnscoped: bool({
     notForResolver: AT_RESOLVER.records,

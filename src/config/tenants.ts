@@ -18,7 +18,7 @@ export const TENANT_SETTINGS = {
   mode: bool({ default: false, doc: "Isolate tenants: a caller without a credential gets no tenant, not even tenants.default." }),
   anonymous: choice({
     choices: ["none", "read", "all"],
-    doc: "Access of callers without a credential over gRPC and HTTP. none: only health checks. read: reads. all: everything that needs no role, or everything if no credentials are configured. When absent, it is all on loopback without configured credentials, else read. For DNS, none means that only sources with a view (dns.views) get answers.",
+    doc: "Access of callers without a credential over gRPC and HTTP. none: only health checks. read: reads. all: everything that needs no role, or everything if no credentials are configured. Defaults to all on loopback without configured credentials, and to read in all other cases. For DNS, none means that only sources with a view (dns.views) get answers.",
   }),
   default: text({ ...ID, doc: "Tenant of callers whose credential has no tenant." }),
   allowRequestOverride: bool({
@@ -94,7 +94,11 @@ export const TENANT_SETTINGS = {
       clockSkewMs: ms({ default: 60_000, min: 0, max: 600_000, doc: "Tolerated difference between the issuer's clock and this node's." }),
       principalClaim: text({ ...CLAIM, default: "sub", doc: "Claim with the principal." }),
       tenantClaim: text({ ...CLAIM, default: "tenant", doc: "Claim with the tenant. If the token lacks it, tenants.default is used." }),
-      clusterClaim: text({ ...CLAIM, default: "cluster", doc: "Claim with the cluster. If the token lacks it, this node's cluster is used." }),
+      clusterClaim: text({
+        ...CLAIM,
+        default: "cluster",
+        doc: "Claim with the cluster. If the token lacks it, this node's cluster is used.",
+      }),
       rolesClaim: text({
         ...CLAIM,
         default: "roles",

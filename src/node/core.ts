@@ -46,7 +46,10 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   /** Adds the fabric to this machine. Must be called at most once, before callers are served. Never called on a standalone node. */
   join(joining: JoinOptions): void {
-    assert(this.#joined === undefined && this.#parts.readiness.state === "starting", "the node has already joined or is no longer starting");
+    assert(
+      this.#joined === undefined && this.#parts.readiness.state === "starting",
+      "the node has already joined or is no longer starting",
+    );
     this.#parts.join(joining);
   }
 

@@ -372,7 +372,9 @@ const LARGE: Readonly<Record<keyof LargeFields, number>> = {
 export function decodeEntry(bytes: Uint8Array, life: OriginStatus): EntryView {
   const entry: Pick<EntryFields, (typeof VIEW_FIELDS)[number]> = readEntry(bytes, VIEWED).entry;
   const { key, scope, targets, ttl, region, zone, nodeId, health, load, updatedAt } = entry;
-  assert(key !== undefined && findKind(key.kind) !== undefined, "the key of an encoded entry is missing or has an unknown kind", { kind: key?.kind });
+  assert(key !== undefined && findKind(key.kind) !== undefined, "the key of an encoded entry is missing or has an unknown kind", {
+    kind: key?.kind,
+  });
   return {
     key: key as EntryKey, // The kind is known, and the texts were checked when the entry was stored.
     scope: scope as Scope, // Checked when it was stored.

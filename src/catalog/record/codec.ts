@@ -70,7 +70,11 @@ export function encodeRecord(head: RecordHead, body: RecordBody, unknown: Unknow
     seq,
     hlc,
   });
-  assert(filterSeq <= seq && firstSeq <= seq, "the filter_seq or first_seq of a record is greater than its seq", { seq, filterSeq, firstSeq });
+  assert(filterSeq <= seq && firstSeq <= seq, "the filter_seq or first_seq of a record is greater than its seq", {
+    seq,
+    filterSeq,
+    firstSeq,
+  });
   const { orders } = head;
   const headBytes = FIXED_BYTES + 3 * head.principal.length + overridesRoom(orders) + unknown.record.length + unknown.tombstone.length;
   const out = takeBytes(headBytes + (body.body === BODY.ENTRY ? body.entry.length : roomEntryKey(body.key)));

@@ -48,7 +48,9 @@ export class Slab {
 
   /** Accepts byte strings of up to `maxBytes`, at most one chunk of 1 MiB. */
   constructor(maxBytes = DEFAULT_MAX_BYTES) {
-    assert(maxBytes >= 1 && maxBytes <= CHUNK_BYTES, "the maximum block size of a slab is less than 1 byte or more than a chunk", { maxBytes });
+    assert(maxBytes >= 1 && maxBytes <= CHUNK_BYTES, "the maximum block size of a slab is less than 1 byte or more than a chunk", {
+      maxBytes,
+    });
     this.#maxUnits = unitsOf(maxBytes);
     this.#heads = new Int32Array(this.#maxUnits + 1).fill(NONE);
   }
@@ -57,7 +59,10 @@ export class Slab {
   put(bytes: Uint8Array): number {
     const size = bytes.length;
     const units = unitsOf(size);
-    assert(size > 0 && units <= this.#maxUnits, "the slab cannot store a value of this size", { size, maxBytes: this.#maxUnits * UNIT_BYTES });
+    assert(size > 0 && units <= this.#maxUnits, "the slab cannot store a value of this size", {
+      size,
+      maxBytes: this.#maxUnits * UNIT_BYTES,
+    });
     const at = this.#take(units);
     const chunk = this.#chunk(at);
     chunk.liveUnits += units;

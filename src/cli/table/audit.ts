@@ -3,7 +3,7 @@
 import { NEWEST_FLAGS } from "./policy.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 
-const PRINCIPAL: FlagSpec = { flags: "--principal <name>", doc: "Only operations of this principal." };
+const PRINCIPAL: FlagSpec = { flags: "--principal <name>", doc: "Only operations by this principal." };
 const ACCESS: readonly FlagSpec[] = [
   { flags: "--namespace <namespace>", doc: "Only operations on exactly this namespace." },
   { flags: "--reason <reason>", doc: "Only operations with this outcome, such as viewer_denied or rate_limited." },
@@ -99,7 +99,8 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "report namespace-health",
-    summary: "Show for each namespace: services and entries by health, exported summaries, withheld summaries with the reason, and stale sources.",
+    summary:
+      "Show for each namespace: services and entries by health, exported summaries, withheld summaries with the reason, and stale sources.",
     flags: [
       { flags: "--namespace <namespace>", doc: "Only this namespace." },
       { flags: "--prefix <namespace>", doc: "Only this namespace and all namespaces below it." },

@@ -83,7 +83,10 @@ export const DNS_VERBS: readonly VerbSpec[] = [
     path: "dns resolve",
     summary: "Query the DNS gateway of the node, or any other DNS server.",
     args: [
-      { name: "<name>", doc: "Name to query, such as cartservice.k8s.default.waymark. Put @host:port before the name to query that DNS server." },
+      {
+        name: "<name>",
+        doc: "Name to query, such as cartservice.k8s.default.waymark. Put @host:port before the name to query that DNS server.",
+      },
       {
         name: "[words...]",
         doc: "Record type (default A), and +tcp to query over TCP. If the first argument is @host:port, the name comes before the record type.",

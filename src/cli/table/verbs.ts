@@ -133,7 +133,7 @@ export const VERBS: readonly VerbSpec[] = [
       },
       {
         flags: "--address <which>",
-        doc: "Which addresses to register (default endpoints). Each kind of address becomes an entry of its own.",
+        doc: "Which addresses to register (default endpoints). Each kind of address becomes a separate entry.",
         isRepeatable: true,
         choices: ["endpoints", "cluster", "load-balancer"],
       },
@@ -141,7 +141,7 @@ export const VERBS: readonly VerbSpec[] = [
       DRY_RUN,
       {
         flags: "--prune",
-        doc: "Also remove entries of this importer that are no longer in the input. Requires input without problems.",
+        doc: "Also remove entries of this importer that are no longer in the input. The input must not have any problems.",
       },
       { flags: "--allow-empty", doc: "With --prune: accept an input with nothing to register, and remove all entries of this importer." },
       { flags: "--partial", doc: "Import the valid documents even if the manifest also has invalid ones." },

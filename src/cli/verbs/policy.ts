@@ -301,7 +301,8 @@ function viewerOf(flags: Flags): { readonly clusterId: string; readonly tenantId
   const [cluster, tenant] = [flags.text("viewerCluster"), flags.text("viewerTenant")];
   if (both === undefined)
     return cluster === undefined && tenant === undefined ? undefined : { clusterId: cluster ?? "", tenantId: tenant ?? "" };
-  if (cluster !== undefined || tenant !== undefined) throw new UsageError("--viewer cannot be combined with --viewer-cluster or --viewer-tenant");
+  if (cluster !== undefined || tenant !== undefined)
+    throw new UsageError("--viewer cannot be combined with --viewer-cluster or --viewer-tenant");
   // Ids with a slash need the separate flags.
   const [clusterId = "", tenantId, ...rest] = both.split("/");
   if (tenantId === undefined || rest.length > 0)

@@ -82,7 +82,7 @@ export class IncomingLinks {
 
   /** Checks timeouts against the stall-aware clock. Called about four times per second. */
   check(dueMs: number): void {
-    for (const [link, untilMs] of this.#silent) if (dueMs > untilMs) link.destroy("no hello in time");
+    for (const [link, untilMs] of this.#silent) if (dueMs > untilMs) link.destroy("no hello arrived in time");
     for (const link of this.#all.keys()) link.check(dueMs);
   }
 

@@ -325,7 +325,10 @@ export class ServerCall implements MethodCall, MessageSink {
       this.#refuse(request);
       return;
     }
-    assert(method.kind === "unary" || method.kind === "server_streaming", "a method with a request stream was called with a single request");
+    assert(
+      method.kind === "unary" || method.kind === "server_streaming",
+      "a method with a request stream was called with a single request",
+    );
     try {
       method.handle(request, this);
     } catch (thrown) {

@@ -34,7 +34,7 @@ export const MESH_METRICS = {
     { direction: ["sent", "received"], outcome: ["ok", "failed", "refused"] },
     "Probes and push-pulls. Sent messages are counted by outcome, and received messages by whether this node answered.",
   ),
-  mesh_gossip_queue_updates: gauge("updates", {}, "Membership updates in the gossip queue."),
+  mesh_gossip_queue_updates: gauge("updates", {}, "Membership updates waiting in the gossip queue."),
   mesh_gossip_fanout: gauge("nodes", {}, "Members reached by one gossip round: the configured number, or all members if there are fewer."),
   mesh_health_score: gauge("1", {}, "This node's estimate of its own overload, from 0 (healthy) to 8 (Lifeguard)."),
   mesh_replication_lag_seconds: gauge(
@@ -78,7 +78,7 @@ export const MESH_METRICS = {
   mesh_foreign_links_total: counter(
     "links",
     {},
-    "Links to nodes of clusters that fabric.clusters does not name, accepted because fabric.trust is permissive.",
+    "Links to nodes of clusters that fabric.clusters does not name, which are accepted because fabric.trust is permissive.",
   ),
   mesh_orphan_protected: gauge("clusters", {}, "Clusters that lost so many nodes at the same time that their entries stay visible."),
   mesh_digest_exchanges_total: counter(
@@ -185,7 +185,7 @@ export const SUMMARY_METRICS = {
   discovery_summary_clusters: gauge(
     "clusters",
     { state: ["fresh", "stale", "gone"] },
-    "Clusters of other regions by state: clusters for which this node's settings have a key, or a border if summary.require_signatures is off. stale: no beacon arrived within the TTL. gone: no data of the cluster is shown any more, or none was ever shown.",
+    "Clusters of other regions, by state. They are the clusters for which this node's settings have a key, or a border if summary.require_signatures is off. stale: no beacon arrived within the TTL. gone: data from the cluster is no longer shown, or was never shown.",
   ),
   discovery_summary_exporters: gauge(
     "nodes",

@@ -133,7 +133,12 @@ class SetCheck {
       counts.windows += cutoverWindows.length;
       counts.ids += owners.length + visibility.length + visibilityTenants.length;
     }
-    const areWindowsFew = this.#fits({ length: counts.windows }, SET_BOUNDS.maxSetWindows, "cutover windows in all rules together", "rules");
+    const areWindowsFew = this.#fits(
+      { length: counts.windows },
+      SET_BOUNDS.maxSetWindows,
+      "cutover windows in all rules together",
+      "rules",
+    );
     return this.#fits({ length: counts.ids }, SET_BOUNDS.maxSetIds, "owners and viewers in all rules together", "rules") && areWindowsFew;
   }
 
@@ -260,7 +265,7 @@ class SetCheck {
     const entries = entryCount === 0 ? "" : ` and its entries (${entryCount})`;
     this.#warn(
       `${path}.namespace`,
-      `does not cover ${namespace} itself${entries}: ${decides} applies there; write ${namespace} to cover both, or add a rule for it`,
+      `does not cover ${namespace} itself${entries}: ${decides} applies to it; write ${namespace} to cover both, or add a rule for it`,
     );
   }
 

@@ -123,7 +123,11 @@ test("lists inside a policy have their bounds too", () => {
 
 test.each([
   { rules: 200, list: repeated([0x3a, 0], 100), says: "" },
-  { rules: 201, list: repeated([0x3a, 0], 100), says: "cutover_windows: the request has more than 20000 cutover windows in all rules together" },
+  {
+    rules: 201,
+    list: repeated([0x3a, 0], 100),
+    says: "cutover_windows: the request has more than 20000 cutover windows in all rules together",
+  },
   { rules: 250, list: repeated([0x12, 0], 1000), says: "" },
   { rules: 125, list: repeated([0x12, 0, 0x22, 0], 1000), says: "" },
   {
