@@ -27,7 +27,7 @@ export const DNS_SETTINGS = {
   }),
   https: bool({
     default: true,
-    doc: "Serve DNS over HTTP (DoH, RFC 8484) at /dns-query of the HTTP listener, if dns.enabled is on.",
+    doc: "Serve DNS over HTTP (DoH, RFC 8484) at /dns-query on the HTTP listener, if dns.enabled is on.",
   }),
   zones: list({
     pattern: /^(?=.{1,254}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?$/,
@@ -44,7 +44,7 @@ export const DNS_SETTINGS = {
   }),
   minTtlMs: ms({ default: 1000, min: 0, max: DAY_MS, doc: "Minimum TTL of an answer." }),
   maxTtlMs: ms({ default: 60_000, min: 1000, max: DAY_MS, doc: "Maximum TTL of an answer." }),
-  negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of an answer that a name or type does not exist." }),
+  negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of a negative answer: the name or type does not exist." }),
   staleTtlMs: ms({
     default: 5000,
     min: 0,

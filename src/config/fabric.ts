@@ -8,7 +8,7 @@ import { AT_RESOLVER } from "./resolver.ts";
 export const FABRIC_SETTINGS = {
   enabled: bool({
     notForResolver: AT_RESOLVER.fabric,
-    doc: "Listen for other nodes and replicate with them. When off, the node is standalone. When absent, it is on, with one exception: a node without a fabric token, certificates and seeds is standalone if other settings protect it (credentials, tenants, TLS or a policy).",
+    doc: "Listen for other nodes and replicate with them. When off, the node is standalone. It is on by default, with one exception: a node without a fabric token, certificates and seeds is standalone if other settings protect it (credentials, tenants, TLS or a policy).",
   }),
   port: port({
     default: 17_421,

@@ -58,7 +58,7 @@ export const RESOLVER_SETTINGS = {
     default: 15_000,
     min: 10_000,
     max: 30_000,
-    doc: "Time that a resolver caches the answer that a fetched name does not exist.",
+    doc: "Time that a resolver caches a negative answer: the fetched name does not exist.",
   }),
   maxStaleMs: ms({
     default: HOUR_MS,

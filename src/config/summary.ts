@@ -12,7 +12,7 @@ const NAMESPACE_PREFIX = {
 export const SUMMARY_SETTINGS = {
   exportEnabled: bool({
     notForResolver: AT_RESOLVER.records,
-    doc: "Export summaries of this cluster's services. When absent, it is on if fabric.borders or a key of this cluster is set (summary.signing_key_file, or its row in summary.keys). If no live node has the signing key, the cluster exports nothing and reports this.",
+    doc: "Export summaries of this cluster's services. When absent, it is on if fabric.borders or a key of this cluster is set (summary.signing_key_file, or its row in summary.keys). If no live node has the signing key, the cluster exports nothing and reports the missing exporter.",
   }),
   exportScope: choice({
     notForResolver: AT_RESOLVER.records,

@@ -112,7 +112,7 @@ export const TENANT_SETTINGS = {
     },
   }),
   trustedHeader: record({
-    doc: "Header in which a trusted proxy in front of this node names the caller's tenant.",
+    doc: "Header in which a trusted proxy in front of this node passes the caller's tenant.",
     fields: {
       name: text({
         pattern: /^[a-z0-9-]{1,64}$/,

@@ -149,7 +149,7 @@ test.each([
   expect(() => askRoute(peerService(served(THREE()).parts), { path: "/control/peers", parameters: asked, time: TIME })).toThrow(says);
   expect(() => served(THREE()).list({ statuses: [PeerStatus.DEAD, PeerStatus.UNSPECIFIED] })).toThrow("statuses[1]: must be one of ALIVE");
   expect(() => served(THREE()).list({ statuses: Array<PeerStatus>(5).fill(PeerStatus.DEAD) })).toThrow(
-    "statuses: must have at most 4 items, has 5",
+    "statuses: must have at most 4 items, got 5",
   );
 });
 

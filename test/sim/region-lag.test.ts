@@ -107,7 +107,7 @@ test("a cluster with neither a border node nor one with the role ingress says th
     `not exporting summaries: this node has no summary.signing_key_file; exported by ${by} of the cluster`;
   regions.start();
   regions.at(20_000, () => {
-    const why = "other clusters cannot redirect clients here: no live node of this cluster has the role ingress or a border";
+    const why = "other clusters cannot redirect clients to this cluster: no live node of this cluster has the role ingress or a border";
     expect(["eu1-a", "eu2-a", "eu2-b", "eu3-a"].map(detailOf)).toEqual([
       "exporting summaries",
       `exporting summaries; ${why}`,

@@ -229,7 +229,7 @@ export class FieldProblems {
   text(text: string, maxLength: number, field: string): void {
     if (text === "") this.add(field, "is empty");
     else if (text.length > maxLength && codePointsOf(text) > maxLength) {
-      this.add(field, `must have at most ${maxLength} characters, has ${codePointsOf(text)}`);
+      this.add(field, `must have at most ${maxLength} characters, got ${codePointsOf(text)}`);
     } else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
@@ -237,7 +237,7 @@ export class FieldProblems {
   bytes(text: string, maxBytes: number, field: string): void {
     // A character has at most three bytes, so short values need no count.
     if (text.length * 3 > maxBytes && utf8Size(text) > maxBytes)
-      this.add(field, `must have at most ${maxBytes} bytes, has ${utf8Size(text)}`);
+      this.add(field, `must have at most ${maxBytes} bytes, got ${utf8Size(text)}`);
     else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
@@ -247,7 +247,7 @@ export class FieldProblems {
   }
 
   items(count: number, max: number, field: string): void {
-    if (count > max) this.add(field, `must have at most ${max} items, has ${count}`);
+    if (count > max) this.add(field, `must have at most ${max} items, got ${count}`);
   }
 
   unique(items: readonly string[], field: string): void {

@@ -319,7 +319,7 @@ export class FrameReceiver {
       throw invalid("hlc", `${record.hlc} differs from the entry's version ${stamped.version}`);
     if (!this.#mayBeHere(stamped.scope, origin)) throw new OutOfReach(SCOPE_NAMES[stamped.scope]);
     if (!this.#hasRoom(stamped.key, origin))
-      throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records from one origin`);
+      throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records of one origin`);
     return new StoredRecord(entryFields(record, stamped, { origin, slab: this.#replica.slab }));
   }
 

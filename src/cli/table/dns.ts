@@ -25,13 +25,13 @@ export const DNS_VERBS: readonly VerbSpec[] = [
       { flags: "--metadata <key=value>", doc: "Free-form key-value pair that is returned with the entry.", isRepeatable: true },
       { flags: "--priority <number>", doc: "Priority of the targets; clients try lower values first (default 0)." },
       { flags: "--weight <number>", doc: "Weight of each target (default 0, which means not set and is treated as 1)." },
-      { flags: "--ttl <duration>", doc: "How long DNS caches may keep the records (default: the same as for register)." },
+      { flags: "--ttl <duration>", doc: "How long DNS caches may keep the records (default: set by the server, as for waymark register)." },
       { flags: "--alias <name>", doc: "Additional DNS name of the entry.", isRepeatable: true },
       {
         flags: "--lease-ttl <duration>",
         doc: "Lifetime of the lease unless it is renewed, such as 30s (default: a static lease, which never expires).",
       },
-      { flags: "--lease <id>", doc: "Add the service to this existing lease." },
+      { flags: "--lease <id>", doc: "Attach the service to this existing lease." },
       { flags: "--alias-of <entry>", doc: "Entry that gets the alias, in the form namespace/name/instance." },
     ],
     examples: [

@@ -69,7 +69,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "namespace policy rollback",
-    summary: "Put an earlier policy set in force again, and show what changes for which viewers.",
+    summary: "Put an earlier policy set in force again, and show what changes for each viewer.",
     flags: [{ flags: "--to <number>", doc: "Number of the version (default the one before the newest)." }, DRY_RUN, EXPECT, REASON, TICKET],
     examples: [
       ["namespace policy rollback --reason 'shop is empty'", "undo the newest version"],

@@ -116,7 +116,7 @@ export const MESH_METRICS = {
   mesh_clock_skew_total: counter(
     "stamps",
     {},
-    "Stamps from other nodes that did not advance this node's clock, because they were too far ahead.",
+    "Timestamps from other nodes that did not advance this node's clock, because they were too far ahead.",
   ),
   mesh_refused_total: counter(
     "refusals",

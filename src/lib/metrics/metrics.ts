@@ -124,7 +124,7 @@ export const METRICS = {
     { by: ["load", "turn", "random", "hash"] },
     "Entries chosen by Resolve, by the rule that decided among the entries of the best level: load, round robin (turn), random choice, or hash key.",
   ),
-  discovery_delta_lag_ms: histogram("ms", DELAY_MS, {}, "Time from the stamp of a change until its delta is written to a watch."),
+  discovery_delta_lag_ms: histogram("ms", DELAY_MS, {}, "Time from the timestamp of a change until its delta is written to a watch."),
   discovery_delta_dropped_total: counter(
     "deltas",
     {},

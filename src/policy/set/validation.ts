@@ -270,7 +270,7 @@ class SetCheck {
   }
 
   #fits({ length }: { readonly length: number }, max: number, what: string, path: string): boolean {
-    if (length > max) this.#error(path, `must have at most ${max} ${what}, has ${length}`);
+    if (length > max) this.#error(path, `must have at most ${max} ${what}, got ${length}`);
     return length <= max;
   }
 

@@ -252,7 +252,7 @@ export class NodeSummaries {
   /** Reports a missing ingress: other clusters see the exports of this one, but redirect no clients to a cluster without an address to call. */
   get #ingressWords(): string {
     if (this.#hasIngress || (this.exporterCount ?? 0) === 0) return "";
-    return "other clusters cannot redirect clients here: no live node of this cluster has the role ingress or a border";
+    return "other clusters cannot redirect clients to this cluster: no live node of this cluster has the role ingress or a border";
   }
 
   get #linkWords(): string {
