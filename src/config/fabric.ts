@@ -131,7 +131,7 @@ export const FABRIC_SETTINGS = {
     default: MINUTE_MS,
     min: 100,
     max: HOUR_MS,
-    doc: "Tolerated clock difference. Maximum clock difference. Timestamps from a node whose clock is further ahead do not advance this node's clock. This node refuses writes if its own clock differs from most other clocks by more than this.",
+    doc: "Tolerated clock difference. Timestamps from a node whose clock is further ahead do not advance this node's clock. This node refuses writes if its own clock differs from most other clocks by more than this.",
   }),
   maxOriginRecords: int({
     default: 2_000_000,

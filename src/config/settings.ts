@@ -130,7 +130,7 @@ const SETTINGS = {
     insecure: bool({
       default: false,
       flag: "--insecure",
-      doc: "Listen on addresses other than loopback even if neither TLS nor a credential is configured. Every client that can reach the node then has the access of tenants.anonymous.",
+      doc: "Listen on addresses other than loopback even if neither TLS nor a credential is configured. Every client that can reach the node then has the access that tenants.anonymous grants.",
     }),
   },
   server: {

@@ -288,7 +288,8 @@ export class FieldProblems {
     const [minSeconds, maxSeconds] = [minMs / 1000, maxMs / 1000];
     const [seconds, { nanos }] = [Number(duration.seconds), duration];
     const isWithin = seconds >= minSeconds && nanos >= 0 && (seconds < maxSeconds || (seconds === maxSeconds && nanos === 0));
-    if (!isWithin || nanos >= NANOS_PER_SECOND) this.add(field, `must be from ${minSeconds} s to ${maxSeconds} s, got ${seconds + nanos / 1e9} s`);
+    if (!isWithin || nanos >= NANOS_PER_SECOND)
+      this.add(field, `must be from ${minSeconds} s to ${maxSeconds} s, got ${seconds + nanos / 1e9} s`);
   }
 }
 

@@ -46,17 +46,17 @@ const FILTER_FLAGS: readonly FlagSpec[] = [
   },
   {
     flags: "--tag <tag>",
-    doc: "Only entries with this tag. If the flag is repeated, an entry must have all of them.",
+    doc: "Only entries with this tag. If the flag is repeated, an entry must have all of the values.",
     isRepeatable: true,
   },
   {
     flags: "--capability <capability>",
-    doc: "Only entries with this capability. If the flag is repeated, an entry must have all of them.",
+    doc: "Only entries with this capability. If the flag is repeated, an entry must have all of the values.",
     isRepeatable: true,
   },
   {
     flags: "--resource <resource>",
-    doc: "Only entries with this resource. If the flag is repeated, an entry must have all of them.",
+    doc: "Only entries with this resource. If the flag is repeated, an entry must have all of the values.",
     isRepeatable: true,
   },
   { flags: "--cluster-id <id>", doc: "Only entries of this cluster." },
@@ -357,12 +357,12 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--namespace <namespace>", doc: "Only nodes with entries in this namespace or below it." },
       {
         flags: "--capability <capability>",
-        doc: "Only entries with this capability. If the flag is repeated, an entry must have all of them.",
+        doc: "Only entries with this capability. If the flag is repeated, an entry must have all of the values.",
         isRepeatable: true,
       },
       {
         flags: "--resource <resource>",
-        doc: "Only entries with this resource. If the flag is repeated, an entry must have all of them.",
+        doc: "Only entries with this resource. If the flag is repeated, an entry must have all of the values.",
         isRepeatable: true,
       },
       ...PAGE_FLAGS,

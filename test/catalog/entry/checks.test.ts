@@ -67,7 +67,11 @@ test.each<[what: string, check: CheckInit, fault: RegExp | undefined]>([
     { probe: { case: "http", value: { path: `/${"x".repeat(512)}` } } },
     /http\.path: must have at most 512 characters, got 513/,
   ],
-  ["that looks too often", { interval: { nanos: 999_999_999 }, probe: TCP }, /checks\[0\]\.interval: must be from 1 s to 3600 s, got 0\.999999999 s/],
+  [
+    "that looks too often",
+    { interval: { nanos: 999_999_999 }, probe: TCP },
+    /checks\[0\]\.interval: must be from 1 s to 3600 s, got 0\.999999999 s/,
+  ],
   ["that looks too seldom", { interval: s(3601), probe: TCP }, /checks\[0\]\.interval/],
   ["with too high a threshold", { failing: 11, probe: TCP }, /checks\[0\]\.failing: 11 must be 0 to 10/],
   ["that the program renews", { interval: s(60), probe: TTL }, undefined],
