@@ -60,7 +60,7 @@ export class Leases {
 
   /** Grants a lease with one full ttl from now. Also used to restore leases after a restart. The id must not be in use. */
   grant(id: string, terms: LeaseTerms, monoMs: number): void {
-    assert(id !== "" && !this.#slotOf.has(id), "a granted lease has a new id", { id });
+    assert(id !== "" && !this.#slotOf.has(id), "lease id is empty or was already granted", { id });
     const slot = this.#freeSlots.pop() ?? this.#ids.length;
     this.#slotOf.set(id, slot);
     this.#ids[slot] = id;
@@ -136,7 +136,7 @@ export class Leases {
   /** Moves the key to an existing lease. Returns the id of the key's previous lease, if any. */
   attach(id: string, key: KeyText): string | undefined {
     const slot = this.#slotOf.get(id);
-    assert(slot !== undefined, "a key is attached to an existing lease", { id, key });
+    assert(slot !== undefined, "a key was attached to an unknown lease", { id, key });
     const before = this.#keys.attach(key, slot);
     if (before !== slot) this.#marks[slot] = 0;
     return before === undefined || before === slot ? undefined : this.#ids[before];

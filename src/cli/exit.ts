@@ -54,11 +54,11 @@ export function errorLines(error: unknown): readonly string[] {
   if (!(error instanceof RequestError)) return (error instanceof Error ? error.message : String(error)).split("\n");
   const { violations, retryMs, isReachable, server, code } = error.facts;
   if (!isReachable) {
-    if (error.message === SPEAKS_NO_TLS) return [`cannot reach ${server} with TLS`, `${SPEAKS_NO_TLS}: omit --tls and --ca`];
+    if (error.message === SPEAKS_NO_TLS) return [`cannot reach ${server} over TLS`, `${SPEAKS_NO_TLS}: omit --tls and --ca`];
     if (error.message === SPEAKS_TLS)
       return [
-        `cannot reach ${server} in plain text`,
-        "the server requires TLS: pass its CA file with --ca, or --tls to trust the CAs of the system",
+        `cannot reach ${server} over plaintext`,
+        "the server requires TLS: pass its CA file with --ca, or pass --tls to trust the system's CAs",
       ];
     const advice = distrust(error.message);
     if (advice !== undefined) return [`cannot trust ${server}: ${error.message}`, advice];

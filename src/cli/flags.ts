@@ -96,7 +96,7 @@ export class Flags {
 /** `--namespace` or `--prefix`, as the fields of a request; both empty for the whole catalog. */
 export function namespaceScope(flags: Flags): { readonly namespace: string; readonly namespacePrefix: string } {
   const [namespace, namespacePrefix] = [flags.text("namespace"), flags.text("prefix")];
-  if (namespace !== undefined && namespacePrefix !== undefined) throw new UsageError("--namespace and --prefix exclude each other");
+  if (namespace !== undefined && namespacePrefix !== undefined) throw new UsageError("--namespace and --prefix cannot be combined");
   return { namespace: namespace ?? "", namespacePrefix: namespacePrefix ?? "" };
 }
 

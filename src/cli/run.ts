@@ -150,7 +150,7 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: CommandCall
     const options = await connectOptions(flags, environment);
     const connect = spec.isAlone === true ? undefined : (await import("../client/channel.io.ts")).connect;
     const client = (): Client => {
-      assert(connect !== undefined, `${spec.path} needs no server`);
+      assert(connect !== undefined, `${spec.path} requested a server connection but is declared to run without a server`);
       const first = opened[0] ?? connect({ ...options, findServers: false });
       opened[0] = first;
       return first;
@@ -200,7 +200,7 @@ async function connectOptions(flags: Flags, environment: Environment): Promise<C
 function saysTls(text: string): boolean {
   if (text === "1" || text === "true") return true;
   if (text === "" || text === "0" || text === "false") return false;
-  throw new UsageError(`invalid WAYMARK_TLS ${JSON.stringify(text)}: expected 1 or true for TLS, 0 or false for plain text`);
+  throw new UsageError(`invalid WAYMARK_TLS ${JSON.stringify(text)}: expected 1 or true for TLS, or 0 or false for plaintext`);
 }
 
 /** Parses `host:port`; the port is optional. `source` is the flag or variable with the text, for the error. */

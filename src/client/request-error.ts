@@ -10,7 +10,7 @@ export interface Violation {
 }
 
 /** The message for a plain-text call to a server that requires TLS. */
-export const SPEAKS_TLS = "the server speaks TLS, but the client connected in plain text";
+export const SPEAKS_TLS = "the server speaks TLS, but the client connected without TLS";
 /** The message for a TLS call to a server without TLS. */
 export const SPEAKS_NO_TLS = "the server does not speak TLS";
 

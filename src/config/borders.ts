@@ -24,32 +24,32 @@ const NAMESPACES = {
 const IN_CERTIFICATE = /^(?!\.{1,2}$)[A-Za-z0-9._-]+$/;
 
 const TRUST = requiredTable({
-  doc: "Proof that the other cluster's nodes must show: a CA and a trust domain for their certificates, or a token (on loopback only).",
+  doc: "How the other cluster's nodes must prove their identity: with certificates (a CA and a trust domain), or with a token (on loopback only).",
   fields: {
     caFile: text({
       ...PATH,
-      doc: "PEM file with the CAs that issue the certificates of the other cluster's nodes. They are trusted for links of this border only. The file is reread on SIGHUP.",
+      doc: "PEM file with the CAs that issue the certificates of the other cluster's nodes. These CAs are trusted only for links of this border. The file is reread on SIGHUP.",
     }),
     trustDomain: text({
       pattern: /^[a-z0-9._-]{1,255}$/,
       what: "a SPIFFE trust domain",
-      doc: "Trust domain of these certificates (`spiffe://<trust domain>/waymark/cluster/<cluster_id>/node/<node>`); the trust domain of fabric.cert_file when absent.",
+      doc: "Trust domain of these certificates (`spiffe://<trust domain>/waymark/cluster/<cluster_id>/node/<node>`). Defaults to the trust domain of fabric.cert_file.",
     }),
     tokenFile: text({
       ...PATH,
-      doc: "File with a token that both sides present in place of certificates, on loopback only: one line as in fabric.cluster_token_file, and a second line while the token is being changed. The file is reread on SIGHUP.",
+      doc: "File with a token that both sides present instead of certificates (on loopback only). It has one line as in fabric.cluster_token_file, and a second line during a token change. The file is reread on SIGHUP.",
     }),
   },
   required: [],
   check: ({ caFile, trustDomain, tokenFile }) => {
     if ((caFile === undefined) === (tokenFile === undefined))
-      return "needs either ca_file or token_file, to authenticate the nodes of the other cluster";
+      return "needs either ca_file or token_file to authenticate the nodes of the other cluster";
     return tokenFile !== undefined && trustDomain !== undefined ? "trust_domain needs ca_file" : undefined;
   },
 });
 
 export const BORDERS = rows({
-  doc: "Clusters of other regions with which this cluster exchanges summaries of services. Each side must configure the other one, and all nodes of a cluster that have borders should have the same ones.",
+  doc: "Clusters in other regions with which this cluster exchanges service summaries. Each side must configure the other side. All nodes of a cluster that have borders should have the same borders.",
   maxItems: MAX_BORDERS,
   fields: {
     clusterId: text({ ...ID, default: "", doc: "Id of the other cluster." }),
@@ -71,8 +71,8 @@ export const BORDERS = rows({
       default: [],
       doc: "Ed25519 public keys that verify the other cluster's signatures, each as in summary.keys[].public_key. They are used in addition to the keys that summary.keys lists for the cluster.",
     }),
-    import: list({ ...NAMESPACES, doc: "Namespaces whose summaries from this border are shown on this cluster's nodes; all when empty." }),
-    export: list({ ...NAMESPACES, doc: "Namespaces whose summaries are sent over this border, if policy exports them; all when empty." }),
+    import: list({ ...NAMESPACES, doc: "Namespaces whose summaries from this border are shown on this cluster's nodes. Empty means all." }),
+    export: list({ ...NAMESPACES, doc: "Namespaces whose summaries are sent over this border, if policy exports them. Empty means all." }),
     batchIntervalMs: ms({
       default: 200,
       min: 0,

@@ -18,16 +18,16 @@ export const DNS_SETTINGS = {
   enabled: bool({ default: true, doc: "Run the DNS gateway." }),
   host: text({
     ...HOST,
-    doc: "Address that the DNS gateway binds to; listen.host when absent. If it is 0.0.0.0 or ::, each UDP answer is sent from the address that the query was sent to; on Linux, this works for the first 64 addresses of the machine.",
+    doc: "Address that the DNS gateway binds to. Defaults to listen.host. If it is 0.0.0.0 or ::, each UDP answer is sent from the address that the query was sent to; on Linux, this works for the first 64 addresses of the machine.",
   }),
   udpPort: port({ default: 17_453, flag: "--dns-port <port>", doc: "UDP port of the DNS gateway; 0 means any free port." }),
-  tcpPort: port({ doc: "TCP port of the DNS gateway; the UDP port when absent." }),
+  tcpPort: port({ doc: "TCP port of the DNS gateway. Defaults to the UDP port." }),
   tlsPort: port({
     doc: "Port for DNS over TLS (RFC 7858), usually 853, with the certificate of tls.cert_file; 0 means any free port. When absent, DNS over TLS is off.",
   }),
   https: bool({
     default: true,
-    doc: "Serve DNS over HTTP (DoH, RFC 8484) at /dns-query of the HTTP listener, if dns.enabled is on.",
+    doc: "Serve DNS over HTTP (DoH, RFC 8484) at /dns-query on the HTTP listener, if dns.enabled is on.",
   }),
   zones: list({
     pattern: /^(?=.{1,254}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?$/,
@@ -44,7 +44,7 @@ export const DNS_SETTINGS = {
   }),
   minTtlMs: ms({ default: 1000, min: 0, max: DAY_MS, doc: "Minimum TTL of an answer." }),
   maxTtlMs: ms({ default: 60_000, min: 1000, max: DAY_MS, doc: "Maximum TTL of an answer." }),
-  negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of an answer that a name or type does not exist." }),
+  negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of a negative answer: the name or type does not exist." }),
   staleTtlMs: ms({
     default: 5000,
     min: 0,
@@ -64,7 +64,7 @@ export const DNS_SETTINGS = {
   rate: int({
     min: 0,
     max: 10_000_000,
-    doc: `Maximum number of complete UDP answers per second to one network (/24 for IPv4, /56 for IPv6) and class, because source addresses can be forged. The classes are answers, names without the requested type, names that do not exist, and errors. Above the limit, every second query is answered with TC=1 (retry over TCP) and the others are dropped; queries with a valid cookie are exempt. 0 means no limit. When absent, it is ${DNS_RATE_BEYOND_LOOPBACK} if the gateway listens beyond loopback, else 0.`,
+    doc: `Maximum number of complete UDP answers per second to one network (/24 for IPv4, /56 for IPv6) and class, because source addresses can be forged. The classes are answers, names without the requested type, names that do not exist, and errors. Above the limit, every second query is answered with TC=1 (retry over TCP) and the others are dropped; queries with a valid cookie are exempt. 0 means no limit. Defaults to ${DNS_RATE_BEYOND_LOOPBACK} if the gateway listens on a non-loopback address, or to 0 if it does not.`,
   }),
   rateNetworks: int({
     default: 100_000,
@@ -82,7 +82,7 @@ export const DNS_SETTINGS = {
     default: 67_108_864,
     min: 1_048_576,
     max: 17_179_869_184,
-    doc: `Memory limit for prepared answers. Above it, the least recently used answers are dropped. One prepared answer uses at most an eighth of the limit. At most ${MAX_NEGATIVE_DNS_PLANS.toLocaleString("en")} prepared answers without records are kept in addition.`,
+    doc: `Memory limit for prepared answers. Above it, the least recently used answers are dropped. One prepared answer uses at most an eighth of the limit. In addition, at most ${MAX_NEGATIVE_DNS_PLANS.toLocaleString("en")} prepared answers without records are kept.`,
   }),
   processes: int({
     notForResolver: "a resolver has no DNS processes: start several resolvers instead",
@@ -93,7 +93,7 @@ export const DNS_SETTINGS = {
   }),
   summaryAnswers: bool({
     default: false,
-    doc: "Answer A, AAAA and SRV queries for a name without local entries with the ingress of the cluster that Resolve would redirect to. This requires summary.keys or fabric.borders, or on a resolver summary.resolver_scopes. node.workers and dns.processes must be 0, because summaries exist only in the main thread.",
+    doc: "If a name has no local entries, answer its A, AAAA and SRV queries with the ingress of the cluster that Resolve would redirect to. This requires summary.keys or fabric.borders, or summary.resolver_scopes on a resolver. node.workers and dns.processes must be 0, because summaries exist only in the main thread.",
   }),
   allowExternalNames: bool({
     default: false,
@@ -105,12 +105,12 @@ export const DNS_SETTINGS = {
     doc: "Maximum number of A, AAAA, SRV, SVCB or HTTPS records in the record set of an answer. The records are selected separately for each answer: the most preferred records first; among equally preferred ones, SRV records by the weights of their targets, and other types with equal probability. When absent, all records are returned. A view can set its own limit.",
   }),
   views: rows({
-    doc: "Views, which determine the data that clients see, by the source address of a query. The view with the longest matching prefix is used; among equal prefixes, the view that names the listener. A source without a view sees the data of callers without a credential, or nothing if tenants.anonymous is none.",
+    doc: "Views, which select the data that clients see by the source address of a query. The view with the longest matching prefix is used; among equal prefixes, the view that names the listener. A source without a view sees the data of callers without a credential, or nothing if tenants.anonymous is none.",
     maxItems: MAX_DNS_VIEWS,
     fields: {
       listener: choice({
         choices: ["udp", "tcp", "dot", "doh"],
-        doc: "Listener that receives the query; any except doh when absent. dot is DNS over TLS, doh is DNS over HTTP. A view applies to doh only if it names doh, because a proxy forwards queries of all its clients from its own address. Source addresses can be forged over UDP, but not over the other transports.",
+        doc: "Listener that receives the query. Defaults to every listener except doh. dot is DNS over TLS, doh is DNS over HTTP. A view applies to doh only if it names doh, because a proxy forwards queries of all its clients from its own address. Source addresses can be forged over UDP, but not over the other transports.",
       }),
       prefixes: list({
         ...BLOCK,
@@ -118,8 +118,8 @@ export const DNS_SETTINGS = {
         default: [],
         doc: "Addresses and CIDR blocks that use this view. An IPv4-mapped IPv6 address is treated as the IPv4 address.",
       }),
-      tenant: text({ ...ID, doc: "Tenant of the view; none when absent." }),
-      cluster: text({ ...ID, doc: "Cluster of the view; this node's when absent." }),
+      tenant: text({ ...ID, doc: "Tenant of the view. Defaults to no tenant." }),
+      cluster: text({ ...ID, doc: "Cluster of the view. Defaults to this node's cluster." }),
       region: text({
         ...ID,
         doc: "Region of these clients; SRV records prefer near targets. When absent, it is node.region if zone is set; otherwise, all targets are considered equally near.",
@@ -128,7 +128,7 @@ export const DNS_SETTINGS = {
       answerLimit: int({
         min: 1,
         max: 4096,
-        doc: "Maximum number of records in the record set of an answer; dns.answer_limit when absent.",
+        doc: "Maximum number of records in the record set of an answer. Defaults to dns.answer_limit.",
       }),
     },
     required: ["prefixes"],
@@ -155,8 +155,8 @@ export const DNS_SETTINGS = {
       secretFile: text({
         doc: "File with the secret: one line of base64 that decodes to at least 16 bytes. The file is reread on SIGHUP.",
       }),
-      tenant: text({ ...ID, doc: "Tenant of the view; none when absent." }),
-      cluster: text({ ...ID, doc: "Cluster of the view; this node's when absent." }),
+      tenant: text({ ...ID, doc: "Tenant of the view. Defaults to no tenant." }),
+      cluster: text({ ...ID, doc: "Cluster of the view. Defaults to this node's cluster." }),
       region: text({ ...ID, doc: "Region for SRV priorities, as in dns.views." }),
       zone: text({ ...ID, doc: "Zone within the region, as in dns.views." }),
     },

@@ -108,7 +108,7 @@ function dnsWarnings({ dns, node }: Settings, access: "none" | "read" | "all"): 
     );
   if (node.mode === "resolver" && dns.transferKeys.length > 0)
     warnings.push(
-      "dns.transfer_keys on a resolver: a resolver sends no zone, because it does not have all names, so its keys only sign queries; configure secondary servers to use a node",
+      "dns.transfer_keys on a resolver: a resolver does not send zones, because it does not have all names, so its keys only sign queries; configure secondary servers to use a node",
     );
   else if (dns.dnssecKeyFile !== undefined && dns.transferKeys.length > 0)
     warnings.push(

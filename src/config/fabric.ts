@@ -8,7 +8,7 @@ import { AT_RESOLVER } from "./resolver.ts";
 export const FABRIC_SETTINGS = {
   enabled: bool({
     notForResolver: AT_RESOLVER.fabric,
-    doc: "Listen for other nodes and replicate with them. When off, the node is standalone. When absent, it is on, with one exception: a node without a fabric token, certificates and seeds is standalone if other settings protect it (credentials, tenants, TLS or a policy).",
+    doc: "Listen for other nodes and replicate with them. When off, the node is standalone. It is on by default, with one exception: a node without a fabric token, certificates and seeds is standalone if other settings protect it (credentials, tenants, TLS or a policy).",
   }),
   port: port({
     default: 17_421,
@@ -26,20 +26,20 @@ export const FABRIC_SETTINGS = {
     maxItems: NODE_BOUNDS.maxSeeds,
     default: [],
     flag: "--join <addresses>",
-    doc: "Fabric addresses (host:port) of nodes to contact first. One that answers is enough: this node learns the other members from it.",
+    doc: "Fabric addresses (host:port) of nodes to contact first. One reachable seed is enough: this node learns the other members from it.",
   }),
   joinTimeoutMs: ms({
     default: 5000,
     min: 100,
     max: HOUR_MS,
-    doc: "Time that a starting node waits for an answer from its seeds. After this time, the node serves without peers as soon as it has contacted every seed, or after 30 s more. It keeps trying to join.",
+    doc: "Time that a starting node waits for an answer from its seeds. After this time, the node serves without peers as soon as it has contacted every seed, but at most 30 s later. The node keeps trying to join.",
   }),
   onStop: choice({
     notForResolver: AT_RESOLVER.records,
     choices: ["leave", "keep"],
     default: "leave",
     flag: "--on-stop <action>",
-    doc: "Handling of this node's entries when it stops while other nodes of its cluster are alive. leave ends entries with a lease and hands static ones over to other nodes; keep leaves all entries in the catalog until the node returns. A node without peers always keeps them.",
+    doc: "How this node's entries are handled when it stops while other nodes of its cluster are alive. leave removes leased entries and hands static entries over to other nodes; keep leaves all entries in the catalog until the node returns. A node without peers always keeps them.",
   }),
   clusterTokenFile: text({
     notForResolver: AT_RESOLVER.fabric,
@@ -78,19 +78,19 @@ export const FABRIC_SETTINGS = {
     default: 1000,
     min: 50,
     max: MINUTE_MS,
-    doc: "Time between two probes of members. Raise it, together with fabric.ping_timeout, on a slow network.",
+    doc: "Time between two member probes. Raise it, together with fabric.ping_timeout, on a slow network.",
   }),
   pingTimeoutMs: ms({
     default: 500,
     min: 10,
     max: MINUTE_MS,
-    doc: "Time that a member has to answer a probe before other members are asked to probe it; less than fabric.interval.",
+    doc: "Time that a member has to answer a probe before other members are asked to probe it. It must be less than fabric.interval.",
   }),
   suspicionMultiplier: int({
     default: 4,
     min: 1,
     max: 100,
-    doc: "Factor for the time that a suspected member has to refute the suspicion: this many intervals, multiplied by log10 of the number of members if that is above 1.",
+    doc: "Suspicion factor. To refute a suspicion, a member has this many intervals, multiplied by log10 of the number of members if that is above 1.",
   }),
   suspicionMinMs: ms({
     default: 0,
@@ -103,7 +103,7 @@ export const FABRIC_SETTINGS = {
     default: 4,
     min: 1,
     max: 100,
-    doc: "Factor for the number of times that a membership update is sent: this number multiplied by log10 of the number of members, rounded up.",
+    doc: "Retransmission factor. A membership update is sent this many times, multiplied by log10 of the number of members and rounded up.",
   }),
   metadataRefreshMs: ms({
     default: 0,
@@ -131,7 +131,7 @@ export const FABRIC_SETTINGS = {
     default: MINUTE_MS,
     min: 100,
     max: HOUR_MS,
-    doc: "Tolerated clock difference. Stamps of a node whose clock is further ahead do not advance this node's clock, and this node refuses writes if its own clock differs from most other clocks by more than this.",
+    doc: "Tolerated clock difference. Timestamps from a node whose clock is further ahead do not advance this node's clock. This node refuses writes if its own clock differs from most other clocks by more than this.",
   }),
   maxOriginRecords: int({
     default: 2_000_000,

@@ -13,7 +13,7 @@ const RATE_SETTINGS = {
   }),
   writesPerMinute: int({
     ...PER_MINUTE,
-    doc: "Maximum number of writes per minute, excluding lease renewals, by one tenant, or else principal, or else address; 0 means no limit.",
+    doc: "Maximum number of writes per minute by one tenant, or else principal, or else address, excluding lease renewals; 0 means no limit.",
   }),
   namespaceReadsPerMinute: int({
     ...PER_MINUTE,
@@ -131,15 +131,15 @@ const BYTES = { default: 0, min: 0, max: 1_099_511_627_776 } as const;
 export const QUOTA_SETTINGS = {
   namespaceEntries: int({
     ...COUNT,
-    doc: "Maximum number of entries in a namespace whose policy rule sets no such quota; 0 means no limit.",
+    doc: "Maximum number of entries in a namespace whose policy rule does not set this quota; 0 means no limit.",
   }),
   namespaceWatches: int({
     ...COUNT,
-    doc: "Maximum number of open watches of a namespace whose policy rule sets no such quota; 0 means no limit.",
+    doc: "Maximum number of open watches of a namespace whose policy rule does not set this quota; 0 means no limit.",
   }),
   namespaceBytes: bytes({
     ...BYTES,
-    doc: "Maximum total size of the entries in a namespace whose policy rule sets no such quota; 0 means no limit.",
+    doc: "Maximum total size of the entries in a namespace whose policy rule does not set this quota; 0 means no limit.",
   }),
   tenantEntries: int({ ...COUNT, doc: "Maximum number of entries registered by callers of one tenant; 0 means no limit." }),
   tenantWatches: int({ ...COUNT, doc: "Maximum number of open watches of callers of one tenant; 0 means no limit." }),

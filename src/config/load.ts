@@ -143,7 +143,7 @@ function nearestVariable(name: string): string {
 function* flagsSay(flags: SettingSource["flags"]): Generator<SourceValue> {
   for (const [path, raw] of flags) {
     const row = SETTING_ROWS.find((candidate) => candidate.path === path);
-    assert(row !== undefined, `${path} is a setting`);
+    assert(row !== undefined, `${path} is not a setting`);
     yield { row, raw: raw === true ? true : row.setting.fromText(raw), source: `flag ${row.setting.flag?.split(" ")[0] ?? path}` };
   }
 }

@@ -26,7 +26,7 @@ export const RESOLVER_SETTINGS = {
     maxItems: 64,
     default: [],
     flag: "--upstream <addresses>",
-    doc: "gRPC addresses (host:port) of the servers that a resolver reads from: nodes or other resolvers of its own cluster and region. It reads from the fastest one. A resolver needs at least one.",
+    doc: "gRPC addresses (host:port) of the servers that a resolver reads from: nodes or other resolvers in its own cluster and region. It reads from the fastest one. A resolver needs at least one.",
   }),
   namespaces: list({
     pattern: new RegExp(`^(?:\\${EVERYTHING}|(?=.{1,200}$)${LABEL}(?:\\.${LABEL})*)$`),
@@ -58,7 +58,7 @@ export const RESOLVER_SETTINGS = {
     default: 15_000,
     min: 10_000,
     max: 30_000,
-    doc: "Time that a resolver caches the answer that a fetched name does not exist.",
+    doc: "Time that a resolver caches a negative answer: the fetched name does not exist.",
   }),
   maxStaleMs: ms({
     default: HOUR_MS,
@@ -102,7 +102,7 @@ export const RESOLVER_SETTINGS = {
   }),
   tokenFile: text({
     ...PATH,
-    doc: "File with the token that a resolver presents to its upstreams, on one line. The token needs the role mesh.resolve there.",
+    doc: "File with the token that a resolver presents to its upstreams, on one line. The upstreams must grant the token the role mesh.resolve.",
   }),
   tls: bool({
     default: false,

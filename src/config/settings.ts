@@ -43,7 +43,7 @@ const SETTINGS = {
       choices: ["node", "resolver"],
       default: "node",
       flag: "--mode <mode>",
-      doc: "Kind of process to start: a node of the cluster, or a resolver, which is a cache that reads from resolver.upstreams and answers lookups for them.",
+      doc: "Kind of process to start: a node of the cluster, or a resolver, which caches the data of resolver.upstreams and answers lookups from its cache.",
     }),
     id: text({
       ...ID,
@@ -67,7 +67,7 @@ const SETTINGS = {
       ...ID,
       default: "local",
       flag: "--zone <name>",
-      doc: "Zone of this node within its region. Entries registered here without a zone get this zone.",
+      doc: "Zone of this node within its region. Entries registered on this node without a zone get this zone.",
     }),
     resources: list({
       notForResolver: AT_RESOLVER.entry,
@@ -99,7 +99,7 @@ const SETTINGS = {
       min: 0,
       max: 64,
       flag: "--workers <n>",
-      doc: "Number of read workers: threads that share the gRPC, HTTP and DNS ports. Each answers reads from its own copy of the catalog and forwards writes to the main thread. 0 means that the main thread answers everything. Use workers if one core is too slow for the reads.",
+      doc: "Number of read workers: threads that share the gRPC, HTTP and DNS ports. Each worker answers reads from its own copy of the catalog and forwards writes to the main thread. 0 means that the main thread answers everything. Use workers if one core cannot handle the reads.",
     }),
     stopTimeoutMs: ms({ default: 10_000, min: 0, max: 600_000, doc: "Time that a stopping node waits for open calls to finish." }),
   },
@@ -118,7 +118,7 @@ const SETTINGS = {
       what: "a host name, an IPv4 address or an IPv6 address",
       itemKey: (host) => host.toLowerCase().replace(/\.$/, ""),
       default: [],
-      doc: "Names accepted in the `Host` header of plain HTTP requests, in addition to loopback names and this node's addresses. The check protects against DNS rebinding, where a web page points its own name at this node. The check does not apply with TLS, nor with tenants.anonymous = none unless tenants.trusted_header is set.",
+      doc: "Names accepted in the `Host` header of plain HTTP requests, in addition to loopback names and this node's addresses. The check protects against DNS rebinding, where a web page points its own name at this node. The check is off with TLS. It is also off with tenants.anonymous = none, unless tenants.trusted_header is set.",
     }),
     corsOrigins: list({
       pattern: /^https?:\/\/[A-Za-z0-9.[\]:-]{1,253}$/,
@@ -130,7 +130,7 @@ const SETTINGS = {
     insecure: bool({
       default: false,
       flag: "--insecure",
-      doc: "Listen on addresses other than loopback even if neither TLS nor a credential is configured. Every client that can reach the node then has the access of tenants.anonymous.",
+      doc: "Listen on addresses other than loopback even if neither TLS nor a credential is configured. Every client that can reach the node then has the access that tenants.anonymous grants.",
     }),
   },
   server: {
@@ -180,13 +180,13 @@ const SETTINGS = {
     reflection: choice({
       choices: ENDPOINT_ACCESS,
       default: "on",
-      doc: "Callers that may read the protos by gRPC reflection: all (on), authenticated ones, or none (off, the service is not served).",
+      doc: "Callers that may read the protos through gRPC reflection: all (on), authenticated ones, or none (off, the service is not served).",
     }),
   },
   tls: {
     certFile: text({
       ...PATH,
-      doc: "PEM file with the certificate chain for the gRPC, HTTP and DNS-over-TLS listeners. When absent, gRPC and HTTP use plain text.",
+      doc: "PEM file with the certificate chain for the gRPC, HTTP and DNS-over-TLS listeners. When absent, gRPC and HTTP use plaintext.",
     }),
     keyFile: text({ ...PATH, doc: "PEM file with the private key of tls.cert_file." }),
     caFile: text({ ...PATH, doc: "PEM file with the CAs that issue client certificates." }),
@@ -225,7 +225,7 @@ const SETTINGS = {
       default: 100_000,
       min: 100,
       max: 10_000_000,
-      doc: "Number of tombstones that are always kept for catalog.tombstone_ttl. If there are more than this number and more than live entries, the oldest are removed early.",
+      doc: "Number of tombstones that are always kept for catalog.tombstone_ttl. If tombstones outnumber both this value and the live entries, the oldest are removed early.",
     }),
   },
   limits: LIMIT_SETTINGS,
@@ -240,7 +240,7 @@ const SETTINGS = {
       ...ID,
       maxItems: NODE_BOUNDS.maxPolicyFrom,
       default: [],
-      doc: `Other clusters whose policy is put into force here, including policies that those clusters accepted from others; at most ${NODE_BOUNDS.maxPolicyFrom}.`,
+      doc: `Other clusters whose policy is applied on this node, including policies that those clusters accepted from others; at most ${NODE_BOUNDS.maxPolicyFrom}.`,
     }),
     file: text({
       notForResolver: AT_RESOLVER.policy,

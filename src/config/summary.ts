@@ -12,7 +12,7 @@ const NAMESPACE_PREFIX = {
 export const SUMMARY_SETTINGS = {
   exportEnabled: bool({
     notForResolver: AT_RESOLVER.records,
-    doc: "Export summaries of this cluster's services. When absent, it is on if fabric.borders or a key of this cluster is set (summary.signing_key_file, or its row in summary.keys). If no live node has the signing key, the cluster exports nothing and reports this.",
+    doc: "Export summaries of this cluster's services. When absent, it is on if fabric.borders or a key of this cluster is set (summary.signing_key_file, or its row in summary.keys). If no live node has the signing key, the cluster exports nothing and reports the missing exporter.",
   }),
   exportScope: choice({
     notForResolver: AT_RESOLVER.records,
@@ -24,7 +24,7 @@ export const SUMMARY_SETTINGS = {
     notForResolver: AT_RESOLVER.records,
     ...NAMESPACE_PREFIX,
     default: [],
-    doc: "Namespaces, including those below them, whose services are summarised. Empty means all that policy exports.",
+    doc: "Namespaces, including those below them, whose services are summarised. Empty means all namespaces that policy exports.",
   }),
   includeUnscoped: bool({
     notForResolver: AT_RESOLVER.records,
@@ -49,7 +49,7 @@ export const SUMMARY_SETTINGS = {
     default: 120_000,
     min: 3000,
     max: HOUR_MS,
-    doc: "Time for which a beacon of a cluster confirms its summaries; after that, they are stale. Readers may cache a summary on the channel global for this time, on region for half of it, and on zone for a quarter. Beacons are sent at intervals of a third of this time. Use the same value in all clusters.",
+    doc: "Time for which a beacon from a cluster confirms the cluster's summaries; after that, they are stale. Readers may cache a summary on the channel global for this time, on region for half of it, and on zone for a quarter. Beacons are sent at intervals of a third of this time. Use the same value in all clusters.",
   }),
   staleKeepMs: ms({
     default: 10 * MINUTE_MS,
@@ -107,7 +107,7 @@ export const SUMMARY_SETTINGS = {
     doc: "Namespaces, including those below them, whose summaries a resolver follows. When empty, resolver.namespaces is used, or all namespaces if that is empty too. Only for a resolver.",
   }),
   keys: rows({
-    doc: "Public keys of other clusters, and of this cluster for nodes that do not sign, each with the cluster's region. A cluster's own messages cannot add a region. Keys of a neighbour can be listed in fabric.borders[].keys instead; the keys of both places are used.",
+    doc: "Public keys of other clusters, and of this cluster for nodes that do not sign, each with the cluster's region. New regions are accepted only from these settings, not from a cluster's own messages. Keys of a neighbour can be listed in fabric.borders[].keys instead; the keys of both places are used.",
     fields: {
       clusterId: text({ ...ID, default: "", doc: "Id of the cluster that signs with this key." }),
       region: text({ ...ID, default: "", doc: "Region of the cluster." }),

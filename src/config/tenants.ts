@@ -18,7 +18,7 @@ export const TENANT_SETTINGS = {
   mode: bool({ default: false, doc: "Isolate tenants: a caller without a credential gets no tenant, not even tenants.default." }),
   anonymous: choice({
     choices: ["none", "read", "all"],
-    doc: "Access of callers without a credential over gRPC and HTTP. none: only health checks. read: reads. all: everything that needs no role, or everything if no credentials are configured. When absent, it is all on loopback without configured credentials, else read. For DNS, none means that only sources with a view (dns.views) get answers.",
+    doc: "Access of callers without a credential over gRPC and HTTP. none: only health checks. read: reads. all: everything that needs no role, or everything if no credentials are configured. Defaults to all on loopback without configured credentials, and to read in all other cases. For DNS, none means that only sources with a view (dns.views) get answers.",
   }),
   default: text({ ...ID, doc: "Tenant of callers whose credential has no tenant." }),
   allowRequestOverride: bool({
@@ -39,8 +39,8 @@ export const TENANT_SETTINGS = {
         default: "",
         doc: "SPIFFE id (`spiffe://domain/path`), or else the DNS name, or else the common name of the subject. One `*` matches any characters.",
       }),
-      tenant: text({ ...ID, doc: "Tenant of these callers; tenants.default when absent." }),
-      cluster: text({ ...ID, doc: "Cluster whose view these callers use; this node's when absent." }),
+      tenant: text({ ...ID, doc: "Tenant of these callers. Defaults to tenants.default." }),
+      cluster: text({ ...ID, doc: "Cluster whose view these callers use. Defaults to this node's cluster." }),
       roles: list({ ...ROLE, default: [], doc: "Roles of these callers." }),
     },
     required: ["principal"],
@@ -49,8 +49,8 @@ export const TENANT_SETTINGS = {
     doc: "Tokens and API keys that this node accepts, each given by its hash or in a file.",
     fields: {
       tenant: text({ ...ID, default: "", doc: "Tenant of the caller." }),
-      principal: text({ ...PRINCIPAL, doc: "Principal of the caller; the tenant when absent." }),
-      cluster: text({ ...ID, doc: "Cluster whose view the caller uses; this node's when absent." }),
+      principal: text({ ...PRINCIPAL, doc: "Principal of the caller. Defaults to the tenant." }),
+      cluster: text({ ...ID, doc: "Cluster whose view the caller uses. Defaults to this node's cluster." }),
       scheme: choice({
         choices: ["bearer", "api-key"],
         default: "bearer",
@@ -93,8 +93,12 @@ export const TENANT_SETTINGS = {
       }),
       clockSkewMs: ms({ default: 60_000, min: 0, max: 600_000, doc: "Tolerated difference between the issuer's clock and this node's." }),
       principalClaim: text({ ...CLAIM, default: "sub", doc: "Claim with the principal." }),
-      tenantClaim: text({ ...CLAIM, default: "tenant", doc: "Claim with the tenant; tenants.default when the token has none." }),
-      clusterClaim: text({ ...CLAIM, default: "cluster", doc: "Claim with the cluster; this node's when the token has none." }),
+      tenantClaim: text({ ...CLAIM, default: "tenant", doc: "Claim with the tenant. If the token lacks it, tenants.default is used." }),
+      clusterClaim: text({
+        ...CLAIM,
+        default: "cluster",
+        doc: "Claim with the cluster. If the token lacks it, this node's cluster is used.",
+      }),
       rolesClaim: text({
         ...CLAIM,
         default: "roles",
@@ -108,7 +112,7 @@ export const TENANT_SETTINGS = {
     },
   }),
   trustedHeader: record({
-    doc: "Header in which a trusted proxy in front of this node names the caller's tenant.",
+    doc: "Header in which a trusted proxy in front of this node passes the caller's tenant.",
     fields: {
       name: text({
         pattern: /^[a-z0-9-]{1,64}$/,

@@ -97,7 +97,7 @@ export class SwitchQueue {
    * Called when the replica that this copy follows begins this change to the policy in force. The previous change must be complete here.
    */
   begin(number: ChangeNumber): void {
-    assert(this.#running === undefined, "the previous policy change is complete on this copy", { number });
+    assert(this.#running === undefined, "the previous policy change is not complete on this copy", { number });
     this.#begin(number, true);
   }
 

@@ -52,7 +52,7 @@ export class Ed25519PublicKey {
 
   /** Accepts any 32 bytes. If they are not a point of the curve, the key verifies nothing. */
   constructor(raw: Uint8Array) {
-    assert(raw.length === ED25519_BYTES.publicKey, "an Ed25519 public key has 32 bytes", { length: raw.length });
+    assert(raw.length === ED25519_BYTES.publicKey, "an Ed25519 public key does not have 32 bytes", { length: raw.length });
     // `slice` of a Buffer would not copy.
     this.raw = new Uint8Array(raw);
     this.#key = createPublicKey({ key: Buffer.concat([PUBLIC_KEY_PREFIX, raw]), format: "der", type: "spki" });

@@ -36,10 +36,14 @@ export class DeadlineHeap {
 
   /** Adds the id, or moves it to this deadline. */
   set(id: number, deadlineMs: number): void {
-    assert(Number.isInteger(id) && id >= 0 && !Number.isNaN(deadlineMs), "heap id is not an integer ≥ 0, or deadline is not a number", {
-      id,
-      deadlineMs,
-    });
+    assert(
+      Number.isInteger(id) && id >= 0 && !Number.isNaN(deadlineMs),
+      "heap id is not an integer of 0 or more, or the deadline is not a number",
+      {
+        id,
+        deadlineMs,
+      },
+    );
     const place = this.#place(id);
     if (place === ABSENT) {
       this.#grow(id);

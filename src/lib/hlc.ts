@@ -34,7 +34,7 @@ export class Hlc {
 
   /** Continues after `last`, the newest known stamp of an earlier process instance; 0 if there is none. */
   constructor(last = 0) {
-    assert(isStamp(last), "the first value of the clock is not a stamp", { last });
+    assert(isStamp(last), "the initial value of the clock is not a valid stamp", { last });
     this.#last = last;
   }
 

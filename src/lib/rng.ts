@@ -47,7 +47,7 @@ export class Rng {
 
   /** A whole number, 0 ≤ x < n, for 1 ≤ n ≤ 2^53. */
   int(n: number): number {
-    assert(Number.isSafeInteger(n) && n >= 1, "rng.int without a positive whole number", { n });
+    assert(Number.isSafeInteger(n) && n >= 1, "the argument of rng.int is not a positive whole number", { n });
     return Math.floor(this.next() * n);
   }
 }

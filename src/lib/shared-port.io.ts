@@ -52,7 +52,7 @@ async function freeTcpPort({ host, port }: ListeningPort): Promise<number> {
   const server = createServer();
   await listenOn(server, { host, port });
   const address = server.address();
-  assert(address !== null && typeof address === "object", "a listening TCP server has an address");
+  assert(address !== null && typeof address === "object", "a listening TCP server has no address");
   server.close();
   return address.port;
 }

@@ -46,7 +46,10 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   /** Adds the fabric to this machine. Must be called at most once, and before callers are served. Never called on a standalone node. */
   join(joining: JoinOptions): void {
-    assert(this.#joined === undefined && this.#parts.readiness.state === "starting", "the node joins only once, before it is ready");
+    assert(
+      this.#joined === undefined && this.#parts.readiness.state === "starting",
+      "the node has already joined or is no longer starting",
+    );
     this.#parts.join(joining);
   }
 
@@ -170,6 +173,6 @@ function isFromOthers({ kind }: NodeInput): boolean {
 
 /** Returns the fabric of a node that has joined other nodes. Fails on a standalone node. */
 export function fabricOf({ machine: { fabric } }: { readonly machine: Pick<NodeMachine, "fabric"> }): Fabric {
-  assert(fabric !== undefined, "the fabric is open");
+  assert(fabric !== undefined, "the fabric is not open");
   return fabric;
 }

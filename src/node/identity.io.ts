@@ -83,7 +83,7 @@ export async function openIdentities(options: IdentityOptions): Promise<CallerId
         options.log.info({}, "credentials reloaded");
         for (const warning of credentialWarnings(settings)) options.log.warn({ warning }, "settings warning");
       } catch (error) {
-        options.log.warn({ err: error }, "credentials not reloaded, keeping the old ones");
+        options.log.warn({ err: error }, "credential reload failed, keeping the current credentials");
       }
     },
   };
@@ -112,7 +112,7 @@ async function openTokens({ settings, log, now }: IdentityOptions, defaults: Ide
     {
       wallMs: () => now().wallMs,
       monoMs: () => now().monoMs,
-      onKeysFailed: (error) => log.warn({ err: error }, "keys of the token issuer not read, keeping the old ones"),
+      onKeysFailed: (error) => log.warn({ err: error }, "token issuer key reload failed, keeping the current keys, if any"),
       onKeysChanged,
     },
   );

@@ -315,7 +315,7 @@ function dnsOverHttp(answers: DnsAnswers): DnsMessages {
       const known = caller.isAuthenticated ? caller : undefined;
       const answer = answers.answer(query, { transport: "doh", address: caller.address, caller: known });
       if (answer instanceof Promise) return answer.then(made);
-      assert(answer === undefined || !(Symbol.asyncIterator in answer), "zone transfers are not sent over HTTP");
+      assert(answer === undefined || !(Symbol.asyncIterator in answer), "a query over HTTP was answered with a zone transfer");
       return made(answer);
     },
   };

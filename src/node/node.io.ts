@@ -150,11 +150,11 @@ function corePart(core: NodeCore): NodeComponent {
       await driver.close();
     },
     readiness: () => {
-      const { clockFault } = machine.writeEligibility;
+      const { clockFault, clockDetail } = machine.writeEligibility;
       return [
         // A node that was ready once stays ready. Later gaps show in the age of its data and are no reason to remove the node from service.
         { name: "catalog", ok: machine.readiness.isReady, detail: machine.readiness.isReady ? "loaded" : "loading" },
-        { name: "clock", ok: clockFault === "", detail: clockFault === "" ? "in sync with peers" : clockFault },
+        { name: "clock", ok: clockFault === "", detail: clockDetail },
       ];
     },
     observe: () => {
@@ -299,7 +299,7 @@ async function openReadWorkers(options: NodeOptions, served: ServedNode, parts: 
   const passed = { role: "callers", services: Object.values(served.services) } as const;
   const workers = await openWorkers(options, served, passed, parts);
   const { calls, dns } = workers.endpoints;
-  assert(calls !== undefined, "read workers have a listener for calls");
+  assert(calls !== undefined, "read workers have no listener for calls");
   return { endpoints: { calls, dns }, callers: workers.callers, synced: () => workers.synced() };
 }
 

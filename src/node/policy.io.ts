@@ -132,7 +132,7 @@ function carryOut(notice: NodeNotice, parts: { tasks: TaskRunner; policyStore: P
     const { head, bytes, via } = notice;
     const adopted = tasks.run(policyStore.adopt(head, bytes, via)).catch((error: unknown) => {
       rethrowInvariant(error);
-      log.error({ err: error, number: head.number, nodeId: head.nodeId }, "policy version of another node not stored");
+      log.error({ err: error, number: head.number, nodeId: head.nodeId }, "policy version from another node not stored");
       return { notKept: error instanceof Error ? error.message : String(error) };
     });
     void adopted.then((outcome) => driver.input({ kind: "policyAdopted", head, via, outcome }));

@@ -120,12 +120,12 @@ async function readBefore(path: string, log: Pick<Log, "warn">): Promise<PriorSe
     if (file === undefined) return NOTHING;
     const kept = readZoneFile(file.bytes);
     if (kept !== undefined) return { kept };
-    log.warn({ path }, "zone serials file is corrupt and was set aside: serials continue from the clock");
+    log.warn({ path }, "zone serials file is corrupt and was set aside: new serials are based on the clock");
     await setAsideSnapshotFile(path);
     return { kept: new Map(), atLeast: Math.ceil(file.savedWallMs / 1000) };
   } catch (error) {
     rethrowInvariant(error);
-    log.warn({ err: error, path }, "zone serials not read: serials continue from the clock");
+    log.warn({ err: error, path }, "zone serials not read: new serials are based on the clock");
     return NOTHING;
   }
 }

@@ -60,26 +60,26 @@ type TaskReply = TaskAnswer | { readonly kind: "time"; readonly time: Time };
 
 export function* getItem(key: string): PolicyTask<StoredItem | undefined> {
   const answer = yield { kind: "get", key };
-  assert(answer.kind === "item", "the answer to a get is an item");
+  assert(answer.kind === "item", "the answer to a get is not an item");
   return answer.item;
 }
 
 export function* page(prefix: string, after: string): PolicyTask<StoredPage> {
   const answer = yield { kind: "list", prefix, after };
-  assert(answer.kind === "page", "the answer to a list is a page");
+  assert(answer.kind === "page", "the answer to a list is not a page");
   return answer.page;
 }
 
 /** Returns whether the item had the expected version and now has the new value. */
 export function* swap(key: string, expectedVersion: number, value: Uint8Array | undefined): PolicyTask<boolean> {
   const answer = yield { kind: "swap", key, expectedVersion, value };
-  assert(answer.kind === "swapped", "the answer to a swap is its result");
+  assert(answer.kind === "swapped", "the answer to a swap is not its result");
   return answer.isSwapped;
 }
 
 export function* time(): PolicyTask<Time> {
   const answer = yield { kind: "time" };
-  assert(answer.kind === "time", "the answer to a time request is the time");
+  assert(answer.kind === "time", "the answer to a time request is not a time");
   return answer.time;
 }
 
@@ -164,7 +164,7 @@ export class TaskMachine implements Machine<TaskInput, TaskOrder> {
 
   #answered(ask: RequestId, answer: TaskAnswer, now: Time, out: TaskOrder[]): void {
     const running = this.#asking.get(ask);
-    assert(running !== undefined, "the answered request is pending");
+    assert(running !== undefined, "the answered request is not pending");
     this.#asking.delete(ask);
     const { work } = running;
     this.#go(running, () => (answer.kind === "failed" ? work.throw(answer.error) : work.next(answer)), now, out);
@@ -233,7 +233,7 @@ export class TaskMachine implements Machine<TaskInput, TaskOrder> {
 
   /** Releases the lock. The next task runs in its own turn of the event loop. */
   #turnOver(running: RunningTask): void {
-    assert(this.#alone === running, "the task holds the lock that it releases");
+    assert(this.#alone === running, "the task released a lock that it does not hold");
     this.#depth -= 1;
     if (this.#depth > 0) return;
     this.#alone = this.#queue.shift();

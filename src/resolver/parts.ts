@@ -161,7 +161,7 @@ function policyRow(machine: ResolverMachine): ResolverPart {
       tick: (_, { monoMs }, out) => {
         for (const { upstream, epoch } of policy.takeUnmet(monoMs)) {
           const who = upstream === "" ? "the copy on disk" : "the upstream";
-          out.push({ kind: "garbled", upstream, fault: `${who} named policy version ${epoch}, which no server has sent since` });
+          out.push({ kind: "garbled", upstream, fault: `${who} referred to policy version ${epoch}, which no server has sent since` });
           upstreams.noteUnmetClaim(upstream, monoMs);
         }
       },

@@ -231,7 +231,7 @@ export class UpstreamSet {
     this.faults.policy += 1;
     upstream.unmetClaimCount = monoMs - upstream.unmetClaimMonoMs > CLAIM_RESET_MS ? 1 : upstream.unmetClaimCount + 1;
     upstream.unmetClaimMonoMs = monoMs;
-    upstream.refused = { upstream: address, refusal: "policy", fault: "it named a policy version that no server has sent" };
+    upstream.refused = { upstream: address, refusal: "policy", fault: "it referred to a policy version that no server has sent" };
     this.broke(address, monoMs, Math.min(CLAIM_REST_MAX_MS, CLAIM_REST_MS * 2 ** (upstream.unmetClaimCount - 1)));
   }
 

@@ -233,7 +233,7 @@ export class MethodChain {
 
   constructor(chain: CallChain, desc: DescMethod, handler: MethodHandler | undefined) {
     const rpc = `${desc.parent.typeName}/${desc.name}`;
-    assert(handler === undefined || handler.kind === desc.methodKind, "the handler matches the method kind of its rpc", { rpc });
+    assert(handler === undefined || handler.kind === desc.methodKind, "the handler does not match the method kind of its rpc", { rpc });
     this.#chain = chain;
     this.#ports = chain.ports;
     this.desc = desc;

@@ -140,7 +140,7 @@ function rowOf(
     answer: async (values, request) => {
       const special = Object.keys(rpcWith).find((parameter) => values[parameter] !== undefined);
       const method = methods.get(special === undefined ? rpc : (rpcWith[special] ?? rpc));
-      assert(method !== undefined, "the service of a route has its rpc", { path });
+      assert(method !== undefined, "the service of a route does not have the route's rpc", { path });
       const answered = await method.route(request.arrival, values, (context) => answer(values, context));
       if (answered.kind === "pieces") return { status: 200, contentType: JSON_TYPE, headers: NO_STORE, body: answered.pieces };
       const { page, steady } = answered;
@@ -168,7 +168,7 @@ export class HttpRoutes {
     const later = Object.entries(LATER).filter(([path]) => !(OPTIONAL_PATHS.has(path) && providedPaths.has(path)));
     const rows = [...later, ...Object.entries(nodeRows(sources)), ...serviceRows];
     this.#rows = new Map(rows);
-    assert(this.#rows.size === rows.length, "each path has one row: delete the row from LATER if a service provides the route");
+    assert(this.#rows.size === rows.length, "two rows have the same path: delete the row from LATER if a service provides the route");
   }
 
   /** Answers a request. Never rejects. */
@@ -208,7 +208,7 @@ export class HttpRoutes {
 
 /** Returns HTTP 405 with `Allow`, for a route or an rpc. */
 export function methodNotAllowed(allow: string, method: string): RouteResponse {
-  const error = new WaymarkError("invalid_argument", `method ${method.slice(0, 20)} is not allowed here; use ${allow}`);
+  const error = new WaymarkError("invalid_argument", `method ${method.slice(0, 20)} is not allowed on this path; use ${allow}`);
   return { ...errorAnswer(refusal(error), 405), headers: { ...NO_STORE, allow } };
 }
 

@@ -178,7 +178,7 @@ export class SourceStream extends OpenStream {
   }
 
   protected override begin(context: CallContext, request: Message | undefined): void {
-    assert(request !== undefined, "a server stream has a request");
+    assert(request !== undefined, "a server stream has no request");
     this.#source = this.method.openSource(request, context);
     this.exchange.begin(context);
     this.#source.attach(

@@ -60,7 +60,7 @@ export function costOf(desc: DescMethod): CallCost | undefined {
   const foreign = foreignFacts(desc);
   if (foreign !== undefined) return foreign.cost;
   const { cost } = getOption(desc, call);
-  assert(cost !== WireCost.UNSPECIFIED, "rpc without a cost in its proto", { rpc: rpcName(desc) });
+  assert(cost !== WireCost.UNSPECIFIED, "rpc has no cost in its proto", { rpc: rpcName(desc) });
   return COSTS[cost];
 }
 
@@ -95,7 +95,7 @@ export function isProxied(desc: DescMethod): desc is DescMethodUnary {
 /** Returns whether servers of this kind must have a handler for the method. A missing `answered_by` option is a bug and aborts the start. */
 export function mustAnswer(desc: DescMethod, isResolver: boolean): boolean {
   const { answeredBy, resolver } = getOption(desc, call);
-  assert(answeredBy !== AnsweredBy.UNSPECIFIED, "rpc without answered_by in its proto", { rpc: rpcName(desc) });
+  assert(answeredBy !== AnsweredBy.UNSPECIFIED, "rpc has no answered_by in its proto", { rpc: rpcName(desc) });
   return !(isResolver && resolver === ResolverBehavior.UNIMPLEMENTED);
 }
 
@@ -130,8 +130,8 @@ export function namespacesOf(desc: DescMethod): NamespacesOf | undefined {
 /** Reads the non-empty strings at a path. If a list is on the path, each of its items is read. */
 function textsAt(message: DescMessage, [name, ...rest]: readonly string[]): (from: object, to: string[]) => void {
   const field = message.fields.find((each) => each.name === name);
-  assert(field !== undefined, "unknown field in namespace_fields", { message: message.typeName, name });
-  assert((field.message === undefined) === (rest.length === 0), "path in namespace_fields does not end at a string field", {
+  assert(field !== undefined, "namespace_fields contains an unknown field", { message: message.typeName, name });
+  assert((field.message === undefined) === (rest.length === 0), "a path in namespace_fields does not end at a string field", {
     message: message.typeName,
     name,
   });
@@ -185,11 +185,11 @@ export function requiredAccessOf(desc: DescMethod): RequiredAccess {
   const foreign = foreignFacts(desc);
   if (foreign !== undefined) return { role: undefined, ownerOf: undefined, isForOwners: false, isForEverybody: foreign.isForEverybody };
   const name = `${desc.parent.typeName}/${desc.name}`;
-  assert(hasOption(desc, access), "rpc without an access option in its proto", { rpc: name });
+  assert(hasOption(desc, access), "rpc has no access option in its proto", { rpc: name });
   const { role, ownerOf, anyOwner } = getOption(desc, access);
-  assert(role !== Role.UNSPECIFIED, "rpc without a role in its access option", { rpc: name });
+  assert(role !== Role.UNSPECIFIED, "rpc has no role in its access option", { rpc: name });
   const field = desc.input.fields.find((each) => each.name === ownerOf);
-  assert(ownerOf === "" || (field?.fieldKind === "scalar" && role !== Role.NONE), "rpc with an unsuitable request field in owner_of", {
+  assert(ownerOf === "" || (field?.fieldKind === "scalar" && role !== Role.NONE), "rpc has an unsuitable request field in owner_of", {
     rpc: name,
     ownerOf,
   });

@@ -41,15 +41,15 @@ export function checkAnswered(services: readonly ServiceDefinition[], isResolver
     const { handlers = {}, routes = [] }: Partial<ServiceDefinition> = services.find(({ desc }) => desc.typeName === typeName) ?? {};
     for (const method of methods) {
       const isAnswered = handlers[method.localName] !== undefined;
-      assert(isAnswered || !mustAnswer(method, isResolver), "rpc without a handler in this process", { rpc: rpcName(method) });
+      assert(isAnswered || !mustAnswer(method, isResolver), "rpc has no handler in this process", { rpc: rpcName(method) });
       for (const path of routesOf(method, isResolver))
-        assert(paths.has(path), "route without a handler in this process", { path, rpc: rpcName(method) });
+        assert(paths.has(path), "route has no handler in this process", { path, rpc: rpcName(method) });
     }
     for (const route of routes) {
       for (const rpc of rpcsOf(route)) {
         const method = methods.find(({ localName }) => localName === rpc);
         const isNamed = method !== undefined && routesOf(method, false).includes(route.path);
-        assert(isNamed, "route not declared in the proto of its rpc", { path: route.path, rpc: `${typeName}/${rpc}` });
+        assert(isNamed, "route is not declared in the proto of its rpc", { path: route.path, rpc: `${typeName}/${rpc}` });
       }
     }
   }

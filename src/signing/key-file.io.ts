@@ -52,7 +52,7 @@ export function openSigningKeyFile(path: string, log: Log, check: (keys: Signing
         keys = read;
         return true;
       } catch (error) {
-        log.warn({ err: error, key_id: keys.key.keyId }, "cluster signing key not reloaded: keeping the previous key");
+        log.warn({ err: error, key_id: keys.key.keyId }, "cluster signing key reload failed, keeping the current key");
         return false;
       }
     },

@@ -60,7 +60,7 @@ export class KeyRegistry {
     const owners = new Map<string, string>();
     for (const { cluster, publicKey } of keys) {
       const keyId = keyIdOf(publicKey);
-      assert(!owners.has(keyId), "a key is configured twice", { cluster, keyId });
+      assert(!owners.has(keyId), "a key was configured twice", { cluster, keyId });
       owners.set(keyId, cluster);
     }
     this.#configured = owners;

@@ -199,7 +199,7 @@ export class ThreadCalls<O extends ThreadOwner, R> {
       return;
     }
     const waiting = this.#waiting.shift();
-    assert(waiting !== undefined, "a thread sent an answer without a call", { thread: this.#name });
+    assert(waiting !== undefined, "a thread answered a call that is not pending", { thread: this.#name });
     if (reply.kind === "answer") waiting.resolve(reply.answer);
     else waiting.reject(new WaymarkError(reply.reason, reply.message, { metadata: reply.metadata }));
   }
@@ -252,9 +252,9 @@ export function serving<R>(
           answer = owner.opened;
         } else if (owner !== undefined) {
           const run: unknown = Reflect.get(owner, method);
-          assert(typeof run === "function", "a thread received a call of an unknown method", { method });
+          assert(typeof run === "function", "a thread received a call to an unknown method", { method });
           answer = run.call(owner, request, move);
-        } else assert(method === "close", "a thread received a call before it was open", { method });
+        } else assert(method === "close", "a thread received a call before it was opened", { method });
         isOver = method === "close";
         post({ kind: "answer", answer }, moved);
       } catch (error) {

@@ -92,7 +92,7 @@ export function decodeRecord(bytes: Uint8Array): Opened {
 /** The sealed bytes of a record that is held, which was read before. Nothing is checked again. */
 export function sealedOf(bytes: Uint8Array): Sealed {
   const { content } = decodeSealedRecord(bytes);
-  assert(content.case !== undefined, "a record of the summary replica holds nothing");
+  assert(content.case !== undefined, "a record of the summary replica is empty");
   return content.value;
 }
 

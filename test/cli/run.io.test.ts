@@ -139,7 +139,7 @@ test.each([
   { argv: ["discovery", "query", "--server", "host:port"], says: "expected host:port" },
   { argv: ["discovery", "query", "--timeout", "1"], says: "expected a duration" },
   { argv: ["discovery", "query", "--cert", "c.pem"], says: "--cert and --key (or WAYMARK_CERT and WAYMARK_KEY) must be set together" },
-  { argv: ["discovery", "query", "--namespace", "a", "--prefix", "b"], says: "exclude each other" },
+  { argv: ["discovery", "query", "--namespace", "a", "--prefix", "b"], says: "cannot be combined" },
   {
     argv: ["discovery", "query", "--version-range", "1.2.3.4"],
     says: 'invalid --version-range 1.2.3.4: "1.2.3.4" is not a range such as ^1.2.0',
@@ -361,7 +361,7 @@ test.each(["yes", "TRUE", "on", "2", " 1"])(
     const env = { WAYMARK_SERVER: fake.address, WAYMARK_TLS: value };
     const { exit, stderr } = await waymark(["discovery", "status"], { env });
     expect([exit, fake.callsOf("serverInfo")]).toEqual([2, []]);
-    expect(stderr).toContain(`invalid WAYMARK_TLS ${JSON.stringify(value)}: expected 1 or true for TLS, 0 or false for plain text`);
+    expect(stderr).toContain(`invalid WAYMARK_TLS ${JSON.stringify(value)}: expected 1 or true for TLS, or 0 or false for plaintext`);
   },
 );
 

@@ -79,7 +79,14 @@ const announce = (more: Readonly<Record<string, string>> = {}, ...rest: readonly
 test("the block that is printed makes the new key count where the old one does, for as long as was said, in the file of either", async () => {
   const { exit, stdout, stderr } = await announce();
   expect(exit).toBe(0);
-  for (const words of [`${old.keyId} announces ${next.keyId} of eu1 from `, "1. append this block", OLD, "2. ", "3. ", "SIGHUP"])
+  for (const words of [
+    `${old.keyId} announces ${next.keyId} for cluster eu1, valid from `,
+    "1. append this block",
+    OLD,
+    "2. ",
+    "3. ",
+    "SIGHUP",
+  ])
     expect(stderr).toContain(words);
   const registry = new KeyRegistry(KEY_BOUNDS);
   const nowMs = Date.now();

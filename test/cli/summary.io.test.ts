@@ -146,15 +146,15 @@ test("a watch tells what is there and each change, with a cursor to go on from",
 });
 
 test.each([
-  { argv: ["cart", "--watch"], says: "--watch excludes a service" },
-  { argv: ["--watch", "--by-region"], says: "--watch excludes a service" },
+  { argv: ["cart", "--watch"], says: "--watch cannot be combined with a service" },
+  { argv: ["--watch", "--by-region"], says: "--watch cannot be combined with a service" },
   { argv: ["--kind", "node"], says: "service, function, topic, queue, cache" },
-  { argv: ["--watch", "--limit", "1"], says: "--ingress, --by-region, --limit and --page-token" },
-  { argv: ["--watch", "--page-token", "p1"], says: "--ingress, --by-region, --limit and --page-token" },
+  { argv: ["--watch", "--limit", "1"], says: "--ingress, --by-region, --limit or --page-token" },
+  { argv: ["--watch", "--page-token", "p1"], says: "--ingress, --by-region, --limit or --page-token" },
   { argv: ["--cursor", "p1"], says: "--cursor, --count and --until-synced require --watch" },
   { argv: ["--count", "1"], says: "--cursor, --count and --until-synced require --watch" },
   { argv: ["--until-synced"], says: "--cursor, --count and --until-synced require --watch" },
-  { argv: ["--namespace", "a", "--prefix", "a"], says: "exclude each other" },
+  { argv: ["--namespace", "a", "--prefix", "a"], says: "cannot be combined" },
 ])("$argv is refused before a server is asked", async ({ argv, says }) => {
   const { exit, stderr } = await waymark(["discovery", "summary", ...argv, "--server", "127.0.0.1:1"]);
   expect(exit).toBe(2);

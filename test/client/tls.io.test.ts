@@ -53,7 +53,7 @@ test("a plain call to a server with TLS says that it speaks TLS", async () => {
   server.on("tlsClientError", () => {});
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
-  const told = ["the server speaks TLS, but the client connected in plain text", "UNAVAILABLE"];
+  const told = ["the server speaks TLS, but the client connected without TLS", "UNAVAILABLE"];
   expect(await failuresOf(`127.0.0.1:${port}`, {})).toEqual([told, told]);
   server.close();
 });

@@ -62,7 +62,7 @@ test.each<[string, object, object[], string]>([
     "without proof",
     {},
     [{ ...US, trust: {} }],
-    "0.trust: needs either ca_file or token_file, to authenticate the nodes of the other cluster",
+    "0.trust: needs either ca_file or token_file to authenticate the nodes of the other cluster",
   ],
   ["without the table of proofs", {}, [{ cluster_id: "us1", region: "us" }], "0.trust: is required"],
   ["with proofs beside the table", {}, [{ ...US, ca_file: "us.pem" }], "0.ca_file: unknown key; did you mean trust.ca_file?"],
@@ -76,7 +76,7 @@ test.each<[string, object, object[], string]>([
     "with two proofs",
     {},
     [{ ...US, trust: { ca_file: "us.pem", token_file: "t" } }],
-    "0.trust: needs either ca_file or token_file, to authenticate the nodes of the other cluster",
+    "0.trust: needs either ca_file or token_file to authenticate the nodes of the other cluster",
   ],
   [
     "by a token of a domain",

@@ -115,7 +115,7 @@ test.each([
       resolver: { upstreams: ["127.0.0.1:1"] },
       dns: { transfer_keys: [{ name: "k", secret_file: "/k" }] },
     },
-    says: ["dns.transfer_keys on a resolver: a resolver sends no zone"],
+    says: ["dns.transfer_keys on a resolver: a resolver does not send zones"],
   },
   {
     file: { dns: { transfer_keys: [{ name: "k", secret_file: "/k" }], dnssec_key_file: "/zone.pem" } },

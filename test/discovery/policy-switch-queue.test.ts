@@ -184,7 +184,7 @@ test("at a copy a change has the number that it was begun with, and waits for th
   expect([queue.isAcknowledged(time), queue.nextDeadlineMs(), reads.isSettled]).toEqual([false, NEVER, false]);
   queue.show();
   expect([queue.isWaiting, reads.isSettled]).toEqual([false, false]);
-  expect(() => queue.begin(8)).toThrow("the previous policy change is complete");
+  expect(() => queue.begin(8)).toThrow("the previous policy change is not complete");
   end(3);
   expect([queue.shown, queue.isRunning, reads.isSettled, queue.step(MANY, time)]).toEqual([7, false, true, false]);
 });

@@ -244,7 +244,7 @@ test("a cluster token is changed while nodes run: both are taken, then the new o
       writeFileSync(file, content);
       node.command.kill("SIGHUP");
       const told = async () =>
-        node.command.stderr.split("cluster token not reloaded").length + node.command.stderr.split("cluster token reloaded").length;
+        node.command.stderr.split("cluster token reload failed").length + node.command.stderr.split("cluster token reloaded").length;
       await eventually("reloaded", told, reloads + 2);
     }
   };
@@ -400,7 +400,7 @@ test("with certificates nodes are whom their certificates name; a stranger's is 
   files("t1", authority.issue("t9"));
   a.node.command.kill("SIGHUP");
   await a.node.command.errorLine(
-    /fabric certificates not reloaded.*belongs to node t9|belongs to node t9.*fabric certificates not reloaded/,
+    /fabric certificate reload failed.*belongs to node t9|belongs to node t9.*fabric certificate reload failed/,
   );
   files("t1", authority.issue("t1"));
   a.node.command.kill("SIGHUP");

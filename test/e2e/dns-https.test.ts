@@ -196,7 +196,7 @@ test.each<{ what: string; sent: Sent; status: number; says: RegExp }>([
     what: "no message",
     sent: {},
     status: 400,
-    says: /dns: must be given once in a GET, as a DNS message in base64url; it is given 0 times/,
+    says: /dns: must be set exactly once in a GET request, as a DNS message in base64url, but is set 0 times/,
   },
   { what: "an empty one", sent: { path: "/dns-query?dns=" }, status: 400, says: /must be base64url/ },
   { what: "two", sent: { path: "/dns-query?dns=AAAA&dns=AAAA" }, status: 400, says: /2 times/ },

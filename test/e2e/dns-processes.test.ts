@@ -77,7 +77,7 @@ test("a process that is killed is replaced, and SIGHUP makes the new process rea
   });
   writeFileSync(keyFile, "not a key", { mode: 0o600 });
   node.command.kill("SIGHUP");
-  expect(await node.command.errorLine(/"dnsProcess":1,.*not reloaded/)).toContain("zone keys not reloaded");
+  expect(await node.command.errorLine(/"dnsProcess":1,.*reload failed/)).toContain("zone key reload failed");
 });
 
 test("processes answer alone, as one; when one is killed the other goes on, and it comes back; a stop ends them all, whoever gets its signal", {

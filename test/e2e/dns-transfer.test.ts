@@ -114,7 +114,7 @@ describe.each(some([{ processes: 0 }, { processes: 1 }]))("with $processes DNS p
     const codeOf = async (secret: string) => /status: (\w+)/.exec(await zoneOf(node, ...signing(secret), "waymark", "SOA"))?.[1];
     writeFileSync(node.secretFile, "short");
     process.kill(node.command.pid, "SIGHUP");
-    await node.command.errorLine(/transfer keys not reloaded, keeping the old ones/);
+    await node.command.errorLine(/transfer key reload failed, keeping the current keys/);
     expect([await codeOf(SECRETS.all), await codeOf(other)]).toEqual(["NOERROR", "NOTAUTH"]);
     writeFileSync(node.secretFile, other);
     process.kill(node.command.pid, "SIGHUP");

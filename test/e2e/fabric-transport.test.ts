@@ -279,7 +279,7 @@ describe("bad peers", () => {
   test("one that says nothing is no link, and is cut", async () => {
     const b = await started({ limits: { helloTimeoutMs: 300 } });
     const raw = rawLink(b.transport.address);
-    await until("cut", () => b.refusals.includes("link: no hello in time"));
+    await until("cut", () => b.refusals.includes("link: no hello arrived in time"));
     await until("gone", () => raw.session.destroyed && b.transport.counts().connections === 0);
     expect(b.links.size).toBe(0);
   });
@@ -298,7 +298,7 @@ describe("bad peers", () => {
     const raw = rawLink(b.transport.address);
     raw.stream.write(Uint8Array.of(0, 0, 0, 1, 0, 10));
     const timer = setInterval(() => raw.stream.destroyed || raw.stream.write(Uint8Array.of(1)), 50);
-    await until("cut", () => b.refusals.includes("link: no hello in time"));
+    await until("cut", () => b.refusals.includes("link: no hello arrived in time"));
     clearInterval(timer);
     expect(b.links.size).toBe(0);
   });

@@ -609,7 +609,7 @@ test("a token file that was replaced counts after SIGHUP, a short one with a war
   expect([await code("tok-old-1Hy-long-enough"), await code("tok-new-6Gb")]).toEqual(["OK", "UNAUTHENTICATED"]);
   file("rotating", "two words\n");
   node.command.kill("SIGHUP");
-  await node.command.errorLine(/credentials not reloaded/);
+  await node.command.errorLine(/credential reload failed/);
   expect([await code("tok-old-1Hy-long-enough"), node.command.stderr.includes("two words")]).toEqual(["OK", false]);
   file("rotating", "tok-new-6Gb\n");
   keys = await (await TestIssuer.create("ES256", "key-next")).jwks();

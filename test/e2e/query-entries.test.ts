@@ -57,7 +57,7 @@ test("a query finds functions by a version range and topics by a subject", async
   for (const [asked, says] of [
     [{ versionRange: "latest!" }, 'version_range: "latest!" is not a range'],
     [{ versionRange: "^1", kinds: [EntryKind.TOPIC] }, "version_range: only functions have versions: add FUNCTION to kinds"],
-    [{ versionRange: "1".repeat(129) }, "version_range: must have at most 128 characters, has 129"],
+    [{ versionRange: "1".repeat(129) }, "version_range: must have at most 128 characters, got 129"],
     [{ subject: "orders.*" }, "subject: "],
     [{ subject: "orders", kinds: [FUNCTION] }, "subject: only topics have subjects"],
     [{ subject: "orders", versionRange: "^1" }, "subject: "],

@@ -122,7 +122,7 @@ test("a watch of a range is told what enters and leaves it, over gRPC and HTTP; 
   for (const [asked, says] of [
     [{ versionRange: "latest!" }, 'version_range: "latest!" is not a range'],
     [{ versionRange: "^1", kinds: [EntryKind.TOPIC] }, "version_range: only functions have versions"],
-    [{ versionRange: "1".repeat(129) }, "version_range: must have at most 128 characters, has 129"],
+    [{ versionRange: "1".repeat(129) }, "version_range: must have at most 128 characters, got 129"],
     [{ versionRange: "^1", namespace: "fn", withDigest: true }, "with_digest: "],
   ] as const satisfies readonly (readonly [Parameters<Client["catalogWatch"]>[0], string])[]) {
     const refused = await outcomeOf(client.catalogWatch(asked)[Symbol.asyncIterator]().next());

@@ -572,7 +572,7 @@ test.each(["watch", "fetch"] as const)(
     expect([world.machine.isReady, world.machine.upstreams.current, world.ask(DB)]).toEqual([true, "b", "followed 0"]);
     expect(world.machine.upstreams.refused).toMatchObject([{ upstream: "a", refusal: "policy" }]);
     expect([world.machine.statistics(world.now).upstreamFaults, world.refused]).toMatchObject([{ policy: 1, garbled: 0 }, []]);
-    expect(world.garbled).toEqual(["a: the upstream named policy version 9007199254740991, which no server has sent since"]);
+    expect(world.garbled).toEqual(["a: the upstream referred to policy version 9007199254740991, which no server has sent since"]);
     a.isUp = false;
     expect(world.restart(copy)).toMatchObject({ ok: true });
     world.run(2 * SECOND);

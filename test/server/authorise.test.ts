@@ -20,7 +20,7 @@ test("every rpc of ours says what it needs, with a role that there is", () => {
 
 test("an rpc that says nothing stops the start", () => {
   const silent = { ...Health.method.check, parent: { ...Health, typeName: "waymark.health.v1.Health" } };
-  expect(() => requiredAccessOf(silent)).toThrow("rpc without an access option in its proto");
+  expect(() => requiredAccessOf(silent)).toThrow("rpc has no access option in its proto");
 });
 
 test("rpcs of health and reflection, whose protos are not ours, need no role, and health is for everybody", () => {

@@ -136,7 +136,7 @@ test("a request that breaks a rule of the contract is refused before the handler
   const watch = chain.method(DiscoveryService.method.catalogWatch, service.handlers["catalogWatch"]);
   const context = { caller: anonymousCaller("demo", ""), time: { monoMs: 0, wallMs: 0 }, requestId: "" };
   const asked = create(CatalogWatchRequestSchema, { bookmarkInterval: { seconds: 11n } });
-  expect(() => watch.openSource(asked, context)).toThrow("bookmark_interval: 11 s must be 1 s to 10 s");
+  expect(() => watch.openSource(asked, context)).toThrow("bookmark_interval: must be from 1 s to 10 s, got 11 s");
   expect(contexts).toEqual([]);
 });
 

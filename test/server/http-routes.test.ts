@@ -188,7 +188,7 @@ test("a route has the role, the limit and the count of its rpc", async () => {
 
 test("no path has two rows: neither of two services, nor of one that was to come later", async () => {
   const twice = scraped(() => ({ kind: "page", page: {} }));
-  await expect(ask({ target: "/readyz", services: [twice, twice] })).rejects.toThrow("each path has one row");
+  await expect(ask({ target: "/readyz", services: [twice, twice] })).rejects.toThrow("two rows have the same path");
 });
 
 test("a draining node answers no route of a service, and says where it is well", async () => {
@@ -312,7 +312,7 @@ test.each(["POST", "PUT", "DELETE", "OPTIONS", "BREW"])("%s is not allowed and i
   expect(response.headers["allow"]).toBe("GET, HEAD");
   expect(response.json()).toMatchObject({
     code: "invalid_argument",
-    message: `invalid_argument: method ${method} is not allowed here; use GET, HEAD`,
+    message: `invalid_argument: method ${method} is not allowed on this path; use GET, HEAD`,
     details: [{ type: "google.rpc.ErrorInfo", debug: { reason: "INVALID_ARGUMENT", domain: "waymark" } }],
   });
 });

@@ -56,12 +56,12 @@ test.each([
   expect(paths.size).toBeGreaterThan(4);
   for (const path of paths)
     expect(() => checkAnswered(withoutRoute(services, path), isResolver)).toThrow(
-      `route without a handler in this process {"path":"${path}","rpc":`,
+      `route has no handler in this process {"path":"${path}","rpc":`,
     );
   for (const method of METHODS) {
     if (isResolver && isOnlyOnNodes(method)) continue;
     expect(() => checkAnswered(without(services, method), isResolver)).toThrow(
-      `rpc without a handler in this process {"rpc":"${rpcName(method)}"}`,
+      `rpc has no handler in this process {"rpc":"${rpcName(method)}"}`,
     );
   }
 });
@@ -74,7 +74,7 @@ test("a route that the proto of its rpc does not name ends the start", () => {
       ...service,
       routes: service.desc === DiscoveryService ? [...routes, added] : routes,
     }));
-    expect(() => checkAnswered(services, false)).toThrow(/route not declared in the proto of its rpc .*"\/new"/);
+    expect(() => checkAnswered(services, false)).toThrow(/route is not declared in the proto of its rpc .*"\/new"/);
   }
 });
 

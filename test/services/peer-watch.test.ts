@@ -167,8 +167,8 @@ test("a cursor of the catalog, or of a place that is not reached yet, begins ane
   expect(told(on.open({ cursor: shortCursorText(shortHolder("b1", "0123456789abcdef"), 1) }))).toEqual(END);
   expect(told(on.open({ cursor: shortCursorText(holder, 99) }))).toEqual(END);
   expect(() => on.open({ cursor: `${cursor}0` })).toThrow("cursor: is not a cursor");
-  expect(() => on.open({ cursor: "x".repeat(65_537) })).toThrow("cursor: must have at most 65536 characters, has 65537");
-  expect(() => on.open({ bookmarkInterval: { nanos: 5 } })).toThrow("bookmark_interval: 5e-9 s must be 1 s to 10 s");
+  expect(() => on.open({ cursor: "x".repeat(65_537) })).toThrow("cursor: must have at most 65536 characters, got 65537");
+  expect(() => on.open({ bookmarkInterval: { nanos: 5 } })).toThrow("bookmark_interval: must be from 1 s to 10 s, got 5e-9 s");
 });
 
 test("who is further behind than what is kept gets a snapshot, on an open stream too", () => {

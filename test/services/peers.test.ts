@@ -149,7 +149,7 @@ test.each([
   expect(() => askRoute(peerService(served(THREE()).parts), { path: "/control/peers", parameters: asked, time: TIME })).toThrow(says);
   expect(() => served(THREE()).list({ statuses: [PeerStatus.DEAD, PeerStatus.UNSPECIFIED] })).toThrow("statuses[1]: must be one of ALIVE");
   expect(() => served(THREE()).list({ statuses: Array<PeerStatus>(5).fill(PeerStatus.DEAD) })).toThrow(
-    "statuses: must have at most 4 items, has 5",
+    "statuses: must have at most 4 items, got 5",
   );
 });
 
@@ -190,7 +190,7 @@ const SUMMARIES: SummaryLag = {
   exports: {
     isExporting: false,
     exporterCount: 0,
-    detail: "not exporting summaries; exported by no node of the cluster",
+    detail: "not exporting summaries; not exported by any node of the cluster",
     lagMs: 12_000,
     failedCount: 3,
   },
@@ -231,7 +231,7 @@ test("lag tells on its first page what other regions have not taken, and whom th
     exports: {
       exporting: false,
       exporters: 0,
-      detail: "not exporting summaries; exported by no node of the cluster",
+      detail: "not exporting summaries; not exported by any node of the cluster",
       lag: "12s",
       failed: "3",
     },

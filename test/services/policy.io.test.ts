@@ -139,7 +139,7 @@ test.each([
   { method: "validatePolicy", request: {}, says: "policy: is required" },
   { method: "applyPolicy", request: { policy: {}, stage: {} }, says: "stage.by" },
   { method: "applyPolicy", request: { policy: {}, stage: { percent: 101 } }, says: "stage.percent" },
-  { method: "applyPolicy", request: { policy: {}, reason: "x".repeat(1025) }, says: "reason: must have at most 1024 characters, has 1025" },
+  { method: "applyPolicy", request: { policy: {}, reason: "x".repeat(1025) }, says: "reason: must have at most 1024 characters, got 1025" },
   { method: "rollbackPolicy", request: { changeTicket: "x".repeat(129) }, says: "change_ticket" },
   { method: "rollbackPolicy", request: { toNumber: "18446744073709551615" }, says: "to_number" },
   { method: "rollbackPolicy", request: {}, says: "not_found" },

@@ -15,7 +15,7 @@ test.each([
   {
     what: "a version range, whose bound is the contract's",
     init: { versionRange: x(129) },
-    says: "must have at most 128 characters, has 129",
+    says: "must have at most 128 characters, got 129",
   },
 ])("a read that asks for $what is held to what any node may store, and its refusal says so", ({ init, says }) => {
   const check = () => requestCheckOf(CatalogQueryRequestSchema)(create(CatalogQueryRequestSchema, init));
@@ -25,7 +25,7 @@ test.each([
 
 test.each([
   { count: 0, says: "namespaces: is empty, but must have 1 to 1000 items" },
-  { count: 1001, says: "namespaces: must have at most 1000 items, has 1001" },
+  { count: 1001, says: "namespaces: must have at most 1000 items, got 1001" },
 ])("a list of $count items that needs some is refused with its rule", ({ count, says }) => {
   const request = create(PrewarmRequestSchema, { namespaces: Array.from({ length: count }, () => "svc") });
   expect(() => requestCheckOf(PrewarmRequestSchema)(request)).toThrow(says);

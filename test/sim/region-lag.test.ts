@@ -71,7 +71,7 @@ test("a cluster with borders and without a signing key at any node says that it 
   };
   regions.start();
   regions.at(20_000, () => {
-    const why = "not exporting summaries: this node has no summary.signing_key_file; exported by no node of the cluster";
+    const why = "not exporting summaries: this node has no summary.signing_key_file; not exported by any node of the cluster";
     expect(exportsOf("eu1-a")).toMatchObject({ isExporting: false, exporterCount: 0, detail: why });
     expect(exportsOf("us1-a")).toMatchObject({ isExporting: true, exporterCount: 1 });
   });
@@ -107,7 +107,7 @@ test("a cluster with neither a border node nor one with the role ingress says th
     `not exporting summaries: this node has no summary.signing_key_file; exported by ${by} of the cluster`;
   regions.start();
   regions.at(20_000, () => {
-    const why = "other clusters cannot redirect clients here: no live node of this cluster has the role ingress or a border";
+    const why = "other clusters cannot redirect clients to this cluster: no live node of this cluster has the role ingress or a border";
     expect(["eu1-a", "eu2-a", "eu2-b", "eu3-a"].map(detailOf)).toEqual([
       "exporting summaries",
       `exporting summaries; ${why}`,
@@ -155,7 +155,7 @@ test("a cluster without an exporter is told of after a minute, and again when it
   // It is found dead within some seconds.
   regions.at(78_000, () => expect(toldAt("eu1-a")).toEqual([]));
   regions.at(100_000, () => {
-    const standing = "not exporting summaries: this node has no summary.signing_key_file; exported by no node of the cluster";
+    const standing = "not exporting summaries: this node has no summary.signing_key_file; not exported by any node of the cluster";
     expect(toldAt("eu1-a")).toEqual([{ kind: "exporters", exporterCount: 0, standing }]);
     regions.node("eu1-b").start();
   });

@@ -113,18 +113,18 @@ export class MessageBufferReader {
 
   number(): number {
     const number = this.#message.numbers[this.#number++];
-    assert(number !== undefined, "the feed message contains another number");
+    assert(number !== undefined, "the feed message has too few numbers");
     return number;
   }
 
   text(): string {
     const text = this.#message.texts[this.#text++];
-    assert(text !== undefined, "the feed message contains another text");
+    assert(text !== undefined, "the feed message has too few texts");
     return text;
   }
 
   value(): unknown {
-    assert(this.#value < this.#message.values.length, "the feed message contains another value");
+    assert(this.#value < this.#message.values.length, "the feed message has too few values");
     return this.#message.values[this.#value++];
   }
 

@@ -79,7 +79,7 @@ export class ReplicaCopy {
         onMark?.(reader.number(), reader);
         return;
       default:
-        assert(false, "the feed of a replica copy contains only known operations", { what });
+        assert(false, "the feed of a replica copy contains an unknown operation", { what });
     }
   }
 
@@ -122,7 +122,7 @@ export class ReplicaCopy {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed wrote the text of a valid key
     const key = reader.text() as KeyText;
     const stored = this.#held(key, origin);
-    assert(stored !== undefined, "the copy contains the record that the feed changes", { key, origin: origin.id });
+    assert(stored !== undefined, "the feed changes a record that is not in the copy", { key, origin: origin.id });
     if (what === OP.TOUCH) replica.touch(stored, this.#pendingTouchOf(key, pending));
     else replica.withdraw(stored, NO_TIME, this.#pendingTouchOf(key, pending));
   }
@@ -133,7 +133,7 @@ export class ReplicaCopy {
     const key = reader.text() as KeyText;
     if (!this.isWhole) return replica.unplace(key, origin);
     const stored = this.#held(key, origin);
-    assert(stored !== undefined, "the copy contains the record that the feed drops", { key, origin: origin.id });
+    assert(stored !== undefined, "the feed drops a record that is not in the copy", { key, origin: origin.id });
     replica.drop(stored);
   }
 
@@ -161,7 +161,7 @@ export class ReplicaCopy {
 
   #originAt(index: number): Origin {
     const origin = this.#origins[index];
-    assert(origin !== undefined, "the feed has defined the origin", { index });
+    assert(origin !== undefined, "the feed refers to an origin that it has not defined", { index });
     return origin;
   }
 

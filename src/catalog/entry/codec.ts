@@ -203,7 +203,7 @@ export class EntryStamper {
 
   #newEntry(given: EntryFields, stamp: Stamp): StampedEntry {
     const entry = withPlainProtocols(given);
-    assert(entry.key !== undefined, "a validated entry has a key");
+    assert(entry.key !== undefined, "a validated entry has no key");
     const key = this.#entryKey(entry.key, kindOf(entry.key, entry.detail), stamp.clusterId);
     const scope = entry.scope === SCOPE.UNSET ? SCOPE.ZONE : (entry.scope as Scope); // The value was checked: it is from 0 to 4.
     const health = entry.health === HEALTH.UNSET ? HEALTH.HEALTHY : (entry.health as Health); // The value was checked: it is from 0 to 4.
@@ -331,7 +331,7 @@ const tailScratch = new Uint8Array(MAX_TAIL_BYTES);
 export function keyPrefixBytes(bytes: Uint8Array): number {
   const reader = new WireReader(bytes);
   const tag = reader.tag();
-  assert(tag === ENTRY_TAG.key, "an encoded entry starts with its key");
+  assert(tag === ENTRY_TAG.key, "an encoded entry does not start with its key");
   reader.skip(tag);
   return reader.at;
 }
@@ -375,7 +375,9 @@ const LARGE: Readonly<Record<keyof LargeFields, number>> = {
 export function decodeEntry(bytes: Uint8Array, life: OriginStatus): EntryView {
   const entry: Pick<EntryFields, (typeof VIEW_FIELDS)[number]> = readEntry(bytes, VIEWED).entry;
   const { key, scope, targets, ttl, region, zone, nodeId, health, load, updatedAt } = entry;
-  assert(key !== undefined && findKind(key.kind) !== undefined, "an encoded entry has a key with a known kind", { kind: key?.kind });
+  assert(key !== undefined && findKind(key.kind) !== undefined, "the key of an encoded entry is missing or has an unknown kind", {
+    kind: key?.kind,
+  });
   return {
     key: key as EntryKey, // The kind is known, and the strings were checked when the entry was stored.
     scope: scope as Scope, // The value was checked when the entry was stored.

@@ -230,7 +230,7 @@ export class FieldProblems {
   text(text: string, maxLength: number, field: string): void {
     if (text === "") this.add(field, "is empty");
     else if (text.length > maxLength && codePointsOf(text) > maxLength) {
-      this.add(field, `must have at most ${maxLength} characters, has ${codePointsOf(text)}`);
+      this.add(field, `must have at most ${maxLength} characters, got ${codePointsOf(text)}`);
     } else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
@@ -238,7 +238,7 @@ export class FieldProblems {
   bytes(text: string, maxBytes: number, field: string): void {
     // A UTF-16 unit has at most three bytes in UTF-8, so short values need not be counted.
     if (text.length * 3 > maxBytes && utf8Size(text) > maxBytes)
-      this.add(field, `must have at most ${maxBytes} bytes, has ${utf8Size(text)}`);
+      this.add(field, `must have at most ${maxBytes} bytes, got ${utf8Size(text)}`);
     else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
@@ -248,7 +248,7 @@ export class FieldProblems {
   }
 
   items(count: number, max: number, field: string): void {
-    if (count > max) this.add(field, `must have at most ${max} items, has ${count}`);
+    if (count > max) this.add(field, `must have at most ${max} items, got ${count}`);
   }
 
   unique(items: readonly string[], field: string): void {
@@ -289,7 +289,8 @@ export class FieldProblems {
     const [minSeconds, maxSeconds] = [minMs / 1000, maxMs / 1000];
     const [seconds, { nanos }] = [Number(duration.seconds), duration];
     const isWithin = seconds >= minSeconds && nanos >= 0 && (seconds < maxSeconds || (seconds === maxSeconds && nanos === 0));
-    if (!isWithin || nanos >= NANOS_PER_SECOND) this.add(field, `${seconds + nanos / 1e9} s must be ${minSeconds} s to ${maxSeconds} s`);
+    if (!isWithin || nanos >= NANOS_PER_SECOND)
+      this.add(field, `must be from ${minSeconds} s to ${maxSeconds} s, got ${seconds + nanos / 1e9} s`);
   }
 }
 

@@ -310,6 +310,6 @@ class BlockRange implements InstanceRange {
 }
 
 function existing(record: CatalogRecord | undefined): CatalogRecord {
-  assert(record !== undefined, "each index below the count has a record");
+  assert(record !== undefined, "an index below the record count has no record");
   return record;
 }

@@ -369,7 +369,7 @@ export class Postings {
       if (posting[index]?.key !== record.key) return;
       posting.splice(index, 1);
       const [first, second] = posting;
-      assert(first !== undefined, "an array posting has at least two records", { term });
+      assert(first !== undefined, "an array posting had fewer than two records", { term });
       if (second === undefined) this.#byTerm.set(term, first);
     }
   }

@@ -306,7 +306,7 @@ function writeUint32(bytes: Uint8Array, at: number, value: number): void {
  */
 export function decodePageToken(token: string, hash: string): string {
   if (token === "") return "";
-  if (token.length > MAX_TOKEN_LENGTH) throw invalid("page_token", `must have at most ${MAX_TOKEN_LENGTH} characters, has ${token.length}`);
+  if (token.length > MAX_TOKEN_LENGTH) throw invalid("page_token", `must have at most ${MAX_TOKEN_LENGTH} characters, got ${token.length}`);
   const bytes = decodeBase64url(token);
   if (bytes === undefined || bytes.length <= HEADER_BYTES + CHECK_BYTES || bytes[0] !== VERSION) throw unreadableToken();
   const keyEnd = bytes.length - CHECK_BYTES;

@@ -97,7 +97,7 @@ export class SortedBlocks<T extends object | string | number> {
     const place = this.#placeOf((other) => !this.#isBefore(other, item));
     const isAtEnd = place.index === this.#block(place.at).length;
     const found = isAtEnd ? { at: place.at + 1, index: 0 } : place;
-    assert(this.#block(found.at)[found.index] === item, "the removed item is at its position in the list", found);
+    assert(this.#block(found.at)[found.index] === item, "the item to remove is not at its position in the list", found);
     return found;
   }
 

@@ -66,11 +66,15 @@ export type WireRecord = RecordHead & RecordBody & { readonly unknown?: UnknownF
 /** Encodes a record. */
 export function encodeRecord(head: RecordHead, body: RecordBody, unknown: UnknownFields = NO_UNKNOWN): Uint8Array {
   const { seq, hlc, filterSeq, firstSeq } = head;
-  assert(seq > 0 && Number.isSafeInteger(seq) && hlc >= 0 && Number.isSafeInteger(hlc), "a record has a seq and an hlc", {
+  assert(seq > 0 && Number.isSafeInteger(seq) && hlc >= 0 && Number.isSafeInteger(hlc), "a record has an invalid seq or hlc", {
     seq,
     hlc,
   });
-  assert(filterSeq <= seq && firstSeq <= seq, "the filter_seq and first_seq of a record are at most its seq", { seq, filterSeq, firstSeq });
+  assert(filterSeq <= seq && firstSeq <= seq, "the filter_seq or first_seq of a record is greater than its seq", {
+    seq,
+    filterSeq,
+    firstSeq,
+  });
   const { orders } = head;
   const headBytes = FIXED_BYTES + 3 * head.principal.length + overridesRoom(orders) + unknown.record.length + unknown.tombstone.length;
   const out = takeBytes(headBytes + (body.body === BODY.ENTRY ? body.entry.length : roomEntryKey(body.key)));

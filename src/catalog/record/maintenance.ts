@@ -141,10 +141,10 @@ export function readOverride(reader: WireReader): MaintenanceOverride {
     else reader.skipUnknown(tag, MAINTENANCE_ORDER_LAST_FIELD);
   }
   reader.leave(outer);
-  if (!isStamp(hlc) || hlc === 0) throw misplaced(`maintenance override with the invalid timestamp ${hlc}`);
+  if (!isStamp(hlc) || hlc === 0) throw misplaced(`the maintenance override has the invalid timestamp ${hlc}`);
   if (utf8Size(reason) > MAX_REASON_BYTES)
-    throw misplaced(`maintenance override with a reason of ${utf8Size(reason)} bytes; at most ${MAX_REASON_BYTES} are allowed`);
+    throw misplaced(`the maintenance override has a reason of ${utf8Size(reason)} bytes; at most ${MAX_REASON_BYTES} are allowed`);
   if (giver.length > MAX_GIVER_LENGTH)
-    throw misplaced(`maintenance override with a principal of ${giver.length} characters; at most ${MAX_GIVER_LENGTH} are allowed`);
+    throw misplaced(`the maintenance override has a principal of ${giver.length} characters; at most ${MAX_GIVER_LENGTH} are allowed`);
   return { hlc, isOn: on !== 0, reason, untilMs, giver };
 }

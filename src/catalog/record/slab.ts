@@ -48,7 +48,9 @@ export class Slab {
 
   /** Accepts byte strings of up to `maxBytes`, at most one chunk of 1 MiB. */
   constructor(maxBytes = DEFAULT_MAX_BYTES) {
-    assert(maxBytes >= 1 && maxBytes <= CHUNK_BYTES, "slab blocks fit into a chunk", { maxBytes });
+    assert(maxBytes >= 1 && maxBytes <= CHUNK_BYTES, "the maximum block size of a slab is less than 1 byte or more than a chunk", {
+      maxBytes,
+    });
     this.#maxUnits = unitsOf(maxBytes);
     this.#heads = new Int32Array(this.#maxUnits + 1).fill(NONE);
   }
@@ -57,7 +59,10 @@ export class Slab {
   put(bytes: Uint8Array): number {
     const size = bytes.length;
     const units = unitsOf(size);
-    assert(size > 0 && units <= this.#maxUnits, "the slab can store this size", { size, maxBytes: this.#maxUnits * UNIT_BYTES });
+    assert(size > 0 && units <= this.#maxUnits, "the slab cannot store a value of this size", {
+      size,
+      maxBytes: this.#maxUnits * UNIT_BYTES,
+    });
     const at = this.#take(units);
     const chunk = this.#chunk(at);
     chunk.liveUnits += units;
@@ -72,7 +77,7 @@ export class Slab {
   free(at: number, sizeBytes: number): void {
     const units = unitsOf(sizeBytes);
     const chunk = this.#chunk(at);
-    assert(units <= chunk.liveUnits, "a slab block is freed only once and with its own size", { at, sizeBytes });
+    assert(units <= chunk.liveUnits, "a slab block was freed twice or with a wrong size", { at, sizeBytes });
     chunk.liveUnits -= units;
     this.#usedUnits -= units;
     this.#link(at, units);
@@ -149,7 +154,7 @@ export class Slab {
     const empty = this.#empty.pop();
     if (empty !== undefined) this.#current = empty;
     else {
-      assert(this.#chunks.length < MAX_CHUNKS, "the slab has room for another chunk", { chunks: this.#chunks.length });
+      assert(this.#chunks.length < MAX_CHUNKS, "the slab already has the maximum number of chunks", { chunks: this.#chunks.length });
       const buffer = new ArrayBuffer(CHUNK_BYTES);
       this.#current = this.#chunks.length;
       this.#chunks.push({ bytes: new Uint8Array(buffer), words: new Int32Array(buffer), liveUnits: 0 });
@@ -170,7 +175,7 @@ export class Slab {
     const { words } = this.#chunk(base);
     for (let unit = 0; unit < UNITS_PER_CHUNK; ) {
       const units = words[unit * WORDS_PER_UNIT + UNITS] ?? 0;
-      assert(units > 0, "a slab chunk is completely divided into blocks", { index, unit });
+      assert(units > 0, "a slab chunk is not completely divided into blocks", { index, unit });
       this.#unlink(base + unit, units);
       unit += units;
     }
@@ -202,7 +207,7 @@ export class Slab {
 
   #chunk(at: number): SlabChunk {
     const chunk = this.#chunks[chunkOf(at)];
-    assert(chunk !== undefined, "the address is in this slab", { at });
+    assert(chunk !== undefined, "the address is not in this slab", { at });
     return chunk;
   }
 }

@@ -50,7 +50,7 @@ export class TraitsPool {
 
   /** Stores at most `maxSize` traits, a power of two, and the same number of strings. */
   constructor(maxSize = 65_536) {
-    assert(maxSize > 0 && (maxSize & (maxSize - 1)) === 0, "the traits pool size is a power of two", { maxSize });
+    assert(maxSize > 0 && (maxSize & (maxSize - 1)) === 0, "the traits pool size is not a power of two", { maxSize });
     this.#maxSize = maxSize;
     this.#rows = new Array<undefined>(Math.ceil(maxSize / ROW_SLOTS)).fill(undefined);
   }

@@ -14,7 +14,7 @@ import { ENTRIES } from "./touch-sweeps.ts";
  */
 export function startNewGeneration(replica: Replica, generation: number): void {
   const { self, digests, sweeps } = replica;
-  assert(generation > self.generation, "the new generation is higher than the previous one", { generation });
+  assert(generation > self.generation, "the new generation is not higher than the previous one", { generation });
   // Digests are sums of hashed delta ids, and a delta id contains the generation.
   digests.forget();
   replica.renameSelf(generation);

@@ -514,7 +514,7 @@ export class Replica {
    * will never return as this origin.
    */
   forgetOrigin(origin: Origin, time: Time, isOver = false, maxCount = Number.POSITIVE_INFINITY): void {
-    assert(origin !== this.self, "the origin to forget is not this node");
+    assert(origin !== this.self, "the origin to forget is this node");
     // Two origins may have ended each other's records, so only one origin is removed at a time.
     while (this.isForgetting) this.sweep(Number.POSITIVE_INFINITY, time);
     this.setLife(origin, "hidden");

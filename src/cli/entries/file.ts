@@ -66,7 +66,7 @@ export function checkEntries(found: readonly FileEntry[], problems: LineProblem[
     const key = keyOf(entry);
     const first = firstOfKey.get(key);
     if (first === undefined) firstOfKey.set(key, place);
-    else refuse(`has the same key as the entry of line ${first.line()}`);
+    else refuse(`has the same key as the entry on line ${first.line()}`);
     return problems.length === before;
   });
 }

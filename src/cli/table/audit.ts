@@ -3,7 +3,7 @@
 import { NEWEST_FLAGS } from "./policy.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 
-const PRINCIPAL: FlagSpec = { flags: "--principal <name>", doc: "Only operations of this principal." };
+const PRINCIPAL: FlagSpec = { flags: "--principal <name>", doc: "Only operations by this principal." };
 const ACCESS: readonly FlagSpec[] = [
   { flags: "--namespace <namespace>", doc: "Only operations on exactly this namespace." },
   { flags: "--reason <reason>", doc: "Only operations with this outcome, such as viewer_denied or rate_limited." },
@@ -61,7 +61,7 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
       KIND,
       PRINCIPAL,
       ...ACCESS,
-      { flags: "--since <when>", doc: "Start at this time, or at this duration before now (default now)." },
+      { flags: "--since <when>", doc: "Start at this time, or this long before now (default now)." },
       { flags: "--interval <duration>", doc: "Polling interval (default 1s)." },
       { flags: "--count <count>", doc: "Stop after this many records." },
     ],
@@ -78,7 +78,7 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
     flags: [
       {
         flags: "--known <number:hash>",
-        doc: "Also require that the log contains this record: last_number and last_hash printed by an earlier verification.",
+        doc: "Also require that the log contains this record, given as the last_number and last_hash that an earlier verification printed.",
       },
     ],
     examples: [
@@ -90,7 +90,7 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "report export-lag",
-    summary: "Show which summaries of this node other regions have not received yet, by border.",
+    summary: "Show, for each border, the summaries from this node that other regions have not received yet.",
     examples: [
       ["report export-lag", "show one line per border, and whether the cluster exports summaries"],
       ["report export-lag -o json", "print the same as JSON"],
@@ -99,7 +99,8 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "report namespace-health",
-    summary: "Show each namespace: services and entries by health, exported and withheld summaries with the reason, and stale sources.",
+    summary:
+      "Show for each namespace: services and entries by health, exported summaries, withheld summaries with the reason, and stale sources.",
     flags: [
       { flags: "--namespace <namespace>", doc: "Only this namespace." },
       { flags: "--prefix <namespace>", doc: "Only this namespace and all namespaces below it." },

@@ -12,27 +12,27 @@ const PORT: FlagSpec = { flags: "--port <port>", doc: "Port of the service." };
 export const DNS_VERBS: readonly VerbSpec[] = [
   {
     path: "dns register",
-    summary: "Register a service by name, protocol and port, or an additional alias of an entry.",
-    args: [{ name: "<name>", doc: "Name of the service, or with --alias-of the alias." }],
+    summary: "Register a service by name, protocol and port, or add an alias to an entry.",
+    args: [{ name: "<name>", doc: "Name of the service, or the alias if --alias-of is set." }],
     flags: [
-      { ...NAMESPACE, doc: "Namespace of the service. Required without --alias-of." },
+      { ...NAMESPACE, doc: "Namespace of the service. Required unless --alias-of is set." },
       PROTOCOL,
       PORT,
       { flags: "--target <host>", doc: "Host of the service: an IP address or a DNS name.", isRepeatable: true },
       { flags: "--scope <scope>", doc: "How far the entry is replicated (default zone).", choices: ["local", "zone", "region", "global"] },
       { flags: "--tag <tag>", doc: "Tag that queries can filter by, such as canary or app:web.", isRepeatable: true },
       { flags: "--capability <capability>", doc: "Capability that queries can filter by, such as gpu.", isRepeatable: true },
-      { flags: "--metadata <key=value>", doc: "Free-form pair that is returned with the entry.", isRepeatable: true },
+      { flags: "--metadata <key=value>", doc: "Free-form key-value pair that is returned with the entry.", isRepeatable: true },
       { flags: "--priority <number>", doc: "Priority of the targets; clients try lower values first (default 0)." },
       { flags: "--weight <number>", doc: "Weight of each target (default 0, which means not set and is treated as 1)." },
-      { flags: "--ttl <duration>", doc: "How long DNS caches may keep the records (default: the same as for register)." },
+      { flags: "--ttl <duration>", doc: "How long DNS caches may keep the records (default: set by the server, as for waymark register)." },
       { flags: "--alias <name>", doc: "Additional DNS name of the entry.", isRepeatable: true },
       {
         flags: "--lease-ttl <duration>",
         doc: "Lifetime of the lease unless it is renewed, such as 30s (default: a static lease, which never expires).",
       },
-      { flags: "--lease <id>", doc: "Add the service to this existing lease." },
-      { flags: "--alias-of <entry>", doc: "Entry that gets the alias, written namespace/name/instance." },
+      { flags: "--lease <id>", doc: "Attach the service to this existing lease." },
+      { flags: "--alias-of <entry>", doc: "Entry that gets the alias, in the form namespace/name/instance." },
     ],
     examples: [
       [
@@ -46,7 +46,7 @@ export const DNS_VERBS: readonly VerbSpec[] = [
   {
     path: "dns unregister",
     summary: "Remove a service that dns register created, or an alias.",
-    args: [{ name: "<name>", doc: "Name of the service, or without --namespace an alias." }],
+    args: [{ name: "<name>", doc: "Name of the service, or an alias if --namespace is not set." }],
     flags: [NAMESPACE, PROTOCOL, PORT],
     examples: [
       ["dns unregister web --namespace svc.prod --protocol http --port 8080", "remove the service"],
@@ -68,10 +68,10 @@ export const DNS_VERBS: readonly VerbSpec[] = [
   {
     path: "dns describe",
     summary: "Show a name with its entries.",
-    args: [{ name: "<name>", doc: "DNS name or alias, or with --namespace the name of the entries." }],
+    args: [{ name: "<name>", doc: "DNS name or alias, or the name of the entries if --namespace is set." }],
     flags: [
       { flags: "--namespace <namespace>", doc: "Namespace of the entries." },
-      { flags: "--kind <kind>", doc: "Kind of the entries, with --namespace (default service).", choices: KINDS },
+      { flags: "--kind <kind>", doc: "Kind of the entries if --namespace is set (default service).", choices: KINDS },
     ],
     examples: [
       ["dns describe web.svc.prod.waymark", "look up a name by its DNS name"],
@@ -83,10 +83,13 @@ export const DNS_VERBS: readonly VerbSpec[] = [
     path: "dns resolve",
     summary: "Query the DNS gateway of the node, or any other DNS server.",
     args: [
-      { name: "<name>", doc: "Name to query, such as cartservice.k8s.default.waymark. Put @host:port before it to query that DNS server." },
+      {
+        name: "<name>",
+        doc: "Name to query, such as cartservice.k8s.default.waymark. Put @host:port before the name to query that DNS server.",
+      },
       {
         name: "[words...]",
-        doc: "Record type (default A), and +tcp to query over TCP. If the first argument is @host:port, put the name before these words.",
+        doc: "Record type (default A), and +tcp to query over TCP. If the first argument is @host:port, the name comes before the record type.",
       },
     ],
     flags: [{ flags: "--dns-server <host:port>", doc: "DNS server to query (default: the DNS listener of the node)." }],
@@ -105,10 +108,10 @@ export const DNS_VERBS: readonly VerbSpec[] = [
       { name: "[type]", doc: "Record type (default A)." },
     ],
     flags: [
-      { flags: "--cluster <id>", doc: "Answer as for a viewer of this cluster. Requires the role mesh.operate." },
+      { flags: "--cluster <id>", doc: "Show the answer for a viewer in this cluster. Requires the role mesh.operate." },
       {
         flags: "--source <address>",
-        doc: "Answer as for a client at this address, with its view from dns.views. Requires the role mesh.operate.",
+        doc: "Show the answer for a client at this address, with its view from dns.views. Requires the role mesh.operate.",
       },
       {
         flags: "--listener <listener>",

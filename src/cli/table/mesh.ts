@@ -25,7 +25,7 @@ function memberVerb(path: string): VerbSpec {
 export const MESH_VERBS: readonly VerbSpec[] = [
   {
     path: "mesh peers list",
-    summary: "List the members of the mesh as the server sees them, including itself.",
+    summary: "List the members of the mesh, including the server, as the server sees them.",
     isDefault: true,
     flags: [
       {

@@ -59,7 +59,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "namespace policy export",
-    summary: "Print the policy set in force, in the form that apply reads.",
+    summary: "Print the policy set in force, in the format that apply reads.",
     flags: [{ flags: "--number <number>", doc: "Print this version from the history instead of the one in force." }],
     examples: [
       ["namespace policy export > policy.yaml", "save the set in force as YAML"],
@@ -69,7 +69,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "namespace policy rollback",
-    summary: "Put an earlier policy set in force again, and show what changes for which viewers.",
+    summary: "Put an earlier policy set in force again, and show what changes for each viewer.",
     flags: [{ flags: "--to <number>", doc: "Number of the version (default the one before the newest)." }, DRY_RUN, EXPECT, REASON, TICKET],
     examples: [
       ["namespace policy rollback --reason 'shop is empty'", "undo the newest version"],
@@ -98,7 +98,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
     flags: [
       { flags: "--namespace <namespace>", doc: "Namespace of the action.", isRequired: true },
       { flags: "--action <action>", doc: "Action to explain (default query).", choices: ACTIONS },
-      { flags: "--viewer <cluster/tenant>", doc: "Viewer to explain for; either part can be empty (default the caller)." },
+      { flags: "--viewer <cluster/tenant>", doc: "Viewer for whom to explain the action; either part can be empty (default: the caller)." },
       { flags: "--viewer-cluster <id>", doc: "Cluster part of --viewer." },
       { flags: "--viewer-tenant <id>", doc: "Tenant part of --viewer." },
       { flags: "--scope <scope>", doc: "Scope of the summary, with --action export-summary (default global).", choices: SCOPES },

@@ -41,22 +41,22 @@ const FILTER_FLAGS: readonly FlagSpec[] = [
   },
   {
     flags: "--scope <scope>",
-    doc: "Only entries of this node (local), of its cluster (zone), of its region (region), or of all nodes (global), whose own scope is at least this wide.",
+    doc: "Search this node (local), its cluster (zone), its region (region) or all nodes (global) for entries whose scope is at least this wide.",
     choices: SCOPE_WORDS,
   },
   {
     flags: "--tag <tag>",
-    doc: "Only entries with this tag. If the flag is repeated, an entry must have all of them.",
+    doc: "Only entries with this tag. If the flag is repeated, an entry must have all of the values.",
     isRepeatable: true,
   },
   {
     flags: "--capability <capability>",
-    doc: "Only entries with this capability. If the flag is repeated, an entry must have all of them.",
+    doc: "Only entries with this capability. If the flag is repeated, an entry must have all of the values.",
     isRepeatable: true,
   },
   {
     flags: "--resource <resource>",
-    doc: "Only entries with this resource. If the flag is repeated, an entry must have all of them.",
+    doc: "Only entries with this resource. If the flag is repeated, an entry must have all of the values.",
     isRepeatable: true,
   },
   { flags: "--cluster-id <id>", doc: "Only entries of this cluster." },
@@ -83,7 +83,7 @@ export const VERBS: readonly VerbSpec[] = [
     isAlone: true,
     summary: "Run a node, or a resolver with --mode resolver.",
     flags: [
-      { flags: "--config <file>", doc: "Settings file, .toml or .json. Without it, settings come from flags and the environment." },
+      { flags: "--config <file>", doc: "Settings file, .toml or .json. Without a file, settings come from flags and the environment." },
       {
         flags: "--demo",
         doc: "Load the demo catalog, an online shop with twelve services, before the node becomes ready. It is loaded again at every start.",
@@ -101,7 +101,7 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "apply",
-    summary: "Register the entries of a file. They stay until they are unregistered.",
+    summary: "Register the entries in a file. The entries stay until they are unregistered.",
     flags: [
       { flags: "-f, --file <file>", doc: "YAML or JSON file with one or more entries; - reads standard input.", isRequired: true },
       DRY_RUN,
@@ -116,7 +116,7 @@ export const VERBS: readonly VerbSpec[] = [
   {
     path: "import kubernetes",
     summary:
-      "Register the Services of a Kubernetes manifest with their EndpointSlices or Endpoints. They stay until they are unregistered.",
+      "Register the Services of a Kubernetes manifest with their EndpointSlices or Endpoints. The entries stay until they are unregistered.",
     args: [{ name: "<file>", doc: "YAML documents, or the output of kubectl get -o json; - reads standard input." }],
     flags: [
       {
@@ -133,7 +133,7 @@ export const VERBS: readonly VerbSpec[] = [
       },
       {
         flags: "--address <which>",
-        doc: "Which addresses to register (default endpoints). Each kind of address becomes an entry of its own.",
+        doc: "Which addresses to register (default endpoints). Each kind of address becomes a separate entry.",
         isRepeatable: true,
         choices: ["endpoints", "cluster", "load-balancer"],
       },
@@ -141,7 +141,7 @@ export const VERBS: readonly VerbSpec[] = [
       DRY_RUN,
       {
         flags: "--prune",
-        doc: "Also remove entries of this importer that are no longer in the input. Requires input without problems.",
+        doc: "Also remove entries of this importer that are no longer in the input. The input must not have any problems.",
       },
       { flags: "--allow-empty", doc: "With --prune: accept an input with nothing to register, and remove all entries of this importer." },
       { flags: "--partial", doc: "Import the valid documents even if the manifest also has invalid ones." },
@@ -173,7 +173,7 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--tag <tag>", doc: "Tag that queries can filter by, such as canary or app:web.", isRepeatable: true },
       { flags: "--capability <capability>", doc: "Capability that queries can filter by, such as gpu.", isRepeatable: true },
       { flags: "--resource <resource>", doc: "Resource that the entry offers, which queries can filter by.", isRepeatable: true },
-      { flags: "--metadata <key=value>", doc: "Free-form pair that is returned with the entry.", isRepeatable: true },
+      { flags: "--metadata <key=value>", doc: "Free-form key-value pair that is returned with the entry.", isRepeatable: true },
       { flags: "--alias <name>", doc: "Additional DNS name of the entry.", isRepeatable: true },
       SCOPE_FLAG,
       { flags: "--zone <zone>", doc: "Zone of the entry (default the zone of the node)." },
@@ -225,7 +225,7 @@ export const VERBS: readonly VerbSpec[] = [
     flags: [
       ...NAME_FLAGS,
       { flags: "--kind <kind>", doc: "Kind of the entries (default service).", choices: KIND_WORDS },
-      { flags: "--node <id>", doc: "All entries that are registered on this node now." },
+      { flags: "--node <id>", doc: "Select all entries that are currently registered on this node." },
       { flags: "--reason <text>", doc: "Reason, shown with the entries. At most 256 bytes." },
       { flags: "--until <time>", doc: "End of the maintenance: a time, or a duration from now (default: until it is turned off)." },
     ],
@@ -273,7 +273,7 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--count <count>", doc: "Stop after this many changes." },
     ],
     examples: [
-      ["discovery watch --prefix k8s", "follow all entries below k8s, also across restarts of the server"],
+      ["discovery watch --prefix k8s", "follow all entries below k8s, and continue when the server restarts"],
       [
         "discovery watch --namespace svc.market -o json",
         "print one JSON object per line; a synced event, at least every 10 s, carries the cursor to resume from",
@@ -283,7 +283,7 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "discovery summary",
-    summary: "Show the service summaries that clusters of this and other regions publish.",
+    summary: "Show the service summaries that clusters in this and other regions publish.",
     args: [{ name: "[service]", doc: "Only summaries of this service." }],
     flags: [
       { flags: "--namespace <namespace>", doc: "Only entries in exactly this namespace." },
@@ -297,7 +297,7 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--scope <scope>", doc: "Only summaries with at least this scope.", choices: SCOPE_WORDS },
       { flags: "--region <region>", doc: "Only clusters in this region. Repeat the flag to accept several.", isRepeatable: true },
       { flags: "--ingress", doc: "Also show the addresses at which clusters accept calls from other regions." },
-      { flags: "--by-region", doc: "Add up the clusters of a region: one line per service and region." },
+      { flags: "--by-region", doc: "Show totals per region: one line per service and region." },
       ...PAGE_FLAGS,
       { flags: "--watch", doc: "Print the current summaries, then every change." },
       { flags: "--cursor <cursor>", doc: "With --watch: resume after this cursor.", mayBeEmpty: true },
@@ -357,12 +357,12 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--namespace <namespace>", doc: "Only nodes with entries in this namespace or below it." },
       {
         flags: "--capability <capability>",
-        doc: "Only entries with this capability. If the flag is repeated, an entry must have all of them.",
+        doc: "Only entries with this capability. If the flag is repeated, an entry must have all of the values.",
         isRepeatable: true,
       },
       {
         flags: "--resource <resource>",
-        doc: "Only entries with this resource. If the flag is repeated, an entry must have all of them.",
+        doc: "Only entries with this resource. If the flag is repeated, an entry must have all of the values.",
         isRepeatable: true,
       },
       ...PAGE_FLAGS,
@@ -387,7 +387,7 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "discovery status",
-    summary: "Show facts about the server, or about a namespace.",
+    summary: "Show information about the server or about a namespace.",
     args: [{ name: "[namespace]", doc: "Namespace to show." }],
     examples: [
       ["discovery status", "show the version, identity, listeners and revision of the server"],
@@ -438,7 +438,7 @@ export const GLOBAL_FLAGS: readonly FlagSpec[] = [
     doc: `Server address, or several separated by commas (WAYMARK_SERVER; default 127.0.0.1:${GRPC_PORT}).`,
   },
   { flags: "--token <token>", doc: "Bearer token that authenticates this client (WAYMARK_TOKEN)." },
-  { flags: "--tls", doc: "Use TLS and trust the CAs of the system (WAYMARK_TLS=1)." },
+  { flags: "--tls", doc: "Use TLS and trust the system's CAs (WAYMARK_TLS=1)." },
   { flags: "--ca <file>", doc: "PEM file with the CAs to trust; turns TLS on (WAYMARK_CA)." },
   { flags: "--cert <file>", doc: "PEM file with the certificate of this client (WAYMARK_CERT)." },
   { flags: "--key <file>", doc: "PEM file with the private key for --cert (WAYMARK_KEY)." },

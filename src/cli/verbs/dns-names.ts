@@ -54,7 +54,7 @@ function endpointOf(name: string, flags: Flags) {
     aliases: [...flags.list("alias")],
     ...(ttlMs !== undefined && { ttl: durationFromMs(ttlMs) }),
   };
-  if (leaseTtlMs !== undefined && leaseId !== "") throw new UsageError("--lease-ttl and --lease exclude each other");
+  if (leaseTtlMs !== undefined && leaseId !== "") throw new UsageError("--lease-ttl and --lease cannot be combined");
   return {
     registration: { case: "endpoint" as const, value },
     leaseId,

@@ -10,7 +10,7 @@ export const resolveName: VerbFunction = async ({ args, flags, out, client }) =>
   checkName(name);
   const server = flags.text("dnsServer") ?? (await client().call(DiscoveryService.method.serverInfo, {})).listeners["dns"];
   if (server === undefined || server === "")
-    throw new CommandError("the server runs no DNS gateway: select one with --dns-server host:port");
+    throw new CommandError("the server does not run a DNS gateway: select one with --dns-server host:port");
   const place = placeOf(server);
   if (place === undefined) throw new UsageError(`invalid --dns-server ${server}: expected an address such as 127.0.0.1:17453`);
   const reply = await askOf({ ...place, name, type, isTcp, server });

@@ -81,7 +81,7 @@ function mayPrune({ entries, problems }: Manifest, { file, importer, mayBeEmpty,
   if (entries.length > 0 || mayBeEmpty) return true;
   throw new CommandError(
     `nothing was changed: ${file} contains no Service, so --prune would remove all entries of ${importer}; ` +
-      "pass --allow-empty to do that",
+      "pass --allow-empty to allow this",
   );
 }
 

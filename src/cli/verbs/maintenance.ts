@@ -33,7 +33,7 @@ function keysOf(texts: readonly string[], flags: Flags) {
 function requestOf([word, ...texts]: readonly string[], flags: Flags) {
   const keys = keysOf(texts, flags);
   const nodeId = flags.text("node") ?? "";
-  if (nodeId !== "" && keys.length > 0) throw new UsageError("entries and --node exclude each other");
+  if (nodeId !== "" && keys.length > 0) throw new UsageError("entries and --node cannot be combined");
   if (nodeId === "" && keys.length === 0)
     throw new UsageError("missing entries: name them as namespace/name/instance, or select a node with --node");
   const on = word === "on";

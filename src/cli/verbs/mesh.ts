@@ -200,7 +200,7 @@ export const lag: VerbFunction = async (asked) => {
 
 const nodeLag: VerbFunction = async ({ flags, out, client }) => {
   if (["links", "borders", "sources"].filter((flag) => flags.isOn(flag)).length > 1)
-    throw new UsageError("--links, --borders and --sources exclude each other");
+    throw new UsageError("--links, --borders and --sources cannot be combined");
   const answer = await readPages(flags, ["origins"], (page) => client().call(PeerService.method.lag, page));
   const json = wholeJson(PeerServiceLagResponseSchema, answer);
   if (!out.isMachine) {

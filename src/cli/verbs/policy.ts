@@ -102,7 +102,7 @@ function refuseFile(file: string, problems: readonly PolicyReadingProblem[], out
 function stageOf(flags: Flags) {
   const percent = flags.count("percent", 100);
   const clusterIds = [...flags.list("cluster")];
-  if (percent !== undefined && clusterIds.length > 0) throw new UsageError("--percent and --cluster exclude each other");
+  if (percent !== undefined && clusterIds.length > 0) throw new UsageError("--percent and --cluster cannot be combined");
   if (percent !== undefined) return { by: { case: "percent", value: percent } } as const;
   return clusterIds.length === 0 ? undefined : ({ by: { case: "clusters", value: { clusterIds } } } as const);
 }
@@ -301,7 +301,8 @@ function viewerOf(flags: Flags): { readonly clusterId: string; readonly tenantId
   const [cluster, tenant] = [flags.text("viewerCluster"), flags.text("viewerTenant")];
   if (both === undefined)
     return cluster === undefined && tenant === undefined ? undefined : { clusterId: cluster ?? "", tenantId: tenant ?? "" };
-  if (cluster !== undefined || tenant !== undefined) throw new UsageError("--viewer excludes --viewer-cluster and --viewer-tenant");
+  if (cluster !== undefined || tenant !== undefined)
+    throw new UsageError("--viewer cannot be combined with --viewer-cluster or --viewer-tenant");
   // Ids with a slash need the separate flags.
   const [clusterId = "", tenantId, ...rest] = both.split("/");
   if (tenantId === undefined || rest.length > 0)

@@ -160,7 +160,7 @@ function isPassing(error: unknown): error is RequestError {
 export const unregister: VerbFunction = async ({ flags, out, client }) => {
   const leaseId = flags.text("lease");
   const isKeyed = NAMES.some((name) => flags.text(name) !== undefined);
-  if (leaseId !== undefined && isKeyed) throw new UsageError("--lease and --namespace, --name, --instance exclude each other");
+  if (leaseId !== undefined && isKeyed) throw new UsageError("--lease cannot be combined with --namespace, --name or --instance");
   if (leaseId === undefined && !isKeyed)
     throw new UsageError("missing entry to remove: set --namespace, --name and --instance, or --lease");
   const request = leaseId === undefined ? { keys: [keyOf(flags)] } : { leaseId };

@@ -51,7 +51,7 @@ export const announce: VerbFunction = async ({ environment, flags, out }) => {
   if (out.isMachine) return;
   out.raw(pem);
   out.note(
-    `${announcedBy} announces ${keyId} of ${cluster} from ${notBefore} until ${notAfter}. Next steps:`,
+    `${announcedBy} announces ${keyId} for cluster ${cluster}, valid from ${notBefore} until ${notAfter}. Next steps:`,
     `1. append this block to ${keyFile} and to ${newKeyFile}, and send SIGHUP to every signing node of ${cluster}`,
     `2. run waymark summary keys list --cluster-id ${cluster} against a node of each other region; when all of them show ${keyId}, replace ${keyFile} with ${newKeyFile} and send SIGHUP again`,
     `3. before ${notAfter}, add public_key = "${publicKey}" to summary.keys, or to fabric.borders[].keys, of every node, and then remove the old key`,

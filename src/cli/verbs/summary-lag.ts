@@ -65,7 +65,7 @@ export function borderTable({ borders, servedBy, exports }: PeerServiceLagRespon
 
 /** The clusters with summaries on the node, as a table. */
 export function sourceTable({ sources, servedBy, exports }: PeerServiceLagResponse): OutputTable<SourceLag> {
-  const whenEmpty = exports === undefined ? noneHeld(servedBy) : `${servedBy} has no summaries of any cluster`;
+  const whenEmpty = exports === undefined ? noneHeld(servedBy) : `${servedBy} has no summaries from any cluster`;
   return { columns: SOURCE_COLUMNS, rows: sources, whenEmpty };
 }
 

@@ -53,7 +53,7 @@ const show: VerbFunction = async (context) => {
   if (flags.isOn("watch")) {
     const isPaged = flags.text("limit") !== undefined || flags.text("pageToken") !== undefined;
     if (serviceId !== "" || flags.isOn("ingress") || flags.isOn("byRegion") || isPaged)
-      throw new UsageError("--watch excludes a service, --ingress, --by-region, --limit and --page-token");
+      throw new UsageError("--watch cannot be combined with a service, --ingress, --by-region, --limit or --page-token");
     await watch(context);
     return;
   }

@@ -41,7 +41,7 @@ export class CheckAdmission {
     if (checks.length === 0 || this.#parts.isEnabled) return;
     const field = `entries[${index}].checks`;
     const description =
-      "this node runs no checks because checks.enabled is false; set it to true and set checks.allowed, or register without checks";
+      "this node does not run checks because checks.enabled is false; set it to true and set checks.allowed, or register without checks";
     throw new WaymarkError("checks_disabled", `${field}: ${description}`, { violations: [{ field, description }] });
   }
 

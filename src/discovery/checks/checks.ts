@@ -358,7 +358,7 @@ export class HealthChecks implements EntryObserver {
       const preemptible = this.#probeSlots.preemptibleFor(owner);
       if (preemptible !== undefined) this.#preempt(preemptible, orders);
       const hasSlot = this.#probeSlots.tryAcquire(owner);
-      assert(hasSlot, "a probe slot is free when a lookup starts", { owner });
+      assert(hasSlot, "no probe slot is free for a lookup", { owner });
       this.#launch(watch, time, orders);
     }
     for (;;) {
@@ -372,7 +372,7 @@ export class HealthChecks implements EntryObserver {
 
   #launch(watch: WatchedCheck, { monoMs }: Time, orders: ProbeOutput[]): void {
     const probe = probeOf(watch);
-    assert(probe !== undefined, "a check that waits for a slot has a probe");
+    assert(probe !== undefined, "a check that waits for a slot has no probe");
     const { owner } = watch.entry;
     this.#heap.remove(watch.id);
     this.#probeId += 1;
@@ -386,7 +386,7 @@ export class HealthChecks implements EntryObserver {
   #preempt(owner: string, orders: ProbeOutput[]): void {
     const id = [...this.#flights].findLast(([, { watch }]) => watch.entry.owner === owner)?.[0] ?? -1;
     const flight = this.#flights.get(id);
-    assert(flight !== undefined, "an owner has a probe for each slot that it uses", { owner });
+    assert(flight !== undefined, "the owner uses a probe slot but has no running probe", { owner });
     this.#flights.delete(id);
     this.#probeSlots.release(owner);
     orders.push({ kind: "cutProbe", id });

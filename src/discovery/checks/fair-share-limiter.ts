@@ -56,7 +56,7 @@ export class FairShareLimiter<Item> {
 
   unregister(owner: string): void {
     const share = this.#shareOf(owner);
-    assert(share.registeredCount > 0, "the owner has a registration to remove", { owner });
+    assert(share.registeredCount > 0, "the owner has no registration to remove", { owner });
     share.registeredCount -= 1;
     this.#forget(share);
   }
@@ -92,7 +92,7 @@ export class FairShareLimiter<Item> {
     }
     if (next === undefined) return undefined;
     const [item] = next.waiting;
-    assert(item !== undefined, "a share in the queue has a waiting item", { owner: next.owner });
+    assert(item !== undefined, "a share in the queue has no waiting item", { owner: next.owner });
     next.waiting.delete(item);
     this.#waitingCount -= 1;
     this.#turns.delete(next);
@@ -112,7 +112,7 @@ export class FairShareLimiter<Item> {
 
   release(owner: string): void {
     const share = this.#shareOf(owner);
-    assert(share.usedCount > 0, "the owner has a slot to release", { owner });
+    assert(share.usedCount > 0, "the owner has no slot to release", { owner });
     share.usedCount -= 1;
     this.#usedCount -= 1;
     this.#largest = undefined;

@@ -204,7 +204,7 @@ export class StateChanges {
 
   #of({ entry: { owner } }: WatchedCheck): OwnerStateChanges {
     const changes = this.#owners.get(owner);
-    assert(changes !== undefined, "a check is added before its state changes", { owner });
+    assert(changes !== undefined, "a check changed state before it was added", { owner });
     return changes;
   }
 

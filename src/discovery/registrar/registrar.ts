@@ -455,7 +455,7 @@ export class Registrar {
     const { minLeaseTtlMs, maxLeaseTtlMs } = this.#options;
     if (isStatic) throw invalid("ttl", "must be absent if static_lease is set");
     if (ttlMs < minLeaseTtlMs || ttlMs > maxLeaseTtlMs)
-      throw invalid("ttl", `must be ${minLeaseTtlMs / 1000} s to ${maxLeaseTtlMs / 1000} s, is ${ttlMs / 1000} s`);
+      throw invalid("ttl", `must be from ${minLeaseTtlMs / 1000} s to ${maxLeaseTtlMs / 1000} s, got ${ttlMs / 1000} s`);
   }
 
   #grant({ principal }: Pick<Caller, "principal">, attempt: RetryIdentity, ttlMs: number | undefined, time: Time): string {

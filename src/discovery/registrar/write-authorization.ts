@@ -198,7 +198,7 @@ export function checkControlWrites(publishing: Pick<WriteAuthorizer, "onRefused"
     demandWriter(publishing, write.caller, row, { namespace: stamped.namespace, field: `entries[${i}].key.namespace` });
     const { length } = stamped.content;
     if (length > row.maxEntryBytes)
-      throw invalid(`entries[${i}]`, `must have at most ${row.maxEntryBytes} bytes in ${stamped.namespace}, has ${length}`);
+      throw invalid(`entries[${i}]`, `must have at most ${row.maxEntryBytes} bytes in ${stamped.namespace}, got ${length}`);
     written.set(stamped.namespace, row);
   }
   for (const [namespace, row] of written) {
@@ -232,7 +232,7 @@ function demandWriter(
 
 function checkLease(ttlMs: number | undefined, namespace: string, { maxTtlMs }: RoleNamespace): void {
   if (ttlMs === undefined) throw invalid("static_lease", `must be false: entries of ${namespace} need a lease with a ttl`);
-  if (ttlMs > maxTtlMs) throw invalid("ttl", `must be at most ${maxTtlMs / 1000} s in ${namespace}, is ${ttlMs / 1000} s`);
+  if (ttlMs > maxTtlMs) throw invalid("ttl", `must be at most ${maxTtlMs / 1000} s in ${namespace}, got ${ttlMs / 1000} s`);
 }
 
 /** Throws if the principal would have too many entries. O(entries of the namespace), which the limit keeps small. */

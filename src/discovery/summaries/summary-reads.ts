@@ -140,7 +140,7 @@ export class SummaryReads implements SwitchObserver {
 
   /** Called when another policy is in force: first the records follow it, and then the watches are notified. */
   begins(_change: ChangeNumber): void {
-    assert(this.#running === undefined, "the previous policy change is complete for summaries");
+    assert(this.#running === undefined, "the previous policy change is not complete for summaries");
     const { replica, node, policies } = this.#parts;
     const change = { before: this.#target, after: policies.policy };
     this.#target = change.after;

@@ -24,7 +24,7 @@ export function openDnsCookies(path: string | undefined, log: Log, own: Uint8Arr
         cookies.replace(readCookieSecrets(path));
         log.info({}, "cookie secrets reloaded");
       } catch (error) {
-        log.warn({ err: error }, "cookie secrets not reloaded, keeping the old ones");
+        log.warn({ err: error }, "cookie secret reload failed, keeping the current secrets");
       }
     },
   };

@@ -25,7 +25,7 @@ export function openKeyFile(path: string, log: Log): KeyFile {
       try {
         if (keys.replace(readZoneKeys(path))) log.info({ key_tags: keys.keys.map(({ keyTag }) => keyTag) }, "zone keys reloaded");
       } catch (error) {
-        log.warn({ err: error }, "zone keys not reloaded, keeping the old ones");
+        log.warn({ err: error }, "zone key reload failed, keeping the current keys");
       }
     },
   };

@@ -36,7 +36,7 @@ export function openKeyFiles(settings: TransferKeySettings, log: Log): KeyFiles 
         keys = readTransferKeys(settings);
         log.info({}, "transfer keys reloaded");
       } catch (error) {
-        log.warn({ err: error }, "transfer keys not reloaded, keeping the old ones");
+        log.warn({ err: error }, "transfer key reload failed, keeping the current keys");
       }
     },
   };

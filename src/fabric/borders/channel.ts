@@ -110,7 +110,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   }
 
   open(link: LinkId, { hello, border }: LinkGreeting, time: Time): BorderSession {
-    assert(border !== undefined, "only border links have this channel", { link, nodeId: hello.nodeId });
+    assert(border !== undefined, "a link that is not a border link opened the border channel", { link, nodeId: hello.nodeId });
     const { summaries, here, priorityOf } = this.#parts;
     const staggerMs = this.#options.maxStaggerMs * hashFraction(fnv64(`${here.nodeId}\0${hello.nodeId}`));
     const session = new BorderSession(

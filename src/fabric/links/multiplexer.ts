@@ -41,7 +41,7 @@ export class Multiplexer {
 
   constructor(channels: readonly LinkChannel[]) {
     const kinds = channels.flatMap((channel) => channel.kinds);
-    assert(new Set(kinds).size === kinds.length, "no two channels receive the same kind of frames", { kinds: kinds.join(" ") });
+    assert(new Set(kinds).size === kinds.length, "two channels receive the same kind of frames", { kinds: kinds.join(" ") });
     this.#channels = channels;
   }
 

@@ -24,7 +24,7 @@ const CONTRADICTION_ROOM_S = 3600;
  * That node compares the texts of `ahead` and `start`, so those two are part of the protocol.
  */
 export const UPDATE_REFUSALS = {
-  status: "the rejecting node runs a version that does not know its status",
+  status: "the rejecting node runs a version that does not support its status",
   number: "its generation, incarnation or health score is not a whole number or is out of range",
   ahead: "its generation or incarnation is years ahead of any clock",
   text: "its id, address, version or another text field is empty or too long",

@@ -59,7 +59,7 @@ export function outcomeOf(kind: FabricCallRequest["kind"], answer: FailedAnswer,
 type FailedAnswer = UnaryAnswer & { readonly dialError: unknown };
 
 const REFUSED: PeerCallFailure = {
-  why: "the node rejects our calls: different cluster token, untrusted certificate, or the same node id as ours",
+  why: "the node rejects calls from this node: different cluster token, untrusted certificate, or the same node id",
   isRefused: true,
 };
 const NO_FABRIC: PeerCallFailure = {
@@ -79,5 +79,5 @@ function callFailure(answer: FailedAnswer): PeerCallFailure | undefined {
   if (code === CODES.UNIMPLEMENTED || code === CODES.UNAUTHENTICATED) return NO_FABRIC;
   if (code !== CODES.PERMISSION_DENIED && code !== CODES.INVALID_ARGUMENT) return undefined;
   if (message === "" || message === NO_REASON) return REFUSED;
-  return { why: `the node rejects our calls: ${detailField(message)}`, isRefused: true };
+  return { why: `the node rejects calls from this node: ${detailField(message)}`, isRefused: true };
 }

@@ -80,7 +80,7 @@ export class IncomingCalls {
     for (const pending of this.#byId.values()) {
       if (dueMs <= pending.deadlineMs) continue;
       this.#forget(pending);
-      pending.call.finish({ code: CODES.UNAVAILABLE, message: "no answer in time" });
+      pending.call.finish({ code: CODES.UNAVAILABLE, message: "this node did not answer in time" });
     }
   }
 

@@ -82,7 +82,7 @@ export class IncomingLinks {
 
   /** Checks timeouts against the stall-aware clock. Called about four times per second. */
   check(dueMs: number): void {
-    for (const [link, untilMs] of this.#silent) if (dueMs > untilMs) link.destroy("no hello in time");
+    for (const [link, untilMs] of this.#silent) if (dueMs > untilMs) link.destroy("no hello arrived in time");
     for (const link of this.#all.keys()) link.check(dueMs);
   }
 
@@ -133,7 +133,7 @@ export class IncomingLinks {
     const { address, border = "" } = identity;
     const places = placesOf(identity);
     if (places !== undefined && this.#countOf(places) >= limits.maxLinksOfBorder) {
-      events.refused(`too many links through the gate of border ${border}`, address);
+      events.refused(`too many links for border ${border}`, address);
       throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });
     }
     const [silent] = this.#silent.keys();

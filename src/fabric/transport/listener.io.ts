@@ -116,7 +116,7 @@ export class FabricListener {
     }
     const places = placesOf(identity);
     if (places !== undefined && !this.#hasRoomAtGate(places)) {
-      this.#events.refused(`too many connections through the gate of border ${identity.border ?? ""}`, connection.address);
+      this.#events.refused(`too many connections for border ${identity.border ?? ""}`, connection.address);
       return false;
     }
     this.#peers.set(connection, { connection, identity });
@@ -157,7 +157,7 @@ export class FabricListener {
 
   #peerOf(call: MethodCall): CallingPeer {
     const peer = this.#peers.get(call.connection);
-    assert(peer !== undefined, "each call has an accepted connection");
+    assert(peer !== undefined, "a call has no accepted connection");
     const { connection } = peer;
     const clusterToken = (call.header(TOKEN_HEADER) ?? "").slice(0, MESSAGE_BOUNDS.maxTokenLength);
     const identity = { ...peer.identity, clusterToken };

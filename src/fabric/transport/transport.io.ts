@@ -240,7 +240,7 @@ export class FabricTransport {
       connection.destroy();
       this.#neverOpened(link, `${identity.address}: ${why}`);
     };
-    const timer = stallAwareTimeout(() => fail("no response in time"), Math.max(0, leftMs));
+    const timer = stallAwareTimeout(() => fail("no response arrived in time"), Math.max(0, leftMs));
     const call = connection.start(
       { path: pathOf("link"), isSingleResponse: false },
       {

@@ -290,7 +290,7 @@ function refusedCall(
     later: () => () => {},
   };
   const call = new ClientCall({ ...parts, port, timeoutMs: undefined });
-  assert(code !== CODES.OK, "a refused call has an error status");
+  assert(code !== CODES.OK, "a refused call has the status OK");
   setImmediate(() => call.refuse({ code, message: why }));
   return call;
 }

@@ -258,7 +258,7 @@ function openTls(material: TlsMaterial, protocols: readonly string[], named: Nam
 
 function boundAddress(server: Server): AddressInfo {
   const address = server.address();
-  assert(address !== null && typeof address === "object", "a listening TCP server has an address");
+  assert(address !== null && typeof address === "object", "a listening TCP server has no address");
   return address;
 }
 

@@ -161,7 +161,7 @@ export class ConnectionGuard {
   adopt(session: ServerHttp2Session): GuardedConnection {
     const isEnding = endInNextTurn(session);
     const socket = this.#accepting;
-    assert(socket !== undefined, "a session is created only while its socket is being accepted");
+    assert(socket !== undefined, "a session was created while no socket was being accepted");
     let isCut = false;
     const isOver = () => isCut || isEnding();
     const turns = this.turns.join();

@@ -149,7 +149,7 @@ export class ServerCall implements MethodCall, MessageSink {
 
   sendMetadata(metadata?: GrpcMetadata): void {
     if (this.isOver) return;
-    assert(this.#response === "none", "response metadata has not been sent yet", { path: this.method.path });
+    assert(this.#response === "none", "response metadata was already sent", { path: this.method.path });
     this.#response = "begun";
     this.#port.respond(metadata === undefined ? RESPONSE_HEADERS : withMetadata(RESPONSE_HEADERS, metadata), false);
   }
@@ -181,7 +181,7 @@ export class ServerCall implements MethodCall, MessageSink {
 
   end(trailers?: GrpcMetadata): void {
     if (this.isOver) return;
-    assert(this.#writtenCount > 0 || this.#mayAnswerNothing(), "a method with exactly one response message has sent it before OK", {
+    assert(this.#writtenCount > 0 || this.#mayAnswerNothing(), "a call ended with OK before sending its only response message", {
       path: this.method.path,
     });
     this.finish(OK, trailers);
@@ -325,7 +325,10 @@ export class ServerCall implements MethodCall, MessageSink {
       this.#refuse(request);
       return;
     }
-    assert(method.kind === "unary" || method.kind === "server_streaming", "the method has exactly one request");
+    assert(
+      method.kind === "unary" || method.kind === "server_streaming",
+      "a method with a request stream was called with a single request",
+    );
     try {
       method.handle(request, this);
     } catch (thrown) {
@@ -353,7 +356,7 @@ export class ServerCall implements MethodCall, MessageSink {
   /** Called before each message. Sends the headers before the first one. */
   #beginMessage(): void {
     if (this.#writtenCount > 0 && !this.#mayAnswerNothing())
-      assert(false, "a unary call has sent one response message", { path: this.method.path });
+      assert(false, "a call that allows one response message sent another one", { path: this.method.path });
     this.#writtenCount += 1;
     this.#reader?.handled();
     if (this.#response === "none") this.sendMetadata();

@@ -194,7 +194,7 @@ export class MessageReader {
     const { inflater, owner, bounds } = this.#parts;
     const encoding = this.#encoding;
     if (inflater === undefined || encoding === undefined)
-      throw new WaymarkError("unimplemented", "compressed messages are not supported here; send messages uncompressed");
+      throw new WaymarkError("unimplemented", "compressed messages are not supported on this connection; send messages uncompressed");
     const inflation = inflater.inflate({ encoding, bytes, owner, maxMessageBytes: bounds.maxMessageBytes });
     this.#inflation = inflation;
     this.#isInflationGiven = false;

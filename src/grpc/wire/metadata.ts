@@ -64,9 +64,13 @@ export class GrpcMetadata implements Iterable<readonly [string, MetadataValue]> 
    */
   add(name: string, value: MetadataValue): this {
     const isAllowed = NAME.test(name) && !name.startsWith("grpc-") && !PROTOCOL_NAMES.has(name) && !CONNECTION_NAMES.has(name);
-    assert(isAllowed, "applications may set this metadata name", { name });
-    assert(isBinaryName(name) === (typeof value !== "string"), "a metadata value is bytes if and only if its name ends in -bin", { name });
-    assert(typeof value !== "string" || ASCII_VALUE.test(value), "a metadata value is printable ASCII", { name });
+    assert(isAllowed, "metadata name is malformed or reserved", { name });
+    assert(
+      isBinaryName(name) === (typeof value !== "string"),
+      "metadata value has the wrong type: bytes require a name that ends in -bin, and text requires any other name",
+      { name },
+    );
+    assert(typeof value !== "string" || ASCII_VALUE.test(value), "metadata value is not printable ASCII", { name });
     this.#entries.push([name, typeof value === "string" ? value.trim() : value]);
     return this;
   }

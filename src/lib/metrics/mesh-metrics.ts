@@ -32,15 +32,15 @@ export const MESH_METRICS = {
   mesh_gossip_messages_total: counter(
     "messages",
     { direction: ["sent", "received"], outcome: ["ok", "failed", "refused"] },
-    "Probes and push-pulls. Sent ones are counted by outcome, and received ones by whether this node answered.",
+    "Probes and push-pulls. Sent messages are counted by outcome, and received messages by whether this node answered.",
   ),
-  mesh_gossip_queue_updates: gauge("updates", {}, "Membership updates in the gossip queue."),
+  mesh_gossip_queue_updates: gauge("updates", {}, "Membership updates waiting in the gossip queue."),
   mesh_gossip_fanout: gauge("nodes", {}, "Members reached by one gossip round: the configured number, or all members if there are fewer."),
   mesh_health_score: gauge("1", {}, "This node's estimate of its own overload, from 0 (healthy) to 8 (Lifeguard)."),
   mesh_replication_lag_seconds: gauge(
     "seconds",
     {},
-    "Maximum possible age of other nodes' entries on this node: the time since the slowest peer confirmed that nothing is missing. Before the node is ready, it is the age of its snapshot, or the time since 1970 without a snapshot. Normal values are 1 to 2, or 5 to 10 if some pairs of nodes have no link.",
+    "Maximum possible age of other nodes' entries on this node: the time since the slowest peer confirmed that nothing is missing. Before the node is ready, the value is the age of its snapshot or, without a snapshot, the time since 1970. Normal values are 1 to 2, or 5 to 10 if some pairs of nodes have no link.",
   ),
   mesh_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Replication links, by state."),
   mesh_border_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Links to clusters of other regions, by state."),
@@ -78,7 +78,7 @@ export const MESH_METRICS = {
   mesh_foreign_links_total: counter(
     "links",
     {},
-    "Links to nodes of clusters that fabric.clusters does not name, accepted because fabric.trust is permissive.",
+    "Links to nodes of clusters that fabric.clusters does not name, which are accepted because fabric.trust is permissive.",
   ),
   mesh_orphan_protected: gauge("clusters", {}, "Clusters that lost so many nodes at the same time that their entries stay visible."),
   mesh_digest_exchanges_total: counter(
@@ -105,7 +105,7 @@ export const MESH_METRICS = {
   mesh_applied_records_total: counter(
     "records",
     {},
-    "Records received from other nodes that changed this node's data. The other received records were already known.",
+    "Records received from other nodes that changed this node's data. All other received records were already known.",
   ),
   mesh_refused_records_total: counter("records", {}, "Records of other nodes that were refused individually."),
   mesh_partial_origins: gauge(
@@ -116,7 +116,7 @@ export const MESH_METRICS = {
   mesh_clock_skew_total: counter(
     "stamps",
     {},
-    "Stamps from other nodes that did not advance this node's clock, because they were too far ahead.",
+    "Timestamps from other nodes that did not advance this node's clock, because they were too far ahead.",
   ),
   mesh_refused_total: counter(
     "refusals",
@@ -185,7 +185,7 @@ export const SUMMARY_METRICS = {
   discovery_summary_clusters: gauge(
     "clusters",
     { state: ["fresh", "stale", "gone"] },
-    "Clusters of other regions by state: clusters for which this node's settings have a key, or a border if summary.require_signatures is off. stale: no beacon arrived within the TTL. gone: no data of the cluster is shown any more, or none was ever shown.",
+    "Clusters of other regions, by state. They are the clusters for which this node's settings have a key, or a border if summary.require_signatures is off. stale: no beacon arrived within the TTL. gone: data from the cluster is no longer shown, or was never shown.",
   ),
   discovery_summary_exporters: gauge(
     "nodes",
@@ -196,7 +196,7 @@ export const SUMMARY_METRICS = {
   summary_export_lag_seconds: gauge(
     "seconds",
     {},
-    "Age of the oldest summary that is due on a border and not yet accepted there, because the link is slow or missing. 0 when nothing is due.",
+    "Age of the oldest summary that is due on a border but not yet accepted by the other side, because the link is slow or missing. 0 when nothing is due.",
     "largest",
   ),
 } as const;

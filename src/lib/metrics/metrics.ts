@@ -19,7 +19,7 @@ export const METRICS = {
   waymark_build_info: gauge(
     "1",
     { version: 1, node_version: 1 },
-    "Build information; the value is always 1, and the labels have the versions.",
+    "Build information; the value is always 1, and the labels contain the versions.",
     "own",
   ),
   waymark_ready: gauge("1", {}, "1 while /readyz returns 200, else 0.", "own"),
@@ -46,12 +46,12 @@ export const METRICS = {
   waymark_checks_not_run: gauge(
     "checks",
     {},
-    "Checks that have not run for three of their intervals, because more checks are due than the node can run. They have no health, and their failure is NOT_RUN.",
+    "Checks that have not run for three of their intervals, because more checks are due than the node can run. Such checks have no health and report the failure NOT_RUN.",
   ),
   waymark_checks_doubting: gauge(
     "1",
     {},
-    "1 during self-preservation, because most checks of a tenant, or of most tenants, changed state at the same time. Meanwhile the previous states are kept.",
+    "1 during self-preservation, because most checks of a tenant, or of most tenants, changed state at the same time. During that time, the previous states are kept.",
   ),
   waymark_checks_doubts_total: counter("doubts", {}, "Number of times that this node entered self-preservation."),
   waymark_check_probes_in_flight: gauge("probes", {}, "Running check probes; at most 256."),
@@ -124,7 +124,7 @@ export const METRICS = {
     { by: ["load", "turn", "random", "hash"] },
     "Entries chosen by Resolve, by the rule that decided among the entries of the best level: load, round robin (turn), random choice, or hash key.",
   ),
-  discovery_delta_lag_ms: histogram("ms", DELAY_MS, {}, "Time from the stamp of a change until its delta is written to a watch."),
+  discovery_delta_lag_ms: histogram("ms", DELAY_MS, {}, "Time from the timestamp of a change until its delta is written to a watch."),
   discovery_delta_dropped_total: counter(
     "deltas",
     {},
@@ -178,7 +178,7 @@ export const METRICS = {
   waymark_quota_refusals_total: counter(
     "requests",
     { holder: ["namespace", "tenant"], bound: ["entries", "watches", "bytes", "checks"] },
-    "Requests refused because of a quota, by owner of the quota (namespace or tenant) and exceeded bound.",
+    "Requests refused because of a quota, by quota owner (namespace or tenant) and exceeded limit.",
   ),
   dns_queries_total: counter("queries", { qtype: QTYPES, rcode: RCODES, transport: ["udp", "tcp", "dot", "doh"] }, "DNS queries answered."),
   dns_query_latency_ms: histogram("ms", LATENCY_MS, {}, "Time from the last byte of a DNS query until its answer is handed to the socket."),
@@ -190,7 +190,7 @@ export const METRICS = {
   dns_rate_limited_total: counter(
     "questions",
     {},
-    "UDP queries over `dns.rate` that were answered with TC=1, so that the client retries over TCP.",
+    "UDP queries above `dns.rate` that were answered with TC=1, so that the client retries over TCP.",
   ),
   dns_plans_bytes: gauge(
     "bytes",
@@ -227,7 +227,7 @@ export const METRICS = {
   dns_dropped_total: counter(
     "packets",
     { reason: ["malformed", "overload", "idle", "rate", "handshake"] },
-    "DNS input dropped without an answer, by reason. rate: every second UDP query over `dns.rate`. handshake: connections whose TLS handshake failed.",
+    "DNS input dropped without an answer, by reason. rate: every second UDP query above `dns.rate`. handshake: connections whose TLS handshake failed.",
   ),
 } as const;
 

@@ -48,7 +48,7 @@ function follow(notice: NodeNotice, { driver }: ChecksCore, prober: Prober, log:
       { owner, checkCount, changingCount, doubtMs: DOUBT_MS },
       "most checks changed state at the same time: self-preservation keeps the previous states for a while",
     );
-  else log.info({ owner, checkCount, changingCount }, "self-preservation ended: checks change state again");
+  else log.info({ owner, checkCount, changingCount }, "self-preservation ended: checks can change state again");
 }
 
 /** Runs a probe. Never rejects, except for a bug that ends the process. */

@@ -72,6 +72,11 @@ export class WriteEligibility {
     return this.#clock.fault;
   }
 
+  /** The line for the clock in `/readyz`. */
+  get clockDetail(): string {
+    return this.#clock.fault || (this.#clock.isCompared ? "in sync with peers" : "no peer clocks to compare with");
+  }
+
   /** Whether the start must wait, either for the clocks of other nodes or because another process uses this node's id. */
   get isWaiting(): boolean {
     return this.#clock.isComparing || this.#instance.fault !== "";
@@ -162,6 +167,8 @@ export class OwnClock {
    */
   #comparing: { readonly untilMonoMs: number | undefined } | undefined = { untilMonoMs: undefined };
   #isOff = false;
+  /** Number of peer clocks in the last comparison. */
+  #knownCount = 0;
 
   /** `hasSeeds`: this node will connect to other nodes, which will see its timestamps. */
   constructor(hasSeeds: boolean) {
@@ -172,6 +179,11 @@ export class OwnClock {
   /** Why this node refuses writes: its clock is wrong, or has not been verified yet. Otherwise empty. */
   get fault(): string {
     return this.#fault;
+  }
+
+  /** Whether the clock of at least one peer is known. */
+  get isCompared(): boolean {
+    return this.#knownCount > 0;
   }
 
   /** Whether a start is waiting for the clocks of other nodes. */
@@ -188,6 +200,7 @@ export class OwnClock {
     if (time.monoMs < this.#lookedMonoMs + (this.#comparing === undefined ? CLOCK_MS : HURRIED_CLOCK_MS)) return undefined;
     this.#lookedMonoMs = time.monoMs;
     const clock = membership.clock(time);
+    this.#knownCount = clock.knownCount;
     const off = isStamp(stampOf(time.wallMs)) ? clockFaultOf(clock) : BEYOND_STAMPS;
     this.#fault = off === "" && this.#mustCompare(membership, clock, time) ? COMPARING : off;
     if (this.#isOff === (off !== "")) return undefined;

@@ -49,7 +49,7 @@ export function dnsTls(
       onHandshakeFailed: () => dropped("handshake"),
       onError: (error) => log.warn({ listener: "dot", err: error }, "connection not accepted"),
       onReload: () => log.info({ listener: "dot" }, "certificates reloaded"),
-      onReloadFailed: (error) => log.warn({ listener: "dot", err: error }, "certificates not reloaded, keeping the old ones"),
+      onReloadFailed: (error) => log.warn({ listener: "dot", err: error }, "certificate reload failed, keeping the current certificates"),
     });
     return {
       port: acceptor.port,

@@ -159,7 +159,7 @@ function watchFabricTls({ settings, core, log }: FabricComponentOptions): TlsWat
   };
   return watchTls({ group: "fabric", certFile, keyFile, clientCaFile }, apply, {
     onReload: () => log.info({}, "fabric certificates reloaded"),
-    onError: (error) => log.warn({ err: error }, "fabric certificates not reloaded, keeping the old ones"),
+    onError: (error) => log.warn({ err: error }, "fabric certificate reload failed, keeping the current certificates"),
   });
 }
 
@@ -172,7 +172,7 @@ function reloadTokens({ settings, core, log }: FabricComponentOptions, fabric: F
     core.driver.input({ kind: "tick" });
     log.info({ areTwoTaken: tokens.otherToken !== undefined }, "cluster token reloaded");
   } catch (error) {
-    log.warn({ err: error }, "cluster token not reloaded, keeping the old one");
+    log.warn({ err: error }, "cluster token reload failed, keeping the current token");
   }
 }
 
@@ -183,7 +183,7 @@ function reloadBorders({ settings, core, log }: FabricComponentOptions, fabric: 
     core.driver.input({ kind: "tick" });
     log.info({ borders: settings.fabric.borders.length }, "border tokens reloaded");
   } catch (error) {
-    log.warn({ err: error }, "border tokens not reloaded, keeping the old ones");
+    log.warn({ err: error }, "border token reload failed, keeping the current tokens");
   }
 }
 

@@ -85,7 +85,7 @@ export class SummariesFile {
   }
 
   async #setAside(path: string, fault: string): Promise<void> {
-    this.#log.warn({ path, fault }, "summaries on disk ignored and set aside: borders and the region will send them again");
+    this.#log.warn({ path, fault }, "summaries on disk ignored and set aside: peers will send them again");
     try {
       await setAsideSnapshotFile(path);
     } catch (error) {

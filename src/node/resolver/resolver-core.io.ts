@@ -99,7 +99,7 @@ export class ResolverCore implements NodeComponent {
       name: nodeId,
       upstreamCount: settings.resolver.upstreams.length,
       readAccess: () => readUpstreamAccess(settings),
-      onStaleToken: (fault) => upstreamLog.warn({ fault }, "token not reloaded, keeping the old one"),
+      onStaleToken: (fault) => upstreamLog.warn({ fault }, "token reload failed, keeping the current token"),
       onNewToken: () => this.driver.input({ kind: "credentials changed" }),
     });
     this.driver = new ResolverDriver({

@@ -214,7 +214,7 @@ export class SelfRegistrar {
       case "left out":
         return this.#warn(
           step.server,
-          "the upstream is a resolver and lists no node that this resolver can reach",
+          "the upstream is a resolver and does not list any node that this resolver can reach",
           "this resolver is not registered, so clients cannot discover it",
         );
     }

@@ -192,7 +192,7 @@ export class WorkerPool {
   }
 
   get endpoints(): ListenEndpoints {
-    assert(this.#endpoints !== undefined, "the workers are listening");
+    assert(this.#endpoints !== undefined, "workers are not listening yet");
     return this.#endpoints;
   }
 

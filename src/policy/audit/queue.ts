@@ -67,7 +67,7 @@ export class AuditQueue {
 
   /** Removes the current batch after it has been written to disk. */
   batchWritten(): void {
-    assert(this.#batch.length > 0, "an audit batch is being written");
+    assert(this.#batch.length > 0, "no audit batch is being written");
     this.#writtenCount += this.#batch.length;
     for (const { subjects } of this.#batch) this.#subjectChars -= subjects.length;
     this.#batch = [];

@@ -156,7 +156,8 @@ function refusalOf(thrown: unknown): WaymarkError {
   if (thrown instanceof WaymarkError) return thrown;
   if (thrown instanceof errors.JWTExpired) return unauthenticated("token has expired");
   if (thrown instanceof errors.JWTClaimValidationFailed) return unauthenticated(claimRefusal(thrown));
-  if (thrown instanceof errors.JOSEAlgNotAllowed) return unauthenticated("token is signed with an algorithm that is not allowed here");
+  if (thrown instanceof errors.JOSEAlgNotAllowed)
+    return unauthenticated("token is signed with an algorithm that is not allowed on this node");
   if (thrown instanceof errors.JWKSNoMatchingKey) return unauthenticated("token is signed with a key that the issuer does not publish");
   if (thrown instanceof errors.JWKSMultipleMatchingKeys)
     return unauthenticated("token has no key id, and more than one of the issuer's keys match");

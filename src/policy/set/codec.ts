@@ -140,7 +140,7 @@ export function decodeStage(wire: WireStage | undefined): RolloutStage | undefin
     case "clusters": {
       const { clusterIds } = by.value;
       if (clusterIds.length > MAX_CLUSTERS)
-        throw invalid("stage.clusters.cluster_ids", `must have at most ${MAX_CLUSTERS} items, has ${clusterIds.length}`);
+        throw invalid("stage.clusters.cluster_ids", `must have at most ${MAX_CLUSTERS} items, got ${clusterIds.length}`);
       for (const [index, id] of clusterIds.entries()) {
         const { maxIdLength } = NODE_BOUNDS;
         if (!isName(id, maxIdLength)) throw invalid(`stage.clusters.cluster_ids[${index}]`, nameRule(id, maxIdLength));

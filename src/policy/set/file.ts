@@ -29,7 +29,7 @@ export interface ParsedPolicyFile {
  */
 export function readPolicyFile(text: string, known: ValidationFacts = {}): ParsedPolicyFile {
   const sizeBytes = UTF8.encode(text).length;
-  if (sizeBytes > POLICY_BOUNDS.maxFileBytes) return refused(1, `must have at most ${POLICY_BOUNDS.maxFileBytes} bytes, has ${sizeBytes}`);
+  if (sizeBytes > POLICY_BOUNDS.maxFileBytes) return refused(1, `must have at most ${POLICY_BOUNDS.maxFileBytes} bytes, got ${sizeBytes}`);
   const { places, problems: broken } = readDocuments(text, { refusesRepeatedKeys: true });
   if (broken.length > 0) return { set: undefined, problems: broken.map(({ line, message }) => problemAt(line, "", message)) };
   const [place, second] = places;

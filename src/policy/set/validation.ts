@@ -133,8 +133,13 @@ class SetCheck {
       counts.windows += cutoverWindows.length;
       counts.ids += owners.length + visibility.length + visibilityTenants.length;
     }
-    const areWindowsFew = this.#fits({ length: counts.windows }, SET_BOUNDS.maxSetWindows, "cutover windows of all rules", "rules");
-    return this.#fits({ length: counts.ids }, SET_BOUNDS.maxSetIds, "owners and viewers of all rules", "rules") && areWindowsFew;
+    const areWindowsFew = this.#fits(
+      { length: counts.windows },
+      SET_BOUNDS.maxSetWindows,
+      "cutover windows in all rules together",
+      "rules",
+    );
+    return this.#fits({ length: counts.ids }, SET_BOUNDS.maxSetIds, "owners and viewers in all rules together", "rules") && areWindowsFew;
   }
 
   #rule(rule: NamespaceRule, path: string, others: OtherRules): void {
@@ -260,12 +265,12 @@ class SetCheck {
     const entries = entryCount === 0 ? "" : ` and its entries (${entryCount})`;
     this.#warn(
       `${path}.namespace`,
-      `does not cover ${namespace} itself${entries}: ${decides} applies there; write ${namespace} to cover both, or add a rule for it`,
+      `does not cover ${namespace} itself${entries}: ${decides} applies to it; write ${namespace} to cover both, or add a rule for it`,
     );
   }
 
   #fits({ length }: { readonly length: number }, max: number, what: string, path: string): boolean {
-    if (length > max) this.#error(path, `must have at most ${max} ${what}, has ${length}`);
+    if (length > max) this.#error(path, `must have at most ${max} ${what}, got ${length}`);
     return length <= max;
   }
 

@@ -127,7 +127,7 @@ export class UpstreamWatches {
 
   /** Restores the state of a watch from a copy on disk. The watch resumes on the first upstream. Must be called before an upstream is used. */
   restore(watch: UpstreamWatch): void {
-    assert(this.#upstream === undefined && this.#main === undefined, "a copy is restored before anything is followed");
+    assert(this.#upstream === undefined && this.#main === undefined, "a watch was restored after an upstream had been used");
     this.#detached = watch;
   }
 

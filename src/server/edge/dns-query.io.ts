@@ -67,7 +67,7 @@ function parameterOf(target: string): Uint8Array | RouteResponse {
   const values = new URLSearchParams(target.slice(DNS_PATH.length)).getAll("dns");
   const [text = ""] = values;
   if (values.length !== 1)
-    throw invalid("dns", `must be given once in a GET, as a DNS message in base64url; it is given ${values.length} times`);
+    throw invalid("dns", `must be set exactly once in a GET request, as a DNS message in base64url, but is set ${values.length} times`);
   if (text.length > MAX_QUERY_CHARS) return errorAnswer(refusal(tooLong(`${text.length} characters`)), STATUS.URI_TOO_LONG);
   const bytes = Buffer.from(text, "base64url");
   // Node ignores characters that are not base64url, and leftover bits.

@@ -394,10 +394,10 @@ function queryFault(target: string): WaymarkError | undefined {
   const encoding = query.get("encoding");
   if (encoding !== "json" && encoding !== "proto") {
     const is = encoding === null ? "it is missing" : `it is ${JSON.stringify(encoding.slice(0, 64))}`;
-    return invalid("encoding", `must be json or proto in the query of a GET; ${is}`);
+    return invalid("encoding", `must be json or proto in the query string of a GET request; ${is}`);
   }
   if (encoding === "json" && (query.get("message") ?? "") === "")
-    return invalid("message", "must contain the request as JSON in the query of a GET, at least {}");
+    return invalid("message", "must contain the request as JSON in the query string of a GET request, at least {}");
   if (query.get("base64") !== "1") return undefined;
   try {
     base64Decode(query.get("message") ?? "");

@@ -60,8 +60,8 @@ export const MAX_UNSEEN_BYTES = 16_384;
 /** This many additional items are decoded in a hundredth of a second. */
 const MAX_SURPLUS = 10_000;
 
-const WINDOWS: SharedBound = { most: SET_BOUNDS.maxSetWindows, what: "cutover windows over all rules" };
-const IDS: SharedBound = { most: SET_BOUNDS.maxSetIds, what: "owners and viewers over all rules" };
+const WINDOWS: SharedBound = { most: SET_BOUNDS.maxSetWindows, what: "cutover windows in all rules together" };
+const IDS: SharedBound = { most: SET_BOUNDS.maxSetIds, what: "owners and viewers in all rules together" };
 
 /** Short lists that can occur many times in one request, so that their items need a shared bound. */
 const SHARED_BOUNDS: ReadonlyMap<string, SharedBound> = new Map([

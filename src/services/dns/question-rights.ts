@@ -50,7 +50,7 @@ export function questionRightsOf(
   const nameCaller = source === undefined ? ({ address: caller.address, transport: "dot" } as const) : parseSource(source);
   const row = parts.views.choose({ ...nameCaller, subnet: undefined }).index;
   const viewer = parts.viewers[row];
-  assert(viewer !== undefined, "each view has a viewer");
+  assert(viewer !== undefined, "a view has no viewer");
   const { view } = viewer;
   const of = { nameCaller, isCallers: source === undefined, row };
   if (source === undefined || isNamed(named)) return { ...of, view: { ...view, index: 0 }, viewer: own, isRefused: false };

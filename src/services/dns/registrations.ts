@@ -174,7 +174,10 @@ class Registrations {
     const own = this.#parts.reads.replica.own(key);
     const isSeen = namespace === "" || this.#parts.reads.verdict(caller, namespace).allowed;
     if (!isSeen || own === undefined || own.body !== BODY.ENTRY)
-      throw new WaymarkError("not_found", "name.key: no such entry is registered on this node: register an alias on the node of its entry");
+      throw new WaymarkError(
+        "not_found",
+        "name.key: no such entry is registered on this node; register an alias on the node that has its entry",
+      );
     if (own.principal !== caller.principal)
       throw new WaymarkError(
         "discovery_access_denied",

@@ -221,7 +221,7 @@ export class CallForwarder {
         this.#ended(id, undefined);
         return;
       default:
-        assert(false, "unknown message code from the main thread", { what });
+        assert(false, "the main thread sent an unknown message code", { what });
     }
   }
 

@@ -121,7 +121,7 @@ export class ForwardedCalls {
         const requestId = reader.text();
         const bytes = reader.bytes();
         const method = this.#methods.get(path);
-        assert(method !== undefined && caller !== undefined, "a worker forwarded a call without a handler", { path });
+        assert(method !== undefined && caller !== undefined, "a forwarded call has no handler or no caller", { path });
         this.#begin({ id, method, requestId }, bytes, { caller, time: this.#options.now(), requestId });
         return;
       }
@@ -134,7 +134,7 @@ export class ForwardedCalls {
         this.#streams.delete(id);
         return;
       default:
-        assert(false, "unknown message code from a worker", { what });
+        assert(false, "a worker sent an unknown message code", { what });
     }
   }
 
@@ -203,7 +203,7 @@ function methodsOf({ desc, handlers, routes = [] }: ForwardedService): readonly 
   const rpcs = desc.methods.flatMap((method) => {
     const handler = handlers[method.localName];
     const known = handler && methodOf(method, handler);
-    assert(known !== undefined || handler === undefined || !isForwarded(method, false), "rpc cannot be forwarded by a read worker", {
+    assert(known !== undefined || handler === undefined || !isForwarded(method, false), "a read worker cannot forward this rpc", {
       rpc: rpcName(method),
     });
     return known === undefined ? [] : [[rpcName(method), known] as const];

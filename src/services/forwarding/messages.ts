@@ -61,7 +61,7 @@ export function decodeParameters(bytes: Uint8Array): RouteParameters {
 
 /** Encodes the page that a route returned. */
 export function encodeRouteAnswer(answer: RouteAnswer): Uint8Array {
-  assert(answer.kind === "page", "forwarded route has a streamed answer");
+  assert(answer.kind === "page", "a forwarded route has a streamed answer");
   return Buffer.from(JSON.stringify(answer));
 }
 

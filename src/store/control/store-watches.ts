@@ -74,7 +74,7 @@ class OpenStoreWatch implements StoreWatch {
   }
 
   next(): Promise<StoreChanges | undefined> {
-    assert(!this.#isBusy, "next() was called on a watch during another call", { prefix: this.#prefix });
+    assert(!this.#isBusy, "next() was called on a watch before its previous call ended", { prefix: this.#prefix });
     this.#isBusy = true;
     return this.#pull().finally(() => {
       this.#isBusy = false;

@@ -281,7 +281,7 @@ export function decodeRows(chunk: Uint8Array, leaseId: (lease: number) => string
   for (let at = 0; at < chunk.length; ) {
     const keyEnd = at + ROW.KEY + view.getUint32(at + ROW.KEY_BYTES, true);
     const end = keyEnd + view.getUint32(at + ROW.RECORD_BYTES, true);
-    assert(end <= chunk.length, "a checked row is incomplete", { at, end, chunkBytes: chunk.length });
+    assert(end <= chunk.length, "a row with a valid checksum is incomplete", { at, end, chunkBytes: chunk.length });
     onRow({
       seq: view.getFloat64(at + ROW.SEQ, true),
       record: chunk.subarray(keyEnd, end),

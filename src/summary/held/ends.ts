@@ -41,7 +41,7 @@ export class Ends {
     const turned: KeyText[] = [];
     const turn = (id: number | undefined, endWallMs: number, isOver: boolean): void => {
       const key = id === undefined ? undefined : this.#keys[id];
-      assert(id !== undefined && key !== undefined, "each number in a heap has a key", { id: id ?? -1 });
+      assert(id !== undefined && key !== undefined, "a number in a heap has no key", { id: id ?? -1 });
       this.#place(id, endWallMs, isOver);
       turned.push(key);
     };

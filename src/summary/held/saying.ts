@@ -50,7 +50,7 @@ export class Saying {
   /** Returns the version; undefined if this node cannot sign (a cluster says nothing without a signature), or if nobody would take it. */
   export(facts: SummaryFacts, time: Time): number | undefined {
     const { clusterId, ttlMs } = this.#keeping.options;
-    assert(facts.source === clusterId, "a cluster speaks for itself", { source: facts.source });
+    assert(facts.source === clusterId, "the source of an exported summary is another cluster", { source: facts.source });
     const key = recordKey(facts);
     const tag = this.#tagOf(key, time);
     const made = this.#made(key, tag, time);

@@ -65,9 +65,13 @@ test.each<[what: string, check: CheckInit, fault: RegExp | undefined]>([
   [
     "with too long a path",
     { probe: { case: "http", value: { path: `/${"x".repeat(512)}` } } },
-    /http\.path: must have at most 512 characters, has 513/,
+    /http\.path: must have at most 512 characters, got 513/,
   ],
-  ["that looks too often", { interval: { nanos: 999_999_999 }, probe: TCP }, /checks\[0\]\.interval: 0\.999999999 s must be 1 s to 3600 s/],
+  [
+    "that looks too often",
+    { interval: { nanos: 999_999_999 }, probe: TCP },
+    /checks\[0\]\.interval: must be from 1 s to 3600 s, got 0\.999999999 s/,
+  ],
   ["that looks too seldom", { interval: s(3601), probe: TCP }, /checks\[0\]\.interval/],
   ["with too high a threshold", { failing: 11, probe: TCP }, /checks\[0\]\.failing: 11 must be 0 to 10/],
   ["that the program renews", { interval: s(60), probe: TTL }, undefined],
@@ -93,7 +97,7 @@ test("an entry has at most four checks", () => {
   const four = Array.from({ length: 4 }, () => ({ probe: TCP }));
   expect(stamped("a", { targets: TARGETS, checks: four }).hasChecks).toBe(true);
   expect(() => stamped("a", { targets: TARGETS, checks: [...four, { probe: TCP }] })).toThrow(
-    "entries[0].checks: must have at most 4 items, has 5",
+    "entries[0].checks: must have at most 4 items, got 5",
   );
 });
 

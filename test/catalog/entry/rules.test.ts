@@ -396,12 +396,17 @@ test.each<{ what: string; init: EntryInit; writer?: EntrySource; field: string; 
     field: "topic.patterns[0]",
     says: "well-formed",
   },
-  { what: "a duration of mixed sign", init: { ...PLAIN, ttl: { seconds: 1n, nanos: -1 } }, field: "ttl", says: "must be 0 s to 86400 s" },
+  {
+    what: "a duration of mixed sign",
+    init: { ...PLAIN, ttl: { seconds: 1n, nanos: -1 } },
+    field: "ttl",
+    says: "must be from 0 s to 86400 s",
+  },
   {
     what: "nanos of more than a second",
     init: { ...PLAIN, ttl: { seconds: 1n, nanos: 1e9 } },
     field: "ttl",
-    says: "must be 0 s to 86400 s",
+    says: "must be from 0 s to 86400 s",
   },
   {
     what: "a measurement before 1970",

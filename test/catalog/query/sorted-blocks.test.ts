@@ -70,5 +70,5 @@ test("what takes the place of another stands in its own order, near and far", ()
 test("only an item that is there is removed", () => {
   const list = new SortedBlocks<Item>((a, b) => a.at < b.at);
   list.add({ at: 1 });
-  for (const at of [0, 1, 2]) expect(() => list.remove({ at })).toThrow("the removed item is at its position in the list");
+  for (const at of [0, 1, 2]) expect(() => list.remove({ at })).toThrow("the item to remove is not at its position in the list");
 });

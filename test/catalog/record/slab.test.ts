@@ -140,10 +140,10 @@ test("equality is of every byte and of the size", () => {
 
 test("sizes it cannot hold and addresses it did not give are bugs of the caller", () => {
   const slab = new Slab(1000);
-  expect(() => slab.put(new Uint8Array(0))).toThrow("the slab can store this size");
-  expect(() => slab.put(new Uint8Array(1009))).toThrow("the slab can store this size");
-  expect(() => slab.view(70_000, 10)).toThrow("the address is in this slab");
+  expect(() => slab.put(new Uint8Array(0))).toThrow("the slab cannot store a value of this size");
+  expect(() => slab.put(new Uint8Array(1009))).toThrow("the slab cannot store a value of this size");
+  expect(() => slab.view(70_000, 10)).toThrow("the address is not in this slab");
   const at = slab.put(new Uint8Array(1008));
   slab.free(at, 1008);
-  expect(() => slab.free(at, 1008)).toThrow("a slab block is freed only once");
+  expect(() => slab.free(at, 1008)).toThrow("a slab block was freed twice");
 });

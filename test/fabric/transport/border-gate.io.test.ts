@@ -132,7 +132,7 @@ test.each([
     const socket = connect({ host: "127.0.0.1", port: crowded.transport.port, rejectUnauthorized: false, ...shown });
     return socket.on("error", () => {});
   });
-  const refused = () => crowded.refusals.filter((why) => why === "too many connections through the gate of border jp1").length;
+  const refused = () => crowded.refusals.filter((why) => why === "too many connections for border jp1").length;
   await until("what is too much is refused", () => refused() === 24 && crowded.transport.counts().connections === 16);
   expect(await came(await opened(abroad(us, "us1x", "us1", "us.example")), crowded, "eu1")).toBe("us1x of us1 by us1");
   expect(await came(await opened(euTls("eu1y")), crowded, undefined)).toBe("eu1y of eu1 by no gate");

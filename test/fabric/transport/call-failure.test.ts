@@ -28,12 +28,12 @@ test.each([
   {
     name: "a refusal without a reason",
     answer: said(CODES.PERMISSION_DENIED, "refused"),
-    why: /^the node rejects our calls: different cluster token/,
+    why: /^the node rejects calls from this node: different cluster token/,
   },
   {
     name: "a refusal with its reason",
     answer: said(CODES.INVALID_ARGUMENT, "wrong\ncluster"),
-    why: /^the node rejects our calls: wrong.cluster$/,
+    why: /^the node rejects calls from this node: wrong.cluster$/,
   },
   {
     name: "a certificate that is not taken",

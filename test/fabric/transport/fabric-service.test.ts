@@ -114,7 +114,7 @@ test("a call that is no message, or has no answer in time, ends with a status", 
   const late = called("Probe", TOKEN);
   time.ms = TRANSPORT_LIMITS.answerTimeoutMs + 1;
   service.check(time.ms);
-  expect(late.orders[0]).toBe("trailers-only 200 grpc-status=14 grpc-message=no answer in time");
+  expect(late.orders[0]).toBe("trailers-only 200 grpc-status=14 grpc-message=this node did not answer in time");
   expect(told).toEqual([expect.stringMatching(/^refused probe: /)]);
 });
 
@@ -131,7 +131,7 @@ test("a link is one with its first frame; one that says nothing is cut in time, 
   expect(told.slice(5)).toEqual(["refused too many links", "cut 1000", "closed stream closed", "cut 0"]);
   called("Link");
   service.check((time.ms = TRANSPORT_LIMITS.helloTimeoutMs + 1));
-  expect(told.slice(9)).toEqual(["cut 1000", "refused link: no hello in time", "cut 0"]);
+  expect(told.slice(9)).toEqual(["cut 1000", "refused link: no hello arrived in time", "cut 0"]);
 });
 
 test("a neighbour has links of its own number, whatever it says on them", () => {

@@ -15,12 +15,13 @@ class Others {
   suspect = 0;
   isReady = true;
   reason = "caught_up";
+  knownClockCount = 2;
 
   get seen(): FabricView {
     const refusers = Array.from({ length: this.refuserCount }, (_, i) => ({ nodeId: `n${i}`, why: "too long" }));
     const membership = {
       askClocks: () => {},
-      clock: () => RIGHT,
+      clock: () => ({ ...RIGHT, knownCount: this.knownClockCount }),
       counts: () => ({ alive: this.alive, suspect: this.suspect, left: 0, dead: 0, conflicts: 0 }),
       dispute: () => this.dispute,
       hasJoined: true,
@@ -48,6 +49,16 @@ test("nothing waits in normal operation", () => {
     writeEligibility.fault,
   ]).toEqual([false, false, ""]);
   expect(() => writeEligibility.checkWrites()).not.toThrow();
+});
+
+test("the clock is reported in sync with peers only if a peer's clock is known", () => {
+  const { others, writeEligibility, look } = open();
+  expect([writeEligibility.clockFault, writeEligibility.clockDetail]).toEqual(["", "no peer clocks to compare with"]);
+  look();
+  expect(writeEligibility.clockDetail).toBe("in sync with peers");
+  others.knownClockCount = 0;
+  writeEligibility.look(others.seen, { address: "n:1", isReady: true }, { ...TIME, monoMs: TIME.monoMs + 1000 });
+  expect([writeEligibility.clockFault, writeEligibility.clockDetail]).toEqual(["", "no peer clocks to compare with"]);
 });
 
 test("after a standstill who asks waits until others have answered, and is told once", () => {

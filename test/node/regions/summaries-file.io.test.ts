@@ -67,9 +67,7 @@ test.each([
   writeFileSync(path(), spoilt);
   const { restore, said, file } = opened(maxBytes === undefined ? {} : { maxBytes });
   expect((await restore(nodeId)).view).toEqual([]);
-  expect(said).toEqual([
-    expect.stringContaining("summaries on disk ignored and set aside: borders and the region will send them again (") as string,
-  ]);
+  expect(said).toEqual([expect.stringContaining("summaries on disk ignored and set aside: peers will send them again (") as string]);
   expect(said[0]).toContain(fault);
   expect([existsSync(path()), readFileSync(`${path()}.ignored`)]).toEqual([false, spoilt]);
   if (maxBytes !== undefined) return;

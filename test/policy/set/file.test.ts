@@ -144,7 +144,7 @@ test("a file above 8 MiB is refused before it is looked at", () => {
   const started = process.cpuUsage();
   // Each has three bytes in a file.
   expect(readPolicyFile(`# ${"\u{20ac}".repeat(2_796_203)}`).problems).toMatchObject([
-    { message: containing("at most 8388608 bytes, has 8388611") },
+    { message: containing("at most 8388608 bytes, got 8388611") },
   ]);
   expect(readPolicyFile("[".repeat(POLICY_BOUNDS.maxFileBytes + 1)).problems).toMatchObject([
     { message: containing("at most 8388608 bytes") },

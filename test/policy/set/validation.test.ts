@@ -55,13 +55,13 @@ test.each([
     why: "too many windows in all rules",
     rules: Array.from({ length: 101 }, (_, i) => rule(`r-${i}`, { cutoverWindows: Array.from({ length: 200 }, () => span(0, 1)) })),
     path: "rules",
-    says: "must have at most 20000 cutover windows of all rules, has 20200",
+    says: "must have at most 20000 cutover windows in all rules together, got 20200",
   },
   {
     why: "too many items",
     rules: [rule("a", { visibility: Array.from({ length: 1001 }, (_, i) => `c-${i}`) })],
     path: "rules[0].visibility",
-    says: "must have at most 1000 items, has 1001",
+    says: "must have at most 1000 items, got 1001",
   },
   {
     why: "too many windows",
@@ -112,7 +112,7 @@ test("every problem is told, not only the first; above a thousand errors it says
 
 test(`more than ${SET_BOUNDS.maxRules} rules are refused without looking at them`, () => {
   const problems = validate(set(Array.from({ length: 10_001 }, () => rule("Bad"))));
-  expect(problems).toEqual([{ path: "rules", severity: "error", message: "must have at most 10000 rules, has 10001" }]);
+  expect(problems).toEqual([{ path: "rules", severity: "error", message: "must have at most 10000 rules, got 10001" }]);
 });
 
 test("however many warnings there are, they do not refuse a set", () => {
@@ -134,15 +134,15 @@ const BELOW_ONLY = rule("svc.prod.us-east.*", { visibilityTenants: ["ops"] });
 const OWNED_BELOW = rule("svc.prod.us-east.*", { owners: ["us-1"] });
 
 test.each([
-  { what: "the default is open", one: set([BELOW_ONLY], OPEN), says: "default_allow (true) applies there" },
-  { what: "the default is open to other sources", one: set([OWNED_BELOW], OPEN), says: "default_allow (true) applies there" },
-  { what: "a rule above is open", one: set([BELOW_ONLY, rule("svc")]), says: "the rule of svc applies there" },
-  { what: "a rule above has no owners", one: set([OWNED_BELOW, rule("svc.*")]), says: "the rule of svc.* applies there" },
+  { what: "the default is open", one: set([BELOW_ONLY], OPEN), says: "default_allow (true) applies to it" },
+  { what: "the default is open to other sources", one: set([OWNED_BELOW], OPEN), says: "default_allow (true) applies to it" },
+  { what: "a rule above is open", one: set([BELOW_ONLY, rule("svc")]), says: "the rule of svc applies to it" },
+  { what: "a rule above has no owners", one: set([OWNED_BELOW, rule("svc.*")]), says: "the rule of svc.* applies to it" },
   {
     what: "it has entries",
     one: set([BELOW_ONLY]),
     entries: 3,
-    says: "us-east itself and its entries (3): default_allow (false) applies there",
+    says: "us-east itself and its entries (3): default_allow (false) applies to it",
   },
   { what: "it has no entries, and the default denies", one: set([BELOW_ONLY]) },
   { what: "the rule above is limited as well", one: set([BELOW_ONLY, rule("svc", { visibility: ["eu-1"] })]), entries: 3 },

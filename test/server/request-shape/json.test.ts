@@ -100,6 +100,6 @@ test.each([
 test("all rules of a policy together have at most 20,000 windows", () => {
   const policyOf = (count: number) => `{"policy":{"rules":[${many(`{"cutoverWindows":[${many("{}", 200)}]}`, count)}]}}`;
   expect(faultOf(policyOf(100), POLICY)).toBe("");
-  const says = "policy.rules[100].cutover_windows: the request has more than 20000 cutover windows over all rules";
+  const says = "policy.rules[100].cutover_windows: the request has more than 20000 cutover windows in all rules together";
   expect(faultOf(policyOf(101), POLICY)).toBe(`invalid_argument: ${says}`);
 });

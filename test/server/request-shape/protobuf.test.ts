@@ -123,13 +123,17 @@ test("lists inside a policy have their bounds too", () => {
 
 test.each([
   { rules: 200, list: repeated([0x3a, 0], 100), says: "" },
-  { rules: 201, list: repeated([0x3a, 0], 100), says: "cutover_windows: the request has more than 20000 cutover windows over all rules" },
+  {
+    rules: 201,
+    list: repeated([0x3a, 0], 100),
+    says: "cutover_windows: the request has more than 20000 cutover windows in all rules together",
+  },
   { rules: 250, list: repeated([0x12, 0], 1000), says: "" },
   { rules: 125, list: repeated([0x12, 0, 0x22, 0], 1000), says: "" },
   {
     rules: 126,
     list: repeated([0x12, 0, 0x22, 0], 1000),
-    says: "owners: the request has more than 250000 owners and viewers over all rules",
+    says: "owners: the request has more than 250000 owners and viewers in all rules together",
   },
 ])("lists of $rules rules together → $says", ({ rules, list, says }) => {
   const set = inside(0x0a, repeated([...inside(0x1a, list)], rules));

@@ -327,7 +327,7 @@ test("a call that the main thread does not have is a bug", () => {
   if (clusterMap?.kind !== "unary") throw new Error("clusterMap is unary");
   void clusterMap.handle(clusterMap.read?.(new Uint8Array()) as never, CONTEXT);
   forwarding.send();
-  expect(() => forwarding.answer()).toThrow("a worker forwarded a call without a handler");
+  expect(() => forwarding.answer()).toThrow("a forwarded call has no handler or no caller");
 });
 
 test("a worker forwards what its protos leave to the main thread, and answers the rest itself", () => {
@@ -345,7 +345,7 @@ test("a worker forwards what its protos leave to the main thread, and answers th
 test("an rpc that cannot be forwarded ends the start: a stream of requests that are not answered one by one", () => {
   const keepAlive: MethodHandler = { kind: "bidi_streaming", open: () => ({ message() {}, halfClosed() {}, leave() {}, close() {} }) };
   const service = { desc: DiscoveryService, handlers: { keepAlive } };
-  expect(() => new Forwarding(service)).toThrow(/rpc cannot be forwarded by a read worker .*DiscoveryService\/KeepAlive/);
+  expect(() => new Forwarding(service)).toThrow(/a read worker cannot forward this rpc .*DiscoveryService\/KeepAlive/);
 });
 
 test.each<{ readonly what: string; readonly answer: HttpRoute["answer"]; readonly want: unknown }>([

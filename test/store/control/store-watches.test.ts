@@ -40,6 +40,6 @@ test("asking for the next changes twice at once is our own fault", () => {
   const watches = new StoreWatches(() => Promise.resolve(NOTHING));
   const watch = watches.open("", 5);
   void watch.next();
-  expect(() => watch.next()).toThrow("during another call");
+  expect(() => watch.next()).toThrow("before its previous call ended");
   watch.close();
 });

@@ -99,7 +99,7 @@ class CopyApplier {
       case MARK.END_WATCHES:
         return fanout.end();
       default:
-        assert(false, "unknown mark in the feed", { mark });
+        assert(false, "the feed contains an unknown mark", { mark });
     }
   }
 

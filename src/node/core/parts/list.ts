@@ -94,7 +94,7 @@ export class NodeParts {
 
   /** Returns the member record that this node announces to other nodes. */
   facts(): MemberFacts {
-    assert(this.joined !== undefined, "only a joined node has a member record");
+    assert(this.joined !== undefined, "the member record was read before the node joined");
     return { ...this.joined.facts, generation: this.rooms.replica.self.generation, ...this.rooms.summaries?.facts };
   }
 

@@ -31,7 +31,7 @@ export class NodeReadiness implements NodePart {
       this.state = "served";
     },
     policyShown: (_, _time, out) => {
-      assert(this.state === "caughtUp", "only a node that has caught up becomes ready");
+      assert(this.state === "caughtUp", "the node became ready without being caught up");
       this.state = "ready";
       out.push({ kind: "ready" });
     },

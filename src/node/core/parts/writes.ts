@@ -151,7 +151,7 @@ export class NodeWrites implements NodePart {
     if (mustConfirm(time))
       throw new WaymarkError(
         "not_ready",
-        "this node's process was paused, and other nodes have not yet confirmed that it is still accepted",
+        "this node's process was paused, and other nodes have not yet confirmed that they still accept it",
         {
           retryMs: RETRY_MS,
         },

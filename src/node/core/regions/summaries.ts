@@ -257,7 +257,7 @@ export class NodeSummaries {
    */
   get #ingressWords(): string {
     if (this.#hasIngress || (this.exporterCount ?? 0) === 0) return "";
-    return "other clusters cannot redirect clients here: no live node of this cluster has the role ingress or a border";
+    return "other clusters cannot redirect clients to this cluster: no live node of this cluster has the role ingress or a border";
   }
 
   get #linkWords(): string {
@@ -272,7 +272,8 @@ export class NodeSummaries {
       return "exports paused, because many nodes of the cluster disappeared at the same time; earlier exports are confirmed by beacons";
     if (this.#standing === "withholding") return "exports paused, because this node may see only part of its cluster";
     const others = this.#exporterCount;
-    const elsewhere = others > 0 ? `exported by ${counted(others, "other node")} of the cluster` : "exported by no node of the cluster";
+    const elsewhere =
+      others > 0 ? `exported by ${counted(others, "other node")} of the cluster` : "not exported by any node of the cluster";
     return this.#parts.signer === undefined
       ? `not exporting summaries: this node has no summary.signing_key_file; ${elsewhere}`
       : `not exporting summaries; ${elsewhere}`;
