@@ -11,7 +11,7 @@ export interface LinkRecord {
   /** The node to which an outgoing link was opened, or the node that sent a hello on an incoming link. Empty before the hello of an incoming link. */
   nodeId: string;
   hello: Hello | undefined;
-  /** The highest protocol version that both nodes support. */
+  /** The highest protocol version that both nodes support, or 0 before the hello. */
   protocolVersion: number;
   sinceMonoMs: number;
   framesSent: number;

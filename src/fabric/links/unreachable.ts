@@ -20,7 +20,7 @@ export type ReachOptions = OptionsOf<typeof REACH_FIXED>;
 interface UnreachableRow {
   sinceMonoMs: number;
   failures: number;
-  /** The member is skipped until this time. */
+  /** The member is skipped until this time. The value is 0 for a member that was never skipped. */
   untilMonoMs: number;
   lengthMs: number;
 }

@@ -73,7 +73,7 @@ export interface MembershipOptions extends OptionsOf<typeof MEMBERSHIP_FIXED> {
   readonly suspicionMult: number;
   /** The minimum duration of a suspicion for any number of members. */
   readonly suspicionMinMs: number;
-  /** Interval at which this node sends its own facts again, even if they have not changed. */
+  /** Interval at which this node sends its own facts again, even if they have not changed. 0 disables this. */
   readonly refreshMs: number;
   /** A clock that differs by more than this is considered wrong. */
   readonly maxClockSkewMs: number;
