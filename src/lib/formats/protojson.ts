@@ -1,19 +1,19 @@
 /**
- * Converts encoded answers to JSON without creating their messages: protobuf's JSON mapping (https://protobuf.dev/programming-guides/json/) from
- * bytes to bytes. The library converts forms that our services do not write.
+ * Converts encoded answers to JSON without creating their messages, that is, from bytes to bytes, using protobuf's JSON mapping
+ * (https://protobuf.dev/programming-guides/json/). The library converts forms that this program's services do not write.
  */
 import { type DescEnum, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 import { tagOf, WIRE, type WireType } from "../protowire.ts";
 
 /**
- * Returns the JSON of an encoded message, or undefined if only the library can convert it. Each character of the text is one byte of UTF-8
+ * Returns the JSON of an encoded message, or undefined if only the library can convert it. Each character in the text is one byte of UTF-8
  * ("latin1"), because Node writes such a text together with the head of its answer.
  */
 export type JsonText = (encoded: Uint8Array) => string | undefined;
 
 /**
- * The outcome of writing a value: not written, so that the library must convert the message; written as the default of its type; or written as
+ * The outcome of writing a value: not written, in which case the library must convert the message; written as the default of its type; or written as
  * another value.
  */
 const LEFT = 0;
@@ -21,7 +21,7 @@ const DEFAULT = 1;
 const WRITTEN = 2;
 type WriteOutcome = typeof LEFT | typeof DEFAULT | typeof WRITTEN;
 
-/** Reads the value at the position of `input`, and writes it. */
+/** Reads the value at the current position of `input` and writes it. */
 type ValueWriter = (input: WireInput, out: JsonOutput) => WriteOutcome;
 
 interface ValuePlan {
@@ -31,38 +31,38 @@ interface ValuePlan {
 
 interface FieldPlan extends ValuePlan {
   readonly tag: number;
-  /** Index among the fields of its message, in the order of their numbers. */
+  /** Index among the fields of its message, ordered by field number. */
   readonly place: number;
   /** `,"name":` */
   readonly label: Uint8Array;
   readonly kind: "single" | "list" | "packed" | "map";
-  /** For a map: how a key is written. */
+  /** For a map, the function that writes a key. */
   readonly key: ValuePlan | undefined;
   /** Whether the field is left out when it has the default of its type. */
   readonly isImplicit: boolean;
-  /** Whether the library would merge a second value with the first. */
+  /** Whether the library would merge a second value with the first one. */
   readonly isMessage: boolean;
-  /** The other fields of its oneof, by index. */
+  /** The other fields in its oneof, by index. */
   readonly rivals: readonly number[];
 }
 
 interface MessagePlan {
-  /** Filled after the plan is created, because messages may contain themselves. In the order of the field numbers. */
+  /** It is filled after the plan has been created, because messages may contain themselves. The fields are in the order of their numbers. */
   fields: readonly FieldPlan[];
   byTag: readonly (FieldPlan | undefined)[];
-  /** The field numbers. If one occurs with another wire type, the library must convert the message. */
+  /** The field numbers. If a field occurs with another wire type, the library must convert the message. */
   numbers: ReadonlySet<number>;
 }
 
-/** Highest field number. A table for larger numbers would be too large. */
+/** Highest field number. A table for larger numbers would take too much space. */
 const MAX_FIELD_NUMBER = 1_000;
 
-/** Size of an answer's JSON above which the scratch buffer grows. */
+/** JSON size of an answer above which the scratch buffer grows. */
 const START_BYTES = 65_536;
 /** Largest scratch buffer that is kept for the next answer. */
 const MAX_KEPT_BYTES = 1_048_576;
 
-/** The converter for messages of this type; undefined if they may contain a field that only the library can convert. */
+/** The converter for messages of this type. Undefined if the messages may contain a field that only the library can convert. */
 export function jsonTextOf(desc: DescMessage): JsonText | undefined {
   const plan = planOf(desc, new Map());
   if (plan === undefined) return undefined;
