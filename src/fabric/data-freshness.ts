@@ -85,7 +85,7 @@ export interface ReplicationAge {
 export class DataFreshness implements FabricPart {
   readonly #parts: DataFreshnessParts;
   readonly #peers = new Map<string, PeerFreshness>();
-  /** Clusters in which so many nodes are missing that the age includes the missing nodes. Undefined when the set must be recomputed. */
+  /** Clusters whose missing nodes are included in the age, because too many are missing. Undefined when the set must be recomputed. */
   #halved: ReadonlySet<string> | undefined;
   /** From this time on, a node that sent a goodbye is also treated as missing. */
   #halvedUntilMonoMs = Number.POSITIVE_INFINITY;

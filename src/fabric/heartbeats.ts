@@ -1,6 +1,6 @@
 /**
- * Tracks, for each origin, the time up to which this node has all of its records. The time is taken from the origin's own version vectors or learned
- * from other nodes (semantics.md, Age).
+ * Tracks, for each origin, the time up to which this node has all of its records. The time comes from the origin's own version vectors or from
+ * other nodes (semantics.md, Age).
  */
 import { heldThrough, type Origin } from "../catalog/record/stored-record.ts";
 

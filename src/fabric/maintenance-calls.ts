@@ -9,7 +9,7 @@ import { isListed } from "./membership/members.ts";
 import type { FabricHandlers, FabricNews, FabricPart } from "./part.ts";
 import type { MaintainRequest, MemberUpdate, NodeRef } from "./wire/messages.ts";
 
-/** Timeout for the other node's response. It is longer than a journal write takes and shorter than the time for which callers wait. */
+/** Timeout for the other node's response. It is longer than a journal write and shorter than the time for which callers wait. */
 const MAINTAIN_TIMEOUT_MS = 5000;
 
 export interface MaintenanceCallsParts {

@@ -269,7 +269,7 @@ function refusalText(refusal: JoinRejection | undefined): string {
   return `refused by ${refusal?.address ?? ""} (${refusal?.why ?? ""})`;
 }
 
-// Decides when old tombstones may be collected. They may not be collected while a node is down or unreachable that could return with a record that
+// Decides when old tombstones may be collected. They must not be collected while a node is down or unreachable that could return with a record that
 // only a tombstone removes (P6).
 /** All nodes must have been reachable for this time. This is enough time for many exchanges of version vectors and for full transfers. */
 const TOGETHER_MS = 30_000;

@@ -219,8 +219,8 @@ function uncallableIpv4(reason: string, bytes: readonly number[], prefixBits: nu
 }
 
 /**
- * Addresses that no client can connect to (IANA special-purpose registries, RFC 6890). The reason is taken from the first block that contains an
- * address.
+ * Addresses that no client can connect to (IANA special-purpose registries, RFC 6890). The first block that contains an address determines the
+ * reason.
  */
 const UNCALLABLE: readonly { readonly reason: string | undefined; readonly block: AddressBlock }[] = [
   // This is loopback, not the IPv4-compatible form of 0.0.0.1.

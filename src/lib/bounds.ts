@@ -78,7 +78,7 @@ export function factsBytes(roles: readonly string[], labels: Readonly<Record<str
 
 /** Bounds of a policy in files, in the store, and in messages between peers. */
 export const POLICY_BOUNDS = {
-  /** Maximum size of a policy file, in bytes. A set of 10,000 rules takes about 3 MB. */
+  /** Maximum size of a policy file, in bytes. A set of 10,000 rules needs about 3 MB. */
   maxFileBytes: 8 * 1024 * 1024,
   /** Maximum size of an encoded version, in bytes. */
   maxVersionBytes: 16 * 1024 * 1024,

@@ -183,7 +183,7 @@ export class FabricTransport {
     this.#listener.service.answer(call, response, why);
   }
 
-  /** Opens a link, which leads to a node of `border` if it is given. It then calls `opened`, or `closed` if the link could not be opened. */
+  /** Opens a link. If `border` is given, the link goes to a node of that border. The method then calls `opened`, or `closed` if the link could not be opened. */
   openLink(link: LinkId, to: string, border?: string): void {
     const started = stallAwareNowMs();
     const tls = border === undefined ? this.#tls : this.#borderTls.get(border);

@@ -30,8 +30,8 @@ const GROUP_SLOTS = 8;
  */
 const SLOTS_A_KEY = 4;
 /**
- * Times are stored modulo this number, in units of at most a sixteenth of a millisecond. The span is two years if it takes a millisecond or more to
- * refill a token.
+ * Times are stored modulo this number, in units of at most a sixteenth of a millisecond. The span is two years if refilling a token needs a millisecond or
+ * more.
  */
 const SPAN = 2 ** 40;
 const UNITS_A_MS = 16;
@@ -64,7 +64,7 @@ export class SharedBuckets implements KeyedBuckets {
   /** The slot as it was read and its new value. HOT: arithmetic with 64-bit numbers is slow, so they are only copied. */
   readonly #change = new BigInt64Array(2);
   readonly #changeHalves = new Int32Array(this.#change.buffer);
-  /** The result of `#look`: the slot of the key, or the slot that the key may use, and how long it takes until that slot is full. */
+  /** The result of `#look`: the slot of the key, or the slot that the key may use, and the time until that slot is full. */
   #slot = 0;
   #isFound = false;
   #aheadUnits = 0;

@@ -5,7 +5,7 @@ import { isAbsolute, join } from "node:path";
 
 /**
  * Enables the compile cache. Call it in the program and in each thread before any large module is loaded. A static import next to the call would be
- * compiled before the call. Compiling takes half of a command's time and of a node's start time. A later start trusts the stored code, so the code is
+ * compiled before the call. Compiling accounts for half of a command's time and of a node's start time. A later start trusts the stored code, so the code is
  * stored in the user's own cache folder (XDG Base Directory Specification). In the system's temporary folder, any user could add code. If there is no
  * cache folder and none can be created, nothing is stored.
  */
