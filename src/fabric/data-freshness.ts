@@ -34,7 +34,7 @@ interface PeerFreshness {
    * need a link to it.
    */
   backUntilMonoMs: number;
-  /** Set when the peer sent a goodbye. Until this time, or until the next sign of life, the peer is assumed to write nothing. */
+  /** Set when the peer sent a goodbye. Until this time, or until the next sign of life, the peer is assumed not to write anything. */
   goneUntilMonoMs: number;
   /** The incarnation that sent the goodbye, as membership knew it then. */
   goneIncarnation?: NodeIncarnation | undefined;

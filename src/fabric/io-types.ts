@@ -92,7 +92,7 @@ export type FabricOutput =
   | { readonly kind: "generationLost"; readonly peerNodeId: string; readonly seq: number; readonly above?: number }
   /** A leaving node offers some of its records to this node. This node takes them over, unless their keys were written or removed in the meantime. */
   | { readonly kind: "offered"; readonly nodeId: string; readonly generation: number; readonly seqs: readonly number[] }
-  /** Another node sends a maintenance override for entries that are registered here. The reply is an `answer` with this call's number. */
+  /** Another node sends a maintenance override for entries that are registered on this node. The reply is an `answer` with this call's number. */
   | { readonly kind: "ordered"; readonly call: CallId; readonly request: MaintainRequest }
   /** The result of `maintain`. */
   | { readonly kind: "maintained"; readonly order: number; readonly maintained: MaintenanceResult }

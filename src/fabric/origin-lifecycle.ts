@@ -72,11 +72,11 @@ interface OriginRow {
   absence: OriginAbsence | undefined;
   /** The time since which the origin is live or absent. */
   sinceMonoMs: number;
-  /** Whether the origin is treated as live because it was live before this node restarted, and nothing is known about its node yet. */
+  /** Whether the origin is treated as live because it was live before this node's restart and nothing is known about its node yet. */
   isPresumed: boolean;
   /**
-   * Set when the origin's generation is later than the generation that its node announced. The origin is treated as live until this time, and
-   * afterwards only if its node announces the generation. Otherwise `NEVER`.
+   * Set when the origin's generation is later than the generation that its node announced. The origin is treated as live until this time, and after
+   * that only if its node announces the generation. Otherwise `NEVER`.
    */
   newsUntilMonoMs: number;
 }

@@ -34,7 +34,7 @@ export class StallTracker implements StallAwareClock {
   #seenMonoMs: number | undefined;
   #last: ProcessPause = { endMonoMs: Number.NEGATIVE_INFINITY, lengthMs: 0 };
   #graceMs = 0;
-  /** The total time until the last reading that is not counted. */
+  /** Total time that was not counted, as of the last reading. */
   #skippedMs = 0;
 
   nowMs(monoMs: number): number {

@@ -38,7 +38,7 @@ export class Multiplexer {
   readonly #touched = new Set<LinkSession>();
   /** The earliest time at which a link may be due. */
   #dueMonoMs = 0;
-  /** Number of frames that arrived on links that are up but have no channel for the frame. */
+  /** Number of frames that were skipped on links that are up, because the link had no channel for them. */
   skippedCount = 0;
 
   constructor(channels: readonly LinkChannel[]) {

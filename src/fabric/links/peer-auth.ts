@@ -20,7 +20,7 @@ export interface PeerAuthFacts {
   readonly otherToken?: string | undefined;
   /** Whether plaintext connections from other machines are accepted. */
   readonly isInsecure: boolean;
-  /** While this is closed, this node does not connect to any other node, because a policy protects its entries and peers could not prove anything. */
+  /** While `isClosed` is true, this node does not connect to any other node, because a policy protects its entries and peers could not prove anything. */
   readonly seal?: { readonly isClosed: boolean };
   /** The nodes that this node refuses regardless of the proof that they present. */
   readonly foreignPeers: ForeignPeers;

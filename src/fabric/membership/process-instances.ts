@@ -57,8 +57,8 @@ export type InstanceStatus =
 /** Minimum time between two events about a second node with one id. Evidence that two nodes exist is valid for this time. */
 const EVENT_MS = 60_000;
 /**
- * Time that a node has to name the instance that other nodes remember for it. Once it learns which instance that is, its next update names the
- * instance if it was one of its own.
+ * Time that a node has to name the instance that other nodes remember for it. Once the node learns which instance that is, its next update
+ * names the instance if it was one of its own.
  */
 const LASTING_MS = 5000;
 /** Largest number of boot names that can be explained by two nodes when one of them was restarted. */

@@ -1,5 +1,5 @@
 /**
- * Tracks partial origins, of which this node refused records. A partial origin is out of sync and is not compared or forwarded until it has been
+ * Tracks partial origins, whose records this node partly refused. A partial origin is out of sync and is not compared or forwarded until it has been
  * received completely. It is fetched again when a peer's hello changes, and otherwise periodically (semantics.md, Replication).
  */
 

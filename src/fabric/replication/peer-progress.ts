@@ -180,7 +180,7 @@ export class PeerProgress {
     // A node of another cluster may have the same id.
     if (own === undefined || ["", clusterId].includes(own.clusterId)) this.#noteHeartbeat(id, time.monoMs - lateMs);
     if (own !== undefined) this.noteHome(own);
-    // A node of our cluster may report a later generation than its hello, which other nodes know from before its disk was restored.
+    // A node of this node's cluster may report a later generation than its hello, which other nodes know from before its disk was restored.
     if (clusterId === place.clusterId && generation !== this.#generation)
       this.#noteHeartbeat(`${nodeId}/${generation}`, time.monoMs - lateMs);
     for (const { hash, ageMs, seq } of heartbeats) {

@@ -31,7 +31,10 @@ import {
 
 /** Size in bytes of the records in one block. A block of this size is built in one to two milliseconds. */
 const BLOCK_BYTES = 64 * 1024;
-/** Maximum number of attempts to write an origin whose tombstones are collected meanwhile. After that, the rest of the origin is omitted. */
+/**
+ * Maximum number of attempts to write an origin whose tombstones are being collected at the same time. After the last attempt, the rest of the origin
+ * is omitted.
+ */
 const MAX_TRIES = 3;
 /** Maximum number of records that are changed, and maximum number of records that are visited, in one slice of a restore. */
 const SWEPT_A_SLICE = 128;

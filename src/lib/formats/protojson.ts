@@ -76,7 +76,8 @@ export function jsonTextOf(desc: DescMessage): JsonText | undefined {
 }
 
 /**
- * Bytes, and a position in them. Bytes beyond the end are read as zeros, so a reader must check afterwards whether the position is still inside.
+ * Bytes, and a position in them. Bytes beyond the end are read as zeros, so a reader must check afterwards whether the position is still within the
+ * bytes.
  */
 class WireInput {
   readonly bytes: Uint8Array;
